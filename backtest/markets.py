@@ -1,0 +1,41 @@
+"""Market descriptions: which protocol, on which chain, at which addresses. TOML files, one per market."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from backtest.errors import UserError
+
+_ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
+
+
+class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One market, as in ``data/markets/*.toml``.
+
+    ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
+    ``start_block`` is the first block in which any of them emitted a log.
+    """
+
+    name: str
+    protocol: str
+    chain_id: int
+    start_block: int
+    contracts: dict[str, str]
+    description: str = ""
+    base_decimals: int = 8
+
+    def __post_init__(self) -> None:
+        for role, address in self.contracts.items():
+            if not _ADDRESS.match(address):
+                raise UserError(f"market '{self.name}': contracts.{role} = '{address}' is not an address", "give 0x and 40 hex digits")
+        msgspec.structs.force_setattr(self, "contracts", {role: address.lower() for role, address in self.contracts.items()})
+
+
+def parse_market(text: str, where: str) -> MarketConfig:
+    """A market from TOML text; ``where`` names its file in errors."""
+    try:
+        return msgspec.toml.decode(text, type=MarketConfig)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{where}: {error}", "see data/markets for complete examples") from None

@@ -1,0 +1,183 @@
+"""The vocabulary shared by every protocol: frozen values, no I/O, no behaviour beyond naming things.
+
+Amounts are Python integers in the token's own decimals ("native units"); *scaled* amounts are what a protocol stores
+(native units divided by an index). An account and an asset are named by the dense ids that reconstruction gave them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NewType
+
+AccountId = NewType("AccountId", int)
+AssetId = NewType("AssetId", int)
+
+Side = Literal["collateral", "debt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One asset of one market. ``asset`` is the lower-case 0x address; ``decimals`` are the token's."""
+
+    id: AssetId
+    asset: str
+    symbol: str
+    decimals: int
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Raw events: what a protocol declares, what a fetcher decodes.
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One event that a protocol needs.
+
+    Attributes:
+        name: dataset name, unique within the protocol (an overloaded event gets a name of its own).
+        signature: as in Solidity with ``indexed`` and argument names, for example
+            ``"Supply(address indexed reserve, address user, uint256 amount)"``.
+        emitter: the role of the emitting contract within a market (``pool``, ``token``, ``feed``, ...).
+        wide: arguments stored as 32 big-endian bytes because they may need more than 38 digits; all other 256-bit
+            integers become DECIMAL(38, 0), and a log that does not fit is quarantined.
+    """
+
+    name: str
+    signature: str
+    emitter: str
+    wide: frozenset[str] = frozenset()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Canonical events, in the order of ``seq``: what reconstruction produces and replay consumes.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at (block, log index). ``seq`` is dense within a market; ``timestamp`` is the block's, in seconds."""
+
+    seq: int
+    block_number: int
+    log_index: int
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionChange(Event):
+    """``delta`` scaled units were added to (or, negative, taken from) one side of an account.
+
+    ``action`` is what the user did (supply, withdraw, borrow, repay, transfer, liquidation, treasury); all changes of one
+    action share ``action_seq``, the seq of the event that closes it.
+    """
+
+    account: AccountId
+    asset: AssetId
+    side: Side
+    delta: int
+    action: str
+    action_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingChange(Event):
+    """An account's own setting: ``collateral_enabled`` (per asset, 0 or 1) or ``emode`` (category id)."""
+
+    account: AccountId
+    setting: str
+    asset: AssetId | None
+    value: int
+    action: str
+    action_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexUpdate(Event):
+    """Stored indexes (ray) and yearly rates (ray) of one asset as of this event's timestamp."""
+
+    asset: AssetId
+    supply_index: int
+    borrow_index: int
+    supply_rate: int
+    borrow_rate: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceUpdate(Event):
+    """The oracle price of one asset from here on, in base-currency units; None where the oracle would revert."""
+
+    asset: AssetId
+    price: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParamChange(Event):
+    """A parameter took ``value``. ``asset`` and ``category`` say of what; both None: of the market as a whole."""
+
+    name: str
+    value: int
+    asset: AssetId | None = None
+    category: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoricalLiquidation(Event):
+    """A liquidation that happened: the external facts (who, which pair, how much) that an ``observed`` replay re-enacts.
+
+    ``repaid`` and ``seized`` are native units; ``seized`` is what the liquidator got, ``protocol_fee`` what the treasury got.
+    """
+
+    account: AccountId
+    liquidator: AccountId
+    debt_asset: AssetId
+    collateral_asset: AssetId
+    repaid: int
+    seized: int
+    protocol_fee: int
+    receive_collateral_token: bool
+    deficits: tuple[tuple[AssetId, int], ...] = ()
+
+
+MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | ParamChange | HistoricalLiquidation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What is fixed about a market: its name, protocol, chain and assets (dense by id), and who collects protocol fees."""
+
+    name: str
+    protocol: str
+    chain_id: int
+    assets: tuple[Asset, ...]
+    accounts: tuple[str, ...]
+    base_decimals: int = 8
+
+    def asset_named(self, text: str) -> Asset | None:
+        """The asset with this symbol or address, or None."""
+        wanted = text.lower()
+        for asset in self.assets:
+            if wanted in (asset.asset, asset.symbol.lower()):
+                return asset
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where a replay stands: ordering runs on (block, log index), interest and auctions on the timestamp (seconds)."""
+
+    block_number: int
+    log_index: int
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The three prices of every asset, base-currency units per whole token.
+
+    ``oracle`` decides who may be liquidated, ``market`` values what is at stake, ``execution`` is what a liquidator
+    receives per whole token. Without a market model all three are the oracle's: an assumption that results state.
+    """
+
+    oracle: Mapping[AssetId, int]
+    market: Mapping[AssetId, int]
+    execution: Mapping[AssetId, int]

@@ -1,0 +1,171 @@
+"""What a protocol is: data and pure functions, no I/O, no clock.
+
+A protocol says which events it needs, how they fold into the canonical tables, who may be liquidated and what a
+liquidation does. It does not say when someone liquidates or at what price the collateral is sold: that belongs to the
+liquidation mechanism and the liquidator model (``backtest.replay``). The engine never looks inside a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import pyarrow as pa
+
+from backtest.markets import MarketConfig
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    EventSpec,
+    HistoricalLiquidation,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    Prices,
+    SettingChange,
+)
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True, slots=True)
+class LinearExposure:
+    """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per base-unit price).
+
+    ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule decides.
+    """
+
+    weights: Mapping[AssetId, float]
+    constant: float = 0.0
+    relative_error: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class BoxExposure:
+    """For rules that are not linear: the account cannot be eligible while every listed price stays inside [low, high]."""
+
+    box: Mapping[AssetId, tuple[float, float]]
+
+
+Exposure = LinearExposure | BoxExposure
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One way to liquidate an account now: repay ``debt_asset``, receive ``collateral_asset``."""
+
+    debt_asset: AssetId
+    collateral_asset: AssetId
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``)."""
+
+    account: AccountId
+    pair: Pair
+    liquidator: AccountId
+    repay: int | None = None
+    receive_collateral_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The order would revert; ``reason`` is the contract's error in words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What an order does. Amounts in native units; ``changes`` are all effects on the book, in order.
+
+    ``deficits`` are debts written off by the protocol; ``rules`` names the revision whose rules decided;
+    ``rules_tested`` is true where that revision is tested against its bytecode.
+    """
+
+    order: Order
+    repaid: int
+    seized: int
+    protocol_fee: int
+    changes: tuple[PositionChange | SettingChange | ParamChange, ...]
+    deficits: tuple[tuple[AssetId, int], ...] = ()
+    rules: str = ""
+    rules_tested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt."""
+
+    collateral_base: int
+    debt_base: int
+    health: int | None
+
+
+class RawEvents(Protocol):
+    """Read access to a market's raw events. Every table has, before its own columns, ``seq`` (int64, dense over all events of
+    the market in chain order) and ``timestamp`` (int64, of the block)."""
+
+    def table(self, event: str) -> pa.Table:
+        """All rows of one raw dataset, sorted by (block_number, log_index); empty with its schema if there are none."""
+        ...
+
+    def segments(self, rows: int) -> Iterable[Mapping[str, pa.Table]]:
+        """The same history cut into consecutive block ranges of about ``rows`` rows: dataset name to sorted table."""
+        ...
+
+
+class LendingProtocol(Protocol[State]):
+    """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
+    updates the state it is given."""
+
+    name: str
+    events: Sequence[EventSpec]
+
+    # -- fetch ---------------------------------------------------------------------------------------------------
+    def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
+        """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until stable."""
+        ...
+
+    # -- reconstruct ---------------------------------------------------------------------------------------------
+    def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+        """Chunks of canonical tables (name, rows), in chain order and deterministic: every table of
+        ``backtest.tables.CANONICAL`` but events, blocks and prices, which reconstruction makes for all protocols alike."""
+        ...
+
+    # -- replay --------------------------------------------------------------------------------------------------
+    def open(self, market: Market) -> State:
+        """The empty state of a market: explicit, owned by one replay."""
+        ...
+
+    def apply(self, state: State, event: MarketEvent) -> None:
+        """Apply one canonical event or effect. ``HistoricalLiquidation`` is not applied here: the engine re-enacts it."""
+        ...
+
+    def accounts(self, state: State) -> Iterable[AccountId]:
+        """Accounts that hold anything, in id order."""
+        ...
+
+    def exposure(self, state: State, account: AccountId, now: Clock) -> Exposure | None:
+        """When an account needs an exact look; None: never (no debt)."""
+        ...
+
+    def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
+        """The account's totals and exact health by the rules in force."""
+        ...
+
+    def pairs(self, state: State, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
+        """Every pair an eligible account may be liquidated with now, in asset order; empty if it is not eligible."""
+        ...
+
+    def quote(self, state: State, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+        """What the order would do. Changes nothing; the engine applies ``Fill.changes``."""
+        ...
+
+    def observed_order(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
+        """The order that, by the rules, explains a historical liquidation."""
+        ...

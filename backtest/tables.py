@@ -1,0 +1,283 @@
+"""The columns of every canonical and result table: one place that fetch, reconstruction, replay and SQL agree on.
+
+Types: ``AMOUNT`` is DECIMAL(38, 0) and exact; addresses of canonical tables are lower-case 0x text; ``seq`` is dense
+within a market from 0 and increases with (block_number, log_index). Every table carries ``market``.
+A change here needs a new ``RULES_VERSION`` (stamped on each rebuilt table, so that stale ones are refused).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+RULES_VERSION = "1"
+
+AMOUNT = pa.decimal128(38, 0)
+WORD = pa.binary(32)
+ADDRESS = pa.binary(20)
+TEXT = pa.string()
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+
+# Every raw event dataset starts with these columns; the decoded arguments follow in the order of the signature.
+RAW_KEY: list[pa.Field] = [
+    pa.field("block_number", pa.int64(), nullable=False),
+    pa.field("transaction_index", pa.int32(), nullable=False),
+    pa.field("log_index", pa.int32(), nullable=False),
+    pa.field("transaction_hash", pa.binary(32), nullable=False),
+    pa.field("address", ADDRESS, nullable=False),
+]
+
+# Facts read from the chain by calls, not logs. Dataset name to schema; ``address`` columns are 20 bytes.
+RAW_STATE: dict[str, pa.Schema] = {
+    "raw/chain/Header": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("block_hash", WORD, nullable=False),
+            pa.field("parent_hash", WORD, nullable=False),
+            pa.field("timestamp", pa.int64(), nullable=False),
+            pa.field("base_fee", AMOUNT),
+        ]
+    ),
+    # ERC-20 metadata of underlying assets.
+    "raw/chain/Token": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("symbol", TEXT, nullable=False),
+            pa.field("decimals", pa.int16(), nullable=False),
+        ]
+    ),
+    # The revision constant of an implementation contract that a proxy was upgraded to (POOL_REVISION, ATOKEN_REVISION, ...).
+    "raw/chain/Revision": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("implementation", ADDRESS, nullable=False),
+            pa.field("revision", pa.int32(), nullable=False),
+        ]
+    ),
+    # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross, sampled.
+    # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).
+    "raw/oracle/Source": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("kind", TEXT, nullable=False),
+            pa.field("description", TEXT, nullable=False),
+            pa.field("decimals", pa.int16()),
+            pa.field("parameters", TEXT, nullable=False),
+        ]
+    ),
+    # The aggregator behind a feed proxy in each phase; the phase is in force from from_block on.
+    "raw/oracle/Phase": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("phase", pa.int32(), nullable=False),
+            pa.field("aggregator", ADDRESS, nullable=False),
+            pa.field("from_block", pa.int64(), nullable=False),
+            pa.field("exact", pa.bool_(), nullable=False),
+        ]
+    ),
+    # getAssetsPrices at the end of a block; price null where the call reverts for that asset.
+    "raw/oracle/Read": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("asset", ADDRESS, nullable=False),
+            pa.field("price", AMOUNT),
+        ]
+    ),
+}
+
+# Logs that matched a filter but could not be decoded: kept whole, counted, named.
+QUARANTINE = pa.schema(
+    [
+        *RAW_KEY,
+        pa.field("event", TEXT, nullable=False),
+        pa.field("reason", TEXT, nullable=False),
+        pa.field("topics", pa.list_(WORD), nullable=False),
+        pa.field("data", pa.binary(), nullable=False),
+    ]
+)
+
+_EVENT: list[pa.Field] = [
+    pa.field("market", CATEGORY, nullable=False),
+    pa.field("seq", pa.int64(), nullable=False),
+    pa.field("block_number", pa.int64(), nullable=False),
+    pa.field("log_index", pa.int32(), nullable=False),
+    pa.field("timestamp", pa.int64(), nullable=False),
+]
+
+
+def _table(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool], event: bool = True) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema((_EVENT if event else [_EVENT[0]]) + own)
+
+
+CANONICAL: dict[str, pa.Schema] = {
+    # One row per account and market; account_id is dense in order of first appearance.
+    "accounts": _table(("account_id", pa.int32()), ("account", TEXT), event=False),
+    "assets": _table(
+        ("asset_id", pa.int16()),
+        ("asset", TEXT),
+        ("symbol", TEXT),
+        ("decimals", pa.int16()),
+        ("collateral_token", TEXT, True),
+        ("debt_token", TEXT, True),
+        event=False,
+    ),
+    # Blocks whose header is known: those with events, and samples.
+    "blocks": _table(
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("base_fee", AMOUNT, True),
+        event=False,
+    ),
+    # Every raw event of the market once: the spine that gives all others their seq.
+    "events": _table(
+        ("transaction_index", pa.int32()),
+        ("transaction_hash", pa.binary(32)),
+        ("address", TEXT),
+        ("event", CATEGORY),
+    ),
+    "position_events": _table(
+        ("account_id", pa.int32()),
+        ("asset_id", pa.int16()),
+        ("side", CATEGORY),
+        ("delta", AMOUNT),
+        ("action", CATEGORY),
+        ("action_seq", pa.int64()),
+    ),
+    "setting_events": _table(
+        ("account_id", pa.int32()),
+        ("setting", CATEGORY),
+        ("asset_id", pa.int16(), True),
+        ("value", pa.int64()),
+        ("action", CATEGORY),
+        ("action_seq", pa.int64()),
+    ),
+    "indexes": _table(
+        ("asset_id", pa.int16()),
+        ("supply_index", AMOUNT),
+        ("borrow_index", AMOUNT),
+        ("supply_rate", AMOUNT),
+        ("borrow_rate", AMOUNT),
+    ),
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed. exact is false where the price
+    # between two reads is not known at this position. price is null where the oracle would revert.
+    "prices": _table(
+        ("asset_id", pa.int16()),
+        ("price", AMOUNT, True),
+        ("source", TEXT, True),
+        ("method", CATEGORY),
+        ("exact", pa.bool_()),
+    ),
+    "params": _table(
+        ("asset_id", pa.int16(), True),
+        ("category", pa.int32(), True),
+        ("name", CATEGORY),
+        ("value", AMOUNT),
+    ),
+    "liquidations": _table(
+        ("transaction_hash", pa.binary(32)),
+        ("account_id", pa.int32()),
+        ("liquidator_id", pa.int32()),
+        ("debt_asset_id", pa.int16()),
+        ("collateral_asset_id", pa.int16()),
+        ("repaid", AMOUNT),
+        ("seized", AMOUNT),
+        ("protocol_fee", AMOUNT),
+        ("receive_collateral_token", pa.bool_()),
+    ),
+    # kind: created (bad debt written off in a liquidation; liquidation_seq names it) or covered.
+    "deficits": _table(
+        ("account_id", pa.int32()),
+        ("asset_id", pa.int16()),
+        ("amount", AMOUNT),
+        ("kind", CATEGORY),
+        ("liquidation_seq", pa.int64(), True),
+    ),
+}
+
+_RUN = [pa.field("run_id", TEXT, nullable=False)]
+
+
+def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    return pa.schema(_RUN + [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields])
+
+
+RESULTS: dict[str, pa.Schema] = {
+    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list).
+    "runs": _result(
+        ("name", TEXT),
+        ("market", TEXT),
+        ("protocol", TEXT),
+        ("scenario", TEXT),
+        ("seed", pa.int64()),
+        ("rules_version", TEXT),
+        ("lake_digest", TEXT),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("from_timestamp", pa.int64()),
+        ("to_timestamp", pa.int64()),
+        ("liquidator_model", TEXT),
+        ("liquidations", pa.int64()),
+        ("accounts_liquidated", pa.int64()),
+        ("actions_clamped", pa.int64()),
+        ("notes", TEXT),
+    ),
+    # Native units, and base-currency units (market.base_decimals) at the oracle price of the execution.
+    "run_liquidations": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("seq", pa.int64()),
+        ("block_number", pa.int64()),
+        ("log_index", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("account", TEXT),
+        ("liquidator", TEXT),
+        ("debt_asset", TEXT),
+        ("collateral_asset", TEXT),
+        ("repaid", AMOUNT),
+        ("seized", AMOUNT),
+        ("protocol_fee", AMOUNT),
+        ("receive_collateral_token", pa.bool_()),
+        ("repaid_base", AMOUNT),
+        ("seized_base", AMOUNT),
+        ("protocol_fee_base", AMOUNT),
+        ("profit_base", AMOUNT),
+        ("health_before", AMOUNT, True),
+        ("health_after", AMOUNT, True),
+        ("rules_tested", pa.bool_()),
+        ("matches_history", pa.bool_(), True),
+    ),
+    "run_deficits": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("seq", pa.int64()),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("account", TEXT),
+        ("asset", TEXT),
+        ("amount", AMOUNT),
+        ("amount_base", AMOUNT),
+    ),
+    # State at the end of the window: scaled balances per account and asset (rows with a balance only).
+    "run_balances": _result(
+        ("market", TEXT),
+        ("account", TEXT),
+        ("asset", TEXT),
+        ("collateral_scaled", AMOUNT),
+        ("debt_scaled", AMOUNT),
+        ("collateral", AMOUNT),
+        ("debt", AMOUNT),
+        ("collateral_enabled", pa.bool_()),
+    ),
+    # Totals at the end of each sampled block: for charts.
+    "run_totals": _result(
+        ("market", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("collateral_base", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("liquidatable_debt_base", AMOUNT),
+        ("bad_debt_base", AMOUNT),
+        ("deficit_base", AMOUNT),
+        ("accounts_liquidatable", pa.int64()),
+    ),
+}

@@ -1,0 +1,31 @@
+"""Exact integer arithmetic. Every function names its rounding; nothing here knows a protocol or imports anything.
+
+All arguments are non-negative unbounded Python integers, as the contracts' are unsigned; a zero divisor raises
+ZeroDivisionError as the contract would revert. Units: WAD = 1e18, RAY = 1e27, BPS = 1e4 (basis points).
+"""
+
+from __future__ import annotations
+
+WAD = 10**18
+RAY = 10**27
+BPS = 10**4
+SECONDS_PER_YEAR = 31_536_000
+UINT256_MAX = 2**256 - 1
+
+
+def mul_div_down(a: int, b: int, d: int) -> int:
+    """floor(a * b / d)."""
+    return a * b // d
+
+
+def mul_div_up(a: int, b: int, d: int) -> int:
+    """ceil(a * b / d)."""
+    return -(-a * b // d)
+
+
+def mul_div_half_up(a: int, b: int, d: int) -> int:
+    """a * b / d rounded to nearest, halves up, with the divisor's half floored: floor((a * b + floor(d / 2)) / d).
+
+    This is the rounding of Aave's WadRayMath and PercentageMath (``rayMul``, ``rayDiv``, ``wadDiv``, ``percentMul``, ``percentDiv``).
+    """
+    return (a * b + d // 2) // d
