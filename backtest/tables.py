@@ -147,7 +147,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("account_id", pa.int32()),
         ("setting", CATEGORY),
         ("asset_id", pa.int16(), True),
-        ("value", pa.int64()),
+        ("value", AMOUNT),
         ("action", CATEGORY),
         ("action_seq", pa.int64()),
     ),
