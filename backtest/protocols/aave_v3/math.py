@@ -1,0 +1,112 @@
+"""Aave V3's fixed-point arithmetic, one function per rounding; the rounding is in the name.
+
+Sources (versions name tags of aave-dao/aave-v3-origin; 3.0 is aave/aave-v3-core):
+``libraries/math/WadRayMath.sol``, ``libraries/math/PercentageMath.sol`` and ``libraries/math/MathUtils.sol``. The half-up
+functions exist since 3.0, the directed ones of rays and ``percent_*_up``/``percent_mul_down`` since 3.5, ``percent_div_down`` since 3.7.
+
+All arguments are non-negative integers: rays (1e27 = one), wads (1e18) or basis points (1e4). A zero divisor raises
+ZeroDivisionError where the contract reverts. The contracts also revert when a product needs more than 256 bits; real
+amounts are far below that, and these functions return the exact result instead.
+"""
+
+from __future__ import annotations
+
+from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
+
+_HALF_RAY = RAY // 2
+_HALF_BPS = BPS // 2
+
+
+def ray_mul_half_up(a: int, b: int) -> int:
+    """a * b in rays, rounded to nearest (``rayMul``)."""
+    return (a * b + _HALF_RAY) // RAY
+
+
+def ray_mul_down(a: int, b: int) -> int:
+    """a * b in rays, rounded down (``rayMulFloor``, 3.5+)."""
+    return a * b // RAY
+
+
+def ray_mul_up(a: int, b: int) -> int:
+    """a * b in rays, rounded up (``rayMulCeil``, 3.5+)."""
+    return -(-a * b // RAY)
+
+
+def ray_div_half_up(a: int, b: int) -> int:
+    """a / b in rays, rounded to nearest (``rayDiv``)."""
+    return (a * RAY + b // 2) // b
+
+
+def ray_div_down(a: int, b: int) -> int:
+    """a / b in rays, rounded down (``rayDivFloor``, 3.5+)."""
+    return a * RAY // b
+
+
+def ray_div_up(a: int, b: int) -> int:
+    """a / b in rays, rounded up (``rayDivCeil``, 3.5+)."""
+    return -(-a * RAY // b)
+
+
+def wad_div_half_up(a: int, b: int) -> int:
+    """a / b in wads, rounded to nearest (``wadDiv``)."""
+    return (a * WAD + b // 2) // b
+
+
+def percent_mul_half_up(value: int, bps: int) -> int:
+    """value * bps / 10000, rounded to nearest (``percentMul``)."""
+    return (value * bps + _HALF_BPS) // BPS
+
+
+def percent_mul_down(value: int, bps: int) -> int:
+    """value * bps / 10000, rounded down (``percentMulFloor``, 3.5+)."""
+    return value * bps // BPS
+
+
+def percent_mul_up(value: int, bps: int) -> int:
+    """value * bps / 10000, rounded up (``percentMulCeil``, 3.5+)."""
+    return -(-value * bps // BPS)
+
+
+def percent_div_half_up(value: int, bps: int) -> int:
+    """value * 10000 / bps, rounded to nearest (``percentDiv``)."""
+    return (value * BPS + bps // 2) // bps
+
+
+def percent_div_down(value: int, bps: int) -> int:
+    """value * 10000 / bps, rounded down (``percentDivFloor``, 3.7+)."""
+    return value * BPS // bps
+
+
+def percent_div_up(value: int, bps: int) -> int:
+    """value * 10000 / bps, rounded up (``percentDivCeil``, 3.5+)."""
+    return -(-value * BPS // bps)
+
+
+def linear_interest(rate: int, elapsed: int) -> int:
+    """Growth factor (ray) of simple interest at a yearly ``rate`` (ray) over ``elapsed`` seconds, all versions (``calculateLinearInterest``)."""
+    return RAY + rate * elapsed // SECONDS_PER_YEAR
+
+
+def compounded_interest_v30(rate: int, elapsed: int) -> int:
+    """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: three terms of the binomial series.
+
+    ``calculateCompoundedInterest`` of 3.0 to 3.3.
+    """
+    if elapsed == 0:
+        return RAY
+    minus_one = elapsed - 1
+    minus_two = elapsed - 2 if elapsed > 2 else 0
+    power_two = ray_mul_half_up(rate, rate) // (SECONDS_PER_YEAR * SECONDS_PER_YEAR)
+    power_three = ray_mul_half_up(power_two, rate) // SECONDS_PER_YEAR
+    second = elapsed * minus_one * power_two // 2
+    third = elapsed * minus_one * minus_two * power_three // 6
+    return RAY + rate * elapsed // SECONDS_PER_YEAR + second + third
+
+
+def compounded_interest_v34(rate: int, elapsed: int) -> int:
+    """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: the Taylor series of exp to its third term.
+
+    ``calculateCompoundedInterest`` of 3.4 and later.
+    """
+    x = rate * elapsed // SECONDS_PER_YEAR
+    return RAY + x + ray_mul_half_up(x, x // 2 + ray_mul_half_up(x, x // 6))
