@@ -1,0 +1,42 @@
+"""On-chain liquidation backtester: fetch, reconstruct, replay, in exact integers.
+
+    from backtest import Scenario
+
+The names below are imported on first use, so that ``import backtest`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backtest.errors import UserError as UserError
+    from backtest.markets import MarketConfig as MarketConfig
+    from backtest.markets import parse_market as parse_market
+    from backtest.scenario import Competitive as Competitive
+    from backtest.scenario import Observed as Observed
+    from backtest.scenario import Override as Override
+    from backtest.scenario import Scenario as Scenario
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Competitive": "backtest.scenario",
+    "MarketConfig": "backtest.markets",
+    "Observed": "backtest.scenario",
+    "Override": "backtest.scenario",
+    "Scenario": "backtest.scenario",
+    "UserError": "backtest.errors",
+    "parse_market": "backtest.markets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'backtest' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

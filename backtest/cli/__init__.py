@@ -1,0 +1,91 @@
+"""The command line: one file a verb, imported when that verb is used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from backtest import __version__
+from backtest.errors import UserError, did_you_mean
+
+# Each verb is the function of that name in backtest/cli/<verb>.py.
+VERBS = {
+    "demo": "Replay the bundled crash under four scenarios and write a report: no node needed.",
+    "fetch": "Fetch a market's history from a node into a lake.",
+    "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
+    "replay": "Replay a market under a scenario and store the run.",
+    "compare": "Compare runs side by side.",
+    "sql": "Query a lake, its history and its runs.",
+    "report": "Write runs as one offline page.",
+    "info": "Show what a lake holds.",
+    "check": "Check a lake's invariants.",
+}
+
+# Conditions of the machine that the user can mend; any other OSError is a defect and keeps its traceback.
+_MENDABLE = {
+    errno.ENOSPC: "free some space and run it again",
+    errno.EDQUOT: "free some space and run it again",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EROFS: "choose a folder that can be written",
+}
+
+
+def app() -> App:
+    """The command line as a cyclopts App; nothing but cyclopts is imported to build it."""
+    root = App(
+        name="backtest",
+        help="On-chain liquidation backtester: fetch a market's history, replay its liquidations, ask what would have happened.",
+        help_epilogue="backtest VERB --help says more. Start with backtest demo.",
+        help_format="plaintext",
+        version=__version__,
+    )
+    for verb, summary in VERBS.items():
+        root.command(f"backtest.cli.{verb}:{verb}", name=verb, help=summary)
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check or a comparison failed, 2 a mistake the user can mend, 130 interrupted.
+
+    Args:
+        arguments: the words after ``backtest``; None takes those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = _say("interrupted", 130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; a later flush of stdout at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        if words and not words[0].startswith("-") and words[0] not in VERBS:
+            raise UserError(f"unknown verb '{words[0]}'", did_you_mean(words[0], VERBS))
+        result = app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        return result if isinstance(result, int) else 0
+    except UserError as error:
+        return _say(str(error), 2)
+    except CycloptsError as error:
+        verb = f" {words[0]}" if words and words[0] in VERBS else ""
+        return _say(f"{str(error).rstrip('.')}; see 'backtest{verb} --help'", 2)
+    except OSError as error:
+        if error.errno not in _MENDABLE:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _say(f"{error.strerror}{where}; {_MENDABLE[error.errno]}", 2)
+
+
+def _say(text: str, code: int) -> int:
+    print(f"backtest: {' '.join(text.split())}", file=sys.stderr)
+    return code
