@@ -1,0 +1,45 @@
+# make demo | test | test-fast | bench | sample | lock | clean. Needs Python 3.11+ and git; Linux or macOS.
+# Another Python: make PYTHON=python3.12 demo. More test processes: make WORKERS=8 test.
+PYTHON = python3
+WORKERS = 2
+BIN = .venv/bin
+ENVIRONMENT = @command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $@" >&2; exit 1; }; \
+	$(PYTHON) tools/environment.py
+
+.PHONY: demo test test-fast bench sample lock clean
+
+demo:
+	$(ENVIRONMENT) demo
+	@$(BIN)/backtest demo
+
+# Every test, linters and types among them; the real contracts run on a local node.
+test:
+	$(ENVIRONMENT) test
+	@$(BIN)/python -m pytest -n $(WORKERS)
+
+# Without the local node: under two minutes.
+test-fast:
+	$(ENVIRONMENT) test
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "not chain"
+
+# Figures, not tests: prints a table and writes build/bench.json.
+bench:
+	$(ENVIRONMENT) bench
+	@$(BIN)/python -m tests.bench
+
+# Record data/sample anew, from a local node.
+sample:
+	$(ENVIRONMENT) test
+	@$(BIN)/python -m tests.chain.sample
+
+# Resolve the dependencies of pyproject.toml; the locks hold hashes and no addresses.
+COMPILE = build/lock/bin/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+lock:
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet uv
+	@$(COMPILE) pyproject.toml --group build --output-file requirements.lock
+	@$(COMPILE) pyproject.toml --group build --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(COMPILE) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache backtest-demo

@@ -1,0 +1,95 @@
+"""Create .venv from a lock file: ``python3 tools/environment.py demo|test|bench``. Run by make; any Python can read this file.
+
+An environment whose stamp names the same locks, the same Python and the same pyproject.toml is left alone.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOCKS = {
+    "demo": ["requirements.lock"],
+    "test": ["requirements-dev.lock"],
+    "bench": ["requirements-dev.lock", "requirements-bench.lock"],
+}
+NEEDED = (3, 11)
+
+
+def remedy(version, modules):
+    """What to do first on this machine, or None. ``modules``: a function that says whether a module can be imported."""
+    if version < NEEDED:
+        found = ".".join(map(str, version[:2]))
+        return "Python 3.11 or newer is needed, this is %s: install one and name it, for example: make PYTHON=python3.12 demo" % found
+    missing = [name for name in ("venv", "ensurepip") if not modules(name)]
+    if missing:
+        package = "python%d.%d-venv" % version[:2]
+        return "Python's module %s is missing: install it, on Debian and Ubuntu with: apt install %s" % (missing[0], package)
+    return None
+
+
+def importable(name):
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    return True
+
+
+def digest(kind):
+    """Names what an environment was made from."""
+    state = hashlib.sha256(("%s %s" % (sys.version, ROOT)).encode())
+    for name in LOCKS[kind] + ["pyproject.toml"]:
+        with open(os.path.join(ROOT, name), "rb") as file:
+            state.update(file.read())
+    return state.hexdigest()
+
+
+def satisfied(venv, kind):
+    """True if the environment there was made for this kind, or for a larger one."""
+    kinds = list(LOCKS)
+    for candidate in kinds[kinds.index(kind) :]:
+        stamp = os.path.join(venv, "made-for-" + candidate)
+        if os.path.exists(stamp):
+            with open(stamp) as file:
+                if file.read() == digest(candidate):
+                    return True
+    return False
+
+
+def build(venv, kind):
+    """Make or complete the environment: every file checked against its hash in the lock, the checkout itself linked in."""
+    python = os.path.join(venv, "bin", "python")
+    for candidate in LOCKS:
+        stamp = os.path.join(venv, "made-for-" + candidate)
+        if os.path.exists(stamp):
+            os.remove(stamp)
+    if not os.path.exists(python):
+        run([sys.executable, "-m", "venv", venv])
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    print("installing into %s (once; about half a minute)" % os.path.relpath(venv), flush=True)
+    for lock in LOCKS[kind]:
+        run(pip + ["--require-hashes", "--requirement", os.path.join(ROOT, lock)])
+    run(pip + ["--no-deps", "--no-build-isolation", "--editable", ROOT])
+    with open(os.path.join(venv, "made-for-" + kind), "w") as file:
+        file.write(digest(kind))
+
+
+def run(command):
+    code = subprocess.call(command)
+    if code:
+        sys.exit("make: this command failed, see above: " + " ".join(command[-4:]))
+
+
+def main():
+    problem = remedy(sys.version_info, importable)
+    if problem:
+        sys.exit("make: " + problem)
+    venv, kind = os.path.join(ROOT, ".venv"), sys.argv[1]
+    if not satisfied(venv, kind):
+        build(venv, kind)
+
+
+if __name__ == "__main__":
+    main()
