@@ -1,0 +1,199 @@
+"""The lake: a folder of Parquet files, a manifest that says which of them count, and one writer at a time.
+
+    lake = Lake("data/lake")
+    lake.read("canonical/liquidations", "ethereum-core")
+    with lake.writer() as writer:
+        writer.commit(...)
+
+A ``Lake`` is a snapshot: it sees the version that was newest when it was opened or last refreshed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from backtest.errors import LakeError, did_you_mean
+from backtest.lake import content, lock, parquet
+from backtest.lake import manifest as m
+from backtest.lake.storage import LocalStorage
+from backtest.lake.writer import Writer
+from backtest.markets import MarketConfig
+
+__all__ = ["FileEntry", "Lake", "Writer"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file that counts. ``path`` is absolute; blocks are inclusive, None where rows have no block range."""
+
+    market: str
+    dataset: str
+    path: str
+    from_block: int | None
+    to_block: int | None
+    rows: int
+    bytes: int
+    sha256: str
+    stamp: str
+
+
+class Lake:
+    """Read access to a lake, and the way to its writer.
+
+    Args:
+        path: the folder.
+        create: make an empty lake where there is none; otherwise that is a LakeError.
+    """
+
+    def __init__(self, path: str | Path, *, create: bool = False) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self.storage = LocalStorage(self.path)
+        found = m.load_newest(self.storage) if self.path.is_dir() else None
+        if found is None:
+            if not create:
+                raise LakeError(f"there is no lake at {self.path}", "give its folder with --lake, or fetch one: backtest fetch --help")
+            self.path.mkdir(parents=True, exist_ok=True)
+            strangers = [entry.name for entry in self.path.iterdir() if entry.name not in ("manifest", "data", "writer.lock")]
+            if strangers:
+                raise LakeError(f"{self.path} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder")
+            self.storage.put_if_absent(m.name_of(1), m.encode(m.Manifest(version=1)))
+            found = m.load_newest(self.storage)
+        assert found is not None
+        self.manifest: m.Manifest = found
+
+    def refresh(self) -> None:
+        """See what was committed since."""
+        found = m.load_newest(self.storage)
+        if found is None:
+            raise LakeError(f"there is no lake at {self.path} any more", "was the folder moved?")
+        self.manifest = found
+
+    @contextmanager
+    def writer(self) -> Iterator[Writer]:
+        """The one writer; LakeError naming the process if there is another. The lake is refreshed first."""
+        with lock.exclusive(self.path / "writer.lock"):
+            self.refresh()
+            yield Writer(self)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def markets(self) -> list[str]:
+        """Names of all markets."""
+        return list(self.manifest.markets)
+
+    def market_config(self, market: str) -> MarketConfig:
+        """The description stored when the market was fetched."""
+        config = self._record(market).config
+        if config is None:
+            raise LakeError(f"market '{market}' has no description in this lake", "fetch it: backtest fetch --help")
+        return config
+
+    def provenance(self, market: str) -> dict[str, str]:
+        """Facts that the fetcher noted about the origin of a market's data."""
+        return dict(self._record(market).provenance)
+
+    def datasets(self, market: str | None = None) -> list[str]:
+        """Datasets that have rows, sorted."""
+        return sorted({file.dataset for file in self.files(None, market)})
+
+    def files(self, dataset: str | None, market: str | None = None) -> tuple[FileEntry, ...]:
+        """The files of one dataset (None: of all) in block order."""
+        markets = self.manifest.markets if market is None else {market: self._record(market)}
+        return tuple(
+            FileEntry(
+                market=name,
+                dataset=file.dataset,
+                path=self.storage.location(file.path),
+                from_block=file.from_block,
+                to_block=file.to_block,
+                rows=file.rows,
+                bytes=file.bytes,
+                sha256=file.sha256,
+                stamp=file.stamp,
+            )
+            for name, record in markets.items()
+            for file in record.files
+            if dataset is None or file.dataset == dataset
+        )
+
+    def schema(self, dataset: str) -> pa.Schema:
+        """The columns of a dataset, whether or not it has rows; LakeError if it is unknown."""
+        declared = m.declared_schema(dataset)
+        if declared is not None:
+            return declared
+        if dataset in self.manifest.schemas:
+            return m.schema_from_text(self.manifest.schemas[dataset])
+        for file in self.files(dataset):  # a lake of format 1 that no writer has touched since
+            return parquet.schema_of(file.path)
+        raise LakeError(f"unknown dataset '{dataset}'", did_you_mean(dataset, [*self.manifest.schemas, "canonical/position_events"]))
+
+    def read(
+        self, dataset: str, market: str, *, columns: Sequence[str] | None = None, from_block: int | None = None, to_block: int | None = None
+    ) -> pa.Table:
+        """Rows of a dataset in chain order, within an inclusive block range where the rows have blocks."""
+        schema = self.schema(dataset)
+        for name in columns or ():
+            if name not in schema.names:
+                raise LakeError(f"{dataset} has no column '{name}'", did_you_mean(name, schema.names))
+        files = [file for file in self.files(dataset, market) if _meets(file, from_block, to_block)]
+        overlapping = any(a.to_block is not None and b.from_block is not None and b.from_block <= a.to_block for a, b in itertools.pairwise(files))
+        wanted = list(columns) if columns is not None else schema.names
+        keys = [name for name in parquet.ORDER if name in schema.names and name not in wanted] if overlapping else []
+        parts = [parquet.read(file.path, schema, [*wanted, *keys], (from_block, to_block)) for file in files]
+        if not parts:
+            return pa.schema([schema.field(name) for name in wanted]).empty_table()
+        table = pa.concat_tables(parts)
+        return parquet.in_chain_order(table).select(wanted) if overlapping else table
+
+    def sources(self, market: str) -> list[str]:
+        """Sources with any coverage."""
+        return sorted(self._record(market).coverage)
+
+    def covered(self, market: str, source: str) -> list[tuple[int, int]]:
+        """Inclusive block ranges that are complete for a source, merged, ascending; none for an unknown market or source."""
+        record = self.manifest.markets.get(market)
+        return list(record.coverage.get(source, ())) if record else []
+
+    def digest(self, market: str, prefix: str = "raw/") -> str:
+        """SHA-256 over the rows (and for raw datasets the coverage) of the datasets that start with ``prefix``.
+
+        For raw datasets it depends on rows and coverage alone, not on how rows are cut into files or in which order
+        they came (``backtest.lake.content``); for others on the files' own SHA-256.
+        """
+        record = self._record(market)
+        rows: dict[str, list[str]] = {}
+        for file in record.files:
+            if file.dataset.startswith(prefix):
+                rows.setdefault(file.dataset, []).append(self._content(file) if file.dataset.startswith("raw/") else file.sha256)
+        body: dict[str, Any] = {
+            dataset: content.add(found) if dataset.startswith("raw/") else sorted(found) for dataset, found in sorted(rows.items())
+        }
+        if prefix.startswith("raw/"):
+            body["coverage"] = {source: record.coverage[source] for source in sorted(record.coverage)}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    def _content(self, file: m.FileRecord) -> str:
+        """The content digest of a file, computed where a format-1 lake lacks it."""
+        if file.content:
+            return file.content
+        return content.content_digest(parquet.read(self.storage.location(file.path), self.schema(file.dataset), None, (None, None)))
+
+    def _record(self, market: str) -> m.MarketRecord:
+        if market not in self.manifest.markets:
+            raise LakeError(f"there is no market '{market}' in {self.path}", did_you_mean(market, self.manifest.markets))
+        return self.manifest.markets[market]
+
+
+def _meets(file: FileEntry, from_block: int | None, to_block: int | None) -> bool:
+    return (from_block is None or file.to_block is None or file.to_block >= from_block) and (
+        to_block is None or file.from_block is None or file.from_block <= to_block
+    )

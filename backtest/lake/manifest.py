@@ -1,0 +1,197 @@
+"""The manifest says which files count, what is covered, and what the columns of each dataset are.
+
+``manifest/NNNNNNNN.json`` are immutable; the highest number is the lake. A commit writes data files, syncs them, and
+then publishes the next number if nobody has (``put_if_absent``), so it appears whole or not at all.
+
+Formats: 1 had neither schemas nor, for its files, sha256 and content digest; ``complete`` (in ``backtest.lake.writer``)
+adds them on the first write. A newer format than ours is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from backtest import tables
+from backtest.errors import LakeError
+from backtest.lake.storage import Storage
+from backtest.markets import MarketConfig
+
+FORMAT = 2
+KEEP_VERSIONS = 8
+"""Manifests that stay readable behind the newest: files that any of them names are not deleted."""
+
+_NAME = re.compile(r"^manifest/(\d{8})\.json$")
+Ranges = tuple[tuple[int, int], ...]
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One Parquet file. ``path`` is relative to the lake; ``content`` is the digest of its rows (``backtest.lake.content``)."""
+
+    dataset: str
+    path: str
+    rows: int
+    bytes: int
+    from_block: int | None = None
+    to_block: int | None = None
+    stamp: str = ""
+    sha256: str = ""
+    content: str = ""
+
+
+class MarketRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One market: its description, files in block order per dataset, inclusive block ranges per source, and facts about origin."""
+
+    config: MarketConfig | None = None
+    files: tuple[FileRecord, ...] = ()
+    coverage: dict[str, Ranges] = {}
+    provenance: dict[str, str] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of the lake. ``schemas``: (column, type, nullable) of the datasets that ``backtest.tables`` does not declare."""
+
+    format: int = FORMAT
+    version: int = 0
+    schemas: dict[str, tuple[tuple[str, str, bool], ...]] = {}
+    markets: dict[str, MarketRecord] = {}
+
+
+def name_of(version: int) -> str:
+    """The key of a manifest version."""
+    return f"manifest/{version:08d}.json"
+
+
+def versions(storage: Storage) -> list[int]:
+    """All published versions, ascending."""
+    return [int(match[1]) for key in storage.list("manifest") if (match := _NAME.match(key))]
+
+
+def load_newest(storage: Storage) -> Manifest | None:
+    """The newest manifest, migrated to this format; None where there is no lake."""
+    while numbers := versions(storage):
+        key = name_of(numbers[-1])
+        try:
+            return parse(storage.read(key), storage.location(key))
+        except FileNotFoundError:
+            continue  # a writer published newer versions and removed this one meanwhile
+    return None
+
+
+def parse(text: bytes, where: str) -> Manifest:
+    """A manifest from JSON; ``where`` names it in errors."""
+    try:
+        body: dict[str, Any] = json.loads(text)
+        number = int(body["format"])
+    except (ValueError, TypeError, KeyError):
+        raise LakeError(f"{where} is not a manifest", "restore the file, or fetch into a new folder") from None
+    if number > FORMAT:
+        raise LakeError(f"{where} has format {number}, this version reads up to {FORMAT}", "install a newer version of backtest")
+    for older in range(number, FORMAT):
+        body = _MIGRATIONS[older](body)
+    try:
+        return msgspec.convert(body, Manifest, strict=True)
+    except msgspec.ValidationError as error:
+        raise LakeError(f"{where}: {error}", "restore the file, or fetch into a new folder") from None
+
+
+def _from_format_1(body: dict[str, Any]) -> dict[str, Any]:
+    """Format 1: no schemas, no digests of files; both are optional in memory and made good by the next writer."""
+    return {**body, "format": 2, "schemas": {}}
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
+
+
+def encode(manifest: Manifest) -> bytes:
+    """JSON with sorted keys."""
+    return msgspec.json.encode(manifest, order="deterministic")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Schemas as text.
+
+_TYPES: dict[str, pa.DataType] = {
+    str(kind): kind
+    for kind in (
+        pa.bool_(),
+        pa.int8(),
+        pa.int16(),
+        pa.int32(),
+        pa.int64(),
+        pa.uint8(),
+        pa.uint16(),
+        pa.uint32(),
+        pa.float64(),
+        pa.string(),
+        pa.binary(),
+        tables.AMOUNT,
+        tables.CATEGORY,
+    )
+}
+_FIXED = re.compile(r"^(fixed_size_binary\[(\d+)\]|list<(?:item|element): (.+)>)$")
+
+
+def schema_to_text(schema: pa.Schema) -> tuple[tuple[str, str, bool], ...]:
+    """(column, type, nullable) of every column; LakeError for a type that the lake does not store."""
+    for field in schema:
+        if type_from_text(str(field.type)) is None:
+            raise LakeError(f"column '{field.name}' has type {field.type}", f"use one of {', '.join(_TYPES)}, fixed_size_binary or a list of them")
+    return tuple((field.name, str(field.type), bool(field.nullable)) for field in schema)
+
+
+def type_from_text(text: str) -> pa.DataType | None:
+    """The Arrow type that prints as ``text``, or None."""
+    if text in _TYPES:
+        return _TYPES[text]
+    if not (match := _FIXED.match(text)):
+        return None
+    if match[2]:
+        return pa.binary(int(match[2]))
+    inner = type_from_text(match[3])
+    return None if inner is None else pa.list_(inner)
+
+
+def schema_from_text(columns: Iterable[tuple[str, str, bool]]) -> pa.Schema:
+    """The inverse of ``schema_to_text``."""
+    return pa.schema([pa.field(name, type_from_text(kind), nullable=nullable) for name, kind, nullable in columns])
+
+
+def declared_schema(dataset: str) -> pa.Schema | None:
+    """The schema that ``backtest.tables`` gives a dataset, or None for decoded events (those record their own)."""
+    layer, _, name = dataset.partition("/")
+    if layer == "canonical":
+        return tables.CANONICAL.get(name)
+    if layer == "results":
+        return tables.RESULTS.get(name)
+    if dataset.endswith("/Quarantine"):
+        return tables.QUARANTINE
+    return tables.RAW_STATE.get(dataset)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Block ranges.
+
+
+def merge(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Inclusive ranges, sorted, with touching and overlapping ones joined."""
+    out: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if out and start <= out[-1][1] + 1:
+            out[-1] = (out[-1][0], max(out[-1][1], stop))
+        else:
+            out.append((start, stop))
+    return tuple(out)
+
+
+def overlap(ranges: Iterable[tuple[int, int]], wanted: tuple[int, int]) -> tuple[int, int] | None:
+    """The first part of ``wanted`` that ``ranges`` hold already, or None."""
+    for start, stop in ranges:
+        if start <= wanted[1] and wanted[0] <= stop:
+            return max(start, wanted[0]), min(stop, wanted[1])
+    return None

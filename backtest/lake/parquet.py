@@ -1,0 +1,95 @@
+"""Tables in and out of Parquet files: zstd, sorted in chain order, columns checked against their schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from backtest.errors import LakeError
+
+ORDER = ("seq", "block_number", "transaction_index", "log_index")
+_ROW_GROUP = 1 << 17
+
+
+def conform(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
+    """The table with exactly this schema: same columns in the same order, no nulls where none may be.
+
+    Plain text is accepted for a dictionary column; nothing else is converted. LakeError names dataset and column.
+    """
+    if table.schema.names != schema.names:
+        wrong = sorted(set(table.schema.names) ^ set(schema.names)) or ["their order"]
+        raise LakeError(f"{dataset}: columns differ from the schema in {', '.join(wrong)}", f"write {', '.join(schema.names)}")
+    columns = []
+    for field, column in zip(schema, table.columns, strict=True):
+        if column.type != field.type:
+            if not (pa.types.is_dictionary(field.type) and _plain(column.type) == field.type.value_type):
+                raise LakeError(f"{dataset}: column '{field.name}' is {column.type}, not {field.type}", "convert it before committing")
+            column = column.cast(field.type.value_type).dictionary_encode().cast(field.type)
+        if not field.nullable and column.null_count:
+            raise LakeError(
+                f"{dataset}: column '{field.name}' has {column.null_count} nulls", "missing values are allowed only where the schema says so"
+            )
+        columns.append(column)
+    return pa.table(columns, schema=schema)
+
+
+def _plain(kind: Any) -> Any:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def in_chain_order(table: pa.Table) -> pa.Table:
+    """Sorted by seq, or else by (block_number, transaction_index, log_index); tables without these stay as they are."""
+    keys = [name for name in ORDER if name in table.schema.names]
+    if "seq" in keys:
+        keys = ["seq"]
+    if not keys or table.num_rows < 2 or _is_sorted(table, keys):
+        return table
+    indices = pc.sort_indices(table, sort_keys=[(key, "ascending") for key in keys])
+    return table.take(indices)
+
+
+def _is_sorted(table: pa.Table, keys: Sequence[str]) -> bool:
+    tied = None
+    for key in keys:
+        column = table.column(key).combine_chunks()
+        before, after = column.slice(0, len(column) - 1), column.slice(1)
+        wrong = pc.greater(before, after)
+        if pc.any(wrong if tied is None else pc.and_(tied, wrong)).as_py():
+            return False
+        same = pc.equal(before, after)
+        tied = same if tied is None else pc.and_(tied, same)
+    return True
+
+
+def schema_of(path: str) -> pa.Schema:
+    """The columns of one file."""
+    return pq.read_schema(path).remove_metadata()
+
+
+def encode(table: pa.Table) -> pa.Buffer:
+    """The bytes of one Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP)
+    return sink.getvalue()
+
+
+def read(path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tuple[int | None, int | None]) -> pa.Table:
+    """Rows of one file within an inclusive block range, in the types of ``schema``."""
+    filters = []
+    if "block_number" in schema.names:
+        if blocks[0] is not None:
+            filters.append(("block_number", ">=", blocks[0]))
+        if blocks[1] is not None:
+            filters.append(("block_number", "<=", blocks[1]))
+    wanted = list(columns) if columns is not None else schema.names
+    try:
+        table = pq.ParquetFile(path).read(columns=wanted) if not filters else pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
+    except FileNotFoundError:
+        raise LakeError(f"{path} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file") from None
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise LakeError(f"{path}: {str(error).splitlines()[0]}", "run 'backtest check'; fetch the range again into a new lake") from None
+    return table.select(wanted).cast(pa.schema([schema.field(name) for name in wanted]))
