@@ -8,7 +8,7 @@ liquidation mechanism and the liquidator model (``backtest.replay``). The engine
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from backtest.model import (
     PositionChange,
     Prices,
     SettingChange,
+    SourceChange,
 )
 
 State = TypeVar("State")
@@ -36,11 +37,16 @@ class LinearExposure:
     """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per base-unit price).
 
     ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule decides.
+    ``debt[a]`` (>= 0) is the part of ``weights[a]`` that grows with the asset's borrow index, the rest grows with its supply
+    index; an asset not listed is debt where its weight is negative. The screen ages the form by the indexes instead of
+    asking again. ``until`` is a timestamp up to which that holds (None: always), for debts that grow by a rate of their own.
     """
 
     weights: Mapping[AssetId, float]
     constant: float = 0.0
     relative_error: float = 1e-6
+    debt: Mapping[AssetId, float] = field(default_factory=dict)
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,18 @@ class AccountView:
     health: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What an account holds of one asset: stored (scaled) and, accrued to a moment, in native units."""
+
+    asset: AssetId
+    collateral_scaled: int
+    debt_scaled: int
+    collateral: int
+    debt: int
+    collateral_enabled: bool
+
+
 class RawEvents(Protocol):
     """Read access to a market's raw events. Every table has, before its own columns, ``seq`` (int64, dense over all events of
     the market in chain order) and ``timestamp`` (int64, of the block)."""
@@ -125,10 +143,16 @@ class LendingProtocol(Protocol[State]):
 
     name: str
     events: Sequence[EventSpec]
+    # Names of the events that mark a liquidation: fetch reads all prices at the end of their blocks.
+    liquidation_events: Sequence[str]
 
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until stable."""
+        ...
+
+    def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
+        """Which source the market's oracle took each asset's price from, in chain order, over all of ``raw``."""
         ...
 
     # -- reconstruct ---------------------------------------------------------------------------------------------
@@ -158,12 +182,20 @@ class LendingProtocol(Protocol[State]):
         """The account's totals and exact health by the rules in force."""
         ...
 
+    def holdings(self, state: State, account: AccountId, now: Clock) -> Sequence[Holding]:
+        """What the account holds, in asset order, assets with a balance only."""
+        ...
+
     def pairs(self, state: State, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
         """Every pair an eligible account may be liquidated with now, in asset order; empty if it is not eligible."""
         ...
 
     def quote(self, state: State, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
-        """What the order would do. Changes nothing; the engine applies ``Fill.changes``."""
+        """What the order would do. Changes nothing; the engine applies ``Fill.changes``.
+
+        Depends on the account, prices, time and market-wide state alone; a fill that moves market-wide state on which other
+        orders depend says so by a ParamChange among its changes.
+        """
         ...
 
     def observed_order(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
