@@ -1,0 +1,72 @@
+"""The market descriptions that ship with the package, and what a wrong one says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from eth_utils.address import is_checksum_address
+
+from backtest.errors import UserError
+from backtest.markets import parse_market
+from backtest.resources import resource
+
+FILES = sorted(resource("markets").glob("*.toml"))
+ROLES = {"provider", "pool", "configurator", "oracle"}
+
+
+def test_the_chains_users_ask_for_are_there() -> None:
+    assert {"ethereum-core", "arbitrum", "base", "optimism", "polygon"} <= {file.stem for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_description_is_complete(file: Path) -> None:
+    market = parse_market(file.read_text(), str(file))
+    assert market.name == file.stem
+    assert market.protocol == "aave-v3"
+    assert market.start_block > 0
+    assert set(market.contracts) == ROLES
+    assert len(set(market.contracts.values())) == len(ROLES)
+    assert market.description
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_addresses_carry_their_checksums(file: Path) -> None:
+    addresses = re.findall(r"0x[0-9a-fA-F]{40}", file.read_text())
+    assert len(addresses) == len(ROLES)
+    assert [address for address in addresses if not is_checksum_address(address)] == []
+
+
+def test_no_two_files_describe_the_same_pool() -> None:
+    markets = [parse_market(file.read_text(), str(file)) for file in FILES]
+    assert len({(market.chain_id, market.contracts["pool"]) for market in markets}) == len(markets)
+
+
+GOOD = """
+name = "mine"
+protocol = "aave-v3"
+chain_id = 1
+start_block = 10
+[contracts]
+pool = "0x87870Bca3F3fD6335C3F4ce8392D69350B4fA4E2"
+"""
+
+
+def test_addresses_are_lower_case_once_parsed() -> None:
+    assert parse_market(GOOD, "mine.toml").contracts["pool"] == "0x87870bca3f3fd6335c3f4ce8392d69350b4fa4e2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("start_block = 10", "", "start_block"),
+        ("start_block = 10", "start_blok = 10\nstart_block = 10", "start_blok"),
+        ("chain_id = 1", 'chain_id = "one"', "chain_id"),
+        ("4fA4E2", "4fA4", "pool"),
+        ("[contracts]", "[contracts", "mine.toml"),
+    ],
+)
+def test_a_wrong_description_says_where(old: str, new: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parse_market(GOOD.replace(old, new), "mine.toml")
