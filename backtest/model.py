@@ -49,6 +49,21 @@ class EventSpec:
     wide: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class SourceChange:
+    """From this log on, ``oracle`` (the market's oracle then in force) takes the price of ``asset`` from ``source``.
+
+    Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the market
+    gives one change per asset that it prices, at the log that made it the market's.
+    """
+
+    block_number: int
+    log_index: int
+    asset: str
+    source: str
+    oracle: str
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Canonical events, in the order of ``seq``: what reconstruction produces and replay consumes.
 

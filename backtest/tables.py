@@ -53,7 +53,8 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("revision", pa.int32(), nullable=False),
         ]
     ),
-    # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross, sampled.
+    # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross,
+    # discounted, sampled (rule unknown: only reads say its price).
     # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).
     "raw/oracle/Source": pa.schema(
         [
@@ -72,6 +73,16 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("aggregator", ADDRESS, nullable=False),
             pa.field("from_block", pa.int64(), nullable=False),
             pa.field("exact", pa.bool_(), nullable=False),
+        ]
+    ),
+    # What a view of a price source returned at the end of a block; null where it reverted. name: answer (an aggregator's
+    # latestAnswer), ratio, snapshot_ratio, snapshot_timestamp, max_growth_percent, price_cap, price, max_discount.
+    "raw/oracle/State": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("name", TEXT, nullable=False),
+            pa.field("value", AMOUNT),
         ]
     ),
     # getAssetsPrices at the end of a block; price null where the call reverts for that asset.
