@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 
 import pytest
 from pytest_socket import socket_allow_hosts
 
+from tests.chain.aave import deploy_v30, deploy_v36
 from tests.chain.contracts import ChainUnavailable, install
+from tests.chain.deployment import Deployment
 from tests.chain.node import Node
 
 
@@ -39,3 +42,33 @@ def anvil(session_node: Node) -> Iterator[Node]:
     snapshot = session_node.snapshot()
     yield session_node
     session_node.revert(snapshot)
+
+
+@pytest.fixture(scope="session")
+def _deployed_v30(chain_packages: None) -> Iterator[Deployment]:
+    with Node() as node:
+        yield deploy_v30(node)
+
+
+@pytest.fixture(scope="session")
+def _deployed_v36(chain_packages: None) -> Iterator[Deployment]:
+    with Node() as node:
+        yield deploy_v36(node)
+
+
+def _reverted_after(deployment: Deployment) -> Iterator[Deployment]:
+    snapshot = deployment.node.snapshot()
+    yield copy.deepcopy(deployment, {id(deployment.node): deployment.node})
+    deployment.node.revert(snapshot)
+
+
+@pytest.fixture
+def fresh_v30(_deployed_v30: Deployment) -> Iterator[Deployment]:
+    """A market of 3.0 in which nothing happened yet; the test may do what it likes with it."""
+    yield from _reverted_after(_deployed_v30)
+
+
+@pytest.fixture
+def fresh_v36(_deployed_v36: Deployment) -> Iterator[Deployment]:
+    """As ``fresh_v30``, of 3.6."""
+    yield from _reverted_after(_deployed_v36)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chain.contracts import own
+from tests.chain.deployment import Deployment
 from tests.chain.node import Node, Reverted
 
 
@@ -37,3 +38,50 @@ def test_blocks_are_reproducible_and_snapshots_go_back(anvil: Node) -> None:
         anvil.revert(snapshot)
         assert anvil.block_number == start
     assert hashes[0] == hashes[1]
+
+
+def test_a_read_of_the_past_runs_at_that_block_number_and_time(anvil: Node) -> None:
+    anvil.mine(3)
+    anvil.warp(5000)
+    anvil.mine(3)
+    returns_timestamp, returns_number = "0x4260005260206000f3", "0x4360005260206000f3"
+    for block in range(anvil.block_number + 1):
+        assert int(anvil.rpc("eth_call", {"data": returns_timestamp}, hex(block)), 16) == anvil.timestamp(block)
+        assert int(anvil.rpc("eth_call", {"data": returns_number}, hex(block)), 16) == block
+    assert int(anvil.rpc("eth_call", {"data": returns_timestamp}, "latest"), 16) == anvil.timestamp()
+
+
+def _one_loan(market: Deployment) -> tuple[str, str]:
+    node = market.node
+    lender, borrower = node.accounts[1], node.accounts[2]
+    mint = [market.reserves["USDC"].asset.transaction("mint", lender, 10**12), market.reserves["WETH"].asset.transaction("mint", borrower, 10**20)]
+    steps = [market.supply(lender, "USDC", 10**12), market.supply(borrower, "WETH", 10**20), market.borrow(borrower, "USDC", 10**10)]
+    assert {receipt["status"] for receipt in node.send_block(mint + steps)} == {"0x1"}
+    return lender, borrower
+
+
+def _check_account_data(market: Deployment) -> None:
+    node, accounts = market.node, list(_one_loan(market))
+    first = node.block_number
+    debts = []
+    for _ in range(3):
+        node.warp(86400)
+        node.mine()
+    for block in range(first, first + 4):
+        data = market.account_data(accounts, block)
+        assert data[1] == market.pool.call("getUserAccountData", accounts[1], block=block)
+        assert data[1] is not None
+        debts.append(data[1][1])
+    assert debts == sorted(set(debts)), "interest accrues up to the block that is read"
+    assert market.scaled_balances(accounts)[1][0] == 10**20
+    assert market.user_configuration(accounts) == [2 << 2 * 2, 2 | 1 << 2 * 2]
+
+
+def test_market_of_version_30(fresh_v30: Deployment) -> None:
+    assert fresh_v30.pool.call("POOL_REVISION") == 1
+    _check_account_data(fresh_v30)
+
+
+def test_market_of_version_36(fresh_v36: Deployment) -> None:
+    assert fresh_v36.pool.call("POOL_REVISION") == 10
+    _check_account_data(fresh_v36)

@@ -19,13 +19,14 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
-from eth_abi import decode, encode
-from eth_utils import keccak, to_checksum_address
+from eth_abi.abi import decode, encode
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from tests.chain.contracts import Artifact, anvil_binary
 
 GENESIS_TIME = 1_583_971_200  # 2020-03-12 00:00 UTC
-GAS = 8_000_000
+GAS = 30_000_000
 ZERO = "0x" + "00" * 20
 UINT256_MAX = 2**256 - 1
 _FREE = {"gasPrice": "0x0", "gas": hex(GAS)}
@@ -203,9 +204,9 @@ class Node:
     def deploy(self, artifact: Artifact, *args: Any, libraries: dict[str, str] | None = None, sender: str | None = None) -> Contract:
         """Create a contract with these constructor arguments."""
         code = artifact.linked(libraries or {})
-        inputs = next((entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), [])
+        inputs: list[dict[str, Any]] = next((entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), [])
         code += encode([_type(item) for item in inputs], args)
-        receipt = self.send({"from": sender or self.admin, "data": "0x" + code.hex(), "gas": hex(4 * GAS)})
+        receipt = self.send({"from": sender or self.admin, "data": "0x" + code.hex()})
         return Contract(self, receipt["contractAddress"], artifact.abi)
 
 
