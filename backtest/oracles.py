@@ -33,6 +33,10 @@ class Unknown(Exception):
     """An input of a source's rule is not known: (address, name)."""
 
 
+class Reverts(Exception):
+    """An input of a source reverts, and so the source: (address, name)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One price source: a row of ``raw/oracle/Source``. Addresses are lower-case 0x text.
@@ -57,6 +61,7 @@ class Source:
 
     @property
     def parameters_json(self) -> str:
+        """The parameters as stored."""
         return json.dumps(self.parameters, sort_keys=True, separators=(",", ":"))
 
 
@@ -88,7 +93,7 @@ def capped_ratio_answer(base: int, ratio: int, limit: int, ratio_decimals: int) 
     """Base price times the ratio or its limit, rounded down; 0 where one is missing (aave-capo, ``PriceCapAdapterBase.sol`` ``latestAnswer``)."""
     if base <= 0 or ratio <= 0:
         return 0
-    return base * min(ratio, limit) // 10**ratio_decimals
+    return base * min(ratio, limit) // int(10**ratio_decimals)
 
 
 def cross_answer(asset_to_peg: int, peg_to_base: int, numerator: int, denominator: int) -> int:
@@ -123,12 +128,13 @@ def answer(source: Source, sources: Mapping[str, Source], values: Values, now: i
 
     Raises:
         Unknown: an input is not known, or the rule is not (kind ``sampled``).
+        Reverts: the call would revert.
     """
     own, address = source.parameters, source.address
     if source.kind == FEED:
         return values(address, "answer"), None
     if source.kind == FIXED:
-        return (own["constant"] if "constant" in own else values(address, "price")), None
+        return int(own["constant"]) if "constant" in own else values(address, "price"), None
     if source.kind == SAMPLED:
         raise Unknown(address, "rule")
     inputs = [answer(sources[feed], sources, values, now) for feed in source.feeds]
@@ -142,7 +148,7 @@ def answer(source: Source, sources: Mapping[str, Source], values: Values, now: i
         elapsed = now - values(address, "snapshot_timestamp")
         ratio = values(address, "ratio")
         if elapsed < 0:
-            raise Unknown(address, "snapshot_timestamp")
+            raise Reverts(address, "snapshot_timestamp")
         limit = max_ratio(values(address, "snapshot_ratio"), elapsed, values(address, "max_growth_percent"), own["scaled"])
         # A limit that binds grows every second; one that does not can only move away.
         return capped_ratio_answer(feeds[0], ratio, limit, own["ratio_decimals"]), now + 1 if ratio > limit else due
