@@ -1,0 +1,85 @@
+"""Aave V3, versions 3.0 to 3.7.
+
+``math`` rounds, ``rules`` says what each pool revision does, ``state`` is the book, ``account`` totals and health, ``liquidation`` one call;
+``events``, ``tokens`` and ``fold`` turn raw logs into canonical tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from backtest.markets import MarketConfig
+from backtest.model import AccountId, Clock, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.protocols import AccountView, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols.aave_v3.account import account_data, holdings, linear_exposure
+from backtest.protocols.aave_v3.events import EVENTS, discover, price_sources
+from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote
+from backtest.protocols.aave_v3.rules import ASSUMPTIONS
+from backtest.protocols.aave_v3.state import AaveState, apply, open_state
+
+__all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
+
+
+class AaveV3:
+    """``LendingProtocol`` for Aave V3. Stateless; prices are the oracle's (an absent one: the contract would revert)."""
+
+    name = "aave-v3"
+    events: Sequence[EventSpec] = EVENTS
+    liquidation_events: Sequence[str] = ("LiquidationCall",)
+    assumptions: Sequence[str] = ASSUMPTIONS
+
+    def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
+        """See ``events.discover``."""
+        return discover(contracts, raw)
+
+    def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
+        """See ``events.price_sources``."""
+        return price_sources(raw)
+
+    def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.aave_v3.fold import fold  # a replay needs none of it
+
+        return fold(config, raw)
+
+    def open(self, market: Market) -> AaveState:
+        """See ``state.open_state``."""
+        return open_state(market)
+
+    def apply(self, state: AaveState, event: MarketEvent) -> None:
+        """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
+        apply(state, event)
+
+    def accounts(self, state: AaveState) -> Sequence[AccountId]:
+        """Accounts with a scaled balance or stable debt, in id order."""
+        return sorted(id for id, book in state.accounts.items() if book.collateral or book.debt or any(s.principal for s in book.stable.values()))
+
+    def exposure(self, state: AaveState, account: AccountId, now: Clock) -> Exposure | None:
+        """See ``account.linear_exposure``."""
+        return linear_exposure(state, account, now)
+
+    def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
+        """Totals by ``account.account_data``; raises MissingPrice where the contract would revert. Health is None where the debt is worth nothing."""
+        data = account_data(state, account, prices.oracle, now)
+        return AccountView(data.total_collateral_base, data.total_debt_base, data.health_factor if data.total_debt_base else None)
+
+    def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
+        """See ``account.holdings``."""
+        return holdings(state, account, now)
+
+    def pairs(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
+        """See ``liquidation.pairs``."""
+        return pairs(state, account, prices.oracle, now)
+
+    def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+        """See ``liquidation.quote``."""
+        return quote(state, order, prices.oracle, now)
+
+    def observed_order(self, state: AaveState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
+        """See ``liquidation.observed_order``."""
+        return observed_order(state, past, prices.oracle, now)
+
+
+AAVE_V3 = AaveV3()

@@ -1,0 +1,200 @@
+"""An account's totals and health, exactly as the pool's getUserAccountData; and the linear form that screens accounts.
+
+Source: GenericLogic.calculateUserAccountData, calculateAvailableBorrows, PoolLogic.executeGetUserAccountData (all versions);
+ValidationLogic.getUserReserveLtv (3.6+). The reference has no loan-to-value rules; those here are from the contracts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from backtest.errors import RulesError
+from backtest.model import AccountId, AssetId, Clock
+from backtest.protocols import Holding, LinearExposure
+from backtest.protocols.aave_v3.rules import Rules, health_of_averaged_threshold
+from backtest.protocols.aave_v3.state import AaveState, Account, Category, Reserve
+from backtest.units import BPS, UINT256_MAX
+
+FLOAT_ERROR = 1e-9
+"""Relative error granted to whoever evaluates a linear exposure in double precision (sums of a hundred terms err by 1e-14)."""
+STABLE_HORIZON = 86_400
+"""Seconds ahead for which an exposure counts the growth of stable debt."""
+
+
+class MissingPrice(RulesError):
+    """The oracle would revert for ``asset``, which the account uses, so that no health and no liquidation exists."""
+
+    def __init__(self, symbol: str, block_number: int) -> None:
+        super().__init__(f"block {block_number}: no oracle price of {symbol}, the contract would revert", "fetch its price source")
+
+
+class AccountData(NamedTuple):
+    """The six numbers of getUserAccountData: base-currency units, basis points, wad. Health is 2**256 - 1 without debt."""
+
+    total_collateral_base: int
+    total_debt_base: int
+    available_borrows_base: int
+    current_liquidation_threshold: int
+    ltv: int
+    health_factor: int
+
+
+_EMPTY = Account()
+
+
+def price_of(state: AaveState, asset: AssetId, prices: Mapping[AssetId, int], now: Clock) -> int:
+    """The oracle price; MissingPrice where it is absent, None or zero (AaveOracle.getAssetPrice falls through to a fallback that is not set)."""
+    price = prices.get(asset)
+    if not price:
+        raise MissingPrice(state.market.assets[asset].symbol, now.block_number)
+    return price
+
+
+def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> bool:
+    """Whether the account's e-mode parameters apply to this collateral (EModeLogic.isInEModeCategory to 3.1, the collateral list from 3.2)."""
+    if account.emode == 0:
+        return False
+    if rules.emode_by_bitmap:
+        return category is not None and reserve.asset in category.collateral
+    return reserve.emode_category == account.emode
+
+
+def is_collateral(rules: Rules, reserve: Reserve) -> bool:
+    """Whether a flag on this asset counts: to 3.5 only with a base liquidation threshold, whatever the e-mode (GenericLogic, ValidationLogic)."""
+    return reserve.liquidation_threshold != 0 or not rules.threshold_gates_collateral
+
+
+def liquidation_threshold(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
+    """Basis points of a collateral's value that count towards health (for assets where ``is_collateral``)."""
+    if in_emode(rules, reserve, account, category):
+        return category.liquidation_threshold if category is not None else 0
+    return reserve.liquidation_threshold
+
+
+def liquidation_bonus(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
+    """10000 + bonus, in basis points (LiquidationLogic.executeLiquidationCall; _getConfigurationData to 3.1)."""
+    if in_emode(rules, reserve, account, category):
+        return category.liquidation_bonus if category is not None else 0
+    return reserve.liquidation_bonus
+
+
+def _ltv(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
+    """Loan-to-value (bps): to 3.5 an asset whose own is zero has none in e-mode either; from 3.6 the category decides alone."""
+    member = in_emode(rules, reserve, account, category)
+    if rules.emode_ltv_own:
+        if member and category is not None:
+            return 0 if reserve.asset in category.ltvzero else category.ltv
+        if rules.isolated_emode and category is not None and category.isolated:
+            return 0
+        return reserve.ltv
+    if reserve.ltv and member:
+        return category.ltv if category is not None else 0
+    return reserve.ltv
+
+
+def category_of(state: AaveState, account: Account) -> Category | None:
+    """The account's e-mode category, None outside e-mode."""
+    return state.categories.get(account.emode) if account.emode else None
+
+
+def debt_of(state: AaveState, account: Account, asset: AssetId, timestamp: int, stable_at: int | None = None) -> int:
+    """Native debt in one asset at ``timestamp``: variable, and stable (at ``stable_at`` if given)."""
+    rules = state.rules
+    scaled = account.debt.get(asset, 0)
+    debt = rules.debt_balance(scaled, state.reserves[asset].debt_index(timestamp, rules)) if scaled else 0
+    if account.stable and (stable := account.stable.get(asset)):
+        debt += stable.balance(timestamp if stable_at is None else stable_at)
+    return debt
+
+
+def collateral_of(state: AaveState, account: Account, asset: AssetId, timestamp: int) -> int:
+    """Native balance of the collateral token of one asset, flagged or not."""
+    scaled = account.collateral.get(asset, 0)
+    return state.rules.collateral_balance(scaled, state.reserves[asset].income(timestamp)) if scaled else 0
+
+
+def debts(account: Account) -> Iterator[AssetId]:
+    """Assets in which the account has debt, in no order (``isBorrowing``)."""
+    yield from account.debt
+    for asset, stable in account.stable.items():
+        if stable.principal and asset not in account.debt:
+            yield asset
+
+
+def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> AccountData:
+    """``getUserAccountData`` at ``now`` with these oracle prices (base units per whole token).
+
+    Raises:
+        MissingPrice: an asset that the account has flagged or borrowed has no price.
+    """
+    book = state.accounts.get(account, _EMPTY)
+    rules, category, timestamp = state.rules, category_of(state, book), now.timestamp
+    collateral = debt = by_ltv = by_threshold = 0
+    for asset in book.enabled:
+        reserve = state.reserves[asset]
+        price = price_of(state, asset, prices, now)
+        if not is_collateral(rules, reserve):
+            continue
+        value = price * collateral_of(state, book, asset, timestamp) // reserve.unit
+        collateral += value
+        by_ltv += value * _ltv(rules, reserve, book, category)
+        by_threshold += value * liquidation_threshold(rules, reserve, book, category)
+    for asset in debts(book):
+        price = price_of(state, asset, prices, now)
+        debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, state.reserves[asset].unit)
+    ltv = by_ltv // collateral if collateral else 0
+    return AccountData(
+        total_collateral_base=collateral,
+        total_debt_base=debt,
+        available_borrows_base=max(rules.borrow_power(collateral, ltv) - debt, 0),
+        current_liquidation_threshold=by_threshold // collateral if collateral else 0,
+        ltv=ltv,
+        health_factor=rules.health(collateral, by_threshold, debt) if debt else UINT256_MAX,
+    )
+
+
+def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearExposure | None:
+    """A form that is negative before health falls below 1, as accrued at ``now``; None without debt.
+
+    It errs on the safe side by itself: one native unit more debt and one less of each collateral than there is (the rounding of balances,
+    now and after ageing), thresholds one basis point lower where the contract floors the average of differing thresholds (to 3.4), and
+    ``constant`` for the rounding of each value to a whole base unit. Stable debt (3.0, 3.1) is counted as of ``until``.
+    """
+    book = state.accounts.get(account, _EMPTY)
+    owing = set(debts(book))
+    if not owing:
+        return None
+    rules, timestamp, category = state.rules, now.timestamp, category_of(state, book)
+    until = timestamp + STABLE_HORIZON if book.stable else None
+    exact: dict[AssetId, int] = {}
+    for asset in owing:
+        exact[asset] = -BPS * (debt_of(state, book, asset, timestamp, until) + 1)
+    debt = {asset: -value / (BPS * state.reserves[asset].unit) for asset, value in exact.items()}
+    thresholds = {
+        asset: liquidation_threshold(rules, state.reserves[asset], book, category)
+        for asset in book.enabled
+        if asset in book.collateral and is_collateral(rules, state.reserves[asset])
+    }
+    averaged = rules.health is health_of_averaged_threshold and len(set(thresholds.values())) > 1
+    for asset, threshold in thresholds.items():
+        balance = max(collateral_of(state, book, asset, timestamp) - 1, 0)
+        exact[asset] = exact.get(asset, 0) + balance * (threshold - averaged)
+    weights = {asset: value / (BPS * state.reserves[asset].unit) for asset, value in exact.items()}
+    return LinearExposure(weights=weights, constant=-float(len(debt) + len(thresholds) + 1), relative_error=FLOAT_ERROR, debt=debt, until=until)
+
+
+def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:
+    """What the account holds of each asset, in asset order. Stable debt counts in ``debt`` and has no scaled amount."""
+    book = state.accounts.get(account, _EMPTY)
+    return [
+        Holding(
+            asset=asset,
+            collateral_scaled=book.collateral.get(asset, 0),
+            debt_scaled=book.debt.get(asset, 0),
+            collateral=collateral_of(state, book, asset, now.timestamp),
+            debt=debt_of(state, book, asset, now.timestamp),
+            collateral_enabled=asset in book.enabled,
+        )
+        for asset in sorted(book.collateral.keys() | set(debts(book)))
+    ]

@@ -1,0 +1,417 @@
+"""What one ``liquidationCall`` does, in four parts: ACCRUE, CHECK, SIZE, SETTLE; every version by its ``Rules``.
+
+Source: LiquidationLogic.executeLiquidationCall, _calculateDebt (to 3.2), _calculateAvailableCollateralToLiquidate, _liquidateATokens
+(to 3.5), _burnDebtTokens, _burnBadDebt (3.3+); ValidationLogic.validateLiquidationCall, validateAutomaticUseAsCollateral;
+ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Interest needs no change of its own: indexes are events of the history.
+
+The contract keeps a borrow flag per asset; here an account borrows what it has scaled debt in. They differ only where a partial repayment
+burned the last scaled unit (an index above 2), with no effect on any amount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from backtest.errors import RulesError
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, SettingChange, Side
+from backtest.protocols import Fill, Order, Pair, Refusal
+from backtest.protocols.aave_v3.account import (
+    AccountData,
+    MissingPrice,
+    account_data,
+    category_of,
+    collateral_of,
+    debt_of,
+    debts,
+    is_collateral,
+    liquidation_bonus,
+    price_of,
+)
+from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
+from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
+
+OracleP = Mapping[AssetId, int]
+UNPLACED = -1
+"""``seq`` and ``action_seq`` of a fill's changes: they are not events of the history."""
+
+
+@dataclass(slots=True)
+class _Case:
+    """One order after ACCRUE: the two reserves at ``now``, the borrower's native balances in them, and its totals."""
+
+    rules: Rules
+    order: Order
+    now: Clock
+    account: Account
+    data: AccountData
+    debt_reserve: Reserve
+    collateral_reserve: Reserve
+    debt_price: int
+    collateral_price: int
+    debt_index: int
+    income: int
+    debt: int
+    collateral: int
+    bonus: int
+
+
+@dataclass(slots=True)
+class _Size:
+    """Native amounts: ``repaid`` by the liquidator, ``gross`` taken from the borrower = ``seized`` + ``fee``."""
+
+    repaid: int
+    seized: int
+    fee: int
+
+    @property
+    def gross(self) -> int:
+        return self.seized + self.fee
+
+
+class _Changes:
+    """The effects of one call, in order, at one clock."""
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self.all: list[PositionChange | SettingChange | ParamChange] = []
+
+    def position(self, account: AccountId, asset: AssetId, side: Side, delta: int) -> None:
+        now = self._now
+        if delta:
+            self.all.append(
+                PositionChange(
+                    seq=UNPLACED,
+                    block_number=now.block_number,
+                    log_index=now.log_index,
+                    timestamp=now.timestamp,
+                    account=account,
+                    asset=asset,
+                    side=side,
+                    delta=delta,
+                    action="liquidation",
+                    action_seq=UNPLACED,
+                )
+            )
+
+    def setting(self, account: AccountId, setting: str, asset: AssetId, value: int) -> None:
+        now = self._now
+        self.all.append(
+            SettingChange(
+                seq=UNPLACED,
+                block_number=now.block_number,
+                log_index=now.log_index,
+                timestamp=now.timestamp,
+                account=account,
+                setting=setting,
+                asset=asset,
+                value=value,
+                action="liquidation",
+                action_seq=UNPLACED,
+            )
+        )
+
+    def param(self, name: str, asset: AssetId, value: int) -> None:
+        now = self._now
+        self.all.append(
+            ParamChange(
+                seq=UNPLACED,
+                block_number=now.block_number,
+                log_index=now.log_index,
+                timestamp=now.timestamp,
+                name=name,
+                value=value,
+                asset=asset,
+            )
+        )
+
+
+def quote(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> Fill | Refusal:
+    """What ``order`` would do at ``now`` with these oracle prices; the state is not changed.
+
+    An amount above the most that may be repaid acts like None (all that may be). ``seized`` excludes the protocol fee, and
+    ``protocol_fee`` is what reaches the treasury, after the cap by the remaining balance. The changes, applied in order, leave every
+    scaled balance, flag and deficit as the call leaves them on the chain.
+
+    Raises:
+        RulesError: no rules in force yet, or a fee is due and the reserve's treasury is unknown.
+    """
+    try:
+        case = _accrue(state, order, oracle, now)
+    except MissingPrice as missing:
+        return Refusal(missing.what)
+    refusal = _check(case)
+    if refusal is None:
+        size = _size(state, case)
+        refusal = _check_size(case, size)
+    if refusal is not None:
+        return Refusal(refusal)
+    return _settle(state, case, size)
+
+
+# -- ACCRUE ----------------------------------------------------------------------------------------------------------
+
+
+def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Case:
+    rules = state.rules
+    account = state.accounts.get(order.account) or Account()
+    debt_reserve = state.reserves[order.pair.debt_asset]
+    collateral_reserve = state.reserves[order.pair.collateral_asset]
+    return _Case(
+        rules=rules,
+        order=order,
+        now=now,
+        account=account,
+        data=account_data(state, order.account, oracle, now),
+        debt_reserve=debt_reserve,
+        collateral_reserve=collateral_reserve,
+        debt_price=price_of(state, debt_reserve.asset, oracle, now),
+        collateral_price=price_of(state, collateral_reserve.asset, oracle, now),
+        debt_index=debt_reserve.debt_index(now.timestamp, rules),
+        income=collateral_reserve.income(now.timestamp),
+        debt=debt_of(state, account, debt_reserve.asset, now.timestamp),
+        collateral=collateral_of(state, account, collateral_reserve.asset, now.timestamp),
+        bonus=liquidation_bonus(rules, collateral_reserve, account, category_of(state, account)),
+    )
+
+
+# -- CHECK -----------------------------------------------------------------------------------------------------------
+
+
+def _closed(rules: Rules, reserve: Reserve, now: Clock) -> str | None:
+    """Why no liquidation may touch this reserve now, or None (validateLiquidationCall; the grace period is inclusive, 3.1+)."""
+    if not reserve.active:
+        return "reserve is not active"
+    if reserve.paused:
+        return "reserve is paused"
+    if rules.grace_period and reserve.grace_until >= now.timestamp:
+        return f"reserve is in its liquidation grace period until {reserve.grace_until}"
+    return None
+
+
+def _check(case: _Case) -> str | None:
+    rules, order = case.rules, case.order
+    if order.account == order.liquidator and not rules.self_liquidation:
+        return "self-liquidation is forbidden"
+    for reserve in (case.debt_reserve, case.collateral_reserve):
+        if closed := _closed(rules, reserve, case.now):
+            return closed
+    if case.data.health_factor >= LIQUIDATION_HEALTH:
+        return "health factor is not below 1"
+    if case.collateral_reserve.asset not in case.account.enabled or not is_collateral(rules, case.collateral_reserve):
+        return "the asset is not enabled as collateral"
+    if not case.debt:
+        return "the account has no debt in this asset"
+    if not case.bonus:
+        return "the collateral has no liquidation bonus configured"
+    return None
+
+
+# -- SIZE ------------------------------------------------------------------------------------------------------------
+
+
+def _size(state: AaveState, case: _Case) -> _Size:
+    rules = case.rules
+    debt_unit, collateral_unit = case.debt_reserve.unit, case.collateral_reserve.unit
+    debt_price, collateral_price = case.debt_price, case.collateral_price
+    most = rules.max_debt(
+        Target(
+            debt=case.debt,
+            debt_base=rules.debt_value(case.debt, debt_price, debt_unit),
+            collateral_base=case.collateral * collateral_price // collateral_unit,
+            total_debt_base=case.data.total_debt_base,
+            health=case.data.health_factor,
+            close_factor=state.close_factor,
+            debt_unit=debt_unit,
+            debt_price=debt_price,
+        )
+    )
+    repaid = most if case.order.repay is None else min(case.order.repay, most)
+    base = debt_price * repaid * collateral_unit // (collateral_price * debt_unit)
+    gross = rules.bonus_mul(base, case.bonus)
+    if gross > case.collateral:
+        gross = case.collateral
+        repaid = rules.needed_div(collateral_price * gross * debt_unit // (debt_price * collateral_unit), case.bonus)
+    fee = 0
+    if case.collateral_reserve.liquidation_protocol_fee:
+        fee = rules.fee_mul(gross - rules.fee_div(gross, case.bonus), case.collateral_reserve.liquidation_protocol_fee)
+    return _Size(repaid=repaid, seized=gross - fee, fee=fee)
+
+
+def _check_size(case: _Case, size: _Size) -> str | None:
+    rules = case.rules
+    if rules.leaves_no_dust and size.repaid < case.debt and size.gross < case.collateral:
+        debt_left = rules.debt_value(case.debt - size.repaid, case.debt_price, case.debt_reserve.unit)
+        collateral_left = (case.collateral - size.gross) * case.collateral_price // case.collateral_reserve.unit
+        if debt_left < MIN_LEFTOVER_BASE or collateral_left < MIN_LEFTOVER_BASE:
+            return "it would leave dust: clear the debt, or the collateral, or leave 1000 base-currency units of both"
+    if not case.order.receive_collateral_token and not rules.collateral_scaled(size.seized, case.income):
+        return "no collateral token would be burned: the amount is too small"
+    return None
+
+
+# -- SETTLE ----------------------------------------------------------------------------------------------------------
+
+
+def _settle(state: AaveState, case: _Case, size: _Size) -> Fill | Refusal:
+    rules, order, now = case.rules, case.order, case.now
+    borrower, asset = order.account, case.collateral_reserve.asset
+    scaled_balance = case.account.collateral.get(asset, 0)
+    after = rules.aftermath(
+        Taken(
+            gross=size.gross,
+            seized=size.seized,
+            fee=size.fee,
+            balance=case.collateral,
+            scaled_balance=scaled_balance,
+            income=case.income,
+            price=case.collateral_price,
+            unit=case.collateral_reserve.unit,
+            total_collateral_base=case.data.total_collateral_base,
+        )
+    )
+    writes_off = rules.writes_off and after.depleted
+    changes = _Changes(now)
+    if after.clears_flag:
+        changes.setting(borrower, "collateral_enabled", asset, 0)
+    if not _burn_debt(case, case.debt if writes_off else size.repaid, changes):
+        return Refusal("no debt token would be burned: the amount is too small")
+
+    scaled_seized = rules.collateral_scaled(size.seized, case.income)
+    remaining = scaled_balance - scaled_seized
+    changes.position(borrower, asset, "collateral", -scaled_seized)
+    if order.receive_collateral_token:
+        changes.position(order.liquidator, asset, "collateral", scaled_seized)
+        if order.liquidator == borrower:
+            remaining = scaled_balance
+        if _enables_receiver(state, case, after):
+            changes.setting(order.liquidator, "collateral_enabled", asset, 1)
+    fee = _settle_fee(case, size.fee, remaining, changes)
+
+    deficits = _write_off(state, case, size.repaid, changes) if writes_off else ()
+    return Fill(
+        order=order,
+        repaid=size.repaid,
+        seized=size.seized,
+        protocol_fee=fee,
+        changes=tuple(changes.all),
+        deficits=deficits,
+        rules=rules.label,
+        rules_tested=rules.tested,
+    )
+
+
+def _burn_debt(case: _Case, amount: int, changes: _Changes) -> bool:
+    """Burn ``amount`` of native debt, variable before stable; False where the token would refuse to burn nothing."""
+    rules, asset, borrower = case.rules, case.debt_reserve.asset, case.order.account
+    variable = rules.debt_balance(case.account.debt.get(asset, 0), case.debt_index)
+    if amount <= variable or variable:
+        scaled = rules.debt_scaled(min(amount, variable), case.debt_index)
+        if not scaled:
+            return False
+        changes.position(borrower, asset, "debt", -scaled)
+    if amount > variable:
+        stable = case.account.stable[asset]
+        left = case.debt - amount
+        changes.setting(borrower, "stable_principal", asset, left)
+        changes.setting(borrower, "stable_rate", asset, stable.rate if left else 0)
+        changes.setting(borrower, "stable_since", asset, case.now.timestamp if left else 0)
+    return True
+
+
+def _settle_fee(case: _Case, fee: int, remaining: int, changes: _Changes) -> int:
+    """Move the protocol fee to the treasury, no more than the borrower has left; the native amount that moved."""
+    if not fee:
+        return 0
+    rules, reserve = case.rules, case.collateral_reserve
+    scaled = rules.collateral_scaled(fee, case.income)
+    if scaled > remaining:
+        scaled, fee = remaining, rules.collateral_balance(remaining, case.income)
+    if reserve.treasury is None:
+        raise RulesError(
+            f"block {case.now.block_number}: asset {reserve.asset} pays a liquidation fee and its treasury is unknown",
+            "fetch the collateral token's Initialized event (from the market's start block)",
+        )
+    changes.position(case.order.account, reserve.asset, "collateral", -scaled)
+    changes.position(AccountId(reserve.treasury), reserve.asset, "collateral", scaled)
+    return fee
+
+
+def _enables_receiver(state: AaveState, case: _Case, after: Aftermath) -> bool:
+    """Whether received collateral tokens become collateral of the liquidator (_liquidateATokens and validateAutomaticUseAsCollateral, to 3.5).
+
+    Isolated collateral never (see ASSUMPTIONS), an asset without loan-to-value never; else only if nothing else is isolated.
+    """
+    rules, asset, liquidator = case.rules, case.collateral_reserve.asset, case.order.liquidator
+    book = state.accounts.get(liquidator) or Account()
+    enabled = set(book.enabled)
+    if liquidator == case.order.account:
+        if not (rules.self_receiver_enables and after.clears_flag):
+            return False
+        enabled.discard(asset)
+    elif not rules.receiver_enables or book.collateral.get(asset):
+        return False
+    if case.collateral_reserve.debt_ceiling or not case.collateral_reserve.ltv:
+        return False
+    return not (len(enabled) == 1 and state.reserves[next(iter(enabled))].debt_ceiling)
+
+
+def _write_off(state: AaveState, case: _Case, repaid: int, changes: _Changes) -> tuple[tuple[AssetId, int], ...]:
+    """Debt that no collateral is left for becomes the reserves' deficit (_burnDebtTokens, _burnBadDebt; 3.3+), in order of reserve id."""
+    rules, account = case.rules, case.account
+    lost: list[tuple[AssetId, int]] = []
+    if case.debt > repaid:
+        lost.append((case.debt_reserve.asset, case.debt - repaid))
+    for asset in sorted(account.debt, key=lambda a: state.reserves[a].reserve_id):
+        reserve = state.reserves[asset]
+        if asset != case.debt_reserve.asset and reserve.active:
+            index = reserve.debt_index(case.now.timestamp, rules)
+            debt = rules.debt_balance(account.debt[asset], index)
+            changes.position(case.order.account, asset, "debt", -rules.debt_scaled(debt, index))
+            lost.append((asset, debt))
+    for asset, amount in lost:
+        changes.param("deficit", asset, state.reserves[asset].deficit + amount)
+    return tuple(lost)
+
+
+# -- Which orders ----------------------------------------------------------------------------------------------------
+
+
+def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> Sequence[Pair]:
+    """Every pair an eligible account may be liquidated with now, by debt asset and then collateral asset; empty where a price is missing."""
+    book = state.accounts.get(account)
+    if book is None or not (book.debt or book.stable):
+        return ()
+    try:
+        if account_data(state, account, oracle, now).health_factor >= LIQUIDATION_HEALTH:
+            return ()
+    except MissingPrice:
+        return ()
+    rules = state.rules
+    open_reserves = {asset for asset in book.enabled.union(debts(book)) if _closed(rules, state.reserves[asset], now) is None}
+    takeable = [asset for asset in sorted(book.enabled & open_reserves & book.collateral.keys()) if is_collateral(rules, state.reserves[asset])]
+    return [Pair(debt, collateral) for debt in sorted(open_reserves.intersection(debts(book))) for collateral in takeable]
+
+
+def observed_order(state: AaveState, past: HistoricalLiquidation, oracle: OracleP, now: Clock) -> Order:
+    """The order that explains a historical liquidation: as much as possible if that gives its two amounts, else exactly what was repaid.
+
+    The event shows what was repaid, not what was asked for. Asking for all matters where the collateral limited the call: asking for the
+    repaid amount alone would then take a few units less collateral. Both amounts are compared, as a request may by chance equal that limit.
+    """
+    order = Order(
+        account=past.account,
+        pair=Pair(past.debt_asset, past.collateral_asset),
+        liquidator=past.liquidator,
+        receive_collateral_token=past.receive_collateral_token,
+    )
+    fill = quote(state, order, oracle, now)
+    if isinstance(fill, Fill) and (fill.repaid, fill.seized) == (past.repaid, past.seized):
+        return order
+    return Order(
+        account=past.account,
+        pair=order.pair,
+        liquidator=past.liquidator,
+        repay=past.repaid,
+        receive_collateral_token=past.receive_collateral_token,
+    )

@@ -1,0 +1,294 @@
+"""What differs between Aave V3's versions, as data: one frozen ``Rules`` a pool revision, chosen by ``rules_for``.
+
+The pool decides every rounding of a liquidation and of an account's health. Up to 3.4 it hands native amounts to the tokens, which
+scale half-up; from 3.5 on it scales itself (``TokenMath``) and hands scaled amounts over, with another signature. Pool and tokens
+of different generations can therefore not liquidate together, and the pool's revision alone chooses the rounding here; the token
+revisions matter only to decode token events.
+
+Sources are named as file (function) and the versions that share the rule: 3.0 is aave/aave-v3-core (npm @aave/core-v3 1.19.3), 3.1 and
+later are the tags of aave-dao/aave-v3-origin, 3.7 its branch v3.7. Revision numbers: ``PoolInstance.POOL_REVISION`` (8 = 3.4); 1 to 3 are
+the deployments of 3.0.x. Files: LL = LiquidationLogic, GL = GenericLogic, VL = ValidationLogic, TM = TokenMath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from backtest.errors import RulesError
+from backtest.protocols.aave_v3.math import (
+    compounded_interest_v30,
+    compounded_interest_v34,
+    percent_div_down,
+    percent_div_half_up,
+    percent_div_up,
+    percent_mul_down,
+    percent_mul_half_up,
+    percent_mul_up,
+    ray_div_down,
+    ray_div_half_up,
+    ray_div_up,
+    ray_mul_down,
+    ray_mul_half_up,
+    ray_mul_up,
+    wad_div_half_up,
+)
+from backtest.units import BPS, WAD, mul_div_down, mul_div_up
+
+# LL constants. The two thresholds are base-currency units of a pool that counts in US dollars with 8 decimals.
+DEFAULT_CLOSE_FACTOR = 5_000
+CLOSE_FACTOR_HEALTH = 95 * 10**16
+MIN_BASE_MAX_CLOSE_FACTOR = 2_000 * 10**8
+MIN_LEFTOVER_BASE = MIN_BASE_MAX_CLOSE_FACTOR // 2
+LIQUIDATION_HEALTH = WAD
+
+ASSUMPTIONS: tuple[str, ...] = (
+    "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer is not in the events.",
+    "The reserve is taken to hold enough of the underlying to pay the liquidator.",
+    "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled by itself (3.0 to 3.5).",
+    "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee left the collateral flag set.",
+    "E-mode price sources (3.0 and 3.1) are taken as unset, as on all production markets known to us.",
+    "GHO on Ethereum before 3.4: debt is scaled balance times index; the discount and the split of interest are not modelled.",
+)
+
+
+class Target(NamedTuple):
+    """The reserve debt that is to be liquidated, and what the close factor depends on. ``debt`` is native, ``*_base`` are base-currency units."""
+
+    debt: int
+    debt_base: int
+    collateral_base: int
+    total_debt_base: int
+    health: int
+    close_factor: int
+    debt_unit: int
+    debt_price: int
+
+
+class Taken(NamedTuple):
+    """Collateral about to be taken (native units; ``gross`` = ``seized`` + ``fee``) and what decides whether any is left."""
+
+    gross: int
+    seized: int
+    fee: int
+    balance: int
+    scaled_balance: int
+    income: int
+    price: int
+    unit: int
+    total_collateral_base: int
+
+
+class Aftermath(NamedTuple):
+    """Whether the collateral flag is cleared, and whether no collateral of any kind is left (what remains is bad debt)."""
+
+    clears_flag: bool
+    depleted: bool
+
+
+Rounded = Callable[[int, int], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The rules of one pool revision; see ``RULES`` for where each comes from.
+
+    Attributes:
+        compounded_interest: growth factor (ray) of debt from yearly rate (ray) and seconds.
+        collateral_balance, debt_balance: native balance from scaled balance and index.
+        collateral_scaled, debt_scaled: scaled units burned or moved for a native amount at an index.
+        debt_value: base value of debt: (native * price / unit) with its rounding.
+        health: health factor (wad) from collateral, sum of collateral times threshold, and debt (not 0).
+        borrow_power: collateral times loan-to-value.
+        emode_by_bitmap: e-mode covers the assets of a category's collateral list (3.2+), else those whose own category it is.
+        threshold_gates_collateral: an asset without a base liquidation threshold is no collateral, whatever its flag.
+        emode_ltv_own: an e-mode's loan-to-value holds on its own (3.6+); before, it needs a base loan-to-value above zero.
+        isolated_emode: an isolated category gives other assets no loan-to-value (3.7).
+        max_debt: most native debt one call may repay.
+        bonus_mul: collateral for repaid debt with bonus; needed_div: debt for all collateral without bonus.
+        fee_div, fee_mul: the bonus part of the collateral, and the protocol's share of it.
+        leaves_no_dust: a call must clear the debt, or the collateral, or leave 1000 of base currency of both.
+        aftermath: what is left; ``writes_off`` says whether bad debt becomes a deficit.
+        self_liquidation, grace_period: whether self-liquidation is allowed, whether a reserve's grace period is respected.
+        receiver_enables, self_receiver_enables: received collateral tokens are enabled if the receiver had none, or (3.3) after a full
+            self-liquidation.
+    """
+
+    name: str
+    revision: int
+    tested: bool
+    compounded_interest: Rounded
+    collateral_balance: Rounded
+    debt_balance: Rounded
+    collateral_scaled: Rounded
+    debt_scaled: Rounded
+    debt_value: Callable[[int, int, int], int]
+    health: Callable[[int, int, int], int]
+    borrow_power: Rounded
+    emode_by_bitmap: bool
+    threshold_gates_collateral: bool
+    emode_ltv_own: bool
+    isolated_emode: bool
+    max_debt: Callable[[Target], int]
+    bonus_mul: Rounded
+    needed_div: Rounded
+    fee_div: Rounded
+    fee_mul: Rounded
+    leaves_no_dust: bool
+    aftermath: Callable[[Taken], Aftermath]
+    writes_off: bool
+    self_liquidation: bool
+    grace_period: bool
+    receiver_enables: bool
+    self_receiver_enables: bool
+
+    @property
+    def label(self) -> str:
+        """For results: ``aave-v3 3.6 (pool revision 10)``."""
+        return f"aave-v3 {self.name} (pool revision {self.revision})"
+
+
+def health_of_averaged_threshold(collateral: int, weighted: int, debt: int) -> int:
+    """The average threshold is floored first (GL calculateUserAccountData, 3.0 to 3.4)."""
+    average = weighted // collateral if collateral else 0
+    return wad_div_half_up(percent_mul_half_up(collateral, average), debt)
+
+
+def health_of_weighted_sum(collateral: int, weighted: int, debt: int) -> int:
+    """No averaging: the weighted sum is divided by the debt, then by 10000 (GL calculateUserAccountData, 3.5+)."""
+    return wad_div_half_up(weighted, debt) // BPS
+
+
+def max_debt_of_reserve(target: Target) -> int:
+    """The close factor's share of the debt in the reserve; all of it at a health of 0.95 or below (LL _calculateDebt, 3.0 to 3.2)."""
+    return percent_mul_half_up(target.debt, target.close_factor if target.health > CLOSE_FACTOR_HEALTH else BPS)
+
+
+def max_debt_of_position(target: Target) -> int:
+    """All of the reserve's debt, but no more than the close factor's share of the account's whole debt where both the debt and the
+    collateral in the two reserves are worth 2000 of base currency or more and health is above 0.95 (LL executeLiquidationCall, 3.3+)."""
+    if target.collateral_base >= MIN_BASE_MAX_CLOSE_FACTOR and target.debt_base >= MIN_BASE_MAX_CLOSE_FACTOR and target.health > CLOSE_FACTOR_HEALTH:
+        share = percent_mul_half_up(target.total_debt_base, target.close_factor)
+        if target.debt_base > share:
+            return share * target.debt_unit // target.debt_price
+    return target.debt
+
+
+def aftermath_of_balance(taken: Taken) -> Aftermath:
+    """Nothing is left when the native amounts are equal; depletion compares base values before the fee (LL executeLiquidationCall, 3.0 to 3.6).
+
+    ``depleted`` counts only from 3.3 on (``Rules.writes_off``).
+    """
+    value = taken.gross * taken.price // taken.unit
+    return Aftermath(clears_flag=taken.gross == taken.balance, depleted=value == taken.total_collateral_base)
+
+
+def aftermath_of_scaled_balance(taken: Taken) -> Aftermath:
+    """The two scaled amounts, each rounded up, decide what is left (LL executeLiquidationCall, 3.7)."""
+    consumed = ray_div_up(taken.seized, taken.income) + ray_div_up(taken.fee, taken.income)
+    consumed = min(consumed, taken.scaled_balance)
+    value = ray_mul_down(consumed, taken.income) * taken.price // taken.unit
+    depleted = value == taken.total_collateral_base
+    return Aftermath(clears_flag=depleted or consumed == taken.scaled_balance, depleted=depleted)
+
+
+def _v30(revision: int, *, tested: bool) -> Rules:
+    """aave-v3-core (contracts/protocol/libraries/logic): LL, GL, VL; balances by ``AToken`` and ``VariableDebtToken``."""
+    return Rules(
+        name="3.0",
+        revision=revision,
+        tested=tested,
+        compounded_interest=compounded_interest_v30,
+        collateral_balance=ray_mul_half_up,
+        debt_balance=ray_mul_half_up,
+        collateral_scaled=ray_div_half_up,
+        debt_scaled=ray_div_half_up,
+        debt_value=mul_div_down,
+        health=health_of_averaged_threshold,
+        borrow_power=percent_mul_half_up,
+        emode_by_bitmap=False,
+        threshold_gates_collateral=True,
+        emode_ltv_own=False,
+        isolated_emode=False,
+        max_debt=max_debt_of_reserve,
+        bonus_mul=percent_mul_half_up,
+        needed_div=percent_div_half_up,
+        fee_div=percent_div_half_up,
+        fee_mul=percent_mul_half_up,
+        leaves_no_dust=False,
+        aftermath=aftermath_of_balance,
+        writes_off=False,
+        self_liquidation=True,
+        grace_period=False,
+        receiver_enables=True,
+        self_receiver_enables=False,
+    )
+
+
+def _table() -> dict[int, Rules]:
+    """Each version is the one before it with the differences that its tag shows."""
+    v30 = _v30(3, tested=True)
+    # VL validateLiquidationCall: liquidationGracePeriodUntil.
+    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True)
+    # GL, LL: collateralBitmap of the category; stable debt is gone.
+    v32 = replace(v31, name="3.2", revision=5, emode_by_bitmap=True)
+    # LL: whole-position close factor, MUST_NOT_LEAVE_DUST, _burnBadDebt; _liquidateATokens re-enables a full self-liquidation.
+    v33 = replace(v32, name="3.3", revision=7, max_debt=max_debt_of_position, leaves_no_dust=True, writes_off=True, self_receiver_enables=True)
+    # VL: SelfLiquidation; MathUtils calculateCompoundedInterest.
+    v34 = replace(
+        v33,
+        name="3.4",
+        revision=8,
+        self_liquidation=False,
+        self_receiver_enables=False,
+        compounded_interest=compounded_interest_v34,
+    )
+    # TM; GL: mulDivCeil of debt, health without average, percentMulFloor of borrow power; LL: percentDivCeil of needed debt.
+    v35 = replace(
+        v34,
+        name="3.5",
+        revision=9,
+        collateral_balance=ray_mul_down,
+        debt_balance=ray_mul_up,
+        collateral_scaled=ray_div_up,
+        debt_scaled=ray_div_down,
+        debt_value=mul_div_up,
+        health=health_of_weighted_sum,
+        borrow_power=percent_mul_down,
+        needed_div=percent_div_up,
+    )
+    # GL, VL: getUserReserveLtv, no threshold test; LL: transferOnLiquidation without enabling.
+    v36 = replace(v35, name="3.6", revision=10, tested=True, threshold_gates_collateral=False, emode_ltv_own=True, receiver_enables=False)
+    # LL: percentMulFloor, percentDivFloor, percentMulCeil, scaled depletion; VL getUserReserveLtv: isolated.
+    v37 = replace(
+        v36,
+        name="3.7",
+        revision=11,
+        tested=False,
+        bonus_mul=percent_mul_down,
+        fee_div=percent_div_down,
+        fee_mul=percent_mul_up,
+        aftermath=aftermath_of_scaled_balance,
+        isolated_emode=True,
+    )
+    table = [replace(v30, revision=1), replace(v30, revision=2), v30, v31, v32, replace(v32, revision=6), v33, v34, v35, v36, v37]
+    return {rules.revision: rules for rules in table}
+
+
+RULES: dict[int, Rules] = _table()
+
+
+def rules_for(revision: int, block_number: int) -> Rules:
+    """The rules of a pool revision.
+
+    Raises:
+        RulesError: no rules for this revision; names the block at which it came into force.
+    """
+    rules = RULES.get(revision)
+    if rules is None:
+        raise RulesError(
+            f"pool revision {revision} at block {block_number} is unknown; the rules cover revisions {min(RULES)} to {max(RULES)} (Aave V3.0 to 3.7)",
+            "replay up to the block before it (to_block), or add its rules to backtest/protocols/aave_v3/rules.py",
+        )
+    return rules

@@ -1,0 +1,266 @@
+"""The book of one Aave V3 market during a replay: reserves, e-mode categories, accounts; and how canonical events change it.
+
+``apply`` is strict: a change that would leave a scaled balance below zero raises, since on the chain it would have reverted. In a
+counterfactual replay, history's own actions may not fit the changed book; the engine then asks ``clamp`` first and counts it.
+Deficits: a fill carries ``ParamChange('deficit', asset)`` whose value is the reserve's deficit after it (native units); the state
+keeps it for reporting, no rule of a liquidation reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from backtest.errors import RulesError
+from backtest.model import (
+    AccountId,
+    AssetId,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    PriceUpdate,
+    SettingChange,
+)
+from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_interest, ray_mul_half_up
+from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
+from backtest.units import RAY
+
+
+@dataclass(slots=True)
+class Reserve:
+    """One asset: indexes (ray) as of ``updated`` (seconds), yearly rates (ray), parameters in basis points, totals in scaled units.
+
+    ``reserve_id`` is the position in the pool's list of reserves, the order in which the contract walks an account;
+    ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units.
+    """
+
+    asset: AssetId
+    unit: int
+    reserve_id: int
+    supply_index: int = RAY
+    borrow_index: int = RAY
+    supply_rate: int = 0
+    borrow_rate: int = 0
+    updated: int = 0
+    ltv: int = 0
+    liquidation_threshold: int = 0
+    liquidation_bonus: int = 0
+    liquidation_protocol_fee: int = 0
+    active: int = 1
+    paused: int = 0
+    debt_ceiling: int = 0
+    grace_until: int = 0
+    emode_category: int = 0
+    treasury: int | None = None
+    scaled_supply: int = 0
+    scaled_debt: int = 0
+    deficit: int = 0
+
+    def income(self, timestamp: int) -> int:
+        """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
+        elapsed = timestamp - self.updated
+        return ray_mul_half_up(linear_interest(self.supply_rate, elapsed), self.supply_index) if elapsed else self.supply_index
+
+    def debt_index(self, timestamp: int, rules: Rules) -> int:
+        """Borrow index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedDebt; the series is the revision's)."""
+        elapsed = timestamp - self.updated
+        return ray_mul_half_up(rules.compounded_interest(self.borrow_rate, elapsed), self.borrow_index) if elapsed else self.borrow_index
+
+
+@dataclass(slots=True)
+class Category:
+    """One e-mode category, in basis points. ``collateral`` and ``ltvzero`` are the assets on its lists (3.2+, 3.6+); ``isolated`` is 3.7's."""
+
+    ltv: int = 0
+    liquidation_threshold: int = 0
+    liquidation_bonus: int = 0
+    isolated: int = 0
+    collateral: set[AssetId] = field(default_factory=set)
+    ltvzero: set[AssetId] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class StableDebt:
+    """Stable-rate debt of 3.0 and 3.1: principal (native) as of ``since`` (seconds) at a yearly ``rate`` (ray)."""
+
+    principal: int = 0
+    rate: int = 0
+    since: int = 0
+
+    def balance(self, timestamp: int) -> int:
+        """Native debt at ``timestamp`` (StableDebtToken.balanceOf, 3.0 and 3.1)."""
+        if not self.principal:
+            return 0
+        return ray_mul_half_up(self.principal, compounded_interest_v30(self.rate, timestamp - self.since))
+
+
+@dataclass(slots=True)
+class Account:
+    """Scaled balances by asset (no zero entries), the assets flagged as collateral, the e-mode category (0: none)."""
+
+    collateral: dict[AssetId, int] = field(default_factory=dict)
+    debt: dict[AssetId, int] = field(default_factory=dict)
+    enabled: set[AssetId] = field(default_factory=set)
+    emode: int = 0
+    stable: dict[AssetId, StableDebt] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class AaveState:
+    """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden."""
+
+    market: Market
+    reserves: list[Reserve]
+    categories: dict[int, Category] = field(default_factory=dict)
+    accounts: dict[AccountId, Account] = field(default_factory=dict)
+    revision: Rules | None = None
+    close_factor: int = DEFAULT_CLOSE_FACTOR
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force; RulesError before the first ``pool_revision``."""
+        if self.revision is None:
+            raise RulesError(
+                f"market '{self.market.name}': no pool revision is known yet, so no rules apply",
+                "fetch from the market's start block, with its upgrade events",
+            )
+        return self.revision
+
+
+_RESERVE_PARAMS = frozenset(
+    {
+        "reserve_id",
+        "ltv",
+        "liquidation_threshold",
+        "liquidation_bonus",
+        "liquidation_protocol_fee",
+        "active",
+        "paused",
+        "debt_ceiling",
+        "grace_until",
+        "emode_category",
+        "treasury",
+        "deficit",
+    }
+)
+_CATEGORY_PARAMS = {
+    "emode_ltv": "ltv",
+    "emode_liquidation_threshold": "liquidation_threshold",
+    "emode_liquidation_bonus": "liquidation_bonus",
+    "emode_isolated": "isolated",
+}
+_MEMBERSHIPS = {"emode_collateral": "collateral", "emode_ltvzero": "ltvzero"}
+# Known parameters that neither health nor a liquidation depends on.
+_UNUSED_PARAMS = frozenset(
+    {
+        "frozen",
+        "borrowing_enabled",
+        "reserve_factor",
+        "supply_cap",
+        "borrow_cap",
+        "collateral_token_revision",
+        "debt_token_revision",
+        "optimal_usage",
+        "base_rate",
+        "slope1",
+        "slope2",
+        "emode_borrowable",
+        "flash_premium_total",
+    }
+)
+_STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
+
+
+def open_state(market: Market) -> AaveState:
+    """The empty book of a market; reserve ids are the asset ids until events say otherwise."""
+    return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets])
+
+
+def apply(state: AaveState, event: MarketEvent) -> None:
+    """Apply one canonical event or effect of a fill. Prices are the engine's: a PriceUpdate changes nothing here.
+
+    Raises:
+        RulesError: a balance would fall below zero, an unknown parameter or setting, an unknown pool revision.
+        TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
+    """
+    if isinstance(event, PositionChange):
+        _apply_position(state, event)
+    elif isinstance(event, IndexUpdate):
+        reserve = state.reserves[event.asset]
+        reserve.supply_index, reserve.borrow_index = event.supply_index, event.borrow_index
+        reserve.supply_rate, reserve.borrow_rate = event.supply_rate, event.borrow_rate
+        reserve.updated = event.timestamp
+    elif isinstance(event, SettingChange):
+        _apply_setting(state, event)
+    elif isinstance(event, ParamChange):
+        _apply_param(state, event)
+    elif not isinstance(event, PriceUpdate):
+        raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
+
+
+def clamp(state: AaveState, change: PositionChange) -> PositionChange:
+    """The change, or, where it takes more than the account holds, one that takes all it holds."""
+    if change.delta >= 0:
+        return change
+    account = state.accounts.get(change.account)
+    held = 0 if account is None else (account.debt if change.side == "debt" else account.collateral).get(change.asset, 0)
+    return change if held + change.delta >= 0 else replace(change, delta=-held)
+
+
+def _apply_position(state: AaveState, event: PositionChange) -> None:
+    account = state.accounts.get(event.account)
+    if account is None:
+        account = state.accounts[event.account] = Account()
+    asset, delta = event.asset, event.delta
+    book = account.debt if event.side == "debt" else account.collateral
+    balance = book.get(asset, 0) + delta
+    if balance > 0:
+        book[asset] = balance
+    elif balance == 0:
+        book.pop(asset, None)
+    else:
+        raise RulesError(
+            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would hold {balance} scaled units "
+            f"of {state.market.assets[asset].symbol} as {event.side}",
+            "the history before it is incomplete, or the replay must clamp",
+        )
+    reserve = state.reserves[asset]
+    if event.side == "debt":
+        reserve.scaled_debt += delta
+    else:
+        reserve.scaled_supply += delta
+
+
+def _apply_setting(state: AaveState, event: SettingChange) -> None:
+    account = state.accounts.get(event.account)
+    if account is None:
+        account = state.accounts[event.account] = Account()
+    name, asset = event.setting, event.asset
+    if name == "emode":
+        account.emode = event.value
+    elif asset is None:
+        raise RulesError(f"block {event.block_number}: setting '{name}' names no asset", "rebuild the canonical tables")
+    elif name == "collateral_enabled":
+        (account.enabled.add if event.value else account.enabled.discard)(asset)
+    elif name in _STABLE:
+        setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], event.value)
+    else:
+        raise RulesError(f"block {event.block_number}: unknown setting '{name}'", "rebuild the canonical tables")
+
+
+def _apply_param(state: AaveState, event: ParamChange) -> None:
+    name, value, asset, category = event.name, event.value, event.asset, event.category
+    if name == "pool_revision":
+        state.revision = rules_for(value, event.block_number)
+    elif name == "close_factor":
+        state.close_factor = value
+    elif name in _RESERVE_PARAMS and asset is not None:
+        setattr(state.reserves[asset], name, value)
+    elif name in _CATEGORY_PARAMS and category is not None:
+        setattr(state.categories.setdefault(category, Category()), _CATEGORY_PARAMS[name], value)
+    elif name in _MEMBERSHIPS and category is not None and asset is not None:
+        members = getattr(state.categories.setdefault(category, Category()), _MEMBERSHIPS[name])
+        (members.add if value else members.discard)(asset)
+    elif name not in _UNUSED_PARAMS:  # also a known name without its asset or category
+        raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")

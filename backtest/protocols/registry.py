@@ -1,0 +1,19 @@
+"""The protocols that a market description may name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backtest.errors import UserError, did_you_mean
+from backtest.protocols import LendingProtocol
+from backtest.protocols.aave_v3 import AAVE_V3
+
+PROTOCOLS: dict[str, LendingProtocol[Any]] = {AAVE_V3.name: AAVE_V3}
+
+
+def protocol_named(name: str) -> LendingProtocol[Any]:
+    """The protocol of this name; UserError with the closest known one."""
+    try:
+        return PROTOCOLS[name]
+    except KeyError:
+        raise UserError(f"unknown protocol '{name}'", did_you_mean(name, PROTOCOLS)) from None
