@@ -1,0 +1,92 @@
+"""The wordings of nodes and providers, as they send them, mean what the fetcher takes them to mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from backtest.fetch.dialects import classify
+
+ALCHEMY = (
+    "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range and no limit on the response size, or you can "
+    "request any block range with a cap of 10K logs in the response. Based on your parameters and the response size limit, this block range "
+    "should work: [0x0, 0x133f]"
+)
+ALCHEMY_FREE = (
+    "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. Based on your parameters, this block range "
+    "should work: [0x10, 0x19]."
+)
+ALCHEMY_SLOW = (
+    "Query timeout exceeded. Consider reducing your block range. Based on your parameters and the response size limit, this block range "
+    "should work: [0x5223c98, 0x5223e80]"
+)
+INFURA = "query returned more than 10000 results. Try with this block range [0xC2D7B8, 0xC2D9A9]."
+CASES = [
+    # provider, code, HTTP status, message, kind, blocks it would answer
+    ("alchemy size", -32602, 200, ALCHEMY, "range", 0x1340),
+    ("alchemy free", -32600, 400, ALCHEMY_FREE, "range", 10),
+    ("alchemy slow", -32000, 400, ALCHEMY_SLOW, "range", 489),
+    ("alchemy rate", 429, 429, "Your app has exceeded its compute units per second capacity.", "rate", None),
+    ("infura results", -32005, 200, INFURA, "range", 0xC2D9A9 - 0xC2D7B8 + 1),
+    ("infura range", -32602, 200, "range 1000000 exceeds limit of 10000", "range", 10_000),
+    ("infura rate", -32005, 429, "daily request count exceeded, request rate limited", "rate", None),
+    ("infura rate 200", -32005, 200, "project ID request rate exceeded", "rate", None),
+    ("quicknode range", -32614, 413, "eth_getLogs is limited to a 10,000 range", "range", 10_000),
+    ("quicknode rate", -32007, 429, "50/second request limit reached - reduce calls per second", "rate", None),
+    ("ankr range", -32600, 200, "block range is too wide", "range", None),
+    ("ankr large", -32062, 200, "Block range is too large", "range", None),
+    ("ankr cap", -32602, 200, "block range is too wide (maximum 1024)", "range", 1024),
+    ("drpc range", 35, 200, "ranges over 10000 blocks are not supported on freetier", "range", 10_000),
+    ("drpc timeout", 30, 408, "Request timeout on the free tier, please upgrade your tier to paid", "timeout", None),
+    ("reth results", -32602, 200, "query exceeds max results 20000, retry with the range 24383075-24383096", "range", 22),
+    ("reth range", -32602, 200, "query exceeds max block range 100000", "range", 100_000),
+    ("geth bsc", -32000, 200, "exceed maximum block range: 5000", "range", 5000),
+    ("geth addresses", -32000, 200, "exceed max addresses", "addresses", None),
+    ("geth timeout", -32000, 200, "context deadline exceeded", "timeout", None),
+    ("geth state", -32000, 200, "missing trie node 1f2e (path ) state 0x1f2e is not available", "archive", None),
+    ("geth reexec", -32000, 200, "required historical state unavailable (reexec=128)", "archive", None),
+    ("geth header", -32000, 200, "header not found", "missing", None),
+    ("geth future", -32602, 200, "block range extends beyond current head block", "missing", None),
+    ("geth batch", -32600, 200, "batch too large", "batch", None),
+    ("geth pruned", 4444, 200, "pruned history unavailable", "pruned", None),
+    ("nethermind pruned", 4444, 200, "Pruned history unavailable", "pruned", None),
+    ("nethermind results", -32005, 200, "Too many logs requested. Max logs per response is 20000.", "range", None),
+    ("nethermind cancelled", -32016, 200, "eth_getLogs request was canceled due to enabled timeout.", "timeout", None),
+    ("nethermind state", -32002, 200, "No state available for block 17000000", "archive", None),
+    ("erigon old", -32000, 200, "old data not available due to pruning", "pruned", None),
+    ("besu state", -32000, 200, "World state unavailable", "archive", None),
+    ("besu range", -32005, 200, "Requested range exceeds maximum RPC range limit", "range", None),
+    ("cloudflare", -32047, 200, "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: 800", "range", 800),
+    ("chainstack range", -32005, 200, "Block range limit exceeded. See more details at the documentation of limits", "range", None),
+    ("chainstack archive", -32002, 403, "Archive, Debug and Trace requests are not available on your current plan.", "archive", None),
+    ("blockpi", -32602, 200, "eth_getLogs is limited to 1024 block range. Please check the parameter requirements", "range", 1024),
+    ("1rpc", -32602, 200, "eth_getLogs is limited to 0 - 10000 blocks range", "range", 10_000),
+    ("1rpc size", -32000, 200, "response size should not greater than 10000000 bytes", "range", None),
+    ("publicnode", -32701, 200, "exceed maximum block range: 50000", "range", 50_000),
+    ("publicnode pruned", -32701, 200, "History has been pruned for this block. To remove restrictions, order a dedicated full node", "pruned", None),
+    ("avalanche", -32000, 200, "requested too many blocks from 0 to 5000000, maximum is set to 1024", "range", 1024),
+    ("thirdweb", -32005, 200, "Maximum allowed number of requested blocks is 3500", "range", 3500),
+    ("coinbase", -32602, 200, "please limit the query to at most 1,000 blocks", "range", 1000),
+    ("merkle", -32603, 200, "eth_getLogs range is too large, max is 1k blocks", "range", 1000),
+    ("nitro", -32000, 200, "logs matched by query exceeds limit of 10000", "range", None),
+    ("proxyd size", -32020, 200, "backend response too large", "range", None),
+    ("proxyd rate", -32016, 429, "over rate limit", "rate", None),
+    ("proxyd down", -32011, 503, "no backend is currently healthy to serve traffic", "transient", None),
+    ("http 413", None, 413, "Request Entity Too Large", "range", None),
+    ("http 413 bare", None, 413, "", "range", None),
+    ("http 502", None, 502, "<html>Bad Gateway</html>", "transient", None),
+    ("http 500", None, 500, "", "transient", None),
+    ("http 504", None, 504, "", "timeout", None),
+    ("http 401", None, 401, "", "denied", None),
+    ("internal", -32603, 200, "Internal error", "transient", None),
+    ("code only limit", -32005, 200, "limit exceeded", "limit", None),
+    ("code only rate", -32029, 200, "exceeded", "rate", None),
+    ("revert", 3, 200, "execution reverted: 51", "revert", None),
+    ("unknown method", -32601, 200, "the method eth_getHeaderByNumber does not exist/is not available", "unsupported", None),
+    ("unknown", -32000, 200, "something nobody has said before", "other", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "status", "message", "kind", "width"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_wording(code: int | None, status: int, message: str, kind: str, width: int | None) -> None:
+    complaint = classify(message, code, status)
+    assert (complaint.kind, complaint.width) == (kind, width)
