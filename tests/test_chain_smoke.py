@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.chain.aave import upgrade_v30_to_v36
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
-from tests.chain.node import Node, Reverted
+from tests.chain.node import Node, Reverted, Transaction
 
 
 def test_one_block_keeps_the_order_of_its_transactions(anvil: Node) -> None:
@@ -56,7 +57,7 @@ def _one_loan(market: Deployment) -> tuple[str, str]:
     lender, borrower = node.accounts[1], node.accounts[2]
     mint = [market.reserves["USDC"].asset.transaction("mint", lender, 10**12), market.reserves["WETH"].asset.transaction("mint", borrower, 10**20)]
     steps = [market.supply(lender, "USDC", 10**12), market.supply(borrower, "WETH", 10**20), market.borrow(borrower, "USDC", 10**10)]
-    assert {receipt["status"] for receipt in node.send_block(mint + steps)} == {"0x1"}
+    _mined(node, mint + steps)
     return lender, borrower
 
 
@@ -85,3 +86,31 @@ def test_market_of_version_30(fresh_v30: Deployment) -> None:
 def test_market_of_version_36(fresh_v36: Deployment) -> None:
     assert fresh_v36.pool.call("POOL_REVISION") == 10
     _check_account_data(fresh_v36)
+
+
+def test_upgrade_of_a_market_in_use(fresh_v30: Deployment) -> None:
+    """Balances and settings outlive the upgrade to the last unit of scaled balance; the new rules are in force on the same addresses."""
+    node, (lender, borrower) = fresh_v30.node, _one_loan(fresh_v30)
+    _mined(node, [fresh_v30.set_emode(lender, 2)])
+    node.warp(86400 * 100)
+    before = fresh_v30.scaled_balances([lender, borrower]), fresh_v30.user_configuration([lender, borrower]), fresh_v30.user_emode([lender])
+    market = upgrade_v30_to_v36(fresh_v30)
+    assert market.pool.call("POOL_REVISION") == 10
+    assert before == (market.scaled_balances([lender, borrower]), market.user_configuration([lender, borrower]), market.user_emode([lender]))
+    for reserve in market.reserves.values():
+        assert reserve.a_token.call("ATOKEN_REVISION") == reserve.debt_token.call("DEBT_TOKEN_REVISION") == 5
+        held = reserve.asset.call("balanceOf", reserve.a_token.address)
+        assert market.pool.call("getVirtualUnderlyingBalance", reserve.asset.address) == held
+        assert market.pool.call("getReserveDeficit", reserve.asset.address) == 0
+    for symbol in ("USDC", "DAI"):
+        assert market.pool.call("getEModeCategoryCollateralBitmap", 2) >> market.reserves[symbol].id & 1
+    crash = market.reserves["WETH"].feed.transmit(50_00000000), market.reserves["USDC"].asset.transaction("mint", lender, 10**12)
+    _mined(node, [*crash, market.liquidate(lender, "WETH", "USDC", borrower, receive_a_token=True)])
+    (loss,) = node.get_logs(topics=["0x2bccfb3fad376d59d7accf970515eb77b2f27b082c90ed0fb15583dd5a942699"], address=market.pool.address)
+    assert int(loss["data"], 16) == market.pool.call("getReserveDeficit", market.reserves["USDC"].asset.address) > 0
+    assert market.scaled_balances([borrower])[0] == (0,) * 12
+
+
+def _mined(node: Node, transactions: list[Transaction]) -> None:
+    for transaction, receipt in zip(transactions, node.send_block(transactions), strict=True):
+        assert receipt["status"] == "0x1", node.revert_reason(transaction, int(receipt["blockNumber"], 16) - 1)

@@ -12,7 +12,7 @@ E-mode 1 is WETH with wstETH, 2 is USDC with DAI; 3.6 has 3 as well: WETH and WB
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.chain.contracts import Artifact, artifact_v30, artifacts_v36, own
 from tests.chain.deployment import Deployment, Feed, Rates, Reserve
@@ -189,3 +189,51 @@ def deploy_v36(node: Node) -> Deployment:
         inputs.append((a_token, debt, tokens[symbol].address, *texts, b"", listing.rates.encoded()))
     deployment.configurator.send("initReserves", inputs)
     return _configure(deployment, code)
+
+
+def upgrade_v30_to_v36(deployment: Deployment) -> Deployment:
+    """Upgrade pool, configurator, aTokens and debt tokens of a 3.0 market to 3.6 on the same proxies, in one block, as governance would.
+
+    Storage is taken over by ``PoolFromV30`` (contracts/Upgrade.sol). The rate strategies become data of the one strategy of 3.6 and the
+    e-mode memberships become bitmaps, both by the configurator, with its events. The oracle stays. The new implementations are
+    deployed in the blocks before. Debt must be variable: 3.6 has no stable debt.
+
+    Returns: the market as 3.6 from here on; the argument is of no use any more.
+    """
+    node, provider, code = deployment.node, deployment.provider, artifacts_v36()
+    strategy = node.deploy(code["DefaultReserveInterestRateStrategyV2"], provider.address)
+    pool = node.deploy(code["PoolFromV30"], provider.address, strategy.address, libraries=_libraries(node, code, LIBRARIES_V36))
+    configurator = node.deploy(code["PoolConfiguratorInstance"], libraries=_libraries(node, code, ("ConfiguratorLogic",)))
+    data_provider = node.deploy(code["AaveProtocolDataProvider"], provider.address)
+    a_token = node.deploy(code["ATokenInstance"], deployment.pool.address, ZERO, TREASURY)
+    debt = node.deploy(code["VariableDebtTokenInstance"], deployment.pool.address, ZERO)
+    upgraded = replace(
+        deployment,
+        version="3.6",
+        pool=Contract(node, deployment.pool.address, pool.abi),
+        configurator=Contract(node, deployment.configurator.address, configurator.abi),
+        data_provider=data_provider,
+        reserves={
+            symbol: replace(
+                reserve,
+                a_token=Contract(node, reserve.a_token.address, a_token.abi),
+                debt_token=Contract(node, reserve.debt_token.address, debt.abi),
+            )
+            for symbol, reserve in deployment.reserves.items()
+        },
+    )
+    transactions = [
+        provider.transaction("setPoolImpl", pool.address),
+        provider.transaction("setPoolConfiguratorImpl", configurator.address),
+        provider.transaction("setPoolDataProvider", data_provider.address),
+    ]
+    for listing in LISTINGS:
+        asset = deployment.reserves[listing.symbol].asset.address
+        for function, name, implementation in (("updateAToken", "a", a_token), ("updateVariableDebtToken", "variableDebt", debt)):
+            update = asset, f"Local {name}{listing.symbol}", f"{name}{listing.symbol}", implementation.address, b""
+            transactions.append(upgraded.configurator.transaction(function, update))
+        transactions.append(upgraded.set_rates(listing.symbol, listing.rates))
+    for category, *_, assets in EMODES:
+        transactions += upgraded.set_emode_assets(category, assets, assets)
+    _all_succeed(node, transactions)
+    return upgraded

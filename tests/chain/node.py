@@ -29,6 +29,7 @@ GENESIS_TIME = 1_583_971_200  # 2020-03-12 00:00 UTC
 GAS = 30_000_000
 ZERO = "0x" + "00" * 20
 UINT256_MAX = 2**256 - 1
+_ERRORS: dict[bytes, str] = {}  # selectors of the custom errors of every ABI in use
 _FREE = {"gasPrice": "0x0", "gas": hex(GAS)}
 
 Abi = list[dict[str, Any]]
@@ -169,7 +170,7 @@ class Node:
         return receipt
 
     def revert_reason(self, transaction: Transaction, block: int | str = "latest") -> str:
-        """Why the transaction fails at the end of ``block``, or "" if it does not: error text, or selector of a custom error."""
+        """Why the transaction fails at the end of ``block``, or "" if it does not: error text, or the name of a custom error."""
         try:
             self.rpc("eth_call", transaction, _tag(block))
         except RpcError as error:
@@ -217,7 +218,7 @@ def _tag(block: int | str) -> str:
 def _reason(error: RpcError) -> str:
     if error.data[:4] == bytes.fromhex("08c379a0"):
         return str(decode(["string"], error.data[4:])[0])
-    return "0x" + error.data[:4].hex() if error.data else str(error)
+    return _ERRORS.get(error.data[:4], "0x" + error.data[:4].hex()) if error.data else str(error)
 
 
 def _type(item: dict[str, Any]) -> str:
@@ -263,6 +264,8 @@ class Contract:
                 function = Function(entry)
                 self._functions[function.signature] = function
                 self._functions.setdefault(entry["name"], function)
+            elif entry["type"] == "error":
+                _ERRORS[Function(entry).selector] = entry["name"]
 
     def function(self, name: str) -> Function:
         return self._functions[name]
