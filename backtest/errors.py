@@ -38,6 +38,10 @@ class RulesError(UserError):
     """No tested rule covers what the data ask for, for example an unknown pool revision."""
 
 
+class PriceMissing(RulesError):
+    """An account uses an asset whose oracle would revert: it has no health, and no liquidation of it would go through."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt word: the closest known one, or all of them."""
     choices = sorted(known)

@@ -145,6 +145,10 @@ class LendingProtocol(Protocol[State]):
     events: Sequence[EventSpec]
     # Names of the events that mark a liquidation: fetch reads all prices at the end of their blocks.
     liquidation_events: Sequence[str]
+    # Parameters that exposures depend on: a change of any other makes no account liquidatable.
+    exposure_parameters: frozenset[str]
+    # Parameters that a fill may change and other orders depend on (market-wide limits).
+    order_parameters: frozenset[str]
 
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
@@ -179,7 +183,7 @@ class LendingProtocol(Protocol[State]):
         ...
 
     def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
-        """The account's totals and exact health by the rules in force."""
+        """The account's totals and exact health by the rules in force; PriceMissing where a price is missing."""
         ...
 
     def holdings(self, state: State, account: AccountId, now: Clock) -> Sequence[Holding]:
@@ -194,7 +198,7 @@ class LendingProtocol(Protocol[State]):
         """What the order would do. Changes nothing; the engine applies ``Fill.changes``.
 
         Depends on the account, prices, time and market-wide state alone; a fill that moves market-wide state on which other
-        orders depend says so by a ParamChange among its changes.
+        orders depend says so by a ParamChange (``order_parameters``) among its changes.
         """
         ...
 

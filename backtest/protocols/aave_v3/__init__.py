@@ -28,6 +28,8 @@ class AaveV3:
     name = "aave-v3"
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("LiquidationCall",)
+    exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
+    order_parameters: frozenset[str] = frozenset()
     assumptions: Sequence[str] = ASSUMPTIONS
 
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:

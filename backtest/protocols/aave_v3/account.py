@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from backtest.errors import RulesError
+from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols import Holding, LinearExposure
 from backtest.protocols.aave_v3.rules import Rules, health_of_averaged_threshold
@@ -22,7 +22,7 @@ STABLE_HORIZON = 86_400
 """Seconds ahead for which an exposure counts the growth of stable debt."""
 
 
-class MissingPrice(RulesError):
+class MissingPrice(PriceMissing):
     """The oracle would revert for ``asset``, which the account uses, so that no health and no liquidation exists."""
 
     def __init__(self, symbol: str, block_number: int) -> None:

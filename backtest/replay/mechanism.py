@@ -1,0 +1,91 @@
+"""How an account that may be liquidated becomes a settled liquidation.
+
+A mechanism owns liquidations from the moment they open until they close. One that settles at once (``FixedSpread``) keeps
+nothing; an auction opens (``kick``), is priced over time, taken in parts, reset and ended, and tells the engine when time
+alone changes what it offers. The protocol says who may be liquidated and what an order does to the book; the mechanism says at
+which price; the liquidator model says who takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from backtest.model import AccountId, Clock
+from backtest.protocols import Fill, Order, Refusal, State
+from backtest.replay.book import Book
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """Something a liquidator can do now, and what it does.
+
+    ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price
+    of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
+    """
+
+    order: Order
+    fill: Fill
+    profit: int
+    step: str = "liquidate"
+    lot: int | None = None
+
+
+class Mechanism(Protocol[State]):
+    """One way of liquidating, with whatever it holds open. Owned by one replay."""
+
+    name: str
+
+    def opportunities(
+        self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
+    ) -> Sequence[Opportunity | Refusal]:
+        """All that ``liquidator`` could do now about this account, in a fixed order; what would revert, as its refusal."""
+        ...
+
+    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
+        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes."""
+        ...
+
+    def open_accounts(self) -> Collection[AccountId]:
+        """Accounts with open liquidations: looked at whenever the engine decides, whatever the screen says of them."""
+        ...
+
+    def wake(self, now: Clock) -> int | None:
+        """The next timestamp after ``now`` at which time alone changes what is offered; None: never."""
+        ...
+
+
+class FixedSpread(Mechanism[State]):
+    """Settles at once at the protocol's own price: repay debt, receive collateral with the bonus."""
+
+    name = "fixed-spread"
+
+    def opportunities(
+        self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
+    ) -> Sequence[Opportunity | Refusal]:
+        """One for each pair."""
+        protocol, state, prices, now = book.protocol, book.state, book.prices, book.now
+        found: list[Opportunity | Refusal] = []
+        for pair in protocol.pairs(state, account, prices, now):
+            order = Order(account, pair, liquidator, receive_collateral_token=receive_collateral_token)
+            fill = protocol.quote(state, order, prices, now)
+            found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
+        return found
+
+    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
+        """Nothing stays open."""
+
+    def open_accounts(self) -> Collection[AccountId]:
+        """None: nothing stays open."""
+        return ()
+
+    def wake(self, now: Clock) -> int | None:
+        """Never: without open liquidations time alone offers nothing."""
+        return None
+
+
+def spread(book: Book[State], fill: Fill) -> int:
+    """Value of what the liquidator gets minus cost of what it pays, base units; both rounded against it."""
+    pair = fill.order.pair
+    return book.proceeds_down(pair.collateral_asset, fill.seized) - book.cost_up(pair.debt_asset, fill.repaid)

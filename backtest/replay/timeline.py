@@ -1,0 +1,311 @@
+"""A market's history as immutable columns, merged into one stream of events that a replay consumes.
+
+Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, positions, settings, liquidation. A replay
+takes the stream a transaction at a time, since nobody can act inside the transaction of another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backtest.errors import UserError
+from backtest.model import (
+    AssetId,
+    Clock,
+    HistoricalLiquidation,
+    IndexUpdate,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    PriceUpdate,
+    SettingChange,
+)
+
+Ints = npt.NDArray[np.int64]
+
+_CHUNK = 16_384
+
+# Table, event class, and the event's own attributes with the column each comes from; the order is that of rows of one log.
+_KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
+    ("params", ParamChange, {"name": "name", "value": "value", "asset": "asset_id", "category": "category"}),
+    (
+        "indexes",
+        IndexUpdate,
+        {
+            "asset": "asset_id",
+            "supply_index": "supply_index",
+            "borrow_index": "borrow_index",
+            "supply_rate": "supply_rate",
+            "borrow_rate": "borrow_rate",
+        },
+    ),
+    ("prices", PriceUpdate, {"asset": "asset_id", "price": "price"}),
+    (
+        "position_events",
+        PositionChange,
+        {"account": "account_id", "asset": "asset_id", "side": "side", "delta": "delta", "action": "action", "action_seq": "action_seq"},
+    ),
+    (
+        "setting_events",
+        SettingChange,
+        {"account": "account_id", "setting": "setting", "asset": "asset_id", "value": "value", "action": "action", "action_seq": "action_seq"},
+    ),
+    (
+        "liquidations",
+        HistoricalLiquidation,
+        {
+            "account": "account_id",
+            "liquidator": "liquidator_id",
+            "debt_asset": "debt_asset_id",
+            "collateral_asset": "collateral_asset_id",
+            "repaid": "repaid",
+            "seized": "seized",
+            "protocol_fee": "protocol_fee",
+            "receive_collateral_token": "receive_collateral_token",
+            "deficits": "deficits",
+        },
+    ),
+)
+_KEY = {"seq": "seq", "block_number": "block_number", "log_index": "log_index", "timestamp": "timestamp"}
+
+
+class _Column:
+    """One column, cut into lists of Python values. Amounts keep their 128-bit words: an int costs no Decimal."""
+
+    def __init__(self, column: pa.ChunkedArray | pa.Array) -> None:
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if pa.types.is_dictionary(array.type):
+            self.words = np.asarray(array.indices.to_numpy(zero_copy_only=False))
+            self.names: list[str] | None = array.dictionary.to_pylist()
+            self.null = None
+            return
+        self.names = None
+        self.null = np.asarray(array.is_null().to_numpy(zero_copy_only=False)) if array.null_count else None
+        if pa.types.is_decimal128(array.type):
+            buffer = array.buffers()[1]
+            words = np.frombuffer(buffer, dtype="<i8") if buffer is not None else np.empty(0, dtype="<i8")
+            self.words = words.reshape(-1, 2)[array.offset : array.offset + len(array)]
+        else:
+            filled = pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
+            self.words = filled.to_numpy(zero_copy_only=False)
+
+    def values(self, start: int, stop: int) -> list[Any]:
+        """Rows [start, stop) as ints, bools or text; None where null."""
+        words = self.words[start:stop]
+        if words.ndim == 2:
+            low, high = words[:, 0], words[:, 1]
+            if ((low >> 63) == high).all():  # every value fits 64 bits
+                out: list[Any] = low.tolist()
+            else:
+                out = [(top << 64) | bottom for bottom, top in zip(low.view(np.uint64).tolist(), high.tolist(), strict=True)]
+        else:
+            out = words.tolist()
+            if self.names is not None:
+                names = self.names
+                return [names[i] for i in out]
+        if self.null is not None and self.null[start:stop].any():
+            return [None if null else value for value, null in zip(out, self.null[start:stop].tolist(), strict=True)]
+        return out
+
+
+@dataclass(frozen=True)
+class _Kind:
+    event: type[MarketEvent]
+    columns: tuple[tuple[Any, _Column | list[Any]], ...]
+    """Slot setter of the event class, and the column it takes."""
+
+    def build(self, start: int, stop: int) -> list[MarketEvent]:
+        """Events of rows [start, stop), made column by column: a third of the cost of calling the frozen class for each."""
+        new: Any = self.event.__new__
+        events: list[MarketEvent] = list(map(new, [self.event] * (stop - start)))
+        for setter, column in self.columns:
+            values = column[start:stop] if isinstance(column, list) else column.values(start, stop)
+            deque(map(setter, events, values), maxlen=0)
+        return events
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The canonical history of one market. Share it: nothing in it changes, and a scenario's overrides are not in it.
+
+    Attributes:
+        kinds: one entry for each table that becomes events.
+        kind: int8, which kind each merged row is of; rows of one kind are in its table's order.
+        block: int64, block of each merged row.
+        ends: int64, merged row at which each transaction ends (exclusive), increasing.
+        blocks, timestamps: every block whose time is known, in order; seconds.
+    """
+
+    kinds: tuple[_Kind, ...]
+    kind: npt.NDArray[np.int8]
+    block: Ints
+    ends: Ints
+    blocks: Ints
+    timestamps: Ints
+
+    @classmethod
+    def of(cls, tables: Mapping[str, pa.Table]) -> Timeline:
+        """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
+
+        Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own.
+        """
+        tables = {name: table for name, table in tables.items() if table.num_rows}
+        deficits = _deficits_by_liquidation(tables.get("deficits"))
+        kinds: list[_Kind] = []
+        seqs: list[Ints] = []
+        rows: list[Ints] = []
+        for name, event, own in _KINDS:
+            table = tables.get(name)
+            columns: list[tuple[Any, _Column | list[Any]]] = []
+            if table is not None:
+                seq = table["seq"].to_numpy()
+                for attribute, source in (_KEY | own).items():
+                    column = [deficits.get(s, ()) for s in seq.tolist()] if source == "deficits" else _Column(table[source])
+                    columns.append((getattr(event, attribute).__set__, column))
+                rows.append(np.stack([table[c].to_numpy().astype(np.int64) for c in ("block_number", "timestamp")]))
+            seqs.append(np.asarray(seq, dtype=np.int64) if table is not None else np.empty(0, dtype=np.int64))
+            if table is None:
+                rows.append(np.empty((2, 0), dtype=np.int64))
+            kinds.append(_Kind(event, tuple(columns)))
+        merged_seq = np.concatenate(seqs)
+        merged_kind = np.concatenate([np.full(len(seq), code, dtype=np.int8) for code, seq in enumerate(seqs)])
+        order = np.lexsort((merged_kind, merged_seq))
+        block, timestamp = np.concatenate(rows, axis=1)
+        known = tables.get("blocks")
+        if known is not None:
+            blocks = np.concatenate([block, known["block_number"].to_numpy()])
+            timestamps = np.concatenate([timestamp, known["timestamp"].to_numpy()])
+        else:
+            blocks, timestamps = block, timestamp
+        unique, first = np.unique(blocks, return_index=True)
+        seq = merged_seq[order]
+        return cls(
+            kinds=tuple(kinds),
+            kind=merged_kind[order],
+            block=block[order],
+            ends=_transaction_ends(seq, block[order], tables.get("events")),
+            blocks=unique,
+            timestamps=timestamps[first],
+        )
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def __iter__(self) -> Iterator[MarketEvent]:
+        for transaction in self.transactions():
+            yield from transaction
+
+    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
+        """Events up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
+        stop_row = len(self) if to_block is None else int(np.searchsorted(self.block, to_block, side="right"))
+        ends = self.ends[: int(np.searchsorted(self.ends, stop_row, side="right"))]
+        done = [0] * len(self.kinds)
+        start = 0
+        cut = 0
+        while cut < len(ends):
+            # whole transactions, about _CHUNK rows
+            stop_cut = max(cut + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))
+            stop = int(ends[stop_cut - 1])
+            codes = self.kind[start:stop]
+            streams: list[Iterator[MarketEvent]] = []
+            for code, count in enumerate(np.bincount(codes, minlength=len(self.kinds)).tolist()):
+                streams.append(iter(self.kinds[code].build(done[code], done[code] + count)) if count else iter(()))
+                done[code] += count
+            nexts = [stream.__next__ for stream in streams]
+            events = [nexts[code]() for code in codes.tolist()]
+            at = 0
+            for end in (ends[cut:stop_cut] - start).tolist():
+                yield events[at:end]
+                at = end
+            start, cut = stop, stop_cut
+
+    @cached_property
+    def params(self) -> tuple[ParamChange, ...]:
+        """Every historical parameter change, in order."""
+        count = int((self.kind == 0).sum())
+        return tuple(event for event in self.kinds[0].build(0, count) if isinstance(event, ParamChange))
+
+    @property
+    def first_block(self) -> int:
+        """The first block with an event or a known header."""
+        self._require_any()
+        return int(self.blocks[0])
+
+    @property
+    def last_block(self) -> int:
+        """The last block with an event or a known header."""
+        self._require_any()
+        return int(self.blocks[-1])
+
+    def clock_at(self, block: int) -> Clock:
+        """The end of ``block`` (a log index after all of its logs). UserError if the block's timestamp is not known."""
+        at = int(np.searchsorted(self.blocks, block))
+        if at == len(self.blocks) or self.blocks[at] != block:
+            near = ", ".join(str(b) for b in self.blocks[max(0, at - 1) : at + 1].tolist())
+            raise UserError(f"block {block} has no known timestamp", f"the nearest blocks with one: {near or 'none'}")
+        return Clock(block, END_OF_BLOCK, int(self.timestamps[at]))
+
+    def timestamp_from(self, block: int) -> int:
+        """The timestamp of the first known block at or after ``block``, or of the last one."""
+        self._require_any()
+        return int(self.timestamps[min(int(np.searchsorted(self.blocks, block)), len(self.blocks) - 1)])
+
+    def last_known_block(self, to_block: int | None) -> int:
+        """The last block at or before ``to_block`` whose timestamp is known."""
+        if to_block is None or to_block >= self.last_block:
+            return self.last_block
+        if to_block < self.first_block:
+            raise UserError(f"block {to_block} is before the first one of the history", f"it starts at {self.first_block}")
+        return int(self.blocks[np.searchsorted(self.blocks, to_block, side="right") - 1])
+
+    def sample_blocks(self, count: int, from_block: int, to_block: int) -> list[int]:
+        """At most ``count`` blocks with events, evenly spread in time over the window, its last one always among them."""
+        within = np.unique(self.block[(self.block >= from_block) & (self.block <= to_block)])
+        if count <= 0 or not len(within):
+            return []
+        times = self.timestamps[np.searchsorted(self.blocks, within)]
+        targets = np.linspace(times[0], times[-1], count)
+        picked = np.unique(np.append(np.searchsorted(times, targets, side="left"), len(within) - 1))
+        return [int(b) for b in within[picked[-count:]].tolist()]
+
+    def _require_any(self) -> None:
+        if not len(self.blocks):
+            raise UserError("the history is empty", "fetch and reconstruct the market first")
+
+
+END_OF_BLOCK = 2**31 - 1
+
+
+def _deficits_by_liquidation(table: pa.Table | None) -> dict[int, tuple[tuple[AssetId, int], ...]]:
+    """Debts written off, by the seq of the liquidation that did it."""
+    found: dict[int, list[tuple[AssetId, int]]] = {}
+    if table is not None:
+        columns = [_Column(table[name]).values(0, table.num_rows) for name in ("liquidation_seq", "asset_id", "amount", "kind")]
+        for liquidation, asset, amount, kind in zip(*columns, strict=True):
+            if kind == "created" and liquidation is not None:
+                found.setdefault(liquidation, []).append((asset, amount))
+    return {seq: tuple(amounts) for seq, amounts in found.items()}
+
+
+def _transaction_ends(seq: Ints, block: Ints, events: pa.Table | None) -> Ints:
+    """Exclusive end rows of the transactions of merged rows."""
+    if not len(seq):
+        return np.empty(0, dtype=np.int64)
+    if events is None:
+        transaction = seq
+    else:
+        spine = events["seq"].to_numpy()
+        at = np.minimum(np.searchsorted(spine, seq), len(spine) - 1)
+        # a row that no log of the spine gave (a price read at the end of a block) stands alone
+        transaction = np.where(spine[at] == seq, events["transaction_index"].to_numpy().astype(np.int64)[at], -1 - seq)
+    changes = (np.diff(block) != 0) | (np.diff(transaction) != 0)
+    return np.append(np.flatnonzero(changes) + 1, len(seq)).astype(np.int64)
