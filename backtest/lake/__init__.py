@@ -17,18 +17,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
 from backtest.lake import content, lock, parquet
 from backtest.lake import manifest as m
+from backtest.lake.sql import Limits, Session
 from backtest.lake.storage import LocalStorage
 from backtest.lake.writer import Writer
 from backtest.markets import MarketConfig
 
-__all__ = ["FileEntry", "Lake", "Writer"]
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["FileEntry", "Lake", "Limits", "Writer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Lake:
             found = m.load_newest(self.storage)
         assert found is not None
         self.manifest: m.Manifest = found
+        self._session: tuple[int, Limits, Session] | None = None
 
     def refresh(self) -> None:
         """See what was committed since."""
@@ -144,7 +149,9 @@ class Lake:
         for name in columns or ():
             if name not in schema.names:
                 raise LakeError(f"{dataset} has no column '{name}'", did_you_mean(name, schema.names))
-        files = [file for file in self.files(dataset, market) if _meets(file, from_block, to_block)]
+        files = list(self.files(dataset, market))
+        if "block_number" in schema.names:
+            files = [file for file in files if _meets(file, from_block, to_block)]
         overlapping = any(a.to_block is not None and b.from_block is not None and b.from_block <= a.to_block for a, b in itertools.pairwise(files))
         wanted = list(columns) if columns is not None else schema.names
         keys = [name for name in parquet.ORDER if name in schema.names and name not in wanted] if overlapping else []
@@ -180,6 +187,21 @@ class Lake:
         if prefix.startswith("raw/"):
             body["coverage"] = {source: record.coverage[source] for source in sorted(record.coverage)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    def session(self, limits: Limits | None = None) -> Session:
+        """The SQL session of the version that this lake sees; made once and kept until the lake moves on."""
+        wanted = limits or (self._session[1] if self._session else Limits())
+        if self._session is None or self._session[:2] != (self.manifest.version, wanted):
+            self._session = (self.manifest.version, wanted, Session(self, wanted))
+        return self._session[2]
+
+    def sql(self, query: str, *, limits: Limits | None = None) -> duckdb.DuckDBPyRelation:
+        """The result of one SELECT over the views of ``queries/``: a DuckDB relation, with ``.df()``, ``.to_arrow_table()``, ``.fetchall()``.
+
+        Raises:
+            LakeError: anything but one SELECT or EXPLAIN, an unknown name, a syntax error: in one line.
+        """
+        return self.session(limits).sql(query)
 
     def _content(self, file: m.FileRecord) -> str:
         """The content digest of a file, computed where a format-1 lake lacks it."""

@@ -1,0 +1,153 @@
+"""The tables of a lake as DuckDB sees them: schemas ``lake``, ``raw``, ``canonical`` and ``results`` over the committed files.
+
+Files are listed one by one from the manifest; a dataset without files is an empty relation of the right types, so that
+every view of ``queries/`` exists in every lake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from backtest import tables
+from backtest.lake import queries
+
+if TYPE_CHECKING:
+    from backtest.lake import Lake
+
+
+def statements(lake: Lake) -> Iterator[str]:
+    """Everything that has to be executed to have the lake's tables, views and macros in an empty database."""
+    for schema in ("lake", "raw", "canonical", "results"):
+        yield f"CREATE SCHEMA IF NOT EXISTS {schema}"
+    yield from _manifest_views(lake)
+    for name, schema in tables.CANONICAL.items():
+        yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
+    for name, schema in tables.RESULTS.items():
+        yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
+    quarantined = []
+    for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *(name for name in lake.datasets() if name.startswith("raw/"))}):
+        if dataset.endswith("/Quarantine"):
+            quarantined.append(dataset)
+        else:
+            yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"
+    parts = [_select(lake, dataset, tables.QUARANTINE) for dataset in quarantined] or [_empty(tables.QUARANTINE, with_market=True)]
+    yield f"CREATE OR REPLACE VIEW raw.quarantine AS {' UNION ALL '.join(parts)}"
+    for query in queries.load():
+        if query.folder != "checks":
+            yield query.statement
+
+
+def raw_name(dataset: str) -> str:
+    """The name of a raw dataset in schema ``raw``: raw/aave-v3/Supply is raw.aave_v3_Supply."""
+    return re.sub(r"[^A-Za-z0-9]", "_", dataset.removeprefix("raw/"))
+
+
+def _select(lake: Lake, dataset: str, schema: pa.Schema) -> str:
+    """Rows of one dataset over all markets; files that do not name their market get a column that does."""
+    parts = []
+    named = "market" in schema.names
+    every: list[str] = []
+    for market in lake.markets():
+        paths = [quoted(file.path) for file in lake.files(dataset, market)]
+        if not paths:
+            continue
+        if named:
+            every += paths
+        else:
+            parts.append(f"SELECT {quoted(market)} AS market, * FROM read_parquet([{', '.join(paths)}])")
+    if every:
+        parts.append(f"SELECT * FROM read_parquet([{', '.join(every)}])")
+    return " UNION ALL ".join(parts) or _empty(schema, with_market=not named)
+
+
+def _empty(schema: pa.Schema, *, with_market: bool) -> str:
+    columns = [("market", "VARCHAR")] if with_market else []
+    columns += [(field.name, duckdb_type(field.type)) for field in schema]
+    return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in columns)} WHERE false"
+
+
+def duckdb_type(kind: Any) -> str:
+    """The DuckDB type in which a Parquet column of this Arrow type arrives."""
+    if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
+        return "VARCHAR"
+    if pa.types.is_list(kind):
+        return f"{duckdb_type(kind.value_type)}[]"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "BLOB"
+    return _PLAIN[str(kind)]
+
+
+_PLAIN = {
+    "bool": "BOOLEAN",
+    "int8": "TINYINT",
+    "int16": "SMALLINT",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "uint8": "UTINYINT",
+    "uint16": "USMALLINT",
+    "uint32": "UINTEGER",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+}
+
+
+def _manifest_views(lake: Lake) -> Iterator[str]:
+    markets = []
+    coverage = []
+    for name, record in lake.manifest.markets.items():
+        config = record.config
+        if config is not None:
+            markets.append((name, config.protocol, config.chain_id, config.start_block, config.base_decimals, config.description))
+        coverage += [(name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges]
+    files = [(f.market, f.dataset, f.from_block, f.to_block, f.rows, f.bytes, f.sha256, f.stamp) for f in lake.files(None)]
+    yield _values("lake.markets", _MARKETS, markets)
+    yield _values("lake.coverage", _COVERAGE, coverage)
+    yield _values("lake.files", _FILES, files)
+
+
+_MARKETS = {
+    "market": "VARCHAR",
+    "protocol": "VARCHAR",
+    "chain_id": "BIGINT",
+    "start_block": "BIGINT",
+    "base_decimals": "INTEGER",
+    "description": "VARCHAR",
+}
+_COVERAGE = {"market": "VARCHAR", "source": "VARCHAR", "from_block": "BIGINT", "to_block": "BIGINT"}
+_FILES = {
+    "market": "VARCHAR",
+    "dataset": "VARCHAR",
+    "from_block": "BIGINT",
+    "to_block": "BIGINT",
+    "rows": "BIGINT",
+    "bytes": "BIGINT",
+    "sha256": "VARCHAR",
+    "stamp": "VARCHAR",
+}
+
+
+def _values(view: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) -> str:
+    """A view of constants (not a table: nothing in the database can be written)."""
+    cast = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in columns.items())
+    lines = rows or [(None,) * len(columns)]
+    body = ", ".join(f"({', '.join(literal(value) for value in row)})" for row in lines)
+    where = "" if rows else " WHERE false"
+    return f"CREATE OR REPLACE VIEW {view} AS SELECT {cast} FROM (VALUES {body}) AS t({', '.join(columns)}){where}"
+
+
+def literal(value: Any) -> str:
+    """A constant of SQL: text, integer or NULL."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else quoted(str(value))
+
+
+def quoted(text: str) -> str:
+    """A text constant of SQL."""
+    return "'" + text.replace("'", "''") + "'"

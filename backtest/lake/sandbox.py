@@ -1,0 +1,76 @@
+"""What a user's SQL may do: read. Three layers, each enough for most mischief.
+
+1. DuckDB opens nothing but the committed files, loads no extension, sees no Python variable, and its configuration is locked.
+2. One statement of type SELECT or EXPLAIN. The type is not enough: DuckDB 2.0 calls ``WITH x AS (COPY ... TO file) SELECT 1`` a
+   SELECT, and with ``use_tmp_file false`` it overwrites a file that may be read. So the parsed tree may hold no node that
+   writes, and no table function but those named here (``query('...')`` would hide a statement in a text).
+3. Data files are read-only on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from backtest.errors import LakeError, did_you_mean
+
+if TYPE_CHECKING:
+    import duckdb
+
+TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "repeat", "json_each", "json_tree"})
+CATALOG_FUNCTIONS = frozenset({"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info"})
+_EXPLAIN = re.compile(r"^\s*EXPLAIN\b\s*(\([^)]*\)|ANALYZE\b)?", re.IGNORECASE)
+_COMMENT = re.compile(r"^\s*(--[^\n]*(\n|$)|/\*.*?\*/)", re.DOTALL)
+_READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+
+
+def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str]) -> None:
+    """LakeError unless ``sql`` is one statement that only reads. ``macros`` are the table macros that may be called."""
+    import duckdb
+
+    try:
+        parsed = connection.extract_statements(sql)
+    except duckdb.Error as error:
+        raise LakeError(one_line(error), "") from None
+    if len(parsed) != 1:
+        raise LakeError(f"{len(parsed)} statements", "give one SELECT")
+    kind = parsed[0].type.name
+    if kind not in ("SELECT", "EXPLAIN"):
+        raise LakeError(f"{kind} statements are not allowed here", "only SELECT and EXPLAIN: the lake is read-only")
+    text = parsed[0].query
+    if kind == "EXPLAIN":
+        while match := _COMMENT.match(text):
+            text = text[match.end() :]
+        text = _EXPLAIN.sub("", text, count=1)
+    row = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchone()
+    tree = json.loads(row[0]) if row else {"error": True}
+    if tree["error"]:
+        raise LakeError(f"this cannot be checked: {tree.get('error_message', 'not a SELECT')}", "write it as a SELECT")
+    _walk(tree, macros)
+
+
+def _walk(tree: Any, macros: frozenset[str]) -> None:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            kind = node.get("type")
+            if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READS:
+                raise LakeError(
+                    f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} inside a SELECT is not allowed",
+                    "only SELECT and EXPLAIN: the lake is read-only",
+                )
+            if kind == "TABLE_FUNCTION":
+                name = str((node.get("function") or {}).get("function_name", "")).lower()
+                if name not in TABLE_FUNCTIONS | CATALOG_FUNCTIONS | macros:
+                    raise LakeError(f"there is no table function '{name}' here", did_you_mean(name, TABLE_FUNCTIONS | macros))
+            waiting += node.values()
+
+
+def one_line(error: Exception) -> str:
+    """A DuckDB message on one line, without the excerpt of the statement."""
+    text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
+    return " ".join(text.split())

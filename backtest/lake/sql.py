@@ -1,0 +1,127 @@
+"""SQL over a lake: a DuckDB connection with the views of ``queries/``, locked down for text that users write."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backtest.errors import LakeError, did_you_mean
+from backtest.lake import queries, relations, sandbox
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from backtest.lake import Lake
+
+STORAGE_VERSION = "v1.2.0"
+"""DuckDB's format of attached files: readable by DuckDB 1.2 and later."""
+
+_UNKNOWN = re.compile(r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is not)')
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one session may use: ``memory`` and ``disk`` (temporary files) as DuckDB writes them, ``threads`` None for all cores."""
+
+    memory: str = "4GB"
+    threads: int | None = None
+    disk: str = "20GB"
+
+
+class Session:
+    """The views of one version of a lake. Each query runs on a cursor of its own.
+
+    Raises:
+        LakeError: a limit that DuckDB does not understand.
+    """
+
+    def __init__(self, lake: Lake, limits: Limits) -> None:
+        import duckdb
+
+        self._folder = tempfile.mkdtemp(prefix="backtest-sql-")
+        self._finish = weakref.finalize(self, shutil.rmtree, self._folder, True)
+        self.names = {query.name for query in queries.load() if query.folder != "checks"}
+        self.macros = frozenset(query.name for query in queries.load() if query.folder == "macros")
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": limits.memory,
+            "threads": limits.threads or os.cpu_count() or 1,
+            "temp_directory": self._folder,
+            "max_temp_directory_size": limits.disk,
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+        try:
+            self.connection = duckdb.connect(":memory:", config=config)
+            for statement in relations.statements(lake):
+                self.connection.execute(statement)
+            paths = ", ".join(relations.quoted(file.path) for file in lake.files(None))
+            self.connection.execute(f"SET allowed_paths = [{paths}]")
+        except duckdb.Error as error:
+            raise LakeError(
+                f"cannot open the lake for SQL: {sandbox.one_line(error)}", "check the limits; 'backtest check' looks at the files"
+            ) from None
+        self.connection.execute("SET enable_external_access = false")
+        self.connection.execute("SET lock_configuration = true")
+
+    def sql(self, text: str) -> duckdb.DuckDBPyRelation:
+        """A relation over one SELECT or EXPLAIN; LakeError in one line otherwise."""
+        import duckdb
+
+        sandbox.check(self.connection, text, self.macros)
+        try:
+            relation = self.connection.cursor().sql(text)
+        except duckdb.Error as error:
+            raise self.explain(error) from None
+        if relation is None:
+            raise LakeError("the statement returns nothing", "give a SELECT")
+        return relation
+
+    def explain(self, error: Exception) -> LakeError:
+        """A DuckDB error as one line, with the nearest view where a name is unknown."""
+        if match := _UNKNOWN.search(str(error)):
+            return LakeError(f"there is no view or function '{match[2]}'", did_you_mean(match[2].lower(), self.names))
+        return LakeError(sandbox.one_line(error), "")
+
+
+def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
+    """Write a DuckDB database file with the views and macros of this version of the lake, over its files by absolute path.
+
+    A file that an earlier call wrote is replaced; any other is a LakeError.
+    """
+    import duckdb
+
+    target = Path(path).absolute()
+    if target.exists() and not _is_ours(target):
+        raise LakeError(f"{target} exists and was not written by backtest", "name a new file")
+    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
+    try:
+        connection.execute(f"ATTACH {relations.quoted(str(unfinished))} AS lake_file (STORAGE_VERSION {relations.quoted(STORAGE_VERSION)})")
+        connection.execute("USE lake_file")
+        for statement in relations.statements(lake):
+            connection.execute(statement)
+        connection.execute("USE memory")
+        connection.execute("DETACH lake_file")
+        os.replace(unfinished, target)
+    except (duckdb.Error, OSError) as error:
+        raise LakeError(f"cannot write {target}: {sandbox.one_line(error)}", "check the folder and its permissions") from None
+    finally:
+        connection.close()
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    import duckdb
+
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute("SELECT count(*) FROM duckdb_views() WHERE schema_name = 'lake' AND view_name = 'files'").fetchone() == (1,)
+    except duckdb.Error:
+        return False

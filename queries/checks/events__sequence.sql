@@ -1,0 +1,17 @@
+-- Purpose: events are numbered without gaps from 0, in the order of (block, log index), with times that never go back.
+-- Grain: one violation, at most one per event.
+-- Columns:
+--   market: name of the market
+--   seq: the event
+--   block_number: block
+--   log_index: index of the log within the block
+--   problem: what is wrong
+SELECT market, seq, block_number, log_index,
+    CASE WHEN seq <> expected THEN 'expected seq ' || expected WHEN timestamp < time_before THEN 'time goes back' ELSE 'out of chain order' END AS problem
+FROM (
+    SELECT market, seq, block_number, log_index, timestamp, row_number() OVER ordered - 1 AS expected, lag(timestamp) OVER ordered AS time_before,
+        lag(block_number) OVER ordered AS block_before, lag(log_index) OVER ordered AS log_before
+    FROM events
+    WINDOW ordered AS (PARTITION BY market ORDER BY seq)
+)
+WHERE seq <> expected OR timestamp < time_before OR (block_number, log_index) <= (block_before, log_before)

@@ -1,0 +1,33 @@
+-- Purpose: balances of every account at the end of a block.
+-- Grain: (market, account_id, asset_id); only rows with a balance.
+-- Parameters:
+--   at_block: block number; native amounts need its header in the lake (see blocks), scaled ones do not
+-- Columns:
+--   market: name of the market
+--   account_id: account
+--   account: address
+--   asset_id: asset
+--   symbol: symbol of the asset
+--   collateral_scaled: scaled units, exact
+--   debt_scaled: scaled units of variable-rate debt, exact
+--   collateral: native units with interest, DOUBLE; null where the block's time is not known
+--   debt: native units with interest, DOUBLE; null where the block's time is not known
+--   collateral_usd: whole units of the base currency at the oracle price, DOUBLE; null where time or price is not known
+--   debt_usd: whole units of the base currency at the oracle price, DOUBLE; null where time or price is not known
+WITH balances AS (
+    SELECT market, account_id, asset_id, sum(delta) FILTER (side = 'collateral') AS collateral_scaled, sum(delta) FILTER (side = 'debt') AS debt_scaled
+    FROM position_events
+    WHERE block_number <= at_block
+    GROUP BY market, account_id, asset_id
+), accrued AS (
+    SELECT b.market, b.account_id, b.asset_id, r.symbol, coalesce(b.collateral_scaled, 0)::DECIMAL(38, 0) AS collateral_scaled,
+        coalesce(b.debt_scaled, 0)::DECIMAL(38, 0) AS debt_scaled, coalesce(b.collateral_scaled, 0)::DOUBLE * (1 + r.supply_excess) AS collateral,
+        coalesce(b.debt_scaled, 0)::DOUBLE * (1 + r.borrow_excess) AS debt, r.price::DOUBLE / r.unit::DOUBLE / pow(10, m.base_decimals) AS usd
+    FROM balances AS b
+    LEFT JOIN reserves_at([at_block]) AS r ON r.market = b.market AND r.asset_id = b.asset_id
+    JOIN markets AS m ON m.market = b.market
+    WHERE b.collateral_scaled <> 0 OR b.debt_scaled <> 0
+)
+SELECT b.market, b.account_id, a.account, b.asset_id, b.symbol, b.collateral_scaled, b.debt_scaled, b.collateral, b.debt,
+    b.collateral * b.usd AS collateral_usd, b.debt * b.usd AS debt_usd
+FROM accrued AS b JOIN accounts AS a ON a.market = b.market AND a.account_id = b.account_id
