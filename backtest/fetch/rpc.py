@@ -21,7 +21,7 @@ from backtest.errors import FetchError
 from backtest.fetch.dialects import Complaint, classify
 from backtest.fetch.provider import BrokenReply, Provider, Unanswered, redact
 
-__all__ = ["Header", "Log", "Refused", "Rpc", "Stats", "redact"]
+__all__ = ["Header", "Log", "Refused", "Rpc", "Stats", "Topics", "redact"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -29,11 +29,20 @@ ROWS_PER_LOG_REPLY = 10_000
 """Replies are kept near this many logs; most providers refuse larger ones."""
 
 
+class Topics(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
+    """One to four topics. Not a list: 100,000 lists would keep the garbage collector busy, and that is half the time of parsing."""
+
+    first: str
+    second: str | None = None
+    third: str | None = None
+    fourth: str | None = None
+
+
 class Log(msgspec.Struct, rename="camel", gc=False):
     """One log as eth_getLogs gives it: 0x-prefixed hex."""
 
     address: str
-    topics: list[str]
+    topics: Topics
     data: str
     block_number: str
     block_hash: str

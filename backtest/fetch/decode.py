@@ -1,0 +1,334 @@
+"""Logs to Arrow columns, by columns: the hex of all logs of one event becomes one array of 32-byte words.
+
+A log is kept only if it is exactly what Solidity emits for its event: number of topics, length of data, clean padding,
+values in range, at most 38 digits unless the argument is wide. Anything else is quarantined with the reason, whole.
+Events with ``string`` or ``bytes`` in their data go log by log through eth_abi; they are rare.
+"""
+
+from __future__ import annotations
+
+from binascii import unhexlify
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from backtest.abi import Argument, EventAbi, column_type, event_schema, parse_event
+from backtest.fetch.rpc import Log
+from backtest.model import EventSpec
+from backtest.tables import ADDRESS, AMOUNT, QUARANTINE, RAW_KEY, WORD
+
+Words = npt.NDArray[np.uint8]  # (rows, 32) big-endian
+Mask = npt.NDArray[np.bool_]
+
+_DIGITS_38 = 10**38 - 1
+_U64 = (1 << 64) - 1
+
+
+@cache
+def topic0(spec: EventSpec) -> str:
+    """The first topic of an event, 0x hex."""
+    from eth_utils.crypto import keccak
+
+    return "0x" + keccak(text=parse_event(spec.signature).canonical).hex()
+
+
+@dataclass(frozen=True)
+class LogColumns:
+    """The logs of one reply as columns. Hashes and addresses are (rows, width) bytes; topics and data stay hex."""
+
+    block: npt.NDArray[np.int64]
+    transaction_index: npt.NDArray[np.int64]
+    log_index: npt.NDArray[np.int64]
+    transaction_hash: npt.NDArray[np.uint8]
+    address: npt.NDArray[np.uint8]
+    addresses: Sequence[str]
+    block_hashes: Sequence[str]
+    topics: tuple[Sequence[Any], ...]  # four columns; None where a log has fewer
+    data: Sequence[str]
+    removed: bool
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @classmethod
+    def of(cls, logs: Sequence[Log]) -> LogColumns:
+        """ValueError saying which field of which block is malformed."""
+        addresses = [log.address for log in logs]
+        return cls(  # one pass a field: many short-lived tuples would keep the garbage collector busy
+            _integers([log.block_number for log in logs], "blockNumber"),
+            _integers([log.transaction_index for log in logs], "transactionIndex"),
+            _integers([log.log_index for log in logs], "logIndex"),
+            _fixed([log.transaction_hash for log in logs], 32, "transactionHash"),
+            _fixed(addresses, 20, "address"),
+            addresses,
+            [log.block_hash for log in logs],
+            (
+                [log.topics.first for log in logs],
+                [log.topics.second for log in logs],
+                [log.topics.third for log in logs],
+                [log.topics.fourth for log in logs],
+            ),
+            [log.data for log in logs],
+            True in [log.removed for log in logs],
+        )
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> LogColumns:
+        """Some of the rows, in the order given."""
+        index = np.asarray(rows, dtype=np.int64)
+        picked = index.tolist()
+        return LogColumns(
+            self.block[index],
+            self.transaction_index[index],
+            self.log_index[index],
+            self.transaction_hash[index],
+            self.address[index],
+            [self.addresses[i] for i in picked],
+            [self.block_hashes[i] for i in picked],
+            tuple([column[i] for i in picked] for column in self.topics),
+            [self.data[i] for i in picked],
+            self.removed,
+        )
+
+
+def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str) -> dict[str, pa.Table]:
+    """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do not fit.
+
+    Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic and
+    differ in what is indexed are told apart by the number of topics.
+    """
+    by_topic: dict[str, list[EventSpec]] = defaultdict(list)
+    for spec in specs:
+        by_topic[topic0(spec)].append(spec)
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    firsts, *others = logs.topics
+    if len(set(firsts)) == 1 and all(column.count(None) in (0, len(logs)) for column in others):
+        groups[firsts[0], sum(column[0] is not None for column in logs.topics)] = list(range(len(logs)))
+    else:
+        for row, (first, *rest) in enumerate(zip(*logs.topics, strict=True)):
+            groups[first, 4 - rest.count(None)].append(row)
+    tables: dict[str, pa.Table] = {}
+    rejected: list[pa.Table] = []
+    for (first, count), rows in groups.items():
+        candidates = by_topic[first] if first in by_topic else by_topic.pop(first)
+        spec = next((s for s in candidates if len(parse_event(s.signature).indexed) == count - 1), candidates[0])
+        some = logs if len(rows) == len(logs) else logs.take(rows)
+        table, refused = _decode_event(some, spec, count)
+        if table.num_rows:
+            tables[f"raw/{namespace}/{spec.name}"] = table
+        if refused.num_rows:
+            rejected.append(refused)
+    if rejected:
+        tables[f"raw/{namespace}/Quarantine"] = pa.concat_tables(rejected)
+    return tables
+
+
+def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Table, pa.Table]:
+    """(rows that fit, rows that do not) of one event whose logs all have the same number of topics."""
+    abi = parse_event(spec.signature)
+    schema = event_schema(spec)
+    reasons: dict[int, str] = {}
+    if topics - 1 != len(abi.indexed):
+        reasons = dict.fromkeys(range(len(logs)), f"{topics - 1} indexed arguments where {spec.name} has {len(abi.indexed)}")
+        columns: list[pa.Array] = []
+        fits = np.zeros(len(logs), bool)
+    elif any(argument.dynamic for argument in abi.data):
+        columns, fits = _decode_slowly(logs, spec, abi, reasons)
+    else:
+        columns, fits = _decode_words(logs, spec, abi, reasons)
+    good = logs if fits.all() else logs.take(np.flatnonzero(fits))
+    table = pa.Table.from_arrays([*_key(good), *columns], schema=schema) if len(good) else schema.empty_table()
+    return table, _quarantine(logs, spec, reasons)
+
+
+def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+    size = 2 + 64 * len(abi.data)
+    lengths = np.fromiter(map(len, logs.data), np.int64, len(logs))
+    fits: Mask = lengths == size
+    for row in np.flatnonzero(~fits).tolist():
+        reasons[row] = f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
+    rows = np.flatnonzero(fits)
+    some = logs if len(rows) == len(logs) else logs.take(rows)
+    words: dict[str, Words] = {}
+    for position, argument in enumerate(abi.indexed, start=1):
+        words[argument.column] = _fixed(some.topics[position], 32, "topics")
+    if abi.data:
+        data = _fixed(some.data, 32 * len(abi.data), "data").reshape(len(some), len(abi.data), 32)
+        for position, argument in enumerate(abi.data):
+            words[argument.column] = data[:, position]
+    clean: Mask = np.ones(len(some), bool)
+    for argument in abi.arguments:
+        ok, why = _check(words[argument.column], argument, argument.name in spec.wide)
+        for row in np.flatnonzero(clean & ~ok).tolist():
+            reasons[int(rows[row])] = f"'{argument.name}' {why}"
+        clean &= ok
+    if not clean.all():
+        words = {column: array[clean] for column, array in words.items()}
+        fits[rows[~clean]] = False
+    return [_build(words[a.column], a, a.name in spec.wide) for a in abi.arguments], fits
+
+
+def _check(words: Words, argument: Argument, wide: bool) -> tuple[Mask, str]:
+    """Which words are valid values of the argument, and what is wrong with the others."""
+    if argument.integer is None:
+        if (argument.indexed and argument.dynamic) or argument.type == "bytes32":
+            return np.ones(len(words), bool), ""
+        if argument.type == "address":
+            return _between(words, 0, (1 << 160) - 1, False), "is an address with dirty padding"
+        if argument.type == "bool":
+            return _between(words, 0, 1, False), "is neither 0 nor 1"
+        tail = words[:, int(argument.type[5:]) :]
+        return ~np.any(tail, axis=1), f"does not fit {argument.type}"
+    signed, bits = argument.integer
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if not wide and high > _DIGITS_38:
+        return _between(words, max(low, -_DIGITS_38), _DIGITS_38, signed), "has more than 38 digits"
+    return _between(words, low, high, signed), f"does not fit {argument.type}"
+
+
+def _between(words: Words, low: int, high: int, signed: bool) -> Mask:
+    """low <= value <= high for 256-bit big-endian words."""
+    limbs = words.view(">u8")  # (rows, 4), most significant first
+
+    def at_most(bound: int) -> Mask:
+        parts = [bound >> shift & _U64 for shift in (192, 128, 64, 0)]
+        result: Mask = limbs[:, 3] <= np.uint64(parts[3])
+        for limb in (2, 1, 0):  # lexicographic, from the least significant
+            if parts[limb] == 0:
+                result &= limbs[:, limb] == 0
+            else:
+                part = np.uint64(parts[limb])
+                result = (limbs[:, limb] < part) | ((limbs[:, limb] == part) & result)
+        return result
+
+    if not signed:
+        return at_most(high)
+    negative = words[:, 0] >= 128
+    return np.where(negative, ~at_most((low - 1) % (1 << 256)), at_most(high))
+
+
+def _build(words: Words, argument: Argument, wide: bool) -> pa.Array:
+    """The Arrow column of words that passed ``_check``; no Python work per row."""
+    kind = column_type(argument, wide)
+    if kind == AMOUNT:
+        halves = np.ascontiguousarray(words[:, 16:][:, ::-1])  # 16 bytes, little-endian, as Arrow's decimal128
+        return pa.Array.from_buffers(kind, len(words), [None, pa.py_buffer(halves)])
+    if kind == pa.int64():
+        return pa.array(np.ascontiguousarray(words[:, 24:]).view(">i8").ravel().astype(np.int64))
+    if kind == pa.bool_():
+        return pa.array(words[:, 31].astype(bool))
+    width = kind.byte_width
+    return _binary(words[:, 12:] if argument.type == "address" else words[:, :width], width)
+
+
+def _decode_slowly(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+    """Log by log, for events with text or bytes in their data."""
+    from eth_abi.abi import decode as abi_decode
+    from eth_abi.exceptions import DecodingError
+
+    kinds = [argument.type for argument in abi.data]
+    values: dict[str, list[Any]] = {argument.column: [] for argument in abi.arguments}
+    fits: Mask = np.zeros(len(logs), bool)
+    for row in range(len(logs)):
+        words = {a.column: _fixed([topics[row]], 32, "topics") for a, topics in zip(abi.indexed, logs.topics[1:], strict=False)}
+        try:
+            found = abi_decode(kinds, bytes.fromhex(logs.data[row][2:]))
+        except (DecodingError, ValueError, OverflowError) as error:
+            reasons[row] = f"data is not that of {spec.name}: {type(error).__name__}"
+            continue
+        for argument, value in zip(abi.data, found, strict=True):
+            if not argument.dynamic:
+                words[argument.column] = np.frombuffer(_word(value), np.uint8).reshape(1, -1)
+        problem = None
+        for argument in abi.arguments:
+            if argument.column in words:
+                ok, why = _check(words[argument.column], argument, argument.name in spec.wide)
+                problem = problem or (None if ok.all() else f"'{argument.name}' {why}")
+        if problem:
+            reasons[row] = problem
+            continue
+        fits[row] = True
+        texts = dict(zip((a.column for a in abi.data), found, strict=True))
+        for argument in abi.arguments:
+            values[argument.column].append(words[argument.column] if argument.column in words else texts[argument.column])
+    columns = []
+    for argument in abi.arguments:
+        held = values[argument.column]
+        if argument.dynamic and not argument.indexed:
+            columns.append(pa.array(held, column_type(argument, False)))
+        else:
+            columns.append(_build(np.concatenate([np.empty((0, 32), np.uint8), *held]), argument, argument.name in spec.wide))
+    return columns, fits
+
+
+def _word(value: Any) -> bytes:
+    """A decoded static value back as its word."""
+    if isinstance(value, str):
+        return bytes.fromhex(value[2:]).rjust(32, b"\0")
+    if isinstance(value, bytes):
+        return value.ljust(32, b"\0")
+    return (int(value) % (1 << 256)).to_bytes(32, "big")
+
+
+def _key(logs: LogColumns) -> list[pa.Array]:
+    return [
+        pa.array(logs.block),
+        pa.array(logs.transaction_index.astype(np.int32)),
+        pa.array(logs.log_index.astype(np.int32)),
+        _binary(logs.transaction_hash, 32),
+        _binary(logs.address, 20),
+    ]
+
+
+def _quarantine(logs: LogColumns, spec: EventSpec, reasons: dict[int, str]) -> pa.Table:
+    rows = sorted(reasons)
+    some = logs.take(rows)
+    topics = [[bytes.fromhex(topic[2:]) for topic in topics if topic is not None] for topics in zip(*some.topics, strict=True)]
+    return pa.Table.from_arrays(
+        [
+            *_key(some),
+            pa.array([spec.name] * len(rows), pa.string()),
+            pa.array([reasons[row] for row in rows], pa.string()),
+            pa.array(topics, pa.list_(WORD)),
+            pa.array([bytes.fromhex(data[2:]) for data in some.data], pa.binary()),
+        ],
+        schema=QUARANTINE,
+    )
+
+
+def _binary(rows: npt.NDArray[np.uint8], width: int) -> pa.Array:
+    return pa.Array.from_buffers(pa.binary(width), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
+
+
+def _integers(texts: Sequence[str], field: str) -> npt.NDArray[np.int64]:
+    """Hex quantities; few distinct ones, so each is parsed once."""
+    try:
+        values = {text: int(text, 16) for text in set(texts)}
+    except (ValueError, TypeError):
+        raise ValueError(f"{field} is not a hex number") from None
+    if values and not 0 <= min(values.values()) <= max(values.values()) < 1 << 62:
+        raise ValueError(f"{field} is out of range")
+    return np.fromiter(map(values.__getitem__, texts), np.int64, len(texts))
+
+
+def _fixed(texts: Sequence[Any], width: int, field: str) -> npt.NDArray[np.uint8]:
+    """Hex of one width as (rows, width) bytes."""
+    try:
+        if set(map(len, texts)) - {2 + 2 * width}:
+            raise ValueError
+        digits = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), 2 + 2 * width)
+        if (digits[:, 0] != ord("0")).any() or (digits[:, 1] != ord("x")).any():
+            raise ValueError
+        data = unhexlify(digits[:, 2:].tobytes())
+    except (ValueError, TypeError):  # binascii.Error and UnicodeEncodeError are ValueErrors
+        raise ValueError(f"{field} is not {width} bytes of hex") from None
+    return np.frombuffer(data, np.uint8).reshape(len(texts), width)
+
+
+assert [field.name for field in RAW_KEY] == ["block_number", "transaction_index", "log_index", "transaction_hash", "address"]
+assert pa.binary(20) == ADDRESS
