@@ -15,7 +15,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """One market, as in ``data/markets/*.toml``.
 
     ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
-    ``start_block`` is the first block in which any of them emitted a log.
+    ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
+    ``base_decimals`` are the name and decimals of the oracle's base currency.
     """
 
     name: str
@@ -25,6 +26,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     contracts: dict[str, str]
     description: str = ""
     base_decimals: int = 8
+    base_currency: str = "USD"
 
     def __post_init__(self) -> None:
         for role, address in self.contracts.items():

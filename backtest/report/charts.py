@@ -1,0 +1,301 @@
+"""Charts as Vega-Lite specifications, from rows that SQL has already reduced.
+
+Every axis says its unit; runs differ by colour (the palette of Okabe and Ito; assets: that of Tol, which all
+common kinds of colour vision tell apart) and by dash, so that a page printed in grey still reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backtest.report.queries import Row
+
+Spec = dict[str, Any]
+
+RUN_COLOURS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RUN_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 4], [1, 3])
+ASSET_COLOURS = ("#332288", "#CC6677", "#117733", "#AA4499", "#88CCEE", "#999933")
+WIDTH = 820
+
+THEME: Spec = {
+    "background": "white",
+    "font": "Helvetica, Arial, sans-serif",
+    "padding": 4,
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelColor": "#222",
+        "titleColor": "#222",
+        "gridColor": "#e6e6e6",
+        "domainColor": "#999",
+        "tickColor": "#999",
+        "titlePadding": 8,
+        "minExtent": 56,
+    },
+    "axisX": {"minExtent": 0},
+    "title": {"anchor": "start", "fontSize": 12, "fontWeight": "normal", "color": "#222", "offset": 4},
+    "legend": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "orient": "bottom",
+        "labelLimit": 330,
+        "symbolSize": 250,
+        "columns": 2,
+    },
+    "view": {"stroke": None},
+    "line": {"strokeWidth": 2},
+}
+
+_TOOLTIPS: dict[str, Spec] = {
+    "name": {"type": "nominal"},
+    "time": {"type": "temporal", "format": "%Y-%m-%d %H:%M"},
+    "amount": {"type": "quantitative", "format": ",.4~g"},
+    "count": {"type": "quantitative", "format": ","},
+    "share": {"type": "quantitative", "format": ".1%"},
+}
+
+
+def _tooltip(**fields: tuple[str, str]) -> list[Spec]:
+    return [{"field": field, "title": title, **_TOOLTIPS[kind]} for field, (title, kind) in fields.items()]
+
+
+def _amount(field: str, title: str | None, *, ticks: int = 5, **more: Any) -> Spec:
+    return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ",.3~f", "tickCount": ticks}, **more}
+
+
+def _timed(rows: list[Row]) -> list[Row]:
+    """Rows with ``bin`` (seconds) as ``time`` (milliseconds, as Vega counts)."""
+    return [{**{key: value for key, value in row.items() if key != "bin"}, "time": int(row["bin"]) * 1000} for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Divides currency values so that an axis has short labels, and names the unit."""
+
+    divisor: float
+    unit: str
+
+    @classmethod
+    def of(cls, rows: list[Row], *fields: str, currency: str) -> Money:
+        """Fit for the largest value in these fields."""
+        top = max((abs(row[field]) for row in rows for field in fields if row[field] is not None), default=0.0)
+        for size, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+            if top >= size:
+                return cls(size, f"{name} {currency}")
+        return cls(1.0, currency)
+
+    def apply(self, rows: list[Row], *fields: str) -> list[Row]:
+        """The rows with these fields divided; missing stays missing."""
+        return [{**row, **{field: None if row[field] is None else row[field] / self.divisor for field in fields}} for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The charts of one page: the same runs, colours, currency and time axis in each.
+
+    ``labels`` are the runs in order; rows carry theirs in the field ``run``. ``start`` and ``end`` are seconds.
+    """
+
+    labels: tuple[str, ...]
+    currency: str
+    start: int
+    end: int
+
+    def _time(self, title: str | None = "Time (UTC)", *, labels: bool = True) -> Spec:
+        axis = {"tickCount": 8, "labelOverlap": True, "labelExpr": self._time_label(), "labels": labels}
+        scale = {"type": "utc", "domainMin": self.start * 1000, "domainMax": self.end * 1000, "nice": False, "padding": 0}
+        return {"field": "time", "type": "temporal", "title": title, "scale": scale, "axis": axis}
+
+    def _time_label(self) -> str:
+        """Vega expression: months in windows of years, else days, with hours (24) between them."""
+        if self.end - self.start > 300 * 86_400:
+            return "utcFormat(datum.value, '%b %Y')"
+        return "utcFormat(datum.value, utchours(datum.value) + utcminutes(datum.value) == 0 ? '%d %b' : '%H:%M')"
+
+    def _by_run(self, *, dash: bool = True, legend: bool = True) -> Spec:
+        names = list(self.labels)
+        colours = [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(names))]
+        dashes = [RUN_DASHES[i % len(RUN_DASHES)] for i in range(len(names))]
+        shown: Spec = {} if legend else {"legend": None}
+        channels: Spec = {"color": {"field": "run", "type": "nominal", "title": None, "scale": {"domain": names, "range": colours}, **shown}}
+        if dash:
+            channels["strokeDash"] = {"field": "run", "type": "nominal", "title": None, "scale": {"domain": names, "range": dashes}, **shown}
+        return channels
+
+    def _lines(self, rows: list[Row], y: Spec, tooltip: list[Spec], *, time: Spec | None = None, height: int = 240, **mark: Any) -> Spec:
+        encoding = {"x": time or self._time(), "y": y, **self._by_run(), "tooltip": tooltip}
+        return {"data": {"values": _timed(rows)}, "width": WIDTH, "height": height, "mark": {"type": "line", **mark}, "encoding": encoding}
+
+    def prices_and_liquidations(self, prices: list[Row], timeline: list[Row], step: int, every: str) -> Spec:
+        """Oracle prices relative to the start of the window, above the debt that each run liquidated over time."""
+        money = Money.of(timeline, "repaid_usd", currency=self.currency)
+        timeline = money.apply(timeline, "repaid_usd")
+        symbols = list(dict.fromkeys(row["symbol"] for row in prices))
+        price: Spec = {
+            "title": "Oracle prices relative to the start of the window: the assets that were seized most",
+            "data": {"values": _timed(prices)},
+            "width": WIDTH,
+            "height": 190,
+            "mark": {"type": "line", "interpolate": "step-after", "clip": True},
+            "encoding": {
+                "x": self._time(None),
+                "y": {
+                    "field": "relative",
+                    "type": "quantitative",
+                    "title": "Price (start = 100)",
+                    "scale": {"zero": False},
+                    "axis": {"tickCount": 5},
+                },
+                "color": {"field": "symbol", "type": "nominal", "title": None, "scale": {"domain": symbols, "range": list(ASSET_COLOURS)}},
+                "tooltip": _tooltip(symbol=("Asset", "name"), time=("From", "time"), price_usd=(f"Price ({self.currency})", "amount")),
+            },
+        }
+        price["encoding"]["color"]["legend"] = {"orient": "top", "columns": 6, "symbolSize": 200}
+        top = max((row["repaid_usd"] for row in timeline), default=0.0) or 1.0
+        panels = [price]
+        for label in self.labels:
+            mine = [{**row, "until": (row["bin"] + step) * 1000} for row in timeline if row["run"] == label and row["repaid_usd"]]
+            last = label == self.labels[-1]
+            bars = {
+                "x": self._time("Time (UTC)" if last else None, labels=last),
+                "x2": {"field": "until"},
+                "y": _amount("repaid_usd", money.unit, ticks=2, scale={"domain": [0, top]}),
+                **self._by_run(dash=False, legend=False),
+                "tooltip": _tooltip(
+                    time=("From", "time"), repaid_usd=(f"Debt repaid ({money.unit})", "amount"), liquidations=("Liquidations", "count")
+                ),
+            }
+            panels.append(self._bars(f"{label}: debt repaid by liquidators, per {every}", _timed(mine), bars))
+        return _stack(panels)
+
+    def _bars(self, title: str, rows: list[Row], encoding: Spec) -> Spec:
+        return {
+            "title": title,
+            "data": {"values": rows},
+            "width": WIDTH,
+            "height": 56,
+            "mark": {"type": "rect", "clip": True},
+            "encoding": {**encoding, "y2": {"datum": 0}},
+        }
+
+    def cumulative(self, timeline: list[Row]) -> Spec:
+        """Debt liquidated since the start of the window."""
+        money = Money.of(timeline, "cumulative_usd", currency=self.currency)
+        tooltip = _tooltip(run=("Run", "name"), time=("Until", "time"), cumulative_usd=(f"Debt repaid ({money.unit})", "amount"))
+        rows = money.apply(timeline, "cumulative_usd")
+        return self._lines(rows, _amount("cumulative_usd", f"Debt repaid ({money.unit})"), tooltip, interpolate="step-after", clip=True)
+
+    def by_collateral(self, rows: list[Row]) -> Spec:
+        """Debt repaid against each collateral asset, a bar per run."""
+        money = Money.of(rows, "repaid_usd", currency=self.currency)
+        symbols = list(dict.fromkeys(row["symbol"] for row in rows))
+        return {
+            "data": {
+                "values": [{key: value for key, value in row.items() if key not in ("repaid", "seized")} for row in money.apply(rows, "repaid_usd")]
+            },
+            "width": WIDTH,
+            "height": {"step": 14},
+            "mark": {"type": "bar"},
+            "encoding": {
+                "y": {"field": "symbol", "type": "nominal", "title": None, "sort": symbols, "axis": {"ticks": False}},
+                "yOffset": {"field": "run", "type": "nominal", "sort": list(self.labels)},
+                "x": _amount("repaid_usd", f"Debt repaid ({money.unit})"),
+                **self._by_run(dash=False),
+                "tooltip": _tooltip(
+                    run=("Run", "name"),
+                    symbol=("Collateral", "name"),
+                    repaid_usd=(f"Debt repaid ({money.unit})", "amount"),
+                    liquidations=("Liquidations", "count"),
+                ),
+            },
+        }
+
+    def totals(self, rows: list[Row]) -> Spec:
+        """Collateral and debt of all accounts, and the debt that could be liquidated at the time."""
+        return self._line_panels(
+            rows,
+            collateral_usd="Collateral of all accounts",
+            debt_usd="Debt of all accounts",
+            liquidatable_usd="Debt of accounts that could be liquidated (highest sample)",
+        )
+
+    def bad_debt(self, rows: list[Row]) -> Spec:
+        """Debt beyond an account's collateral, and deficits that the protocol has written off."""
+        return self._line_panels(
+            rows, bad_debt_usd="Debt of accounts whose collateral is worth less than it", deficit_usd="Deficit written off since the start"
+        )
+
+    def _line_panels(self, rows: list[Row], **titles: str) -> Spec:
+        panels = []
+        for field, title in titles.items():
+            money = Money.of(rows, field, currency=self.currency)
+            last = field == list(titles)[-1]
+            tooltip = _tooltip(**{"run": ("Run", "name"), "time": ("From", "time"), field: (f"{title} ({money.unit})", "amount")})
+            data = [{"run": row["run"], "bin": row["bin"], field: row[field]} for row in money.apply(rows, field)]
+            time = self._time("Time (UTC)" if last else None, labels=last)
+            y = _amount(field, money.unit, ticks=4)
+            panels.append({"title": title, **self._lines(data, y, tooltip, time=time, height=120, interpolate="step-after", clip=True)})
+        return {"vconcat": panels, "spacing": 12}
+
+    def concentration(self, rows: list[Row]) -> Spec:
+        """Share of all debt repaid that the most liquidated accounts had."""
+        return {
+            "data": {"values": rows},
+            "width": WIDTH,
+            "height": 220,
+            "mark": {"type": "line", "interpolate": "step-after"},
+            "encoding": {
+                "x": {
+                    "field": "rank",
+                    "type": "quantitative",
+                    "title": "Accounts, those with most debt repaid first (number, log scale)",
+                    "scale": {"type": "log", "nice": False},
+                    "axis": {"tickCount": 6, "format": "~s"},
+                },
+                "y": {
+                    "field": "share",
+                    "type": "quantitative",
+                    "title": "Share of all debt repaid (%)",
+                    "axis": {"format": ".0%", "tickCount": 5},
+                    "scale": {"domain": [0, 1]},
+                },
+                **self._by_run(),
+                "tooltip": _tooltip(run=("Run", "name"), rank=("Accounts", "count"), share=("Share", "share")),
+            },
+        }
+
+    def health(self, rows: list[Row]) -> Spec:
+        """Debt repaid by the health factor just before the liquidation."""
+        money = Money.of(rows, "repaid_usd", currency=self.currency)
+        rows = [{**row, "to": row["health"] + 0.01} for row in money.apply(rows, "repaid_usd")]
+        domain = [min(row["health"] for row in rows), max(1.0, max(row["to"] for row in rows))]
+        top = max(row["repaid_usd"] for row in rows) or 1.0
+        panels = []
+        for label in self.labels:
+            last = label == self.labels[-1]
+            title = "Health factor just before (1 = liquidation threshold; bins of 0.01, all below 0.50 in one)" if last else None
+            axis = {"format": ".2f", "tickCount": 10, "labels": last}
+            bars = {
+                "x": {
+                    "field": "health",
+                    "type": "quantitative",
+                    "title": title,
+                    "scale": {"domain": domain, "nice": False, "zero": False},
+                    "axis": axis,
+                },
+                "x2": {"field": "to"},
+                "y": _amount("repaid_usd", money.unit, ticks=2, scale={"domain": [0, top]}),
+                **self._by_run(dash=False, legend=False),
+                "tooltip": _tooltip(
+                    health=("Health from", "amount"), repaid_usd=(f"Debt repaid ({money.unit})", "amount"), liquidations=("Liquidations", "count")
+                ),
+            }
+            panels.append(self._bars(label, [row for row in rows if row["run"] == label], bars))
+        return _stack(panels)
+
+
+def _stack(panels: list[Spec]) -> Spec:
+    return {"vconcat": panels, "spacing": 10, "resolve": {"scale": {"color": "independent"}}}

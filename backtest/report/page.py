@@ -1,0 +1,154 @@
+"""The page: one HTML file that loads nothing, with its charts as pictures, and live where scripts may run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from backtest import __version__
+from backtest.report import notes, tables
+from backtest.report import queries as q
+from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
+
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart with its words: ``spec`` is Vega-Lite, ``picture`` the same as SVG in a data address. No spec: ``empty`` says why."""
+
+    title: str
+    caption: str
+    spec: Spec | None
+    picture: str = ""
+    empty: str = ""
+
+    @property
+    def script(self) -> str:
+        """The specification as JSON that may stand inside a script element."""
+        return json.dumps(self.spec, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def render(selection: q.Selection, *, chain_id: int) -> str:
+    """The page of a selection of runs, as HTML."""
+    from jinja2 import Environment, FileSystemLoader
+
+    labels = tables.labels_of(selection.runs)
+    base_label = labels[selection.runs.index(selection.base)]
+    environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    runs = [
+        {
+            **run,
+            "label": label,
+            "words": tables.describe(run["scenario"], selection.decimals, selection.currency),
+            "colour": RUN_COLOURS[i % len(RUN_COLOURS)],
+            "from_time": tables.moment(run["from_timestamp"]),
+            "to_time": tables.moment(run["to_timestamp"]),
+        }
+        for i, (run, label) in enumerate(zip(selection.runs, labels, strict=True))
+    ]
+    return environment.get_template("page.html").render(
+        selection=selection,
+        chain_id=chain_id,
+        runs=runs,
+        base_label=base_label,
+        start=tables.moment(selection.start),
+        end=tables.moment(selection.end),
+        digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
+        rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
+        comparison=tables.comparison(selection, labels),
+        pairs=tables.pairs(selection),
+        largest=tables.largest(selection),
+        figures=[_draw(figure) for figure in figures(selection, labels, base_label)],
+        notes=notes(selection.runs),
+        version=__version__,
+        library=_library(),
+    )
+
+
+def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[Figure]:
+    """Every figure of the page, not yet drawn."""
+    names = dict(zip((run["run_id"] for run in selection.runs), labels, strict=True))
+
+    def rows(text: str) -> list[q.Row]:
+        return [{"run": names[row.pop("run_id")], **row} if "run_id" in row else row for row in selection.fill(text)]
+
+    charts = Charts(tuple(labels), selection.currency, selection.start, selection.end)
+    every = duration(selection.step)
+    timeline, totals = rows(q.TIMELINE), rows(q.TOTALS)
+    by_collateral, concentration, health = rows(q.BY_COLLATERAL), rows(q.CONCENTRATION), rows(q.HEALTH)
+    none, unsampled = "No run liquidated anything in this window.", "These runs stored no totals over time."
+    some = any(row["liquidations"] for row in timeline)
+    return [
+        Figure(
+            "Prices and liquidations over time",
+            f"Bars sum the debt repaid in {every}, on one scale for all runs.",
+            charts.prices_and_liquidations(selection.fill(q.PRICES), timeline, selection.step, every),
+        ),
+        Figure(
+            "Debt liquidated since the start",
+            "Debt repaid by liquidators, valued at the oracle price of each liquidation.",
+            charts.cumulative(timeline),
+        )
+        if some
+        else Figure("Debt liquidated since the start", "", None, empty=none),
+        Figure(
+            "Liquidations by collateral asset", "Debt repaid, by the collateral that liquidators took for it.", charts.by_collateral(by_collateral)
+        )
+        if some
+        else Figure("Liquidations by collateral asset", "", None, empty=none),
+        Figure("Collateral and debt", f"Valued at oracle prices, at the last sampled block of each {every}.", charts.totals(totals))
+        if totals
+        else Figure("Collateral and debt", "", None, empty=unsampled),
+        Figure("Bad debt and deficits", f"Valued at oracle prices, at the last sampled block of each {every}.", charts.bad_debt(totals))
+        if totals
+        else Figure("Bad debt and deficits", "", None, empty=unsampled),
+        Figure(
+            "How concentrated the liquidations were",
+            "A line that starts high means that a few accounts made up most of the debt repaid.",
+            charts.concentration(concentration),
+        )
+        if some
+        else Figure("How concentrated the liquidations were", "", None, empty=none),
+        Figure(
+            "How far below the threshold accounts were",
+            "Debt repaid by the account's health factor just before each liquidation.",
+            charts.health(health),
+        )
+        if health
+        else Figure("How far below the threshold accounts were", "", None, empty="No run recorded a health factor."),
+    ]
+
+
+def duration(seconds: int) -> str:
+    """A time bin in words: 300 is '5 minutes'."""
+    for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds % size == 0:
+            number = seconds // size
+            return name if number == 1 else f"{number} {name}s"
+    return f"{seconds} seconds"
+
+
+def _draw(figure: Figure) -> Figure:
+    """The figure with its picture."""
+    if figure.spec is None:
+        return figure
+    import vl_convert
+
+    spec = {**figure.spec, "config": THEME}
+    svg = vl_convert.vegalite_to_svg({"$schema": _SCHEMA, **spec})
+    picture = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return Figure(figure.title, figure.caption, spec, picture)
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, its links to their sites cut to paths (the page may load nothing anyway)."""
+    import vl_convert
+
+    script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub is wrong
+    return re.sub(r"https://(?:vega\.github\.io|github\.com)", "", script).replace("</script", "<\\/script")

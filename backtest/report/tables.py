@@ -1,0 +1,168 @@
+"""Tables of the page and of the command line: rows of text made from exact numbers, computed in SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from backtest.report.queries import LARGEST, PAIRS, SUMMARY, Row, Selection
+
+MISSING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line (after a newline)."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+# What is compared: label, column of SUMMARY, and whether it is a number or an amount of base currency.
+METRICS = (
+    ("Liquidations", "liquidations", "count"),
+    ("Accounts liquidated", "accounts", "count"),
+    ("Debt repaid by liquidators", "repaid", "money"),
+    ("Collateral liquidators received", "seized", "money"),
+    ("Protocol fee", "fee", "money"),
+    ("Cost to borrowers (received + fee − repaid)", "cost", "money"),
+    ("Liquidators' profit after stated costs", "profit", "money"),
+    ("Largest liquidation (debt repaid)", "largest", "money"),
+    ("Deficit written off", "deficit", "money"),
+    ("Bad debt left at the end", "bad_debt_end", "money"),
+    ("Liquidatable debt left at the end", "liquidatable_end", "money"),
+    ("Debt of all accounts at the end", "debt_end", "money"),
+    ("Collateral of all accounts at the end", "collateral_end", "money"),
+    ("User actions cut short", "actions_clamped", "count"),
+)
+
+
+def money(value: object, decimals: int) -> str:
+    """Base-currency units as whole units with thousands separators, with cents below a thousand; halves away from zero."""
+    if value is None:
+        return MISSING
+    units = int(value)  # type: ignore[call-overload]
+    places = 0 if abs(units) >= 1000 * 10**decimals else 2
+    shift = 10 ** (decimals - places)
+    rounded = (abs(units) + shift // 2) // shift
+    whole, rest = divmod(rounded, 10**places)
+    sign = "−" if units < 0 and rounded else ""
+    return f"{sign}{whole:,}" + (f".{rest:0{places}d}" if places and rounded else "")
+
+
+def count(value: object) -> str:
+    """A whole number with thousands separators."""
+    return MISSING if value is None else f"{int(value):,}"  # type: ignore[call-overload]
+
+
+def moment(timestamp: int) -> str:
+    """Seconds since 1970 as date and time, UTC."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def change(value: object, base: object, kind: str, decimals: int) -> str:
+    """Difference to the base, signed, with per cent where the base is not zero."""
+    if value is None or base is None:
+        return ""
+    difference = int(value) - int(base)  # type: ignore[call-overload]
+    if not difference:
+        return "same"
+    text = money(abs(difference), decimals) if kind == "money" else count(abs(difference))
+    sign = "+" if difference > 0 else "−"
+    share = f" ({sign}{abs(difference) / abs(int(base)):.1%})" if base else ""  # type: ignore[call-overload]
+    return f"{sign}{text}{share}"
+
+
+def comparison(selection: Selection, labels: Sequence[str]) -> Table:
+    """One column per run, one row per metric; under each value its change against the base run."""
+    found = {row["run_id"]: row for row in selection.fill(SUMMARY)}
+    runs = [found[run["run_id"]] for run in selection.runs]
+    base = found[selection.base["run_id"]]
+    rows = []
+    for label, key, kind in METRICS:
+        cells = [label]
+        for run in runs:
+            value = money(run[key], selection.decimals) if kind == "money" else count(run[key])
+            cells.append(value if run is base else f"{value}\n{change(run[key], base[key], kind, selection.decimals)}")
+        rows.append(tuple(cells))
+    matched = [f"{count(run['matching'])} of {count(run['matchable'])}" if run["matchable"] else MISSING for run in runs]
+    if any(cell != MISSING for cell in matched):
+        rows.append(("Liquidations equal to history's, to the last unit", *matched))
+    return Table(("", *labels), tuple(rows))
+
+
+def pairs(selection: Selection) -> Table:
+    """Liquidations of the base run by collateral and debt asset."""
+    decimals = selection.decimals
+    return Table(
+        ("Collateral / debt", "Liquidations", "Accounts", "Debt repaid", "Received", "Protocol fee", "Cost to borrowers"),
+        tuple(
+            (
+                f"{row['collateral']} / {row['debt']}",
+                count(row["liquidations"]),
+                count(row["accounts"]),
+                *(money(row[key], decimals) for key in ("repaid", "seized", "fee", "cost")),
+            )
+            for row in selection.fill(PAIRS)
+        ),
+    )
+
+
+def largest(selection: Selection) -> Table:
+    """The ten accounts that the base run liquidated for most."""
+    return Table(
+        ("Account", "First (UTC)", "Liquidations", "Debt repaid", "Share", "Received", "Cost to borrower", "Lowest health before"),
+        tuple(
+            (
+                row["account"],
+                moment(row["first_time"]),
+                count(row["liquidations"]),
+                money(row["repaid"], selection.decimals),
+                f"{row['share']:.1%}",
+                money(row["seized"], selection.decimals),
+                money(row["cost"], selection.decimals),
+                MISSING if row["lowest_health"] is None else f"{int(row['lowest_health']) / 1e18:.4f}",
+            )
+            for row in selection.fill(LARGEST)
+        ),
+    )
+
+
+def describe(scenario: str, decimals: int, currency: str) -> str:
+    """A canonical scenario (JSON, defaults omitted) in words."""
+    body = json.loads(scenario)
+    liquidators = dict(body.get("liquidators") or {"kind": "observed"})
+    kind = liquidators.pop("kind", "observed")
+    parts = ["liquidators as in history" if kind == "observed" else f"{kind} liquidators"]
+    if "gas_cost" in liquidators:
+        parts.append(f"gas cost {money(liquidators.pop('gas_cost'), decimals)} {currency} a call")
+    parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
+    parts += [_override(override) for override in body.get("overrides", ())]
+    parts += [f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None]
+    return "; ".join(parts)
+
+
+def _override(override: Row) -> str:
+    of = override.get("asset") or "every asset"
+    if override.get("emode") is not None:
+        of = f"e-mode {override['emode']}" if override.get("asset") is None else f"{of} in e-mode {override['emode']}"
+    value = override["value"]
+    excess = value - 10_000 if override["parameter"] == "liquidation_bonus" else value
+    since = f" from block {override['from_block']}" if override.get("from_block") else ""
+    return f"{override['parameter'].replace('_', ' ')} of {of} = {excess / 100:.2f}\u00a0%{since}"
+
+
+def labels_of(runs: Sequence[Row]) -> list[str]:
+    """A short distinct name per run: its own, with the first digits of its id where two share it."""
+    names = [run["name"] for run in runs]
+    return [name if names.count(name) == 1 else f"{name} {run['run_id'][:8]}" for name, run in zip(names, runs, strict=True)]
+
+
+def base_of(runs: Sequence[Row]) -> Row:
+    """The run that others are compared with: competitive liquidators under the parameters of history, else the first."""
+    for run in runs:
+        if run["liquidator_model"] != "observed" and not json.loads(run["scenario"]).get("overrides"):
+            return run
+    return runs[0]
