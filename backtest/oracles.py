@@ -42,8 +42,9 @@ class Source:
     """One price source: a row of ``raw/oracle/Source``. Addresses are lower-case 0x text.
 
     ``parameters`` by kind: feed ``proxy`` (bool); fixed ``constant`` (an answer that is in the code) or nothing; capped-feed
-    ``feed``; capped-ratio ``feed``, ``ratio_decimals``, ``scaled``; cross ``asset_to_peg``, ``peg_to_base``, ``numerator``,
-    ``denominator``; discounted ``feed``, ``maturity``; sampled ``feeds``, ``reason``.
+    ``feed``; capped-ratio ``feed``, ``ratio_decimals``, ``scaled`` and, where the ratio is itself a feed's answer, ``ratio_feed``;
+    cross ``asset_to_peg``, ``peg_to_base``, ``numerator``, ``denominator``; discounted ``feed``, ``maturity``; sampled ``feeds``,
+    ``reason``, and ``proxy`` where it is a feed proxy of an unknown rule.
     """
 
     address: str
@@ -57,7 +58,7 @@ class Source:
         """The sources that this one reads, in a fixed order."""
         if self.kind == SAMPLED:
             return tuple(self.parameters["feeds"])
-        return tuple(self.parameters[name] for name in ("feed", "asset_to_peg", "peg_to_base") if name in self.parameters)
+        return tuple(self.parameters[name] for name in ("feed", "ratio_feed", "asset_to_peg", "peg_to_base") if name in self.parameters)
 
     @property
     def parameters_json(self) -> str:
@@ -146,7 +147,7 @@ def answer(source: Source, sources: Mapping[str, Source], values: Values, now: i
         return cross_answer(feeds[0], feeds[1], own["numerator"], own["denominator"]), due
     if source.kind == CAPPED_RATIO:
         elapsed = now - values(address, "snapshot_timestamp")
-        ratio = values(address, "ratio")
+        ratio = feeds[1] if "ratio_feed" in own else values(address, "ratio")
         if elapsed < 0:
             raise Reverts(address, "snapshot_timestamp")
         limit = max_ratio(values(address, "snapshot_ratio"), elapsed, values(address, "max_growth_percent"), own["scaled"])

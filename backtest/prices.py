@@ -39,8 +39,11 @@ PRICES = pa.schema(
     ]
 )
 
-# What the logs of adapters set: dataset, argument, name of the value as in raw/oracle/State.
-ADAPTER_VALUES = (
+# What logs set: dataset, argument, name of the value as in raw/oracle/State. Values that no rule reads mark a possible change.
+_VALUES = (
+    ("raw/chainlink/AnswerUpdated", "current", "answer"),
+    ("raw/chainlink/SecondaryRoundIdUpdated", "secondary_round_id", "secondary_round"),
+    ("raw/chainlink/PrimaryFeedUnlocked", "primary_round_id", "primary_round"),
     *(
         (f"raw/oracle-adapters/{event}", argument, name)
         for event in ("CapParametersUpdated", "CapParametersUpdatedWide")
@@ -138,7 +141,7 @@ _Step = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 def _logs(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
-    for dataset, argument, name in (("raw/chainlink/AnswerUpdated", "current", "answer"), *ADAPTER_VALUES):
+    for dataset, argument, name in _VALUES:
         if (table := raw.get(dataset)) is not None:
             for block, log_index, address, value in zip(
                 table["block_number"].to_pylist(),

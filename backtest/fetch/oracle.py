@@ -1,0 +1,82 @@
+"""A market's oracle over time: which contract it was, which source each asset used, and what it answered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backtest.fetch.adapters import calls_at, selector, word
+from backtest.model import SourceChange
+
+if TYPE_CHECKING:
+    from backtest.fetch.rpc import Rpc
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since`` is the block of
+    the change that began it."""
+
+    asset: str
+    source: str
+    oracle: str
+    since: int
+    first: int
+    last: int
+
+
+def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
+    """Every use of a source at the end of some block of the range, or of the block before it."""
+    history: dict[str, list[SourceChange]] = defaultdict(list)
+    for change in changes:
+        history[change.asset].append(change)
+    uses: list[Use] = []
+    for own in history.values():
+        for place, change in enumerate(own):
+            until = own[place + 1].block_number - 1 if place + 1 < len(own) else end
+            first, last = max(change.block_number, start - 1), min(until, end)
+            if first <= last:
+                uses.append(Use(change.asset, change.source, change.oracle, change.block_number, first, last))
+    return uses
+
+
+class Oracles:
+    """The market's oracle, whichever it was."""
+
+    def __init__(self, rpc: Rpc, uses: Iterable[Use]) -> None:
+        self.rpc = rpc
+        self.uses: dict[str, list[Use]] = defaultdict(list)
+        for use in uses:
+            self.uses[use.asset].append(use)
+
+    def prices(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        """The price of each (asset, block) at the end of the block, in the order asked; None where the oracle reverts.
+
+        One ``getAssetsPrices`` a block and oracle; where that reverts, each asset is asked for alone.
+        """
+        together: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for asset, block in asked:
+            together[self._oracle(asset, block), block].append(asset)
+        prices: dict[tuple[str, int], int | None] = dict.fromkeys(asked)
+        groups = list(together.items())
+        calls = [(oracle, _prices_call(assets), block) for (oracle, block), assets in groups]
+        alone: list[tuple[str, str, int]] = []
+        for ((oracle, block), assets), data in zip(groups, calls_at(self.rpc, calls), strict=True):
+            if data is None or len(data) < 64 + 32 * len(assets):
+                alone += [(oracle, asset, block) for asset in assets]
+                continue
+            for place, asset in enumerate(assets):
+                prices[asset, block] = word(data[64 + 32 * place :])
+        single = [(oracle, f"{selector('getAssetPrice(address)')}{asset[2:]:0>64}", block) for oracle, asset, block in alone]
+        for (_, asset, block), data in zip(alone, calls_at(self.rpc, single), strict=True):
+            prices[asset, block] = word(data)
+        return {key: price or None for key, price in prices.items()}
+
+    def _oracle(self, asset: str, block: int) -> str:
+        return next(use.oracle for use in self.uses[asset] if use.first <= block <= use.last)
+
+
+def _prices_call(assets: Sequence[str]) -> str:
+    return f"{selector('getAssetsPrices(address[])')}{32:064x}{len(assets):064x}" + "".join(f"{asset[2:]:0>64}" for asset in assets)
