@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Literal
 
 import msgspec
+from msgspec import inspect
 
 from backtest.errors import ScenarioError, did_you_mean
 
@@ -40,16 +42,25 @@ class Competitive(_Strict, frozen=True, tag_field="kind", tag="competitive"):
     max_calls: int = 10
     """Most calls per account and block."""
 
+    def __post_init__(self) -> None:
+        if self.gas_cost < 0:
+            raise ScenarioError(f"liquidators.gas_cost = {self.gas_cost} is negative", "give base-currency units, 0 or more")
+        if self.max_calls < 1:
+            raise ScenarioError(f"liquidators.max_calls = {self.max_calls} lets nobody liquidate", "give 1 or more")
+
 
 Liquidators = Observed | Competitive
 
-PARAMETERS = (
-    "ltv",
-    "liquidation_threshold",
-    "liquidation_bonus",
-    "liquidation_protocol_fee",
-    "close_factor",
-)
+PARAMETERS: dict[str, tuple[int, int]] = {
+    "ltv": (0, 10_000),
+    "liquidation_threshold": (0, 10_000),
+    "liquidation_bonus": (10_000, 20_000),
+    "liquidation_protocol_fee": (0, 10_000),
+    "close_factor": (1, 10_000),
+}
+"""Parameters that may be overridden, and the least and greatest value of each in basis points."""
+
+_EMODE_PARAMETERS = ("ltv", "liquidation_threshold", "liquidation_bonus")
 
 
 class Override(_Strict, frozen=True):
@@ -64,10 +75,21 @@ class Override(_Strict, frozen=True):
     from_block: int = 0
 
     def __post_init__(self) -> None:
-        if self.parameter not in PARAMETERS:
-            raise ScenarioError(f"unknown parameter '{self.parameter}' in an override", did_you_mean(self.parameter, PARAMETERS))
-        if self.value < 0:
-            raise ScenarioError(f"override {self.parameter} = {self.value} is negative", "give basis points, 10000 = 100 %")
+        name, value = self.parameter, self.value
+        if name not in PARAMETERS:
+            raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
+        low, high = PARAMETERS[name]
+        if not low <= value <= high:
+            hint = "; a bonus is 10000 + bonus" if name == "liquidation_bonus" else ""
+            raise ScenarioError(f"override {name} = {value} is out of range", f"give basis points from {low} to {high}{hint}")
+        if self.emode is not None and name not in _EMODE_PARAMETERS:
+            raise ScenarioError(f"override {name}: e-mode categories have no such parameter", f"they have {', '.join(_EMODE_PARAMETERS)}")
+        if self.emode is not None and self.asset is not None:
+            raise ScenarioError(f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them")
+        if name == "close_factor" and self.asset is not None:
+            raise ScenarioError("override close_factor: it is one for the whole market", "leave the asset out")
+        if self.from_block < 0:
+            raise ScenarioError(f"override {name}: from_block = {self.from_block} is negative", "give a block number")
 
 
 class Scenario(_Strict, frozen=True):
@@ -88,6 +110,11 @@ class Scenario(_Strict, frozen=True):
                 "'observed' liquidators with overrides: history's liquidators did not see the changed parameters",
                 "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
             )
+        for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
+            if block is not None and block < 0:
+                raise ScenarioError(f"{name} = {block} is negative", "give a block number")
+        if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
+            raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""
@@ -99,3 +126,86 @@ class Scenario(_Strict, frozen=True):
     def digest(self) -> str:
         """SHA-256 of ``canonical()``, hex."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def parse_scenario(text: str, where: str) -> Scenario:
+    """A scenario from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not understood."""
+    try:
+        return msgspec.toml.decode(text, type=Scenario)
+    except msgspec.ValidationError as error:
+        raise _explained(error, text, where) from None
+    except msgspec.DecodeError as error:
+        raise ScenarioError(f"{where} is not TOML: {error}", "see docs/scenarios.md") from None
+    except ScenarioError as error:
+        raise ScenarioError(f"{where}: {error.what}", error.fix) from None
+
+
+_SET = re.compile(r"^(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+)=(?P<value>[\d_]+)(?:@(?P<block>[\d_]+))?$")
+
+
+def parse_override(text: str) -> Override:
+    """``[ASSET.|emodeN.]PARAMETER=VALUE[@BLOCK]``, as on the command line: ``WETH.liquidation_threshold=8000@19000000``."""
+    match = _SET.match(text.strip())
+    if match is None:
+        raise ScenarioError(f"--set '{text}' is not understood", "write ASSET.parameter=value, for example WETH.liquidation_threshold=8000")
+    scope = match["scope"]
+    emode = re.fullmatch(r"emode(\d+)", scope) if scope else None
+    return Override(
+        parameter=match["parameter"],
+        value=int(match["value"]),
+        asset=scope if scope and not emode else None,
+        emode=int(emode[1]) if emode else None,
+        from_block=int(match["block"] or 0),
+    )
+
+
+_FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def _explained(error: msgspec.ValidationError, text: str, where: str) -> ScenarioError:
+    """A validation error as one line: file, place, what is wrong, and the nearest thing that would be right."""
+    message = str(error)
+    found = _PATH.search(message)
+    path = found["path"] if found else ""
+    what = message[: found.start()] if found else message
+    unknown = _FIELD.search(what)
+    if unknown is not None:
+        known = _fields_at(path, msgspec.toml.decode(text))
+        place = f"{path}." if path else ""
+        return ScenarioError(f"{where}: unknown field '{place}{unknown['name']}'", did_you_mean(unknown["name"], known))
+    if path == "liquidators.kind" or (path == "liquidators" and "kind" in what):
+        kind = re.search(r"'([^']*)'", what)
+        named = kind[1] if kind else ""
+        return ScenarioError(f"{where}: unknown liquidators '{named}'", did_you_mean(named, _kinds()))
+    return ScenarioError(f"{where}: {path or 'scenario'}: {what}", "see docs/scenarios.md")
+
+
+def _kinds() -> list[str]:
+    """The tags of all liquidator models."""
+    return [str(part.tag) for part in _structs(inspect.type_info(Liquidators))]
+
+
+def _structs(kind: inspect.Type) -> list[inspect.StructType]:
+    """The structs that a value of this type may be, or hold."""
+    if isinstance(kind, inspect.StructType):
+        return [kind]
+    if isinstance(kind, inspect.UnionType):
+        return [part for member in kind.types for part in _structs(member)]
+    if isinstance(kind, inspect.VarTupleType):
+        return _structs(kind.item_type)
+    return []
+
+
+def _fields_at(path: str, document: Any) -> list[str]:
+    """The fields that the table at ``path`` of a scenario may have, given its ``kind`` where there are several."""
+    parts = _structs(inspect.type_info(Scenario))
+    for step in re.findall(r"\w+|\[\d+\]", path):
+        if step.startswith("["):
+            document = document[int(step[1:-1])]
+            continue
+        document = document[step]
+        parts = [part for parent in parts for field in parent.fields if field.name == step for part in _structs(field.type)]
+    if isinstance(document, dict) and "kind" in document:
+        parts = [part for part in parts if part.tag == document["kind"]]
+    return [field.name for part in parts for field in part.fields]

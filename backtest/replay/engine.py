@@ -19,13 +19,11 @@ from backtest.model import (
     AssetId,
     Clock,
     HistoricalLiquidation,
-    IndexUpdate,
     Market,
     MarketEvent,
     ParamChange,
     PositionChange,
     Prices,
-    PriceUpdate,
     SettingChange,
 )
 from backtest.protocols import Fill, LendingProtocol, Refusal, State
@@ -173,9 +171,7 @@ class Engine(Generic[State]):
         """One event of history; whether it is one after which liquidators look."""
         book = self.book
         book.seq, book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
-        kind = type(event)
-        if kind is PositionChange or kind is SettingChange:
-            assert isinstance(event, PositionChange | SettingChange)
+        if isinstance(event, PositionChange | SettingChange):
             if event.action == "liquidation":
                 self.users.historical(event)
                 return False
@@ -183,19 +179,16 @@ class Engine(Generic[State]):
                 book.apply(change)
             self.watch.touch(event.account)
             return False
-        if kind is HistoricalLiquidation:
-            assert isinstance(event, HistoricalLiquidation)
+        if isinstance(event, HistoricalLiquidation):
             if acting:
                 self.result.left_out += 1
             else:
                 self._reenact(event)
             return False
-        if kind is ParamChange:
-            assert isinstance(event, ParamChange)
+        if isinstance(event, ParamChange):
             self._set_parameter(self._overrides.replaced(event))
-            return True
-        assert isinstance(event, IndexUpdate | PriceUpdate)
-        book.apply(event)
+        else:
+            book.apply(event)
         return True
 
     def _set_parameter(self, change: ParamChange) -> None:
