@@ -66,7 +66,7 @@ class Header(msgspec.Struct, rename="camel", gc=False):
 class _Error(msgspec.Struct):
     code: int | None = None
     message: str = ""
-    data: msgspec.Raw | None = None
+    data: Any = None
 
 
 _NOTHING = msgspec.Raw(b"")  # the field was absent; a JSON null is Raw(b"null")
@@ -374,7 +374,7 @@ def _complain(error: _Error | str | None, status: int) -> None:
         return
     if isinstance(error, str):
         error = _Error(message=error)
-    details = f" {bytes(error.data).decode(errors='replace')}" if error is not None and error.data is not None else ""
+    details = f" {error.data}" if error is not None and error.data is not None else ""
     raise _Complained(classify((error.message if error else "") + details, error.code if error else None, status))
 
 
