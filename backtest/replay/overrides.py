@@ -94,7 +94,7 @@ class Overrides:
 
 
 def check(market: Market, overrides: Iterable[Override], history: Iterable[ParamChange], last_block: int) -> None:
-    """Refuse overrides that can have no effect, or leave a threshold and bonus whose product seizes more than everything.
+    """Refuse overrides that can have no effect, or leave a block with a threshold and bonus whose product seizes more than everything.
 
     The configurator refuses the latter too (aave/aave-v3-core v1.19.3 PoolConfigurator.configureReserveAsCollateral).
     """
@@ -103,30 +103,42 @@ def check(market: Market, overrides: Iterable[Override], history: Iterable[Param
         return
     live = Overrides(market, overrides)
     values: dict[Key, int] = {}
+    ours: set[tuple[AssetId | None, int | None]] = set()
+    block = -1
 
-    def take(change: ParamChange, ours: bool) -> None:
+    def take(change: ParamChange, overridden: bool) -> None:
         values[(change.name, change.asset, change.category)] = change.value
-        prefix = "emode_" if change.category is not None else ""
-        place = (change.asset, change.category)
-        threshold = values.get((f"{prefix}liquidation_threshold", *place), 0)
-        bonus = values.get((f"{prefix}liquidation_bonus", *place), 0)
-        if ours and threshold * bonus > BPS * BPS:
-            where = f"e-mode {change.category}" if change.asset is None else market.assets[change.asset].symbol
-            raise ScenarioError(
-                f"{where}: threshold {threshold} with bonus {bonus} from block {change.block_number} would seize more than all collateral",
-                "lower one of them: threshold x bonus must stay within 10000 x 10000",
-            )
+        if overridden and change.name.endswith(("liquidation_threshold", "liquidation_bonus")):
+            ours.add((change.asset, change.category))
 
     for change in history:
-        for due in live.due(change.seq, Clock(change.block_number, -1, change.timestamp)):
-            take(due, ours=True)
+        if change.block_number != block:
+            _refuse_toxic(market, values, ours, block)
+            block = change.block_number
+        for due in live.due(change.seq, Clock(block, -1, change.timestamp)):
+            take(due, overridden=True)
         replaced = live.replaced(change)
-        take(replaced, ours=replaced is not change)
+        take(replaced, overridden=replaced is not change)
     for due in live.due(-1, Clock(last_block, -1, 0)):
-        take(due, ours=True)
+        take(due, overridden=True)
+    _refuse_toxic(market, values, ours, last_block)
     for text, count in live.touched.items():
         if not count:
             raise ScenarioError(f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block")
+
+
+def _refuse_toxic(market: Market, values: dict[Key, int], places: Iterable[tuple[AssetId | None, int | None]], block: int) -> None:
+    """ScenarioError if a liquidation at one of these places would seize more than the collateral that the threshold counts."""
+    for asset, category in places:
+        prefix = "emode_" if asset is None else ""
+        threshold = values.get((f"{prefix}liquidation_threshold", asset, category), 0)
+        bonus = values.get((f"{prefix}liquidation_bonus", asset, category), 0)
+        if threshold * bonus > BPS * BPS:
+            where = f"e-mode {category}" if asset is None else market.assets[asset].symbol
+            raise ScenarioError(
+                f"{where}: threshold {threshold} with bonus {bonus} at block {block} would seize more than all collateral",
+                "lower one of them: threshold x bonus must stay within 10000 x 10000",
+            )
 
 
 def _resolve(market: Market, override: Override) -> _Rule:

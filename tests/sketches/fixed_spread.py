@@ -131,8 +131,10 @@ class FixedSpreadPool:
             return Refusal("too small")
         scaled = self._scaled_down(state, order.account, debt_asset, "debt", repaid, now)
         changes = [self._change(order.account, debt_asset, "debt", -scaled, now)]
-        taken = state.balances[order.account][collateral_asset, "collateral"] if seized == held else self._scaled_down(
-            state, order.account, collateral_asset, "collateral", seized, now
+        taken = (
+            state.balances[order.account][collateral_asset, "collateral"]
+            if seized == held
+            else self._scaled_down(state, order.account, collateral_asset, "collateral", seized, now)
         )
         changes.append(self._change(order.account, collateral_asset, "collateral", -taken, now))
         if order.receive_collateral_token:
