@@ -24,6 +24,7 @@ VERBS = {
     "info": "Show what a lake holds.",
     "check": "Check a lake's invariants.",
 }
+FLAGS = ("--help", "-h", "--version")
 
 # Conditions of the machine that the user can mend; any other OSError is a defect and keeps its traceback.
 _MENDABLE = {
@@ -35,17 +36,17 @@ _MENDABLE = {
 }
 
 
-def app() -> App:
-    """The command line as a cyclopts App; nothing but cyclopts is imported to build it."""
+def app(verb: str = "") -> App:
+    """The command line as a cyclopts App. Only ``verb`` is imported, and only when it is run or explained."""
     root = App(
         name="backtest",
         help="On-chain liquidation backtester: fetch a market's history, replay its liquidations, ask what would have happened.",
-        help_epilogue="backtest VERB --help says more. Start with backtest demo.",
+        help_epilogue=None if verb else "backtest VERB --help says more. Start with backtest demo.",
         help_format="plaintext",
         version=__version__,
     )
-    for verb, summary in VERBS.items():
-        root.command(f"backtest.cli.{verb}:{verb}", name=verb, help=summary)
+    for name, summary in VERBS.items():
+        root.command(f"backtest.cli.{name}:{name}", name=name, help=None if name == verb else summary)
     return root
 
 
@@ -69,16 +70,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str]) -> int:
+    verb = words[0] if words and words[0] in VERBS else ""
     try:
-        if words and not words[0].startswith("-") and words[0] not in VERBS:
-            raise UserError(f"unknown verb '{words[0]}'", did_you_mean(words[0], VERBS))
-        result = app()(words, exit_on_error=False, print_error=False, result_action="return_value")
+        if words and not verb and words[0] not in FLAGS:
+            raise UserError(f"unknown verb '{words[0]}'", did_you_mean(words[0], [*VERBS, *FLAGS]))
+        result = app(verb)(words, exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
     except UserError as error:
         return _say(str(error), 2)
     except CycloptsError as error:
-        verb = f" {words[0]}" if words and words[0] in VERBS else ""
-        return _say(f"{str(error).rstrip('.')}; see 'backtest{verb} --help'", 2)
+        text = str(error).rstrip(".")
+        return _say(text if text.endswith("?") else f"{text}; see 'backtest {verb or 'VERB'} --help'", 2)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise

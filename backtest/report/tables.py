@@ -166,3 +166,22 @@ def base_of(runs: Sequence[Row]) -> Row:
         if run["liquidator_model"] != "observed" and not json.loads(run["scenario"]).get("overrides"):
             return run
     return runs[0]
+
+
+def as_text(table: Table) -> str:
+    """The table for a terminal: columns aligned, second lines of cells below their first."""
+    lines = _split(table.header)
+    rule = len(lines)
+    lines += [line for row in table.rows for line in _split(row)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+    text = [
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*text[:rule], "-" * (sum(widths) + 2 * len(widths) - 2), *text[rule:]])
+
+
+def _split(row: Sequence[str]) -> list[tuple[str, ...]]:
+    """The printed lines of a row."""
+    cells = [cell.split("\n") for cell in row]
+    return [tuple(cell[i] if i < len(cell) else "" for cell in cells) for i in range(max(map(len, cells)))]

@@ -1,0 +1,42 @@
+"""``backtest report``: runs of a lake as one offline page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def report(
+    *runs: str,
+    lake: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
+    base: str | None = None,
+) -> None:
+    """Write runs as one HTML page: comparison, charts, tables, assumptions. It works offline and prints well.
+
+    The page is made from stored results by SQL; nothing is replayed.
+
+    Examples:
+
+        backtest report --lake backtest-demo/lake -o all.html
+
+        backtest report history baseline --lake backtest-demo/lake --base history -o two.html
+
+    Parameters
+    ----------
+    runs
+        Ids, first digits of ids, or names of runs, all of one market; none for every run of the lake.
+    lake
+        Folder of the lake.
+    output
+        File to write.
+    base
+        Run that the others are compared with; without it a competitive run under the parameters of history.
+    """
+    from backtest.lake import Lake
+    from backtest.report import write_report
+
+    selection = write_report(Lake(lake), runs, output, base=base)
+    print(f"{output}: {len(selection.runs)} runs of {selection.market}")
