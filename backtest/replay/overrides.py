@@ -8,7 +8,7 @@ Where several apply, the one of the latest block wins, then one that names its a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from backtest.errors import ScenarioError, did_you_mean
@@ -103,17 +103,17 @@ def check(market: Market, overrides: Iterable[Override], history: Iterable[Param
         return
     live = Overrides(market, overrides)
     values: dict[Key, int] = {}
-    ours: set[tuple[AssetId | None, int | None]] = set()
+    ours: dict[tuple[AssetId | None, int | None], int] = {}
     block = -1
 
     def take(change: ParamChange, overridden: bool) -> None:
         values[(change.name, change.asset, change.category)] = change.value
         if overridden and change.name.endswith(("liquidation_threshold", "liquidation_bonus")):
-            ours.add((change.asset, change.category))
+            ours[change.asset, change.category] = change.block_number
 
     for change in history:
         if change.block_number != block:
-            _refuse_toxic(market, values, ours, block)
+            _refuse_toxic(market, values, ours)
             block = change.block_number
         for due in live.due(change.seq, Clock(block, -1, change.timestamp)):
             take(due, overridden=True)
@@ -121,15 +121,15 @@ def check(market: Market, overrides: Iterable[Override], history: Iterable[Param
         take(replaced, overridden=replaced is not change)
     for due in live.due(-1, Clock(last_block, -1, 0)):
         take(due, overridden=True)
-    _refuse_toxic(market, values, ours, last_block)
+    _refuse_toxic(market, values, ours)
     for text, count in live.touched.items():
         if not count:
             raise ScenarioError(f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block")
 
 
-def _refuse_toxic(market: Market, values: dict[Key, int], places: Iterable[tuple[AssetId | None, int | None]], block: int) -> None:
-    """ScenarioError if a liquidation at one of these places would seize more than the collateral that the threshold counts."""
-    for asset, category in places:
+def _refuse_toxic(market: Market, values: dict[Key, int], places: Mapping[tuple[AssetId | None, int | None], int]) -> None:
+    """ScenarioError if a liquidation at one of these places (with the block of its last change) would seize more than everything."""
+    for (asset, category), block in places.items():
         prefix = "emode_" if asset is None else ""
         threshold = values.get((f"{prefix}liquidation_threshold", asset, category), 0)
         bonus = values.get((f"{prefix}liquidation_bonus", asset, category), 0)
