@@ -12,6 +12,7 @@ from pytest_socket import socket_allow_hosts
 from tests.chain.aave import deploy_v30, deploy_v36
 from tests.chain.contracts import ChainUnavailable, install
 from tests.chain.deployment import Deployment
+from tests.chain.market import START, Record, Version, run
 from tests.chain.node import Node
 
 
@@ -72,3 +73,32 @@ def fresh_v30(_deployed_v30: Deployment) -> Iterator[Deployment]:
 def fresh_v36(_deployed_v36: Deployment) -> Iterator[Deployment]:
     """As ``fresh_v30``, of 3.6."""
     yield from _reverted_after(_deployed_v36)
+
+
+def _played(version: Version, *, calm: bool = False) -> Iterator[Record]:
+    with Node(timestamp=START) as node:
+        yield run(node, version, calm=calm)
+
+
+@pytest.fixture(scope="session")
+def market_v30(chain_packages: None) -> Iterator[Record]:
+    """The whole script of ``tests/chain/market.py`` on 3.0. Shared by the tests of a worker: read it, send nothing."""
+    yield from _played("3.0")
+
+
+@pytest.fixture(scope="session")
+def market_v36(chain_packages: None) -> Iterator[Record]:
+    """As ``market_v30``, on 3.6."""
+    yield from _played("3.6")
+
+
+@pytest.fixture(scope="session")
+def market_upgraded(chain_packages: None) -> Iterator[Record]:
+    """As ``market_v30``, upgraded to 3.6 in the middle of the crash."""
+    yield from _played("upgraded")
+
+
+@pytest.fixture(scope="session")
+def market_calm(chain_packages: None) -> Iterator[Record]:
+    """The script on 3.6 under flat prices: no liquidations, nothing refused."""
+    yield from _played("3.6", calm=True)

@@ -7,6 +7,7 @@ import pytest
 from tests.chain.aave import upgrade_v30_to_v36
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
+from tests.chain.market import START, Record, run
 from tests.chain.node import Node, Reverted, Transaction
 
 
@@ -114,3 +115,58 @@ def test_upgrade_of_a_market_in_use(fresh_v30: Deployment) -> None:
 def _mined(node: Node, transactions: list[Transaction]) -> None:
     for transaction, receipt in zip(transactions, node.send_block(transactions), strict=True):
         assert receipt["status"] == "0x1", node.revert_reason(transaction, int(receipt["blockNumber"], 16) - 1)
+
+
+def _check_story(record: Record) -> None:
+    """Every kind of thing that other tests want to meet did happen."""
+    wanted = {"supply", "borrow", "repay", "repay all", "repay with aTokens", "withdraw", "withdraw all", "transfer", "transfer all", "flag", "emode"}
+    assert wanted | {"liquidate", "report", "flash loan", "treasury"} <= {kind for kind, count in record.done.items() if count}
+    assert {"phase", "source", "ratio", "threshold", "bonus", "protocol fee", "reserve factor", "rates", "pause", "freeze"} <= set(record.marks)
+    done = record.liquidations
+    assert len(record.accounts) > 200
+    assert len(done) > 100
+    assert {request.receive_a_token for request in done} == {True, False}
+    assert len({request.liquidator for request in done}) > 1
+    assert len(record.requests) > len(done), "some requests are refused"
+    assert len({request.debt for request in done}) > 3
+    assert len({request.collateral for request in done}) > 3
+    assert record.samples == sorted(set(record.samples))
+
+
+def test_crash_on_version_30(market_v30: Record) -> None:
+    _check_story(market_v30)
+    market = market_v30.deployment
+    rows = market.account_data(market_v30.accounts)
+    assert any(row and row[1] and not row[0] for row in rows), "bad debt stays in the account"
+
+
+def test_crash_on_version_36(market_v36: Record) -> None:
+    _check_story(market_v36)
+    market = market_v36.deployment
+    created = market.node.get_logs(topics=["0x2bccfb3fad376d59d7accf970515eb77b2f27b082c90ed0fb15583dd5a942699"])
+    assert created, "bad debt is written off"
+    assert market_v36.marks["deficit covered"]
+    assert "MustNotLeaveDust" in {request.error for request in market_v36.requests}
+
+
+def test_crash_with_an_upgrade_in_the_middle(market_upgraded: Record) -> None:
+    _check_story(market_upgraded)
+    (upgrade,) = market_upgraded.marks["upgrade"]
+    blocks = [request.block for request in market_upgraded.liquidations]
+    assert min(blocks) < upgrade < max(blocks)
+    market = market_upgraded.deployment
+    assert [market.pool.call("POOL_REVISION", block=block) for block in (upgrade - 1, upgrade)] == [1, 10]
+
+
+def test_calm_market(market_calm: Record) -> None:
+    assert (market_calm.refused, market_calm.requests) == ([], [])
+    assert sum(market_calm.done.values()) > 1000
+
+
+def test_the_story_is_reproducible(chain_packages: None) -> None:
+    hashes = []
+    for _ in range(2):
+        with Node(timestamp=START) as node:
+            run(node, "3.6", accounts=100, calm=True)
+            hashes.append(node.block()["hash"])
+    assert hashes[0] == hashes[1]

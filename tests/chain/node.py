@@ -221,6 +221,12 @@ def _reason(error: RpcError) -> str:
     return _ERRORS.get(error.data[:4], "0x" + error.data[:4].hex()) if error.data else str(error)
 
 
+def revert_name(node: Node, transaction_hash: str) -> str:
+    """Why a mined transaction failed, exactly: error text or code (3.0), name of the custom error (3.6)."""
+    trace = node.rpc("debug_traceTransaction", transaction_hash, {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}})
+    return _reason(RpcError({"message": trace.get("error", "reverted"), "data": trace.get("output")}))
+
+
 def _type(item: dict[str, Any]) -> str:
     kind = str(item["type"])
     return kind.replace("tuple", f"({','.join(_type(part) for part in item['components'])})") if kind.startswith("tuple") else kind
