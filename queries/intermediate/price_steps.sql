@@ -8,7 +8,7 @@
 --   exact: false where the price is not known at this position
 SELECT market, asset_id, block_number, last.price AS price, last.exact AS exact
 FROM (
-    SELECT market, asset_id, block_number, arg_max(struct_pack(price := price, exact := exact), (seq, log_index)) AS last
+    SELECT market, asset_id, block_number, arg_max(struct_pack(price := price, exact := exact), log_index) AS last
     FROM prices
     GROUP BY market, asset_id, block_number
 )

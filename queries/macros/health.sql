@@ -12,7 +12,7 @@
 --   collateral_base: base-currency units that count as collateral
 --   debt_base: base-currency units
 --   health: health factor, DOUBLE, within 1e-9 of the exact rule for debts above 10 whole units of the base currency, unless near_one; null: see missing
---   near_one: DOUBLE cannot decide (within 1e-6 of one, or the average threshold at the edge of a basis point): Lake.health asks the exact rule
+--   near_one: DOUBLE cannot decide (within 1e-6 of one, or the average threshold at the edge of a basis point): backtest.health asks the exact rule
 --   prices_exact: false where a price is not known at this position
 --   missing: why health is null: no debt, block time, price, rules
 WITH totals AS (
@@ -26,10 +26,10 @@ WITH totals AS (
     GROUP BY market, block_number, account_id
 ), rated AS (
     SELECT *,
-        CASE WHEN NOT owes THEN 'no debt' WHEN timestamp IS NULL THEN 'block time' WHEN averaged IS NULL THEN 'rules' WHEN NOT priced THEN 'price' END AS missing,
-        CASE WHEN averaged THEN ((collateral * CASE WHEN collateral > 0 THEN weighted // collateral ELSE 0 END + 5000) // 10000)::DOUBLE / debt::DOUBLE
-            ELSE weighted::DOUBLE / debt::DOUBLE / 10000 END AS ratio,
-        averaged AND lowest <> highest AND (weighted % collateral < slack * highest OR collateral - weighted % collateral < slack * highest) AS edge
+        CASE WHEN NOT owes OR debt = 0 THEN 'no debt' WHEN timestamp IS NULL THEN 'block time' WHEN averaged IS NULL THEN 'rules' WHEN NOT priced THEN 'price' END AS missing,
+        CASE WHEN averaged THEN ((collateral * coalesce(weighted // nullif(collateral, 0), 0) + 5000) // 10000)::DOUBLE / nullif(debt, 0)::DOUBLE
+            ELSE weighted::DOUBLE / nullif(debt, 0)::DOUBLE / 10000 END AS ratio,
+        averaged AND lowest <> highest AND (weighted % nullif(collateral, 0) < slack * highest OR collateral - weighted % nullif(collateral, 0) < slack * highest) AS edge
     FROM totals
 )
 SELECT r.market, r.block_number, r.timestamp, r.account_id, a.account, r.collateral::DECIMAL(38, 0) AS collateral_base, r.debt::DECIMAL(38, 0) AS debt_base,

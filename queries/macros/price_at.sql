@@ -14,7 +14,7 @@ SELECT p.market, p.asset_id, a.symbol, p.last.price AS price, p.last.price::DOUB
     p.last.block_number AS since_block
 FROM (
     SELECT market, asset_id,
-        arg_max(struct_pack(price := price, exact := exact, block_number := block_number), (seq, log_index)) AS last
+        arg_max(struct_pack(price := price, exact := exact, block_number := block_number), (block_number, log_index)) AS last
     FROM prices
     WHERE block_number <= at_block
     GROUP BY market, asset_id

@@ -37,7 +37,7 @@ WITH wanted AS (
         coalesce((i.supply_index - CAST('1000000000000000000000000000' AS DECIMAL(38, 0)))::DOUBLE / 1e27, 0) AS supply_stored,
         coalesce((i.borrow_index - CAST('1000000000000000000000000000' AS DECIMAL(38, 0)))::DOUBLE / 1e27, 0) AS borrow_stored,
         coalesce(i.supply_rate, 0)::DOUBLE AS supply_rate, coalesce(i.borrow_rate, 0)::DOUBLE AS borrow_rate,
-        CASE WHEN i.block_number IS NULL THEN 0 ELSE r.timestamp - i.timestamp END AS seconds
+        (CASE WHEN i.block_number IS NULL THEN 0 ELSE r.timestamp - i.timestamp END)::DOUBLE AS seconds
     FROM reserves AS r
     ASOF LEFT JOIN price_steps AS p ON p.market = r.market AND p.asset_id = r.asset_id AND r.block_number >= p.block_number
     ASOF LEFT JOIN index_steps AS i ON i.market = r.market AND i.asset_id = r.asset_id AND r.block_number >= i.block_number
@@ -56,8 +56,8 @@ WITH wanted AS (
 ), accrued AS (
     SELECT *,
         CASE WHEN taylor_v34 THEN x + x * (x / 2 + x * (x / 6))
-            ELSE x + seconds * (seconds - 1) * rate_squared / 2 / 1e27
-                + seconds * (seconds - 1) * greatest(seconds - 2, 0) * floor(rate_squared * borrow_rate / 1e27 / 31536000) / 6 / 1e27
+            ELSE x + seconds * greatest(seconds - 1, 0) * rate_squared / 2 / 1e27
+                + seconds * greatest(seconds - 1, 0) * greatest(seconds - 2, 0) * floor(rate_squared * borrow_rate / 1e27 / 31536000) / 6 / 1e27
         END AS borrow_growth
     FROM grown
 )

@@ -22,6 +22,10 @@
 --   repaid_usd: whole units of the base currency at the oracle price just before, DOUBLE; null without a price
 --   seized_usd: whole units of the base currency at the oracle price just before, DOUBLE; null without a price
 --   protocol_fee_usd: whole units of the base currency at the oracle price just before, DOUBLE; null without a price
+-- A place is (block, log index) as one number.
+WITH placed AS (
+    SELECT market, asset_id, price, block_number * 4294967296 + log_index AS place FROM prices
+)
 SELECT l.market, l.seq, l.block_number, l.log_index, l.timestamp, l.transaction_hash, l.account_id, borrower.account, l.liquidator_id,
     taker.account AS liquidator, l.debt_asset_id, d.symbol AS debt_symbol, l.collateral_asset_id, c.symbol AS collateral_symbol, l.repaid, l.seized,
     l.protocol_fee, l.receive_collateral_token, l.repaid::DOUBLE / pow(10, d.decimals) * pd.price::DOUBLE / pow(10, m.base_decimals) AS repaid_usd,
@@ -33,5 +37,5 @@ JOIN accounts AS borrower ON borrower.market = l.market AND borrower.account_id 
 JOIN accounts AS taker ON taker.market = l.market AND taker.account_id = l.liquidator_id
 JOIN assets AS d ON d.market = l.market AND d.asset_id = l.debt_asset_id
 JOIN assets AS c ON c.market = l.market AND c.asset_id = l.collateral_asset_id
-ASOF LEFT JOIN prices AS pd ON pd.market = l.market AND pd.asset_id = l.debt_asset_id AND l.seq >= pd.seq
-ASOF LEFT JOIN prices AS pc ON pc.market = l.market AND pc.asset_id = l.collateral_asset_id AND l.seq >= pc.seq
+ASOF LEFT JOIN placed AS pd ON pd.market = l.market AND pd.asset_id = l.debt_asset_id AND l.block_number * 4294967296 + l.log_index >= pd.place
+ASOF LEFT JOIN placed AS pc ON pc.market = l.market AND pc.asset_id = l.collateral_asset_id AND l.block_number * 4294967296 + l.log_index >= pc.place

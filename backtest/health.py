@@ -1,0 +1,107 @@
+"""Health factors: SQL computes them in DOUBLE, and the protocol's exact rule decides wherever that is not enough.
+
+The macro ``health`` of ``queries/`` flags the rows that DOUBLE cannot decide (``near_one``); for those the market's
+history is replayed to the block and the protocol asked. So the exact rules exist once, in ``backtest.protocols``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from backtest.errors import UserError
+from backtest.lake import Lake
+from backtest.model import AccountId, Asset, AssetId, HistoricalLiquidation, Market
+from backtest.protocols.registry import protocol_named
+from backtest.replay.book import Book
+from backtest.replay.timeline import Timeline
+from backtest.tables import AMOUNT, CANONICAL
+from backtest.units import WAD
+
+Wanted = dict[int, list[tuple[int, int]]]
+"""Block to (row of the result, account id)."""
+
+
+def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False) -> pa.Table:
+    """Health of accounts at the end of blocks: the rows of the SQL macro ``health``, decided exactly where DOUBLE is not enough.
+
+    Args:
+        accounts: addresses; None for all.
+        blocks: block numbers whose header the lake has.
+        exact: decide every row by the exact rule (a replay to the last block), not only those that need it.
+
+    Returns: the macro's columns, and ``health_wad``: the exact health (wad) where the rule was asked, else null. In those
+        rows ``health`` is ``health_wad`` / 1e18 and ``near_one`` is false: compare ``health_wad`` with 1e18 (liquidatable below).
+
+    Raises:
+        UserError: a block without a header in the lake.
+    """
+    wanted = sorted(set(blocks))
+    people = "NULL" if accounts is None else "[" + ", ".join(f"'{_address(account)}'" for account in accounts) + "]"
+    table = lake.sql(f"SELECT * FROM health({people}::VARCHAR[], {wanted}::BIGINT[]) ORDER BY market, block_number, account_id").to_arrow_table()
+    if None in table["timestamp"].to_pylist():
+        row = table["timestamp"].to_pylist().index(None)
+        block, market = table["block_number"][row].as_py(), table["market"][row].as_py()
+        raise UserError(f"block {block} of '{market}' has no header in this lake", "choose a block of the view 'blocks'")
+    asked: dict[str, Wanted] = {}
+    for row, (market, block, account, near, missing) in enumerate(
+        zip(*(table[name].to_pylist() for name in ("market", "block_number", "account_id", "near_one", "missing")), strict=True)
+    ):
+        if missing is None and (near or exact):
+            asked.setdefault(market, {}).setdefault(block, []).append((row, account))
+    values, near_one, wads = table["health"].to_pylist(), table["near_one"].to_pylist(), [None] * table.num_rows
+    for market, rows in asked.items():
+        for row, wad in _decide(lake, market, rows):
+            values[row], near_one[row], wads[row] = wad / WAD, False, wad
+    table = table.set_column(table.schema.get_field_index("health"), "health", pa.array(values, pa.float64()))
+    table = table.set_column(table.schema.get_field_index("near_one"), "near_one", pa.array(near_one, pa.bool_()))
+    return table.append_column("health_wad", pa.array(wads, AMOUNT))
+
+
+def _decide(lake: Lake, name: str, wanted: Wanted) -> Iterable[tuple[int, int]]:
+    """(row, exact health) of every wanted account, in one replay of the market's history."""
+    config = lake.market_config(name)
+    protocol = protocol_named(config.protocol)
+    timeline = Timeline.of({table: lake.read(f"canonical/{table}", name) for table in CANONICAL})
+    book: Book[Any] = Book.open(protocol, _market(lake, name))
+    blocks = sorted(wanted)
+    answers: list[tuple[int, int]] = []
+
+    def ask(block: int) -> None:
+        for row, account in wanted[block]:
+            view = protocol.view(book.state, AccountId(account), book.prices, timeline.clock_at(block))
+            if view.health is not None:
+                answers.append((row, view.health))
+
+    for transaction in timeline.transactions(blocks[-1]):
+        while blocks and blocks[0] < transaction[0].block_number:
+            ask(blocks.pop(0))
+        for event in transaction:
+            if type(event) is not HistoricalLiquidation:
+                book.apply(event)
+    for block in blocks:
+        ask(block)
+    return answers
+
+
+def _market(lake: Lake, name: str) -> Market:
+    config = lake.market_config(name)
+    assets = lake.read("canonical/assets", name).sort_by("asset_id").to_pylist()
+    accounts = lake.read("canonical/accounts", name).sort_by("account_id")
+    return Market(
+        name=name,
+        protocol=config.protocol,
+        chain_id=config.chain_id,
+        assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in assets),
+        accounts=tuple(accounts["account"].to_pylist()),
+        base_decimals=config.base_decimals,
+    )
+
+
+def _address(text: str) -> str:
+    lower = text.lower()
+    if not (lower.startswith("0x") and len(lower) == 42 and all(digit in "0123456789abcdef" for digit in lower[2:])):
+        raise UserError(f"'{text}' is not an address", "give 0x and 40 hex digits")
+    return lower
