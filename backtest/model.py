@@ -64,6 +64,20 @@ class SourceChange:
     oracle: str
 
 
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Code that a proxy runs from a position on, whose revision a fetcher must read (``raw/chain/Revision``).
+
+    ``implementation`` is None where no log names it (a token as it was listed): then it is what the proxy's EIP-1967 slot
+    holds at the end of ``block_number``. ``getter`` is the name of the constant, for example POOL_REVISION.
+    """
+
+    proxy: str
+    implementation: str | None
+    getter: str
+    block_number: int
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Canonical events, in the order of ``seq``: what reconstruction produces and replay consumes.
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
 from backtest.protocols import AccountView, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.aave_v3.account import account_data, holdings, linear_exposure
-from backtest.protocols.aave_v3.events import EVENTS, discover, price_sources
+from backtest.protocols.aave_v3.events import EVENTS, deployments, discover, price_sources, tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
@@ -39,6 +39,14 @@ class AaveV3:
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
         """See ``events.price_sources``."""
         return price_sources(raw)
+
+    def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
+        """See ``events.deployments``."""
+        return deployments(raw)
+
+    def tokens(self, raw: RawEvents) -> Sequence[str]:
+        """See ``events.tokens``."""
+        return tokens(raw)
 
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """See ``fold.fold``."""

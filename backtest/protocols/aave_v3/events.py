@@ -11,10 +11,9 @@ events are the same) and ``stable_debt_token`` (until 3.1).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from backtest.model import EventSpec, SourceChange
+from backtest.model import Deployment, EventSpec, SourceChange
 from backtest.protocols import RawEvents
 
 POOL_ID = b"POOL".ljust(32, b"\0")
@@ -171,20 +170,6 @@ def _emitters(raw: RawEvents) -> Iterator[tuple[str, str]]:
         yield "stable_debt_token", address_text(row["stable_debt_token"])
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """Code that a proxy runs from a position on, whose revision a fetcher must read (``raw/chain/Revision``).
-
-    ``implementation`` is None where no log names it (a token as it was listed): then it is what the proxy's EIP-1967 slot
-    holds at the end of ``block_number``. ``getter`` is the constant's name: POOL_REVISION, ATOKEN_REVISION or DEBT_TOKEN_REVISION.
-    """
-
-    proxy: str
-    implementation: str | None
-    getter: str
-    block_number: int
-
-
 def deployments(raw: RawEvents) -> list[Deployment]:
     """Every implementation of pool and tokens, in chain order, first one of each token included."""
     found: list[tuple[int, Deployment]] = []
@@ -204,6 +189,11 @@ def deployments(raw: RawEvents) -> list[Deployment]:
             getter = "POOL_REVISION" if event == "PoolUpgraded" else getters.get(proxy, "ATOKEN_REVISION")
             found.append((row["seq"], Deployment(proxy, address_text(row["implementation"]), getter, row["block_number"])))
     return [deployment for _, deployment in sorted(found, key=lambda pair: pair[0])]
+
+
+def tokens(raw: RawEvents) -> list[str]:
+    """Underlying assets of all reserves ever listed, in order of listing."""
+    return list(dict.fromkeys(address_text(asset) for asset in raw.table("ReserveInitialized").column("asset").to_pylist()))
 
 
 def price_sources(raw: RawEvents) -> list[SourceChange]:

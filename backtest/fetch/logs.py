@@ -1,0 +1,288 @@
+"""Logs of a market into its lake: gaps, requests in flight, judged replies, ordered commits.
+
+The blocks still missing are cut into pieces; many pieces are asked for at once, and their rows are committed in block
+order as soon as everything before them is there. A commit holds the rows, the headers of their blocks and the statement
+that this range is now covered, so an interruption at any instant loses what was in flight and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.errors import FetchError
+from backtest.fetch.context import Progress
+from backtest.fetch.decode import LogColumns, decode
+from backtest.fetch.dialects import Complaint
+from backtest.fetch.headers import DATASET as HEADERS
+from backtest.fetch.headers import HeaderBook, Tip, header_table
+from backtest.fetch.question import Omissions, Question
+from backtest.fetch.ranges import Range, Width, gaps, halves, length
+from backtest.fetch.rpc import Header, Log, Refused, Rpc
+from backtest.lake import Lake, Writer
+from backtest.model import EventSpec
+
+COMMIT_ROWS = 200_000
+COMMIT_SECONDS = 20.0
+ATTEMPTS = 3
+"""How often a reply that contradicts its headers or omits logs is asked for again before its range is halved or the fetch ends."""
+_BLOOM_SAMPLE = 256
+"""After this many headers, if nearly all blooms were saturated, headers that the lake has are no longer read again for theirs."""
+
+
+@dataclass
+class LogStats:
+    """Counted over one fetch: nothing is dropped or repaired in silence."""
+
+    rows: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    headers: int = 0
+    doubled: int = 0
+    incomplete: int = 0
+    rechecked: int = 0
+    saturated: int = 0
+    blooms: int = 0
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What one worker brings back: decoded rows of an inclusive range and the headers that belong to them."""
+
+    first: int
+    last: int
+    tables: Mapping[str, pa.Table]
+    headers: Sequence[Header]
+    last_hash: str
+    rows: int
+
+
+class LogFetcher:
+    """Fetches logs of one market. Not thread-safe; the worker threads only run ``_piece``."""
+
+    def __init__(self, lake: Lake, writer: Writer, market: str, rpc: Rpc, progress: Progress, omissions: str = "auto") -> None:
+        self.stats = LogStats()
+        self._lake, self._writer, self._market, self._rpc, self._progress = lake, writer, market, rpc, progress
+        self._omissions = omissions
+        self._book = HeaderBook(lake, market)
+        self._tip = Tip(lake, writer, rpc, market)
+        self._width = Width()
+
+    def check_tip(self) -> None:
+        """FetchError if the chain was reorganised since the last commit."""
+        self._tip.check()
+
+    # -- what is missing ---------------------------------------------------------------------------------------------
+
+    def fetch(self, namespace: str, specs: Sequence[EventSpec], emitters: Mapping[str, Iterable[str]], first: int, last: int) -> int:
+        """Store what the lake lacks of these events of these contracts (role to addresses) in the inclusive range; rows added.
+
+        Contracts with the same gaps share their requests.
+        """
+        by_gaps: dict[tuple[Range, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for role, addresses in emitters.items():
+            if not any(spec.emitter == role for spec in specs):
+                continue
+            for address in sorted({address.lower() for address in addresses}):
+                missing = gaps((first, last), self._lake.covered(self._market, self._source(namespace, specs, role, address)))
+                if missing:
+                    by_gaps[tuple(missing)][role].append(address)
+        before = sum(self.stats.rows.values())
+        blocks = sum(map(length, by_gaps))
+        if blocks:
+            self._progress.begin(f"{namespace} logs", blocks)
+        for ranges, members in sorted(by_gaps.items()):
+            question = Question(members, [spec for spec in specs if spec.emitter in members])
+            sources = [self._source(namespace, specs, role, address) for role, addresses in members.items() for address in addresses]
+            for start, stop in ranges:
+                _Run(self, question, namespace, sources, start, stop).run()
+        return sum(self.stats.rows.values()) - before
+
+    def fetch_headers(self, blocks: Iterable[int]) -> None:
+        """Store the headers of these blocks that the lake lacks."""
+        wanted = sorted(set(blocks))
+        known = self._book.hashes(wanted)
+        missing = [block for block in wanted if block not in known]
+        for start in range(0, len(missing), COMMIT_ROWS):
+            some = missing[start : start + COMMIT_ROWS]
+            self._commit({}, self._rpc.headers(some), some[0], some[-1], {})
+
+    def _source(self, namespace: str, specs: Sequence[EventSpec], role: str, address: str) -> str:
+        """The coverage source of one contract; it names the set of events, so that a set that grew is not taken for covered."""
+        own = sorted(f"{spec.name} {spec.signature} {sorted(spec.wide)}" for spec in specs if spec.emitter == role)
+        prefix = f"{namespace}/{role}@"
+        source = f"{prefix}{hashlib.sha256('|'.join(own).encode()).hexdigest()[:8]}/{address}"
+        sources = self._lake.sources(self._market) if self._market in self._lake.markets() else []
+        for other in sources:
+            if other != source and other.startswith(prefix) and other.endswith(address):
+                raise FetchError(
+                    f"the lake holds logs of {role} {address} as an older version of backtest defined its events", "fetch the market into a new lake"
+                )
+        return source
+
+    # -- one piece, on a worker thread -----------------------------------------------------------------------------------
+
+    def piece(self, question: Question, omissions: Omissions, namespace: str, first: int, last: int) -> _Piece:
+        """Ask, judge, check against the headers, decode. ``Refused`` where the range must be cut."""
+        for attempt in range(ATTEMPTS):
+            logs, doubled = question.judge(self._ask(question, first, last), first, last)
+            self.stats.doubled += doubled
+            blocks = np.unique(logs.block).tolist()
+            headers, contradiction = self._headers(logs, blocks, last)
+            if contradiction is None:
+                suspects, saturated = omissions.suspects(headers, logs)
+                self.stats.saturated += saturated
+                self.stats.blooms += len(headers)
+                omitted = self._omitted(question, suspects)
+                if omitted is None:
+                    tables = decode(logs, question.specs, namespace) if len(logs) else {}
+                    found = [header for header in headers if int(header.number, 16) in set(blocks)]
+                    return _Piece(first, last, tables, found, headers[-1].hash, len(logs))
+                self.stats.incomplete += 1
+                contradiction = f"the reply for blocks {first} to {last} omits logs of block {omitted}"
+            if attempt == ATTEMPTS - 1:
+                if first < last:
+                    raise Refused(Complaint("range", contradiction))
+                raise FetchError(f"{self._rpc.name}: {contradiction}", "use another node, or more confirmations if the block is recent")
+        raise AssertionError("unreachable")
+
+    def _ask(self, question: Question, first: int, last: int, addresses: Sequence[str] | None = None) -> list[Log]:
+        """The logs of a range. A single block that is refused, or a filter with too many addresses, is split by address."""
+        addresses = addresses or question.addresses
+        try:
+            return self._rpc.logs(question.filter(first, last, addresses))
+        except Refused as refused:
+            if first < last and refused.complaint.kind != "addresses":
+                raise
+            if len(addresses) == 1:
+                raise FetchError(
+                    f"{self._rpc.name} refuses even the logs of {addresses[0]} in block {first} alone: {refused.complaint.text}",
+                    "use a node with higher limits",
+                ) from None
+            return [log for half in halves(addresses) for log in self._ask(question, first, last, half)]
+
+    def _headers(self, logs: LogColumns, blocks: Sequence[int], last: int) -> tuple[list[Header], str | None]:
+        """(headers of the blocks of the logs and of ``last``, ascending; what contradicts them, if anything does).
+
+        While blooms tell something, headers that the lake has are read again, for their blooms.
+        """
+        known: dict[int, str] = {}
+        if self._omissions == "never" or (self.stats.blooms >= _BLOOM_SAMPLE and self.stats.saturated > 0.9 * self.stats.blooms):
+            known = self._book.hashes(blocks)
+        headers = self._rpc.headers(sorted({*(block for block in blocks if block not in known), last}))
+        hashes = known | {int(header.number, 16): header.hash for header in headers} | self._book.hashes(blocks)
+        for block, claimed in sorted(set(zip(logs.block.tolist(), logs.block_hashes, strict=True))):
+            if claimed.lower() != hashes[block]:
+                return headers, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
+        return headers, None
+
+    def _omitted(self, question: Question, suspects: Sequence[tuple[Header, Sequence[tuple[str, str]]]]) -> int | None:
+        """The first block in which logs show up, asked for by its hash, that did not come before; None if there is none."""
+        self.stats.rechecked += len(suspects)
+        calls = []
+        for header, pairs in suspects:
+            addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
+            calls.append(("eth_getLogs", [{"blockHash": header.hash, "address": addresses, "topics": [topics]}]))
+        replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
+        for (header, pairs), logs in zip(suspects, replies, strict=True):
+            if any((log.address, log.topics.first) in pairs for log in logs):
+                return int(header.number, 16)
+        return None
+
+    # -- commits, on the main thread ---------------------------------------------------------------------------------------
+
+    def commit(self, pieces: Sequence[_Piece], sources: Sequence[str]) -> None:
+        """One atomic commit of neighbouring pieces."""
+        first, last = pieces[0].first, pieces[-1].last
+        parts: dict[str, list[pa.Table]] = defaultdict(list)
+        for piece in pieces:
+            for dataset, table in piece.tables.items():
+                parts[dataset].append(table)
+        tables = {dataset: pa.concat_tables(found) for dataset, found in sorted(parts.items())}
+        self._tip.check()
+        self._tip.move(last, pieces[-1].last_hash)
+        headers = [header for piece in pieces for header in piece.headers]
+        self._commit(tables, headers, first, last, dict.fromkeys(sources, (first, last)))
+        for dataset, table in tables.items():
+            self.stats.rows[dataset] += table.num_rows
+        self._progress.advance(last - first + 1, sum(piece.rows for piece in pieces))
+
+    def _commit(self, tables: Mapping[str, pa.Table], headers: Iterable[Header], first: int, last: int, covers: Mapping[str, Range]) -> None:
+        rows = header_table(self._book.new(headers))
+        data = {**tables, HEADERS: rows} if rows.num_rows else dict(tables)
+        self._writer.commit(self._market, data, from_block=first, to_block=last, covers=covers)
+        self._book.add(rows)
+        self.stats.headers += rows.num_rows
+
+
+class _Run:
+    """One gap: pieces out, pieces in, commits in order."""
+
+    def __init__(self, fetcher: LogFetcher, question: Question, namespace: str, sources: Sequence[str], first: int, last: int) -> None:
+        self._fetcher, self._question, self._namespace, self._sources = fetcher, question, namespace, sources
+        self._omissions = Omissions(question, fetcher._omissions)
+        self._todo: list[Range] = [(first, last)]
+        self._flying: dict[Future[_Piece], Range] = {}
+        self._landed: dict[int, _Piece] = {}
+        self._ready: list[_Piece] = []
+        self._next = first
+        self._last = last
+        self._committed_at = time.monotonic()
+
+    def run(self) -> None:
+        """Until the last block is committed. What is ready is committed even if the rest fails or the user interrupts."""
+        try:
+            while self._next <= self._last:
+                self._launch()
+                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                for future in sorted(done, key=lambda flown: self._flying[flown]):
+                    self._land(future)
+                self._advance()
+        except BaseException:
+            for future in self._flying:
+                future.cancel()
+            self._commit()
+            raise
+        self._commit()
+
+    def _launch(self) -> None:
+        rpc, width = self._fetcher._rpc, self._fetcher._width
+        while self._todo and len(self._flying) < rpc.workers and len(self._flying) + len(self._landed) < 3 * rpc.workers:
+            first, last = heapq.heappop(self._todo)
+            stop = min(last, first + width.blocks - 1)
+            if stop < last:
+                heapq.heappush(self._todo, (stop + 1, last))
+            future = rpc.submit(self._fetcher.piece, self._question, self._omissions, self._namespace, first, stop)
+            self._flying[future] = (first, stop)
+
+    def _land(self, future: Future[_Piece]) -> None:
+        first, last = self._flying.pop(future)
+        try:
+            piece = future.result()
+        except Refused as refused:
+            self._fetcher._width.refused(last - first + 1, refused.complaint.width, refused.complaint.firm)
+            heapq.heappush(self._todo, (first, last))
+            return
+        self._fetcher._width.answered(last - first + 1, piece.rows)
+        self._landed[first] = piece
+
+    def _advance(self) -> None:
+        while self._next in self._landed:
+            piece = self._landed.pop(self._next)
+            self._ready.append(piece)
+            self._next = piece.last + 1
+        rows = sum(piece.rows for piece in self._ready)
+        if rows >= COMMIT_ROWS or (self._ready and time.monotonic() - self._committed_at >= COMMIT_SECONDS):
+            self._commit()
+
+    def _commit(self) -> None:
+        if self._ready:
+            ready, self._ready = self._ready, []
+            self._fetcher.commit(ready, self._sources)
+        self._committed_at = time.monotonic()

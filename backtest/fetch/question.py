@@ -1,0 +1,140 @@
+"""One question to a node: which events of which contracts, how its reply is judged, and what its reply should have held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backtest.errors import FetchError
+from backtest.fetch import bloom
+from backtest.fetch.decode import LogColumns, topic0
+from backtest.fetch.rpc import Header, Log
+from backtest.model import EventSpec
+
+Pair = tuple[str, str]  # (address, topic 0)
+_REMEDY = "use another node"
+
+
+@dataclass(frozen=True)
+class Question:
+    """``emitters``: role to addresses (lower-case); ``specs``: the events, each of one role."""
+
+    emitters: Mapping[str, Sequence[str]]
+    specs: Sequence[EventSpec]
+    addresses: Sequence[str] = field(init=False)
+    topics: Sequence[str] = field(init=False)
+    pairs: frozenset[Pair] = field(init=False)
+
+    def __post_init__(self) -> None:
+        pairs = {(address, topic0(spec)) for spec in self.specs for address in self.emitters.get(spec.emitter, ())}
+        object.__setattr__(self, "pairs", frozenset(pairs))
+        object.__setattr__(self, "addresses", sorted({address for address, _ in pairs}))
+        object.__setattr__(self, "topics", sorted({topic for _, topic in pairs}))
+
+    def filter(self, first: int, last: int, addresses: Sequence[str] | None = None) -> dict[str, Any]:
+        """The parameter of eth_getLogs."""
+        return {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses or self.addresses), "topics": [list(self.topics)]}
+
+    def judge(self, logs: Sequence[Log], first: int, last: int) -> tuple[LogColumns, int]:
+        """(the logs that were meant, in chain order and once each; how many came twice).
+
+        A filter asks for every combination of its addresses and topics; combinations of no role are left out here.
+
+        Raises:
+            FetchError: a log is malformed, outside the range, not asked for, retracted, or contradicts another one.
+        """
+        try:
+            columns = LogColumns.of(logs)
+        except ValueError as error:
+            raise FetchError(f"a log in the reply for blocks {first} to {last} breaks the RPC's format: {error}", _REMEDY) from None
+        if not len(columns):
+            return columns, 0
+        low, high = int(columns.block.min()), int(columns.block.max())
+        if low < first or high > last:
+            raise FetchError(f"asked for logs of blocks {first} to {last}, the node sent one of block {low if low < first else high}", _REMEDY)
+        if columns.removed:
+            block = next(int(log.block_number, 16) for log in logs if log.removed)
+            raise FetchError(f"the node sent a retracted log of block {block}: the chain is being reorganised", "ask for more confirmations")
+        found = set(zip(columns.addresses, columns.topics[0], strict=True))
+        if found - self.pairs:
+            columns = self._meant(columns, found)
+        return _in_order(columns)
+
+    def _meant(self, columns: LogColumns, found: set[Pair]) -> LogColumns:
+        addresses, topics = set(self.addresses), set(self.topics)
+        for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
+            if address not in addresses or topic not in topics:
+                raise FetchError(f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic {topic}", _REMEDY)
+        keep = [row for row, pair in enumerate(zip(columns.addresses, columns.topics[0], strict=True)) if pair in self.pairs]
+        return columns.take(keep)
+
+
+def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
+    order = np.lexsort((columns.log_index, columns.block))
+    if (order[1:] < order[:-1]).any():
+        columns = columns.take(order)
+    same = (columns.block[1:] == columns.block[:-1]) & (columns.log_index[1:] == columns.log_index[:-1])
+    if not same.any():
+        return columns, 0
+    for row in np.flatnonzero(same).tolist():
+        if _row(columns, row) != _row(columns, row + 1):
+            raise FetchError(f"the node sent two different logs as log {columns.log_index[row]} of block {columns.block[row]}", _REMEDY)
+    return columns.take(np.flatnonzero(~np.append(False, same))), int(same.sum())
+
+
+def _row(columns: LogColumns, row: int) -> tuple[Any, ...]:
+    topics = tuple(column[row] for column in columns.topics)
+    return columns.addresses[row], topics, columns.data[row], columns.block_hashes[row], columns.transaction_hash[row].tobytes()
+
+
+# --------------------------------------------------------------------------------------------------------------------
+
+
+class Omissions:
+    """Finds blocks whose bloom has room for logs of ours that did not come. See ``backtest.fetch.bloom``.
+
+    ``mode``: "auto" skips saturated blooms, "always" looks at all, "never" at none.
+    """
+
+    def __init__(self, question: Question, mode: str) -> None:
+        self._question = question
+        self._mode = mode
+        self._address_bits = {address: bloom.positions(bytes.fromhex(address[2:])) for address in question.addresses}
+        self._topic_bits = {topic: bloom.positions(bytes.fromhex(topic[2:])) for topic in question.topics}
+        self._pairs = sorted(question.pairs)
+        self._address_of = np.array([question.addresses.index(address) for address, _ in self._pairs], dtype=np.int64)
+        self._topic_of = np.array([question.topics.index(topic) for _, topic in self._pairs], dtype=np.int64)
+
+    def suspects(self, headers: Sequence[Header], logs: LogColumns) -> tuple[list[tuple[Header, list[Pair]]], int]:
+        """(headers whose blooms may hold logs that are not in ``logs``, with the pairs in question; saturated blooms skipped).
+
+        Raises:
+            FetchError: a log came that its block's bloom rules out.
+        """
+        if self._mode == "never" or not headers:
+            return [], 0
+        try:
+            table = bloom.bits([header.logs_bloom for header in headers])
+        except ValueError as error:
+            raise FetchError(f"a header of blocks {headers[0].number} to {headers[-1].number} is malformed: {error}", _REMEDY) from None
+        empty = ~table.any(axis=1)
+        may_address = bloom.contains(table, [self._address_bits[address] for address in self._question.addresses])
+        may_topic = bloom.contains(table, [self._topic_bits[topic] for topic in self._question.topics])
+        possible = may_address[:, self._address_of] & may_topic[:, self._topic_of]
+        row_of = {int(header.number, 16): row for row, header in enumerate(headers)}
+        column_of = {pair: column for column, pair in enumerate(self._pairs)}
+        came = np.zeros(possible.shape, bool)
+        for block, address, topic in set(zip(logs.block.tolist(), logs.addresses, logs.topics[0], strict=True)):
+            if block in row_of:
+                came[row_of[block], column_of[address, topic]] = True
+        denied = (came & ~possible).any(axis=1) & ~empty  # a chain that leaves blooms empty says nothing by them
+        if denied.any():
+            block = int(headers[int(np.flatnonzero(denied)[0])].number, 16)
+            raise FetchError(f"the node sent a log of block {block} that the block's own bloom rules out", _REMEDY)
+        full = bloom.saturated(table, len(self._pairs)) if self._mode == "auto" else np.zeros(len(headers), bool)
+        doubtful = possible & ~came & ~full[:, None]
+        rows = np.flatnonzero(doubtful.any(axis=1)).tolist()
+        return [(headers[row], [self._pairs[column] for column in np.flatnonzero(doubtful[row]).tolist()]) for row in rows], int(full.sum())
