@@ -32,19 +32,21 @@ SCENARIOS = (
 )
 
 
-def make_lake(path: Path, *, liquidations: int = 60) -> Lake:
-    """A lake of four runs of one market; ``liquidations`` in the first, a few more in each other. None: calm runs."""
+def make_lake(path: Path, *, liquidations: int = 60, name: str = "history") -> Lake:
+    """A lake of four runs of one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any."""
     lake = Lake(path, create=True)
     draw = random.Random(7)
     config = MarketConfig(name=MARKET, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20})
     prices = _prices(draw)
     with lake.writer() as writer:
         writer.set_market(config)
-        writer.replace(
-            MARKET, "canonical/", [("canonical/assets", _assets()), ("canonical/prices", _table(CANONICAL["prices"], prices))], stamp="1:made-up"
-        )
+        canonical = [("canonical/assets", _assets()), ("canonical/prices", _table(CANONICAL["prices"], prices))]
+        writer.replace(MARKET, "canonical/", canonical, stamp="1:made-up")
         for i, scenario in enumerate(SCENARIOS):
-            for dataset, rows in _run(draw, i, scenario, prices, liquidations + 6 * i if liquidations else 0).items():
+            rows_of = _run(draw, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
+            if i == 0:
+                rows_of["runs"][0]["name"] = name
+            for dataset, rows in rows_of.items():
                 writer.append(MARKET, f"results/{dataset}", _table(RESULTS[dataset], rows))
     lake.refresh()
     return lake
