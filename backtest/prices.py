@@ -154,18 +154,19 @@ def _logs(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
 
 
 def _phases(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
-    """Switches of proxies, each once; an exact switch block counts more than an estimate."""
+    """Switches of proxies, each once. A fetch says of the phase it found in force that it began with its range: the earliest counts,
+    and an exact block more than an estimate."""
     if (table := raw.get("raw/oracle/Phase")) is None:
         return
     rows = zip(
         _addresses(table["address"]),
         table["phase"].to_pylist(),
-        table["exact"].to_pylist(),
         table["from_block"].to_pylist(),
         _addresses(table["aggregator"]),
+        table["exact"].to_pylist(),
         strict=True,
     )
-    best = {(proxy, phase): (block, aggregator, exact) for proxy, phase, exact, block, aggregator in sorted(rows)}
+    best = {(proxy, phase): (block, aggregator, exact) for proxy, phase, block, aggregator, exact in sorted(rows, key=lambda r: (r[4], -r[2]))}
     for (proxy, phase), (block, aggregator, exact) in best.items():
         yield block, START_OF_BLOCK, phase, _PHASE, (proxy, aggregator, exact)
 

@@ -160,8 +160,8 @@ def resolve(rpc: Rpc, wanted: Iterable[str], block: int) -> dict[str, Source]:
     now = int(header.timestamp, 16) if header else 0
     sources: dict[str, Source] = {}
     for source in wanted:
-        if source != ZERO_ADDRESS:
-            _classify(source, probed, codes, now, sources)
+        if source != ZERO_ADDRESS and not _classify(source, probed, codes, now, sources):
+            sources[source] = Source(source, SAMPLED, "", None, {"reason": "it answers nothing", "feeds": []})
     return sources
 
 
@@ -181,7 +181,7 @@ def _classify(
         return None
     feeds = [feed for feed in _reads(probe) if feed != source and _classify(feed, probed, codes, now, sources)]
     kind, parameters = _rule(source, probe, probed, codes[source], sources)
-    if kind != SAMPLED and any(feed not in sources or sources[feed].kind == SAMPLED for feed in _named(parameters)):
+    if kind != SAMPLED and any(feed not in sources or sources[feed].kind == SAMPLED for feed in Source(source, kind, "", None, parameters).feeds):
         kind, parameters = SAMPLED, {"reason": "reads a source of unknown rule"}
     made = Source(source, kind, text(probe["description()"]), word(probe["decimals()"]), parameters)
     if kind not in (SAMPLED, FEED) and not _agrees(made, probed, sources, now):
@@ -193,10 +193,6 @@ def _classify(
         made = Source(source, SAMPLED, made.description, made.decimals, {**made.parameters, **proxy, "feeds": feeds})
     sources[source] = made
     return made
-
-
-def _named(parameters: Mapping[str, Any]) -> list[str]:
-    return [parameters[name] for name in ("feed", "ratio_feed", "asset_to_peg", "peg_to_base") if name in parameters]
 
 
 def _rule(

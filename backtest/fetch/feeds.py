@@ -23,7 +23,7 @@ from backtest.fetch.oracle import Oracles, Use, uses_of
 from backtest.fetch.phases import Phase, estimated, phases_of
 from backtest.fetch.sampling import neighbours, refine
 from backtest.model import EventSpec, SourceChange
-from backtest.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, ZERO_ADDRESS, Source
+from backtest.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, Source
 from backtest.tables import RAW_STATE
 
 FEED_EVENTS = (
@@ -81,9 +81,6 @@ def fetch_prices(context: FetchContext, sources: Sequence[SourceChange], liquida
         summary.kinds[source.kind] = summary.kinds.get(source.kind, 0) + 1
         if source.kind == SAMPLED:
             context.progress.note(f"price source {source.address} '{source.description}' is read, not computed: {source.parameters['reason']}")
-    for use in uses:
-        if use.source not in found and use.source != ZERO_ADDRESS:
-            context.progress.note(f"price source {use.source} of asset {use.asset} answers nothing at block {end}")
     phases = phases_of(context, [source.address for source in found.values() if source.parameters.get("proxy")])
     aggregators = {phase.aggregator for phase in phases} | {a.address for a in found.values() if a.kind == FEED and not a.parameters["proxy"]}
     context.fetch_logs(FEED_EVENTS, sorted(aggregators), "chainlink", start, end)

@@ -193,7 +193,7 @@ contract CappedRatioAdapter is IAnswer {
         return int256(getSnapshotRatio + growth * (block.timestamp - getSnapshotTimestamp));
     }
 
-    function getRatio() public view returns (int256) {
+    function getRatio() public view virtual returns (int256) {
         return RatioProvider(RATIO_PROVIDER).current();
     }
 
@@ -249,6 +249,23 @@ contract ScaledCappedRatioAdapter is CappedRatioAdapter {
 
     function maxRatio() public view override returns (int256) {
         return int256(getSnapshotRatio + (growth * (block.timestamp - getSnapshotTimestamp)) / 1e6);
+    }
+}
+
+// A capped rate whose ratio is a feed's answer. Shape: aave-capo CLRatePriceCapAdapter.
+contract RateFeedAdapter is CappedRatioAdapter {
+    constructor(
+        address base,
+        address rateFeed,
+        string memory description_,
+        uint8 ratioDecimals,
+        uint256 snapshotRatio,
+        uint256 snapshotTimestamp,
+        uint16 percent
+    ) CappedRatioAdapter(base, rateFeed, description_, ratioDecimals, snapshotRatio, snapshotTimestamp, percent) {}
+
+    function getRatio() public view override returns (int256) {
+        return IAnswer(RATIO_PROVIDER).latestAnswer();
     }
 }
 
@@ -390,13 +407,13 @@ contract DiscountAdapter is IAnswer {
     }
 }
 
-// A source whose rule is in no getter: it halves the feed and can be made to revert.
+// An adapter whose rule is in no getter: it halves its feed, and can be made to revert.
 contract OpaqueAdapter is IAnswer {
-    IAnswer internal immutable feed;
+    IAnswer public immutable ASSET_TO_USD_AGGREGATOR;
     bool public broken;
 
-    constructor(address feed_) {
-        feed = IAnswer(feed_);
+    constructor(address feed) {
+        ASSET_TO_USD_AGGREGATOR = IAnswer(feed);
     }
 
     function setBroken(bool broken_) external {
@@ -404,12 +421,12 @@ contract OpaqueAdapter is IAnswer {
     }
 
     function decimals() external view override returns (uint8) {
-        return feed.decimals();
+        return ASSET_TO_USD_AGGREGATOR.decimals();
     }
 
     function latestAnswer() external view override returns (int256) {
         require(!broken, "broken");
-        return feed.latestAnswer() / 2;
+        return ASSET_TO_USD_AGGREGATOR.latestAnswer() / 2;
     }
 }
 

@@ -1,0 +1,481 @@
+"""Price sources on a real node: what is fetched and folded equals what the oracle says at every block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from backtest.errors import FetchError
+from backtest.fetch import feeds
+from backtest.fetch.adapters import is_constant
+from backtest.fetch.context import FetchContext, Silent
+from backtest.fetch.decode import LogColumns, decode, topic0
+from backtest.fetch.rpc import Rpc
+from backtest.fetch.sampling import refine
+from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.model import EventSpec, SourceChange
+from backtest.prices import fold_prices, read_sources, round_gaps
+from tests.chain.contracts import own
+from tests.chain.node import Contract, Node, selector
+
+SOURCE_UPDATED = "0x22c5b7b2d8561d39f7f210b6b326a1aa69f15311163082308ac4877db6339dc1"
+YEAR = 31_536_000
+RAY_RATIO = 10**18
+
+
+def asset_number(number: int) -> str:
+    return f"0x{number:040x}"
+
+
+class Notes(Silent):
+    """Remembers what a fetch said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+class Market:
+    """Price sources of every kind behind one oracle, and a lake to fetch them into."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.node, self.code, self.folder = node, own("Feeds.sol"), folder
+        self.first = node.block_number + 1
+        self.book = self.deploy("SourceBook")
+        self.assets: list[str] = []
+        self.notes = Notes()
+
+    def deploy(self, name: str, *args: object) -> Contract:
+        return self.node.deploy(self.code[name], *args)
+
+    def feed(self, answer: int, decimals: int = 8) -> tuple[Contract, Contract]:
+        aggregator = self.deploy("Aggregator", decimals, "feed", answer)
+        return aggregator, self.deploy("FeedProxy", aggregator.address)
+
+    def list(self, *sources: Contract) -> Sequence[str]:
+        """Give new assets these sources, in one block."""
+        assets = [asset_number(len(self.assets) + number + 1) for number in range(len(sources))]
+        self.assets += assets
+        self.book.send("setAssetSources", assets, [source.address for source in sources])
+        return assets
+
+    def changes(self) -> list[SourceChange]:
+        logs = self.node.get_logs(address=self.book.address, topics=[SOURCE_UPDATED])
+        return [
+            SourceChange(
+                int(log["blockNumber"], 16),
+                int(log["logIndex"], 16),
+                *(f"0x{topic[26:]}" for topic in log["topics"][1:]),
+                self.book.address.lower(),
+            )
+            for log in logs
+        ]
+
+    def config(self) -> MarketConfig:
+        return MarketConfig(name="test", protocol="test", chain_id=31337, start_block=self.first, contracts={})
+
+    def fetch(self, *ranges: tuple[int, int], liquidations: Sequence[int] = ()) -> pa.Table:
+        """Canonical prices of the ranges, fetched one by one into one lake."""
+        lake = Lake(self.folder, create=True)
+        config = self.config()
+        with Rpc(self.node.url, workers=2) as rpc, lake.writer() as writer:
+            writer.set_market(config)
+
+            def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, first: int, last: int) -> int:
+                wanted = list(addresses)
+                if not wanted:
+                    return 0
+                topics = [[topic0(spec) for spec in specs]]
+                logs = rpc.logs({"address": wanted, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)})
+                writer.commit("test", decode(LogColumns.of(logs), specs, namespace), from_block=first, to_block=last)
+                return len(logs)
+
+            for first, last in ranges or ((self.first, self.node.block_number),):
+                context = FetchContext(lake, writer, config, rpc, first, last, self.notes, fetch_logs, lambda blocks: None)
+                changes = [change for change in self.changes() if change.block_number <= last]
+                self.summary = feeds.fetch_prices(context, changes, liquidations)
+        self.raw = {dataset: lake.read(dataset, "test") for dataset in lake.datasets("test")}
+        self.kinds = {address: source.kind for address, source in read_sources(self.raw["raw/oracle/Source"]).items()}
+        blocks = {number: self.node.timestamp(number) for number in range(self.first - 1, self.node.block_number + 1)}
+        return fold_prices(config, self.raw, self.changes(), blocks, liquidation_blocks=liquidations)
+
+    def said(self, first: int, last: int) -> dict[tuple[int, str], int | None]:
+        """What the oracle says at the end of every block about every asset that has a source."""
+        listed = {change.asset: change.block_number for change in reversed(self.changes())}
+        asked = [(block, asset) for block in range(first, last + 1) for asset in self.assets if block >= listed[asset]]
+        data = [self.book.function("getAssetPrice").encode([asset]) for _, asset in asked]
+        to = self.book.address
+        calls = [("eth_call", [{"to": to, "data": "0x" + code.hex()}, hex(block)]) for (block, _), code in zip(asked, data, strict=True)]
+        return {key: int(found, 16) if isinstance(found, str) else None for key, found in zip(asked, self.node.batch(calls), strict=True)}
+
+
+def at_end(prices: pa.Table, first: int, last: int) -> dict[tuple[int, str], int | None]:
+    """The price of each asset at the end of every block, once it has one or is known to have none."""
+    rows = prices.to_pylist()
+    current: dict[str, int | None] = {}
+    result = {}
+    place = 0
+    for block in range(first, last + 1):
+        while place < len(rows) and rows[place]["block_number"] <= block:
+            price = rows[place]["price"]
+            current[rows[place]["asset"]] = None if price is None else int(price)
+            place += 1
+        result.update({(block, asset): price for asset, price in current.items()})
+    return result
+
+
+def assert_as_on_chain(market: Market, prices: pa.Table, first: int | None = None) -> None:
+    start, end = first or market.first, market.node.block_number
+    expected, got = market.said(start, end), at_end(prices, start, end)
+    assert {key: (got.get(key, "nothing"), value) for key, value in expected.items() if got.get(key, "nothing") != value} == {}
+    positions = list(zip(*(prices[name].to_pylist() for name in ("block_number", "log_index", "asset")), strict=True))
+    assert positions == sorted(set(positions))
+
+
+@pytest.fixture
+def market(anvil: Node, tmp_path: Path) -> Market:
+    return Market(anvil, tmp_path / "lake")
+
+
+def build(market: Market) -> dict[str, Contract]:
+    """One source of every kind, listed, with the contracts that move them."""
+    now = market.node.timestamp()
+    eth, eth_proxy = market.feed(2000_00000000)
+    dai, dai_proxy = market.feed(1_00100000)
+    steth, steth_proxy = market.feed(99 * 10**16, 18)
+    link = market.deploy("Aggregator", 8, "LINK / USD", 15_00000000)
+    rate, rate_proxy = market.feed(105 * 10**16, 18)
+    ratio, scaled_ratio = market.deploy("RatioProvider", 11 * 10**17), market.deploy("RatioProvider", 104 * 10**16)
+    snapshot = (11 * 10**17 - 10**12, now - 86400, 500)
+    made = {
+        "eth": eth,
+        "eth_proxy": eth_proxy,
+        "dai": dai,
+        "steth": steth,
+        "link": link,
+        "rate": rate,
+        "ratio": ratio,
+        "scaled_ratio": scaled_ratio,
+        "capped": market.deploy("CappedRatioAdapter", eth_proxy.address, ratio.address, "lst", 18, *snapshot),
+        "scaled": market.deploy("ScaledCappedRatioAdapter", eth_proxy.address, scaled_ratio.address, "lst2", 18, 104 * 10**16, now - 999, 317),
+        "stable": market.deploy("CappedStableAdapter", dai_proxy.address, "capped dai", 1_04000000),
+        "fixed": market.deploy("FixedAdapter", 8, 1_00000000, "fixed"),
+        "constant": market.deploy("ConstantAnswer"),
+        "cross": market.deploy("CrossAdapter", eth_proxy.address, steth_proxy.address, 8, "steth / usd"),
+        "opaque": market.deploy("OpaqueAdapter", eth_proxy.address),
+    }
+    made["discount"] = market.deploy("DiscountAdapter", made["stable"].address, now + 90 * 86400, 1500, "pt")
+    made["rate_proxy"] = rate_proxy
+    names = ("eth_proxy", "link", "capped", "scaled", "stable", "fixed", "constant", "cross", "opaque", "discount")
+    made |= {"dai_proxy": dai_proxy}
+    market.list(*(made[name] for name in names))
+    return made
+
+
+def test_every_kind_of_source(market: Market) -> None:
+    node, made = market.node, build(market)
+    made["eth"].send("transmit", 1900_00000000)
+    made["link"].send("transmit", 14_00000000)
+    made["ratio"].send("setRatio", 12 * 10**17)  # above the cap, which then binds
+    node.mine(3)
+    made["eth"].send("transmitAll", [1850_00000000, 1840_00000000, 1845_00000000])
+    made["capped"].send("setCapParameters", 13 * 10**17, node.timestamp() - 10, 900)
+    made["scaled"].send("setCapParameters", 103 * 10**16, node.timestamp() - 10, 5000)  # binds, growth with six more digits
+    node.warp(86400 * 30)
+    node.mine(2)
+    made["scaled_ratio"].send("setRatio", 10**18)
+    made["dai"].send("transmit", 1_05000000)  # above the stable cap
+    made["stable"].send("setPriceCap", 1_06000000)
+    made["discount"].send("setMaxDiscountPerYear", 800)
+    made["fixed"].send("setPrice", 1_01000000)
+    made["steth"].send("transmit", 98 * 10**16)
+    # A new aggregator answers before it is put in force.
+    fresh = market.deploy("Aggregator", 8, "feed", 1700_00000000)
+    fresh.send("transmit", 1710_00000000)
+    made["eth_proxy"].send("setAggregator", fresh.address)
+    made["eth"].send("transmit", 9_00000000)  # the old one answers on, to nobody
+    fresh.send("transmit", 1720_00000000)
+    made["eth"].send("transmit", 9_10000000)
+    made["opaque"].send("setBroken", True)
+    node.mine(2)
+    fresh.send("transmit", -1)  # no price: the fallback oracle would be asked
+    fresh.send("transmit", 1500_00000000)
+    market.list(made["dai_proxy"])
+    market.book.send("setAssetSources", [market.assets[1], market.assets[5]], [made["capped"].address, made["eth_proxy"].address])
+    node.warp(86400 * 80)
+    made["ratio"].send("setRatio", 14 * 10**17)
+    node.mine(3)
+
+    market.list(made["ratio"])  # no price source at all
+
+    prices = market.fetch()
+    assert_as_on_chain(market, prices)
+    expected = {
+        "eth_proxy": "feed",
+        "link": "feed",
+        "capped": "capped-ratio",
+        "scaled": "capped-ratio",
+        "stable": "capped-feed",
+        "fixed": "fixed",
+        "constant": "fixed",
+        "cross": "cross",
+        "opaque": "sampled",
+        "discount": "discounted",
+    }
+    assert {name: market.kinds[made[name].address.lower()] for name in expected} == expected
+    assert prices.schema.metadata == {b"mismatches": b"0"}
+    assert any("an adapter of unknown rule" in note for note in market.notes.said)
+    assert any(made["ratio"].address.lower() in note and "it answers nothing" in note for note in market.notes.said)
+    inexact = {row["asset"] for row in prices.to_pylist() if not row["exact"]}
+    assert inexact <= {market.assets[8]}, "only the source of unknown rule may be inexact here"
+
+
+def test_update_within_a_block_holds_from_its_own_log(market: Market) -> None:
+    made = build(market)
+    receipt = made["eth"].send("transmitAll", [1_00000000, 2_00000000, 3_00000000])
+    block = int(receipt["blockNumber"], 16)
+    prices = market.fetch()
+    eth = [row for row in prices.to_pylist() if row["asset"] == market.assets[0] and row["block_number"] == block]
+    assert [(row["log_index"], int(row["price"]), row["order"], row["exact"]) for row in eth] == [(n, (n + 1) * 10**8, 0, True) for n in range(3)]
+    opaque = [row for row in prices.to_pylist() if row["asset"] == market.assets[8] and row["block_number"] == block]
+    assert [(row["log_index"], int(row["price"]), row["exact"]) for row in opaque] == [
+        (0, 1000_00000000, False),
+        (1, 1000_00000000, False),
+        (2, 150000000, True),
+    ]
+
+
+def test_phase_switch_beside_other_events_is_not_exact(market: Market) -> None:
+    made = build(market)
+    fresh = market.deploy("Aggregator", 8, "feed", 1000_00000000)
+    receipts = market.node.send_block(
+        [made["eth"].transaction("transmit", 5_00000000), made["eth_proxy"].transaction("setAggregator", fresh.address)]
+    )
+    block = int(receipts[0]["blockNumber"], 16)
+    prices = market.fetch()
+    assert_as_on_chain(market, prices)
+    rows = [row for row in prices.to_pylist() if row["asset"] == market.assets[0] and row["block_number"] == block]
+    assert [row["exact"] for row in rows if row["exact"]] == [] != rows
+    (switch,) = [row for row in market.raw["raw/oracle/Phase"].to_pylist() if row["phase"] == 2]
+    assert (switch["from_block"], switch["exact"], switch["aggregator"].hex()) == (block, True, fresh.address[2:].lower())
+
+
+def test_ratio_change_in_a_liquidation_block_is_not_exact(market: Market) -> None:
+    made = build(market)
+    market.node.mine(2)
+    block = int(made["scaled_ratio"].send("setRatio", 102 * 10**16)["blockNumber"], 16)
+    market.node.mine(2)
+    prices = market.fetch(liquidations=[block])
+    assert_as_on_chain(market, prices)
+    (row,) = [row for row in prices.to_pylist() if row["asset"] == market.assets[3] and row["block_number"] == block]
+    assert (row["order"], row["log_index"], row["exact"]) == (1, -1, False)
+    read = {row["asset"] for row in market.raw["raw/oracle/Read"].to_pylist() if row["block_number"] == block}
+    assert len(read) == len(market.assets), "all prices are read at a liquidation"
+
+
+def test_ratio_that_moves_all_the_time_is_known_where_it_matters(market: Market) -> None:
+    made = build(market)
+    made["scaled"].send("setCapParameters", 2 * 10**18, market.node.timestamp() - 10, 5000)
+    made["scaled_ratio"].send("setGrowth", 10**12)
+    for _ in range(12):
+        market.node.mine(40)
+        last = made["eth"].send("transmit", 2100_00000000)
+    prices = market.fetch()
+    block = int(last["blockNumber"], 16)
+    moving = market.assets[3]
+    assert at_end(prices, market.first, block)[block, moving] == market.said(block, block)[block, moving]
+    rows = [row for row in prices.to_pylist() if row["asset"] == moving and row["block_number"] == block]
+    assert not rows[-1]["exact"]
+    assert any(made["scaled"].address.lower() in note and "moves all the time" in note for note in market.notes.said)
+
+
+def test_ranges_in_any_order_give_the_same_prices(market: Market) -> None:
+    node, made = market.node, build(market)
+    first = node.block_number + 2
+    for step in range(4):
+        made["eth"].send("transmit", (1900 + step) * 10**8)
+        made["ratio"].send("setRatio", 11 * 10**17 + step * 10**14)
+        node.mine(2)
+    fresh = market.deploy("Aggregator", 8, "feed", 1700_00000000)
+    made["eth_proxy"].send("setAggregator", fresh.address)
+    made["fixed"].send("setPrice", 1_02000000)
+    middle, end = first + 5, node.block_number
+    whole = market.fetch((market.first, end))
+    market.folder = market.folder.parent / "parts"
+    late = market.fetch((middle, end))
+    assert_as_on_chain(market, late, middle)
+    market.folder = market.folder.parent / "other"
+    assert_as_on_chain(market, market.fetch((middle, end), (market.first, middle - 1)))
+    assert_as_on_chain(market, whole)
+
+
+def test_fetching_again_changes_nothing(market: Market) -> None:
+    build(market)
+    market.node.mine(3)
+    once = market.fetch()
+    digest = Lake(market.folder).digest("test", "raw/oracle")
+    lake = Lake(market.folder)
+    assert lake.covered("test", feeds.COVERAGE) == [(market.first, market.node.block_number)]
+    again = market.summary
+    with Rpc(market.node.url, workers=2) as rpc, lake.writer() as writer:
+        end = market.node.block_number
+        context = FetchContext(lake, writer, market.config(), rpc, market.first, end, market.notes, lambda *_: 0, lambda _: None)
+        second = feeds.fetch_prices(context, market.changes(), ())
+    assert again.reads > 0 == second.reads
+    assert Lake(market.folder).digest("test", "raw/oracle") == digest
+    assert once.num_rows > 0
+
+
+class WithoutState(Rpc):
+    """A node that forgot the state of old blocks."""
+
+    oldest = 0
+
+    def eth_calls(self, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
+        if any(block < self.oldest for _, _, block in calls):
+            raise FetchError("missing trie node", "use an archive node: prices and checks read the state of old blocks")
+        return super().eth_calls(calls)
+
+
+def test_node_without_old_state(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feeds alone do without: an aggregator keeps its rounds. Adapters do not: the error says what to use."""
+    aggregator, proxy = market.feed(100_00000000)
+    market.list(proxy)
+    aggregator.send("transmit", 101_00000000)
+    start = market.node.block_number + 1
+    aggregator.send("transmit", 102_00000000)
+    monkeypatch.setattr("tests.test_feeds.Rpc", WithoutState)
+    monkeypatch.setattr(WithoutState, "oldest", market.node.block_number)
+    prices = market.fetch((start, market.node.block_number))
+    rows = [(row["block_number"], row["log_index"], row["price"], row["exact"]) for row in prices.to_pylist()]
+    assert rows[1:] == [(start, -1, 101_00000000, True), (start, 0, 102_00000000, True)]
+    adapter = market.deploy("CappedStableAdapter", proxy.address, "capped", 1_04000000)
+    market.list(adapter)
+    start = market.node.block_number + 1
+    aggregator.send("transmit", 103_00000000)
+    monkeypatch.setattr(WithoutState, "oldest", market.node.block_number)
+    with pytest.raises(FetchError, match="use an archive node"):
+        market.fetch((start, market.node.block_number))
+
+
+def test_rate_feed_behind_a_ratio(market: Market) -> None:
+    """A ratio that is a feed's answer moves with the feed's logs: no sampling."""
+    node = market.node
+    eth, eth_proxy = market.feed(2000_00000000)
+    rate, rate_proxy = market.feed(105 * 10**16, 18)
+    adapter = market.deploy("RateFeedAdapter", eth_proxy.address, rate_proxy.address, "lst", 18, 105 * 10**16, node.timestamp() - 99, 1000)
+    market.list(adapter)
+    rate.send("transmit", 104 * 10**16)
+    eth.send("transmit", 1999_00000000)
+    rate.send("transmit", 106 * 10**16)
+    node.mine(3)
+    prices = market.fetch()
+    assert_as_on_chain(market, prices)
+    assert market.summary.samples == 0
+    assert market.kinds[adapter.address.lower()] == "capped-ratio"
+
+
+ACTIONS = ("eth", "dai", "steth", "ratio", "scaled_ratio", "cap", "stable", "fixed", "discount", "phase", "source", "mine", "warp", "broken")
+
+
+@given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 10**6), st.booleans()), min_size=4, max_size=16))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sequence_of_actions(anvil: Node, tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, bool]]) -> None:
+    """Whatever happens to the sources, one action a block or two: the fold says what the oracle said at every block."""
+    snapshot = anvil.snapshot()
+    try:
+        market = Market(anvil, tmp_path_factory.mktemp("random") / "lake")
+        made = build(market)
+        names = ("eth_proxy", "link", "capped", "scaled", "stable", "fixed", "constant", "cross", "discount")
+        for action, number, more in actions:
+            transactions = {
+                "eth": lambda n: made["eth"].transaction("transmit", n * 10**5 - 10**9),
+                "dai": lambda n: made["dai"].transaction("transmit", 98 * 10**6 + n * 10),
+                "steth": lambda n: made["steth"].transaction("transmit", 10**18 - n * 10**11),
+                "ratio": lambda n: made["ratio"].transaction("setRatio", 10**18 + n * 3 * 10**11),
+                "scaled_ratio": lambda n: made["scaled_ratio"].transaction("setRatio", 10**18 + n * 10**11),
+                "cap": lambda n: made["capped"].transaction("setCapParameters", 10**18 + n * 10**11, anvil.timestamp() - n % 9999, n % 2000),
+                "stable": lambda n: made["stable"].transaction("setPriceCap", 98 * 10**6 + n * 10),
+                "fixed": lambda n: made["fixed"].transaction("setPrice", n),
+                "discount": lambda n: made["discount"].transaction("setMaxDiscountPerYear", n % 3000 + 1),
+                "broken": lambda n: made["opaque"].transaction("setBroken", n % 2 == 0),
+                "source": lambda n: market.book.transaction("setAssetSources", [market.assets[n % 10]], [made[names[n % 9]].address]),
+            }
+            if action == "mine":
+                anvil.mine(number % 5 + 1)
+            elif action == "warp":
+                anvil.warp(number * 5)
+                anvil.mine()
+            elif action == "phase":
+                fresh = market.deploy("Aggregator", 8, "feed", number * 10**5)
+                made["eth_proxy"].send("setAggregator", fresh.address)
+                made["eth"] = fresh
+            else:
+                anvil.send_block([transactions[action](number), *([transactions[action](number + 7)] if more else [])])
+        prices = market.fetch()
+        assert_as_on_chain(market, prices)
+        assert prices.schema.metadata == {b"mismatches": b"0"}
+        assert round_gaps(market.raw["raw/chainlink/AnswerUpdated"]) == []
+    finally:
+        anvil.revert(snapshot)
+
+
+def test_round_gap_is_found(market: Market) -> None:
+    made = build(market)
+    made["eth"].send("transmit", 1)
+    made["eth"].send("skipRound")
+    block = int(made["eth"].send("transmit", 2)["blockNumber"], 16)
+    market.fetch()
+    (gap,) = round_gaps(market.raw["raw/chainlink/AnswerUpdated"])
+    assert (gap.aggregator, gap.block_number, gap.after, gap.next_round) == (made["eth"].address.lower(), block, 2, 4)
+
+
+def test_selectors_are_those_of_solidity() -> None:
+    from backtest.fetch.adapters import selector as ours
+
+    assert all(ours(name) == "0x" + selector(name).hex() for name in ("latestAnswer()", "getAssetsPrices(address[])", "phaseId()"))
+    assert ours("phaseId()") == "0x58303b10"
+
+
+def test_constant_code() -> None:
+    assert is_constant(bytes.fromhex("6305f5e10060005260206000f3"))
+    assert is_constant(bytes.fromhex("6154546000526020600000")), "0x54 as data of a push is no opcode"
+    assert not is_constant(bytes.fromhex("60005460005260206000f3")), "reads storage"
+    assert not is_constant(bytes.fromhex("4260005260206000f3")), "reads the time"
+    assert not is_constant(b"")
+
+
+@given(st.dictionaries(st.integers(1, 999), st.integers(0, 5), max_size=6), st.integers(1, 400))
+def test_refine_finds_every_step_that_samples_show(steps: dict[int, int], gap: int) -> None:
+    def value(block: int) -> int:
+        return steps[max(at for at in steps if at <= block)] if any(at <= block for at in steps) else 9
+
+    samples: dict[int, int | None] = dict.fromkeys(sorted({*range(0, 1000, gap), 999}))
+    grid = sorted(samples)
+    series = {"key": samples}
+    restless = refine(series, lambda asked: [value(block) for _, block in asked])
+    assert all(value(block) == found for block, found in series["key"].items())
+    for low, high in pairwise(grid):
+        changes = [block for block in range(low + 1, high + 1) if value(block) != value(block - 1)]
+        if len(changes) == 1:
+            assert {changes[0] - 1, changes[0]} <= set(series["key"])
+    assert restless <= {"key"}
+
+
+def test_every_adapter_event_has_a_place_in_the_fold() -> None:
+    from backtest import prices as module
+    from backtest.abi import event_schema
+
+    known = {f"raw/{namespace}/{spec.name}": event_schema(spec).names for namespace, specs in feeds.EVENTS.items() for spec in specs}
+    used = {dataset: [argument for name, argument, _ in module._VALUES if name == dataset] for dataset, _, _ in module._VALUES}
+    assert used.keys() == known.keys()
+    assert all(set(arguments) <= set(known[dataset]) for dataset, arguments in used.items())
