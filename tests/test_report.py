@@ -240,13 +240,14 @@ def test_missing_is_not_zero() -> None:
         ("{}", "liquidators as in history"),
         ('{"liquidators":{"kind":"competitive","max_calls":3}}', "competitive liquidators; max calls 3"),
         (
-            '{"liquidators":{"kind":"competitive"},"overrides":[{"parameter":"ltv","value":7000,"emode":1,"from_block":9}],"from_block":5}',
-            "competitive liquidators; ltv of e-mode 1 = 70.00\u00a0% from block 9; from block 5",
+            '{"liquidators":{"kind":"competitive"},"overrides":[{"parameter":"ltv","value":7000,"emode":1,"from_block":9},'
+            '{"asset":"0xAA","parameter":"liquidation_bonus","value":10500}],"from_block":5}',
+            "competitive liquidators; ltv of e-mode 1 = 70.00\u00a0% from block 9; liquidation bonus of WETH = 5.00\u00a0%; from block 5",
         ),
     ],
 )
 def test_scenarios_in_words(scenario: str, said: str) -> None:
-    assert tables.describe(scenario, 8, "USD") == said
+    assert tables.describe(scenario, 8, "USD", {"0xaa": "WETH"}) == said
 
 
 def test_tables_for_a_terminal() -> None:

@@ -40,11 +40,12 @@ def render(selection: q.Selection, *, chain_id: int) -> str:
     labels = tables.labels_of(selection.runs)
     base_label = labels[selection.runs.index(selection.base)]
     environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     runs = [
         {
             **run,
             "label": label,
-            "words": tables.describe(run["scenario"], selection.decimals, selection.currency),
+            "words": tables.describe(run["scenario"], selection.decimals, selection.currency, symbols),
             "colour": RUN_COLOURS[i % len(RUN_COLOURS)],
             "from_time": tables.moment(run["from_timestamp"]),
             "to_time": tables.moment(run["to_timestamp"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -130,8 +130,8 @@ def largest(selection: Selection) -> Table:
     )
 
 
-def describe(scenario: str, decimals: int, currency: str) -> str:
-    """A canonical scenario (JSON, defaults omitted) in words."""
+def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, str]) -> str:
+    """A canonical scenario (JSON, defaults omitted) in words. ``symbols`` names assets that it gives by address."""
     body = json.loads(scenario)
     liquidators = dict(body.get("liquidators") or {"kind": "observed"})
     kind = liquidators.pop("kind", "observed")
@@ -139,15 +139,16 @@ def describe(scenario: str, decimals: int, currency: str) -> str:
     if "gas_cost" in liquidators:
         parts.append(f"gas cost {money(liquidators.pop('gas_cost'), decimals)} {currency} a call")
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
-    parts += [_override(override) for override in body.get("overrides", ())]
+    parts += [_override(override, symbols) for override in body.get("overrides", ())]
     parts += [f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None]
     return "; ".join(parts)
 
 
-def _override(override: Row) -> str:
-    of = override.get("asset") or "every asset"
+def _override(override: Row, symbols: Mapping[str, str]) -> str:
+    asset = override.get("asset")
+    of = "every asset" if asset is None else symbols.get(asset.lower(), asset)
     if override.get("emode") is not None:
-        of = f"e-mode {override['emode']}" if override.get("asset") is None else f"{of} in e-mode {override['emode']}"
+        of = f"e-mode {override['emode']}" if asset is None else f"{of} in e-mode {override['emode']}"
     value = override["value"]
     excess = value - 10_000 if override["parameter"] == "liquidation_bonus" else value
     since = f" from block {override['from_block']}" if override.get("from_block") else ""
