@@ -18,6 +18,7 @@ from backtest.model import (
     AccountId,
     AssetId,
     Clock,
+    Deployment,
     EventSpec,
     HistoricalLiquidation,
     Market,
@@ -125,15 +126,19 @@ class Holding:
 
 
 class RawEvents(Protocol):
-    """Read access to a market's raw events. Every table has, before its own columns, ``seq`` (int64, dense over all events of
-    the market in chain order) and ``timestamp`` (int64, of the block)."""
+    """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset by its
+    full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over all events of the
+    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only."""
 
     def table(self, event: str) -> pa.Table:
         """All rows of one raw dataset, sorted by (block_number, log_index); empty with its schema if there are none."""
         ...
 
-    def segments(self, rows: int) -> Iterable[Mapping[str, pa.Table]]:
-        """The same history cut into consecutive block ranges of about ``rows`` rows: dataset name to sorted table."""
+    def segments(self, rows: int, columns: Mapping[str, Sequence[str]]) -> Iterable[Mapping[str, pa.Table]]:
+        """The history of some events cut into consecutive block ranges of about ``rows`` rows: event name to sorted table.
+
+        ``columns``: event name to the columns wanted beside ``seq`` and ``timestamp``; other events are left out.
+        """
         ...
 
 
@@ -157,6 +162,14 @@ class LendingProtocol(Protocol[State]):
 
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
         """Which source the market's oracle took each asset's price from, in chain order, over all of ``raw``."""
+        ...
+
+    def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
+        """Implementations behind the market's proxies whose revision constant fetch must read, in chain order."""
+        ...
+
+    def tokens(self, raw: RawEvents) -> Sequence[str]:
+        """Addresses of the ERC-20 tokens whose symbol and decimals fetch must read: the underlying assets."""
         ...
 
     # -- reconstruct ---------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from backtest.protocols.aave_v3.math import ray_div_down, ray_div_half_up, ray_d
 Kind = Literal["collateral", "debt"]
 
 HALF_UP, DIRECTED_COLLATERAL, DIRECTED_DEBT, DISCOUNTED = 0, 1, 2, 3
-"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances."""
+"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances. Compiled into ``kernel``: touch it after a change."""
 
 DIRECTED_FROM_POOL = 9
 """First pool revision (3.5) whose tokens round in one direction."""
@@ -70,8 +70,6 @@ def directed_delta(rule: int, balance: int, value: int, interest: int, index: in
 
     Raises ValueError if the balance after it would be negative: then logs before it are missing.
     """
-    if value == interest:
-        return 0
     collateral = rule == DIRECTED_COLLATERAL
     shown = ray_mul_down(balance, index) if collateral else ray_mul_up(balance, index)
     shown_after = shown + value - interest

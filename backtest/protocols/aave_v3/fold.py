@@ -1,0 +1,349 @@
+"""Raw logs to canonical tables: scaled positions, settings, indexes, liquidations, deficits, parameters.
+
+Logs are streamed in segments of whole blocks and handled as columns; ``tokens`` says how a token log gives back a scaled
+balance, ``actions`` which logs are one action, ``params`` what the configuration was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from backtest.errors import RulesError
+from backtest.markets import MarketConfig
+from backtest.protocols import RawEvents
+from backtest.protocols.aave_v3 import actions as act
+from backtest.protocols.aave_v3 import kernel
+from backtest.protocols.aave_v3.events import address_text
+from backtest.protocols.aave_v3.frame import COLUMNS, Accounts, Frame, Numbers, amounts, build, integers, numbers_of, words
+from backtest.protocols.aave_v3.kernel import Balances, Words
+from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
+from backtest.protocols.aave_v3.params import parameters
+from backtest.protocols.aave_v3.reserves import FLAGS_AFTER_FROM_POOL, Listing, Versions, rows
+from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
+from backtest.tables import CANONICAL
+from backtest.units import RAY
+
+SEGMENT_ROWS = 1 << 20
+
+# Logs that no table depends on: one of them may be undecodable.
+_UNUSED = frozenset({"FlashLoan", "BackUnbacked", "IsolationModeTotalDebtUpdated", "MarketIdSet", "AddressSet", "AddressSetAsProxy"})
+_SETTINGS = ("collateral_enabled", "emode", "stable_principal", "stable_rate", "stable_since")
+_SIDES = ("collateral", "debt")
+_DEFICIT_KINDS = ("created", "covered")
+_LOW = (1 << 64) - 1
+
+
+def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold``.
+
+    Raises:
+        RulesError: a token's revision is unknown, a needed log could not be decoded, or a scaled balance would fall below
+            zero (logs are missing); each names its block.
+        UserError: a revision was not read.
+    """
+    _refuse_quarantined(raw)
+    listing = Listing.read(raw)
+    pool = config.contracts.get("pool") or next((address_text(row["address"]) for row in rows(raw, "PoolUpgraded")), "")
+    versions = Versions(pool, raw, listing)
+    accounts, balances = Accounts(), Balances()
+    for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
+        yield from _Segment(config, listing, versions, accounts, balances, segment).tables()
+    yield "assets", _assets(config, raw, listing)
+    yield "params", parameters(config, raw, listing, versions, accounts.ids)
+    yield "accounts", _accounts(config, accounts)
+
+
+def _refuse_quarantined(raw: RawEvents) -> None:
+    quarantine = raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")])
+    for row in quarantine.to_pylist():
+        if row["event"] not in _UNUSED:
+            raise RulesError(
+                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of {address_text(row['address'])} "
+                f"could not be decoded ({row['reason']}), so positions after it are unknown",
+                "look at it in raw/aave-v3/Quarantine; correct the market's contracts, or report it",
+            )
+
+
+def category(names: tuple[str, ...], codes: npt.NDArray[Any]) -> pa.Array:
+    """Codes as dictionary text, the dictionary always whole so that equal rows are equal files."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names))
+
+
+def event_columns(market: str, seq: Numbers, block: Numbers, log: npt.NDArray[Any], time: Numbers) -> dict[str, pa.Array]:
+    """The columns that every canonical event table starts with."""
+    return {
+        "market": category((market,), np.zeros(len(seq))),
+        "seq": pa.array(seq),
+        "block_number": pa.array(block),
+        "log_index": pa.array(log.astype(np.int32)),
+        "timestamp": pa.array(time),
+    }
+
+
+def _accounts(config: MarketConfig, accounts: Accounts) -> pa.Table:
+    ids = np.arange(len(accounts.ids), dtype=np.int32)
+    text = [address_text(address) for address in accounts.ids]
+    return pa.table([category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())], schema=CANONICAL["accounts"])
+
+
+def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
+    """Metadata from ``raw/chain/Token``; without it the aToken's own decimals and its symbol."""
+    known = {address_text(row["address"]): (row["symbol"], row["decimals"]) for row in raw.table("raw/chain/Token").to_pylist()}
+    own = {address_text(row["underlying_asset"]): (row["a_token_symbol"], row["a_token_decimals"]) for row in rows(raw, "ATokenInitialized")}
+    tokens: dict[tuple[int, str], str] = {(token.asset, token.kind): token.address for token in listing.tokens}
+    body = []
+    for asset, address in enumerate(listing.assets):
+        if address not in known and address not in own:
+            raise RulesError(f"nothing says the decimals of reserve {address}", "fetch the market from its start block on")
+        symbol, decimals = known.get(address) or own[address]
+        body.append(
+            {
+                "market": config.name,
+                "asset_id": asset,
+                "asset": address,
+                "symbol": symbol,
+                "decimals": decimals,
+                "collateral_token": tokens.get((asset, "collateral")),
+                "debt_token": tokens.get((asset, "debt")),
+            }
+        )
+    return pa.Table.from_pylist(body, CANONICAL["assets"])
+
+
+@dataclass
+class _Effects:
+    """Changes of scaled balances, one row an account touched, in chain order. ``row``: position in the frame."""
+
+    row: Numbers
+    op: npt.NDArray[np.int8]
+    rule: npt.NDArray[np.int8]
+    unscaled: npt.NDArray[np.bool_]
+    value: Words
+    index: Words
+    delta: Words
+
+
+class _Segment:
+    """The fold of one segment: rows that matter, their actions, and the tables they give."""
+
+    def __init__(
+        self,
+        config: MarketConfig,
+        listing: Listing,
+        versions: Versions,
+        accounts: Accounts,
+        balances: Balances,
+        segment: Mapping[str, pa.Table],
+    ) -> None:
+        self.market, self.listing, self.versions, self.segment = config.name, listing, versions, segment
+        frame = build(segment, listing, accounts)
+        for part, seq in versions.stretches(frame.seq):
+            frame.flags_after[part] = versions.pool_at(seq) >= FLAGS_AFTER_FROM_POOL
+        effects = self._effects(frame, accounts, balances)
+        # What only printed interest is no part of any action.
+        idle = np.zeros(len(frame.seq), np.bool_)
+        idle[effects.row] = (effects.op < kernel.OUT) & ~effects.delta.any(axis=1)
+        kept = ~idle[effects.row]
+        self.effects = _Effects(**{name: column[kept] for name, column in vars(effects).items()})
+        self.effects.row = (np.cumsum(~idle) - 1)[self.effects.row]
+        self.frame = frame.take(~idle)
+        self.closed, self.action, self.fee = act.group(self.frame)
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """The segment's rows of every canonical table that it adds to."""
+        yield "position_events", self._positions()
+        yield "setting_events", self._settings()
+        yield "indexes", self._indexes()
+        yield "liquidations", self._liquidations()
+        yield "deficits", self._deficits()
+
+    # -- positions -------------------------------------------------------------------------------------------------
+
+    def _effects(self, frame: Frame, accounts: Accounts, balances: Balances) -> _Effects:
+        parts: list[tuple[Numbers, int, Numbers, Words, Words, Words]] = []
+        for event, ops in (("Mint", (kernel.MINT,)), ("Burn", (kernel.BURN,)), ("BalanceTransfer", (kernel.OUT, kernel.IN))):
+            place = np.flatnonzero(frame.of(event))
+            if not len(place):
+                continue
+            table = self.segment[event]
+            value, index = words(table, "value"), words(table, "index")
+            interest = np.zeros_like(value) if event == "BalanceTransfer" else words(table, "balance_increase")
+            for code in ops:
+                parts.append((place, code, (frame.b if code == kernel.IN else frame.a)[place], value, interest, index))
+        row = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
+        op = np.concatenate([np.full(len(part[0]), part[1], np.int8) for part in parts] or [np.zeros(0, np.int8)])
+        order = np.argsort(2 * row + (op == kernel.IN), kind="stable")
+        row, op = row[order], op[order]
+        account = np.concatenate([part[2] for part in parts] or [np.zeros(0, np.int64)])[order]
+        none = [np.zeros((0, 2), np.uint64)]
+        value, interest, index = (np.concatenate([part[column] for part in parts] or none)[order] for column in (3, 4, 5))
+        token = frame.token[row]
+        rule, unscaled = np.zeros(len(row), np.int8), np.zeros(len(row), np.bool_)
+        for stretch, seq in self.versions.stretches(frame.seq[row]):
+            rules, amounts_logged = self.versions.rules_at(seq)
+            rule[stretch], unscaled[stretch] = rules[token[stretch]], amounts_logged[token[stretch]]
+        below = (index[:, 1] < RAY >> 64) | ((index[:, 1] == RAY >> 64) & (index[:, 0] < RAY & _LOW))
+        if below.any():
+            self._fail(frame, row[int(np.argmax(below))], "an index below one ray", "the log is not what the token's code emits")
+        key = account * len(self.listing.tokens) + token
+        code, failed, delta = balances.deltas(op, rule, unscaled, key, value, interest, index)
+        if code != kernel.OK:
+            holder = address_text(list(accounts.ids)[int(account[failed])])
+            token_address = self.listing.tokens[int(token[failed])].address
+            what = "less than no" if code == kernel.NEGATIVE else "more than 38 digits of"
+            self._fail(
+                frame, row[failed], f"{holder} would hold {what} scaled units of {token_address}", "logs before it are missing: backtest check"
+            )
+        return _Effects(row, op, rule, unscaled, value, index, delta)
+
+    def _fail(self, frame: Frame, row: int, what: str, fix: str) -> None:
+        raise RulesError(f"block {frame.block[row]}, log {frame.log[row]}: {what}", fix)
+
+    def _columns(self, row: Numbers) -> dict[str, pa.Array]:
+        frame = self.frame
+        return event_columns(self.market, frame.seq[row], frame.block[row], frame.log[row], frame.time[row])
+
+    def _action_columns(self, row: Numbers) -> dict[str, pa.Array]:
+        return {"action": category(act.ACTIONS, self.action[row]), "action_seq": pa.array(self.frame.seq[self.closed[row]])}
+
+    def _positions(self) -> pa.Table:
+        frame, effects = self.frame, self.effects
+        itself = (effects.op >= kernel.OUT) & (frame.a[effects.row] == frame.b[effects.row])
+        moved = effects.delta.any(axis=1) & ~itself
+        row, op = effects.row[moved], effects.op[moved]
+        columns = self._columns(row)
+        columns["account_id"] = pa.array(np.where(op == kernel.IN, frame.b[row], frame.a[row]).astype(np.int32))
+        columns["asset_id"] = pa.array(frame.asset[row].astype(np.int16))
+        columns["side"] = category(_SIDES, frame.kind[row] == act.DEBT)
+        columns["delta"] = amounts(effects.delta[moved])
+        return pa.table({**columns, **self._action_columns(row)}, CANONICAL["position_events"])
+
+    # -- settings --------------------------------------------------------------------------------------------------
+
+    def _settings(self) -> pa.Table:
+        frame = self.frame
+        flags = np.flatnonzero((frame.kind == act.FLAG_ON) | (frame.kind == act.FLAG_OFF))
+        modes = np.flatnonzero(frame.kind == act.EMODE)
+        chosen = integers(self.segment["UserEModeSet"], "category_id")[frame.source_row[modes]] if len(modes) else modes
+        row, setting, value = [flags, modes], [np.zeros_like(flags), np.ones_like(modes)], [frame.kind[flags] == act.FLAG_ON, chosen]
+        for place, code, amount in self._stable():
+            row.append(np.array([place]))
+            setting.append(np.array([code]))
+            value.append(np.array([amount], object))
+        where, codes = np.concatenate(row), np.concatenate(setting)
+        order = np.lexsort((codes, where))
+        where, codes = where[order], codes[order]
+        numbers = np.zeros((len(where), 2), np.uint64)
+        whole = np.concatenate([part.astype(object) for part in value])[order] if len(row) > 2 else None
+        if whole is None:
+            numbers[:, 0] = np.concatenate(value)[order]
+        else:
+            numbers[:, 0], numbers[:, 1] = [int(v) & _LOW for v in whole], [int(v) >> 64 for v in whole]
+        columns = self._columns(where)
+        columns["account_id"] = pa.array(frame.a[where].astype(np.int32))
+        columns["setting"] = category(_SETTINGS, codes)
+        columns["asset_id"] = pa.array(frame.asset[where].astype(np.int16), mask=frame.asset[where] < 0)
+        columns["value"] = amounts(numbers)
+        return pa.table({**columns, **self._action_columns(where)}, CANONICAL["setting_events"])
+
+    def _stable(self) -> Iterator[tuple[int, int, int]]:
+        """(row, setting, value) of stable debt (``StableDebtToken.mint`` and ``burn``, 3.0 and 3.1).
+
+        A log gives the balance with interest, the interest, and the amount net of interest by which the principal changed.
+        """
+        for event, sign in (("StableMint", 1), ("StableBurn", -1)):
+            place = np.flatnonzero(self.frame.of(event)).tolist()
+            for row, log in zip(place, self.segment[event].to_pylist() if place else (), strict=True):
+                principal = int(log["current_balance"]) - int(log["balance_increase"]) + sign * int(log["amount"])
+                yield row, 2, principal
+                if not principal:
+                    yield row, 3, 0
+                elif sign > 0:
+                    yield row, 3, int(log["new_rate"])
+                yield row, 4, log["timestamp"] if principal else 0
+
+    # -- the pool's own tables -------------------------------------------------------------------------------------
+
+    def _indexes(self) -> pa.Table:
+        """``ReserveDataUpdated``, and one ray at no rate where a reserve is listed (``ReserveLogic.init``)."""
+        parts = []
+        listed = self.segment.get("ReserveInitialized")
+        if listed is not None and listed.num_rows:
+            start = pa.array([RAY] * listed.num_rows, pa.decimal128(38, 0))
+            zero = pa.array([0] * listed.num_rows, pa.decimal128(38, 0))
+            parts.append(self._index_rows(listed, "asset", (start, start, zero, zero)))
+        updated = self.segment.get("ReserveDataUpdated")
+        if updated is not None and updated.num_rows:
+            names = ("liquidity_index", "variable_borrow_index", "liquidity_rate", "variable_borrow_rate")
+            parts.append(self._index_rows(updated, "reserve", tuple(updated[name] for name in names)))
+        if not parts:
+            return CANONICAL["indexes"].empty_table()
+        return pa.concat_tables(parts).sort_by("seq") if len(parts) > 1 else parts[0]
+
+    def _index_rows(self, table: pa.Table, asset: str, values: tuple[Any, ...]) -> pa.Table:
+        columns = event_columns(
+            self.market,
+            integers(table, "seq"),
+            integers(table, "block_number"),
+            table["log_index"].to_numpy(),
+            integers(table, "timestamp"),
+        )
+        columns["asset_id"] = pa.array(numbers_of(table, asset, self.listing.asset_set(), "reserve").astype(np.int16))
+        names = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
+        return pa.table({**columns, **dict(zip(names, values, strict=True))}, CANONICAL["indexes"])
+
+    def _liquidations(self) -> pa.Table:
+        frame = self.frame
+        row = np.flatnonzero(frame.kind == act.LIQUIDATION)
+        if not len(row):
+            return CANONICAL["liquidations"].empty_table()
+        table = self.segment["LiquidationCall"]
+        columns = self._columns(row)
+        columns["transaction_hash"] = table["transaction_hash"]
+        columns["account_id"] = pa.array(frame.a[row].astype(np.int32))
+        columns["liquidator_id"] = pa.array(frame.b[row].astype(np.int32))
+        columns["debt_asset_id"] = pa.array(frame.debt_asset[row].astype(np.int16))
+        columns["collateral_asset_id"] = pa.array(frame.asset[row].astype(np.int16))
+        columns["repaid"], columns["seized"] = table["debt_to_cover"], table["liquidated_collateral_amount"]
+        columns["protocol_fee"] = pa.array([self._fee(int(fee)) for fee in self.fee[row]], pa.decimal128(38, 0))
+        columns["receive_collateral_token"] = table["receive_a_token"]
+        return pa.table(columns, CANONICAL["liquidations"])
+
+    def _fee(self, row: int) -> int:
+        """Native units of the fee transfer at a row (-1: none): what its scaled units are worth by the token's rounding.
+
+        The call divided its fee by the index, so this can differ from the fee it computed by less than one index (in rays).
+        """
+        if row < 0:
+            return 0
+        effect = int(np.searchsorted(self.effects.row, row))
+        value, index = (int(low) | int(high) << 64 for low, high in (self.effects.value[effect], self.effects.index[effect]))
+        if self.effects.unscaled[effect]:
+            return value
+        return ray_mul_down(value, index) if self.effects.rule[effect] == DIRECTED_COLLATERAL else ray_mul_half_up(value, index)
+
+    def _deficits(self) -> pa.Table:
+        frame = self.frame
+        row = np.flatnonzero((frame.kind == act.DEFICIT) | (frame.kind == act.COVER))
+        if not len(row):
+            return CANONICAL["deficits"].empty_table()
+        columns = self._columns(row)
+        created = frame.kind[row] == act.DEFICIT
+        columns["account_id"] = pa.array(frame.a[row].astype(np.int32))
+        columns["asset_id"] = pa.array(frame.asset[row].astype(np.int16))
+        logged = {act.DEFICIT: ("DeficitCreated", "amount_created"), act.COVER: ("DeficitCovered", "amount_covered")}
+        found = []
+        for place in row:
+            event, column = logged[int(frame.kind[place])]
+            found.append(self.segment[event][column][int(frame.source_row[place])].as_py())
+        columns["amount"] = pa.array(found, pa.decimal128(38, 0))
+        columns["kind"] = category(_DEFICIT_KINDS, ~created)
+        closing = self.closed[row]
+        columns["liquidation_seq"] = pa.array(frame.seq[closing], mask=~(created & (frame.kind[closing] == act.LIQUIDATION)))
+        return pa.table(columns, CANONICAL["deficits"])

@@ -1,0 +1,286 @@
+"""Raw datasets of a market to its canonical tables: a deterministic fold in chain order.
+
+Every log gets its place, ``seq``: dense from 0 over all events of the market, in the order of (block number, log index). A
+price that steps without a log has a place of its own, before the first log of its block; steps of several assets there share it.
+The same raw rows give the same bytes, however they were cut into files and in whatever order they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backtest.abi import event_schema
+from backtest.errors import LakeError, UserError
+from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.prices import fold_prices
+from backtest.protocols import LendingProtocol
+from backtest.protocols.registry import protocol_named
+from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE, RULES_VERSION
+
+Numbers = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
+"""Called with the events folded so far and their number."""
+
+SEGMENT_ROWS = 1 << 20
+_PLACES = 1 << 24  # log indexes of one block, the place before them included
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a reconstruction made. Blocks are inclusive; ``rows`` by table; ``notes`` are what a user should know."""
+
+    market: str
+    from_block: int
+    to_block: int
+    rows: Mapping[str, int]
+    notes: tuple[str, ...] = field(default=())
+
+
+def stamp(lake: Lake, market: str) -> str:
+    """What the canonical tables of a market are stamped with: the version of the rules and the digest of the raw data."""
+    return f"{RULES_VERSION}:{lake.digest(market)}"
+
+
+def is_current(lake: Lake, market: str) -> bool:
+    """Whether a market's canonical tables are there and were made by these rules from the raw data that the lake holds."""
+    stamps = {file.stamp for dataset in CANONICAL for file in lake.files(f"canonical/{dataset}", market)}
+    return stamps == {stamp(lake, market)}
+
+
+def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) -> Summary:
+    """Replace all canonical tables of a market by a fold of its raw data, in one commit.
+
+    Raises:
+        UserError: blocks are missing between the market's first block and the last one fetched (the message names them
+            and the command that fetches them), or a fact was not read.
+        RulesError: no rule covers what the data hold; the message names the block.
+        LakeError: another process writes to the lake, or its data contradict each other.
+    """
+    with lake.writer() as writer:
+        config = lake.market_config(market)
+        last = _covered_to(lake, config)
+        protocol = protocol_named(config.protocol)
+        history = History(lake, config, protocol, progress or (lambda done, total: None))
+        made = _Chunks(history, protocol, _prices(history, protocol))
+        writer.replace(market, "canonical/", made, stamp=stamp(lake, market))
+    return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
+
+
+def _covered_to(lake: Lake, config: MarketConfig) -> int:
+    """The last block up to which every source is complete from the market's first block on."""
+    sources = {source: lake.covered(config.name, source) for source in lake.sources(config.name)}
+    last = max((ranges[-1][1] for ranges in sources.values() if ranges), default=config.start_block)
+    for source, ranges in sources.items() or [("events", [])]:
+        expected = config.start_block
+        for start, stop in [*ranges, (last + 1, last)]:
+            if start > expected:
+                command = f"backtest fetch {config.protocol} --market {config.name} --from-block {expected} --to-block {start - 1}"
+                raise UserError(
+                    f"market '{config.name}' lacks blocks {expected} to {start - 1} of {source}",
+                    f"fetch them first: {command} --lake {lake.path} --rpc URL",
+                )
+            expected = max(expected, stop + 1)
+    return last
+
+
+class History:
+    """``RawEvents`` over a lake."""
+
+    def __init__(self, lake: Lake, config: MarketConfig, protocol: LendingProtocol[Any], progress: Progress) -> None:
+        self.config = config
+        self.notes: list[str] = []
+        self._lake, self._progress = lake, progress
+        self._specs = {spec.name: spec for spec in protocol.events}
+        self._own = f"raw/{config.protocol}/"
+        held = {file.dataset for file in lake.files(None, config.name) if file.dataset.startswith("raw/")}
+        self.events = sorted(name for name in held if name not in RAW_STATE and not name.endswith("/Quarantine"))
+        headers = lake.read("raw/chain/Header", config.name, columns=["block_number", "timestamp", "base_fee"])
+        self.headers = _unique_headers(headers, config.name)
+        self.blocks: Numbers = self.headers["block_number"].to_numpy()
+        self.times: Numbers = self.headers["timestamp"].to_numpy()
+        parts = [_keys(lake.read(name, config.name, columns=["block_number", "log_index"])) for name in self.events]
+        self.keys: Numbers = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+        doubled = np.flatnonzero(self.keys[1:] == self.keys[:-1])
+        if len(doubled):
+            block, log = divmod(int(self.keys[doubled[0]]), _PLACES)
+            raise LakeError(f"market '{config.name}' holds log {log - 1} of block {block} twice", "fetch it into a new lake")
+
+    def add_places(self, blocks: Iterable[int]) -> None:
+        """Give each of these blocks a place before its first log."""
+        self.keys = np.sort(np.concatenate([self.keys, np.array(sorted(set(blocks)), np.int64) * _PLACES]))
+
+    def seq(self, keys: Numbers) -> Numbers:
+        """Places of ascending or any keys."""
+        return np.searchsorted(self.keys, keys).astype(np.int64)
+
+    def timestamps(self, blocks: Numbers) -> Numbers:
+        """Seconds; UserError names the first block whose header is missing."""
+        place = np.minimum(np.searchsorted(self.blocks, blocks), max(len(self.blocks) - 1, 0))
+        wrong = self.blocks[place] != blocks if len(self.blocks) else np.ones(len(blocks), np.bool_)
+        if wrong.any():
+            block = int(blocks[int(np.argmax(wrong))])
+            raise UserError(f"market '{self.config.name}' has no header of block {block}", "run the fetch again: it reads what is missing")
+        times: Numbers = self.times[place]
+        return times
+
+    def table(self, event: str) -> pa.Table:
+        dataset = event if event.startswith("raw/") else self._own + event
+        if dataset in RAW_STATE:
+            return self._lake.read(dataset, self.config.name)
+        if dataset.endswith("/Quarantine"):
+            return self._lake.read(dataset, self.config.name) if self._lake.files(dataset, self.config.name) else QUARANTINE.empty_table()
+        if dataset in self.events:
+            return self.placed(self._lake.read(dataset, self.config.name))
+        return self.placed(event_schema(self._specs[event]).empty_table())
+
+    def segments(self, rows: int, columns: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, pa.Table]]:
+        wanted = {event: list(names) for event, names in columns.items() if self._own + event in self.events}
+        for first, last in self.ranges(rows):
+            yield {event: self.placed(self.read(self._own + event, names, first, last)) for event, names in wanted.items()}
+            self._progress(int(np.searchsorted(self.keys, (last + 1) * _PLACES)), len(self.keys))
+
+    def ranges(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Consecutive inclusive block ranges of about ``rows`` places that cover all of them."""
+        start = 0
+        while start < len(self.keys):
+            last = int(self.keys[min(start + rows, len(self.keys)) - 1]) // _PLACES
+            yield int(self.keys[start]) // _PLACES, last
+            start = int(np.searchsorted(self.keys, (last + 1) * _PLACES))
+
+    def read(self, dataset: str, columns: Sequence[str], first: int, last: int) -> pa.Table:
+        """Some columns of a dataset in an inclusive block range."""
+        return self._lake.read(dataset, self.config.name, columns=columns, from_block=first, to_block=last)
+
+    def oracle_data(self) -> dict[str, pa.Table]:
+        """What ``fold_prices`` reads: everything of feeds, adapters and oracles."""
+        held = {file.dataset for file in self._lake.files(None, self.config.name)}
+        wanted = ("raw/chainlink/", "raw/oracle-adapters/", "raw/oracle/")
+        return {
+            name: self._lake.read(name, self.config.name) for name in sorted(held) if name.startswith(wanted) and not name.endswith("/Quarantine")
+        }
+
+    def placed(self, table: pa.Table) -> pa.Table:
+        """The table with ``seq`` and ``timestamp`` before its own columns."""
+        seq, times = pa.array(self.seq(_keys(table))), pa.array(self.timestamps(table["block_number"].to_numpy()))
+        return table.add_column(0, "seq", seq).add_column(1, "timestamp", times)
+
+
+def _keys(table: pa.Table) -> Numbers:
+    keys: Numbers = table["block_number"].to_numpy() * _PLACES + table["log_index"].to_numpy() + 1
+    return keys
+
+
+def _unique_headers(headers: pa.Table, market: str) -> pa.Table:
+    headers = headers.sort_by("block_number")
+    blocks, times = headers["block_number"].to_numpy(), headers["timestamp"].to_numpy()
+    again = blocks[1:] == blocks[:-1]
+    if (again & (times[1:] != times[:-1])).any():
+        block = int(blocks[1:][again & (times[1:] != times[:-1])][0])
+        raise LakeError(f"market '{market}' holds two headers of block {block}", "fetch it into a new lake")
+    return headers.filter(pa.array(np.concatenate([[True], ~again])[: len(blocks)]))
+
+
+def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
+    """Price steps with their places; those that no log makes are added to the history.
+
+    A step from the start of a block of which no header is known holds from the next known block: nothing of the market
+    happens in between. One that is after everything is left out.
+    """
+    liquidations = {block for event in protocol.liquidation_events for block in history.table(event)["block_number"].to_pylist()}
+    known = dict(zip(history.blocks.tolist(), history.times.tolist(), strict=True))
+    prices = fold_prices(history.config, history.oracle_data(), protocol.price_sources(history), known, liquidation_blocks=liquidations)
+    notes = {key.decode(): value.decode() for key, value in (prices.schema.metadata or {}).items()}
+    history.notes += [f"oracle reads that overruled a price rule: {notes['mismatches']}"] if int(notes.get("mismatches", 0)) else []
+    between = prices["order"].to_numpy() == 1
+    blocks = prices["block_number"].to_numpy()
+    next_known = np.searchsorted(history.blocks, blocks)
+    held = ~between | (next_known < len(history.blocks))
+    blocks = np.where(between & held, history.blocks[np.minimum(next_known, len(history.blocks) - 1)] if len(history.blocks) else 0, blocks)
+    keys = blocks * _PLACES + np.where(between, 0, prices["log_index"].to_numpy() + 1)
+    prices = prices.set_column(0, "block_number", pa.array(blocks)).append_column("key", pa.array(keys)).filter(pa.array(held))
+    history.add_places(keys[between & held])
+    # Of two steps of an asset that now share a place the later one counts.
+    last = {(key, asset): row for row, (key, asset) in enumerate(zip(prices["key"].to_pylist(), prices["asset"].to_pylist(), strict=True))}
+    return prices.take(pa.array(sorted(last.values()), pa.int64())).sort_by([("key", "ascending"), ("asset", "ascending")])
+
+
+class _Chunks:
+    """All canonical tables, chunk by chunk; counts rows as they pass."""
+
+    def __init__(self, history: History, protocol: LendingProtocol[Any], prices: pa.Table) -> None:
+        self._history, self._protocol, self._prices = history, protocol, prices
+        self._market = history.config.name
+        self.rows: dict[str, int] = dict.fromkeys(CANONICAL, 0)
+
+    def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
+        for name, table in self._all():
+            self.rows[name] += table.num_rows
+            yield f"canonical/{name}", table
+
+    def _all(self) -> Iterator[tuple[str, pa.Table]]:
+        history = self._history
+        yield "blocks", _with_market(self._market, history.headers).cast(CANONICAL["blocks"])
+        yield from (("events", table) for table in self._events())
+        assets: dict[str, int] = {}
+        for name, table in self._protocol.fold(history.config, history):
+            if name == "assets":
+                assets = dict(zip(table["asset"].to_pylist(), table["asset_id"].to_pylist(), strict=True))
+            yield name, table
+        yield "prices", self._listed_prices(assets)
+
+    def _events(self) -> Iterator[pa.Table]:
+        """The spine: every log once, with its place."""
+        history = self._history
+        columns = ["block_number", "transaction_index", "log_index", "transaction_hash", "address"]
+        for first, last in history.ranges(SEGMENT_ROWS):
+            parts = []
+            for code, dataset in enumerate(history.events):
+                table = history.read(dataset, columns, first, last)
+                parts.append(table.append_column("event", pa.array(np.full(table.num_rows, code, np.int32))))
+            if not parts:
+                return
+            whole = pa.concat_tables(parts)
+            order = np.argsort(_keys(whole), kind="stable")
+            whole = history.placed(whole.take(order))
+            names = pa.array([dataset.removeprefix("raw/") for dataset in history.events])
+            event = pa.DictionaryArray.from_arrays(whole["event"].combine_chunks(), names)
+            body = whole.set_column(whole.schema.get_field_index("event"), "event", event)
+            body = body.set_column(body.schema.get_field_index("address"), "address", _address_text(whole["address"]))
+            yield _with_market(self._market, body).select(CANONICAL["events"].names).cast(CANONICAL["events"])
+
+    def _listed_prices(self, assets: Mapping[str, int]) -> pa.Table:
+        prices = self._prices
+        listed = prices.filter(pc.is_in(prices["asset"], pa.array(list(assets), pa.string())))
+        if unlisted := len(set(prices["asset"].to_pylist()) - assets.keys()):
+            self._history.notes.append(f"assets with prices that are not listed, left out: {unlisted}")
+        seq = self._history.seq(listed["key"].to_numpy())
+        columns = {
+            "seq": pa.array(seq),
+            "block_number": listed["block_number"],
+            "log_index": listed["log_index"],
+            "timestamp": pa.array(self._history.timestamps(listed["block_number"].to_numpy())),
+            "asset_id": pa.array([assets[asset] for asset in listed["asset"].to_pylist()], pa.int16()),
+            **{name: listed[name] for name in ("price", "source", "exact")},
+            "method": listed["method"].combine_chunks().dictionary_encode(),
+        }
+        return _with_market(self._market, pa.table(columns)).select(CANONICAL["prices"].names).cast(CANONICAL["prices"])
+
+
+def _with_market(market: str, table: pa.Table) -> pa.Table:
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(table.num_rows, np.int32)), pa.array([market]))
+    return table.add_column(0, "market", column)
+
+
+def _address_text(column: pa.ChunkedArray) -> pa.Array:
+    """20 bytes as lower-case 0x text, each distinct address once."""
+    encoded = pa.chunked_array(column.chunks, column.type).combine_chunks().dictionary_encode()
+    text = pa.array(["0x" + address.hex() for address in encoded.dictionary.to_pylist()], pa.string())
+    return text.take(encoded.indices)
