@@ -225,7 +225,7 @@ class _Walk:
         self.rows: dict[tuple[int, int, str], tuple[int | None, str, bool]] = {}
         self.touched: dict[str, list[int]] = defaultdict(list)
         self.doubt: set[str] = set()
-        self.done: list[tuple[int, int, str, int | None, str | None, str, bool]] = []
+        self.done: tuple[list[Any], ...] = tuple([] for _ in PRICES)
         self._users = _closure(sources)
         self._timed = {user for source in sources.values() if source.kind in (CAPPED_RATIO, DISCOUNTED) for user in self._users[source.address]}
         self._affected: dict[str, tuple[str, ...]] = {}
@@ -367,22 +367,19 @@ class _Walk:
         for (block, log_index, asset), (price, method, exact) in sorted(self.rows.items()):
             if block > self.block:
                 later[block, log_index, asset] = (price, method, exact)
-            else:
-                self.done.append(
-                    (block, log_index, asset, price, self.source_of[asset], method, exact and (block < self.block or asset not in self.doubt))
-                )
+                continue
+            sure = exact and (block < self.block or asset not in self.doubt)
+            row = (block, log_index, int(log_index == START_OF_BLOCK), asset, price, self.source_of[asset], method, sure)
+            for column, value in zip(self.done, row, strict=True):
+                column.append(value)
         self.rows = later
         self.touched.clear()
         self.doubt.clear()
 
     def table(self) -> pa.Table:
         self._open(_END_OF_BLOCK)
-        columns = list(zip(*self.done, strict=True)) or [()] * 7
-        block, log_index, asset, price, source, method, exact = columns
-        order = [1 if place == START_OF_BLOCK else 0 for place in log_index]
-        arrays = [block, log_index, order, asset, price, source, method, exact]
-        typed = [pa.array(values, field.type) for values, field in zip(arrays, PRICES, strict=True)]
-        return pa.table(typed, schema=PRICES).replace_schema_metadata({"mismatches": str(self.mismatches)})
+        arrays = [pa.array(column, field.type) for column, field in zip(self.done, PRICES, strict=True)]
+        return pa.table(arrays, schema=PRICES).replace_schema_metadata({"mismatches": str(self.mismatches)})
 
 
 def _closure(sources: Mapping[str, Source]) -> dict[str, set[str]]:
