@@ -1,0 +1,223 @@
+"""From a node to raw datasets: ``fetch`` fills what a lake lacks of one market, in any number of runs.
+
+``rpc`` talks to the node, ``question`` judges its replies, ``logs`` cuts, orders and commits, ``decode`` turns logs into
+columns, ``state`` and ``feeds`` read what no log tells.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from backtest.errors import FetchError
+from backtest.fetch.context import FetchContext, Progress, Silent
+from backtest.fetch.feeds import PriceSummary, fetch_prices
+from backtest.fetch.logs import LogFetcher
+from backtest.fetch.ranges import gaps, length
+from backtest.fetch.raw import LakeEvents
+from backtest.fetch.rpc import Rpc, Stats
+from backtest.fetch.state import fetch_revisions, fetch_tokens
+from backtest.lake import Lake, Writer
+from backtest.markets import MarketConfig
+from backtest.model import EventSpec
+from backtest.protocols import LendingProtocol
+from backtest.protocols.registry import protocol_named
+
+__all__ = ["FetchContext", "FetchSummary", "Progress", "Rpc", "fetch"]
+
+ALL_HEADERS = "chain/headers"
+_HEADERS_AT_ONCE = 20_000
+
+
+@dataclass
+class FetchSummary:
+    """What a fetch did. ``rows``: dataset to logs added in this run; ``notes``: what a user should know."""
+
+    market: str
+    from_block: int
+    to_block: int
+    rows: dict[str, int] = field(default_factory=dict)
+    headers: int = 0
+    contracts: int = 0
+    doubled: int = 0
+    incomplete: int = 0
+    rechecked: int = 0
+    saturated: int = 0
+    quarantined: int = 0
+    prices: PriceSummary | None = None
+    requests: Stats = field(default_factory=Stats)
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+
+def fetch(
+    lake: Lake,
+    config: MarketConfig,
+    rpc: Rpc,
+    *,
+    from_block: int | None = None,
+    to_block: int | None = None,
+    finality: Literal["finalized"] | int = "finalized",
+    headers: Literal["events", "all"] = "events",
+    omissions: Literal["auto", "always", "never"] = "auto",
+    progress: Progress | None = None,
+    protocol: LendingProtocol[Any] | None = None,
+) -> FetchSummary:
+    """Fill the gaps of one market between two blocks, inclusive; run again after an interruption it continues.
+
+    Args:
+        from_block: default the market's ``start_block``. Positions need the history from the start.
+        to_block: default the last final block; later ones are never stored.
+        finality: "finalized" asks the node for its finalized block; a number counts confirmations below the latest one.
+        headers: "all" stores the header of every block of the range, and so also finds blocks whose logs were all omitted.
+        omissions: whether blooms are used to find omitted logs; see ``backtest.fetch.bloom``.
+        protocol: default the one that ``config.protocol`` names.
+
+    Raises:
+        FetchError: the node is on another chain, lacks blocks or state, was reorganised, or cannot be made to answer.
+        LakeError: the lake cannot be written, or holds another market under this name.
+    """
+    started = time.monotonic()
+    protocol = protocol or protocol_named(config.protocol)
+    notes = _Notes(progress or Silent())
+    _check_chain(rpc, config)
+    final = final_block(rpc, finality)
+    first, last = config.start_block if from_block is None else from_block, final if to_block is None else min(to_block, final)
+    if first > last:
+        raise FetchError(
+            f"blocks {first} to {to_block if to_block is not None else final} of '{config.name}': the last final block is {final}",
+            "choose an earlier --from-block, or on a short test chain fewer confirmations (--finality 0)",
+        )
+    if to_block is not None and last < to_block:
+        notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
+    with lake.writer() as writer, _rare_collections():
+        writer.set_market(config)
+        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions)
+        logs.check_tip()
+        writer.set_provenance(config.name, {"client": rpc.client_version()})
+        raw = LakeEvents(lake, config.name, config.protocol, protocol.events)
+        contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
+        logs.fetch_headers([first, last])
+        if headers == "all":
+            _fetch_all_headers(logs, lake, writer, config.name, first, last, notes)
+        fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
+        fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
+        prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
+        logs.check_tip()
+        writer.compact(config.name)
+    stats = logs.stats
+    return FetchSummary(
+        market=config.name,
+        from_block=first,
+        to_block=last,
+        rows=dict(sorted(stats.rows.items())),
+        headers=stats.headers,
+        contracts=contracts,
+        doubled=stats.doubled,
+        incomplete=stats.incomplete,
+        rechecked=stats.rechecked,
+        saturated=stats.saturated,
+        quarantined=sum(rows for dataset, rows in stats.rows.items() if dataset.endswith("/Quarantine")),
+        prices=prices,
+        requests=rpc.stats,
+        seconds=time.monotonic() - started,
+        notes=notes.texts,
+    )
+
+
+def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
+    """The last block that is taken as final."""
+    if isinstance(finality, int):
+        return int(rpc.call("eth_blockNumber", (), str), 16) - finality
+    try:
+        header = rpc.header("finalized")
+    except FetchError as error:
+        raise FetchError(f"{rpc.name} does not know its finalized block: {error.what}", "count confirmations instead: --finality 64") from None
+    if header is None or int(header.number, 16) == 0:
+        raise FetchError(f"{rpc.name} has no finalized block yet", "count confirmations instead: --finality 64, on a test chain 0")
+    return int(header.number, 16)
+
+
+def _check_chain(rpc: Rpc, config: MarketConfig) -> None:
+    found = rpc.chain_id()
+    if found != config.chain_id:
+        raise FetchError(f"{rpc.name} is on chain {found}, market '{config.name}' is on chain {config.chain_id}", "give --rpc a node of that chain")
+    for (role, address), code in zip(config.contracts.items(), rpc.has_code(list(config.contracts.values())), strict=True):
+        if not code:
+            raise FetchError(
+                f"there is no contract at {address} ({role} of market '{config.name}')", "check the market's contracts, and that the node is in sync"
+            )
+
+
+def _fetch_protocol_logs(logs: LogFetcher, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int) -> int:
+    """Logs of every contract that the market ever used; how many contracts. What is found may name further ones, until none is new."""
+    start = {role: frozenset([address]) for role, address in config.contracts.items()}
+    contracts = protocol.discover(start, raw)
+    while True:
+        logs.fetch(config.protocol, protocol.events, contracts, first, last)
+        known, contracts = contracts, protocol.discover(contracts, raw)
+        if contracts == known:
+            return sum(map(len, contracts.values()))
+
+
+def _fetch_all_headers(logs: LogFetcher, lake: Lake, writer: Writer, market: str, first: int, last: int, progress: Progress) -> None:
+    missing = gaps((first, last), lake.covered(market, ALL_HEADERS))
+    progress.begin("headers", length(missing))
+    for start, stop in missing:
+        for low in range(start, stop + 1, _HEADERS_AT_ONCE):
+            high = min(stop, low + _HEADERS_AT_ONCE - 1)
+            logs.fetch_headers(range(low, high + 1))
+            writer.commit(market, {}, from_block=low, to_block=high, covers={ALL_HEADERS: (low, high)})
+            progress.advance(high - low + 1)
+
+
+def _fetch_prices(
+    lake: Lake,
+    writer: Writer,
+    config: MarketConfig,
+    rpc: Rpc,
+    protocol: LendingProtocol[Any],
+    raw: LakeEvents,
+    logs: LogFetcher,
+    first: int,
+    last: int,
+    progress: Progress,
+) -> PriceSummary:
+    def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, from_block: int, to_block: int) -> int:
+        found = sorted(addresses)
+        return logs.fetch(namespace, specs, {spec.emitter: found for spec in specs}, from_block, to_block)
+
+    context = FetchContext(lake, writer, config, rpc, first, last, progress, fetch_logs, logs.fetch_headers)
+    liquidations = {
+        block for event in protocol.liquidation_events for block in raw.table(event).column("block_number").to_pylist() if first <= block <= last
+    }
+    return fetch_prices(context, protocol.price_sources(raw), sorted(liquidations))
+
+
+class _Notes:
+    """Passes progress on and keeps the notes for the summary."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self.texts: list[str] = []
+        self.begin, self.advance = inner.begin, inner.advance
+
+    def note(self, text: str) -> None:
+        if text not in self.texts:
+            self.texts.append(text)
+            self._inner.note(text)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Parsing replies makes many objects and no cycles: with the default thresholds a third of the time goes into looking for some."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -200,9 +200,9 @@ class Rpc:
         results = self.call_many([("eth_getStorageAt", [address, slot, hex(block)]) for address, slot, block in slots], str)
         return [_bytes(result, f"storage of {slot[0]} at block {slot[2]}").rjust(32, b"\0") for slot, result in zip(slots, results, strict=True)]
 
-    def has_code(self, addresses: Sequence[str], block: int) -> list[bool]:
-        """Whether there is a contract at each address at the end of a block."""
-        return [len(code) > 2 for code in self.call_many([("eth_getCode", [address, hex(block)]) for address in addresses], str)]
+    def has_code(self, addresses: Sequence[str]) -> list[bool]:
+        """Whether there is a contract at each address now."""
+        return [len(code) > 2 for code in self.call_many([("eth_getCode", [address, "latest"]) for address in addresses], str)]
 
     def chain_id(self) -> int:
         """eth_chainId."""

@@ -1,0 +1,76 @@
+"""Facts of contracts that no log tells: ERC-20 metadata and the revisions of implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from backtest.errors import FetchError
+from backtest.fetch.adapters import raw_address, selector, text, word
+from backtest.fetch.rpc import Rpc
+from backtest.lake import Lake, Writer
+from backtest.model import Deployment
+from backtest.tables import RAW_STATE
+
+TOKEN = "raw/chain/Token"
+REVISION = "raw/chain/Revision"
+
+# Where EIP-1967 proxies keep the address of their implementation: keccak256("eip1967.proxy.implementation") - 1.
+IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
+
+
+def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequence[str], block: int) -> int:
+    """Store symbol and decimals, as of ``block``, of the tokens that the lake does not know; how many those were.
+
+    A symbol is a string, or in old tokens bytes32; a token without one goes by its address. One without decimals is a FetchError.
+    """
+    known = {row["address"] for row in _stored(lake, market, TOKEN)}
+    missing = [token for token in tokens if raw_address(token) not in known]
+    symbols = rpc.eth_calls([(token, selector("symbol()"), block) for token in missing])
+    decimals = rpc.eth_calls([(token, selector("decimals()"), block) for token in missing])
+    rows = []
+    for token, symbol, data in zip(missing, symbols, decimals, strict=True):
+        digits = word(data)
+        if digits is None or digits > 255:
+            raise FetchError(
+                f"{token} has no decimals() at block {block}", "check the market's contracts, or use a node with the state of that block"
+            )
+        rows.append({"address": raw_address(token), "symbol": text(symbol) or token, "decimals": digits})
+    return _append(writer, market, TOKEN, rows)
+
+
+def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deployments: Sequence[Deployment], block: int) -> int:
+    """Store the revision constant of every implementation that the lake does not know; how many those were.
+
+    It is read on the implementation itself, where it is a constant, as of ``block``; -1 where there is none.
+    """
+    unnamed = [deployment for deployment in deployments if deployment.implementation is None]
+    slots = rpc.storage([(deployment.proxy, IMPLEMENTATION_SLOT, deployment.block_number) for deployment in unnamed])
+    at_listing = {id(d): "0x" + slot[12:].hex() if any(slot) else d.proxy for d, slot in zip(unnamed, slots, strict=True)}
+    known = {(row["address"], row["implementation"]) for row in _stored(lake, market, REVISION)}
+    wanted: dict[tuple[bytes, bytes], tuple[str, str]] = {}
+    for deployment in deployments:
+        implementation = deployment.implementation or at_listing[id(deployment)]
+        key = raw_address(deployment.proxy), raw_address(implementation)
+        if key not in known:
+            wanted.setdefault(key, (implementation, deployment.getter))
+    answers = rpc.eth_calls([(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()])
+    rows = []
+    for (proxy, code), data in zip(wanted, answers, strict=True):
+        revision = word(data)
+        rows.append({"address": proxy, "implementation": code, "revision": -1 if revision is None or revision >= 1 << 31 else revision})
+    return _append(writer, market, REVISION, rows)
+
+
+def _stored(lake: Lake, market: str, dataset: str) -> list[dict[str, bytes]]:
+    if dataset not in lake.datasets(market):
+        return []
+    rows: list[dict[str, bytes]] = lake.read(dataset, market).to_pylist()
+    return rows
+
+
+def _append(writer: Writer, market: str, dataset: str, rows: Sequence[dict[str, object]]) -> int:
+    if rows:
+        writer.append(market, dataset, pa.Table.from_pylist(list(rows), RAW_STATE[dataset]))
+    return len(rows)

@@ -1,0 +1,101 @@
+"""Fetching from a made-up chain: what arrives is what was logged, in any number of runs; every wrong reply is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.fetch import FetchSummary, fetch
+from backtest.fetch.adapters import selector
+from backtest.fetch.rpc import Rpc
+from backtest.lake import Lake
+from tests.synthetic import Chain, ChainNode, Vaults, made_up_chain, market, text_data, word
+
+
+def calls_of(chain: Chain) -> dict[tuple[str, str], str]:
+    """Answers of every asset and vault of the chain."""
+    created = [log for logs in chain.logs.values() for log in logs if log.address == market().contracts["factory"]]
+    answers = {}
+    for number, log in enumerate(created):
+        asset, vault = "0x" + log.data[-40:], "0x" + log.topics[1][-40:]
+        symbol = "0x" + (text_data(f"TOK{number}") if number % 2 else word(f"OLD{number}".encode()))
+        answers |= {(asset, selector("symbol()")): symbol, (asset, selector("decimals()")): "0x" + word(18 - number)}
+        answers[vault, selector("VAULT_REVISION()")] = "0x" + word(number + 1)
+    return answers
+
+
+@pytest.fixture(scope="module")
+def chain() -> Chain:
+    return made_up_chain()
+
+
+@pytest.fixture
+def node(chain: Chain) -> Iterator[ChainNode]:
+    with ChainNode(chain, calls_of(chain)) as node:
+        yield node
+
+
+def run(lake: Lake, url: str, **options: Any) -> FetchSummary:
+    """A fetch with a patient but fast client."""
+    rpc_options = {name: options.pop(name) for name in ("workers", "attempts", "timeout") if name in options}
+    with Rpc(url, backoff=0.001, max_backoff=0.02, **rpc_options) as rpc:
+        return fetch(lake, market(), rpc, **{"finality": 0, "protocol": Vaults(), **options})
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake", create=True)
+
+
+def test_everything_that_was_logged_arrives(chain: Chain, node: ChainNode, lake: Lake) -> None:
+    summary = run(lake, node.url)
+    born: set[str] = set()
+    expected: dict[str, int] = {}
+    odd = 0
+    for block in range(chain.height + 1):
+        for log in chain.logs.get(block, ()):
+            if log.address == market().contracts["factory"]:
+                expected["Created"] = expected.get("Created", 0) + 1
+                born.add("0x" + log.topics[1][-40:])
+            elif log.address in born:
+                if word(1 << 200) in log.data and len(log.data) == 192:
+                    odd += 1
+                    continue
+                name = next(s.name for s in Vaults.events if log.topics[0] == __import__("backtest.fetch.decode", fromlist=["x"]).topic0(s))
+                expected[name] = expected.get(name, 0) + 1
+    assert {name: lake.read(f"raw/vaults/{name}", "made-up").num_rows for name in expected} == expected
+    assert lake.read("raw/vaults/Quarantine", "made-up").num_rows == odd == summary.quarantined > 0
+    with_logs = {row for name in [*expected, "Quarantine"] for row in lake.read(f"raw/vaults/{name}", "made-up")["block_number"].to_pylist()}
+    headers = lake.read("raw/chain/Header", "made-up").to_pylist()
+    assert [row["block_number"] for row in headers] == sorted(with_logs | {0, chain.height})
+    assert all(
+        row["block_hash"].hex() == chain.hashes[row["block_number"]][2:] and row["timestamp"] == 1_600_000_000 + 12 * row["block_number"]
+        for row in headers
+    )
+    tokens = {row["symbol"]: row["decimals"] for row in lake.read("raw/chain/Token", "made-up").to_pylist()}
+    assert tokens == {"OLD0": 18, "TOK1": 17, "OLD2": 16}
+    assert sorted(lake.read("raw/chain/Revision", "made-up")["revision"].to_pylist()) == [1, 2, 3]
+
+
+def test_a_second_run_asks_for_no_logs_and_changes_nothing(node: ChainNode, lake: Lake) -> None:
+    run(lake, node.url)
+    digest = lake.digest("made-up")
+    node.seen.clear()
+    summary = run(lake, node.url)
+    assert "eth_getLogs" not in node.seen
+    assert summary.rows == {}
+    assert lake.digest("made-up") == digest
+
+
+@pytest.mark.parametrize("cuts", [[(0, 150), (0, 400)], [(200, 300), (0, 400)], [(300, 400), (0, 100), (50, 400)]])
+def test_gaps_fill_in_any_order(node: ChainNode, lake: Lake, tmp_path: Path, cuts: list[tuple[int, int]]) -> None:
+    whole = Lake(tmp_path / "whole", create=True)
+    run(whole, node.url, headers="all")
+    for first, last in cuts:
+        run(lake, node.url, from_block=first, to_block=last, headers="all")
+    for dataset in ("Created", "Deposit", "Label", "Word", "Quarantine"):
+        assert lake.read(f"raw/vaults/{dataset}", "made-up").equals(whole.read(f"raw/vaults/{dataset}", "made-up"))
+    assert lake.digest("made-up") == whole.digest("made-up")
