@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from backtest import __version__
 from backtest.errors import UserError, did_you_mean
+from backtest.version import VERSION
 
 # Each verb is the function of that name in backtest/cli/<verb>.py.
 VERBS = {
@@ -43,7 +43,7 @@ def app(verb: str = "") -> App:
         help="On-chain liquidation backtester: fetch a market's history, replay its liquidations, ask what would have happened.",
         help_epilogue=None if verb else "backtest VERB --help says more. Start with backtest demo.",
         help_format="plaintext",
-        version=__version__,
+        version=VERSION,
     )
     for name, summary in VERBS.items():
         root.command(f"backtest.cli.{name}:{name}", name=name, help=None if name == verb else summary)

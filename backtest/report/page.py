@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from backtest import __version__
 from backtest.report import notes, tables
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
+from backtest.version import VERSION
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
@@ -66,7 +66,7 @@ def render(selection: q.Selection, *, chain_id: int) -> str:
         largest=tables.largest(selection),
         figures=[_draw(figure) for figure in figures(selection, labels, base_label)],
         notes=notes(selection.runs),
-        version=__version__,
+        version=VERSION,
         library=_library(),
     )
 

@@ -1,0 +1,3 @@
+"""The version of the package: read by the build, printed by ``backtest --version`` and on every report."""
+
+VERSION = "0.1.0"
