@@ -51,7 +51,8 @@ def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *,
     ):
         if missing is None and (near or exact):
             asked.setdefault(market, {}).setdefault(block, []).append((row, account))
-    values, near_one, wads = table["health"].to_pylist(), table["near_one"].to_pylist(), [None] * table.num_rows
+    values, near_one = table["health"].to_pylist(), table["near_one"].to_pylist()
+    wads: list[int | None] = [None] * table.num_rows
     for market, rows in asked.items():
         for row, wad in _decide(lake, market, rows):
             values[row], near_one[row], wads[row] = wad / WAD, False, wad

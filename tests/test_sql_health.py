@@ -46,7 +46,14 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
         if asset != 3:  # an asset whose indexes were never stored: they stay at one
             index = RAY + rng.randrange(0, rng.choice([10**12, 10**20, RAY]))
             rates = {"supply_rate": rng.randrange(0, RAY // 10), "borrow_rate": rng.randrange(0, rng.choice([10**20, RAY // 5]))}
-            add("indexes", asset_id=asset, supply_index=index, borrow_index=index + rng.randrange(10**25), block_number=rng.choice([880, 900]), **rates)
+            add(
+                "indexes",
+                asset_id=asset,
+                supply_index=index,
+                borrow_index=index + rng.randrange(10**25),
+                block_number=rng.choice([880, 900]),
+                **rates,
+            )
     for number in range(ACCOUNTS):
         data["accounts"].append({"account_id": number, "account": account(number)})
         key = {"account_id": number, "action": "supply", "action_seq": seq}
@@ -63,7 +70,11 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
             value = max(10 * 10**8, int(worth * rng.uniform(0.05, 0.6)))
             add("position_events", asset_id=asset, side="debt", delta=value * 10 ** decimals[asset] // prices[asset] + 1, **key)
         if revision <= 4 and rng.random() < 0.2:
-            terms = {"stable_principal": rng.randrange(10**9, 10**13), "stable_rate": rng.randrange(RAY // 5), "stable_since": 12 * rng.randrange(800)}
+            terms = {
+                "stable_principal": rng.randrange(10**9, 10**13),
+                "stable_rate": rng.randrange(RAY // 5),
+                "stable_since": 12 * rng.randrange(800),
+            }
             for setting, value in terms.items():
                 add("setting_events", setting=setting, asset_id=1, value=value, **key)
     for name in data:
@@ -104,9 +115,7 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
             {"seq": 0, "block_number": 1, "name": "pool_revision", "value": 10},
             {"seq": 1, "block_number": 1, "asset_id": 0, "name": "liquidation_threshold", "value": 8_000},
         ],
-        "prices": [
-            {"seq": 2 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": one, "method": "feed", "exact": True} for n in range(2)
-        ],
+        "prices": [{"seq": 2 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": one, "method": "feed", "exact": True} for n in range(2)],
         "position_events": [],
         "setting_events": [],
     }
@@ -125,15 +134,14 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
 
 
 def test_missing_says_why(tmp_path: Path) -> None:
+    def reasons(name: str, data: dict[str, list[dict[str, Any]]], block: int) -> list[tuple[str]]:
+        query = f"SELECT DISTINCT missing FROM health(NULL, [{block}]) WHERE missing <> 'no debt'"
+        return write(tmp_path / name, data).sql(query).fetchall()
+
     data = random_market(10, seed=2)
-    lake = write(tmp_path / "lake", data)
-    assert lake.sql("SELECT DISTINCT missing FROM health(NULL, [901]) WHERE missing <> 'no debt'").fetchall() == [("block time",)]
-    data["params"] = [row for row in data["params"] if row["name"] != "pool_revision"]
-    assert write(tmp_path / "norules", data).sql("SELECT DISTINCT missing FROM health(NULL, [900]) WHERE missing <> 'no debt'").fetchall() == [("rules",)]
-    data = random_market(10, seed=2)
-    data["prices"] = []
-    found = write(tmp_path / "noprice", data).sql("SELECT DISTINCT missing FROM health(NULL, [900]) WHERE missing <> 'no debt'").fetchall()
-    assert found == [("price",)]
+    assert reasons("time", data, 901) == [("block time",)]
+    assert reasons("price", {**data, "prices": []}, 900) == [("price",)]
+    assert reasons("rules", {**data, "params": [row for row in data["params"] if row["name"] != "pool_revision"]}, 900) == [("rules",)]
 
 
 def test_accounts_may_be_chosen_and_addresses_in_any_case(tmp_path: Path) -> None:
