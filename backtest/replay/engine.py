@@ -38,8 +38,8 @@ from backtest.replay.users import FrozenUsers
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
 
-Progress = Callable[[int], None]
-"""Called now and then with the number of events replayed."""
+Progress = Callable[[int, int], None]
+"""Called now and then with the number of events replayed, and of all."""
 
 
 def replay(
@@ -70,7 +70,7 @@ def replay(
         engine.advance(transaction)
         done += len(transaction)
         if progress is not None and done - reported >= 2_000:
-            progress(done)
+            progress(done, len(timeline))
             reported = done
     return engine.finish()
 
@@ -319,7 +319,7 @@ class Engine(Generic[State]):
     def _deficit(self, ordinal: int, account: AccountId, asset: AssetId, amount: int) -> Deficit:
         book = self.book
         value = book.value_down(asset, amount)
-        return Deficit(ordinal=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
+        return Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
 
 
 def _in_base(book: Book[State], fill: Fill) -> dict[str, int]:

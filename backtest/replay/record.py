@@ -36,9 +36,9 @@ class Liquidation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deficit:
-    """Debt of one asset that the protocol wrote off in a liquidation (``ordinal``), native units."""
+    """Debt of one asset that the protocol wrote off in a liquidation (its ordinal), native units."""
 
-    ordinal: int
+    liquidation: int
     seq: int
     clock: Clock
     account: AccountId

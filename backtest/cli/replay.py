@@ -1,0 +1,182 @@
+"""``backtest replay``: a market under a scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from backtest.errors import UserError
+from backtest.scenario import Competitive, Observed, Scenario, parse_override, parse_scenario
+
+if TYPE_CHECKING:
+    from backtest.lake import Lake
+    from backtest.replay.engine import Progress
+    from backtest.results import Run
+
+
+def replay(
+    *,
+    lake: Path,
+    market: str | None = None,
+    scenario: Path | None = None,
+    liquidators: Literal["observed", "competitive"] | None = None,
+    gas_cost: Decimal | None = None,
+    pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
+    settle: Literal["underlying", "collateral-token"] | None = None,
+    max_calls: int | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    from_block: int | None = None,
+    to_block: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+) -> None:
+    """Replay a market's liquidations under a scenario and store the run in the lake.
+
+    Without options it re-enacts history and says how exactly that succeeds. The same run again is read, not replayed.
+
+    Examples:
+
+        backtest replay --lake backtest-demo/lake
+
+        backtest replay --lake backtest-demo/lake --liquidators competitive --gas-cost 5 --set WETH.liquidation_threshold=8000
+
+        backtest replay --lake data/lake --market ethereum-core --scenario stricter.toml --from-block 19000000
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    market
+        Market to replay; may be left out where the lake holds one.
+    scenario
+        TOML file of a scenario (docs/scenarios.md), instead of the options for liquidators and parameters.
+    liquidators
+        Who liquidates: as in history, or whoever profits most.
+    gas_cost
+        What one call costs a competitive liquidator, in units of the market's base currency (US dollars).
+    pair
+        How a competitive liquidator chooses among an account's debts and collaterals.
+    settle
+        What a competitive liquidator receives.
+    max_calls
+        Most calls per account and block.
+    set_
+        A changed parameter, [ASSET.|emodeN.]PARAMETER=VALUE[@BLOCK], in basis points; may be repeated.
+    from_block
+        First block in which the model acts.
+    to_block
+        Last block replayed.
+    seed
+        Seed of random draws.
+    name
+        Name of the run in tables and charts.
+    """
+    from backtest.lake import Lake
+    from backtest.results import run
+
+    opened = Lake(lake)
+    chosen = market or _only_market(opened)
+    terms = {"pair": pair, "settle": settle, "max_calls": max_calls}
+    if gas_cost is not None:
+        terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
+    body: dict[str, Any] = {}
+    if scenario is not None:
+        given = [option for option, value in {"--liquidators": liquidators, "--set": set_, **_options(terms)}.items() if value is not None]
+        if given:
+            raise UserError(f"--scenario and {', '.join(given)} together", "write all of it into the file, or none")
+        read = parse_scenario(_text_of(scenario), str(scenario))
+        body = {field: getattr(read, field) for field in read.__struct_fields__}
+    else:
+        body = _from_options(liquidators, terms, set_ or [])
+    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name}
+    value = Scenario(**{**body, **{field: given for field, given in changed.items() if given is not None}})
+    with _bar() as progress:
+        stored = run(opened, chosen, value, progress=progress)
+    _print(stored, value, opened)
+
+
+def _only_market(lake: Lake) -> str:
+    markets = lake.markets()
+    if len(markets) != 1:
+        raise UserError(f"{lake.path} holds {len(markets)} markets", f"give one with --market: {', '.join(markets) or 'fetch one first'}")
+    return markets[0]
+
+
+def _options(terms: dict[str, Any]) -> dict[str, Any]:
+    """Option names of fields."""
+    return {f"--{field.replace('_', '-')}": value for field, value in terms.items()}
+
+
+def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> dict[str, Any]:
+    """Fields of a scenario given by options alone."""
+    given = {field: value for field, value in terms.items() if value is not None}
+    if liquidators != "competitive":
+        if given:
+            raise UserError(f"{', '.join(_options(given))} without competitive liquidators", "add --liquidators competitive")
+        model: Observed | Competitive = Observed()
+    else:
+        model = Competitive(**given)
+    default = " ".join(sets) or ("history" if isinstance(model, Observed) else "competitive")
+    return {"name": default, "liquidators": model, "overrides": tuple(parse_override(text) for text in sets)}
+
+
+def _base_units(amount: Decimal, decimals: int) -> int:
+    """A cost in whole units of the base currency as base units; exact, or UserError."""
+    units = amount.scaleb(decimals)
+    if amount < 0 or units != int(units):
+        raise UserError(f"--gas-cost {amount} is negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
+    return int(units)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read scenario {path}: {error}", "give a TOML file; see docs/scenarios.md") from None
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar on standard error, gone when done; none where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("replaying", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
+    from backtest.report.tables import describe, moment, money
+
+    row, hits = run.summary, run.tables["run_liquidations"]
+    config = lake.market_config(row["market"])
+    decimals, currency = config.base_decimals, config.base_currency
+    symbols = {asset["asset"]: asset["symbol"] for asset in lake.read("canonical/assets", row["market"]).to_pylist()}
+
+    def total(column: str, table: str = "run_liquidations") -> str:
+        return money(sum(int(value) for value in run.tables[table][column].to_pylist()), decimals)
+
+    blocks = f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to {moment(row['to_timestamp'])} UTC)"
+    print(f"{row['name']}: market {row['market']}, {blocks}")
+    print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
+    print(f"  data          {row['lake_digest'][:16]} (raw content), rules version {row['rules_version']}")
+    print(f"  run           {run.run_id[:16]}{'' if run.replayed else ' (stored already, not replayed again)'}")
+    print(f"  liquidations  {hits.num_rows:,} of {row['accounts_liquidated']:,} accounts")
+    print(f"  debt repaid   {total('repaid_base')} {currency}")
+    print(f"  collateral    {total('seized_base')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
+    print(f"  profit        {total('profit_base')} {currency} after stated costs, at oracle prices")
+    print(f"  bad debt      {total('amount_base', 'run_deficits')} {currency} written off")
+    print(f"  user actions  {row['actions_clamped']:,} cut short")
+    if scenario.name != row["name"]:
+        print(f"  The same run is stored under the name '{row['name']}'.")
+    print("Assumptions and warnings")
+    for note in run.notes:
+        print(f"  - {note}")
