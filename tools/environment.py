@@ -1,4 +1,4 @@
-"""Create .venv from a lock file: ``python3 tools/environment.py demo|test|bench``. Run by make; any Python can read this file.
+"""Create .venv from a lock file: ``python3 tools/environment.py demo|test|bench``. Run by make; written so that an old Python can read it and say so.
 
 An environment whose stamp names the same locks, the same Python and the same pyproject.toml is left alone.
 """
@@ -21,11 +21,11 @@ def remedy(version, modules):
     """What to do first on this machine, or None. ``modules``: a function that says whether a module can be imported."""
     if version < NEEDED:
         found = ".".join(map(str, version[:2]))
-        return "Python 3.11 or newer is needed, this is %s: install one and name it, for example: make PYTHON=python3.12 demo" % found
+        return f"Python 3.11 or newer is needed, this is {found}: install one and name it, for example: make PYTHON=python3.12 demo"
     missing = [name for name in ("venv", "ensurepip") if not modules(name)]
     if missing:
-        package = "python%d.%d-venv" % version[:2]
-        return "Python's module %s is missing: install it, on Debian and Ubuntu with: apt install %s" % (missing[0], package)
+        package = f"python{version[0]}.{version[1]}-venv"
+        return f"Python's module {missing[0]} is missing: install it, on Debian and Ubuntu with: apt install {package}"
     return None
 
 
@@ -39,7 +39,7 @@ def importable(name):
 
 def digest(kind):
     """Names what an environment was made from."""
-    state = hashlib.sha256(("%s %s" % (sys.version, ROOT)).encode())
+    state = hashlib.sha256((f"{sys.version} {ROOT}").encode())
     for name in LOCKS[kind] + ["pyproject.toml"]:
         with open(os.path.join(ROOT, name), "rb") as file:
             state.update(file.read())
@@ -68,10 +68,10 @@ def build(venv, kind):
     if not os.path.exists(python):
         run([sys.executable, "-m", "venv", venv])
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    print("installing into %s (once; about half a minute)" % os.path.relpath(venv), flush=True)
+    print(f"installing into {os.path.relpath(venv)} (once; about half a minute)", flush=True)
     for lock in LOCKS[kind]:
-        run(pip + ["--require-hashes", "--requirement", os.path.join(ROOT, lock)])
-    run(pip + ["--no-deps", "--no-build-isolation", "--editable", ROOT])
+        run([*pip, "--require-hashes", "--requirement", os.path.join(ROOT, lock)])
+    run([*pip, "--no-deps", "--no-build-isolation", "--editable", ROOT])
     with open(os.path.join(venv, "made-for-" + kind), "w") as file:
         file.write(digest(kind))
 

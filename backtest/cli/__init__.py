@@ -44,6 +44,7 @@ def app(verb: str = "") -> App:
         help_epilogue=None if verb else "backtest VERB --help says more. Start with backtest demo.",
         help_format="plaintext",
         version=VERSION,
+        suppress_keyboard_interrupt=False,
     )
     for name, summary in VERBS.items():
         root.command(f"backtest.cli.{name}:{name}", name=name, help=None if name == verb else summary)
@@ -51,7 +52,8 @@ def app(verb: str = "") -> App:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check or a comparison failed, 2 a mistake the user can mend, 130 interrupted.
+    """Run the command line and exit: 0 done, 1 a check or a comparison failed, 2 a mistake the user can mend,
+    130 interrupted, 141 the reader of the output has gone.
 
     Args:
         arguments: the words after ``backtest``; None takes those of the process.
