@@ -75,14 +75,14 @@ class RoundGap:
 def round_gaps(answers: pa.Table) -> list[RoundGap]:
     """Where consecutive ``AnswerUpdated`` logs of an aggregator do not have consecutive round ids: lost or doubled logs.
 
-    OCR aggregators count without holes (libocr, ``OffchainAggregator.sol`` ``transmit``); a FluxAggregator (until 2021) may skip a
+    ``answers`` cover a range without gaps. OCR aggregators count without holes (libocr, ``OffchainAggregator.sol`` ``transmit``); a FluxAggregator (until 2021) may skip a
     round that timed out, which shows here too.
     """
-    addresses, blocks = _addresses(answers["address"]), answers["block_number"].to_pylist()
+    addresses, blocks, rounds = _addresses(answers["address"]), answers["block_number"].to_pylist(), answers["round_id"].to_pylist()
     last: dict[str, int] = {}
     gaps = []
     for place in np.lexsort((answers["log_index"].to_numpy(), answers["block_number"].to_numpy())).tolist():
-        aggregator, number = addresses[place], int(answers["round_id"][place].as_py())
+        aggregator, number = addresses[place], int(rounds[place])
         if aggregator in last and number != last[aggregator] + 1:
             gaps.append(RoundGap(aggregator, blocks[place], last[aggregator], number))
         last[aggregator] = number

@@ -367,6 +367,37 @@ def test_node_without_old_state(market: Market, monkeypatch: pytest.MonkeyPatch)
         market.fetch((start, market.node.block_number))
 
 
+def test_phases_without_old_state_are_estimates(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    aggregator, proxy = market.feed(100_00000000)
+    market.list(proxy)
+    fresh = market.deploy("Aggregator", 8, "feed", 200_00000000)
+    proxy.send("setAggregator", fresh.address)
+    aggregator.send("transmit", 101_00000000)
+    market.node.mine(2)
+    monkeypatch.setattr("tests.test_feeds.Rpc", WithoutState)
+    monkeypatch.setattr(WithoutState, "oldest", market.node.block_number)
+    prices = market.fetch()
+    assert at_end(prices, market.first, market.node.block_number)[market.node.block_number, market.assets[0]] == 200_00000000
+    assert [row["exact"] for row in market.raw["raw/oracle/Phase"].to_pylist()] == [False, False]
+    assert any("estimated" in note for note in market.notes.said)
+    assert any("not compared" in note for note in market.notes.said)
+
+
+def test_answers_that_become_visible_later(market: Market) -> None:
+    """A dual aggregator behind a proxy: no log says when an answer is seen, so its price is read, and found to the block."""
+    delayed = market.deploy("DelayedAggregator", 8, 50_00000000, 100)
+    proxy = market.deploy("FeedProxy", delayed.address)
+    market.list(proxy, market.deploy("CappedStableAdapter", proxy.address, "over a delayed feed", 1000_00000000))
+    for step in range(3):
+        delayed.send("transmit", (51 + step) * 10**8)
+        market.node.mine(20)
+    prices = market.fetch()
+    assert_as_on_chain(market, prices)
+    assert set(market.kinds.values()) == {"sampled"}
+    seen = [row for row in prices.to_pylist() if row["asset"] == market.assets[0] and row["order"] == 1]
+    assert [int(row["price"]) // 10**8 for row in seen if row["exact"]] == [51, 52, 53]
+
+
 def test_rate_feed_behind_a_ratio(market: Market) -> None:
     """A ratio that is a feed's answer moves with the feed's logs: no sampling."""
     node = market.node

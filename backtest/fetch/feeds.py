@@ -4,7 +4,7 @@ Logs say when a Chainlink aggregator answers and when an adapter's cap moves. Wh
 state: phase switches of proxies and changes of exchange rates by bisection between samples. ``getAssetsPrices`` is read at the end of
 every block in which an input of an adapter changed, of every liquidation and of every change of source, so that a rule is checked
 wherever it matters, and a source of unknown rule still has its price there. Sources whose changes no log shows are sampled besides:
-about once an hour (``_grid``), each change in between found to its block; one that moves all the time is known at samples only.
+about once an hour, each change in between found to its block; one that moves all the time is known at samples only.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ COVERAGE = "oracle"
 WINDOW = 200_000
 """Blocks of one commit of oracle state: what an interrupted fetch loses at most."""
 SAMPLE_SECONDS = 3600
+_LARGEST = 10**38 - 1
 
 
 @dataclass(slots=True)
@@ -128,11 +129,13 @@ class _Window:
     phases: list[Phase]
     liquidations: list[int]
     summary: PriceSummary
+    grid: list[int] = field(default_factory=list)
 
     def fetch(self) -> None:
         """Read, then commit with the headers that the rows need."""
         first, last = self.first, self.last
         self.uses = [use for use in self.uses if use.first <= last and use.last >= first - 1]
+        self.grid = self._sample_blocks()
         logs = _log_blocks(self.context, first, last)
         triggers = self._triggers(logs)
         states = self._initial_states(logs)
@@ -142,7 +145,13 @@ class _Window:
             for user in self._users(source):
                 triggers[user] |= changed
             states += [(block, raw_address(source), "ratio", value) for block, value in series.items()]
-        reads = self._prices(triggers)
+        try:
+            reads = self._prices(triggers)
+        except FetchError as error:
+            if not lacks_state(error) or any(source.kind not in (FEED, FIXED) for source in self.found.values()):
+                raise
+            self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
+            reads = {}
         rows = [(block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()]
         self.summary.reads += len(rows)
         self.summary.samples += sum(map(len, ratios.values()))
@@ -211,7 +220,7 @@ class _Window:
             states += [] if value is None else [(self.first - 1, raw_address(aggregator), "answer", value)]
         return states
 
-    def _grid(self) -> list[int]:
+    def _sample_blocks(self) -> list[int]:
         """Blocks about ``SAMPLE_SECONDS`` apart, at least 64 in the window, its last one and the one before it included."""
         first, last = self.context.rpc.headers([self.first, self.last])
         seconds = max(int(last.timestamp, 16) - int(first.timestamp, 16), 1)
@@ -219,25 +228,26 @@ class _Window:
         return sorted({max(self.first - 1, 0), *range(self.first, self.last + 1, step), self.last})
 
     def _ratios(self, triggers: Mapping[str, set[int]]) -> dict[str, dict[int, int | None]]:
-        """Exchange rates of the adapters while they are in use: at every trigger, on the grid, and around every change between."""
+        """Exchange rates of the adapters while they are in use: on the grid and around every change between; one that moves all the
+        time, at every trigger too."""
         series: dict[str, dict[int, int | None]] = {}
+        spans: dict[str, list[tuple[int, int]]] = {}
         for source in self.found.values():
-            if source.kind != CAPPED_RATIO or "ratio_feed" in source.parameters:
-                continue
-            users = set(self._users(source.address))
-            spans = [(use.first, use.last) for use in self.uses if use.source in users]
-            blocks = {
-                block
-                for first, last in spans
-                for block in {*_within(self._grid(), first, last), *_within(sorted(triggers[source.address]), first, last)}
-            }
-            blocks |= {block for first, last in spans for block in (max(first, self.first - 1), min(last, self.last)) if block >= 0}
-            series[source.address] = dict.fromkeys(blocks)
+            if source.kind == CAPPED_RATIO and "ratio_feed" not in source.parameters:
+                users = set(self._users(source.address))
+                uses = [(max(use.first, self.first - 1, 0), min(use.last, self.last)) for use in self.uses if use.source in users]
+                spans[source.address] = uses
+                blocks = {block for first, last in uses for block in (first, last, *_within(self.grid, first, last))}
+                series[source.address] = dict.fromkeys(sorted(blocks))
 
         def read(asked: list[tuple[str, int]]) -> list[int | None]:
             return [signed(data) for data in calls_at(self.context.rpc, [(source, selector(RATIO), block) for source, block in asked])]
 
-        self.summary.restless |= refine(series, read)
+        restless = refine(series, read)
+        self.summary.restless |= restless
+        more = [(own, block) for own in sorted(restless) for span in spans[own] for block in _within(sorted(triggers[own]), *span)]
+        for (own, block), value in zip(more, read(more), strict=True):
+            series[own][block] = value
         return series
 
     def _prices(self, triggers: Mapping[str, set[int]]) -> dict[str, dict[int, int | None]]:
@@ -252,7 +262,7 @@ class _Window:
             own = triggers.get(use.source, set())
             wanted |= own & switched if source and source.kind in (FEED, FIXED) else own
             if source is None or source.kind == SAMPLED:
-                wanted |= {*self._grid(), use.first, use.last}
+                wanted |= {*self.grid, use.first, use.last}
             blocks[use.asset] |= {block for block in wanted if max(use.first, first - 1, 0) <= block <= min(use.last, last)}
         series: dict[str, dict[int, int | None]] = {asset: dict.fromkeys(sorted(own)) for asset, own in blocks.items()}
         oracles = Oracles(self.context.rpc, self.uses)
@@ -290,6 +300,9 @@ def _source_row(source: Source) -> tuple[object, ...]:
 
 def _table(dataset: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
     schema = RAW_STATE[dataset]
+    for row in rows:
+        if any(isinstance(value, int) and abs(value) > _LARGEST for value in row):
+            raise FetchError(f"{dataset}: {row!r} does not fit 38 digits", "report this source: it is not supported yet")
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.table([pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)], schema=schema)
 

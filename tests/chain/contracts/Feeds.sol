@@ -46,7 +46,7 @@ contract Aggregator is IAnswer {
         latestRound += 1;
     }
 
-    function latestAnswer() public view override returns (int256) {
+    function latestAnswer() public view virtual override returns (int256) {
         return rounds[latestRound].answer;
     }
 
@@ -61,6 +61,24 @@ contract Aggregator is IAnswer {
 
     function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
         return getRoundData(uint80(latestRound));
+    }
+}
+
+// An aggregator that shows an answer only some time after it arrived. Shape: chainlink DualAggregator, seen by the proxy of
+// those who share in the auction.
+contract DelayedAggregator is Aggregator {
+    string public constant typeAndVersion = "DualAggregator 1.0.0";
+    uint256 public immutable cutoff;
+
+    constructor(uint8 decimals_, int256 answer, uint256 cutoff_) Aggregator(decimals_, "delayed", answer) {
+        cutoff = cutoff_;
+    }
+
+    function latestAnswer() public view override returns (int256) {
+        for (uint256 id = latestRound; id > 1; id--) {
+            if (rounds[id].at + cutoff < block.timestamp) return rounds[id].answer;
+        }
+        return rounds[1].answer;
     }
 }
 
