@@ -64,7 +64,7 @@ def sql(
     output
         File to write instead of standard output.
     attach
-        Write a DuckDB database file with the same views over the lake's files, for other DuckDB clients (1.2 or later).
+        Write a DuckDB database file with the same views over the lake's files, for other DuckDB clients (1.1 or later, but not 1.4.0 and 1.4.1).
     memory
         Most memory, as DuckDB writes it.
     threads

@@ -70,6 +70,18 @@ def schema_of(path: str) -> pa.Schema:
     return pq.read_schema(path).remove_metadata()
 
 
+def block_range(path: str) -> tuple[int, int] | None:
+    """First and last block of a file by its statistics; None where it has none or cannot be read."""
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return None
+    column = metadata.schema.names.index("block_number")
+    found = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
+    ends = [(part.min, part.max) for part in found if part is not None and part.has_min_max]
+    return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+
+
 def encode(table: pa.Table) -> pa.Buffer:
     """The bytes of one Parquet file."""
     sink = pa.BufferOutputStream()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from backtest.lake import Lake
 
-STORAGE_VERSION = "v1.2.0"
-"""DuckDB's format of attached files: readable by DuckDB 1.2 and later."""
+STORAGE_VERSION = "v1.0.0"
+"""DuckDB's format of attached files: 1.1.3, 1.2.2, 1.3.2, 1.4.5 and 1.5.6 read it; 1.4.0 and 1.4.1 cannot bind macros with several CTEs."""
 
 _UNKNOWN = re.compile(r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is not)')
 
