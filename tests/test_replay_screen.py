@@ -1,0 +1,216 @@
+"""The screen never misses whom the exact rule finds, and a replay with it is the replay without."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backtest.model import AccountId, AssetId
+from backtest.protocols import BoxExposure, LinearExposure
+from backtest.replay import screen as module
+from backtest.replay.book import Book
+from backtest.replay.engine import Engine, replay
+from backtest.replay.mechanism import FixedSpread
+from backtest.replay.screen import Screen
+from backtest.scenario import Competitive, Override, Scenario
+from backtest.units import RAY
+from tests.sketches.fixed_spread import FixedSpreadPool
+from tests.sketches.history import History, market
+
+USD = 10**8
+COMPETITIVE = Scenario(liquidators=Competitive(max_calls=3))
+
+
+def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4) -> History:
+    """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes."""
+    draw = random.Random(seed)
+    h = History(market(*((f"A{i}", draw.choice((6, 8, 18))) for i in range(assets)), accounts=accounts))
+    units = [10**asset.decimals for asset in h.market.assets]
+    price = [draw.choice((1, 100, 2000, 30_000)) * USD for _ in range(assets)]
+    stored = [[RAY, RAY, 0, 0, 0] for _ in range(assets)]  # indexes, rates, time
+    time, block = 12, 1
+    for asset in range(assets):
+        h.param("liquidation_threshold", draw.choice((0, 7000, 9000)), asset=asset).param("liquidation_bonus", 10500, asset=asset)
+        h.price(asset, price[asset])
+    for _ in range(steps):
+        block += draw.randrange(1, 5)
+        time += draw.choice((12, 3600, 86_400, 40 * 86_400))
+        h.block(block, time)
+        asset, account, kind = draw.randrange(assets), draw.randrange(accounts), draw.random()
+        if kind < 0.35:
+            price[asset] = max(1, int(price[asset] * draw.choice((0.7, 0.95, 0.99, 1.001, 1.02, 1.3))))
+            h.price(asset, None if draw.random() < 0.1 else price[asset])
+        elif kind < 0.55:
+            s = stored[asset]
+            gap = time - s[4]
+            s[0] = s[0] * (RAY + s[2] * gap // 31_536_000) // RAY
+            s[1] = s[1] * (RAY + s[3] * gap // 31_536_000) // RAY
+            s[2], s[3], s[4] = draw.randrange(RAY // 5), draw.randrange(RAY), time
+            h.index(asset, s[0], s[1], s[2], s[3])
+        elif kind < 0.62:
+            h.param("liquidation_threshold", draw.choice((0, 6000, 8000, 9500)), asset=asset)
+        else:
+            other = asset if draw.random() < 0.4 else draw.randrange(assets)
+            size = draw.randrange(1, 1000)
+            owed = size * price[asset] * draw.choice((60, 75, 80, 89, 95)) // 100
+            h.position(account, asset, "collateral", size * units[asset])
+            h.position(account, other, "debt", owed * units[other] // price[other] + 1, "borrow")
+    return h
+
+
+class Checked(Engine[object]):
+    """Before each decision: is everyone whom the exact rule would liquidate among the candidates?"""
+
+    checked = 0
+
+    def _decide(self) -> None:
+        book, protocol = self.book, self.book.protocol
+        eligible = {a for a in protocol.accounts(book.state) if protocol.pairs(book.state, a, book.prices, book.now)}
+        assert eligible <= set(self.watch.candidates(book))
+        Checked.checked += len(eligible)
+        super()._decide()
+
+
+def _run_checked(seeds: Iterable[int]) -> int:
+    """Replay these histories, checked; how many liquidations there were."""
+    made = 0
+    for seed in seeds:
+        h = random_history(seed)
+        engine = Checked(FixedSpreadPool(), h.market, h.timeline(), COMPETITIVE, FixedSpread())
+        for transaction in engine.transactions():
+            engine.advance(transaction)
+        made += len(engine.finish().liquidations)
+    return made
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_the_screen_never_misses_whom_the_exact_rule_finds(seed: int) -> None:
+    _run_checked([seed])
+
+
+def test_the_check_above_checks_something() -> None:
+    Checked.checked = 0
+    assert _run_checked([1]) > 3
+    assert Checked.checked > 10
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.booleans())
+def test_a_replay_with_the_screen_is_the_replay_without(seed: int, changed: bool) -> None:
+    h = random_history(seed)
+    overrides = (Override(parameter="close_factor", value=9000, from_block=20),) if changed else ()
+    scenario = Scenario(liquidators=Competitive(max_calls=3, gas_cost=10 * USD), overrides=overrides, from_block=10)
+    one, other = (replay(FixedSpreadPool(), h.market, h.timeline(), scenario, screened=s, samples=5) for s in (True, False))
+    assert one.liquidations == other.liquidations
+    assert one.totals == other.totals
+    assert one.book.state.balances == other.book.state.balances
+    assert one.clamped == other.clamped
+
+
+def test_a_broken_screen_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A screen that forgets interest misses someone: the property has teeth."""
+
+    def frozen(book: Book[object], side: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones(count), np.ones(count)
+
+    monkeypatch.setattr(module, "_index_bounds", frozen)
+    with pytest.raises(AssertionError):
+        _run_checked(range(20))
+
+
+# -- rows, by hand -----------------------------------------------------------------------------------------------------
+
+
+class Given(FixedSpreadPool):
+    """Exposures as given."""
+
+    def __init__(self, exposures: dict[int, LinearExposure | BoxExposure | None]) -> None:
+        self.exposures, self.asked = exposures, []
+
+    def exposure(self, state: object, account: int, now: object) -> LinearExposure | BoxExposure | None:
+        self.asked.append(account)
+        return self.exposures[account]
+
+
+def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[object]]:
+    h = History(market(("A", 18), ("B", 18), ("C", 18)))
+    book = Book.open(protocol, h.market)
+    book.oracle.update({"ABC".index(name): price for name, price in prices.items()})
+    screen: Screen[object] = Screen(3)
+    for account in protocol.exposures:
+        screen.touch(AccountId(account))
+    return screen, book
+
+
+def test_only_accounts_at_or_below_the_margin_are_candidates() -> None:
+    forms = {0: LinearExposure({0: 1.0, 1: -1.0}), 1: LinearExposure({0: 1.0, 1: -1.001}), 2: LinearExposure({0: 1.1, 1: -1.0}), 3: None}
+    screen, book = screen_of(Given(forms), A=100, B=100)
+    assert screen.candidates(book) == [0, 1]
+    book.oracle[0] = 90
+    assert screen.candidates(book) == [0, 1, 2]
+
+
+def test_rows_are_asked_for_only_when_touched() -> None:
+    protocol = Given({0: LinearExposure({0: 1.0, 1: -0.5}), 1: LinearExposure({2: 1.0, 1: -0.5})})
+    screen, book = screen_of(protocol, A=100, B=100, C=100)
+    for price in (99, 80, 120):
+        book.oracle[0] = price
+        screen.candidates(book)
+    assert protocol.asked == [0, 1]
+    screen.touch_parameter(AssetId(2))
+    screen.candidates(book)
+    assert protocol.asked == [0, 1, 1]
+    screen.touch_parameter(None)
+    screen.candidates(book)
+    assert protocol.asked == [0, 1, 1, 0, 1]
+
+
+def test_accounts_far_from_the_edge_are_not_read_until_prices_moved() -> None:
+    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.5}) for a in range(500)} | {500: LinearExposure({0: 1.0, 1: -0.98})})
+    screen, book = screen_of(protocol, A=1000, B=1000)
+    assert screen.candidates(book) == []
+    before = screen.read
+    book.oracle[0] = 990
+    assert screen.candidates(book) == []
+    assert screen.read - before == 1
+    book.oracle[0] = 940
+    assert screen.candidates(book) == [500]
+    assert screen.read - before == 1 + 501
+
+
+def test_a_box_is_a_candidate_outside_of_it() -> None:
+    screen, book = screen_of(Given({0: BoxExposure({0: (90.0, float("inf")), 1: (0.0, 110.0)}), 1: LinearExposure({0: 1.0, 1: -0.1})}), A=100, B=100)
+    assert screen.candidates(book) == []
+    book.oracle[0] = 89
+    assert screen.candidates(book) == [0]
+    book.oracle.update({0: 100, 1: 111})
+    assert screen.candidates(book) == [0]
+    book.oracle[1] = 110
+    assert screen.candidates(book) == []
+    del book.oracle[1]
+    assert screen.candidates(book) == [0, 1]
+
+
+def test_an_account_without_exposure_leaves_and_its_row_is_used_again() -> None:
+    protocol = Given({0: LinearExposure({0: -1.0})})
+    screen, book = screen_of(protocol, A=100)
+    assert screen.candidates(book) == [0]
+    protocol.exposures = {0: None, 1: LinearExposure({0: -1.0})}
+    screen.touch(AccountId(0))
+    screen.touch(AccountId(1))
+    assert screen.candidates(book) == [1]
+
+
+def test_a_form_that_holds_until_a_moment_is_asked_for_after_it() -> None:
+    protocol = Given({0: LinearExposure({0: 1.0}, until=100)})
+    screen, book = screen_of(protocol, A=100)
+    for timestamp, asked in ((50, 1), (100, 1), (101, 2)):
+        book.now = type(book.now)(1, 0, timestamp)
+        screen.candidates(book)
+        assert len(protocol.asked) == asked
