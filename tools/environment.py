@@ -58,6 +58,15 @@ def satisfied(venv, kind):
     return False
 
 
+def usable(python):
+    """False where there is no environment, an interrupted one, or one of another Python."""
+    try:
+        said = subprocess.check_output([python, "-c", "import pip, sys; print(sys.version)"], stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return said.decode().strip() == sys.version
+
+
 def build(venv, kind):
     """Make or complete the environment: every file checked against its hash in the lock, the checkout itself linked in."""
     python = os.path.join(venv, "bin", "python")
@@ -65,8 +74,8 @@ def build(venv, kind):
         stamp = os.path.join(venv, "made-for-" + candidate)
         if os.path.exists(stamp):
             os.remove(stamp)
-    if not os.path.exists(python):
-        run([sys.executable, "-m", "venv", venv])
+    if not usable(python):
+        run([sys.executable, "-m", "venv", "--clear", venv])
     pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
     print(f"installing into {os.path.relpath(venv)} (once; about half a minute)", flush=True)
     for lock in LOCKS[kind]:
