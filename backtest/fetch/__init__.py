@@ -17,7 +17,6 @@ from backtest.errors import FetchError
 from backtest.fetch.context import FetchContext, Progress, Silent
 from backtest.fetch.feeds import PriceSummary, fetch_prices
 from backtest.fetch.logs import LogFetcher
-from backtest.fetch.ranges import gaps, length
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
 from backtest.fetch.state import fetch_revisions, fetch_tokens
@@ -29,7 +28,6 @@ from backtest.protocols.registry import protocol_named
 
 __all__ = ["FetchContext", "FetchSummary", "Progress", "Rpc", "fetch"]
 
-ALL_HEADERS = "chain/headers"
 _HEADERS_AT_ONCE = 20_000
 
 
@@ -103,7 +101,7 @@ def fetch(
         contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
         logs.fetch_headers([first, last])
         if headers == "all":
-            _fetch_all_headers(logs, lake, writer, config.name, first, last, notes)
+            _fetch_all_headers(logs, first, last, notes)
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
         prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
@@ -164,15 +162,12 @@ def _fetch_protocol_logs(logs: LogFetcher, protocol: LendingProtocol[Any], confi
             return sum(map(len, contracts.values()))
 
 
-def _fetch_all_headers(logs: LogFetcher, lake: Lake, writer: Writer, market: str, first: int, last: int, progress: Progress) -> None:
-    missing = gaps((first, last), lake.covered(market, ALL_HEADERS))
-    progress.begin("headers", length(missing))
-    for start, stop in missing:
-        for low in range(start, stop + 1, _HEADERS_AT_ONCE):
-            high = min(stop, low + _HEADERS_AT_ONCE - 1)
-            logs.fetch_headers(range(low, high + 1))
-            writer.commit(market, {}, from_block=low, to_block=high, covers={ALL_HEADERS: (low, high)})
-            progress.advance(high - low + 1)
+def _fetch_all_headers(logs: LogFetcher, first: int, last: int, progress: Progress) -> None:
+    progress.begin("headers", last - first + 1)
+    for low in range(first, last + 1, _HEADERS_AT_ONCE):
+        high = min(last, low + _HEADERS_AT_ONCE - 1)
+        logs.fetch_headers(range(low, high + 1))
+        progress.advance(high - low + 1)
 
 
 def _fetch_prices(

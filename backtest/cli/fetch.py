@@ -1,0 +1,231 @@
+"""``backtest fetch``: a market's history from a node into a lake."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from backtest.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from backtest.fetch import FetchSummary
+    from backtest.lake import Lake
+
+RPC_VARIABLE = "BACKTEST_RPC"
+
+
+def fetch(
+    protocol: str,
+    /,
+    *,
+    market: str,
+    lake: Path,
+    rpc: str | None = None,
+    from_block: int | None = None,
+    to_block: int | None = None,
+    finality: str = "finalized",
+    headers: Literal["events", "all"] = "events",
+    omissions: Literal["auto", "always", "never"] = "auto",
+    workers: int = 16,
+    timeout: float = 30.0,
+    reconstruct: bool = True,
+    verify: bool = False,
+) -> int:
+    """Fetch a market's history from a node into a lake, and rebuild its canonical tables.
+
+    Stored are final blocks only. Interrupted at any moment and run again, it continues where it was. Prices that are not a plain
+    feed need an archive node.
+
+    Examples:
+
+        backtest fetch aave-v3 --market ethereum-core --rpc http://127.0.0.1:8545 --lake data/lake
+
+        BACKTEST_RPC=https://... backtest fetch aave-v3 --market base --to-block 20000000 --lake data/lake
+
+        backtest fetch aave-v3 --market my-market.toml --rpc http://127.0.0.1:8545 --finality 0 --headers all --lake test-lake
+
+    Parameters
+    ----------
+    protocol
+        Protocol of the market, for example aave-v3.
+    market
+        Name of a market that ships with backtest (data/markets), or the path of a TOML file.
+    lake
+        Folder of the lake; made if it does not exist.
+    rpc
+        Address of the node; else the environment variable BACKTEST_RPC. Keys in it are shown nowhere.
+    from_block
+        First block; default the market's first.
+    to_block
+        Last block; default the last final one.
+    finality
+        What counts as final: "finalized" (the node's word) or a number of confirmations (0 on a test chain).
+    headers
+        Headers of blocks with events, or of all blocks: those also reveal blocks whose logs the node left out altogether.
+    omissions
+        Look for omitted logs by the headers' blooms: "auto" except where blooms are saturated, "always" or "never".
+    workers
+        Requests in flight.
+    timeout
+        Seconds until a request counts as lost.
+    reconstruct
+        Rebuild the canonical tables afterwards.
+    verify
+        Compare samples of the result with the chain afterwards (archive node).
+    """
+    from rich.console import Console
+
+    from backtest.fetch import Rpc
+    from backtest.fetch import fetch as fetch_market
+    from backtest.fetch.market_files import find_market
+    from backtest.lake import Lake
+    from backtest.protocols.registry import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol '{protocol}'", did_you_mean(protocol, PROTOCOLS))
+    config = find_market(market)
+    if config.protocol != protocol:
+        raise UserError(f"market '{config.name}' is of protocol {config.protocol}, not {protocol}", f"backtest fetch {config.protocol} ...")
+    url = rpc or os.environ.get(RPC_VARIABLE)
+    if not url:
+        raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
+    if workers < 1 or timeout <= 0:
+        raise UserError("--workers and --timeout must be positive", "leave them out for the defaults")
+    console = Console(stderr=True)
+    opened = Lake(lake, create=True)
+    try:
+        with Rpc(url, workers=workers, timeout=timeout) as node:
+            with _ProgressBar(console) as bar:
+                confirmations = _confirmations(finality)
+                summary = fetch_market(
+                    opened,
+                    config,
+                    node,
+                    from_block=from_block,
+                    to_block=to_block,
+                    finality=confirmations,
+                    headers=headers,
+                    omissions=omissions,
+                    progress=bar,
+                )
+            _print_summary(summary)
+            if reconstruct or verify:
+                _reconstruct(opened, config.name)
+            return _verify(opened, config.name, node) if verify else 0
+    except KeyboardInterrupt:
+        print(f"backtest: interrupted; what is stored stays in {opened.path}: run the same command again to continue", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)  # without waiting for requests in flight; every commit is atomic
+
+
+def _confirmations(finality: str) -> Literal["finalized"] | int:
+    if finality == "finalized":
+        return "finalized"
+    if not finality.isdigit():
+        raise UserError(f"--finality {finality}", 'give "finalized" or a number of confirmations, for example 64')
+    return int(finality)
+
+
+def _reconstruct(lake: Lake, market: str) -> None:
+    from backtest.cli.reconstruct import reconstruct
+
+    lake.refresh()
+    reconstruct(lake=lake.path, market=market)
+
+
+def _verify(lake: Lake, market: str, node: object) -> int:
+    from backtest.fetch.rpc import Rpc
+    from backtest.fetch.verify import verify
+
+    assert isinstance(node, Rpc)
+    lake.refresh()
+    report = verify(lake, market, node)
+    for line in report.lines():
+        print(line)
+    return 1 if report.mismatches else 0
+
+
+def _print_summary(summary: FetchSummary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{summary.market}, blocks {summary.from_block} to {summary.to_block}", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    namespaces: dict[str, int] = {}
+    for dataset, rows in summary.rows.items():
+        namespace = dataset.split("/")[1]
+        namespaces[namespace] = namespaces.get(namespace, 0) + rows
+    for namespace, rows in namespaces.items():
+        table.add_row(f"{namespace} logs", f"{rows:,}")
+    requests = summary.requests
+    figures = {
+        "block headers": summary.headers,
+        "contracts": summary.contracts,
+        "logs that fit no event (quarantined)": summary.quarantined,
+        "doubled logs dropped": summary.doubled,
+        "incomplete replies asked again": summary.incomplete,
+        "blocks looked at twice for omitted logs": summary.rechecked,
+        "blocks whose bloom was too full to tell": summary.saturated,
+        "requests": requests.requests,
+        "requests tried again": requests.retries,
+        "ranges cut smaller": requests.refused,
+        "MB received": requests.bytes // 1_000_000,
+    }
+    for name, value in figures.items():
+        table.add_row(name, f"{value:,}")
+    table.add_row("seconds", f"{summary.seconds:.1f}")
+    Console().print(table)
+
+
+class _ProgressBar:
+    """A bar with rate and time left; ``backtest.fetch.Progress``."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = console
+        self._bar: Bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: int | None = None
+        self._logs = 0
+
+    def __enter__(self) -> _ProgressBar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.stop()
+
+    def begin(self, what: str, total: int) -> None:
+        """See ``Progress.begin``."""
+        self._logs = 0
+        self._task = self._bar.add_task(what, total=total, rate="")
+
+    def advance(self, units: int, logs: int = 0) -> None:
+        """See ``Progress.advance``."""
+        if self._task is None:
+            return
+        self._logs += logs
+        task = next(t for t in self._bar.tasks if t.id == self._task)
+        seconds = task.elapsed or 0.0
+        per_second = f"{(task.completed + units) / seconds:,.0f} blocks/s" if seconds else ""
+        rate = f"{self._logs:,} logs, {per_second}" if self._logs else per_second
+        self._bar.update(task.id, advance=units, rate=rate)
+
+    def note(self, text: str) -> None:
+        """See ``Progress.note``."""
+        self._console.print(f"note: {text}", markup=False, highlight=False)
