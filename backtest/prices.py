@@ -75,8 +75,8 @@ class RoundGap:
 def round_gaps(answers: pa.Table) -> list[RoundGap]:
     """Where consecutive ``AnswerUpdated`` logs of an aggregator do not have consecutive round ids: lost or doubled logs.
 
-    ``answers`` cover a range without gaps. OCR aggregators count without holes (libocr, ``OffchainAggregator.sol`` ``transmit``); a FluxAggregator (until 2021) may skip a
-    round that timed out, which shows here too.
+    ``answers`` cover a range without gaps. OCR aggregators count without holes (libocr, ``OffchainAggregator.sol`` ``transmit``); a
+    FluxAggregator (until 2021) may skip a round that timed out, which shows here too.
     """
     addresses, blocks, rounds = _addresses(answers["address"]), answers["block_number"].to_pylist(), answers["round_id"].to_pylist()
     last: dict[str, int] = {}

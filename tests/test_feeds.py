@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,10 +16,10 @@ from backtest.errors import FetchError
 from backtest.fetch import feeds
 from backtest.fetch.adapters import is_constant
 from backtest.fetch.context import FetchContext, Silent
-from backtest.fetch.decode import LogColumns, decode, topic0
+from backtest.fetch.logs import LogFetcher
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.sampling import refine
-from backtest.lake import Lake
+from backtest.lake import Lake, Writer
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec, SourceChange
 from backtest.prices import fold_prices, read_sources, round_gaps
@@ -90,23 +91,23 @@ class Market:
         with Rpc(self.node.url, workers=2) as rpc, lake.writer() as writer:
             writer.set_market(config)
 
-            def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, first: int, last: int) -> int:
-                wanted = list(addresses)
-                if not wanted:
-                    return 0
-                topics = [[topic0(spec) for spec in specs]]
-                logs = rpc.logs({"address": wanted, "topics": topics, "fromBlock": hex(first), "toBlock": hex(last)})
-                writer.commit("test", decode(LogColumns.of(logs), specs, namespace), from_block=first, to_block=last)
-                return len(logs)
-
             for first, last in ranges or ((self.first, self.node.block_number),):
-                context = FetchContext(lake, writer, config, rpc, first, last, self.notes, fetch_logs, lambda blocks: None)
                 changes = [change for change in self.changes() if change.block_number <= last]
-                self.summary = feeds.fetch_prices(context, changes, liquidations)
+                self.summary = feeds.fetch_prices(self.context(lake, writer, rpc, first, last), changes, liquidations)
         self.raw = {dataset: lake.read(dataset, "test") for dataset in lake.datasets("test")}
         self.kinds = {address: source.kind for address, source in read_sources(self.raw["raw/oracle/Source"]).items()}
         blocks = {number: self.node.timestamp(number) for number in range(self.first - 1, self.node.block_number + 1)}
         return fold_prices(config, self.raw, self.changes(), blocks, liquidation_blocks=liquidations)
+
+    def context(self, lake: Lake, writer: Writer, rpc: Rpc, first: int, last: int) -> FetchContext:
+        """As ``backtest.fetch.fetch`` makes it."""
+        logs = LogFetcher(lake, writer, "test", rpc, self.notes)
+
+        def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, first: int, last: int) -> int:
+            emitters = list(addresses)
+            return logs.fetch(namespace, specs, {spec.emitter: emitters for spec in specs}, first, last)
+
+        return FetchContext(lake, writer, self.config(), rpc, first, last, self.notes, fetch_logs, logs.fetch_headers)
 
     def said(self, first: int, last: int) -> dict[tuple[int, str], int | None]:
         """What the oracle says at the end of every block about every asset that has a source."""
@@ -321,18 +322,42 @@ def test_ranges_in_any_order_give_the_same_prices(market: Market) -> None:
 def test_fetching_again_changes_nothing(market: Market) -> None:
     build(market)
     market.node.mine(3)
-    once = market.fetch()
-    digest = Lake(market.folder).digest("test", "raw/oracle")
-    lake = Lake(market.folder)
-    assert lake.covered("test", feeds.COVERAGE) == [(market.first, market.node.block_number)]
-    again = market.summary
-    with Rpc(market.node.url, workers=2) as rpc, lake.writer() as writer:
-        end = market.node.block_number
-        context = FetchContext(lake, writer, market.config(), rpc, market.first, end, market.notes, lambda *_: 0, lambda _: None)
-        second = feeds.fetch_prices(context, market.changes(), ())
-    assert again.reads > 0 == second.reads
-    assert Lake(market.folder).digest("test", "raw/oracle") == digest
-    assert once.num_rows > 0
+    market.fetch()
+    first, digest = market.summary, Lake(market.folder).digest("test")
+    assert Lake(market.folder).covered("test", feeds.COVERAGE) == [(market.first, market.node.block_number)]
+    market.fetch()
+    assert first.reads > 0 == market.summary.reads
+    assert Lake(market.folder).digest("test") == digest
+
+
+def test_an_interrupted_fetch_goes_on_where_it_was(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = build(market)
+    for step in range(6):
+        made["eth"].send("transmit", (1900 + step) * 10**8)
+        made["ratio"].send("setRatio", 11 * 10**17 + step * 10**13)
+    monkeypatch.setattr(feeds, "WINDOW", 10)
+    whole = market.fetch()
+    assert_as_on_chain(market, whole)
+    digest = Lake(market.folder).digest("test")
+    market.folder = market.folder.parent / "interrupted"
+    commit, left = Writer.commit, iter(range(6))
+
+    def fails(*args: Any, **more: Any) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        commit(*args, **more)
+
+    for _ in range(20):
+        with monkeypatch.context() as patch:
+            patch.setattr(Writer, "commit", fails)
+            try:
+                market.fetch()
+                break
+            except KeyboardInterrupt:
+                left = iter(range(4))
+    else:
+        pytest.fail("never done")
+    assert Lake(market.folder).digest("test") == digest
 
 
 class WithoutState(Rpc):
