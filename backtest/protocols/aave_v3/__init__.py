@@ -14,7 +14,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
 from backtest.protocols import AccountView, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.aave_v3.account import account_data, holdings, linear_exposure
-from backtest.protocols.aave_v3.events import EVENTS, deployments, discover, price_sources, tokens
+from backtest.protocols.aave_v3.events import EVENTS, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
@@ -45,8 +45,8 @@ class AaveV3:
         return deployments(raw)
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
-        """See ``events.tokens``."""
-        return tokens(raw)
+        """See ``events.underlying_tokens``."""
+        return underlying_tokens(raw)
 
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """See ``fold.fold``."""

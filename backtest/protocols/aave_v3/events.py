@@ -191,7 +191,7 @@ def deployments(raw: RawEvents) -> list[Deployment]:
     return [deployment for _, deployment in sorted(found, key=lambda pair: pair[0])]
 
 
-def tokens(raw: RawEvents) -> list[str]:
+def underlying_tokens(raw: RawEvents) -> list[str]:
     """Underlying assets of all reserves ever listed, in order of listing."""
     return list(dict.fromkeys(address_text(asset) for asset in raw.table("ReserveInitialized").column("asset").to_pylist()))
 
