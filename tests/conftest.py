@@ -10,21 +10,35 @@ import pytest
 from pytest_socket import socket_allow_hosts
 
 from tests.chain.aave import deploy_v30, deploy_v36
-from tests.chain.contracts import ChainUnavailable, install
+from tests.chain.contracts import ChainUnavailable, anvil_binary
 from tests.chain.deployment import Deployment
 from tests.chain.market import START, Record, Version, run
 from tests.chain.node import Node
 
 
 def pytest_runtest_setup() -> None:
-    socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
+    socket_allow_hosts(["127.0.0.1", "::1"], allow_unix_socket=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "chain: needs the local node; set by itself on tests that use a fixture of the test chain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests of the test chain, and keep the tests of one played market on one worker (under ``--dist loadgroup``)."""
+    for item in items:
+        fixtures: set[str] = set(getattr(item, "fixturenames", ()))
+        if "chain_packages" in fixtures:
+            item.add_marker("chain")
+        for market in sorted(fixtures & {"market_v30", "market_v36", "market_upgraded", "market_calm"})[:1]:
+            item.add_marker(pytest.mark.xdist_group(market))
 
 
 @pytest.fixture(scope="session")
 def chain_packages() -> None:
-    """The npm packages of the test chain are installed; else the test is skipped with the reason, and fails where CI is set."""
+    """Node and contracts are installed; else the test is skipped with the reason, and fails where CI is set."""
     try:
-        install()
+        anvil_binary()
     except ChainUnavailable as reason:
         if os.environ.get("CI"):
             raise

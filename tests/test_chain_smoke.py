@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+from pytest_socket import SocketConnectBlockedError
 
 from tests.chain.aave import upgrade_v30_to_v36
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
 from tests.chain.market import START, Record, run
 from tests.chain.node import Node, Reverted, Transaction
+
+
+@pytest.mark.filterwarnings("ignore:A test tried to use socket")
+def test_the_network_is_loopback_only() -> None:
+    with pytest.raises(SocketConnectBlockedError):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
 
 
 def test_one_block_keeps_the_order_of_its_transactions(anvil: Node) -> None:

@@ -194,8 +194,8 @@ def deploy_v36(node: Node) -> Deployment:
 def upgrade_v30_to_v36(deployment: Deployment) -> Deployment:
     """Upgrade pool, configurator, aTokens and debt tokens of a 3.0 market to 3.6 on the same proxies, in one block, as governance would.
 
-    Storage is taken over by ``PoolFromV30`` (contracts/Upgrade.sol). The rate strategies become data of the one strategy of 3.6 and the
-    e-mode memberships become bitmaps, both by the configurator, with its events. The oracle stays. The new implementations are
+    Storage is taken over by ``PoolFromV30`` (contracts/Upgrade.sol). The rate strategies become data of the one strategy of 3.6 (as first
+    listed) and the e-mode memberships become bitmaps, both by the configurator, with its events. The oracle stays. The new implementations are
     deployed in the blocks before. Debt must be variable: 3.6 has no stable debt.
 
     Returns: the market as 3.6 from here on; the argument is of no use any more.
@@ -233,7 +233,8 @@ def upgrade_v30_to_v36(deployment: Deployment) -> Deployment:
             update = asset, f"Local {name}{listing.symbol}", f"{name}{listing.symbol}", implementation.address, b""
             transactions.append(upgraded.configurator.transaction(function, update))
         transactions.append(upgraded.set_rates(listing.symbol, listing.rates))
-    for category, *_, assets in EMODES:
-        transactions += upgraded.set_emode_assets(category, assets, assets)
+    for symbol, reserve in deployment.reserves.items():
+        if category := deployment.data_provider.call("getReserveEModeCategory", reserve.asset.address):
+            transactions += upgraded.set_emode_assets(category, [symbol], [symbol])
     _all_succeed(node, transactions)
     return upgraded

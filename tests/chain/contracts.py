@@ -115,7 +115,7 @@ def install() -> Path:
         command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
         if result.returncode:
-            raise ChainUnavailable(f"npm ci of tests/chain/package-lock.json failed: {' '.join(result.stderr.split())[:400]}")
+            raise ChainUnavailable(f"npm ci of tests/chain/package-lock.json failed: {' '.join(result.stderr.split())[:200]}")
         done.touch()
     return folder
 

@@ -109,11 +109,12 @@ class Deployment:
     def withdraw(self, user: str, symbol: str, amount: int = UINT256_MAX, to: str | None = None) -> Transaction:
         return self.pool.transaction("withdraw", self._asset(symbol), amount, to or user, sender=user)
 
-    def borrow(self, user: str, symbol: str, amount: int) -> Transaction:
-        return self.pool.transaction("borrow", self._asset(symbol), amount, VARIABLE, 0, user, sender=user)
+    def borrow(self, user: str, symbol: str, amount: int, mode: int = VARIABLE) -> Transaction:
+        """``mode`` 1 is stable debt: 3.0 only, after ``configure("setReserveStableRateBorrowing", symbol, True)``."""
+        return self.pool.transaction("borrow", self._asset(symbol), amount, mode, 0, user, sender=user)
 
-    def repay(self, user: str, symbol: str, amount: int = UINT256_MAX, on_behalf_of: str | None = None) -> Transaction:
-        return self.pool.transaction("repay", self._asset(symbol), amount, VARIABLE, on_behalf_of or user, sender=user)
+    def repay(self, user: str, symbol: str, amount: int = UINT256_MAX, on_behalf_of: str | None = None, mode: int = VARIABLE) -> Transaction:
+        return self.pool.transaction("repay", self._asset(symbol), amount, mode, on_behalf_of or user, sender=user)
 
     def repay_with_a_tokens(self, user: str, symbol: str, amount: int = UINT256_MAX) -> Transaction:
         return self.pool.transaction("repayWithATokens", self._asset(symbol), amount, VARIABLE, sender=user)
@@ -162,12 +163,12 @@ class Deployment:
         oracle = [ZERO] if self.version == "3.0" else []
         return self.configurator.transaction("setEModeCategory", category, ltv, threshold, bonus, *oracle, label)
 
-    def set_emode_assets(self, category: int, collateral: Sequence[str], borrowable: Sequence[str] = ()) -> list[Transaction]:
-        """3.0: put the assets into the category (one each). 3.6: set their collateral and borrowable bits."""
+    def set_emode_assets(self, category: int, collateral: Sequence[str], borrowable: Sequence[str] = (), *, member: bool = True) -> list[Transaction]:
+        """3.0: put the assets into the category, or into none. 3.6: set or clear their collateral and borrowable bits."""
         if self.version == "3.0":
-            return [self.configure("setAssetEModeCategory", symbol, category) for symbol in collateral]
+            return [self.configure("setAssetEModeCategory", symbol, category if member else 0) for symbol in collateral]
         flags = [("setAssetCollateralInEMode", symbol) for symbol in collateral] + [("setAssetBorrowableInEMode", symbol) for symbol in borrowable]
-        return [self.configure(function, symbol, category, True) for function, symbol in flags]
+        return [self.configure(function, symbol, category, member) for function, symbol in flags]
 
     def set_rates(self, symbol: str, rates: Rates) -> Transaction:
         """3.0: deploys a strategy (a block of its own) and points the reserve to it. 3.6: new data of the one strategy."""

@@ -120,9 +120,11 @@ class _Script:
             self.record.requests.append(request)
 
     def mark(self, name: str, *transactions: Transaction) -> None:
-        """Mine these in a block that carries a name and is sampled."""
+        """Mine these in a block that carries a name and is sampled; none of them may fail."""
         self.block([Wish(name, transaction) for transaction in transactions])
         block = self.node.block_number
+        if any(refusal.block == block for refusal in self.record.refused):
+            raise RuntimeError(f"'{name}' was refused: {self.record.refused[-1].error}")
         self.record.marks.setdefault(name, []).append(block)
         self.record.samples += [block - 1, block]
 
@@ -154,7 +156,7 @@ class _Script:
         for i, hour in enumerate(hours):
             at = max(int(GENESIS_TIME + hour * 3600), self.node.timestamp() + 12)
             self.reports_and_liquidations(hour, at, below=10**18 * 101 // 100, zeal=0.15)
-            self.players.look(self.market)
+            self.players.look(self.market, everyone=i % 3 == 0)
             self.reports_and_liquidations(hour, at + 12, below=10**18, zeal=0.5)
             self.block(self.players.everyday(self.market, everyday))
             if i in events:
@@ -181,6 +183,7 @@ class _Script:
         return {
             20: on("threshold", lambda: m().configure_collateral("LINK", 5000, 6500, 10750)),
             35: on("bonus", lambda: m().configure_collateral("WBTC", 7000, 7600, 10800)),
+            40: on("member", lambda: m().set_emode_assets(2, ["LINK"])[0]),
             45: on("flash loan", lambda: self._flash_loan("USDC", 3_000_000), lambda: self._flash_loan("WETH", 900)),
             50: on("protocol fee", lambda: m().set_protocol_fee("WETH", 2000), lambda: m().set_protocol_fee("wstETH", 0)),
             62: on("pause", lambda: m().set_paused("LINK", True)),
@@ -192,6 +195,7 @@ class _Script:
             120: self._upgrade if self.version == "upgraded" else lambda: None,
             130: on("cap", lambda: m().configure("setBorrowCap", "LINK", 1_000_000), lambda: m().configure("setSupplyCap", "WBTC", 5_000_000)),
             150: self._change_source,
+            160: on("member", lambda: m().set_emode_assets(2, ["LINK"], member=False)[0]),
             170: on("freeze", lambda: m().configure("setReserveFreeze", "WBTC", True)),
             200: on("unfreeze", lambda: m().configure("setReserveFreeze", "WBTC", False)),
             220: on("flash loan", lambda: self._flash_loan("DAI", 1_000_000)),

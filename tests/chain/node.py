@@ -8,8 +8,8 @@ sees interest accrued up to B. ``"latest"`` is the last mined block, never the n
 
 from __future__ import annotations
 
-import http.client
 import re
+import socket
 import subprocess
 import tempfile
 import threading
@@ -29,6 +29,7 @@ GENESIS_TIME = 1_583_971_200  # 2020-03-12 00:00 UTC
 GAS = 30_000_000
 ZERO = "0x" + "00" * 20
 UINT256_MAX = 2**256 - 1
+_HEAD = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _ERRORS: dict[bytes, str] = {}  # selectors of the custom errors of every ABI in use
 _FREE = {"gasPrice": "0x0", "gas": hex(GAS)}
 
@@ -66,7 +67,9 @@ class Node:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.port = self._read_port()
         threading.Thread(target=self._drain, daemon=True).start()
-        self._http = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=300)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = self._socket.makefile("rb", buffering=1 << 20)
         self.chain_id = chain_id
         self.rpc("anvil_setBlockTimestampInterval", interval)
         self.accounts: list[str] = self.rpc("eth_accounts")
@@ -92,7 +95,8 @@ class Node:
 
     def close(self) -> None:
         """Stop the process this object started, and remove its files."""
-        self._http.close()
+        self._answers.close()
+        self._socket.close()
         self.process.terminate()
         self.process.wait()
         assert self.process.stdout is not None
@@ -106,23 +110,45 @@ class Node:
         self.close()
 
     # -- JSON-RPC ----------------------------------------------------------------------------------------------------
-    def _post(self, body: Any) -> Any:
-        self._http.request("POST", "/", msgspec.json.encode(body), {"Content-Type": "application/json"})
-        return msgspec.json.decode(self._http.getresponse().read())
+    def _post(self, *bodies: Any) -> list[Any]:
+        """Answers to HTTP requests sent at once on the one connection, which the node works off one after the other (HTTP pipelining)."""
+        answers = []
+        for i in range(0, len(bodies), 64):
+            encoded = [msgspec.json.encode(body) for body in bodies[i : i + 64]]
+            self._socket.sendall(b"".join(_HEAD % len(body) + body for body in encoded))
+            answers += [msgspec.json.decode(self._read_body()) for _ in encoded]
+        return answers
+
+    def _read_body(self) -> bytes:
+        length = None
+        while (line := self._answers.readline()) != b"\r\n":
+            if not line:
+                raise ConnectionError("the node closed the connection")
+            if line[:15].lower() == b"content-length:":
+                length = int(line[15:])
+        if length is None:
+            raise ConnectionError("the node's answer has no length")
+        return bytes(self._answers.read(length))
 
     def rpc(self, method: str, *params: Any) -> Any:
         """The result of one request; RpcError if the node refuses."""
-        answer = self._post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
-        if "error" in answer:
-            raise RpcError(answer["error"])
-        return answer["result"]
+        return self.sequence([(method, params)])[0]
+
+    def sequence(self, requests: Iterable[Call]) -> list[Any]:
+        """Results of requests (method, params) that the node works off in this order; RpcError if it refuses one."""
+        bodies = [{"jsonrpc": "2.0", "id": 1, "method": method, "params": params} for method, params in requests]
+        answers = self._post(*bodies)
+        for answer in answers:
+            if "error" in answer:
+                raise RpcError(answer["error"])
+        return [answer["result"] for answer in answers]
 
     def batch(self, requests: Iterable[Call]) -> list[Any]:
-        """Results in the order of ``requests`` (method, params); a refused one is an ``RpcError`` value, not raised."""
+        """Results in the order of ``requests``, which the node may work off in any order; a refused one is an ``RpcError`` value, not raised."""
         body = [{"jsonrpc": "2.0", "id": i, "method": method, "params": params} for i, (method, params) in enumerate(requests)]
         if not body:
             return []
-        answers = sorted(self._post(body), key=lambda answer: answer["id"])
+        answers = sorted(self._post(body)[0], key=lambda answer: answer["id"])
         return [RpcError(answer["error"]) if "error" in answer else answer["result"] for answer in answers]
 
     # -- blocks and time ---------------------------------------------------------------------------------------------
@@ -181,12 +207,11 @@ class Node:
         """Mine all transactions, in this order, in one block (no block if there are none); their receipts. Failed ones have status 0x0."""
         if not transactions:
             return []
-        # One by one: the requests of a JSON-RPC batch run concurrently and would enter the pool in any order.
-        digests = [self.rpc("eth_sendTransaction", _FREE | transaction) for transaction in transactions]
+        requests: list[Call] = [("eth_sendTransaction", [_FREE | transaction]) for transaction in transactions]
         if timestamp is not None:
-            self.set_timestamp(timestamp)
-        self.rpc("evm_mine")
-        receipts = self.rpc("eth_getBlockReceipts", "latest")
+            requests.append(("evm_setNextBlockTimestamp", [timestamp]))
+        *answers, receipts = self.sequence([*requests, ("evm_mine", []), ("eth_getBlockReceipts", ["latest"])])
+        digests = answers[: len(transactions)]
         if [receipt["transactionHash"] for receipt in receipts] != digests:
             raise RuntimeError(f"the block holds {len(receipts)} transactions, not the {len(transactions)} sent, or in another order")
         return list(receipts)

@@ -173,10 +173,11 @@ class Players:
         return Wish(action, market.repay(account, symbol, UINT256_MAX if action == "repay all" else share))
 
     # -- liquidators -------------------------------------------------------------------------------------------------
-    def look(self, market: Deployment) -> None:
-        """Note every account's health factor (wad) as of now; liquidators act on the last look."""
-        rows = zip(self.accounts, market.account_data(self.accounts), strict=True)
-        self.health = {account: row[5] for account, row in rows if row}
+    def look(self, market: Deployment, *, everyone: bool) -> None:
+        """Note health factors (wad) as of now, of everyone or of those who were weak at the last look; liquidators act on it."""
+        watched = self.accounts if everyone else [account for account, health in self.health.items() if health < 13 * 10**17]
+        rows = zip(watched, market.account_data(watched), strict=True)
+        self.health |= {account: row[5] for account, row in rows if row}
 
     def attempts(self, market: Deployment, below: int, *, zeal: float, spare_neglected: bool) -> list[Attempt]:
         """Liquidations of accounts whose health factor was under ``below`` (wad), each with probability ``zeal``."""
