@@ -19,7 +19,7 @@ from backtest.errors import ScenarioError, did_you_mean
 SCENARIO_VERSION = 1
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
@@ -67,12 +67,15 @@ class Override(_Strict, frozen=True):
     """One changed parameter, from a block on. Values in basis points; a bonus is 10000 + bonus (10500 = 5 %)."""
 
     parameter: str
+    """See below."""
     value: int
+    """What it becomes, basis points."""
     asset: str | None = None
     """Symbol or address; None: every asset."""
     emode: int | None = None
     """E-mode category whose parameter this is; None: the assets' own parameters."""
     from_block: int = 0
+    """First block in which it holds."""
 
     def __post_init__(self) -> None:
         name, value = self.parameter, self.value
@@ -93,16 +96,20 @@ class Override(_Strict, frozen=True):
 
 
 class Scenario(_Strict, frozen=True):
-    """See the module. The default scenario is history itself."""
+    """The default scenario is history itself."""
 
     name: str = "history"
+    """What tables and charts call the run; not part of the run id."""
     liquidators: Liquidators = Observed()
+    """Who liquidates."""
     overrides: tuple[Override, ...] = ()
+    """Changed parameters."""
     from_block: int | None = None
     """First block in which the model acts; before it history runs as observed. None: from the start."""
     to_block: int | None = None
     """Last block replayed; None: the last one the lake covers."""
     seed: int = 0
+    """Seed of random draws, for models that draw."""
 
     def __post_init__(self) -> None:
         if isinstance(self.liquidators, Observed) and self.overrides:
@@ -118,7 +125,7 @@ class Scenario(_Strict, frozen=True):
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""
-        body: dict[str, Any] = msgspec.to_builtins(self)
+        body = _without_defaults(self)
         body.pop("name", None)
         body["version"] = SCENARIO_VERSION
         return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -126,6 +133,21 @@ class Scenario(_Strict, frozen=True):
     def digest(self) -> str:
         """SHA-256 of ``canonical()``, hex."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _without_defaults(value: Any) -> Any:
+    """A value as plain JSON types, fields equal to their defaults left out (msgspec's own omit_defaults compares by identity)."""
+    if isinstance(value, tuple):
+        return [_without_defaults(item) for item in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    config = type(value).__struct_config__
+    body = {config.tag_field: config.tag} if config.tag_field else {}
+    for field in msgspec.structs.fields(value):
+        own = getattr(value, field.name)
+        if field.required or own != field.default:
+            body[field.encode_name] = _without_defaults(own)
+    return body
 
 
 def parse_scenario(text: str, where: str) -> Scenario:

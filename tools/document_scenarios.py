@@ -1,0 +1,90 @@
+"""Write the reference part of docs/scenarios.md from the types in backtest/scenario.py: ``python -m tools.document_scenarios``."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import msgspec
+from msgspec import inspect
+
+from backtest import scenario
+from backtest.scenario import PARAMETERS
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/scenarios.md"
+START, END = "<!-- reference: written by tools/document_scenarios.py -->", "<!-- end of reference -->"
+TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Override": "`[[overrides]]`"}
+
+
+def reference() -> str:
+    """One table for each type: field, type, default, meaning."""
+    source = ast.parse(Path(scenario.__file__).read_text(encoding="utf-8"))
+    classes = {node.name: node for node in source.body if isinstance(node, ast.ClassDef)}
+    parts = []
+    for name, title in TABLES.items():
+        struct, node = getattr(scenario, name), classes[name]
+        heading = title or f"`[liquidators]` with {_kind(struct)}"
+        parts.append(f"### {heading}\n\n{_prose(ast.get_docstring(node) or '')}\n")
+        meanings = _meanings(node)
+        rows = [[f"`{field.name}`", _type(field.type), _default(field), meanings.get(field.name, "")] for field in msgspec.structs.fields(struct)]
+        parts.append(_table(["field", "type", "default", "meaning"], rows))
+    parts.append("### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 + bonus.\n")
+    parts.append(_table(["parameter", "from", "to"], [[f"`{name}`", str(low), str(high)] for name, (low, high) in PARAMETERS.items()]))
+    return "\n".join(part for part in parts if part)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) if rows else ""
+
+
+def _kind(struct: type[msgspec.Struct]) -> str:
+    return f'`kind = "{struct.__struct_config__.tag}"`'
+
+
+def page() -> str:
+    """The page with its reference part as the types are now."""
+    head, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+    return f"{head}{START}\n\n{reference()}\n{END}{rest.partition(END)[2]}"
+
+
+def _meanings(node: ast.ClassDef) -> dict[str, str]:
+    """The string under each field."""
+    found = {}
+    for field, text in zip(node.body, node.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = _prose(str(text.value.value))
+    return found
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.replace("See the module. ", "").split()).replace("``", "`")
+
+
+def _type(kind: object) -> str:
+    info = inspect.type_info(kind)
+    return " or ".join(_words(part) for part in (info.types if isinstance(info, inspect.UnionType) else (info,)) if _words(part))
+
+
+def _words(info: inspect.Type) -> str:
+    if isinstance(info, inspect.LiteralType):
+        return ", ".join(f'`"{value}"`' for value in info.values)
+    if isinstance(info, inspect.VarTupleType):
+        return "tables"
+    if isinstance(info, inspect.StructType):
+        return _kind(info.cls)
+    return {"IntType": "whole number", "StrType": "text", "NoneType": ""}[type(info).__name__]
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default
+    if isinstance(value, msgspec.Struct):
+        return _kind(type(value))
+    return "none" if value in (None, ()) else f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
