@@ -87,7 +87,9 @@ class Lake:
         """The one writer; LakeError naming the process if there is another. The lake is refreshed first."""
         with lock.exclusive(self.path / "writer.lock"):
             self.refresh()
-            yield Writer(self)
+            writer = Writer(self)
+            writer.complete()
+            yield writer
 
     # -- what there is ---------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 ``manifest/NNNNNNNN.json`` are immutable; the highest number is the lake. A commit writes data files, syncs them, and
 then publishes the next number if nobody has (``put_if_absent``), so it appears whole or not at all.
 
-Formats: 1 had neither schemas nor, for its files, sha256 and content digest; ``complete`` (in ``backtest.lake.writer``)
-adds them on the first write. A newer format than ours is refused.
+Formats: 1 had neither schemas nor, for its files, sha256 and content digest; ``Writer.complete`` adds them before the
+first write. A newer format than ours is refused.
 """
 
 from __future__ import annotations

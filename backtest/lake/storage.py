@@ -47,6 +47,7 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._durable: set[Path] = set()
 
     def _write(self, key: str, data: bytes | memoryview) -> Path:
         """The bytes, synced, under a name that no reader looks for."""
@@ -57,11 +58,25 @@ class LocalStorage:
             with open(unfinished, "wb") as file:
                 file.write(data)
                 file.flush()
+                os.fchmod(file.fileno(), 0o444)
                 os.fsync(file.fileno())
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise _cannot_write(target, error) from error
         return unfinished
+
+    def _sync_folders(self, folder: Path) -> None:
+        """Make a new name durable: the folder that has it, and those above, which may be new themselves."""
+        while True:
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            self._durable.add(folder)
+            if folder == self.root or folder.parent in self._durable:
+                return
+            folder = folder.parent
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         unfinished = self._write(key, data)
@@ -70,7 +85,7 @@ class LocalStorage:
         except OSError as error:
             unfinished.unlink(missing_ok=True)
             raise _cannot_write(self.root / key, error) from error
-        _sync_folders(self.root, (self.root / key).parent)
+        self._sync_folders((self.root / key).parent)
 
     def put_if_absent(self, key: str, data: bytes | memoryview) -> bool:
         unfinished = self._write(key, data)
@@ -82,7 +97,7 @@ class LocalStorage:
             raise _cannot_write(self.root / key, error) from error
         finally:
             unfinished.unlink(missing_ok=True)
-        _sync_folders(self.root, (self.root / key).parent)
+        self._sync_folders((self.root / key).parent)
         return True
 
     def read(self, key: str) -> bytes:
@@ -101,16 +116,3 @@ class LocalStorage:
 
 def _cannot_write(path: Path, error: OSError) -> LakeError:
     return LakeError(f"cannot write {path}: {error.strerror or error}", "nothing was committed; free space or fix permissions, then run again")
-
-
-def _sync_folders(root: Path, folder: Path) -> None:
-    """Make names durable: a new file is only safe once the folders that name it are on disk."""
-    while True:
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        if folder == root or folder.parent == folder:
-            return
-        folder = folder.parent

@@ -35,6 +35,24 @@ class Writer:
         self._lake = lake
         self._storage = lake.storage
 
+    def complete(self) -> None:
+        """Give a lake of format 1 what its manifest lacks: digests of files and rows, schemas of event datasets. Else nothing."""
+        for name, record in list(self._lake.manifest.markets.items()):
+            lacking = [file for file in record.files if not file.sha256]
+            if not lacking:
+                continue
+            schemas = dict(self._lake.manifest.schemas)
+            files = [file for file in record.files if file.sha256]
+            for file in lacking:
+                schema = self._lake.schema(file.dataset)
+                if m.declared_schema(file.dataset) is None:
+                    schemas[file.dataset] = m.schema_to_text(schema)
+                rows = parquet.read(self._storage.location(file.path), schema, None, (None, None))
+                sha256 = hashlib.sha256(self._storage.read(file.path)).hexdigest()
+                content = content_digest(rows) if file.dataset.startswith("raw/") else ""
+                files.append(msgspec.structs.replace(file, sha256=sha256, content=content))
+            self._publish(name, msgspec.structs.replace(record, files=_sorted(files)), schemas)
+
     def set_market(self, config: MarketConfig) -> None:
         """Store the description of a market. The same again changes nothing; a different one under its name is a LakeError."""
         record = self._market(config.name)
