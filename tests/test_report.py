@@ -120,8 +120,10 @@ def test_charts_show_the_same_totals(page: str, lake: Lake) -> None:
     prices, cumulative, by_collateral, *_ = _specs(page)
     bars = sum(row["repaid_usd"] for panel in prices["vconcat"][1:] for row in panel["data"]["values"])
     assert bars * 1000 == pytest.approx(everything)
-    last = {row["run"]: row["cumulative_usd"] for row in cumulative["data"]["values"]}
-    assert sum(last.values()) * 1000 == pytest.approx(everything)
+    absolute, beyond = ({row["run"]: row for row in panel["data"]["values"]} for panel in cumulative["vconcat"])
+    assert sum(row["cumulative_usd"] for row in absolute.values()) * 1000 == pytest.approx(everything)
+    for run, row in absolute.items():
+        assert beyond[run]["beyond_base_usd"] == pytest.approx(row["cumulative_usd"] - absolute["baseline"]["cumulative_usd"])
     assert sum(row["repaid_usd"] for row in by_collateral["data"]["values"]) * 1000 == pytest.approx(everything)
     for symbol, asset in zip(SYMBOLS, ASSETS, strict=True):
         ours = sum(row["liquidations"] for row in by_collateral["data"]["values"] if row["symbol"] == symbol)
@@ -190,9 +192,13 @@ def test_unknown_and_ambiguous_runs_are_told(lake: Lake, tmp_path: Path) -> None
         select(Lake(tmp_path / "new", create=True))
 
 
-def test_notes_are_said_once(lake: Lake) -> None:
-    found = notes(select(lake).runs)
-    assert found == ["Market and execution prices are the oracle's.", "Liquidators: observed.", "Liquidators: competitive."]
+def test_notes_are_said_once_and_name_their_runs(lake: Lake) -> None:
+    assert notes(select(lake).runs) == [
+        "Market and execution prices are the oracle's.",
+        "history: Liquidators: observed.",
+        "baseline, WETH threshold −3 points, bonus +2 points: Liquidators: competitive.",
+    ]
+    assert notes(select(lake, ["history"]).runs) == ["Market and execution prices are the oracle's.", "Liquidators: observed."]
 
 
 def test_runs_that_share_a_name_are_told_apart() -> None:

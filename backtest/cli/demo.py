@@ -57,9 +57,10 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     write_report(lake, wanted, page)
     print(f"\nChanges are against the baseline; amounts in {selection.currency}.\n")
     print(tables.as_text(tables.comparison(selection, tables.labels_of(selection.runs))))
-    print("\nWhat this assumes:")
+    print("\nWhat all four runs assume (the report page says more, by run):")
     for note in notes(selection.runs):
-        print(f"- {note}")
+        if all(note in run.notes for run in runs):
+            print(f"- {note}")
     results = Path(lake.files("results/runs", market)[0].path).parent.parent
     print(_next_steps(folder, page, results, wanted))
 

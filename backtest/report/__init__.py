@@ -5,7 +5,6 @@ write_report(Lake("data/lake"), ["4f1c", "9a02"], Path("report.html"))
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,5 +52,11 @@ def write_report(lake: Lake, wanted: Sequence[str], path: Path, *, base: str | N
 
 
 def notes(runs: Sequence[q.Row]) -> list[str]:
-    """Assumptions and warnings that the runs state, each once."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(json.loads(run["notes"]) for run in runs)))
+    """Assumptions and warnings that the runs state, each once: first those of all runs, then others after the names of their runs."""
+    labels = tables.labels_of(runs)
+    stated_by: dict[str, list[str]] = {}
+    for label, run in zip(labels, runs, strict=True):
+        for note in json.loads(run["notes"]):
+            stated_by.setdefault(note, []).append(label)
+    shared = [note for note, names in stated_by.items() if names == labels]
+    return shared + [f"{', '.join(names)}: {note}" for note, names in stated_by.items() if names != labels]

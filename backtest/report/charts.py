@@ -125,10 +125,6 @@ class Charts:
             channels["strokeDash"] = {"field": "run", "type": "nominal", "title": None, "scale": {"domain": names, "range": dashes}, **shown}
         return channels
 
-    def _lines(self, rows: list[Row], y: Spec, tooltip: list[Spec], *, time: Spec | None = None, height: int = 240, **mark: Any) -> Spec:
-        encoding = {"x": time or self._time(), "y": y, **self._by_run(), "tooltip": tooltip}
-        return {"data": {"values": _timed(rows)}, "width": WIDTH, "height": height, "mark": {"type": "line", **mark}, "encoding": encoding}
-
     def prices_and_liquidations(self, prices: list[Row], timeline: list[Row], step: int, every: str) -> Spec:
         """Oracle prices relative to the start of the window, above the debt that each run liquidated over time."""
         money = Money.of(timeline, "repaid_usd", currency=self.currency)
@@ -181,12 +177,9 @@ class Charts:
             "encoding": {**encoding, "y2": {"datum": 0}},
         }
 
-    def cumulative(self, timeline: list[Row]) -> Spec:
-        """Debt liquidated since the start of the window."""
-        money = Money.of(timeline, "cumulative_usd", currency=self.currency)
-        tooltip = _tooltip(run=("Run", "name"), time=("Until", "time"), cumulative_usd=(f"Debt repaid ({money.unit})", "amount"))
-        rows = money.apply(timeline, "cumulative_usd")
-        return self._lines(rows, _amount("cumulative_usd", f"Debt repaid ({money.unit})"), tooltip, interpolate="step-after", clip=True)
+    def cumulative(self, timeline: list[Row], base: str) -> Spec:
+        """Debt liquidated since the start of the window, and what that is beyond the base run's."""
+        return self._line_panels(timeline, cumulative_usd="Debt repaid by liquidators", beyond_base_usd=f"The same, less that of {base}")
 
     def by_collateral(self, rows: list[Row]) -> Spec:
         """Debt repaid against each collateral asset, a bar per run."""
@@ -229,15 +222,20 @@ class Charts:
         )
 
     def _line_panels(self, rows: list[Row], **titles: str) -> Spec:
+        """One panel per field, a line per run in each."""
         panels = []
         for field, title in titles.items():
             money = Money.of(rows, field, currency=self.currency)
             last = field == list(titles)[-1]
-            tooltip = _tooltip(**{"run": ("Run", "name"), "time": ("From", "time"), field: (f"{title} ({money.unit})", "amount")})
+            lines = {
+                "x": self._time("Time (UTC)" if last else None, labels=last),
+                "y": _amount(field, money.unit),
+                **self._by_run(),
+                "tooltip": _tooltip(**{"run": ("Run", "name"), "time": ("From", "time"), field: (f"{title} ({money.unit})", "amount")}),
+            }
             data = [{"run": row["run"], "bin": row["bin"], field: row[field]} for row in money.apply(rows, field)]
-            time = self._time("Time (UTC)" if last else None, labels=last)
-            y = _amount(field, money.unit, ticks=4)
-            panels.append({"title": title, **self._lines(data, y, tooltip, time=time, height=120, interpolate="step-after", clip=True)})
+            mark = {"type": "line", "interpolate": "step-after", "clip": True}
+            panels.append({"title": title, "data": {"values": _timed(data)}, "width": WIDTH, "height": 130, "mark": mark, "encoding": lines})
         return {"vconcat": panels, "spacing": 12}
 
     def concentration(self, rows: list[Row]) -> Spec:

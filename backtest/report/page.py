@@ -93,7 +93,7 @@ def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[
         Figure(
             "Debt liquidated since the start",
             "Debt repaid by liquidators, valued at the oracle price of each liquidation.",
-            charts.cumulative(timeline),
+            charts.cumulative(timeline, base_label),
         )
         if some
         else Figure("Debt liquidated since the start", "", None, empty=none),

@@ -15,7 +15,7 @@ from backtest.errors import UserError
 Row = dict[str, Any]
 Query = Callable[[str], list[Row]]
 
-BINS = 160  # time bins of a chart, about a pixel each in five
+BINS = 300  # time bins of a chart, each some three pixels wide
 STEPS = (60, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 1_209_600, 2_592_000)
 SHOWN_ASSETS = 6
 
@@ -119,16 +119,20 @@ FROM runs LEFT JOIN hits USING (run_id) LEFT JOIN written_off USING (run_id) LEF
 WHERE run_id IN $runs
 """
 
-# One row per run and time bin, none missing: what was liquidated in it, and since the start.
+# One row per run and time bin, none missing: what was liquidated in it, since the start, and that less the base run's.
 TIMELINE = """
 WITH grid AS (SELECT run_id, unnest(range($start - $start % $step, $end + 1, $step)) AS bin FROM runs WHERE run_id IN $runs),
 hits AS (
     SELECT run_id, timestamp - timestamp % $step AS bin, sum(repaid_base) AS repaid, count(*) AS liquidations
     FROM run_liquidations WHERE run_id IN $runs GROUP BY ALL
+), summed AS (
+    SELECT run_id, bin, coalesce(repaid, 0) AS repaid, coalesce(liquidations, 0) AS liquidations,
+        sum(coalesce(repaid, 0)) OVER (PARTITION BY run_id ORDER BY bin) AS cumulative
+    FROM grid LEFT JOIN hits USING (run_id, bin)
 )
-SELECT run_id, bin, coalesce(repaid, 0)::DOUBLE / $unit AS repaid_usd, coalesce(liquidations, 0) AS liquidations,
-    (sum(coalesce(repaid, 0)) OVER (PARTITION BY run_id ORDER BY bin))::DOUBLE / $unit AS cumulative_usd
-FROM grid LEFT JOIN hits USING (run_id, bin) ORDER BY run_id, bin
+SELECT run_id, bin, repaid::DOUBLE / $unit AS repaid_usd, liquidations, cumulative::DOUBLE / $unit AS cumulative_usd,
+    (cumulative - sum(cumulative) FILTER (run_id = $base) OVER (PARTITION BY bin))::DOUBLE / $unit AS beyond_base_usd
+FROM summed ORDER BY run_id, bin
 """
 
 # One row per asset and time bin with a price: the last one in the bin, and relative to the last known at the start (100).
