@@ -94,14 +94,14 @@ def fetch(
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
     with lake.writer() as writer, _rare_collections():
         writer.set_market(config)
-        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions)
+        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all")
         logs.check_tip()
         writer.set_provenance(config.name, {"client": rpc.client_version()})
         raw = LakeEvents(lake, config.name, config.protocol, protocol.events)
         contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
         logs.fetch_headers([first, last])
         if headers == "all":
-            _fetch_all_headers(logs, first, last, notes)
+            _fetch_all_headers(logs, first, last, notes)  # what an earlier run without this option left out
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
         prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)

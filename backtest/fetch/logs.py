@@ -64,15 +64,21 @@ class _Piece:
 
 
 class LogFetcher:
-    """Fetches logs of one market. Not thread-safe; the worker threads only run ``_piece``."""
+    """Fetches logs of one market. Not thread-safe; the worker threads only run ``piece``.
 
-    def __init__(self, lake: Lake, writer: Writer, market: str, rpc: Rpc, progress: Progress, omissions: str = "auto") -> None:
+    ``all_headers``: read and store the header of every block, not only of those with logs; then a block all of whose logs
+    were omitted shows by its bloom as well.
+    """
+
+    def __init__(
+        self, lake: Lake, writer: Writer, market: str, rpc: Rpc, progress: Progress, omissions: str = "auto", all_headers: bool = False
+    ) -> None:
         self.stats = LogStats()
         self._lake, self._writer, self._market, self._rpc, self._progress = lake, writer, market, rpc, progress
-        self._omissions = omissions
+        self._omissions, self._all_headers = omissions, all_headers
         self._book = HeaderBook(lake, market)
         self._tip = Tip(lake, writer, rpc, market)
-        self._width = Width()
+        self._width = Width(most=2_000) if all_headers else Width()
 
     def check_tip(self) -> None:
         """FetchError if the chain was reorganised since the last commit."""
@@ -133,7 +139,7 @@ class LogFetcher:
         for attempt in range(ATTEMPTS):
             logs, doubled = question.judge(self._ask(question, first, last), first, last)
             self.stats.doubled += doubled
-            blocks = np.unique(logs.block).tolist()
+            blocks = list(range(first, last + 1)) if self._all_headers else np.unique(logs.block).tolist()
             headers, contradiction = self._headers(logs, blocks, last)
             if contradiction is None:
                 suspects, saturated = omissions.suspects(headers, logs)
@@ -142,7 +148,8 @@ class LogFetcher:
                 omitted = self._omitted(question, suspects)
                 if omitted is None:
                     tables = decode(logs, question.specs, namespace) if len(logs) else {}
-                    found = [header for header in headers if int(header.number, 16) in set(blocks)]
+                    wanted = set(blocks)
+                    found = [header for header in headers if int(header.number, 16) in wanted]
                     return _Piece(first, last, tables, found, headers[-1].hash, len(logs))
                 self.stats.incomplete += 1
                 contradiction = f"the reply for blocks {first} to {last} omits logs of block {omitted}"

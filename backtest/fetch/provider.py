@@ -42,13 +42,15 @@ class BrokenReply(Exception):
 
 
 class Provider(HTTPProvider):
-    """``Web3(Provider(url, timeout))`` works as with web3's own; the fetcher uses ``post``."""
+    """``Web3(Provider(url, timeout, connections))`` works as with web3's own; the fetcher uses ``post``."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, connections: int) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"'{redact(url) if '://' in url else '***'}' is not the address of a node", "give --rpc http://... or https://...")
-        super().__init__(url, request_kwargs={"timeout": timeout}, exception_retry_configuration=None)
+        self._session = requests.Session()  # one for all threads; its pool of connections is thread-safe
+        self._session.mount(f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections))
+        super().__init__(url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None)
         self._url = URI(url)
         self._timeout = timeout
         self._name = redact(url)
@@ -60,6 +62,10 @@ class Provider(HTTPProvider):
 
     def __str__(self) -> str:
         return f"RPC connection {self._name}"
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self._session.close()
 
     def scrub(self, text: str) -> str:
         """``text`` without the parts of the URL that may be keys."""

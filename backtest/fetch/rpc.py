@@ -128,7 +128,7 @@ class Rpc:
         workers: int = 16,
         batch: int = 100,
     ) -> None:
-        self.provider = Provider(url, timeout)
+        self.provider = Provider(url, timeout, workers)
         self.name = redact(url)
         self.workers = workers
         self.stats = Stats()
@@ -146,6 +146,7 @@ class Rpc:
         """Let go of the threads; requests in flight are abandoned, and no further one is sent."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.provider.close()
 
     def __enter__(self) -> Rpc:
         return self
