@@ -262,7 +262,7 @@ def test_tables_for_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(60, "minute"), (300, "5 minutes"), (3600, "hour"), (86_400, "day"), (604_800, "7 days"), (61, "61 seconds")]
+    ("seconds", "said"), [(60, "1 minute"), (300, "5 minutes"), (3600, "1 hour"), (86_400, "1 day"), (604_800, "7 days"), (61, "61 seconds")]
 )
 def test_durations(seconds: int, said: str) -> None:
     assert duration(seconds) == said

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.report.queries import Row
+from backtest.report.queries import SHOWN_ASSETS, Row
 
 Spec = dict[str, Any]
 
@@ -131,7 +131,7 @@ class Charts:
         timeline = money.apply(timeline, "repaid_usd")
         symbols = list(dict.fromkeys(row["symbol"] for row in prices))
         price: Spec = {
-            "title": "Oracle prices relative to the start of the window: the assets that were seized most",
+            "title": f"Oracle prices relative to the start of the window: the assets that were seized most, at most {SHOWN_ASSETS}",
             "data": {"values": _timed(prices)},
             "width": WIDTH,
             "height": 190,
@@ -164,7 +164,7 @@ class Charts:
                     time=("From", "time"), repaid_usd=(f"Debt repaid ({money.unit})", "amount"), liquidations=("Liquidations", "count")
                 ),
             }
-            panels.append(self._bars(f"{label}: debt repaid by liquidators, per {every}", _timed(mine), bars))
+            panels.append(self._bars(f"{label}: debt repaid by liquidators, in bins of {every}", _timed(mine), bars))
         return _stack(panels)
 
     def _bars(self, title: str, rows: list[Row], encoding: Spec) -> Spec:

@@ -87,7 +87,7 @@ def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[
     return [
         Figure(
             "Prices and liquidations over time",
-            f"Bars sum the debt repaid in {every}, on one scale for all runs.",
+            f"A bar is {every} wide; all runs have the same scale.",
             charts.prices_and_liquidations(selection.fill(q.PRICES), timeline, selection.step, every),
         ),
         Figure(
@@ -102,10 +102,10 @@ def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[
         )
         if some
         else Figure("Liquidations by collateral asset", "", None, empty=none),
-        Figure("Collateral and debt", f"Valued at oracle prices, at the last sampled block of each {every}.", charts.totals(totals))
+        Figure("Collateral and debt", f"Valued at oracle prices, at the last sampled block of bins of {every}.", charts.totals(totals))
         if totals
         else Figure("Collateral and debt", "", None, empty=unsampled),
-        Figure("Bad debt and deficits", f"Valued at oracle prices, at the last sampled block of each {every}.", charts.bad_debt(totals))
+        Figure("Bad debt and deficits", f"Valued at oracle prices, at the last sampled block of bins of {every}.", charts.bad_debt(totals))
         if totals
         else Figure("Bad debt and deficits", "", None, empty=unsampled),
         Figure(
@@ -130,7 +130,7 @@ def duration(seconds: int) -> str:
     for size, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds % size == 0:
             number = seconds // size
-            return name if number == 1 else f"{number} {name}s"
+            return f"{number} {name}" if number == 1 else f"{number} {name}s"
     return f"{seconds} seconds"
 
 

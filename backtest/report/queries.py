@@ -159,14 +159,14 @@ FROM run_liquidations LEFT JOIN assets ON assets.asset = collateral_asset AND as
 WHERE run_id IN $runs GROUP BY run_id, ALL ORDER BY repaid DESC, symbol
 """.replace("run_id, ALL", "run_id, assets.symbol, collateral_asset")
 
-# One row per collateral and debt asset of the base run.
+# The collateral and debt assets that the base run liquidated most.
 PAIRS = """
 SELECT coalesce(c.symbol, collateral_asset) AS collateral, coalesce(d.symbol, debt_asset) AS debt, count(*) AS liquidations,
     count(DISTINCT account) AS accounts, sum(repaid_base) AS repaid, sum(seized_base) AS seized, sum(protocol_fee_base) AS fee,
     sum(seized_base + protocol_fee_base - repaid_base) AS cost
 FROM run_liquidations LEFT JOIN assets AS c ON c.asset = collateral_asset AND c.market = $market
     LEFT JOIN assets AS d ON d.asset = debt_asset AND d.market = $market
-WHERE run_id = $base GROUP BY 1, 2 ORDER BY repaid DESC, 1, 2 LIMIT 12
+WHERE run_id = $base GROUP BY 1, 2 ORDER BY repaid DESC, 1, 2 LIMIT 20
 """
 
 # One row per run and time bin with a sample: the last sample in it.
@@ -190,7 +190,7 @@ SELECT run_id, rank, so_far::DOUBLE / everything AS share FROM ranked
 WHERE everything > 0 AND (rank <= 100 OR so_far = everything) ORDER BY run_id, rank
 """
 
-# The accounts that the base run liquidated for most.
+# The ten accounts that the base run liquidated for most.
 LARGEST = """
 SELECT account, count(*) AS liquidations, sum(repaid_base) AS repaid, sum(seized_base) AS seized,
     sum(seized_base + protocol_fee_base - repaid_base) AS cost, min(health_before) AS lowest_health, min(timestamp) AS first_time,

@@ -117,7 +117,7 @@ def largest(selection: Selection) -> Table:
         tuple(
             (
                 row["account"],
-                moment(row["first_time"]),
+                moment(row["first_time"])[:16],
                 count(row["liquidations"]),
                 money(row["repaid"], selection.decimals),
                 f"{row['share']:.1%}",
