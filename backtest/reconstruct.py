@@ -7,9 +7,11 @@ The same raw rows give the same bytes, however they were cut into files and in w
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +27,7 @@ from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE, RULES_VERSION
 
+T = TypeVar("T")
 Numbers = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with the events folded so far and their number."""
@@ -70,8 +73,47 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         protocol = protocol_named(config.protocol)
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         made = _Chunks(history, protocol, _prices(history, protocol))
-        writer.replace(market, "canonical/", made, stamp=stamp(lake, market))
+        writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
+
+
+def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+    """The same items, made by a thread of its own up to ``depth`` ahead of the reader; an error in it is raised here."""
+    waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: tuple[bool, Any]) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+            put((False, None))
+        except BaseException as error:
+            put((False, error))
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        while True:
+            more, item = waiting.get()
+            if more:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        stop.set()
+        worker.join()
 
 
 def _covered_to(lake: Lake, config: MarketConfig) -> int:

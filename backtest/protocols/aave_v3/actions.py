@@ -27,7 +27,9 @@ import numpy.typing as npt
 
 from backtest.protocols.aave_v3.kernel import compiled
 
-Numbers = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.int32]
+Shorts = npt.NDArray[np.int16]
+Keys = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 
 # Rows: what a log is. ``asset``, ``a`` and ``b`` mean, in this order:
@@ -57,9 +59,7 @@ _FLAG, _EMODE, _OTHER = _NAMES["collateral-flag"], _NAMES["emode"], _NAMES["othe
 
 
 @compiled
-def _liquidation(
-    p: int, start: int, kind: Codes, asset: Numbers, debt_asset: Numbers, a: Numbers, b: Numbers, receives: Codes, closed: Numbers
-) -> int:
+def _liquidation(p: int, start: int, kind: Codes, asset: Shorts, debt_asset: Shorts, a: Numbers, b: Numbers, receives: Codes, closed: Numbers) -> int:
     """Give a LiquidationCall at ``p`` the rows of its call; the row of its fee transfer, or -1."""
     user, liquidator, collateral = a[p], b[p], asset[p]
     begin = p - 1
@@ -93,13 +93,13 @@ def _liquidation(
 
 
 @compiled
-def _is(q: int, p: int, want: int, kind: Codes, asset: Numbers, a: Numbers, account: int, start: int, end: int, closed: Numbers) -> bool:
+def _is(q: int, p: int, want: int, kind: Codes, asset: Shorts, a: Numbers, account: int, start: int, end: int, closed: Numbers) -> bool:
     """Whether row ``q`` is a free row of this kind for the asset of ``p`` and this account (-1: any)."""
     return bool(start <= q < end and closed[q] == -1 and kind[q] == want and asset[q] == asset[p] and (account == -1 or a[q] == account))
 
 
 @compiled
-def _close(p: int, start: int, end: int, kind: Codes, asset: Numbers, a: Numbers, b: Numbers, flags_after: Codes, closed: Numbers) -> int:
+def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers, b: Numbers, flags_after: Codes, closed: Numbers) -> int:
     """Give the closing log at ``p`` its rows; its action."""
     what = kind[p]
     q = p - 1
@@ -154,10 +154,10 @@ def _close(p: int, start: int, end: int, kind: Codes, asset: Numbers, a: Numbers
 
 @compiled
 def _group(
-    tx: Numbers,
+    tx: Keys,
     kind: Codes,
-    asset: Numbers,
-    debt_asset: Numbers,
+    asset: Shorts,
+    debt_asset: Shorts,
     a: Numbers,
     b: Numbers,
     receives: Codes,
@@ -191,10 +191,10 @@ def _group(
 class Rows(Protocol):
     """Logs of whole transactions in chain order, column by column; ids are -1 where a row has none."""
 
-    tx: Numbers
+    tx: Keys
     kind: Codes
-    asset: Numbers
-    debt_asset: Numbers
+    asset: Shorts
+    debt_asset: Shorts
     a: Numbers
     b: Numbers
     receives: Codes
@@ -206,8 +206,8 @@ class Rows(Protocol):
 def group(rows: Rows) -> tuple[Numbers, Codes, Numbers]:
     """For every row: the row that closes its action (its own where it stands alone), the action's code in ``ACTIONS``,
     and, for a LiquidationCall, the row of the fee transfer to the treasury (-1: none)."""
-    closed = np.full(len(rows.tx), -1, np.int64)
-    fee = np.full(len(rows.tx), -1, np.int64)
+    closed = np.full(len(rows.tx), -1, np.int32)
+    fee = np.full(len(rows.tx), -1, np.int32)
     action = np.full(len(rows.tx), _OTHER, np.int8)
     _group(rows.tx, rows.kind, rows.asset, rows.debt_asset, rows.a, rows.b, rows.receives, rows.flags_after, closed, fee, action)
     return closed, action, fee

@@ -19,9 +19,11 @@ from backtest.markets import MarketConfig
 from backtest.protocols import RawEvents
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3 import kernel
+from backtest.protocols.aave_v3.accrual import SilentAccruals
+from backtest.protocols.aave_v3.actions import Codes, Keys
 from backtest.protocols.aave_v3.events import address_text
-from backtest.protocols.aave_v3.frame import COLUMNS, Accounts, Frame, Numbers, amounts, build, integers, numbers_of, words
-from backtest.protocols.aave_v3.kernel import Balances, Words
+from backtest.protocols.aave_v3.frame import COLUMNS, Frame, amounts, build, integers, numbers_of, words
+from backtest.protocols.aave_v3.kernel import Addresses, Balances, Words
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.params import parameters
 from backtest.protocols.aave_v3.reserves import FLAGS_AFTER_FROM_POOL, Listing, Versions, rows
@@ -51,11 +53,11 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     listing = Listing.read(raw)
     pool = config.contracts.get("pool") or next((address_text(row["address"]) for row in rows(raw, "PoolUpgraded")), "")
     versions = Versions(pool, raw, listing)
-    accounts, balances = Accounts(), Balances()
+    accounts, balances, silent = Addresses(), Balances(), SilentAccruals()
     for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
-        yield from _Segment(config, listing, versions, accounts, balances, segment).tables()
+        yield from _Segment(config, listing, versions, accounts, balances, segment).tables(silent)
     yield "assets", _assets(config, raw, listing)
-    yield "params", parameters(config, raw, listing, versions, accounts.ids)
+    yield "params", parameters(config, raw, listing, versions, accounts)
     yield "accounts", _accounts(config, accounts)
 
 
@@ -75,7 +77,7 @@ def category(names: tuple[str, ...], codes: npt.NDArray[Any]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names))
 
 
-def event_columns(market: str, seq: Numbers, block: Numbers, log: npt.NDArray[Any], time: Numbers) -> dict[str, pa.Array]:
+def event_columns(market: str, seq: Keys, block: Keys, log: npt.NDArray[Any], time: Keys) -> dict[str, pa.Array]:
     """The columns that every canonical event table starts with."""
     return {
         "market": category((market,), np.zeros(len(seq))),
@@ -86,9 +88,9 @@ def event_columns(market: str, seq: Numbers, block: Numbers, log: npt.NDArray[An
     }
 
 
-def _accounts(config: MarketConfig, accounts: Accounts) -> pa.Table:
-    ids = np.arange(len(accounts.ids), dtype=np.int32)
-    text = [address_text(address) for address in accounts.ids]
+def _accounts(config: MarketConfig, accounts: Addresses) -> pa.Table:
+    ids = np.arange(len(accounts), dtype=np.int32)
+    text = [address_text(address) for address in accounts.all()]
     return pa.table([category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())], schema=CANONICAL["accounts"])
 
 
@@ -120,13 +122,16 @@ def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
 class _Effects:
     """Changes of scaled balances, one row an account touched, in chain order. ``row``: position in the frame."""
 
-    row: Numbers
-    op: npt.NDArray[np.int8]
-    rule: npt.NDArray[np.int8]
+    row: Keys
+    op: Codes
+    rule: Codes
     unscaled: npt.NDArray[np.bool_]
     value: Words
     index: Words
     delta: Words
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> _Effects:
+        return _Effects(**{name: column[rows] for name, column in vars(self).items()})
 
 
 class _Segment:
@@ -137,7 +142,7 @@ class _Segment:
         config: MarketConfig,
         listing: Listing,
         versions: Versions,
-        accounts: Accounts,
+        accounts: Addresses,
         balances: Balances,
         segment: Mapping[str, pa.Table],
     ) -> None:
@@ -149,41 +154,39 @@ class _Segment:
         # What only printed interest is no part of any action.
         idle = np.zeros(len(frame.seq), np.bool_)
         idle[effects.row] = (effects.op < kernel.OUT) & ~effects.delta.any(axis=1)
-        kept = ~idle[effects.row]
-        self.effects = _Effects(**{name: column[kept] for name, column in vars(effects).items()})
-        self.effects.row = (np.cumsum(~idle) - 1)[self.effects.row]
-        self.frame = frame.take(~idle)
-        self.closed, self.action, self.fee = act.group(self.frame)
+        if idle.any():
+            effects = effects.take(~idle[effects.row])
+            effects.row = (np.cumsum(~idle) - 1)[effects.row]
+            frame = frame.take(~idle)
+        self.frame, self.effects = frame, effects
+        self.closed, self.action, self.fee = act.group(frame)
 
-    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+    def tables(self, silent: SilentAccruals) -> Iterator[tuple[str, pa.Table]]:
         """The segment's rows of every canonical table that it adds to."""
+        liquidations = self._liquidations()
+        taken_as_tokens = [row for row in liquidations.to_pylist() if row["receive_collateral_token"]]
         yield "position_events", self._positions()
         yield "setting_events", self._settings()
-        yield "indexes", self._indexes()
-        yield "liquidations", self._liquidations()
+        yield "indexes", silent.complete(self._indexes(), [(row, self.versions.pool_at(row["seq"])) for row in taken_as_tokens])
+        yield "liquidations", liquidations
         yield "deficits", self._deficits()
 
     # -- positions -------------------------------------------------------------------------------------------------
 
-    def _effects(self, frame: Frame, accounts: Accounts, balances: Balances) -> _Effects:
-        parts: list[tuple[Numbers, int, Numbers, Words, Words, Words]] = []
+    def _effects(self, frame: Frame, accounts: Addresses, balances: Balances) -> _Effects:
+        parts: list[tuple[Keys, Codes, Words, Words, Words]] = []
         for event, ops in (("Mint", (kernel.MINT,)), ("Burn", (kernel.BURN,)), ("BalanceTransfer", (kernel.OUT, kernel.IN))):
             place = np.flatnonzero(frame.of(event))
-            if not len(place):
-                continue
-            table = self.segment[event]
-            value, index = words(table, "value"), words(table, "index")
-            interest = np.zeros_like(value) if event == "BalanceTransfer" else words(table, "balance_increase")
-            for code in ops:
-                parts.append((place, code, (frame.b if code == kernel.IN else frame.a)[place], value, interest, index))
-        row = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
-        op = np.concatenate([np.full(len(part[0]), part[1], np.int8) for part in parts] or [np.zeros(0, np.int8)])
-        order = np.argsort(2 * row + (op == kernel.IN), kind="stable")
-        row, op = row[order], op[order]
-        account = np.concatenate([part[2] for part in parts] or [np.zeros(0, np.int64)])[order]
-        none = [np.zeros((0, 2), np.uint64)]
-        value, interest, index = (np.concatenate([part[column] for part in parts] or none)[order] for column in (3, 4, 5))
-        token = frame.token[row]
+            if len(place):
+                table = self.segment[event]
+                value, index = words(table, "value"), words(table, "index")
+                interest = np.zeros_like(value) if event == "BalanceTransfer" else words(table, "balance_increase")
+                parts += [(place, np.full(len(place), code, np.int8), value, interest, index) for code in ops]
+        if not parts:
+            parts = [(np.zeros(0, np.int64), np.zeros(0, np.int8), *(np.zeros((0, 2), np.uint64),) * 3)]
+        order = np.argsort(np.concatenate([2 * place + (op == kernel.IN) for place, op, *_ in parts]), kind="stable")
+        row, op, value, interest, index = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
+        account, token = np.where(op == kernel.IN, frame.b[row], frame.a[row]), frame.token[row]
         rule, unscaled = np.zeros(len(row), np.int8), np.zeros(len(row), np.bool_)
         for stretch, seq in self.versions.stretches(frame.seq[row]):
             rules, amounts_logged = self.versions.rules_at(seq)
@@ -191,25 +194,22 @@ class _Segment:
         below = (index[:, 1] < RAY >> 64) | ((index[:, 1] == RAY >> 64) & (index[:, 0] < RAY & _LOW))
         if below.any():
             self._fail(frame, row[int(np.argmax(below))], "an index below one ray", "the log is not what the token's code emits")
-        key = account * len(self.listing.tokens) + token
-        code, failed, delta = balances.deltas(op, rule, unscaled, key, value, interest, index)
+        holder = account.astype(np.int64) * len(self.listing.tokens) + token
+        code, failed, delta = balances.deltas(op, rule, unscaled, holder, value, interest, index)
         if code != kernel.OK:
-            holder = address_text(list(accounts.ids)[int(account[failed])])
-            token_address = self.listing.tokens[int(token[failed])].address
+            who, where = address_text(accounts.all()[account[failed]]), self.listing.tokens[token[failed]].address
             what = "less than no" if code == kernel.NEGATIVE else "more than 38 digits of"
-            self._fail(
-                frame, row[failed], f"{holder} would hold {what} scaled units of {token_address}", "logs before it are missing: backtest check"
-            )
+            self._fail(frame, row[failed], f"{who} would hold {what} scaled units of {where}", "logs before it are missing: run backtest check")
         return _Effects(row, op, rule, unscaled, value, index, delta)
 
     def _fail(self, frame: Frame, row: int, what: str, fix: str) -> None:
         raise RulesError(f"block {frame.block[row]}, log {frame.log[row]}: {what}", fix)
 
-    def _columns(self, row: Numbers) -> dict[str, pa.Array]:
+    def _columns(self, row: Keys) -> dict[str, pa.Array]:
         frame = self.frame
         return event_columns(self.market, frame.seq[row], frame.block[row], frame.log[row], frame.time[row])
 
-    def _action_columns(self, row: Numbers) -> dict[str, pa.Array]:
+    def _action_columns(self, row: Keys) -> dict[str, pa.Array]:
         return {"action": category(act.ACTIONS, self.action[row]), "action_seq": pa.array(self.frame.seq[self.closed[row]])}
 
     def _positions(self) -> pa.Table:

@@ -21,12 +21,14 @@ Words = npt.NDArray[np.uint64]
 Keys = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
+Quads = npt.NDArray[np.uint32]
+Numbers = npt.NDArray[np.int32]
 
 MINT, BURN, OUT, IN = 0, 1, 2, 3
 """What happened to an account: Mint, Burn, or a BalanceTransfer from or to it."""
 
-OK, NEGATIVE, TOO_LARGE = -1, -2, -3
-"""How ``scaled_deltas`` ended; NEGATIVE and TOO_LARGE come with the row."""
+OK, FULL, NEGATIVE, TOO_LARGE = 0, 1, 2, 3
+"""How ``_scaled_deltas`` ended; all but OK come with the row."""
 
 U = np.uint64
 _0, _1, _32, _63 = U(0), U(1), U(32), U(63)
@@ -189,6 +191,55 @@ def _rehash(old_keys: Keys, old_values: Words, keys: Keys, values: Words) -> Non
 
 
 @compiled
+def _hash(words: Quads, row: int) -> Word:
+    mixed = _0
+    for place in range(5):
+        mixed = (mixed ^ U(words[row, place])) * _SPREAD
+        mixed ^= mixed >> _32
+    return mixed
+
+
+@compiled
+def _place(known: Quads, count: int, slots: Numbers) -> None:
+    """Enter the first ``count`` known addresses into an empty open-addressed table."""
+    mask = U(len(slots) - 1)
+    for number in range(count):
+        slot = _hash(known, number) & mask
+        while slots[slot] != -1:
+            slot = (slot + _1) & mask
+        slots[slot] = number
+
+
+@compiled
+def _intern(words: Quads, order: Keys, start: int, known: Quads, count: int, slots: Numbers, ids: Numbers) -> tuple[int, int]:
+    """Number the addresses in ``order`` from its ``start`` on, each new one by the next number, until the table is half full.
+
+    Returns how far in ``order`` it came, and the count.
+    """
+    mask = U(len(slots) - 1)
+    for step in range(start, len(order)):
+        row = order[step]
+        slot = _hash(words, row) & mask
+        while True:
+            number = slots[slot]
+            if number == -1:
+                if count == len(known):
+                    return step, count
+                slots[slot] = number = count
+                known[count] = words[row]
+                count += 1
+                break
+            same = True
+            for place in range(5):
+                same = same and known[number, place] == words[row, place]
+            if same:
+                break
+            slot = (slot + _1) & mask
+        ids[row] = number
+    return len(order), count
+
+
+@compiled
 def _scaled_deltas(
     op: Bytes,
     rule: Bytes,
@@ -199,16 +250,19 @@ def _scaled_deltas(
     index: Words,
     keys: Keys,
     values: Words,
+    used: int,
+    start: int,
     out: Words,
 ) -> tuple[int, int, int]:
-    """See ``Balances.deltas``. Returns (code, row, slots taken)."""
+    """See ``Balances.deltas``, from row ``start`` on. Returns (code, row, slots used); FULL before a row that may need new slots."""
     u, v = np.zeros(9, np.uint64), np.zeros(4, np.uint64)
-    taken = 0
-    for row in range(len(op)):
+    for row in range(start, len(op)):
+        if 2 * used + 4 > len(keys):
+            return FULL, row, used
         slot = _find(keys, account[row])
         if keys[slot] == -1:
             keys[slot] = account[row]
-            taken += 1
+            used += 1
         sh, sl = values[slot, 0], values[slot, 1]
         vh, vl, ih, il = value[row, 1], value[row, 0], index[row, 1], index[row, 0]
         kind, how = op[row], rule[row]
@@ -229,7 +283,12 @@ def _scaled_deltas(
                 dh, dl = _div_half_up(u, v, ah, al, ih, il)
             elif how == DISCOUNTED:
                 now_h, now_l = _mul_half_up(u, v, sh, sl, ih, il)
-                then_h, then_l = _mul_half_up(u, v, sh, sl, values[slot, 2], values[slot, 3])
+                # The account's last index has a slot of its own, under a key below the free mark.
+                last = _find(keys, -2 - account[row])
+                if keys[last] == -1:
+                    keys[last] = -2 - account[row]
+                    used += 1
+                then_h, then_l = _mul_half_up(u, v, sh, sl, values[last, 0], values[last, 1])
                 gh, gl = _sub(now_h, now_l, then_h, then_l)
                 gh, gl = _sub(gh, gl, bh, bl)
                 now_h, now_l = _sub(now_h, now_l, gh, gl)
@@ -245,7 +304,7 @@ def _scaled_deltas(
                         minus = True
                     else:
                         dh, dl = _sub(dh, dl, gh, gl)
-                values[slot, 2], values[slot, 3] = ih, il
+                values[last, 0], values[last, 1] = ih, il
             else:
                 collateral = how == DIRECTED_COLLATERAL
                 if collateral:
@@ -254,7 +313,7 @@ def _scaled_deltas(
                     nh, nl = _mul_add_div(u, v, sh, sl, ih, il, _LESS_HI, _LESS_LO, _RAY_HI, _RAY_LO)
                 if minus:
                     if _less(nh, nl, ah, al):
-                        return NEGATIVE, row, taken
+                        return NEGATIVE, row, used
                     nh, nl = _sub(nh, nl, ah, al)
                 else:
                     nh, nl = _add(nh, nl, ah, al)
@@ -267,16 +326,45 @@ def _scaled_deltas(
                 dh, dl = _sub(sh, sl, nh, nl) if minus else _sub(nh, nl, sh, sl)
         if minus:
             if _less(sh, sl, dh, dl):
-                return NEGATIVE, row, taken
+                return NEGATIVE, row, used
             sh, sl = _sub(sh, sl, dh, dl)
             dh, dl = _sub(_0, _0, dh, dl)
         else:
             sh, sl = _add(sh, sl, dh, dl)
             if not _less(sh, sl, _LIMIT_HI, _LIMIT_LO):
-                return TOO_LARGE, row, taken
+                return TOO_LARGE, row, used
         values[slot, 0], values[slot, 1] = sh, sl
         out[row, 0], out[row, 1] = dl, dh
-    return OK, 0, taken
+    return OK, 0, used
+
+
+class Addresses:
+    """Addresses numbered from 0 in the order in which they first come."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._known = np.zeros((1 << 11, 5), np.uint32)
+        self._slots = np.full(1 << 12, -1, np.int32)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def all(self) -> list[bytes]:
+        """Every address, by number."""
+        joined = self._known[: self._count].tobytes()
+        return [joined[20 * number : 20 * number + 20] for number in range(self._count)]
+
+    def number(self, addresses: Quads, order: Keys) -> Numbers:
+        """Numbers of addresses (rows of five 32-bit words); new ones are numbered as ``order``, a permutation, meets them."""
+        ids = np.zeros(len(addresses), np.int32)
+        done = 0
+        while done < len(order):
+            if self._count == len(self._known):
+                self._known = np.concatenate([self._known, np.zeros_like(self._known)])
+                self._slots = np.full(2 * len(self._known), -1, np.int32)
+                _place(self._known, self._count, self._slots)
+            done, self._count = _intern(addresses, order, done, self._known, self._count, self._slots, ids)
+        return ids
 
 
 class Balances:
@@ -284,11 +372,8 @@ class Balances:
 
     def __init__(self) -> None:
         self._used = 0
-        self._allocate(1 << 12)
-
-    def _allocate(self, slots: int) -> None:
-        self._keys = np.full(slots, -1, np.int64)
-        self._values = np.zeros((slots, 4), np.uint64)
+        self._keys = np.full(1 << 12, -1, np.int64)
+        self._values = np.zeros((1 << 12, 2), np.uint64)
 
     def deltas(
         self,
@@ -311,12 +396,14 @@ class Balances:
 
         Returns: (code, row, changes): OK and one row of two's complement (low, high) words a change, or how and where it failed.
         """
-        needed = 2 * (self._used + len(op))
-        if needed > len(self._keys):
-            keys, values = self._keys, self._values
-            self._allocate(1 << needed.bit_length())
-            _rehash(keys, values, self._keys, self._values)
         out = np.zeros((len(op), 2), np.uint64)
-        code, row, taken = _scaled_deltas(op, rule, unscaled, account, value, interest, index, self._keys, self._values, out)
-        self._used += taken
+        code, row = FULL, 0
+        while code == FULL:
+            if 2 * self._used + 4 > len(self._keys):
+                keys, values = self._keys, self._values
+                self._keys, self._values = np.full(2 * len(keys), -1, np.int64), np.zeros((2 * len(keys), 2), np.uint64)
+                _rehash(keys, values, self._keys, self._values)
+            code, row, self._used = _scaled_deltas(
+                op, rule, unscaled, account, value, interest, index, self._keys, self._values, self._used, row, out
+            )
         return code, row, out

@@ -13,6 +13,7 @@ import pyarrow as pa
 from backtest.markets import MarketConfig
 from backtest.protocols import RawEvents
 from backtest.protocols.aave_v3.events import address_text
+from backtest.protocols.aave_v3.kernel import Addresses
 from backtest.protocols.aave_v3.reserves import Listing, Versions, rows
 from backtest.tables import CANONICAL
 
@@ -73,8 +74,8 @@ Entry = tuple[Mapping[str, Any], str, int, int | None, int | None]
 """Log, parameter, value, asset, category."""
 
 
-def parameters(config: MarketConfig, raw: RawEvents, listing: Listing, versions: Versions, accounts: Mapping[bytes, int]) -> pa.Table:
-    """All parameters, in chain order; those of one log in the order of the tables above. ``accounts``: address to id."""
+def parameters(config: MarketConfig, raw: RawEvents, listing: Listing, versions: Versions, accounts: Addresses) -> pa.Table:
+    """All parameters, in chain order; those of one log in the order of the tables above."""
     found = sorted(_entries(raw, listing, versions, accounts), key=lambda entry: entry[0]["seq"])
     body = [
         {
@@ -90,7 +91,7 @@ def parameters(config: MarketConfig, raw: RawEvents, listing: Listing, versions:
     return pa.Table.from_pylist(body, CANONICAL["params"])
 
 
-def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Mapping[bytes, int]) -> Iterator[Entry]:
+def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Addresses) -> Iterator[Entry]:
     number = {address: asset for asset, address in enumerate(listing.assets)}
 
     def asset_of(row: Mapping[str, Any], column: str = "asset") -> int:
@@ -106,8 +107,11 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Map
         yield reserve.row, "reserve_id", reserve.id, reserve.asset, None
         for name, value in _LISTED.items():
             yield reserve.row, name, value, reserve.asset, None
-    for row in rows(raw, "ATokenInitialized"):
-        yield row, "treasury", accounts[row["treasury"]], asset_of(row, "underlying_asset"), None
+    initialized = rows(raw, "ATokenInitialized")
+    treasuries = {row["treasury"] for row in initialized}
+    ids = {address: account for account, address in enumerate(accounts.all()) if address in treasuries}
+    for row in initialized:
+        yield row, "treasury", ids[row["treasury"]], asset_of(row, "underlying_asset"), None
     for event, columns in _OF_ASSET.items():
         for row in rows(raw, event):
             for name, column in columns:

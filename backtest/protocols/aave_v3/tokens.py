@@ -30,6 +30,7 @@ HALF_UP, DIRECTED_COLLATERAL, DIRECTED_DEBT, DISCOUNTED = 0, 1, 2, 3
 DIRECTED_FROM_POOL = 9
 """First pool revision (3.5) whose tokens round in one direction."""
 
+_NO_DISCOUNT_FROM_POOL = 8
 _NEWEST = {"collateral": 5, "debt": 6}
 _HALF_UP_UNTIL = 3
 
@@ -51,7 +52,7 @@ def rounding(kind: Kind, revision: int, pool_revision: int, discounted: bool, wh
         raise RulesError(f"{name} {revision} {where}: no known rule gives balances from its logs", "install a newer version of backtest")
     if revision > _HALF_UP_UNTIL and pool_revision >= DIRECTED_FROM_POOL:
         return DIRECTED_COLLATERAL if kind == "collateral" else DIRECTED_DEBT
-    return DISCOUNTED if discounted else HALF_UP
+    return DISCOUNTED if discounted and pool_revision < _NO_DISCOUNT_FROM_POOL else HALF_UP
 
 
 def unscaled_transfers(pool: str, revision: int) -> bool:
