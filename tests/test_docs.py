@@ -1,0 +1,144 @@
+"""The documentation: examples marked ``run`` are run on the demo's lake, all other commands are parsed, lists are current, links lead somewhere.
+
+A fence is marked by the word after its language: ```sh run, ```sql run, ```python run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from cyclopts import CycloptsError
+
+from backtest.cli import VERBS, app
+from backtest.lake import Lake
+from tools import document_views
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+class Block(NamedTuple):
+    """One fenced block."""
+
+    where: str
+    language: str
+    marked: bool
+    text: str
+
+
+def _blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(r"^```(\w+)( run)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text[: found.start()].count("\n") + 1
+            yield Block(f"{page.name}:{line}", found[1], bool(found[2]), found[3])
+
+
+def _commands() -> Iterator[tuple[str, list[str]]]:
+    """Every line that calls backtest, in fences, indented blocks and quoted code, with its place."""
+    for page in PAGES:
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            code = [line] if re.match(r"^(    )?(\w+=\S+ )?backtest \w", line) else re.findall(r"`(backtest \w[^`]*)`", line)
+            for command in code:
+                words = shlex.split(command, comments=True)
+                words = words[words.index("backtest") + 1 :]
+                if not {"...", "FILE.toml", "DIR"} & set(words):
+                    yield f"{page.name}:{number}", words
+
+
+BLOCKS = list(_blocks())
+RUNNABLE = [block for block in BLOCKS if block.marked]
+COMMANDS = list(_commands())
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo was run, with ``backtest`` on the path."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "bin").mkdir()
+    shim = folder / "bin/backtest"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from backtest.cli import main; main()" "$@"\n')
+    shim.chmod(0o755)
+    _run(["backtest", "demo"], folder)
+    return folder
+
+
+def _run(command: list[str], folder: Path, text: str = "") -> None:
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language != "sql"], ids=lambda block: block.where)
+def test_examples_run(block: Block, workplace: Path) -> None:
+    command = {"sh": ["sh", "-eu"], "python": [sys.executable, "-"]}[block.language]
+    _run(command, workplace, block.text)
+
+
+@pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where)
+def test_queries_run_and_find_something(block: Block, workplace: Path) -> None:
+    assert Lake(workplace / "backtest-demo/lake").sql(block.text).fetchone()
+
+
+@pytest.mark.parametrize(("where", "words"), COMMANDS, ids=[f"{where}-{words[0]}" for where, words in COMMANDS])
+def test_commands_parse(where: str, words: list[str]) -> None:
+    assert words[0] in VERBS
+    if len(words) == 1 or words == [words[0], "VERB", "--help"]:
+        return
+    try:
+        app(words[0]).parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        pytest.fail(f"{where}: {error}")
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    assert sorted(re.findall(r"^\| `backtest (\w+)`", PAGES[0].read_text(), re.MULTILINE)) == sorted(VERBS)
+    assert {words[0] for _, words in COMMANDS} == set(VERBS)
+
+
+def test_python_examples_compile() -> None:
+    for block in BLOCKS:
+        if block.language == "python":
+            compile(block.text, block.where, "exec")
+
+
+def test_the_list_of_views_is_current() -> None:
+    assert document_views.PAGE.read_text(encoding="utf-8") == document_views.page(), "run python -m tools.document_views"
+
+
+def test_bundled_markets_are_all_named() -> None:
+    readme = PAGES[0].read_text()
+    for file in (ROOT / "data/markets").glob("*.toml"):
+        assert file.stem in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
+        assert "://" not in target
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_picture_is_small() -> None:
+    assert 20_000 < (ROOT / "docs/demo.png").stat().st_size < 300_000
+
+
+def test_the_example_market_description_is_valid() -> None:
+    from backtest.markets import parse_market
+
+    (text,) = (block.text for block in BLOCKS if block.where.startswith("own-market") and block.language == "toml")
+    assert set(parse_market(text, "own-market.md").contracts) == {"provider", "pool", "configurator", "oracle"}
+
+
+def test_the_notebook_runs(workplace: Path) -> None:
+    shutil.copy(ROOT / "notebooks/first_look.py", workplace)
+    _run([sys.executable, "first_look.py"], workplace)
