@@ -155,9 +155,9 @@ class History:
             block, log = divmod(int(self.keys[doubled[0]]), _PLACES)
             raise LakeError(f"market '{config.name}' holds log {log - 1} of block {block} twice", "fetch it into a new lake")
 
-    def add_places(self, blocks: Iterable[int]) -> None:
-        """Give each of these blocks a place before its first log."""
-        self.keys = np.sort(np.concatenate([self.keys, np.array(sorted(set(blocks)), np.int64) * _PLACES]))
+    def add_places(self, keys: Numbers) -> None:
+        """Make room for what no log says: these keys, repeated or not, of no log."""
+        self.keys = np.sort(np.concatenate([self.keys, np.unique(keys)]))
 
     def seq(self, keys: Numbers) -> Numbers:
         """Places of ascending or any keys."""

@@ -121,9 +121,10 @@ def test_rounding_by_revision(kind: Any, revision: int, pool: int, discounted: b
     assert tokens.rounding(kind, revision, pool, discounted, "here") == rule
 
 
-def test_an_unknown_token_revision_is_refused() -> None:
-    with pytest.raises(RulesError, match=r"ATOKEN_REVISION 6 of token .* from block 3 on"):
-        tokens.rounding("collateral", 6, 12, False, "of token 0x1 from block 3 on")
+@pytest.mark.parametrize("revision", [-1, 0, 6])
+def test_an_unknown_token_revision_is_refused(revision: int) -> None:
+    with pytest.raises(RulesError, match=rf"ATOKEN_REVISION {revision} of token .* from block 3 on"):
+        tokens.rounding("collateral", revision, 12, False, "of token 0x1 from block 3 on")
 
 
 # -- the compiled twin -------------------------------------------------------------------------------------------------

@@ -45,9 +45,9 @@ def rounding(kind: Kind, revision: int, pool_revision: int, discounted: bool, wh
     5 for 3.6 and 3.7; the GHO debt token counts one more from 3.4 on, so that 4 alone does not tell: tokens and pool of 3.5
     call each other by new signatures, so a token is directed exactly when its revision may be and the pool is of 3.5 or later.
 
-    Raises RulesError for a newer revision, naming ``where``.
+    Raises RulesError for any other revision (-1: the code has none), naming ``where``.
     """
-    if revision > _NEWEST[kind]:
+    if not 1 <= revision <= _NEWEST[kind]:
         name = "ATOKEN_REVISION" if kind == "collateral" else "DEBT_TOKEN_REVISION"
         raise RulesError(f"{name} {revision} {where}: no known rule gives balances from its logs", "install a newer version of backtest")
     if revision > _HALF_UP_UNTIL and pool_revision >= DIRECTED_FROM_POOL:
