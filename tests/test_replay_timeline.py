@@ -91,14 +91,21 @@ def test_clock_is_known_only_for_known_blocks() -> None:
         timeline.last_known_block(0)
 
 
-def test_sample_blocks_are_spread_in_time_and_end_with_the_last() -> None:
+def test_sample_blocks_follow_time_and_activity_and_end_with_the_last() -> None:
     h = History(MARKET)
-    for number in range(2, 102):
-        h.block(number).price(0, number)
+    for number in range(2, 102):  # a hundred seconds with a block each, then four blocks a hundred seconds apart
+        h.block(number, number).price(0, number)
+    for number in range(102, 106):
+        h.block(number, 101 + (number - 101) * 100).price(0, number)
     timeline = h.timeline()
-    assert timeline.sample_blocks(4, 2, 101) == [2, 35, 68, 101]
-    assert timeline.sample_blocks(1000, 0, 101) == list(range(2, 102))
+    picked = timeline.sample_blocks(10, 2, 105)
+    assert picked[0] == 2
+    assert picked[-1] == 105
+    assert {102, 103, 104} <= set(picked)
+    assert len([block for block in picked if block < 102]) >= 4
+    assert timeline.sample_blocks(1000, 0, 105) == list(range(2, 106))
     assert timeline.sample_blocks(0, 0, 101) == []
+    assert timeline.sample_blocks(5, 90, 95)[-1] == 95
 
 
 def test_params_are_all_parameter_changes() -> None:

@@ -58,7 +58,7 @@ def test_tables_come_back_as_they_went_in(lake: Lake) -> None:
 
 
 def test_a_run_is_stored_with_exact_values(lake: Lake) -> None:
-    stored = run(lake, "sketch", Scenario(), samples=4)
+    stored = run(lake, "sketch", Scenario(), samples=6)
     assert stored.replayed
     lake.refresh()
     for name in RESULTS:

@@ -268,14 +268,16 @@ class Timeline:
         return int(self.blocks[np.searchsorted(self.blocks, to_block, side="right") - 1])
 
     def sample_blocks(self, count: int, from_block: int, to_block: int) -> list[int]:
-        """At most ``count`` blocks with events, evenly spread in time over the window, its last one always among them."""
+        """At most ``count`` blocks with events of the window: half spread evenly in time, half over its blocks with events (which
+        crowd where much happens); its last one always among them."""
         within = np.unique(self.block[(self.block >= from_block) & (self.block <= to_block)])
         if count <= 0 or not len(within):
             return []
         times = self.timestamps[np.searchsorted(self.blocks, within)]
-        targets = np.linspace(times[0], times[-1], count)
-        picked = np.unique(np.append(np.searchsorted(times, targets, side="left"), len(within) - 1))
-        return [int(b) for b in within[picked[-count:]].tolist()]
+        last = len(within) - 1
+        by_time = np.searchsorted(times, np.linspace(times[0], times[-1], count - count // 2))
+        by_block = np.linspace(0, last, count // 2).astype(np.int64)
+        return [int(block) for block in within[np.unique([*by_time, *by_block, last])[-count:]].tolist()]
 
     def _require_any(self) -> None:
         if not len(self.blocks):
