@@ -86,7 +86,7 @@ def test_examples_run(block: Block, workplace: Path) -> None:
 
 @pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where)
 def test_queries_run_and_find_something(block: Block, workplace: Path) -> None:
-    assert Lake(workplace / "backtest-demo/lake").sql(block.text).fetchone()
+    assert Lake(workplace / "backtest-demo/lake").sql(block.text).limit(1).fetchall()
 
 
 @pytest.mark.parametrize(("where", "words"), COMMANDS, ids=[f"{where}-{words[0]}" for where, words in COMMANDS])
