@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,15 +146,21 @@ class LogFetcher:
                 suspects, saturated = omissions.suspects(headers, logs)
                 self.stats.saturated += saturated
                 self.stats.blooms += len(headers)
-                omitted = self._omitted(question, suspects)
-                if omitted is None:
+                try:
+                    omitted = self._omitted(question, suspects)
+                except FetchError as error:  # a block that the node does not know by this hash any more
+                    contradiction = error.what
+                    omitted = None
+                if omitted is None and contradiction is None:
                     tables = decode(logs, question.specs, namespace) if len(logs) else {}
                     wanted = set(blocks)
                     found = [header for header in headers if int(header.number, 16) in wanted]
                     return _Piece(first, last, tables, found, headers[-1].hash, len(logs))
-                self.stats.incomplete += 1
-                contradiction = f"the reply for blocks {first} to {last} omits logs of block {omitted}"
+                if omitted is not None:
+                    self.stats.incomplete += 1
+                    contradiction = f"the reply for blocks {first} to {last} omits logs of block {omitted}"
             if attempt == ATTEMPTS - 1:
+                assert contradiction is not None
                 if first < last:
                     raise Refused(Complaint("range", contradiction))
                 raise FetchError(f"{self._rpc.name}: {contradiction}", "use another node, or more confirmations if the block is recent")
@@ -204,6 +211,11 @@ class LogFetcher:
 
     # -- commits, on the main thread ---------------------------------------------------------------------------------------
 
+    def standing(self, pieces: Sequence[_Piece]) -> int:
+        """How many of the pieces, from the first on, are still of the node's chain by the hash of their last block."""
+        headers = self._rpc.headers([piece.last for piece in pieces])
+        return next((at for at, (piece, header) in enumerate(zip(pieces, headers, strict=True)) if header.hash != piece.last_hash), len(pieces))
+
     def commit(self, pieces: Sequence[_Piece], sources: Sequence[str]) -> None:
         """One atomic commit of neighbouring pieces."""
         first, last = pieces[0].first, pieces[-1].last
@@ -241,22 +253,25 @@ class _Run:
         self._next = first
         self._last = last
         self._committed_at = time.monotonic()
+        self._abandoned = 0
 
     def run(self) -> None:
-        """Until the last block is committed. What is ready is committed even if the rest fails or the user interrupts."""
+        """Until the last block is committed. If a piece fails for good, what is ready is committed if the node still vouches for it."""
         try:
-            while self._next <= self._last:
+            while self._next <= self._last or self._ready:
                 self._launch()
-                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-                for future in sorted(done, key=lambda flown: self._flying[flown]):
-                    self._land(future)
+                if self._flying:
+                    done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                    for future in sorted(done, key=lambda flown: self._flying[flown]):
+                        self._land(future)
                 self._advance()
-        except BaseException:
+        except FetchError:
+            with suppress(FetchError):  # the error that ended the fetch is the one to tell
+                self._commit()
+            raise
+        finally:
             for future in self._flying:
                 future.cancel()
-            self._commit()
-            raise
-        self._commit()
 
     def _launch(self) -> None:
         rpc, width = self._fetcher._rpc, self._fetcher._width
@@ -285,11 +300,22 @@ class _Run:
             self._ready.append(piece)
             self._next = piece.last + 1
         rows = sum(piece.rows for piece in self._ready)
-        if rows >= COMMIT_ROWS or (self._ready and time.monotonic() - self._committed_at >= COMMIT_SECONDS):
+        if rows >= COMMIT_ROWS or self._next > self._last or time.monotonic() - self._committed_at >= COMMIT_SECONDS:
             self._commit()
 
     def _commit(self) -> None:
-        if self._ready:
-            ready, self._ready = self._ready, []
-            self._fetcher.commit(ready, self._sources)
+        """Commit what is ready. Pieces of a branch that the node has left meanwhile are asked for again."""
+        ready, self._ready = self._ready, []
         self._committed_at = time.monotonic()
+        if not ready:
+            return
+        standing = self._fetcher.standing(ready)
+        if standing:
+            self._fetcher.commit(ready[:standing], self._sources)
+        if standing < len(ready):
+            self._abandoned += 1
+            if self._abandoned > ATTEMPTS:
+                raise FetchError(f"the chain keeps being reorganised at or before block {ready[standing].last}", "ask for more confirmations")
+            self._next = ready[standing].first
+            for piece in ready[standing:]:
+                heapq.heappush(self._todo, (piece.first, piece.last))
