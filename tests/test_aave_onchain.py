@@ -5,6 +5,7 @@ The book is read from the chain by calls (``tests/chain/aave_state.py``), so tha
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import Counter
 
@@ -14,11 +15,12 @@ from backtest.model import AccountId, AssetId, Clock, PositionChange
 from backtest.protocols import Fill, Order, Pair
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.liquidation import pairs, quote
-from backtest.protocols.aave_v3.state import AaveState, apply
+from backtest.protocols.aave_v3.state import AaveState, StableDebt, apply
 from tests.chain.aave import upgrade_v30_to_v36
 from tests.chain.aave_state import read_book
+from tests.chain.contracts import artifact_v30
 from tests.chain.deployment import Deployment
-from tests.chain.node import UINT256_MAX
+from tests.chain.node import UINT256_MAX, Contract
 
 BORROWERS = 12
 LIQUIDATION_CALL = "0xe413a321e8681d831f4dbccbca790d2952b56f977908e45be37335533e005286"
@@ -195,3 +197,52 @@ def test_a_market_upgraded_from_30(fresh_v30: Deployment) -> None:
     crowd.liquidate_all()
     crowd.check_account_data()
     assert crowd.seen["partial"] + crowd.seen["whole debt"] >= 1, crowd.seen
+
+
+def test_stable_debt_of_30(fresh_v30: Deployment) -> None:
+    """Variable and stable debt in one asset: totals after months, then liquidations that reach the stable part, leave some of it, and clear it."""
+    market, node = fresh_v30, fresh_v30.node
+    crowd = Crowd(market, 5)
+    borrower, dai, weth = crowd.borrowers[0], market.reserves["DAI"], market.reserves["WETH"]
+    node.send_block([market.configure("setReserveStableRateBorrowing", "DAI", True)])
+    mints = [dai.asset.transaction("mint", user, 10**25) for user in (crowd.lender, crowd.liquidator)]
+    node.send_block([*mints, weth.asset.transaction("mint", borrower, 10**21)])
+    node.send_block([market.supply(crowd.lender, "DAI", 10**25), market.supply(borrower, "WETH", 10**21)])
+    stable_borrow = market.pool.transaction("borrow", dai.asset.address, 10**23, 1, 0, borrower, sender=borrower)
+    for receipt in node.send_block([market.borrow(borrower, "DAI", 10**22), stable_borrow]):
+        assert receipt["status"] == "0x1"
+    node.warp(200 * 86_400)
+    node.mine()
+    token = Contract(node, market.data_provider.call("getReserveTokensAddresses", dai.asset.address)[1], artifact_v30("StableDebtToken").abi)
+
+    def read() -> AaveState:
+        state = crowd.read()
+        principal, rate, since = (token.call(name, borrower) for name in ("principalBalanceOf", "getUserStableRate", "getUserLastUpdated"))
+        if principal:
+            state.accounts[AccountId(0)].stable[AssetId(3)] = StableDebt(principal, rate, since)
+        return state
+
+    state = read()
+    assert state.accounts[AccountId(0)].stable[AssetId(3)].rate > 0
+    assert tuple(account_data(state, AccountId(0), crowd.oracle(), crowd.clock(node.timestamp()))) == market.account_data([borrower])[0]
+    seen = []
+    for repay, price in ((10**21, 128), (2 * 10**22, 128), (None, 120)):
+        node.send_block([weth.feed.transmit(price * 10**8)])
+        state = read()
+        before = copy.copy(state.accounts[AccountId(0)].stable[AssetId(3)])
+        (receipt,) = node.send_block([market.liquidate(crowd.liquidator, "WETH", "DAI", borrower, UINT256_MAX if repay is None else repay)])
+        order = Order(account=AccountId(0), pair=Pair(AssetId(3), AssetId(0)), liquidator=AccountId(BORROWERS), repay=repay)
+        fill = quote(state, order, crowd.oracle(), crowd.clock(node.timestamp()))
+        assert receipt["status"] == "0x1"
+        assert isinstance(fill, Fill), fill
+        (event,) = [log for log in receipt["logs"] if log["topics"][0] == LIQUIDATION_CALL]
+        assert (fill.repaid, fill.seized) == (int(event["data"][2:66], 16), int(event["data"][66:130], 16))
+        for change in fill.changes:
+            apply(state, change)
+        after = read()
+        if not after.accounts[AccountId(0)].stable:
+            assert state.accounts[AccountId(0)].stable.pop(AssetId(3)) == StableDebt(0, 0, 0)
+        assert state.accounts == after.accounts
+        left = after.accounts[AccountId(0)].stable.get(AssetId(3))
+        seen.append("gone" if left is None else "untouched" if left == before else "reached")
+    assert seen == ["untouched", "reached", "gone"]
