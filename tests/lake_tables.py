@@ -50,12 +50,14 @@ def write(path: Path, data: Mapping[str, Rows], config: MarketConfig = CONFIG) -
 def supplies(blocks: Sequence[int], amount: int = 7) -> pa.Table:
     """Raw Supply events, one in each of these blocks (several in a block get rising log indexes)."""
     rows = []
+    seen: dict[int, int] = {}
     for place, block in enumerate(blocks):
+        seen[block] = seen.get(block, -1) + 1
         rows.append(
             {
                 "block_number": block,
                 "transaction_index": 0,
-                "log_index": blocks[:place].count(block),
+                "log_index": seen[block],
                 "transaction_hash": bytes(31) + bytes([place % 256]),
                 "address": bytes(20),
                 "reserve": bytes(20),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backtest.errors import LakeError
 from backtest.lake import content, parquet, queries, sandbox
 from backtest.lake import manifest as m
 
@@ -57,7 +58,7 @@ def _query(lake: Lake, query: queries.Query) -> Finding:
         counted = cursor.execute(f"SELECT count(*) FROM ({query.select})").fetchone()
         count = int(counted[0]) if counted else 0
         rows = cursor.execute(f"SELECT * FROM ({query.select}) LIMIT {SHOWN}").fetchall() if count else []
-    except duckdb.Error as error:
+    except (duckdb.Error, LakeError) as error:
         return Finding(query.name, query.purpose, None, (sandbox.one_line(error),))
     named = (", ".join(f"{name} {value}" for name, value in zip(query.columns, row, strict=True) if value is not None) for row in rows)
     return Finding(query.name, query.purpose, count, tuple(named))
@@ -82,8 +83,6 @@ def _files(lake: Lake) -> Iterator[str]:
 
 
 def _content(lake: Lake) -> Iterator[str]:
-    from backtest.errors import LakeError
-
     for record in lake.manifest.markets.values():
         for file in record.files:
             if not file.dataset.startswith("raw/"):

@@ -43,8 +43,8 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str
         while match := _COMMENT.match(text):
             text = text[match.end() :]
         text = _EXPLAIN.sub("", text, count=1)
-    row = connection.execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    ((serialized,),) = connection.cursor().execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchall()
+    tree = json.loads(serialized)
     if tree["error"]:
         raise LakeError(f"this cannot be checked: {tree.get('error_message', 'not a SELECT')}", "write it as a SELECT")
     _walk(tree, macros)

@@ -14,4 +14,4 @@ FROM (
     FROM events
     WINDOW ordered AS (PARTITION BY market ORDER BY seq)
 )
-WHERE seq <> expected OR timestamp < time_before OR (block_number, log_index) <= (block_before, log_before)
+WHERE seq <> expected OR timestamp < time_before OR block_number < block_before OR (block_number = block_before AND log_index <= log_before)
