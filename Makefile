@@ -1,5 +1,5 @@
 # make demo | test | test-fast | bench | sample | lock | clean. Needs Python 3.11+ and git; Linux or macOS.
-# Another Python: make PYTHON=python3.12 demo. More test processes: make WORKERS=8 test.
+# Another Python: make PYTHON=python3.12 demo. More test processes: make WORKERS=8 test. Some benchmarks: make ONLY="fetch lake" bench.
 PYTHON = python3
 WORKERS = 2
 BIN = .venv/bin
@@ -15,17 +15,17 @@ demo:
 # Every test, linters and types among them; the real contracts run on a local node.
 test:
 	$(ENVIRONMENT) test
-	@$(BIN)/python -m pytest -n $(WORKERS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 # Without the local node: under two minutes.
 test-fast:
 	$(ENVIRONMENT) test
-	@$(BIN)/python -m pytest -n $(WORKERS) -m "not chain"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not chain"
 
 # Figures, not tests: prints a table and writes build/bench.json.
 bench:
 	$(ENVIRONMENT) bench
-	@$(BIN)/python -m tests.bench
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 # Record data/sample anew, from a local node.
 sample:
