@@ -199,10 +199,13 @@ class FaultProxy(RpcServer):
         self.target = target
         self.plan = plan
         self.requests = 0
+        self.methods: set[str] = set()
         super().__init__()
 
     def handle(self, body: bytes) -> Response:
         self.requests += 1
+        request = json.loads(body)
+        self.methods |= {one["method"] for one in (request if isinstance(request, list) else [request])}
         return self.plan.apply(body, self.forward)
 
     def forward(self, body: bytes) -> Response:

@@ -96,12 +96,12 @@ def fetch(
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     if workers < 1 or timeout <= 0:
         raise UserError("--workers and --timeout must be positive", "leave them out for the defaults")
+    confirmations = _confirmations(finality)
     console = Console(stderr=True)
     opened = Lake(lake, create=True)
     try:
         with Rpc(url, workers=workers, timeout=timeout) as node:
             with _ProgressBar(console) as bar:
-                confirmations = _confirmations(finality)
                 summary = fetch_market(
                     opened,
                     config,
@@ -204,15 +204,17 @@ class _ProgressBar:
         self._logs = 0
 
     def __enter__(self) -> _ProgressBar:
-        self._bar.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
+        if self._task is not None:
+            self._bar.stop()
 
     def begin(self, what: str, total: int) -> None:
         """See ``Progress.begin``."""
         self._logs = 0
+        if self._task is None:
+            self._bar.start()
         self._task = self._bar.add_task(what, total=total, rate="")
 
     def advance(self, units: int, logs: int = 0) -> None:

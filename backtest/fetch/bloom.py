@@ -5,7 +5,7 @@ section 4.4.1). A filter that lacks the bits of an address or a topic proves tha
 has them may have them by chance, so the block is asked again by its hash, and only what then shows up is an omission.
 Blocks of busy chains (Ethereum's mainnet above all) fill their blooms so far that almost everything matches by chance;
 asking all of them again would double the work and prove nothing, so a bloom is called saturated, and skipped, when
-more than one of the pairs looked for is expected in it by chance.
+a match by chance is likely: more than half a pair of those looked for is expected.
 """
 
 from __future__ import annotations
@@ -43,5 +43,5 @@ def contains(table: npt.NDArray[np.bool_], items: Sequence[tuple[int, int, int]]
 
 
 def saturated(table: npt.NDArray[np.bool_], pairs: int) -> npt.NDArray[np.bool_]:
-    """Which blooms are so full that more than one of ``pairs`` (address, topic) is expected to match by chance."""
-    return np.asarray(pairs * table.mean(axis=1) ** 6 > 1.0)
+    """Which blooms are so full that of ``pairs`` (address, topic) more than half a one is expected to match by chance."""
+    return np.asarray(pairs * table.mean(axis=1) ** 6 > 0.5)
