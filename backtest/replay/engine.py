@@ -8,8 +8,10 @@ Nobody acts inside another's transaction. An account that interest alone made li
 
 from __future__ import annotations
 
+import gc
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic
 
@@ -65,14 +67,26 @@ def replay(
         RulesError: no rule covers a contract revision in the history; names its block.
     """
     engine = Engine(protocol, market, timeline, scenario, mechanism or FixedSpread(), samples, screened)
-    done = reported = 0
-    for transaction in engine.transactions():
-        engine.advance(transaction)
-        done += len(transaction)
-        if progress is not None and done - reported >= 2_000:
-            progress(done, len(timeline))
-            reported = done
-    return engine.finish()
+    reported = 0
+    with _uncollected():
+        for transaction in engine.transactions():
+            engine.advance(transaction)
+            if progress is not None and engine.result.events - reported >= 2_000:
+                reported = engine.result.events
+                progress(reported, len(timeline))
+        return engine.finish()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: books and events hold no cycles, and walking a large book over and over takes half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
@@ -116,10 +130,14 @@ class Engine(Generic[State]):
         market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
         self.book = Book.open(protocol, market)
         self.users = FrozenUsers()
-        self.watch: Watch[State] = Screen(len(market.assets)) if screened else EveryAccount()
+        modelled = isinstance(scenario.liquidators, Competitive)
+        self.watch: Watch[State] = Screen(len(market.assets)) if modelled and screened else EveryAccount()
         self._timeline = timeline
         self._to_block = timeline.last_known_block(scenario.to_block)
-        self._acts_from = (scenario.from_block or 0) if isinstance(scenario.liquidators, Competitive) else None
+        self._acts_from = (scenario.from_block or 0) if modelled else None
+        self._acting = False
+        self._block = -1
+        self._last: MarketEvent | None = None
         self._overrides = Overrides(market, scenario.overrides)
         self._mechanism = mechanism
         self._model = model_of(scenario.liquidators)
@@ -134,26 +152,25 @@ class Engine(Generic[State]):
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
-        first = transaction[0]
-        self._pass_time(first.block_number, first.timestamp)
-        self._start_overrides(Clock(first.block_number, -1, first.timestamp))
-        acting = self._acts(first.block_number)
+        if transaction[0].block_number != self._block:
+            self._enter_block(transaction[0])
         moved = False
         try:
             for event in transaction:
-                moved |= self._apply(event, acting)
+                moved |= self._apply(event)
         except RulesError as error:
             if str(event.block_number) in error.what:
                 raise
             raise RulesError(f"block {event.block_number}: {error.what}", error.fix) from error
         self.result.events += len(transaction)
-        if moved and acting:
+        self._last = event
+        if moved and self._acting:
+            self._stand_at(event)
             self._decide()
 
     def finish(self) -> Replay[State]:
         """Time runs to the end of the window; the outcome."""
         end = self._timeline.clock_at(self._to_block)
-        self._start_overrides(end)
         self._pass_time(end.block_number + 1, end.timestamp)
         self.book.now = end
         result = self.result
@@ -164,13 +181,25 @@ class Engine(Generic[State]):
 
     # -- history -----------------------------------------------------------------------------------------------------
 
-    def _acts(self, block: int) -> bool:
-        return self._acts_from is not None and block >= self._acts_from
+    def _enter_block(self, first: MarketEvent) -> None:
+        """Time passes up to a block, and overrides start in it, before its first transaction."""
+        self._block = first.block_number
+        self._acting = self._acts_from is not None and self._block >= self._acts_from
+        self._pass_time(self._block, first.timestamp)
+        due = self._overrides.due(self.book.seq, Clock(self._block, -1, first.timestamp))
+        if due:
+            self.book.now = Clock(self._block, -1, first.timestamp)
+            for change in due:
+                self._set_parameter(change)
+            if self._acting:
+                self._decide()
 
-    def _apply(self, event: MarketEvent, acting: bool) -> bool:
+    def _stand_at(self, event: MarketEvent) -> None:
+        self.book.seq, self.book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
+
+    def _apply(self, event: MarketEvent) -> bool:
         """One event of history; whether it is one after which liquidators look."""
         book = self.book
-        book.seq, book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
         if isinstance(event, PositionChange | SettingChange):
             if event.action == "liquidation":
                 self.users.historical(event)
@@ -180,9 +209,10 @@ class Engine(Generic[State]):
             self.watch.touch(event.account)
             return False
         if isinstance(event, HistoricalLiquidation):
-            if acting:
+            if self._acting:
                 self.result.left_out += 1
             else:
+                self._stand_at(event)
                 self._reenact(event)
             return False
         if isinstance(event, ParamChange):
@@ -195,15 +225,6 @@ class Engine(Generic[State]):
         self.book.apply(change)
         if change.name in self.book.protocol.exposure_parameters:
             self.watch.touch_parameter(change.asset if change.category is None else None)
-
-    def _start_overrides(self, clock: Clock) -> None:
-        due = self._overrides.due(self.book.seq, clock)
-        if due:
-            self.book.now = clock
-            for change in due:
-                self._set_parameter(change)
-            if self._acts(clock.block_number):
-                self._decide()
 
     def _reenact(self, past: HistoricalLiquidation) -> None:
         book = self.book
@@ -223,6 +244,8 @@ class Engine(Generic[State]):
 
     def _pass_time(self, block: int, timestamp: int) -> None:
         """Up to a new block: auctions wake up, and totals are taken at the blocks left behind."""
+        if self._last is not None:
+            self._stand_at(self._last)
         while self._acts_from is not None and (wake := self._mechanism.wake(self.book.now)) is not None and wake <= timestamp:
             self.book.now = replace(self.book.now, timestamp=wake)
             self._decide()
