@@ -56,7 +56,9 @@ WRONG_LOGS: dict[str, tuple[f.Fault, str]] = {
     "retracted": (changed(removed=True), r"retracted log of block \d+"),
     "short hash": (changed(transactionHash="0x12"), r"transactionHash is not 32 bytes"),
     "odd number": (changed(logIndex="zz"), r"logIndex is not a hex number"),
-    "odd data": (changed(address="0x" + "zz" * 20), r"address is not 20 bytes"),
+    "odd address": (changed(address="0x" + "zz" * 20), r"address is not 20 bytes"),
+    "odd data": (changed(data="0x123"), r"blocks \d+ to \d+ breaks the RPC's format"),
+    "no hex": (f.logs_fault(lambda logs, draw: [{**log, "data": log["data"][:-2] + "zz"} for log in logs]), r"breaks the RPC's format"),
     "five topics": (changed(topics=["0x" + "34" * 32] * 5), r"eth_getLogs.*cut short or not what was asked for"),
     "no block": (changed(blockNumber=None), r"eth_getLogs.*cut short or not what was asked for"),
     "contradiction": (

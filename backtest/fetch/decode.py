@@ -100,11 +100,11 @@ def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str) -> dict
     """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do not fit.
 
     Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic and
-    differ in what is indexed are told apart by the number of topics.
+    differ in what is indexed are told apart by the number of topics. ValueError for topics or data that are not hex.
     """
-    by_topic: dict[str, list[EventSpec]] = defaultdict(list)
+    by_topic: dict[str, list[EventSpec]] = {}
     for spec in specs:
-        by_topic[topic0(spec)].append(spec)
+        by_topic.setdefault(topic0(spec), []).append(spec)
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
     firsts, *others = logs.topics
     if len(set(firsts)) == 1 and all(column.count(None) in (0, len(logs)) for column in others):
@@ -115,7 +115,7 @@ def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str) -> dict
     tables: dict[str, pa.Table] = {}
     rejected: list[pa.Table] = []
     for (first, count), rows in groups.items():
-        candidates = by_topic[first] if first in by_topic else by_topic.pop(first)
+        candidates = by_topic[first]
         spec = next((s for s in candidates if len(parse_event(s.signature).indexed) == count - 1), candidates[0])
         some = logs if len(rows) == len(logs) else logs.take(rows)
         table, refused = _decode_event(some, spec, count)

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from backtest.errors import FetchError
 from backtest.fetch.context import Progress
-from backtest.fetch.decode import LogColumns, decode
+from backtest.fetch.decode import LogColumns
 from backtest.fetch.dialects import Complaint
 from backtest.fetch.headers import DATASET as HEADERS
 from backtest.fetch.headers import HeaderBook, Tip, header_table
@@ -152,7 +152,7 @@ class LogFetcher:
                     contradiction = error.what
                     omitted = None
                 if omitted is None and contradiction is None:
-                    tables = decode(logs, question.specs, namespace) if len(logs) else {}
+                    tables = question.decode(logs, namespace)
                     wanted = set(blocks)
                     found = [header for header in headers if int(header.number, 16) in wanted]
                     return _Piece(first, last, tables, found, headers[-1].hash, len(logs))

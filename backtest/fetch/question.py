@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from backtest.errors import FetchError
 from backtest.fetch import bloom
-from backtest.fetch.decode import LogColumns, topic0
+from backtest.fetch.decode import LogColumns, decode, topic0
 from backtest.fetch.rpc import Header, Log
 from backtest.model import EventSpec
 
@@ -49,7 +50,7 @@ class Question:
         try:
             columns = LogColumns.of(logs)
         except ValueError as error:
-            raise FetchError(f"a log in the reply for blocks {first} to {last} breaks the RPC's format: {error}", _REMEDY) from None
+            raise _malformed(first, last, error) from None
         if not len(columns):
             return columns, 0
         low, high = int(columns.block.min()), int(columns.block.max())
@@ -63,6 +64,13 @@ class Question:
             columns = self._meant(columns, found)
         return _in_order(columns)
 
+    def decode(self, logs: LogColumns, namespace: str) -> dict[str, pa.Table]:
+        """See ``backtest.fetch.decode.decode``; FetchError where a log is malformed."""
+        try:
+            return decode(logs, self.specs, namespace)
+        except ValueError as error:
+            raise _malformed(int(logs.block.min()), int(logs.block.max()), error) from None
+
     def _meant(self, columns: LogColumns, found: set[Pair]) -> LogColumns:
         addresses, topics = set(self.addresses), set(self.topics)
         for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
@@ -70,6 +78,10 @@ class Question:
                 raise FetchError(f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic {topic}", _REMEDY)
         keep = [row for row, pair in enumerate(zip(columns.addresses, columns.topics[0], strict=True)) if pair in self.pairs]
         return columns.take(keep)
+
+
+def _malformed(first: int, last: int, error: ValueError) -> FetchError:
+    return FetchError(f"a log in the reply for blocks {first} to {last} breaks the RPC's format: {error}", _REMEDY)
 
 
 def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
