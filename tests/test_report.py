@@ -225,6 +225,8 @@ def test_money_is_exact_to_the_last_digit_shown(value: int, decimals: int) -> No
         (66, 60, "count", "+6 (+10.0%)"),
         (0, 4, "count", "−4 (−100.0%)"),
         (5, 0, "count", "+5"),
+        (100_005, 100_000, "count", "+5 (<0.1%)"),
+        (1210, 10, "count", "+1,200 (+12,000%)"),
         (7, 7, "count", "same"),
         (None, 7, "money", ""),
         (12_345 * 10**8, 10_000 * 10**8, "money", "+2,345 (+23.4%)"),

@@ -71,8 +71,12 @@ def change(value: object, base: object, kind: str, decimals: int) -> str:
         return "same"
     text = money(abs(difference), decimals) if kind == "money" else count(abs(difference))
     sign = "+" if difference > 0 else "−"
-    share = f" ({sign}{abs(difference) / abs(int(base)):.1%})" if base else ""  # type: ignore[call-overload]
-    return f"{sign}{text}{share}"
+    return f"{sign}{text} ({_share(sign, abs(difference) / abs(int(base)))})" if base else f"{sign}{text}"  # type: ignore[call-overload]
+
+
+def _share(sign: str, share: float) -> str:
+    """Signed per cent, with one decimal where that says something."""
+    return "<0.1%" if share < 0.001 else f"{sign}{share:.1%}" if share < 10 else f"{sign}{share:,.0%}"
 
 
 def comparison(selection: Selection, labels: Sequence[str]) -> Table:
