@@ -49,16 +49,17 @@ class Session:
         self.names = {query.name for query in queries.load() if query.folder != "checks"}
         self.macros = frozenset(query.name for query in queries.load() if query.folder == "macros")
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": limits.memory,
-            "threads": limits.threads or os.cpu_count() or 1,
-            "temp_directory": self._folder,
-            "max_temp_directory_size": limits.disk,
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
         }
         try:
             self.connection = duckdb.connect(":memory:", config=config)
+            # By SET: DuckDB 2.0 does not enforce a max_temp_directory_size that is given to connect().
+            self.connection.execute(f"SET memory_limit = {relations.quoted(limits.memory)}")
+            self.connection.execute(f"SET threads = {limits.threads or os.cpu_count() or 1}")
+            self.connection.execute(f"SET temp_directory = {relations.quoted(self._folder)}")
+            self.connection.execute(f"SET max_temp_directory_size = {relations.quoted(limits.disk)}")
             for statement in relations.statements(lake):
                 self.connection.execute(statement)
             paths = ", ".join(relations.quoted(file.path) for file in lake.files(None))
