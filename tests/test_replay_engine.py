@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from backtest.errors import RulesError, ScenarioError
-from backtest.model import AccountId, Market
+from backtest.model import AccountId, Market, SettingChange
 from backtest.replay.engine import replay, replay_together, state_at
 from backtest.replay.record import Replay
 from backtest.scenario import Competitive, Observed, Override, Scenario
@@ -299,6 +299,35 @@ def test_a_transfer_hands_over_what_the_sender_has_and_conserves() -> None:
     result = run(h)
     assert result.book.state.balances[1] == {(WETH, "collateral"): 562_500_000_000_000_000}
     assert result.clamped["transfer"].count == 1
+
+
+def test_what_history_s_liquidators_did_with_their_proceeds_counts_apart() -> None:
+    """Account 3 received the collateral as tokens in the liquidation that is left out, and withdrew it."""
+    h = borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1200 * USD).block(11)
+    with h.transaction():
+        h.position(0, USDC, "debt", -300 * 10**6, "liquidation").position(0, WETH, "collateral", -ETH // 4, "liquidation")
+        h.position(3, WETH, "collateral", ETH // 4, "liquidation").liquidation(0, 3, USDC, WETH, repaid=300 * 10**6, seized=ETH // 4)
+    result = run(h.block(12).position(3, WETH, "collateral", -ETH // 4, "withdraw"))
+    assert not result.clamped
+    assert (result.unfunded["withdraw"].count, result.unfunded["withdraw"].value_base) == (1, 300 * USD)
+
+
+def test_collateral_is_enabled_again_when_a_seized_balance_is_refilled() -> None:
+    """History's flag stays on; the replay's was switched off by a seizure of everything."""
+
+    class Flags(FixedSpreadPool):
+        seen: list[int] = []  # noqa: RUF012
+
+        def apply(self, state: object, event: object) -> None:
+            if isinstance(event, SettingChange):
+                self.seen.append(event.seq)
+            super().apply(state, event)
+
+    h = opened().setting(0, "collateral_enabled", 1, asset=WETH)
+    h = borrower(h, 0, 1, 1000).param("close_factor", 10000).block(10).price(WETH, 1000 * USD)
+    h.block(11).position(0, WETH, "collateral", ETH).position(0, WETH, "collateral", ETH)
+    replay(Flags(), h.market, h.timeline(), COMPETITIVE)
+    assert Flags.seen == [4, h.next_seq - 2]
 
 
 def test_no_divergence_no_clamping() -> None:

@@ -246,6 +246,7 @@ def test_compare_puts_runs_side_by_side(lake: Lake, capsys: pytest.CaptureFixtur
     code, out, err = cli(capsys, "compare", "--lake", lake.path)
     assert (code, err) == (0, "")
     assert "changes against competitive" in out
+    assert "No baseline" not in out
     [repaid] = [line for line in out.splitlines() if line.startswith("Debt repaid")]
     assert repaid.split()[-2:] == ["300.00", "500.00"]
     ids = [row["run_id"] for row in lake.read("results/runs", "sketch").to_pylist()]

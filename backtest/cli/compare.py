@@ -8,7 +8,8 @@ from pathlib import Path
 def compare(*runs: str, lake: Path, base: str | None = None) -> None:
     """Print runs side by side, and what changes against a base run.
 
-    Changes are against a competitive run under the parameters of history where there is one, never against history itself.
+    Changes are against a competitive run under the parameters of history: against history itself they would mix the model's effect with
+    that of the parameters.
 
     Examples:
 
@@ -33,6 +34,8 @@ def compare(*runs: str, lake: Path, base: str | None = None) -> None:
     labels = labels_of(selection.runs)
     symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     print(f"Market {selection.market}; amounts in {selection.currency}, changes against {labels[selection.runs.index(selection.base)]}")
+    if selection.base["liquidator_model"] == "observed" and any(run["liquidator_model"] != "observed" for run in selection.runs):
+        print("No baseline among them: these changes mix the model with the parameters. Make one: backtest replay --liquidators competitive")
     print(as_text(comparison(selection, labels)))
     for label, run in zip(labels, selection.runs, strict=True):
         print(f"{label}: {describe(run['scenario'], selection.decimals, selection.currency, symbols)}; run {run['run_id'][:16]}")

@@ -176,7 +176,7 @@ class Engine(Generic[State]):
         result = self.result
         reasons = sorted(reason for _, reason in self._refused)
         result.refused = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        result.clamped, result.overrides = self.users.clamped, self._overrides.touched
+        result.clamped, result.unfunded, result.overrides = self.users.clamped, self.users.unfunded, self._overrides.touched
         return result
 
     # -- history -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ which price; the liquidator model says who takes.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from backtest.model import AccountId, Clock
@@ -64,12 +64,15 @@ class FixedSpread(Mechanism[State]):
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
     ) -> Sequence[Opportunity | Refusal]:
-        """One for each pair."""
+        """One for each pair: as much as the rules allow, or what they accept instead."""
         protocol, state, prices, now = book.protocol, book.state, book.prices, book.now
         found: list[Opportunity | Refusal] = []
         for pair in protocol.pairs(state, account, prices, now):
             order = Order(account, pair, liquidator, receive_collateral_token=receive_collateral_token)
             fill = protocol.quote(state, order, prices, now)
+            if isinstance(fill, Refusal) and fill.instead is not None:
+                order = replace(order, repay=fill.instead)
+                fill = protocol.quote(state, order, prices, now)
             found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
         return found
 

@@ -83,6 +83,7 @@ class Replay(Generic[State]):
         left_out: historical liquidations from the scenario's first block on, which the model replaces.
         refused: orders that would have reverted, by reason; an account counts once for each reason.
         clamped: users' actions that no longer fitted the book, by action.
+        unfunded: the same of accounts that received collateral in the liquidations left out (history's liquidators).
         rules: revisions that decided liquidations, and whether each is tested against bytecode.
         overrides: how many parameter values each override set.
     """
@@ -97,5 +98,6 @@ class Replay(Generic[State]):
     events: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     clamped: Mapping[str, Clamped] = field(default_factory=dict)
+    unfunded: Mapping[str, Clamped] = field(default_factory=dict)
     rules: dict[str, bool] = field(default_factory=dict)
     overrides: Mapping[str, int] = field(default_factory=dict)

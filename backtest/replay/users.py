@@ -42,7 +42,11 @@ class FrozenUsers:
         self._flags: dict[tuple[AccountId, AssetId], int] = {}
         self._short: tuple[int, AssetId, Side, int] | None = None
         """A transfer whose sender gave something else than in history: action, asset, side, difference."""
+        self._receivers: set[AccountId] = set()
         self.clamped: dict[str, Clamped] = {}
+        """Actions of users that did not fit, by action."""
+        self.unfunded: dict[str, Clamped] = {}
+        """The same of accounts that received collateral in liquidations which the replay leaves out: history's liquidators, treasuries."""
 
     def historical(self, change: PositionChange | SettingChange) -> None:
         """History made this change and the replay does not (it belongs to a liquidation that is left out)."""
@@ -50,6 +54,8 @@ class FrozenUsers:
             key = (change.account, change.asset, change.side)
             self._history[key] = self._history.get(key, 0) + change.delta
             self._drift(key, -change.delta)
+            if change.delta > 0:
+                self._receivers.add(change.account)
         elif change.setting == "collateral_enabled" and change.asset is not None:
             self._flags[change.account, change.asset] = change.value
 
@@ -111,7 +117,8 @@ class FrozenUsers:
             return
         index = book.indexes.get(change.asset)
         ray = RAY if index is None else index.supply_index if change.side == "collateral" else index.borrow_index
-        counted = self.clamped.setdefault(change.action, Clamped())
+        counts = self.unfunded if change.account in self._receivers else self.clamped
+        counted = counts.setdefault(change.action, Clamped())
         counted.count += 1
         counted.value_base += book.value_down(change.asset, scaled * ray // RAY)
 
