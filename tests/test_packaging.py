@@ -143,7 +143,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_code_queries_markets_and_sample(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in [*ROOT.glob("queries/**/*.sql"), *ROOT.glob("data/markets/*.toml"), *_tracked_sample()]:
-        inside = path.relative_to(ROOT).as_posix().replace("data/", "")
+        inside = path.relative_to(ROOT).as_posix().removeprefix("data/")
         assert f"backtest/_assets/{inside}" in names
     for path in ROOT.glob("backtest/**/*.py"):
         assert path.relative_to(ROOT).as_posix() in names
