@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from backtest.errors import UserError
 from backtest.lake import Lake
-from backtest.model import AccountId, Asset, AssetId, HistoricalLiquidation, Market
+from backtest.model import AccountId, HistoricalLiquidation
 from backtest.protocols.registry import protocol_named
 from backtest.replay.book import Book
-from backtest.replay.timeline import Timeline
-from backtest.tables import AMOUNT, CANONICAL
+from backtest.results import load_market, load_timeline
+from backtest.tables import AMOUNT
 from backtest.units import WAD
 
 Wanted = dict[int, list[tuple[int, int]]]
@@ -37,6 +37,7 @@ def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *,
 
     Raises:
         UserError: a block without a header in the lake.
+        LakeError: rows need the exact rule and the market's canonical tables are stale.
     """
     wanted = sorted(set(blocks))
     people = "NULL" if accounts is None else "[" + ", ".join(f"'{_address(account)}'" for account in accounts) + "]"
@@ -63,10 +64,9 @@ def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *,
 
 def _decide(lake: Lake, name: str, wanted: Wanted) -> Iterable[tuple[int, int]]:
     """(row, exact health) of every wanted account, in one replay of the market's history."""
-    config = lake.market_config(name)
-    protocol = protocol_named(config.protocol)
-    timeline = Timeline.of({table: lake.read(f"canonical/{table}", name) for table in CANONICAL})
-    book: Book[Any] = Book.open(protocol, _market(lake, name))
+    market, timeline = load_market(lake, name), load_timeline(lake, name)
+    protocol = protocol_named(market.protocol)
+    book: Book[Any] = Book.open(protocol, market)
     blocks = sorted(wanted)
     answers: list[tuple[int, int]] = []
 
@@ -85,20 +85,6 @@ def _decide(lake: Lake, name: str, wanted: Wanted) -> Iterable[tuple[int, int]]:
     for block in blocks:
         ask(block)
     return answers
-
-
-def _market(lake: Lake, name: str) -> Market:
-    config = lake.market_config(name)
-    assets = lake.read("canonical/assets", name).sort_by("asset_id").to_pylist()
-    accounts = lake.read("canonical/accounts", name).sort_by("account_id")
-    return Market(
-        name=name,
-        protocol=config.protocol,
-        chain_id=config.chain_id,
-        assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in assets),
-        accounts=tuple(accounts["account"].to_pylist()),
-        base_decimals=config.base_decimals,
-    )
 
 
 def _address(text: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from backtest import tables
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
+from backtest.reconstruct import stamp
 
 MARKET = "toy"
 CONFIG = MarketConfig(name=MARKET, protocol="aave-v3", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20})
@@ -43,7 +44,7 @@ def write(path: Path, data: Mapping[str, Rows], config: MarketConfig = CONFIG) -
     lake = Lake(path, create=True)
     with lake.writer() as writer:
         writer.set_market(config)
-        writer.replace(config.name, "canonical/", iter(canonical(data, config.name).items()), stamp="test")
+        writer.replace(config.name, "canonical/", iter(canonical(data, config.name).items()), stamp=stamp(lake, config.name))
     return lake
 
 

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backtest.lake import Lake
+    from backtest.lake.checks import Finding
 
 
-def check(*, lake: Path) -> int:
+def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> int:
     """Check a lake: files against their digests, coverage, and the queries of queries/checks. Exits with 1 if anything is violated.
+
+    With a node, samples of what the lake says are also compared with the chain: totals of tokens, settings of accounts, rounds of feeds.
 
     Examples:
 
         backtest check --lake data/lake
 
+        backtest check --lake data/lake --market ethereum-core --rpc http://127.0.0.1:8545
+
     Parameters
     ----------
     lake
         Folder of the lake.
+    market
+        Market to compare with the chain; without it every market of the lake.
+    rpc
+        Address of an archive node. Keys in it are shown nowhere.
     """
     from rich.console import Console
     from rich.table import Table
@@ -35,6 +48,8 @@ def check(*, lake: Path) -> int:
             findings.append(finding)
         stale = [name for name in opened.markets() if any(part.startswith("raw/") for part in opened.datasets(name)) and not is_current(opened, name)]
         findings.append(checks.Finding("canonical", "canonical tables are built from the raw events", len(stale), tuple(stale)))
+        if rpc is not None:
+            findings += [_on_chain(opened, name, rpc) for name in ([market] if market else opened.markets())]
     finally:
         if progress:
             progress.stop()
@@ -50,3 +65,14 @@ def check(*, lake: Path) -> int:
     broken = [finding for finding in findings if not finding.passed]
     console.print(f"{len(findings)} checks, {len(broken)} violated" if broken else f"{len(findings)} checks, none violated")
     return 1 if broken else 0
+
+
+def _on_chain(lake: Lake, market: str, rpc: str) -> Finding:
+    from backtest.fetch.rpc import Rpc
+    from backtest.fetch.verify import verify
+    from backtest.lake.checks import SHOWN, Finding
+
+    with Rpc(rpc) as node:
+        report = verify(lake, market, node)
+    what = ", ".join(f"{count} {kind}" for kind, count in sorted(report.compared.items())) or "nothing to compare"
+    return Finding(f"chain: {market}", f"the chain says the same: {what}", len(report.mismatches), tuple(report.mismatches[:SHOWN]))
