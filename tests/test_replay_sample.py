@@ -1,0 +1,151 @@
+"""Replays of the bundled sample (real contracts' history): exact re-enactment, the screen against the plain reference, cut windows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from backtest.lake import Lake
+from backtest.model import Market
+from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.aave_v3.state import AaveState
+from backtest.reconstruct import is_current, reconstruct
+from backtest.replay.engine import Engine, replay, state_at
+from backtest.replay.mechanism import FixedSpread
+from backtest.replay.record import Replay
+from backtest.replay.timeline import Timeline
+from backtest.resources import resource
+from backtest.results import load_market, load_timeline
+from backtest.scenario import Competitive, Override, Scenario
+from backtest.units import WAD
+
+CRASH, CALM = "sample-crash", "sample-calm"
+BASELINE = Scenario(liquidators=Competitive())
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    folder: Path = tmp_path_factory.mktemp("sample") / "lake"
+    shutil.copytree(resource("sample") / "lake", folder)
+    opened = Lake(folder)
+    for market in (CRASH, CALM):
+        if not is_current(opened, market):
+            reconstruct(opened, market)
+            opened.refresh()
+    return opened
+
+
+@pytest.fixture(scope="module")
+def crash(lake: Lake) -> tuple[Market, Timeline]:
+    return load_market(lake, CRASH), load_timeline(lake, CRASH)
+
+
+def run(history: tuple[Market, Timeline], scenario: Scenario = BASELINE, *, screened: bool = True, samples: int = 0) -> Replay[AaveState]:
+    market, timeline = history
+    return replay(AAVE_V3, market, timeline, scenario, screened=screened, samples=samples)
+
+
+def test_history_is_reenacted_to_the_last_unit(crash: tuple[Market, Timeline]) -> None:
+    result = run(crash, Scenario())
+    assert result.mismatches == []
+    assert len(result.liquidations) >= 40
+    assert all(r.matches_history and r.fill.rules_tested for r in result.liquidations)
+    assert not result.clamped
+    folded, _, now = state_at(AAVE_V3, *crash, crash[1].last_block)
+    assert now == result.book.now
+    assert {a: b for a, b in result.book.state.accounts.items() if b.collateral or b.debt} == {
+        a: b for a, b in folded.accounts.items() if b.collateral or b.debt
+    }
+
+
+def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
+    result = run((load_market(lake, CALM), load_timeline(lake, CALM)), samples=20)
+    assert not result.liquidations
+    assert not result.clamped
+    assert {totals.accounts_liquidatable for totals in result.totals} == {0}
+
+
+SCENARIOS = {
+    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=7900, asset="WETH"),)),
+    "late": Scenario(
+        liquidators=Competitive(gas_cost=20 * 10**8, pair="largest-debt", settle="collateral-token", max_calls=2),
+        overrides=(Override(parameter="close_factor", value=10_000, from_block=300),),
+        from_block=250,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_replay_with_the_screen_is_the_plain_reference(crash: tuple[Market, Timeline], name: str) -> None:
+    scenario = SCENARIOS[name]
+    fast, plain = (run(crash, scenario, screened=screened) for screened in (True, False))
+    assert fast.liquidations == plain.liquidations
+    assert fast.liquidations
+    assert fast.deficits == plain.deficits
+    assert fast.clamped == plain.clamped
+    assert fast.refused == plain.refused
+    assert fast.book.state == plain.book.state
+
+
+def test_a_window_does_not_depend_on_how_it_is_cut(crash: tuple[Market, Timeline]) -> None:
+    whole = run(crash)
+    cut = whole.liquidations[len(whole.liquidations) // 2].clock.block_number
+    part = run(crash, msgspec.structs.replace(BASELINE, to_block=cut))
+    assert part.liquidations == [r for r in whole.liquidations if r.clock.block_number <= cut]
+    assert part.book.now.block_number == cut
+
+
+def test_before_the_models_first_block_history_runs_as_observed(crash: tuple[Market, Timeline]) -> None:
+    observed = run(crash, Scenario())
+    start = observed.liquidations[len(observed.liquidations) // 2].clock.block_number
+    late = run(crash, msgspec.structs.replace(BASELINE, from_block=start))
+    before = [r for r in late.liquidations if r.clock.block_number < start]
+    assert before == [r for r in observed.liquidations if r.clock.block_number < start]
+    assert all(r.matches_history is None for r in late.liquidations[len(before) :])
+    assert late.left_out == len(observed.liquidations) - len(before)
+
+
+def test_an_override_to_the_value_in_force_changes_nothing(crash: tuple[Market, Timeline]) -> None:
+    """The bonus of each asset, from the block where history sets its last."""
+    last = {c.asset: c for c in crash[1].params if c.name == "liquidation_bonus" and c.asset is not None and c.value}
+    overrides = tuple(
+        Override(parameter="liquidation_bonus", value=c.value, asset=crash[0].assets[asset].symbol, from_block=c.block_number)
+        for asset, c in last.items()
+    )
+    assert overrides
+    one, other = run(crash), run(crash, Scenario(liquidators=Competitive(), overrides=overrides))
+    assert one.liquidations == other.liquidations
+    assert one.book.state.accounts == other.book.state.accounts
+
+
+class Watched(Engine[AaveState]):
+    """After each decision: does anything that pays remain?"""
+
+    decisions = 0
+
+    def _decide(self) -> None:
+        super()._decide()
+        book = self.book
+        self.decisions += 1
+        for account in book.protocol.accounts(book.state):
+            for offer in self._mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=False):
+                assert getattr(offer, "profit", 0) <= 0, f"{account} at block {book.now.block_number} pays {offer}"
+
+
+def test_nothing_that_pays_is_left_after_a_decision(crash: tuple[Market, Timeline]) -> None:
+    market, timeline = crash
+    engine = Watched(AAVE_V3, market, timeline, Scenario(liquidators=Competitive(max_calls=10**6)), FixedSpread())
+    for transaction in engine.transactions():
+        engine.advance(transaction)
+    assert engine.decisions > 100
+    assert engine.result.liquidations
+
+
+def test_liquidations_were_due_and_help(crash: tuple[Market, Timeline]) -> None:
+    for record in run(crash).liquidations:
+        assert record.health_before is not None
+        assert record.health_before < WAD
+        assert record.profit_base > 0
