@@ -32,7 +32,7 @@ Numbers = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with the events folded so far and their number."""
 
-SEGMENT_ROWS = 1 << 20
+SEGMENT_ROWS = 1 << 19
 _PLACES = 1 << 24  # log indexes of one block, the place before them included
 
 
@@ -185,8 +185,13 @@ class History:
 
     def segments(self, rows: int, columns: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, pa.Table]]:
         wanted = {event: list(names) for event, names in columns.items() if self._own + event in self.events}
-        for first, last in self.ranges(rows):
-            yield {event: self.placed(self.read(self._own + event, names, first, last)) for event, names in wanted.items()}
+
+        def read() -> Iterator[tuple[int, dict[str, pa.Table]]]:
+            for first, last in self.ranges(rows):
+                yield last, {event: self.placed(self.read(self._own + event, names, first, last)) for event, names in wanted.items()}
+
+        for last, segment in ahead(read(), depth=1):
+            yield segment
             self._progress(int(np.searchsorted(self.keys, (last + 1) * _PLACES)), len(self.keys))
 
     def ranges(self, rows: int) -> Iterator[tuple[int, int]]:

@@ -31,7 +31,7 @@ from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 
-SEGMENT_ROWS = 1 << 20
+SEGMENT_ROWS = 1 << 19
 
 # Logs that no table depends on: one of them may be undecodable.
 _UNUSED = frozenset({"FlashLoan", "BackUnbacked", "IsolationModeTotalDebtUpdated", "MarketIdSet", "AddressSet", "AddressSetAsProxy"})
