@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backtest.errors import RulesError
 from backtest.model import AssetId, Clock, HistoricalLiquidation, PositionChange, SettingChange
-from backtest.protocols import Fill, Order, Pair
+from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.liquidation import UNPLACED, observed_order, pairs
 from backtest.protocols.aave_v3.rules import RULES
@@ -84,7 +84,7 @@ TOXIC = {
 def test_a_call_that_takes_all_collateral_and_leaves_bad_debt(revision: int, tokens: bool) -> None:
     toy = small(revision, 1002, 2001)
     toy.borrow(OTHER, 77)
-    toy.param("deficit", 30, asset=OTHER)
+    toy.param("deficit_created", 30, asset=OTHER)
     fill = toy.liquidate(toy.order(tokens=tokens))
     repaid, seized, fee, debt_left, fee_scaled, deficits = TOXIC[revision]
     assert (fill.repaid, fill.seized, fill.protocol_fee, fill.deficits) == (repaid, seized, fee, deficits)
@@ -181,8 +181,11 @@ def test_small_positions_are_liquidated_whole(revision: int) -> None:
     assert toy.fill().repaid == (1_904_75 if revision <= 8 else 1_904_76)
     toy = large(revision, 2_000_00, {DEBT: 3_000_00})
     toy.supply(OTHER, 1_564_00)
-    assert "dust" in toy.refusal()
+    refusal = toy.quote()
+    assert isinstance(refusal, Refusal)
+    assert ("dust" in refusal.reason, refusal.instead) == (True, 952_38)
     assert toy.fill(toy.order(952_38)).repaid == 952_38
+    assert "dust" in toy.refusal(toy.order(952_40))
 
 
 @pytest.mark.parametrize("revision", RULES)
@@ -506,6 +509,9 @@ def test_laws_of_a_fill(toy: Toy, repay: int | None, tokens: bool, elapsed: int)
     before = copy.deepcopy(toy.state)
     answer = toy.quote(toy.order(repay, tokens=tokens), now)
     assert toy.state == before, "a quote changes nothing"
+    if isinstance(answer, Refusal) and answer.instead is not None:
+        assert repay is None or answer.instead < repay
+        assert toy.fill(toy.order(answer.instead, tokens=tokens), now).repaid == answer.instead
     assume(isinstance(answer, Fill))
     fill = toy.liquidate(toy.order(repay, tokens=tokens), now)
     assert fill == answer
@@ -538,6 +544,30 @@ def test_laws_of_a_fill(toy: Toy, repay: int | None, tokens: bool, elapsed: int)
         assert not fill.deficits
     for change in fill.changes:
         assert (change.seq, change.block_number, change.timestamp) == (UNPLACED, 200, now.timestamp)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    revision=st.sampled_from(FROM_33),
+    debt=st.integers(2_000_00, 3_500_00),
+    collateral=st.integers(2_000_00, 3_500_00),
+    prices=st.tuples(st.integers(ONE, ONE * 11 // 10), st.integers(ONE, ONE * 11 // 10)),
+    health=st.integers(955, 999),
+)
+def test_what_is_offered_instead_of_dust_goes_through_and_is_the_most(
+    revision: int, debt: int, collateral: int, prices: tuple[int, int], health: int
+) -> None:
+    """One reserve's debt and collateral of an account with more of both elsewhere: the whole close factor may leave dust of the collateral."""
+    toy = large(revision, collateral, {DEBT: debt, OTHER: 2_000_00})
+    toy.prices[COL], toy.prices[DEBT] = prices
+    owed = debt * prices[1] + 2_000_00 * ONE
+    toy.supply(OTHER, max(owed * health // 1000 * 10_000 // 8000 - collateral * prices[0], 0) // ONE + 1)
+    answer = toy.quote()
+    assume(isinstance(answer, Refusal) and answer.instead is not None)
+    assert isinstance(answer, Refusal)
+    assert answer.instead is not None
+    assert toy.fill(toy.order(answer.instead)).repaid == answer.instead
+    assert "dust" in toy.refusal(toy.order(answer.instead + 10))
 
 
 @settings(max_examples=200, deadline=None)

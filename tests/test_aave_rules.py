@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.errors import RulesError, UserError
-from backtest.model import Clock, HistoricalLiquidation, PositionChange, PriceUpdate
+from backtest.errors import PriceMissing, RulesError, UserError
+from backtest.model import Clock, HistoricalLiquidation, PriceUpdate
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.aave_v3.account import MissingPrice, account_data, holdings, linear_exposure
+from backtest.protocols.aave_v3.account import account_data, holdings, linear_exposure
 from backtest.protocols.aave_v3.rules import RULES, rules_for
-from backtest.protocols.aave_v3.state import apply, clamp, open_state
+from backtest.protocols.aave_v3.state import apply, open_state
 from backtest.protocols.registry import PROTOCOLS, protocol_named
 from backtest.units import RAY, SECONDS_PER_YEAR, UINT256_MAX, WAD
 from tests.aave_books import ALICE, BOB, COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, START, Toy, market
@@ -215,7 +215,7 @@ def test_loan_to_value_rules(revision: int) -> None:
 def test_a_missing_price_stops_the_account_that_uses_the_asset(price: int | None) -> None:
     toy = two_collaterals(10)
     toy.prices[OTHER] = price
-    with pytest.raises(MissingPrice, match="block 100: no oracle price of OTHER, the contract would revert"):
+    with pytest.raises(PriceMissing, match="block 100: no oracle price of OTHER, the contract would revert"):
         data(toy)
     toy.setting("collateral_enabled", 0, OTHER)
     assert data(toy)[0] == 2000 * ONE
@@ -236,19 +236,13 @@ def test_stable_debt_counts_and_grows_at_its_own_rate() -> None:
 # -- The book --------------------------------------------------------------------------------------------------------
 
 
-def test_a_balance_never_goes_below_zero_and_clamp_takes_what_is_there() -> None:
+def test_a_balance_never_goes_below_zero() -> None:
     toy = Toy(10)
     toy.supply(COL, 5)
-    change = PositionChange(
-        seq=1, block_number=77, log_index=3, timestamp=START, account=ALICE, asset=COL, side="collateral", delta=-6, action="withdraw", action_seq=1
-    )
-    with pytest.raises(RulesError, match=r"block 77, log 3: account 0x0+1 would hold -1 scaled units of COL as collateral"):
-        toy.do(change)
+    with pytest.raises(RulesError, match=r"block 99, log 7: account 0x0+1 would hold -1 scaled units of COL as collateral"):
+        toy.move("collateral", COL, -6)
     assert toy.scaled("collateral", COL) == 5
-    clamped = clamp(toy.state, change)
-    assert clamped.delta == -5
-    toy.do(clamped)
-    assert clamp(toy.state, change).delta == 0
+    toy.move("collateral", COL, -5)
     assert toy.scaled("collateral", COL) == toy.state.reserves[COL].scaled_supply == 0
     assert list(AAVE_V3.accounts(toy.state)) == []
 

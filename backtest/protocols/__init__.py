@@ -81,9 +81,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The order would revert; ``reason`` is the contract's error in words."""
+    """The order would revert; ``reason`` is the contract's error in words.
+
+    ``instead`` is a smaller repayment that would go through, where only the size was wrong and there is one.
+    """
 
     reason: str
+    instead: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class AaveV3:
         return linear_exposure(state, account, now)
 
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
-        """Totals by ``account.account_data``; raises MissingPrice where the contract would revert. Health is None where the debt is worth nothing."""
+        """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where the debt is worth nothing."""
         data = account_data(state, account, prices.oracle, now)
         return AccountView(data.total_collateral_base, data.total_debt_base, data.health_factor if data.total_debt_base else None)
 

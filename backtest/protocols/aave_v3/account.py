@@ -22,13 +22,6 @@ STABLE_HORIZON = 86_400
 """Seconds ahead for which an exposure counts the growth of stable debt."""
 
 
-class MissingPrice(PriceMissing):
-    """The oracle would revert for ``asset``, which the account uses, so that no health and no liquidation exists."""
-
-    def __init__(self, symbol: str, block_number: int) -> None:
-        super().__init__(f"block {block_number}: no oracle price of {symbol}, the contract would revert", "fetch its price source")
-
-
 class AccountData(NamedTuple):
     """The six numbers of getUserAccountData: base-currency units, basis points, wad. Health is 2**256 - 1 without debt."""
 
@@ -44,10 +37,11 @@ _EMPTY = Account()
 
 
 def price_of(state: AaveState, asset: AssetId, prices: Mapping[AssetId, int], now: Clock) -> int:
-    """The oracle price; MissingPrice where it is absent, None or zero (AaveOracle.getAssetPrice falls through to a fallback that is not set)."""
+    """The oracle price; PriceMissing where it is absent, None or zero (AaveOracle.getAssetPrice falls through to a fallback that is not set)."""
     price = prices.get(asset)
     if not price:
-        raise MissingPrice(state.market.assets[asset].symbol, now.block_number)
+        symbol = state.market.assets[asset].symbol
+        raise PriceMissing(f"block {now.block_number}: no oracle price of {symbol}, the contract would revert", "fetch its price source")
     return price
 
 
@@ -126,7 +120,7 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
     """``getUserAccountData`` at ``now`` with these oracle prices (base units per whole token).
 
     Raises:
-        MissingPrice: an asset that the account has flagged or borrowed has no price.
+        PriceMissing: an asset that the account has flagged or borrowed has no price.
     """
     book = state.accounts.get(account, _EMPTY)
     rules, category, timestamp = state.rules, category_of(state, book), now.timestamp

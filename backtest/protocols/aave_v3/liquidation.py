@@ -2,7 +2,8 @@
 
 Source: LiquidationLogic.executeLiquidationCall, _calculateDebt (to 3.2), _calculateAvailableCollateralToLiquidate, _liquidateATokens
 (to 3.5), _burnDebtTokens, _burnBadDebt (3.3+); ValidationLogic.validateLiquidationCall, validateAutomaticUseAsCollateral;
-ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Interest needs no change of its own: indexes are events of the history.
+ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Indexes and rates are history's: a fill carries no change of them,
+also where a call that history did not see would have moved them.
 
 The contract keeps a borrow flag per asset; here an account borrows what it has scaled debt in. They differ only where a partial repayment
 burned the last scaled unit (an index above 2), with no effect on any amount.
@@ -13,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from backtest.errors import RulesError
+from backtest.errors import PriceMissing, RulesError
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, SettingChange, Side
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import (
     AccountData,
-    MissingPrice,
     account_data,
     category_of,
     collateral_of,
@@ -28,8 +28,10 @@ from backtest.protocols.aave_v3.account import (
     liquidation_bonus,
     price_of,
 )
+from backtest.protocols.aave_v3.math import percent_div_down
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
+from backtest.units import mul_div_up
 
 OracleP = Mapping[AssetId, int]
 UNPLACED = -1
@@ -138,15 +140,12 @@ def quote(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> Fill |
     """
     try:
         case = _accrue(state, order, oracle, now)
-    except MissingPrice as missing:
+    except PriceMissing as missing:
         return Refusal(missing.what)
-    refusal = _check(case)
-    if refusal is None:
-        size = _size(state, case)
-        refusal = _check_size(case, size)
-    if refusal is not None:
-        return Refusal(refusal)
-    return _settle(state, case, size)
+    if reason := _check(case):
+        return Refusal(reason)
+    size = _size(state, case)
+    return _check_size(case, size) or _settle(state, case, size)
 
 
 # -- ACCRUE ----------------------------------------------------------------------------------------------------------
@@ -238,16 +237,31 @@ def _size(state: AaveState, case: _Case) -> _Size:
     return _Size(repaid=repaid, seized=gross - fee, fee=fee)
 
 
-def _check_size(case: _Case, size: _Size) -> str | None:
+def _check_size(case: _Case, size: _Size) -> Refusal | None:
     rules = case.rules
     if rules.leaves_no_dust and size.repaid < case.debt and size.gross < case.collateral:
         debt_left = rules.debt_value(case.debt - size.repaid, case.debt_price, case.debt_reserve.unit)
         collateral_left = (case.collateral - size.gross) * case.collateral_price // case.collateral_reserve.unit
         if debt_left < MIN_LEFTOVER_BASE or collateral_left < MIN_LEFTOVER_BASE:
-            return "it would leave dust: clear the debt, or the collateral, or leave 1000 base-currency units of both"
+            reason = "it would leave dust: clear the debt, or the collateral, or leave 1000 base-currency units of both"
+            return Refusal(reason, instead=_without_dust(case, size.repaid))
     if not case.order.receive_collateral_token and not rules.collateral_scaled(size.seized, case.income):
-        return "no collateral token would be burned: the amount is too small"
+        return Refusal("no collateral token would be burned: the amount is too small")
     return None
+
+
+def _without_dust(case: _Case, most: int) -> int | None:
+    """A repayment, at most ``most``, that leaves what must be left of both; short of the largest by rounding only. None if there is none."""
+    debt_price, debt_unit = case.debt_price, case.debt_reserve.unit
+    collateral_price, collateral_unit = case.collateral_price, case.collateral_reserve.unit
+    takeable = case.collateral - mul_div_up(MIN_LEFTOVER_BASE, collateral_unit, collateral_price)
+    without_bonus = percent_div_down(max(takeable, 0), case.bonus)
+    repaid = min(
+        most,
+        case.debt - mul_div_up(MIN_LEFTOVER_BASE, debt_unit, debt_price),
+        collateral_price * without_bonus * debt_unit // (debt_price * collateral_unit),
+    )
+    return repaid if repaid > 0 else None
 
 
 # -- SETTLE ----------------------------------------------------------------------------------------------------------
@@ -370,7 +384,7 @@ def _write_off(state: AaveState, case: _Case, repaid: int, changes: _Changes) ->
             changes.position(case.order.account, asset, "debt", -rules.debt_scaled(debt, index))
             lost.append((asset, debt))
     for asset, amount in lost:
-        changes.param("deficit", asset, state.reserves[asset].deficit + amount)
+        changes.param("deficit_created", asset, amount)
     return tuple(lost)
 
 
@@ -385,7 +399,7 @@ def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> 
     try:
         if account_data(state, account, oracle, now).health_factor >= LIQUIDATION_HEALTH:
             return ()
-    except MissingPrice:
+    except PriceMissing:
         return ()
     rules = state.rules
     open_reserves = {asset for asset in book.enabled.union(debts(book)) if _closed(rules, state.reserves[asset], now) is None}

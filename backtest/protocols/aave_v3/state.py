@@ -1,14 +1,14 @@
 """The book of one Aave V3 market during a replay: reserves, e-mode categories, accounts; and how canonical events change it.
 
 ``apply`` is strict: a change that would leave a scaled balance below zero raises, since on the chain it would have reverted. In a
-counterfactual replay, history's own actions may not fit the changed book; the engine then asks ``clamp`` first and counts it.
-Deficits: a fill carries ``ParamChange('deficit', asset)`` whose value is the reserve's deficit after it (native units); the state
-keeps it for reporting, no rule of a liquidation reads it.
+counterfactual replay history's own actions may not fit the changed book: the engine cuts and counts them before they come here.
+Deficits: a fill carries ``ParamChange('deficit_created', asset)``, native units that are added to the reserve's deficit, so that fills
+quoted together and applied one after the other add up. No rule of a liquidation reads it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from backtest.errors import RulesError
 from backtest.model import (
@@ -141,7 +141,6 @@ _RESERVE_PARAMS = frozenset(
         "grace_until",
         "emode_category",
         "treasury",
-        "deficit",
     }
 )
 _CATEGORY_PARAMS = {
@@ -199,15 +198,6 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
 
 
-def clamp(state: AaveState, change: PositionChange) -> PositionChange:
-    """The change, or, where it takes more than the account holds, one that takes all it holds."""
-    if change.delta >= 0:
-        return change
-    account = state.accounts.get(change.account)
-    held = 0 if account is None else (account.debt if change.side == "debt" else account.collateral).get(change.asset, 0)
-    return change if held + change.delta >= 0 else replace(change, delta=-held)
-
-
 def _apply_position(state: AaveState, event: PositionChange) -> None:
     account = state.accounts.get(event.account)
     if account is None:
@@ -223,7 +213,7 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         raise RulesError(
             f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would hold {balance} scaled units "
             f"of {state.market.assets[asset].symbol} as {event.side}",
-            "the history before it is incomplete, or the replay must clamp",
+            "the history before it is incomplete",
         )
     reserve = state.reserves[asset]
     if event.side == "debt":
@@ -255,6 +245,8 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         state.revision = rules_for(value, event.block_number)
     elif name == "close_factor":
         state.close_factor = value
+    elif name == "deficit_created" and asset is not None:
+        state.reserves[asset].deficit += value
     elif name in _RESERVE_PARAMS and asset is not None:
         setattr(state.reserves[asset], name, value)
     elif name in _CATEGORY_PARAMS and category is not None:
