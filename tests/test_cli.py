@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,3 +121,10 @@ def test_a_reader_that_leaves_is_no_error(prints: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_demo_leaves_folders_of_others_alone(tmp_path: Path, ended: Ended) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    code, _, err = ended("demo", str(tmp_path))
+    assert (code, err) == (2, f"backtest: {tmp_path} holds something else; name an empty or a new folder: backtest demo FOLDER\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

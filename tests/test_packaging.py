@@ -169,7 +169,14 @@ def test_the_demo_runs_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path
     assert Path(where.stdout.strip()).is_relative_to(venv)
     done = subprocess.run([str(venv / "bin/backtest"), "demo", "out"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for said in ("history", "baseline", "Liquidations equal to history's", "out/report.html", "backtest sql --lake out/lake"):
+    for said in (
+        "history",
+        "baseline",
+        "Liquidations equal to history's",
+        ": 0 liquidations (each would be a false alarm)",
+        "out/report.html",
+        "backtest sql --lake out/lake",
+    ):
         assert said in done.stdout
     assert (tmp_path / "out/report.html").stat().st_size > 500_000
     assert list((tmp_path / "out/lake").glob("data/*/results/runs/*.parquet"))
