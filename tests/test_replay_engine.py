@@ -292,10 +292,9 @@ def test_a_partial_action_is_cut_to_what_is_there() -> None:
 
 def test_a_transfer_hands_over_what_the_sender_has_and_conserves() -> None:
     h = diverged()
+    last = h.next_seq + 1
     with h.transaction():
-        h.position(0, WETH, "collateral", -ETH, "transfer")
-        h._seq -= 1  # both rows belong to one log
-        h.position(1, WETH, "collateral", ETH, "transfer")
+        h.position(0, WETH, "collateral", -ETH, "transfer", last).position(1, WETH, "collateral", ETH, "transfer", last)
     result = run(h)
     assert result.book.state.balances[1] == {(WETH, "collateral"): 562_500_000_000_000_000}
     assert result.clamped["transfer"].count == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,12 +28,14 @@ COMPETITIVE = Scenario(liquidators=Competitive(max_calls=3))
 
 
 def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4) -> History:
-    """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes."""
+    """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes, and users who
+    withdraw, repay and hand over what they have (the pool refuses a negative balance)."""
     draw = random.Random(seed)
     h = History(market(*((f"A{i}", draw.choice((6, 8, 18))) for i in range(assets)), accounts=accounts))
     units = [10**asset.decimals for asset in h.market.assets]
     price = [draw.choice((1, 100, 2000, 30_000)) * USD for _ in range(assets)]
     stored = [[RAY, RAY, 0, 0, 0] for _ in range(assets)]  # indexes, rates, time
+    balances: Counter[tuple[int, int, str]] = Counter()
     time, block = 12, 1
     for asset in range(assets):
         h.param("liquidation_threshold", draw.choice((0, 7000, 9000)), asset=asset).param("liquidation_bonus", 10500, asset=asset)
@@ -54,12 +57,26 @@ def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: in
             h.index(asset, s[0], s[1], s[2], s[3])
         elif kind < 0.62:
             h.param("liquidation_threshold", draw.choice((0, 6000, 8000, 9500)), asset=asset)
+        elif kind < 0.75 and (mine := sorted(key for key, held in balances.items() if held > 0)):
+            who, what, side = draw.choice(mine)
+            held = balances[who, what, side]
+            part = held if draw.random() < 0.5 else draw.randrange(1, held + 1)
+            balances[who, what, side] -= part
+            if side == "collateral" and draw.random() < 0.4:
+                last = h.next_seq + 1
+                with h.transaction():
+                    h.position(who, what, side, -part, "transfer", last).position(account, what, side, part, "transfer", last)
+                balances[account, what, side] += part
+            else:
+                h.position(who, what, side, -part, "withdraw" if side == "collateral" else "repay")
         else:
             other = asset if draw.random() < 0.4 else draw.randrange(assets)
             size = draw.randrange(1, 1000)
             owed = size * price[asset] * draw.choice((60, 75, 80, 89, 95)) // 100
             h.position(account, asset, "collateral", size * units[asset])
             h.position(account, other, "debt", owed * units[other] // price[other] + 1, "borrow")
+            balances[account, asset, "collateral"] += size * units[asset]
+            balances[account, other, "debt"] += owed * units[other] // price[other] + 1
     return h
 
 

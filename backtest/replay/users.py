@@ -74,7 +74,7 @@ class FrozenUsers:
         history = self._history
         before = history.get(key, 0)
         history[key] = after = before + change.delta
-        if not self._apart:
+        if not self._apart and self._short is None:
             return (change,)
         drift = self._apart.get(key, 0)
         short = self._received(change)
