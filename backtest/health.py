@@ -24,10 +24,11 @@ Wanted = dict[int, list[tuple[int, int]]]
 """Block to (row of the result, account id)."""
 
 
-def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False) -> pa.Table:
-    """Health of accounts at the end of blocks: the rows of the SQL macro ``health``, decided exactly where DOUBLE is not enough.
+def health(lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False) -> pa.Table:
+    """Health of accounts of a market at the end of blocks: rows of the SQL macro ``health``, decided exactly where DOUBLE is not enough.
 
     Args:
+        market: name of the market.
         accounts: addresses; None for all.
         blocks: block numbers whose header the lake has.
         exact: decide every row by the exact rule (a replay to the last block), not only those that need it.
@@ -41,22 +42,22 @@ def health(lake: Lake, accounts: Sequence[str] | None, blocks: Iterable[int], *,
     """
     wanted = sorted(set(blocks))
     people = "NULL" if accounts is None else "[" + ", ".join(f"'{_address(account)}'" for account in accounts) + "]"
-    table = lake.sql(f"SELECT * FROM health({people}::VARCHAR[], {wanted}::BIGINT[]) ORDER BY market, block_number, account_id").to_arrow_table()
-    if None in table["timestamp"].to_pylist():
-        row = table["timestamp"].to_pylist().index(None)
-        block, market = table["block_number"][row].as_py(), table["market"][row].as_py()
+    lake.market_config(market)
+    rows = f"FROM health({people}::VARCHAR[], {wanted}::BIGINT[]) WHERE market = '{market}' ORDER BY block_number, account_id"
+    table = lake.sql(f"SELECT * {rows}").to_arrow_table()
+    times = table["timestamp"].to_pylist()
+    if None in times:
+        block = table["block_number"][times.index(None)].as_py()
         raise UserError(f"block {block} of '{market}' has no header in this lake", "choose a block of the view 'blocks'")
-    asked: dict[str, Wanted] = {}
-    for row, (market, block, account, near, missing) in enumerate(
-        zip(*(table[name].to_pylist() for name in ("market", "block_number", "account_id", "near_one", "missing")), strict=True)
-    ):
+    asked: Wanted = {}
+    columns = (table[name].to_pylist() for name in ("block_number", "account_id", "near_one", "missing"))
+    for row, (block, account, near, missing) in enumerate(zip(*columns, strict=True)):
         if missing is None and (near or exact):
-            asked.setdefault(market, {}).setdefault(block, []).append((row, account))
+            asked.setdefault(block, []).append((row, account))
     values, near_one = table["health"].to_pylist(), table["near_one"].to_pylist()
     wads: list[int | None] = [None] * table.num_rows
-    for market, rows in asked.items():
-        for row, wad in _decide(lake, market, rows):
-            values[row], near_one[row], wads[row] = wad / WAD, False, wad
+    for row, wad in _decide(lake, market, asked) if asked else ():
+        values[row], near_one[row], wads[row] = wad / WAD, False, wad
     table = table.set_column(table.schema.get_field_index("health"), "health", pa.array(values, pa.float64()))
     table = table.set_column(table.schema.get_field_index("near_one"), "near_one", pa.array(near_one, pa.bool_()))
     return table.append_column("health_wad", pa.array(wads, AMOUNT))

@@ -12,7 +12,7 @@ from backtest.health import health
 from backtest.lake import Lake
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.units import WAD
-from tests.lake_tables import RAY, account, write
+from tests.lake_tables import MARKET, RAY, account, write
 
 ACCOUNTS = 120
 BLOCKS = [900, 1_000, 5_000_000]  # just after the last index of some assets, and 19 months later
@@ -87,7 +87,7 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
 def test_sql_is_within_1e_9_of_the_exact_rule(revision: int, tmp_path: Path) -> None:
     lake = write(tmp_path / "lake", random_market(revision, seed=1))
     rows = lake.sql(f"SELECT * FROM health(NULL, {BLOCKS}) ORDER BY market, block_number, account_id").to_arrow_table().to_pylist()
-    exact = health(lake, None, BLOCKS, exact=True).to_pylist()
+    exact = health(lake, MARKET, None, BLOCKS, exact=True).to_pylist()
     compared = 0
     for fast, sure in zip(rows, exact, strict=True):
         assert fast["missing"] == sure["missing"]
@@ -127,7 +127,7 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
     lake = write(tmp_path / "lake", data)
     rows = lake.sql("SELECT near_one FROM health(NULL, [5]) ORDER BY account_id").fetchall()
     assert rows == [(True,), (True,), (False,)]
-    decided = health(lake, None, [5]).to_pylist()
+    decided = health(lake, MARKET, None, [5]).to_pylist()
     # 80e8 * 1e18 / 80.00000001e8 = 0.999999999875000000015..., and 3.5+ divides the wad of a sum in basis points by 10000.
     assert [row["health_wad"] for row in decided] == [WAD, 999999999875000000, None]
     assert decided[2]["health"] == pytest.approx(80 / 79)

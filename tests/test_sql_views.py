@@ -79,7 +79,7 @@ def book() -> dict[str, list[dict[str, Any]]]:
         change = {"account_id": account_id, "asset_id": asset, "side": side, "delta": delta, "action": action, "action_seq": seq}
         return at(seq, block, log, **change)
 
-    spine = [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 0), (5, 2, 1), (6, 3, 0), (7, 4, 0), (8, 4, 1), (9, 4, 2)]
+    spine = [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 0), (5, 2, 1), (7, 3, 0), (8, 4, 0), (9, 4, 1), (10, 4, 2)]
     return {
         "accounts": [{"account_id": 0, "account": account(0xA11CE)}, {"account_id": 1, "account": account(0xB0B)}],
         "assets": [
@@ -91,13 +91,13 @@ def book() -> dict[str, list[dict[str, Any]]]:
         "params": [
             at(0, 1, 0, name="pool_revision", value=10),
             at(1, 1, 1, asset_id=0, name="liquidation_threshold", value=8_000),
-            at(6, 3, 0, asset_id=0, name="liquidation_threshold", value=8_250),
+            at(7, 3, 0, asset_id=0, name="liquidation_threshold", value=8_250),
         ],
         "prices": [
             at(0, 1, 0, asset_id=0, price=2_000 * 10**8, method="feed", exact=True),
             at(0, 1, 0, asset_id=1, price=10**8, method="feed", exact=True),
             at(6, 3, -1, asset_id=0, price=1_500 * 10**8, method="formula", exact=False),
-            at(8, 4, 1, asset_id=0, price=1_000 * 10**8, method="feed", exact=True),
+            at(9, 4, 1, asset_id=0, price=1_000 * 10**8, method="feed", exact=True),
         ],
         "indexes": [
             at(4, 2, 0, asset_id=1, supply_index=RAY, borrow_index=RAY * 5 // 4, supply_rate=0, borrow_rate=RAY // 10),
@@ -107,14 +107,14 @@ def book() -> dict[str, list[dict[str, Any]]]:
             moved(2, 1, 2, 0, 0, "collateral", 10 * weth, "supply"),
             moved(4, 2, 0, 1, 0, "collateral", 2 * weth, "supply"),
             moved(5, 2, 1, 1, 1, "debt", 800 * usdc, "borrow"),
-            moved(7, 4, 0, 0, 0, "collateral", -4 * weth, "withdraw"),
-            moved(9, 4, 2, 1, 0, "collateral", -weth * 525 // 10_000, "liquidation"),
-            moved(9, 4, 2, 1, 1, "debt", -80 * usdc, "liquidation"),
+            moved(8, 4, 0, 0, 0, "collateral", -4 * weth, "withdraw"),
+            moved(10, 4, 2, 1, 0, "collateral", -weth * 525 // 10_000, "liquidation"),
+            moved(10, 4, 2, 1, 1, "debt", -80 * usdc, "liquidation"),
         ],
         "setting_events": [at(4, 2, 0, account_id=1, setting="collateral_enabled", asset_id=0, value=1, action="supply", action_seq=4)],
         "liquidations": [
             at(
-                9,
+                10,
                 4,
                 2,
                 transaction_hash=bytes(32),
@@ -214,7 +214,7 @@ def test_liquidations_have_names_and_the_price_just_before(lake: Lake) -> None:
 
 def test_near_liquidation_is_about_the_last_block(tmp_path: Path) -> None:
     data = book()
-    data["prices"].append({**data["prices"][-1], "seq": 9, "log_index": 5, "price": 600 * 10**8})
+    data["prices"].append({**data["prices"][-1], "seq": 10, "log_index": 5, "price": 600 * 10**8})
     # 2.044875 WETH at 600, 82.5 %: 1012.213125 against 994.65: 1.0177.
     rows = write(tmp_path / "lake", data).sql("SELECT account_id, block_number, round(health, 4), near_one FROM near_liquidation").fetchall()
     assert rows == [(1, 5, 1.0177, False)]
@@ -294,7 +294,7 @@ def test_checks_of_totals_deficits_and_quarantine(tmp_path: Path) -> None:
     data = copy.deepcopy(book())
     data["position_events"][0]["delta"] = -(10**25)
     lost = {**data["liquidations"][0], "asset_id": 1, "amount": 5, "kind": "created", "liquidation_seq": 3}
-    data["deficits"] = [lost, {**lost, "liquidation_seq": 9}, {**lost, "kind": "covered", "liquidation_seq": None}]
+    data["deficits"] = [lost, {**lost, "liquidation_seq": 10}, {**lost, "kind": "covered", "liquidation_seq": None}]
     lake = write(tmp_path / "lake", data)
     found = {finding.check: finding.violations for finding in checks.run(lake)}
     assert found["balances__totals_not_negative"] == 1

@@ -1,8 +1,8 @@
--- Purpose: every raw event of a market once, in chain order.
+-- Purpose: every raw event of a market once, in chain order. Numbers that are missing here belong to prices that no log gives.
 -- Grain: (market, seq).
 -- Columns:
 --   market: name of the market
---   seq: dense number of the event within the market, from 0
+--   seq: number of the event within the market, from 0 (dense together with prices)
 --   block_number: block
 --   log_index: index of the log within the block
 --   timestamp: seconds since 1970, of the block
