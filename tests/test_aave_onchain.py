@@ -131,6 +131,11 @@ class Crowd:
         if not isinstance(answer, Fill):
             assert receipt["status"] == "0x0", (answer, order)
             self.seen[answer.reason.split(":")[0]] += 1
+            if answer.instead is not None:
+                (receipt,) = node.send_block(
+                    [market.liquidate(self.accounts[liquidator], collateral, owed, self.accounts[account], answer.instead, tokens)]
+                )
+                assert receipt["status"] == "0x1", answer
             return
         assert receipt["status"] == "0x1", (answer, node.revert_reason(call, node.block_number - 1))
         self._compare(state, answer, receipt)
