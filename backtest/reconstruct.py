@@ -248,15 +248,18 @@ def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
     history.notes += [f"oracle reads that overruled a price rule: {notes['mismatches']}"] if int(notes.get("mismatches", 0)) else []
     between = prices["order"].to_numpy() == 1
     blocks = prices["block_number"].to_numpy()
-    next_known = np.searchsorted(history.blocks, blocks)
-    held = ~between | (next_known < len(history.blocks))
-    blocks = np.where(between & held, history.blocks[np.minimum(next_known, len(history.blocks) - 1)] if len(history.blocks) else 0, blocks)
-    keys = blocks * _PLACES + np.where(between, 0, prices["log_index"].to_numpy() + 1)
-    prices = prices.set_column(0, "block_number", pa.array(blocks)).append_column("key", pa.array(keys)).filter(pa.array(held))
-    history.add_places(keys[between & held])
-    # Of two steps of an asset that now share a place the later one counts.
-    last = {(key, asset): row for row, (key, asset) in enumerate(zip(prices["key"].to_pylist(), prices["asset"].to_pylist(), strict=True))}
-    return prices.take(pa.array(sorted(last.values()), pa.int64())).sort_by([("key", "ascending"), ("asset", "ascending")])
+    known_from = np.searchsorted(history.blocks, blocks)
+    held = ~between | (known_from < len(history.blocks))
+    prices, between, blocks, known_from = prices.filter(pa.array(held)), between[held], blocks[held], known_from[held]
+    moved = np.where(between, history.blocks[np.minimum(known_from, len(history.blocks) - 1)], blocks) if len(blocks) else blocks
+    keys = moved * _PLACES + np.where(between, 0, prices["log_index"].to_numpy() + 1)
+    history.add_places(keys[between])
+    prices = prices.set_column(0, "block_number", pa.array(moved)).append_column("key", pa.array(keys))
+    if (moved != blocks).any():  # of two steps of an asset that now share a place the later one counts
+        steps = zip(keys.tolist(), prices["asset"].to_pylist(), strict=True)
+        last = {step: row for row, step in enumerate(steps)}
+        prices = prices.take(pa.array(sorted(last.values()), pa.int64()))
+    return prices.sort_by([("key", "ascending"), ("asset", "ascending")])
 
 
 class _Chunks:
@@ -304,19 +307,17 @@ class _Chunks:
             yield _with_market(self._market, body).select(CANONICAL["events"].names).cast(CANONICAL["events"])
 
     def _listed_prices(self, assets: Mapping[str, int]) -> pa.Table:
-        prices = self._prices
-        listed = prices.filter(pc.is_in(prices["asset"], pa.array(list(assets), pa.string())))
-        if unlisted := len(set(prices["asset"].to_pylist()) - assets.keys()):
+        number = pc.index_in(self._prices["asset"].combine_chunks(), value_set=pa.array(list(assets), pa.string()))
+        if unlisted := len(pc.unique(self._prices["asset"].filter(pc.is_null(number)))):
             self._history.notes.append(f"assets with prices that are not listed, left out: {unlisted}")
-        seq = self._history.seq(listed["key"].to_numpy())
+        listed = self._prices.append_column("asset_id", number).filter(pc.is_valid(number))
+        blocks = listed["block_number"].to_numpy()
         columns = {
-            "seq": pa.array(seq),
-            "block_number": listed["block_number"],
-            "log_index": listed["log_index"],
-            "timestamp": pa.array(self._history.timestamps(listed["block_number"].to_numpy())),
-            "asset_id": pa.array([assets[asset] for asset in listed["asset"].to_pylist()], pa.int16()),
-            **{name: listed[name] for name in ("price", "source", "exact")},
+            "seq": pa.array(self._history.seq(listed["key"].to_numpy())),
+            "timestamp": pa.array(self._history.timestamps(blocks)),
             "method": listed["method"].combine_chunks().dictionary_encode(),
+            "asset_id": pa.array(np.array(list(assets.values()), np.int16)[listed["asset_id"].to_numpy()] if len(blocks) else [], pa.int16()),
+            **{name: listed[name] for name in ("block_number", "log_index", "price", "source", "exact")},
         }
         return _with_market(self._market, pa.table(columns)).select(CANONICAL["prices"].names).cast(CANONICAL["prices"])
 

@@ -1,8 +1,9 @@
-"""Hand-written Aave V3 histories: logs in emission order, as raw tables in memory or in a lake."""
+"""Hand-written Aave V3 histories: logs in emission order, as raw tables in memory or in a lake, and what the fold makes of them."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from backtest.abi import event_schema, parse_event
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.aave_v3.events import EVENTS, POOL_ID
+from backtest.protocols.aave_v3.fold import fold
 from backtest.tables import QUARANTINE, RAW_STATE
 
 SPECS = {spec.name: spec for spec in EVENTS}
@@ -68,6 +70,12 @@ class Logs:
         assert not arguments, f"{event} has no {sorted(arguments)}"
         self.rows.append((event, row))
         return len(self.rows) - 1
+
+    def quarantined(self, event: str, at: str, reason: str = "data too short") -> None:
+        """A log that could not be decoded."""
+        self.index += 1
+        key = {"block_number": self.block, "transaction_index": self.transaction, "log_index": self.index, "transaction_hash": bytes(32)}
+        self.quarantine.append({**key, "address": _bytes(at), "event": event, "reason": reason, "topics": [], "data": b""})
 
     # -- the market ------------------------------------------------------------------------------------------------
     def open(self, revision: int = 1) -> None:
@@ -182,3 +190,82 @@ def _bytes(text: str) -> bytes:
 
 def _zero(kind: str) -> Any:
     return {"address": "0x" + "00" * 20, "bool": False, "string": "", "bytes": b"", "bytes32": bytes(32)}.get(kind, 0)
+
+
+# -- markets and what is made of them ----------------------------------------------------------------------------------
+
+ALICE, BOB, BOT = "alice", "bob", "bot"
+
+
+def market(revision: int, *assets: str) -> Logs:
+    logs = Logs()
+    logs.open(revision)
+    logs.tx()
+    for name in assets or ("WETH", "USDC"):
+        logs.list_asset(name)
+    return logs
+
+
+def folded(logs: Logs, config: MarketConfig = CONFIG) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for name, table in fold(config, logs.memory()):
+        found[name] += table.to_pylist()
+    return found
+
+
+def people(found: dict[str, list[dict[str, Any]]]) -> dict[int, str]:
+    names = {address(name): name for name in (ALICE, BOB, BOT, "treasury")}
+    return {row["account_id"]: names.get(row["account"], row["account"]) for row in found["accounts"]}
+
+
+def changes(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, int, str, int, str, int]]:
+    """Position changes as (account, asset, side, delta, action, action_seq)."""
+    who = people(found)
+    return [(who[r["account_id"]], r["asset_id"], r["side"], int(r["delta"]), r["action"], r["action_seq"]) for r in found["position_events"]]
+
+
+def flags(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, int | None, int, str, int]]:
+    who = people(found)
+    return [(who[r["account_id"]], r["setting"], r["asset_id"], int(r["value"]), r["action"], r["action_seq"]) for r in found["setting_events"]]
+
+
+# -- logs of one action, at an index of one ray ------------------------------------------------------------------------
+
+
+def supply(logs: Logs, who: str, name: str, amount: int, *, first: bool = False) -> int:
+    logs.log("ReserveDataUpdated", reserve=asset(name), liquidity_index=RAY, variable_borrow_index=RAY)
+    logs.log("Mint", at=a_token(name), caller=who, on_behalf_of=who, value=amount, index=RAY)
+    if first:
+        logs.log("ReserveUsedAsCollateralEnabled", reserve=asset(name), user=who)
+    return logs.log("Supply", reserve=asset(name), user=who, on_behalf_of=who, amount=amount)
+
+
+def borrow(logs: Logs, who: str, name: str, amount: int) -> int:
+    logs.log("Mint", at=debt_token(name), caller=who, on_behalf_of=who, value=amount, index=RAY)
+    logs.log("ReserveDataUpdated", reserve=asset(name), liquidity_index=RAY, variable_borrow_index=RAY)
+    return logs.log("Borrow", reserve=asset(name), user=who, on_behalf_of=who, amount=amount, interest_rate_mode=2)
+
+
+def burn(logs: Logs, token: str, who: str, amount: int) -> int:
+    return logs.log("Burn", at=token, **{"from": who}, value=amount, index=RAY)
+
+
+def transfer(logs: Logs, name: str, sender: str, to: str, amount: int) -> int:
+    return logs.log("BalanceTransfer", at=a_token(name), **{"from": sender}, to=to, value=amount, index=RAY)
+
+
+def flag(logs: Logs, who: str, name: str, on: bool) -> int:
+    return logs.log("ReserveUsedAsCollateral" + ("Enabled" if on else "Disabled"), reserve=asset(name), user=who)
+
+
+def liquidation(logs: Logs, *, collateral: str = "WETH", debt: str = "USDC", takes_tokens: bool = False, repaid: int = 5, seized: int = 7) -> int:
+    return logs.log(
+        "LiquidationCall",
+        collateral_asset=asset(collateral),
+        debt_asset=asset(debt),
+        user=ALICE,
+        debt_to_cover=repaid,
+        liquidated_collateral_amount=seized,
+        liquidator=BOT,
+        receive_a_token=takes_tokens,
+    )

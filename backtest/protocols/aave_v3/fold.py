@@ -26,15 +26,15 @@ from backtest.protocols.aave_v3.frame import COLUMNS, Frame, amounts, build, int
 from backtest.protocols.aave_v3.kernel import Addresses, Balances, Words
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.params import parameters
-from backtest.protocols.aave_v3.reserves import FLAGS_AFTER_FROM_POOL, Listing, Versions, rows
+from backtest.protocols.aave_v3.reserves import DISCOUNT_EVENT, FLAGS_AFTER_FROM_POOL, Listing, Versions, rows
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 
 SEGMENT_ROWS = 1 << 19
 
-# Logs that no table depends on: one of them may be undecodable.
-_UNUSED = frozenset({"FlashLoan", "BackUnbacked", "IsolationModeTotalDebtUpdated", "MarketIdSet", "AddressSet", "AddressSetAsProxy"})
+# Logs whose contents no table depends on: one of them may be undecodable.
+_UNUSED = frozenset({"FlashLoan", "BackUnbacked", "IsolationModeTotalDebtUpdated", "MarketIdSet", "AddressSet", "AddressSetAsProxy", DISCOUNT_EVENT})
 _SETTINGS = ("collateral_enabled", "emode", "stable_principal", "stable_rate", "stable_since")
 _SIDES = ("collateral", "debt")
 _DEFICIT_KINDS = ("created", "covered")
@@ -51,8 +51,7 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """
     _refuse_quarantined(raw)
     listing = Listing.read(raw)
-    pool = config.contracts.get("pool") or next((address_text(row["address"]) for row in rows(raw, "PoolUpgraded")), "")
-    versions = Versions(pool, raw, listing)
+    versions = Versions(raw, listing)
     accounts, balances, silent = Addresses(), Balances(), SilentAccruals()
     for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
         yield from _Segment(config, listing, versions, accounts, balances, segment).tables(silent)

@@ -18,6 +18,7 @@ from backtest.protocols.aave_v3.events import POOL_ID, address_text
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
 from backtest.tables import ADDRESS
 
+DISCOUNT_EVENT = "DiscountPercentUpdated"
 FLAGS_AFTER_FROM_POOL = 8
 """First pool revision (3.4) whose aTokens log BalanceTransfer before the flags that the transfer changes."""
 
@@ -111,16 +112,17 @@ class Versions:
     pool revision that is not known is kept: whoever replays meets it at its block.
     """
 
-    def __init__(self, pool: str, raw: RawEvents, listing: Listing) -> None:
+    def __init__(self, raw: RawEvents, listing: Listing) -> None:
         read = raw.table("raw/chain/Revision").to_pylist()
         self._read = {(address_text(row["address"]), address_text(row["implementation"])): int(row["revision"]) for row in read}
-        self._pool = pool
         self.pool = self._pool_history(raw)
         self._pool_seqs = [change.seq for change in self.pool]
         upgrades: dict[str, list[dict[str, Any]]] = {}
         for row in rows(raw, "TokenUpgraded"):
             upgrades.setdefault(address_text(row["address"]), []).append(row)
-        discounted = {address_text(row["address"]) for row in rows(raw, "DiscountPercentUpdated")}
+        # That a token emits it at all says what it is; interfaces differ in which argument is indexed, so some may be quarantined.
+        undecoded = [row for row in raw.table("Quarantine").to_pylist() if row["event"] == DISCOUNT_EVENT]
+        discounted = {address_text(row["address"]) for row in [*rows(raw, DISCOUNT_EVENT), *undecoded]}
         self.tokens = [self._token_history(token, listing, upgrades.get(token.address, [])) for token in listing.tokens]
         self._kinds = [(token.kind, token.address in discounted, token.address) for token in listing.tokens]
         self._breaks = sorted({change.seq for history in [self.pool, *self.tokens] for change in history})
@@ -149,7 +151,7 @@ class Versions:
             if past:
                 where = f"of token {address} from block {past[-1].row['block_number']} on"
                 rules[number] = rounding(kind, past[-1].revision, pool, discounted, where)
-                unscaled[number] = kind == "collateral" and unscaled_transfers(self._pool, past[-1].revision)
+                unscaled[number] = kind == "collateral" and unscaled_transfers(self._address, past[-1].revision)
         return rules, unscaled
 
     def _revision(self, proxy: str, row: Mapping[str, Any], implementation: bytes) -> int:
@@ -160,10 +162,11 @@ class Versions:
         return self._read[key]
 
     def _pool_history(self, raw: RawEvents) -> list[Revision]:
-        created = [(row, row["implementation_address"]) for row in rows(raw, "ProxyCreated") if row["id"] == POOL_ID]
-        upgraded = [(row, row["implementation"]) for row in rows(raw, "PoolUpgraded")]
-        changes = [Revision(row["seq"], self._revision(self._pool, row, code), row) for row, code in created + upgraded]
-        return sorted(changes, key=lambda change: change.seq)
+        changes = [(row, row["proxy_address"], row["implementation_address"]) for row in rows(raw, "ProxyCreated") if row["id"] == POOL_ID]
+        changes += [(row, row["address"], row["implementation"]) for row in rows(raw, "PoolUpgraded")]
+        self._address = address_text(changes[0][1]) if changes else ""
+        found = [Revision(row["seq"], self._revision(address_text(proxy), row, code), row) for row, proxy, code in changes]
+        return sorted(found, key=lambda change: change.seq)
 
     def _token_history(self, token: Token, listing: Listing, upgrades: list[dict[str, Any]]) -> list[Revision]:
         listed = next(reserve.row for reserve in listing.reserves if reserve.row["seq"] == token.seq)
