@@ -35,6 +35,7 @@ SAMPLES = 200
 VIEWS = 400_000
 """and about how many accounts are valued for them in all."""
 _LARGEST = 10**38 - 1
+_LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
 _REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes", "prices", "params", "liquidations", "deficits")
 
 
@@ -59,7 +60,7 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     """Replay ``market`` under ``scenario`` and store the run; read it where it is stored already.
 
     Args:
-        samples: most blocks at which totals are taken; fewer in markets of many accounts.
+        samples: most blocks at which totals are taken; fewer in markets of many accounts. Not part of the run id.
         progress: called with the number of events replayed so far, and of all.
 
     Raises:
@@ -154,7 +155,8 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
 def _notes(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: tuple[str, ...]) -> list[str]:
     """What the numbers rest on, in sentences."""
     modelled = isinstance(scenario.liquidators, Competitive)
-    notes = ["The oracle price is also the market price and the price at which collateral is sold: no slippage."]
+    notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if config.chain_id in _LOCAL_CHAINS else []
+    notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
     if modelled:
         notes.append("Interest rates and indexes are history's: they do not react to what the model changes.")
         notes.append("Users act as in history; borrows and withdrawals are not checked again under the scenario.")

@@ -120,6 +120,7 @@ def test_notes_say_what_the_numbers_rest_on(lake: Lake) -> None:
     observed, competitive = run(lake, "sketch", Scenario()), run(lake, "sketch", COMPETITIVE)
     assert "1 of 1 re-enacted liquidations equal history's to the last unit; 0 would have reverted." in observed.notes
     assert "1 liquidations of history are left out; the model acts in their place." in competitive.notes
+    assert "Not a real market: a local node, chain id 31337." in observed.notes
     assert "Rules of sketch: tested by hand-worked vectors only." in observed.notes
     assert json.loads(competitive.summary["notes"]) == list(competitive.notes)
 
