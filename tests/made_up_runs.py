@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from decimal import Decimal
@@ -32,30 +33,30 @@ SCENARIOS = (
 )
 
 
-def make_lake(path: Path, *, liquidations: int = 60, name: str = "history") -> Lake:
+def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", market: str = MARKET) -> Lake:
     """A lake of four runs of one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any."""
     lake = Lake(path, create=True)
     draw = random.Random(7)
-    config = MarketConfig(name=MARKET, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20})
+    config = MarketConfig(name=market, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20})
     prices = _prices(draw)
     with lake.writer() as writer:
         writer.set_market(config)
-        canonical = [("canonical/assets", _assets()), ("canonical/prices", _table(CANONICAL["prices"], prices))]
-        writer.replace(MARKET, "canonical/", canonical, stamp="1:made-up")
+        canonical = [("canonical/assets", _assets(market)), ("canonical/prices", _table(CANONICAL["prices"], prices, market))]
+        writer.replace(market, "canonical/", canonical, stamp="1:made-up")
         for i, scenario in enumerate(SCENARIOS):
-            rows_of = _run(draw, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
+            rows_of = _run(draw, market, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
             if i == 0:
                 rows_of["runs"][0]["name"] = name
             for dataset, rows in rows_of.items():
-                writer.append(MARKET, f"results/{dataset}", _table(RESULTS[dataset], rows))
+                writer.append(market, f"results/{dataset}", _table(RESULTS[dataset], rows, market))
     lake.refresh()
     return lake
 
 
-def _table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
+def _table(schema: pa.Schema, rows: list[dict[str, Any]], market: str) -> pa.Table:
     columns = {}
     for field in schema:
-        values = [row.get(field.name) for row in rows]
+        values = [market if field.name == "market" else row.get(field.name) for row in rows]
         if pa.types.is_decimal(field.type):
             values = [None if value is None else Decimal(value) for value in values]
         kind = pa.string() if pa.types.is_dictionary(field.type) else field.type
@@ -63,9 +64,9 @@ def _table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _assets() -> pa.Table:
-    rows = [{"market": MARKET, "asset_id": i, "asset": asset, "symbol": SYMBOLS[i], "decimals": 18} for i, asset in enumerate(ASSETS)]
-    return _table(CANONICAL["assets"], rows)
+def _assets(market: str) -> pa.Table:
+    rows = [{"asset_id": i, "asset": asset, "symbol": SYMBOLS[i], "decimals": 18} for i, asset in enumerate(ASSETS)]
+    return _table(CANONICAL["assets"], rows, market)
 
 
 def _prices(draw: random.Random) -> list[dict[str, Any]]:
@@ -78,7 +79,6 @@ def _prices(draw: random.Random) -> list[dict[str, Any]]:
             level[asset] *= 1 + volatile[asset] * (drop + draw.gauss(0, 0.012))
             rows.append(
                 {
-                    "market": MARKET,
                     "seq": len(rows),
                     "block_number": FIRST_BLOCK + hour * HOUR // BLOCK_SECONDS,
                     "log_index": asset,
@@ -92,8 +92,11 @@ def _prices(draw: random.Random) -> list[dict[str, Any]]:
     return rows
 
 
-def _run(draw: random.Random, i: int, scenario: Scenario, prices: list[dict[str, Any]], liquidations: int) -> dict[str, list[dict[str, Any]]]:
-    run_id = f"{i + 1}" * 4 + scenario.digest()[:60]
+def _run(
+    draw: random.Random, market: str, i: int, scenario: Scenario, prices: list[dict[str, Any]], liquidations: int
+) -> dict[str, list[dict[str, Any]]]:
+    digest = scenario.digest() if market == MARKET else hashlib.sha256(market.encode()).hexdigest()
+    run_id = f"{i + 1}" * 4 + digest[:60]
     hits, deficits, totals = [], [], []
     for ordinal in range(liquidations):
         hour = min(HOURS - 1, max(0, int(draw.gauss(12 if draw.random() < 0.7 else 23, 2))))
@@ -103,7 +106,6 @@ def _run(draw: random.Random, i: int, scenario: Scenario, prices: list[dict[str,
         fee = (seized - repaid) // 10
         hits.append(
             {
-                "market": MARKET,
                 "seq": 10_000 + ordinal,
                 "block_number": FIRST_BLOCK + (timestamp - START) // BLOCK_SECONDS,
                 "log_index": 3,
@@ -132,7 +134,7 @@ def _run(draw: random.Random, i: int, scenario: Scenario, prices: list[dict[str,
         if ordinal % 9 == 5 + i % 3:
             amount = hit["repaid_base"] // 20
             asset = hit["debt_asset"]
-            row = {key: hit[key] for key in ("market", "seq", "block_number", "timestamp", "account")}
+            row = {key: hit[key] for key in ("seq", "block_number", "timestamp", "account")}
             deficits.append({**row, "ordinal": len(deficits), "asset": asset, "amount": amount * 10**10, "amount_base": amount})
     for hour in range(HOURS):
         end = START + hour * HOUR
@@ -140,7 +142,6 @@ def _run(draw: random.Random, i: int, scenario: Scenario, prices: list[dict[str,
         gone = sum(hit["repaid_base"] for hit in hits if hit["timestamp"] <= end)
         totals.append(
             {
-                "market": MARKET,
                 "block_number": FIRST_BLOCK + hour * HOUR // BLOCK_SECONDS,
                 "timestamp": end,
                 "collateral_base": weth * 5000 - gone,
@@ -154,7 +155,6 @@ def _run(draw: random.Random, i: int, scenario: Scenario, prices: list[dict[str,
     kind = "competitive" if isinstance(scenario.liquidators, Competitive) else "observed"
     run = {
         "name": scenario.name,
-        "market": MARKET,
         "protocol": "aave-v3",
         "scenario": scenario.canonical(),
         "seed": 0,

@@ -188,8 +188,22 @@ def test_unknown_and_ambiguous_runs_are_told(lake: Lake, tmp_path: Path) -> None
         select(lake, ["nothing"])
     with pytest.raises(UserError, match="several runs match ''"):
         select(lake, [""])
+    with pytest.raises(UserError, match="holds no runs of nowhere"):
+        select(lake, market="nowhere")
     with pytest.raises(UserError, match="holds no runs"):
         select(Lake(tmp_path / "new", create=True))
+
+
+def test_runs_of_several_markets_are_told_apart_by_market(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path / "lake", liquidations=3)
+    make_lake(tmp_path / "lake", liquidations=0, market="another")
+    lake.refresh()
+    with pytest.raises(UserError, match="runs of several markets: another, made-up; name one with --market"):
+        select(lake)
+    with pytest.raises(UserError, match="several runs match 'baseline'"):
+        select(lake, ["baseline"])
+    assert {run["market"] for run in select(lake, market="another").runs} == {"another"}
+    assert select(lake, ["history"], base="baseline", market="made-up").base["market"] == "made-up"
 
 
 def test_notes_are_said_once_and_name_their_runs(lake: Lake) -> None:

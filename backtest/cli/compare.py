@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def compare(*runs: str, lake: Path, base: str | None = None) -> None:
+def compare(*runs: str, lake: Path, market: str | None = None, base: str | None = None) -> None:
     """Print runs side by side, and what changes against a base run.
 
     Changes are against a competitive run under the parameters of history: against history itself they would mix the model's effect with
@@ -23,6 +23,8 @@ def compare(*runs: str, lake: Path, base: str | None = None) -> None:
         Ids, first digits of ids, or names of runs, all of one market; none for every run of the lake.
     lake
         Folder of the lake.
+    market
+        Only runs of this market.
     base
         Run that the others are compared with.
     """
@@ -30,7 +32,7 @@ def compare(*runs: str, lake: Path, base: str | None = None) -> None:
     from backtest.report import notes, select
     from backtest.report.tables import as_text, comparison, describe, labels_of
 
-    selection = select(Lake(lake), runs, base=base)
+    selection = select(Lake(lake), runs, base=base, market=market)
     labels = labels_of(selection.runs)
     symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     print(f"Market {selection.market}; amounts in {selection.currency}, changes against {labels[selection.runs.index(selection.base)]}")

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 def report(
     *runs: str,
     lake: Path,
+    market: str | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
     base: str | None = None,
 ) -> None:
@@ -30,6 +31,8 @@ def report(
         Ids, first digits of ids, or names of runs, all of one market; none for every run of the lake.
     lake
         Folder of the lake.
+    market
+        Only runs of this market.
     output
         File to write.
     base
@@ -38,5 +41,5 @@ def report(
     from backtest.lake import Lake
     from backtest.report import write_report
 
-    selection = write_report(Lake(lake), runs, output, base=base)
+    selection = write_report(Lake(lake), runs, output, base=base, market=market)
     print(f"{output}: {len(selection.runs)} runs of {selection.market}")

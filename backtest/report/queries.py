@@ -71,15 +71,16 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def find_runs(query: Query, wanted: Sequence[str]) -> tuple[Row, ...]:
-    """The runs whose id starts with, or whose name is, each word of ``wanted``; no words: all runs, history first.
+def find_runs(query: Query, wanted: Sequence[str], market: str | None = None) -> tuple[Row, ...]:
+    """The runs whose id starts with, or whose name is, each word of ``wanted``; no words: all runs, history first. Of one market, if given.
 
     Raises:
         UserError: no such run, several, or runs of more than one market.
     """
-    known = query("SELECT * FROM runs ORDER BY liquidator_model = 'observed' DESC, contains(scenario, 'overrides'), name, run_id")
+    where = "" if market is None else f"WHERE market = {_quoted(market)}"
+    known = query(f"SELECT * FROM runs {where} ORDER BY liquidator_model = 'observed' DESC, contains(scenario, 'overrides'), name, run_id")
     if not known:
-        raise UserError("the lake holds no runs", "make one first: backtest replay --help")
+        raise UserError(f"the lake holds no runs{f' of {market}' if market else ''}", "make one first: backtest replay --help")
     if not wanted:
         found = known
     else:
@@ -92,7 +93,7 @@ def find_runs(query: Query, wanted: Sequence[str]) -> tuple[Row, ...]:
             found += [run for run in hits if run not in found]
     markets = sorted({run["market"] for run in found})
     if len(markets) > 1:
-        raise UserError(f"runs of several markets: {', '.join(markets)}", "write one page for each market")
+        raise UserError(f"runs of several markets: {', '.join(markets)}", "name one with --market")
     return tuple(found)
 
 
