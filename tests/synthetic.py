@@ -268,7 +268,7 @@ class ChainNode(RpcServer):
         number = json.dumps(request["id"]).encode()
         self.seen.append(request["method"])
         try:
-            return b'{"jsonrpc":"2.0","id":' + number + b',"result":' + self._result(request["method"], request["params"]) + b"}"
+            return b'{"jsonrpc":"2.0","id":' + number + b',"result":' + self._result(request["method"], request.get("params", [])) + b"}"
         except RpcFault as fault:
             error = json.dumps({"code": fault.code, "message": str(fault)}).encode()
             return b'{"jsonrpc":"2.0","id":' + number + b',"error":' + error + b"}"

@@ -148,10 +148,12 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
 
 def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
     size = 2 + 64 * len(abi.data)
-    lengths = np.fromiter(map(len, logs.data), np.int64, len(logs))
-    fits: Mask = lengths == size
-    for row in np.flatnonzero(~fits).tolist():
-        reasons[row] = f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
+    fits: Mask = np.ones(len(logs), bool)
+    if set(map(len, logs.data)) != {size}:
+        lengths = np.fromiter(map(len, logs.data), np.int64, len(logs))
+        fits = lengths == size
+        for row in np.flatnonzero(~fits).tolist():
+            reasons[row] = f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
     rows = np.flatnonzero(fits)
     some = logs if len(rows) == len(logs) else logs.take(rows)
     words: dict[str, Words] = {}
@@ -215,8 +217,8 @@ def _between(words: Words, low: int, high: int, signed: bool) -> Mask:
 def _build(words: Words, argument: Argument, wide: bool) -> pa.Array:
     """The Arrow column of words that passed ``_check``; no Python work per row."""
     kind = column_type(argument, wide)
-    if kind == AMOUNT:
-        halves = np.ascontiguousarray(words[:, 16:][:, ::-1])  # 16 bytes, little-endian, as Arrow's decimal128
+    if kind == AMOUNT:  # two little-endian limbs, the lower one first, as Arrow's decimal128
+        halves = words.view(">u8")[:, :1:-1].astype("<u8", order="C")
         return pa.Array.from_buffers(kind, len(words), [None, pa.py_buffer(halves)])
     if kind == pa.int64():
         return pa.array(np.ascontiguousarray(words[:, 24:]).view(">i8").ravel().astype(np.int64))
@@ -317,10 +319,8 @@ def _integers(texts: Sequence[str], field: str) -> npt.NDArray[np.int64]:
 
 
 def _fixed(texts: Sequence[Any], width: int, field: str) -> npt.NDArray[np.uint8]:
-    """Hex of one width as (rows, width) bytes."""
+    """Hex of one width as (rows, width) bytes. An "x" is no hex digit: if one stands wherever a text should begin, all have that width."""
     try:
-        if set(map(len, texts)) - {2 + 2 * width}:
-            raise ValueError
         digits = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), 2 + 2 * width)
         if (digits[:, 0] != ord("0")).any() or (digits[:, 1] != ord("x")).any():
             raise ValueError
