@@ -173,6 +173,31 @@ def test_results_are_appended(lake: Lake) -> None:
     assert lake.read("results/run_balances", MARKET)["run_id"].to_pylist() == ["a", "b"]
 
 
+def test_columns_that_an_older_version_did_not_write(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new column that may be null is null in old files, in Python and in SQL, also after compaction; another is an error."""
+    old = tables.CANONICAL["blocks"]
+    row = {"market": MARKET, "block_number": 1, "timestamp": 12, "base_fee": 7}
+    with lake.writer() as writer:
+        writer.replace(MARKET, "canonical/", iter([("canonical/blocks", table(old, [row]))]), stamp="1")
+    monkeypatch.setitem(tables.CANONICAL, "blocks", old.append(pa.field("gas", pa.int64())))
+    assert lake.read("canonical/blocks", MARKET).to_pylist() == [{**row, "gas": None}]
+    assert lake.sql("SELECT timestamp, gas FROM canonical.blocks").fetchall() == [(12, None)]
+    monkeypatch.setitem(tables.CANONICAL, "blocks", old.append(pa.field("gas", pa.int64(), nullable=False)))
+    with pytest.raises(LakeError, match="has no column 'gas'; an older version wrote it"):
+        lake.read("canonical/blocks", MARKET)
+
+
+def test_event_columns_may_have_any_name(lake: Lake) -> None:
+    """Arguments of events are called from, to, user, index; in SQL too, with rows and without."""
+    schema = pa.schema([*tables.RAW_KEY, *(pa.field(name, tables.ADDRESS, nullable=False) for name in ("from", "to", "user", "index"))])
+    key = {"block_number": 22, "transaction_index": 0, "log_index": 0, "transaction_hash": bytes(32), "address": bytes(20)}
+    full = table(schema, [{**key, **dict.fromkeys(("from", "to", "user", "index"), bytes(20))}])
+    with lake.writer() as writer:
+        writer.commit(MARKET, {"raw/aave-v3/Full": full, "raw/aave-v3/Empty": schema.empty_table()}, from_block=21, to_block=30)
+    for name, count in (("Full", 1), ("Empty", 0)):
+        assert lake.sql(f'SELECT "from", "to", "user", "index" FROM raw.aave_v3_{name}').fetchall() == [(bytes(20),) * 4] * count
+
+
 # -- compaction and garbage ------------------------------------------------------------------------------------------------
 
 

@@ -82,7 +82,8 @@ def _coverage(coverage: Mapping[str, Sequence[tuple[int, int]]]) -> list[tuple[s
     rows = []
     for ranges, sources in together.items():
         gaps = [f"{before[1] + 1} to {after[0] - 1}" for before, after in pairwise(ranges)]
-        rows.append((f"  {_some(sorted(sources), 3)}", f"{ranges[0][0]} to {ranges[-1][1]}", _some(gaps, 5) or "none"))
+        named = ", ".join(sorted(sources)) if len(sources) <= 2 else f"{len(sources)} sources"
+        rows.append((f"  {named}", f"{ranges[0][0]} to {ranges[-1][1]}", _some(gaps, 5) or "none"))
     return sorted(rows)
 
 

@@ -90,18 +90,31 @@ def encode(table: pa.Table) -> pa.Buffer:
 
 
 def read(path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tuple[int | None, int | None]) -> pa.Table:
-    """Rows of one file within an inclusive block range, in the types of ``schema``."""
+    """Rows of one file within an inclusive block range, in the types of ``schema``.
+
+    Columns that an older version did not write are null where they may be, else a LakeError.
+    """
     filters = []
     if "block_number" in schema.names:
         if blocks[0] is not None:
             filters.append(("block_number", ">=", blocks[0]))
         if blocks[1] is not None:
             filters.append(("block_number", "<=", blocks[1]))
-    wanted = list(columns) if columns is not None else schema.names
+    wanted = [schema.field(name) for name in (columns if columns is not None else schema.names)]
     try:
-        table = pq.ParquetFile(path).read(columns=wanted) if not filters else pq.read_table(path, columns=wanted, filters=filters, partitioning=None)
+        held = pq.read_schema(path).names
+        names = [field.name for field in wanted if field.name in held]
+        table = pq.read_table(path, columns=names, filters=filters, partitioning=None) if filters else pq.ParquetFile(path).read(columns=names)
     except FileNotFoundError:
         raise LakeError(f"{path} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file") from None
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise LakeError(f"{path}: {str(error).splitlines()[0]}", "run 'backtest check'; fetch the range again into a new lake") from None
-    return table.select(wanted).cast(pa.schema([schema.field(name) for name in wanted]))
+    filled = []
+    for field in wanted:
+        if field.name in held:
+            filled.append(table[field.name].cast(field.type))
+        elif field.nullable:
+            filled.append(pa.nulls(table.num_rows, field.type))
+        else:
+            raise LakeError(f"{path} has no column '{field.name}'", "an older version wrote it: rebuild canonical tables, or run replays again")
+    return pa.table(filled, schema=pa.schema(wanted))

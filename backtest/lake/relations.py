@@ -47,9 +47,12 @@ def raw_name(dataset: str) -> str:
 
 
 def _select(lake: Lake, dataset: str, schema: pa.Schema) -> str:
-    """Rows of one dataset over all markets; files that do not name their market get a column that does."""
-    parts = []
+    """Rows of one dataset over all markets; files that do not name their market get a column that does.
+
+    Declared tables may have been written by an older version: columns that it did not know are null.
+    """
     named = "market" in schema.names
+    parts = []
     every: list[str] = []
     for market in lake.markets():
         paths = [quoted(file.path) for file in lake.files(dataset, market)]
@@ -60,14 +63,15 @@ def _select(lake: Lake, dataset: str, schema: pa.Schema) -> str:
         else:
             parts.append(f"SELECT {quoted(market)} AS market, * FROM read_parquet([{', '.join(paths)}])")
     if every:
-        parts.append(f"SELECT * FROM read_parquet([{', '.join(every)}])")
+        return f"{_empty(schema, with_market=False)} UNION ALL BY NAME SELECT * FROM read_parquet([{', '.join(every)}], union_by_name = true)"
     return " UNION ALL ".join(parts) or _empty(schema, with_market=not named)
 
 
 def _empty(schema: pa.Schema, *, with_market: bool) -> str:
     columns = [("market", "VARCHAR")] if with_market else []
     columns += [(field.name, duckdb_type(field.type)) for field in schema]
-    return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in columns)} WHERE false"
+    nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns)
+    return f"SELECT {nothing} WHERE false"
 
 
 def duckdb_type(kind: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import tempfile
-import weakref
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ STORAGE_VERSION = "v1.0.0"
 """DuckDB's format of attached files: 1.1.3, 1.2.2, 1.3.2, 1.4.5 and 1.5.6 read it; 1.4.0 and 1.4.1 cannot bind macros with several CTEs."""
 
 _UNKNOWN = re.compile(r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is not)')
+
+
+@cache
+def _temporary() -> str:
+    """A folder of this process, only for its user, removed at exit: relations may outlive the session that made them."""
+    folder = tempfile.mkdtemp(prefix="backtest-sql-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,6 @@ class Session:
     def __init__(self, lake: Lake, limits: Limits) -> None:
         import duckdb
 
-        self._folder = tempfile.mkdtemp(prefix="backtest-sql-")
-        self._finish = weakref.finalize(self, shutil.rmtree, self._folder, True)
         self.names = {query.name for query in queries.load() if query.folder != "checks"}
         self.macros = frozenset(query.name for query in queries.load() if query.folder == "macros")
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -58,7 +65,7 @@ class Session:
             # By SET: DuckDB 2.0 does not enforce a max_temp_directory_size that is given to connect().
             self.connection.execute(f"SET memory_limit = {relations.quoted(limits.memory)}")
             self.connection.execute(f"SET threads = {limits.threads or os.cpu_count() or 1}")
-            self.connection.execute(f"SET temp_directory = {relations.quoted(self._folder)}")
+            self.connection.execute(f"SET temp_directory = {relations.quoted(tempfile.mkdtemp(dir=_temporary()))}")
             self.connection.execute(f"SET max_temp_directory_size = {relations.quoted(limits.disk)}")
             for statement in relations.statements(lake):
                 self.connection.execute(statement)
