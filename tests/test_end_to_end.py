@@ -49,7 +49,7 @@ VERSIONS = [pytest.param(version, marks=pytest.mark.xdist_group(version)) for ve
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def history(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> History:
+def history(request: pytest.FixtureRequest, chain_packages: None, tmp_path_factory: pytest.TempPathFactory) -> History:
     record: Record = request.getfixturevalue(request.param)
     lake = Lake(tmp_path_factory.mktemp("lake"), create=True)
     fetch(lake, record.deployment.market_config(MARKET), Rpc(record.deployment.node.url), to_block=record.last_block, finality=0, headers="all")
