@@ -146,6 +146,44 @@ def address_limit(most: int) -> Fault:
     return fault
 
 
+class InFlight:
+    """A provider's plan: ``most`` requests at once, each taking a while; any further one gets 429."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
+        self._flying = 0
+        self._lock = threading.Lock()
+        self.refused = 0
+        self.__qualname__ = "in_flight"
+
+    def __call__(self, body: bytes, forward: Forward, draw: random.Random) -> Response:
+        with self._lock:
+            full = self._flying >= self._most
+            self.refused += full
+            self._flying += not full
+        if full:
+            return too_many_requests(body, forward, draw)
+        try:
+            time.sleep(self._seconds)
+            return forward(body)
+        finally:
+            with self._lock:
+                self._flying -= 1
+
+
+def once(fault: Fault) -> Fault:
+    """The fault for each different request the first time only."""
+    seen: set[bytes] = set()
+
+    def again(body: bytes, forward: Forward, draw: random.Random) -> Response | None:
+        if body in seen:
+            return None
+        seen.add(body)
+        return fault(body, forward, draw)
+
+    return again
+
+
 def batch_limit(most: int) -> Fault:
     """Batches of more than ``most`` calls are refused with one error object."""
 

@@ -47,6 +47,7 @@ CASES = [
     ("geth header", -32000, 200, "header not found", "missing", None),
     ("geth future", -32602, 200, "block range extends beyond current head block", "missing", None),
     ("geth batch", -32600, 200, "batch too large", "batch", None),
+    ("no batches", -32600, 200, "batch requests are not supported", "batch", None),
     ("geth pruned", 4444, 200, "pruned history unavailable", "pruned", None),
     ("nethermind pruned", 4444, 200, "Pruned history unavailable", "pruned", None),
     ("nethermind results", -32005, 200, "Too many logs requested. Max logs per response is 20000.", "range", None),

@@ -95,6 +95,15 @@ def test_passing_troubles(node: ChainNode, lake: Lake, good: str, fault: f.Fault
     assert lake.digest("made-up") == good
 
 
+def test_a_plan_with_few_requests_at_once_is_kept_to(node: ChainNode, lake: Lake, good: str) -> None:
+    """Sixteen workers where two may ask: they slow down together instead of giving up one by one."""
+    busy = f.InFlight(2, 0.005)
+    with f.FaultProxy(node.url, f.Plan(always=[f.range_limit(15, -32000, "eth_getLogs is limited to a {most} range"), busy])) as proxy:
+        run(lake, proxy.url, headers="all", workers=16)
+    assert busy.refused > 0
+    assert lake.digest("made-up") == good
+
+
 def test_doubled_and_shuffled_logs_are_counted_and_dropped(node: ChainNode, lake: Lake, good: str) -> None:
     with f.FaultProxy(node.url, f.Plan(always=[f.doubled])) as proxy:
         summary = run(lake, proxy.url, headers="all")
@@ -284,7 +293,7 @@ def test_a_node_behind_a_load_balancer_lags_for_a_while(node: ChainNode, lake: L
     def unknown(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
         return f.error_reply(body, -32000, "header not found") if b"eth_getBlockByNumber" in body else None
 
-    plan = f.Plan(always=[f.range_limit(50, -32000, "block range is too wide")], sometimes=[wrong, unknown], chance=0.3, most=12, seed=5)
+    plan = f.Plan(always=[f.range_limit(50, -32000, "block range is too wide")], sometimes=[f.once(wrong), f.once(unknown)], chance=0.5, seed=5)
     with f.FaultProxy(node.url, plan) as proxy:
         run(lake, proxy.url, headers="all", workers=2)
     assert plan.dealt["sometimes"] > 0

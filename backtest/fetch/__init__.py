@@ -130,7 +130,7 @@ def fetch(
 def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
     """The last block that is taken as final."""
     if isinstance(finality, int):
-        return int(rpc.call("eth_blockNumber", (), str), 16) - finality
+        return rpc.block_number() - finality
     try:
         header = rpc.header("finalized")
     except FetchError as error:

@@ -36,9 +36,10 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
     ),
     (
         "batch",
-        r"batch (size|limit|request).{0,40}(large|exceed|limit|max)|batch too large|too many (requests|calls) in (the )?batch|batch of \d+",
+        r"batch (size|limit|request).{0,40}(large|exceed|limit|max)|batch too large|too many (requests|calls) in (the )?batch",
         "Geth, proxyd",
     ),
+    ("batch", r"batch.{0,30}(not |un)(supported|allowed)", "nodes without batches"),
     (
         "pruned",
         r"history (has been|is|was) pruned|history unavailable|(not |un)available due to pruning|below the pruning|receipts? .{0,40}pruned",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,8 @@ class Question:
         if columns.removed:
             block = next(int(log.block_number, 16) for log in logs if log.removed)
             raise FetchError(f"the node sent a retracted log of block {block}: the chain is being reorganised", "ask for more confirmations")
-        found = set(zip(columns.addresses, columns.topics[0], strict=True))
-        if found - self.pairs:
-            columns = self._meant(columns, found)
+        if set(zip(columns.addresses, columns.topics[0], strict=True)) - self.pairs:
+            columns = self._meant(columns)
         return _in_order(columns)
 
     def decode(self, logs: LogColumns, namespace: str) -> dict[str, pa.Table]:
@@ -71,7 +70,8 @@ class Question:
         except ValueError as error:
             raise _malformed(int(logs.block.min()), int(logs.block.max()), error) from None
 
-    def _meant(self, columns: LogColumns, found: set[Pair]) -> LogColumns:
+    def _meant(self, columns: LogColumns) -> LogColumns:
+        columns = replace(columns, addresses=[address.lower() for address in columns.addresses])  # some nodes send checksum case
         addresses, topics = set(self.addresses), set(self.topics)
         for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
             if address not in addresses or topic not in topics:

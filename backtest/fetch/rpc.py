@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import msgspec
 
 from backtest.errors import FetchError
 from backtest.fetch.dialects import Complaint, classify
+from backtest.fetch.pace import Pace
 from backtest.fetch.provider import BrokenReply, Provider, Unanswered, redact
 
 __all__ = ["Header", "Log", "Refused", "Rpc", "Stats", "Topics", "redact"]
@@ -91,10 +91,6 @@ class Refused(Exception):
         self.complaint = complaint
 
 
-class Stopped(Exception):
-    """The fetch was interrupted; in-flight work ends quietly."""
-
-
 @dataclass
 class Stats:
     """What it took. Updated by many threads; figures for a summary, not for decisions."""
@@ -114,7 +110,7 @@ class Rpc:
         attempts: tries of one request before giving up.
         backoff: seconds before the first retry; doubles, with jitter, up to ``max_backoff``.
         workers: requests in flight.
-        batch: calls in one JSON-RPC batch; halved for good when the node refuses.
+        batch: calls in one JSON-RPC batch; halved for good when the node refuses that many.
     """
 
     def __init__(
@@ -135,8 +131,7 @@ class Rpc:
         self._attempts, self._backoff, self._max_backoff, self._batch = attempts, backoff, max_backoff, batch
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rpc")
         self._in_pool = threading.local()
-        self._stop = threading.Event()
-        self._not_before = 0.0  # every thread waits until then: a rate limit met by one is met by all
+        self._pace = Pace(workers)
         self._header_method: str | None = None
 
     def __repr__(self) -> str:
@@ -144,7 +139,7 @@ class Rpc:
 
     def close(self) -> None:
         """Let go of the threads; requests in flight are abandoned, and no further one is sent."""
-        self._stop.set()
+        self._pace.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.provider.close()
 
@@ -207,7 +202,17 @@ class Rpc:
 
     def chain_id(self) -> int:
         """eth_chainId."""
-        return int(self.call("eth_chainId", (), str), 16)
+        return self._number(self.call("eth_chainId", (), str), "eth_chainId")
+
+    def block_number(self) -> int:
+        """eth_blockNumber: the latest block."""
+        return self._number(self.call("eth_blockNumber", (), str), "eth_blockNumber")
+
+    def _number(self, text: str, what: str) -> int:
+        try:
+            return int(text, 16)
+        except ValueError:
+            raise FetchError(f"{self.name}: {what} is '{text[:40]}', not a hex number", "use another node") from None
 
     def client_version(self) -> str:
         """web3_clientVersion, or "unknown" where providers hide it."""
@@ -232,8 +237,9 @@ class Rpc:
             header = found or self.header(block)  # asked once more: behind a load balancer some nodes lag
             if header is None:
                 raise FetchError(f"{self.name} has no block {block}", "use a node with full history (not pruned), or fetch a later range")
-            if int(header.number, 16) != block:
-                raise FetchError(f"{self.name} answered block {int(header.number, 16)} when asked for block {block}", "use another node")
+            number = self._number(header.number, f"the number of block {block}")
+            if number != block:
+                raise FetchError(f"{self.name} answered block {number} when asked for block {block}", "use another node")
             headers.append(header)
         return headers
 
@@ -260,8 +266,9 @@ class Rpc:
         body = [{"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)} for number, (method, params) in enumerate(calls)]
         try:
             replies = self._ask(body, _batch_reader(len(calls)), _TOO_MUCH | _TOO_SLOW)
-        except Refused:
-            self._batch = max(1, min(self._batch, len(calls) // 2))
+        except Refused as refused:
+            if refused.complaint.kind in _TOO_MUCH:
+                self._batch = max(1, min(self._batch, len(calls) // 2))
             middle = len(calls) // 2
             return self._batch_of(calls[:middle], kind) + self._batch_of(calls[middle:], kind)
         return [self._decode(reply, method, params, kind) for reply, (method, params) in zip(replies, calls, strict=True)]
@@ -282,13 +289,16 @@ class Rpc:
         delay = self._backoff
         broken = index = 0
         for attempt in range(1, self._attempts + 1):
-            self._wait_turn()
+            self._pace.enter()
             self.stats.requests += 1
             retry_after = 0.0
+            answered = False
             try:
                 status, retry_after, data = self.provider.post(payload)
                 self.stats.bytes += len(data)
-                return read(data, status)
+                reply = read(data, status)
+                answered = True
+                return reply
             except Unanswered as error:
                 complaint = Complaint("timeout" if error.timed_out else "transient", self.provider.scrub(str(error)))
             except BrokenReply as error:
@@ -296,27 +306,23 @@ class Rpc:
                 complaint = Complaint("timeout" if broken > 1 else "transient", self.provider.scrub(str(error)))
             except _Complained as error:
                 complaint, index = error.complaint, error.index
+            finally:
+                self._pace.leave(answered)
             kind = complaint.kind
             if kind in refusals:
                 self.stats.refused += 1
                 raise Refused(complaint)
-            patience = self._attempts if kind in _PASSING else 3 if kind == "missing" else 1
+            patience = self._attempts if kind in _PASSING else min(4, self._attempts) if kind == "missing" else 1
             if attempt >= patience:
                 raise self._error(body if isinstance(body, dict) else body[index], complaint, attempt)
             self.stats.retries += 1
             pause = max(min(retry_after, 120.0), delay * random.uniform(0.5, 1.0))
             if kind == "rate":
-                self._not_before = max(self._not_before, time.monotonic() + pause)
-            elif self._stop.wait(pause):
-                raise Stopped
+                self._pace.limited(pause)
+            else:
+                self._pace.sleep(pause)
             delay = min(delay * 2, self._max_backoff)
         raise AssertionError("unreachable")
-
-    def _wait_turn(self) -> None:
-        while (pause := self._not_before - time.monotonic()) > 0 and not self._stop.is_set():
-            self._stop.wait(pause * random.uniform(1.0, 1.25))
-        if self._stop.is_set():
-            raise Stopped
 
     def _error(self, body: dict[str, Any], complaint: Complaint, attempts: int) -> FetchError:
         what = _question(body)

@@ -1,0 +1,118 @@
+"""The fetcher on a node with real contracts: faults leave no trace in the lake, and samples against the chain find what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from backtest.fetch import fetch
+from backtest.fetch.rpc import Rpc
+from backtest.fetch.verify import verify
+from backtest.lake import Lake
+from backtest.reconstruct import reconstruct
+from tests import faults as f
+from tests.chain.market import Record
+
+NAME = "local-aave"
+
+
+def fetched(record: Record, url: str, path: Path) -> Lake:
+    lake = Lake(path, create=True)
+    with Rpc(url, workers=4, backoff=0.01, attempts=12) as rpc:
+        fetch(lake, record.deployment.market_config(NAME), rpc, to_block=record.last_block, finality=0, headers="all")
+    return lake
+
+
+@pytest.fixture(scope="module")
+def good(market_upgraded: Record, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    lake = fetched(market_upgraded, market_upgraded.deployment.node.url, tmp_path_factory.mktemp("good") / "lake")
+    reconstruct(lake, NAME)
+    lake.refresh()
+    return lake
+
+
+@pytest.fixture
+def node(market_upgraded: Record) -> Iterator[Rpc]:
+    with Rpc(market_upgraded.deployment.node.url, workers=4) as rpc:
+        yield rpc
+
+
+def test_faults_leave_no_trace(market_upgraded: Record, good: Lake, tmp_path: Path) -> None:
+    troubles = [f.too_many_requests, f.server_error, f.truncated, f.cut_off, f.dropped, f.doubled, f.shuffled, f.omitted]
+    limit = f.range_limit(150, -32005, "query returned more than 10000 results. Try with this block range [{first}, {fits}].")
+    plan = f.Plan(always=[limit, f.batch_limit(40)], sometimes=troubles, chance=0.25, most=120, seed=2)
+    with f.FaultProxy(market_upgraded.deployment.node.url, plan) as proxy:
+        lake = fetched(market_upgraded, proxy.url, tmp_path / "lake")
+    assert plan.dealt["sometimes"] > 20
+    assert lake.digest(NAME) == good.digest(NAME)
+
+
+def test_the_chain_agrees(good: Lake, node: Rpc) -> None:
+    report = verify(good, NAME, node)
+    assert report.mismatches == []
+    assert {"user configuration", "e-mode", "scaled collateral total", "scaled debt total", "feed rounds"} <= set(report.compared)
+    assert report.lines()[0].endswith("all agree")
+
+
+def changed(lake: Lake, dataset: str, change: Callable[[pa.Table], pa.Table], path: Path) -> Lake:
+    """A copy of the lake in which one dataset is another."""
+    copy = Lake(path, create=True)
+    with copy.writer() as writer:
+        writer.set_market(lake.market_config(NAME))
+        span = lake.covered(NAME, next(iter(lake.sources(NAME))))[0]
+        writer.commit(NAME, {}, from_block=span[0], to_block=span[1], covers={"all": span})
+        for name in lake.datasets(NAME):
+            if name.startswith("canonical/") or name == "raw/chainlink/AnswerUpdated":
+                table = lake.read(name, NAME)
+                writer.append(NAME, name, change(table) if name == dataset else table)
+    return copy
+
+
+def one_more(table: pa.Table, column: str, rows: pa.ChunkedArray) -> pa.Table:
+    """``column`` + 1 in the first row where ``rows`` is true."""
+    at = pc.index(rows, True).as_py()
+    values = table.column(column).to_pylist()
+    values[at] += 1 if isinstance(values[at], int) else Decimal(1)
+    return table.set_column(table.schema.get_field_index(column), table.schema.field(column), pa.array(values, table.schema.field(column).type))
+
+
+def plain(table: pa.Table, column: str) -> pa.ChunkedArray:
+    return table.column(column).cast(pa.string())
+
+
+def without(table: pa.Table, row: int) -> pa.Table:
+    return pa.concat_tables([table.slice(0, row), table.slice(row + 1)])
+
+
+def no(setting: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.filter(pc.not_equal(plain(table, "setting"), setting))
+
+
+def twice(table: pa.Table) -> pa.Table:
+    return pa.concat_tables([table, table.slice(table.num_rows // 2, 1)]).sort_by("block_number")
+
+
+POSITIONS, SETTINGS, ANSWERS = "canonical/position_events", "canonical/setting_events", "raw/chainlink/AnswerUpdated"
+WRONG: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
+    "a balance": (POSITIONS, lambda t: one_more(t, "delta", pc.equal(plain(t, "side"), "debt")), r"block \d+: scaled debt total of \w+ \(0x"),
+    "a supply left out": (POSITIONS, lambda t: without(t, 0), r"scaled collateral total of"),
+    "flags": (SETTINGS, no("collateral_enabled"), r"user configuration of 0x\w{40}: the lake says \d+, the chain \d+"),
+    "e-modes": (SETTINGS, no("emode"), r"e-mode of 0x\w{40}: the lake says 0, the chain"),
+    "an answer left out": (ANSWERS, lambda t: without(t, t.num_rows // 2), r"feed 0x\w{40}: round \d+ is missing, the chain has it"),
+    "an answer twice": (ANSWERS, twice, r"round \d+ follows round"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(good: Lake, node: Rpc, tmp_path: Path, name: str) -> None:
+    dataset, change, message = WRONG[name]
+    report = verify(changed(good, dataset, change, tmp_path / "lake"), NAME, node, blocks=3, accounts=200)
+    assert report.mismatches
+    assert any(re.search(message, line) for line in report.mismatches), report.mismatches
+    assert f"{len(report.mismatches)} differ" in report.lines()[0]
