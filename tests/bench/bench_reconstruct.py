@@ -1,7 +1,7 @@
 """Token events to balances: raw Parquet in a lake, folded to ``position_events`` in a lake.
 
 Half of the tokens round half-up (3.4 and before), half directed (3.5+): Mint, Burn and BalanceTransfer of many accounts, mixed.
-``python -m tests.bench.bench_reconstruct 10000000`` runs the full shape.
+``python -m tests.bench.bench_reconstruct`` runs a tenth of the shape; give a number of events for another.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _headers(blocks: Any) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=RAW_STATE["raw/chain/Header"])
 
 
-def run(events: int = 1_000_000, accounts: int = 200_000) -> list[dict[str, Any]]:
+def run(events: int = 10_000_000, accounts: int = 200_000) -> list[dict[str, Any]]:
     """Two figures: position events alone, and every canonical table with the spine."""
     shape = f"{events:,} token events, {accounts:,} accounts, {TOKENS} tokens, 2 cores"
     with tempfile.TemporaryDirectory() as folder:
