@@ -29,7 +29,7 @@ CHUNK = 1 << 20
 
 
 def _setup() -> Logs:
-    """Five reserves of ten tokens, the last five of which run 3.5's code from their listing on."""
+    """Five reserves of ten tokens; those of every second one run the code of 3.5 from their listing on."""
     logs = Logs()
     logs.open(revision=9)
     for number in range(TOKENS // 2):
