@@ -133,6 +133,36 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
     assert decided[2]["health"] == pytest.approx(80 / 79)
 
 
+def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tmp_path: Path) -> None:
+    """To 3.4 the average threshold is cut to whole basis points: a base unit of collateral may cost one of them.
+
+    1000 at 80 % and 1000 at 60 % average to 7000 basis points exactly; with one base unit less of the first, to 6999.99...,
+    which is cut to 6999. Against a debt of 1000, health is 1.4 and (1999.99999999 x 0.6999 = 1399.799999993001, to whole
+    base units 1399.79999999) 1.3997999999. Far from one, yet DOUBLE may not tell them apart, so both are flagged.
+    """
+    one = 10**8
+    data: dict[str, list[dict[str, Any]]] = {
+        "accounts": [{"account_id": number, "account": account(number)} for number in range(2)],
+        "assets": [{"asset_id": n, "asset": account(900 + n), "symbol": f"T{n}", "decimals": 8} for n in range(3)],
+        "blocks": [{"block_number": 5, "timestamp": 60}],
+        "params": [{"seq": 0, "block_number": 1, "name": "pool_revision", "value": 8}],
+        "prices": [{"seq": 1 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": one, "method": "feed", "exact": True} for n in range(3)],
+        "position_events": [],
+        "setting_events": [],
+    }
+    for asset, threshold in ((0, 8_000), (1, 6_000)):
+        data["params"].append({"seq": 4 + asset, "block_number": 1, "asset_id": asset, "name": "liquidation_threshold", "value": threshold})
+    for number, first in enumerate((1_000 * one, 1_000 * one - 1)):
+        key = {"block_number": 2, "log_index": number, "seq": 10 + number, "account_id": number, "action": "supply", "action_seq": 10 + number}
+        for asset, side, delta in ((0, "collateral", first), (1, "collateral", 1_000 * one), (2, "debt", 1_000 * one)):
+            data["position_events"].append({**key, "asset_id": asset, "side": side, "delta": delta})
+            if side == "collateral":
+                data["setting_events"].append({**key, "asset_id": asset, "setting": "collateral_enabled", "value": 1})
+    lake = write(tmp_path / "lake", data)
+    assert lake.sql("SELECT near_one FROM health(NULL, [5])").fetchall() == [(True,), (True,)]
+    assert [row["health_wad"] for row in health(lake, MARKET, None, [5]).to_pylist()] == [14 * WAD // 10, 1_399_799_999_990_000_000]
+
+
 def test_missing_says_why(tmp_path: Path) -> None:
     def reasons(name: str, data: dict[str, list[dict[str, Any]]], block: int) -> list[tuple[str]]:
         query = f"SELECT DISTINCT missing FROM health(NULL, [{block}]) WHERE missing <> 'no debt'"

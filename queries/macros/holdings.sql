@@ -27,12 +27,20 @@ WITH chosen AS (
     SELECT DISTINCT unnest(blocks::BIGINT[]) AS block_number
 ), people AS (
     SELECT market, account_id FROM accounts WHERE accounts IS NULL OR account IN (SELECT lower(unnest(accounts::VARCHAR[])))
-), moved AS (
+), buckets AS (
     -- Each change counts from the first wanted block at or after it; a running sum then gives every wanted block.
-    SELECT e.market, e.account_id, e.asset_id, c.block_number, sum(e.delta) FILTER (e.side = 'collateral') AS collateral, sum(e.delta) FILTER (e.side = 'debt') AS debt
-    FROM (SELECT * FROM position_events SEMI JOIN people USING (market, account_id)) AS e
+    SELECT e.block_number, c.block_number AS counts_from
+    FROM (SELECT DISTINCT block_number FROM position_events WHERE block_number <= (SELECT max(block_number) FROM chosen)) AS e
     ASOF JOIN chosen AS c ON e.block_number <= c.block_number
-    GROUP BY e.market, e.account_id, e.asset_id, c.block_number
+), changes AS (
+    -- Two branches, of which one is empty: a filter that lets everything pass would cost as much as the sums.
+    SELECT * FROM position_events WHERE accounts IS NULL
+    UNION ALL SELECT * FROM position_events SEMI JOIN people USING (market, account_id) WHERE accounts IS NOT NULL
+), moved AS (
+    SELECT e.market, e.account_id, e.asset_id, b.counts_from AS block_number, sum(e.delta) FILTER (e.side = 'collateral') AS collateral,
+        sum(e.delta) FILTER (e.side = 'debt') AS debt
+    FROM changes AS e JOIN buckets AS b ON b.block_number = e.block_number
+    GROUP BY e.market, e.account_id, e.asset_id, b.counts_from
 ), settings AS (
     SELECT * FROM setting_steps SEMI JOIN people USING (market, account_id)
 ), keys AS (
@@ -45,33 +53,45 @@ WITH chosen AS (
     FROM keys AS k CROSS JOIN chosen AS c
     LEFT JOIN moved AS m ON m.market = k.market AND m.account_id = k.account_id AND m.asset_id = k.asset_id AND m.block_number = c.block_number
     WINDOW running AS (PARTITION BY k.market, k.account_id, k.asset_id ORDER BY c.block_number ROWS UNBOUNDED PRECEDING)
+), stable AS (
+    -- Debt at a stable rate: few accounts, and none since 3.2.
+    SELECT k.market, k.account_id, k.asset_id, c.block_number, principal.value AS stable_principal, rate.value AS stable_rate, since.value AS stable_since
+    FROM (SELECT DISTINCT market, account_id, asset_id FROM settings WHERE setting = 'stable_principal') AS k CROSS JOIN chosen AS c
+    ASOF JOIN (SELECT * FROM settings WHERE setting = 'stable_principal') AS principal
+        ON principal.market = k.market AND principal.account_id = k.account_id AND principal.asset_id = k.asset_id AND c.block_number >= principal.block_number
+    ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'stable_rate') AS rate
+        ON rate.market = k.market AND rate.account_id = k.account_id AND rate.asset_id = k.asset_id AND c.block_number >= rate.block_number
+    ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'stable_since') AS since
+        ON since.market = k.market AND since.account_id = k.account_id AND since.asset_id = k.asset_id AND c.block_number >= since.block_number
+), categories AS (
+    SELECT p.market, p.category, c.block_number, arg_max(p.value, p.block_number)::INTEGER AS threshold
+    FROM param_steps AS p JOIN chosen AS c ON p.block_number <= c.block_number
+    WHERE p.name = 'emode_liquidation_threshold' GROUP BY p.market, p.category, c.block_number
+), members AS (
+    SELECT p.market, p.category, p.asset_id, c.block_number, arg_max(p.value, p.block_number) = 1 AS is_listed
+    FROM param_steps AS p JOIN chosen AS c ON p.block_number <= c.block_number
+    WHERE p.name = 'emode_collateral' GROUP BY p.market, p.category, p.asset_id, c.block_number
 ), held AS (
     SELECT s.*, coalesce(flag.value, 0) = 1 AS collateral_enabled, coalesce(mode.value, 0)::INTEGER AS emode,
-        coalesce(principal.value, 0) AS stable_principal, rate.value AS stable_rate, since.value AS stable_since
+        coalesce(d.stable_principal, 0) AS stable_principal, d.stable_rate, d.stable_since
     FROM scaled AS s
     ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'collateral_enabled') AS flag
         ON flag.market = s.market AND flag.account_id = s.account_id AND flag.asset_id = s.asset_id AND s.block_number >= flag.block_number
     ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'emode') AS mode
         ON mode.market = s.market AND mode.account_id = s.account_id AND s.block_number >= mode.block_number
-    ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'stable_principal') AS principal
-        ON principal.market = s.market AND principal.account_id = s.account_id AND principal.asset_id = s.asset_id AND s.block_number >= principal.block_number
-    ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'stable_rate') AS rate
-        ON rate.market = s.market AND rate.account_id = s.account_id AND rate.asset_id = s.asset_id AND s.block_number >= rate.block_number
-    ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'stable_since') AS since
-        ON since.market = s.market AND since.account_id = s.account_id AND since.asset_id = s.asset_id AND s.block_number >= since.block_number
+    LEFT JOIN stable AS d ON d.market = s.market AND d.account_id = s.account_id AND d.asset_id = s.asset_id AND d.block_number = s.block_number
 ), placed AS (
     SELECT h.*, r.timestamp, r.symbol, r.unit, r.price, r.price_exact, r.revision, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
         r.liquidation_threshold AS base_threshold,
-        h.emode <> 0 AND CASE WHEN r.emode_by_bitmap THEN coalesce(listed.value, 0) = 1 ELSE r.emode_category = h.emode END AS in_emode,
-        coalesce(by_category.value, 0)::INTEGER AS emode_threshold,
+        h.emode <> 0 AND CASE WHEN r.emode_by_bitmap THEN coalesce(listed.is_listed, false) ELSE r.emode_category = h.emode END AS in_emode,
+        coalesce(by_category.threshold, 0) AS emode_threshold,
         (r.timestamp - h.stable_since)::DOUBLE AS stable_seconds, h.stable_rate::DOUBLE AS stable_yearly,
         floor(h.stable_rate::DOUBLE * h.stable_rate::DOUBLE / 1e27 / (31536000.0 * 31536000.0)) AS stable_squared
     FROM held AS h
     JOIN reserves_at(blocks) AS r ON r.market = h.market AND r.block_number = h.block_number AND r.asset_id = h.asset_id
-    ASOF LEFT JOIN (SELECT * FROM param_steps WHERE name = 'emode_liquidation_threshold') AS by_category
-        ON by_category.market = h.market AND by_category.category = h.emode AND h.block_number >= by_category.block_number
-    ASOF LEFT JOIN (SELECT * FROM param_steps WHERE name = 'emode_collateral') AS listed
-        ON listed.market = h.market AND listed.asset_id = h.asset_id AND listed.category = h.emode AND h.block_number >= listed.block_number
+    LEFT JOIN categories AS by_category ON by_category.market = h.market AND by_category.category = h.emode AND by_category.block_number = h.block_number
+    LEFT JOIN members AS listed
+        ON listed.market = h.market AND listed.asset_id = h.asset_id AND listed.category = h.emode AND listed.block_number = h.block_number
     WHERE h.collateral_scaled <> 0 OR h.debt_scaled <> 0 OR h.stable_principal <> 0 OR h.collateral_enabled
 ), native AS (
     -- Scaled units are whole, so only the interest on them is rounded.
