@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -67,8 +68,8 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     for note in notes(selection.runs):
         if all(note in run.notes for run in runs):
             print(f"- {note}")
-    results = Path(lake.files("results/runs", market)[0].path).parent.parent
-    print(_next_steps(folder, page, results, wanted))
+    results = Path(lake.files("results/runs", market)[0].path).parent.parent.relative_to(lake.path)
+    print(_next_steps(folder, page, folder / "lake" / results, wanted))
 
 
 def scenarios(lake: Lake, market: str, baseline: Scenario) -> Iterator[Scenario]:
@@ -127,14 +128,15 @@ def _crash(lake: Lake) -> str:
 
 def _next_steps(folder: Path, page: Path, results: Path, runs: list[str]) -> str:
     lake = folder / "lake"
+    command = "backtest" if shutil.which("backtest") else os.path.relpath(sys.argv[0])
     return f"""
 Report page: {page}
 Results as Parquet: {results}
 Lake, with history and runs side by side: {lake}
 
 Ask it something:
-  backtest sql --lake {lake} "SELECT name, liquidations, repaid_base FROM run_summary"
-  backtest sql --lake {lake} "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
-  backtest sql --lake {lake} "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
+  {command} sql --lake {lake} "SELECT name, liquidations, repaid_base FROM run_summary"
+  {command} sql --lake {lake} "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
+  {command} sql --lake {lake} "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
 Replay it under parameters of your own:
-  backtest replay --help"""
+  {command} replay --help"""
