@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "chain: needs the local node; set by itself on tests that use a fixture of the test chain")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests of the test chain, and keep the tests of one played market on one worker (under ``--dist loadgroup``)."""
     for item in items:

@@ -66,7 +66,8 @@ def run() -> list[dict[str, object]]:
             schema=RAW_STATE["raw/oracle/Phase"],
         ),
         "raw/oracle/State": pa.Table.from_pylist(
-            [{"block_number": 0, "address": _raw(own), "name": "price_cap", "value": 10**11} for own in adapters], schema=RAW_STATE["raw/oracle/State"]
+            [{"block_number": 0, "address": _raw(own), "name": "price_cap", "value": 10**11} for own in adapters],
+            schema=RAW_STATE["raw/oracle/State"],
         ),
         "raw/chainlink/AnswerUpdated": answers,
     }
@@ -80,7 +81,8 @@ def run() -> list[dict[str, object]]:
         folded = fold_prices(config, raw, changes, {})
         seconds = time.perf_counter() - begun
         shape = f"{ROWS} answers of {FEEDS} feeds to {folded.num_rows} prices"
-        results.append({"name": f"fold prices, {name}", "value": ROWS / seconds, "unit": "answers/s", "baseline": None, "ratio": None, "shape": shape})
+        rate = ROWS / seconds
+        results.append({"name": f"fold prices, {name}", "value": rate, "unit": "answers/s", "baseline": None, "ratio": None, "shape": shape})
     return results
 
 
