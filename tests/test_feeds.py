@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,15 @@ from hypothesis import strategies as st
 
 from backtest.errors import FetchError
 from backtest.fetch import feeds
-from backtest.fetch.adapters import is_constant
 from backtest.fetch.context import FetchContext, Silent
 from backtest.fetch.logs import LogFetcher
 from backtest.fetch.rpc import Rpc
-from backtest.fetch.sampling import refine
 from backtest.lake import Lake, Writer
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec, SourceChange
 from backtest.prices import fold_prices, read_sources, round_gaps
 from tests.chain.contracts import own
-from tests.chain.node import Contract, Node, selector
+from tests.chain.node import Contract, Node
 
 SOURCE_UPDATED = "0x22c5b7b2d8561d39f7f210b6b326a1aa69f15311163082308ac4877db6339dc1"
 YEAR = 31_536_000
@@ -493,45 +490,3 @@ def test_round_gap_is_found(market: Market) -> None:
     market.fetch()
     (gap,) = round_gaps(market.raw["raw/chainlink/AnswerUpdated"])
     assert (gap.aggregator, gap.block_number, gap.after, gap.next_round) == (made["eth"].address.lower(), block, 2, 4)
-
-
-def test_selectors_are_those_of_solidity() -> None:
-    from backtest.fetch.adapters import selector as ours
-
-    assert all(ours(name) == "0x" + selector(name).hex() for name in ("latestAnswer()", "getAssetsPrices(address[])", "phaseId()"))
-    assert ours("phaseId()") == "0x58303b10"
-
-
-def test_constant_code() -> None:
-    assert is_constant(bytes.fromhex("6305f5e10060005260206000f3"))
-    assert is_constant(bytes.fromhex("6154546000526020600000")), "0x54 as data of a push is no opcode"
-    assert not is_constant(bytes.fromhex("60005460005260206000f3")), "reads storage"
-    assert not is_constant(bytes.fromhex("4260005260206000f3")), "reads the time"
-    assert not is_constant(b"")
-
-
-@given(st.dictionaries(st.integers(1, 999), st.integers(0, 5), max_size=6), st.integers(1, 400))
-def test_refine_finds_every_step_that_samples_show(steps: dict[int, int], gap: int) -> None:
-    def value(block: int) -> int:
-        return steps[max(at for at in steps if at <= block)] if any(at <= block for at in steps) else 9
-
-    samples: dict[int, int | None] = dict.fromkeys(sorted({*range(0, 1000, gap), 999}))
-    grid = sorted(samples)
-    series = {"key": samples}
-    restless = refine(series, lambda asked: [value(block) for _, block in asked])
-    assert all(value(block) == found for block, found in series["key"].items())
-    for low, high in pairwise(grid):
-        changes = [block for block in range(low + 1, high + 1) if value(block) != value(block - 1)]
-        if len(changes) == 1:
-            assert {changes[0] - 1, changes[0]} <= set(series["key"])
-    assert restless <= {"key"}
-
-
-def test_every_adapter_event_has_a_place_in_the_fold() -> None:
-    from backtest import prices as module
-    from backtest.abi import event_schema
-
-    known = {f"raw/{namespace}/{spec.name}": event_schema(spec).names for namespace, specs in feeds.EVENTS.items() for spec in specs}
-    used = {dataset: [argument for name, argument, _ in module._VALUES if name == dataset] for dataset, _, _ in module._VALUES}
-    assert used.keys() == known.keys()
-    assert all(set(arguments) <= set(known[dataset]) for dataset, arguments in used.items())

@@ -41,9 +41,9 @@ def replay(
 
     Examples:
 
-        backtest replay --lake backtest-demo/lake
+        backtest replay --lake backtest-demo/lake --market sample-crash
 
-        backtest replay --lake backtest-demo/lake --liquidators competitive --gas-cost 5 --set WETH.liquidation_threshold=8000
+        backtest replay --lake backtest-demo/lake --market sample-crash --liquidators competitive --gas-cost 5 --set WETH.liquidation_threshold=8000
 
         backtest replay --lake data/lake --market ethereum-core --scenario stricter.toml --from-block 19000000
 
