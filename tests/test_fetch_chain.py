@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from backtest.cli import main
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
 from backtest.lake import Lake
-from backtest.reconstruct import reconstruct
+from backtest.reconstruct import is_current, reconstruct
 from tests import faults as f
 from tests.chain.market import Record
 
@@ -96,6 +97,26 @@ def no(setting: str) -> Callable[[pa.Table], pa.Table]:
 
 def twice(table: pa.Table) -> pa.Table:
     return pa.concat_tables([table, table.slice(table.num_rows // 2, 1)]).sort_by("block_number")
+
+
+def test_the_command(market_upgraded: Record, good: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a node to canonical tables that agree with the chain, in one command; again, it finds nothing to do."""
+    config = market_upgraded.deployment.market_config(NAME)
+    contracts = "".join(f'{role} = "{address}"\n' for role, address in config.contracts.items())
+    head = f'name = "{NAME}"\nprotocol = "{config.protocol}"\nchain_id = {config.chain_id}\nstart_block = {config.start_block}\n'
+    (tmp_path / "market.toml").write_text(f"{head}[contracts]\n{contracts}")
+    words = ["fetch", "aave-v3", "--market", str(tmp_path / "market.toml"), "--rpc", market_upgraded.deployment.node.url, "--finality", "0"]
+    words += ["--to-block", str(market_upgraded.last_block), "--headers", "all", "--lake", str(tmp_path / "lake"), "--verify"]
+    for said in ("liquidations", "up to date"):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        told = capsys.readouterr().out
+        assert caught.value.code == 0
+        assert said in told
+        assert "all agree" in told
+    lake = Lake(tmp_path / "lake")
+    assert lake.digest(NAME) == good.digest(NAME)
+    assert is_current(lake, NAME)
 
 
 POSITIONS, SETTINGS, ANSWERS = "canonical/position_events", "canonical/setting_events", "raw/chainlink/AnswerUpdated"

@@ -142,6 +142,10 @@ NAMED: dict[str, tuple[f.Fault, str]] = {
         ),
         r"answered block 199 when asked for block 200",
     ),
+    "redirected": (
+        lambda body, forward, draw: (301, {"Location": "http://a/key"}, b"<html>"),
+        r"HTTP 301, a redirection: give the address",
+    ),
     "no code": (
         lambda body, forward, draw: (200, {}, b'{"jsonrpc":"2.0","id":1,"result":"0x"}') if b'"eth_getCode"' in body else None,
         r"there is no contract at 0xfafa.*\(factory of market 'made-up'\)",

@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from backtest.errors import FetchError
 from backtest.fetch import FetchSummary, fetch
 from backtest.fetch.adapters import selector
+from backtest.fetch.decode import topic0
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
+from backtest.model import EventSpec
 from tests.synthetic import Chain, ChainNode, Vaults, made_up_chain, market, text_data, word
+
+OTHER_OF_VAULT = EventSpec("Later", "Later(uint256 x)", "vault")
 
 
 def calls_of(chain: Chain) -> dict[tuple[str, str], str]:
@@ -64,7 +69,7 @@ def test_everything_that_was_logged_arrives(chain: Chain, node: ChainNode, lake:
                 if word(1 << 200) in log.data and len(log.data) == 192:
                     odd += 1
                     continue
-                name = next(s.name for s in Vaults.events if log.topics[0] == __import__("backtest.fetch.decode", fromlist=["x"]).topic0(s))
+                name = next(s.name for s in Vaults.events if log.topics[0] == topic0(s))
                 expected[name] = expected.get(name, 0) + 1
     assert {name: lake.read(f"raw/vaults/{name}", "made-up").num_rows for name in expected} == expected
     assert lake.read("raw/vaults/Quarantine", "made-up").num_rows == odd == summary.quarantined > 0
@@ -88,6 +93,39 @@ def test_a_second_run_asks_for_no_logs_and_changes_nothing(node: ChainNode, lake
     assert "eth_getLogs" not in node.seen
     assert summary.rows == {}
     assert lake.digest("made-up") == digest
+
+
+def test_progress_ends_where_it_said(node: ChainNode, lake: Lake) -> None:
+    class Seen:
+        def __init__(self) -> None:
+            self.stages: list[list[object]] = []
+            self.logs = 0
+
+        def begin(self, what: str, total: int) -> None:
+            self.stages.append([what, total, 0])
+
+        def advance(self, units: int, logs: int = 0) -> None:
+            self.stages[-1][2] += units  # type: ignore[operator]
+            self.logs += logs
+
+        def note(self, text: str) -> None:
+            pass
+
+    seen = Seen()
+    summary = run(lake, node.url, progress=seen)
+    assert [stage[0] for stage in seen.stages] == ["vaults logs", "vaults logs"]
+    assert all(total == done == 401 for _, total, done in seen.stages)
+    assert seen.logs == sum(summary.rows.values())
+
+
+def test_a_set_of_events_that_grew_is_not_taken_for_covered(node: ChainNode, lake: Lake) -> None:
+    run(lake, node.url)
+    grown = Vaults()
+    grown.events = (*Vaults.events, OTHER_OF_VAULT)
+    with pytest.raises(
+        FetchError, match=r"logs of vault 0x\w{40} as an older version of backtest defined its events; fetch the market into a new lake"
+    ):
+        run(lake, node.url, protocol=grown)
 
 
 @pytest.mark.parametrize("cuts", [[(0, 150), (0, 400)], [(200, 300), (0, 400)], [(300, 400), (0, 100), (50, 400)]])

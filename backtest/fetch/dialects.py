@@ -190,7 +190,7 @@ def classify(message: str, code: int | None = None, status: int = 200) -> Compla
         kind = "rate"
     if kind is None:
         kind = next((name for name, wording in _TABLE if wording.search(text)), None)
-    if kind in (None, "limit", "transient") and code in _BY_CODE and not (kind == "transient" and code == -32603):
+    if kind in (None, "limit") and code in _BY_CODE:
         kind = _BY_CODE[code]
     if kind is None:
         kind = _BY_STATUS.get(status) or ("transient" if status >= 500 else "other")

@@ -82,7 +82,7 @@ class Provider(HTTPProvider):
         deadline = time.monotonic() + self._timeout
         try:
             with self._request_session_manager.get_response_from_post_request(
-                self._url, data=payload, headers=self.get_request_headers(), timeout=self._timeout, stream=True
+                self._url, data=payload, headers=self.get_request_headers(), timeout=self._timeout, stream=True, allow_redirects=False
             ) as response:
                 chunks = []
                 for chunk in response.raw.stream(_CHUNK, decode_content=True):

@@ -25,8 +25,6 @@ __all__ = ["Header", "Log", "Refused", "Rpc", "Stats", "Topics", "redact"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-ROWS_PER_LOG_REPLY = 10_000
-"""Replies are kept near this many logs; most providers refuse larger ones."""
 
 
 class Topics(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -389,6 +387,8 @@ def _parse(data: bytes, status: int, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
+        if 300 <= status < 400:
+            raise _Complained(Complaint("denied", f"HTTP {status}, a redirection: give the address that it leads to")) from None
         if status >= 400:
             raise _Complained(classify(data[:300].decode(errors="replace"), None, status)) from None
         raise BrokenReply(f"a reply of {len(data)} bytes that is cut short or not what was asked for ({error})") from None
