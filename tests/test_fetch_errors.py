@@ -167,8 +167,11 @@ def test_tokens_without_decimals_are_named(chain: Chain, lake: Lake) -> None:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"finality": "finalized"}, r"no finalized block yet; count confirmations"),
-    ({"finality": 0, "from_block": 300}, r"blocks 300 to 200 of 'made-up': the last final block is 200"),
-    ({"finality": 500}, r"the last final block is -300"),
+    ({"finality": 0, "from_block": 300}, r"block 300 of 'made-up' is not final: block 200 is the last final one; choose an earlier --from-block"),
+    ({"finality": 500}, r"is not final: the chain has fewer blocks than the confirmations asked for; choose .*--finality 0"),
+    ({"from_block": 90, "to_block": 80}, r"blocks 90 to 80 of 'made-up': the first is after the last; swap them"),
+    ({"from_block": -5}, r"block -5 of 'made-up'; block numbers start at 0"),
+    ({"to_block": -1}, r"block -1 of 'made-up'; block numbers start at 0"),
 ])  # fmt: skip
 def test_finality(node: ChainNode, lake: Lake, options: dict[str, Any], message: str) -> None:
     with pytest.raises(FetchError, match=message):

@@ -128,7 +128,17 @@ def test_a_set_of_events_that_grew_is_not_taken_for_covered(node: ChainNode, lak
         run(lake, node.url, protocol=grown)
 
 
-@pytest.mark.parametrize("cuts", [[(0, 150), (0, 400)], [(200, 300), (0, 400)], [(300, 400), (0, 100), (50, 400)]])
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [(0, 150), (0, 400)],
+        [(200, 300), (0, 400)],
+        [(300, 400), (0, 100), (50, 400)],
+        [(200, 400), (0, 199)],
+        [(300, 400), (0, 100), (101, 299)],
+        [(101, 299), (300, 400), (0, 100)],
+    ],
+)
 def test_gaps_fill_in_any_order(node: ChainNode, lake: Lake, tmp_path: Path, cuts: list[tuple[int, int]]) -> None:
     whole = Lake(tmp_path / "whole", create=True)
     run(whole, node.url, headers="all")

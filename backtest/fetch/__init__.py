@@ -21,6 +21,7 @@ from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
 from backtest.fetch.state import fetch_revisions, fetch_tokens
 from backtest.lake import Lake, Writer
+from backtest.lake.manifest import merge
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec
 from backtest.protocols import LendingProtocol
@@ -68,7 +69,8 @@ def fetch(
     """Fill the gaps of one market between two blocks, inclusive; run again after an interruption it continues.
 
     Args:
-        from_block: default the market's ``start_block``. Positions need the history from the start.
+        from_block: default the market's ``start_block``. Positions need the history from the start. Blocks that the lake holds next to
+            the range are completed with it: what is found in one part (a token, a feed) is then fetched in the others too.
         to_block: default the last final block; later ones are never stored.
         finality: "finalized" asks the node for its finalized block; a number counts confirmations below the latest one.
         headers: "all" stores the header of every block of the range, and so also finds blocks whose logs were all omitted.
@@ -84,16 +86,12 @@ def fetch(
     notes = _Notes(progress or Silent())
     _check_chain(rpc, config)
     final = final_block(rpc, finality)
-    first, last = config.start_block if from_block is None else from_block, final if to_block is None else min(to_block, final)
-    if first > last:
-        raise FetchError(
-            f"blocks {first} to {to_block if to_block is not None else final} of '{config.name}': the last final block is {final}",
-            "choose an earlier --from-block, or on a short test chain fewer confirmations (--finality 0)",
-        )
+    first, last = _range(config, final, from_block, to_block)
     if to_block is not None and last < to_block:
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
     with lake.writer() as writer, _rare_collections():
         writer.set_market(config)
+        asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
         logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all")
         logs.check_tip()
         writer.set_provenance(config.name, {"client": rpc.client_version()})
@@ -101,7 +99,7 @@ def fetch(
         contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
         logs.fetch_headers([first, last])
         if headers == "all":
-            _fetch_all_headers(logs, first, last, notes)  # what an earlier run without this option left out
+            _fetch_all_headers(logs, *asked, notes)  # what an earlier run without this option left out
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
         prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
@@ -125,6 +123,30 @@ def fetch(
         seconds=time.monotonic() - started,
         notes=notes.texts,
     )
+
+
+def _range(config: MarketConfig, final: int, from_block: int | None, to_block: int | None) -> tuple[int, int]:
+    """The inclusive range that is asked for, as far as it is final."""
+    first = config.start_block if from_block is None else from_block
+    if first < 0 or (to_block is not None and to_block < 0):
+        raise FetchError(f"block {first if first < 0 else to_block} of '{config.name}'", "block numbers start at 0")
+    if to_block is not None and first > to_block:
+        fix = "swap them" if from_block is not None else f"the market starts at block {first}: choose a later --to-block"
+        raise FetchError(f"blocks {first} to {to_block} of '{config.name}': the first is after the last", fix)
+    if first > final:
+        none = f"block {final} is the last final one" if final >= 0 else "the chain has fewer blocks than the confirmations asked for"
+        raise FetchError(
+            f"block {first} of '{config.name}' is not final: {none}",
+            "choose an earlier --from-block, or on a short test chain fewer confirmations (--finality 0)",
+        )
+    return first, final if to_block is None else min(to_block, final)
+
+
+def _with_neighbours(lake: Lake, config: MarketConfig, first: int, last: int) -> tuple[int, int]:
+    """The range joined with what the lake has of the market's own contracts next to it, so that gaps can be filled in any order."""
+    own = [source for source in lake.sources(config.name) if source.rpartition("/")[2] in config.contracts.values()]
+    covered = merge([(first, last), *(part for source in own for part in lake.covered(config.name, source))])
+    return next(part for part in covered if part[0] <= first and last <= part[1])
 
 
 def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
