@@ -97,7 +97,7 @@ def logs_fault(change: Callable[[list[dict[str, Any]], random.Random], list[dict
 
 
 omitted = logs_fault(lambda logs, draw: [log for log in logs if draw.random() < 0.8])
-omitted_tail = logs_fault(lambda logs, draw: logs[: draw.randrange(len(logs))])
+omitted_ends = logs_fault(lambda logs, draw: logs[: draw.randrange(len(logs))] if draw.random() < 0.5 else logs[draw.randrange(len(logs)) + 1 :])
 doubled = logs_fault(lambda logs, draw: [log for log in logs for _ in range(1 + (draw.random() < 0.3))])
 shuffled = logs_fault(lambda logs, draw: draw.sample(logs, len(logs)))
 

@@ -26,7 +26,7 @@ NAME = "local-aave"
 def fetched(record: Record, url: str, path: Path) -> Lake:
     lake = Lake(path, create=True)
     with Rpc(url, workers=4, backoff=0.01, attempts=12) as rpc:
-        fetch(lake, record.deployment.market_config(NAME), rpc, to_block=record.last_block, finality=0, headers="all")
+        fetch(lake, record.deployment.market_config(NAME), rpc, to_block=record.last_block, finality=0, headers="all", omissions="always")
     return lake
 
 

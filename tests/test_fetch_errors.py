@@ -91,7 +91,7 @@ def test_a_chain_that_leaves_its_blooms_empty_is_no_contradiction(lake: Lake, ch
     blank.__dict__["blooms"] = {}
     with ChainNode(blank, calls_of(blank)) as node:
         summary = run(lake, node.url)
-    assert summary.rechecked == 0
+    assert summary.rechecked <= 4  # the ends of two replies
     assert sum(summary.rows.values()) > 50
 
 
@@ -101,9 +101,9 @@ def test_saturated_blooms_are_skipped_and_counted(lake: Lake, chain: Chain) -> N
     with ChainNode(full, calls_of(full)) as node:
         summary = run(lake, node.url)
         assert summary.saturated > 0
-        assert summary.rechecked == 0
+        assert summary.rechecked <= 4
         looked = run(Lake(lake.path.parent / "other", create=True), node.url, omissions="always")
-    assert looked.rechecked > 0
+    assert looked.rechecked > 50
     assert looked.incomplete == 0
 
 
@@ -235,7 +235,8 @@ def test_keys_appear_in_no_message_log_or_file(
 
 
 def test_addresses_that_are_none(capsys: pytest.CaptureFixture[str]) -> None:
-    for url in ("ftp://x/" + SECRET, SECRET, "http://", "/v2/" + SECRET):
+    broken = ["http://127.0.0.1:99999999/" + SECRET, f"http://me:{SECRET}/x@127.0.0.1", "http://[::1/" + SECRET]
+    for url in ("ftp://x/" + SECRET, SECRET, "http://", "/v2/" + SECRET, *broken):
         with pytest.raises(UserError, match="is not the address of a node") as caught:
             Rpc(url)
         assert SECRET not in str(caught.value)
@@ -266,6 +267,9 @@ def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     (["aave-v3", "--market", "base", "--lake", "x"], "no node given; add --rpc http://..., or set BACKTEST_RPC"),
     (["aave-v3", "--market", "base", "--lake", "x", "--rpc", "nonsense"], "'***' is not the address of a node"),
     (["aave-v3", "--market", "base", "--lake", "x", "--rpc", "http://127.0.0.1:1", "--finality", "soon"], 'give "finalized" or a number'),
+    (["aave-v3", "--market", "base", "--lake", "x", "--rpc", "http://127.0.0.1:1", "--finality", "\u00b2"], 'give "finalized" or a number'),
+    (["aave-v3", "--market", "base", "--lake", "file", "--rpc", "http://127.0.0.1:1"], "cannot make a lake at"),
+    (["aave-v3", "--market", "base", "--lake", "file/sub", "--rpc", "http://127.0.0.1:1"], "cannot make a lake at"),
     (["aave-v3", "--market", "missing.toml", "--lake", "x", "--rpc", "http://127.0.0.1:1"], "cannot read market file missing.toml"),
     (["aave-v3", "--market", "base", "--lake", "x", "--workers", "0", "--rpc", "http://127.0.0.1:1"], "must be positive"),
 ])  # fmt: skip
@@ -274,6 +278,7 @@ def test_mistakes_get_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BACKTEST_RPC", raising=False)
+    (tmp_path / "file").write_text("not a folder")
     code, told = command(capsys, *words)
     assert code == 2
     assert message in told

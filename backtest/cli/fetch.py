@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from backtest.fetch import FetchSummary
     from backtest.lake import Lake
+    from backtest.markets import MarketConfig
 
 RPC_VARIABLE = "BACKTEST_RPC"
 
@@ -54,7 +55,7 @@ def fetch(
     protocol
         Protocol of the market, for example aave-v3.
     market
-        Name of a market that ships with backtest (data/markets), or the path of a TOML file.
+        Name of a market that ships with backtest (data/markets) or that the lake holds already, or the path of a TOML file.
     lake
         Folder of the lake; made if it does not exist.
     rpc
@@ -68,7 +69,8 @@ def fetch(
     headers
         Headers of blocks with events, or of all blocks: those also reveal blocks whose logs the node left out altogether.
     omissions
-        Look for omitted logs by the headers' blooms: "auto" except where blooms are saturated, "always" or "never".
+        Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every reply, "always" by
+        asking for every block with logs twice, "never".
     workers
         Requests in flight.
     timeout
@@ -82,13 +84,12 @@ def fetch(
 
     from backtest.fetch import Rpc
     from backtest.fetch import fetch as fetch_market
-    from backtest.fetch.market_files import find_market
     from backtest.lake import Lake
     from backtest.protocols.registry import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol '{protocol}'", did_you_mean(protocol, PROTOCOLS))
-    config = find_market(market)
+    config = _market(market, lake)
     if config.protocol != protocol:
         raise UserError(f"market '{config.name}' is of protocol {config.protocol}, not {protocol}", f"backtest fetch {config.protocol} ...")
     url = rpc or os.environ.get(RPC_VARIABLE)
@@ -98,9 +99,9 @@ def fetch(
         raise UserError("--workers and --timeout must be positive", "leave them out for the defaults")
     confirmations = _confirmations(finality)
     console = Console(stderr=True)
-    opened = Lake(lake, create=True)
     try:
         with Rpc(url, workers=workers, timeout=timeout) as node:
+            opened = Lake(lake, create=True)
             with _ProgressBar(console) as bar:
                 summary = fetch_market(
                     opened,
@@ -118,15 +119,31 @@ def fetch(
                 _reconstruct(opened, config.name)
             return _verify(opened, config.name, node) if verify else 0
     except KeyboardInterrupt:
-        print(f"backtest: interrupted; what is stored stays in {opened.path}: run the same command again to continue", file=sys.stderr)
+        print(f"backtest: interrupted; what is stored stays in {lake.absolute()}: run the same command again to continue", file=sys.stderr)
         sys.stderr.flush()
         os._exit(130)  # without waiting for requests in flight; every commit is atomic
+
+
+def _market(name: str, lake: Path) -> MarketConfig:
+    """The market that ships under this name or is described in this file; else the one that the lake holds."""
+    from backtest.errors import LakeError
+    from backtest.fetch.market_files import find_market
+    from backtest.lake import Lake
+
+    try:
+        return find_market(name)
+    except UserError:
+        try:
+            return Lake(lake).market_config(name)
+        except LakeError:
+            pass
+        raise
 
 
 def _confirmations(finality: str) -> Literal["finalized"] | int:
     if finality == "finalized":
         return "finalized"
-    if not finality.isdigit():
+    if not finality.isdecimal():
         raise UserError(f"--finality {finality}", 'give "finalized" or a number of confirmations, for example 64')
     return int(finality)
 
@@ -187,7 +204,7 @@ class _ProgressBar:
     """A bar with rate and time left; ``backtest.fetch.Progress``."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._console = console
         self._bar: Bar = Progress(
@@ -195,7 +212,6 @@ class _ProgressBar:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,

@@ -71,10 +71,12 @@ def fetch(
     Args:
         from_block: default the market's ``start_block``. Positions need the history from the start. Blocks that the lake holds next to
             the range are completed with it: what is found in one part (a token, a feed) is then fetched in the others too.
+            Prices are fetched once the range begins at the market's first block.
         to_block: default the last final block; later ones are never stored.
         finality: "finalized" asks the node for its finalized block; a number counts confirmations below the latest one.
         headers: "all" stores the header of every block of the range, and so also finds blocks whose logs were all omitted.
-        omissions: whether blooms are used to find omitted logs; see ``backtest.fetch.bloom``.
+        omissions: how to look for omitted logs, see ``backtest.fetch.question.Omissions``; unless "never", the first and the
+            last block with logs of every reply are asked for twice, since that is where replies are cut short.
         protocol: default the one that ``config.protocol`` names.
 
     Raises:
@@ -102,7 +104,11 @@ def fetch(
             _fetch_all_headers(logs, *asked, notes)  # what an earlier run without this option left out
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
-        prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
+        prices = None
+        if first <= config.start_block:
+            prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
+        else:  # which sources are in use in the range, only earlier blocks tell
+            notes.note(f"prices wait for the blocks before {first}: the market starts at block {config.start_block}")
         logs.check_tip()
         writer.compact(config.name)
     stats = logs.stats

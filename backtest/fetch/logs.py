@@ -25,7 +25,7 @@ from backtest.fetch.decode import LogColumns
 from backtest.fetch.dialects import Complaint
 from backtest.fetch.headers import DATASET as HEADERS
 from backtest.fetch.headers import HeaderBook, Tip, header_table
-from backtest.fetch.question import Omissions, Question
+from backtest.fetch.question import Omissions, Pair, Question
 from backtest.fetch.ranges import Range, Width, gaps, halves, length
 from backtest.fetch.rpc import Header, Log, Refused, Rpc
 from backtest.lake import Lake, Writer
@@ -141,13 +141,17 @@ class LogFetcher:
             logs, doubled = question.judge(self._ask(question, first, last), first, last)
             self.stats.doubled += doubled
             blocks = list(range(first, last + 1)) if self._all_headers else np.unique(logs.block).tolist()
-            headers, contradiction = self._headers(logs, blocks, last)
+            headers, hashes, contradiction = self._headers(logs, blocks, last)
+            if contradiction is None and first < last and len(logs) and len(logs) % 1_000 == 0:
+                raise Refused(Complaint("range", f"exactly {len(logs)} logs of blocks {first} to {last}: more may have been cut off"))
             if contradiction is None:
                 suspects, saturated = omissions.suspects(headers, logs)
                 self.stats.saturated += saturated
                 self.stats.blooms += len(headers)
+                if self._omissions != "never" and len(logs):  # where a reply was cut short, it is at one of its ends
+                    suspects |= dict.fromkeys((int(logs.block[0]), int(logs.block[-1])), sorted(question.pairs))
                 try:
-                    omitted = self._omitted(question, suspects)
+                    omitted = self._omitted(question, logs, suspects, hashes)
                 except FetchError as error:  # a block that the node does not know by this hash any more
                     contradiction = error.what
                     omitted = None
@@ -181,8 +185,8 @@ class LogFetcher:
                 ) from None
             return [log for half in halves(addresses) for log in self._ask(question, first, last, half)]
 
-    def _headers(self, logs: LogColumns, blocks: Sequence[int], last: int) -> tuple[list[Header], str | None]:
-        """(headers of the blocks of the logs and of ``last``, ascending; what contradicts them, if anything does).
+    def _headers(self, logs: LogColumns, blocks: Sequence[int], last: int) -> tuple[list[Header], dict[int, str], str | None]:
+        """(headers of the blocks of the logs and of ``last``, ascending; hashes of all of them; what contradicts them, if anything does).
 
         While blooms tell something, headers that the lake has are read again, for their blooms.
         """
@@ -193,20 +197,22 @@ class LogFetcher:
         hashes = known | {int(header.number, 16): header.hash for header in headers} | self._book.hashes(blocks)
         for block, claimed in sorted(set(zip(logs.block.tolist(), logs.block_hashes, strict=True))):
             if claimed.lower() != hashes[block]:
-                return headers, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
-        return headers, None
+                return headers, hashes, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
+        return headers, hashes, None
 
-    def _omitted(self, question: Question, suspects: Sequence[tuple[Header, Sequence[tuple[str, str]]]]) -> int | None:
+    def _omitted(self, question: Question, logs: LogColumns, suspects: Mapping[int, Sequence[Pair]], hashes: Mapping[int, str]) -> int | None:
         """The first block in which logs show up, asked for by its hash, that did not come before; None if there is none."""
         self.stats.rechecked += len(suspects)
         calls = []
-        for header, pairs in suspects:
+        for block, pairs in suspects.items():
             addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
-            calls.append(("eth_getLogs", [{"blockHash": header.hash, "address": addresses, "topics": [topics]}]))
+            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": [topics]}]))
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
-        for (header, pairs), logs in zip(suspects, replies, strict=True):
-            if any((log.address, log.topics.first) in pairs for log in logs):
-                return int(header.number, 16)
+        came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
+        for block, reply in zip(suspects, replies, strict=True):
+            found, _ = question.judge(reply, block, block)
+            if any((block, index) not in came for index in found.log_index.tolist()):
+                return block
         return None
 
     # -- commits, on the main thread ---------------------------------------------------------------------------------------

@@ -106,9 +106,11 @@ def _row(columns: LogColumns, row: int) -> tuple[Any, ...]:
 
 
 class Omissions:
-    """Finds blocks whose bloom has room for logs of ours that did not come. See ``backtest.fetch.bloom``.
+    """Finds blocks to ask for again, because their bloom has room for logs of ours that did not come. See ``backtest.fetch.bloom``.
 
-    ``mode``: "auto" skips saturated blooms, "always" looks at all, "never" at none.
+    A bloom does not count: that one of two logs with the same address and topic was left out it cannot show. ``mode``: "auto"
+    looks for pairs of which no log came, except in saturated blooms; "always" takes every block that may have logs of ours,
+    whether some came or not; "never" takes none.
     """
 
     def __init__(self, question: Question, mode: str) -> None:
@@ -120,14 +122,14 @@ class Omissions:
         self._address_of = np.array([question.addresses.index(address) for address, _ in self._pairs], dtype=np.int64)
         self._topic_of = np.array([question.topics.index(topic) for _, topic in self._pairs], dtype=np.int64)
 
-    def suspects(self, headers: Sequence[Header], logs: LogColumns) -> tuple[list[tuple[Header, list[Pair]]], int]:
-        """(headers whose blooms may hold logs that are not in ``logs``, with the pairs in question; saturated blooms skipped).
+    def suspects(self, headers: Sequence[Header], logs: LogColumns) -> tuple[dict[int, list[Pair]], int]:
+        """(blocks whose blooms may hold logs that are not in ``logs``, with the pairs to ask for; saturated blooms skipped).
 
         Raises:
             FetchError: a log came that its block's bloom rules out.
         """
         if self._mode == "never" or not headers:
-            return [], 0
+            return {}, 0
         try:
             table = bloom.bits([header.logs_bloom for header in headers])
         except ValueError as error:
@@ -146,7 +148,11 @@ class Omissions:
         if denied.any():
             block = int(headers[int(np.flatnonzero(denied)[0])].number, 16)
             raise FetchError(f"the node sent a log of block {block} that the block's own bloom rules out", _REMEDY)
-        full = bloom.saturated(table, len(self._pairs)) if self._mode == "auto" else np.zeros(len(headers), bool)
-        doubtful = possible & ~came & ~full[:, None]
+        if self._mode == "always":
+            doubtful, full = possible | came, np.zeros(len(headers), bool)
+        else:
+            full = bloom.saturated(table, len(self._pairs))
+            doubtful = possible & ~came & ~full[:, None]
         rows = np.flatnonzero(doubtful.any(axis=1)).tolist()
-        return [(headers[row], [self._pairs[column] for column in np.flatnonzero(doubtful[row]).tolist()]) for row in rows], int(full.sum())
+        pairs = {int(headers[row].number, 16): [self._pairs[column] for column in np.flatnonzero(doubtful[row]).tolist()] for row in rows}
+        return pairs, int(full.sum())
