@@ -4,7 +4,7 @@ PYTHON = python3
 WORKERS = 2
 BIN = .venv/bin
 ENVIRONMENT = @command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $@" >&2; exit 1; }; \
-	$(PYTHON) tools/environment.py
+	$(PYTHON) .ci/environment.py
 
 .PHONY: demo test test-fast bench sample lock clean
 

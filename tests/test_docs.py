@@ -20,7 +20,7 @@ from cyclopts import CycloptsError
 
 from backtest.cli import VERBS, app
 from backtest.lake import Lake
-from tools import document_views
+from tests.docs import views
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -112,7 +112,7 @@ def test_python_examples_compile() -> None:
 
 
 def test_the_list_of_views_is_current() -> None:
-    assert document_views.PAGE.read_text(encoding="utf-8") == document_views.page(), "run python -m tools.document_views"
+    assert views.PAGE.read_text(encoding="utf-8") == views.page(), "run python -m tests.docs.views"
 
 
 def test_bundled_markets_are_all_named() -> None:

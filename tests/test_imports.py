@@ -22,11 +22,11 @@ def test_types() -> None:
 
 
 def test_style() -> None:
-    _run("ruff", "check", "--quiet", "backtest", "tests", "tools", "notebooks")
+    _run("ruff", "check", "--quiet", "backtest", "tests", ".ci", "notebooks")
 
 
 def test_format() -> None:
-    _run("ruff", "format", "--check", "--quiet", "backtest", "tests", "tools", "notebooks")
+    _run("ruff", "format", "--check", "--quiet", "backtest", "tests", ".ci", "notebooks")
 
 
 def test_import_contracts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +53,6 @@ def test_public_names_are_where_they_are_said_to_be() -> None:
 
 def test_files_are_short() -> None:
     long = [
-        str(path) for folder in ("backtest", "tests", "tools") for path in (ROOT / folder).rglob("*.py") if len(path.read_text().splitlines()) > 500
+        str(path) for folder in ("backtest", "tests", ".ci") for path in (ROOT / folder).rglob("*.py") if len(path.read_text().splitlines()) > 500
     ]
     assert long == []

@@ -76,7 +76,7 @@ def test_tests_run_on_the_versions_that_users_get() -> None:
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, Any]:
-    return runpy.run_path(str(ROOT / "tools/environment.py"))
+    return runpy.run_path(str(ROOT / ".ci/environment.py"))
 
 
 def test_an_old_python_and_a_missing_module_have_a_remedy(environment: dict[str, Any]) -> None:

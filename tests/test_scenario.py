@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backtest.errors import ScenarioError
 from backtest.scenario import PARAMETERS, Competitive, Observed, Override, Scenario, parse_override, parse_scenario
-from tools import document_scenarios
+from tests.docs import scenarios as scenario_docs
 
 FULL = """
 name = "stricter"
@@ -195,8 +195,8 @@ def test_equal_digests_are_equal_scenarios(one: Scenario, other: Scenario) -> No
 
 
 def test_the_page_documents_the_types_as_they_are() -> None:
-    written = document_scenarios.PAGE.read_text(encoding="utf-8")
-    assert written == document_scenarios.page(), "run python -m tools.document_scenarios"
+    written = scenario_docs.PAGE.read_text(encoding="utf-8")
+    assert written == scenario_docs.page(), "run python -m tests.docs.scenarios"
     for struct in (Scenario, Competitive, Override):
         for field in msgspec.structs.fields(struct):
             row = next(line for line in written.splitlines() if line.startswith(f"| `{field.name}` |"))
@@ -204,6 +204,6 @@ def test_the_page_documents_the_types_as_they_are() -> None:
 
 
 def test_the_example_on_the_page_is_a_scenario() -> None:
-    text = document_scenarios.PAGE.read_text(encoding="utf-8")
+    text = scenario_docs.PAGE.read_text(encoding="utf-8")
     example = parse_scenario(text.split("```toml\n")[1].split("```")[0], "docs/scenarios.md")
     assert len(example.overrides) == 2

@@ -1,4 +1,4 @@
-"""Write the list of views in docs/sql.md from the headers of queries/: ``python -m tools.document_views``."""
+"""Write the list of views in docs/sql.md from the headers of queries/: ``python -m tests.docs.views``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from backtest.lake import queries
 
-PAGE = Path(__file__).parent.parent / "docs/sql.md"
-START, END = "<!-- views: written by tools/document_views.py -->", "<!-- end of views -->"
+PAGE = Path(__file__).parents[2] / "docs/sql.md"
+START, END = "<!-- views: written by tests/docs/views.py -->", "<!-- end of views -->"
 TITLES = {
     "marts": "Ready answers",
     "macros": "Macros: views with parameters",

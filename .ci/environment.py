@@ -1,4 +1,4 @@
-"""Create .venv from a lock file: ``python3 tools/environment.py demo|test|bench``. Run by make; written so that an old Python can read it and say so.
+"""Create .venv from a lock file: ``python3 .ci/environment.py demo|test|bench``. Run by make; written so that an old Python can read it and say so.
 
 An environment whose stamp names the same locks, the same Python and the same pyproject.toml is left alone.
 """

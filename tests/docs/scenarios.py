@@ -1,4 +1,4 @@
-"""Write the reference part of docs/scenarios.md from the types in backtest/scenario.py: ``python -m tools.document_scenarios``."""
+"""Write the reference part of docs/scenarios.md from the types in backtest/scenario.py: ``python -m tests.docs.scenarios``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from msgspec import inspect
 from backtest import scenario
 from backtest.scenario import PARAMETERS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
-START, END = "<!-- reference: written by tools/document_scenarios.py -->", "<!-- end of reference -->"
+START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
 TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Override": "`[[overrides]]`"}
 
 

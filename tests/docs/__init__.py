@@ -1,0 +1,1 @@
+"""Writers of the reference parts of docs/, checked by tests against the source they are written from."""
