@@ -29,6 +29,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     base_currency: str = "USD"
 
     def __post_init__(self) -> None:
+        if self.start_block < 0:
+            raise UserError(f"market '{self.name}': start_block = {self.start_block}", "block numbers start at 0")
         for role, address in self.contracts.items():
             if not _ADDRESS.match(address):
                 raise UserError(f"market '{self.name}': contracts.{role} = '{address}' is not an address", "give 0x and 40 hex digits")

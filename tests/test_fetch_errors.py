@@ -23,7 +23,7 @@ from backtest.fetch.provider import Provider, redact
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from tests import faults as f
-from tests.synthetic import FACTORY, Chain, ChainNode, made_up_chain
+from tests.synthetic import FACTORY, Chain, ChainNode, made_up_chain, market
 from tests.test_fetch_logs import calls_of, run
 
 
@@ -299,6 +299,15 @@ start_block = 0
 provider = "{FACTORY}"
 pool = "0x{"ab" * 20}"
 """
+
+
+def test_a_market_that_the_lake_holds_needs_no_file(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    with lake.writer() as writer:
+        writer.set_market(market())
+    words = ["aave-v3", "--market", "made-up", "--rpc", "http://127.0.0.1:1", "--lake"]
+    assert "market 'made-up' is of protocol vaults" in command(capsys, *words, str(lake.path))[1]
+    assert "unknown market 'made-up'" in command(capsys, *words, str(lake.path / "none"))[1]
+    assert not (lake.path / "none").exists()
 
 
 def test_interrupted_by_ctrl_c(node: ChainNode, tmp_path: Path) -> None:

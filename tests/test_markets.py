@@ -62,6 +62,7 @@ def test_addresses_are_lower_case_once_parsed() -> None:
     [
         ("start_block = 10", "", "start_block"),
         ("start_block = 10", "start_blok = 10\nstart_block = 10", "start_blok"),
+        ("start_block = 10", "start_block = -10", "start_block = -10; block numbers start at 0"),
         ("chain_id = 1", 'chain_id = "one"', "chain_id"),
         ("4fA4E2", "4fA4", "pool"),
         ("[contracts]", "[contracts", "mine.toml"),

@@ -170,6 +170,9 @@ def test_check_passes_and_fails(lake: Lake, tmp_path: Path, capfdbinary: pytest.
     run = Run(capfdbinary, "check", "--lake", str(lake.path))
     assert run.code == 0
     assert run.out.splitlines()[-1].endswith("checks, none violated")
+    run = Run(capfdbinary, "check", "--lake", str(lake.path), "--market", "elsewhere")
+    assert run.code == 2
+    assert "there is no market 'elsewhere'" in run.err
     data = book()
     data["prices"][0]["price"] = 0
     bad = write(tmp_path / "lake", data)

@@ -38,6 +38,8 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     from backtest.reconstruct import is_current
 
     opened = Lake(lake)
+    if market is not None:
+        opened.market_config(market)  # names a market that is not there
     console = Console(highlight=False, markup=False)
     progress = Console(stderr=True).status("") if sys.stderr.isatty() else None
     findings = []

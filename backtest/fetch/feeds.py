@@ -90,7 +90,8 @@ def fetch_prices(context: FetchContext, sources: Sequence[SourceChange], liquida
     phases = estimated(context, phases, _log_blocks(context, start, end))
     _store_new(context, "raw/oracle/Phase", [phase.row for phase in phases])
     gaps = _gaps(context.lake.covered(context.config.name, COVERAGE), start, end)
-    context.progress.begin("oracle state", sum(last - first + 1 for first, last in gaps))
+    if gaps:
+        context.progress.begin("oracle state", sum(last - first + 1 for first, last in gaps))
     for first, last in gaps:
         _Window(context, first, last, uses, found, phases, sorted(liquidation_blocks), summary).fetch()
         context.progress.advance(last - first + 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 import requests
@@ -29,6 +29,16 @@ def redact(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{hidden}"
 
 
+def _parts(url: str) -> SplitResult | None:
+    """The URL in parts; None if its host or port cannot be read (what urllib says of them may hold a key)."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
 class Unanswered(Exception):
     """No complete reply: ``timed_out``, or the connection broke."""
 
@@ -45,9 +55,10 @@ class Provider(HTTPProvider):
     """``Web3(Provider(url, timeout, connections))`` works as with web3's own; the fetcher uses ``post``."""
 
     def __init__(self, url: str, timeout: float, connections: int) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"'{redact(url) if '://' in url else '***'}' is not the address of a node", "give --rpc http://... or https://...")
+        parts = _parts(url)
+        if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+            shown = redact(url) if parts is not None and "://" in url else "***"
+            raise UserError(f"'{shown}' is not the address of a node", "give --rpc http://... or https://...")
         self._session = requests.Session()  # one for all threads; its pool of connections is thread-safe
         self._session.mount(f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections))
         super().__init__(url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None)

@@ -65,7 +65,10 @@ class Lake:
         if found is None:
             if not create:
                 raise LakeError(f"there is no lake at {self.path}", "give its folder with --lake, or fetch one: backtest fetch --help")
-            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LakeError(f"cannot make a lake at {self.path}: {error.strerror}", "choose a folder that can be written") from error
             strangers = [entry.name for entry in self.path.iterdir() if entry.name not in ("manifest", "data", "writer.lock")]
             if strangers:
                 raise LakeError(f"{self.path} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder")

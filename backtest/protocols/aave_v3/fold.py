@@ -26,7 +26,7 @@ from backtest.protocols.aave_v3.frame import COLUMNS, Frame, amounts, build, int
 from backtest.protocols.aave_v3.kernel import Addresses, Balances, Words
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.params import parameters
-from backtest.protocols.aave_v3.reserves import DISCOUNT_EVENT, FLAGS_AFTER_FROM_POOL, Listing, Versions, rows
+from backtest.protocols.aave_v3.reserves import DISCOUNT_EVENT, FLAGS_AFTER_FROM_POOL, INCOMPLETE, Listing, Versions, rows
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.tables import CANONICAL
 from backtest.units import RAY
@@ -101,7 +101,7 @@ def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
     body = []
     for asset, address in enumerate(listing.assets):
         if address not in known and address not in own:
-            raise RulesError(f"nothing says the decimals of reserve {address}", "fetch the market from its start block on")
+            raise RulesError(f"nothing says the decimals of reserve {address}", INCOMPLETE)
         symbol, decimals = known.get(address) or own[address]
         body.append(
             {

@@ -16,7 +16,7 @@ from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3.actions import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v3.events import address_text
 from backtest.protocols.aave_v3.kernel import Addresses, Quads, Words
-from backtest.protocols.aave_v3.reserves import Listing, address_set
+from backtest.protocols.aave_v3.reserves import INCOMPLETE, Listing, address_set
 from backtest.tables import AMOUNT
 
 # Event, kind of row, column that names asset or token, account column, second account column.
@@ -89,7 +89,7 @@ def numbers_of(table: pa.Table, column: str, known: pa.Array, what: str) -> Shor
     if found.null_count:
         row = pc.index(pc.is_null(found), True).as_py()
         address, block = address_text(table[column][row].as_py()), table["block_number"][row].as_py()
-        raise RulesError(f"block {block}: {address} is not a {what} of this market", "fetch the market from its start block on")
+        raise RulesError(f"block {block}: {address} is not a {what} of this market", INCOMPLETE)
     numbers: Shorts = found.to_numpy().astype(np.int16)
     return numbers
 

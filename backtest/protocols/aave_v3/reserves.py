@@ -18,6 +18,9 @@ from backtest.protocols.aave_v3.events import POOL_ID, address_text
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
 from backtest.tables import ADDRESS
 
+INCOMPLETE = "fetch the market from its first log on; its description's start_block or provider may be wrong (a changed one needs a new lake)"
+"""What to do about a history that lacks what must come first."""
+
 DISCOUNT_EVENT = "DiscountPercentUpdated"
 FLAGS_AFTER_FROM_POOL = 8
 """First pool revision (3.4) whose aTokens log BalanceTransfer before the flags that the transfer changes."""
@@ -131,7 +134,7 @@ class Versions:
         """The pool's revision at a position."""
         found = bisect_right(self._pool_seqs, seq)
         if not found:
-            raise UserError("the pool's first revision is not in the lake", "fetch the market from its start block on")
+            raise UserError("the pool's first revision is not in the lake", INCOMPLETE)
         return self.pool[found - 1].revision
 
     def stretches(self, seqs: npt.NDArray[np.int64]) -> Iterator[tuple[slice, int]]:
