@@ -18,6 +18,8 @@ from backtest.errors import ScenarioError, did_you_mean
 
 SCENARIO_VERSION = 1
 
+_LARGEST = 2**63 - 1  # stored as 64-bit integers
+
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
@@ -120,6 +122,10 @@ class Scenario(_Strict, frozen=True):
         for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
             if block is not None and block < 0:
                 raise ScenarioError(f"{name} = {block} is negative", "give a block number")
+            if block is not None and block > _LARGEST:
+                raise ScenarioError(f"{name} = {block} is no block number", "give one below 2^63")
+        if not 0 <= self.seed <= _LARGEST:
+            raise ScenarioError(f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1")
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 

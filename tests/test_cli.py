@@ -68,6 +68,7 @@ def test_each_verb_explains_itself_with_examples(verb: str, ended: Ended) -> Non
         (["report", "--lak", "x"], "Unknown option: --lak. Did you mean --lake?"),
         (["report"], "lake"),
         (["report", "--lake", "/nonexistent/lake"], "there is no lake at /nonexistent/lake; "),
+        (["demo", f"{__file__}/folder"], "check the path: a part of it is no folder"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_2(words: list[str], said: str, ended: Ended) -> None:

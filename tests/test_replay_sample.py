@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backtest.health import health
 from backtest.lake import Lake
 from backtest.model import Market
 from backtest.protocols.aave_v3 import AAVE_V3
@@ -66,6 +67,22 @@ def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
     assert not result.liquidations
     assert not result.clamped
     assert {totals.accounts_liquidatable for totals in result.totals} == {0}
+
+
+@pytest.mark.parametrize("name", [CRASH, CALM])
+def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -> None:
+    """Every account, at sixty blocks of the sample; debts of ten dollars or less are beyond what DOUBLE promises."""
+    known = [block for (block,) in lake.sql(f"SELECT block_number FROM blocks WHERE market = '{name}' ORDER BY 1").fetchall()]
+    blocks = sorted({known[i * (len(known) - 1) // 59] for i in range(60)})
+    query = f"SELECT * FROM health(NULL, {blocks}) WHERE market = '{name}' ORDER BY block_number, account_id"
+    compared = 0
+    for fast, sure in zip(lake.sql(query).to_arrow_table().to_pylist(), health(lake, name, None, blocks, exact=True).to_pylist(), strict=True):
+        assert (fast["block_number"], fast["account_id"], fast["missing"]) == (sure["block_number"], sure["account_id"], sure["missing"])
+        if sure["health_wad"] is not None and fast["debt_base"] > 10 * 10**8 and not fast["near_one"]:
+            compared += 1
+            assert fast["health"] == pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-9, abs=0), (fast, sure)
+    assert len(blocks) == 60
+    assert compared > 2_000
 
 
 SCENARIOS = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from backtest import results
 from backtest.cli import main
-from backtest.errors import LakeError, ScenarioError
+from backtest.cli.replay import _base_units
+from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
@@ -221,6 +223,9 @@ def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: 
         (["--market", "sketsch"], "did you mean 'sketch'?"),
         (["--scenario", "missing.toml"], "cannot read scenario missing.toml"),
         (["--to-block", "0"], "before the first"),
+        (["--from-block", "12"], "from_block = 12 is after the last block of the window, 11"),
+        (["--from-block", str(2**63)], "is no block number"),
+        (["--seed", str(2**63)], "give a whole number from 0 to 2^63 - 1"),
         (["--liquidaters", "observed"], "liquidat"),
     ],
 )
@@ -229,6 +234,13 @@ def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.Captur
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1e-9"])
+def test_a_gas_cost_is_an_amount(amount: str) -> None:
+    with pytest.raises(UserError, match=r"is no amount, negative or finer than 8 decimals; give an amount such as 5 or 0\.25"):
+        _base_units(Decimal(amount), 8)
+    assert _base_units(Decimal("1e60"), 8) == 10**68
 
 
 def test_mistakes_in_a_scenario_file_name_it(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

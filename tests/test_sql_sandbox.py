@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from backtest.cli import main
 from backtest.errors import LakeError
 from backtest.lake import Lake, Limits
+from backtest.lake.output import write as write_rows
 from backtest.lake.sql import attach
 from tests.lake_tables import CONFIG, MARKET, supplies, write
 from tests.test_sql_views import book
@@ -76,7 +81,7 @@ REFUSED = [
     "EXPLAIN (ANALYZE /* ) SELECT 1 -- */ ) COPY (SELECT 42 AS a) TO '{file}' (USE_TMP_FILE false)",
     "EXPLAIN (ANALYZE /* ) SELECT 1 -- */ ) DROP VIEW accounts",
     "EXPLAIN (ANALYZE $$) SELECT 1 --$$) DROP VIEW accounts",
-    "EXPLAIN (ANALYZE \") SELECT 1 --\") DROP VIEW accounts",
+    'EXPLAIN (ANALYZE ") SELECT 1 --") DROP VIEW accounts',
     "/* /* */ EXPLAIN SELECT 1 -- */ EXPLAIN ANALYZE DROP VIEW accounts",
     "SELECT * FROM query('WITH x AS (COPY (SELECT 42 AS a) TO ''{file}'' (USE_TMP_FILE false)) SELECT 1')",
     "SELECT * FROM json_execute_serialized_sql(json_serialize_sql('SELECT 42'))",
@@ -168,6 +173,23 @@ def test_memory_and_disk_are_limited_and_spills_stay_private(lake: Lake) -> None
     with pytest.raises(duckdb.Error, match="max_temp_directory_size"):
         Lake(lake.path).sql(big, limits=too_little).fetchall()
     assert {path.parts[-1] for path in lake.path.iterdir()} == {"data", "manifest", "writer.lock"}
+
+
+@pytest.mark.parametrize("form", ["table", "csv"])
+def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
+    endless = "SELECT count(*) FROM range(1000000000000) AS a, range(1000000) AS b"
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        write_rows(lake.session(Limits(threads=1)), endless, form, io.BytesIO())
+
+
+@pytest.mark.parametrize("words", [["-o", "{0}"], ["-o", "{0}/no/x.csv"]])
+def test_an_output_that_cannot_be_written_is_one_line(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["sql", "SELECT 1", "--lake", str(lake.path), *(word.format(tmp_path) for word in words)])
+    err = capsys.readouterr().err
+    assert (ended.value.code, err.count("\n")) == (2, 1)
+    assert str(tmp_path) in err
 
 
 def test_results_are_relations_pandas_and_arrow(lake: Lake) -> None:

@@ -33,6 +33,9 @@ _MENDABLE = {
     errno.EACCES: "check the permissions",
     errno.EPERM: "check the permissions",
     errno.EROFS: "choose a folder that can be written",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path: a part of it is no folder",
+    errno.EISDIR: "name a file: this is a folder",
 }
 
 

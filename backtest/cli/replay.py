@@ -127,9 +127,9 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
 
 def _base_units(amount: Decimal, decimals: int) -> int:
     """A cost in whole units of the base currency as base units; exact, or UserError."""
-    units = amount.scaleb(decimals)
-    if amount < 0 or units != int(units):
-        raise UserError(f"--gas-cost {amount} is negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
+    units = amount.scaleb(decimals) if amount.is_finite() else None
+    if units is None or units < 0 or units != units.to_integral_value():
+        raise UserError(f"--gas-cost {amount} is no amount, negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
     return int(units)
 
 

@@ -29,6 +29,7 @@ def write(session: Session, query: str, form: str, stream: IO[bytes], *, width: 
 
     Raises:
         LakeError: the query, in one line.
+        KeyboardInterrupt: Ctrl-C, also while DuckDB is at work.
     """
     import duckdb
 
@@ -40,6 +41,11 @@ def write(session: Session, query: str, form: str, stream: IO[bytes], *, width: 
             return {"csv": _csv, "json": _json, "parquet": _parquet}[form](reader, stream)
     except (duckdb.Error, pa.ArrowException) as error:
         raise session.explain(error) from None
+    except RuntimeError as error:
+        # What DuckDB makes of Ctrl-C while a query runs.
+        if "interrupted" not in str(error):
+            raise
+        raise KeyboardInterrupt from None
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:

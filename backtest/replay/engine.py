@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Generic
 
-from backtest.errors import PriceMissing, RulesError
+from backtest.errors import PriceMissing, RulesError, ScenarioError
 from backtest.model import (
     AccountId,
     AssetId,
@@ -144,6 +144,8 @@ class Engine(Generic[State]):
         self._samples = timeline.sample_blocks(samples, scenario.from_block or 0, self._to_block)[::-1]
         self._refused: set[tuple[AccountId, str]] = set()
         first = max(scenario.from_block or 0, timeline.first_block)
+        if first > self._to_block:
+            raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._to_block}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
 
     def transactions(self) -> Iterator[Sequence[MarketEvent]]:
