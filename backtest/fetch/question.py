@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,7 +51,8 @@ class Question:
         try:
             columns = LogColumns.of(logs)
         except ValueError as error:
-            raise _malformed(first, last, error) from None
+            log = next((log for log in logs if _fails(LogColumns.of, [log])), logs[0])
+            raise _malformed(log.block_number, log.address, error) from None
         if not len(columns):
             return columns, 0
         low, high = int(columns.block.min()), int(columns.block.max())
@@ -68,7 +70,8 @@ class Question:
         try:
             return decode(logs, self.specs, namespace)
         except ValueError as error:
-            raise _malformed(int(logs.block.min()), int(logs.block.max()), error) from None
+            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace)), 0)
+            raise _malformed(str(logs.block[row]), logs.addresses[row], error) from None
 
     def _meant(self, columns: LogColumns) -> LogColumns:
         columns = replace(columns, addresses=[address.lower() for address in columns.addresses])  # some nodes send checksum case
@@ -80,8 +83,17 @@ class Question:
         return columns.take(keep)
 
 
-def _malformed(first: int, last: int, error: ValueError) -> FetchError:
-    return FetchError(f"a log in the reply for blocks {first} to {last} breaks the RPC's format: {error}", _REMEDY)
+def _malformed(block: str, address: str, error: ValueError) -> FetchError:
+    number = str(int(block, 16)) if re.fullmatch("0x[0-9a-fA-F]{1,16}", block) else block[:80]
+    return FetchError(f"a log of block {number}, of {address[:80]}, breaks the RPC's format: {error}", _REMEDY)
+
+
+def _fails(work: Callable[..., object], *args: object) -> bool:
+    try:
+        work(*args)
+    except ValueError:
+        return True
+    return False
 
 
 def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
