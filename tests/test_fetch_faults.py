@@ -156,6 +156,7 @@ for line in sys.stdin:
         run(Lake(path, create=True), url, headers="all", workers=4)
         os._exit(0)
     print(child, flush=True)
+    sys.stdin.readline()  # not before the kill, if any: until then the child's number is its own
     print(os.waitpid(child, 0)[1], flush=True)
 """
 
@@ -173,8 +174,10 @@ def test_killed_at_any_moment_and_run_again(node: ChainNode, tmp_path: Path, goo
             zygote.stdin.flush()
             child = int(zygote.stdout.readline())
             if attempt < 15:
-                time.sleep(draw.uniform(0.0, 0.6))
+                time.sleep(draw.uniform(0.0, 0.6 if attempt % 3 == 2 else 0.1))
                 os.kill(child, signal.SIGKILL)
+            zygote.stdin.write("wait\n")
+            zygote.stdin.flush()
             killed += os.WIFSIGNALED(int(zygote.stdout.readline()))
         zygote.stdin.close()
     assert killed >= 5
