@@ -97,7 +97,8 @@ class PositionChange(Event):
     """``delta`` scaled units were added to (or, negative, taken from) one side of an account.
 
     ``action`` is what the user did (supply, withdraw, borrow, repay, transfer, liquidation, treasury); all changes of one
-    action share ``action_seq``, the seq of the event that closes it.
+    action share ``action_seq``, the seq of the event that closes it. ``amount`` is what the call moved in native units, not
+    negative; None where history does not say.
     """
 
     account: AccountId
@@ -106,6 +107,7 @@ class PositionChange(Event):
     delta: int
     action: str
     action_seq: int
+    amount: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ class Competitive(_Strict, frozen=True, tag_field="kind", tag="competitive"):
     """Whether the liquidator takes the underlying or the protocol's collateral token."""
     max_calls: int = 10
     """Most calls per account and block."""
+    looks: Literal["any-change", "price-update"] = "any-change"
+    """After which transactions they look: those that change a price, an index or a parameter, or those that change a price only."""
 
     def __post_init__(self) -> None:
         if self.gas_cost < 0:
@@ -52,6 +54,16 @@ class Competitive(_Strict, frozen=True, tag_field="kind", tag="competitive"):
 
 
 Liquidators = Observed | Competitive
+
+
+class Users(_Strict, frozen=True):
+    """What users do in a book that is no longer history's. Every historical action is checked again by the contract's rules."""
+
+    response: Literal["frozen", "same-ltv", "same-health"] = "frozen"
+    """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing power, or has the
+    same health factor afterwards."""
+    refused: Literal["skip", "shrink"] = "skip"
+    """An action that would revert is skipped, or shrunk to the largest amount allowed."""
 
 PARAMETERS: dict[str, tuple[int, int]] = {
     "ltv": (0, 10_000),
@@ -106,6 +118,14 @@ class Scenario(_Strict, frozen=True):
     """Who liquidates."""
     overrides: tuple[Override, ...] = ()
     """Changed parameters."""
+    users: Users = Users()
+    """How users behave."""
+    rates: Literal["historical", "recomputed"] = "historical"
+    """Interest: indexes as recorded, or following this book's utilisation through the market's own rate strategy."""
+    allow_invalid: bool = False
+    """Let overrides pass that the market's configurator would refuse."""
+    oracle_delay: int | None = None
+    """Seconds from a market price to the oracle's, for markets whose oracle is known by market prices; None: the protocol's own."""
     from_block: int | None = None
     """First block in which the model acts; before it history runs as observed. None: from the start."""
     to_block: int | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 
 AMOUNT = pa.decimal128(38, 0)
 WORD = pa.binary(32)
@@ -106,6 +106,70 @@ QUARANTINE = pa.schema(
     ]
 )
 
+# What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them. Dataset name to
+# schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case text as the mapping gives them.
+IMPORT_KEY: list[pa.Field] = [
+    pa.field("block_number", pa.int64(), nullable=False),
+    pa.field("log_index", pa.int32(), nullable=False),  # the export's own where it has one, else behind them in the documented order
+    pa.field("timestamp", pa.int64(), nullable=False),
+    pa.field("transaction_hash", pa.binary(32)),
+    pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
+    pa.field("ambiguous", pa.bool_(), nullable=False),  # true: an identical row without transaction hash is stored too
+    pa.field("source_digest", WORD, nullable=False),  # SHA-256 of the file that the row comes from, and its row there from 0
+    pa.field("source_row", pa.int64(), nullable=False),
+]
+
+IMPORTED: dict[str, pa.Schema] = {
+    # A user's own change of one balance; amount is signed: positive adds to the side.
+    "raw/import/Flow": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("account", TEXT, nullable=False),
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("side", TEXT, nullable=False),
+            pa.field("action", TEXT, nullable=False),
+            pa.field("amount", AMOUNT, nullable=False),
+        ]
+    ),
+    # Amounts that the export lacks are null; debt_scaled is what the protocol stores (Maker: art), repaid is native.
+    "raw/import/Liquidation": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("account", TEXT, nullable=False),
+            pa.field("liquidator", TEXT),
+            pa.field("debt_asset", TEXT, nullable=False),
+            pa.field("collateral_asset", TEXT, nullable=False),
+            pa.field("repaid", AMOUNT),
+            pa.field("debt_scaled", AMOUNT),
+            pa.field("seized", AMOUNT, nullable=False),
+            pa.field("bad_debt", AMOUNT),
+        ]
+    ),
+    # Names and units are the protocol's own (``params``).
+    "raw/import/Parameter": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("name", TEXT, nullable=False),
+            pa.field("asset", TEXT),
+            pa.field("category", pa.int32()),
+            pa.field("value", AMOUNT, nullable=False),
+        ]
+    ),
+    # Base-currency units per whole token. kind: market (a venue's price at the start of its period; low and high are the period's), or
+    # oracle (what a protocol's oracle said from here on).
+    "raw/import/Price": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("kind", TEXT, nullable=False),
+            pa.field("price", AMOUNT, nullable=False),
+            pa.field("low", AMOUNT),
+            pa.field("high", AMOUNT),
+            pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
+        ]
+    ),
+}
+
 _EVENT: list[pa.Field] = [
     pa.field("market", CATEGORY, nullable=False),
     pa.field("seq", pa.int64(), nullable=False),
@@ -153,6 +217,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("delta", AMOUNT),
         ("action", CATEGORY),
         ("action_seq", pa.int64()),
+        ("amount", AMOUNT, True),  # native units that the call moved, as logged, not negative
     ),
     "setting_events": _table(
         ("account_id", pa.int32()),
@@ -177,6 +242,15 @@ CANONICAL: dict[str, pa.Schema] = {
         ("source", TEXT, True),
         ("method", CATEGORY),
         ("exact", pa.bool_()),
+    ),
+    # Prices of a venue, where a market's oracle is known by them only (method 'proxy' in prices) or beside it. low and high are those of
+    # the ``period`` seconds from here on.
+    "market_prices": _table(
+        ("asset_id", pa.int16()),
+        ("price", AMOUNT),
+        ("low", AMOUNT, True),
+        ("high", AMOUNT, True),
+        ("period", pa.int64(), True),
     ),
     "params": _table(
         ("asset_id", pa.int16(), True),

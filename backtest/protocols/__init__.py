@@ -21,6 +21,7 @@ from backtest.model import (
     Deployment,
     EventSpec,
     HistoricalLiquidation,
+    IndexUpdate,
     Market,
     MarketEvent,
     ParamChange,
@@ -102,7 +103,7 @@ class Fill:
     repaid: int
     seized: int
     protocol_fee: int
-    changes: tuple[PositionChange | SettingChange | ParamChange, ...]
+    changes: tuple[PositionChange | SettingChange | IndexUpdate | ParamChange, ...]
     deficits: tuple[tuple[AssetId, int], ...] = ()
     rules: str = ""
     rules_tested: bool = False
@@ -110,11 +111,44 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt."""
+    """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
+
+    ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value).
+    """
 
     collateral_base: int
     debt_base: int
     health: int | None
+    borrowing_power_base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One call of a user as history records it, to be made again in a book that may differ. ``changes`` are its effects then.
+
+    ``emptied`` are the places in ``changes`` of position changes that left history's balance at zero: here they empty it too,
+    however much it holds. ``amount`` (native units) is asked for instead of the recorded one where it is given, by users who
+    respond or whose action is shrunk; an action that empties ignores it.
+    """
+
+    name: str
+    changes: tuple[PositionChange | SettingChange, ...]
+    emptied: frozenset[int] = frozenset()
+    amount: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What an action does here: all effects on the book, in order, and the native units that it moved.
+
+    ``view`` is its account afterwards, for an action that raises the account's risk (borrow, withdraw, transfer away, collateral
+    switched off, e-mode changed) while it has debt; None for any other.
+    """
+
+    account: AccountId
+    changes: tuple[PositionChange | SettingChange | IndexUpdate | ParamChange, ...]
+    amount: int = 0
+    view: AccountView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +193,9 @@ class LendingProtocol(Protocol[State]):
     # Parameters that a fill may change and other orders depend on (market-wide limits).
     order_parameters: frozenset[str]
 
+    # Parameters that a scenario may override, and the stored units of one basis point of each.
+    parameters: Mapping[str, int]
+
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until stable."""
@@ -183,8 +220,12 @@ class LendingProtocol(Protocol[State]):
         ...
 
     # -- replay --------------------------------------------------------------------------------------------------
-    def open(self, market: Market) -> State:
-        """The empty state of a market: explicit, owned by one replay."""
+    def open(self, market: Market, *, recompute: bool = False) -> State:
+        """The empty state of a market: explicit, owned by one replay.
+
+        With ``recompute`` interest follows this book: the engine passes on no IndexUpdate of history, and the changes of ``act`` and
+        ``quote`` hold those that the calls cause here. UserError where the protocol or the history cannot do that.
+        """
         ...
 
     def apply(self, state: State, event: MarketEvent) -> None:
@@ -216,6 +257,13 @@ class LendingProtocol(Protocol[State]):
 
         Depends on the account, prices, time and market-wide state alone; a fill that moves market-wide state on which other
         orders depend says so by a ParamChange (``order_parameters``) among its changes.
+        """
+        ...
+
+    def act(self, state: State, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+        """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert. Changes nothing.
+
+        In the book of history it is history's own changes. An amount larger than what is there is cut to it.
         """
         ...
 
