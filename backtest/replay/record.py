@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, Literal
 
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
 from backtest.replay.book import Book
-from backtest.replay.users import Clamped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +31,8 @@ class Liquidation:
     health_before: int | None
     health_after: int | None
     matches_history: bool | None
+    made_by_override: bool = False
+    """An override, not a price, made the account liquidatable: it was healthy right before and not right after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,78 @@ class Totals:
     """Accounts that use an asset without a price: left out of the sums."""
 
 
+Outcome = Literal["skipped", "shrunk", "cut", "changed"]
+"""What became of a user's action that was not made as in history: refused by the rules; refused and shrunk to what they allow; cut to
+what was there; of another size because the user responds, or because the action empties a balance that differs."""
+
+
+@dataclass(slots=True)
+class ActionCount:
+    """Users' actions of one kind with one outcome and reason. ``value_base``: what was not made (skipped, shrunk, cut) or by how much it
+    differs (changed), base units at oracle prices, rounded down."""
+
+    action: str
+    outcome: Outcome
+    reason: str
+    unfunded: bool
+    """Of accounts that received collateral in liquidations which the replay leaves out: history's liquidators, treasuries."""
+    count: int = 0
+    value_base: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeLiquidatable:
+    """An account that an override itself made liquidatable: healthy right before it took effect, not right after."""
+
+    account: AccountId
+    clock: Clock
+    debt_base: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far an override reaches when it takes effect: accounts with debt whose health or borrowing power it changed, of all with debt."""
+
+    override: str
+    accounts: int
+    of: int
+    in_emode: int
+    """Accounts with debt in an e-mode, left alone by an override of the base parameters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Horizon:
+    """The outcome as it stands at one moment: the end of the window, or some time later (``label``: end, +1h, +1d, +7d).
+
+    Sums run from the scenario's first block; base units at the oracle price of each execution. ``realised`` bad debt was written off;
+    ``open`` is debt beyond collateral of accounts that owe more than they hold; ``peak`` is the most that both were together, at
+    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account.
+    """
+
+    label: str
+    clock: Clock
+    totals: Totals
+    liquidations: int
+    deficits: int
+    repaid_base: int
+    seized_base: int
+    protocol_fee_base: int
+    realised_bad_debt_base: int
+    open_bad_debt_base: int
+    peak_bad_debt_base: int
+    peak_clock: Clock
+    equity: Mapping[AccountId, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCheck:
+    """Recomputed interest against history's before the model acts: rate updates compared, how many differ, and the largest difference (ray)."""
+
+    updates: int
+    differing: int
+    largest: int
+
+
 @dataclass(kw_only=True)
 class Replay(Generic[State]):
     """The outcome. ``book`` is the market at the end of the window.
@@ -82,8 +155,10 @@ class Replay(Generic[State]):
     Attributes:
         left_out: historical liquidations from the scenario's first block on, which the model replaces.
         refused: orders that would have reverted, by reason; an account counts once for each reason.
-        clamped: users' actions that no longer fitted the book, by action.
-        unfunded: the same of accounts that received collateral in the liquidations left out (history's liquidators).
+        actions: users' actions that were not made as in history, counted; ``actions_made`` counts all that came up.
+        liquidations: those of the window; what happens between its end and later horizons is in ``horizons`` only.
+        horizons: the outcome at the end of the window, and later where the data allow. ``short_of``: labels for which they do not.
+        made_liquidatable: accounts that overrides themselves made liquidatable. reach: how many accounts each override touched.
         rules: revisions that decided liquidations, and whether each is tested against bytecode.
         overrides: how many parameter values each override set.
     """
@@ -97,7 +172,12 @@ class Replay(Generic[State]):
     left_out: int = 0
     events: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
-    clamped: Mapping[str, Clamped] = field(default_factory=dict)
-    unfunded: Mapping[str, Clamped] = field(default_factory=dict)
+    actions: list[ActionCount] = field(default_factory=list)
+    actions_made: int = 0
+    horizons: list[Horizon] = field(default_factory=list)
+    short_of: tuple[str, ...] = ()
+    made_liquidatable: list[MadeLiquidatable] = field(default_factory=list)
+    reach: list[Reach] = field(default_factory=list)
+    rate_check: RateCheck | None = None
     rules: dict[str, bool] = field(default_factory=dict)
     overrides: Mapping[str, int] = field(default_factory=dict)
