@@ -30,7 +30,7 @@ step                   seconds         StairstepExponentialDecrease
 cut                    ray             both exponential ones: factor of a step, or of a second
 liquidation_system     version         10 Cat 1.0, 11 Cat 1.1 and 1.2, 20 Dog 2.0
 osm_delay              seconds         OSM ``hop``: how much older than the market's the oracle price is
-litter, dirt           DAI rad, text   replays only, see ``rules``
+raising                DAI rad         replays only: all open auctions are to raise, penalty included (Cat ``litter``, Dog ``Dirt``)
 =====================  ==============  ==============================================================================
 """
 
