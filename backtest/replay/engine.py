@@ -31,7 +31,7 @@ from backtest.model import (
 from backtest.protocols import Fill, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.liquidators import model_of
-from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
+from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay, Totals
 from backtest.replay.screen import EveryAccount, Screen, Watch
@@ -58,7 +58,7 @@ def replay(
     """Replay one market under a scenario.
 
     Args:
-        mechanism: how liquidations settle; the protocol's fixed spread by default. Owned by this replay.
+        mechanism: how liquidations settle; the protocol's own way by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
 
@@ -66,7 +66,7 @@ def replay(
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or FixedSpread(), samples, screened)
+    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened)
     reported = 0
     with _uncollected():
         for transaction in engine.transactions():
@@ -91,7 +91,7 @@ def _uncollected() -> Iterator[None]:
 
 def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
     """Several markets in one run, their transactions interleaved by time, then in the order given."""
-    engines = [Engine(protocol, market, timeline, scenario, FixedSpread()) for protocol, market, timeline in markets]
+    engines = [Engine(protocol, market, timeline, scenario, _mechanism(protocol, scenario)) for protocol, market, timeline in markets]
 
     def stamped(number: int) -> Iterator[tuple[int, int, int, Sequence[MarketEvent]]]:
         for order, transaction in enumerate(engines[number].transactions()):
@@ -100,6 +100,10 @@ def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeli
     for _, number, _, transaction in heapq.merge(*(stamped(i) for i in range(len(engines)))):
         engines[number].advance(transaction)
     return [engine.finish() for engine in engines]
+
+
+def _mechanism(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
+    return mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0))
 
 
 def state_at(protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int) -> tuple[State, Prices, Clock]:

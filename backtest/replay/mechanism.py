@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from backtest.model import AccountId, Clock
-from backtest.protocols import Fill, Order, Refusal, State
+from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
 from backtest.replay.book import Book
 
 
@@ -23,6 +23,7 @@ class Opportunity:
 
     ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price
     of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
+    ``always``: it happens whatever it earns, since somebody who means to go on from there makes it (opening an auction, say).
     """
 
     order: Order
@@ -30,6 +31,7 @@ class Opportunity:
     profit: int
     step: str = "liquidate"
     lot: int | None = None
+    always: bool = False
 
 
 class Mechanism(Protocol[State]):
@@ -86,6 +88,16 @@ class FixedSpread(Mechanism[State]):
     def wake(self, now: Clock) -> int | None:
         """Never: without open liquidations time alone offers nothing."""
         return None
+
+
+def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
+    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each replay.
+
+    ``cost`` is what a call costs the liquidator, base units.
+    """
+    from backtest.replay.auctions import Auctions  # which is a Mechanism itself
+
+    return Auctions(cost) if getattr(protocol, "mechanism", FixedSpread.name) == Auctions.name else FixedSpread()
 
 
 def spread(book: Book[State], fill: Fill) -> int:
