@@ -105,9 +105,10 @@ class Auctions(Mechanism[MakerState]):
             )
             if offer is None:
                 self.lots[number] = replace(lot, look=look, quiet=here)
-            else:  # others may come first: then in the next block
-                self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS), quiet=None)
-                found.append(offer)
+                continue
+            found.append(offer)
+            # others may come first: then in the next block
+            self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, quiet=None)
         self._openable.discard(account)
         if pairs(book.state, account, book.prices):
             opening = self._opening(book, account, liquidator)
@@ -186,8 +187,8 @@ class Auctions(Mechanism[MakerState]):
         if here.bounds.is_done(lot.top, price, now - lot.started):
             can_reset = here.stopped < 2 and self._top(book) > 0
             return self._redo(book, number, lot, liquidator) if can_reset else None, now + BLOCK_SECONDS
-        offer = self._take(book, number, lot, liquidator, price) if here.stopped < 3 else None
-        return offer, self._next_look(here, lot, now, offer is not None and offer.profit > 0)
+        offer = self._take(book, number, lot, liquidator, price) if here.stopped < 3 and price * here.dai < here.execution * RAY else None
+        return offer, self._next_look(here, lot, now, offer is not None)
 
     def _redo(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId) -> Opportunity:
         state = book.state
