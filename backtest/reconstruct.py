@@ -137,7 +137,7 @@ class History:
     """``RawEvents`` over a lake."""
 
     def __init__(self, lake: Lake, config: MarketConfig, protocol: LendingProtocol[Any], progress: Progress) -> None:
-        self.config = config
+        self.config, self.parameters = config, config.parameters
         self.notes: list[str] = []
         self._lake, self._progress = lake, progress
         self._specs = {spec.name: spec for spec in protocol.events}

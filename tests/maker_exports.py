@@ -16,12 +16,9 @@ import pytest
 from backtest.markets import MarketConfig
 from backtest.tables import IMPORTED
 
-
 FLOW, LIQUIDATION, PARAMETER = "raw/import/Flow", "raw/import/Liquidation", "raw/import/Parameter"
 COLLATERAL, DAI = "eth", "dai"
-CONFIG = MarketConfig(
-    name="vaults", protocol="maker", chain_id=1, start_block=0, contracts={}, base_decimals=18, parameters={"ilk": "ETH-B"}
-)
+CONFIG = MarketConfig(name="vaults", protocol="maker", chain_id=1, start_block=0, contracts={}, base_decimals=18, parameters={"ilk": "ETH-B"})
 
 # CSV parameter to (name here, decimals of a unit, what is added).
 _PARAMETERS: dict[str, tuple[str, int, Decimal]] = {
@@ -164,5 +161,3 @@ def real_candles(folder: Path) -> list[tuple[int, int, int, int]]:
     """(time, open, low, high) of each hour, prices in wad."""
     found = _rows(folder / "prices" / "eth_usd_1h_2020_2021.csv")
     return [(_time(row["hour_utc"]), _wad(row["open"]), _wad(row["low"]), _wad(row["high"])) for row in found]
-
-

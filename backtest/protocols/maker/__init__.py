@@ -16,7 +16,7 @@ import pyarrow as pa
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
-from backtest.protocols import Acted, AccountView, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, UNITS

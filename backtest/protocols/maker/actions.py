@@ -157,6 +157,3 @@ def _largest(before: MakerState, account: AccountId, spot: int, ink: int, tab: i
     else:
         return None
     return amount if amount > 0 else None
-
-
-

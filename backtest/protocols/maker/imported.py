@@ -9,7 +9,8 @@ What exports lack is rebuilt by the contracts' rules, and where two readings are
   always say their order, and the Vat checks what an action ends with.
 * **Closed means empty.** After a frob a vault owes nothing or ``dust`` at least (Vat ``frob``), so a debt below half of ``dust`` after a
   repayment was none. Collateral within the rounding of the amounts (``_DIGITS``) of zero is none.
-* **Whole vault.** A liquidation that takes all collateral, but for ``_WHOLE`` of it, takes all of the debt: the contracts take the same share of both.
+* **Whole vault.** A liquidation that takes all collateral, but for ``_WHOLE`` of it, takes all of the debt: the contracts take the same
+  share of both.
 * **Flows outside the export.** Where a vault gives more than it ever got, what is missing is added first, as action ``unrecorded``.
 """
 
@@ -55,7 +56,7 @@ class _Frob:
 
 def has_imports(raw: RawEvents) -> bool:
     """Whether the market's positions come from exports."""
-    return raw.table(FLOW).num_rows > 0 or raw.table(LIQUIDATION).num_rows > 0
+    return any(raw.table(dataset).num_rows for dataset in (FLOW, LIQUIDATION))
 
 
 def fold_imports(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
@@ -124,7 +125,9 @@ class _Imports:
         if fee and now > self._dripped:
             ledger.set_rate(row, rmul_down(rpow_half_up(fee, now - self._dripped), ledger.rate))
         elif not fee and row.get("side") == "debt":
-            raise RulesError(f"block {row['block_number']}: debt moves before a stability fee (duty) is known", "import the ilk's parameters from its start")
+            raise RulesError(
+                f"block {row['block_number']}: debt moves before a stability fee (duty) is known", "import the ilk's parameters from its start"
+            )
         self._dripped = max(now, self._dripped)
 
     # -- owners ------------------------------------------------------------------------------------------------------------

@@ -67,7 +67,9 @@ class Ledger:
         if system is not None and value and self.params.get("liquidation_system", 0) < system:
             self.param(place, "liquidation_system", system)
 
-    def move(self, place: Place, account: int, side: str, delta: int, action: str, *, amount: int | None = None, action_seq: int | None = None) -> None:
+    def move(
+        self, place: Place, account: int, side: str, delta: int, action: str, *, amount: int | None = None, action_seq: int | None = None
+    ) -> None:
         """``delta`` of ink or art (wad) at a place."""
         if not delta:
             return

@@ -73,7 +73,8 @@ def open_state(market: Market) -> MakerState:
     """The empty book. RulesError where the market is not one collateral and DAI."""
     if [asset.decimals for asset in market.assets] != [18, 18] or market.base_decimals != 18:
         raise RulesError(
-            f"market '{market.name}' is no Maker ilk: two assets of 18 decimals and base_decimals = 18 are needed", "rebuild it with backtest reconstruct"
+            f"market '{market.name}' is no Maker ilk: two assets of 18 decimals and base_decimals = 18 are needed",
+            "rebuild it with backtest reconstruct",
         )
     return MakerState()
 
@@ -85,7 +86,9 @@ def apply(state: MakerState, event: MarketEvent) -> None:
         balance = side.get(event.account, 0) + event.delta
         if balance < 0:
             what = "ink" if event.side == "collateral" else "art"
-            raise RulesError(f"block {event.block_number}, log {event.log_index}: {what} of account {event.account} would be {balance}", "run backtest check")
+            raise RulesError(
+                f"block {event.block_number}, log {event.log_index}: {what} of account {event.account} would be {balance}", "run backtest check"
+            )
         if balance:
             side[event.account] = balance
         else:
