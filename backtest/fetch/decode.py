@@ -138,11 +138,12 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
     abi = parse_event(spec.signature)
     schema = event_schema(spec)
     reasons: dict[int, str] = {}
+    columns: list[pa.Array]
     if spec.note is not None:
         columns, fits = _decode_note(logs, spec, abi, topics, reasons)
     elif topics - 1 != len(abi.indexed):
         reasons = dict.fromkeys(range(len(logs)), f"{topics - 1} indexed arguments where {spec.name} has {len(abi.indexed)}")
-        columns: list[pa.Array] = []
+        columns = []
         fits = np.zeros(len(logs), bool)
     elif any(argument.dynamic for argument in abi.data):
         columns, fits = _decode_slowly(logs, spec, abi, reasons)
