@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 _SPACING = 12
 """Seconds from block to block, where a single known block tells nothing about it."""
@@ -22,7 +23,7 @@ def consistent(pairs: Sequence[tuple[int, int, int]]) -> set[tuple[int, int]]:
     Returns: the (block, time) that stay. Of equally heavy sets it is always the same one.
     """
     nodes = sorted(pairs, key=lambda node: (node[0], node[1]))
-    if all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(nodes, nodes[1:], strict=False)):
+    if all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(nodes)):
         return {(block, time) for block, time, _ in nodes}
     rank = {time: place for place, time in enumerate(sorted({time for _, time, _ in nodes}), 1)}
     heaviest: list[tuple[int, int]] = [(0, -1)] * (len(rank) + 1)  # Fenwick tree over times: (weight, last node) of the best chain up to each

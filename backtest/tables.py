@@ -111,7 +111,7 @@ QUARANTINE = pa.schema(
 # An import merges into these datasets and writes them anew: what they hold does not depend on the order of imports.
 IMPORT_KEY: list[pa.Field] = [
     pa.field("block_number", pa.int64(), nullable=False),
-    pa.field("log_index", pa.int32(), nullable=False),  # unique within the block over all datasets; the export's own wherever that leaves room
+    pa.field("log_index", pa.int32(), nullable=False),  # unique in the block over all events; the export's own wherever that leaves room
     pa.field("timestamp", pa.int64(), nullable=False),
     pa.field("transaction_hash", pa.binary(32)),
     pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
@@ -171,6 +171,15 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("low", AMOUNT),
             pa.field("high", AMOUNT),
             pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
+        ]
+    ),
+    # What an independent source says that all accounts together hold of an asset on one side at the end of a block, native units.
+    "raw/import/Checkpoint": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("side", TEXT, nullable=False),
+            pa.field("amount", AMOUNT, nullable=False),
         ]
     ),
     # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is known.
@@ -252,7 +261,8 @@ CANONICAL: dict[str, pa.Schema] = {
         ("supply_rate", AMOUNT),
         ("borrow_rate", AMOUNT),
     ),
-    # method: feed (a log), formula (computed from logs), read (archive call), fixed. exact is false where the price
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
+    # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
     # between two reads is not known at this position. price is null where the oracle would revert.
     "prices": _table(
         ("asset_id", pa.int16()),

@@ -87,11 +87,11 @@ def lines(summary: ImportSummary) -> list[str]:
         out.append(f"quarantined {rows}: {reason}")
     if len(summary.reasons) > SHOWN:
         out.append(f"and {len(summary.reasons) - SHOWN} more reasons: SELECT * FROM import_quarantine")
+    out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
     held = ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items()) or "nothing"
     out.append(f"market '{summary.market}' now holds {held}{f' ({summary.ambiguous} ambiguous)' if summary.ambiguous else ''}")
-    total = {what: sum(getattr(count, what) for count in summary.files) for what in ("rows", "stored", "known", "quarantined", "looked_up")}
-    out.append(
-        f"{total['rows']} rows: {total['stored']} stored, {total['known']} known, {total['quarantined']} quarantined, {total['looked_up']} looked up"
-    )
+    total = {what: sum(getattr(count, what) for count in summary.files) for what in ("rows", "stored", "known", "quarantined", "aside")}
+    counted = ", ".join(f"{total[what]} {what}" for what in ("stored", "known", "quarantined"))
+    out.append(f"{total['rows']} rows: {counted}, {total['aside']} set aside")
     out.append("the lake changed: run backtest reconstruct" if summary.changed and total["stored"] else "nothing new" if not summary.changed else "")
     return [line for line in out if line]

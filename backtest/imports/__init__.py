@@ -2,14 +2,15 @@
 
     read files as text -> one SELECT for each kind of fact -> exact columns -> merge with what is stored -> one commit
 
-Every row of a file ends as stored, known already, quarantined with its reason, or, in sources that are only looked up in, as looked up.
+Every row of a file ends as stored, known already, quarantined with its reason, or set aside by the mapping with its reason: rows that are
+only looked up in, and rows that are not for this market.
 A mistake in the mapping or a file that cannot be read leaves the lake as it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,21 +44,26 @@ class FileCount:
     stored: int = 0
     known: int = 0
     quarantined: int = 0
-    looked_up: int = 0
+    aside: int = 0
 
     def __str__(self) -> str:
-        looked = f", {self.looked_up} looked up" if self.looked_up else ""
-        return f"{self.rows} rows: {self.stored} stored, {self.known} known, {self.quarantined} quarantined{looked}"
+        aside = f", {self.aside} set aside" if self.aside else ""
+        return f"{self.rows} rows: {self.stored} stored, {self.known} known, {self.quarantined} quarantined{aside}"
 
 
 @dataclass(frozen=True, slots=True)
 class ImportSummary:
-    """What an import did. ``reasons``: reason to number of rows quarantined; ``ambiguous``: rows of the market that are marked so;
-    ``changed``: whether the lake is a new version; ``absent``: sources without files; ``repeated``: files given twice."""
+    """What an import did.
+
+    ``reasons``: reason to number of rows quarantined, ``aside``: to number set aside; ``rows``: what the market holds now, by dataset;
+    ``ambiguous``: rows of the market that are marked so; ``changed``: whether the lake is a new version; ``absent``: sources without files;
+    ``repeated``: files given twice.
+    """
 
     market: str
     files: Sequence[FileCount]
     reasons: Mapping[str, int]
+    aside: Mapping[str, int]
     rows: Mapping[str, int]
     ambiguous: int
     changed: bool
@@ -91,12 +97,12 @@ def import_files(
         config = _config(lake, mapping, market)
         held = config.name in lake.markets()
         files = read(mapping.body.sources, folder, sources or {})
-        new, refused = _mapped(mapping, files, values, config.base_decimals)
+        new, refused, aside = _mapped(mapping, files, values, config.base_decimals)
         stored = {name: lake.read(name, config.name) for name in (*FACTS, QUARANTINE) if held and lake.files(name, config.name)}
         merged = merge(stored, new, {file.digest: file.name for file in files.files})
         number = {file.digest: place for place, file in enumerate(files.files)}
         refused += [Refused(number[digest], row, dataset, reason) for digest, row, dataset, reason in merged.refused]
-        counts = _counts(mapping, files, merged, refused)
+        counts = _counts(mapping, files, merged, refused, aside)
         quarantine, more = _quarantine(mapping, files, refused, stored.get(QUARANTINE))
         facts = {f"import {count.name} {count.digest[:12]}": f"{mapping.name}: {count}" for count in counts}
         known = lake.provenance(config.name) if held else {}
@@ -106,11 +112,11 @@ def import_files(
             tables = {**merged.tables, QUARANTINE: quarantine}
             chunks = iter([(name, table) for name, table in tables.items() if table.num_rows])
             writer.replace(config.name, "raw/import/", chunks, stamp="", config=config, provenance=facts)
-    reasons: dict[str, int] = defaultdict(int)
-    for reason in [row.reason for row in refused] + [row.reason for row in files.bad]:
-        reasons[reason] += 1
+    reasons = Counter([row.reason for row in refused] + [row.reason for row in files.bad])
     rows = {name: table.num_rows for name, table in merged.tables.items()}
-    return ImportSummary(config.name, counts, dict(reasons), rows, merged.ambiguous, changed, files.absent, files.repeated)
+    return ImportSummary(
+        config.name, counts, dict(reasons), dict(Counter(row.reason for row in aside)), rows, merged.ambiguous, changed, files.absent, files.repeated
+    )
 
 
 def _parameters(mapping: Loaded, given: Mapping[str, str]) -> dict[str, str]:
@@ -135,16 +141,22 @@ def _config(lake: Lake, mapping: Loaded, market: str | None) -> MarketConfig:
     return made
 
 
-def _mapped(mapping: Loaded, files: Sources, parameters: Mapping[str, str], base_decimals: int) -> tuple[dict[str, pa.Table], list[Refused]]:
-    """What the SELECTs make of the files, by dataset, and the rows that they do not."""
+def _mapped(
+    mapping: Loaded, files: Sources, parameters: Mapping[str, str], base_decimals: int
+) -> tuple[dict[str, pa.Table], list[Refused], list[Refused]]:
+    """What the SELECTs make of the files, by dataset; the rows that cannot be taken; and those left out on purpose."""
     selected = {}
     with TextDatabase(files.tables) as database:
         for target, sql in mapping.selects.items():
             selected[target] = database.select(sql, parameters, f"{mapping.where}/{target}.sql")
-    new, refused = {}, []
+    new: dict[str, pa.Table] = {}
+    refused: list[Refused] = []
+    aside: list[Refused] = []
     for target, table in selected.items():
-        new[TARGETS[target].dataset], bad = convert(target, table, mapping, files, base_decimals)
-        refused += bad
+        made = convert(target, table, mapping, files, base_decimals)
+        new[TARGETS[target].dataset] = made.table
+        refused += made.refused
+        aside += made.aside
     taken = used(selected.values())
     for name, table in files.tables.items():
         if mapping.body.sources[name].lookup:
@@ -158,20 +170,29 @@ def _mapped(mapping: Loaded, files: Sources, parameters: Mapping[str, str], base
         for name, table in new.items():
             rows = zip(table["source_digest"].to_pylist(), table["source_row"].to_pylist(), strict=True)
             new[name] = table.filter(pa.array([row not in wrong for row in rows], pa.bool_()))
-    return new, refused
+    return new, refused, aside
 
 
-def _counts(mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[Refused]) -> list[FileCount]:
-    apart = [{row.row for row in [*refused, *files.bad] if row.file == number} for number in range(len(files.files))]
+def _counts(mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[Refused], aside: Sequence[Refused]) -> list[FileCount]:
+    apart: list[set[int]] = [set() for _ in files.files]
+    for file_number, row in [*((bad.file, bad.row) for bad in refused), *((bad.file, bad.row) for bad in files.bad)]:
+        apart[file_number].add(row)
+    taken: dict[bytes, set[int]] = defaultdict(set)
+    for digest, row in merged.taken:
+        taken[digest].add(row)
+    left: list[set[int]] = [set() for _ in files.files]
+    for skipped in aside:
+        left[skipped.file].add(skipped.row)
     out = []
     for number, file in enumerate(files.files):
         count = FileCount(file.source, file.name, file.digest.hex(), file.rows, quarantined=len(apart[number]))
         rest = file.rows - count.quarantined
         if mapping.body.sources[file.source].lookup:
-            count.looked_up = rest
+            count.aside = rest
         else:
-            count.stored = sum(digest == file.digest and row not in apart[number] for digest, row in merged.taken)
-            count.known = rest - count.stored
+            count.stored = len(taken[file.digest] - apart[number])
+            count.aside = len(left[number] - apart[number] - taken[file.digest])
+            count.known = rest - count.stored - count.aside
         out.append(count)
     return out
 

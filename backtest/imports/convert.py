@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from backtest.errors import UserError, did_you_mean
-from backtest.imports.mapping import ACTIONS, TARGETS, Loaded, Target
+from backtest.imports.mapping import ACTIONS, TARGETS, Loaded
 from backtest.imports.numbers import digest32, scaled, seconds, whole
 from backtest.imports.sources import Sources
 from backtest.tables import IMPORTED
@@ -33,6 +33,15 @@ class Refused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of the rows of a SELECT. ``aside`` are left out on purpose."""
+
+    table: pa.Table
+    refused: list[Refused]
+    aside: list[Refused]
+
+
 def open_schema(dataset: str) -> pa.Schema:
     """The schema of a dataset whose rows have no place yet: block and time may be null."""
     loose = ("block_number", "timestamp")
@@ -47,7 +56,7 @@ def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
             raise UserError(f"{where}: unknown column '{name}'", did_you_mean(name, spec.columns))
     needed = [*spec.required, "source_row"]
     lacking = [name for name in needed if name not in names]
-    if target == "flow" and not names & {"amount", "amount_native"}:
+    if "amount" in spec.amounts and not names & {"amount", "amount_native"}:
         lacking.append("amount")
     if target == "liquidation" and not names & {"seized", "seized_native"}:
         lacking.append("seized")
@@ -60,8 +69,8 @@ def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
             raise UserError(f"{where}: both '{name}' and '{name}_native'", "give the amount in whole tokens or in native units")
 
 
-def convert(target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> tuple[pa.Table, list[Refused]]:
-    """The rows that can be taken, in ``open_schema``, and those that cannot.
+def convert(target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> Converted:
+    """The rows that can be taken, in ``open_schema``, those that cannot, and those that the SELECT leaves out.
 
     Args:
         target: flow, liquidation, parameter or price.
@@ -91,13 +100,14 @@ class _Conversion:
             raise UserError(f"{self.where}: '{text}' is no source_row", "pass on the column source_row of the source as it is")
         return place
 
-    def result(self) -> tuple[pa.Table, list[Refused]]:
+    def result(self) -> Converted:
         for row, problem in enumerate(self.text("problem")):
             if problem:
                 self.bad[row] = problem
+        aside = {row: why for row, why in enumerate(self.text("aside")) if why}
         values = {**self.key(), **getattr(self, f"_{self.target}")()}
         values["identity"] = self.identity(values)
-        keep = [row for row in range(self.rows) if row not in self.bad]
+        keep = [row for row in range(self.rows) if row not in self.bad and row not in aside]
         schema = open_schema(self.spec.dataset)
         arrays = []
         for field in schema:
@@ -105,8 +115,11 @@ class _Conversion:
             if pa.types.is_decimal(field.type):
                 column = [None if value is None else Decimal(value) for value in column]
             arrays.append(pa.array(column, field.type))
-        refused = [Refused(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(self.bad.items())]
-        return pa.table(arrays, schema=schema), refused
+        refused, left = (
+            [Refused(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(rows.items())]
+            for rows in ({row: reason for row, reason in self.bad.items() if row not in aside}, aside)
+        )
+        return Converted(pa.table(arrays, schema=schema), refused, left)
 
     # -- columns -----------------------------------------------------------------------------------------------------------
 
@@ -183,6 +196,7 @@ class _Conversion:
             "liquidation": (),
             "parameter": ("name", "asset", "category"),
             "price": ("asset", "kind", "period"),
+            "checkpoint": ("asset", "side"),
         }[self.target]
         parts = [values[name] for name in details]
         out = []
@@ -205,7 +219,8 @@ class _Conversion:
     def _flow(self) -> dict[str, Column]:
         amounts = self.given("amount", self.amount("amount"))
         assets = self.given("asset", self.parsed("asset", str.lower))
-        sides, actions, signed = self.text("side"), self.text("action"), []
+        sides, actions = self.text("side"), self.text("action")
+        signed: list[int | None] = []
         for row, (action, amount) in enumerate(zip(actions, amounts, strict=True)):
             if action not in ACTIONS:
                 self.bad.setdefault(row, f"action: '{action}' is none of {', '.join(ACTIONS)}")
@@ -230,6 +245,17 @@ class _Conversion:
             "debt_scaled": self.amount("debt_scaled"),
             "seized": self.given("seized", self.amount("seized")),
             "bad_debt": self.amount("bad_debt"),
+        }
+
+    def _checkpoint(self) -> dict[str, Column]:
+        sides = self.text("side")
+        for row, side in enumerate(sides):
+            if side not in ("collateral", "debt"):
+                self.bad.setdefault(row, f"side: '{side}' is neither collateral nor debt")
+        return {
+            "asset": self.given("asset", self.parsed("asset", str.lower)),
+            "side": sides,
+            "amount": self.given("amount", self.amount("amount")),
         }
 
     def _parameter(self) -> dict[str, Column]:
@@ -298,8 +324,3 @@ def _below(value: int, limit: int) -> int:
 def used(tables: Iterable[pa.Table]) -> set[str]:
     """The ``source_row`` of every row that some SELECT returned."""
     return {text for table in tables if "source_row" in table.schema.names for text in table["source_row"].to_pylist()}
-
-
-def target_of(dataset: str) -> Target:
-    """The target that feeds a dataset."""
-    return next(spec for spec in TARGETS.values() if spec.dataset == dataset)

@@ -1,6 +1,6 @@
 """What a mapping is: a folder with ``mapping.toml`` and one SELECT for each kind of fact that its files hold.
 
-``flow.sql``, ``liquidation.sql``, ``parameter.sql`` and ``price.sql`` are the SELECTs; their columns are listed in ``TARGETS``.
+``flow.sql``, ``liquidation.sql``, ``parameter.sql``, ``price.sql`` and ``checkpoint.sql`` are the SELECTs; their columns are listed in ``TARGETS``.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class Target:
         return frozenset({*COMMON, *self.required, *self.optional, *self.amounts, *(f"{name}_native" for name in self.amounts)})
 
 
-COMMON = ("source_row", "block", "timestamp", "transaction_hash", "log_index", "identity", "rank", "problem")
-"""Columns of every SELECT: ``source_row`` and one of ``block`` and ``timestamp`` are required. ``problem``: text that quarantines the row."""
+COMMON = ("source_row", "block", "timestamp", "transaction_hash", "log_index", "identity", "rank", "problem", "aside")
+"""Columns of every SELECT: ``source_row`` and one of ``block`` and ``timestamp`` are required. ``problem``: text that quarantines the row;
+``aside``: text that leaves it out on purpose, and says why."""
 
 TARGETS: dict[str, Target] = {
     "flow": Target("raw/import/Flow", ("account", "asset", "action"), ("side",), {"amount": "asset"}),
@@ -50,6 +51,7 @@ TARGETS: dict[str, Target] = {
         {"repaid": "debt_asset", "debt_scaled": "debt_asset", "seized": "collateral_asset", "bad_debt": "debt_asset"},
     ),
     "parameter": Target("raw/import/Parameter", ("name", "value"), ("asset", "category", "decimals"), {}),
+    "checkpoint": Target("raw/import/Checkpoint", ("asset", "side"), (), {"amount": "asset"}),
     "price": Target("raw/import/Price", ("asset", "kind", "price"), ("low", "high", "period"), {}),
 }
 ACTIONS: dict[str, tuple[str | None, int]] = {
@@ -195,7 +197,8 @@ def _check(body: Mapping, where: str) -> None:
     for asset, decimals in body.assets.items():
         if not 0 <= decimals <= 38 or asset != asset.lower():
             raise UserError(f"{where}: asset {asset} = {decimals}", "give a lower-case name and decimals from 0 to 38")
-    known = [f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *({"value", "price", "low", "high"} & spec.columns))]
+    plain = {"value", "price", "low", "high"}
+    known = [f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *(plain & spec.columns))]
     for column, rounding in body.rounding.items():
         if column not in known:
             raise UserError(f"{where}: rounding of '{column}'", did_you_mean(column, known))

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from backtest.blocks import consistent, place
 from backtest.errors import UserError
+from backtest.imported import CHECKPOINT, PRICE, spine_rows
 from backtest.imports.convert import open_schema
 from backtest.tables import IMPORT_KEY, IMPORTED
 
@@ -30,8 +31,7 @@ Numbers = npt.NDArray[np.int64]
 _KEY = [f.name for f in IMPORT_KEY]
 _STORED_WEIGHT = 1 << 32
 _SHARED = 3  # blocks that two files must both name before their times are compared
-PRICE = "raw/import/Price"
-FACTS = ("raw/import/Parameter", PRICE, "raw/import/Flow", "raw/import/Liquidation")
+FACTS = ("raw/import/Parameter", PRICE, "raw/import/Flow", "raw/import/Liquidation", CHECKPOINT)
 """Datasets in the order in which rows without a log index come."""
 
 
@@ -92,7 +92,8 @@ def _unique(table: pa.Table, old: int, dataset: str, out: Merged) -> _Part:
             out.known.add(where)
         else:
             held = int(origin[row])
-            reason = f"contradicts {'a stored row' if held < old else f'row {rows[held].as_py()}'} with the same identity {table['identity'][row].as_py()}"
+            other = "a stored row" if held < old else f"row {rows[held].as_py()}"
+            reason = f"contradicts {other} with the same identity {table['identity'][row].as_py()}"
             out.refused.append((*where, dataset, reason))
     keep = ~repeated
     return table.filter(pa.array(keep)), fresh[keep]
@@ -135,9 +136,8 @@ def _timed(tables: Mapping[str, _Part], names: Mapping[bytes, str], out: Merged)
     known = sorted(kept)
     blocks, times = [block for block, _ in known], [time for _, time in known]
     time_of = dict(known)
-    loose = sorted(
-        {time for name, (table, _) in tables.items() if name != PRICE for time in table.filter(pc.invert(table["block_known"]))["timestamp"].to_pylist()}
-    )
+    placeless = [table.filter(pc.invert(table["block_known"])) for name, (table, _) in tables.items() if name != PRICE]
+    loose = sorted({time for table in placeless for time in table["timestamp"].to_pylist()})
     block_at = dict(zip(loose, place(loose, blocks, times), strict=True))
     return {name: _fitted(name, table, fresh, time_of, (blocks, times), block_at, out) for name, (table, fresh) in tables.items()}
 
@@ -233,13 +233,6 @@ def _price_block(time: int, blocks: Sequence[int], times: Sequence[int]) -> int:
 
 
 # -- order ---------------------------------------------------------------------------------------------------------------------
-
-
-def spine_rows(dataset: str, table: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which rows are events of the chain: all but prices that are a market's, or whose block is not known."""
-    if dataset != PRICE:
-        return np.ones(table.num_rows, np.bool_)
-    return np.asarray(pc.and_(pc.equal(table["kind"], "oracle"), table["block_known"]))
 
 
 def _ordered(parts: Mapping[str, _Part]) -> dict[str, pa.Table]:

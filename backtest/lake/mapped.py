@@ -9,16 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
 from backtest.lake import sandbox
 from backtest.lake.relations import quoted
-
-if TYPE_CHECKING:
-    import duckdb
 
 _UNKNOWN_TABLE = re.compile(r"Table with name \"?([^ \"]+)\"? does not exist")
 _UNKNOWN_COLUMN = re.compile(r"Referenced column \"([^\"]+)\" not found|does not have a column named \"([^\"]+)\"|column named \"([^\"]+)\"")
