@@ -94,7 +94,7 @@ def import_files(
     """
     values = _parameters(mapping, parameters or {})
     with lake.writer() as writer:
-        config = _config(lake, mapping, market)
+        config = _config(lake, mapping, market, values)
         held = config.name in lake.markets()
         files = read(mapping.body.sources, folder, sources or {})
         new, refused, aside = _mapped(mapping, files, values, config.base_decimals)
@@ -126,14 +126,17 @@ def _parameters(mapping: Loaded, given: Mapping[str, str]) -> dict[str, str]:
     return {**mapping.body.parameters, **given}
 
 
-def _config(lake: Lake, mapping: Loaded, market: str | None) -> MarketConfig:
+def _config(lake: Lake, mapping: Loaded, market: str | None, values: Mapping[str, str]) -> MarketConfig:
     """The market to import into: one of the lake, else the one that the mapping describes."""
-    made = mapping.config(market)
+    made = mapping.config(market, values)
     name = market or (made.name if made else "")
     if name in lake.markets():
         config = lake.market_config(name)
         if made is not None and made.protocol != config.protocol:
             raise UserError(f"market '{name}' is of protocol {config.protocol}, mapping '{mapping.name}' of {made.protocol}", "name another market")
+        for key, value in (made.parameters if made else {}).items():
+            if config.parameters.get(key, value) != value:
+                raise UserError(f"market '{name}' has {key} {config.parameters[key]}, not {value}", f"give --set {key}=..., or name another market")
         return config
     if made is None:
         what = f"there is no market '{name}' in {lake.path}" if name else f"mapping '{mapping.name}' names no market"

@@ -70,7 +70,8 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MarketPart(_Strict, frozen=True):
-    """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``."""
+    """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``; ``$x`` in ``parameters``
+    stands for the mapping's parameter x."""
 
     name: str
     protocol: str
@@ -79,6 +80,7 @@ class MarketPart(_Strict, frozen=True):
     base_currency: str = "USD"
     base_decimals: int = 8
     description: str = ""
+    parameters: dict[str, str] = {}
 
 
 class Source(_Strict, frozen=True):
@@ -123,8 +125,8 @@ class Loaded:
         """The time zone of times that state none."""
         return ZoneInfo(self.body.timezone) if self.body.timezone else None
 
-    def config(self, market: str | None) -> MarketConfig | None:
-        """The market that this mapping makes; None where it only adds to one."""
+    def config(self, market: str | None, values: Dict[str, str]) -> MarketConfig | None:
+        """The market that this mapping makes with these values of its parameters; None where it only adds to one."""
         part = self.body.market
         if part is None:
             return None
@@ -137,6 +139,7 @@ class Loaded:
             description=part.description,
             base_decimals=part.base_decimals,
             base_currency=part.base_currency,
+            parameters={name: values[value[1:]] if value.startswith("$") else value for name, value in part.parameters.items()},
         )
 
 
@@ -204,6 +207,9 @@ def _check(body: Mapping, where: str) -> None:
             raise UserError(f"{where}: rounding of '{column}'", did_you_mean(column, known))
         if not rounding.reason.strip():
             raise UserError(f"{where}: rounding of '{column}' gives no reason", "say why the files have more decimals than the asset")
+    for name, value in (body.market.parameters if body.market else {}).items():
+        if value.startswith("$") and value[1:] not in body.parameters:
+            raise UserError(f"{where}: market.parameters.{name} = '{value}'", did_you_mean(value[1:], body.parameters))
     if body.timezone is not None:
         try:
             ZoneInfo(body.timezone)
