@@ -100,7 +100,7 @@ DEFAULTS: Mapping[str, int] = {
     "liquidation_system": CAT_1_1,
 }
 """What a replay takes where the history does not say. beg, ttl and tau are the constructor's (dss ``src/flip.sol``); the rest are choices
-of this project of the usual size, so that 2.0 auctions halve their price in 6,207 seconds; all can be set by a scenario."""
+of this project of the usual size, so that the price of a 2.0 auction halves in 6,210 seconds; all can be set by a scenario."""
 
 ASSUMPTIONS: tuple[str, ...] = (
     "Maker: settings that the history lacks are taken as box 15,000,000 DAI, dunk 50,000 DAI, lump 50, beg 1.05, ttl 3 h, tau 48 h, buf 1.3, "

@@ -56,6 +56,8 @@ class Limits:
 
 def seizure(system: int, ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
     """What a bite or bark of an unsafe vault takes, or the contract's error in words."""
+    if not limits.chop:
+        return "no penalty is set"  # a division by zero there
     if system == CAT_1_0:
         return _cat_1_0(ink, art, rate, limits)
     return _cat_1_1(ink, art, rate, limits) if system == CAT_1_1 else _dog(ink, art, rate, limits)
