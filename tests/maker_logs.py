@@ -21,9 +21,8 @@ def address(name: str) -> str:
     return "0x" + keccak(text=name)[-20:].hex()
 
 
-VAT, JUG, SPOTTER, CAT, DOG, FLIP, CLIP, CALC, OSM = (
-    address(f"maker {n}") for n in ("vat", "jug", "spot", "cat", "dog", "flip", "clip", "calc", "osm")
-)
+_NAMES = ("vat", "jug", "spot", "cat", "dog", "flip", "clip", "calc", "osm")
+VAT, JUG, SPOTTER, CAT, DOG, FLIP, CLIP, CALC, OSM = (address(f"maker {name}") for name in _NAMES)
 GOVERNANCE = address("governance")
 CONFIG = MarketConfig(
     name="vaults",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backtest.errors import RulesError
 from backtest.fetch import fetch
 from backtest.fetch.decode import topic0
 from backtest.fetch.rpc import Rpc
@@ -84,7 +85,6 @@ def fetched(made: Script, path: Path) -> Lake:
     lake = Lake(path / "lake", create=True)
     codes = dict.fromkeys(CONFIG.contracts.values(), "0x01")
     with ChainNode(made.chain()) as node, Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc:
-        assert codes
         fetch(lake, CONFIG, rpc, finality=0)
     reconstruct(lake, CONFIG.name)
     lake.refresh()
@@ -206,7 +206,5 @@ def test_a_note_that_contradicts_itself_is_quarantined(tmp_path: Path) -> None:
         "256 bytes of data where a note has 288",
         "not a note of fold(bytes32,address,int256): topics and call data differ",
     ]
-    from backtest.errors import RulesError
-
-    with pytest.raises(RulesError, match="block 70, log 0: a VatFold log .* could not be decoded"):
+    with pytest.raises(RulesError, match=r"block 70, log 0: a VatFold log .* could not be decoded"):
         reconstruct(lake, CONFIG.name)

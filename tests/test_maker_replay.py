@@ -228,7 +228,7 @@ def test_cat_1_0_cuts_by_lumps_of_collateral() -> None:
 def test_the_box_holds_lots_back() -> None:
     """A box of 6,000 has room for one lot of 5,000 and one of 1,000 with penalty: 884.95... of debt, and a last place more for what the first
     lot's rounding left."""
-    result = run(history(CAT_1_1, 1_290, end=100, box=6_000 * WAD))
+    result = run(history(CAT_1_1, 1_290, end=100, box=6_000 * WAD, dust=500 * WAD))
     bites = [row.fill.repaid for row in result.liquidations if row.step == "bite"]
     assert bites == [4_424_778_761_061_946_902_654, 884_955_752_212_389_380_531]
     assert result.refused == {"liquidation limit hit": 1}
@@ -292,13 +292,8 @@ def test_view_and_health() -> None:
 
 
 def test_debt_follows_the_stored_rate_only() -> None:
-    state = book()
-    MAKER.apply(
-        state,
-        IndexUpdate(
-            seq=1, block_number=1, log_index=1, timestamp=1, asset=DAI, supply_index=RAY, borrow_index=11 * RAY // 10, supply_rate=0, borrow_rate=0
-        ),
-    )
+    state, key = book(), {"seq": 1, "block_number": 1, "log_index": 1, "timestamp": 1}
+    MAKER.apply(state, IndexUpdate(**key, asset=DAI, supply_index=RAY, borrow_index=11 * RAY // 10, supply_rate=0, borrow_rate=0))
     assert [holding.debt for holding in MAKER.holdings(state, AccountId(0), Clock(9, 9, 10**9))] == [0, 11_000 * WAD]
 
 
@@ -356,9 +351,9 @@ def test_what_cannot_be() -> None:
         MAKER.open(market(("ETH", 18), ("DAI", 18)), recompute=True)
     with pytest.raises(RulesError, match="is no Maker ilk"):
         MAKER.open(market(("ETH", 18), ("USDC", 6)))
+    state = book()
+    del state.params["liquidation_ratio"]
     with pytest.raises(RulesError, match="nothing says the liquidation_ratio"):
-        state = book()
-        del state.params["liquidation_ratio"]
         state.spot(at(1))
     assert MAKER.quote(book(), Order(AccountId(0), PAIR, AccountId(1)), at(1_300), NOW) == Refusal("not unsafe")
 

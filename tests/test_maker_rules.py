@@ -117,13 +117,8 @@ def test_a_stairstep_reaches_the_market_after_960_seconds_and_halves_in_6930() -
 
 def test_the_other_curves() -> None:
     linear = Curve(LINEAR, 3_600, 0, 0)
-    assert [linear.price_down(1_000 * RAY, t) for t in (0, 900, 3_599, 3_600, 9_999)] == [
-        1_000 * RAY,
-        750 * RAY,
-        277_777_777_777_777_777_777_777_000,
-        0,
-        0,
-    ]
+    prices = [linear.price_down(1_000 * RAY, t) for t in (0, 900, 3_599, 3_600, 9_999)]
+    assert prices == [1_000 * RAY, 750 * RAY, 277_777_777_777_777_777_777_777_000, 0, 0]
     assert Curve(EXPONENTIAL, 0, 0, 99 * RAY // 100).price_down(1_000 * RAY, 2) == 9_801 * RAY // 10
 
 
@@ -158,10 +153,8 @@ def test_a_partial_take_leaves_chost() -> None:
 def test_incentives() -> None:
     """300 DAI and 0.1 % of 113,000; a reset pays nothing where tab or collateral is below chost."""
     assert incentive_down(300 * RAD, WAD // 1_000, 113_000 * RAD) == 413 * RAD
-    paid = [
-        redo_incentive_down(300 * RAD, 0, tab * RAD, 10 * WAD, feed * RAY, 16_950 * RAD)
-        for tab, feed in ((16_950, 1_695), (16_949, 1_695), (16_950, 1_694))
-    ]
+    cases = ((16_950, 1_695), (16_949, 1_695), (16_950, 1_694))
+    paid = [redo_incentive_down(300 * RAD, 0, tab * RAD, 10 * WAD, feed * RAY, 16_950 * RAD) for tab, feed in cases]
     assert paid == [300 * RAD, 0, 0]
 
 
