@@ -1,16 +1,15 @@
 -- Purpose: total balances agree within a thousandth with what independent sources said of them.
--- Grain: (market, asset, side).
+-- Grain: (market, asset, side, month): months with a checkpoint that differs by more.
 -- Columns:
 --   market: name of the market
 --   asset: asset as the import names it
 --   side: collateral or debt
+--   month: its first day, UTC
 --   checkpoints: number of checkpoints
 --   differing: number of those that differ by more
---   from_block: block of the first that differs
---   from_date: its day, UTC
---   checkpoint: native units there by the independent source
---   total: native units there by the accounts
---   largest: largest difference of all, native units, positive where the accounts hold more
+--   median_total: native units by the accounts, in the middle of the month's checkpoints
+--   median_difference: native units, positive where the accounts hold more
+--   largest_difference: the same, of the checkpoint that is furthest off
 WITH spoken AS (
     SELECT c.market, c.block_number, c.timestamp, c.asset, c.side, CAST(c.amount AS DOUBLE) AS amount, a.asset_id
     FROM raw.import_Checkpoint AS c
@@ -32,11 +31,10 @@ held AS (
     ASOF LEFT JOIN rates AS i ON i.market = s.market AND i.asset_id = s.asset_id AND i.block_number <= s.block_number
 ),
 compared AS (SELECT *, total - amount AS difference, abs(total - amount) > amount / 1000 AS differs FROM held)
-SELECT market, asset, side, count(*) AS checkpoints, count(*) FILTER (differs) AS differing, min(block_number) FILTER (differs) AS from_block,
-    CAST(make_timestamp(min(timestamp) FILTER (differs) * 1000000) AS DATE) AS from_date,
-    CAST(arg_min(amount, block_number) FILTER (differs) AS DECIMAL(38, 0)) AS checkpoint,
-    CAST(arg_min(total, block_number) FILTER (differs) AS DECIMAL(38, 0)) AS total,
-    CAST(arg_max(difference, abs(difference)) AS DECIMAL(38, 0)) AS largest
+SELECT market, asset, side, CAST(date_trunc('month', make_timestamp(timestamp * 1000000)) AS DATE) AS month, count(*) AS checkpoints,
+    count(*) FILTER (differs) AS differing, CAST(median(total) AS DECIMAL(38, 0)) AS median_total,
+    CAST(median(difference) AS DECIMAL(38, 0)) AS median_difference, CAST(arg_max(difference, abs(difference)) AS DECIMAL(38, 0)) AS largest_difference
 FROM compared
-GROUP BY market, asset, side
+GROUP BY market, asset, side, month
 HAVING count(*) FILTER (differs) > 0
+ORDER BY market, asset, side, month
