@@ -129,9 +129,9 @@ def _timed(tables: Mapping[str, _Part], names: Mapping[bytes, str], out: Merged)
     """Every row with a block and a time that can be true together; the others refused."""
     pairs = pd.concat([_pairs(table, fresh) for table, fresh in tables.values()], ignore_index=True)
     _whole_files(pairs, names)
-    counted = pairs.groupby(["block", "time"], sort=True).agg(rows=("fresh", "size"), old=("fresh", lambda fresh: int((~fresh).any()))).reset_index()
-    weights = (counted["rows"] + _STORED_WEIGHT * counted["old"]).astype(object)
-    kept = consistent(list(zip(counted["block"].tolist(), counted["time"].tolist(), weights.tolist(), strict=True)))
+    counted = pairs.groupby(["block", "time"], sort=True).agg(rows=("fresh", "size"), new=("fresh", "all")).reset_index()
+    weights = [rows if new else rows + _STORED_WEIGHT for rows, new in zip(counted["rows"].tolist(), counted["new"].tolist(), strict=True)]
+    kept = consistent(list(zip(counted["block"].tolist(), counted["time"].tolist(), weights, strict=True)))
     _mostly_out(pairs, kept, names)
     known = sorted(kept)
     blocks, times = [block for block, _ in known], [time for _, time in known]
