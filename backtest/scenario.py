@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -64,6 +64,10 @@ class Users(_Strict, frozen=True):
     same health factor afterwards."""
     refused: Literal["skip", "shrink"] = "skip"
     """An action that would revert is skipped, or shrunk to the largest amount allowed."""
+
+
+RESPONSES: tuple[str, ...] = get_args(get_type_hints(Users)["response"])
+"""Every way in which users may respond; the first is the headline of a comparison."""
 
 PARAMETERS: dict[str, tuple[int, int]] = {
     "ltv": (0, 10_000),
