@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.report.queries import SHOWN_ASSETS, Row
+from backtest.report.queries import SHOWN_ASSETS
+from backtest.report.selection import Row
 
 Spec = dict[str, Any]
 
@@ -177,9 +178,47 @@ class Charts:
             "encoding": {**encoding, "y2": {"datum": 0}},
         }
 
-    def cumulative(self, timeline: list[Row], base: str) -> Spec:
-        """Debt liquidated since the start of the window, and what that is beyond the base run's."""
-        return self._line_panels(timeline, cumulative_usd="Debt repaid by liquidators", beyond_base_usd=f"The same, less that of {base}")
+    def effects(self, rows: list[Row]) -> Spec:
+        """Effects against the baseline: a panel per measure, a line per alternative; the band behind the interval behind the effect."""
+        panels = []
+        for measure in dict.fromkeys(row["measure"] for row in rows):
+            mine = [row for row in rows if row["measure"] == measure]
+            unit = "number"
+            if mine[0]["kind"] == "money":
+                money = Money.of(mine, "effect", "low", "high", "band_low", "band_high", currency=self.currency)
+                mine, unit = money.apply(mine, "effect", "low", "high", "band_low", "band_high"), money.unit
+            names = list(dict.fromkeys(row["run"] for row in mine))
+            y = {"field": "run", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 260}}
+            x = _amount("low", f"Change against the baseline ({unit})", scale={"zero": True})
+            layers: list[Spec] = [
+                {"mark": {"type": "bar", "size": 16, "opacity": 0.3}, "encoding": {"x": {**x, "field": "band_low"}, "x2": {"field": "band_high"}}},
+                {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
+                {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "effect"}}},
+                {
+                    "mark": {"type": "rule", "color": "#999", "strokeDash": [3, 3]},
+                    "encoding": {"x": {"datum": 0}, "y": {"value": 0}, "y2": {"value": "height"}},
+                },
+            ]
+            tooltip = _tooltip(
+                run=("Run", "name"),
+                effect=(f"Effect ({unit})", "amount"),
+                low=("Interval from", "amount"),
+                high=("to", "amount"),
+                band_low=("Band from", "amount"),
+                band_high=("to", "amount"),
+                words=("Verdict", "name"),
+            )
+            for layer in layers[:3]:
+                layer["encoding"] |= {"y": y, **self._by_run(dash=False, legend=False), "tooltip": tooltip}
+            panels.append({"title": measure, "data": {"values": mine}, "width": WIDTH - 180, "height": {"step": 26}, "layer": layers})
+        return {"vconcat": panels, "spacing": 14, "resolve": {"scale": {"color": "independent"}}}
+
+    def cumulative(self, timeline: list[Row]) -> Spec:
+        """Debt liquidated since the start of the window, and what that is beyond the run's own baseline."""
+        titles = {"cumulative_usd": "Debt repaid by liquidators"}
+        if any(row["beyond_baseline_usd"] is not None for row in timeline):
+            titles["beyond_baseline_usd"] = "The same of alternatives, less that of their baseline"
+        return self._line_panels(timeline, **titles)
 
     def by_collateral(self, rows: list[Row]) -> Spec:
         """Debt repaid against each collateral asset, a bar per run."""
