@@ -52,7 +52,15 @@ _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
     (
         "position_events",
         PositionChange,
-        {"account": "account_id", "asset": "asset_id", "side": "side", "delta": "delta", "action": "action", "action_seq": "action_seq"},
+        {
+            "account": "account_id",
+            "asset": "asset_id",
+            "side": "side",
+            "delta": "delta",
+            "action": "action",
+            "action_seq": "action_seq",
+            "amount": "amount",
+        },
     ),
     (
         "setting_events",

@@ -268,8 +268,9 @@ def _judge(selection: Selection, labels: Sequence[str]) -> list[Judged]:
     if not any(run["baseline_id"] for run in selection.alternatives):
         return []
     contributions: dict[str, dict[str, dict[str, int]]] = {run["run_id"]: {} for run in selection.known}
+    keys = [measure.key for measure in verdict.MEASURES]
     for row in selection.fill(q.CONTRIBUTIONS):
-        contributions[row.pop("run_id")][row.pop("account")] = {key: int(value) for key, value in row.items()}
+        contributions[row["run_id"]][row["account"]] = {key: int(row[key]) for key in keys}
     populations = {row["run_id"]: row["accounts"] for row in selection.fill(q.POPULATIONS)}
     judged = []
     for run, label in zip(selection.runs, labels, strict=True):
