@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,10 @@ from backtest.scenario import Competitive, Override, Scenario
 if TYPE_CHECKING:
     from backtest.lake import Lake
 
-THRESHOLD_CUT = 1000  # basis points, of threshold and loan-to-value
-BONUS_RAISE = 200  # basis points
-RAMP_STEPS = 10
+WEAKER = 1000  # basis points, off threshold and loan-to-value
+HIGHER_BONUS = 200  # basis points
+STEPS = 4  # a quarter of a day apart
+DAY = 86_400
 
 
 def demo(folder: Path = Path("backtest-demo")) -> None:
@@ -52,14 +54,15 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
             print(f"reconstructing the canonical tables of {name} from its raw events", file=sys.stderr)
             reconstruct(lake, name)
     lake.refresh()
-    baseline = Scenario(name="baseline", liquidators=Competitive())
-    alternatives = scenarios(lake, market, baseline)
-    planned = {scenario.name: scenario for scenario in (Scenario(), *(one for each in alternatives for one in band_of(each)))}
+    first, to_block = _crash_days(lake, market)
+    baseline = Scenario(name="baseline", liquidators=Competitive(), to_block=to_block)
+    alternatives = scenarios(baseline, first)
+    planned = {scenario.name: scenario for scenario in (Scenario(to_block=to_block), *(one for each in alternatives for one in band_of(each)))}
     runs = {}
     for scenario in planned.values():
         print(f"replaying {market}: {scenario.name}", file=sys.stderr)
         runs[scenario.name] = run(lake, market, scenario)
-    calm = {name: _false_alarms(lake, name, baseline) for name in lake.markets() if name != market}
+    calm = {name: _false_alarms(lake, name, replace(baseline, to_block=None)) for name in lake.markets() if name != market}
     lake.refresh()
     wanted = [runs[name].run_id for name in ("history", "baseline", *(scenario.name for scenario in alternatives))]
     page = folder / "report.html"
@@ -71,18 +74,25 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     print(_next_steps(folder, page, folder / "lake" / results, wanted))
 
 
-def scenarios(lake: Lake, market: str, baseline: Scenario) -> tuple[Scenario, ...]:
-    """The alternatives of the demo: WETH as weaker collateral, at once and in steps over the window, and a higher bonus for every asset."""
-    ((first, last),) = lake.sql(f"SELECT min(block_number), max(block_number) FROM blocks WHERE market = '{market}'").fetchall()
-    weaker = [Override(parameter=name, asset="WETH", change=-THRESHOLD_CUT) for name in ("ltv", "liquidation_threshold")]
-    ramp = [replace(override, from_block=first + (last - first) // 4, until_block=last, steps=RAMP_STEPS) for override in weaker]
-    bonus = Override(parameter="liquidation_bonus", change=BONUS_RAISE)
-    points = THRESHOLD_CUT // 100
+def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
+    """The alternatives of the demo: WETH as weaker collateral from the start, or in steps on the day of the crash, and a higher bonus."""
+    weaker = [Override(parameter=name, asset="WETH", change=-WEAKER) for name in ("ltv", "liquidation_threshold")]
+    steps = [replace(each, from_time=str(crash), until_time=str(crash + timedelta(days=1)), steps=STEPS) for each in weaker]
+    bonus = Override(parameter="liquidation_bonus", change=HIGHER_BONUS)
+    points = WEAKER // 100
     return (
-        replace(baseline, name=f"WETH threshold −{points} points", overrides=tuple(weaker)),
-        replace(baseline, name=f"the same in {RAMP_STEPS} steps", overrides=tuple(ramp)),
-        replace(baseline, name=f"bonus +{BONUS_RAISE // 100} points", overrides=(bonus,)),
+        replace(baseline, name=f"WETH −{points} points", overrides=tuple(weaker)),
+        replace(baseline, name=f"WETH −{points} in the crash", overrides=tuple(steps)),
+        replace(baseline, name=f"bonus +{HIGHER_BONUS // 100} points", overrides=(bonus,)),
     )
+
+
+def _crash_days(lake: Lake, market: str) -> tuple[date, int]:
+    """The day of the first liquidation, and the last block of the day of the last one: what comes later shows how losses developed."""
+    ((first, last),) = lake.sql(f"SELECT min(timestamp), max(timestamp) FROM liquidations WHERE market = '{market}'").fetchall()
+    midnight = last - last % DAY + DAY
+    ((to_block,),) = lake.sql(f"SELECT max(block_number) FROM blocks WHERE market = '{market}' AND timestamp < {midnight}").fetchall()
+    return datetime.fromtimestamp(first, UTC).date(), to_block
 
 
 def _false_alarms(lake: Lake, market: str, scenario: Scenario) -> int:

@@ -16,7 +16,7 @@ from backtest.scenario import RESPONSES
 Kind = Literal["count", "money"]
 Figures = dict[Any, Any]
 """Figures of one run by name, or by (window, name) or (outcome, name)."""
-WINDOWS = {"end": "at the end of the window", "+1h": "1 hour after the window", "+1d": "1 day after", "+7d": "7 days after"}
+WINDOWS = {"end": "at the end of the window", "+1h": "1 hour after the window", "+1d": "1 day after the window", "+7d": "7 days after the window"}
 OUTCOMES = {
     "skipped": "Refused by the market's rules, skipped",
     "shrunk": "Refused by the market's rules, shrunk",
@@ -96,13 +96,6 @@ class Comparison:
                 lines.append(f"{judged.label}: the band lacks users who respond by {lacking}. Make it: {self._command(judged.run, '--band')}")
             if judged.run["history_id"] is None:
                 lines.append(f"{judged.label}: no replay of history is stored for these blocks, so the replay's own error is unknown.")
-        missing: dict[str, list[str]] = {}
-        for run, label in zip(selection.runs, self.labels, strict=True):
-            if run["missing_windows"] != "[]":
-                missing.setdefault(", ".join(json.loads(run["missing_windows"])), []).append(label)
-        for windows, names in missing.items():
-            whose = "" if len(names) == len(self.labels) else f"{', '.join(names)}: "
-            lines.append(f"{whose}no figures for windows that end {windows} later: the data end before.")
         if selection.older:
             lines.append(f"{selection.older} runs of older versions are left out: replay them again.")
         return lines
@@ -145,6 +138,8 @@ class Comparison:
         rows: list[tuple[str, ...]] = []
         for label, words in WINDOWS.items():
             if not any((label, "realised") in figures for figures in self._each()):
+                if any(label in json.loads(run["missing_windows"]) for run in self.selection.runs):
+                    rows.append((f"Losses {words}: not known, the data end before",))
                 continue
             rows += [
                 (f"Losses {words}",),
@@ -156,7 +151,7 @@ class Comparison:
                 self._row("Borrowers' loss (bonus plus fee)", (label, "borrower_loss")),
                 *(self._shares_of("borrower_loss") if label == "end" else ()),
                 (
-                    "Equity of those liquidated, less the baseline's",
+                    "Equity left to those liquidated, less the baseline's",
                     *(self._signed(f.get((label, "equity_difference")), "money") for f in self._each()),
                 ),
             ]
@@ -184,8 +179,11 @@ class Comparison:
         ]
         return [
             ("What the overrides do by themselves",),
-            ("Accounts with debt that one touches, at most", *touched),
-            ("Accounts in an e-mode left alone", *(tables.count(figures.get("in_emode")) for figures in self._each())),
+            ("Accounts whose health or borrowing power one touches, at most", *touched),
+            (
+                "Accounts in an e-mode left alone",
+                *(tables.count(figures["in_emode"] if figures.get("reached_of") else None) for figures in self._each()),
+            ),
             self._row("Accounts made liquidatable by an override itself", "made_accounts", "count"),
             self._row("  their debt", "made_debt"),
         ]
@@ -210,14 +208,13 @@ class Comparison:
         return any(figures.get(key) for figures in self._each())
 
     def _row(self, label: str, key: object, kind: Kind = "money") -> tuple[str, ...]:
-        cells = []
-        for run in self.selection.runs:
-            value = self._figures[run["run_id"]].get(key)
-            cell = self._amount(value, kind)
-            if run["baseline_id"] is not None and value is not None:
-                base = self._figures[run["baseline_id"]].get(key)
-                cell += f"\n{tables.change(value, base, kind, self.selection.decimals)}"
-            cells.append(cell)
+        """Values, and below them the changes against the baselines where any is not zero."""
+        values = [self._figures[run["run_id"]].get(key) for run in self.selection.runs]
+        bases = [self._figures[run["baseline_id"]].get(key) if run["baseline_id"] else None for run in self.selection.runs]
+        changes = [tables.change(value, base, kind, self.selection.decimals) for value, base in zip(values, bases, strict=True)]
+        cells = [self._amount(value, kind) for value in values]
+        if set(changes) - {"", "same"}:
+            cells = [f"{cell}\n{change}" if change else cell for cell, change in zip(cells, changes, strict=True)]
         return (label, *cells)
 
     def _with_shares(self, label: str, key: str, measure: str) -> list[tuple[str, ...]]:

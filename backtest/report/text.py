@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from backtest.report import notes, tables
 from backtest.report.comparison import CRITERION, Comparison
 from backtest.report.selection import Row, Selection
+
+WIDTH = 140  # of running text
 
 
 def as_text(selection: Selection, *, shared_only: bool = False) -> str:
@@ -24,7 +27,7 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
             tables.as_text(comparison.verdict_table(judged)),
         ]
     if comparison.judged:
-        lines += ["", CRITERION]
+        lines += ["", *wrap(CRITERION, WIDTH)]
     if remarks := comparison.remarks():
         lines += ["", *remarks]
     lines += ["", *_runs(selection, comparison.labels)]
