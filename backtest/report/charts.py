@@ -18,6 +18,8 @@ RUN_COLOURS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
 RUN_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 4], [1, 3])
 ASSET_COLOURS = ("#332288", "#CC6677", "#117733", "#AA4499", "#88CCEE", "#999933")
 WIDTH = 820
+EFFECTS = ("effect", "low", "high", "band_low", "band_high", "error_low", "error_high")
+"""Fields of a row of ``Charts.effects`` that are amounts or numbers; None where not known."""
 
 THEME: Spec = {
     "background": "white",
@@ -179,18 +181,21 @@ class Charts:
         }
 
     def effects(self, rows: list[Row]) -> Spec:
-        """Effects against the baseline: a panel per measure, a line per alternative; the band behind the interval behind the effect."""
+        """Effects against the baseline: a panel per measure, a line per alternative; behind the effect its interval, the band over users'
+        responses, and in grey the replay's own error to both sides."""
         panels = []
         for measure in dict.fromkeys(row["measure"] for row in rows):
             mine = [row for row in rows if row["measure"] == measure]
             unit = "number"
             if mine[0]["kind"] == "money":
-                money = Money.of(mine, "effect", "low", "high", "band_low", "band_high", currency=self.currency)
-                mine, unit = money.apply(mine, "effect", "low", "high", "band_low", "band_high"), money.unit
+                money = Money.of(mine, *EFFECTS, currency=self.currency)
+                mine, unit = money.apply(mine, *EFFECTS), money.unit
             names = list(dict.fromkeys(row["run"] for row in mine))
             y = {"field": "run", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 260}}
-            x = _amount("low", f"Change against the baseline ({unit})", scale={"zero": True})
+            x = _amount("low", f"Change against the baseline ({unit})", scale={"zero": True, "padding": 8})
+            grey = {"type": "bar", "size": 22, "opacity": 0.15, "color": "#555"}
             layers: list[Spec] = [
+                {"mark": grey, "encoding": {"x": {**x, "field": "error_low"}, "x2": {"field": "error_high"}, "y": y}},
                 {"mark": {"type": "bar", "size": 16, "opacity": 0.3}, "encoding": {"x": {**x, "field": "band_low"}, "x2": {"field": "band_high"}}},
                 {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
                 {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "effect"}}},
@@ -208,7 +213,7 @@ class Charts:
                 band_high=("to", "amount"),
                 words=("Verdict", "name"),
             )
-            for layer in layers[:3]:
+            for layer in layers[1:4]:
                 layer["encoding"] |= {"y": y, **self._by_run(dash=False, legend=False), "tooltip": tooltip}
             panels.append({"title": measure, "data": {"values": mine}, "width": WIDTH - 180, "height": {"step": 26}, "layer": layers})
         return {"vconcat": panels, "spacing": 14, "resolve": {"scale": {"color": "independent"}}}

@@ -91,11 +91,15 @@ def effects(comparison: Comparison, charts: Charts) -> Figure:
             whole = judged.missing == ()
             ends: dict[str, int | None] = {"effect": each.effect, "low": each.low, "high": each.high}
             ends |= {"band_low": min(each.band.values()) if whole else None, "band_high": max(each.band.values()) if whole else None}
+            ends |= {"error_low": None if each.own_error is None else -each.own_error, "error_high": each.own_error}
             shown = {key: None if value is None else value / divisor for key, value in ends.items()}
             rows.append({"run": judged.label, "measure": each.measure.label, "kind": each.measure.kind, "words": each.words, **shown})
     if not rows:
         return Figure(title, "", None, empty="No run has a baseline to be compared with.")
-    caption = "Dot: effect against the baseline. Line: its 95 % interval. Broad bar: range over the users' responses, where all are stored."
+    caption = (
+        "Dot: effect against the baseline. Line: its 95 % interval. Coloured bar: range over the users' responses, where all are stored. "
+        "Grey bar: the replay's own error, the distance of the baseline from history, where it is known."
+    )
     return Figure(title, caption, charts.effects(rows))
 
 
