@@ -169,12 +169,12 @@ def load_timeline(lake: Lake, market: str) -> Timeline:
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     """The run as the lake holds it, or None."""
+    if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
+        return None
     found = {}
     for name in RESULTS:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
-    if not found["runs"].num_rows:
-        return None
     notes = json.loads(found["runs"]["notes"][0].as_py())
     return Run(run_id, found, tuple(notes), replayed=False)
 
