@@ -421,7 +421,8 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
     if change.name == "flash_premium":
         ledger.premium(asset, change.value)
         return Acted(nobody, tuple(ledger.changes()))
-    if state.revision is None or not state.rules.syncs_rates or not (reserve.scaled_supply or reserve.scaled_debt):
+    listing = reserve.optimal_usage is None or (change.name != "reserve_factor" and not (reserve.scaled_supply or reserve.scaled_debt))
+    if state.revision is None or not state.rules.syncs_rates or listing:
         return Acted(nobody, (change,))
     ledger.accrue(asset)
     accrued = ledger.changes()

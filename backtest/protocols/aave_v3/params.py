@@ -136,8 +136,10 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
         yield row, "flash_premium_total", int(row["new_flashloan_premium_total"]), None, None
     for row in rows(raw, "FlashloanPremiumToProtocolUpdated"):
         yield row, "flash_premium_to_protocol", int(row["new_flashloan_premium_to_protocol"]), None, None
-    for row in rows(raw, "FlashLoan"):  # what a flash loan left in the reserve: no parameter, but the market's as a whole
-        if row["premium"]:
+    for row in rows(
+        raw, "FlashLoan"
+    ):  # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a borrow)
+        if not row["interest_rate_mode"]:
             yield row, "flash_premium", int(row["premium"]), asset_of(row), None
 
 
