@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -66,6 +66,9 @@ class Users(_Strict, frozen=True):
     refused: Literal["skip", "shrink"] = "skip"
     """An action that would revert is skipped, or shrunk to the largest amount allowed."""
 
+
+RESPONSES: tuple[str, ...] = get_args(get_type_hints(Users)["response"])
+"""Every way in which users may respond; the first is the headline of a comparison."""
 
 PARAMETERS: dict[str, tuple[int, int]] = {
     "ltv": (0, 10_000),

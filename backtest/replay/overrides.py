@@ -172,6 +172,7 @@ def check(
     live = Overrides(market, overrides, timeline, units)
     places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
     ours: set[tuple[AssetId | None, int | None]] = set()
+    collateral: set[tuple[AssetId | None, int | None]] = set()  # made so by history itself
     block = -1
 
     def take(change: ParamChange, overridden: bool) -> None:
@@ -183,11 +184,10 @@ def check(
     def settled(*, at_last: bool = False) -> None:
         """The places that were touched pass, or wait: an asset that history has not made collateral yet is looked at when it does."""
         for place in sorted(ours, key=str):
-            values = places[place]
-            if not at_last and not any(values.get(name) for name in ("ltv", "liquidation_bonus")):
+            if not at_last and place not in collateral:
                 continue
             ours.discard(place)
-            reason = fault(values)
+            reason = fault(places[place])
             if reason and not allow_invalid:
                 where = f"e-mode {place[1]}" if place[1] is not None else market.assets[place[0]].symbol if place[0] is not None else "the market"
                 raise ScenarioError(
@@ -201,6 +201,8 @@ def check(
             block = change.block_number
         for due in live.due(change.seq, Clock(block, -1, change.timestamp))[0]:
             take(due, overridden=True)
+        if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
+            collateral.add((change.asset, change.category))
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
     settled()
