@@ -87,13 +87,15 @@ def is_synthetic(config: MarketConfig) -> bool:
 def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     """What the model does in history's place."""
     check = outcome.rate_check
-    compared = f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray" if check else ""
+    compared = (
+        f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray" if check and check.updates else ""
+    )
     if scenario.rates == "recomputed":
         yield "Interest follows this book's utilisation through the market's own rate strategies."
         yield f"Recomputed interest before the model acts: {compared or 'nothing to compare with history'}."
     else:
         yield "Interest rates and indexes are history's: they do not react to what the model changes."
-        if check:
+        if compared:
             yield f"Recomputed interest would give, before the model acts: {compared}."
     fit = "one that would revert is skipped" if scenario.users.refused == "skip" else "one that would revert is shrunk to the largest amount allowed"
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
@@ -111,7 +113,7 @@ def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Itera
         counts = list(group)
         whose = "accounts that history's liquidations paid" if unfunded else "users"
         value = amount(sum(count.value_base for count in counts), config)
-        reasons = ", ".join(f"{count.reason} {count.count:,}" for count in counts if count.reason)
+        reasons = "; ".join(f"{count.reason}: {count.count:,}" for count in counts if count.reason)
         number = sum(count.count for count in counts)
         words = list(_OUTCOMES.values())[outcome]
         yield f"{number:,} {action} actions of {whose} {words}, {value} in all{f' ({reasons})' if reasons else ''}."
@@ -122,7 +124,10 @@ def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[st
     for override, values in outcome.overrides.items():
         yield f"Override {override}: {values} values."
     for reach in outcome.reach:
-        share = f" ({reach.accounts / reach.of:.1%})" if reach.of else ""
+        if not reach.of:
+            yield f"Override {reach.override} takes effect before any account has debt."
+            continue
+        share = f" ({reach.accounts / reach.of:.1%})"
         left = f"; {reach.in_emode:,} with debt in an e-mode are left alone" if reach.in_emode else ""
         yield f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with debt{share}{left}."
     made = outcome.made_liquidatable

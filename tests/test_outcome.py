@@ -119,9 +119,9 @@ def notes(outcome: Replay[Any], scenario: Scenario = MODEL, config: MarketConfig
 def test_actions_are_counted_by_value_with_their_reasons() -> None:
     said = notes(replay_of([], actions=ACTIONS))
     for note in (
-        "5 borrow actions of users would have reverted and were skipped, 257.00 USD in all (health factor too low 3, cap exceeded 2).",
-        "1 withdraw actions of users would have reverted and were skipped, 40.00 USD in all (health factor too low 1).",
-        "1 borrow actions of users would have reverted and were shrunk to what the rules allow, 5.00 USD in all (health factor too low 1).",
+        "5 borrow actions of users would have reverted and were skipped, 257.00 USD in all (health factor too low: 3; cap exceeded: 2).",
+        "1 withdraw actions of users would have reverted and were skipped, 40.00 USD in all (health factor too low: 1).",
+        "1 borrow actions of users would have reverted and were shrunk to what the rules allow, 5.00 USD in all (health factor too low: 1).",
         "4 withdraw actions of accounts that history's liquidations paid did not fit the changed book and were cut, 9.00 USD in all.",
         "6 repay actions of users are of another size than in history, 0.50 USD in all.",
     ):
@@ -139,6 +139,11 @@ def test_actions_are_counted_by_value_with_their_reasons() -> None:
             ["Recomputed interest would give, before the model acts: 2 of 8 rate updates differ from history's, by at most 5 ray."],
         ),
         (replace(MODEL, rates="recomputed"), None, ["Recomputed interest before the model acts: nothing to compare with history."]),
+        (
+            replace(MODEL, rates="recomputed"),
+            RateCheck(updates=0, differing=0, largest=0),
+            ["Recomputed interest before the model acts: nothing to compare with history."],
+        ),
         (
             replace(MODEL, rates="recomputed"),
             RateCheck(updates=8, differing=0, largest=0),
@@ -176,7 +181,7 @@ def test_overrides_windows_and_data_are_said() -> None:
     for note in (
         "Override ltv of COL = 1 from block 0: 4 values.",
         "Override ltv of COL = 1 touches 1 of 4 accounts with debt (25.0%); 2 with debt in an e-mode are left alone.",
-        "Override early touches 0 of 0 accounts with debt.",
+        "Override early takes effect before any account has debt.",
         "Overrides themselves, not prices, made 2 accounts with 90.00 USD of debt liquidatable.",
         "No figures for windows that end +1d, +7d later: the data end before.",
         "Totals and equity leave out accounts that use an asset without a price: up to 2 accounts.",
