@@ -385,7 +385,7 @@ def test_actions_are_checked_again_under_the_scenario() -> None:
     """A borrow to 10,000 at 2,000 passes at 130 % and reverts at 250 %, where 8,000 fit."""
     h = History(replace(market(("ETH", 18), ("DAI", 18), protocol="maker"), base_decimals=18))
     h.param("liquidation_ratio", 13 * RAY // 10).param("liquidation_penalty", 113 * WAD // 100).index(DAI).price(DAI, WAD).price(ETH, 2_000 * WAD)
-    h.position(0, ETH, "collateral", 10 * WAD, amount=10 * WAD).position(0, DAI, "debt", 10_000 * WAD, "borrow", amount=10_000 * WAD)
+    h.position(0, ETH, "collateral", 10 * WAD).position(0, DAI, "debt", 10_000 * WAD, "borrow")
     plain = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive()))
     assert (plain.book.state.art, plain.actions) == ({0: 10_000 * WAD}, [])
     higher = (parse_override("liquidation_ratio=25000"),)
