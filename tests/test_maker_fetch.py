@@ -83,7 +83,6 @@ def script() -> Script:
 def fetched(made: Script, path: Path) -> Lake:
     """The script's chain, fetched and reconstructed."""
     lake = Lake(path / "lake", create=True)
-    codes = dict.fromkeys(CONFIG.contracts.values(), "0x01")
     with ChainNode(made.chain()) as node, Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc:
         fetch(lake, CONFIG, rpc, finality=0)
     reconstruct(lake, CONFIG.name)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backtest.errors import PriceMissing, RulesError, UserError
-from backtest.model import AccountId, Clock, IndexUpdate, ParamChange, PositionChange, Prices
+from backtest.model import AccountId, Clock, IndexUpdate, PositionChange, Prices
 from backtest.protocols import Acted, Action, Order, Refusal
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0, LINEAR
@@ -18,7 +18,7 @@ from backtest.replay.auctions import Auctions
 from backtest.replay.engine import replay
 from backtest.replay.mechanism import FixedSpread, mechanism_of
 from backtest.replay.record import Replay
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Scenario, Users, parse_override
 from backtest.units import RAY, WAD
 from tests.sketches.history import History, market
 
@@ -358,8 +358,41 @@ def test_what_cannot_be() -> None:
     assert MAKER.quote(book(), Order(AccountId(0), PAIR, AccountId(1)), at(1_300), NOW) == Refusal("not unsafe")
 
 
-def test_parameters_of_the_collateral_and_of_the_ilk() -> None:
-    state = book()
-    for asset, value in ((None, 5), (COLLATERAL, 6), (DAI, 7)):
-        MAKER.apply(state, ParamChange(seq=1, block_number=1, log_index=1, timestamp=1, name="tail", value=value, asset=asset))
-    assert state.params["tail"] == 6
+def test_what_the_contracts_refuse_to_be_set_to() -> None:
+    assert MAKER.fault({"liquidation_penalty": 99 * WAD // 100}) == "a penalty below 100 %"
+    assert MAKER.fault({"cut": RAY + 1}) == "a cut above one"
+    assert MAKER.fault({"liquidation_system": 12}) == "no such system of liquidations: 10, 11 or 20"
+    assert MAKER.fault({"liquidation_penalty": WAD, "cut": RAY, "liquidation_system": 20, "tail": 0}) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("liquidation_system=20", {"bark", "take"}),
+        ("liquidation_system=10", {"bite", "tend", "dent", "deal"}),
+        ("liquidation_ratio=12000", set()),
+        ("dunk=50000", {"bite", "tend", "dent", "deal"}),
+    ],
+)
+def test_a_scenario_changes_the_rules(override: str, expected: set[str]) -> None:
+    """At 1,290 a vault of 130 % is unsafe, one of 120 % is not; the system in force is a parameter."""
+    h = history(CAT_1_1, 1_290)
+    result = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=(parse_override(override),)))
+    assert {row.step for row in result.liquidations} == expected
+
+
+def test_actions_are_checked_again_under_the_scenario() -> None:
+    """A borrow to 10,000 at 2,000 passes at 130 % and reverts at 250 %, where 8,000 fit."""
+    h = History(replace(market(("ETH", 18), ("DAI", 18), protocol="maker"), base_decimals=18))
+    h.param("liquidation_ratio", 13 * RAY // 10).param("liquidation_penalty", 113 * WAD // 100).index(DAI).price(DAI, WAD).price(ETH, 2_000 * WAD)
+    h.position(0, ETH, "collateral", 10 * WAD).position(0, DAI, "debt", 10_000 * WAD, "borrow")
+    plain = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive()))
+    assert (plain.book.state.art, plain.actions) == ({0: 10_000 * WAD}, [])
+    higher = (parse_override("liquidation_ratio=25000"),)
+    skipped = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher))
+    assert skipped.book.state.art == {}
+    assert [(a.action, a.outcome, a.reason, a.count) for a in skipped.actions] == [("borrow", "skipped", "not safe", 1)]
+    shrunk = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(refused="shrink")))
+    assert shrunk.book.state.art == {0: 8_000 * WAD}
+    same = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")))
+    assert same.book.state.art == {0: 10_000 * WAD * 13 // 25}

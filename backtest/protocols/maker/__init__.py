@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
 from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, UNITS
+from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
 from backtest.protocols.maker.state import MakerState
 
 __all__ = ["MAKER", "Maker"]
@@ -99,6 +99,14 @@ class Maker:
     def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""
         return actions.act(book, action, prices, now)
+
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """See ``params.fault``."""
+        return fault(values)
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """None."""
+        return ()
 
     def observed_order(self, book: MakerState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``actions.observed_order``."""

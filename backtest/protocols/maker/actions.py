@@ -71,24 +71,28 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
     not enforced: it counts vaults of all histories. ``amount`` (wad) replaces what the action's name says: DAI of a borrow or repayment,
     collateral of a supply or withdrawal.
     """
-    deltas = _deltas(state, action)
-    touched = dict.fromkeys(change.account for change in action.changes)
+    own = _side(action.name)
+    recorded = [change for change in action.changes if isinstance(change, PositionChange)]
+    if len(recorded) < len(action.changes):
+        return Refusal("no such setting")
+    touched = dict.fromkeys(change.account for change in recorded)
     ink = {account: state.ink.get(account, 0) for account in touched}
     art = {account: state.art.get(account, 0) for account in touched}
     changes, moved, net = [], 0, dict[Key, int]()
-    for place, change in enumerate(action.changes):
-        if not isinstance(change, PositionChange):
-            return Refusal("no such setting")
+    for place, change in enumerate(recorded):
         side = ink if change.side == "collateral" else art
         here = side[change.account]
-        delta = -here if place in action.emptied else max(deltas[place], -here)
+        asked = _asked(state, change, action.amount if change.side == own else None)
+        delta = -here if place in action.emptied else max(asked, -here)
         side[change.account] = here + delta
         net[change.account, change.side] = net.get((change.account, change.side), 0) + delta
+        native = change.amount if delta == change.delta else None
+        native = _native(state, change, delta) if native is None else native
         if delta:
-            changes.append(replace(change, delta=delta, amount=_native(state, change, delta)))
-        if change.side == _side(action.name):
-            moved = max(moved, _native(state, change, delta))
-    account = action.changes[0].account
+            changes.append(replace(change, delta=delta, amount=native))
+        if change.side == own:
+            moved = max(moved, native)
+    account = recorded[0].account
     after = MakerState({a: v for a, v in ink.items() if v}, {a: v for a, v in art.items() if v}, state.params, state.rate)
     for who in touched:
         refused = _frob_refused(state, after, who, net, prices, action)
@@ -99,20 +103,15 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
     return Acted(account, tuple(changes), moved, seen)
 
 
-def _deltas(state: MakerState, action: Action) -> list[int]:
-    """The recorded deltas, that of the action's own side changed to the amount asked for."""
-    found = [change.delta if isinstance(change, PositionChange) else 0 for change in action.changes]
-    if action.amount is None:
-        return found
-    side = _side(action.name)
-    for place, change in enumerate(action.changes):
-        if isinstance(change, PositionChange) and change.side == side:
-            if side == "collateral":
-                size = action.amount
-            else:  # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``)
-                size = -(-action.amount * RAY // state.rate) if change.delta > 0 else action.amount * RAY // state.rate
-            found[place] = size if change.delta > 0 else -size
-    return found
+def _asked(state: MakerState, change: PositionChange, amount: int | None) -> int:
+    """The recorded delta, or that of an amount (wad) asked for instead."""
+    if amount is None:
+        return change.delta
+    if change.side == "collateral":
+        size = amount
+    else:  # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``)
+        size = -(-amount * RAY // state.rate) if change.delta > 0 else amount * RAY // state.rate
+    return size if change.delta > 0 else -size
 
 
 def _side(name: str) -> str:

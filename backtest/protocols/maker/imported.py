@@ -156,8 +156,7 @@ class _Imports:
             if -art * ledger.rate > ledger.params.get("dust", 0) * RAY // 2:
                 ledger.move(last, account, "debt", -art, "unrecorded")
             dart = -ledger.art[account]
-        ledger.move(last, account, "collateral", dink, action, amount=abs(dink))
-        ledger.move(last, account, "debt", dart, action, amount=abs(dai))
+        ledger.frob(last, account, dink, dart, action, dai=abs(dai))
 
     # -- liquidations ------------------------------------------------------------------------------------------------------
 

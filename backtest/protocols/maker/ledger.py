@@ -18,7 +18,6 @@ Place = Mapping[str, Any]
 """Where a row stands: a log or an imported row with seq, block_number, log_index and timestamp."""
 
 _KEY = ("seq", "block_number", "log_index", "timestamp")
-_OF_COLLATERAL = frozenset({"liquidation_ratio", "liquidation_penalty"})
 # A setting that only one version of the liquidation contracts has shows that this version is in force from then on.
 _SHOWS_SYSTEM = {"lump": CAT_1_0, "dunk": CAT_1_1, "hole": DOG_2_0}
 
@@ -61,8 +60,7 @@ class Ledger:
     def param(self, place: Place, name: str, value: int) -> None:
         """A parameter; and the version of the liquidation contracts, where this one shows it."""
         self.params[name] = value
-        asset = COLLATERAL if name in _OF_COLLATERAL else None
-        self._add("params", place, asset_id=asset, category=None, name=name, value=value)
+        self._add("params", place, asset_id=None, category=None, name=name, value=value)
         system = _SHOWS_SYSTEM.get(name)
         if system is not None and value and self.params.get("liquidation_system", 0) < system:
             self.param(place, "liquidation_system", system)
@@ -85,6 +83,12 @@ class Ledger:
             action_seq=place["seq"] if action_seq is None else action_seq,
             amount=amount,
         )
+
+    def frob(self, place: Place, account: int, dink: int, dart: int, action: str, *, dai: int, action_seq: int | None = None) -> None:
+        """Both sides of a vault change at once; the side that the action's name is about comes first. ``dai``: what moved, wad."""
+        sides = [("collateral", dink, abs(dink)), ("debt", dart, dai)]
+        for side, delta, amount in sides[::-1] if action in ("borrow", "repay") else sides:
+            self.move(place, account, side, delta, action, amount=amount, action_seq=action_seq)
 
     def liquidation(self, place: Place, account: int, liquidator: int, repaid: int, seized: int) -> None:
         """A bite or bark: debt without penalty and collateral that left the vault, wad."""

@@ -148,10 +148,8 @@ class _Logs:
 
     def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, closing: int | None = None) -> None:
         ledger, account = self._ledger, self._ledger.account(address_text(urn))
-        ledger.move(row, account, "collateral", dink, action, amount=abs(dink), action_seq=closing)
         # what the owner gets is rounded down, what it pays up
-        native = dart * ledger.rate // RAY
-        ledger.move(row, account, "debt", dart, action, amount=abs(native), action_seq=closing)
+        ledger.frob(row, account, dink, dart, action, dai=abs(dart * ledger.rate // RAY), action_seq=closing)
         if ledger.ink[account] < 0 or ledger.art[account] < 0:
             raise RulesError(
                 f"block {row['block_number']}, log {row['log_index']}: vault {address_text(urn)} would hold less than nothing",

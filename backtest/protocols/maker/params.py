@@ -110,3 +110,17 @@ ASSUMPTIONS: tuple[str, ...] = (
     "Maker: collateral that an auction gives back goes to the owner outside the vault, as in Flip and Clip.",
     "Maker: one DAI is worth one unit of the base currency.",
 )
+
+
+def fault(values: Mapping[str, int]) -> str | None:
+    """Why the contracts' own checks would refuse these values (stored units); None: they pass.
+
+    dss ``src/dog.sol`` ``file`` ("file-chop-lt-WAD"), ``src/abaci.sol`` ``file`` ("cut-gt-RAY").
+    """
+    if values.get("liquidation_penalty", WAD) < WAD:
+        return "a penalty below 100 %"
+    if values.get("cut", RAY) > RAY:
+        return "a cut above one"
+    if values.get("liquidation_system", CAT_1_1) not in SYSTEMS:
+        return "no such system of liquidations: 10, 11 or 20"
+    return None

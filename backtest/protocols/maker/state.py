@@ -94,8 +94,7 @@ def apply(state: MakerState, event: MarketEvent) -> None:
         else:
             side.pop(event.account, None)
     elif isinstance(event, ParamChange):
-        if event.asset != DAI:
-            state.params[event.name] = event.value
+        state.params[event.name] = event.value
     elif isinstance(event, IndexUpdate):
         if event.asset == DAI:
             state.rate = event.borrow_index
