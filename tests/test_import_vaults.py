@@ -92,8 +92,8 @@ def test_rows_without_an_index_come_before_or_behind_those_with_one(tmp_path: Pa
     import_vaults(lake, write(tmp_path / "exports", vaults()))
     found = [(row["block_number"], row["log_index"], row["own_index"], row["action"], row["ordered"]) for row in _flows(lake)]
     assert found == [
-        (10, 0, None, "supply", False),  # no room below log 0: the block is numbered anew
-        (10, 1, 0, "borrow", True),
+        (10, 1, None, "supply", False),  # no room below log 0: the block is numbered anew, parameters first
+        (10, 2, 0, "borrow", True),
         (12, 8, None, "supply", False),
         (12, 9, 9, "borrow", True),
         (30, 3, None, "supply", False),
