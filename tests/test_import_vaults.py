@@ -173,8 +173,8 @@ def _set(source: str, row: int, **values: str) -> Change:
         (_set("deposits", 0, URN_ADDRESS="0x" + "09" * 20), "vault 7 has urn"),
         (_set("parameter_changes", 0, PARAMETER="POT.dsr"), "unknown parameter pot.dsr"),
         (_set("liquidations", 0, COLLATERAL_LIQUIDATED_AMOUNT=""), "seized: no value"),
-        (_set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13T20:00:00Z"), "block 50 has time 1600027200 here and 1600030200 in other rows"),
-        (_set("borrows", 1, BLOCK_NUMBER="31"), "block 31 at time 1600007400 contradicts the blocks around it"),
+        (_set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13T20:00:00Z"), "block 50 has time 1600027200 here and 1600028400 in other rows"),
+        (_set("borrows", 1, BLOCK_NUMBER="31"), "block 31 at time 1600005600 contradicts the blocks around it"),
     ],
 )
 def test_a_row_that_is_wrong_is_quarantined_whole_and_the_rest_is_stored(tmp_path: Path, lake: Lake, change: Change, reason: str) -> None:
