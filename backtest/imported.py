@@ -23,6 +23,8 @@ from backtest.tables import AMOUNT, TEXT
 
 PRICE, CHECKPOINT = "raw/import/Price", "raw/import/Checkpoint"
 PROXY, PROXY_GAP, FEED = "proxy", "proxy-gap", "feed"
+_BEFORE = 7 * 86_400
+"""Market prices of so many seconds before the first known block are kept: an oracle with a longer delay says them then."""
 MARKET_PRICES = pa.schema(
     [
         pa.field("block_number", pa.int64(), nullable=False),
@@ -137,10 +139,10 @@ def _placed(
     first, last = times[0], times[-1]
     latest = {step.asset: step for step in sorted(timed, key=lambda step: step.time) if step.time <= first}
     kept = [step for step in timed if first < step.time <= last or latest.get(step.asset) is step]
-    venue = [row for row in market if first <= row[0] <= last]
+    venue = [row for row in market if first - _BEFORE <= row[0] <= last]
     if left := sum(step.time > last for step in timed):
         notes.append(f"price steps after the last known block, left out: {left}")
-    moments = sorted({step.time for step in kept if step.time > first} | {row[0] for row in venue})
+    moments = sorted({step.time for step in kept if step.time > first} | {row[0] for row in venue if row[0] > first})
     found = dict(zip(moments, place(moments, blocks, times), strict=True))
     held = set(blocks)
     placed = {block: time for time, block in found.items() if block is not None and block not in held}
@@ -154,6 +156,40 @@ def _placed(
         notes.append(f"blocks of prices, placed by their time: {len(placed)}")
     rows = [(*(step.at or (0, 0)), 0, step) for step in logged] + [(block_of(step.time), START_OF_BLOCK, 1, step) for step in kept]
     return ImportedPrices(_steps(rows), _market_table(venue, block_of), placed, tuple(notes))
+
+
+def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: int) -> pa.Table:
+    """Canonical prices of a market under another delay of its oracle: what a replay of ``oracle_delay`` takes instead of its own.
+
+    Steps that follow market prices are made anew, in the places that reconstruction gave to prices; what an oracle said stays.
+
+    Args:
+        prices, market, blocks: the canonical tables ``prices``, ``market_prices`` and ``blocks``.
+        delay: seconds from a market price to the oracle's.
+
+    Returns: the columns of ``prices`` that a replay reads, sorted by seq.
+    """
+    names = [name for name in prices.schema.names if name not in ("market", "source", "method", "exact")]
+    proxies = pc.is_in(prices["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
+    stays = prices.filter(pc.invert(proxies)).select(names)
+    block_times = dict(zip(blocks["block_number"].to_pylist(), blocks["timestamp"].to_pylist(), strict=True))
+    starts = [table.filter(pc.equal(table["log_index"], START_OF_BLOCK)) for table in (prices, market)]
+    numbers = [(seq, block) for table in starts for seq, block in zip(table["seq"].to_pylist(), table["block_number"].to_pylist(), strict=True)]
+    places = sorted({(block_times[block], seq, block) for seq, block in numbers})
+    rows: dict[tuple[int, int], dict[str, object]] = {}
+    for asset in sorted(set(market["asset_id"].to_pylist())):
+        until = min(stays.filter(pc.equal(stays["asset_id"], asset))["timestamp"].to_pylist(), default=None)
+        mine = market.filter(pc.equal(market["asset_id"], asset)).sort_by("timestamp")
+        values = [int(price) for price in mine["price"].to_pylist()]
+        for step in proxy_steps(mine["timestamp"].to_pylist(), values, mine["period"].to_pylist(), delay=delay):
+            place_ = bisect_left(places, (step.timestamp,))
+            if place_ == len(places) or (until is not None and step.timestamp >= until):
+                break
+            time, seq, block = places[place_]
+            row = {"seq": seq, "block_number": block, "log_index": START_OF_BLOCK, "timestamp": time, "asset_id": asset, "price": Decimal(step.price)}
+            rows[seq, asset] = row  # of two steps that share a place the later one counts
+    made = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=stays.schema)
+    return pa.concat_tables([stays, made]).sort_by([("seq", "ascending"), ("asset_id", "ascending")])
 
 
 def _steps(rows: Iterable[tuple[int, int, int, _Step]]) -> pa.Table:

@@ -17,7 +17,7 @@ from backtest.markets import MarketConfig
 from backtest.tables import CANONICAL
 
 ROOT = Path(__file__).parent.parent
-START = 1_600_000_200  # a full ten minutes
+START = 1_599_998_400  # a full hour
 Row = dict[str, str]
 
 

@@ -23,7 +23,13 @@ def test_with_a_delay_of_an_hour_the_open_of_an_hour_ago_is_in_force() -> None:
 def test_a_missing_candle_keeps_the_last_price_and_is_flagged() -> None:
     times, periods = [0, HOUR, 4 * HOUR], [HOUR] * 3
     steps = proxy_steps(times, [100, 110, 140], periods, delay=HOUR)
-    assert [(step.timestamp // HOUR, step.price, step.gap) for step in steps] == [(1, 100, False), (2, 110, False), (3, 110, True), (4, 110, True), (5, 140, False)]
+    assert [(step.timestamp // HOUR, step.price, step.gap) for step in steps] == [
+        (1, 100, False),
+        (2, 110, False),
+        (3, 110, True),
+        (4, 110, True),
+        (5, 140, False),
+    ]
     assert gaps(times, periods) == [(2 * HOUR, 4 * HOUR)]
 
 

@@ -258,8 +258,8 @@ def _check_columns(file: str, source: str, columns: Sequence[str], declared: Sou
     for wanted in declared.columns:
         if wanted.lower() not in folded:
             spare = [column for column in columns if column.lower() not in {name.lower() for name in declared.columns}]
-            hint = did_you_mean(wanted, spare or columns)
-            raise UserError(f"{file} (source '{source}') has no column '{wanted}'", f"{hint} Rename it, or change the mapping; nothing was imported")
+            hint = f"{did_you_mean(wanted, spare or columns)}; rename it or change the mapping: nothing was imported"
+            raise UserError(f"{file} (source '{source}') has no column '{wanted}'", hint)
 
 
 def _union(parts: Iterable[tuple[list[str], list[Any]]], source: Source) -> pa.Table:

@@ -1,6 +1,7 @@
 -- Changes of parameters, in the protocol's names and units: fees and penalties of the export are shares (0.06 a year, 0.13).
 -- Several changes of a parameter in one block come in the order in which the old value of one is the new value of the one before.
--- Where a parameter was set before the export begins, its old value in the first change holds from the first row of the export on.
+-- Where a parameter was set before the export begins, its old value in the first change holds from the first block of the vaults' files on
+-- (whose time the rows of that block say).
 -- The first limit of a system of liquidations also says that it is the one in force: 10 lots by lump, 11 by dunk, 20 the Dog.
 WITH RECURSIVE changes AS (
     SELECT source_row, BLOCK AS block, regexp_replace(TIMESTAMP, '^(\S+) (\d):', '\1 0\2:') || 'Z' AS time, TX_HASH, lower(PARAMETER) AS parameter,
@@ -22,20 +23,16 @@ placed AS (
     FROM changes AS c LEFT JOIN (SELECT source_row, max(place) AS place FROM chain GROUP BY source_row) AS p ON p.source_row = c.source_row
 ),
 flows AS (
-    SELECT BLOCK_NUMBER, BLOCK_TIMESTAMP FROM deposits UNION ALL SELECT BLOCK_NUMBER, BLOCK_TIMESTAMP FROM withdrawals
-    UNION ALL SELECT BLOCK_NUMBER, BLOCK_TIMESTAMP FROM borrows UNION ALL SELECT BLOCK_NUMBER, BLOCK_TIMESTAMP FROM repayments
-    UNION ALL SELECT BLOCK_NUMBER, BLOCK_TIMESTAMP FROM liquidations
+    SELECT BLOCK_NUMBER FROM deposits UNION ALL SELECT BLOCK_NUMBER FROM withdrawals UNION ALL SELECT BLOCK_NUMBER FROM borrows
+    UNION ALL SELECT BLOCK_NUMBER FROM repayments UNION ALL SELECT BLOCK_NUMBER FROM liquidations
 ),
-start AS (
-    SELECT BLOCK_NUMBER AS block, BLOCK_TIMESTAMP AS time FROM flows
-    WHERE TRY_CAST(BLOCK_NUMBER AS BIGINT) IS NOT NULL ORDER BY CAST(BLOCK_NUMBER AS BIGINT), BLOCK_TIMESTAMP LIMIT 1
-),
+start AS (SELECT min(TRY_CAST(BLOCK_NUMBER AS BIGINT)) AS block FROM flows),
 steps AS (
     SELECT source_row, block, time, TX_HASH, parameter, ilk, new AS value, identity, rank, number = 1 AND old = '0' AS is_first FROM placed
     UNION ALL
-    SELECT p.source_row, s.block, s.time, NULL, p.parameter, p.ilk, p.old, p.identity || ':before', 0, true
+    SELECT p.source_row, CAST(s.block AS VARCHAR), NULL, NULL, p.parameter, p.ilk, p.old, p.identity || ':before', 0, true
     FROM placed AS p, start AS s
-    WHERE p.number = 1 AND p.old <> '0' AND CAST(s.block AS BIGINT) < TRY_CAST(p.block AS BIGINT) AND NOT starts_with(p.parameter, 'dc-iam.')
+    WHERE p.number = 1 AND p.old <> '0' AND s.block < TRY_CAST(p.block AS BIGINT) AND NOT starts_with(p.parameter, 'dc-iam.')
 ),
 known(parameter, name, decimals, added) AS (
     VALUES ('spotter.ilks.mat', 'liquidation_ratio', '27', 0), ('cat.ilks.chop', 'liquidation_penalty', '18', 1),
