@@ -383,6 +383,10 @@ RESULTS: dict[str, pa.Schema] = {
         ("rules_tested", pa.bool_()),
         ("matches_history", pa.bool_(), True),
         ("made_by_override", pa.bool_(), True),
+        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one. step: what it is called.
+        ("stage", TEXT, True),
+        ("step", TEXT, True),
+        ("lot", pa.int64(), True),
     ),
     "run_deficits": _result(
         ("market", TEXT),

@@ -118,22 +118,23 @@ class Auctions(Mechanism[MakerState]):
         self._again = now + BLOCK_SECONDS
         return found
 
-    def settle(self, book: Book[MakerState], opportunity: Opportunity) -> None:
-        """The step happens: a lot opens, changes or closes."""
+    def settle(self, book: Book[MakerState], opportunity: Opportunity) -> int | None:
+        """The step happens: a lot opens, changes or closes; its number."""
         number, account = opportunity.lot, opportunity.order.account
         if number is None:
             self.lots[self._next] = self._opened(book, opportunity.fill)
             self._of.setdefault(account, []).append(self._next)
             self._next += 1
-            return
+            return self._next - 1
         after = self._after(book, self.lots[number], opportunity)
         if after is not None:
             self.lots[number] = after
-            return
+            return number
         del self.lots[number]
         self._of[account].remove(number)
         if not self._of[account]:
             del self._of[account]
+        return number
 
     def open_accounts(self) -> Collection[AccountId]:
         """Accounts with open lots, and those that could be bitten again."""
@@ -159,7 +160,7 @@ class Auctions(Mechanism[MakerState]):
         if state.system == DOG_2_0:
             coin = clip.incentive_down(state.param("tip") * RAY, state.param("chip"), self._tab_of(book, fill))
             reward = book.value_down(DAI, coin // RAY)
-        return Opportunity(fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True)
+        return Opportunity(fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True, opens=True)
 
     def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
         """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""

@@ -346,12 +346,12 @@ class Engine(Generic[State]):
             take = model.choose(book, open_to)
             if take is None:
                 break
-            mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settle(take.opportunity, take.profit, None)
+            lot = mechanism.settle(book, take.opportunity)
+            touched, market_wide = self._settle(take.opportunity, take.profit, None, lot)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
         self._measure.decided(self.watch.candidates(book))
 
-    def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None) -> tuple[set[AccountId], bool]:
+    def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
         book, fill, result, measure = self.book, opportunity.fill, self.result, self._measure
         account, ordinal = fill.order.account, len(result.liquidations)
@@ -385,6 +385,8 @@ class Engine(Generic[State]):
             health_after=after,
             matches_history=matches,
             made_by_override=account in self._made,
+            stage="opened" if opportunity.opens else "whole" if opportunity.lot is None else "auction",
+            lot=lot,
             **_in_base(book, fill),
         )
         if after is None or after >= WAD:

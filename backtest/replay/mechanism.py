@@ -24,6 +24,7 @@ class Opportunity:
     ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price
     of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
     ``always``: it happens whatever it earns, since somebody who means to go on from there makes it (opening an auction, say).
+    ``opens``: it takes collateral and debt from the account and begins a liquidation of several steps.
     """
 
     order: Order
@@ -32,6 +33,7 @@ class Opportunity:
     step: str = "liquidate"
     lot: int | None = None
     always: bool = False
+    opens: bool = False
 
 
 class Mechanism(Protocol[State]):
@@ -45,8 +47,9 @@ class Mechanism(Protocol[State]):
         """All that ``liquidator`` could do now about this account, in a fixed order; what would revert, as its refusal."""
         ...
 
-    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
-        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes."""
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
+        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes. The number of the open
+        liquidation that it begins or belongs to; None where it settles at once."""
         ...
 
     def open_accounts(self) -> Collection[AccountId]:
@@ -78,8 +81,9 @@ class FixedSpread(Mechanism[State]):
             found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
         return found
 
-    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
         """Nothing stays open."""
+        return None
 
     def open_accounts(self) -> Collection[AccountId]:
         """None: nothing stays open."""
