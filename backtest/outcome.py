@@ -239,7 +239,7 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
 def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
@@ -365,7 +365,8 @@ def _capped(health: int | None) -> int | None:
     return None if health is None else min(health, _LARGEST)
 
 
-def _table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]

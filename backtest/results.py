@@ -30,7 +30,7 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
-from backtest.tables import CANONICAL, RESULTS, RULES_VERSION
+from backtest.tables import CANONICAL, RULES_VERSION, RUN_TABLES
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
@@ -180,7 +180,7 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
         return None
     found = {}
-    for name in RESULTS:
+    for name in RUN_TABLES:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
     notes = json.loads(found["runs"]["notes"][0].as_py())
