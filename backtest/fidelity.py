@@ -80,10 +80,10 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
     if not ahead.pasts:
         raise UserError(f"nothing was liquidated in blocks {first} to {last} of market '{market}'", "there is nothing to hold a model against")
     actual = v.episodes(_past_rows(ahead, described))
-    one_step = v.explain(v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described))
+    one_step = v.explain(v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described, proxy=bool(ranges)))
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
-    free = v.explain_free(v.match(v.episodes(_free_rows(made, described, one_step)), actual), one_step)
+    free = v.explain_free(v.match(v.episodes(_free_rows(made, described, one_step, proxy=bool(ranges))), actual), one_step)
     common = {
         "run_id": run_id,
         "market": market,
@@ -174,6 +174,8 @@ def _past_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
             repaid=event.repaid + sum(amount for asset, amount in event.deficits if asset == event.debt_asset),
             seized=event.seized + event.protocol_fee,
             debt_base=past.repaid_base,
+            repaid_base=past.repaid_base,
+            pair=(event.debt_asset, event.collateral_asset),
             collateral_base=past.seized_base,
             health=past.health,
             held_collateral=past.held_collateral,
@@ -194,12 +196,13 @@ def _alarm_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
             repaid=alarm.repaid,
             seized=alarm.seized,
             debt_base=alarm.debt_base,
+            repaid_base=alarm.repaid_base,
             health=alarm.health,
             certain=alarm.certain,
         )
 
 
-def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v.Pairing]) -> Iterable[v.Row]:
+def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v.Pairing], *, proxy: bool) -> Iterable[v.Row]:
     """What the replay did; certain where a certain alarm stood in history's own book at about that time."""
     sure: dict[str, list[v.Episode]] = {}
     for pairing in one_step:
@@ -214,17 +217,19 @@ def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v
             repaid=one.fill.repaid,
             seized=one.fill.seized,
             debt_base=one.repaid_base,
+            repaid_base=one.repaid_base,
             health=one.health_before,
-            certain=any(episode.first - v.WITHIN <= time <= episode.last + v.WITHIN for episode in sure.get(account, ())),
+            certain=not proxy or any(episode.first - v.WITHIN <= time <= episode.last + v.WITHIN for episode in sure.get(account, ())),
         )
 
 
-def _evidence(ahead: Ahead, market: Market) -> v.Evidence:
+def _evidence(ahead: Ahead, market: Market, *, proxy: bool) -> v.Evidence:
     names = market.accounts
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
         outside={names[account] for account in ahead.outside},
         refusals={names[account]: rows for account, rows in ahead.refusals.items()},
+        proxy=proxy,
     )
 
 

@@ -38,8 +38,8 @@ _OUTCOMES = {
 
 
 def terms_of(scenario: Scenario) -> str:
-    """Everything but the overrides, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False).canonical()
+    """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -191,7 +191,7 @@ def tables_of(
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
         "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
-        "overridden": bool(scenario.overrides),
+        "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,

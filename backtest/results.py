@@ -96,8 +96,8 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 
 def baseline_of(scenario: Scenario) -> Scenario:
-    """What a scenario with overrides is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False)
+    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
@@ -105,7 +105,7 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     base = scenario.name.removesuffix(f", {scenario.users.response}")
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
-    return (*(baseline_of(one) for one in named if one.overrides), *named)
+    return (*(baseline_of(one) for one in named if one.alters), *named)
 
 
 def _responding(name: str, scenario: Scenario) -> str:

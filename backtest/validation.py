@@ -30,6 +30,7 @@ WHOLE = 100
 class Row:
     """One liquidation, or one alarm, at ``time`` (seconds). Amounts in native units, ``*_base`` in base units.
 
+    ``pair`` names the debt and the collateral asset, ``repaid_base`` is the value of ``repaid``, ``debt_base`` what counts by debt.
     ``certain``: whatever the oracle said within the range in which its price is known. ``until``: an alarm stands until then.
     ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right before and right after. ``unwanted``: why the model
     would not take it at this moment; None where it would.
@@ -40,7 +41,9 @@ class Row:
     repaid: int
     seized: int
     debt_base: int
+    repaid_base: int = 0
     collateral_base: int = 0
+    pair: tuple[int, int] = (0, 0)
     health: int | None = None
     certain: bool = False
     until: int = 0
@@ -86,7 +89,7 @@ class Episode:
 
     @property
     def repaid(self) -> int:
-        """Native units."""
+        """Native units: a sum over assets where it has several."""
         return self.rows[0].repaid if self.standing else sum(row.repaid for row in self.rows)
 
     @property
@@ -96,9 +99,13 @@ class Episode:
 
     @property
     def is_whole(self) -> bool:
-        """History's: nearly nothing of collateral and debt was left."""
+        """History's, of one pair: nearly nothing of its collateral and debt was left."""
         first, last = self.rows[0], self.rows[-1]
-        return last.left_collateral * WHOLE <= first.held_collateral and last.left_debt * WHOLE <= first.held_debt
+        return (
+            len({row.pair for row in self.rows}) == 1
+            and last.left_collateral * WHOLE <= first.held_collateral
+            and last.left_debt * WHOLE <= first.held_debt
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +146,13 @@ class Pairing:
 
     @property
     def amount_error(self) -> float | None:
-        """Debt predicted over debt repaid, less one: of the whole episode, or of an alarm's first call against the first liquidation."""
+        """Debt predicted over debt repaid, in base units, less one: of the whole episode, or of an alarm's first call against the first
+        liquidation."""
         if not (self.actual and self.predicted):
             return None
-        happened = self.actual.rows[0].repaid if self.predicted.standing else self.actual.repaid
-        return self.predicted.repaid / happened - 1 if happened else None
+        count = 1 if self.predicted.standing else None
+        predicted, happened = (sum(row.repaid_base for row in episode.rows[:count]) for episode in (self.predicted, self.actual))
+        return predicted / happened - 1 if happened else None
 
 
 def episodes(rows: Iterable[Row], *, standing: bool = False, within: int = WITHIN) -> list[Episode]:
@@ -318,10 +327,11 @@ def reconstruction(actual: Iterable[Episode]) -> tuple[list[float], list[float]]
 
 # -- causes ------------------------------------------------------------------------------------------------------------
 
-OUTSIDE, RESCUED, PROXY, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED, BOOK = (
+OUTSIDE, RESCUED, PROXY, BETWEEN, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED, BOOK = (
     "flow outside the data",
     "rescued in time",
     "price proxy",
+    "between questions",
     "at another time",
     "nobody came",
     "does not pay",
@@ -334,11 +344,15 @@ OUTSIDE, RESCUED, PROXY, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What history says beside its liquidations, by account: times of relief by the owner, unrecorded flows, what the model let be."""
+    """What history says beside its liquidations, by account: times of relief by the owner, unrecorded flows, what the model let be.
+
+    ``proxy``: prices are a venue's in place of the oracle's.
+    """
 
     relief: Mapping[str, Sequence[int]] = field(default_factory=dict)
     outside: Collection[str] = ()
     refusals: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
+    proxy: bool = True
 
 
 def explain(pairings: Sequence[Pairing], evidence: Evidence) -> list[Pairing]:
@@ -375,11 +389,13 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
     let_be = [reason for time, reason in evidence.refusals.get(actual.account, ()) if actual.first - WITHIN <= time <= actual.last + WITHIN]
     if let_be:
         return (UNPROFITABLE if let_be[0] == UNPROFITABLE else REFUSED), f"{let_be[0]}; {health}"
-    if first.health is not None and first.health >= WAD:
+    if first.health is None or (first.health >= WAD and not evidence.proxy):
+        return "", ""
+    if first.health >= WAD:
         if any(row.possible for row in actual.rows):
             return PROXY, f"{health}, liquidatable within its range"
         return PROXY, f"{health}: the oracle's price was lower than any of the venue's in that range, or collateral had gone elsewhere"
-    return (PROXY, f"liquidatable between two questions; {health}") if health else ("", "")
+    return BETWEEN, f"liquidatable after the last price update before it, not at one; {health}"
 
 
 def _false(alarm: Episode, happened: Sequence[Episode], evidence: Evidence) -> tuple[str, str]:
@@ -396,7 +412,7 @@ def _false(alarm: Episode, happened: Sequence[Episode], evidence: Evidence) -> t
         hours = (certain[-1].until - first.time) / 3600
         return (
             STOOD,
-            f"certain at {len(certain)} questions over {hours:.0f} h, down to health {lowest / WAD:.3f}: the account's records contradict that",
+            f"certain at {len(certain)} questions over {hours:.1f} h, down to health {lowest / WAD:.3f}",
         )
     near = min(happened, key=lambda episode: abs(episode.first - alarm.first), default=None)
     if near is not None and near.first - alarm.last <= 86_400 and alarm.first - near.last <= 86_400:

@@ -36,6 +36,7 @@ def replay(
     response: Literal["frozen", "same-ltv", "same-health"] | None = None,
     refused: Literal["skip", "shrink"] | None = None,
     rates: Literal["historical", "recomputed"] | None = None,
+    oracle_delay: int | None = None,
     from_block: int | None = None,
     to_block: int | None = None,
     seed: int | None = None,
@@ -88,6 +89,8 @@ def replay(
         What becomes of an action of a user that would revert.
     rates
         Interest as recorded, or following the replayed market's utilisation.
+    oracle_delay
+        Seconds from a market price to the oracle's, where the oracle is known by market prices (0: at once); default the protocol's.
     from_block
         First block in which the model acts.
     to_block
@@ -127,6 +130,8 @@ def replay(
     users = {"response": response, "refused": refused}
     changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
     value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
+    if oracle_delay is not None:
+        value = replace(value, oracle_delay=oracle_delay, name=value.name if name or value.overrides else f"oracle delay {oracle_delay} s")
     if (baseline or band) and isinstance(value.liquidators, Observed):
         flag = "--baseline" if baseline else "--band"
         raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
@@ -145,7 +150,7 @@ def replay(
         print(f"{one.name}: run {made.run_id[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
     shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
     print()
-    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.overrides else shown)], market=chosen)))
+    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
 
 
 def only_market(lake: Lake) -> str:

@@ -26,7 +26,7 @@ def validate(
 
     Examples:
 
-        backtest validate --lake backtest-demo/lake
+        backtest validate --lake backtest-demo/lake --market sample-crash
 
         backtest validate --lake data/lake --market ethereum-core --gas-cost 5 --from-block 19000000
 

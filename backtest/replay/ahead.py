@@ -51,6 +51,7 @@ class Alarm:
     until: int
     repaid: int
     seized: int
+    repaid_base: int
     debt_base: int
     health: int | None
     certain: bool
@@ -179,6 +180,7 @@ class _Walk(Generic[State]):
                     until=book.now.timestamp,
                     repaid=answer[0],
                     seized=answer[1],
+                    repaid_base=answer[2],
                     debt_base=view.debt_base,
                     health=view.health,
                     certain=self._possible_at(account, favourable=True),
@@ -190,15 +192,18 @@ class _Walk(Generic[State]):
         self.found.alarms += [replace(alarm, until=time) for alarm in self._open]
         self._open = []
 
-    def _wanted(self, account: AccountId) -> tuple[int, int] | str:
-        """What the model takes of an account first (repaid, seized), or why it takes nothing."""
+    def _wanted(self, account: AccountId) -> tuple[int, int, int] | str:
+        """What the model takes of an account first (repaid, seized, value repaid), or why it takes nothing."""
         book = self.book
         offers = self._mechanism.opportunities(book, account, self._liquidator, receive_collateral_token=self._model.receive_collateral_token)
         open_to = [offer for offer in offers if not isinstance(offer, Refusal)]
         if not open_to:
             return next((offer.reason for offer in offers if isinstance(offer, Refusal)), "not liquidatable")
         take = self._model.choose(book, {account: open_to})
-        return "does not pay" if take is None else (take.opportunity.fill.repaid, take.opportunity.fill.seized)
+        if take is None:
+            return "does not pay"
+        fill = take.opportunity.fill
+        return fill.repaid, fill.seized, book.value_down(fill.order.pair.debt_asset, fill.repaid)
 
     def _possible_at(self, account: AccountId, *, favourable: bool) -> bool:
         """Whether the account may be liquidated at the best (or worst) prices for its owner that the oracle may have had."""

@@ -41,7 +41,7 @@ def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         (label, *(_error(row, key) for row in rows))
         for key, label in (("amount_error", "Debt of a match"), ("collateral_error", "Collateral rebuilt"), ("debt_error", "Debt rebuilt"))
     ]
-    lines.append(("Whole-vault episodes of the last two", *(count(row["whole_episodes"]) for row in rows)))
+    lines.append(("Whole-account episodes of the last two", *(count(row["whole_episodes"]) for row in rows)))
     return Table(header, tuple(lines))
 
 
