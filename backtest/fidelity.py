@@ -150,7 +150,7 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
 def _bounds(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int] | None]:
     """Lowest and highest of each row's period and of the one right before it, by the row's time; None where the venue does not say."""
     own = [None if row["low"] is None or row["high"] is None else (int(row["low"]), int(row["high"])) for row in rows]
-    out = {row["timestamp"]: bounds for row, bounds in zip(rows, own, strict=True)}
+    out: dict[int, tuple[int, int] | None] = {row["timestamp"]: None for row in rows[:1]}
     for (row, mine), (before, theirs) in pairwise(zip(rows[::-1], own[::-1], strict=True)):
         adjoins = before["period"] is not None and before["timestamp"] + before["period"] == row["timestamp"]
         out[row["timestamp"]] = (min(mine[0], theirs[0]), max(mine[1], theirs[1])) if adjoins and mine and theirs else None
