@@ -2,8 +2,8 @@
 
 An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
 against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
-threshold, bonus) overridden for every asset, or of an e-mode category, replaces values that history set and were not zero: an asset that is no
-collateral stays none. For a named asset it always holds. Where several apply, the one of the latest block wins, then one that names its asset,
+threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an asset
+that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that names its asset,
 then the later in the list.
 """
 
@@ -39,8 +39,8 @@ class _Rule:
 
     @property
     def everywhere(self) -> bool:
-        """Replaces non-zero values of history only: a collateral parameter of no named asset."""
-        return self.override.asset is None and self.override.parameter in _COLLATERAL
+        """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by so much."""
+        return (self.override.asset is None or self.override.change is not None) and self.override.parameter in _COLLATERAL
 
     def value(self, history: int | None) -> int:
         """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history; in stored units."""
@@ -129,7 +129,7 @@ class Overrides:
     def _named(self, rule: _Rule) -> list[Key]:
         """What an override sets even where history never did: its own asset's, or the market's, parameter."""
         given = rule.override
-        if rule.everywhere or isinstance(given.emode, int):
+        if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
             return []
         assets: list[AssetId | None] = [None] if given.parameter in MARKET_WIDE else [*sorted(rule.assets)]
         return [(given.parameter, asset, None) for asset in assets]
