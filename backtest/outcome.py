@@ -16,7 +16,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Horizon, Replay
+from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import AMOUNT, RESULTS, RULES_VERSION
 
@@ -166,7 +166,14 @@ def tables_of(
     proxy_prices: bool,
     notes: Sequence[str],
 ) -> dict[str, pa.Table]:
-    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column."""
+    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column.
+
+    Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
+    part of the run.
+    """
+    first = outcome.from_clock.block_number
+    liquidations = [r for r in outcome.liquidations if r.clock.block_number >= first]
+    deficits = [d for d in outcome.deficits if d.clock.block_number >= first]
     run = {
         "name": scenario.name,
         "protocol": outcome.book.market.protocol,
@@ -179,7 +186,7 @@ def tables_of(
         "lake_digest": lake_digest,
         "synthetic": is_synthetic(config),
         "proxy_prices": proxy_prices,
-        "from_block": outcome.from_clock.block_number,
+        "from_block": first,
         "to_block": outcome.book.now.block_number,
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
@@ -188,8 +195,8 @@ def tables_of(
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
-        "liquidations": len(outcome.liquidations),
-        "accounts_liquidated": len({r.fill.order.account for r in outcome.liquidations}),
+        "liquidations": len(liquidations),
+        "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
         "actions": outcome.actions_made,
         "actions_altered": sum(count.count for count in outcome.actions),
         "rate_updates": outcome.rate_check.updates if outcome.rate_check else None,
@@ -200,8 +207,8 @@ def tables_of(
     }
     data: dict[str, Rows] = {
         "runs": [run],
-        "run_liquidations": _liquidations(outcome),
-        "run_deficits": _deficits(outcome),
+        "run_liquidations": _liquidations(outcome, liquidations),
+        "run_deficits": _deficits(outcome, deficits),
         "run_balances": _balances(outcome),
         "run_totals": _totals(outcome),
         "run_windows": [_window(horizon) for horizon in outcome.horizons],
@@ -235,7 +242,7 @@ def tables_of(
     return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
-def _liquidations(outcome: Replay[State]) -> Rows:
+def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
     book = outcome.book
     name_of = [asset.asset for asset in book.market.assets]
     return [
@@ -263,11 +270,11 @@ def _liquidations(outcome: Replay[State]) -> Rows:
             "matches_history": r.matches_history,
             "made_by_override": r.made_by_override,
         }
-        for r in outcome.liquidations
+        for r in liquidations
     ]
 
 
-def _deficits(outcome: Replay[State]) -> Rows:
+def _deficits(outcome: Replay[State], deficits: Sequence[Deficit]) -> Rows:
     book = outcome.book
     return [
         {
@@ -280,7 +287,7 @@ def _deficits(outcome: Replay[State]) -> Rows:
             "amount": d.amount,
             "amount_base": d.amount_base,
         }
-        for ordinal, d in enumerate(outcome.deficits)
+        for ordinal, d in enumerate(deficits)
     ]
 
 
