@@ -16,7 +16,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
     ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
-    ``base_decimals`` are the name and decimals of the oracle's base currency.
+    ``base_decimals`` are the name and decimals of the oracle's base currency; ``parameters`` say which of several markets in
+    the same contracts this is, in the protocol's own words (Maker: ilk).
     """
 
     name: str
@@ -27,6 +28,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     description: str = ""
     base_decimals: int = 8
     base_currency: str = "USD"
+    parameters: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if self.start_block < 0:

@@ -41,12 +41,19 @@ class EventSpec:
         emitter: the role of the emitting contract within a market (``pool``, ``token``, ``feed``, ...).
         wide: arguments stored as 32 big-endian bytes because they may need more than 38 digits; all other 256-bit
             integers become DECIMAL(38, 0), and a log that does not fit is quarantined.
+        key: where one contract emits for many markets, the name of the market's parameter (``MarketConfig.parameters``) whose value
+            the first indexed argument has; only such logs are asked for. All events of an emitter have the same key.
+        note: an anonymous log of a call (``LogNote``), whose ``signature`` is the function's: its first topic is the selector at the left
+            of the word, its data are the call data. "arguments": the other topics are the first three arguments; "sender": they
+            are the caller and the first two arguments, and the dataset has the caller as its first own column, ``sender``.
     """
 
     name: str
     signature: str
     emitter: str
     wide: frozenset[str] = frozenset()
+    key: str | None = None
+    note: Literal["arguments", "sender"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def tables_of(
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
-        "liquidations": len(liquidations),
+        "liquidations": sum(r.takes for r in liquidations),
         "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
         "actions": outcome.actions_made,
         "actions_altered": sum(count.count for count in outcome.actions),
@@ -269,6 +269,9 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
             "rules_tested": r.fill.rules_tested,
             "matches_history": r.matches_history,
             "made_by_override": r.made_by_override,
+            "stage": r.stage,
+            "step": r.step,
+            "lot": r.lot,
         }
         for r in liquidations
     ]

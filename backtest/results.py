@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError
+from backtest.errors import LakeError, UserError
+from backtest.imported import delayed_prices
 from backtest.lake import Lake
 from backtest.model import Asset, AssetId, Market
 from backtest.outcome import notes_of, tables_of
@@ -72,7 +73,7 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     if stored is not None:
         return stored
     config, described = lake.market_config(market), load_market(lake, market)
-    timeline = load_timeline(lake, market)
+    timeline = load_timeline(lake, market, oracle_delay=scenario.oracle_delay)
     protocol = protocol_named(config.protocol)
     outcome = replay(
         protocol, described, timeline, scenario, samples=min(samples, max(12, VIEWS // max(1, len(described.accounts)))), progress=progress
@@ -155,16 +156,23 @@ def load_market(lake: Lake, market: str) -> Market:
     )
 
 
-def load_timeline(lake: Lake, market: str) -> Timeline:
-    """The canonical history of a market. LakeError where its tables are missing or stale."""
+def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
+    """The canonical history of a market. LakeError where its tables are missing or stale.
+
+    ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without market prices.
+    """
     require_current(lake, market)
     unread = {"transaction_hash", "address", "event", "market", "source", "method", "exact", "base_fee"}
-    return Timeline.of(
-        {
-            name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-            for name in _REPLAYED
-        }
-    )
+    tables = {
+        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
+        for name in _REPLAYED
+    }
+    if oracle_delay is not None:
+        prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
+        if not venue.num_rows:
+            raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+        tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
+    return Timeline.of(tables)
 
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:

@@ -116,13 +116,18 @@ QUARANTINE = pa.schema(
 
 # What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them. Dataset name to
 # schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case text as the mapping gives them.
+# An import merges into these datasets and writes them anew: what they hold does not depend on the order of imports.
 IMPORT_KEY: list[pa.Field] = [
     pa.field("block_number", pa.int64(), nullable=False),
-    pa.field("log_index", pa.int32(), nullable=False),  # the export's own where it has one, else behind them in the documented order
+    pa.field("log_index", pa.int32(), nullable=False),  # unique in the block over all events; the export's own wherever that leaves room
     pa.field("timestamp", pa.int64(), nullable=False),
     pa.field("transaction_hash", pa.binary(32)),
     pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
     pa.field("ambiguous", pa.bool_(), nullable=False),  # true: an identical row without transaction hash is stored too
+    pa.field("block_known", pa.bool_(), nullable=False),  # false: the export has a time only, and the block is placed by it
+    pa.field("own_index", pa.int32()),  # the export's own log index
+    pa.field("rank", pa.int32(), nullable=False),  # order among rows of the block that have no index
+    pa.field("identity", TEXT, nullable=False),  # what makes a row the same fact: its natural key, else file digest and row
     pa.field("source_digest", WORD, nullable=False),  # SHA-256 of the file that the row comes from, and its row there from 0
     pa.field("source_row", pa.int64(), nullable=False),
 ]
@@ -176,6 +181,28 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
         ]
     ),
+    # What an independent source says that all accounts together hold of an asset on one side at the end of a block, native units.
+    "raw/import/Checkpoint": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("side", TEXT, nullable=False),
+            pa.field("amount", AMOUNT, nullable=False),
+        ]
+    ),
+    # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is known.
+    "raw/import/Quarantine": pa.schema(
+        [
+            pa.field("mapping", TEXT, nullable=False),
+            pa.field("dataset", TEXT),
+            pa.field("source", TEXT, nullable=False),
+            pa.field("file", TEXT, nullable=False),
+            pa.field("source_digest", WORD, nullable=False),
+            pa.field("source_row", pa.int64(), nullable=False),
+            pa.field("reason", TEXT, nullable=False),
+            pa.field("text", TEXT, nullable=False),  # JSON: column to text as in the file
+        ]
+    ),
 }
 
 _EVENT: list[pa.Field] = [
@@ -211,11 +238,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("base_fee", AMOUNT, True),
         event=False,
     ),
-    # Every raw event of the market once: the spine that gives all others their seq.
+    # Every raw event of the market once: the spine that gives all others their seq. Exports may lack the nullable columns.
     "events": _table(
-        ("transaction_index", pa.int32()),
-        ("transaction_hash", pa.binary(32)),
-        ("address", TEXT),
+        ("transaction_index", pa.int32(), True),
+        ("transaction_hash", pa.binary(32), True),
+        ("address", TEXT, True),
         ("event", CATEGORY),
     ),
     "position_events": _table(
@@ -242,7 +269,8 @@ CANONICAL: dict[str, pa.Schema] = {
         ("supply_rate", AMOUNT),
         ("borrow_rate", AMOUNT),
     ),
-    # method: feed (a log), formula (computed from logs), read (archive call), fixed. exact is false where the price
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
+    # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
     # between two reads is not known at this position. price is null where the oracle would revert.
     "prices": _table(
         ("asset_id", pa.int16()),
@@ -355,6 +383,10 @@ RESULTS: dict[str, pa.Schema] = {
         ("rules_tested", pa.bool_()),
         ("matches_history", pa.bool_(), True),
         ("made_by_override", pa.bool_(), True),
+        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one. step: what it is called.
+        ("stage", TEXT, True),
+        ("step", TEXT, True),
+        ("lot", pa.int64(), True),
     ),
     "run_deficits": _result(
         ("market", TEXT),

@@ -213,8 +213,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     decimals, currency = config.base_decimals, config.base_currency
     symbols = {asset["asset"]: asset["symbol"] for asset in lake.read("canonical/assets", row["market"]).to_pylist()}
 
-    def total(column: str, table: str = "run_liquidations") -> str:
-        return money(sum(int(value) for value in run.tables[table][column].to_pylist()), decimals)
+    def total(column: str, without: str = "") -> str:
+        return money(sum(int(hit[column]) for hit in hits.select([column, "stage"]).to_pylist() if hit["stage"] != without), decimals)
 
     blocks = f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to {moment(row['to_timestamp'])} UTC)"
     flags = "".join(f"; {flag}" for flag in data_flags([row]))
@@ -222,9 +222,9 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
     print(f"  data          {row['lake_digest'][:16]} (raw content), rules version {row['rules_version']}")
     print(f"  run           {run.run_id[:16]}{'' if run.replayed else ' (stored already, not replayed again)'}")
-    print(f"  liquidations  {hits.num_rows:,} of {row['accounts_liquidated']:,} accounts")
-    print(f"  debt repaid   {total('repaid_base')} {currency}")
-    print(f"  collateral    {total('seized_base')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
+    print(f"  liquidations  {row['liquidations']:,} of {row['accounts_liquidated']:,} accounts")
+    print(f"  debt repaid   {total('repaid_base', 'auction')} {currency}")
+    print(f"  collateral    {total('seized_base', 'opened')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
     print(f"  profit        {total('profit_base')} {currency} after stated costs, at oracle prices")
     print(f"  user actions  {row['actions_altered']:,} of {row['actions']:,} not made as in history")
     for window in run.tables["run_windows"].to_pylist():

@@ -68,9 +68,9 @@ class Question:
     def decode(self, logs: LogColumns, namespace: str) -> dict[str, pa.Table]:
         """See ``backtest.fetch.decode.decode``; FetchError where a log is malformed."""
         try:
-            return decode(logs, self.specs, namespace)
+            return decode(logs, self.specs, namespace, self.emitters)
         except ValueError as error:
-            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace)), 0)
+            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace, self.emitters)), 0)
             raise _malformed(str(logs.block[row]), logs.addresses[row], error) from None
 
     def _meant(self, columns: LogColumns) -> LogColumns:

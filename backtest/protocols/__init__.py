@@ -171,7 +171,13 @@ class Holding:
 class RawEvents(Protocol):
     """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset by its
     full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over all events of the
-    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only."""
+    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only.
+    """
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The market's own parameters (``MarketConfig.parameters``)."""
+        ...
 
     def table(self, event: str) -> pa.Table:
         """All rows of one raw dataset, sorted by (block_number, log_index); empty with its schema if there are none."""
@@ -230,7 +236,8 @@ class LendingProtocol(Protocol[State]):
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """Chunks of canonical tables (name, rows), in chain order and deterministic: every table of
-        ``backtest.tables.CANONICAL`` but events, blocks and prices, which reconstruction makes for all protocols alike."""
+        ``backtest.tables.CANONICAL`` but events and blocks, which reconstruction makes for all protocols alike; ``prices`` only so far as the
+        protocol's own logs and rules say them, beside what its price sources give."""
         ...
 
     # -- replay --------------------------------------------------------------------------------------------------

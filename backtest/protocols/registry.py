@@ -7,8 +7,9 @@ from typing import Any
 from backtest.errors import UserError, did_you_mean
 from backtest.protocols import LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.maker import MAKER
 
-PROTOCOLS: dict[str, LendingProtocol[Any]] = {AAVE_V3.name: AAVE_V3}
+PROTOCOLS: dict[str, LendingProtocol[Any]] = {protocol.name: protocol for protocol in (AAVE_V3, MAKER)}
 
 
 def protocol_named(name: str) -> LendingProtocol[Any]:

@@ -45,11 +45,11 @@ class Measure(Generic[State]):
         return bool(self.horizons)
 
     def liquidated(self, made: Liquidation) -> None:
-        """Count a liquidation."""
+        """Count a liquidation. Of auctions: the debt that left the account, and the collateral that its buyers got."""
         if made.clock.block_number >= self._first:
-            self._sums["liquidations"] += 1
-            self._sums["repaid_base"] += made.repaid_base
-            self._sums["seized_base"] += made.seized_base
+            self._sums["liquidations"] += made.takes
+            self._sums["repaid_base"] += made.repaid_base * made.takes
+            self._sums["seized_base"] += made.seized_base * made.ends
             self._sums["protocol_fee_base"] += made.protocol_fee_base
 
     def wrote_off(self, deficit: Deficit) -> None:

@@ -11,6 +11,10 @@ from backtest.protocols import Fill, State
 from backtest.replay.book import Book
 
 
+Stage = Literal["whole", "opened", "auction"]
+"""A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liquidation:
     """One step of a liquidation. ``*_base`` are base units at the oracle price then, rounded down; health is wad-scaled.
@@ -33,6 +37,19 @@ class Liquidation:
     matches_history: bool | None
     made_by_override: bool = False
     """An override, not a price, made the account liquidatable: it was healthy right before and not right after."""
+    stage: Stage = "whole"
+    lot: int | None = None
+    """Number of the auction that it opens or belongs to, within the replay."""
+
+    @property
+    def takes(self) -> bool:
+        """It takes something from the account: what is counted as a liquidation."""
+        return self.stage != "auction"
+
+    @property
+    def ends(self) -> bool:
+        """A liquidator gets the collateral in this step."""
+        return self.stage != "opened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
