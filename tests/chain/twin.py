@@ -297,4 +297,19 @@ def only_here(twin: Twin, other: Twin) -> list[Sent]:
     return [mine for mine, theirs in zip(twin.sent, other.sent, strict=True) if theirs.error and not mine.error]
 
 
-__all__ = ["HISTORY", "START", "Change", "Held", "Liquidated", "Lost", "ReserveAt", "Sent", "Twin", "holdings", "losses", "only_here", "play", "reserves"]
+__all__ = [
+    "HISTORY",
+    "START",
+    "Change",
+    "Held",
+    "Liquidated",
+    "Lost",
+    "ReserveAt",
+    "Sent",
+    "Twin",
+    "holdings",
+    "losses",
+    "only_here",
+    "play",
+    "reserves",
+]

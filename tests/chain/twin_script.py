@@ -192,7 +192,9 @@ class Script:
         self.block(1, [self.supply(f"safe {i}", symbol, dollars) for i, (symbol, dollars, _) in enumerate(SAFE)])
         self.block(1, [self.supply(who, symbol, dollars) for who, symbol, dollars, _, _ in POSITIONS])
         self.block(1, [self.supply("looper 0", "USDC", 30_000), self.supply("looper 1", "USDC", 20_000), self.supply("flagger 0", "WBTC", 20_000)])
-        self.block(1, [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)])
+        self.block(
+            1, [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)]
+        )
         self.block(1, [self.borrow(f"safe {i}", debt, dollars * 0.2) for i, (_, dollars, debt) in enumerate(SAFE)], self.market_at(1.001))
         self.block(1, [self.borrow(who, debt, dollars * use) for who, _, dollars, debt, use in POSITIONS])
         self.block(
@@ -233,7 +235,12 @@ class Script:
         self.block(10, [self.repay_with_a_tokens("looper 1", "USDC", 1_000), *self._life()], {"DAI": 1.0065})
         self.govern({}, self._dai_rates)
         self.govern({}, m.configure("setBorrowCap", "LINK", 1_000_000), m.configure("setSupplyCap", "WBTC", 5_000_000))
-        self.block(7, [self.emode("lender 2", 1), self.emode("lender 3", 2), self.emode("lender 2", 0), *self._life()], self.market_at(1.0), [self.flash_loan("WETH", 100_000)])
+        self.block(
+            7,
+            [self.emode("lender 2", 1), self.emode("lender 3", 2), self.emode("lender 2", 0), *self._life()],
+            self.market_at(1.0),
+            [self.flash_loan("WETH", 100_000)],
+        )
         self.block(20, [self.treasury(), *self._life()])
 
     def _slide(self) -> None:
