@@ -172,10 +172,6 @@ def _notes(outcome: Replay[State], scenario: Scenario, config: MarketConfig, ass
             notes.append(f"... and {len(outcome.mismatches) - 5} more differ.")
     for name, tested in sorted(outcome.rules.items()):
         notes.append(f"Rules of {name}: {'tested against the deployed bytecode' if tested else 'tested by hand-worked vectors only'}.")
-    for whose, cuts in (("users", outcome.clamped), ("accounts that history's liquidations paid", outcome.unfunded)):
-        for action, cut in sorted(cuts.items()):
-            value = f"{cut.value_base / 10**config.base_decimals:,.2f} {config.base_currency}"
-            notes.append(f"{cut.count} {action} changes of {whose} did not fit the changed book and were cut, by {value} in all.")
     for reason, accounts in outcome.refused.items():
         notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
     for override, values in outcome.overrides.items():
@@ -230,7 +226,7 @@ def _tables(outcome: Replay[State], scenario: Scenario, run_id: str, digest: str
         "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
         "liquidations": len(liquidations),
         "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
-        "actions_clamped": sum(cut.count for cut in outcome.clamped.values()),
+        "actions_clamped": sum(one.count for one in outcome.actions),
         "notes": json.dumps(notes),
     }
     hits = [

@@ -53,6 +53,14 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("revision", pa.int32(), nullable=False),
         ]
     ),
+    # What a view without arguments of a contract that never changes returned: parameters of a rate strategy. Null where it has none.
+    "raw/chain/Constant": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("name", TEXT, nullable=False),
+            pa.field("value", AMOUNT),
+        ]
+    ),
     # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross,
     # discounted, sampled (rule unknown: only reads say its price).
     # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).

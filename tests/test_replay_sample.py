@@ -54,7 +54,7 @@ def test_history_is_reenacted_to_the_last_unit(crash: tuple[Market, Timeline]) -
     assert result.mismatches == []
     assert len(result.liquidations) >= 40
     assert all(r.matches_history and r.fill.rules_tested for r in result.liquidations)
-    assert not result.clamped
+    assert not result.actions
     folded, _, now = state_at(AAVE_V3, *crash, crash[1].last_block)
     assert now == result.book.now
     assert {a: b for a, b in result.book.state.accounts.items() if b.collateral or b.debt} == {
@@ -65,7 +65,7 @@ def test_history_is_reenacted_to_the_last_unit(crash: tuple[Market, Timeline]) -
 def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
     result = run((load_market(lake, CALM), load_timeline(lake, CALM)), samples=20)
     assert not result.liquidations
-    assert not result.clamped
+    assert not result.actions
     assert {totals.accounts_liquidatable for totals in result.totals} == {0}
 
 
@@ -102,7 +102,7 @@ def test_a_replay_with_the_screen_is_the_plain_reference(crash: tuple[Market, Ti
     assert fast.liquidations == plain.liquidations
     assert fast.liquidations
     assert fast.deficits == plain.deficits
-    assert fast.clamped == plain.clamped
+    assert fast.actions == plain.actions
     assert fast.refused == plain.refused
     assert fast.book.state == plain.book.state
 
