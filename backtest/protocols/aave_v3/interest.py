@@ -27,13 +27,17 @@ _WAD_TO_RAY = 10**9
 
 @dataclass(slots=True)
 class _Touched:
-    """One reserve within a call: as accrued to now, and what the call adds to it (scaled debt, native liquidity and deficit)."""
+    """One reserve within a call: as accrued to now, and what the call adds to it (scaled debt, native liquidity and deficit).
+
+    ``late`` is the part of ``liquidity`` that arrives after the rates were computed.
+    """
 
     supply_index: int
     borrow_index: int
     accrued_to_treasury: int
     debt: int = 0
     liquidity: int = 0
+    late: int = 0
     deficit: int = 0
     rates: bool = False
 
@@ -64,11 +68,15 @@ class Ledger:
         touched.accrued_to_treasury = accrued
         return touched
 
-    def move(self, asset: AssetId, *, debt: int = 0, liquidity: int = 0, deficit: int = 0) -> None:
-        """A step of the call after accrual: scaled debt, native liquidity and deficit added (or, negative, taken); rates follow."""
+    def move(self, asset: AssetId, *, debt: int = 0, liquidity: int = 0, late: int = 0, deficit: int = 0) -> None:
+        """A step of the call after accrual: scaled debt, native liquidity and deficit added (or, negative, taken); rates follow.
+
+        ``late``: liquidity that arrives when the rates are set already.
+        """
         touched = self.accrue(asset)
         touched.debt += debt
-        touched.liquidity += liquidity
+        touched.liquidity += liquidity + late
+        touched.late += late
         touched.deficit += deficit
         touched.rates = True
 
@@ -105,7 +113,7 @@ class Ledger:
             supply_rate, borrow_rate = reserve.supply_rate, reserve.borrow_rate
             if touched.rates:
                 debt = state.rules.debt_balance(reserve.scaled_debt + touched.debt, touched.borrow_index)
-                liquidity, deficit = reserve.liquidity + touched.liquidity, reserve.deficit + touched.deficit
+                liquidity, deficit = reserve.liquidity + touched.liquidity - touched.late, reserve.deficit + touched.deficit
                 supply_rate, borrow_rate = rates(state, reserve, now, debt=debt, liquidity=liquidity, deficit=deficit)
             found.append(
                 IndexUpdate(

@@ -344,7 +344,8 @@ def _reserves(
     if rules.accrues_seized:
         ledger.accrue(collateral, twice=collateral == debt)
     written = dict(deficits)
-    ledger.move(debt, liquidity=size.repaid)
+    paid_last = rules.reads_balance and collateral == debt and not case.order.receive_collateral_token
+    ledger.move(debt, liquidity=0 if paid_last else size.repaid, late=size.repaid if paid_last else 0)
     if not case.order.receive_collateral_token:
         ledger.move(collateral, liquidity=-size.seized)
     for change in changes.all:

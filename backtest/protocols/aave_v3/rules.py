@@ -122,6 +122,7 @@ class Rules:
         treasury_scaled: scaled units minted for what had accrued to the treasury (scaled), at an index.
         averages_rates: the supply rate starts from an average over variable and stable debt, with its rounding (to 3.1).
         deficit_in_usage: bad debt counts as supplied in the usage that the supply rate takes (3.3+).
+        reads_balance: rates read the token balance of the aToken, where a liquidator's payment arrives last (3.0), not a virtual one.
         syncs_rates: a new reserve factor or new rate data accrues before and takes effect at once (3.1+).
         premium_to_suppliers: suppliers share the premiums of flash loans (to 3.3); later all of it accrues to the treasury.
         accrues_seized: a liquidation accrues the collateral reserve first, whatever the liquidator receives (3.5+).
@@ -167,6 +168,7 @@ class Rules:
     treasury_scaled: Rounded
     averages_rates: bool
     deficit_in_usage: bool
+    reads_balance: bool
     syncs_rates: bool
     premium_to_suppliers: bool
     accrues_seized: bool
@@ -303,6 +305,7 @@ _V30 = Rules(
     treasury_scaled=treasury_by_amount,
     averages_rates=True,
     deficit_in_usage=False,
+    reads_balance=True,
     syncs_rates=False,
     premium_to_suppliers=True,
     accrues_seized=False,
@@ -318,7 +321,7 @@ def _table() -> dict[int, Rules]:
     v30 = _V30
     # VL validateLiquidationCall: liquidationGracePeriodUntil.
     # PoolConfigurator: syncIndexesState, syncRatesState. BorrowLogic executeRepay: the flag of an emptied balance.
-    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True, syncs_rates=True, repay_with_tokens=1)
+    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True, reads_balance=False, syncs_rates=True, repay_with_tokens=1)
     # GL, LL: collateralBitmap of the category; stable debt is gone. EModeLogic executeSetUserEMode.
     v32 = replace(v31, name="3.2", revision=5, emode_by_bitmap=True, averages_rates=False, emode_always_checked=True)
     # LL: whole-position close factor, MUST_NOT_LEAVE_DUST, _burnBadDebt; _liquidateATokens re-enables a full self-liquidation.
