@@ -40,7 +40,7 @@ ROLES = {
     "stable": 2,
     "dust": 3,
     "doomed": 3,
-    "looper": 2,
+    "looper": 3,
     "nobody": 1,
 }
 
@@ -191,7 +191,11 @@ class Script:
         self.block(1, [self.supply(f"lender {i}", symbol, 900_000) for i, symbols in enumerate(LENT) for symbol in symbols])
         self.block(1, [self.supply(f"safe {i}", symbol, dollars) for i, (symbol, dollars, _) in enumerate(SAFE)])
         self.block(1, [self.supply(who, symbol, dollars) for who, symbol, dollars, _, _ in POSITIONS])
-        self.block(1, [self.supply("looper 0", "USDC", 30_000), self.supply("looper 1", "USDC", 20_000), self.supply("flagger 0", "WBTC", 20_000)])
+        self.block(
+            1,
+            [self.supply("looper 0", "USDC", 30_000), self.supply("looper 1", "USDC", 20_000)]
+            + [self.supply("looper 2", "USDC", 20_000), self.supply("flagger 0", "WBTC", 20_000)],
+        )
         self.block(
             1, [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)]
         )
@@ -359,6 +363,7 @@ POSITIONS = (
     ("doomed 2", "WETH", 20_000, "DAI", 0.48),
     ("looper 0", "WETH", 20_000, "USDC", 1.25),
     ("looper 1", "WETH", 9_000, "USDC", 0.9),
+    ("looper 2", "WETH", 10_000, "USDC", 2.15),
 )
 """Borrowers at the edge: collateral, its dollars, debt, and debt over that collateral (some have more collateral than this)."""
 
