@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
@@ -50,21 +51,25 @@ Overrides = tuple[Override, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A change of B, and what a user would write to ask for it. ``refuses``: at least so many users' transactions that pass on A fail on B."""
+    """A change of B, and what a user would write to ask for it, given the blocks of the slots: one or several scenarios' overrides that say it.
+
+    ``refuses``: at least so many users' transactions that pass on A fail on B; ``makes``: so many accounts are liquidatable by the change itself.
+    """
 
     change: Change
-    overrides: Callable[[Sequence[int]], Overrides]
+    writings: tuple[Callable[[Sequence[int]], Overrides], ...]
     refuses: int
+    makes: int
 
     def __str__(self) -> str:
         return self.change.name
 
 
-def _case(name: str, *steps: dict[Key, int], refuses: int = 0) -> Case:
+def _case(name: str, *steps: dict[Key, int], refuses: int = 0, makes: int = 0, also: Callable[[Sequence[int]], Overrides] | None = None) -> Case:
     def overrides(slots: Sequence[int]) -> Overrides:
         return tuple(_override(key, value, block) for block, step in zip(slots, steps, strict=False) for key, value in step.items())
 
-    return Case(Change(name, steps), overrides, refuses)
+    return Case(Change(name, steps), (overrides, also) if also else (overrides,), refuses, makes)
 
 
 def _override(key: Key, value: int, block: int) -> Override:
@@ -73,7 +78,7 @@ def _override(key: Key, value: int, block: int) -> Override:
     return Override(parameter=parameter, value=value, from_block=block, **where)
 
 
-def _ramp(name: str, key: Key, first: int, last: int, *, refuses: int) -> Case:
+def _ramp(name: str, key: Key, first: int, last: int, *, refuses: int, makes: int) -> Case:
     """From history's value ``first`` to ``last`` in equal steps, one a slot after the first slot."""
     steps = SLOTS - 1
     values = [first + (last - first) * k // steps if last > first else first - (first - last) * k // steps for k in range(1, SLOTS)]
@@ -81,7 +86,7 @@ def _ramp(name: str, key: Key, first: int, last: int, *, refuses: int) -> Case:
     def overrides(slots: Sequence[int]) -> Overrides:
         return (Override(parameter=key[1], asset=str(key[0]), value=last, from_block=slots[0], until_block=slots[-1], steps=steps),)
 
-    return Case(Change(name, ({}, *({key: value} for value in values))), overrides, refuses)
+    return Case(Change(name, ({}, *({key: value} for value in values))), (overrides,), refuses, makes)
 
 
 _EMODES: dict[Key, int] = {
@@ -93,12 +98,19 @@ _EMODES: dict[Key, int] = {
     (2, "liquidation_bonus"): 10250,
 }
 CASES = (
-    _case("threshold", {("WETH", "liquidation_threshold"): 7500}, refuses=10),
+    _case(
+        "threshold",
+        {("WETH", "liquidation_threshold"): 7500},
+        refuses=10,
+        also=lambda slots: (Override(parameter="liquidation_threshold", asset="WETH", change=-750, from_block=slots[0]),),
+    ),
+    _case("looser threshold", {("WETH", "liquidation_threshold"): 8800}),
     _case("bonus", {("WETH", "liquidation_bonus"): 11000}),
-    _case("e-mode", _EMODES, refuses=1),
+    _case("e-mode", _EMODES, refuses=1, makes=1),
     _case("protocol fee", {("WETH", "liquidation_protocol_fee"): 3000}),
     _case("ltv", {("WETH", "ltv"): 5500}, refuses=6),
-    _ramp("ramp", ("WETH", "liquidation_threshold"), 8250, 7500, refuses=2),
+    _case("no ltv", {("WETH", "ltv"): 0}, refuses=10),
+    _ramp("ramp", ("WETH", "liquidation_threshold"), 8250, 7500, refuses=2, makes=1),
     _case(
         "several",
         {
@@ -106,6 +118,7 @@ CASES = (
             ("WETH", "liquidation_threshold"): 7600,
             ("WETH", "liquidation_protocol_fee"): 2500,
             ("LINK", "liquidation_bonus"): 11200,
+            ("LINK", "liquidation_protocol_fee"): 0,
             (1, "ltv"): 9000,
             (1, "liquidation_threshold"): 9200,
             (2, "ltv"): 8900,
@@ -115,6 +128,7 @@ CASES = (
         {("WETH", "liquidation_threshold"): 7450},
         {("WETH", "liquidation_bonus"): 10900},
         refuses=15,
+        makes=1,
     ),
 )
 
@@ -153,13 +167,43 @@ def test_the_replay_of_changed_parameters_is_the_chain_that_had_them(history: Hi
         b = play(node, a.version, case.change)
         refused = only_here(a, b)
         _not_trivial(a, b, case, refused)
-        overrides = case.overrides(a.slots)
-        scenario = Scenario(name=case.change.name, liquidators=COMPETITIVE, overrides=overrides, rates="recomputed")
-        outcome = assert_is_chain(history, scenario, b)
-    made = Counter({count.action: 0 for count in outcome.actions})
+        for write in case.writings:
+            scenario = Scenario(name=case.change.name, liquidators=COMPETITIVE, overrides=write(a.slots), rates="recomputed")
+            outcome = assert_is_chain(history, scenario, b)
+            assert _skipped(outcome) == Counter(sent.kind for sent in refused), [f"{s.kind} of {s.who} at {s.block}: {s.error}" for s in refused]
+            assert {b.names[outcome.book.address(made.account)] for made in outcome.made_liquidatable} == _made_liquidatable(b, case)
+        _cuts_do_not_matter(history, scenario, b)
+
+
+def _skipped(outcome: Replay[AaveState]) -> Counter[str]:
+    """Users' actions that the replay refused, by kind."""
+    counts: Counter[str] = Counter()
     for count in outcome.actions:
-        made[count.action] += count.count if count.outcome == "skipped" else 0
-    assert +made == Counter(sent.kind for sent in refused), [f"{sent.kind} of {sent.who} at {sent.block}: {sent.error}" for sent in refused]
+        if count.outcome == "skipped":
+            counts[count.action] += count.count
+    return counts
+
+
+def _made_liquidatable(b: Twin, case: Case) -> set[str]:
+    """Names of accounts that the chain calls healthy before a block of the change alone, and not after it."""
+    found = set()
+    accounts = list(b.names)
+    for slot, step in zip(b.slots, case.change.steps, strict=False):
+        if step:
+            before, after = b.deployment.account_data(accounts, slot - 1), b.deployment.account_data(accounts, slot)
+            found |= {b.names[who] for who, x, y in zip(accounts, before, after, strict=True) if x and y and x[5] >= 10**18 > y[5]}
+    assert len(found) >= case.makes
+    return found
+
+
+def _cuts_do_not_matter(history: History, scenario: Scenario, b: Twin) -> None:
+    """A window that ends early, or in which the model acts from the change on only, is the chain too."""
+    symbols = [asset.symbol for asset in history.market.assets]
+    for block in (b.slots[1], b.slots[-1] + 3, b.reports[-8]):
+        assert _at(history, scenario, b, symbols, block, True) == [], block
+    late = replay(AAVE_V3, history.market, history.timeline, structs.replace(scenario, from_block=b.slots[0]))
+    assert _compare(late, b, symbols, "latest", True) == []
+    assert late.mismatches == []
 
 
 def test_the_baseline_is_history(history: History) -> None:
@@ -174,6 +218,9 @@ def test_observed_with_recomputed_interest_is_history(history: History) -> None:
     outcome = assert_is_chain(history, Scenario(rates="recomputed"), history.twin)
     assert outcome.mismatches == []
     assert outcome.actions == []
+    assert outcome.rate_check is not None
+    assert outcome.rate_check.updates > 200
+    assert outcome.rate_check.differing == 0
 
 
 # -- the chains themselves ---------------------------------------------------------------------------------------------
@@ -251,12 +298,7 @@ def assert_is_chain(history: History, scenario: Scenario, chain: Twin, *, accrue
 
 def _at(history: History, scenario: Scenario, chain: Twin, symbols: list[str], block: int, accrued: bool) -> list[str]:
     """Differences at the end of one block."""
-    early = Scenario(
-        liquidators=scenario.liquidators,
-        overrides=tuple(o for o in scenario.overrides if o.from_block <= block),
-        rates=scenario.rates,
-        to_block=block,
-    )
+    early = structs.replace(scenario, overrides=tuple(o for o in scenario.overrides if o.from_block <= block), to_block=block)
     return _compare(replay(AAVE_V3, history.market, history.timeline, early), chain, symbols, block, accrued)
 
 

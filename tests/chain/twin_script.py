@@ -41,6 +41,7 @@ ROLES = {
     "dust": 3,
     "doomed": 3,
     "looper": 3,
+    "major": 2,
     "nobody": 1,
 }
 
@@ -81,6 +82,7 @@ class Script:
         self._seconds = 0
         self._prices = {listing.symbol: listing.price / 1e8 for listing in LISTINGS} | {"wstETH": 1.1 * LISTINGS[0].price / 1e8}
         self._reported: dict[str, int] = {}
+        self._closed: set[str] = set()
         self._dai_rates = market.set_rates("DAI", Rates(9000, 50, 600, 6000))  # on 3.0 a contract that is deployed now
         self._open()
         self._live_quietly()
@@ -166,7 +168,7 @@ class Script:
         for _ in range(count):
             i, dollars = self._dice.randrange(8), self._dice.choice((120, 700, 2_500, 9_000))
             lender, safe = f"lender {i}", f"safe {i}"
-            symbol, debt = self._dice.choice(LENT[i]), SAFE[i][2]
+            symbol, debt = self._dice.choice([symbol for symbol in LENT[i] if symbol not in self._closed]), SAFE[i][2]
             steps.append(
                 self._dice.choice(
                     (
@@ -193,11 +195,15 @@ class Script:
         self.block(1, [self.supply(who, symbol, dollars) for who, symbol, dollars, _, _ in POSITIONS])
         self.block(
             1,
-            [self.supply("looper 0", "USDC", 30_000), self.supply("looper 1", "USDC", 20_000)]
-            + [self.supply("looper 2", "USDC", 20_000), self.supply("flagger 0", "WBTC", 20_000)],
+            [
+                *(self.supply(f"looper {i}", "USDC", dollars) for i, dollars in enumerate((30_000, 20_000, 20_000))),
+                self.supply("flagger 0", "WBTC", 20_000),
+            ],
         )
         self.block(
-            1, [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)]
+            1,
+            [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)]
+            + ([self.emode("major 0", 3), self.emode("major 1", 3)] if self.v36 else []),
         )
         self.block(1, [self.borrow(f"safe {i}", debt, dollars * 0.2) for i, (_, dollars, debt) in enumerate(SAFE)], self.market_at(1.001))
         self.block(1, [self.borrow(who, debt, dollars * use) for who, _, dollars, debt, use in POSITIONS])
@@ -206,6 +212,8 @@ class Script:
             [
                 *(self.borrow(f"dust {i}", "DAI", 1_900) for i in range(3)),
                 self.borrow("looper 0", "DAI", 9_000),
+                self.supply("nobody 0", "LINK", 700),
+                self.transfer("nobody 0", "looper 0", "LINK", 700),
             ],
         )
 
@@ -215,6 +223,8 @@ class Script:
         self.block(9, [self.flash_loan("USDC", 500_000), *self._life()])
         self.govern({}, m.set_reserve_factor("USDC", 2500))
         self.block(14, self._life(3), self.market_at(0.998, 1.006), [self.treasury()])
+        if self.v36:
+            self.block(1, [self.borrow("major 0", "USDC", 5_000), self.borrow("major 1", "USDC", 2_900)])
         if self.v36:
             self.govern({}, m.configurator.transaction("updateFlashloanPremium", 12))
         else:
@@ -279,13 +289,16 @@ class Script:
         """Steps of a few per cent, then of a dozen and more within minutes."""
         for move, dai in ((0.885, 1.024), (0.868, 1.028), (0.853, None), (0.838, 1.031), (0.822, None), (0.805, 1.036)):
             self.block(0.7, self._life(1), self.market_at(move, dai), self._life(1))
-        self.govern({("LINK", "liquidation_protocol_fee"): 1500})
+        self.govern({("LINK", "liquidation_protocol_fee"): 1500}, self.market.set_paused("LINK", True))
+        self._closed.add("LINK")
         self.block(0.3, [self.supply("crowd 0", "WETH", 3_000), self.withdraw("crowd 5", "WBTC", 300)], self.market_at(0.79))
         self.block(0.3, [self.flash_loan("DAI", 150_000)], self.market_at(0.74, 1.045))
         self.block(0.2, self._life(1), self.market_at(0.66, 1.05), [self.supply("twin 0", "WETH", 900)])
         self.block(0.2, [], self.market_at(0.6, 1.056))
         self.block(0.2, self._life(1), self.market_at(0.42, 1.058), self._life(1))
-        self.block(0.4, [self.treasury()], self.market_at(0.45, 1.05))
+        self.govern({}, self.market.set_paused("LINK", False, 1200 if self.v36 else 0))
+        self._closed.clear()
+        self.block(0.1, [self.treasury()], self.market_at(0.45, 1.05))  # on 3.6 still in LINK's grace period
         self.block(0.4, [], self.market_at(0.405), [self.supply("lender 1", "DAI", 20_000)])
         self.block(0.5, [], self.market_at(0.47, 1.04))
 
@@ -364,6 +377,8 @@ POSITIONS = (
     ("looper 0", "WETH", 20_000, "USDC", 1.25),
     ("looper 1", "WETH", 9_000, "USDC", 0.9),
     ("looper 2", "WETH", 10_000, "USDC", 2.15),
+    ("major 0", "WETH", 30_000, "USDC", 0.66),
+    ("major 1", "WBTC", 20_000, "DAI", 0.68),
 )
 """Borrowers at the edge: collateral, its dollars, debt, and debt over that collateral (some have more collateral than this)."""
 
