@@ -86,7 +86,7 @@ def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -
 
 
 SCENARIOS = {
-    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=7900, asset="WETH"),)),
+    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=8000, asset="WETH"),)),
     "late": Scenario(
         liquidators=Competitive(gas_cost=20 * 10**8, pair="largest-debt", settle="collateral-token", max_calls=2),
         overrides=(Override(parameter="close_factor", value=10_000, from_block=300),),

@@ -24,9 +24,7 @@ def call(action: Action, held: Callable[[PositionChange], int], after: Callable[
         delta = change.delta if action.amount is None else (1 if change.delta > 0 else -1) * action.amount
         if delta < 0:
             here = held(change)
-            if place in action.emptied:
-                delta = -here
-            elif -delta > here and change.side == "debt":
+            if place in action.emptied or (-delta > here and change.side == "debt"):
                 delta = -here
             elif -delta > here:
                 return Refusal("less is there")

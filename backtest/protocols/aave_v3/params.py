@@ -136,7 +136,9 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
         yield row, "flash_premium_total", int(row["new_flashloan_premium_total"]), None, None
     for row in rows(raw, "FlashloanPremiumToProtocolUpdated"):
         yield row, "flash_premium_to_protocol", int(row["new_flashloan_premium_to_protocol"]), None, None
-    for row in rows(raw, "FlashLoan"):  # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a borrow)
+    for row in rows(
+        raw, "FlashLoan"
+    ):  # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a borrow)
         if not row["interest_rate_mode"]:
             yield row, "flash_premium", int(row["premium"]), asset_of(row), None
 

@@ -50,7 +50,8 @@ LIQUIDATION_HEALTH = WAD
 ASSUMPTIONS: tuple[str, ...] = (
     "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer is not in the events.",
     "The reserve is taken to hold enough of the underlying to pay the liquidator.",
-    "Supply and borrow indexes are history's, whatever a scenario's liquidations repay or seize.",
+    "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and freeze are history's.",
+    "Unbacked mints (bridges, to 3.3) are made again as supplies.",
     "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled by itself (3.0 to 3.5).",
     "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee left the collateral flag set.",
     "E-mode price sources (3.0 and 3.1) are taken as unset, as on all production markets known to us.",
