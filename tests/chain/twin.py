@@ -8,7 +8,7 @@ report, in the same block (``contracts/Bot.sol``); it decides on the chain, from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.chain.aave import EMODES, LISTINGS, TREASURY, deploy_v30, deploy_v36
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
 from tests.chain.node import GAS, Contract, Node, Transaction, revert_name
-from tests.chain.twin_script import START, UMBRELLA, Key, Script, Values
+from tests.chain.twin_script import START, UMBRELLA, Block, Key, Script, Values
 
 BOT_GAS = 100 * GAS
 
@@ -39,13 +39,17 @@ HISTORY = Change("history")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One user transaction as it was mined. ``error`` is "" where it succeeded; ``fails``: the script means it to fail."""
+    """One user transaction as it was mined. ``error`` is "" where it succeeded; ``fails``: the script means it to fail.
+
+    ``silent``: it left no log, since it failed or changed nothing. No lake can know of it.
+    """
 
     block: int
     kind: str
     who: str
     fails: bool
     error: str
+    silent: bool
 
 
 @dataclass(slots=True)
@@ -92,15 +96,20 @@ class _Terms:
         return sent + [market.set_protocol_fee(place, values[place, "liquidation_protocol_fee"]) for place in fees]
 
 
-def play(node: Node, version: str, change: Change = HISTORY) -> Twin:
-    """The whole script on a fresh node, started with ``Node(timestamp=START)``, under a change."""
+def play(node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, wild: int = 0, without: Container[int] = ()) -> Twin:
+    """The whole script on a fresh node, started with ``Node(timestamp=START)``, under a change.
+
+    Args:
+        seed, wild: see ``Script``.
+        without: places in ``Twin.sent`` of transactions that are not sent: those that were silent on the other chain.
+    """
     market = deploy_v36(node) if version == "3.6" else deploy_v30(node)
     reporter = node.deploy(own("Bot.sol")["Reporter"])
-    script = Script(market, flash=node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address)
-    accounts = [*script.names.values(), UMBRELLA, TREASURY, script.flash]
+    script = Script(market, flash=node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address, seed=seed, wild=wild)
     bot = _bot(market, sorted(script.names.values(), key=lambda account: int(account, 16)))
     for reserve in market.reserves.values():
         node.send(reserve.asset.transaction("mintMany", [*script.names.values(), UMBRELLA, script.flash, bot.address], 10**9 * reserve.unit))
+    accounts = [*script.names.values(), UMBRELLA, TREASURY, script.flash]
     twin = Twin(market, version, accounts, {account: name for name, account in script.names.items()}, bot.address)
     terms, changes, start = _Terms(), list(change.steps), node.timestamp() + 60
     for block in script.blocks:
@@ -108,33 +117,50 @@ def play(node: Node, version: str, change: Change = HISTORY) -> Twin:
         if block.slot:
             step: Mapping[Key, int] = changes.pop(0) if changes else {}
             terms.changed |= step
-            harmless = market.reserves["WETH"].asset.transaction("approve", node.admin, 0)
-            _govern(node, terms.transactions(market, step) or [harmless], at)
+            _govern(node, terms.transactions(market, step) or [_harmless(market)], at)
             twin.slots.append(node.block_number)
         elif block.values or block.governance:
             terms.history |= block.values
             _govern(node, [*terms.transactions(market, block.values), *block.governance], at)
         else:
-            between: list[Transaction] = []
-            if block.report:
-                feeds = [market.reserves[symbol].feed.aggregator.address for symbol in block.report]
-                between = [reporter.transaction("report", feeds, list(block.report.values())), bot.transaction("run") | {"gas": hex(BOT_GAS)}]
-            transactions = [step.transaction for step in block.before] + between + [step.transaction for step in block.after]
-            receipts = node.send_block(transactions, timestamp=at)
-            cut = len(block.before)
-            for receipt in receipts[cut : cut + len(between)]:
-                if receipt["status"] != "0x1":
-                    raise RuntimeError(f"block {receipt['blockNumber']}: report or bot failed: {revert_name(node, receipt['transactionHash'])}")
-            if between:
-                twin.reports.append(node.block_number)
-            users = receipts[:cut] + receipts[cut + len(between) :]
-            for step, receipt in zip([*block.before, *block.after], users, strict=True):
-                error = "" if receipt["status"] == "0x1" else revert_name(node, receipt["transactionHash"]) or "reverted"
-                twin.sent.append(Sent(node.block_number, step.kind, step.who, step.fails, error))
+            _mine(twin, block, reporter, bot, at, without)
     if changes:
         raise RuntimeError(f"change {change.name} has more steps than the script has slots")
     twin.last_block = node.block_number
     return twin
+
+
+def _mine(twin: Twin, block: Block, reporter: Contract, bot: Contract, at: int, without: Container[int]) -> None:
+    """One block of users: some, the report and the bot right behind it, the others."""
+    market, node, place = twin.deployment, twin.deployment.node, len(twin.sent)
+    steps = [*block.before, *block.after]
+    out = [place + i in without for i in range(len(steps))]
+    between: list[Transaction] = []
+    if block.report:
+        feeds = [market.reserves[symbol].feed.aggregator.address for symbol in block.report]
+        between = [reporter.transaction("report", feeds, list(block.report.values())), bot.transaction("run") | {"gas": hex(BOT_GAS)}]
+    cut = out[: len(block.before)].count(False)
+    transactions = [step.transaction for step, left_out in zip(steps, out, strict=True) if not left_out]
+    transactions = transactions[:cut] + between + transactions[cut:]
+    receipts = node.send_block(transactions or [_harmless(market)], timestamp=at)
+    for receipt in receipts[cut : cut + len(between)]:
+        if receipt["status"] != "0x1":
+            raise RuntimeError(f"block {receipt['blockNumber']}: report or bot failed: {revert_name(node, receipt['transactionHash'])}")
+    if between:
+        twin.reports.append(node.block_number)
+    users = iter(receipts[:cut] + receipts[cut + len(between) :])
+    for step, left_out in zip(steps, out, strict=True):
+        error, silent = "left out", True
+        if not left_out:
+            receipt = next(users)
+            error = "" if receipt["status"] == "0x1" else revert_name(node, receipt["transactionHash"]) or "reverted"
+            silent = not receipt["logs"]
+        twin.sent.append(Sent(node.block_number, step.kind, step.who, step.fails, error, silent))
+
+
+def _harmless(market: Deployment) -> Transaction:
+    """A transaction that no market notices, for a block that would be empty."""
+    return market.reserves["WETH"].asset.transaction("approve", market.node.admin, 0)
 
 
 def _bot(market: Deployment, accounts: list[str]) -> Contract:
@@ -292,9 +318,14 @@ def reserves(twin: Twin, block: int | str = "latest") -> dict[str, ReserveAt]:
     return found
 
 
-def only_here(twin: Twin, other: Twin) -> list[Sent]:
-    """User transactions that succeeded on this chain and failed on the other."""
-    return [mine for mine, theirs in zip(twin.sent, other.sent, strict=True) if theirs.error and not mine.error]
+def refused(a: Twin, b: Twin) -> list[Sent]:
+    """User transactions that did something on A and failed on B."""
+    return [mine for mine, theirs in zip(a.sent, b.sent, strict=True) if not mine.silent and theirs.error]
+
+
+def unknown(a: Twin, b: Twin) -> list[Sent]:
+    """User transactions that did something on B and nothing on A: no lake of A knows of them."""
+    return [theirs for mine, theirs in zip(a.sent, b.sent, strict=True) if mine.silent and not theirs.silent]
 
 
 __all__ = [
@@ -309,7 +340,8 @@ __all__ = [
     "Twin",
     "holdings",
     "losses",
-    "only_here",
     "play",
+    "refused",
     "reserves",
+    "unknown",
 ]

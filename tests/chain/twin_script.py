@@ -54,6 +54,7 @@ class Step:
     who: str
     transaction: Transaction
     fails: bool = False
+    wild: bool = False
 
 
 @dataclass(slots=True)
@@ -71,10 +72,13 @@ class Block:
 
 
 class Script:
-    """All blocks, made at once. ``names`` gives addresses by name; ``flash`` is a FlashBorrower with money."""
+    """All blocks, made at once. ``names`` gives addresses by name; ``flash`` is a FlashBorrower with money.
 
-    def __init__(self, market: Deployment, flash: str, seed: int = 7) -> None:
-        self.market, self.flash = market, flash
+    ``wild``: so many steps at random by borrowers at the edge before and after each report, which may fail anywhere (``Step.wild``).
+    """
+
+    def __init__(self, market: Deployment, flash: str, *, seed: int = 7, wild: int = 0) -> None:
+        self.market, self.flash, self._wild = market, flash, wild
         self.v36 = market.version == "3.6"
         self.names = {f"{role} {i}": _address(f"{role} {i}") for role, count in ROLES.items() for i in range(count)}
         self.blocks: list[Block] = []
@@ -83,6 +87,7 @@ class Script:
         self._prices = {listing.symbol: listing.price / 1e8 for listing in LISTINGS} | {"wstETH": 1.1 * LISTINGS[0].price / 1e8}
         self._reported: dict[str, int] = {}
         self._closed: set[str] = set()
+        self._at_edge = False
         self._dai_rates = market.set_rates("DAI", Rates(9000, 50, 600, 6000))  # on 3.0 a contract that is deployed now
         self._open()
         self._live_quietly()
@@ -136,7 +141,10 @@ class Script:
     def block(self, hours: float, before: Sequence[Step] = (), report: dict[str, float] | None = None, after: Sequence[Step] = ()) -> None:
         """The next block, so long after the last; prices of ``report`` hold from it on."""
         self._seconds += int(hours * 3600)
-        self.blocks.append(Block(self._seconds, list(before), self._report(report or {}), list(after)))
+        wild = self._wild if self._at_edge else 0
+        first = [*before, *(self._wild_step() for _ in range(wild))]
+        answers = self._report(report or {})
+        self.blocks.append(Block(self._seconds, first, answers, [*after, *(self._wild_step() for _ in range(wild))]))
 
     def govern(self, values: Values, *governance: Transaction) -> None:
         self._seconds += 1800
@@ -183,6 +191,35 @@ class Script:
                 )
             )
         return steps
+
+    def _wild_step(self) -> Step:
+        """Anything, by anyone at the edge."""
+        dice = self._dice
+        who, _, collateral_dollars, debt, _ = position = dice.choice(POSITIONS)
+        symbol = position[1] if dice.random() < 0.8 else dice.choice(list(self.market.reserves))
+        debt = debt if dice.random() < 0.8 else dice.choice(("USDC", "DAI", "WETH", "WBTC"))
+        dollars = collateral_dollars * dice.choice((0.02, 0.1, 0.3))
+        other = dice.choice(POSITIONS)[0]
+        step = dice.choice(
+            (
+                lambda: self.supply(who, symbol, dollars),
+                lambda: self.supply(who, symbol, dollars, to=other),
+                lambda: self.withdraw(who, symbol, dollars),
+                lambda: self.withdraw(who, symbol, dollars),
+                lambda: self.withdraw(who, symbol),
+                lambda: self.borrow(who, debt, dollars),
+                lambda: self.borrow(who, debt, dollars / 5),
+                lambda: self.repay(who, debt, dollars / 20),
+                lambda: self.repay(other, debt, dollars / 20, of=who),
+                lambda: self.repay(who, debt),
+                lambda: self.repay_with_a_tokens(who, debt, dollars / 20),
+                lambda: self.repay_with_a_tokens(who, debt),
+                lambda: self.transfer(who, other, symbol, dollars),
+                lambda: self.flag(who, symbol, dice.random() < 0.4),
+                lambda: self.emode(who, dice.choice((0, 0, 1, 2, 3))),
+            )
+        )()
+        return Step(step.kind, step.who, step.transaction, wild=True)
 
     # -- the story ---------------------------------------------------------------------------------------------------
     def _open(self) -> None:
@@ -259,6 +296,7 @@ class Script:
 
     def _slide(self) -> None:
         """Slots every ``SLOT_EVERY`` blocks; people at the edge act between them, at the price of before where they come before a report."""
+        self._at_edge = True
         self.slot()
         self.block(2, [self.borrow("climber 0", "USDC", 12_000), self.withdraw("leaver 0", "WETH", 20_000), *self._life(1)])
         self.block(2, [self.flag("flagger 0", "WBTC", False), self.transfer("giver 0", "lender 2", "WETH", 20_000)], {"DAI": 1.0085})
