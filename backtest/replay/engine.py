@@ -363,6 +363,8 @@ class Engine(Generic[State]):
                 touched.add(change.account)
             elif isinstance(change, ParamChange):
                 market_wide |= change.name in book.protocol.order_parameters
+            else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
+                market_wide = True
         self._take_effect(fill.changes)
         for changed in touched:
             self.watch.touch(changed)

@@ -195,22 +195,26 @@ def check(
                     "change the override, or let it pass with --allow-invalid (allow_invalid = true)",
                 )
 
+    def begun(until: int) -> None:
+        """Steps that start up to this block, each for itself: a later one must not hide an earlier one."""
+        nonlocal block
+        for start in live.waiting(until):
+            block = start
+            for due in live.due(-1, Clock(start, -1, 0))[0]:
+                take(due, overridden=True)
+            settled()
+
     for change in timeline.params:
         if change.block_number != block:
             settled()
+            begun(change.block_number)
             block = change.block_number
-        for due in live.due(change.seq, Clock(block, -1, change.timestamp))[0]:
-            take(due, overridden=True)
         if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
             collateral.add((change.asset, change.category))
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
     settled()
-    for step in live.waiting(timeline.last_block):
-        block = step
-        for due in live.due(-1, Clock(step, -1, 0))[0]:
-            take(due, overridden=True)
-        settled()
+    begun(timeline.last_block)
     settled(at_last=True)
     for text, count in live.touched.items():
         if not count:
