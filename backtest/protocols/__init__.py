@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -188,6 +188,18 @@ class RawEvents(Protocol):
 
         ``columns``: event name to the columns wanted beside ``seq`` and ``timestamp``; other events are left out.
         """
+        ...
+
+
+@runtime_checkable
+class ManyMarkets(Protocol):
+    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside ``LendingProtocol``."""
+
+    # Names of the parameters; ``backtest fetch`` takes them as options.
+    market_parameters: Sequence[str]
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
+        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError for a wrong value."""
         ...
 
 
