@@ -122,6 +122,7 @@ def load_market(lake: Lake, market: str) -> Market:
         assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in assets),
         accounts=tuple(accounts["account"].to_pylist()),
         base_decimals=config.base_decimals,
+        price_decimals=config.price_decimals,
     )
 
 
@@ -129,12 +130,12 @@ def load_timeline(lake: Lake, market: str) -> Timeline:
     """The canonical history of a market. LakeError where its tables are missing or stale."""
     require_current(lake, market)
     unread = {"transaction_hash", "address", "event", "market", "source", "method", "exact", "base_fee"}
-    return Timeline.of(
-        {
-            name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-            for name in _REPLAYED
-        }
-    )
+    config = lake.market_config(market)
+    tables = {
+        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
+        for name in _REPLAYED
+    }
+    return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
