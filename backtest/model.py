@@ -86,6 +86,14 @@ class Deployment:
     block_number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A view without arguments of a contract that never changes, which a fetcher must read (``raw/chain/Constant``)."""
+
+    address: str
+    getter: str
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Canonical events, in the order of ``seq``: what reconstruction produces and replay consumes.
 

@@ -10,16 +10,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
-from backtest.errors import LakeError, UserError
+from backtest.errors import LakeError
 from backtest.lake import Lake
-from backtest.markets import MarketConfig
-from backtest.model import AccountId, Asset, AssetId, Market
+from backtest.model import Asset, AssetId, Market
+from backtest.outcome import notes_of, tables_of
 from backtest.protocols import State
 from backtest.protocols.registry import protocol_named
 from backtest.reconstruct import stamp
@@ -27,15 +28,13 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
-from backtest.scenario import Competitive, Scenario
-from backtest.tables import AMOUNT, CANONICAL, RESULTS, RULES_VERSION
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
+from backtest.tables import CANONICAL, RESULTS, RULES_VERSION
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
 VIEWS = 400_000
 """and about how many accounts are valued for them in all."""
-_LARGEST = 10**38 - 1
-_LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
 _REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes", "prices", "params", "liquidations", "deficits")
 
 
@@ -78,8 +77,9 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     outcome = replay(
         protocol, described, timeline, scenario, samples=min(samples, max(12, VIEWS // max(1, len(described.accounts)))), progress=progress
     )
-    notes = (*_notes(outcome, scenario, config, getattr(protocol, "assumptions", ())), *_price_notes(lake, described, outcome))
-    tables = _tables(outcome, scenario, run_id, digest, notes)
+    inexact, proxies = _prices(lake, described, outcome)
+    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
+    tables = tables_of(outcome, scenario, config, run_id, lake_digest=digest, proxy_prices=bool(proxies), notes=notes)
     with lake.writer() as writer:  # refreshes the lake, so a run that another process stored meanwhile is seen
         again = _stored(lake, market, run_id)
         if again is not None:
@@ -92,6 +92,36 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
     """SHA-256, hex. The scenario's name is not part of it."""
     body = [scenario.canonical(), market, lake_digest, RULES_VERSION, ENGINE_VERSION]
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
+
+
+def baseline_of(scenario: Scenario) -> Scenario:
+    """What a scenario with overrides is compared with: the same liquidators, users, rates and seed under history's parameters."""
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False)
+
+
+def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
+    """The scenario under every response of users, frozen first; where it has overrides, after all of their baselines."""
+    base = scenario.name.removesuffix(f", {scenario.users.response}")
+    each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
+    named = [replace(one, name=_responding(base, one)) for one in each]
+    return (*(baseline_of(one) for one in named if one.overrides), *named)
+
+
+def _responding(name: str, scenario: Scenario) -> str:
+    response = scenario.users.response
+    return name if response == "frozen" else f"{name}, {response}"
+
+
+def scenario_of(row: Mapping[str, Any]) -> Scenario:
+    """The scenario of a stored run, from its row of ``runs``. LakeError where a later version of the program wrote it."""
+    body = json.loads(row["scenario"])
+    version = body.pop("version")
+    try:
+        if version == SCENARIO_VERSION:
+            return msgspec.convert({**body, "name": row["name"]}, Scenario)
+    except msgspec.ValidationError:
+        pass
+    raise LakeError(f"run {row['run_id'][:12]} was stored by another version of the program", "replay it with this one")
 
 
 def require_current(lake: Lake, market: str) -> None:
@@ -140,198 +170,28 @@ def load_timeline(lake: Lake, market: str) -> Timeline:
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     """The run as the lake holds it, or None."""
+    if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
+        return None
     found = {}
     for name in RESULTS:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
-    if not found["runs"].num_rows:
-        return None
     notes = json.loads(found["runs"]["notes"][0].as_py())
     return Run(run_id, found, tuple(notes), replayed=False)
 
 
-# -- assumptions and warnings ------------------------------------------------------------------------------------------
+def _prices(lake: Lake, market: Market, outcome: Replay[State]) -> tuple[list[str], list[str]]:
+    """Which assets' prices are not exactly known within the window, and whose are a proxy's: in sentences."""
+    columns = ["block_number", "asset_id", "exact", "method"]
+    table = lake.read("canonical/prices", market.name, columns=columns, to_block=outcome.book.now.block_number)
 
+    def counts(chosen: pa.Table) -> list[tuple[str, int]]:
+        counted = {row["values"]: row["counts"] for row in pc.value_counts(chosen["asset_id"]).to_pylist()}
+        return [(market.assets[asset].symbol, number) for asset, number in sorted(counted.items())]
 
-def _notes(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: tuple[str, ...]) -> list[str]:
-    """What the numbers rest on, in sentences."""
-    modelled = isinstance(scenario.liquidators, Competitive)
-    notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if config.chain_id in _LOCAL_CHAINS else []
-    notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
-    if modelled:
-        notes.append("Interest rates and indexes are history's: they do not react to what the model changes.")
-        notes.append("Users act as in history; borrows and withdrawals are not checked again under the scenario.")
-        notes.append("An account that interest alone makes liquidatable is seen at the next price, index or parameter change.")
-        notes.append(f"{outcome.left_out} liquidations of history are left out; the model acts in their place.")
-    compared = [r for r in outcome.liquidations if r.matches_history is not None]
-    if compared or outcome.mismatches:
-        refused = sum(1 for mismatch in outcome.mismatches if mismatch.ours is None)
-        exact = sum(1 for r in compared if r.matches_history)
-        notes.append(f"{exact} of {len(compared) + refused} re-enacted liquidations equal history's to the last unit; {refused} would have reverted.")
-        notes += [_mismatch(outcome, i) for i in range(min(5, len(outcome.mismatches)))]
-        if len(outcome.mismatches) > 5:
-            notes.append(f"... and {len(outcome.mismatches) - 5} more differ.")
-    for name, tested in sorted(outcome.rules.items()):
-        notes.append(f"Rules of {name}: {'tested against the deployed bytecode' if tested else 'tested by hand-worked vectors only'}.")
-    for whose, cuts in (("users", outcome.clamped), ("accounts that history's liquidations paid", outcome.unfunded)):
-        for action, cut in sorted(cuts.items()):
-            value = f"{cut.value_base / 10**config.base_decimals:,.2f} {config.base_currency}"
-            notes.append(f"{cut.count} {action} changes of {whose} did not fit the changed book and were cut, by {value} in all.")
-    for reason, accounts in outcome.refused.items():
-        notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
-    for override, values in outcome.overrides.items():
-        notes.append(f"Override {override}: {values} values.")
-    unpriced = max((totals.accounts_unpriced for totals in outcome.totals), default=0)
-    if unpriced:
-        notes.append(f"Totals leave out accounts that use an asset without a price: up to {unpriced} accounts.")
-    return [*notes, *assumptions]
-
-
-def _mismatch(outcome: Replay[State], index: int) -> str:
-    mismatch = outcome.mismatches[index]
-    past, assets = mismatch.past, outcome.book.market.assets
-    pair = f"{assets[past.collateral_asset].symbol}/{assets[past.debt_asset].symbol}"
-    where = f"block {past.block_number}, log {past.log_index}, {outcome.book.address(past.account)}, {pair}"
-    if mismatch.ours is None:
-        return f"Differs from history: {where}: would have reverted ({mismatch.reason})."
-    theirs = (past.repaid, past.seized, past.protocol_fee)
-    return f"Differs from history: {where}: repaid, seized, fee {mismatch.ours} here, {theirs} then."
-
-
-def _price_notes(lake: Lake, market: Market, outcome: Replay[State]) -> list[str]:
-    """Which assets' prices are not exactly known, within the window."""
-    table = lake.read("canonical/prices", market.name, columns=["block_number", "asset_id", "exact"], to_block=outcome.book.now.block_number)
-    inexact = table.filter(pc.invert(table["exact"]))["asset_id"]
-    counts = {row["values"]: row["counts"] for row in pc.value_counts(inexact).to_pylist()}
-    return [
-        f"{market.assets[asset].symbol}: {number} prices are not known exactly at their position (read between oracle updates)."
-        for asset, number in sorted(counts.items())
-    ]
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
-
-
-def _tables(outcome: Replay[State], scenario: Scenario, run_id: str, digest: str, notes: tuple[str, ...]) -> dict[str, pa.Table]:
-    book = outcome.book
-    market, name_of = book.market, [asset.asset for asset in book.market.assets]
-    liquidations, rows = outcome.liquidations, {"run_id": run_id, "market": market.name}
-    runs = {
-        **rows,
-        "name": scenario.name,
-        "protocol": market.protocol,
-        "scenario": scenario.canonical(),
-        "seed": scenario.seed,
-        "rules_version": RULES_VERSION,
-        "lake_digest": digest,
-        "from_block": outcome.from_clock.block_number,
-        "to_block": book.now.block_number,
-        "from_timestamp": outcome.from_clock.timestamp,
-        "to_timestamp": book.now.timestamp,
-        "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
-        "liquidations": len(liquidations),
-        "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
-        "actions_clamped": sum(cut.count for cut in outcome.clamped.values()),
-        "notes": json.dumps(notes),
-    }
-    hits = [
-        {
-            **rows,
-            "ordinal": r.ordinal,
-            "seq": r.seq,
-            "block_number": r.clock.block_number,
-            "log_index": r.clock.log_index,
-            "timestamp": r.clock.timestamp,
-            "account": book.address(r.fill.order.account),
-            "liquidator": book.address(r.fill.order.liquidator),
-            "debt_asset": name_of[r.fill.order.pair.debt_asset],
-            "collateral_asset": name_of[r.fill.order.pair.collateral_asset],
-            "repaid": r.fill.repaid,
-            "seized": r.fill.seized,
-            "protocol_fee": r.fill.protocol_fee,
-            "receive_collateral_token": r.fill.order.receive_collateral_token,
-            "repaid_base": r.repaid_base,
-            "seized_base": r.seized_base,
-            "protocol_fee_base": r.protocol_fee_base,
-            "profit_base": r.profit_base,
-            "health_before": _capped(r.health_before),
-            "health_after": _capped(r.health_after),
-            "rules_tested": r.fill.rules_tested,
-            "matches_history": r.matches_history,
-        }
-        for r in liquidations
-    ]
-    deficits = [
-        {
-            **rows,
-            "ordinal": ordinal,
-            "seq": d.seq,
-            "block_number": d.clock.block_number,
-            "timestamp": d.clock.timestamp,
-            "account": book.address(d.account),
-            "asset": name_of[d.asset],
-            "amount": d.amount,
-            "amount_base": d.amount_base,
-        }
-        for ordinal, d in enumerate(outcome.deficits)
-    ]
-    totals = [
-        {
-            **rows,
-            "block_number": t.clock.block_number,
-            "timestamp": t.clock.timestamp,
-            "collateral_base": t.collateral_base,
-            "debt_base": t.debt_base,
-            "liquidatable_debt_base": t.liquidatable_debt_base,
-            "bad_debt_base": t.bad_debt_base,
-            "deficit_base": t.deficit_base,
-            "accounts_liquidatable": t.accounts_liquidatable,
-        }
-        for t in outcome.totals
-    ]
-    data: dict[str, list[dict[str, Any]]] = {
-        "runs": [runs],
-        "run_liquidations": hits,
-        "run_deficits": deficits,
-        "run_balances": _balances(outcome, rows),
-        "run_totals": totals,
-    }
-    return {name: _table(RESULTS[name], found) for name, found in data.items()}
-
-
-def _balances(outcome: Replay[State], rows: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What every account holds at the end of the window."""
-    book = outcome.book
-    return [
-        {
-            **rows,
-            "account": book.address(AccountId(account)),
-            "asset": book.market.assets[holding.asset].asset,
-            "collateral_scaled": holding.collateral_scaled,
-            "debt_scaled": holding.debt_scaled,
-            "collateral": holding.collateral,
-            "debt": holding.debt,
-            "collateral_enabled": holding.collateral_enabled,
-        }
-        for account in book.protocol.accounts(book.state)
-        for holding in book.protocol.holdings(book.state, account, book.now)
-    ]
-
-
-def _capped(health: int | None) -> int | None:
-    """Health that more than 38 digits would be needed for is stored as the largest number of 38."""
-    return None if health is None else min(health, _LARGEST)
-
-
-def _table(schema: pa.Schema, rows: list[dict[str, Any]]) -> pa.Table:
-    columns = []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if field.type == AMOUNT:
-            values = [None if value is None else Decimal(value) for value in values]
-        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        try:
-            columns.append(pa.array(values, plain).cast(field.type))
-        except pa.ArrowInvalid:
-            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
-    return pa.table(columns, schema=schema)
+    proxy = pc.equal(table["method"].cast(pa.string()), "proxy")
+    inexact, proxies = counts(table.filter(pc.and_(pc.invert(table["exact"]), pc.invert(proxy)))), counts(table.filter(proxy))
+    return (
+        [f"{symbol}: {number} prices are not known exactly at their position (read between oracle updates)." for symbol, number in inexact],
+        [f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's." for symbol, number in proxies],
+    )

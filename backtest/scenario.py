@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -65,6 +66,10 @@ class Users(_Strict, frozen=True):
     refused: Literal["skip", "shrink"] = "skip"
     """An action that would revert is skipped, or shrunk to the largest amount allowed."""
 
+
+RESPONSES: tuple[str, ...] = get_args(get_type_hints(Users)["response"])
+"""Every way in which users may respond; the first is the headline of a comparison."""
+
 PARAMETERS: dict[str, tuple[int, int]] = {
     "ltv": (0, 10_000),
     "liquidation_threshold": (0, 10_000),
@@ -74,39 +79,79 @@ PARAMETERS: dict[str, tuple[int, int]] = {
 }
 """Parameters that may be overridden, and the least and greatest value of each in basis points."""
 
+MARKET_WIDE = frozenset({"close_factor"})
+"""Parameters that are one for the whole market."""
+
 _EMODE_PARAMETERS = ("ltv", "liquidation_threshold", "liquidation_bonus")
 
 
 class Override(_Strict, frozen=True):
-    """One changed parameter, from a block on. Values in basis points; a bonus is 10000 + bonus (10500 = 5 %)."""
+    """One changed parameter: from a block on, at once or in equal steps. Values in basis points; a bonus is 10000 + bonus (10500 = 5 %)."""
 
     parameter: str
     """See below."""
-    value: int
-    """What it becomes, basis points."""
+    value: int | None = None
+    """What it becomes, basis points; or give ``change``."""
+    change: int | None = None
+    """By how much it changes, basis points: added to what history has, also later."""
     asset: str | None = None
     """Symbol or address; None: every asset."""
-    emode: int | None = None
-    """E-mode category whose parameter this is; None: the assets' own parameters."""
+    emode: int | Literal["all"] | None = None
+    """E-mode category whose parameter this is; None: the assets' own parameters, which leave accounts in an e-mode alone; "all": both, the
+    assets' own and those of every category that has the asset as collateral."""
     from_block: int = 0
-    """First block in which it holds."""
+    """First block in which it holds; of a ramp, the block where it starts from history's value."""
+    until_block: int | None = None
+    """A ramp: the block from which it holds in full. Step k of n holds from the block at k/n of the way on."""
+    from_time: str | None = None
+    """Instead of ``from_block``: a date or a time of day, UTC (2020-03-12 or 2020-03-12T08:00:00)."""
+    until_time: str | None = None
+    """Instead of ``until_block``."""
+    steps: int = 1
+    """Of a ramp: how many equal steps it takes, each rounded towards history's value."""
 
     def __post_init__(self) -> None:
-        name, value = self.parameter, self.value
+        name = self.parameter
         if name not in PARAMETERS:
             raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
         low, high = PARAMETERS[name]
-        if not low <= value <= high:
+        if (self.value is None) == (self.change is None):
+            raise ScenarioError(f"override {name}: {'neither' if self.value is None else 'both'} value and change", "give one of them")
+        if self.value is not None and not low <= self.value <= high:
             hint = "; a bonus is 10000 + bonus" if name == "liquidation_bonus" else ""
-            raise ScenarioError(f"override {name} = {value} is out of range", f"give basis points from {low} to {high}{hint}")
+            raise ScenarioError(f"override {name} = {self.value} is out of range", f"give basis points from {low} to {high}{hint}")
         if self.emode is not None and name not in _EMODE_PARAMETERS:
             raise ScenarioError(f"override {name}: e-mode categories have no such parameter", f"they have {', '.join(_EMODE_PARAMETERS)}")
-        if self.emode is not None and self.asset is not None:
+        if isinstance(self.emode, int) and self.asset is not None:
             raise ScenarioError(f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them")
-        if name == "close_factor" and self.asset is not None:
-            raise ScenarioError("override close_factor: it is one for the whole market", "leave the asset out")
-        if self.from_block < 0:
-            raise ScenarioError(f"override {name}: from_block = {self.from_block} is negative", "give a block number")
+        if name in MARKET_WIDE and self.asset is not None:
+            raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
+        self._check_moments()
+
+    def _check_moments(self) -> None:
+        name = self.parameter
+        if self.from_block < 0 or (self.until_block or 0) < 0:
+            raise ScenarioError(f"override {name}: a block below zero", "give a block number")
+        for block, field in ((self.from_block, "from"), (self.until_block, "until")):
+            time = self.from_time if field == "from" else self.until_time
+            if block and time is not None:
+                raise ScenarioError(f"override {name}: {field}_block and {field}_time together", "give one of them")
+            if time is not None:
+                seconds_of(time, f"override {name}: {field}_time")
+        ramp = self.until_block is not None or self.until_time is not None
+        if self.steps < 1 or (self.steps > 1 and not ramp):
+            raise ScenarioError(f"override {name}: steps = {self.steps} without an end", "give until_block or until_time, and 1 step or more")
+        if self.until_block is not None and self.from_time is None and self.until_block <= self.from_block:
+            raise ScenarioError(f"override {name}: until_block = {self.until_block} is not after from_block = {self.from_block}", "swap them")
+
+
+def seconds_of(text: str, where: str) -> int:
+    """A date or time of day in UTC as seconds since 1970; ScenarioError names ``where``."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ScenarioError(f"{where} = '{text}' is no date", "write 2020-03-12 or 2020-03-12T08:00:00, in UTC") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 class Scenario(_Strict, frozen=True):
@@ -134,11 +179,13 @@ class Scenario(_Strict, frozen=True):
     """Seed of random draws, for models that draw."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.liquidators, Observed) and self.overrides:
+        if isinstance(self.liquidators, Observed) and (self.overrides or self.oracle_delay is not None):
             raise ScenarioError(
-                "'observed' liquidators with overrides: history's liquidators did not see the changed parameters",
+                "'observed' liquidators with overrides: history's liquidators did not see the changed parameters or prices",
                 "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
             )
+        if self.oracle_delay is not None and self.oracle_delay < 0:
+            raise ScenarioError(f"oracle_delay = {self.oracle_delay} is negative", "give seconds, 0 or more")
         for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
             if block is not None and block < 0:
                 raise ScenarioError(f"{name} = {block} is negative", "give a block number")
@@ -188,23 +235,46 @@ def parse_scenario(text: str, where: str) -> Scenario:
         raise ScenarioError(f"{where}: {error.what}", error.fix) from None
 
 
-_SET = re.compile(r"^(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+)=(?P<value>[\d_]+)(?:@(?P<block>[\d_]+))?$")
+_SET = re.compile(
+    r"(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+?)(?P<relative>[+-]?)=(?P<value>[\d_]+)"
+    r"(?:@(?P<start>[\w:-]+)(?:\.\.(?P<end>[\w:-]+)(?:/(?P<steps>\d+))?)?)?"
+)
 
 
 def parse_override(text: str) -> Override:
-    """``[ASSET.|emodeN.]PARAMETER=VALUE[@BLOCK]``, as on the command line: ``WETH.liquidation_threshold=8000@19000000``."""
-    match = _SET.match(text.strip())
+    """``[ASSET.|ASSET+emode.|emodeN.]PARAMETER[+|-]=VALUE[@FROM[..UNTIL[/STEPS]]]``, as on the command line.
+
+    ``WETH.liquidation_threshold=8000@19000000``; relative ``WETH.liquidation_threshold-=300``; a ramp
+    ``WETH.ltv=7000@2024-01-01..2024-02-01/10``. FROM and UNTIL are blocks or dates.
+    """
+    match = _SET.fullmatch(text.strip())
     if match is None:
         raise ScenarioError(f"--set '{text}' is not understood", "write ASSET.parameter=value, for example WETH.liquidation_threshold=8000")
-    scope = match["scope"]
-    emode = re.fullmatch(r"emode(\d+)", scope) if scope else None
+    scope: str = match["scope"] or ""
+    emode: int | Literal["all"] | None = None
+    if numbered := re.fullmatch(r"emode(\d+)", scope):
+        scope, emode = "", int(numbered[1])
+    elif scope.endswith("+emode"):
+        scope, emode = scope.removesuffix("+emode"), "all"
+    amount = int(match["value"])
+    start, end = _moment(match["start"], "from"), _moment(match["end"], "until")
     return Override(
         parameter=match["parameter"],
-        value=int(match["value"]),
-        asset=scope if scope and not emode else None,
-        emode=int(emode[1]) if emode else None,
-        from_block=int(match["block"] or 0),
+        value=None if match["relative"] else amount,
+        change={"+": amount, "-": -amount}.get(match["relative"]),
+        asset=scope or None,
+        emode=emode,
+        steps=int(match["steps"] or 1),
+        **start,
+        **end,
     )
+
+
+def _moment(text: str | None, field: str) -> dict[str, Any]:
+    """The field of a block or of a time."""
+    if text is None:
+        return {}
+    return {f"{field}_block": int(text)} if re.fullmatch(r"[\d_]+", text) else {f"{field}_time": text}
 
 
 _FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")

@@ -53,6 +53,14 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("revision", pa.int32(), nullable=False),
         ]
     ),
+    # What a view without arguments of a contract that never changes returned: parameters of a rate strategy. Null where it has none.
+    "raw/chain/Constant": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("name", TEXT, nullable=False),
+            pa.field("value", AMOUNT),
+        ]
+    ),
     # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross,
     # discounted, sampled (rule unknown: only reads say its price).
     # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).
@@ -298,23 +306,39 @@ def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) ->
 
 
 RESULTS: dict[str, pa.Schema] = {
-    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list).
+    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list). ``terms`` is the
+    # scenario without its overrides: runs of equal terms are comparable; ``question`` is it with frozen users: runs that differ in the
+    # users' response alone share it. An observed run is history. Columns that runs of older versions lack are null there.
     "runs": _result(
         ("name", TEXT),
         ("market", TEXT),
         ("protocol", TEXT),
         ("scenario", TEXT),
+        ("terms", TEXT, True),
+        ("question", TEXT, True),
         ("seed", pa.int64()),
         ("rules_version", TEXT),
+        ("engine_version", TEXT, True),
         ("lake_digest", TEXT),
+        ("synthetic", pa.bool_(), True),
+        ("proxy_prices", pa.bool_(), True),
         ("from_block", pa.int64()),
         ("to_block", pa.int64()),
         ("from_timestamp", pa.int64()),
         ("to_timestamp", pa.int64()),
         ("liquidator_model", TEXT),
+        ("overridden", pa.bool_(), True),
+        ("response", TEXT, True),
+        ("refused", TEXT, True),
+        ("rates", TEXT, True),
         ("liquidations", pa.int64()),
         ("accounts_liquidated", pa.int64()),
-        ("actions_clamped", pa.int64()),
+        ("actions", pa.int64(), True),
+        ("actions_altered", pa.int64(), True),
+        ("rate_updates", pa.int64(), True),
+        ("rate_updates_differing", pa.int64(), True),
+        ("rate_difference", AMOUNT, True),
+        ("missing_windows", TEXT, True),
         ("notes", TEXT),
     ),
     # Native units, and base-currency units (market.base_decimals) at the oracle price of the execution.
@@ -341,6 +365,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("health_after", AMOUNT, True),
         ("rules_tested", pa.bool_()),
         ("matches_history", pa.bool_(), True),
+        ("made_by_override", pa.bool_(), True),
     ),
     "run_deficits": _result(
         ("market", TEXT),
@@ -375,5 +400,61 @@ RESULTS: dict[str, pa.Schema] = {
         ("bad_debt_base", AMOUNT),
         ("deficit_base", AMOUNT),
         ("accounts_liquidatable", pa.int64()),
+    ),
+    # The outcome as it stands at the end of the window, and later where the data allow (label: end, +1h, +1d, +7d); sums run from the
+    # first block. Base-currency units; bad debt is realised (written off) or open; the peak is of both together.
+    "run_windows": _result(
+        ("market", TEXT),
+        ("label", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("liquidations", pa.int64()),
+        ("deficits", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("seized_base", AMOUNT),
+        ("protocol_fee_base", AMOUNT),
+        ("realised_bad_debt_base", AMOUNT),
+        ("open_bad_debt_base", AMOUNT),
+        ("peak_bad_debt_base", AMOUNT),
+        ("peak_block", pa.int64()),
+        ("peak_timestamp", pa.int64()),
+        ("collateral_base", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("liquidatable_debt_base", AMOUNT),
+        ("accounts_liquidatable", pa.int64()),
+        ("accounts_unpriced", pa.int64()),
+    ),
+    # Collateral minus debt (signed) of every account that holds or owes something at the end of each of these windows.
+    "run_equity": _result(
+        ("market", TEXT),
+        ("label", TEXT),
+        ("account", TEXT),
+        ("equity_base", AMOUNT),
+    ),
+    # Users' actions that were not made as in history, counted.
+    "run_actions": _result(
+        ("market", TEXT),
+        ("action", TEXT),
+        ("outcome", TEXT),
+        ("reason", TEXT),
+        ("unfunded", pa.bool_()),
+        ("actions", pa.int64()),
+        ("value_base", AMOUNT),
+    ),
+    # Accounts that an override itself, not a price, made liquidatable.
+    "run_override_accounts": _result(
+        ("market", TEXT),
+        ("account", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("debt_base", AMOUNT),
+    ),
+    # How many accounts with debt each override touched when it took effect.
+    "run_reach": _result(
+        ("market", TEXT),
+        ("override", TEXT),
+        ("accounts", pa.int64()),
+        ("accounts_with_debt", pa.int64()),
+        ("accounts_in_emode", pa.int64()),
     ),
 }

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import replace
 
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.scenario import Competitive, Override, Scenario
+from backtest.outcome import question_of, terms_of
+from backtest.scenario import Competitive, Override, Scenario, Users
 from backtest.tables import CANONICAL, RESULTS
 
 MARKET = "made-up"
@@ -29,12 +31,22 @@ SCENARIOS = (
         liquidators=Competitive(),
         overrides=(Override(parameter="liquidation_threshold", asset="WETH", value=8000),),
     ),
+    # Of other liquidators than the baseline: it has none to be compared with.
     Scenario(name="bonus +2 points", liquidators=Competitive(gas_cost=5 * 10**8), overrides=(Override(parameter="liquidation_bonus", value=10_700),)),
 )
+RESPONDING = tuple(
+    replace(scenario, name=f"{scenario.name}, {response}", users=Users(response=response))
+    for scenario in SCENARIOS[1:3]
+    for response in ("same-ltv", "same-health")
+)
+"""The rest of the band of the second alternative, with its baselines."""
 
 
-def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", market: str = MARKET) -> Lake:
-    """A lake of four runs of one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any."""
+def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", market: str = MARKET, band: bool = False) -> Lake:
+    """A lake of four runs of one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any.
+
+    With ``band`` the first alternative and its baseline are there for users who respond, too.
+    """
     lake = Lake(path, create=True)
     draw = random.Random(7)
     config = MarketConfig(name=market, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20})
@@ -43,7 +55,7 @@ def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", mark
         writer.set_market(config)
         canonical = [("canonical/assets", _assets(market)), ("canonical/prices", _table(CANONICAL["prices"], prices, market))]
         writer.replace(market, "canonical/", canonical, stamp="1:made-up")
-        for i, scenario in enumerate(SCENARIOS):
+        for i, scenario in enumerate((*SCENARIOS, *(RESPONDING if band else ()))):
             rows_of = _run(draw, market, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
             if i == 0:
                 rows_of["runs"][0]["name"] = name
@@ -126,9 +138,12 @@ def _run(
                 "health_after": 11 * 10**17,
                 "rules_tested": True,
                 "matches_history": True if i == 0 else None,
+                "made_by_override": False,
             }
         )
     hits.sort(key=lambda row: row["timestamp"])
+    if hits:
+        hits[0]["made_by_override"] = bool(scenario.overrides)
     for ordinal, hit in enumerate(hits):
         hit["ordinal"] = ordinal
         if ordinal % 9 == 5 + i % 3:
@@ -153,22 +168,80 @@ def _run(
             }
         )
     kind = "competitive" if isinstance(scenario.liquidators, Competitive) else "observed"
+    equity = _equity(draw, hits)
     run = {
         "name": scenario.name,
         "protocol": "aave-v3",
         "scenario": scenario.canonical(),
+        "terms": terms_of(scenario),
+        "question": question_of(scenario),
         "seed": 0,
         "rules_version": "1",
+        "engine_version": "1",
         "lake_digest": "ab" * 32,
+        "synthetic": True,
+        "proxy_prices": False,
         "from_block": FIRST_BLOCK,
         "to_block": FIRST_BLOCK + HOURS * HOUR // BLOCK_SECONDS,
         "from_timestamp": START,
         "to_timestamp": START + HOURS * HOUR,
         "liquidator_model": kind,
+        "overridden": bool(scenario.overrides),
+        "response": scenario.users.response,
+        "refused": scenario.users.refused,
+        "rates": scenario.rates,
         "liquidations": len(hits),
         "accounts_liquidated": len({hit["account"] for hit in hits}),
-        "actions_clamped": 2 * i,
+        "actions": 900,
+        "actions_altered": 2 * i,
+        "missing_windows": json.dumps(["+1d", "+7d"]),
         "notes": json.dumps(["Market and execution prices are the oracle's.", f"Liquidators: {kind}."]),
     }
-    tables = {"runs": [run], "run_liquidations": hits, "run_deficits": deficits, "run_totals": totals}
+    tables = {
+        "runs": [run],
+        "run_liquidations": hits,
+        "run_deficits": deficits,
+        "run_totals": totals,
+        "run_windows": [_window(label, hits, deficits, totals, equity) for label in ("end", "+1h")],
+        "run_equity": [{"label": label, "account": account, "equity_base": value} for label in ("end", "+1h") for account, value in equity.items()],
+        "run_actions": [
+            {"action": "borrow", "outcome": "skipped", "reason": "health factor", "unfunded": False, "actions": i, "value_base": i * 10**11},
+            {"action": "repay", "outcome": "cut", "reason": "", "unfunded": True, "actions": i, "value_base": i * 10**9},
+        ]
+        * bool(i),
+        "run_override_accounts": [
+            {"account": hit["account"], "block_number": FIRST_BLOCK, "timestamp": START, "debt_base": 7 * 10**10}
+            for hit in hits
+            if hit["made_by_override"]
+        ],
+        "run_reach": [{"override": "made up", "accounts": 12, "accounts_with_debt": 48, "accounts_in_emode": 5}] * bool(scenario.overrides),
+    }
     return {dataset: [{"run_id": run_id, **row} for row in rows] for dataset, rows in tables.items()}
+
+
+def _equity(draw: random.Random, hits: list[dict[str, Any]]) -> dict[str, int]:
+    """Of every account that was liquidated and of ten others; the first two owe more than they hold."""
+    accounts = sorted({hit["account"] for hit in hits} | {f"0x{0xBEEF + n:040x}" for n in range(10)})
+    return {account: draw.randrange(10**10, 10**13) * (-1 if place < 2 else 1) for place, account in enumerate(accounts)}
+
+
+def _window(
+    label: str, hits: list[dict[str, Any]], deficits: list[dict[str, Any]], totals: list[dict[str, Any]], equity: dict[str, int]
+) -> dict[str, Any]:
+    realised, still_open = sum(row["amount_base"] for row in deficits), sum(max(0, -value) for value in equity.values())
+    later = HOUR * (label == "+1h")
+    return {
+        "label": label,
+        "block_number": totals[-1]["block_number"] + later // BLOCK_SECONDS,
+        "timestamp": totals[-1]["timestamp"] + later,
+        "liquidations": len(hits),
+        "deficits": len(deficits),
+        **{key: sum(hit[key] for hit in hits) for key in ("repaid_base", "seized_base", "protocol_fee_base")},
+        "realised_bad_debt_base": realised,
+        "open_bad_debt_base": still_open,
+        "peak_bad_debt_base": 2 * (realised + still_open),
+        "peak_block": totals[3]["block_number"],
+        "peak_timestamp": totals[3]["timestamp"],
+        **{key: totals[-1][key] for key in ("collateral_base", "debt_base", "liquidatable_debt_base", "accounts_liquidatable")},
+        "accounts_unpriced": 0,
+    }

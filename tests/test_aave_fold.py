@@ -102,10 +102,10 @@ def test_parameters() -> None:
         ("emode_liquidation_threshold", 9300, None, 1),
         ("emode_liquidation_bonus", 10100, None, 1),
         ("emode_category", 1, 0, None),
-        ("optimal_usage", 9000, 0, None),
+        ("optimal_usage", 9000 * 10**23, 0, None),
         ("base_rate", 0, 0, None),
-        ("slope1", 270, 0, None),
-        ("slope2", 8000, 0, None),
+        ("slope1", 270 * 10**23, 0, None),
+        ("slope2", 8000 * 10**23, 0, None),
         ("pool_revision", 12, None, None),  # not known: kept, so that a replay stops at its block
         ("emode_collateral", 1, 0, 1),
         ("paused", 1, 1, None),

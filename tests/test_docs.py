@@ -68,14 +68,41 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shim = folder / "bin/backtest"
     shim.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from backtest.cli import main; main()" "$@"\n')
     shim.chmod(0o755)
-    _run(["backtest", "demo"], folder)
+    (folder / "demo.txt").write_text(_run(["backtest", "demo"], folder), encoding="utf-8")
     return folder
 
 
-def _run(command: list[str], folder: Path, text: str = "") -> None:
+def _run(command: list[str], folder: Path, text: str = "") -> str:
     environment = {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_demo_compares_and_judges(workplace: Path) -> None:
+    """What a newcomer sees: three kinds of columns, whole bands, later windows, effects that are there and effects that are not."""
+    said = (workplace / "demo.txt").read_text(encoding="utf-8")
+    columns = next(line.split("  ") for line in said.splitlines() if " history " in line and " baseline " in line)
+    assert [name.strip() for name in columns if name.strip()] == [
+        "history",
+        "baseline",
+        "WETH −10 points",
+        "WETH −10 in the crash",
+        "bonus +2 points",
+    ]
+    verdicts = {part.partition(" against ")[0]: part.partition("\n\n")[0] for part in said.split("Verdict: ")[1:]}
+    assert list(verdicts) == ["WETH −10 points", "WETH −10 in the crash", "bonus +2 points"]
+    assert "incomplete" not in said
+    assert any(line.endswith("  lower") for line in verdicts["WETH −10 points"].splitlines())
+    assert all(line.endswith("no material difference") for line in verdicts["WETH −10 in the crash"].splitlines()[3:])
+    assert any(line.endswith("  higher") for line in verdicts["bonus +2 points"].splitlines())
+    assert "Losses 1 day after the window\n" in said
+    assert "Losses 7 days after the window: not known, the data end before" in said
+    assert "synthetic data: not a real market" in said
+    assert "under the baseline: 0 liquidations (each would be a false alarm)" in said
+    [override] = [line.split() for line in said.splitlines() if line.startswith("Accounts made liquidatable by an override itself")]
+    assert override[-5:-2] == ["0", "0", "0"]
+    assert int(override[-2]) > 0
 
 
 @pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language != "sql"], ids=lambda block: block.where)

@@ -179,3 +179,17 @@ def test_prices_equal_the_oracle_at_every_sample(history: History) -> None:
         _, prices, _ = state_at(AAVE_V3, history.market, history.timeline, block)
         for symbol, price in history.record.deployment.prices(block).items():
             assert prices.oracle[history.asset(symbol)] == price, f"{symbol} at {block}"
+
+
+def test_recomputed_interest_is_that_of_the_chain(history: History) -> None:
+    """Every call made again by the rules, every rate from this book's own utilisation: history, to the last unit."""
+    recorded = replay(AAVE_V3, history.market, history.timeline, Scenario())
+    outcome = replay(AAVE_V3, history.market, history.timeline, Scenario(rates="recomputed"))
+    assert outcome.rate_check is not None
+    assert outcome.rate_check.updates > 1000
+    assert outcome.rate_check.differing == 0
+    assert outcome.mismatches == []
+    assert outcome.actions == []
+    ours, theirs = outcome.book.state, recorded.book.state
+    assert ours.accounts == theirs.accounts
+    assert [reserve.scaled_supply for reserve in ours.reserves] == [reserve.scaled_supply for reserve in theirs.reserves]

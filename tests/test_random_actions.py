@@ -122,6 +122,11 @@ def _compare(market: Deployment, first: int) -> None:
             assert ours.emode == mode
             assert tuple(account_data(state, id, prices.oracle, now)) == six
     final, _, _ = state_at(AAVE_V3, book, timeline, last)
+    recomputed = replay(AAVE_V3, book, timeline, Scenario(rates="recomputed"))
+    assert recomputed.rate_check is not None
+    assert (recomputed.rate_check.differing, recomputed.actions, recomputed.mismatches) == (0, [], [])
+    treasury = [market.data_provider.call("getReserveData", market.reserves[symbol].asset.address, block=last)[1] for symbol in SYMBOLS]
+    assert [recomputed.book.state.reserves[assets[symbol]].accrued_to_treasury for symbol in SYMBOLS] == treasury
     observed = replay(AAVE_V3, book, timeline, Scenario())
     assert observed.mismatches == []
     assert {a: (x.collateral, x.debt, x.enabled, x.emode) for a, x in observed.book.state.accounts.items() if x.collateral or x.debt} == {

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from backtest.errors import RulesError, ScenarioError
-from backtest.model import AccountId, Market, SettingChange
+from backtest.model import AccountId, Market
 from backtest.replay.engine import replay, replay_together, state_at
 from backtest.replay.record import Replay
-from backtest.scenario import Competitive, Observed, Override, Scenario
+from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import History, market
@@ -39,7 +39,7 @@ def run(h: History, scenario: Scenario = COMPETITIVE, **options: object) -> Repl
     assert result.liquidations == reference.liquidations
     assert result.totals == reference.totals
     assert result.deficits == reference.deficits
-    assert result.clamped == reference.clamped
+    assert result.actions == reference.actions
     assert result.refused == reference.refused
     assert result.book.state.balances == reference.book.state.balances
     return result
@@ -248,7 +248,7 @@ def test_a_parameter_that_history_never_set_is_set() -> None:
     ("override", "message"),
     [
         (Override(parameter="liquidation_threshold", value=7000, asset="WTEH"), r"market sketch has no asset 'WTEH'; did you mean 'WETH'\?"),
-        (Override(parameter="liquidation_threshold", value=9700, asset="WETH"), r"WETH: threshold 9700 with bonus 10500 at block 1 would seize"),
+        (Override(parameter="liquidation_threshold", value=9700, asset="WETH"), r"WETH at block 1: threshold 9700 with bonus 10500 would seize"),
         (Override(parameter="ltv", value=7000, emode=7), r"override ltv of e-mode 7 = 7000 from block 0 touches nothing"),
         (Override(parameter="ltv", value=7000, from_block=11), r"touches nothing in this history; check its asset"),
     ],
@@ -261,6 +261,10 @@ def test_overrides_that_make_no_sense(override: Override, message: str) -> None:
 # -- users -------------------------------------------------------------------------------------------------------------
 
 
+def counted(result: Replay[object]) -> list[tuple[str, str, int, int]]:
+    return [(one.action, one.outcome, one.count, one.value_base) for one in result.actions]
+
+
 def diverged() -> History:
     """The model liquidates at block 10 (500 of 1000 USDC for 0.4375 of 1 ETH); history did not."""
     return borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1200 * USD).block(11).price(WETH, 2000 * USD).block(12)
@@ -270,9 +274,7 @@ def test_an_action_that_emptied_a_balance_empties_it() -> None:
     h = diverged().position(0, USDC, "debt", -1000 * 10**6, "repay").position(0, WETH, "collateral", -ETH, "withdraw")
     result = run(h)
     assert not result.book.state.balances[0]
-    repaid, withdrawn = result.clamped["repay"], result.clamped["withdraw"]
-    assert (repaid.count, repaid.value_base) == (1, 500 * USD)
-    assert (withdrawn.count, withdrawn.value_base) == (1, 875 * USD)
+    assert counted(result) == [("repay", "changed", 1, 500 * USD), ("withdraw", "changed", 1, 875 * USD)]
 
 
 def test_an_action_that_emptied_a_balance_also_empties_a_larger_one() -> None:
@@ -280,24 +282,57 @@ def test_an_action_that_emptied_a_balance_also_empties_a_larger_one() -> None:
     h.block(12).price(WETH, 2000 * USD).position(0, USDC, "debt", -700 * 10**6, "repay")
     result = run(h, Scenario(liquidators=Competitive(gas_cost=10**6 * USD)))  # nobody liquidates: 1000 debt
     assert (USDC, "debt") not in result.book.state.balances[0]
-    assert (result.clamped["repay"].count, result.clamped["repay"].value_base) == (1, 300 * USD)
+    assert counted(result) == [("repay", "changed", 1, 300 * USD)]
 
 
-def test_a_partial_action_is_cut_to_what_is_there() -> None:
+def test_a_repayment_is_cut_to_the_debt() -> None:
     result = run(diverged().position(0, USDC, "debt", -800 * 10**6, "repay").position(0, WETH, "collateral", -ETH // 2, "withdraw"))
     assert result.book.state.balances[0] == {(WETH, "collateral"): 62_500_000_000_000_000}
-    assert set(result.clamped) == {"repay"}
-    assert result.clamped["repay"].value_base == 300 * USD
+    assert counted(result) == [("repay", "cut", 1, 300 * USD)]
 
 
 def test_a_transfer_hands_over_what_the_sender_has_and_conserves() -> None:
-    h = diverged()
+    h = diverged().position(0, USDC, "debt", -1000 * 10**6, "repay")
     last = h.next_seq + 1
     with h.transaction():
         h.position(0, WETH, "collateral", -ETH, "transfer", last).position(1, WETH, "collateral", ETH, "transfer", last)
     result = run(h)
     assert result.book.state.balances[1] == {(WETH, "collateral"): 562_500_000_000_000_000}
-    assert result.clamped["transfer"].count == 1
+    assert counted(result)[1] == ("transfer", "changed", 1, 875 * USD)
+
+
+def test_an_action_that_would_revert_is_skipped_with_all_that_hangs_on_it() -> None:
+    """After the seizure 0.5625 ETH back 500 USDC: 0.2 ETH more cannot leave (0.3625 * 2000 * 80 % = 580 is enough), 0.3 cannot (420)."""
+    fits, too_much = ETH // 5, 3 * ETH // 10
+    assert counted(run(diverged().position(0, WETH, "collateral", -fits, "withdraw"))) == []
+    result = run(diverged().position(0, WETH, "collateral", -too_much, "withdraw"))
+    assert counted(result) == [("withdraw", "skipped", 1, 600 * USD)]
+    assert result.actions[0].reason == "health would fall below 1"
+    last = (h := diverged()).next_seq + 1
+    with h.transaction():
+        h.position(0, WETH, "collateral", -too_much, "transfer", last).position(1, WETH, "collateral", too_much, "transfer", last)
+    assert not run(h).book.state.balances.get(1)
+
+
+def test_a_refused_action_may_be_shrunk_to_what_is_allowed() -> None:
+    """0.25 ETH may leave: 0.3125 * 2000 * 80 % = 500, exactly the debt."""
+    scenario = Scenario(liquidators=Competitive(), users=Users(refused="shrink"))
+    result = run(diverged().position(0, WETH, "collateral", -3 * ETH // 10, "withdraw"), scenario)
+    assert counted(result) == [("withdraw", "shrunk", 1, 100 * USD)]
+    assert result.book.state.balances[0][WETH, "collateral"] == 312_500_000_000_000_000
+
+
+def test_users_who_respond_keep_their_health() -> None:
+    """History: 1 ETH at 2000 $ with 80 % backs 1000 USDC, health 1.6. With 70 % the same health allows 875."""
+    h = opened().position(0, WETH, "collateral", ETH).position(0, USDC, "debt", 1000 * 10**6, "borrow").block(12)
+    lower = (Override(parameter="liquidation_threshold", value=7000, asset="WETH"),)
+    for response, debt in (("frozen", 1000), ("same-health", 875)):
+        result = run(h, Scenario(liquidators=Competitive(), overrides=lower, users=Users(response=response)))
+        assert result.book.state.balances[0][USDC, "debt"] == debt * 10**6
+    assert counted(result) == [("borrow", "changed", 1, 125 * USD)]
+    higher = (Override(parameter="liquidation_threshold", value=9000, asset="WETH"),)
+    result = run(h, Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")))
+    assert result.book.state.balances[0][USDC, "debt"] == 1125 * 10**6
 
 
 def test_what_history_s_liquidators_did_with_their_proceeds_counts_apart() -> None:
@@ -306,34 +341,16 @@ def test_what_history_s_liquidators_did_with_their_proceeds_counts_apart() -> No
     with h.transaction():
         h.position(0, USDC, "debt", -300 * 10**6, "liquidation").position(0, WETH, "collateral", -ETH // 4, "liquidation")
         h.position(3, WETH, "collateral", ETH // 4, "liquidation").liquidation(0, 3, USDC, WETH, repaid=300 * 10**6, seized=ETH // 4)
-    result = run(h.block(12).position(3, WETH, "collateral", -ETH // 4, "withdraw"))
-    assert not result.clamped
-    assert (result.unfunded["withdraw"].count, result.unfunded["withdraw"].value_base) == (1, 300 * USD)
-
-
-def test_collateral_is_enabled_again_when_a_seized_balance_is_refilled() -> None:
-    """History's flag stays on; the replay's was switched off by a seizure of everything."""
-
-    class Flags(FixedSpreadPool):
-        seen: list[int] = []  # noqa: RUF012
-
-        def apply(self, state: object, event: object) -> None:
-            if isinstance(event, SettingChange):
-                self.seen.append(event.seq)
-            super().apply(state, event)
-
-    h = opened().setting(0, "collateral_enabled", 1, asset=WETH)
-    h = borrower(h, 0, 1, 1000).param("close_factor", 10000).block(10).price(WETH, 1000 * USD)
-    h.block(11).position(0, WETH, "collateral", ETH).position(0, WETH, "collateral", ETH)
-    replay(Flags(), h.market, h.timeline(), COMPETITIVE)
-    assert Flags.seen == [4, h.next_seq - 2]
+    result = run(h.block(12).position(3, WETH, "collateral", -ETH // 8, "withdraw"))
+    assert counted(result) == [("withdraw", "skipped", 1, 150 * USD)]
+    assert result.actions[0].unfunded
 
 
 def test_no_divergence_no_clamping() -> None:
     h = borrower(opened(), 0, 1, 1000)
     h.block(12).position(0, USDC, "debt", -1000 * 10**6, "repay").position(0, WETH, "collateral", -ETH, "withdraw")
     result = run(h)
-    assert not result.clamped
+    assert not result.actions
     assert not result.book.state.balances[0]
 
 

@@ -20,7 +20,7 @@ from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
 from backtest.resources import resource
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Competitive, Override, Scenario
+from backtest.scenario import Competitive, Override, Scenario, Users
 from backtest.units import WAD
 
 CRASH, CALM = "sample-crash", "sample-calm"
@@ -54,7 +54,7 @@ def test_history_is_reenacted_to_the_last_unit(crash: tuple[Market, Timeline]) -
     assert result.mismatches == []
     assert len(result.liquidations) >= 40
     assert all(r.matches_history and r.fill.rules_tested for r in result.liquidations)
-    assert not result.clamped
+    assert not result.actions
     folded, _, now = state_at(AAVE_V3, *crash, crash[1].last_block)
     assert now == result.book.now
     assert {a: b for a, b in result.book.state.accounts.items() if b.collateral or b.debt} == {
@@ -65,7 +65,7 @@ def test_history_is_reenacted_to_the_last_unit(crash: tuple[Market, Timeline]) -
 def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
     result = run((load_market(lake, CALM), load_timeline(lake, CALM)), samples=20)
     assert not result.liquidations
-    assert not result.clamped
+    assert not result.actions
     assert {totals.accounts_liquidatable for totals in result.totals} == {0}
 
 
@@ -86,7 +86,7 @@ def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -
 
 
 SCENARIOS = {
-    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=7900, asset="WETH"),)),
+    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=8000, asset="WETH"),)),
     "late": Scenario(
         liquidators=Competitive(gas_cost=20 * 10**8, pair="largest-debt", settle="collateral-token", max_calls=2),
         overrides=(Override(parameter="close_factor", value=10_000, from_block=300),),
@@ -102,7 +102,7 @@ def test_a_replay_with_the_screen_is_the_plain_reference(crash: tuple[Market, Ti
     assert fast.liquidations == plain.liquidations
     assert fast.liquidations
     assert fast.deficits == plain.deficits
-    assert fast.clamped == plain.clamped
+    assert fast.actions == plain.actions
     assert fast.refused == plain.refused
     assert fast.book.state == plain.book.state
 
@@ -166,3 +166,55 @@ def test_liquidations_were_due_and_help(crash: tuple[Market, Timeline]) -> None:
         assert record.health_before is not None
         assert record.health_before < WAD
         assert record.profit_base > 0
+
+
+def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Timeline]) -> None:
+    """What a window says of an hour and a day after its end is what the window that ends then says of its end."""
+    _, timeline = crash
+    middle = run(crash).liquidations[40].clock.block_number
+    part = run(crash, msgspec.structs.replace(BASELINE, to_block=middle))
+    assert [horizon.label for horizon in part.horizons] == ["end", "+1h", "+1d"]
+    assert part.short_of == ("+7d",)
+    assert part.book.now.block_number == middle
+    assert part.liquidations[-1].clock.block_number <= middle
+    for later in part.horizons[1:]:
+        longer = run(crash, msgspec.structs.replace(BASELINE, to_block=later.clock.block_number))
+        (end, *_) = longer.horizons
+        assert (end.clock, end.totals, end.equity) == (later.clock, later.totals, later.equity)
+        assert (end.liquidations, end.seized_base, end.peak_bad_debt_base) == (later.liquidations, later.seized_base, later.peak_bad_debt_base)
+        assert end.liquidations == len(longer.liquidations) > len(part.liquidations)
+    assert timeline.clock_at(part.horizons[1].clock.block_number).timestamp - part.horizons[0].clock.timestamp <= 3600
+
+
+@pytest.mark.parametrize("rates", ["historical", "recomputed"])
+@pytest.mark.parametrize("response", ["frozen", "same-ltv", "same-health"])
+def test_no_override_equals_the_baseline(crash: tuple[Market, Timeline], rates: str, response: str) -> None:
+    """Overrides to what history has change nothing, to the last integer, whatever users and rates do."""
+    base = msgspec.structs.replace(BASELINE, rates=rates, users=Users(response=response))
+    none = tuple(Override(parameter=name, change=0, asset="WETH") for name in ("liquidation_threshold", "liquidation_bonus", "ltv"))
+    one, other = run(crash, base), run(crash, msgspec.structs.replace(base, overrides=none))
+    assert one.liquidations == other.liquidations
+    assert one.liquidations
+    assert one.horizons == other.horizons
+    assert one.book.state == other.book.state
+    assert one.actions == other.actions
+    assert other.made_liquidatable == []
+
+
+def test_an_override_makes_accounts_liquidatable_by_itself(crash: tuple[Market, Timeline]) -> None:
+    """A lower threshold at a block in calm: whom it made so is counted apart, and reach leaves e-modes alone."""
+    start = run(crash).liquidations[20].clock.block_number
+    cut = (
+        Override(parameter="liquidation_threshold", change=-1500, asset="WETH", from_block=start),
+        Override(parameter="ltv", change=-1500, asset="WETH"),
+    )
+    result = run(crash, msgspec.structs.replace(BASELINE, overrides=cut))
+    assert result.made_liquidatable
+    assert all(one.clock.block_number == start for one in result.made_liquidatable)
+    made = {one.account for one in result.made_liquidatable}
+    flagged = [r for r in result.liquidations if r.made_by_override]
+    assert flagged
+    assert {r.fill.order.account for r in flagged} <= made
+    (reach,) = [r for r in result.reach if "liquidation_threshold" in r.override]
+    assert 0 < reach.accounts < reach.of
+    assert reach.in_emode > 0

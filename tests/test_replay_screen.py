@@ -127,7 +127,7 @@ def test_a_replay_with_the_screen_is_the_replay_without(seed: int, changed: bool
     assert one.liquidations == other.liquidations
     assert one.totals == other.totals
     assert one.book.state.balances == other.book.state.balances
-    assert one.clamped == other.clamped
+    assert one.actions == other.actions
 
 
 def test_a_broken_screen_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

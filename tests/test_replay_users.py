@@ -1,4 +1,4 @@
-"""Frozen users: whatever the model seized, no balance turns negative, what history emptied is empty, transfers create nothing."""
+"""Users whose actions are made again: whatever was seized, no balance turns negative, what history emptied is empty, transfers create nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from backtest.model import AccountId, AssetId, PositionChange, Side
 from backtest.replay.book import Book
-from backtest.replay.users import FrozenUsers
+from backtest.replay.users import UserActions
+from backtest.scenario import Users
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import market
 
@@ -29,6 +30,7 @@ def change(account: int, side: Side, delta: int, action: str, seq: int) -> Posit
         delta=delta,
         action=action,
         action_seq=seq,
+        amount=abs(delta),
     )
 
 
@@ -44,48 +46,63 @@ steps = st.lists(
 )
 
 
-@given(steps)
-def test_the_book_stays_possible(script: list[tuple[str, int, int, int, bool]]) -> None:
-    users, book = FrozenUsers(), Book.open(FixedSpreadPool(), market(("A", 0)))
+@given(steps, st.sampled_from(["skip", "shrink"]))
+def test_the_book_stays_possible_and_skipped_actions_conserve_tokens(script: list[tuple[str, int, int, int, bool]], refused: str) -> None:
+    pool, described = FixedSpreadPool(), market(("A", 0))
+    book = Book.open(pool, described)
+    users = UserActions(pool, described, Users(refused=refused), recompute=False)
     book.oracle[ASSET] = 1
     history: Counter[Key] = Counter()
-    here: Counter[Key] = Counter()
-    created = 0  # tokens that the replay has more than history, collateral side
+    brought = 0  # collateral that calls brought into the replay, minus what they and seizures took out of it
 
-    def user(account: int, side: Side, delta: int, action: str, seq: int) -> int:
-        key: Key = (account, side)
-        history[key] += delta
-        made = users.adapt(change(account, side, delta, action, seq), book)
-        applied = sum(part.delta for part in made if isinstance(part, PositionChange))
-        here[key] += applied
-        assert here[key] >= 0
-        if delta < 0 and history[key] == 0:
-            assert here[key] == 0
-        return applied - delta
+    def user(action: str, *moves: tuple[int, Side, int], seq: int) -> int:
+        """Collateral that the action brings into the replay's book."""
+        for account, side, delta in moves:
+            history[account, side] += delta
+        changes = tuple(change(account, side, delta, action, seq) for account, side, delta in moves)
+        made = users.remake(action, changes, book, checked=True)
+        for effect in made:
+            book.apply(effect)
+        for effect in made:
+            if isinstance(effect, PositionChange) and effect.delta < 0 and history[effect.account, effect.side] == 0:
+                assert not book.state.balances[effect.account].get((ASSET, effect.side))
+        return sum(effect.delta for effect in made if isinstance(effect, PositionChange) and effect.side == "collateral")
 
     for seq, (action, account, other, amount, everything) in enumerate(script):
         side: Side = "debt" if action in ("borrow", "repay") else "collateral"
         held = history[account, side]
         amount = held if everything else min(amount, held)
         if action in ("supply", "borrow"):
-            assert user(account, side, amount or 1, action, seq) == 0
+            brought += user(action, (account, side, amount or 1), seq=seq)
         elif action in ("withdraw", "repay") and amount:
-            created += user(account, side, -amount, action, seq) if side == "collateral" else 0 * user(account, side, -amount, action, seq)
+            brought += user(action, (account, side, -amount), seq=seq)
         elif action == "transfer" and amount and account != other:
-            given_more = user(account, side, -amount, action, seq)
-            taken_more = user(other, side, amount, action, seq)
-            assert given_more + taken_more == 0
-        elif action == "seize" and here[account, side]:
-            seized = min(amount or 1, here[account, side])
-            users.modelled(change(account, side, -seized, "liquidation", seq))
-            here[account, side] -= seized
-            created -= seized
+            assert user(action, (account, side, -amount), (other, side, amount), seq=seq) == 0
+        elif action == "seize" and (here := book.state.balances.get(account, {}).get((ASSET, side))):
+            taken = change(account, side, -min(amount or 1, here), "liquidation", seq)
+            users.modelled(taken)
+            book.apply(taken)
+            brought += taken.delta
         elif action == "left out" and amount:
             users.historical(change(account, side, -amount, "liquidation", seq))
             history[account, side] -= amount
-            created += amount
-    total = sum(here[a, "collateral"] - history[a, "collateral"] for a in range(4))
-    assert total == created
-    if not any(action in ("seize", "left out") for action, *_ in script):
-        assert here == history
-        assert not users.clamped
+    assert sum(balance for held in book.state.balances.values() for (_, s), balance in held.items() if s == "collateral") == brought
+
+
+@given(steps)
+def test_in_the_book_of_history_every_action_is_history_s_own(script: list[tuple[str, int, int, int, bool]]) -> None:
+    """Nothing seized and no rule against it: recorded changes come back as they are."""
+    pool, described = FixedSpreadPool(), market(("A", 0))
+    book = Book.open(pool, described)
+    users = UserActions(pool, described, Users(), recompute=False)
+    for seq, (_, account, _, amount, everything) in enumerate(script):
+        held = book.state.balances.get(account, {}).get((ASSET, "collateral"), 0)
+        delta = -(held if everything else min(held, amount)) if seq % 2 and held else amount
+        recorded = (change(account, "collateral", delta, "supply" if delta > 0 else "withdraw", seq),)
+        book.oracle[ASSET] = 1
+        made = users.remake(recorded[0].action, recorded, book, checked=True)
+        assert tuple(made) == recorded
+        for effect in made:
+            book.apply(effect)
+    assert users.counts == []
+    assert users.made == len(script)

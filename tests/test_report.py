@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import subprocess
@@ -15,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.errors import UserError
 from backtest.lake import Lake
-from backtest.report import notes, queries, select, tables, write_report
+from backtest.report import tables, write_report
 from backtest.report.page import duration
 from tests.made_up_runs import ASSETS, MARKET, SYMBOLS, make_lake
 
@@ -66,14 +66,17 @@ def test_charts_are_valid_and_their_axes_say_what_they_show(page: str) -> None:
     import jsonschema
 
     specs = _specs(page)
-    assert len(specs) == 7
+    assert len(specs) == 8
     validator = jsonschema.Draft7Validator(altair.load_schema())
     for spec in specs:
         assert [error.message for error in validator.iter_errors(spec)] == []
         panels = spec.get("vconcat", [spec])
-        assert panels[-1]["encoding"]["x"]["title"]
+        last = panels[-1]["layer"][0] if "layer" in panels[-1] else panels[-1]
+        assert last["encoding"]["x"]["title"]
         for panel in panels:
-            assert panel["encoding"]["y"]["title"] or panel["encoding"]["y"]["type"] == "nominal"
+            for layer in panel.get("layer", [panel]):
+                y = layer["encoding"]["y"]
+                assert y.get("title") or y.get("type") == "nominal" or "value" in y
         assert len(json.dumps(spec)) < 200_000
 
 
@@ -100,30 +103,36 @@ def test_page_says_what_it_was_made_from(page: str, lake: Lake) -> None:
 def test_numbers_are_those_of_the_tables(page: str, lake: Lake) -> None:
     """Recomputed here from the Parquet files without SQL."""
     hits, deficits = _rows(lake, "results/run_liquidations"), _rows(lake, "results/run_deficits")
-    cells = [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)]
+
+    def _loss(hit: dict[str, Any]) -> int:
+        return int(hit["seized_base"] + hit["protocol_fee_base"] - hit["repaid_base"])
+
+    cells = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)]
     order = [run["run_id"] for run in sorted(_rows(lake, "results/runs"), key=lambda run: run["run_id"])]
     for label, of in (
         ("Debt repaid by liquidators", lambda run: sum(hit["repaid_base"] for hit in hits if hit["run_id"] == run)),
         ("Collateral liquidators received", lambda run: sum(hit["seized_base"] for hit in hits if hit["run_id"] == run)),
-        ("Deficit written off", lambda run: sum(row["amount_base"] for row in deficits if row["run_id"] == run)),
+        ("Bad debt, realised (written off)", lambda run: sum(row["amount_base"] for row in deficits if row["run_id"] == run)),
+        ("Borrowers' loss (bonus plus fee)", lambda run: sum(_loss(hit) for hit in hits if hit["run_id"] == run)),
         ("Largest liquidation (debt repaid)", lambda run: max(hit["repaid_base"] for hit in hits if hit["run_id"] == run)),
     ):
         at = cells.index(label)
         assert cells[at + 1 : at + 5] == [tables.money(of(run), 8) for run in order]
-    at = cells.index("Accounts liquidated")
+    at = len(cells) - 1 - cells[::-1].index("Accounts liquidated")  # the first ones are verdicts
     assert cells[at + 1 : at + 5] == [str(len({hit["account"] for hit in hits if hit["run_id"] == run})) for run in order]
 
 
 def test_charts_show_the_same_totals(page: str, lake: Lake) -> None:
     hits = _rows(lake, "results/run_liquidations")
     everything = float(sum(hit["repaid_base"] for hit in hits)) / 1e8
-    prices, cumulative, by_collateral, *_ = _specs(page)
+    _, prices, cumulative, by_collateral, *_ = _specs(page)
     bars = sum(row["repaid_usd"] for panel in prices["vconcat"][1:] for row in panel["data"]["values"])
     assert bars * 1000 == pytest.approx(everything)
     absolute, beyond = ({row["run"]: row for row in panel["data"]["values"]} for panel in cumulative["vconcat"])
     assert sum(row["cumulative_usd"] for row in absolute.values()) * 1000 == pytest.approx(everything)
-    for run, row in absolute.items():
-        assert beyond[run]["beyond_base_usd"] == pytest.approx(row["cumulative_usd"] - absolute["baseline"]["cumulative_usd"])
+    compared = absolute["WETH threshold −3 points"]["cumulative_usd"] - absolute["baseline"]["cumulative_usd"]
+    assert beyond["WETH threshold −3 points"]["beyond_baseline_usd"] == pytest.approx(compared)
+    assert beyond["history"]["beyond_baseline_usd"] is beyond["bonus +2 points"]["beyond_baseline_usd"] is None
     assert sum(row["repaid_usd"] for row in by_collateral["data"]["values"]) * 1000 == pytest.approx(everything)
     for symbol, asset in zip(SYMBOLS, ASSETS, strict=True):
         ours = sum(row["liquidations"] for row in by_collateral["data"]["values"] if row["symbol"] == symbol)
@@ -132,7 +141,7 @@ def test_charts_show_the_same_totals(page: str, lake: Lake) -> None:
 
 def test_prices_are_those_in_force(page: str, lake: Lake) -> None:
     prices = _rows(lake, "canonical/prices")
-    shown = _specs(page)[0]["vconcat"][0]["data"]["values"]
+    shown = _specs(page)[1]["vconcat"][0]["data"]["values"]
     assert {row["symbol"] for row in shown} == set(SYMBOLS)
     for row in shown:
         known = [p for p in prices if p["asset_id"] == SYMBOLS.index(row["symbol"]) and p["timestamp"] <= row["time"] / 1000]
@@ -144,7 +153,23 @@ def test_runs_without_liquidations_make_a_page(tmp_path: Path) -> None:
     write_report(lake, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert page.count("No run liquidated anything in this window.") == 3
-    assert len(_specs(page)) == 3
+    assert len(_specs(page)) == 4
+
+
+def test_history_alone_makes_a_page(lake: Lake, tmp_path: Path) -> None:
+    write_report(lake, ["history"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Nothing to judge: no run here changes parameters and has a baseline." in page
+    assert len(_specs(page)) == 7
+
+
+def test_verdicts_are_on_the_page_with_what_is_missing(page: str) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    assert "WETH threshold −3 points against baseline" in text
+    assert "No material difference: the effect is smaller than the replay's own error" in text
+    assert "bonus +2 points: no baseline is stored, so it is not compared. Make it: backtest replay --lake" in text
+    assert "the band lacks users who respond by same-ltv and same-health" in text
+    assert "synthetic data: not a real market" in text
 
 
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
@@ -152,7 +177,7 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     write_report(lake, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<script>alert" not in page
-    assert len(_specs(page)) == 7
+    assert len(_specs(page)) == 8
 
 
 def test_making_a_page_neither_replays_nor_talks_to_a_node(lake: Lake, tmp_path: Path) -> None:
@@ -165,59 +190,6 @@ write_report(Lake({str(lake.path)!r}), [], Path({str(tmp_path / "report.html")!r
 print([name for name in sys.modules if name.split(".")[0] in ("web3", "numba") or name.startswith(("backtest.replay", "backtest.fetch"))])
 """
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
-
-# -- choosing runs -----------------------------------------------------------------------------------------------------
-
-
-def test_history_comes_first_and_the_base_is_competitive_under_historical_parameters(lake: Lake) -> None:
-    selection = select(lake)
-    assert [run["name"] for run in selection.runs] == ["history", "baseline", "WETH threshold −3 points", "bonus +2 points"]
-    assert selection.base["name"] == "baseline"
-
-
-def test_runs_are_named_by_id_or_name_in_the_order_given(lake: Lake) -> None:
-    selection = select(lake, ["4444", "history", "4444"], base="1111")
-    assert [run["name"] for run in selection.runs] == ["bonus +2 points", "history"]
-    assert selection.base["name"] == "history"
-    assert [run["name"] for run in select(lake, ["4444"], base="history").runs] == ["history", "bonus +2 points"]
-
-
-def test_unknown_and_ambiguous_runs_are_told(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no run 'nothing'.*11112430f1a2 \(history\)"):
-        select(lake, ["nothing"])
-    with pytest.raises(UserError, match="several runs match ''"):
-        select(lake, [""])
-    with pytest.raises(UserError, match="holds no runs of nowhere"):
-        select(lake, market="nowhere")
-    with pytest.raises(UserError, match="holds no runs"):
-        select(Lake(tmp_path / "new", create=True))
-
-
-def test_runs_of_several_markets_are_told_apart_by_market(tmp_path: Path) -> None:
-    lake = make_lake(tmp_path / "lake", liquidations=3)
-    make_lake(tmp_path / "lake", liquidations=0, market="another")
-    lake.refresh()
-    with pytest.raises(UserError, match="runs of several markets: another, made-up; name one with --market"):
-        select(lake)
-    with pytest.raises(UserError, match="several runs match 'baseline'"):
-        select(lake, ["baseline"])
-    assert {run["market"] for run in select(lake, market="another").runs} == {"another"}
-    assert select(lake, ["history"], base="baseline", market="made-up").base["market"] == "made-up"
-
-
-def test_notes_are_said_once_and_name_their_runs(lake: Lake) -> None:
-    assert notes(select(lake).runs) == [
-        "Market and execution prices are the oracle's.",
-        "history: Liquidators: observed.",
-        "baseline, WETH threshold −3 points, bonus +2 points: Liquidators: competitive.",
-    ]
-    assert notes(select(lake, ["history"]).runs) == ["Market and execution prices are the oracle's.", "Liquidators: observed."]
-
-
-def test_runs_that_share_a_name_are_told_apart() -> None:
-    runs = [{"name": "a", "run_id": "1" * 20}, {"name": "a", "run_id": "2" * 20}, {"name": "b", "run_id": "3" * 20}]
-    assert tables.labels_of(runs) == ["a 11111111", "a 22222222", "b"]
 
 
 # -- words and numbers -------------------------------------------------------------------------------------------------
@@ -282,10 +254,3 @@ def test_tables_for_a_terminal() -> None:
 )
 def test_durations(seconds: int, said: str) -> None:
     assert duration(seconds) == said
-
-
-@given(st.integers(1, 10**9), st.integers(1, 4 * 365 * 86_400))
-def test_time_bins_are_few(start: int, length: int) -> None:
-    run = {"from_timestamp": start, "to_timestamp": start + length, "run_id": "x"}
-    selection = queries.Selection(lambda text: [], (run,), run, "m", 8, "USD")
-    assert length / selection.step <= queries.BINS or selection.step == queries.STEPS[-1]

@@ -1,21 +1,21 @@
-"""``backtest compare``: runs side by side."""
+"""``backtest compare``: history, baseline and alternatives side by side, and what the alternatives change."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def compare(*runs: str, lake: Path, market: str | None = None, base: str | None = None) -> None:
-    """Print runs side by side, and what changes against a base run.
+def compare(*runs: str, lake: Path, market: str | None = None) -> None:
+    """Print runs side by side, what each alternative changes against its baseline, and whether that is material.
 
-    Changes are against a competitive run under the parameters of history: against history itself they would mix the model's effect with
-    that of the parameters.
+    A baseline is the same run under the parameters of history; it and the replay of history are shown with the runs that are named.
+    Nothing is compared with history itself: that would mix the model's effect with that of the parameters.
 
     Examples:
 
         backtest compare --lake backtest-demo/lake
 
-        backtest compare 4f1c 9a02 --lake backtest-demo/lake --base 4f1c
+        backtest compare 4f1c 9a02 --lake backtest-demo/lake
 
     Parameters
     ----------
@@ -25,22 +25,9 @@ def compare(*runs: str, lake: Path, market: str | None = None, base: str | None 
         Folder of the lake.
     market
         Only runs of this market.
-    base
-        Run that the others are compared with.
     """
     from backtest.lake import Lake
-    from backtest.report import notes, select
-    from backtest.report.tables import as_text, comparison, describe, labels_of
+    from backtest.report import select
+    from backtest.report.text import as_text
 
-    selection = select(Lake(lake), runs, base=base, market=market)
-    labels = labels_of(selection.runs)
-    symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
-    print(f"Market {selection.market}; amounts in {selection.currency}, changes against {labels[selection.runs.index(selection.base)]}")
-    if selection.base["liquidator_model"] == "observed" and any(run["liquidator_model"] != "observed" for run in selection.runs):
-        print("No baseline among them: these changes mix the model with the parameters. Make one: backtest replay --liquidators competitive")
-    print(as_text(comparison(selection, labels)))
-    for label, run in zip(labels, selection.runs, strict=True):
-        print(f"{label}: {describe(run['scenario'], selection.decimals, selection.currency, symbols)}; run {run['run_id'][:16]}")
-    print("Assumptions and warnings")
-    for note in notes(selection.runs):
-        print(f"  - {note}")
+    print(as_text(select(Lake(lake), runs, market=market)))

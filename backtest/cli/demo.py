@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,18 @@ from backtest.scenario import Competitive, Override, Scenario
 if TYPE_CHECKING:
     from backtest.lake import Lake
 
-THRESHOLD_CUT = 300  # basis points
-BONUS_RAISE = 200  # basis points
+WEAKER = 1000  # basis points, off threshold and loan-to-value
+HIGHER_BONUS = 200  # basis points
+STEPS = 4  # a quarter of a day apart
+DAY = 86_400
 
 
 def demo(folder: Path = Path("backtest-demo")) -> None:
-    """Replay the bundled crash: history, and competitive liquidators under the parameters of history and under two others.
+    """Replay the bundled crash: history, competitive liquidators under the parameters of history, and under three changes of them.
 
-    Prints a comparison, stores the results as Parquet in a copy of the bundled lake, and writes one report page. It needs no
-    node and no network. Run again, it reads the runs that are stored already.
+    The changes are replayed for users who act as in history and for two kinds who respond. Prints a comparison, stores the results as Parquet
+    in a copy of the bundled lake, and writes one report page. It needs no node and no network. Run again, it reads the runs that are stored
+    already.
 
     Examples:
 
@@ -40,8 +43,9 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     """
     from backtest.lake import Lake
     from backtest.reconstruct import is_current, reconstruct
-    from backtest.report import notes, select, tables, write_report
-    from backtest.results import run
+    from backtest.report import select, write_report
+    from backtest.report.text import as_text
+    from backtest.results import band_of, run
 
     lake = Lake(_copied_sample(folder))
     market = _crash(lake)
@@ -50,36 +54,45 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
             print(f"reconstructing the canonical tables of {name} from its raw events", file=sys.stderr)
             reconstruct(lake, name)
     lake.refresh()
-    runs, baseline = [], Scenario(name="baseline", liquidators=Competitive())
-    for scenario in scenarios(lake, market, baseline):
+    first, to_block = _crash_days(lake, market)
+    baseline = Scenario(name="baseline", liquidators=Competitive(), to_block=to_block)
+    alternatives = scenarios(baseline, first)
+    planned = {scenario.name: scenario for scenario in (Scenario(to_block=to_block), *(one for each in alternatives for one in band_of(each)))}
+    runs = {}
+    for scenario in planned.values():
         print(f"replaying {market}: {scenario.name}", file=sys.stderr)
-        runs.append(run(lake, market, scenario))
-    calm = {name: _false_alarms(lake, name, baseline) for name in lake.markets() if name != market}
+        runs[scenario.name] = run(lake, market, scenario)
+    calm = {name: _false_alarms(lake, name, replace(baseline, to_block=None)) for name in lake.markets() if name != market}
     lake.refresh()
-    wanted = [run.run_id for run in runs]
-    selection = select(lake, wanted)
+    wanted = [runs[name].run_id for name in ("history", "baseline", *(scenario.name for scenario in alternatives))]
     page = folder / "report.html"
     write_report(lake, wanted, page)
-    print(f"\nChanges are against the baseline; amounts in {selection.currency}.\n")
-    print(tables.as_text(tables.comparison(selection, tables.labels_of(selection.runs))))
+    print(as_text(select(lake, wanted), shared_only=True))
     for name, count in calm.items():
         print(f"\n{name}, where nobody was liquidated, under the baseline: {count} liquidations (each would be a false alarm)")
-    print("\nWhat all four runs assume (the report page says more, by run):")
-    for note in notes(selection.runs):
-        if all(note in run.notes for run in runs):
-            print(f"- {note}")
     results = Path(lake.files("results/runs", market)[0].path).parent.parent.relative_to(lake.path)
     print(_next_steps(folder, page, folder / "lake" / results, wanted))
 
 
-def scenarios(lake: Lake, market: str, baseline: Scenario) -> Iterator[Scenario]:
-    """The four runs of the demo: history, the baseline, and that with a lower threshold of WETH and with a higher bonus of every asset."""
-    lower = tuple(_shifted(lake, market, "liquidation_threshold", -THRESHOLD_CUT, symbol="WETH"))
-    higher = tuple(_shifted(lake, market, "liquidation_bonus", BONUS_RAISE))
-    yield Scenario()
-    yield baseline
-    yield replace(baseline, name=f"WETH threshold −{THRESHOLD_CUT // 100} points", overrides=lower)
-    yield replace(baseline, name=f"bonus +{BONUS_RAISE // 100} points", overrides=higher)
+def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
+    """The alternatives of the demo: WETH as weaker collateral from the start, or in steps on the day of the crash, and a higher bonus."""
+    weaker = [Override(parameter=name, asset="WETH", change=-WEAKER) for name in ("ltv", "liquidation_threshold")]
+    steps = [replace(each, from_time=str(crash), until_time=str(crash + timedelta(days=1)), steps=STEPS) for each in weaker]
+    bonus = Override(parameter="liquidation_bonus", change=HIGHER_BONUS)
+    points = WEAKER // 100
+    return (
+        replace(baseline, name=f"WETH −{points} points", overrides=tuple(weaker)),
+        replace(baseline, name=f"WETH −{points} in the crash", overrides=tuple(steps)),
+        replace(baseline, name=f"bonus +{HIGHER_BONUS // 100} points", overrides=(bonus,)),
+    )
+
+
+def _crash_days(lake: Lake, market: str) -> tuple[date, int]:
+    """The day of the first liquidation, and the last block of the day of the last one: what comes later shows how losses developed."""
+    ((first, last),) = lake.sql(f"SELECT min(timestamp), max(timestamp) FROM liquidations WHERE market = '{market}'").fetchall()
+    midnight = last - last % DAY + DAY
+    ((to_block,),) = lake.sql(f"SELECT max(block_number) FROM blocks WHERE market = '{market}' AND timestamp < {midnight}").fetchall()
+    return datetime.fromtimestamp(first, UTC).date(), to_block
 
 
 def _false_alarms(lake: Lake, market: str, scenario: Scenario) -> int:
@@ -90,15 +103,6 @@ def _false_alarms(lake: Lake, market: str, scenario: Scenario) -> int:
 
     protocol = protocol_named(lake.market_config(market).protocol)
     return len(replay(protocol, load_market(lake, market), load_timeline(lake, market), scenario).liquidations)
-
-
-def _shifted(lake: Lake, market: str, parameter: str, by: int, symbol: str = "") -> Iterator[Override]:
-    """Overrides that move the last value of a parameter of one asset, or of every asset that has one, by basis points."""
-    rows = lake.sql(
-        f"SELECT asset, arg_max(value, seq) AS value FROM params JOIN assets USING (market, asset_id) WHERE market = '{market}' "
-        f"AND name = '{parameter}' AND category IS NULL AND symbol LIKE '{symbol or '%'}' GROUP BY asset ORDER BY asset"
-    ).fetchall()
-    return (Override(parameter=parameter, asset=asset, value=int(value) + by) for asset, value in rows if value)
 
 
 def _copied_sample(folder: Path) -> Path:
@@ -135,7 +139,7 @@ Results as Parquet: {results}
 Lake, with history and runs side by side: {lake}
 
 Ask it something:
-  {command} sql --lake {lake} "SELECT name, liquidations, repaid_base FROM run_summary"
+  {command} sql --lake {lake} "SELECT name, kind, liquidations, repaid_base, bad_debt_base FROM run_summary"
   {command} sql --lake {lake} "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
   {command} sql --lake {lake} "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
 Replay it under parameters of your own:

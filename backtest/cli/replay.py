@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from msgspec.structs import replace
 
 from backtest.errors import UserError
-from backtest.scenario import Competitive, Observed, Scenario, parse_override, parse_scenario
+from backtest.scenario import RESPONSES, Competitive, Observed, Scenario, parse_override, parse_scenario
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -24,16 +25,23 @@ def replay(
     lake: Path,
     market: str | None = None,
     scenario: Path | None = None,
+    run: str | None = None,
     liquidators: Literal["observed", "competitive"] | None = None,
     gas_cost: Decimal | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    allow_invalid: Annotated[bool, Parameter(negative="")] = False,
+    response: Literal["frozen", "same-ltv", "same-health"] | None = None,
+    refused: Literal["skip", "shrink"] | None = None,
+    rates: Literal["historical", "recomputed"] | None = None,
     from_block: int | None = None,
     to_block: int | None = None,
     seed: int | None = None,
     name: str | None = None,
+    baseline: Annotated[bool, Parameter(negative="")] = False,
+    band: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Replay a market's liquidations under a scenario and store the run in the lake.
 
@@ -47,6 +55,8 @@ def replay(
 
         backtest replay --lake data/lake --market ethereum-core --scenario stricter.toml --from-block 19000000
 
+        backtest replay --lake backtest-demo/lake --run 4f1c --band
+
     Parameters
     ----------
     lake
@@ -55,6 +65,8 @@ def replay(
         Market to replay; may be left out where the lake holds one.
     scenario
         TOML file of a scenario (docs/scenarios.md), instead of the options for liquidators and parameters.
+    run
+        Take the scenario and the market of a stored run: its id, first digits of it, or its name.
     liquidators
         Who liquidates: as in history, or whoever profits most.
     gas_cost
@@ -66,7 +78,16 @@ def replay(
     max_calls
         Most calls per account and block.
     set_
-        A changed parameter, [ASSET.|emodeN.]PARAMETER=VALUE[@BLOCK], in basis points; may be repeated.
+        A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it changes, PARAMETER-=VALUE;
+        may be repeated (docs/scenarios.md).
+    allow_invalid
+        Let changed parameters pass that the market's configurator would refuse.
+    response
+        What users do in a market that is no longer history's: the same, or so that they have the same loan-to-value or health factor.
+    refused
+        What becomes of an action of a user that would revert.
+    rates
+        Interest as recorded, or following the replayed market's utilisation.
     from_block
         First block in which the model acts.
     to_block
@@ -75,29 +96,56 @@ def replay(
         Seed of random draws.
     name
         Name of the run in tables and charts.
+    baseline
+        Replay what the scenario is compared with: the same without its changed parameters.
+    band
+        Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and compare.
     """
     from backtest.lake import Lake
-    from backtest.results import run
+    from backtest.report import find, select
+    from backtest.report.text import as_text
+    from backtest.results import band_of, baseline_of, scenario_of
+    from backtest.results import run as replayed
 
+    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls}
+    source = "--scenario" if scenario is not None else "--run"
+    if scenario is not None or run is not None:
+        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms)}
+        if given := [option for option, value in others.items() if value is not None]:
+            raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
     opened = Lake(lake)
-    chosen = market or _only_market(opened)
-    terms = {"pair": pair, "settle": settle, "max_calls": max_calls}
-    if gas_cost is not None:
-        terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
-    body: dict[str, Any] = {}
-    if scenario is not None:
-        given = [option for option, value in {"--liquidators": liquidators, "--set": set_, **_options(terms)}.items() if value is not None]
-        if given:
-            raise UserError(f"--scenario and {', '.join(given)} together", "write all of it into the file, or none")
-        read = parse_scenario(_text_of(scenario), str(scenario))
-        body = {field: getattr(read, field) for field in read.__struct_fields__}
+    again = None if run is None else find(opened, run, market=market)
+    chosen = market or (again["market"] if again else _only_market(opened))
+    if again is not None:
+        value = scenario_of(again)
+    elif scenario is not None:
+        value = _read(scenario)
     else:
-        body = _from_options(liquidators, terms, set_ or [])
-    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name}
-    value = Scenario(**{**body, **{field: given for field, given in changed.items() if given is not None}})
-    with _bar() as progress:
-        stored = run(opened, chosen, value, progress=progress)
-    _print(stored, value, opened)
+        if gas_cost is not None:
+            terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
+        value = _from_options(liquidators, terms, set_ or [])
+    users = {"response": response, "refused": refused}
+    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
+    value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
+    if (baseline or band) and isinstance(value.liquidators, Observed):
+        flag = "--baseline" if baseline else "--band"
+        raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
+    if baseline:
+        value = baseline_of(value)
+    wanted = band_of(value) if band else (value,)
+    stored = []
+    for one in wanted:
+        with _bar() as progress:
+            stored.append(replayed(opened, chosen, one, progress=progress))
+    opened.refresh()
+    if len(stored) == 1:
+        _print(stored[0], value, opened)
+        return
+    for one, made in zip(wanted, stored, strict=True):
+        print(f"{one.name}: run {made.run_id[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
+    shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
+    print()
+    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.overrides else shown)], market=chosen)))
 
 
 def _only_market(lake: Lake) -> str:
@@ -107,14 +155,18 @@ def _only_market(lake: Lake) -> str:
     return markets[0]
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in options.items() if value is not None}
+
+
 def _options(terms: dict[str, Any]) -> dict[str, Any]:
     """Option names of fields."""
     return {f"--{field.replace('_', '-')}": value for field, value in terms.items()}
 
 
-def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> dict[str, Any]:
-    """Fields of a scenario given by options alone."""
-    given = {field: value for field, value in terms.items() if value is not None}
+def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> Scenario:
+    """A scenario given by options alone."""
+    given = _given(terms)
     if liquidators != "competitive":
         if given:
             raise UserError(f"{', '.join(_options(given))} without competitive liquidators", "add --liquidators competitive")
@@ -122,7 +174,7 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     else:
         model = Competitive(**given)
     default = " ".join(sets) or ("history" if isinstance(model, Observed) else "competitive")
-    return {"name": default, "liquidators": model, "overrides": tuple(parse_override(text) for text in sets)}
+    return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets))
 
 
 def _base_units(amount: Decimal, decimals: int) -> int:
@@ -133,9 +185,9 @@ def _base_units(amount: Decimal, decimals: int) -> int:
     return int(units)
 
 
-def _text_of(path: Path) -> str:
+def _read(path: Path) -> Scenario:
     try:
-        return path.read_text(encoding="utf-8")
+        return parse_scenario(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read scenario {path}: {error}", "give a TOML file; see docs/scenarios.md") from None
 
@@ -154,7 +206,7 @@ def _bar() -> Iterator[Progress]:
 
 
 def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
-    from backtest.report.tables import describe, moment, money
+    from backtest.report.tables import data_flags, describe, moment, money
 
     row, hits = run.summary, run.tables["run_liquidations"]
     config = lake.market_config(row["market"])
@@ -165,7 +217,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
         return money(sum(int(value) for value in run.tables[table][column].to_pylist()), decimals)
 
     blocks = f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to {moment(row['to_timestamp'])} UTC)"
-    print(f"{row['name']}: market {row['market']}, {blocks}")
+    flags = "".join(f"; {flag}" for flag in data_flags([row]))
+    print(f"{row['name']}: market {row['market']}, {blocks}{flags}")
     print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
     print(f"  data          {row['lake_digest'][:16]} (raw content), rules version {row['rules_version']}")
     print(f"  run           {run.run_id[:16]}{'' if run.replayed else ' (stored already, not replayed again)'}")
@@ -173,8 +226,12 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     print(f"  debt repaid   {total('repaid_base')} {currency}")
     print(f"  collateral    {total('seized_base')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
     print(f"  profit        {total('profit_base')} {currency} after stated costs, at oracle prices")
-    print(f"  bad debt      {total('amount_base', 'run_deficits')} {currency} written off")
-    print(f"  user actions  {row['actions_clamped']:,} cut short")
+    print(f"  user actions  {row['actions_altered']:,} of {row['actions']:,} not made as in history")
+    for window in run.tables["run_windows"].to_pylist():
+        parts = [f"{money(window[f'{part}_bad_debt_base'], decimals)} {part}" for part in ("realised", "open", "peak")]
+        loss = money(window["seized_base"] + window["protocol_fee_base"] - window["repaid_base"], decimals)
+        when = "bad debt" if window["label"] == "end" else f"  {window['label']}"
+        print(f"  {when:<12}  {', '.join(parts)}; borrowers' loss {loss} {currency}")
     if scenario.name != row["name"]:
         print(f"  The same run is stored under the name '{row['name']}'.")
     print("Assumptions and warnings")

@@ -13,9 +13,8 @@ def report(
     lake: Path,
     market: str | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
-    base: str | None = None,
 ) -> None:
-    """Write runs as one HTML page: comparison, charts, tables, assumptions. It works offline and prints well.
+    """Write runs as one HTML page: verdicts, comparison, charts, tables, assumptions. It works offline and prints well.
 
     The page is made from stored results by SQL; nothing is replayed.
 
@@ -23,7 +22,7 @@ def report(
 
         backtest report --lake backtest-demo/lake -o all.html
 
-        backtest report history baseline --lake backtest-demo/lake --base history -o two.html
+        backtest report 'bonus +2 points' --lake backtest-demo/lake -o two.html
 
     Parameters
     ----------
@@ -35,11 +34,9 @@ def report(
         Only runs of this market.
     output
         File to write.
-    base
-        Run that the others are compared with; without it a competitive run under the parameters of history.
     """
     from backtest.lake import Lake
     from backtest.report import write_report
 
-    selection = write_report(Lake(lake), runs, output, base=base, market=market)
+    selection = write_report(Lake(lake), runs, output, market=market)
     print(f"{output}: {len(selection.runs)} runs of {selection.market}")

@@ -19,7 +19,7 @@ from backtest.fetch.feeds import PriceSummary, fetch_prices
 from backtest.fetch.logs import LogFetcher
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
-from backtest.fetch.state import fetch_revisions, fetch_tokens
+from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens
 from backtest.lake import Lake, Writer
 from backtest.lake.manifest import merge
 from backtest.markets import MarketConfig
@@ -104,6 +104,7 @@ def fetch(
             _fetch_all_headers(logs, *asked, notes)  # what an earlier run without this option left out
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
+        fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
         prices = None
         if first <= config.start_block:
             prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)

@@ -1,8 +1,9 @@
-"""Facts of contracts that no log tells: ERC-20 metadata and the revisions of implementations."""
+"""Facts of contracts that no log tells: ERC-20 metadata, the revisions of implementations, constants."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -10,11 +11,12 @@ from backtest.errors import FetchError
 from backtest.fetch.adapters import raw_address, selector, text, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
-from backtest.model import Deployment
+from backtest.model import Constant, Deployment
 from backtest.tables import RAW_STATE
 
 TOKEN = "raw/chain/Token"
 REVISION = "raw/chain/Revision"
+CONSTANT = "raw/chain/Constant"
 
 # Where EIP-1967 proxies keep the address of their implementation: keccak256("eip1967.proxy.implementation") - 1.
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
@@ -63,14 +65,27 @@ def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deploymen
     return _append(writer, market, REVISION, rows)
 
 
-def _stored(lake: Lake, market: str, dataset: str) -> list[dict[str, bytes]]:
+def fetch_constants(lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int) -> int:
+    """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails or gives no word."""
+    known = {(row["address"], row["name"]) for row in _stored(lake, market, CONSTANT)}
+    wanted = dict.fromkeys(constant for constant in constants if (raw_address(constant.address), constant.getter) not in known)
+    answers = rpc.eth_calls([(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
+    rows: list[dict[str, Any]] = []
+    for constant, data in zip(wanted, answers, strict=True):
+        value = word(data)
+        fits = value if value is not None and value < 10**38 else None
+        rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
+    return _append(writer, market, CONSTANT, rows)
+
+
+def _stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:
     if dataset not in lake.datasets(market):
         return []
-    rows: list[dict[str, bytes]] = lake.read(dataset, market).to_pylist()
+    rows: list[dict[str, Any]] = lake.read(dataset, market).to_pylist()
     return rows
 
 
-def _append(writer: Writer, market: str, dataset: str, rows: Sequence[dict[str, object]]) -> int:
+def _append(writer: Writer, market: str, dataset: str, rows: Sequence[dict[str, Any]]) -> int:
     if rows:
         writer.append(market, dataset, pa.Table.from_pylist(list(rows), RAW_STATE[dataset]))
     return len(rows)

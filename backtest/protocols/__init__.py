@@ -18,6 +18,7 @@ from backtest.model import (
     AccountId,
     AssetId,
     Clock,
+    Constant,
     Deployment,
     EventSpec,
     HistoricalLiquidation,
@@ -119,18 +120,22 @@ class Fill:
 class AccountView:
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
-    ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value).
+    ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value);
+    ``category`` the group of parameters that it chose (an e-mode), 0 for none.
     """
 
     collateral_base: int
     debt_base: int
     health: int | None
     borrowing_power_base: int = 0
+    category: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """One call of a user as history records it, to be made again in a book that may differ. ``changes`` are its effects then.
+
+    Where interest is recomputed, a change of a parameter comes as an action of its own named ``parameter``.
 
     ``emptied`` are the places in ``changes`` of position changes that left history's balance at zero: here they empty it too,
     however much it holds. ``amount`` (native units) is asked for instead of the recorded one where it is given, by users who
@@ -138,7 +143,7 @@ class Action:
     """
 
     name: str
-    changes: tuple[PositionChange | SettingChange, ...]
+    changes: tuple[PositionChange | SettingChange | ParamChange, ...]
     emptied: frozenset[int] = frozenset()
     amount: int | None = None
 
@@ -202,6 +207,11 @@ class LendingProtocol(Protocol[State]):
     # Parameters that a scenario may override, and the stored units of one basis point of each.
     parameters: Mapping[str, int]
 
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """Why the market's own checks would refuse these parameters of one asset or one category (names as in ``parameters``); None: they pass.
+        Absent names are not set."""
+        ...
+
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until stable."""
@@ -213,6 +223,10 @@ class LendingProtocol(Protocol[State]):
 
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         """Implementations behind the market's proxies whose revision constant fetch must read, in chain order."""
+        ...
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """Constants of contracts that fetch must read, in the order in which the history names them."""
         ...
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
@@ -269,7 +283,8 @@ class LendingProtocol(Protocol[State]):
     def act(self, state: State, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert. Changes nothing.
 
-        In the book of history it is history's own changes. An amount larger than what is there is cut to it.
+        In the book of history it is history's own changes. An amount larger than what is there is cut to it, or refused, as the contract
+        does.
         """
         ...
 

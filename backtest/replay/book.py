@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -32,9 +33,15 @@ class Book(Generic[State]):
         self.units = [self.market.unit(asset.id) for asset in self.market.assets]
 
     @classmethod
-    def open(cls, protocol: LendingProtocol[State], market: Market) -> Book[State]:
-        """The empty book of a market."""
-        return cls(protocol, market, protocol.open(market))
+    def open(cls, protocol: LendingProtocol[State], market: Market, *, recompute: bool = False) -> Book[State]:
+        """The empty book of a market; with ``recompute`` interest follows the book."""
+        return cls(protocol, market, protocol.open(market, recompute=recompute))
+
+    def copy(self) -> Book[State]:
+        """The book as it is now, independent of this one."""
+        fixed = {id(self.protocol): self.protocol, id(self.market): self.market}
+        oracle, indexes = dict(self.oracle), dict(self.indexes)
+        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes)
 
     def apply(self, event: MarketEvent) -> None:
         """Apply one event or effect; prices are kept here, everything else is the protocol's."""

@@ -2,8 +2,9 @@
 
 A transaction at a time: what users and governance did is applied (``users``, ``overrides``); a historical liquidation is
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
-each transaction that changed a price, an index or a parameter the model takes what it wants until it wants nothing more.
-Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
+each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
+nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
+Where interest is recomputed, history's index updates are not applied: every call says what it does to the reserves it touches.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import gc
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Generic
 
@@ -21,22 +22,27 @@ from backtest.model import (
     AssetId,
     Clock,
     HistoricalLiquidation,
+    IndexUpdate,
     Market,
     MarketEvent,
     ParamChange,
     PositionChange,
     Prices,
+    PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import Fill, LendingProtocol, Refusal, State
+from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.liquidators import model_of
+from backtest.replay.measure import Measure
 from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
 from backtest.replay.overrides import Overrides, check
-from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay, Totals
+from backtest.replay.rates import RateComparison
+from backtest.replay.reach import reach_of
+from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import FrozenUsers
+from backtest.replay.users import Effect, UserActions
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
 
@@ -125,45 +131,52 @@ class Engine(Generic[State]):
         samples: int = 0,
         screened: bool = True,
     ) -> None:
-        check(market, scenario.overrides, timeline.params, timeline.last_block)
+        units = protocol.parameters
+        check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
-        self.book = Book.open(protocol, market)
-        self.users = FrozenUsers()
-        modelled = isinstance(scenario.liquidators, Competitive)
-        self.watch: Watch[State] = Screen(len(market.assets)) if modelled and screened else EveryAccount()
+        self._recompute = scenario.rates == "recomputed"
+        self.book = Book.open(protocol, market, recompute=self._recompute)
+        self.users: UserActions[State] = UserActions(protocol, market, scenario.users, recompute=self._recompute)
+        model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
+        self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
         self._timeline = timeline
-        self._to_block = timeline.last_known_block(scenario.to_block)
-        self._acts_from = (scenario.from_block or 0) if modelled else None
+        self._measure = Measure(self.book, timeline, scenario, samples)
+        self._acts_from = (scenario.from_block or 0) if model else None
+        self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
         self._block = -1
         self._last: MarketEvent | None = None
-        self._overrides = Overrides(market, scenario.overrides)
+        self._overrides = Overrides(market, scenario.overrides, timeline, units)
         self._mechanism = mechanism
         self._model = model_of(scenario.liquidators)
-        self._samples = timeline.sample_blocks(samples, scenario.from_block or 0, self._to_block)[::-1]
+        self._rates = RateComparison() if self._recompute else None
+        self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
         first = max(scenario.from_block or 0, timeline.first_block)
-        if first > self._to_block:
-            raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._to_block}", "give an earlier one")
+        if first > self._measure.end:
+            raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
 
     def transactions(self) -> Iterator[Sequence[MarketEvent]]:
-        """The window's transactions."""
-        return self._timeline.transactions(self._to_block)
+        """The window's transactions, and those up to its last horizon."""
+        return self._timeline.transactions(self._measure.last)
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
         if transaction[0].block_number != self._block:
             self._enter_block(transaction[0])
         moved = False
+        waiting = _actions(transaction)
         try:
             for event in transaction:
-                moved |= self._apply(event)
+                moved |= self._apply(event, waiting)
         except RulesError as error:
             if str(event.block_number) in error.what:
                 raise
             raise RulesError(f"block {event.block_number}: {error.what}", error.fix) from error
+        if self._rates is not None and not self._acting:
+            self._rates.compare(transaction, self.book)
         self.result.events += len(transaction)
         self._last = event
         if moved and self._acting:
@@ -171,57 +184,103 @@ class Engine(Generic[State]):
             self._decide()
 
     def finish(self) -> Replay[State]:
-        """Time runs to the end of the window; the outcome."""
-        end = self._timeline.clock_at(self._to_block)
-        self._pass_time(end.block_number + 1, end.timestamp)
-        self.book.now = end
+        """Time runs to the last horizon; the outcome."""
+        self._pass_time(self._measure.last + 1, self._timeline.clock_at(self._measure.last).timestamp)
         result = self.result
         reasons = sorted(reason for _, reason in self._refused)
         result.refused = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        result.clamped, result.unfunded, result.overrides = self.users.clamped, self.users.unfunded, self._overrides.touched
+        result.actions, result.overrides = self.users.counts, self._overrides.touched
+        result.actions_made = self.users.made
+        result.totals, result.horizons, result.short_of = self._measure.totals, self._measure.horizons, self._measure.short_of
+        result.rate_check = self._rates.result if self._rates is not None else None
         return result
 
     # -- history -----------------------------------------------------------------------------------------------------
 
     def _enter_block(self, first: MarketEvent) -> None:
         """Time passes up to a block, and overrides start in it, before its first transaction."""
+        self._pass_time(first.block_number, first.timestamp)
         self._block = first.block_number
         self._acting = self._acts_from is not None and self._block >= self._acts_from
-        self._pass_time(self._block, first.timestamp)
-        due = self._overrides.due(self.book.seq, Clock(self._block, -1, first.timestamp))
+        clock = Clock(self._block, -1, first.timestamp)
+        due, texts = self._overrides.due(self.book.seq, clock)
         if due:
-            self.book.now = Clock(self._block, -1, first.timestamp)
+            self.book.now = clock
+            before = self._views()
             for change in due:
                 self._set_parameter(change)
-            if self._acting:
+            reach, made = reach_of(texts, before, self._views(), clock)
+            self.result.reach.append(reach)
+            self.result.made_liquidatable += made
+            self._made.update(one.account for one in made)
+            if self._acting and not self._prices_only:
                 self._decide()
+
+    def _views(self) -> dict[AccountId, AccountView]:
+        """Every account that can be valued now."""
+        book, found = self.book, {}
+        for account in book.protocol.accounts(book.state):
+            with suppress(PriceMissing):
+                found[account] = book.protocol.view(book.state, account, book.prices, book.now)
+        return found
 
     def _stand_at(self, event: MarketEvent) -> None:
         self.book.seq, self.book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
 
-    def _apply(self, event: MarketEvent) -> bool:
+    def _apply(self, event: MarketEvent, waiting: dict[int, list[PositionChange | SettingChange]]) -> bool:
         """One event of history; whether it is one after which liquidators look."""
-        book = self.book
         if isinstance(event, PositionChange | SettingChange):
             if event.action == "liquidation":
                 self.users.historical(event)
+                self.users.shadow(event)
                 return False
-            for change in self.users.adapt(event, book):
-                book.apply(change)
-            self.watch.touch(event.account)
-            return False
+            changes = waiting[event.action_seq]
+            if changes[-1] is not event:
+                return False
+            self._stand_at(event)
+            made = self.users.remake(event.action, tuple(changes), self.book, checked=self._acting)
+            for change in changes:
+                self.watch.touch(change.account)
+            return self._take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
             if self._acting:
-                self.result.left_out += 1
+                self.result.left_out += not self._measure.is_over
             else:
                 self._stand_at(event)
                 self._reenact(event)
             return False
+        self.users.shadow(event)
         if isinstance(event, ParamChange):
-            self._set_parameter(self._overrides.replaced(event))
-        else:
-            book.apply(event)
-        return True
+            replaced = self._overrides.replaced(event)
+            if not self._recompute:
+                self._set_parameter(replaced)
+            else:
+                self._stand_at(event)
+                self._take_effect(self._parameter_call(replaced))
+            return not self._prices_only
+        if isinstance(event, PriceUpdate) or not self._recompute:
+            self.book.apply(event)
+            return isinstance(event, PriceUpdate) or not self._prices_only
+        return False
+
+    def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:
+        book = self.book
+        acted = book.protocol.act(book.state, Action("parameter", (change,)), book.prices, book.now)
+        return () if isinstance(acted, Refusal) else acted.changes
+
+    def _take_effect(self, effects: Iterable[Effect]) -> bool:
+        """Apply what a call does; whether an index moved."""
+        moved = False
+        for effect in effects:
+            if isinstance(effect, ParamChange):
+                self._set_parameter(effect)
+                continue
+            self.book.apply(effect)
+            if isinstance(effect, IndexUpdate):
+                moved = True
+            else:
+                self.watch.touch(effect.account)
+        return moved
 
     def _set_parameter(self, change: ParamChange) -> None:
         self.book.apply(change)
@@ -245,41 +304,24 @@ class Engine(Generic[State]):
     # -- time --------------------------------------------------------------------------------------------------------
 
     def _pass_time(self, block: int, timestamp: int) -> None:
-        """Up to a new block: auctions wake up, and totals are taken at the blocks left behind."""
+        """Up to a new block: auctions wake up, and what was to be measured on the way is."""
+        measure = self._measure
         if self._last is not None:
             self._stand_at(self._last)
         while self._acts_from is not None and (wake := self._mechanism.wake(self.book.now)) is not None and wake <= timestamp:
+            while (label := measure.horizon_before(block)) and self._timeline.clock_at(measure.next_horizon).timestamp < wake:
+                self._take_horizon(label)
             self.book.now = replace(self.book.now, timestamp=wake)
             self._decide()
-        while self._samples and self._samples[-1] < block:
-            self.book.now = self._timeline.clock_at(self._samples.pop())
-            self.result.totals.append(self._totals())
+        measure.pass_to(block)
+        while label := measure.horizon_before(block):
+            self._take_horizon(label)
 
-    def _totals(self) -> Totals:
-        book = self.book
-        collateral = debt = liquidatable = bad = accounts = unpriced = 0
-        for account in book.protocol.accounts(book.state):
-            try:
-                view = book.protocol.view(book.state, account, book.prices, book.now)
-            except PriceMissing:
-                unpriced += 1
-                continue
-            collateral += view.collateral_base
-            debt += view.debt_base
-            bad += max(0, view.debt_base - view.collateral_base)
-            if view.health is not None and view.health < WAD:
-                liquidatable += view.debt_base
-                accounts += 1
-        return Totals(
-            clock=book.now,
-            collateral_base=collateral,
-            debt_base=debt,
-            liquidatable_debt_base=liquidatable,
-            bad_debt_base=bad,
-            deficit_base=sum(book.value_down(d.asset, d.amount) for d in self.result.deficits),
-            accounts_liquidatable=accounts,
-            accounts_unpriced=unpriced,
-        )
+    def _take_horizon(self, label: str) -> None:
+        """The end of the window is kept as it is where the replay goes on to later horizons."""
+        self._measure.take_horizon()
+        if label == "end" and self._measure.last > self._measure.end:
+            self.result.book = self.book.copy()
 
     # -- liquidators -------------------------------------------------------------------------------------------------
 
@@ -299,52 +341,68 @@ class Engine(Generic[State]):
                     open_to.pop(account, None)
             take = model.choose(book, open_to)
             if take is None:
-                return
+                break
             mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settle(take.opportunity, take.profit, None)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
+        self._measure.decided(self.watch.candidates(book))
 
     def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None) -> tuple[set[AccountId], bool]:
-        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state."""
-        book, fill, result = self.book, opportunity.fill, self.result
+        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
+        book, fill, result, measure = self.book, opportunity.fill, self.result, self._measure
         account, ordinal = fill.order.account, len(result.liquidations)
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
         for change in fill.changes:
-            if isinstance(change, ParamChange):
-                self._set_parameter(change)
-                market_wide |= change.name in book.protocol.order_parameters
-                continue
-            book.apply(change)
-            if isinstance(change, PositionChange):
+            if isinstance(change, PositionChange | SettingChange):
                 self.users.modelled(change)
-            touched.add(change.account)
+                touched.add(change.account)
+            elif isinstance(change, ParamChange):
+                market_wide |= change.name in book.protocol.order_parameters
+        self._take_effect(fill.changes)
         for changed in touched:
             self.watch.touch(changed)
         for asset, amount in fill.deficits:
-            result.deficits.append(self._deficit(ordinal, account, asset, amount))
+            deficit = self._deficit(ordinal, account, asset, amount)
+            measure.wrote_off(deficit)
+            if not measure.is_over:
+                result.deficits.append(deficit)
         if fill.rules:
             result.rules[fill.rules] = fill.rules_tested
-        result.liquidations.append(
-            Liquidation(
-                ordinal=ordinal,
-                seq=book.seq,
-                clock=book.now,
-                fill=fill,
-                step=opportunity.step,
-                profit_base=profit,
-                health_before=before,
-                health_after=book.protocol.view(book.state, account, book.prices, book.now).health,
-                matches_history=matches,
-                **_in_base(book, fill),
-            )
+        after = book.protocol.view(book.state, account, book.prices, book.now).health
+        made = Liquidation(
+            ordinal=ordinal,
+            seq=book.seq,
+            clock=book.now,
+            fill=fill,
+            step=opportunity.step,
+            profit_base=profit,
+            health_before=before,
+            health_after=after,
+            matches_history=matches,
+            made_by_override=account in self._made,
+            **_in_base(book, fill),
         )
+        if after is None or after >= WAD:
+            self._made.discard(account)
+        measure.liquidated(made)
+        if not measure.is_over:
+            result.liquidations.append(made)
         return touched, market_wide
 
     def _deficit(self, ordinal: int, account: AccountId, asset: AssetId, amount: int) -> Deficit:
         book = self.book
         value = book.value_down(asset, amount)
         return Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
+
+
+def _actions(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
+    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
+    found: dict[int, list[PositionChange | SettingChange]] = {}
+    for event in transaction:
+        if isinstance(event, PositionChange | SettingChange) and event.action != "liquidation":
+            found.setdefault(event.action_seq, []).append(event)
+    return found
 
 
 def _in_base(book: Book[State], fill: Fill) -> dict[str, int]:

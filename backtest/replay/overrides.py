@@ -1,45 +1,55 @@
 """A scenario's overrides as a small delta on the stream of parameter changes: the timeline itself stays history's.
 
-An override takes effect before the first transaction at or after its block and holds against later historical changes of the
-same parameter. A collateral parameter (LTV, threshold, bonus) overridden for every asset, or of an e-mode category, replaces
-values that history set and were not zero: an asset that is no collateral stays none. For a named asset it always holds.
-Where several apply, the one of the latest block wins, then one that names its asset, then the later in the list.
+An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
+against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
+threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an asset
+that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that names its asset,
+then the later in the list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Clock, Market, ParamChange
-from backtest.scenario import Override
-from backtest.units import BPS
+from backtest.replay.timeline import Timeline
+from backtest.scenario import MARKET_WIDE, PARAMETERS, Override, seconds_of
 
 Key = tuple[str, AssetId | None, int | None]
 
 _COLLATERAL = frozenset({"ltv", "liquidation_threshold", "liquidation_bonus"})
-_MARKET_WIDE = frozenset({"close_factor"})
+_EMODE = "emode_"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Rule:
-    """One override with its names resolved; ``keys`` is None for 'whatever history sets'."""
+    """One override with its names and moments resolved. ``step`` of ``steps`` holds now; ``starts`` are the blocks of the steps to come."""
 
-    name: str
-    value: int
-    from_block: int
-    category: int | None
+    override: Override
+    first: int
+    unit: int
     assets: frozenset[AssetId]
-    everywhere: bool
-    """For every asset: replaces non-zero values of history only, where ``name`` is a collateral parameter."""
+    starts: list[int]
+    steps: int
     text: str
+    step: int = 0
+    touched: set[Key] = field(default_factory=set)
 
-    def matches(self, key: Key, history: int | None) -> bool:
-        name, asset, category = key
-        if name != self.name or category != self.category or (asset is not None and asset not in self.assets):
-            return False
-        return not self.everywhere or bool(history)
+    @property
+    def everywhere(self) -> bool:
+        """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by so much."""
+        return (self.override.asset is None or self.override.change is not None) and self.override.parameter in _COLLATERAL
+
+    def value(self, history: int | None) -> int:
+        """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history; in stored units."""
+        given = self.override
+        before = history or 0
+        low, high = (bound * self.unit for bound in PARAMETERS[given.parameter])
+        target = given.value * self.unit if given.value is not None else min(max(before + (given.change or 0) * self.unit, low), high)
+        way = (abs(target - before) * self.step) // self.steps
+        return before + way if target >= before else before - way
 
 
 class Overrides:
@@ -48,100 +58,166 @@ class Overrides:
     Args:
         market: names the assets.
         overrides: as in the scenario. ScenarioError for an unknown asset or a combination that makes no sense.
+        timeline: says which block a date is.
+        units: stored units of one basis point, by parameter of the protocol.
     """
 
-    def __init__(self, market: Market, overrides: Iterable[Override]) -> None:
-        self._market = market
-        self._waiting = sorted((_resolve(market, o) for o in overrides), key=lambda rule: (rule.from_block, len(rule.assets) == 1))
+    def __init__(self, market: Market, overrides: Iterable[Override], timeline: Timeline, units: Mapping[str, int]) -> None:
+        self._rules = [_resolve(market, override, timeline, units) for override in overrides]
         self._active: list[_Rule] = []
         self._history: dict[Key, int] = {}
-        self.touched: dict[str, int] = {rule.text: 0 for rule in self._waiting}
-        """How many parameter values each override replaced or set."""
+
+    @property
+    def touched(self) -> dict[str, int]:
+        """How many parameters each override replaced or set, by its text."""
+        return {rule.text: len(rule.touched) for rule in self._rules}
 
     def replaced(self, change: ParamChange) -> ParamChange:
         """What a historical change becomes."""
         key = (change.name, change.asset, change.category)
         self._history[key] = change.value
         for rule in reversed(self._active):
-            if rule.matches(key, change.value):
-                self.touched[rule.text] += 1
-                return replace(change, value=rule.value)
+            if self._matches(rule, key, change.value):
+                rule.touched.add(key)
+                return replace(change, value=rule.value(change.value))
         return change
 
-    def due(self, seq: int, clock: Clock) -> list[ParamChange]:
-        """The changes of overrides that start at or before the clock's block and have not started."""
-        changes: dict[Key, ParamChange] = {}
-        while self._waiting and self._waiting[0].from_block <= clock.block_number:
-            rule = self._waiting.pop(0)
-            self._active.append(rule)
-            keys = [key for key, value in self._history.items() if rule.matches(key, value)]
-            if not rule.everywhere:
-                scope: list[AssetId | None] = [None] if rule.name in _MARKET_WIDE else [*sorted(rule.assets)]
-                keys += [key for asset in scope if (key := (rule.name, asset, rule.category)) not in self._history]
-            self.touched[rule.text] += len(keys)
+    def due(self, seq: int, clock: Clock) -> tuple[list[ParamChange], list[str]]:
+        """The changes of overrides, or of steps of them, that start at or before the clock's block and have not started; and their texts."""
+        changes: dict[Key, int] = {}
+        begun: list[_Rule] = []
+        for rule in self._rules:
+            while rule.starts and rule.starts[0] <= clock.block_number:
+                rule.starts.pop(0)
+                rule.step += 1
+                if rule not in begun:
+                    begun.append(rule)
+        for rule in begun:
+            if rule not in self._active:
+                self._active.append(rule)
+        self._active.sort(key=lambda rule: (rule.first, rule.override.asset is not None))
+        for rule in (rule for rule in self._active if rule in begun):
+            keys = [key for key, value in self._history.items() if self._matches(rule, key, value)]
+            keys += [key for key in self._named(rule) if key not in self._history]
             for key in keys:
-                changes[key] = ParamChange(
-                    seq=seq,
-                    block_number=clock.block_number,
-                    log_index=clock.log_index,
-                    timestamp=clock.timestamp,
-                    name=key[0],
-                    value=rule.value,
-                    asset=key[1],
-                    category=key[2],
-                )
-        return list(changes.values())
+                if self._strongest(key) is rule:
+                    rule.touched.add(key)
+                    changes[key] = rule.value(self._history.get(key))
+        rows = [
+            ParamChange(
+                seq=seq,
+                block_number=clock.block_number,
+                log_index=clock.log_index,
+                timestamp=clock.timestamp,
+                name=name,
+                value=value,
+                asset=asset,
+                category=category,
+            )
+            for (name, asset, category), value in changes.items()
+        ]
+        return rows, [rule.text for rule in begun]
+
+    def waiting(self, last_block: int) -> list[int]:
+        """Blocks up to this one at which overrides or steps of them have yet to start."""
+        return sorted({start for rule in self._rules for start in rule.starts if start <= last_block})
+
+    def _strongest(self, key: Key) -> _Rule | None:
+        history = self._history.get(key)
+        return next((rule for rule in reversed(self._active) if self._matches(rule, key, history) or key in self._named(rule)), None)
+
+    def _named(self, rule: _Rule) -> list[Key]:
+        """What an override sets even where history never did: its own asset's, or the market's, parameter."""
+        given = rule.override
+        if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
+            return []
+        assets: list[AssetId | None] = [None] if given.parameter in MARKET_WIDE else [*sorted(rule.assets)]
+        return [(given.parameter, asset, None) for asset in assets]
+
+    def _matches(self, rule: _Rule, key: Key, history: int | None) -> bool:
+        name, asset, category = key
+        given = rule.override
+        if rule.everywhere and not history:
+            return False
+        if category is not None:
+            if given.emode is None or name != _EMODE + given.parameter or not history:
+                return False
+            return given.emode == category or (given.emode == "all" and self._has_asset(rule, category))
+        if name != given.parameter or isinstance(given.emode, int):
+            return False
+        return asset is None or asset in rule.assets
+
+    def _has_asset(self, rule: _Rule, category: int) -> bool:
+        """Whether one of the override's assets is collateral of the category."""
+        past = self._history
+        return any(past.get(("emode_collateral", a, category)) or past.get(("emode_category", a, None)) == category for a in rule.assets)
 
 
-def check(market: Market, overrides: Iterable[Override], history: Iterable[ParamChange], last_block: int) -> None:
-    """Refuse overrides that can have no effect, or leave a block with a threshold and bonus whose product seizes more than everything.
-
-    The configurator refuses the latter too (aave/aave-v3-core v1.19.3 PoolConfigurator.configureReserveAsCollateral).
-    """
+def check(
+    market: Market,
+    overrides: Iterable[Override],
+    timeline: Timeline,
+    units: Mapping[str, int],
+    fault: Callable[[Mapping[str, int]], str | None],
+    *,
+    allow_invalid: bool = False,
+) -> None:
+    """Refuse overrides that can have no effect, or (unless allowed) leave a block with parameters that the market's configurator would refuse."""
     overrides = tuple(overrides)
     if not overrides:
         return
-    live = Overrides(market, overrides)
-    values: dict[Key, int] = {}
-    ours: dict[tuple[AssetId | None, int | None], int] = {}
+    unknown = next((o.parameter for o in overrides if o.parameter not in units), None)
+    if unknown is not None:
+        raise ScenarioError(f"override {unknown}: protocol {market.protocol} has no such parameter", did_you_mean(unknown, units))
+    live = Overrides(market, overrides, timeline, units)
+    places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
+    ours: set[tuple[AssetId | None, int | None]] = set()
+    collateral: set[tuple[AssetId | None, int | None]] = set()  # made so by history itself
     block = -1
 
     def take(change: ParamChange, overridden: bool) -> None:
-        values[(change.name, change.asset, change.category)] = change.value
-        if overridden and change.name.endswith(("liquidation_threshold", "liquidation_bonus")):
-            ours[change.asset, change.category] = change.block_number
+        place = change.asset, change.category
+        places.setdefault(place, {})[change.name.removeprefix(_EMODE)] = change.value
+        if overridden and change.name.removeprefix(_EMODE) in units:
+            ours.add(place)
 
-    for change in history:
+    def settled(*, at_last: bool = False) -> None:
+        """The places that were touched pass, or wait: an asset that history has not made collateral yet is looked at when it does."""
+        for place in sorted(ours, key=str):
+            if not at_last and place not in collateral:
+                continue
+            ours.discard(place)
+            reason = fault(places[place])
+            if reason and not allow_invalid:
+                where = f"e-mode {place[1]}" if place[1] is not None else market.assets[place[0]].symbol if place[0] is not None else "the market"
+                raise ScenarioError(
+                    f"{where} at block {block}: {reason}, which the configurator refuses",
+                    "change the override, or let it pass with --allow-invalid (allow_invalid = true)",
+                )
+
+    for change in timeline.params:
         if change.block_number != block:
-            _refuse_toxic(market, values, ours)
+            settled()
             block = change.block_number
-        for due in live.due(change.seq, Clock(block, -1, change.timestamp)):
+        for due in live.due(change.seq, Clock(block, -1, change.timestamp))[0]:
             take(due, overridden=True)
+        if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
+            collateral.add((change.asset, change.category))
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
-    for due in live.due(-1, Clock(last_block, -1, 0)):
-        take(due, overridden=True)
-    _refuse_toxic(market, values, ours)
+    settled()
+    for step in live.waiting(timeline.last_block):
+        block = step
+        for due in live.due(-1, Clock(step, -1, 0))[0]:
+            take(due, overridden=True)
+        settled()
+    settled(at_last=True)
     for text, count in live.touched.items():
         if not count:
             raise ScenarioError(f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block")
 
 
-def _refuse_toxic(market: Market, values: dict[Key, int], places: Mapping[tuple[AssetId | None, int | None], int]) -> None:
-    """ScenarioError if a liquidation at one of these places (with the block of its last change) would seize more than everything."""
-    for (asset, category), block in places.items():
-        prefix = "emode_" if asset is None else ""
-        threshold = values.get((f"{prefix}liquidation_threshold", asset, category), 0)
-        bonus = values.get((f"{prefix}liquidation_bonus", asset, category), 0)
-        if threshold * bonus > BPS * BPS:
-            where = f"e-mode {category}" if asset is None else market.assets[asset].symbol
-            raise ScenarioError(
-                f"{where}: threshold {threshold} with bonus {bonus} at block {block} would seize more than all collateral",
-                "lower one of them: threshold x bonus must stay within 10000 x 10000",
-            )
-
-
-def _resolve(market: Market, override: Override) -> _Rule:
+def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapping[str, int]) -> _Rule:
     name = override.parameter
     asset = market.asset_named(override.asset) if override.asset is not None else None
     if override.asset is not None and asset is None:
@@ -149,15 +225,29 @@ def _resolve(market: Market, override: Override) -> _Rule:
             f"override {name}: market {market.name} has no asset '{override.asset}'",
             did_you_mean(override.asset, (a.symbol for a in market.assets)),
         )
-    if override.emode is not None:
-        name = f"emode_{name}"
-    where = f" of {asset.symbol}" if asset else f" of e-mode {override.emode}" if override.emode is not None else ""
+    first = _block(override.from_block, override.from_time, timeline)
+    last = None
+    if override.until_block is not None or override.until_time is not None:
+        last = _block(override.until_block or 0, override.until_time, timeline)
+        if last <= first:
+            raise ScenarioError(f"override {name}: the ramp ends at block {last}, not after its start, block {first}", "give a later end")
+    steps = override.steps
+    starts = [first] if last is None else [first + k * (last - first) // steps for k in range(1, steps + 1)]
+    where = f" of {asset.symbol}" if asset else f" of e-mode {override.emode}" if isinstance(override.emode, int) else ""
+    also = " and of e-modes with it" if override.emode == "all" else ""
+    what = f"= {override.value}" if override.value is not None else f"{override.change:+d}"
+    when = f"from block {first}" if last is None else f"in {steps} {'step' if steps == 1 else 'steps'} from block {first} to {last}"
     return _Rule(
-        name=name,
-        value=override.value,
-        from_block=override.from_block,
-        category=override.emode,
+        override=override,
+        first=first,
+        unit=units.get(name, 1),
         assets=frozenset([asset.id]) if asset else frozenset(a.id for a in market.assets),
-        everywhere=asset is None and override.parameter in _COLLATERAL,
-        text=f"{override.parameter}{where} = {override.value} from block {override.from_block}",
+        starts=starts,
+        steps=steps,
+        text=f"{name}{where}{also} {what} {when}",
     )
+
+
+def _block(block: int, time: str | None, timeline: Timeline) -> int:
+    """The block given, or the first with a known time at or after the date; one after the last where the history ends before."""
+    return block if time is None else timeline.block_from(seconds_of(time, "time"))

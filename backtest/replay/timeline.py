@@ -275,6 +275,18 @@ class Timeline:
         self._require_any()
         return int(self.timestamps[min(int(np.searchsorted(self.blocks, block)), len(self.blocks) - 1)])
 
+    def block_from(self, timestamp: int) -> int:
+        """The first known block at or after a time (seconds); the one after the last where there is none."""
+        self._require_any()
+        at = int(np.searchsorted(self.timestamps, timestamp))
+        return int(self.blocks[at]) if at < len(self.blocks) else self.last_block + 1
+
+    def block_before(self, timestamp: int) -> int | None:
+        """The last known block at or before a time (seconds); None where the history starts later, or ends before it."""
+        at = int(np.searchsorted(self.timestamps, timestamp, side="right"))
+        ends_before = at == len(self.blocks) and (not at or int(self.timestamps[-1]) < timestamp)
+        return None if at == 0 or ends_before else int(self.blocks[at - 1])
+
     def last_known_block(self, to_block: int | None) -> int:
         """The last block at or before ``to_block`` whose timestamp is known."""
         if to_block is None or to_block >= self.last_block:

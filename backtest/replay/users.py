@@ -1,138 +1,270 @@
-"""How users behave in a book that is no longer history's. ``FrozenUsers``: they do what they did, as far as it fits.
+"""How users behave in a book that is no longer history's: each of their actions is made again by the protocol's own rules.
 
-Each historical change passes through ``adapt`` before it reaches the book. A model that re-checks actions under the scenario's
-parameters, or lets users respond, takes the same place: all changes of one action share ``action_seq``.
+An action asks for the native amount that it asked for in history; one that emptied a balance then empties it here, however much it holds. One
+that would revert is skipped, or shrunk to the largest amount allowed. Users who respond (``scenario.Users.response``) size actions that raise their
+risk by another rule, see ``Responses``. An account that is as in history, in a market with history's indexes, repeats its recorded changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Generic
 
-from backtest.model import AccountId, AssetId, PositionChange, SettingChange, Side
-from backtest.protocols import State
+from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
+from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
-from backtest.units import RAY
+from backtest.replay.record import ActionCount, Outcome
+from backtest.scenario import Users
 
-Change = TypeVar("Change", PositionChange, SettingChange)
+Change = PositionChange | SettingChange
+Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
 Key = tuple[AccountId, AssetId, Side]
+Setting = tuple[AccountId, str, AssetId | None]
+
+_DOUBLINGS = 64
 
 
-@dataclass
-class Clamped:
-    """Actions of one kind that did not fit: how many changes, and by how much (base units, at stored indexes, rounded down)."""
+class UserActions(Generic[State]):
+    """The users of one replay. Feed it every action of history in order; it says what becomes of each."""
 
-    count: int = 0
-    value_base: int = 0
-
-
-class FrozenUsers:
-    """Users repeat their historical actions.
-
-    A change that would leave a balance negative is cut to what is there; an action that emptied a balance in history empties
-    it here, however much it holds; a transfer hands over what the sender could give. Where a seizure emptied a balance that
-    history kept as collateral, the next deposit counts as collateral again, as a first deposit does.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, protocol: LendingProtocol[State], market: Market, terms: Users, *, recompute: bool) -> None:
+        self._protocol, self._terms, self._recompute = protocol, terms, recompute
         self._history: dict[Key, int] = {}
-        self._apart: dict[Key, int] = {}
+        self._drift: dict[Key, int] = {}
         """Replayed minus historical scaled balance, where they differ."""
-        self._flags: dict[tuple[AccountId, AssetId], int] = {}
-        self._short: tuple[int, AssetId, Side, int] | None = None
-        """A transfer whose sender gave something else than in history: action, asset, side, difference."""
+        self._theirs: dict[Setting, int] = {}
+        self._ours: dict[Setting, int] = {}
+        self._apart: dict[AccountId, int] = {}
+        """How many balances and settings of an account differ from history's."""
         self._receivers: set[AccountId] = set()
-        self.clamped: dict[str, Clamped] = {}
-        """Actions of users that did not fit, by action."""
-        self.unfunded: dict[str, Clamped] = {}
-        """The same of accounts that received collateral in liquidations which the replay leaves out: history's liquidators, treasuries."""
+        self._counts: dict[tuple[str, Outcome, str, bool], ActionCount] = {}
+        self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
+        self.made = 0
+        """Actions that came up."""
 
-    def historical(self, change: PositionChange | SettingChange) -> None:
-        """History made this change and the replay does not (it belongs to a liquidation that is left out)."""
+    @property
+    def counts(self) -> list[ActionCount]:
+        """Actions that were not made as in history, in a fixed order."""
+        return [self._counts[key] for key in sorted(self._counts)]
+
+    def historical(self, change: Change) -> None:
+        """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""
         if isinstance(change, PositionChange):
-            key = (change.account, change.asset, change.side)
-            self._history[key] = self._history.get(key, 0) + change.delta
-            self._drift(key, -change.delta)
+            self._note(change)
+            self._drifted(change, -change.delta)
             if change.delta > 0:
                 self._receivers.add(change.account)
-        elif change.setting == "collateral_enabled" and change.asset is not None:
-            self._flags[change.account, change.asset] = change.value
-
-    def modelled(self, change: PositionChange) -> None:
-        """The replay made this change and history did not."""
-        self._drift((change.account, change.asset, change.side), change.delta)
-
-    def adapt(self, change: PositionChange | SettingChange, book: Book[State]) -> Sequence[PositionChange | SettingChange]:
-        """What a historical change of a user becomes."""
-        if type(change) is SettingChange:
-            if change.setting == "collateral_enabled" and change.asset is not None:
-                self._flags[change.account, change.asset] = change.value
-            return (change,)
-        assert type(change) is PositionChange
-        key = (change.account, change.asset, change.side)
-        history = self._history
-        before = history.get(key, 0)
-        history[key] = after = before + change.delta
-        if not self._apart and self._short is None:
-            return (change,)
-        drift = self._apart.get(key, 0)
-        short = self._received(change)
-        if not drift and not short:
-            return (change,)
-        here = before + drift
-        delta = change.delta + short
-        if change.delta < 0:
-            delta = -here if after == 0 else max(change.delta, -here)
-        changed = delta - change.delta
-        if changed:
-            self._drift(key, changed)
-            self._count(change, abs(changed) if not short else 0, book)
-            if change.action == "transfer" and change.delta < 0:
-                self._short = (change.action_seq, change.asset, change.side, -changed)
-        adapted = replace(change, delta=delta) if changed else change
-        if delta > 0 and here == 0 and before > 0 and change.side == "collateral" and self._flags.get((change.account, change.asset)):
-            return (adapted, _enable(change))
-        return (adapted,)
-
-    def _received(self, change: PositionChange) -> int:
-        """How much more (or, negative, less) than in history the receiving side of a transfer gets."""
-        if self._short is None or change.delta <= 0:
-            return 0
-        action, asset, side, difference = self._short
-        if (action, asset, side) != (change.action_seq, change.asset, change.side):
-            return 0
-        self._short = None
-        return max(difference, -change.delta)
-
-    def _drift(self, key: Key, delta: int) -> None:
-        drift = self._apart.get(key, 0) + delta
-        if drift:
-            self._apart[key] = drift
         else:
-            self._apart.pop(key, None)
+            self._set(self._theirs, change)
 
-    def _count(self, change: PositionChange, scaled: int, book: Book[State]) -> None:
-        if not scaled:
+    def modelled(self, change: Change) -> None:
+        """The replay made this change and history did not."""
+        if isinstance(change, PositionChange):
+            self._drifted(change, change.delta)
+        else:
+            self._set(self._ours, change)
+
+    def shadow(self, event: MarketEvent) -> None:
+        """Anything else that history did: kept beside, for users whose response is measured by it."""
+        if self._shadow is not None:
+            self._shadow.apply(event)
+
+    def remake(self, name: str, changes: tuple[Change, ...], book: Book[State], *, checked: bool) -> Sequence[Effect]:
+        """What a historical action becomes. ``book.now`` is its place. Unchecked ones (history itself, before a model acts) are as recorded."""
+        action = Action(name, changes, self._emptied(changes))
+        self.made += 1
+        if self._shadow is not None:
+            self._follow(action, book)
+        apart = any(change.account in self._apart for change in changes)
+        if not self._recompute and not apart and not (checked and _raises_risk(changes)):
+            self._diverge(changes, changes)
+            return changes
+        outcome = self._protocol.act(book.state, action, book.prices, book.now)
+        outcome = self._answer(action, outcome, book)
+        if isinstance(outcome, Refusal):
+            self._refused(action, outcome, book, 0, "skipped")
+            self._diverge(changes, ())
+            return ()
+        self._compare(action, outcome, book)
+        made = outcome.changes if self._recompute or apart or outcome.amount != _asked(action) else changes
+        self._diverge(changes, made)
+        return made
+
+    # -- what it was in history ------------------------------------------------------------------------------------------
+
+    def _emptied(self, changes: Sequence[Change]) -> frozenset[int]:
+        found = []
+        for place, change in enumerate(changes):
+            if isinstance(change, PositionChange) and self._note(change) == 0 and change.delta < 0:
+                found.append(place)
+        return frozenset(found)
+
+    def _note(self, change: PositionChange) -> int:
+        key = (change.account, change.asset, change.side)
+        after = self._history.get(key, 0) + change.delta
+        self._history[key] = after
+        return after
+
+    def _follow(self, action: Action, book: Book[State]) -> None:
+        assert self._shadow is not None
+        self._shadow.now = book.now
+        for change in action.changes:
+            self._shadow.apply(change)
+
+    # -- what users do about it ------------------------------------------------------------------------------------------
+
+    def _answer(self, action: Action, outcome: Acted | Refusal, book: Book[State]) -> Acted | Refusal:
+        """The response, then what is left of a refused action."""
+        sized = _is_sized(action)
+        if sized and self._shadow is not None:
+            within = self._target(action)
+            if within is not None:
+                found = self._largest(action, book, within, beyond=True)
+                if found is None:
+                    return outcome if isinstance(outcome, Refusal) else Refusal("the response leaves nothing to do")
+                return found
+        if isinstance(outcome, Refusal) and sized and self._terms.refused == "shrink":
+            found = self._largest(action, book, lambda view: True, beyond=False)
+            if found is not None:
+                self._refused(action, outcome, book, found.amount, "shrunk")
+                return found
+        return outcome
+
+    def _target(self, action: Action) -> Callable[[AccountView], bool] | None:
+        """Whether an account is within what the user kept in history after this action; None where history's account had no debt."""
+        assert self._shadow is not None
+        account, shadow = action.changes[0], self._shadow
+        assert not isinstance(account, ParamChange)
+        then = self._protocol.view(shadow.state, account.account, shadow.prices, shadow.now)
+        health = then.health
+        if health is None:
+            return None
+        if self._terms.response == "same-health":
+            return lambda view: view.health is None or view.health >= health
+        if not then.borrowing_power_base:
+            return None
+        return lambda view: view.debt_base * then.borrowing_power_base <= then.debt_base * view.borrowing_power_base
+
+    def _largest(self, action: Action, book: Book[State], within: Callable[[AccountView], bool], *, beyond: bool) -> Acted | None:
+        """The action at the largest amount that passes the rules and keeps ``within``, found by halving; None where even one unit does not.
+
+        With ``beyond`` it may exceed history's amount. An action that leaves no debt behind is within anything.
+        """
+        asked = _asked(action)
+
+        def at(amount: int) -> Acted | None:
+            tried = self._protocol.act(book.state, replace(action, amount=amount), book.prices, book.now)
+            return tried if isinstance(tried, Acted) and (tried.view is None or within(tried.view)) else None
+
+        low, best, high = 0, None, asked
+        if beyond:
+            for _ in range(_DOUBLINGS):
+                found = at(high)
+                if found is None or found.view is None:
+                    break
+                low, best, high = high, found, 2 * high
+            if best is None and (found := at(asked)) is not None:
+                return found
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = at(middle)
+            if found is None:
+                high = middle
+            else:
+                low, best = middle, found
+        return best
+
+    # -- how the books differ ----------------------------------------------------------------------------------------------
+
+    def _diverge(self, recorded: Sequence[Change], made: Sequence[Effect]) -> None:
+        """Note what history did and what the replay does instead."""
+        if recorded is not made:
+            for change in recorded:
+                if isinstance(change, PositionChange):
+                    self._drifted(change, -change.delta)
+            for effect in made:
+                if isinstance(effect, PositionChange):
+                    self._drifted(effect, effect.delta)
+        for change in recorded:
+            if isinstance(change, SettingChange):
+                self._set(self._theirs, change)
+        for effect in made:
+            if isinstance(effect, SettingChange):
+                self._set(self._ours, effect)
+
+    def _drifted(self, change: PositionChange, delta: int) -> None:
+        key = (change.account, change.asset, change.side)
+        before = self._drift.get(key, 0)
+        after = before + delta
+        if after:
+            self._drift[key] = after
+        else:
+            self._drift.pop(key, None)
+        self._differs(change.account, bool(after) - bool(before))
+
+    def _set(self, values: dict[Setting, int], change: SettingChange) -> None:
+        key = (change.account, change.setting, change.asset)
+        before = self._theirs.get(key, 0) != self._ours.get(key, 0)
+        values[key] = change.value
+        self._differs(change.account, (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
+
+    def _differs(self, account: AccountId, by: int) -> None:
+        if by:
+            count = self._apart.get(account, 0) + by
+            if count:
+                self._apart[account] = count
+            else:
+                del self._apart[account]
+
+    # -- counting ------------------------------------------------------------------------------------------------------------
+
+    def _compare(self, action: Action, acted: Acted, book: Book[State]) -> None:
+        asked = _asked(action)
+        if acted.amount == asked or not _amounts(action):
             return
-        index = book.indexes.get(change.asset)
-        ray = RAY if index is None else index.supply_index if change.side == "collateral" else index.borrow_index
-        counts = self.unfunded if change.account in self._receivers else self.clamped
-        counted = counts.setdefault(change.action, Clamped())
+        emptied = bool(action.emptied)
+        responded = self._shadow is not None and _is_sized(action)
+        if emptied or responded:
+            self._count(action, "changed", "it empties a balance that differs" if emptied else "the user responds", abs(acted.amount - asked), book)
+        elif acted.amount < asked and self._terms.refused == "skip":
+            self._count(action, "cut", "less is there", asked - acted.amount, book)
+
+    def _refused(self, action: Action, refusal: Refusal, book: Book[State], left: int, outcome: Outcome) -> None:
+        self._count(action, outcome, refusal.reason, max(_asked(action) - left, 0), book)
+
+    def _count(self, action: Action, outcome: Outcome, reason: str, amount: int, book: Book[State]) -> None:
+        first = action.changes[0]
+        assert not isinstance(first, ParamChange)
+        unfunded = any(c.account in self._receivers for c in action.changes if not isinstance(c, ParamChange))
+        key = (action.name, outcome, reason, unfunded)
+        counted = self._counts.setdefault(key, ActionCount(action.name, outcome, reason, unfunded))
         counted.count += 1
-        counted.value_base += book.value_down(change.asset, scaled * ray // RAY)
+        asset = next((change.asset for change in action.changes if isinstance(change, PositionChange)), None)
+        if asset is not None:
+            counted.value_base += book.value_down(asset, amount)
 
 
-def _enable(change: PositionChange) -> SettingChange:
-    return SettingChange(
-        seq=change.seq,
-        block_number=change.block_number,
-        log_index=change.log_index,
-        timestamp=change.timestamp,
-        account=change.account,
-        setting="collateral_enabled",
-        asset=change.asset,
-        value=1,
-        action=change.action,
-        action_seq=change.action_seq,
-    )
+def _amounts(action: Action) -> list[int]:
+    return [change.amount for change in action.changes if isinstance(change, PositionChange) and change.amount is not None]
+
+
+def _asked(action: Action) -> int:
+    """Native units that history's call moved; 0 where it does not say."""
+    return next(iter(_amounts(action)), 0)
+
+
+def _is_sized(action: Action) -> bool:
+    """Whether the action raises risk by an amount that could be another: not where it empties a balance, or sets something."""
+    return bool(_amounts(action)) and not action.emptied and _raises_risk(action.changes)
+
+
+def _raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
+    """More debt, less collateral or another setting: what the contract checks health for."""
+    for change in changes:
+        if isinstance(change, SettingChange):
+            if change.setting != "collateral_enabled" or not change.value:
+                return True
+        elif isinstance(change, PositionChange) and (change.delta > 0) == (change.side == "debt"):
+            return True
+    return False

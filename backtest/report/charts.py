@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.report.queries import SHOWN_ASSETS, Row
+from backtest.report.queries import SHOWN_ASSETS
+from backtest.report.selection import Row
 
 Spec = dict[str, Any]
 
@@ -17,6 +18,8 @@ RUN_COLOURS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00",
 RUN_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 4], [1, 3])
 ASSET_COLOURS = ("#332288", "#CC6677", "#117733", "#AA4499", "#88CCEE", "#999933")
 WIDTH = 820
+EFFECTS = ("effect", "low", "high", "band_low", "band_high", "error_low", "error_high")
+"""Fields of a row of ``Charts.effects`` that are amounts or numbers; None where not known."""
 
 THEME: Spec = {
     "background": "white",
@@ -177,9 +180,50 @@ class Charts:
             "encoding": {**encoding, "y2": {"datum": 0}},
         }
 
-    def cumulative(self, timeline: list[Row], base: str) -> Spec:
-        """Debt liquidated since the start of the window, and what that is beyond the base run's."""
-        return self._line_panels(timeline, cumulative_usd="Debt repaid by liquidators", beyond_base_usd=f"The same, less that of {base}")
+    def effects(self, rows: list[Row]) -> Spec:
+        """Effects against the baseline: a panel per measure, a line per alternative; behind the effect its interval, the band over users'
+        responses, and in grey the replay's own error to both sides."""
+        panels = []
+        for measure in dict.fromkeys(row["measure"] for row in rows):
+            mine = [row for row in rows if row["measure"] == measure]
+            unit = "number"
+            if mine[0]["kind"] == "money":
+                money = Money.of(mine, *EFFECTS, currency=self.currency)
+                mine, unit = money.apply(mine, *EFFECTS), money.unit
+            names = list(dict.fromkeys(row["run"] for row in mine))
+            y = {"field": "run", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 260}}
+            x = _amount("low", f"Change against the baseline ({unit})", scale={"zero": True, "padding": 8})
+            grey = {"type": "bar", "size": 22, "opacity": 0.15, "color": "#555"}
+            layers: list[Spec] = [
+                {"mark": grey, "encoding": {"x": {**x, "field": "error_low"}, "x2": {"field": "error_high"}, "y": y}},
+                {"mark": {"type": "bar", "size": 16, "opacity": 0.3}, "encoding": {"x": {**x, "field": "band_low"}, "x2": {"field": "band_high"}}},
+                {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
+                {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "effect"}}},
+                {
+                    "mark": {"type": "rule", "color": "#999", "strokeDash": [3, 3]},
+                    "encoding": {"x": {"datum": 0}, "y": {"value": 0}, "y2": {"value": "height"}},
+                },
+            ]
+            tooltip = _tooltip(
+                run=("Run", "name"),
+                effect=(f"Effect ({unit})", "amount"),
+                low=("Interval from", "amount"),
+                high=("to", "amount"),
+                band_low=("Band from", "amount"),
+                band_high=("to", "amount"),
+                words=("Verdict", "name"),
+            )
+            for layer in layers[1:4]:
+                layer["encoding"] |= {"y": y, **self._by_run(dash=False, legend=False), "tooltip": tooltip}
+            panels.append({"title": measure, "data": {"values": mine}, "width": WIDTH - 180, "height": {"step": 26}, "layer": layers})
+        return {"vconcat": panels, "spacing": 14, "resolve": {"scale": {"color": "independent"}}}
+
+    def cumulative(self, timeline: list[Row]) -> Spec:
+        """Debt liquidated since the start of the window, and what that is beyond the run's own baseline."""
+        titles = {"cumulative_usd": "Debt repaid by liquidators"}
+        if any(row["beyond_baseline_usd"] is not None for row in timeline):
+            titles["beyond_baseline_usd"] = "The same of alternatives, less that of their baseline"
+        return self._line_panels(timeline, **titles)
 
     def by_collateral(self, rows: list[Row]) -> Spec:
         """Debt repaid against each collateral asset, a bar per run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,8 @@ from importlib.resources import files
 from backtest.report import notes, tables
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
+from backtest.report.comparison import CRITERION, Comparison
+from backtest.report.selection import Row, Selection
 from backtest.version import VERSION
 
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -33,12 +36,12 @@ class Figure:
         return json.dumps(self.spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def render(selection: q.Selection, *, chain_id: int) -> str:
+def render(selection: Selection, *, chain_id: int) -> str:
     """The page of a selection of runs, as HTML."""
     from jinja2 import Environment, FileSystemLoader
 
-    labels = tables.labels_of(selection.runs)
-    base_label = labels[selection.runs.index(selection.base)]
+    comparison = Comparison(selection)
+    labels = comparison.labels
     environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     runs = [
@@ -56,29 +59,62 @@ def render(selection: q.Selection, *, chain_id: int) -> str:
         selection=selection,
         chain_id=chain_id,
         runs=runs,
-        base_label=base_label,
+        main=selection.main,
+        main_label=labels[selection.runs.index(selection.main)],
         start=tables.moment(selection.start),
         end=tables.moment(selection.end),
         digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
         rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
-        comparison=tables.comparison(selection, labels),
+        comparison=comparison.liquidations(),
+        losses=comparison.losses(),
+        verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
+        criterion=CRITERION,
+        remarks=comparison.remarks(),
+        flags=tables.data_flags(selection.runs),
+        effects=_draw(effects(comparison, _charts(selection, labels))),
         pairs=tables.pairs(selection),
         largest=tables.largest(selection),
-        figures=[_draw(figure) for figure in figures(selection, labels, base_label)],
+        figures=[_draw(figure) for figure in figures(selection, labels)],
         notes=notes(selection.runs),
         version=VERSION,
         library=_library(),
     )
 
 
-def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[Figure]:
-    """Every figure of the page, not yet drawn."""
+def effects(comparison: Comparison, charts: Charts) -> Figure:
+    """The verdicts as a chart, not yet drawn."""
+    title, scale = "Effects, intervals and bands", 10**comparison.selection.decimals
+    rows = []
+    for judged in comparison.judged:
+        for each in judged.verdicts:
+            divisor = scale if each.measure.kind == "money" else 1
+            whole = judged.missing == ()
+            ends: dict[str, int | None] = {"effect": each.effect, "low": each.low, "high": each.high}
+            ends |= {"band_low": min(each.band.values()) if whole else None, "band_high": max(each.band.values()) if whole else None}
+            ends |= {"error_low": None if each.own_error is None else -each.own_error, "error_high": each.own_error}
+            shown = {key: None if value is None else value / divisor for key, value in ends.items()}
+            rows.append({"run": judged.label, "measure": each.measure.label, "kind": each.measure.kind, "words": each.words, **shown})
+    if not rows:
+        return Figure(title, "", None, empty="No run has a baseline to be compared with.")
+    caption = (
+        "Dot: effect against the baseline. Line: its 95 % interval. Coloured bar: range over the users' responses, where all are stored. "
+        "Grey bar: the replay's own error, the distance of the baseline from history, where it is known."
+    )
+    return Figure(title, caption, charts.effects(rows))
+
+
+def _charts(selection: Selection, labels: Sequence[str]) -> Charts:
+    return Charts(tuple(labels), selection.currency, selection.start, selection.end)
+
+
+def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
+    """Every figure of the page but the verdicts', not yet drawn."""
     names = dict(zip((run["run_id"] for run in selection.runs), labels, strict=True))
 
-    def rows(text: str) -> list[q.Row]:
+    def rows(text: str) -> list[Row]:
         return [{"run": names[row.pop("run_id")], **row} if "run_id" in row else row for row in selection.fill(text)]
 
-    charts = Charts(tuple(labels), selection.currency, selection.start, selection.end)
+    charts = _charts(selection, labels)
     every = duration(selection.step)
     timeline, totals = rows(q.TIMELINE), rows(q.TOTALS)
     by_collateral, concentration, health = rows(q.BY_COLLATERAL), rows(q.CONCENTRATION), rows(q.HEALTH)
@@ -93,7 +129,7 @@ def figures(selection: q.Selection, labels: list[str], base_label: str) -> list[
         Figure(
             "Debt liquidated since the start",
             "Debt repaid by liquidators, valued at the oracle price of each liquidation.",
-            charts.cumulative(timeline, base_label),
+            charts.cumulative(timeline),
         )
         if some
         else Figure("Debt liquidated since the start", "", None, empty=none),

@@ -1,126 +1,72 @@
-"""Every number on the page: SQL over result tables, prices and assets. Nothing here replays.
+"""Every number of a comparison or a page: SQL over result tables, prices and assets. Nothing here replays.
 
-A ``Query`` runs one SELECT and returns its rows. Amounts stay exact (DECIMAL) in tables; ``_usd`` columns are DOUBLE,
-in whole units of the market's base currency, for charts only.
+Amounts stay exact (DECIMAL) in tables; ``_usd`` columns are DOUBLE, in whole units of the market's base currency, for charts only.
+Names that start with a dollar sign are filled in by ``Selection.fill``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from backtest.errors import UserError
-
-Row = dict[str, Any]
-Query = Callable[[str], list[Row]]
-
-BINS = 300  # time bins of a chart, each some three pixels wide
-STEPS = (60, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 172_800, 604_800, 1_209_600, 2_592_000)
 SHOWN_ASSETS = 6
 
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The runs of one page, all of one market, and what scales them.
-
-    ``runs`` are rows of the table ``runs`` in the order asked for; ``base`` is the run that others are compared with;
-    ``decimals`` those of the base currency; ``step`` the width of a time bin in seconds.
-    """
-
-    query: Query
-    runs: tuple[Row, ...]
-    base: Row
-    market: str
-    decimals: int
-    currency: str
-
-    @property
-    def start(self) -> int:
-        """First second of the window: the earliest of the runs."""
-        return int(min(run["from_timestamp"] for run in self.runs))
-
-    @property
-    def end(self) -> int:
-        """Last second of the window."""
-        return int(max(run["to_timestamp"] for run in self.runs))
-
-    @property
-    def step(self) -> int:
-        """Seconds of one time bin."""
-        wanted = (self.end - self.start) / BINS
-        return next((step for step in STEPS if step >= wanted), STEPS[-1])
-
-    def fill(self, text: str) -> list[Row]:
-        """Rows of a SELECT in which ``$runs``, ``$base``, ``$market``, ``$unit``, ``$start``, ``$end`` and ``$step`` stand for the selection's."""
-        values = {
-            "$runs": "(" + ", ".join(_quoted(run["run_id"]) for run in self.runs) + ")",
-            "$base": _quoted(self.base["run_id"]),
-            "$market": _quoted(self.market),
-            "$unit": f"1e{self.decimals}",
-            "$start": str(self.start),
-            "$end": str(self.end),
-            "$step": str(self.step),
-        }
-        for name, value in values.items():
-            text = text.replace(name, value)
-        return self.query(text)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def find_runs(query: Query, wanted: Sequence[str], market: str | None = None) -> tuple[Row, ...]:
-    """The runs whose id starts with, or whose name is, each word of ``wanted``; no words: all runs, history first. Of one market, if given.
-
-    Raises:
-        UserError: no such run, several, or runs of more than one market.
-    """
-    where = "" if market is None else f"WHERE market = {_quoted(market)}"
-    known = query(f"SELECT * FROM runs {where} ORDER BY liquidator_model = 'observed' DESC, contains(scenario, 'overrides'), name, run_id")
-    if not known:
-        raise UserError(f"the lake holds no runs{f' of {market}' if market else ''}", "make one first: backtest replay --help")
-    if not wanted:
-        found = known
-    else:
-        found = []
-        for word in wanted:
-            hits = [run for run in known if run["run_id"].startswith(word) or run["name"] == word]
-            if len(hits) != 1:
-                names = ", ".join(f"{run['run_id'][:12]} ({run['name']})" for run in (hits or known)[:8])
-                raise UserError(f"{'several runs match' if hits else 'there is no run'} '{word}'", f"give an id or its first digits: {names}")
-            found += [run for run in hits if run not in found]
-    markets = sorted({run["market"] for run in found})
-    if len(markets) > 1:
-        raise UserError(f"runs of several markets: {', '.join(markets)}", "name one with --market")
-    return tuple(found)
-
-
-# One row per run; amounts in base-currency units. ``cost`` is what liquidations took from borrowers beyond the debt repaid.
+# One row per run: what liquidations did over the whole window; amounts in base-currency units.
 SUMMARY = """
 WITH hits AS (
-    SELECT run_id, count(*) AS liquidations, count(DISTINCT account) AS accounts, sum(repaid_base) AS repaid, sum(seized_base) AS seized,
-        sum(protocol_fee_base) AS fee, sum(seized_base + protocol_fee_base - repaid_base) AS cost, sum(profit_base) AS profit,
-        max(repaid_base) AS largest, count(*) FILTER (matches_history) AS matching, count(matches_history) AS matchable,
-        bool_and(rules_tested) AS tested
+    SELECT run_id, sum(profit_base) AS profit, max(repaid_base) AS largest, count(*) FILTER (matches_history) AS matching,
+        count(matches_history) AS matchable
     FROM run_liquidations WHERE run_id IN $runs GROUP BY run_id
-), written_off AS (
-    SELECT run_id, sum(amount_base) AS deficit FROM run_deficits WHERE run_id IN $runs GROUP BY run_id
-), last_totals AS (
-    SELECT run_id, arg_max(debt_base, block_number) AS debt_end, arg_max(collateral_base, block_number) AS collateral_end,
-        arg_max(bad_debt_base, block_number) AS bad_debt_end, arg_max(liquidatable_debt_base, block_number) AS liquidatable_end
-    FROM run_totals WHERE run_id IN $runs GROUP BY run_id
+), made AS (
+    SELECT run_id, count(*) FILTER (made_by_override) AS liquidated_by_override FROM run_accounts
+    WHERE run_id IN $runs AND liquidations > 0 GROUP BY run_id
+), direct AS (
+    SELECT run_id, count(DISTINCT account) AS made_accounts, sum(debt_base) AS made_debt FROM run_override_accounts
+    WHERE run_id IN $runs GROUP BY run_id
 )
-SELECT run_id, coalesce(hits.liquidations, 0) AS liquidations, coalesce(accounts, 0) AS accounts, coalesce(repaid, 0) AS repaid,
-    coalesce(seized, 0) AS seized, coalesce(fee, 0) AS fee, coalesce(cost, 0) AS cost, coalesce(profit, 0) AS profit, largest,
-    coalesce(matching, 0) AS matching, coalesce(matchable, 0) AS matchable, tested, coalesce(deficit, 0) AS deficit,
-    debt_end, collateral_end, bad_debt_end, liquidatable_end, runs.actions_clamped
-FROM runs LEFT JOIN hits USING (run_id) LEFT JOIN written_off USING (run_id) LEFT JOIN last_totals USING (run_id)
-WHERE run_id IN $runs
+SELECT run_id, s.liquidations, s.accounts_liquidated AS accounts, coalesce(liquidated_by_override, 0) AS liquidated_by_override,
+    s.accounts_liquidated - coalesce(liquidated_by_override, 0) AS liquidated_by_prices, coalesce(made_accounts, 0) AS made_accounts,
+    coalesce(made_debt, 0) AS made_debt, s.repaid_base AS repaid, s.seized_base AS seized, s.protocol_fee_base AS protocol_fee,
+    coalesce(profit, 0) AS profit, largest, coalesce(matching, 0) AS matching, coalesce(matchable, 0) AS matchable, w.debt_base AS debt,
+    w.collateral_base AS collateral, w.liquidatable_debt_base AS liquidatable, w.accounts_liquidatable AS accounts_liquidatable, actions
+FROM run_summary AS s JOIN runs USING (run_id) LEFT JOIN hits USING (run_id) LEFT JOIN made USING (run_id) LEFT JOIN direct USING (run_id)
+    LEFT JOIN run_windows AS w ON w.run_id = s.run_id AND w.label = 'end'
+WHERE s.run_id IN $runs
 """
 
-# One row per run and time bin, none missing: what was liquidated in it, since the start, and that less the base run's.
+# One row per run and window: losses by then.
+LOSSES = """
+SELECT run_id, label, timestamp, realised_bad_debt_base AS realised, open_bad_debt_base AS open, bad_debt_base AS bad_debt,
+    peak_bad_debt_base AS peak, borrower_loss_base AS borrower_loss, equity_difference_base AS equity_difference
+FROM run_losses WHERE run_id IN $runs ORDER BY timestamp
+"""
+
+# One row per run and measure: the share of its total that the largest one and five accounts have.
+SHARES = "SELECT run_id, measure, share_largest, share_largest_five FROM run_concentration WHERE run_id IN $runs AND total_base > 0"
+
+# One row per run and outcome: users' actions that were not made as in history.
+ACTIONS = """
+SELECT run_id, outcome, sum(actions) AS actions, sum(value_base) AS value FROM run_actions WHERE run_id IN $runs GROUP BY run_id, outcome
+"""
+
+# One row per run: the furthest reach of one of its overrides.
+REACH = """
+SELECT run_id, max(accounts) AS accounts, arg_max(accounts_with_debt, accounts) AS of, max(accounts_in_emode) AS in_emode
+FROM run_reach WHERE run_id IN $runs GROUP BY run_id
+"""
+
+# One row per run and account with any of it: what it contributes to each measure of ``verdict.MEASURES``.
+CONTRIBUTIONS = """
+SELECT run_id, account, repaid_base AS repaid, liquidations, (liquidations > 0)::INTEGER AS accounts,
+    realised_bad_debt_base + coalesce(open_bad_debt_base, 0) AS bad_debt, borrower_loss_base AS borrower_loss, protocol_fee_base AS protocol_fee,
+    profit_base AS profit
+FROM run_accounts WHERE run_id IN $known AND (liquidations > 0 OR realised_bad_debt_base <> 0 OR open_bad_debt_base <> 0)
+"""
+
+# One row per compared run: the number of accounts of the market in it or in its baseline.
+POPULATIONS = """
+SELECT p.run_id, count(DISTINCT a.account) AS accounts FROM run_pairs AS p JOIN run_accounts AS a ON a.run_id = p.run_id OR a.run_id = p.baseline_id
+WHERE p.run_id IN $known AND p.baseline_id IS NOT NULL GROUP BY p.run_id
+"""
+
+# One row per run and time bin, none missing: what was liquidated in it, since the start, and that less the same of its baseline.
 TIMELINE = """
 WITH grid AS (SELECT run_id, unnest(range($start - $start % $step, $end + 1, $step)) AS bin FROM runs WHERE run_id IN $runs),
 hits AS (
@@ -131,9 +77,9 @@ hits AS (
         sum(coalesce(repaid, 0)) OVER (PARTITION BY run_id ORDER BY bin) AS cumulative
     FROM grid LEFT JOIN hits USING (run_id, bin)
 )
-SELECT run_id, bin, repaid::DOUBLE / $unit AS repaid_usd, liquidations, cumulative::DOUBLE / $unit AS cumulative_usd,
-    (cumulative - sum(cumulative) FILTER (run_id = $base) OVER (PARTITION BY bin))::DOUBLE / $unit AS beyond_base_usd
-FROM summed ORDER BY run_id, bin
+SELECT s.run_id, s.bin, s.repaid::DOUBLE / $unit AS repaid_usd, s.liquidations, s.cumulative::DOUBLE / $unit AS cumulative_usd,
+    (s.cumulative - b.cumulative)::DOUBLE / $unit AS beyond_baseline_usd
+FROM summed AS s LEFT JOIN run_pairs AS p USING (run_id) LEFT JOIN summed AS b ON b.run_id = p.baseline_id AND b.bin = s.bin ORDER BY s.run_id, s.bin
 """
 
 # One row per asset and time bin with a price: the last one in the bin, and relative to the last known at the start (100).
@@ -160,14 +106,14 @@ FROM run_liquidations LEFT JOIN assets ON assets.asset = collateral_asset AND as
 WHERE run_id IN $runs GROUP BY run_id, ALL ORDER BY repaid DESC, symbol
 """.replace("run_id, ALL", "run_id, assets.symbol, collateral_asset")
 
-# The collateral and debt assets that the base run liquidated most.
+# The collateral and debt assets that the main run liquidated most.
 PAIRS = """
 SELECT coalesce(c.symbol, collateral_asset) AS collateral, coalesce(d.symbol, debt_asset) AS debt, count(*) AS liquidations,
     count(DISTINCT account) AS accounts, sum(repaid_base) AS repaid, sum(seized_base) AS seized, sum(protocol_fee_base) AS fee,
     sum(seized_base + protocol_fee_base - repaid_base) AS cost
 FROM run_liquidations LEFT JOIN assets AS c ON c.asset = collateral_asset AND c.market = $market
     LEFT JOIN assets AS d ON d.asset = debt_asset AND d.market = $market
-WHERE run_id = $base GROUP BY 1, 2 ORDER BY repaid DESC, 1, 2 LIMIT 20
+WHERE run_id = $main GROUP BY 1, 2 ORDER BY repaid DESC, 1, 2 LIMIT 20
 """
 
 # One row per run and time bin with a sample: the last sample in it.
@@ -191,12 +137,12 @@ SELECT run_id, rank, so_far::DOUBLE / everything AS share FROM ranked
 WHERE everything > 0 AND (rank <= 100 OR so_far = everything) ORDER BY run_id, rank
 """
 
-# The ten accounts that the base run liquidated for most.
+# The ten accounts that the main run liquidated for most.
 LARGEST = """
 SELECT account, count(*) AS liquidations, sum(repaid_base) AS repaid, sum(seized_base) AS seized,
     sum(seized_base + protocol_fee_base - repaid_base) AS cost, min(health_before) AS lowest_health, min(timestamp) AS first_time,
-    sum(repaid_base)::DOUBLE / (SELECT sum(repaid_base) FROM run_liquidations WHERE run_id = $base) AS share
-FROM run_liquidations WHERE run_id = $base GROUP BY account ORDER BY repaid DESC, account LIMIT 10
+    sum(repaid_base)::DOUBLE / (SELECT sum(repaid_base) FROM run_liquidations WHERE run_id = $main) AS share
+FROM run_liquidations WHERE run_id = $main GROUP BY account ORDER BY repaid DESC, account LIMIT 10
 """
 
 # One row per run and bin of one hundredth: debt repaid by the health factor (1 = threshold) just before.

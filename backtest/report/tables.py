@@ -1,4 +1,4 @@
-"""Tables of the page and of the command line: rows of text made from exact numbers, computed in SQL."""
+"""Tables and words of the page and of the command line: text made from exact numbers, computed in SQL."""
 
 from __future__ import annotations
 
@@ -7,36 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backtest.report.queries import LARGEST, PAIRS, SUMMARY, Row, Selection
+from backtest.report.queries import LARGEST, PAIRS
+from backtest.report.selection import Row, Selection
 
 MISSING = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line (after a newline)."""
+    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line (after a newline).
+
+    A row of one cell is the title of the rows below it.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-# What is compared: label, column of SUMMARY, and whether it is a number or an amount of base currency.
-METRICS = (
-    ("Liquidations", "liquidations", "count"),
-    ("Accounts liquidated", "accounts", "count"),
-    ("Debt repaid by liquidators", "repaid", "money"),
-    ("Collateral liquidators received", "seized", "money"),
-    ("Protocol fee", "fee", "money"),
-    ("Cost to borrowers (received + fee − repaid)", "cost", "money"),
-    ("Liquidators' profit after stated costs", "profit", "money"),
-    ("Largest liquidation (debt repaid)", "largest", "money"),
-    ("Deficit written off", "deficit", "money"),
-    ("Bad debt left at the end", "bad_debt_end", "money"),
-    ("Liquidatable debt left at the end", "liquidatable_end", "money"),
-    ("Debt of all accounts at the end", "debt_end", "money"),
-    ("Collateral of all accounts at the end", "collateral_end", "money"),
-    ("User actions cut short", "actions_clamped", "count"),
-)
 
 
 def money(value: object, decimals: int) -> str:
@@ -79,26 +64,8 @@ def _share(sign: str, share: float) -> str:
     return "<0.1%" if share < 0.001 else f"{sign}{share:.1%}" if share < 10 else f"{sign}{share:,.0%}"
 
 
-def comparison(selection: Selection, labels: Sequence[str]) -> Table:
-    """One column per run, one row per metric; under each value its change against the base run."""
-    found = {row["run_id"]: row for row in selection.fill(SUMMARY)}
-    runs = [found[run["run_id"]] for run in selection.runs]
-    base = found[selection.base["run_id"]]
-    rows = []
-    for label, key, kind in METRICS:
-        cells = [label]
-        for run in runs:
-            value = money(run[key], selection.decimals) if kind == "money" else count(run[key])
-            cells.append(value if run is base else f"{value}\n{change(run[key], base[key], kind, selection.decimals)}")
-        rows.append(tuple(cells))
-    matched = [f"{count(run['matching'])} of {count(run['matchable'])}" if run["matchable"] else MISSING for run in runs]
-    if any(cell != MISSING for cell in matched):
-        rows.append(("Liquidations equal to history's, to the last unit", *matched))
-    return Table(("", *labels), tuple(rows))
-
-
 def pairs(selection: Selection) -> Table:
-    """Liquidations of the base run by collateral and debt asset."""
+    """Liquidations of the main run by collateral and debt asset."""
     decimals = selection.decimals
     return Table(
         ("Collateral / debt", "Liquidations", "Accounts", "Debt repaid", "Received", "Protocol fee", "Cost to borrowers"),
@@ -115,7 +82,7 @@ def pairs(selection: Selection) -> Table:
 
 
 def largest(selection: Selection) -> Table:
-    """The ten accounts that the base run liquidated for most."""
+    """The ten accounts that the main run liquidated for most."""
     return Table(
         ("Account", "First (UTC)", "Liquidations", "Debt repaid", "Share", "Received", "Cost to borrower", "Lowest health before"),
         tuple(
@@ -143,20 +110,49 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     if "gas_cost" in liquidators:
         parts.append(f"gas cost {money(liquidators.pop('gas_cost'), decimals)} {currency} a call")
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
+    users = body.get("users") or {}
+    if users.get("response"):
+        parts.append(f"users respond ({users['response']})")
+    if users.get("refused") == "shrink":
+        parts.append("refused actions are shrunk")
+    if body.get("rates") == "recomputed":
+        parts.append("interest recomputed")
+    if body.get("oracle_delay") is not None:
+        parts.append(f"oracle delay {body['oracle_delay']} s")
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
     parts += [f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None]
     return "; ".join(parts)
 
 
 def _override(override: Row, symbols: Mapping[str, str]) -> str:
-    asset = override.get("asset")
+    name, asset, emode = override["parameter"], override.get("asset"), override.get("emode")
     of = "every asset" if asset is None else symbols.get(asset.lower(), asset)
-    if override.get("emode") is not None:
-        of = f"e-mode {override['emode']}" if asset is None else f"{of} in e-mode {override['emode']}"
-    value = override["value"]
-    excess = value - 10_000 if override["parameter"] == "liquidation_bonus" else value
-    since = f" from block {override['from_block']}" if override.get("from_block") else ""
-    return f"{override['parameter'].replace('_', ' ')} of {of} = {excess / 100:.2f}\u00a0%{since}"
+    if emode is not None:
+        of = f"{of} and e-modes" if emode == "all" else f"e-mode {emode}"
+    if override.get("change") is not None:
+        size = f"{'+' if override['change'] > 0 else '−'}{abs(override['change']) / 100:.2f} points"
+    else:
+        size = f"= {(override['value'] - 10_000 if name == 'liquidation_bonus' else override['value']) / 100:.2f}\u00a0%"
+    moments = [_moment(override, "from"), _moment(override, "until")]
+    steps = f" in {override['steps']} steps" if override.get("steps", 1) > 1 else ""
+    return f"{name.replace('_', ' ')} of {of} {size}{''.join(moments)}{steps}"
+
+
+def _moment(override: Row, which: str) -> str:
+    time, block = override.get(f"{which}_time"), override.get(f"{which}_block")
+    return f" {which} {time}" if time else f" {which} block {block}" if block else ""
+
+
+def notes_of(run: Row) -> list[str]:
+    """The assumptions and warnings that a run states."""
+    stated: list[str] = json.loads(run["notes"])
+    return stated
+
+
+def data_flags(runs: Sequence[Row]) -> list[str]:
+    """What kind of data the runs rest on, where that is not plain history."""
+    flags = ["synthetic data: not a real market"] if any(run["synthetic"] for run in runs) else []
+    return flags + (["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else [])
 
 
 def labels_of(runs: Sequence[Row]) -> list[str]:
@@ -165,19 +161,15 @@ def labels_of(runs: Sequence[Row]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} {run['run_id'][:8]}" for name, run in zip(names, runs, strict=True)]
 
 
-def base_of(runs: Sequence[Row]) -> Row:
-    """The run that others are compared with: competitive liquidators under the parameters of history, else the first."""
-    for run in runs:
-        if run["liquidator_model"] != "observed" and not json.loads(run["scenario"]).get("overrides"):
-            return run
-    return runs[0]
-
-
 def as_text(table: Table) -> str:
     """The table for a terminal: columns aligned, second lines of cells below their first."""
     lines = _split(table.header)
     rule = len(lines)
-    lines += [line for row in table.rows for line in _split(row)]
+    blank = ("",) * len(table.header)
+    for place, row in enumerate(table.rows):
+        title = len(row) == 1
+        lines += [blank] * (title and place > 0)
+        lines += _split((*row, *blank[1:]) if title else row)
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
     text = [
         "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()

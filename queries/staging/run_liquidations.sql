@@ -24,7 +24,8 @@
 --   health_after: health factor, wad (1e18); null without debt
 --   rules_tested: whether these rules are tested against bytecode
 --   matches_history: whether history has the same amounts; null where it has no counterpart
+--   made_by_override: whether an override, not a price, made the account liquidatable
 SELECT run_id, market, ordinal, seq, block_number, log_index, timestamp, account, liquidator, debt_asset, collateral_asset, repaid, seized,
     protocol_fee, receive_collateral_token, repaid_base, seized_base, protocol_fee_base, profit_base, health_before, health_after, rules_tested,
-    matches_history
+    matches_history, made_by_override
 FROM results.run_liquidations

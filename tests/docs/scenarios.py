@@ -14,7 +14,7 @@ from backtest.scenario import PARAMETERS
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
-TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Override": "`[[overrides]]`"}
+TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Users": "`[users]`", "Override": "`[[overrides]]`"}
 
 
 def reference() -> str:
@@ -73,8 +73,8 @@ def _words(info: inspect.Type) -> str:
     if isinstance(info, inspect.VarTupleType):
         return "tables"
     if isinstance(info, inspect.StructType):
-        return _kind(info.cls)
-    return {"IntType": "whole number", "StrType": "text", "NoneType": ""}[type(info).__name__]
+        return _kind(info.cls) if info.cls.__struct_config__.tag else "table"
+    return {"IntType": "whole number", "StrType": "text", "BoolType": "`true` or `false`", "NoneType": ""}[type(info).__name__]
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
@@ -82,7 +82,9 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
         return "required"
     value = field.default
     if isinstance(value, msgspec.Struct):
-        return _kind(type(value))
+        return _kind(type(value)) if type(value).__struct_config__.tag else "its defaults"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return "none" if value in (None, ()) else f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 

@@ -5,12 +5,15 @@ Parameters (basis points): liquidation_threshold, liquidation_bonus per asset, c
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from backtest.errors import PriceMissing
 from backtest.model import IndexUpdate, ParamChange, PositionChange
 from backtest.protocols import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
+from backtest.protocols.aave_v3.rules import parameter_fault
 from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
+from tests.sketches.calls import call
 
 
 @dataclass
@@ -40,9 +43,24 @@ class FixedSpreadPool:
     liquidation_events = ()
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset()
+    parameters = {"ltv": 1, "liquidation_threshold": 1, "liquidation_bonus": 1, "close_factor": 1}  # noqa: RUF012
 
-    def open(self, market):
+    def fault(self, values):
+        return parameter_fault({"ltv": 0, **values})
+
+    def open(self, market, *, recompute=False):
         return PoolState(market)
+
+    def act(self, state, action, prices, now):
+        account = action.changes[0].account
+
+        def after(changes):
+            trial = deepcopy(state)
+            for change in changes:
+                self.apply(trial, change)
+            return self.view(trial, account, prices, now)
+
+        return call(action, lambda c: state.balances.get(c.account, {}).get((c.asset, c.side), 0), after)
 
     def apply(self, state, event):
         if isinstance(event, PositionChange):

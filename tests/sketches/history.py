@@ -58,7 +58,9 @@ class History:
 
     def position(self, account: int, asset: int, side: str, delta: int, action: str = "supply", action_seq: int | None = None) -> History:
         seq = self._seq + 1 if action_seq is None else action_seq
-        return self._add("position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq)
+        return self._add(
+            "position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq, amount=abs(delta)
+        )
 
     def setting(self, account: int, setting: str, value: int, asset: int | None = None, action: str = "other") -> History:
         return self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=self._seq + 1)

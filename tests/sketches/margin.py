@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backtest.model import ParamChange, PositionChange
-from backtest.protocols import AccountView, BoxExposure, Fill, Holding, LinearExposure, Pair, Refusal
+from backtest.protocols import AccountView, Acted, BoxExposure, Fill, Holding, LinearExposure, Pair, Refusal
 from backtest.units import BPS, WAD
 
 CASH = 0
@@ -33,8 +33,16 @@ class MarginProtocol:
     def __init__(self, boxes: bool = False) -> None:
         self.boxes = boxes
 
-    def open(self, market):
+    parameters = {}  # noqa: RUF012
+
+    def open(self, market, *, recompute=False):
         return Margins()
+
+    def fault(self, values):
+        return None
+
+    def act(self, state, action, prices, now):
+        return Acted(action.changes[0].account, action.changes)
 
     def apply(self, state, event):
         if isinstance(event, PositionChange):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
+from backtest.protocols import AccountView, Acted, Fill, Holding, LinearExposure, Order, Pair, Refusal
 from backtest.replay.mechanism import Opportunity
 from backtest.units import BPS, RAY, WAD
 
@@ -36,8 +36,16 @@ class VaultProtocol:
     exposure_parameters = frozenset({"ratio"})
     order_parameters = frozenset({"dirt", "hole"})
 
-    def open(self, market):
+    parameters = {}  # noqa: RUF012
+
+    def open(self, market, *, recompute=False):
         return Vaults()
+
+    def fault(self, values):
+        return None
+
+    def act(self, state, action, prices, now):
+        return Acted(action.changes[0].account, action.changes)
 
     def apply(self, state, event):
         if isinstance(event, PositionChange):

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
-from backtest.protocols import AccountView, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
-from backtest.protocols.aave_v3.account import account_data, holdings, linear_exposure
-from backtest.protocols.aave_v3.events import EVENTS, deployments, discover, price_sources, underlying_tokens
+from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
+from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote
-from backtest.protocols.aave_v3.rules import ASSUMPTIONS
+from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
@@ -30,6 +32,10 @@ class AaveV3:
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
     order_parameters: frozenset[str] = frozenset()
+    # Basis points, as stored; of an e-mode category where the override says so.
+    parameters: Mapping[str, int] = MappingProxyType(
+        dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee", "close_factor"), 1)
+    )
     assumptions: Sequence[str] = ASSUMPTIONS
 
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
@@ -44,6 +50,10 @@ class AaveV3:
         """See ``events.deployments``."""
         return deployments(raw)
 
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """See ``events.constants``."""
+        return constants(raw)
+
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """See ``events.underlying_tokens``."""
         return underlying_tokens(raw)
@@ -54,9 +64,9 @@ class AaveV3:
 
         return fold(config, raw)
 
-    def open(self, market: Market) -> AaveState:
-        """See ``state.open_state``."""
-        return open_state(market)
+    def open(self, market: Market, *, recompute: bool = False) -> AaveState:
+        """See ``state.open_state``. A reserve without a known rate strategy stops a recomputing replay at its first call (RulesError)."""
+        return open_state(market, recompute=recompute)
 
     def apply(self, state: AaveState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
@@ -73,7 +83,7 @@ class AaveV3:
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where the debt is worth nothing."""
         data = account_data(state, account, prices.oracle, now)
-        return AccountView(data.total_collateral_base, data.total_debt_base, data.health_factor if data.total_debt_base else None)
+        return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
 
     def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
@@ -86,6 +96,14 @@ class AaveV3:
     def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    def act(self, state: AaveState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+        """See ``calls.act``."""
+        return act(state, action, prices.oracle, now)
+
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """See ``rules.parameter_fault``."""
+        return parameter_fault(values)
 
     def observed_order(self, state: AaveState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``liquidation.observed_order``."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import Holding, LinearExposure
+from backtest.protocols import AccountView, Holding, LinearExposure
 from backtest.protocols.aave_v3.rules import Rules, health_of_averaged_threshold
 from backtest.protocols.aave_v3.state import AaveState, Account, Category, Reserve
 from backtest.units import BPS, UINT256_MAX
@@ -73,7 +73,7 @@ def liquidation_bonus(rules: Rules, reserve: Reserve, account: Account, category
     return reserve.liquidation_bonus
 
 
-def _ltv(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
+def loan_to_value(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
     """Loan-to-value (bps): to 3.5 an asset whose own is zero has none in e-mode either; from 3.6 the category decides alone."""
     member = in_emode(rules, reserve, account, category)
     if rules.emode_ltv_own:
@@ -132,7 +132,7 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
             continue
         value = price * collateral_of(state, book, asset, timestamp) // reserve.unit
         collateral += value
-        by_ltv += value * _ltv(rules, reserve, book, category)
+        by_ltv += value * loan_to_value(rules, reserve, book, category)
         by_threshold += value * liquidation_threshold(rules, reserve, book, category)
     for asset in debts(book):
         price = price_of(state, asset, prices, now)
@@ -146,6 +146,12 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         ltv=ltv,
         health_factor=rules.health(collateral, by_threshold, debt) if debt else UINT256_MAX,
     )
+
+
+def account_view(rules: Rules, data: AccountData, emode: int = 0) -> AccountView:
+    """The six numbers as the engine reads them; no health where the debt is worth nothing."""
+    power = rules.borrow_power(data.total_collateral_base, data.ltv)
+    return AccountView(data.total_collateral_base, data.total_debt_base, data.health_factor if data.total_debt_base else None, power, emode)
 
 
 def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearExposure | None:

@@ -51,11 +51,11 @@ SWAP = 14  # SwapBorrowRateMode, RebalanceStableBorrowRate: asset, account
 LIQUIDATION = 15  # collateral asset, account, liquidator; ``debt_asset`` beside it
 INITIALIZED = 16  # aToken Initialized: asset, treasury
 
-ACTIONS = ("supply", "withdraw", "borrow", "repay", "transfer", "liquidation", "treasury", "collateral-flag", "emode", "other")
+ACTIONS = ("supply", "withdraw", "borrow", "repay", "transfer", "liquidation", "treasury", "collateral-flag", "emode", "cover", "other")
 _NAMES = {name: code for code, name in enumerate(ACTIONS)}
 _SUPPLY, _WITHDRAW, _BORROW, _REPAY = _NAMES["supply"], _NAMES["withdraw"], _NAMES["borrow"], _NAMES["repay"]
 _TRANSFER, _LIQUIDATION, _TREASURY = _NAMES["transfer"], _NAMES["liquidation"], _NAMES["treasury"]
-_FLAG, _EMODE, _OTHER = _NAMES["collateral-flag"], _NAMES["emode"], _NAMES["other"]
+_FLAG, _EMODE, _COVER, _OTHER = _NAMES["collateral-flag"], _NAMES["emode"], _NAMES["cover"], _NAMES["other"]
 
 
 @compiled
@@ -116,7 +116,7 @@ def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers,
             if q == p - 1 and _is(q - 1, p, FLAG_OFF, kind, asset, a, a[p], start, end, closed):
                 q -= 1
             closed[q:p] = p
-        return _WITHDRAW if what == WITHDRAW else _OTHER
+        return _WITHDRAW if what == WITHDRAW else _COVER
     if what in (BORROW, TREASURY):
         if (
             _is(q, p, COLLATERAL, kind, asset, a, -1, start, end, closed)

@@ -13,12 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backtest.model import Deployment, EventSpec, SourceChange
+from backtest.model import Constant, Deployment, EventSpec, SourceChange
 from backtest.protocols import RawEvents
 
 POOL_ID = b"POOL".ljust(32, b"\0")
 CONFIGURATOR_ID = b"POOL_CONFIGURATOR".ljust(32, b"\0")
 _NONE = "0x" + "00" * 20
+
+# Where a reserve's rate strategy is named, and what a strategy contract of 3.0 says of itself, rays (``DefaultReserveInterestRateStrategy``).
+STRATEGY_EVENTS = {"ReserveInitialized": "interest_rate_strategy_address", "ReserveInterestRateStrategyChanged": "new_strategy"}
+STRATEGY_GETTERS = {
+    "optimal_usage": "OPTIMAL_USAGE_RATIO",
+    "base_rate": "getBaseVariableBorrowRate",
+    "slope1": "getVariableRateSlope1",
+    "slope2": "getVariableRateSlope2",
+}
 
 
 def _specs(emitter: str, *signatures: str, **named: str) -> tuple[EventSpec, ...]:
@@ -189,6 +198,12 @@ def deployments(raw: RawEvents) -> list[Deployment]:
             getter = "POOL_REVISION" if event == "PoolUpgraded" else getters.get(proxy, "ATOKEN_REVISION")
             found.append((row["seq"], Deployment(proxy, address_text(row["implementation"]), getter, row["block_number"])))
     return [deployment for _, deployment in sorted(found, key=lambda pair: pair[0])]
+
+
+def constants(raw: RawEvents) -> list[Constant]:
+    """The parameters of every rate strategy that a reserve used: constants of its contract until 3.0 (later ones have other views)."""
+    strategies = [(row["seq"], address_text(row[column])) for event, column in STRATEGY_EVENTS.items() for row in raw.table(event).to_pylist()]
+    return [Constant(strategy, getter) for _, strategy in sorted(strategies) for getter in STRATEGY_GETTERS.values()]
 
 
 def underlying_tokens(raw: RawEvents) -> list[str]:

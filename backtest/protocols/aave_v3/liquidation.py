@@ -2,8 +2,8 @@
 
 Source: LiquidationLogic.executeLiquidationCall, _calculateDebt (to 3.2), _calculateAvailableCollateralToLiquidate, _liquidateATokens
 (to 3.5), _burnDebtTokens, _burnBadDebt (3.3+); ValidationLogic.validateLiquidationCall, validateAutomaticUseAsCollateral;
-ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Indexes and rates are history's: a fill carries no change of them,
-also where a call that history did not see would have moved them.
+ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Where indexes and rates are history's, a fill carries no change of them,
+also where a call that history did not see would have moved them; where they are recomputed, it carries what it does to each reserve.
 
 The contract keeps a borrow flag per asset; here an account borrows what it has scaled debt in. They differ only where a partial repayment
 burned the last scaled unit (an index above 2), with no effect on any amount.
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.errors import PriceMissing, RulesError
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, SettingChange, Side
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, ParamChange, PositionChange
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import (
     AccountData,
@@ -28,14 +28,14 @@ from backtest.protocols.aave_v3.account import (
     liquidation_bonus,
     price_of,
 )
+from backtest.protocols.aave_v3.effects import Effects
+from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes
 from backtest.protocols.aave_v3.math import percent_div_down
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
 from backtest.units import mul_div_up
 
 OracleP = Mapping[AssetId, int]
-UNPLACED = -1
-"""``seq`` and ``action_seq`` of a fill's changes: they are not events of the history."""
 
 
 @dataclass(slots=True)
@@ -69,63 +69,6 @@ class _Size:
     @property
     def gross(self) -> int:
         return self.seized + self.fee
-
-
-class _Changes:
-    """The effects of one call, in order, at one clock."""
-
-    def __init__(self, now: Clock) -> None:
-        self._now = now
-        self.all: list[PositionChange | SettingChange | ParamChange] = []
-
-    def position(self, account: AccountId, asset: AssetId, side: Side, delta: int) -> None:
-        now = self._now
-        if delta:
-            self.all.append(
-                PositionChange(
-                    seq=UNPLACED,
-                    block_number=now.block_number,
-                    log_index=now.log_index,
-                    timestamp=now.timestamp,
-                    account=account,
-                    asset=asset,
-                    side=side,
-                    delta=delta,
-                    action="liquidation",
-                    action_seq=UNPLACED,
-                )
-            )
-
-    def setting(self, account: AccountId, setting: str, asset: AssetId, value: int) -> None:
-        now = self._now
-        self.all.append(
-            SettingChange(
-                seq=UNPLACED,
-                block_number=now.block_number,
-                log_index=now.log_index,
-                timestamp=now.timestamp,
-                account=account,
-                setting=setting,
-                asset=asset,
-                value=value,
-                action="liquidation",
-                action_seq=UNPLACED,
-            )
-        )
-
-    def param(self, name: str, asset: AssetId, value: int) -> None:
-        now = self._now
-        self.all.append(
-            ParamChange(
-                seq=UNPLACED,
-                block_number=now.block_number,
-                log_index=now.log_index,
-                timestamp=now.timestamp,
-                name=name,
-                value=value,
-                asset=asset,
-            )
-        )
 
 
 def quote(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> Fill | Refusal:
@@ -166,7 +109,7 @@ def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Cas
         collateral_reserve=collateral_reserve,
         debt_price=price_of(state, debt_reserve.asset, oracle, now),
         collateral_price=price_of(state, collateral_reserve.asset, oracle, now),
-        debt_index=debt_reserve.debt_index(now.timestamp, rules),
+        debt_index=accrued_indexes(debt_reserve, rules, now.timestamp)[1],
         income=collateral_reserve.income(now.timestamp),
         debt=debt_of(state, account, debt_reserve.asset, now.timestamp),
         collateral=collateral_of(state, account, collateral_reserve.asset, now.timestamp),
@@ -285,7 +228,7 @@ def _settle(state: AaveState, case: _Case, size: _Size) -> Fill | Refusal:
         )
     )
     writes_off = rules.writes_off and after.depleted
-    changes = _Changes(now)
+    changes = Effects(now, "liquidation")
     if after.clears_flag:
         changes.setting(borrower, "collateral_enabled", asset, 0)
     if not _burn_debt(case, case.debt if writes_off else size.repaid, changes):
@@ -308,14 +251,14 @@ def _settle(state: AaveState, case: _Case, size: _Size) -> Fill | Refusal:
         repaid=size.repaid,
         seized=size.seized,
         protocol_fee=fee,
-        changes=tuple(changes.all),
+        changes=(*changes.all, *_reserves(state, case, size, changes, deficits)),
         deficits=deficits,
         rules=rules.label,
         rules_tested=rules.tested,
     )
 
 
-def _burn_debt(case: _Case, amount: int, changes: _Changes) -> bool:
+def _burn_debt(case: _Case, amount: int, changes: Effects) -> bool:
     """Burn ``amount`` of native debt, variable before stable; False where the token would refuse to burn nothing."""
     rules, asset, borrower = case.rules, case.debt_reserve.asset, case.order.account
     variable = rules.debt_balance(case.account.debt.get(asset, 0), case.debt_index)
@@ -333,7 +276,7 @@ def _burn_debt(case: _Case, amount: int, changes: _Changes) -> bool:
     return True
 
 
-def _settle_fee(case: _Case, fee: int, remaining: int, changes: _Changes) -> int:
+def _settle_fee(case: _Case, fee: int, remaining: int, changes: Effects) -> int:
     """Move the protocol fee to the treasury, no more than the borrower has left; the native amount that moved."""
     if not fee:
         return 0
@@ -370,7 +313,7 @@ def _enables_receiver(state: AaveState, case: _Case, after: Aftermath) -> bool:
     return not (len(enabled) == 1 and state.reserves[next(iter(enabled))].debt_ceiling)
 
 
-def _write_off(state: AaveState, case: _Case, repaid: int, changes: _Changes) -> tuple[tuple[AssetId, int], ...]:
+def _write_off(state: AaveState, case: _Case, repaid: int, changes: Effects) -> tuple[tuple[AssetId, int], ...]:
     """Debt that no collateral is left for becomes the reserves' deficit (_burnDebtTokens, _burnBadDebt; 3.3+), in order of reserve id."""
     rules, account = case.rules, case.account
     lost: list[tuple[AssetId, int]] = []
@@ -386,6 +329,29 @@ def _write_off(state: AaveState, case: _Case, repaid: int, changes: _Changes) ->
     for asset, amount in lost:
         changes.param("deficit_created", asset, amount)
     return tuple(lost)
+
+
+def _reserves(
+    state: AaveState, case: _Case, size: _Size, changes: Effects, deficits: Sequence[tuple[AssetId, int]]
+) -> Sequence[IndexUpdate | ParamChange]:
+    """What the call does to the reserves it touches, where interest is recomputed: nothing to the seized one where tokens change hands, but that
+    from 3.5 on it accrues (and, being the debt's own, twice)."""
+    if not state.recompute:
+        return ()
+    rules, ledger = case.rules, Ledger(state, case.now)
+    debt, collateral = case.debt_reserve.asset, case.collateral_reserve.asset
+    ledger.accrue(debt)
+    if rules.accrues_seized:
+        ledger.accrue(collateral, twice=collateral == debt)
+    written = dict(deficits)
+    paid_last = rules.reads_balance and collateral == debt and not case.order.receive_collateral_token
+    ledger.move(debt, liquidity=0 if paid_last else size.repaid, late=size.repaid if paid_last else 0)
+    if not case.order.receive_collateral_token:
+        ledger.move(collateral, liquidity=-size.seized)
+    for change in changes.all:
+        if isinstance(change, PositionChange) and change.side == "debt":
+            ledger.move(change.asset, debt=change.delta, deficit=written.pop(change.asset, 0))
+    return ledger.changes()
 
 
 # -- Which orders ----------------------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ Names and units are those of ``backtest.tables.CANONICAL['params']``: basis poin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
 from backtest.protocols import RawEvents
-from backtest.protocols.aave_v3.events import address_text
+from backtest.protocols.aave_v3.events import STRATEGY_EVENTS, STRATEGY_GETTERS, address_text
 from backtest.protocols.aave_v3.kernel import Addresses
 from backtest.protocols.aave_v3.reserves import Listing, Versions, rows
 from backtest.tables import CANONICAL
@@ -35,6 +35,8 @@ _OF_ASSET: dict[str, tuple[tuple[str, str], ...]] = {
     "DebtCeilingChanged": (("debt_ceiling", "new_debt_ceiling"),),
     "LiquidationGracePeriodChanged": (("grace_until", "grace_period_until"),),
     "EModeAssetCategoryChanged": (("emode_category", "new_category_id"),),
+    "BorrowableInIsolationChanged": (("borrowable_in_isolation", "borrowable"),),
+    "SiloedBorrowingChanged": (("siloed", "new_state"),),
 }
 _OF_CATEGORY: dict[str, tuple[tuple[str, str], ...]] = {
     "EModeCategoryAdded": (
@@ -66,9 +68,10 @@ _LISTED = {
     "borrow_cap": 0,
     "debt_ceiling": 0,
 }
-# ``IDefaultInterestRateStrategyV2.InterestRateData``, ABI-encoded in the data of ReserveInterestRateDataChanged (3.1+), bps;
-# a strategy with data of another shape gives no rates.
+# ``IDefaultInterestRateStrategyV2.InterestRateData``, ABI-encoded in the data of ReserveInterestRateDataChanged (3.1+), bps there and rays
+# here; a strategy with data of another shape gives no rates.
 _RATES = ("optimal_usage", "base_rate", "slope1", "slope2")
+_RAY_PER_BPS = 10**23
 
 Entry = tuple[Mapping[str, Any], str, int, int | None, int | None]
 """Log, parameter, value, asset, category."""
@@ -120,7 +123,8 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
         yield row, "grace_until", 0, asset_of(row), None
     for row in rows(raw, "ReserveInterestRateDataChanged"):
         for place, name in enumerate(_RATES if len(row["data"]) == 32 * len(_RATES) else ()):
-            yield row, name, int.from_bytes(row["data"][32 * place : 32 * place + 32], "big"), asset_of(row), None
+            yield row, name, int.from_bytes(row["data"][32 * place : 32 * place + 32], "big") * _RAY_PER_BPS, asset_of(row), None
+    yield from _strategies(raw, asset_of)
     for event, columns in _OF_CATEGORY.items():
         for row in rows(raw, event):
             for name, column in columns:
@@ -130,3 +134,22 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
             yield row, name, int(row[column]), asset_of(row), row["category_id"]
     for row in rows(raw, "FlashloanPremiumTotalUpdated"):
         yield row, "flash_premium_total", int(row["new_flashloan_premium_total"]), None, None
+    for row in rows(raw, "FlashloanPremiumToProtocolUpdated"):
+        yield row, "flash_premium_to_protocol", int(row["new_flashloan_premium_to_protocol"]), None, None
+    for row in rows(
+        raw, "FlashLoan"
+    ):  # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a borrow)
+        if not row["interest_rate_mode"]:
+            yield row, "flash_premium", int(row["premium"]), asset_of(row), None
+
+
+def _strategies(raw: RawEvents, asset_of: Callable[..., int]) -> Iterator[Entry]:
+    """Rates of the strategy contracts of 3.0, from where a reserve uses one; none where it has no such constants."""
+    constants = {(row["address"], row["name"]): row["value"] for row in raw.table("raw/chain/Constant").to_pylist()}
+    for event, column in STRATEGY_EVENTS.items():
+        for row in rows(raw, event):
+            values = {name: constants.get((row[column], getter)) for name, getter in STRATEGY_GETTERS.items()}
+            known = {name: int(value) for name, value in values.items() if value is not None}
+            if len(known) == len(values):
+                for name, number in known.items():
+                    yield row, name, number, asset_of(row), None

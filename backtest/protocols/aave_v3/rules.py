@@ -7,7 +7,8 @@ revisions matter only to decode token events.
 
 Sources are named as file (function) and the versions that share the rule: 3.0 is aave/aave-v3-core (npm @aave/core-v3 1.19.3), 3.1 and
 later are the tags of aave-dao/aave-v3-origin, 3.7 its branch v3.7. Revision numbers: ``PoolInstance.POOL_REVISION`` (8 = 3.4); 1 to 3 are
-the deployments of 3.0.x. Files: LL = LiquidationLogic, GL = GenericLogic, VL = ValidationLogic, TM = TokenMath.
+the deployments of 3.0.x. Files: LL = LiquidationLogic, GL = GenericLogic, VL = ValidationLogic,
+RL = ReserveLogic, TM = TokenMath.
 
 Every version was compared with the bytecode of its sources over random liquidations: all amounts, balances, flags and deficits are equal.
 The test suite repeats that for 3.0 and 3.6 (``tested``), whose contracts a package registry serves.
@@ -15,7 +16,7 @@ The test suite repeats that for 3.0 and 3.6 (``tested``), whose contracts a pack
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ LIQUIDATION_HEALTH = WAD
 ASSUMPTIONS: tuple[str, ...] = (
     "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer is not in the events.",
     "The reserve is taken to hold enough of the underlying to pay the liquidator.",
-    "Supply and borrow indexes are history's, whatever a scenario's liquidations repay or seize.",
+    "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and freeze are history's.",
+    "Unbacked mints (bridges, to 3.3) are made again as supplies.",
     "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled by itself (3.0 to 3.5).",
     "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee left the collateral flag set.",
     "E-mode price sources (3.0 and 3.1) are taken as unset, as on all production markets known to us.",
@@ -116,6 +118,20 @@ class Rules:
         leaves_no_dust: a call must clear the debt, or the collateral, or leave 1000 of base currency of both.
         aftermath: what is left; ``writes_off`` says whether bad debt becomes a deficit.
         self_liquidation, grace_period: whether self-liquidation is allowed, whether a reserve's grace period is respected.
+        collateral_minted, debt_minted: scaled units minted for a native amount at an index.
+        debt_accrued: native interest on a scaled debt between two borrow indexes, of which the reserve factor's share goes to the treasury.
+        treasury_scaled: scaled units minted for what had accrued to the treasury (scaled), at an index.
+        averages_rates: the supply rate starts from an average over variable and stable debt, with its rounding (to 3.1).
+        deficit_in_usage: bad debt counts as supplied in the usage that the supply rate takes (3.3+).
+        reads_balance: rates read the token balance of the aToken, where a liquidator's payment arrives last (3.0), not a virtual one.
+        syncs_rates: a new reserve factor or new rate data accrues before and takes effect at once (3.1+).
+        premium_to_suppliers: suppliers share the premiums of flash loans (to 3.3); later all of it accrues to the treasury.
+        accrues_seized: a liquidation accrues the collateral reserve first, whatever the liquidator receives (3.5+).
+        borrow_checked_after: a borrow is checked with its debt counted, health may be exactly 1, the need rounded up (3.5+).
+        repay_with_tokens: what a repayment with collateral tokens does beside it: 0 nothing (3.0), 1 clears the flag of an emptied
+            balance (3.1+), 2 checks health as well (3.5+).
+        emode_always_checked: choosing an e-mode checks health whatever the one before (3.2+), else only when leaving one.
+        emode_lists_all: choosing an e-mode needs a loan-to-value for each collateral and each debt to be borrowable, also in none (3.6+).
         receiver_enables, self_receiver_enables: received collateral tokens are enabled if the receiver had none, or (3.3) after a full
             self-liquidation.
     """
@@ -147,11 +163,48 @@ class Rules:
     grace_period: bool
     receiver_enables: bool
     self_receiver_enables: bool
+    collateral_minted: Rounded
+    debt_minted: Rounded
+    debt_accrued: Callable[[int, int, int], int]
+    treasury_scaled: Rounded
+    averages_rates: bool
+    deficit_in_usage: bool
+    reads_balance: bool
+    syncs_rates: bool
+    premium_to_suppliers: bool
+    accrues_seized: bool
+    borrow_checked_after: bool
+    repay_with_tokens: int
+    emode_always_checked: bool
+    emode_lists_all: bool
+
+    @property
+    def directed(self) -> bool:
+        """Whether scaled units are rounded against the user, by the pool (3.5+), and not to nearest by the token."""
+        return self.collateral_scaled is not ray_div_half_up
 
     @property
     def label(self) -> str:
         """For results: ``aave-v3 3.6 (pool revision 10)``."""
         return f"aave-v3 {self.name} (pool revision {self.revision})"
+
+
+def parameter_fault(values: Mapping[str, int]) -> str | None:
+    """Why the configurator would refuse these parameters of a reserve or an e-mode category (basis points), or None.
+
+    PoolConfigurator configureReserveAsCollateral, setEModeCategory (all versions): loan-to-value at most the threshold; with a threshold, a bonus
+    above 100 % and threshold times bonus (to nearest) at most 100 %; without one, no bonus.
+    """
+    ltv, threshold, bonus = (values.get(name, 0) for name in ("ltv", "liquidation_threshold", "liquidation_bonus"))
+    if ltv > threshold:
+        return f"loan-to-value {ltv} is above the threshold {threshold}"
+    if not threshold:
+        return f"a bonus of {bonus} without a threshold" if bonus else None
+    if bonus <= BPS:
+        return f"the bonus {bonus} is not above 100 %"
+    if percent_mul_half_up(threshold, bonus) > BPS:
+        return f"threshold {threshold} with bonus {bonus} would seize more than all collateral"
+    return None
 
 
 def health_of_averaged_threshold(collateral: int, weighted: int, debt: int) -> int:
@@ -198,6 +251,26 @@ def aftermath_of_scaled_balance(taken: Taken) -> Aftermath:
     return Aftermath(clears_flag=depleted or consumed == taken.scaled_balance, depleted=depleted)
 
 
+def interest_of_balances(scaled: int, before: int, after: int) -> int:
+    """The difference of the balance at two indexes, each rounded to nearest (RL _accrueToTreasury, 3.0 to 3.4)."""
+    return ray_mul_half_up(scaled, after) - ray_mul_half_up(scaled, before)
+
+
+def interest_of_indexes_down(scaled: int, before: int, after: int) -> int:
+    """The scaled debt times the difference of the indexes, rounded down (RL _accrueToTreasury, 3.5+)."""
+    return ray_mul_down(scaled, after - before)
+
+
+def treasury_by_amount(accrued: int, index: int) -> int:
+    """By way of the native amount, both roundings to nearest (PoolLogic executeMintToTreasury, AToken mintToTreasury; 3.0 to 3.4)."""
+    return ray_div_half_up(ray_mul_half_up(accrued, index), index)
+
+
+def treasury_as_stored(accrued: int, index: int) -> int:
+    """As it is stored (PoolLogic executeMintToTreasury, 3.5+)."""
+    return accrued
+
+
 # aave-v3-core, contracts/protocol/libraries/logic: LL, GL, VL; balances by AToken and VariableDebtToken.
 _V30 = Rules(
     name="3.0",
@@ -227,6 +300,20 @@ _V30 = Rules(
     grace_period=False,
     receiver_enables=True,
     self_receiver_enables=False,
+    collateral_minted=ray_div_half_up,
+    debt_minted=ray_div_half_up,
+    debt_accrued=interest_of_balances,
+    treasury_scaled=treasury_by_amount,
+    averages_rates=True,
+    deficit_in_usage=False,
+    reads_balance=True,
+    syncs_rates=False,
+    premium_to_suppliers=True,
+    accrues_seized=False,
+    borrow_checked_after=False,
+    repay_with_tokens=0,
+    emode_always_checked=False,
+    emode_lists_all=False,
 )
 
 
@@ -234,11 +321,21 @@ def _table() -> dict[int, Rules]:
     """Each version is the one before it with the differences that its tag shows."""
     v30 = _V30
     # VL validateLiquidationCall: liquidationGracePeriodUntil.
-    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True)
-    # GL, LL: collateralBitmap of the category; stable debt is gone.
-    v32 = replace(v31, name="3.2", revision=5, emode_by_bitmap=True)
+    # PoolConfigurator: syncIndexesState, syncRatesState. BorrowLogic executeRepay: the flag of an emptied balance.
+    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True, reads_balance=False, syncs_rates=True, repay_with_tokens=1)
+    # GL, LL: collateralBitmap of the category; stable debt is gone. EModeLogic executeSetUserEMode.
+    v32 = replace(v31, name="3.2", revision=5, emode_by_bitmap=True, averages_rates=False, emode_always_checked=True)
     # LL: whole-position close factor, MUST_NOT_LEAVE_DUST, _burnBadDebt; _liquidateATokens re-enables a full self-liquidation.
-    v33 = replace(v32, name="3.3", revision=7, max_debt=max_debt_of_position, leaves_no_dust=True, writes_off=True, self_receiver_enables=True)
+    v33 = replace(
+        v32,
+        name="3.3",
+        revision=7,
+        max_debt=max_debt_of_position,
+        leaves_no_dust=True,
+        writes_off=True,
+        self_receiver_enables=True,
+        deficit_in_usage=True,
+    )
     # VL: SelfLiquidation; MathUtils calculateCompoundedInterest.
     v34 = replace(
         v33,
@@ -247,6 +344,7 @@ def _table() -> dict[int, Rules]:
         self_liquidation=False,
         self_receiver_enables=False,
         compounded_interest=compounded_interest_v34,
+        premium_to_suppliers=False,
     )
     # TM; GL: mulDivCeil of debt, health without average, percentMulFloor of borrow power; LL: percentDivCeil of needed debt.
     v35 = replace(
@@ -261,9 +359,25 @@ def _table() -> dict[int, Rules]:
         health=health_of_weighted_sum,
         borrow_power=percent_mul_down,
         needed_div=percent_div_up,
+        collateral_minted=ray_div_down,
+        debt_minted=ray_div_up,
+        debt_accrued=interest_of_indexes_down,
+        treasury_scaled=treasury_as_stored,
+        accrues_seized=True,
+        borrow_checked_after=True,
+        repay_with_tokens=2,
     )
     # GL, VL: getUserReserveLtv, no threshold test; LL: transferOnLiquidation without enabling.
-    v36 = replace(v35, name="3.6", revision=10, tested=True, threshold_gates_collateral=False, emode_ltv_own=True, receiver_enables=False)
+    v36 = replace(
+        v35,
+        name="3.6",
+        revision=10,
+        tested=True,
+        threshold_gates_collateral=False,
+        emode_ltv_own=True,
+        receiver_enables=False,
+        emode_lists_all=True,
+    )
     # LL: percentMulFloor, percentDivFloor, percentMulCeil, scaled depletion; VL getUserReserveLtv: isolated.
     v37 = replace(
         v36,

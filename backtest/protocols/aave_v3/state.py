@@ -14,6 +14,7 @@ from backtest.errors import RulesError
 from backtest.model import (
     AccountId,
     AssetId,
+    Clock,
     IndexUpdate,
     Market,
     MarketEvent,
@@ -32,7 +33,9 @@ class Reserve:
     """One asset: indexes (ray) as of ``updated`` (seconds), yearly rates (ray), parameters in basis points, totals in scaled units.
 
     ``reserve_id`` is the position in the pool's list of reserves, the order in which the contract walks an account;
-    ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units.
+    ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units. Caps are whole tokens
+    (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known). ``liquidity`` (native: what can be
+    borrowed) and ``accrued_to_treasury`` (scaled) are kept where interest is recomputed only.
     """
 
     asset: AssetId
@@ -53,9 +56,22 @@ class Reserve:
     grace_until: int = 0
     emode_category: int = 0
     treasury: int | None = None
+    frozen: int = 0
+    borrowing_enabled: int = 0
+    borrowable_in_isolation: int = 0
+    siloed: int = 0
+    supply_cap: int = 0
+    borrow_cap: int = 0
+    reserve_factor: int = 0
+    optimal_usage: int | None = None
+    base_rate: int = 0
+    slope1: int = 0
+    slope2: int = 0
     scaled_supply: int = 0
     scaled_debt: int = 0
     deficit: int = 0
+    liquidity: int = 0
+    accrued_to_treasury: int = 0
 
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
@@ -67,16 +83,32 @@ class Reserve:
         elapsed = timestamp - self.updated
         return ray_mul_half_up(rules.compounded_interest(self.borrow_rate, elapsed), self.borrow_index) if elapsed else self.borrow_index
 
+    def as_update(self, now: Clock, supply_rate: int, borrow_rate: int) -> IndexUpdate:
+        """The indexes as they are, with new rates, as of ``now``; not an event of the history."""
+        return IndexUpdate(
+            seq=-1,
+            block_number=now.block_number,
+            log_index=now.log_index,
+            timestamp=now.timestamp,
+            asset=self.asset,
+            supply_index=self.supply_index,
+            borrow_index=self.borrow_index,
+            supply_rate=supply_rate,
+            borrow_rate=borrow_rate,
+        )
+
 
 @dataclass(slots=True)
 class Category:
-    """One e-mode category, in basis points. ``collateral`` and ``ltvzero`` are the assets on its lists (3.2+, 3.6+); ``isolated`` is 3.7's."""
+    """One e-mode category, in basis points. ``collateral``, ``borrowable`` and ``ltvzero`` are the assets on its lists (3.2+, 3.2+, 3.6+);
+    ``isolated`` is 3.7's."""
 
     ltv: int = 0
     liquidation_threshold: int = 0
     liquidation_bonus: int = 0
     isolated: int = 0
     collateral: set[AssetId] = field(default_factory=set)
+    borrowable: set[AssetId] = field(default_factory=set)
     ltvzero: set[AssetId] = field(default_factory=set)
 
 
@@ -108,7 +140,11 @@ class Account:
 
 @dataclass(slots=True)
 class AaveState:
-    """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden."""
+    """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden.
+
+    ``recompute``: interest follows this book, and calls say what they do to the reserves. ``premium_to_protocol`` (bps) is the treasury's
+    share of flash loan premiums to 3.3.
+    """
 
     market: Market
     reserves: list[Reserve]
@@ -116,6 +152,8 @@ class AaveState:
     accounts: dict[AccountId, Account] = field(default_factory=dict)
     revision: Rules | None = None
     close_factor: int = DEFAULT_CLOSE_FACTOR
+    recompute: bool = False
+    premium_to_protocol: int = 0
 
     @property
     def rules(self) -> Rules:
@@ -141,6 +179,19 @@ _RESERVE_PARAMS = frozenset(
         "grace_until",
         "emode_category",
         "treasury",
+        "frozen",
+        "borrowing_enabled",
+        "borrowable_in_isolation",
+        "siloed",
+        "supply_cap",
+        "borrow_cap",
+        "reserve_factor",
+        "optimal_usage",
+        "base_rate",
+        "slope1",
+        "slope2",
+        "liquidity",
+        "accrued_to_treasury",
     }
 )
 _CATEGORY_PARAMS = {
@@ -149,31 +200,15 @@ _CATEGORY_PARAMS = {
     "emode_liquidation_bonus": "liquidation_bonus",
     "emode_isolated": "isolated",
 }
-_MEMBERSHIPS = {"emode_collateral": "collateral", "emode_ltvzero": "ltvzero"}
-# Known parameters that neither health nor a liquidation depends on.
-_UNUSED_PARAMS = frozenset(
-    {
-        "frozen",
-        "borrowing_enabled",
-        "reserve_factor",
-        "supply_cap",
-        "borrow_cap",
-        "collateral_token_revision",
-        "debt_token_revision",
-        "optimal_usage",
-        "base_rate",
-        "slope1",
-        "slope2",
-        "emode_borrowable",
-        "flash_premium_total",
-    }
-)
+_MEMBERSHIPS = {"emode_collateral": "collateral", "emode_borrowable": "borrowable", "emode_ltvzero": "ltvzero"}
+# Known parameters that no rule here depends on; ``flash_premium`` is what a flash loan left, in the recorded indexes already.
+_UNUSED_PARAMS = frozenset({"collateral_token_revision", "debt_token_revision", "flash_premium_total", "flash_premium"})
 _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
 
 
-def open_state(market: Market) -> AaveState:
+def open_state(market: Market, *, recompute: bool = False) -> AaveState:
     """The empty book of a market; reserve ids are the asset ids until events say otherwise."""
-    return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets])
+    return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute)
 
 
 def apply(state: AaveState, event: MarketEvent) -> None:
@@ -245,6 +280,8 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         state.revision = rules_for(value, event.block_number)
     elif name == "close_factor":
         state.close_factor = value
+    elif name == "flash_premium_to_protocol":
+        state.premium_to_protocol = value
     elif name == "deficit_created" and asset is not None:
         state.reserves[asset].deficit += value
     elif name in _RESERVE_PARAMS and asset is not None:

@@ -1,0 +1,142 @@
+"""What a replay measures as it runs: totals at sampled blocks, bad debt and its peak, and the outcome at each horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic
+
+from backtest.errors import PriceMissing
+from backtest.model import AccountId, Clock
+from backtest.protocols import State
+from backtest.replay.book import Book
+from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
+from backtest.replay.timeline import Timeline
+from backtest.scenario import Scenario
+from backtest.units import WAD
+
+LATER = {"+1h": 3_600, "+1d": 86_400, "+7d": 7 * 86_400}
+"""Horizons after the end of the window, seconds."""
+
+
+class Measure(Generic[State]):
+    """Sums of one replay from the scenario's first block on, and where they are read off."""
+
+    def __init__(self, book: Book[State], timeline: Timeline, scenario: Scenario, samples: int) -> None:
+        self._book, self._timeline = book, timeline
+        self._first = scenario.from_block or 0
+        self.end = timeline.last_known_block(scenario.to_block)
+        end = timeline.clock_at(self.end)
+        later = {label: timeline.block_before(end.timestamp + seconds) for label, seconds in LATER.items()}
+        self.short_of = tuple(label for label, block in later.items() if block is None)
+        ahead = [("end", self.end), *((label, block) for label, block in later.items() if block is not None)]
+        self._ahead = ahead[::-1]
+        self.last = ahead[-1][1]
+        """The last block that any horizon needs."""
+        self._samples = timeline.sample_blocks(samples, self._first, self.end)[::-1]
+        self.totals: list[Totals] = []
+        self.horizons: list[Horizon] = []
+        self._sums = {"liquidations": 0, "deficits": 0, "repaid_base": 0, "seized_base": 0, "protocol_fee_base": 0}
+        self._realised = 0
+        self._peak, self._peak_clock = 0, Clock(self._first, -1, timeline.timestamp_from(self._first))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the window's end was measured: what follows counts for later horizons only."""
+        return bool(self.horizons)
+
+    def liquidated(self, made: Liquidation) -> None:
+        """Count a liquidation."""
+        if made.clock.block_number >= self._first:
+            self._sums["liquidations"] += 1
+            self._sums["repaid_base"] += made.repaid_base
+            self._sums["seized_base"] += made.seized_base
+            self._sums["protocol_fee_base"] += made.protocol_fee_base
+
+    def wrote_off(self, deficit: Deficit) -> None:
+        """Count debt that the protocol wrote off."""
+        if deficit.clock.block_number >= self._first:
+            self._sums["deficits"] += 1
+            self._realised += deficit.amount_base
+
+    def decided(self, candidates: Iterable[AccountId]) -> None:
+        """Liquidators have acted: who owes more than they hold is among the accounts that may be liquidated."""
+        book = self._book
+        views = []
+        for account in candidates:
+            try:
+                views.append(book.protocol.view(book.state, account, book.prices, book.now))
+            except PriceMissing:
+                continue
+        self._peaked(sum(max(0, view.debt_base - view.collateral_base) for view in views))
+
+    def pass_to(self, block: int) -> None:
+        """Read off what ends before ``block``: samples, then horizons."""
+        while self._samples and self._samples[-1] < block:
+            self._book.now = self._timeline.clock_at(self._samples.pop())
+            self.totals.append(self._take()[0])
+            self._peaked(self.totals[-1].bad_debt_base)
+
+    @property
+    def next_horizon(self) -> int:
+        """The block of the next horizon; ValueError after the last."""
+        if not self._ahead:
+            raise ValueError("every horizon was measured")
+        return self._ahead[-1][1]
+
+    def horizon_before(self, block: int) -> str | None:
+        """The label of the next horizon that ends before ``block``."""
+        return self._ahead[-1][0] if self._ahead and self._ahead[-1][1] < block else None
+
+    def take_horizon(self) -> None:
+        """The outcome at the next horizon."""
+        label, block = self._ahead.pop()
+        self._book.now = self._timeline.clock_at(block)
+        totals, equity = self._take()
+        self._peaked(totals.bad_debt_base)
+        self.horizons.append(
+            Horizon(
+                label=label,
+                clock=self._book.now,
+                totals=totals,
+                **self._sums,
+                realised_bad_debt_base=self._realised,
+                open_bad_debt_base=totals.bad_debt_base,
+                peak_bad_debt_base=self._peak,
+                peak_clock=self._peak_clock,
+                equity=equity,
+            )
+        )
+
+    def _peaked(self, open_bad_debt: int) -> None:
+        total = self._realised + open_bad_debt
+        if total > self._peak and self._book.now.block_number >= self._first:
+            self._peak, self._peak_clock = total, self._book.now
+
+    def _take(self) -> tuple[Totals, dict[AccountId, int]]:
+        book = self._book
+        equity: dict[AccountId, int] = {}
+        collateral = debt = liquidatable = bad = accounts = unpriced = 0
+        for account in book.protocol.accounts(book.state):
+            try:
+                view = book.protocol.view(book.state, account, book.prices, book.now)
+            except PriceMissing:
+                unpriced += 1
+                continue
+            equity[account] = view.collateral_base - view.debt_base
+            collateral += view.collateral_base
+            debt += view.debt_base
+            bad += max(0, view.debt_base - view.collateral_base)
+            if view.health is not None and view.health < WAD:
+                liquidatable += view.debt_base
+                accounts += 1
+        totals = Totals(
+            clock=book.now,
+            deficit_base=self._realised,
+            collateral_base=collateral,
+            debt_base=debt,
+            liquidatable_debt_base=liquidatable,
+            bad_debt_base=bad,
+            accounts_liquidatable=accounts,
+            accounts_unpriced=unpriced,
+        )
+        return totals, equity
