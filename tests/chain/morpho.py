@@ -1,7 +1,7 @@
 """Morpho Blue 1.0.0 from its own source, with two markets, and a script of users on them: a crash, liquidations of both forms, bad debt.
 
-    weth-usdc   WETH (18) for USDC (6), 86 %; adaptive curve; oracle of two feed proxies (ETH / USD over USDC / USD)
-    wbtc-weth   WBTC (8) for WETH (18), 91.5 %; the package's mock curve; an oracle that no log tells of. Its price has 46 decimals.
+weth-usdc   WETH (18) for USDC (6), 86 %; adaptive curve; oracle of two feed proxies (ETH / USD over USDC / USD)
+wbtc-weth   WBTC (8) for WETH (18), 91.5 %; the package's mock curve; an oracle that no log tells of. Its price has 46 decimals.
 """
 
 from __future__ import annotations
@@ -170,9 +170,10 @@ class _Script:
         """A fifth lend, all others borrow up to near their limit."""
         draw, call = self.random, self.market.call
         unit, lenders = 10**pair.loan_decimals, len(self.users) // 5
-        self.block([("supply", pair, call(pair, "supply", draw.randrange(8_000, 16_000) * unit + 1, 0, u, b"", sender=u)) for u in self.users[:lenders]])
+        lent = {user: draw.randrange(4_000, 12_000) * unit + 1 for user in self.users[:lenders]}
+        self.block([("supply", pair, call(pair, "supply", lent[user], 0, user, b"", sender=user)) for user in lent])
         borrowers = self.users[lenders:]
-        worth = {user: int(10 ** draw.uniform(1, 4.5) * unit) for user in borrowers}
+        worth = {user: int(10 ** draw.uniform(1.5, 4.2) * unit) for user in borrowers}
         collateral = {user: worth[user] * 1000 * 10**pair.collateral_decimals // (pair.price * unit) + 1 for user in borrowers}
         deposits = [("supplyCollateral", pair, call(pair, "supplyCollateral", collateral[u], u, b"", sender=u)) for u in borrowers]
         self.block(deposits[:40], 300)
@@ -270,7 +271,7 @@ class _Script:
             what = draw.choice(["supply", "withdraw", "borrow", "repay", "supplyCollateral", "withdrawCollateral"])
             by_shares = draw.random() < 0.4
             if what == "supply":
-                args = (0, draw.randrange(1, 10**6) * unit * 10**3, user, b"") if by_shares else (draw.randrange(1, 10**4 * unit), 0, user, b"")
+                args = (0, draw.randrange(1, 10**3) * unit * 10**6, user, b"") if by_shares else (draw.randrange(1, 10**4 * unit), 0, user, b"")
             elif what == "withdraw":
                 if not lent:
                     continue

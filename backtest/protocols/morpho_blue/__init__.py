@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
 from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.morpho_blue.account import exposure, holdings, view
 from backtest.protocols.morpho_blue.actions import act
@@ -50,6 +50,10 @@ class MorphoBlue:
 
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         """None: the contract is immutable."""
+        return ()
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """None."""
         return ()
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
@@ -97,6 +101,14 @@ class MorphoBlue:
     def act(self, state: MorphoState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""
         return act(state, action, prices.oracle, now)
+
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """Why no market can have these parameters: Morpho.enableLltv wants a threshold below one; the incentive is at least one."""
+        if values.get("liquidation_threshold", 0) >= WAD:
+            return "a liquidation threshold of one or more"
+        if values.get("liquidation_bonus", WAD) < WAD:
+            return "a liquidation incentive below one"
+        return None
 
     def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``liquidation.observed_order``."""

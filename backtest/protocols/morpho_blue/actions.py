@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from backtest.errors import PriceMissing
-from backtest.model import AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange
+from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
 from backtest.protocols import Acted, Action, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, view_of
 from backtest.protocols.morpho_blue.math import to_assets_down, to_assets_up, to_shares_down, to_shares_up
-from backtest.protocols.morpho_blue.state import COLLATERAL, MorphoState, Position, Totals, accrual
+from backtest.protocols.morpho_blue.state import COLLATERAL, MorphoState, Position, Totals, accrual, indexes_after
 
 Convert = Callable[[int, int, int], int]
 
@@ -31,6 +31,8 @@ def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: 
     """See ``LendingProtocol.act``. A call may name assets or shares, which its log does not say: taken is the one that gives the logged
     amounts in this book, else the assets; a call that emptied a balance takes the shares. The fee's shares are no action: accruals credit them.
     """
+    if action.name == "parameter":
+        return _parameter(state, action, now)
     place, main = next((i, change) for i, change in enumerate(action.changes) if isinstance(change, PositionChange))
     if action.name == "treasury":
         return Acted(main.account, ())
@@ -44,7 +46,18 @@ def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: 
         return Refusal(missing.what)
 
 
-def _changed(action: Action, main: PositionChange, delta: int, amount: int) -> list[PositionChange | SettingChange]:
+def _parameter(state: MorphoState, action: Action, now: Clock) -> Acted:
+    """Interest recomputed: an accrual by itself is made here too; one that an action made then comes with that action, where it is made."""
+    nobody = AccountId(-1)
+    names = {change.name for change in action.changes if isinstance(change, ParamChange)}
+    if "accrued_with_action" in names:
+        return Acted(nobody, ())
+    if "accrued" in names:
+        return Acted(nobody, (*accrual(state, now), *indexes_after(state, state.accrued(now.timestamp), now)))
+    return Acted(nobody, action.changes)
+
+
+def _changed(action: Action, main: PositionChange, delta: int, amount: int) -> list[PositionChange | SettingChange | ParamChange]:
     """The action's changes with its own one resized; flags stay as they were."""
     return [replace(main, delta=delta, amount=amount) if change is main else change for change in action.changes]
 
@@ -63,7 +76,8 @@ def _collateral(
     if not is_healthy(state, position, totals, prices):
         return Refusal("insufficient collateral")
     after = view_of(state, position, totals, prices) if position.borrow_shares else None
-    return Acted(main.account, (*_accrual(state, now), *_changed(action, main, -amount, amount)), amount, after)
+    changes = (*_accrual(state, now), *_changed(action, main, -amount, amount), *indexes_after(state, totals, now))
+    return Acted(main.account, changes, amount, after)
 
 
 def _loan(
@@ -91,7 +105,8 @@ def _loan(
         after = view_of(state, position, totals, prices)
     if name in ("borrow", "withdraw") and totals.borrow_assets > totals.supply_assets:
         return Refusal("insufficient liquidity")
-    return Acted(main.account, (*_accrual(state, now), *_changed(action, main, sign * shares, assets)), assets, after)
+    changes = (*_accrual(state, now), *_changed(action, main, sign * shares, assets), *indexes_after(state, totals, now))
+    return Acted(main.account, changes, assets, after)
 
 
 def _size(action: Action, main: PositionChange, totals: Totals, held: int, emptied: bool) -> tuple[int, int]:
@@ -112,5 +127,5 @@ def _size(action: Action, main: PositionChange, totals: Totals, held: int, empti
     return (assets, shares) if not takes or shares <= held else (to_assets(held, *sums), held)
 
 
-def _accrual(state: MorphoState, now: Clock) -> tuple[ParamChange | IndexUpdate, ...]:
+def _accrual(state: MorphoState, now: Clock) -> tuple[ParamChange, ...]:
     return tuple(accrual(state, now)) if now.timestamp > state.totals.updated else ()

@@ -155,6 +155,8 @@ class _Folding:
         whose, action, asset, side, sign = _MOVES[event]
         account, assets = self._id(row[whose]), int(row["assets"])
         self._position(account, asset, side, sign * int(row["shares"] if asset == LOAN else assets), action, assets)
+        if asset == LOAN:
+            self._index()
         if event == "SupplyCollateral" and account not in self._holders:
             self._holders.add(account)
             self._setting(account, "collateral_enabled", COLLATERAL, 1, action)
@@ -170,9 +172,13 @@ class _Folding:
                 f"block {row['block_number']}, log {row['log_index']}: interest and fee shares {theirs} in the log, {ours} by the rules",
                 "logs before it are missing: run backtest check",
             )
-        if theirs[1] and self.state.fee_recipient is not None:
+        if theirs[1]:
+            if self.state.fee_recipient is None:  # never set: the contract's variable is zero
+                self._param("fee_recipient", self._id(bytes(20)))
+            assert self.state.fee_recipient is not None
             self._position(self.state.fee_recipient, LOAN, "collateral", theirs[1], "treasury", 0)
-        self._index(self._next_rate.get(seq, int(row["prev_borrow_rate"])))
+        totals.rate = self._next_rate.get(seq, int(row["prev_borrow_rate"]))
+        self._index()
 
     def _liquidate(self, row: Mapping[str, Any]) -> None:
         account, liquidator = self._id(row["borrower"]), self._id(row["caller"])
@@ -185,7 +191,6 @@ class _Folding:
             self._position(account, LOAN, "debt", -lost_shares, "liquidation", lost)
             self._setting(account, "bad_debt", LOAN, lost, "liquidation")
             self._add("deficits", account_id=account, asset_id=LOAN, amount=lost, kind="created", liquidation_seq=row["seq"])
-            self._index(self.state.totals.rate)  # suppliers' shares are worth less
         self._add(
             "liquidations",
             transaction_hash=row["transaction_hash"],
@@ -199,6 +204,7 @@ class _Folding:
             receive_collateral_token=False,
             debt_scaled=shares,
         )
+        self._index()
 
     def _set(self, event: str, row: Mapping[str, Any]) -> None:
         if event == "CreateMarket":
@@ -206,7 +212,8 @@ class _Folding:
             self._param("share_decimals", SHARE_DECIMALS, LOAN)
             self._param("liquidation_threshold", int(row["lltv"]), COLLATERAL)
             self._param("created", 1)
-            self._index(self._first_rate)
+            self.state.totals.rate = self._first_rate
+            self._index()
         elif event == "SetFee":
             self._param("fee", int(row["new_fee"]), LOAN)
         elif event == "SetFeeRecipient":
@@ -235,9 +242,7 @@ class _Folding:
                 f"{self.market.assets[asset].symbol}",
                 "logs before it are missing: run backtest check",
             )
-        change = PositionChange(
-            **self._place, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount
-        )
+        change = PositionChange(**self._place, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
         apply(self.state, change)
         self._add("position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
 
@@ -249,10 +254,8 @@ class _Folding:
         )
         self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=seq)
 
-    def _index(self, rate: int) -> None:
-        update = index_update(self.state.totals, self._place, rate)
+    def _index(self) -> None:
+        update = index_update(self.state.totals, self._place)
         apply(self.state, update)
         columns = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
         self._add("indexes", asset_id=LOAN, **{name: getattr(update, name) for name in columns})
-
-

@@ -15,7 +15,7 @@ from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Ind
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, price_of
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, to_assets_down, to_shares_down, to_shares_up
-from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, UNPLACED, MorphoState, Position, Totals, accrual
+from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, UNPLACED, MorphoState, Position, Totals, accrual, indexes_after
 from backtest.units import WAD, mul_div_down, mul_div_up
 
 PAIR = Pair(LOAN, COLLATERAL)
@@ -93,8 +93,8 @@ def _settle(state: MorphoState, order: Order, position: Position, totals: Totals
     changes: list[Change] = [*accrual(state, now), _position(account, LOAN, "debt", -shares, repaid, now)]
     changes.append(_position(account, COLLATERAL, "collateral", -seized, seized, now))
     deficits: tuple[tuple[AssetId, int], ...] = ()
+    left = replace(totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares)
     if seized == position.collateral and (lost_shares := position.borrow_shares - shares):
-        left = replace(totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares)
         lost = min(left.borrow_assets, left.debt_up(lost_shares))
         changes.append(_position(account, LOAN, "debt", -lost_shares, lost, now))
         changes.append(
@@ -112,6 +112,10 @@ def _settle(state: MorphoState, order: Order, position: Position, totals: Totals
             )
         )
         deficits = ((LOAN, lost),)
+        left.borrow_assets -= lost
+        left.supply_assets -= lost
+        left.borrow_shares -= lost_shares
+    changes += indexes_after(state, left, now)
     return Fill(order, repaid, seized, 0, tuple(changes), deficits, rules=RULES, rules_tested=True)
 
 

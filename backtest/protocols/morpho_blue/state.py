@@ -157,7 +157,9 @@ def apply(state: MorphoState, event: MarketEvent) -> None:
 
 
 def _apply_position(state: MorphoState, event: PositionChange) -> None:
-    if event.action == "treasury":  # the accrual itself credits fee shares
+    if event.action == "treasury":  # fee shares, which are in the totals by the accrual; recomputed ones it credited itself
+        if not state.recompute:
+            state.positions.setdefault(event.account, Position()).supply_shares += event.delta
         return
     position = state.positions.get(event.account)
     if position is None:
@@ -220,30 +222,37 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
             )
         rate, totals.rate_at_target = totals.rates(event.timestamp)
     fee_shares = totals.accrue(rate, event.timestamp)
-    if not fee_shares:
+    if not fee_shares or not state.recompute:
         return
     if state.fee_recipient is None:
         raise RulesError(f"block {event.block_number}: a fee is due and its recipient is unknown", "fetch from the first block of the contract")
     state.positions.setdefault(state.fee_recipient, Position()).supply_shares += fee_shares
 
 
-def accrual(state: MorphoState, now: Clock) -> list[ParamChange | IndexUpdate]:
-    """The changes that a call makes by accruing at ``now``, before its own; with interest recomputed, the indexes after it too."""
+def accrual(state: MorphoState, now: Clock) -> list[ParamChange]:
+    """The changes that a call makes by accruing at ``now``, before its own."""
     rate, end = state.totals.rates(now.timestamp)
-    place = {"seq": UNPLACED, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
-    changes: list[ParamChange | IndexUpdate] = []
+    place = _place(now)
+    changes = []
     if end is not None and not state.recompute:
         changes.append(ParamChange(**place, name="rate_at_target", value=end, asset=LOAN))
     changes.append(ParamChange(**place, name="accrued", value=rate, asset=LOAN))
-    if state.recompute:
-        changes.append(index_update(state.accrued(now.timestamp), place))
     return changes
 
 
-def index_update(totals: Totals, place: dict[str, int], rate: int | None = None) -> IndexUpdate:
-    """Share prices (ray, of a share of 10^-6 units) and yearly rates from ``totals.updated`` on; ``rate`` (wad a second): the borrow rate,
-    else what the curve says at this moment. For SQL and for screens: the rules use totals."""
-    borrow = totals.rates(totals.updated)[0] if rate is None else rate
+def indexes_after(state: MorphoState, totals: Totals, now: Clock) -> list[IndexUpdate]:
+    """The indexes that a call leaves, with the totals after it; where interest is as recorded they are history's."""
+    return [index_update(totals, _place(now))] if state.recompute else []
+
+
+def _place(now: Clock) -> dict[str, int]:
+    return {"seq": UNPLACED, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
+
+
+def index_update(totals: Totals, place: dict[str, int]) -> IndexUpdate:
+    """Share prices (ray, of a share of 10^-6 units), and yearly rates from ``totals.updated`` on: the curve's at this moment, or the recorded
+    one of the period that begins. For SQL and for screens: the rules use totals."""
+    borrow = totals.rates(totals.updated)[0]
     used = mul_div_down(totals.borrow_assets, WAD, totals.supply_assets) if totals.supply_assets else 0
     return IndexUpdate(
         **place,
