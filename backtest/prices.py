@@ -210,9 +210,7 @@ def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
 class _Walk:
     """State of the fold between two positions, and the rows so far."""
 
-    def __init__(
-        self, market: str, digits: int, sources: dict[str, Source], blocks: Mapping[int, int], liquidation_blocks: Collection[int]
-    ) -> None:
+    def __init__(self, market: str, digits: int, sources: dict[str, Source], blocks: Mapping[int, int], liquidation_blocks: Collection[int]) -> None:
         self.market = market
         self.digits = digits
         self.fixed: dict[str, int] = {}  # prices by definition

@@ -255,9 +255,7 @@ def _rule(
     if {_SCALE, "price()", "BASE_FEED_1()", "BASE_FEED_2()", "QUOTE_FEED_1()", "QUOTE_FEED_2()"} <= has:
         if any(address(probe[vault]) for vault in _VAULTS):
             return SAMPLED, {"reason": "reads the exchange rate of a vault"}
-        sides = {
-            side.lower(): [feed for number in (1, 2) if (feed := address(probe[f"{side}_FEED_{number}()"]))] for side in ("BASE", "QUOTE")
-        }
+        sides = {side.lower(): [feed for number in (1, 2) if (feed := address(probe[f"{side}_FEED_{number}()"]))] for side in ("BASE", "QUOTE")}
         return QUOTIENT, {**sides, "scale": str(word(probe[_SCALE]))}
     if _reads(probe):
         return SAMPLED, {"reason": "an adapter of unknown rule"}

@@ -271,7 +271,7 @@ class _Script:
             what = draw.choice(["supply", "withdraw", "borrow", "repay", "supplyCollateral", "withdrawCollateral"])
             by_shares = draw.random() < 0.4
             if what == "supply":
-                args = (0, draw.randrange(1, 10**3) * unit * 10**6, user, b"") if by_shares else (draw.randrange(1, 10**4 * unit), 0, user, b"")
+                args = (0, draw.randrange(1, 10**3) * unit * 10**6, user, b"") if by_shares else (draw.randrange(1, 700 * unit), 0, user, b"")
             elif what == "withdraw":
                 if not lent:
                     continue
