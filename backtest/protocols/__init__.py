@@ -72,13 +72,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``)."""
+    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
+
+    Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
+    (native units). At most one of the three is given; a protocol whose calls know only ``repay`` ignores the others.
+    """
 
     account: AccountId
     pair: Pair
     liquidator: AccountId
     repay: int | None = None
     receive_collateral_token: bool = False
+    repay_scaled: int | None = None
+    seize: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

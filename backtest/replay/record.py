@@ -10,7 +10,6 @@ from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
 from backtest.replay.book import Book
 
-
 Stage = Literal["whole", "opened", "auction"]
 """A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
 
