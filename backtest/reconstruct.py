@@ -372,7 +372,7 @@ class _Chunks:
             "timestamp": pa.array(self._history.timestamps(blocks)),
             "method": listed["method"].combine_chunks().dictionary_encode(),
             "asset_id": pa.array(np.array(list(assets.values()), np.int16)[listed["asset_id"].to_numpy()] if len(blocks) else [], pa.int16()),
-            **{name: listed[name] for name in ("block_number", "log_index", "price", "source", "exact")},
+            **{name: listed[name] for name in ("block_number", "log_index", "price", "price_rest", "source", "exact")},
         }
         return _with_market(self._market, pa.table(columns)).select(CANONICAL["prices"].names).cast(CANONICAL["prices"])
 

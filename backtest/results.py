@@ -153,6 +153,7 @@ def load_market(lake: Lake, market: str) -> Market:
         assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in assets),
         accounts=tuple(accounts["account"].to_pylist()),
         base_decimals=config.base_decimals,
+        price_decimals=config.price_decimals,
     )
 
 
@@ -163,6 +164,7 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
     """
     require_current(lake, market)
     unread = {"transaction_hash", "address", "event", "market", "source", "method", "exact", "base_fee"}
+    config = lake.market_config(market)
     tables = {
         name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
         for name in _REPLAYED
@@ -172,7 +174,7 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
         tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
-    return Timeline.of(tables)
+    return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:

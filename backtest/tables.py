@@ -93,12 +93,20 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("value", AMOUNT),
         ]
     ),
-    # getAssetsPrices at the end of a block; price null where the call reverts for that asset.
+    # The market's oracle at the end of a block; price null where the call reverts for that asset.
     "raw/oracle/Read": pa.schema(
         [
             pa.field("block_number", pa.int64(), nullable=False),
             pa.field("asset", ADDRESS, nullable=False),
             pa.field("price", AMOUNT),
+        ]
+    ),
+    # The same of oracles whose prices may need more than 38 digits: 32 big-endian bytes.
+    "raw/oracle/WideRead": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("asset", ADDRESS, nullable=False),
+            pa.field("price", WORD),
         ]
     ),
 }
@@ -272,9 +280,12 @@ CANONICAL: dict[str, pa.Schema] = {
     # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
     # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
     # between two reads is not known at this position. price is null where the oracle would revert.
+    # price_rest are the digits below a base unit of markets whose prices have some (price_decimals above base_decimals): the oracle's own
+    # number is price, then these digits.
     "prices": _table(
         ("asset_id", pa.int16()),
         ("price", AMOUNT, True),
+        ("price_rest", AMOUNT, True),
         ("source", TEXT, True),
         ("method", CATEGORY),
         ("exact", pa.bool_()),
@@ -304,6 +315,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("seized", AMOUNT),
         ("protocol_fee", AMOUNT),
         ("receive_collateral_token", pa.bool_()),
+        ("debt_scaled", AMOUNT, True),  # what was repaid as the protocol stores it, where its log says so
     ),
     # kind: created (bad debt written off in a liquidation; liquidation_seq names it) or covered.
     "deficits": _table(
@@ -451,6 +463,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("label", TEXT),
         ("account", TEXT),
         ("equity_base", AMOUNT),
+        ("outside_base", AMOUNT, True),
     ),
     # Users' actions that were not made as in history, counted.
     "run_actions": _result(

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from backtest.cli import fetch as cli
+from backtest.cli import main
 from backtest.errors import RulesError
 from backtest.fetch import fetch
 from backtest.fetch.decode import topic0
+from backtest.fetch.market_files import find_market
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
+from backtest.markets import MarketConfig
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.events import EVENTS
 from backtest.protocols.maker.params import CAT_1_1, DOG_2_0, STAIRSTEP
@@ -207,3 +211,35 @@ def test_a_note_that_contradicts_itself_is_quarantined(tmp_path: Path) -> None:
     ]
     with pytest.raises(RulesError, match=r"block 70, log 0: a VatFold log .* could not be decoded"):
         reconstruct(lake, CONFIG.name)
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def described(ilk: str) -> MarketConfig:
+    return cli._described("maker", None, {"ilk": ilk})
+
+
+def test_an_ilk_is_a_market_that_ships_or_one_made_of_it() -> None:
+    assert described("ETH-A") == find_market("maker-eth-a")
+    other, known = described("WBTC-A"), find_market("maker-eth-a")
+    assert (other.name, other.parameters) == ("maker-wbtc-a", {"ilk": "WBTC-A"})
+    assert other.contracts == {role: address for role, address in known.contracts.items() if role != "gem"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("maker", "no market given; give one of --market or --ilk"),
+        ("maker --ilk eth-b", "ilk 'eth-b'; write it as the Vat does, for example ETH-A"),
+        ("maker --ilkk ETH-B", "unknown option --ilkk; did you mean '--ilk'?"),
+        ("maker --ilk ETH-B --market maker-eth-b", "two markets given; give one of --market or --ilk"),
+        ("aave-v3 --ilk ETH-B", "unknown option --ilk; did you mean '--lake'?"),
+        ("aave-v3", "no market given; give one of --market"),
+    ],
+)
+def test_what_the_command_line_says_of_markets(words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["fetch", *words.split(), "--lake", str(tmp_path / "lake"), "--rpc", "http://127.0.0.1:1"])
+    error = capsys.readouterr().err
+    assert (stopped.value.code, error.startswith(f"backtest: {said}"), error.count("\n")) == (2, True, 1)

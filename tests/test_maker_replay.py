@@ -395,4 +395,4 @@ def test_actions_are_checked_again_under_the_scenario() -> None:
     shrunk = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(refused="shrink")))
     assert shrunk.book.state.art == {0: 8_000 * WAD}
     same = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")))
-    assert same.book.state.art == {0: 10_000 * WAD * 13 // 25}
+    assert 0 <= same.book.state.art[AccountId(0)] - 5_200 * WAD < 10_000  # health has 18 digits

@@ -94,7 +94,7 @@ def fetch(
     with lake.writer() as writer, _rare_collections():
         writer.set_market(config)
         asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
-        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all")
+        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all", config.parameters)
         logs.check_tip()
         writer.set_provenance(config.name, {"client": rpc.client_version()})
         raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -72,13 +72,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``)."""
+    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
+
+    Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
+    (native units). At most one of the three is given; a protocol whose calls know only ``repay`` ignores the others.
+    """
 
     account: AccountId
     pair: Pair
     liquidator: AccountId
     repay: int | None = None
     receive_collateral_token: bool = False
+    repay_scaled: int | None = None
+    seize: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,18 @@ class RawEvents(Protocol):
 
         ``columns``: event name to the columns wanted beside ``seq`` and ``timestamp``; other events are left out.
         """
+        ...
+
+
+@runtime_checkable
+class ManyMarkets(Protocol):
+    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside ``LendingProtocol``."""
+
+    # Names of the parameters; ``backtest fetch`` takes them as options.
+    market_parameters: Sequence[str]
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
+        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError for a wrong value."""
         ...
 
 

@@ -145,7 +145,7 @@ class Engine(Generic[State]):
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
         self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
         self._timeline = timeline
-        self._measure = Measure(self.book, timeline, scenario, samples)
+        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
@@ -363,6 +363,8 @@ class Engine(Generic[State]):
                 touched.add(change.account)
             elif isinstance(change, ParamChange):
                 market_wide |= change.name in book.protocol.order_parameters
+            else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
+                market_wide = True
         self._take_effect(fill.changes)
         for changed in touched:
             self.watch.touch(changed)

@@ -16,8 +16,8 @@ PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
 _MAKER = (
     "From `liquidation_ratio` on they are Maker's, one for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 % 11300, a cut of 0.99 9900; "
-    "`dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`, `tail`, `calc_tau` and `step` seconds; `liquidation_system` is 10 "
-    "(Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1 stairstep, 2 exponential.\n"
+    "`dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`, `tail`, `calc_tau` and `step` seconds; "
+    "`liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1 stairstep, 2 exponential.\n"
 )
 TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Users": "`[users]`", "Override": "`[[overrides]]`"}
 

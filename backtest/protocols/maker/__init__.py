@@ -9,8 +9,10 @@ index of DAI, with a yearly rate of zero: a Maker debt grows when somebody drips
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
 import pyarrow as pa
 
 from backtest.errors import UserError
@@ -38,6 +40,18 @@ class Maker:
     assumptions: Sequence[str] = ASSUMPTIONS
     # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
     oracle_delay = 3600
+
+    # What tells one market in the same contracts from another (``MarketConfig.parameters``), also as options of backtest fetch.
+    market_parameters: Sequence[str] = ("ilk",)
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
+        """The market of another ilk in the contracts of a known one; which token its collateral is, no description says."""
+        ilk, model = parameters["ilk"], known[0]
+        if not re.fullmatch(r"[A-Z0-9]+-[A-Z]", ilk):
+            raise UserError(f"ilk '{ilk}'", "write it as the Vat does, for example ETH-A")
+        contracts = {role: address for role, address in model.contracts.items() if role != "gem"}
+        description = f"Maker vaults of type {ilk} on Ethereum."
+        return msgspec.structs.replace(model, name=f"maker-{ilk.lower()}", description=description, parameters=dict(parameters), contracts=contracts)
 
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """See ``events.discover``."""

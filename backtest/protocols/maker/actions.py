@@ -107,11 +107,9 @@ def _asked(state: MakerState, change: PositionChange, amount: int | None) -> int
     """The recorded delta, or that of an amount (wad) asked for instead."""
     if amount is None:
         return change.delta
-    if change.side == "collateral":
-        size = amount
-    else:  # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``)
-        size = -(-amount * RAY // state.rate) if change.delta > 0 else amount * RAY // state.rate
-    return size if change.delta > 0 else -size
+    signed = amount if change.delta > 0 else -amount
+    # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``): the ceiling of either
+    return signed if change.side == "collateral" else -(-signed * RAY // state.rate)
 
 
 def _side(name: str) -> str:
