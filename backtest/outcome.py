@@ -336,9 +336,14 @@ def _window(horizon: Horizon) -> dict[str, Any]:
 def _equity(outcome: Replay[State]) -> Rows:
     address = outcome.book.address
     return [
-        {"label": horizon.label, "account": address(account), "equity_base": equity}
+        {
+            "label": horizon.label,
+            "account": address(account),
+            "equity_base": horizon.equity.get(account, 0),
+            "outside_base": horizon.outside.get(account, 0),
+        }
         for horizon in outcome.horizons
-        for account, equity in horizon.equity.items()
+        for account in sorted(horizon.equity.keys() | horizon.outside.keys())
     ]
 
 

@@ -463,6 +463,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("label", TEXT),
         ("account", TEXT),
         ("equity_base", AMOUNT),
+        ("outside_base", AMOUNT, True),
     ),
     # Users' actions that were not made as in history, counted.
     "run_actions": _result(

@@ -49,10 +49,10 @@ def _lines(rows: list[dict[str, str]]) -> bytes:
         ("rows.csv", b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode()),
         ("rows.csv", b'a,t,note\n"0.10","10",x\n\n2.5E+3,20,""\n'),
         ("rows.tsv", TEXT.replace(",", "\t").encode()),
-        ("rows.csv.gz", gzip.compress(TEXT.encode())),
+        ("rows.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
         ("rows.json", json.dumps(ROWS).encode()),
         ("rows.json", _lines(ROWS)),
-        ("rows.jsonl.gz", gzip.compress(_lines(ROWS))),
+        ("rows.jsonl.gz", gzip.compress(_lines(ROWS), mtime=0)),
         ("rows.parquet", _parquet(pa.Table.from_pylist(ROWS))),
     ],
 )
@@ -109,7 +109,7 @@ def test_rows_that_do_not_fit_are_kept_apart_whole(tmp_path: Path, name: str, da
 @pytest.mark.parametrize(
     ("name", "data", "what"),
     [
-        ("rows.csv.gz", gzip.compress(TEXT.encode() * 99)[:-9], "rows.csv.gz cannot be unpacked: .*cut off or damaged"),
+        ("rows.csv.gz", gzip.compress(TEXT.encode() * 99, mtime=0)[:-9], "rows.csv.gz cannot be unpacked: .*cut off or damaged"),
         ("rows.csv.gz", b"plain", "rows.csv.gz cannot be unpacked"),
         ("rows.parquet", _parquet(pa.Table.from_pylist(ROWS))[:-20], "rows.parquet: .*cut off or not Parquet"),
         ("rows.json", json.dumps(ROWS).encode()[:-3], "rows.json: .*cut off or not JSON"),

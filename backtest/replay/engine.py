@@ -145,7 +145,7 @@ class Engine(Generic[State]):
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
         self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
         self._timeline = timeline
-        self._measure = Measure(self.book, timeline, scenario, samples)
+        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False

@@ -137,7 +137,9 @@ class Horizon:
 
     Sums run from the scenario's first block; base units at the oracle price of each execution. ``realised`` bad debt was written off;
     ``open`` is debt beyond collateral of accounts that owe more than they hold; ``peak`` is the most that both were together, at
-    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account.
+    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account, ``outside`` what
+    an account took out of the market beyond what it took in history, at the prices of this moment (accounts where that is not nothing): a
+    borrow that is refused leaves equity, and nothing is won by it.
     """
 
     label: str
@@ -153,6 +155,7 @@ class Horizon:
     peak_bad_debt_base: int
     peak_clock: Clock
     equity: Mapping[AccountId, int]
+    outside: Mapping[AccountId, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
