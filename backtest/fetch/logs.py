@@ -228,7 +228,7 @@ class LogFetcher:
         calls = []
         for block, pairs in suspects.items():
             addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
-            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": [topics]}]))
+            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": question.topics_filter(topics)}]))
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
         came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
         for block, reply in zip(suspects, replies, strict=True):
