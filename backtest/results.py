@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.errors import LakeError, UserError
-from backtest.imported import delayed_prices
+from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Market
@@ -141,6 +141,8 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
         prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+        if not follows_market(prices):
+            raise UserError(f"oracle_delay: the oracle prices of market '{market}' are its own, not a venue's", "leave it out")
         tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
     return Timeline.of(tables)
 
