@@ -353,7 +353,7 @@ class _Chunks:
                 parts.append(table.append_column("event", pa.array(np.full(table.num_rows, code, np.int32))))
             if not parts:
                 return
-            whole = pa.concat_tables(parts)
+            whole = pa.concat_tables(parts, promote_options="default")  # columns that exports lack may be null
             order = np.argsort(_keys(whole), kind="stable")
             whole = history.placed(whole.take(order))
             names = pa.array([dataset.removeprefix("raw/") for dataset in history.events])
