@@ -206,9 +206,19 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
 
 def _steps(rows: Iterable[tuple[int, int, int, _Step]]) -> pa.Table:
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[3].asset, row[3].time))
-    values = [(block, index, order, s.asset, s.price, None, s.method, s.exact) for block, index, order, s in ordered]
-    columns = list(zip(*values, strict=True)) or [()] * len(PRICES)
-    return pa.table([_exact(column, f.type) for column, f in zip(columns, PRICES, strict=True)], schema=PRICES)
+    named = [
+        {
+            "block_number": block,
+            "log_index": index,
+            "order": order,
+            "asset": step.asset,
+            "price": Decimal(step.price),
+            "method": step.method,
+            "exact": step.exact,
+        }
+        for block, index, order, step in ordered
+    ]
+    return pa.Table.from_pylist(named, schema=PRICES)  # columns that are not named are null
 
 
 def _market_table(venue: Sequence[tuple[int, str, int, int | None, int | None, int | None]], block_of: Callable[[int], int]) -> pa.Table:
