@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from backtest.errors import LakeError, UserError
-from backtest.imported import delayed_prices
+from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.model import Asset, AssetId, Market
 from backtest.outcome import notes_of, tables_of
@@ -173,6 +173,8 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
         prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+        if not follows_market(prices):
+            raise UserError(f"oracle_delay: the oracle prices of market '{market}' are its own, not a venue's", "leave it out")
         tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
     return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
