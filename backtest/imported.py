@@ -194,7 +194,7 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
 
 def _steps(rows: Iterable[tuple[int, int, int, _Step]]) -> pa.Table:
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[3].asset, row[3].time))
-    values = [(block, index, order, s.asset, s.price, None, s.method, s.exact) for block, index, order, s in ordered]
+    values = [(block, index, order, s.asset, s.price, None, None, s.method, s.exact) for block, index, order, s in ordered]
     columns = list(zip(*values, strict=True)) or [()] * len(PRICES)
     return pa.table([_exact(column, f.type) for column, f in zip(columns, PRICES, strict=True)], schema=PRICES)
 

@@ -310,8 +310,8 @@ class ChainNode(RpcServer):
         else:
             first, last = int(question["fromBlock"], 16), min(int(question["toBlock"], 16), chain.height)
         addresses = set(question["address"])
-        topics = set(question["topics"][0])
+        topics, *others = (set(some) for some in question["topics"])
         for block in range(first, last + 1):
             for log, encoded in chain.encoded[block]:
-                if log.address in addresses and log.topics[0] in topics:
+                if log.address in addresses and log.topics[0] in topics and all(t in some for t, some in zip(log.topics[1:], others, strict=False)):
                     yield encoded

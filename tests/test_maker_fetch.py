@@ -7,11 +7,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backtest.cli import fetch as cli
 from backtest.cli import main
-from backtest.errors import RulesError
+from backtest.errors import RulesError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.decode import topic0
 from backtest.fetch.market_files import find_market
@@ -25,7 +26,7 @@ from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
-from tests.maker_logs import CALC, CAT, CLIP, CONFIG, DOG, FLIP, JUG, OSM, RAD, RAY, SPOTTER, VAT, WAD, Script, address, note
+from tests.maker_logs import CALC, CAT, CLIP, CONFIG, DOG, FLIP, JUG, OSM, OTHER, RAD, RAY, SPOTTER, VAT, WAD, Script, address, note
 from tests.synthetic import ChainNode, MadeLog
 
 CHOP = 113 * WAD // 100
@@ -243,3 +244,22 @@ def test_what_the_command_line_says_of_markets(words: str, said: str, tmp_path: 
         main(["fetch", *words.split(), "--lake", str(tmp_path / "lake"), "--rpc", "http://127.0.0.1:1"])
     error = capsys.readouterr().err
     assert (stopped.value.code, error.startswith(f"backtest: {said}"), error.count("\n")) == (2, True, 1)
+
+
+def test_of_the_vat_only_the_ilks_own_logs_are_asked_for(tmp_path: Path) -> None:
+    """Another ilk's frob between those of this one: it is neither stored nor looked for again."""
+    made = script()
+    other = note(VAT, "frob(bytes32,address,address,address,int256,int256)", OTHER, *[address("x")] * 3, 5, 6)
+    made.at(70).add(other).frob("alice", WAD, 0).add(other)
+    lake = Lake(tmp_path / "lake", create=True)
+    with ChainNode(made.chain()) as node, Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc:
+        fetch(lake, CONFIG, rpc, finality=0, omissions="always")
+    frobs = lake.read("raw/maker/VatFrob", CONFIG.name)
+    assert set(frobs["ilk"].to_pylist()) == {b"ETH-B".ljust(32, b"\0")}
+    assert frobs["block_number"].to_pylist().count(70) == 1
+
+
+def test_a_market_without_its_ilk_says_so(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", create=True)
+    with ChainNode(script().chain()) as node, Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc, pytest.raises(UserError, match="names no ilk"):
+        fetch(lake, msgspec.structs.replace(CONFIG, parameters={}), rpc, finality=0)

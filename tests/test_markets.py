@@ -15,6 +15,7 @@ from backtest.resources import resource
 FILES = sorted(resource("markets").glob("*.toml"))
 ROLES = {
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
+    "morpho-blue": {"morpho"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 
@@ -35,7 +36,7 @@ def test_description_is_complete(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_addresses_carry_their_checksums(file: Path) -> None:
-    addresses = re.findall(r"0x[0-9a-fA-F]{40}", file.read_text())
+    addresses = re.findall(r"0x[0-9a-fA-F]{40}\b", file.read_text())
     assert len(addresses) == len(parse_market(file.read_text(), str(file)).contracts)
     assert [address for address in addresses if not is_checksum_address(address)] == []
 

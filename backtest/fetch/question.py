@@ -40,8 +40,16 @@ class Question:
 
     def filter(self, first: int, last: int, addresses: Sequence[str] | None = None) -> dict[str, Any]:
         """The parameter of eth_getLogs."""
-        topics = [list(self.topics), *([[self.key]] if self.key else [])]
-        return {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses or self.addresses), "topics": topics}
+        return {
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "address": list(addresses or self.addresses),
+            "topics": self.topics_filter(self.topics),
+        }
+
+    def topics_filter(self, topics: Sequence[str]) -> list[list[str]]:
+        """These first topics, and the key where there is one."""
+        return [list(topics), *([[self.key]] if self.key else [])]
 
     def judge(self, logs: Sequence[Log], first: int, last: int) -> tuple[LogColumns, int]:
         """(the logs that were meant, in chain order and once each; how many came twice).
