@@ -58,7 +58,7 @@ class ImportedPrices:
     notes: Sequence[str] = field(default=())
 
 
-def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int], *, delay: int) -> ImportedPrices:
+def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int], *, delay: int | None) -> ImportedPrices:
     """Steps of all assets from the rows of ``raw/import/Price``.
 
     An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is a proxy: the market's
@@ -68,7 +68,8 @@ def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int],
     Args:
         rows: all of them.
         blocks: known blocks of the market, ascending; times: theirs.
-        delay: seconds from a market price to the protocol's oracle, 0 or more.
+        delay: seconds from a market price to the protocol's oracle, 0 or more. None: the market's own oracle is known, so there are no
+            steps, and market prices stand beside it.
     """
     if not rows.num_rows or not blocks:
         return ImportedPrices(PRICES.empty_table(), MARKET_PRICES.empty_table(), {})
@@ -80,13 +81,16 @@ def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int],
         mine = rows.filter(pc.equal(rows["asset"], asset))
         said = _oracle(asset, mine.filter(pc.equal(mine["kind"], "oracle")), logged)
         venue = _market(mine.filter(pc.equal(mine["kind"], "market")))
-        until = min([step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None)
-        proxy = [] if not venue else _proxy(asset, venue, delay)
-        timed += said + [step for step in proxy if until is None or step.time < until]
+        if delay is not None:
+            until = min([step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None)
+            proxy = _proxy(asset, venue, delay) if venue else []
+            timed += said + [step for step in proxy if until is None or step.time < until]
+        elif count := len(said) + sum(step.asset == asset for step in logged):
+            notes.append(f"imported oracle prices of {asset}, left out for those of the market's own oracle: {count}")
         market += [(time, asset, *row) for time, row in sorted(venue.items())]
         if missing := gaps(sorted(venue), [venue[time][3] for time in sorted(venue)]):
             notes.append(f"market prices of {asset} have {len(missing)} gaps, the longest of {max(b - a for a, b in missing)} seconds")
-    return _placed(timed, logged, market, (blocks, times), notes)
+    return _placed(timed, logged if delay is not None else [], market, (blocks, times), notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,15 @@ def _placed(
     return ImportedPrices(_steps(rows), _market_table(venue, block_of), placed, tuple(notes))
 
 
+def follows_market(prices: pa.Table) -> bool:
+    """Whether any canonical price stands for an oracle's by a market's."""
+    return bool(pc.any(_proxies(prices)).as_py())
+
+
+def _proxies(prices: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(prices["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
+
+
 def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: int) -> pa.Table:
     """Canonical prices of a market under another delay of its oracle: what a replay of ``oracle_delay`` takes instead of its own.
 
@@ -170,8 +183,7 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
     Returns: the columns of ``prices`` that a replay reads, sorted by seq.
     """
     names = [name for name in prices.schema.names if name not in ("market", "source", "method", "exact")]
-    proxies = pc.is_in(prices["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
-    stays = prices.filter(pc.invert(proxies)).select(names)
+    stays = prices.filter(pc.invert(_proxies(prices))).select(names)
     block_times = dict(zip(blocks["block_number"].to_pylist(), blocks["timestamp"].to_pylist(), strict=True))
     starts = [table.filter(pc.equal(table["log_index"], START_OF_BLOCK)) for table in (prices, market)]
     numbers = [(seq, block) for table in starts for seq, block in zip(table["seq"].to_pylist(), table["block_number"].to_pylist(), strict=True)]
@@ -194,9 +206,19 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
 
 def _steps(rows: Iterable[tuple[int, int, int, _Step]]) -> pa.Table:
     ordered = sorted(rows, key=lambda row: (row[0], row[1], row[3].asset, row[3].time))
-    values = [(block, index, order, s.asset, s.price, None, None, s.method, s.exact) for block, index, order, s in ordered]
-    columns = list(zip(*values, strict=True)) or [()] * len(PRICES)
-    return pa.table([_exact(column, f.type) for column, f in zip(columns, PRICES, strict=True)], schema=PRICES)
+    named = [
+        {
+            "block_number": block,
+            "log_index": index,
+            "order": order,
+            "asset": step.asset,
+            "price": Decimal(step.price),
+            "method": step.method,
+            "exact": step.exact,
+        }
+        for block, index, order, step in ordered
+    ]
+    return pa.Table.from_pylist(named, schema=PRICES)  # columns that are not named are null
 
 
 def _market_table(venue: Sequence[tuple[int, str, int, int | None, int | None, int | None]], block_of: Callable[[int], int]) -> pa.Table:

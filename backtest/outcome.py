@@ -38,8 +38,8 @@ _OUTCOMES = {
 
 
 def terms_of(scenario: Scenario) -> str:
-    """Everything but the overrides, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False).canonical()
+    """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -191,7 +191,7 @@ def tables_of(
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
         "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
-        "overridden": bool(scenario.overrides),
+        "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
@@ -239,7 +239,7 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
 def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
@@ -370,7 +370,8 @@ def _capped(health: int | None) -> int | None:
     return None if health is None else min(health, _LARGEST)
 
 
-def _table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]

@@ -74,7 +74,8 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         last = _covered_to(lake, config)
         protocol = protocol_named(config.protocol)
         history = History(lake, config, protocol, progress or (lambda done, total: None))
-        imported = history.imported_prices(getattr(protocol, "oracle_delay", 0))
+        own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
+        imported = history.imported_prices(None if own_oracle else getattr(protocol, "oracle_delay", 0))
         made = _Chunks(history, protocol, _prices(history, protocol, imported), imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
@@ -181,7 +182,7 @@ class History:
             raise LakeError(f"market '{self.config.name}': block {block} has another time in imported rows than in its header", "mend the import")
         self.set_headers(pa.concat_tables([self.headers, new.filter(pa.array(~held)).cast(self.headers.schema)]))
 
-    def imported_prices(self, delay: int) -> ImportedPrices:
+    def imported_prices(self, delay: int | None) -> ImportedPrices:
         """Price steps from imported prices; the blocks that they are placed in are known from here on."""
         rows = self._imports.get(PRICE)
         made = imported_prices(rows if rows is not None else IMPORTED[PRICE].empty_table(), self.blocks.tolist(), self.times.tolist(), delay=delay)
@@ -352,7 +353,7 @@ class _Chunks:
                 parts.append(table.append_column("event", pa.array(np.full(table.num_rows, code, np.int32))))
             if not parts:
                 return
-            whole = pa.concat_tables(parts)
+            whole = pa.concat_tables(parts, promote_options="default")  # columns that exports lack may be null
             order = np.argsort(_keys(whole), kind="stable")
             whole = history.placed(whole.take(order))
             names = pa.array([dataset.removeprefix("raw/") for dataset in history.events])

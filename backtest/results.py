@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from backtest.errors import LakeError, UserError
-from backtest.imported import delayed_prices
+from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.model import Asset, AssetId, Market
 from backtest.outcome import notes_of, tables_of
@@ -30,7 +30,7 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
-from backtest.tables import CANONICAL, RESULTS, RULES_VERSION
+from backtest.tables import CANONICAL, RULES_VERSION, RUN_TABLES
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
@@ -96,8 +96,8 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 
 def baseline_of(scenario: Scenario) -> Scenario:
-    """What a scenario with overrides is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False)
+    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
@@ -105,7 +105,7 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     base = scenario.name.removesuffix(f", {scenario.users.response}")
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
-    return (*(baseline_of(one) for one in named if one.overrides), *named)
+    return (*(baseline_of(one) for one in named if one.alters), *named)
 
 
 def _responding(name: str, scenario: Scenario) -> str:
@@ -173,6 +173,8 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
         prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+        if not follows_market(prices):
+            raise UserError(f"oracle_delay: the oracle prices of market '{market}' are its own, not a venue's", "leave it out")
         tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
     return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
@@ -182,7 +184,7 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
         return None
     found = {}
-    for name in RESULTS:
+    for name in RUN_TABLES:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
     notes = json.loads(found["runs"]["notes"][0].as_py())

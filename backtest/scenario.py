@@ -220,6 +220,11 @@ class Scenario(_Strict, frozen=True):
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 
+    @property
+    def alters(self) -> bool:
+        """Whether it changes the market itself, so that it is compared with the same scenario that does not."""
+        return bool(self.overrides) or self.oracle_delay is not None
+
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""
         body = _without_defaults(self)

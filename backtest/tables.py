@@ -483,6 +483,75 @@ RESULTS: dict[str, pa.Schema] = {
         ("timestamp", pa.int64()),
         ("debt_base", AMOUNT),
     ),
+    # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a replay from the start);
+    # alarms: all, or certain (whatever the oracle said within the range in which its price is known; then events that only other alarms
+    # predicted count as missed); accounts: all, or without the largest (left_out, JSON list). explained: misses and false alarms whose
+    # cause can be told. Rates and errors are DOUBLE: shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
+    "validations": _result(
+        ("market", TEXT),
+        ("name", TEXT),
+        ("scenario", TEXT),
+        ("seed", pa.int64()),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+        ("lake_digest", TEXT),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("mode", TEXT),
+        ("alarms", TEXT),
+        ("accounts", TEXT),
+        ("left_out", TEXT),
+        ("questions", pa.int64()),
+        ("actual", pa.int64()),
+        ("predicted", pa.int64()),
+        ("hits", pa.int64()),
+        ("explained", pa.int64()),
+        ("actual_debt_base", AMOUNT),
+        ("predicted_debt_base", AMOUNT),
+        ("hit_actual_debt_base", AMOUNT),
+        ("hit_predicted_debt_base", AMOUNT),
+        *(
+            (f"{rate}{end}", pa.float64(), True)
+            for rate in ("recall", "precision", "recall_by_debt", "precision_by_debt")
+            for end in ("", "_low", "_high")
+        ),
+        ("whole_episodes", pa.int64()),
+        *(
+            (f"{error}_{quantile}", pa.float64(), True)
+            for error in ("collateral_error", "debt_error", "time_error", "amount_error")
+            for quantile in ("least", "median", "p95", "largest")
+        ),
+        ("notes", TEXT),
+    ),
+    # One row per hit, miss and false alarm of a validation. Times are seconds since 1970; amounts native, ``*_base`` base units; health is
+    # that of the first alarm, or where there was none right before the liquidation.
+    "validation_episodes": _result(
+        ("market", TEXT),
+        ("mode", TEXT),
+        ("number", pa.int64()),
+        ("account", TEXT),
+        ("outcome", TEXT),
+        ("cause", TEXT, True),
+        ("detail", TEXT, True),
+        ("certain", pa.bool_(), True),
+        ("whole", pa.bool_(), True),
+        ("largest", pa.bool_()),
+        ("predicted_from", pa.int64(), True),
+        ("predicted_to", pa.int64(), True),
+        ("predicted_rows", pa.int64(), True),
+        ("predicted_debt_base", AMOUNT, True),
+        ("actual_from", pa.int64(), True),
+        ("actual_to", pa.int64(), True),
+        ("actual_rows", pa.int64(), True),
+        ("actual_debt_base", AMOUNT, True),
+        ("actual_repaid", AMOUNT, True),
+        ("actual_seized", AMOUNT, True),
+        ("held_collateral", AMOUNT, True),
+        ("held_debt", AMOUNT, True),
+        ("health", AMOUNT, True),
+        ("time_error", pa.int64(), True),
+        ("amount_error", pa.float64(), True),
+    ),
     # How many accounts with debt each override touched when it took effect.
     "run_reach": _result(
         ("market", TEXT),
@@ -492,3 +561,6 @@ RESULTS: dict[str, pa.Schema] = {
         ("accounts_in_emode", pa.int64()),
     ),
 }
+
+RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
+"""Those of a replay; the others are of a validation."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from backtest.cli import main
@@ -13,10 +15,13 @@ from backtest.errors import LakeError, UserError
 from backtest.imported import delayed_prices
 from backtest.imports import import_files, load
 from backtest.lake import Lake, checks, queries
+from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import is_current, reconstruct
 from backtest.results import load_timeline
+from backtest.tables import RAW_KEY
 from tests.import_exports import Toy, import_vaults, real, seconds, vaults, write
+from tests.lake_tables import table
 
 HOUR = 3600
 MARKET = "maker-eth-b"
@@ -177,13 +182,34 @@ def test_candles_may_come_first(tmp_path: Path) -> None:
 
 
 def test_headers_that_were_fetched_must_agree(tmp_path: Path, lake: Lake) -> None:
-    from tests.lake_tables import table
-
     header = {"block_number": 12, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": seconds(12) + 1}
     with lake.writer() as writer:
         writer.commit(MARKET, {"raw/chain/Header": table(lake.schema("raw/chain/Header"), [header])}, from_block=12, to_block=12)
     with pytest.raises(LakeError, match="block 12 has another time in imported rows than in its header"):
         reconstruct(lake, MARKET)
+
+
+def test_beside_a_fetched_market_prices_of_venues_are_no_oracle(tmp_path: Path) -> None:
+    lake = Lake(tmp_path / "lake", create=True)
+    config = MarketConfig(name=MARKET, protocol="maker", chain_id=1, start_block=1, contracts={}, base_decimals=18)
+    note = {"block_number": 12, "transaction_index": 0, "log_index": 1, "transaction_hash": bytes(32), "address": bytes(20)}
+    headers = [{"block_number": block, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": seconds(block)} for block in (12, 60)]
+    rows = {"raw/maker/Note": table(pa.schema(RAW_KEY), [note]), "raw/chain/Header": table(lake.schema("raw/chain/Header"), headers)}
+    with lake.writer() as writer:
+        writer.set_market(config)
+        writer.commit(MARKET, rows, from_block=1, to_block=60, covers={"logs": (1, 60)})
+    given = {name: [str(write(tmp_path / "exports", vaults()) / f"{name}.csv")] for name in ("deposits", "borrows")}
+    import_files(lake, load("maker-vaults"), sources=given)
+    _candles(lake, tmp_path / "prices", [(hour, "100") for hour in range(9)])
+    reconstruct(lake, MARKET)
+    assert _table(lake, "prices", "price") == []
+    assert len(_table(lake, "market_prices", "price")) == 9
+    events = _table(lake, "events", "block_number", "event", "address")
+    assert events.count((12, "maker/Note", "0x" + "00" * 20)) == 1
+    assert len(events) == 1 + 5
+    assert _findings(lake)["events__sequence"].passed
+    with pytest.raises(UserError, match="oracle_delay: the oracle prices of market 'maker-eth-b' are its own"):
+        load_timeline(lake, MARKET, oracle_delay=0)
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------------------
@@ -291,16 +317,11 @@ def test_mistakes_are_one_line(tmp_path: Path, run: Run, words: list[str], said:
 # -- real exports ------------------------------------------------------------------------------------------------------------------
 
 
-def test_morpho_liquidations_are_exact() -> None:
+def test_morpho_liquidations_are_exact(tmp_path: Path) -> None:
     folder = real("morpho_base")
-    import tempfile
-
-    import pyarrow.parquet as pq
-
-    with tempfile.TemporaryDirectory() as where:
-        lake = Lake(where, create=True)
-        summary = import_files(lake, load("morpho-liquidations"), folder=folder)
-        rows = lake.read("raw/import/Liquidation", "morpho-blue-base").to_pylist()
+    lake = Lake(tmp_path / "lake", create=True)
+    summary = import_files(lake, load("morpho-liquidations"), folder=folder)
+    rows = lake.read("raw/import/Liquidation", "morpho-blue-base").to_pylist()
     told = pq.read_table(folder / "liquidations.parquet").to_pylist()
     assert [count.stored for count in summary.files] == [len(told)]
     wanted = sorted(

@@ -192,6 +192,19 @@ def test_a_row_that_is_wrong_is_quarantined_whole_and_the_rest_is_stored(tmp_pat
     assert (again.changed, _counts(again, "quarantined"), _counts(again, "known")) == (False, 1, 14)
 
 
+def test_a_mended_file_clears_the_quarantine_of_the_earlier_one(tmp_path: Path, lake: Lake) -> None:
+    files = vaults()
+    files["borrows"][0]["DAI_MINTED"], files["deposits"][0]["DEPOSIT_AMOUNT_ADJ"] = "5OO", "-1"
+    import_vaults(lake, write(tmp_path / "exports", files))
+    files["borrows"][0]["DAI_MINTED"] = "500"
+    kept = import_vaults(lake, write(tmp_path / "exports", files))
+    assert _counts(kept, "stored") == 2  # the borrow, and the parameter that is known from its block on, which had no time without it
+    assert lake.read("raw/import/Quarantine", "maker-eth-b").num_rows == 2
+    assert import_vaults(lake, tmp_path / "exports", mended=True).changed
+    assert [row["file"] for row in lake.read("raw/import/Quarantine", "maker-eth-b").to_pylist()] == ["deposits.csv"]
+    assert not import_vaults(lake, tmp_path / "exports", mended=True).changed
+
+
 def test_a_row_that_contradicts_a_stored_one_is_quarantined(tmp_path: Path, lake: Lake) -> None:
     files = vaults()
     import_vaults(lake, write(tmp_path / "exports", files))

@@ -21,6 +21,7 @@ VERBS = {
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
     "compare": "Compare history, baseline and alternatives.",
+    "validate": "Hold a model against the liquidations that happened.",
     "sql": "Query a lake, its history and its runs.",
     "report": "Write runs as one offline page.",
     "info": "Show what a lake holds.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from backtest.imports import ImportSummary
 
 SHOWN = 8
+_VALUES = re.compile(r"'[^']*'|[0-9]+|0x[0-9a-f]+")
 
 
 def import_(
@@ -23,6 +25,7 @@ def import_(
     folder: Path | None = None,
     source: list[str] | None = None,
     set_: list[str] | None = None,
+    mended: bool = False,
 ) -> None:
     """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what the columns mean.
 
@@ -51,6 +54,8 @@ def import_(
         Files of one source: NAME=GLOB, in quotes. May be repeated; instead of, or before, --folder.
     set_
         Value of a parameter of the mapping: NAME=VALUE. May be repeated.
+    mended
+        The files are mended versions of earlier ones of the same names: rows of those leave the quarantine.
     """
     from backtest.imports import import_files, load
     from backtest.lake import Lake
@@ -62,7 +67,7 @@ def import_(
     parameters = dict(_pairs(set_ or [], "--set", "NAME=VALUE"))
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "check the path")
-    summary = import_files(Lake(lake, create=True), loaded, market=market, folder=folder, sources=given, parameters=parameters)
+    summary = import_files(Lake(lake, create=True), loaded, market=market, folder=folder, sources=given, parameters=parameters, mended=mended)
     for line in lines(summary):
         print(line)
 
@@ -83,10 +88,13 @@ def lines(summary: ImportSummary) -> list[str]:
     out += [f"{name}: the same file as one before, left out" for name in summary.repeated]
     if summary.absent:
         out.append(f"no files of: {', '.join(summary.absent)}")
-    for reason, rows in sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]:
-        out.append(f"quarantined {rows}: {reason}")
-    if len(summary.reasons) > SHOWN:
-        out.append(f"and {len(summary.reasons) - SHOWN} more reasons: SELECT * FROM import_quarantine")
+    alike: dict[str, list[tuple[str, int]]] = {}
+    for reason, rows in sorted(summary.reasons.items()):
+        alike.setdefault(_VALUES.sub("", reason), []).append((reason, rows))
+    for reasons in sorted(alike.values(), key=lambda found: -sum(rows for _, rows in found))[:SHOWN]:
+        out.append(f"quarantined {sum(rows for _, rows in reasons)}: {reasons[0][0]}{' (the first of several values)' if len(reasons) > 1 else ''}")
+    if summary.reasons:
+        out.append("the rows: SELECT * FROM import_quarantine")
     out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
     held = ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items()) or "nothing"
     out.append(f"market '{summary.market}' now holds {held}{f' ({summary.ambiguous} ambiguous)' if summary.ambiguous else ''}")

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,6 +80,7 @@ def import_files(
     folder: Path | None = None,
     sources: Mapping[str, Sequence[str]] | None = None,
     parameters: Mapping[str, str] | None = None,
+    mended: bool = False,
 ) -> ImportSummary:
     """Import files into a market of a lake, in one commit.
 
@@ -87,6 +89,7 @@ def import_files(
         folder: where the mapping's globs look for the sources that ``sources`` does not name.
         sources: source to paths or globs.
         parameters: values for the mapping's parameters.
+        mended: the files are mended versions of earlier ones of the same names, whose quarantined rows are forgotten.
 
     Raises:
         UserError: a mistake in mapping, files or arguments, in one line; the lake is as it was.
@@ -103,11 +106,12 @@ def import_files(
         number = {file.digest: place for place, file in enumerate(files.files)}
         refused += [Refused(number[digest], row, dataset, reason) for digest, row, dataset, reason in merged.refused]
         counts = _counts(mapping, files, merged, refused, aside)
-        quarantine, more = _quarantine(mapping, files, refused, stored.get(QUARANTINE))
+        before = stored.get(QUARANTINE, IMPORTED[QUARANTINE].empty_table())
+        quarantine = _quarantine(mapping, files, refused, before, mended)
         facts = {f"import {count.name} {count.digest[:12]}": f"{mapping.name}: {count}" for count in counts}
         known = lake.provenance(config.name) if held else {}
         facts = {key: value for key, value in facts.items() if key not in known}
-        changed = bool(merged.taken or more or facts)
+        changed = bool(merged.taken or facts or not quarantine.equals(before))
         if changed:
             tables = {**merged.tables, QUARANTINE: quarantine}
             chunks = iter([(name, table) for name, table in tables.items() if table.num_rows])
@@ -200,31 +204,29 @@ def _counts(mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[R
     return out
 
 
-def _quarantine(mapping: Loaded, files: Sources, refused: Sequence[Refused], stored: pa.Table | None) -> tuple[pa.Table, int]:
-    """The stored quarantine with what is new, and how many rows that are."""
+def _quarantine(mapping: Loaded, files: Sources, refused: Sequence[Refused], stored: pa.Table, mended: bool) -> pa.Table:
+    """The stored quarantine, with what it holds of these files replaced by what this import says of them.
+
+    ``mended``: also what it holds of other files of the same names.
+    """
     texts = _texts(files, refused)
-    rows = [(row.file, row.row, row.dataset, row.reason, texts[row.file, row.row]) for row in refused]
-    rows += [(row.file, row.row, None, row.reason, row.text) for row in files.bad]
-    schema = IMPORTED[QUARANTINE]
-    old = stored if stored is not None else schema.empty_table()
-    held = set(zip(*(old[name].to_pylist() for name in ("mapping", "dataset", "source_digest", "source_row", "reason")), strict=True))
-    fresh: list[dict[str, object]] = []
-    for file, row, dataset, reason, text in sorted(rows, key=lambda found: (found[0], found[1], found[2] or "", found[3])):
-        about: File = files.files[file]
-        if (mapping.name, dataset, about.digest, row, reason) not in held:
-            fresh.append(
-                {
-                    "mapping": mapping.name,
-                    "dataset": dataset,
-                    "source": about.source,
-                    "file": about.name,
-                    "source_digest": about.digest,
-                    "source_row": row,
-                    "reason": reason,
-                    "text": text,
-                }
-            )
-    return pa.concat_tables([old, pa.Table.from_pylist(fresh, schema=schema)]), len(fresh)
+    found = [(row.file, row.row, row.dataset, row.reason, texts[row.file, row.row]) for row in refused]
+    found += [(row.file, row.row, None, row.reason, row.text) for row in files.bad]
+    held = stored.to_pylist()
+    called = {old["source_digest"]: old["file"] for old in held}  # a renamed file keeps its first name here
+    rows: list[dict[str, Any]] = []
+    for number, row, dataset, reason, text in set(found):
+        file: File = files.files[number]
+        name = called.get(file.digest, file.name)
+        about = {"mapping": mapping.name, "dataset": dataset, "source": file.source, "file": name, "source_digest": file.digest}
+        rows.append({**about, "source_row": row, "reason": reason, "text": text})
+    digests, names = {file.digest for file in files.files}, {(file.source, file.name) for file in files.files}
+    for old in held:
+        again = old["source_digest"] in digests or (mended and (old["source"], old["file"]) in names)
+        if old["mapping"] != mapping.name or not again:
+            rows.append(old)
+    rows.sort(key=lambda row: (row["mapping"], row["file"], row["source_digest"], row["source_row"], row["dataset"] or "", row["reason"]))
+    return pa.Table.from_pylist(rows, schema=IMPORTED[QUARANTINE])
 
 
 def _texts(files: Sources, refused: Sequence[Refused]) -> dict[tuple[int, int], str]:

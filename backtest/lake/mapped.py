@@ -34,6 +34,7 @@ class TextDatabase:
             config={"python_enable_replacements": False, "autoinstall_known_extensions": False, "autoload_known_extensions": False},
         )
         self.connection.execute(f"SET memory_limit = {quoted(memory)}")
+        self.connection.execute("SET temp_directory = ''")  # nothing is written anywhere: what does not fit is an error
         self.connection.execute(f"SET threads = {os.cpu_count() or 1}")
         for name, table in relations.items():
             self.connection.register("incoming", table)

@@ -40,7 +40,7 @@ known(parameter, name, decimals, added) AS (
         ('vat.ilks.line', 'line', '18', 0), ('cat.ilks.lump', 'lump', '18', 0), ('cat.ilks.dunk', 'dunk', '18', 0),
         ('dog.ilks.hole', 'hole', '18', 0), ('flipper.beg', 'beg', '18', 1), ('flipper.ttl', 'ttl', '0', 0), ('flipper.tau', 'tau', '0', 0),
         ('clipper.buf', 'buf', '27', 0), ('clipper.tail', 'tail', '0', 0), ('clipper.cusp', 'cusp', '27', 0), ('clipper.chip', 'chip', '18', 0),
-        ('clipper.tip', 'tip', '18', 0)
+        ('clipper.tip', 'tip', '18', 0), ('clipper.stopped', 'stopped', '0', 0), ('calc.cut', 'cut', '27', 0), ('calc.step', 'step', '0', 0)
 ),
 systems(parameter, version) AS (VALUES ('cat.ilks.lump', '10'), ('cat.ilks.dunk', '11'), ('dog.ilks.hole', '20')),
 named AS (
