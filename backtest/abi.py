@@ -137,4 +137,5 @@ def event_schema(spec: EventSpec) -> pa.Schema:
     """The columns of the raw dataset of ``spec``: ``tables.RAW_KEY``, then the arguments in the order of the signature."""
     abi = parse_event(spec.signature)
     own = [pa.field(a.column, column_type(a, a.name in spec.wide), nullable=False) for a in abi.arguments]
-    return pa.schema([*RAW_KEY, *own])
+    sender = [pa.field("sender", ADDRESS, nullable=False)] if spec.note == "sender" else []
+    return pa.schema([*RAW_KEY, *sender, *own])

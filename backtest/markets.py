@@ -17,7 +17,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
     ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
     ``base_decimals`` are the name and decimals of the oracle's base currency; ``price_decimals`` are those of its exact prices where they
-    have more. ``parameters``: what else the protocol needs to know its market by (for Morpho Blue: id).
+    have more. ``parameters`` say which of several markets in the same contracts this is, in the protocol's own words (Maker: ilk; Morpho
+    Blue: id).
     """
 
     name: str

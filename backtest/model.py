@@ -43,6 +43,9 @@ class EventSpec:
             integers become DECIMAL(38, 0), and a log that does not fit is quarantined.
         key: where one contract emits for many markets, the name of the market's parameter (``MarketConfig.parameters``) whose value
             the first indexed argument has; only such logs are asked for. All events of an emitter have the same key.
+        note: an anonymous log of a call (``LogNote``), whose ``signature`` is the function's: its first topic is the selector at the left
+            of the word, its data are the call data. "arguments": the other topics are the first three arguments; "sender": they
+            are the caller and the first two arguments, and the dataset has the caller as its first own column, ``sender``.
     """
 
     name: str
@@ -50,6 +53,7 @@ class EventSpec:
     emitter: str
     wide: frozenset[str] = frozenset()
     key: str | None = None
+    note: Literal["arguments", "sender"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

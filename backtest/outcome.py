@@ -16,7 +16,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Horizon, Replay
+from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import AMOUNT, RESULTS, RULES_VERSION
 
@@ -38,8 +38,8 @@ _OUTCOMES = {
 
 
 def terms_of(scenario: Scenario) -> str:
-    """Everything but the overrides, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False).canonical()
+    """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -166,7 +166,14 @@ def tables_of(
     proxy_prices: bool,
     notes: Sequence[str],
 ) -> dict[str, pa.Table]:
-    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column."""
+    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column.
+
+    Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
+    part of the run.
+    """
+    first = outcome.from_clock.block_number
+    liquidations = [r for r in outcome.liquidations if r.clock.block_number >= first]
+    deficits = [d for d in outcome.deficits if d.clock.block_number >= first]
     run = {
         "name": scenario.name,
         "protocol": outcome.book.market.protocol,
@@ -179,17 +186,17 @@ def tables_of(
         "lake_digest": lake_digest,
         "synthetic": is_synthetic(config),
         "proxy_prices": proxy_prices,
-        "from_block": outcome.from_clock.block_number,
+        "from_block": first,
         "to_block": outcome.book.now.block_number,
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
         "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
-        "overridden": bool(scenario.overrides),
+        "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
-        "liquidations": len(outcome.liquidations),
-        "accounts_liquidated": len({r.fill.order.account for r in outcome.liquidations}),
+        "liquidations": sum(r.takes for r in liquidations),
+        "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
         "actions": outcome.actions_made,
         "actions_altered": sum(count.count for count in outcome.actions),
         "rate_updates": outcome.rate_check.updates if outcome.rate_check else None,
@@ -200,8 +207,8 @@ def tables_of(
     }
     data: dict[str, Rows] = {
         "runs": [run],
-        "run_liquidations": _liquidations(outcome),
-        "run_deficits": _deficits(outcome),
+        "run_liquidations": _liquidations(outcome, liquidations),
+        "run_deficits": _deficits(outcome, deficits),
         "run_balances": _balances(outcome),
         "run_totals": _totals(outcome),
         "run_windows": [_window(horizon) for horizon in outcome.horizons],
@@ -232,10 +239,10 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
-def _liquidations(outcome: Replay[State]) -> Rows:
+def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
     book = outcome.book
     name_of = [asset.asset for asset in book.market.assets]
     return [
@@ -262,12 +269,15 @@ def _liquidations(outcome: Replay[State]) -> Rows:
             "rules_tested": r.fill.rules_tested,
             "matches_history": r.matches_history,
             "made_by_override": r.made_by_override,
+            "stage": r.stage,
+            "step": r.step,
+            "lot": r.lot,
         }
-        for r in outcome.liquidations
+        for r in liquidations
     ]
 
 
-def _deficits(outcome: Replay[State]) -> Rows:
+def _deficits(outcome: Replay[State], deficits: Sequence[Deficit]) -> Rows:
     book = outcome.book
     return [
         {
@@ -280,7 +290,7 @@ def _deficits(outcome: Replay[State]) -> Rows:
             "amount": d.amount,
             "amount_base": d.amount_base,
         }
-        for ordinal, d in enumerate(outcome.deficits)
+        for ordinal, d in enumerate(deficits)
     ]
 
 
@@ -326,9 +336,14 @@ def _window(horizon: Horizon) -> dict[str, Any]:
 def _equity(outcome: Replay[State]) -> Rows:
     address = outcome.book.address
     return [
-        {"label": horizon.label, "account": address(account), "equity_base": equity}
+        {
+            "label": horizon.label,
+            "account": address(account),
+            "equity_base": horizon.equity.get(account, 0),
+            "outside_base": horizon.outside.get(account, 0),
+        }
         for horizon in outcome.horizons
-        for account, equity in horizon.equity.items()
+        for account in sorted(horizon.equity.keys() | horizon.outside.keys())
     ]
 
 
@@ -355,7 +370,8 @@ def _capped(health: int | None) -> int | None:
     return None if health is None else min(health, _LARGEST)
 
 
-def _table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError
+from backtest.errors import LakeError, UserError
+from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.model import Asset, AssetId, Market
 from backtest.outcome import notes_of, tables_of
@@ -29,7 +30,7 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
-from backtest.tables import CANONICAL, RESULTS, RULES_VERSION
+from backtest.tables import CANONICAL, RULES_VERSION, RUN_TABLES
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
@@ -72,7 +73,7 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     if stored is not None:
         return stored
     config, described = lake.market_config(market), load_market(lake, market)
-    timeline = load_timeline(lake, market)
+    timeline = load_timeline(lake, market, oracle_delay=scenario.oracle_delay)
     protocol = protocol_named(config.protocol)
     outcome = replay(
         protocol, described, timeline, scenario, samples=min(samples, max(12, VIEWS // max(1, len(described.accounts)))), progress=progress
@@ -95,8 +96,8 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 
 def baseline_of(scenario: Scenario) -> Scenario:
-    """What a scenario with overrides is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False)
+    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
@@ -104,7 +105,7 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     base = scenario.name.removesuffix(f", {scenario.users.response}")
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
-    return (*(baseline_of(one) for one in named if one.overrides), *named)
+    return (*(baseline_of(one) for one in named if one.alters), *named)
 
 
 def _responding(name: str, scenario: Scenario) -> str:
@@ -156,8 +157,11 @@ def load_market(lake: Lake, market: str) -> Market:
     )
 
 
-def load_timeline(lake: Lake, market: str) -> Timeline:
-    """The canonical history of a market. LakeError where its tables are missing or stale."""
+def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
+    """The canonical history of a market. LakeError where its tables are missing or stale.
+
+    ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without market prices.
+    """
     require_current(lake, market)
     unread = {"transaction_hash", "address", "event", "market", "source", "method", "exact", "base_fee"}
     config = lake.market_config(market)
@@ -165,6 +169,13 @@ def load_timeline(lake: Lake, market: str) -> Timeline:
         name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
         for name in _REPLAYED
     }
+    if oracle_delay is not None:
+        prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
+        if not venue.num_rows:
+            raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+        if not follows_market(prices):
+            raise UserError(f"oracle_delay: the oracle prices of market '{market}' are its own, not a venue's", "leave it out")
+        tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
     return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
@@ -173,7 +184,7 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
         return None
     found = {}
-    for name in RESULTS:
+    for name in RUN_TABLES:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
     notes = json.loads(found["runs"]["notes"][0].as_py())

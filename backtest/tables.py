@@ -124,13 +124,18 @@ QUARANTINE = pa.schema(
 
 # What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them. Dataset name to
 # schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case text as the mapping gives them.
+# An import merges into these datasets and writes them anew: what they hold does not depend on the order of imports.
 IMPORT_KEY: list[pa.Field] = [
     pa.field("block_number", pa.int64(), nullable=False),
-    pa.field("log_index", pa.int32(), nullable=False),  # the export's own where it has one, else behind them in the documented order
+    pa.field("log_index", pa.int32(), nullable=False),  # unique in the block over all events; the export's own wherever that leaves room
     pa.field("timestamp", pa.int64(), nullable=False),
     pa.field("transaction_hash", pa.binary(32)),
     pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
     pa.field("ambiguous", pa.bool_(), nullable=False),  # true: an identical row without transaction hash is stored too
+    pa.field("block_known", pa.bool_(), nullable=False),  # false: the export has a time only, and the block is placed by it
+    pa.field("own_index", pa.int32()),  # the export's own log index
+    pa.field("rank", pa.int32(), nullable=False),  # order among rows of the block that have no index
+    pa.field("identity", TEXT, nullable=False),  # what makes a row the same fact: its natural key, else file digest and row
     pa.field("source_digest", WORD, nullable=False),  # SHA-256 of the file that the row comes from, and its row there from 0
     pa.field("source_row", pa.int64(), nullable=False),
 ]
@@ -184,6 +189,28 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
         ]
     ),
+    # What an independent source says that all accounts together hold of an asset on one side at the end of a block, native units.
+    "raw/import/Checkpoint": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("side", TEXT, nullable=False),
+            pa.field("amount", AMOUNT, nullable=False),
+        ]
+    ),
+    # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is known.
+    "raw/import/Quarantine": pa.schema(
+        [
+            pa.field("mapping", TEXT, nullable=False),
+            pa.field("dataset", TEXT),
+            pa.field("source", TEXT, nullable=False),
+            pa.field("file", TEXT, nullable=False),
+            pa.field("source_digest", WORD, nullable=False),
+            pa.field("source_row", pa.int64(), nullable=False),
+            pa.field("reason", TEXT, nullable=False),
+            pa.field("text", TEXT, nullable=False),  # JSON: column to text as in the file
+        ]
+    ),
 }
 
 _EVENT: list[pa.Field] = [
@@ -219,11 +246,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("base_fee", AMOUNT, True),
         event=False,
     ),
-    # Every raw event of the market once: the spine that gives all others their seq.
+    # Every raw event of the market once: the spine that gives all others their seq. Exports may lack the nullable columns.
     "events": _table(
-        ("transaction_index", pa.int32()),
-        ("transaction_hash", pa.binary(32)),
-        ("address", TEXT),
+        ("transaction_index", pa.int32(), True),
+        ("transaction_hash", pa.binary(32), True),
+        ("address", TEXT, True),
         ("event", CATEGORY),
     ),
     "position_events": _table(
@@ -250,9 +277,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("supply_rate", AMOUNT),
         ("borrow_rate", AMOUNT),
     ),
-    # method: feed (a log), formula (computed from logs), read (archive call), fixed. exact is false where the price
-    # between two reads is not known at this position. price is null where the oracle would revert. price_rest are the digits below a base
-    # unit of markets whose prices have some (price_decimals above base_decimals): the oracle's own number is price, then these digits.
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
+    # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
+    # between two reads is not known at this position. price is null where the oracle would revert.
+    # price_rest are the digits below a base unit of markets whose prices have some (price_decimals above base_decimals): the oracle's own
+    # number is price, then these digits.
     "prices": _table(
         ("asset_id", pa.int16()),
         ("price", AMOUNT, True),
@@ -366,6 +395,10 @@ RESULTS: dict[str, pa.Schema] = {
         ("rules_tested", pa.bool_()),
         ("matches_history", pa.bool_(), True),
         ("made_by_override", pa.bool_(), True),
+        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one. step: what it is called.
+        ("stage", TEXT, True),
+        ("step", TEXT, True),
+        ("lot", pa.int64(), True),
     ),
     "run_deficits": _result(
         ("market", TEXT),
@@ -430,6 +463,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("label", TEXT),
         ("account", TEXT),
         ("equity_base", AMOUNT),
+        ("outside_base", AMOUNT, True),
     ),
     # Users' actions that were not made as in history, counted.
     "run_actions": _result(
@@ -449,6 +483,75 @@ RESULTS: dict[str, pa.Schema] = {
         ("timestamp", pa.int64()),
         ("debt_base", AMOUNT),
     ),
+    # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a replay from the start);
+    # alarms: all, or certain (whatever the oracle said within the range in which its price is known; then events that only other alarms
+    # predicted count as missed); accounts: all, or without the largest (left_out, JSON list). explained: misses and false alarms whose
+    # cause can be told. Rates and errors are DOUBLE: shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
+    "validations": _result(
+        ("market", TEXT),
+        ("name", TEXT),
+        ("scenario", TEXT),
+        ("seed", pa.int64()),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+        ("lake_digest", TEXT),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("mode", TEXT),
+        ("alarms", TEXT),
+        ("accounts", TEXT),
+        ("left_out", TEXT),
+        ("questions", pa.int64()),
+        ("actual", pa.int64()),
+        ("predicted", pa.int64()),
+        ("hits", pa.int64()),
+        ("explained", pa.int64()),
+        ("actual_debt_base", AMOUNT),
+        ("predicted_debt_base", AMOUNT),
+        ("hit_actual_debt_base", AMOUNT),
+        ("hit_predicted_debt_base", AMOUNT),
+        *(
+            (f"{rate}{end}", pa.float64(), True)
+            for rate in ("recall", "precision", "recall_by_debt", "precision_by_debt")
+            for end in ("", "_low", "_high")
+        ),
+        ("whole_episodes", pa.int64()),
+        *(
+            (f"{error}_{quantile}", pa.float64(), True)
+            for error in ("collateral_error", "debt_error", "time_error", "amount_error")
+            for quantile in ("least", "median", "p95", "largest")
+        ),
+        ("notes", TEXT),
+    ),
+    # One row per hit, miss and false alarm of a validation. Times are seconds since 1970; amounts native, ``*_base`` base units; health is
+    # that of the first alarm, or where there was none right before the liquidation.
+    "validation_episodes": _result(
+        ("market", TEXT),
+        ("mode", TEXT),
+        ("number", pa.int64()),
+        ("account", TEXT),
+        ("outcome", TEXT),
+        ("cause", TEXT, True),
+        ("detail", TEXT, True),
+        ("certain", pa.bool_(), True),
+        ("whole", pa.bool_(), True),
+        ("largest", pa.bool_()),
+        ("predicted_from", pa.int64(), True),
+        ("predicted_to", pa.int64(), True),
+        ("predicted_rows", pa.int64(), True),
+        ("predicted_debt_base", AMOUNT, True),
+        ("actual_from", pa.int64(), True),
+        ("actual_to", pa.int64(), True),
+        ("actual_rows", pa.int64(), True),
+        ("actual_debt_base", AMOUNT, True),
+        ("actual_repaid", AMOUNT, True),
+        ("actual_seized", AMOUNT, True),
+        ("held_collateral", AMOUNT, True),
+        ("held_debt", AMOUNT, True),
+        ("health", AMOUNT, True),
+        ("time_error", pa.int64(), True),
+        ("amount_error", pa.float64(), True),
+    ),
     # How many accounts with debt each override touched when it took effect.
     "run_reach": _result(
         ("market", TEXT),
@@ -458,3 +561,6 @@ RESULTS: dict[str, pa.Schema] = {
         ("accounts_in_emode", pa.int64()),
     ),
 }
+
+RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
+"""Those of a replay; the others are of a validation."""

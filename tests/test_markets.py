@@ -13,8 +13,12 @@ from backtest.markets import parse_market
 from backtest.resources import resource
 
 FILES = sorted(resource("markets").glob("*.toml"))
-ROLES = {"aave-v3": {"provider", "pool", "configurator", "oracle"}, "morpho-blue": {"morpho"}}
-PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}}
+ROLES = {
+    "aave-v3": {"provider", "pool", "configurator", "oracle"},
+    "morpho-blue": {"morpho"},
+    "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
+}
+PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:
@@ -41,7 +45,9 @@ def test_addresses_carry_their_checksums(file: Path) -> None:
 
 def test_no_two_files_describe_the_same_market() -> None:
     markets = [parse_market(file.read_text(), str(file)) for file in FILES]
-    assert len({(market.chain_id, *sorted(market.contracts.values()), *market.parameters.values()) for market in markets}) == len(markets)
+    places = {(m.chain_id, tuple(sorted(m.contracts.items())), tuple(sorted(m.parameters.items()))) for m in markets}
+    pools = [(m.chain_id, m.contracts["pool"]) for m in markets if "pool" in m.contracts]
+    assert (len(places), len(set(pools))) == (len(markets), len(pools))
 
 
 GOOD = """

@@ -104,6 +104,15 @@ def test_windows_equity_actions_and_reach_are_stored() -> None:
     assert stored["run_liquidations"][0]["made_by_override"] is True
 
 
+def test_what_was_reenacted_before_the_first_block_is_no_part_of_the_run() -> None:
+    """Liquidations of ``replay_of`` are in blocks 20 and 21."""
+    hits = [hit("A", repaid=3, seized=4, fee=0), hit("B", repaid=5, seized=6, fee=0)]
+    stored = rows_of(replay_of(hits, deficits={"A": 1}, from_clock=Clock(21, -1, 2001)))
+    assert [(row["ordinal"], row["repaid_base"]) for row in stored["run_liquidations"]] == [(1, 5 * U)]
+    assert (stored["runs"][0]["from_block"], stored["runs"][0]["liquidations"], stored["runs"][0]["accounts_liquidated"]) == (21, 1, 1)
+    assert stored["run_deficits"] == []
+
+
 def test_a_value_that_fits_no_column_is_named() -> None:
     with pytest.raises(UserError, match="a value of debt_base does not fit"):
         rows_of(replay_of([], made_liquidatable=[MadeLiquidatable(account=AccountId(0), clock=Clock(1, -1, 1), debt_base=10**39)]))

@@ -10,7 +10,7 @@ import pytest
 
 from backtest import outcome, results
 from backtest.cli import main
-from backtest.cli.replay import _base_units
+from backtest.cli.replay import base_units
 from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -246,8 +246,8 @@ def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.Captur
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1e-9"])
 def test_a_gas_cost_is_an_amount(amount: str) -> None:
     with pytest.raises(UserError, match=r"is no amount, negative or finer than 8 decimals; give an amount such as 5 or 0\.25"):
-        _base_units(Decimal(amount), 8)
-    assert _base_units(Decimal("1e60"), 8) == 10**68
+        base_units(Decimal(amount), 8)
+    assert base_units(Decimal("1e60"), 8) == 10**68
 
 
 def test_mistakes_in_a_scenario_file_name_it(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ class LogFetcher:
     """Fetches logs of one market. Not thread-safe; the worker threads only run ``piece``.
 
     ``all_headers``: read and store the header of every block, not only of those with logs; then a block all of whose logs
-    were omitted shows by its bloom as well. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex words).
+    were omitted shows by its bloom as well. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex words, or names).
     """
 
     def __init__(
@@ -131,13 +131,14 @@ class LogFetcher:
             self._commit({}, self._rpc.headers(some), some[0], some[-1], {})
 
     def _key(self, specs: Sequence[EventSpec], role: str) -> str:
-        """The word that the first indexed argument of all events of a role has, or "": any."""
+        """The word that the first indexed argument of all events of a role has, or "": any. A name is ASCII at the left of its word."""
         (name,) = {spec.key for spec in specs if spec.emitter == role}
         if name is None:
             return ""
-        word = self._keys.get(name, "").lower()
-        if len(word) != 66 or not word.startswith("0x") or set(word[2:]) - set("0123456789abcdef"):
-            raise FetchError(f"market '{self._market}': parameters.{name} = '{word}' is not a 32-byte word", "give 0x and 64 hex digits")
+        given = self._keys.get(name, "")
+        word = given.lower() if given.startswith("0x") or not given.isascii() else f"0x{given.encode().ljust(32, bytes(1)).hex()}"
+        if not given or len(word) != 66 or not word.startswith("0x") or set(word[2:]) - set("0123456789abcdef"):
+            raise FetchError(f"market '{self._market}': parameters.{name} = '{given}' is not a 32-byte word", "give 0x and 64 hex digits, or a name")
         return word
 
     def _source(self, namespace: str, specs: Sequence[EventSpec], role: str, address: str) -> str:
@@ -227,7 +228,7 @@ class LogFetcher:
         calls = []
         for block, pairs in suspects.items():
             addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
-            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": [topics]}]))
+            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": question.topics_filter(topics)}]))
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
         came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
         for block, reply in zip(suspects, replies, strict=True):

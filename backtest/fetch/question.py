@@ -40,8 +40,16 @@ class Question:
 
     def filter(self, first: int, last: int, addresses: Sequence[str] | None = None) -> dict[str, Any]:
         """The parameter of eth_getLogs."""
-        topics = [list(self.topics), *([[self.key]] if self.key else [])]
-        return {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses or self.addresses), "topics": topics}
+        return {
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "address": list(addresses or self.addresses),
+            "topics": self.topics_filter(self.topics),
+        }
+
+    def topics_filter(self, topics: Sequence[str]) -> list[list[str]]:
+        """These first topics, and the key where there is one."""
+        return [list(topics), *([[self.key]] if self.key else [])]
 
     def judge(self, logs: Sequence[Log], first: int, last: int) -> tuple[LogColumns, int]:
         """(the logs that were meant, in chain order and once each; how many came twice).
@@ -74,9 +82,9 @@ class Question:
     def decode(self, logs: LogColumns, namespace: str) -> dict[str, pa.Table]:
         """See ``backtest.fetch.decode.decode``; FetchError where a log is malformed."""
         try:
-            return decode(logs, self.specs, namespace)
+            return decode(logs, self.specs, namespace, self.emitters)
         except ValueError as error:
-            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace)), 0)
+            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace, self.emitters)), 0)
             raise _malformed(str(logs.block[row]), logs.addresses[row], error) from None
 
     def _meant(self, columns: LogColumns) -> LogColumns:

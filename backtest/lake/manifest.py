@@ -169,6 +169,8 @@ def declared_schema(dataset: str) -> pa.Schema | None:
         return tables.CANONICAL.get(name)
     if layer == "results":
         return tables.RESULTS.get(name)
+    if dataset in tables.IMPORTED:
+        return tables.IMPORTED[dataset]
     if dataset.endswith("/Quarantine"):
         return tables.QUARANTINE
     return tables.RAW_STATE.get(dataset)

@@ -29,8 +29,9 @@ def statements(lake: Lake) -> Iterator[str]:
     for name, schema in tables.RESULTS.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
-    for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *(name for name in lake.datasets() if name.startswith("raw/"))}):
-        if dataset.endswith("/Quarantine"):
+    raw = {name for name in lake.datasets() if name.startswith("raw/")}
+    for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *tables.IMPORTED, *raw}):
+        if dataset.endswith("/Quarantine") and dataset not in tables.IMPORTED:
             quarantined.append(dataset)
         else:
             yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"

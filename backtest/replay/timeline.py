@@ -342,6 +342,8 @@ def _transaction_ends(seq: Ints, block: Ints, events: pa.Table | None) -> Ints:
         spine = events["seq"].to_numpy()
         at = np.minimum(np.searchsorted(spine, seq), len(spine) - 1)
         # a row that no log of the spine gave (a price read at the end of a block) stands alone
-        transaction = np.where(spine[at] == seq, events["transaction_index"].to_numpy().astype(np.int64)[at], -1 - seq)
+        # exports do not say it: then nobody acts inside the block
+        index = pc.fill_null(events["transaction_index"], -1).to_numpy().astype(np.int64)
+        transaction = np.where(spine[at] == seq, index[at], -2 - seq)
     changes = (np.diff(block) != 0) | (np.diff(transaction) != 0)
     return np.append(np.flatnonzero(changes) + 1, len(seq)).astype(np.int64)
