@@ -67,7 +67,7 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
         raise UserError(f"--largest {largest} is negative", "give 0 or more")
     require_current(lake, market)
     digest = lake.digest(market)
-    body = ["validation", scenario.canonical(), market, digest, RULES_VERSION, ENGINE_VERSION, largest]
+    body = [f"validation {v.VERSION}", scenario.canonical(), market, digest, RULES_VERSION, ENGINE_VERSION, largest]
     run_id = hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
     stored = _stored(lake, market, run_id)
     if stored is not None:
@@ -80,7 +80,9 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
     if not ahead.pasts:
         raise UserError(f"nothing was liquidated in blocks {first} to {last} of market '{market}'", "there is nothing to hold a model against")
     actual = v.episodes(_past_rows(ahead, described))
-    one_step = v.explain(v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described, proxy=bool(ranges)))
+    one_step = v.explain(
+        v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described, actual, proxy=bool(ranges))
+    )
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
     free = v.explain_free(v.match(v.episodes(_free_rows(made, described, one_step, proxy=bool(ranges))), actual), one_step)
@@ -223,11 +225,12 @@ def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v
         )
 
 
-def _evidence(ahead: Ahead, market: Market, *, proxy: bool) -> v.Evidence:
+def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
     names = market.accounts
+    missing = {account: f"rebuilt {error:.1%} off what its own liquidation took" for account, error in v.contradicted(actual).items()}
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
-        outside={names[account] for account in ahead.outside},
+        outside=missing | {names[account]: "it gives more than it ever got in the data" for account in ahead.outside},
         refusals={names[account]: rows for account, rows in ahead.refusals.items()},
         proxy=proxy,
     )

@@ -17,6 +17,8 @@ import numpy as np
 
 from backtest.units import WAD
 
+VERSION = 1
+"""Of these rules: part of what names a stored validation."""
 WITHIN = 3 * 3600
 """Seconds."""
 RESAMPLES = 2_000
@@ -325,6 +327,16 @@ def reconstruction(actual: Iterable[Episode]) -> tuple[list[float], list[float]]
     return collateral, debt
 
 
+def contradicted(actual: Iterable[Episode]) -> dict[str, float]:
+    """Accounts whose own liquidation says that they did not hold what was rebuilt, with the larger error: more than one part in ``WHOLE``."""
+    found: dict[str, float] = {}
+    for episode in actual:
+        error = max((abs(one[0]) for one in reconstruction([episode]) if one), default=0.0)
+        if error * WHOLE > 1:
+            found[episode.account] = max(error, found.get(episode.account, 0.0))
+    return found
+
+
 # -- causes ------------------------------------------------------------------------------------------------------------
 
 OUTSIDE, RESCUED, PROXY, BETWEEN, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED, BOOK = (
@@ -344,13 +356,14 @@ OUTSIDE, RESCUED, PROXY, BETWEEN, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIA
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What history says beside its liquidations, by account: times of relief by the owner, unrecorded flows, what the model let be.
+    """What history says beside its liquidations, by account: times of relief by the owner, what says that flows are
+    missing, what the model let be.
 
     ``proxy``: prices are a venue's in place of the oracle's.
     """
 
     relief: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    outside: Collection[str] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
     refusals: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
     proxy: bool = True
 
@@ -385,7 +398,7 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
     first = actual.rows[0]
     health = "" if first.health is None else f"health {first.health / WAD:.4f} at the price taken"
     if actual.account in evidence.outside:
-        return OUTSIDE, f"some of the account's flows are not in the data; {health}"
+        return OUTSIDE, f"{evidence.outside[actual.account]}; {health}"
     let_be = [reason for time, reason in evidence.refusals.get(actual.account, ()) if actual.first - WITHIN <= time <= actual.last + WITHIN]
     if let_be:
         return (UNPROFITABLE if let_be[0] == UNPROFITABLE else REFUSED), f"{let_be[0]}; {health}"
@@ -400,14 +413,14 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
 
 def _false(alarm: Episode, happened: Sequence[Episode], evidence: Evidence) -> tuple[str, str]:
     if alarm.account in evidence.outside:
-        return OUTSIDE, "some of the account's flows are not in the data"
-    first = next((row for row in alarm.rows if row.certain), alarm.rows[0])
-    relief = evidence.relief.get(alarm.account, ())
-    place = bisect_right(relief, first.time)
+        return OUTSIDE, evidence.outside[alarm.account]
     certain = [row for row in alarm.rows if row.certain]
-    if place < len(relief) and relief[place] <= first.until:
-        return RESCUED, f"its owner repaid or added collateral {relief[place] - first.time:,} s after the alarm"
-    if len(certain) > 1 and certain[-1].time > first.until - 1:
+    rows = certain or alarm.rows
+    first, relief = rows[0], evidence.relief.get(alarm.account, ())
+    saved = [time for time in relief[bisect_right(relief, first.time) :] if time <= first.until]
+    if saved and rows[-1].time <= saved[0]:
+        return RESCUED, f"its owner repaid or added collateral {saved[0] - first.time:,} s after the alarm"
+    if len(certain) > 1:
         lowest = min(row.health for row in certain if row.health is not None)
         hours = (certain[-1].until - first.time) / 3600
         return (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,30 @@ def test_a_delay_of_the_oracle_is_an_alternative_with_a_baseline(real: Lake) -> 
     assert pairs[at_once.run_id] == baseline.run_id
     firsts = [real.sql(f"SELECT min(timestamp) FROM run_liquidations WHERE run_id = '{one.run_id}'").fetchall() for one in (baseline, at_once)]
     assert firsts[0] != firsts[1]
+
+
+def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> None:
+    """The commands and the query of docs/maker.md, over the first three months."""
+    section = (ROOT / "docs/maker.md").read_text().partition("## A governor's questions")[2]
+    (commands,), (query,) = (re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL) for language in ("sh", "sql"))
+    names = []
+    for command in commands.strip().splitlines():
+        words = shlex.split(command)[1:]
+        words[words.index("--lake") + 1] = str(real.path)
+        names.append(words[words.index("--name") + 1])
+        with pytest.raises(SystemExit) as done:
+            main([*words, "--to-block", "11600000"])
+        assert done.value.code == 0
+    real.refresh()
+    answers = {(row["name"], row["response"]): row for row in real.sql(query).to_arrow_table().to_pylist()}
+    responses = ("frozen", "same-ltv", "same-health")
+    for name in names:
+        for response in responses:
+            label = name if response == "frozen" else f"{name}, {response}"
+            assert answers[label, response]["kind"] == "alternative"
+            assert answers["baseline" if response == "frozen" else f"baseline, {response}", response]["kind"] == "baseline"
+    refused = [answers[name, "frozen"]["refused_percent"] for name in ("baseline", "ratio 135 %", "ratio 140 %", "ratio 145 %", "ratio 150 %")]
+    assert refused == sorted(refused)
+    assert refused[0] < refused[-1]
+    loss = {name: answers[name, "frozen"]["loss_million"] for name in ("baseline", "penalty 8 %")}
+    assert loss["penalty 8 %"] < loss["baseline"]

@@ -121,11 +121,18 @@ def test_errors_of_time_amount_and_reconstruction() -> None:
     assert v.spread([]).largest is None
 
 
+def test_an_account_whose_liquidation_took_something_else_is_contradicted() -> None:
+    held = {"held_collateral": 1000, "left_collateral": 0, "left_debt": 0, "seized": 1000}
+    events = [event("exact", 0, held_debt=100, **held), event("off", 0, held_debt=106, **held), event("part", 0, held_debt=300, left_debt=200)]
+    assert v.contradicted(events) == pytest.approx({"off": 0.06})
+
+
 def test_causes_of_false_alarms() -> None:
-    evidence = Evidence(relief={"saved": [1800], "late": [8 * HOUR]}, outside={"moved"})
+    evidence = Evidence(relief={"saved": [1800], "late": [8 * HOUR], "little": [1800]}, outside={"moved": "more than it got"})
     alarms = {
         "saved": (alarm("saved", 0, certain=True), v.RESCUED),
         "moved": (alarm("moved", 0, certain=True), v.OUTSIDE),
+        "little": (alarm("little", 0, HOUR, certain=True, health=WAD - 1), v.STOOD),
         "stood": (alarm("stood", 0, HOUR, 2 * HOUR, certain=True, health=9 * WAD // 10), v.STOOD),
         "proxy": (alarm("proxy", 0, health=WAD - 1), v.PROXY),
         "late": (alarm("late", 0, health=WAD - 1), v.ELSEWHEN),
@@ -140,7 +147,7 @@ def test_causes_of_false_alarms() -> None:
 
 
 def test_causes_of_misses_and_partial_hits() -> None:
-    evidence = Evidence(outside={"moved"}, refusals={"small": [(0, v.UNPROFITABLE)], "full": [(0, "liquidation limit hit")]})
+    evidence = Evidence(outside={"moved": "more than it got"}, refusals={"small": [(0, v.UNPROFITABLE)], "full": [(0, "liquidation limit hit")]})
     above = {"health": WAD + 1}
     assert v.explain([Pairing(None, event("exact", 0, **above))], Evidence(proxy=False))[0].cause == ""
     pairings = [
