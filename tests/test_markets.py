@@ -18,6 +18,7 @@ ROLES = {
     "morpho-blue": {"morpho"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
+PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:
@@ -30,6 +31,7 @@ def test_description_is_complete(file: Path) -> None:
     assert market.name == file.stem
     assert market.start_block > 0
     assert set(market.contracts) == ROLES[market.protocol]
+    assert set(market.parameters) == PARAMETERS[market.protocol]
     assert len(set(market.contracts.values())) == len(market.contracts)
     assert market.description
 

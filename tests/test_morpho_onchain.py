@@ -5,6 +5,9 @@ The script is that of ``tests/chain/morpho.py``: over a hundred accounts, a cras
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,9 +144,8 @@ def test_every_liquidation_is_predicted_from_the_state_before_it(history: Histor
             logged = history.lake.sql(
                 f"SELECT repaid_shares, bad_debt_shares FROM raw.morpho_blue_Liquidate WHERE market = '{history.market.name}' "
                 f"AND transaction_hash = unhex('{request.transaction_hash[2:]}')"
-            ).fetchone()
-            assert logged is not None
-            assert tuple(debts) == tuple(int(shares) for shares in logged[: len(debts)])
+            ).fetchall()
+            assert [tuple(debts)] == [tuple(int(shares) for shares in row[: len(debts)]) for row in logged]
             for change in fill.changes:
                 book.apply(change)
             predicted += 1
@@ -256,7 +258,7 @@ def test_sql_balances_and_health_are_the_chain_s(history: History) -> None:
 
 
 def test_every_check_passes(lake: Lake) -> None:
-    found = {query.name: lake.sql(query.text).fetchall() for query in queries.load() if query.folder == "checks"}
+    found = {query.name: lake.sql(query.select).fetchall() for query in queries.load() if query.folder == "checks"}
     assert {name: rows[:2] for name, rows in found.items() if rows} == {}
     assert len(found) > 10
 
@@ -283,3 +285,37 @@ def test_what_the_market_s_description_must_say(record: Record, tmp_path: Path) 
         lake.refresh()
         with pytest.raises(UserError, match=message):
             reconstruct(lake, name)
+
+
+def test_the_command_line_knows_no_difference(record: Record, tmp_path: Path) -> None:
+    """fetch, replay, sql, check: as for any other protocol."""
+    node, lake = record.deployment.node, tmp_path / "lake"
+    config = record.deployment.market_config("weth-usdc")
+    description = tmp_path / "weth-usdc.toml"
+    own = {key: value for key, value in msgspec.to_builtins(config).items() if value is not None}
+    tables = {key: own.pop(key) for key in ("contracts", "parameters")}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in own.items()]
+    for table, values in tables.items():
+        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    description.write_text("\n".join(lines))
+
+    def backtest(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", "from backtest.cli import main; main()", *arguments, "--lake", str(lake)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    backtest("fetch", "morpho-blue", "--market", str(description), "--rpc", node.url, "--finality", "0", "--to-block", str(record.last_block))
+    backtest("reconstruct", "--market", "weth-usdc")
+    assert "liquidations" in backtest("replay", "--market", "weth-usdc", "--liquidators", "observed")
+    backtest("replay", "--market", "weth-usdc", "--liquidators", "competitive", "--set", "WETH.liquidation_threshold=8000")
+    count = backtest("sql", "SELECT count(*) AS n FROM liquidations", "--format", "csv").split()[-1]
+    assert int(count) == sum(1 for request in record.requests if request.pair == "weth-usdc" and not request.error)
+    runs = backtest("sql", "SELECT liquidations FROM runs ORDER BY liquidations", "--format", "csv").split()
+    assert count in runs
+    assert len(runs) >= 3
+    assert "none violated" in backtest("check", "--market", "weth-usdc", "--rpc", node.url)

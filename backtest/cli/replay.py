@@ -31,6 +31,7 @@ def replay(
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
+    looks: Literal["any-change", "price-update"] | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     allow_invalid: Annotated[bool, Parameter(negative="")] = False,
     response: Literal["frozen", "same-ltv", "same-health"] | None = None,
@@ -78,6 +79,8 @@ def replay(
         What a competitive liquidator receives.
     max_calls
         Most calls per account and block.
+    looks
+        After which transactions competitive liquidators look: those that change a price, an index or a parameter, or a price only.
     set_
         A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it changes, PARAMETER-=VALUE;
         may be repeated (docs/scenarios.md).
@@ -110,7 +113,7 @@ def replay(
     from backtest.results import band_of, baseline_of, scenario_of
     from backtest.results import run as replayed
 
-    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls}
+    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls, "looks": looks}
     source = "--scenario" if scenario is not None else "--run"
     if scenario is not None or run is not None:
         others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms)}

@@ -18,7 +18,8 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
     """What a bite or bark does: collateral and debt leave the vault for an auction, whatever the auction brings later.
 
     ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An order with
-    ``repay`` is history's own: it takes the share of the debt that was taken then, if the vault is unsafe here, and opens no auction.
+    ``repay_scaled`` (art) or ``repay`` is history's own: it takes the debt that was taken then, if the vault is unsafe here, and opens no
+    auction.
     """
     if order.pair != PAIR:
         return Refusal("no such pair")
@@ -26,8 +27,9 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         return Refusal("not unsafe")
     ink, art = state.ink.get(order.account, 0), state.art[order.account]
     limits = state.limits()
-    if order.repay is not None:
-        dart = _dart(state, art, order.repay)
+    observed = order.repay is not None or order.repay_scaled is not None
+    if observed:
+        dart = min(art, order.repay_scaled) if order.repay_scaled is not None else _dart(state, art, order.repay or 0)
         taken: Seizure | str = part(ink, art, state.rate, limits.chop, dart) if dart else "null auction"
     else:
         taken = seizure(state.system, ink, art, state.rate, limits)
@@ -39,7 +41,7 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         return PositionChange(**key, account=order.account, asset=asset, side=side, delta=delta, action="liquidation", action_seq=-1)  # type: ignore[arg-type]
 
     changes: list[PositionChange | ParamChange] = [grab(COLLATERAL, "collateral", -taken.dink), grab(DAI, "debt", -taken.dart)]
-    if order.repay is None:
+    if not observed:
         changes.append(raising(state, taken.tab, now))
     return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system)))
 
@@ -52,6 +54,8 @@ def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:
 
 def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:
     """The order that takes as much debt as history's did."""
+    if past.debt_scaled is not None:
+        return Order(past.account, PAIR, past.liquidator, repay_scaled=past.debt_scaled)
     return Order(past.account, PAIR, past.liquidator, past.repaid)
 
 

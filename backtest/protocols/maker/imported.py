@@ -180,7 +180,8 @@ class _Imports:
         repaid = rmul_down(dart, ledger.rate) if row["repaid"] is None else int(row["repaid"])
         ledger.move(row, account, "collateral", -dink, "liquidation", amount=seized)
         ledger.move(row, account, "debt", -dart, "liquidation", amount=repaid)
-        ledger.liquidation(row, account, ledger.account(row["liquidator"] or UNKNOWN), repaid, seized)
+        # what left the rebuilt vault, so that a replay of this history leaves no rest of what rounding made
+        ledger.liquidation(row, account, ledger.account(row["liquidator"] or UNKNOWN), repaid, seized, dart)
         if row["bad_debt"]:
             ledger.deficit(row, account, int(row["bad_debt"]))
 

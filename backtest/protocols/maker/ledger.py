@@ -90,8 +90,8 @@ class Ledger:
         for side, delta, amount in sides[::-1] if action in ("borrow", "repay") else sides:
             self.move(place, account, side, delta, action, amount=amount, action_seq=action_seq)
 
-    def liquidation(self, place: Place, account: int, liquidator: int, repaid: int, seized: int) -> None:
-        """A bite or bark: debt without penalty and collateral that left the vault, wad."""
+    def liquidation(self, place: Place, account: int, liquidator: int, repaid: int, seized: int, art: int) -> None:
+        """A bite or bark: debt without penalty, collateral and the normalised debt that left the vault, wad."""
         self._add(
             "liquidations",
             place,
@@ -104,6 +104,7 @@ class Ledger:
             seized=seized,
             protocol_fee=0,
             receive_collateral_token=False,
+            debt_scaled=art,
         )
 
     def deficit(self, place: Place, account: int, amount: int) -> None:

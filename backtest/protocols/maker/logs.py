@@ -179,7 +179,7 @@ class _Logs:
     def _liquidation(self, row: Row, due: int, liquidator: str) -> None:
         """``due`` rad, without penalty. Who called a bite no log says."""
         ledger = self._ledger
-        ledger.liquidation(row, ledger.account(address_text(row["urn"])), ledger.account(liquidator), due // RAY, int(row["ink"]))
+        ledger.liquidation(row, ledger.account(address_text(row["urn"])), ledger.account(liquidator), due // RAY, int(row["ink"]), int(row["art"]))
 
 
 def _integer(value: Any) -> int:
