@@ -29,9 +29,10 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
+from backtest.result_tables import RESULTS
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive, Scenario
-from backtest.tables import RESULTS, RULES_VERSION
+from backtest.tables import RULES_VERSION
 
 LARGEST = 2
 """Accounts left out of the second set of figures, by default."""
@@ -182,6 +183,8 @@ def _past_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
             health=past.health,
             held_collateral=past.held_collateral,
             held_debt=past.held_debt,
+            held_scaled=past.held_scaled,
+            repaid_scaled=event.debt_scaled,
             left_collateral=past.left_collateral,
             left_debt=past.left_debt,
             possible=past.possible,

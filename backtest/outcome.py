@@ -17,8 +17,9 @@ from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
+from backtest.result_tables import RESULTS
 from backtest.scenario import Competitive, Scenario
-from backtest.tables import AMOUNT, RESULTS, RULES_VERSION
+from backtest.tables import AMOUNT, RULES_VERSION
 
 _LARGEST = 10**38 - 1
 _LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
@@ -166,7 +167,7 @@ def tables_of(
     proxy_prices: bool,
     notes: Sequence[str],
 ) -> dict[str, pa.Table]:
-    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column.
+    """Every table of ``backtest.result_tables.RUN_TABLES``. UserError where a value does not fit its column.
 
     Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
     part of the run.

@@ -29,8 +29,9 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
+from backtest.result_tables import RUN_TABLES
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
-from backtest.tables import CANONICAL, RULES_VERSION, RUN_TABLES
+from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
@@ -41,7 +42,7 @@ _REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes",
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stored run. ``tables`` by name as in ``backtest.tables.RESULTS``; ``notes`` are its assumptions and warnings;
+    """A stored run. ``tables`` by name as in ``backtest.result_tables``; ``notes`` are its assumptions and warnings;
     ``replayed`` is false where the lake held it already."""
 
     run_id: str

@@ -34,7 +34,8 @@ class Row:
 
     ``pair`` names the debt and the collateral asset, ``repaid_base`` is the value of ``repaid``, ``debt_base`` what counts by debt.
     ``certain``: whatever the oracle said within the range in which its price is known. ``until``: an alarm stands until then.
-    ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right before and right after. ``unwanted``: why the model
+    ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right before and right after;
+    ``*_scaled`` is debt as the protocol stores it, where history says what was repaid of it. ``unwanted``: why the model
     would not take it at this moment; None where it would.
     """
 
@@ -51,6 +52,8 @@ class Row:
     until: int = 0
     held_collateral: int = 0
     held_debt: int = 0
+    held_scaled: int = 0
+    repaid_scaled: int | None = None
     left_collateral: int = 0
     left_debt: int = 0
     possible: bool = True
@@ -318,12 +321,18 @@ def spread(values: Collection[float]) -> Spread:
 
 
 def reconstruction(actual: Iterable[Episode]) -> tuple[list[float], list[float]]:
-    """Relative errors of collateral and of debt of every episode that took the whole: what the rebuilt account held against what was taken."""
+    """Relative errors of collateral and of debt of every episode that took the whole: what the rebuilt account held against what was taken.
+
+    Debt is compared as the protocol stores it where history says that of every row, else in native units.
+    """
     collateral, debt = [], []
     for episode in actual:
         if episode.is_whole and episode.seized and episode.repaid:
             collateral.append(abs(episode.rows[0].held_collateral / episode.seized - 1))
-            debt.append(abs(episode.rows[0].held_debt / episode.repaid - 1))
+            scaled = [row.repaid_scaled for row in episode.rows if row.repaid_scaled]
+            known = len(scaled) == len(episode.rows)
+            held, taken = (episode.rows[0].held_scaled, sum(scaled)) if known else (episode.rows[0].held_debt, episode.repaid)
+            debt.append(abs(held / taken - 1))
     return collateral, debt
 
 

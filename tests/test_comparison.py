@@ -21,9 +21,9 @@ from backtest.report.comparison import Comparison
 from backtest.report.selection import BINS, STEPS, Selection
 from backtest.report.text import as_text
 from backtest.report.verdict import RESAMPLES
+from backtest.result_tables import RESULTS
 from backtest.results import band_of, baseline_of, scenario_of
 from backtest.scenario import Competitive, Override, Scenario, Users
-from backtest.tables import RESULTS
 from tests.hand_made_replays import U, hit, lake_of, replay_of
 from tests.lake_tables import MARKET as TOY
 from tests.lake_tables import table

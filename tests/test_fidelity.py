@@ -155,6 +155,7 @@ def test_real_liquidations_are_told_one_step_ahead(real: Lake) -> None:
         assert row["recall"] >= 0.9
         assert row["recall_by_debt"] >= 0.9
         assert row["collateral_error_largest"] <= 1e-4
+        assert row["debt_error_median"] <= 1e-6
         assert row["debt_error_p95"] <= 5e-4
     assert figures(made.rows, ONE_STEP)["actual"] == 49
     certain = figures(made.rows, ONE_STEP, "certain")

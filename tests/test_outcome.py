@@ -12,8 +12,8 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId, Clock
 from backtest.outcome import notes_of, question_of, tables_of, terms_of
 from backtest.replay.record import ActionCount, MadeLiquidatable, RateCheck, Reach, Replay
+from backtest.result_tables import RESULTS, RUN_TABLES
 from backtest.scenario import RESPONSES, Competitive, Override, Scenario, Users
-from backtest.tables import RESULTS, RUN_TABLES
 from tests.hand_made_replays import U, address, hit, replay_of
 from tests.lake_tables import CONFIG, MARKET
 

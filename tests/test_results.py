@@ -16,9 +16,9 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import stamp
+from backtest.result_tables import RESULTS
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
-from backtest.tables import RESULTS
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import History
 from tests.test_replay_engine import ETH, USD, WETH, liquidated_history

@@ -117,6 +117,8 @@ def test_errors_of_time_amount_and_reconstruction() -> None:
     collateral, debt = v.reconstruction([happened, event("b", 0, held_collateral=1000, left_collateral=11, held_debt=100)])
     assert collateral == [0]
     assert debt == pytest.approx([0.01])
+    stored = event("c", 0, debt=50, held_collateral=1, held_debt=100, held_scaled=202, repaid_scaled=200)
+    assert v.reconstruction([stored])[1] == pytest.approx([0.01])  # as stored, where that is known
     assert v.spread([1, 2, 3, 4]).median == 2.5
     assert v.spread([]).largest is None
 

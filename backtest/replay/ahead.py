@@ -59,7 +59,8 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """A liquidation that happened, and what stood right before it: balances of its pair in native units (debt accrued), health.
+    """A liquidation that happened, and what stood right before it: balances of its pair in native units (debt accrued; ``held_scaled`` as
+    the protocol stores it), health.
 
     ``possible``: liquidatable at the least favourable price within the range of the oracle's. ``left``: whether anything of the pair's
     debt and of its collateral was left right after. ``refusal``: why the model did not want it then; None where it did.
@@ -70,6 +71,7 @@ class Past:
     seized_base: int
     held_collateral: int
     held_debt: int
+    held_scaled: int
     left_collateral: int
     left_debt: int
     health: int | None
@@ -221,14 +223,15 @@ class _Walk(Generic[State]):
 
     # -- what happened ---------------------------------------------------------------------------------------------------
 
-    def _held(self, event: HistoricalLiquidation) -> tuple[int, int]:
+    def _held(self, event: HistoricalLiquidation) -> tuple[int, int, int]:
+        """Collateral, debt, and the debt as the protocol stores it, of the pair."""
         holdings = {h.asset: h for h in self.book.protocol.holdings(self.book.state, event.account, self.book.now)}
         collateral, debt = holdings.get(event.collateral_asset), holdings.get(event.debt_asset)
-        return collateral.collateral if collateral else 0, debt.debt if debt else 0
+        return collateral.collateral if collateral else 0, debt.debt if debt else 0, debt.debt_scaled if debt else 0
 
     def _before(self, event: HistoricalLiquidation) -> Past:
         book = self.book
-        collateral, debt = self._held(event)
+        collateral, debt, scaled = self._held(event)
         try:
             health = book.protocol.view(book.state, event.account, book.prices, book.now).health
             possible = self._possible_at(event.account, favourable=False)
@@ -242,6 +245,7 @@ class _Walk(Generic[State]):
             seized_base=book.value_down(event.collateral_asset, event.seized + event.protocol_fee),
             held_collateral=collateral,
             held_debt=debt,
+            held_scaled=scaled,
             left_collateral=0,
             left_debt=0,
             health=health,
@@ -251,5 +255,5 @@ class _Walk(Generic[State]):
 
     def _after(self, past: Past) -> None:
         if past.event.block_number >= self._from:
-            collateral, debt = self._held(past.event)
+            collateral, debt, _ = self._held(past.event)
             self.found.pasts.append(replace(past, left_collateral=collateral, left_debt=debt))
