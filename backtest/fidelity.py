@@ -80,7 +80,7 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
     ahead = look_ahead(protocol, described, timeline, terms, ranges, from_block=first, to_block=last)
     if not ahead.pasts:
         raise UserError(f"nothing was liquidated in blocks {first} to {last} of market '{market}'", "there is nothing to hold a model against")
-    actual = v.episodes(_past_rows(ahead, described))
+    actual = v.episodes(_past_rows(ahead, described, _stated(lake, market)))
     one_step = v.explain(
         v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described, actual, proxy=bool(ranges))
     )
@@ -168,7 +168,16 @@ def _delay(protocol: LendingProtocol[Any], scenario: Scenario) -> int:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def _past_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
+def _stated(lake: Lake, market: str) -> dict[tuple[int, int], int | None] | None:
+    """What exports say was repaid as the protocol stores it, by place; canonical rows of exports have what left the rebuilt account instead.
+    None where the market's liquidations are not imported."""
+    table = lake.read("raw/import/Liquidation", market, columns=["block_number", "log_index", "debt_scaled"])
+    rows = table.to_pylist()
+    found = {(row["block_number"], row["log_index"]): None if row["debt_scaled"] is None else int(row["debt_scaled"]) for row in rows}
+    return found or None
+
+
+def _past_rows(ahead: Ahead, market: Market, stated: Mapping[tuple[int, int], int | None] | None) -> Iterable[v.Row]:
     for past in ahead.pasts:
         event = past.event
         yield v.Row(
@@ -184,7 +193,7 @@ def _past_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
             held_collateral=past.held_collateral,
             held_debt=past.held_debt,
             held_scaled=past.held_scaled,
-            repaid_scaled=event.debt_scaled,
+            repaid_scaled=event.debt_scaled if stated is None else stated.get((event.block_number, event.log_index)),
             left_collateral=past.left_collateral,
             left_debt=past.left_debt,
             possible=past.possible,

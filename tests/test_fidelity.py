@@ -195,7 +195,7 @@ def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> N
         words[words.index("--lake") + 1] = str(real.path)
         names.append(words[words.index("--name") + 1])
         with pytest.raises(SystemExit) as done:
-            main([*words, "--to-block", "11600000"])
+            main([*words, "--to-block", "11500000"])
         assert done.value.code == 0
     real.refresh()
     answers = {(row["name"], row["response"]): row for row in real.sql(query).to_arrow_table().to_pylist()}
