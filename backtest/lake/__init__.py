@@ -37,7 +37,8 @@ __all__ = ["FileEntry", "Lake", "Limits", "Writer"]
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file that counts. ``path`` is absolute (of a remote lake: where ``Lake.provide`` puts it); blocks are inclusive, None where rows have no block range."""
+    """One file that counts. ``path`` is absolute (of a remote lake: where ``Lake.provide`` puts it);
+    blocks are inclusive, None where rows have no block range."""
 
     market: str
     dataset: str

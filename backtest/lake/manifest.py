@@ -168,7 +168,7 @@ def declared_schema(dataset: str) -> pa.Schema | None:
     if layer == "canonical":
         return tables.CANONICAL.get(name)
     if layer == "results":
-        return tables.RESULTS.get(name)
+        return tables.RESULTS.get(name) or tables.SWEEPS.get(name)
     if dataset.endswith("/Quarantine"):
         return tables.QUARANTINE
     return tables.RAW_STATE.get(dataset)

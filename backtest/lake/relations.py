@@ -26,7 +26,7 @@ def statements(lake: Lake) -> Iterator[str]:
     yield from _manifest_views(lake)
     for name, schema in tables.CANONICAL.items():
         yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
-    for name, schema in tables.RESULTS.items():
+    for name, schema in {**tables.RESULTS, **tables.SWEEPS}.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
     for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *(name for name in lake.datasets() if name.startswith("raw/"))}):

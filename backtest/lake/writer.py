@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest import tables
-from backtest.errors import LakeError
+from backtest.errors import LakeBusy, LakeError
 from backtest.lake import manifest as m
 from backtest.lake import parquet
 from backtest.lake.content import content_digest
@@ -247,7 +247,7 @@ class Writer:
         return self._store(market, dataset, table, blocks, group[0].stamp)
 
     def _publish(self, market: str, record: m.MarketRecord, schemas: dict[str, tuple[tuple[str, str, bool], ...]] | None = None) -> None:
-        """Publish the next manifest version; LakeError if another writer did: without a lock that may happen."""
+        """Publish the next manifest version; LakeBusy if another writer did: without a lock that may happen."""
         old = self._lake.manifest
         # A number far behind may be free again, its manifest forgotten: only the newest version may be followed.
         newest = m.versions(self._storage)[-1:]
@@ -258,7 +258,7 @@ class Writer:
             markets=dict(sorted({**old.markets, market: record}.items())),
         )
         if newest != [old.version] or not self._storage.put_if_absent(m.name_of(new.version), m.encode(new)):
-            raise LakeError(f"another writer published version {new.version} of {self._lake.path}", "run again")
+            raise LakeBusy(f"another writer published version {new.version} of {self._lake.path}", "run again")
         self._lake.manifest = new
         self._forget_old_versions()
 
