@@ -288,7 +288,7 @@ _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
 def explained(error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario) -> ScenarioError:
-    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, and the nearest thing that would be right."""
+    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest thing that would be right."""
     message = str(error)
     found = _PATH.search(message)
     path = found["path"] if found else ""

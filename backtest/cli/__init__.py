@@ -18,6 +18,7 @@ VERBS = {
     "fetch": "Fetch a market's history from a node into a lake.",
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
+    "sweep": "Replay many scenarios, and find those that are not dominated.",
     "compare": "Compare runs side by side.",
     "sql": "Query a lake, its history and its runs.",
     "report": "Write runs as one offline page.",

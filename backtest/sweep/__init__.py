@@ -132,6 +132,7 @@ class _Store:
                     self.failed[row.ordinal] = known["error"]
             elif row.run_id is None:
                 new.append(self._row(row, error=row.error))
+                self.failed[row.ordinal] = row.error or ""
             elif row.run_id in stored:
                 new.append(self._row(row))
             elif row.run_id not in self.lacking:

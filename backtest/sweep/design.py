@@ -1,7 +1,7 @@
 """Which combinations of levels a sweep replays. A point is the place of one level on each axis.
 
 Drawn designs cut the unit interval of each axis into as many equal parts as the axis has levels, so that bounds are levels like any other and
-whole numbers stay whole: nothing is rounded. The same sweep draws the same points: generators are seeded (Philox; scipy's qmc).
+whole numbers stay whole: nothing is rounded. The same sweep draws the same points: generators are seeded (PCG64; scipy's qmc).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def points_of(sweep: Sweep) -> list[Point]:
         _bounded(math.prod(sizes))
         return list(itertools.product(*map(range, sizes)))
     _bounded(sweep.points)
-    draws = np.random.Generator(np.random.Philox(key=sweep.seed))
+    draws = np.random.Generator(np.random.PCG64(sweep.seed))
     if sweep.design == "random":
         unit = draws.random((sweep.points, len(sizes)))
     else:

@@ -105,7 +105,7 @@ class Dask:
             raise UserError("a cluster needs the package distributed", "install it: pip install 'liquidation-backtest[cluster]'") from None
         distributed: Any = library  # partly without types
         try:
-            self._client: Any = distributed.Client(scheduler, timeout="10s", set_as_default=False)
+            self.client: Any = distributed.Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"no scheduler at {scheduler}: {str(error).splitlines()[0]}", "start one: dask scheduler; and workers: dask worker"
@@ -116,21 +116,21 @@ class Dask:
 
         distributed: Any = library
         plugin = _material_plugin({path.name: path.read_bytes() for path in Path(folder).iterdir()})
-        self._client.register_plugin(plugin, name=plugin.name)
+        self.client.register_plugin(plugin, name=plugin.name)
         try:
-            workers = self._client.nthreads().values()
+            workers = self.client.nthreads().values()
             ahead = iter(tasks)
             by_key: dict[str, Task] = {}
 
             def submit(count: int) -> list[Any]:
                 futures = []
                 for task in itertools.islice(ahead, count):
-                    future = self._client.submit(_perform_held, task, pure=False)
+                    future = self.client.submit(_perform_held, task, pure=False)
                     by_key[future.key] = task
                     futures.append(future)
                 return futures
 
-            running = distributed.as_completed(submit(2 * max(1, sum(workers))))
+            running = distributed.as_completed(submit(2 * max(1, sum(workers))), loop=self.client.loop)
             for future in running:
                 task = by_key.pop(future.key)
                 # An outcome that a dying worker takes with it is replayed by another.
@@ -138,11 +138,11 @@ class Dask:
                 running.update(submit(1))
                 yield done
         finally:
-            self._client.unregister_worker_plugin(plugin.name)
+            self.client.unregister_worker_plugin(plugin.name)
 
     def close(self) -> None:
         """Leave the cluster."""
-        self._client.close()
+        self.client.close()
 
 
 def _reason(future: Any) -> str:
@@ -166,7 +166,7 @@ def _material_plugin(files: dict[str, bytes]) -> Any:
         def setup(self, worker: Any) -> None:
             from backtest.sweep import executors
 
-            executors._held = unpacked(files)
+            executors._held = unpacked(files, worker.local_directory)  # which Dask clears when the worker is killed
             material_in(executors._held)
 
         def teardown(self, worker: Any) -> None:

@@ -74,9 +74,9 @@ def perform(folder: str, task: Task) -> Done:
     return Done(task.run_id, made.tables, None)
 
 
-def unpacked(files: Mapping[str, bytes]) -> str:
-    """A new folder of this machine with these files."""
-    folder = tempfile.mkdtemp(prefix="backtest-sweep-")
+def unpacked(files: Mapping[str, bytes], within: str) -> str:
+    """A new folder with these files."""
+    folder = tempfile.mkdtemp(prefix="backtest-sweep-", dir=within)
     for name, data in files.items():
         (Path(folder) / name).write_bytes(data)
     return folder

@@ -18,7 +18,7 @@ WITH planned AS (
     SELECT sweep_id, held_out, count(*) AS windows FROM results.sweep_windows GROUP BY sweep_id, held_out
 )
 SELECT m.sweep_id, m.point, m.response, m.held_out, m.measure, count(*) AS windows, count(*) = any_value(p.windows) AS complete,
-    sum(m.amount_base)::DECIMAL(38, 0) AS total_base, avg(m.amount_base::DOUBLE) AS mean_base,
+    sum(m.amount_base)::DECIMAL(38, 0) AS total_base, sum(m.amount_base)::DOUBLE / count(*) AS mean_base,
     first(m.amount_base ORDER BY m.cost_base DESC, m."window") AS worst_base, first(m."window" ORDER BY m.cost_base DESC, m."window") AS worst_window,
     sum(m.cost_base)::DECIMAL(38, 0) AS total_cost_base, max(m.cost_base) AS worst_cost_base
 FROM sweep_measures AS m JOIN planned AS p USING (sweep_id, held_out) GROUP BY m.sweep_id, m.point, m.response, m.held_out, m.measure
