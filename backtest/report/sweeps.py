@@ -117,7 +117,7 @@ class View:
         return max(1, int(self.sweep["points"]) // 10)
 
     def _stability(self) -> Table:
-        shown = self.rows('SELECT * FROM sweep_rank_stability WHERE sweep_id = $sweep ORDER BY response, measure, held_out, "window", other_window')
+        shown = self.rows('SELECT * FROM sweep_rank_stability WHERE sweep_id = $sweep AND correlation IS NOT NULL ORDER BY response, measure, held_out, "window", other_window')
         rows = [
             (
                 f"{row['window']} and {row['other_window']}{' (held out)' if row['held_out'] else ''}",
@@ -131,7 +131,7 @@ class View:
         return Table(("Windows", "Users", "Measure", "Sets", "Correlation"), tuple(_more(rows, len(shown), 5)))
 
     def _sensitivity(self) -> Table:
-        shown = self.rows("SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep ORDER BY response, measure, place, axis")
+        shown = self.rows("SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis")
         rows = [
             (
                 row["axis"],
@@ -319,4 +319,4 @@ def _share(value: float | None) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
+    return MISSING if value is None else f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
