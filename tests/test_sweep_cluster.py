@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backtest import sweep as sweeps
+from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.sweep import Dask, sweep
 from tests.test_lake_s3 import address, copied_sample, server
@@ -72,6 +73,20 @@ def test_a_worker_is_killed_in_the_middle_and_the_rows_are_the_same(
     assert shipped
     assert all(shipped)
     assert not any(os.path.exists(folder) for folder in (*shipped, *left.values()))
+
+
+def test_a_scheduler_that_goes_ends_the_sweep_and_fails_no_scenario(cluster: Any, tmp_path: Path) -> None:
+    lake = sample(tmp_path / "lake")
+    dask = Dask(cluster.scheduler_address)
+    try:
+        with pytest.raises(UserError, match="the scheduler is gone; start it again and run the same"):
+            sweep(lake, CRASH, small(), dask, progress=lambda done, total, failed: cluster.close() if done == 2 else None)
+    finally:
+        dask.close()
+    lake.refresh()
+    statuses = [row["status"] for row in lake.read("results/sweep_scenarios", CRASH).to_pylist()]
+    assert len(statuses) >= 2
+    assert set(statuses) == {"done"}
 
 
 def _held() -> str:

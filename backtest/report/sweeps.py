@@ -117,7 +117,10 @@ class View:
         return max(1, int(self.sweep["points"]) // 10)
 
     def _stability(self) -> Table:
-        shown = self.rows('SELECT * FROM sweep_rank_stability WHERE sweep_id = $sweep AND correlation IS NOT NULL ORDER BY response, measure, held_out, "window", other_window')
+        shown = self.rows("""
+            SELECT * FROM sweep_rank_stability WHERE sweep_id = $sweep AND correlation IS NOT NULL
+            ORDER BY response, measure, held_out, "window", other_window
+        """)
         rows = [
             (
                 f"{row['window']} and {row['other_window']}{' (held out)' if row['held_out'] else ''}",

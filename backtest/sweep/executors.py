@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,7 +117,11 @@ class Dask:
 
         distributed: Any = library
         plugin = _material_plugin({path.name: path.read_bytes() for path in Path(folder).iterdir()})
-        self.client.register_plugin(plugin, name=plugin.name)
+        try:
+            self.client.register_plugin(plugin, name=plugin.name)
+        except Exception as error:  # whatever a worker says
+            what = f"the workers cannot take the material: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise UserError(what, "install the same version of backtest, with its extra [cluster], on every worker") from None
         try:
             workers = self.client.nthreads().values()
             ahead = iter(tasks)
@@ -133,12 +138,18 @@ class Dask:
             running = distributed.as_completed(submit(2 * max(1, sum(workers))), loop=self.client.loop)
             for future in running:
                 task = by_key.pop(future.key)
-                # An outcome that a dying worker takes with it is replayed by another.
-                done = future.result() if future.status == "finished" else Done(task.run_id, None, f"{_DIED}: {_reason(future)}")
+                # An outcome that a dying worker takes with it is replayed by another; a scenario that several workers died of is an error.
+                if future.status == "finished":
+                    done = future.result()
+                elif future.status == "error":
+                    done = Done(task.run_id, None, f"the cluster gave no result: {_reason(future)}")
+                else:
+                    raise UserError("the scheduler is gone", "start it again and run the same: what is stored is not replayed")
                 running.update(submit(1))
                 yield done
         finally:
-            self.client.unregister_worker_plugin(plugin.name)
+            with suppress(OSError, TimeoutError, ValueError):  # the scheduler is gone
+                self.client.unregister_worker_plugin(plugin.name)
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -24,7 +24,8 @@ def run() -> list[dict[str, Any]]:
     )
     spec = Sweep(axes=axes, scenario=base)
     lake = Lake(resource("sample") / "lake")
-    shape = f"{lake.read('canonical/accounts', MARKET).num_rows} accounts, {lake.read('canonical/events', MARKET).num_rows} events, 20 sets and a baseline"
+    accounts, events = (lake.read(f"canonical/{name}", MARKET).num_rows for name in ("accounts", "events"))
+    shape = f"{accounts} accounts, {events} events, 20 sets and a baseline"
     _rate(Serial(), Sweep(axes=axes[:1], scenario=base))  # compiled functions are cached
     began = time.process_time()
     serial = _rate(Serial(), spec)
