@@ -38,7 +38,7 @@ lock:
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet uv
 	@$(COMPILE) pyproject.toml --group build --output-file requirements.lock
-	@$(COMPILE) pyproject.toml --group build --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(COMPILE) pyproject.toml --all-extras --group build --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	@$(COMPILE) --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean:

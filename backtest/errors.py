@@ -26,6 +26,10 @@ class LakeError(UserError):
     """The lake cannot be read or written as asked."""
 
 
+class LakeBusy(LakeError):
+    """Another writer is at work or was first: the same again may succeed."""
+
+
 class FetchError(UserError):
     """The node's answer cannot be used."""
 

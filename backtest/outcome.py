@@ -328,6 +328,7 @@ def _window(horizon: Horizon) -> dict[str, Any]:
         "peak_timestamp": horizon.peak_clock.timestamp,
         "collateral_base": horizon.totals.collateral_base,
         "debt_base": horizon.totals.debt_base,
+        "borrowing_power_base": horizon.totals.borrowing_power_base,
         "liquidatable_debt_base": horizon.totals.liquidatable_debt_base,
         "accounts_liquidatable": horizon.totals.accounts_liquidatable,
         "accounts_unpriced": horizon.totals.accounts_unpriced,

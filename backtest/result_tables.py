@@ -135,6 +135,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("peak_timestamp", pa.int64()),
         ("collateral_base", AMOUNT),
         ("debt_base", AMOUNT),
+        ("borrowing_power_base", AMOUNT, True),
         ("liquidatable_debt_base", AMOUNT),
         ("accounts_liquidatable", pa.int64()),
         ("accounts_unpriced", pa.int64()),
@@ -246,3 +247,45 @@ RESULTS: dict[str, pa.Schema] = {
 
 RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
 """Those of a replay; the others are of a validation."""
+
+
+def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
+
+
+# What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets ``results/...`` as well.
+SWEEPS: dict[str, pa.Schema] = {
+    # One row per sweep; spec is canonical JSON, scenarios the number planned, baselines included.
+    "sweeps": _sweep(
+        ("name", TEXT),
+        ("spec", TEXT),
+        ("design", TEXT),
+        ("points", pa.int64()),
+        ("scenarios", pa.int64()),
+        ("lake_digest", TEXT),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+    ),
+    "sweep_windows": _sweep(
+        ("name", TEXT), ("ordinal", pa.int64()), ("from_block", pa.int64(), True), ("to_block", pa.int64(), True), ("held_out", pa.bool_())
+    ),
+    # Which way a measure is better: min or max.
+    "sweep_objectives": _sweep(("measure", TEXT), ("better", TEXT)),
+    # The level of each axis at each point: its place among the axis's levels, as text, and as a number where it is one.
+    "sweep_values": _sweep(("point", pa.int64()), ("axis", TEXT), ("level", pa.int64()), ("value", TEXT), ("number", pa.int64(), True)),
+    # One row per attempt at a scenario. role: scenario, or baseline (then point is null); replayed: by this sweep, else the lake held the run.
+    "sweep_scenarios": _sweep(
+        ("ordinal", pa.int64()),
+        ("attempt", pa.int64()),
+        ("role", TEXT),
+        ("point", pa.int64(), True),
+        ("window", TEXT),
+        ("response", TEXT),
+        ("name", TEXT),
+        ("run_id", TEXT, True),
+        ("status", TEXT),
+        ("error", TEXT, True),
+        ("replayed", pa.bool_()),
+    ),
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from backtest.errors import LakeError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
+from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market
 from backtest.outcome import notes_of, tables_of
 from backtest.protocols import State
@@ -57,6 +58,28 @@ class Run:
         return row
 
 
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that replays of one market need, loaded once and shared by them: its canonical tables, and a history for each oracle delay asked for."""
+
+    config: MarketConfig
+    digest: str
+    market: Market
+    tables: Mapping[str, pa.Table]
+    _timelines: dict[int | None, Timeline] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
+        """From the canonical tables of ``read_material``; ``where`` names their lake in errors."""
+        return cls(config, digest, _market_of(config, tables["assets"], tables["accounts"], where), tables)
+
+    def timeline(self, oracle_delay: int | None = None) -> Timeline:
+        """The market's history, made once; under another delay of its oracle (seconds) where one is given."""
+        if oracle_delay not in self._timelines:
+            self._timelines[oracle_delay] = _timeline_of(self.config, self.tables, oracle_delay)
+        return self._timelines[oracle_delay]
+
+
 def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
     """Replay ``market`` under ``scenario`` and store the run; read it where it is stored already.
 
@@ -68,26 +91,45 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
         UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover its history.
     """
     require_current(lake, market)
-    digest = lake.digest(market)
-    run_id = run_id_of(scenario, market, digest)
-    stored = _stored(lake, market, run_id)
+    stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
     if stored is not None:
         return stored
-    config, described = lake.market_config(market), load_market(lake, market)
-    timeline = load_timeline(lake, market, oracle_delay=scenario.oracle_delay)
-    protocol = protocol_named(config.protocol)
-    outcome = replay(
-        protocol, described, timeline, scenario, samples=min(samples, max(12, VIEWS // max(1, len(described.accounts)))), progress=progress
-    )
-    inexact, proxies = _prices(lake, described, outcome)
-    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
-    tables = tables_of(outcome, scenario, config, run_id, lake_digest=digest, proxy_prices=bool(proxies), notes=notes)
+    made = replayed(load_material(lake, market), scenario, samples=samples, progress=progress)
     with lake.writer() as writer:  # refreshes the lake, so a run that another process stored meanwhile is seen
-        again = _stored(lake, market, run_id)
+        again = _stored(lake, market, made.run_id)
         if again is not None:
             return again
-        writer.append_all(market, {f"results/{name}": table for name, table in tables.items()}, stamp=RULES_VERSION)
+        writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    return made
+
+
+def replayed(material: Material, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
+    """Replay a scenario, without a lake: nothing is looked up or stored. Arguments and errors as those of ``run``."""
+    config, market = material.config, material.market
+    run_id = run_id_of(scenario, market.name, material.digest)
+    protocol = protocol_named(config.protocol)
+    most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
+    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, progress=progress)
+    inexact, proxies = _prices(material, outcome)
+    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
+    tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
     return Run(run_id, tables, notes, replayed=True)
+
+
+def load_material(lake: Lake, market: str) -> Material:
+    """What replays of a market need. LakeError where its tables are missing or stale."""
+    return Material.of(lake.market_config(market), lake.digest(market), read_material(lake, market), str(lake.path))
+
+
+def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
+    """The canonical tables that ``Material`` is made of, by name. LakeError where they are missing or stale."""
+    require_current(lake, market)
+    unread = {"transaction_hash", "address", "event", "market", "source", "base_fee"}
+    fixed = {"assets": lake.read("canonical/assets", market), "accounts": lake.read("canonical/accounts", market)}
+    return fixed | {
+        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
+        for name in (*_REPLAYED, "market_prices")
+    }
 
 
 def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
@@ -141,21 +183,8 @@ def require_current(lake: Lake, market: str) -> None:
 
 def load_market(lake: Lake, market: str) -> Market:
     """What is fixed about a market, from its description and canonical tables."""
-    config = lake.market_config(market)
-    assets = lake.read("canonical/assets", market).sort_by("asset_id").to_pylist()
-    accounts = lake.read("canonical/accounts", market).sort_by("account_id")
-    ids = accounts["account_id"].to_pylist()
-    if ids != list(range(len(ids))) or [a["asset_id"] for a in assets] != list(range(len(assets))):
-        raise LakeError(f"account or asset ids of market '{market}' have gaps", f"run backtest reconstruct --lake {lake.path} --market {market}")
-    return Market(
-        name=market,
-        protocol=config.protocol,
-        chain_id=config.chain_id,
-        assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in assets),
-        accounts=tuple(accounts["account"].to_pylist()),
-        base_decimals=config.base_decimals,
-        price_decimals=config.price_decimals,
-    )
+    assets, accounts = lake.read("canonical/assets", market), lake.read("canonical/accounts", market)
+    return _market_of(lake.market_config(market), assets, accounts, str(lake.path))
 
 
 def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
@@ -163,21 +192,38 @@ def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -
 
     ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without market prices.
     """
-    require_current(lake, market)
-    unread = {"transaction_hash", "address", "event", "market", "source", "method", "exact", "base_fee"}
-    config = lake.market_config(market)
-    tables = {
-        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-        for name in _REPLAYED
-    }
+    return _timeline_of(lake.market_config(market), read_material(lake, market), oracle_delay)
+
+
+def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_delay: int | None) -> Timeline:
+    replayed = {name: tables[name] for name in _REPLAYED}
     if oracle_delay is not None:
-        prices, venue, blocks = (lake.read(f"canonical/{name}", market) for name in ("prices", "market_prices", "blocks"))
+        prices, venue, blocks = (tables[name] for name in ("prices", "market_prices", "blocks"))
         if not venue.num_rows:
-            raise UserError(f"oracle_delay: market '{market}' has no market prices", "import them (backtest import candles), or leave it out")
+            raise UserError(f"oracle_delay: market '{config.name}' has no market prices", "import them (backtest import candles), or leave it out")
         if not follows_market(prices):
-            raise UserError(f"oracle_delay: the oracle prices of market '{market}' are its own, not a venue's", "leave it out")
-        tables["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
-    return Timeline.of(tables, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
+            raise UserError(f"oracle_delay: the oracle prices of market '{config.name}' are its own, not a venue's", "leave it out")
+        replayed["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
+    return Timeline.of(replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
+
+
+def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where: str) -> Market:
+    rows = assets.sort_by("asset_id").to_pylist()
+    accounts = accounts.sort_by("account_id")
+    ids = accounts["account_id"].to_pylist()
+    if ids != list(range(len(ids))) or [a["asset_id"] for a in rows] != list(range(len(rows))):
+        raise LakeError(
+            f"account or asset ids of market '{config.name}' have gaps", f"run backtest reconstruct --lake {where} --market {config.name}"
+        )
+    return Market(
+        name=config.name,
+        protocol=config.protocol,
+        chain_id=config.chain_id,
+        assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in rows),
+        accounts=tuple(accounts["account"].to_pylist()),
+        base_decimals=config.base_decimals,
+        price_decimals=config.price_decimals,
+    )
 
 
 def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
@@ -192,10 +238,10 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     return Run(run_id, found, tuple(notes), replayed=False)
 
 
-def _prices(lake: Lake, market: Market, outcome: Replay[State]) -> tuple[list[str], list[str]]:
+def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list[str]]:
     """Which assets' prices are not exactly known within the window, and whose are a proxy's: in sentences."""
-    columns = ["block_number", "asset_id", "exact", "method"]
-    table = lake.read("canonical/prices", market.name, columns=columns, to_block=outcome.book.now.block_number)
+    market, table = material.market, material.tables["prices"]
+    table = table.filter(pc.less_equal(table["block_number"], outcome.book.now.block_number))
 
     def counts(chosen: pa.Table) -> list[tuple[str, int]]:
         counted = {row["values"]: row["counts"] for row in pc.value_counts(chosen["asset_id"]).to_pylist()}

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import inspect
@@ -20,6 +20,7 @@ from backtest.errors import ScenarioError, did_you_mean
 SCENARIO_VERSION = 1
 
 _LARGEST = 2**63 - 1  # stored as 64-bit integers
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -254,10 +255,15 @@ def _without_defaults(value: Any) -> Any:
 
 def parse_scenario(text: str, where: str) -> Scenario:
     """A scenario from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not understood."""
+    return parse_toml(text, Scenario, where)
+
+
+def parse_toml(text: str, kind: type[T], where: str) -> T:
+    """A struct that is a scenario or holds one, from TOML text; errors as those of ``parse_scenario``."""
     try:
-        return msgspec.toml.decode(text, type=Scenario)
+        return msgspec.toml.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        raise _explained(error, text, where) from None
+        raise explained(error, msgspec.toml.decode(text), where, kind) from None
     except msgspec.DecodeError as error:
         raise ScenarioError(f"{where} is not TOML: {error}", "see docs/scenarios.md") from None
     except ScenarioError as error:
@@ -310,20 +316,21 @@ _FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
-def _explained(error: msgspec.ValidationError, text: str, where: str) -> ScenarioError:
-    """A validation error as one line: file, place, what is wrong, and the nearest thing that would be right."""
+def explained(error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario) -> ScenarioError:
+    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest thing that would be right."""
     message = str(error)
     found = _PATH.search(message)
     path = found["path"] if found else ""
     what = message[: found.start()] if found else message
     unknown = _FIELD.search(what)
     if unknown is not None:
-        known = _fields_at(path, msgspec.toml.decode(text))
+        known = _fields_at(path, document, kind)
         place = f"{path}." if path else ""
         return ScenarioError(f"{where}: unknown field '{place}{unknown['name']}'", did_you_mean(unknown["name"], known))
-    if path == "liquidators.kind" or (path == "liquidators" and "kind" in what):
-        kind = re.search(r"'([^']*)'", what)
-        named = kind[1] if kind else ""
+    inner = path.removeprefix("scenario.")
+    if inner == "liquidators.kind" or (inner == "liquidators" and "kind" in what):
+        tag = re.search(r"'([^']*)'", what)
+        named = tag[1] if tag else ""
         return ScenarioError(f"{where}: unknown liquidators '{named}'", did_you_mean(named, _kinds()))
     return ScenarioError(f"{where}: {path or 'scenario'}: {what}", "see docs/scenarios.md")
 
@@ -344,15 +351,15 @@ def _structs(kind: inspect.Type) -> list[inspect.StructType]:
     return []
 
 
-def _fields_at(path: str, document: Any) -> list[str]:
-    """The fields that the table at ``path`` of a scenario may have, given its ``kind`` where there are several."""
-    parts = _structs(inspect.type_info(Scenario))
+def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that the table at ``path`` of a document may have, given its ``kind`` where there are several."""
+    parts = _structs(inspect.type_info(kind))
     for step in re.findall(r"\w+|\[\d+\]", path):
         if step.startswith("["):
             document = document[int(step[1:-1])]
             continue
         document = document[step]
-        parts = [part for parent in parts for field in parent.fields if field.name == step for part in _structs(field.type)]
+        parts = [part for parent in parts for field in parent.fields if field.encode_name == step for part in _structs(field.type)]
     if isinstance(document, dict) and "kind" in document:
         parts = [part for part in parts if part.tag == document["kind"]]
-    return [field.name for part in parts for field in part.fields]
+    return [field.encode_name for part in parts for field in part.fields]

@@ -113,6 +113,7 @@ def _horizon(
         debt_base=600 * U,
         liquidatable_debt_base=0,
         bad_debt_base=0,
+        borrowing_power_base=0,
         deficit_base=0,
         accounts_liquidatable=0,
         accounts_unpriced=unpriced,

@@ -54,9 +54,10 @@ def test_every_pin_has_hashes(lock: str) -> None:
 def test_locks_satisfy_what_the_project_declares() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     groups = project["dependency-groups"]
+    extras = [requirement for extra in project["project"]["optional-dependencies"].values() for requirement in extra]
     for lock, declared in (
         ("requirements.lock", project["project"]["dependencies"] + groups["build"]),
-        ("requirements-dev.lock", project["project"]["dependencies"] + groups["build"] + groups["dev"]),
+        ("requirements-dev.lock", project["project"]["dependencies"] + groups["build"] + groups["dev"] + extras),
         ("requirements-bench.lock", groups["bench"]),
     ):
         pins = _pins(lock)

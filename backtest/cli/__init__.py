@@ -20,6 +20,7 @@ VERBS = {
     "import": "Import exports (CSV, JSON, Parquet) into a lake through a mapping.",
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
+    "sweep": "Replay many scenarios, and find those that are not dominated.",
     "compare": "Compare history, baseline and alternatives.",
     "validate": "Hold a model against the liquidations that happened.",
     "sql": "Query a lake, its history and its runs.",

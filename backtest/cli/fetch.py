@@ -192,7 +192,7 @@ def _reconstruct(lake: Lake, market: str) -> None:
     from backtest.cli.reconstruct import reconstruct
 
     lake.refresh()
-    reconstruct(lake=lake.path, market=market)
+    reconstruct(lake=Path(lake.path), market=market)
 
 
 def _verify(lake: Lake, market: str, node: object) -> int:

@@ -12,6 +12,7 @@ def report(
     *runs: str,
     lake: Path,
     market: str | None = None,
+    sweep: str | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
 ) -> None:
     """Write runs as one HTML page: verdicts, comparison, charts, tables, assumptions. It works offline and prints well.
@@ -21,6 +22,8 @@ def report(
     Examples:
 
         backtest report --lake backtest-demo/lake -o all.html
+
+        backtest report --sweep 4f1c --lake data/lake -o sweep.html
 
         backtest report 'bonus +2 points' --lake backtest-demo/lake -o two.html
 
@@ -32,11 +35,22 @@ def report(
         Folder of the lake.
     market
         Only runs of this market.
+    sweep
+        A sweep instead of runs: its id, first digits of it, or its name.
     output
         File to write.
     """
+    from backtest.errors import UserError
     from backtest.lake import Lake
     from backtest.report import write_report
+    from backtest.report.sweeps import write_sweep_report
+
+    if sweep is not None:
+        if runs:
+            raise UserError("--sweep and runs together", "give one of them")
+        view = write_sweep_report(Lake(lake), sweep, output, market=market)
+        print(f"{output}: sweep {view.sweep['name']} of {view.sweep['market']}")
+        return
 
     selection = write_report(Lake(lake), runs, output, market=market)
     print(f"{output}: {len(selection.runs)} runs of {selection.market}")

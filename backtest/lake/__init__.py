@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
-from backtest.lake import content, lock, parquet
+from backtest.lake import content, parquet
 from backtest.lake import manifest as m
 from backtest.lake.sql import Limits, Session
-from backtest.lake.storage import LocalStorage
+from backtest.lake.storage import Storage, open_storage
 from backtest.lake.writer import Writer
 from backtest.markets import MarketConfig
 
@@ -37,7 +37,8 @@ __all__ = ["FileEntry", "Lake", "Limits", "Writer"]
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file that counts. ``path`` is absolute; blocks are inclusive, None where rows have no block range."""
+    """One file that counts. ``path`` is absolute (of a remote lake: where ``Lake.provide`` puts it);
+    blocks are inclusive, None where rows have no block range."""
 
     market: str
     dataset: str
@@ -54,24 +55,18 @@ class Lake:
     """Read access to a lake, and the way to its writer.
 
     Args:
-        path: the folder.
+        path: the folder, or ``s3://bucket/prefix`` (``backtest.lake.bucket``).
         create: make an empty lake where there is none; otherwise that is a LakeError.
     """
 
     def __init__(self, path: str | Path, *, create: bool = False) -> None:
-        self.path = Path(path).expanduser().absolute()
-        self.storage = LocalStorage(self.path)
-        found = m.load_newest(self.storage) if self.path.is_dir() else None
+        self.storage: Storage = open_storage(path)
+        self.path = self.storage.path
+        found = m.load_newest(self.storage)
         if found is None:
             if not create:
                 raise LakeError(f"there is no lake at {self.path}", "give its folder with --lake, or fetch one: backtest fetch --help")
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise LakeError(f"cannot make a lake at {self.path}: {error.strerror}", "choose a folder that can be written") from error
-            strangers = [entry.name for entry in self.path.iterdir() if entry.name not in ("manifest", "data", "writer.lock")]
-            if strangers:
-                raise LakeError(f"{self.path} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder")
+            self.storage.create()
             self.storage.put_if_absent(m.name_of(1), m.encode(m.Manifest(version=1)))
             found = m.load_newest(self.storage)
         assert found is not None
@@ -87,8 +82,11 @@ class Lake:
 
     @contextmanager
     def writer(self) -> Iterator[Writer]:
-        """The one writer; LakeError naming the process if there is another. The lake is refreshed first."""
-        with lock.exclusive(self.path / "writer.lock"):
+        """The one writer; LakeError naming the process if there is another. The lake is refreshed first.
+
+        On an object store, which has no locks, several may be open: of those that publish the same version one succeeds, the others get a LakeError.
+        """
+        with self.storage.exclusive():
             self.refresh()
             writer = Writer(self)
             writer.complete()
@@ -135,6 +133,10 @@ class Lake:
             if dataset is None or file.dataset == dataset
         )
 
+    def provide(self, files: Iterable[FileEntry]) -> None:
+        """Make these files readable at their paths; of a local lake they are."""
+        self.storage.provide(file.path for file in files)
+
     def schema(self, dataset: str) -> pa.Schema:
         """The columns of a dataset, whether or not it has rows; LakeError if it is unknown."""
         declared = m.declared_schema(dataset)
@@ -143,6 +145,7 @@ class Lake:
         if dataset in self.manifest.schemas:
             return m.schema_from_text(self.manifest.schemas[dataset])
         for file in self.files(dataset):  # a lake of format 1 that no writer has touched since
+            self.provide([file])
             return parquet.schema_of(file.path)
         raise LakeError(f"unknown dataset '{dataset}'", did_you_mean(dataset, [*self.manifest.schemas, "canonical/position_events"]))
 
@@ -160,6 +163,7 @@ class Lake:
         overlapping = any(a.to_block is not None and b.from_block is not None and b.from_block <= a.to_block for a, b in itertools.pairwise(files))
         wanted = list(columns) if columns is not None else schema.names
         keys = [name for name in parquet.ORDER if name in schema.names and name not in wanted] if overlapping else []
+        self.provide(files)
         parts = [parquet.read(file.path, schema, [*wanted, *keys], (from_block, to_block)) for file in files]
         if not parts:
             return pa.schema([schema.field(name) for name in wanted]).empty_table()
@@ -212,7 +216,9 @@ class Lake:
         """The content digest of a file, computed where a format-1 lake lacks it."""
         if file.content:
             return file.content
-        return content.content_digest(parquet.read(self.storage.location(file.path), self.schema(file.dataset), None, (None, None)))
+        where = self.storage.location(file.path)
+        self.storage.provide([where])
+        return content.content_digest(parquet.read(where, self.schema(file.dataset), None, (None, None)))
 
     def _record(self, market: str) -> m.MarketRecord:
         if market not in self.manifest.markets:

@@ -65,21 +65,18 @@ def _query(lake: Lake, query: queries.Query) -> Finding:
 
 
 def _files(lake: Lake) -> Iterator[str]:
-    for file in lake.files(None):
-        try:
-            digest = hashlib.sha256()
-            size = 0
-            with open(file.path, "rb") as stream:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
-                    size += len(block)
-        except OSError as error:
-            yield f"{file.path}: {error.strerror}"
-            continue
-        if size != file.bytes:
-            yield f"{file.path}: {size} bytes, not {file.bytes}"
-        elif file.sha256 and digest.hexdigest() != file.sha256:
-            yield f"{file.path}: SHA-256 {digest.hexdigest()[:16]}..., not {file.sha256[:16]}..."
+    for record in lake.manifest.markets.values():
+        for file in record.files:
+            where = lake.storage.location(file.path)
+            try:
+                held = lake.storage.read(file.path)  # from the store itself, not from a copy
+            except OSError as error:
+                yield f"{where}: {error.strerror or error}"
+                continue
+            if len(held) != file.bytes:
+                yield f"{where}: {len(held)} bytes, not {file.bytes}"
+            elif file.sha256 and (found := hashlib.sha256(held).hexdigest()) != file.sha256:
+                yield f"{where}: SHA-256 {found[:16]}..., not {file.sha256[:16]}..."
 
 
 def _content(lake: Lake) -> Iterator[str]:
@@ -89,6 +86,7 @@ def _content(lake: Lake) -> Iterator[str]:
                 continue
             where = lake.storage.location(file.path)
             try:
+                lake.storage.provide([where])
                 table = parquet.read(where, lake.schema(file.dataset), None, (None, None))
             except LakeError as error:
                 yield error.what

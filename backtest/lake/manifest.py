@@ -21,7 +21,7 @@ from backtest import tables
 from backtest.errors import LakeError
 from backtest.lake.storage import Storage
 from backtest.markets import MarketConfig
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RESULTS, SWEEPS
 
 FORMAT = 2
 KEEP_VERSIONS = 8
@@ -169,7 +169,7 @@ def declared_schema(dataset: str) -> pa.Schema | None:
     if layer == "canonical":
         return tables.CANONICAL.get(name)
     if layer == "results":
-        return RESULTS.get(name)
+        return RESULTS.get(name) or SWEEPS.get(name)
     if dataset in tables.IMPORTED:
         return tables.IMPORTED[dataset]
     if dataset.endswith("/Quarantine"):

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from backtest import tables
 from backtest.lake import queries
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RESULTS, SWEEPS
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -27,7 +27,7 @@ def statements(lake: Lake) -> Iterator[str]:
     yield from _manifest_views(lake)
     for name, schema in tables.CANONICAL.items():
         yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
-    for name, schema in RESULTS.items():
+    for name, schema in {**RESULTS, **SWEEPS}.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
     raw = {name for name in lake.datasets() if name.startswith("raw/")}

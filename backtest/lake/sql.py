@@ -53,6 +53,7 @@ class Session:
     def __init__(self, lake: Lake, limits: Limits) -> None:
         import duckdb
 
+        lake.provide(lake.files(None))
         self.names = {query.name for query in queries.load() if query.folder != "checks"}
         self.macros = frozenset(query.name for query in queries.load() if query.folder == "macros")
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -105,6 +106,7 @@ def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
     """
     import duckdb
 
+    lake.provide(lake.files(None))
     target = Path(path).absolute()
     if target.exists() and not _is_ours(target):
         raise LakeError(f"{target} exists and was not written by backtest", "name a new file")

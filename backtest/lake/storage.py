@@ -1,4 +1,4 @@
-"""Where the bytes of a lake lie. Five operations, so that another store (S3) can take the place of a local folder.
+"""Where the bytes of a lake lie: a local folder, or a bucket of an object store (``backtest.lake.bucket``).
 
 Keys are relative paths with ``/``. ``put`` and ``put_if_absent`` are atomic and durable: after they return the bytes
 survive a power cut, before that nobody sees any of them.
@@ -7,16 +7,34 @@ survive a power cut, before that nobody sees any of them.
 from __future__ import annotations
 
 import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from backtest.errors import LakeError
+from backtest.lake import lock
 
 _UNFINISHED = ".unfinished"
 
 
 class Storage(Protocol):
-    """What a lake needs of a store."""
+    """What a lake needs of a store.
+
+    ``path`` is the store as a user writes it. ``grace``: seconds for which what no manifest names is kept, since without a lock it may be
+    what another writer is about to publish.
+    """
+
+    path: Path | str
+    grace: int
+
+    def create(self) -> None:
+        """Make it ready for a first manifest; LakeError where that cannot be, or where it holds something else."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers out meanwhile, where the store can; LakeError naming the holder. Where it cannot, ``put_if_absent`` alone decides."""
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write the whole object; an object of the same name is replaced."""
@@ -27,14 +45,28 @@ class Storage(Protocol):
     def read(self, key: str) -> bytes:
         """The whole object; FileNotFoundError if there is none."""
 
-    def list(self, prefix: str) -> list[str]:
-        """All keys below a folder, sorted, unfinished writes included (``is_unfinished`` tells them)."""
+    def list(self, prefix: str, *, older_than: int = 0) -> list[str]:
+        """All keys below a folder, sorted, unfinished writes included (``is_unfinished`` tells them). ``older_than``: seconds since the last
+        change, at least."""
 
     def delete(self, key: str) -> None:
         """Remove an object; no error if there is none."""
 
     def location(self, key: str) -> str:
-        """What Parquet readers open: an absolute path."""
+        """What Parquet readers open, once it is provided: an absolute path."""
+
+    def provide(self, locations: Iterable[str]) -> None:
+        """Make these locations readable: a remote store copies what is not here yet. LakeError where one is gone."""
+
+
+def open_storage(path: str | Path) -> Storage:
+    """The store that a path or an address names."""
+    # One slash as well: pathlib, which reads paths on the command line, folds two into one.
+    if remote := re.fullmatch(r"s3:/{1,2}([^/]+)/?(.*)", str(path)):
+        from backtest.lake.bucket import Bucket
+
+        return Bucket(remote[1], remote[2].strip("/"))
+    return LocalStorage(Path(path).expanduser().absolute())
 
 
 def is_unfinished(key: str) -> bool:
@@ -45,9 +77,24 @@ def is_unfinished(key: str) -> bool:
 class LocalStorage:
     """A folder of a local disk."""
 
+    grace = 0
+
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.path: Path | str = root
         self._durable: set[Path] = set()
+
+    def create(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LakeError(f"cannot make a lake at {self.root}: {error.strerror}", "choose a folder that can be written") from error
+        strangers = [entry.name for entry in self.root.iterdir() if entry.name not in ("manifest", "data", "writer.lock")]
+        if strangers:
+            raise LakeError(f"{self.root} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder")
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return lock.exclusive(self.root / "writer.lock")
 
     def _write(self, key: str, data: bytes | memoryview) -> Path:
         """The bytes, synced, under a name that no reader looks for."""
@@ -103,15 +150,20 @@ class LocalStorage:
     def read(self, key: str) -> bytes:
         return (self.root / key).read_bytes()
 
-    def list(self, prefix: str) -> list[str]:
-        folder = self.root / prefix
-        return sorted(path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file())
+    def list(self, prefix: str, *, older_than: int = 0) -> list[str]:
+        found = [path for path in (self.root / prefix).rglob("*") if path.is_file()]
+        if older_than:
+            found = [path for path in found if time.time() - path.stat().st_mtime >= older_than]
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
 
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
 
     def location(self, key: str) -> str:
         return str(self.root / key)
+
+    def provide(self, locations: Iterable[str]) -> None:
+        """Everything is here."""
 
 
 def _cannot_write(path: Path, error: OSError) -> LakeError:

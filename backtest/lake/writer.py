@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest import tables
-from backtest.errors import LakeError
+from backtest.errors import LakeBusy, LakeError
 from backtest.lake import manifest as m
 from backtest.lake import parquet
 from backtest.lake.content import content_digest
@@ -45,6 +45,7 @@ class Writer:
             files = [file for file in record.files if file.sha256]
             for file in lacking:
                 schema = self._lake.schema(file.dataset)
+                self._storage.provide([self._storage.location(file.path)])
                 if m.declared_schema(file.dataset) is None:
                     schemas[file.dataset] = m.schema_to_text(schema)
                 rows = parquet.read(self._storage.location(file.path), schema, None, (None, None))
@@ -183,17 +184,16 @@ class Writer:
 
     def collect_garbage(self) -> None:
         """Delete manifests behind the newest ``KEEP_VERSIONS``, files that none of those names, and unfinished writes."""
+        self._forget_old_versions()
         numbers = m.versions(self._storage)
-        for number in numbers[: -m.KEEP_VERSIONS]:
-            self._storage.delete(m.name_of(number))
         needed: set[str] = set()
-        for number in numbers[-m.KEEP_VERSIONS :]:
+        for number in numbers:
             body = m.parse(self._storage.read(m.name_of(number)), self._storage.location(m.name_of(number)))
             needed.update(file.path for record in body.markets.values() for file in record.files)
-        for key in self._storage.list("data"):
+        for key in self._storage.list("data", older_than=self._storage.grace):
             if key not in needed:
                 self._storage.delete(key)
-        for key in self._storage.list("manifest"):
+        for key in self._storage.list("manifest", older_than=self._storage.grace):
             if is_unfinished(key):
                 self._storage.delete(key)
 
@@ -250,6 +250,7 @@ class Writer:
     def _merge(self, market: str, group: list[m.FileRecord]) -> m.FileRecord:
         dataset = group[0].dataset
         schema = self._lake.schema(dataset)
+        self._storage.provide(self._storage.location(file.path) for file in group)
         parts = [parquet.read(self._storage.location(file.path), schema, None, (None, None)) for file in group]
         table = parquet.in_chain_order(pa.concat_tables(parts))
         starts = [file.from_block for file in group if file.from_block is not None]
@@ -258,19 +259,27 @@ class Writer:
         return self._store(market, dataset, table, blocks, group[0].stamp)
 
     def _publish(self, market: str, record: m.MarketRecord, schemas: dict[str, tuple[tuple[str, str, bool], ...]] | None = None) -> None:
-        """Publish the next manifest version; LakeError if another process did (it must not: we hold the lock)."""
+        """Publish the next manifest version; LakeBusy if another writer did: without a lock that may happen."""
         old = self._lake.manifest
+        # A number far behind may be free again, its manifest forgotten: only the newest version may be followed.
+        newest = m.versions(self._storage)[-1:]
         new = msgspec.structs.replace(
             old,
             version=old.version + 1,
             schemas=dict(sorted((old.schemas if schemas is None else schemas).items())),
             markets=dict(sorted({**old.markets, market: record}.items())),
         )
-        if not self._storage.put_if_absent(m.name_of(new.version), m.encode(new)):
-            raise LakeError(f"another writer published version {new.version} of {self._lake.path}", "run again")
+        if newest != [old.version] or not self._storage.put_if_absent(m.name_of(new.version), m.encode(new)):
+            raise LakeBusy(f"another writer published version {new.version} of {self._lake.path}", "run again")
         self._lake.manifest = new
-        for number in m.versions(self._storage)[: -m.KEEP_VERSIONS]:
-            self._storage.delete(m.name_of(number))
+        self._forget_old_versions()
+
+    def _forget_old_versions(self) -> None:
+        """Delete manifests behind the newest ``KEEP_VERSIONS``, of a store without locks those that are old as well."""
+        superseded = {m.name_of(number) for number in m.versions(self._storage)[: -m.KEEP_VERSIONS]}
+        for key in self._storage.list("manifest", older_than=self._storage.grace) if superseded else ():
+            if key in superseded:
+                self._storage.delete(key)
 
 
 def _block_range(table: pa.Table) -> tuple[int, int] | None:

@@ -125,7 +125,7 @@ class Measure(Generic[State]):
     def _take(self) -> tuple[Totals, dict[AccountId, int]]:
         book = self._book
         equity: dict[AccountId, int] = {}
-        collateral = debt = liquidatable = bad = accounts = unpriced = 0
+        collateral = debt = power = liquidatable = bad = accounts = unpriced = 0
         for account in book.protocol.accounts(book.state):
             try:
                 view = book.protocol.view(book.state, account, book.prices, book.now)
@@ -135,6 +135,7 @@ class Measure(Generic[State]):
             equity[account] = view.collateral_base - view.debt_base
             collateral += view.collateral_base
             debt += view.debt_base
+            power += view.borrowing_power_base
             bad += max(0, view.debt_base - view.collateral_base)
             if view.health is not None and view.health < WAD:
                 liquidatable += view.debt_base
@@ -146,6 +147,7 @@ class Measure(Generic[State]):
             debt_base=debt,
             liquidatable_debt_base=liquidatable,
             bad_debt_base=bad,
+            borrowing_power_base=power,
             accounts_liquidatable=accounts,
             accounts_unpriced=unpriced,
         )

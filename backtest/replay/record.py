@@ -87,6 +87,8 @@ class Totals:
     liquidatable_debt_base: int
     bad_debt_base: int
     deficit_base: int
+    borrowing_power_base: int
+    """The most that all accounts together may owe: collateral times loan-to-value."""
     accounts_liquidatable: int
     accounts_unpriced: int
     """Accounts that use an asset without a price: left out of the sums."""

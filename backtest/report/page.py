@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from backtest.report import fidelity, notes, tables
 from backtest.report import queries as q
@@ -19,6 +20,10 @@ from backtest.version import VERSION
 
 _RATES = "Dot: share. Line: its 95 % interval, Wilson's for counts, a bootstrap over accounts for debt."
 _EPISODES = 60
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
@@ -40,11 +45,8 @@ class Figure:
 
 def render(selection: Selection, *, chain_id: int) -> str:
     """The page of a selection of runs, as HTML."""
-    from jinja2 import Environment, FileSystemLoader
-
     comparison = Comparison(selection)
     labels = comparison.labels
-    environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     runs = [
         {
@@ -57,31 +59,42 @@ def render(selection: Selection, *, chain_id: int) -> str:
         }
         for i, (run, label) in enumerate(zip(selection.runs, labels, strict=True))
     ]
-    return environment.get_template("page.html").render(
-        selection=selection,
-        chain_id=chain_id,
-        runs=runs,
-        main=selection.main,
-        main_label=labels[selection.runs.index(selection.main)],
-        start=tables.moment(selection.start),
-        end=tables.moment(selection.end),
-        digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
-        rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
-        comparison=comparison.liquidations(),
-        losses=comparison.losses(),
-        verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
-        criterion=CRITERION,
-        remarks=comparison.remarks(),
-        flags=tables.data_flags(selection.runs),
-        effects=_draw(effects(comparison, _charts(selection, labels))),
-        fidelity=Fidelity.of(selection),
-        pairs=tables.pairs(selection),
-        largest=tables.largest(selection),
-        figures=[_draw(figure) for figure in figures(selection, labels)],
-        notes=notes(selection.runs),
-        version=VERSION,
-        library=_library(),
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            selection=selection,
+            chain_id=chain_id,
+            runs=runs,
+            main=selection.main,
+            main_label=labels[selection.runs.index(selection.main)],
+            start=tables.moment(selection.start),
+            end=tables.moment(selection.end),
+            digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
+            rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
+            comparison=comparison.liquidations(),
+            losses=comparison.losses(),
+            verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
+            criterion=CRITERION,
+            remarks=comparison.remarks(),
+            flags=tables.data_flags(selection.runs),
+            effects=draw(effects(comparison, _charts(selection, labels))),
+            fidelity=Fidelity.of(selection),
+            pairs=tables.pairs(selection),
+            largest=tables.largest(selection),
+            figures=[draw(figure) for figure in figures(selection, labels)],
+            notes=notes(selection.runs),
+            version=VERSION,
+            library=library(),
+        )
     )
+
+
+def environment() -> Environment:
+    """Where templates come from, and how they are filled in."""
+    from jinja2 import Environment, FileSystemLoader
+
+    return Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +119,7 @@ class Fidelity:
         episodes = fidelity.episodes_of(selection, rows[0]["run_id"])
         apart = [row for row in episodes if row["outcome"] != "hit" and row["mode"] == "one-step"]
         apart.sort(key=lambda row: (row["outcome"] != "miss", not row["certain"], row["number"]))
-        drawn = _draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(rows))))
+        drawn = draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(rows))))
         return cls(
             name=rows[0]["name"],
             run_id=rows[0]["run_id"],
@@ -208,7 +221,7 @@ def duration(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def _draw(figure: Figure) -> Figure:
+def draw(figure: Figure) -> Figure:
     """The figure with its picture."""
     if figure.spec is None:
         return figure
@@ -221,7 +234,7 @@ def _draw(figure: Figure) -> Figure:
 
 
 @cache
-def _library() -> str:
+def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, its links to their sites cut to paths (the page may load nothing anyway)."""
     import vl_convert
 

@@ -22,7 +22,11 @@ STEPS = (60, 300, 600, 900, 1800, 3600, 7200, 14_400, 21_600, 43_200, 86_400, 17
 KINDS = ("history", "baseline", "alternative")
 
 # Every run that can be compared, with what it is and what it is compared with.
-_KNOWN = "SELECT runs.*, kind, baseline_id, history_id FROM runs LEFT JOIN run_pairs USING (run_id, market) ORDER BY name, run_id"
+# swept: a sweep made it. There may be thousands of these: they are compared when they are named.
+_KNOWN = """
+SELECT runs.*, kind, baseline_id, history_id, run_id IN (SELECT run_id FROM sweep_scenarios WHERE replayed) AS swept
+FROM runs LEFT JOIN run_pairs USING (run_id, market) ORDER BY name, run_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,7 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
     """The columns of a comparison, all runs that may be compared with them, and the number of runs of older versions left out.
 
     ``wanted`` are ids, first digits of ids, or names: the columns are these, and the baselines and history that they are compared with.
-    None: every run, but of a family the one with frozen users. History comes first, then baselines, then alternatives.
+    None: every run but those that a sweep made, and of a family the one with frozen users. History comes first, then baselines, then alternatives.
 
     Raises:
         UserError: no such run, several, a run of an older version, or runs of more than one market.
@@ -123,7 +127,9 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
     if not wanted:
         if not known:
             raise UserError("all runs of the lake were stored by an older version", "replay them again; backtest sql still reads them")
-        found = known
+        found = [run for run in known if not run["swept"]]
+        if not found:
+            raise UserError("all runs of the lake are those of sweeps", "name some, or show the sweep: backtest report --sweep NAME")
     else:
         found = []
         for word in wanted:
@@ -134,7 +140,7 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
     markets = sorted({run["market"] for run in found})
     if len(markets) > 1:
         raise UserError(f"runs of several markets: {', '.join(markets)}", "name one with --market")
-    known = [run for run in known if run["market"] == markets[0]]
+    known = _related(found, [run for run in known if run["market"] == markets[0]])
     older = sum(1 for run in stored if run["kind"] is None and run["market"] == markets[0])
     return tuple(_with_partners(found if wanted else _folded(found), known)), tuple(known), older
 
@@ -160,6 +166,14 @@ def _with_partners(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
     partners = [by_id[run[key]] for run in found for key in ("history_id", "baseline_id") if run[key] is not None]
     unique = {run["run_id"]: run for run in (*(partner for partner in partners if partner not in found), *found)}
     return sorted(unique.values(), key=lambda run: KINDS.index(run["kind"]))
+
+
+def _related(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
+    """Without the runs of sweeps that have nothing to do with these: that are no partner of theirs and not of their families."""
+    families = {_family(run) for run in found}
+    near = [run for run in known if not run["swept"] or _family(run) in families]
+    wanted = {run["run_id"] for run in near} | {run[key] for run in near for key in ("history_id", "baseline_id")}
+    return [run for run in known if run["run_id"] in wanted]
 
 
 def _folded(found: Sequence[Row]) -> list[Row]:

@@ -18,10 +18,11 @@
 --   peak_timestamp: seconds since 1970, of the peak
 --   collateral_base: collateral of all accounts, base-currency units
 --   debt_base: debt of all accounts, base-currency units
+--   borrowing_power_base: the most that all accounts together may owe (collateral times loan-to-value), base-currency units; null in runs of older versions
 --   liquidatable_debt_base: debt of accounts with a health below one, base-currency units
 --   accounts_liquidatable: number of accounts with a health below one
 --   accounts_unpriced: accounts left out of the totals and of run_equity, because they use an asset without a price
 SELECT run_id, market, label, block_number, timestamp, liquidations, deficits, repaid_base, seized_base, protocol_fee_base, realised_bad_debt_base,
-    open_bad_debt_base, peak_bad_debt_base, peak_block, peak_timestamp, collateral_base, debt_base, liquidatable_debt_base, accounts_liquidatable,
+    open_bad_debt_base, peak_bad_debt_base, peak_block, peak_timestamp, collateral_base, debt_base, borrowing_power_base, liquidatable_debt_base, accounts_liquidatable,
     accounts_unpriced
 FROM results.run_windows

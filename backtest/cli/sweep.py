@@ -1,0 +1,215 @@
+"""``backtest sweep``: many scenarios of one market, stored, and what they have in common."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from backtest.errors import UserError
+
+if TYPE_CHECKING:
+    from backtest.sweep import Progress, Sweep
+    from backtest.sweep.spec import Window
+
+
+def sweep(
+    file: Path | None = None,
+    *,
+    lake: Path,
+    market: str | None = None,
+    scenario: Path | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    axis: Annotated[list[str] | None, Parameter(name="--axis", negative="")] = None,
+    window: Annotated[list[str] | None, Parameter(name="--window", negative="")] = None,
+    held_out: Annotated[list[str] | None, Parameter(name="--held-out", negative="")] = None,
+    response: Annotated[list[str] | None, Parameter(name="--response", negative="")] = None,
+    design: Literal["grid", "random", "latin-hypercube", "sobol"] | None = None,
+    points: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    retry: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> int:
+    """Replay many scenarios of a market, store the runs, and say which are not dominated, what moves them, and how stable that is.
+
+    Each scenario is replayed as backtest replay does it, with its baseline. A sweep that was stopped continues when it is run again; what is
+    stored is not replayed. A scenario that fails is recorded with its reason. Exits with 1 if none has a run.
+
+    Examples:
+
+        backtest sweep --lake backtest-demo/lake --market sample-crash --axis WETH.liquidation_threshold=8100..8300/100
+
+        backtest sweep sweep.toml --lake data/lake --market ethereum-core --workers 8
+
+        backtest sweep sweep.toml --lake s3://bucket/lake --market ethereum-core --scheduler tcp://127.0.0.1:8786
+
+    Parameters
+    ----------
+    file
+        TOML file of a sweep (docs/sweep.md); or give options.
+    lake
+        Folder of the lake, or s3://bucket/prefix.
+    market
+        Market to replay; may be left out where the lake holds one.
+    scenario
+        TOML file of the base scenario; without it competitive liquidators.
+    set_
+        A changed parameter of the base, as in backtest replay; may be repeated.
+    axis
+        What varies, PATH=a,b,c or PATH=from..to/step: a path is a field of the scenario (liquidators.gas_cost) or a parameter as in --set
+        (WETH.ltv, liquidation_bonus+). May be repeated.
+    window
+        Blocks or dates, NAME=FROM..TO, either end may be left out; may be repeated.
+    held_out
+        The same, of a window that is kept apart from what chooses.
+    response
+        How users respond (frozen, same-ltv, same-health); may be repeated: every parameter set is replayed under each.
+    design
+        All combinations of levels (grid), or some that are drawn.
+    points
+        How many combinations are drawn.
+    seed
+        Seed of the draws.
+    name
+        Name of the sweep in tables.
+    workers
+        Processes of this machine; without it one a core.
+    scheduler
+        Address of a Dask scheduler, whose workers replay instead.
+    retry
+        Try again what failed before.
+    output
+        Write the outcome as one HTML page too.
+    """
+    from backtest.lake import Lake
+    from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
+    from backtest.sweep import Dask, Executor, Processes, Serial
+    from backtest.sweep import sweep as run_sweep
+
+    opened = Lake(lake)
+    chosen = market or _only_market(opened.markets(), str(opened.path))
+    options = {
+        "--scenario": scenario,
+        "--set": set_,
+        "--axis": axis,
+        "--window": window,
+        "--held-out": held_out,
+        "--response": response,
+        "--design": design,
+        "--points": points,
+        "--seed": seed,
+        "--name": name,
+    }
+    if file is not None and (given := [option for option, value in options.items() if value is not None]):
+        raise UserError(f"a sweep file and {', '.join(given)} together", "write all of it into the file, or none")
+    if workers is not None and (workers < 1 or scheduler is not None):
+        raise UserError(f"--workers {workers}" + (" and --scheduler together" if scheduler else ""), "give 1 or more, without a scheduler")
+    if file is not None:
+        spec = _read(file)
+    else:
+        drawn = {"design": design, "points": points, "seed": seed, "name": name}
+        spec = _from_options(scenario, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
+    cluster = Dask(scheduler) if scheduler else None
+    count = workers or os.cpu_count() or 1
+    executor: Executor = cluster or (Processes(count) if count > 1 else Serial())
+    try:
+        with _bar() as progress:
+            outcome = run_sweep(opened, chosen, spec, executor, retry=retry, progress=progress)
+    finally:
+        if cluster is not None:
+            cluster.close()
+    print(as_text(find_sweep(opened, outcome.sweep_id)))
+    print(f'\n{outcome.replayed:,} replayed now. More: backtest sql --lake {opened.path} "SELECT * FROM sweep_pareto"; docs/sweep.md')
+    if output is not None:
+        write_sweep_report(opened, outcome.sweep_id, output)
+        print(f"Page: {output}")
+    return 1 if len(outcome.failed) == outcome.scenarios else 0
+
+
+def _only_market(markets: Sequence[str], where: str) -> str:
+    if len(markets) != 1:
+        raise UserError(f"{where} holds {len(markets)} markets", f"give one with --market: {', '.join(markets) or 'fetch one first'}")
+    return markets[0]
+
+
+def _read(path: Path) -> Sweep:
+    from backtest.sweep import parse_sweep
+
+    try:
+        return parse_sweep(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read sweep {path}: {error}", "give a TOML file; see docs/sweep.md") from None
+
+
+def _from_options(
+    scenario: Path | None,
+    sets: Sequence[str],
+    axes: Sequence[str],
+    windows: Sequence[str],
+    held_out: Sequence[str],
+    responses: Sequence[str],
+    drawn: dict[str, Any],
+) -> Sweep:
+    """A sweep given by options alone."""
+    from msgspec.structs import replace
+
+    from backtest.scenario import Competitive, Scenario, parse_override, parse_scenario
+    from backtest.sweep import Sweep, with_axes
+
+    if scenario is None:
+        base = Scenario(name="base", liquidators=Competitive())
+    else:
+        try:
+            base = parse_scenario(scenario.read_text(encoding="utf-8"), str(scenario))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read scenario {scenario}: {error}", "give a TOML file; see docs/scenarios.md") from None
+    base = replace(base, overrides=(*base.overrides, *map(parse_override, sets)))
+    base, varied = with_axes(base, axes)
+    over = (*(_window(text, held_out=False) for text in windows), *(_window(text, held_out=True) for text in held_out))
+    given = {key: value for key, value in drawn.items() if value is not None}
+    return Sweep(scenario=base, axes=varied, windows=over, responses=tuple(responses), **given)
+
+
+def _window(text: str, *, held_out: bool) -> Window:
+    from backtest.sweep.spec import Window
+
+    found = re.fullmatch(r"(?P<name>[^=]+)=(?P<from>[\w:-]*)\.\.(?P<to>[\w:-]*)", text)
+    if found is None:
+        raise UserError(f"window '{text}' is not understood", "write NAME=FROM..TO, blocks or dates: crash=2020-03-12..2020-03-14")
+    ends: dict[str, Any] = {}
+    for end in ("from", "to"):
+        if re.fullmatch(r"[\d_]+", found[end]):
+            ends[f"{end}_block"] = int(found[end])
+        elif found[end]:
+            ends[f"{end}_time"] = found[end]
+    return Window(name=found["name"], held_out=held_out, **ends)
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar with the time left on standard error, gone when done; none where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    left = TimeRemainingColumn(compact=True)
+    columns = (
+        TextColumn("replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failed]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        left,
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=600) as bar:
+        task = bar.add_task("replaying", total=None, failed="")
+        yield lambda done, total, failed: bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")

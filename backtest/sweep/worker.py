@@ -1,0 +1,82 @@
+"""One replay of a sweep in whatever process does it, and the material that it needs, held once per process.
+
+Material travels as the canonical tables in uncompressed Arrow files, opened memory-mapped: processes of one machine share their pages.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.replay import ENGINE_VERSION
+from backtest.results import Material, read_material, replayed
+from backtest.scenario import Scenario
+from backtest.tables import RULES_VERSION
+from backtest.version import VERSION
+
+VERSIONS = (VERSION, RULES_VERSION, ENGINE_VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A scenario to be replayed from the material in a folder. ``versions`` are those of the program that asks."""
+
+    run_id: str
+    scenario: Scenario
+    versions: tuple[str, str, str] = VERSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A replay's tables, or why there are none."""
+
+    run_id: str
+    tables: Mapping[str, pa.Table] | None
+    error: str | None
+
+
+def pack(lake: Lake, market: str, folder: Path) -> None:
+    """Write the material of a market into a folder."""
+    for name, table in read_material(lake, market).items():
+        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+            out.write_table(table.combine_chunks())
+    (folder / "config.json").write_bytes(msgspec.json.encode((lake.market_config(market), lake.digest(market))))
+
+
+@lru_cache(maxsize=1)
+def material_in(folder: str) -> Material:
+    """The material of a folder, loaded once per process."""
+    tables = {}
+    for path in sorted(Path(folder).glob("*.arrow")):
+        with pa.memory_map(str(path)) as source:
+            tables[path.stem] = pa.ipc.open_file(source).read_all()
+    config, digest = msgspec.json.decode((Path(folder) / "config.json").read_bytes(), type=tuple[MarketConfig, str])
+    return Material.of(config, digest, tables)
+
+
+def perform(folder: str, task: Task) -> Done:
+    """Replay one scenario. Whatever goes wrong in it is its reason: it must not end the sweep."""
+    if task.versions != VERSIONS:
+        return Done(task.run_id, None, f"the worker runs version {'/'.join(VERSIONS)}, the sweep {'/'.join(task.versions)}: install the same")
+    try:
+        made = replayed(material_in(folder), task.scenario)
+    except Exception as error:
+        kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
+        return Done(task.run_id, None, kind + " ".join(str(error).split()))
+    return Done(task.run_id, made.tables, None)
+
+
+def unpacked(files: Mapping[str, bytes], within: str) -> str:
+    """A new folder with these files."""
+    folder = tempfile.mkdtemp(prefix="backtest-sweep-", dir=within)
+    for name, data in files.items():
+        (Path(folder) / name).write_bytes(data)
+    return folder
