@@ -16,7 +16,7 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import stamp
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
 from tests.sketches.fixed_spread import FixedSpreadPool
@@ -63,7 +63,7 @@ def test_a_run_is_stored_with_exact_values(lake: Lake) -> None:
     stored = run(lake, "sketch", Scenario(), samples=6)
     assert stored.replayed
     lake.refresh()
-    for name in RESULTS:
+    for name in RUN_TABLES:
         assert lake.read(f"results/{name}", "sketch").equals(stored.tables[name].cast(lake.schema(f"results/{name}")))
     [hit] = stored.tables["run_liquidations"].to_pylist()
     assert (hit["repaid"], hit["seized"], hit["matches_history"]) == (300 * 10**6, 262_500_000_000_000_000, True)
