@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backtest.replay.pyramid import Term
+from backtest.replay.forms import Term
 
 
 def safe(collateral: Sequence[Term], debt: Sequence[Term], values: np.ndarray) -> np.ndarray:

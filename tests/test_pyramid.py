@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backtest.replay.forms import Form, Forms
 from backtest.replay.kernels import SHIFT
-from backtest.replay.pyramid import Forms, Pyramid, Term, groups
+from backtest.replay.pyramid import Pyramid, groups
 from tests import plain_screen
 from tests.bench import bench_screen
 
-Row = tuple[list[Term], list[Term], int]
 ETH, STAKED, USD, OTHER = range(4)
 
 
@@ -41,7 +41,7 @@ def random_values(draw: np.random.Generator, ticks: int, *, missing: bool) -> np
     return values
 
 
-def random_row(draw: np.random.Generator, values: np.ndarray, tick: int) -> Row:
+def random_row(draw: np.random.Generator, values: np.ndarray, tick: int) -> Form:
     """An account opened at a tick at a health of 0.999 to 1.5; most often a loop of the staked token at 1.01 to 1.05."""
     at = np.nan_to_num(values[tick], nan=1.0)
     worth = 10 ** draw.uniform(-3, 8)
@@ -148,7 +148,7 @@ def test_zero_prices_and_prices_that_never_come_bound_nothing() -> None:
     values = np.ones((20, 3))
     values[5:9, 1] = 0.0
     values[:, 2] = np.nan
-    rows: list[Row] = [([(0, 2.0)], [(1, 1.0)], 0), ([(1, 2.0)], [(0, 1.0)], 1), ([(0, 2.0)], [(0, 1.0)], 2), ([(2, 2.0)], [(0, 1.0)], 0)]
+    rows: list[Form] = [([(0, 2.0)], [(1, 1.0)], 0), ([(1, 2.0)], [(0, 1.0)], 1), ([(0, 2.0)], [(0, 1.0)], 2), ([(2, 2.0)], [(0, 1.0)], 0)]
     found, _ = Pyramid.over(values, [0, 1, 2]).first_unsafe(Forms.of(rows), np.arange(4), np.zeros(4, np.int64), np.full(4, 20))
     assert found.tolist() == [20, 5, 20, 0]
 

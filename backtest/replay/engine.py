@@ -33,6 +33,7 @@ from backtest.model import (
 )
 from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
+from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
 from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
@@ -139,7 +140,13 @@ class Engine(Generic[State]):
         self.book = Book.open(protocol, market, recompute=self._recompute)
         self.users: UserActions[State] = UserActions(protocol, market, scenario.users, recompute=self._recompute)
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
-        self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
+        self.watch: Watch[State]
+        if not (model and screened):
+            self.watch = EveryAccount()
+        elif self._recompute:
+            self.watch = Screen(len(market.assets))
+        else:
+            self.watch = Foresight(timeline, len(market.assets))
         self._timeline = timeline
         self._measure = Measure(self.book, timeline, scenario, samples)
         self._acts_from = (scenario.from_block or 0) if model else None
@@ -278,9 +285,17 @@ class Engine(Generic[State]):
             self.book.apply(effect)
             if isinstance(effect, IndexUpdate):
                 moved = True
+                self._lose_foresight()
             else:
                 self.watch.touch(effect.account)
         return moved
+
+    def _lose_foresight(self) -> None:
+        """An index moved otherwise than in history: what lies ahead is not known any more."""
+        if isinstance(self.watch, Foresight):
+            self.watch = Screen(len(self.book.market.assets))
+            for account in self.book.protocol.accounts(self.book.state):
+                self.watch.touch(account)
 
     def _set_parameter(self, change: ParamChange) -> None:
         self.book.apply(change)

@@ -1,8 +1,8 @@
 """Compiled loops over linear forms; ``tests/plain_screen.py`` is the readable twin of each. They may run while other threads do.
 
-A form is a row of sparse terms: entries ``ends[2i]`` to ``ends[2i+1]`` are collateral, up to ``ends[2i+2]`` debt, each a column and a weight
-(not negative). It is safe at a tick where the collateral's sum is above the debt's; a missing value (NaN) makes it unsafe. Functions that
-call each other stay in this one file, as numba's cache asks.
+A form is a row of sparse terms, each a column and a weight (not negative): ``span[i]`` says where its collateral begins and ends, and where its
+debt, which follows, ends. It is safe where the collateral's sum is above the debt's; a missing value (NaN) makes it unsafe. Functions that call
+each other stay in this one file, as numba's cache asks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Columns = npt.NDArray[np.int32]
+Flags = npt.NDArray[np.bool_]
 
 SHIFT = 3
 """Eight nodes of a level make one of the next."""
@@ -41,20 +42,20 @@ def _sum(first: int, stop: int, column: Columns, weight: Floats, values: Floats)
 
 @compiled
 def first_unsafe(
-    rows: Ints, start: Ints, stop: Ints, ends: Ints, column: Columns, weight: Floats, base: Columns,
-    values: Floats, low: Floats, high: Floats, offset: Ints, found: Ints,
+    rows: Ints, start: Ints, stop: Ints, span: Ints, column: Columns, weight: Floats, base: Columns,
+    values: Floats, unit_of: Columns, low: Floats, high: Floats, offset: Ints, found: Ints,
 ) -> int:  # fmt: skip
     """For each of ``rows`` the first tick in [start, stop) at which it is not safe, or ``stop``, into ``found``; how many forms were evaluated.
 
-    ``values``: ticks x columns. ``low``, ``high``: bases x nodes x columns, bounds of all ticks under a node in units of a base; the nodes of level
-    l (from 1) begin at ``offset[l - 1]``, and ``offset[-1]`` is their number. ``base``: which base bounds each row.
+    ``values``: ticks x columns. ``low``, ``high``: units x nodes x columns, bounds of all ticks under a node, in a unit; the nodes of level l
+    (from 1) begin at ``offset[l - 1]``, and ``offset[-1]`` is their number. A row is bounded in ``unit_of[base[row]]``.
     """
     looks = 0
     top = len(offset) - 1
     for place in range(len(rows)):
         row = rows[place]
-        begin, middle, end = ends[2 * row], ends[2 * row + 1], ends[2 * row + 2]
-        unit = base[row]
+        begin, middle, end = span[row]
+        unit = unit_of[base[row]]
         tick, last = start[place], stop[place]
         level = 0
         while tick < last:
@@ -75,16 +76,16 @@ def first_unsafe(
 
 
 @compiled
-def bounds(values: Floats, bases: Columns, offset: Ints, low: Floats, high: Floats) -> None:
-    """Fill ``low`` and ``high`` (see ``first_unsafe``); a base is a column of ``values``. NaN where anything below is missing."""
+def bounds(values: Floats, units: Columns, offset: Ints, low: Floats, high: Floats) -> None:
+    """Fill ``low`` and ``high`` (see ``first_unsafe``); a unit is a column of ``values``. NaN where anything below is missing."""
     ticks, columns = values.shape
     span = 1 << SHIFT
-    for unit in range(len(bases)):
+    for unit in range(len(units)):
         for node in range(offset[1] if len(offset) > 1 else 0):
             for column in range(columns):
                 low[unit, node, column], high[unit, node, column] = np.inf, 0.0
             for tick in range(node * span, min((node + 1) * span, ticks)):
-                one = 1.0 / values[tick, bases[unit]]
+                one = 1.0 / values[tick, units[unit]]
                 for column in range(columns):
                     value = values[tick, column] * one
                     # a comparison with NaN is false: once missing, a node stays missing
@@ -103,3 +104,38 @@ def bounds(values: Floats, bases: Columns, offset: Ints, low: Floats, high: Floa
                         if not high[unit, child, column] <= most:
                             most = high[unit, child, column] if most == most else np.nan
                     low[unit, here + node, column], high[unit, here + node, column] = least, most
+
+
+@compiled
+def slacks(rows: Ints, span: Ints, column: Columns, weight: Floats, values: Floats, found: Floats) -> None:
+    """By which share all collateral may fall and all debt rise at once until each of ``rows`` is unsafe, into ``found``.
+
+    ``values``: one a column. NaN where one of them is missing; 0 for a form that is worth nothing.
+    """
+    for place in range(len(rows)):
+        begin, middle, end = span[rows[place]]
+        plus = _sum(begin, middle, column, weight, values)
+        minus = ROUNDING * _sum(middle, end, column, weight, values)
+        found[place] = (plus - minus) / (plus + minus) if plus + minus != 0.0 else 0.0
+
+
+@compiled
+def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference: Floats, due: Flags) -> None:
+    """At which levels, in units of which bases, a value has moved by more than the level's limit: into ``due`` (levels x bases).
+
+    ``reference`` (levels x bases x columns) holds the values at the last time; where something is due it becomes the values now.
+    ``used`` (bases x columns): values that any row with this base depends on.
+    """
+    for unit in range(len(bases)):
+        one = 1.0 / values[bases[unit]]
+        for level in range(len(limit)):
+            far = False
+            for column in range(len(values)):
+                if used[unit, column]:
+                    now, then = values[column] * one, reference[level, unit, column]
+                    near = abs(now - then) <= limit[level] * then or (now != now and then != then)
+                    far = far or not near
+            due[level, unit] = far
+            if far:
+                for column in range(len(values)):
+                    reference[level, unit, column] = values[column] * one

@@ -11,70 +11,39 @@ change is several rows, each for the ticks in which its weights hold, or is aske
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 
+from backtest.replay.forms import Forms
 from backtest.replay.kernels import SHIFT, Columns, Floats, Ints, bounds, first_unsafe
-
-Term = tuple[int, float]
-"""A column and a weight, not negative."""
-
-
-@dataclass(frozen=True, slots=True)
-class Forms:
-    """Sparse linear forms, one a row: unsafe where collateral is not above debt. See ``kernels`` for the layout.
-
-    ``base`` is the place of the row's base among the pyramid's.
-    """
-
-    ends: Ints
-    column: Columns
-    weight: Floats
-    base: Columns
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[Sequence[Term], Sequence[Term], int]]) -> Forms:
-        """From (collateral terms, debt terms, base) a row."""
-        rows = list(rows)
-        sides = [side for row in rows for side in row[:2]]
-        terms = [term for side in sides for term in side]
-        return cls(
-            ends=np.array([0, *accumulate(map(len, sides))], dtype=np.int64),
-            column=np.array([column for column, _ in terms], dtype=np.int32),
-            weight=np.array([weight for _, weight in terms], dtype=np.float64),
-            base=np.array([base for _, _, base in rows], dtype=np.int32),
-        )
-
-    def __len__(self) -> int:
-        return len(self.base)
 
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """Values (ticks x columns, not negative, NaN where missing) and their bounds in units of each of ``bases`` (columns)."""
+    """Values (ticks x columns, not negative, NaN where missing) and their bounds; see ``kernels.first_unsafe`` for the layout."""
 
     values: Floats
-    bases: Columns
+    unit_of: Columns
     low: Floats
     high: Floats
     offset: Ints
 
     @classmethod
     def over(cls, values: Floats, bases: Sequence[int]) -> Pyramid:
-        """Build the bounds: about one pass over the values a base."""
+        """Build the bounds: a pass over the values for each unit. ``bases``: for each base of a form the column that is its unit."""
         sizes = [len(values)]
         while sizes[-1] > 1:
             sizes.append(-(-sizes[-1] >> SHIFT))
         offset = np.array([0, *accumulate(sizes[1:])], dtype=np.int64)
-        low = np.empty((len(bases), int(offset[-1]), values.shape[1]))
+        units, unit_of = np.unique(np.array(bases, dtype=np.int32), return_inverse=True)
+        low = np.empty((len(units), int(offset[-1]), values.shape[1]))
         high = np.empty_like(low)
-        places = np.array(bases, dtype=np.int32)
-        bounds(values, places, offset, low, high)
-        return cls(values, places, low, high, offset)
+        bounds(values, units, offset, low, high)
+        return cls(values, unit_of.astype(np.int32), low, high, offset)
 
     def first_unsafe(self, forms: Forms, rows: Ints, start: Ints, stop: Ints, *, threads: int = 1) -> tuple[Ints, int]:
         """For each of ``rows`` of ``forms`` the first tick in [start, stop) at which it may be unsafe (``stop`` if there is none), and how
@@ -84,8 +53,8 @@ class Pyramid:
 
         def search(part: slice) -> int:
             return first_unsafe(
-                rows[part], start[part], stop[part], forms.ends, forms.column, forms.weight, forms.base,
-                self.values, self.low, self.high, self.offset, found[part],
+                rows[part], start[part], stop[part], forms.span, forms.column, forms.weight, forms.base,
+                self.values, self.unit_of, self.low, self.high, self.offset, found[part],
             )  # fmt: skip
 
         if threads == 1:

@@ -17,7 +17,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from backtest.replay.pyramid import Forms, Pyramid, groups
+from backtest.replay.forms import Forms
+from backtest.replay.pyramid import Pyramid, groups
 
 ACCOUNTS, ASSETS, TICKS = 100_000, 8, 20_000
 THREADS = os.cpu_count() or 1
@@ -35,25 +36,20 @@ class Book:
     first: np.ndarray
     stop: np.ndarray
 
-    def bases(self) -> tuple[list[int], np.ndarray]:
-        """Columns that are bases (the assets, then the base currency itself), and which of them is each asset's."""
-        leaders = [leader if leader >= 0 else ASSETS for leader in groups(self.prices)]
-        bases = sorted(set(leaders))
-        return bases, np.array([bases.index(leader) for leader in leaders], dtype=np.int32)
-
     def pyramid(self) -> Pyramid:
-        """The bounds of its prices."""
-        return Pyramid.over(np.concatenate([self.prices, np.ones((len(self.prices), 1))], axis=1), self.bases()[0])
+        """The bounds of its prices. Columns: the assets, then the base currency itself."""
+        bases = [leader if leader >= 0 else ASSETS for leader in groups(self.prices)]
+        return Pyramid.over(np.concatenate([self.prices, np.ones((len(self.prices), 1))], axis=1), bases)
 
     def forms(self) -> Forms:
-        """As the screen takes it: sparse, with the base of what is owed most."""
+        """As the screen takes it: sparse, the base is what is owed most."""
         held, owed = self.held > 0, self.owed > 0
         both = np.stack([held, owed], axis=1)
         weights = np.stack([self.held, self.owed], axis=1)
         ends = np.concatenate([[0], np.cumsum(both.sum(axis=2).ravel())])
         column = np.broadcast_to(np.arange(ASSETS, dtype=np.int32), both.shape)[both]
         most = np.argmax(self.owed * self.prices[0], axis=1)
-        return Forms(ends, column, weights[both], self.bases()[1][most])
+        return Forms(ends, column, weights[both], most.astype(np.int32))
 
 
 def walk(ticks: int, fall: float, draw: np.random.Generator) -> np.ndarray:
