@@ -7,7 +7,7 @@ risk by another rule, see ``Responses``. An account that is as in history, in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic
 
@@ -47,6 +47,27 @@ class UserActions(Generic[State]):
     def counts(self) -> list[ActionCount]:
         """Actions that were not made as in history, in a fixed order."""
         return [self._counts[key] for key in sorted(self._counts)]
+
+    @property
+    def differs(self) -> Mapping[AccountId, int]:
+        """Accounts that are not as in history, and in how many balances and settings."""
+        return self._apart
+
+    def repeat(self, transaction: Iterable[MarketEvent]) -> None:
+        """The replay makes these events as history did."""
+        history, theirs, ours = self._history, self._theirs, self._ours
+        actions = set()
+        for event in transaction:
+            if type(event) is PositionChange:
+                key = (event.account, event.asset, event.side)
+                history[key] = history.get(key, 0) + event.delta
+                actions.add(event.action_seq)
+            elif type(event) is SettingChange:
+                setting = (event.account, event.setting, event.asset)
+                theirs[setting] = ours[setting] = event.value
+                actions.add(event.action_seq)
+            self.shadow(event)
+        self.made += len(actions)
 
     def historical(self, change: Change) -> None:
         """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""

@@ -39,7 +39,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeli
     settings = [("pool_revision", None, 10)]
     for asset in range(ASSETS):
         settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
-        settings += [("treasury", asset, accounts), ("ltv", asset, 7500)]
+        settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     rows = len(settings)
     start = np.arange(accounts)
     collateral, debt = start % STABLE, STABLE + start % (ASSETS - STABLE)
@@ -86,6 +86,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeli
             delta=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
             action=pa.DictionaryArray.from_arrays(pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["supply", "borrow"]),
             action_seq=pa.array(position_seq),
+            amount=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
         ),
         "setting_events": _table(
             "setting_events",

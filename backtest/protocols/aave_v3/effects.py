@@ -78,6 +78,7 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
             apply(state, effect)
         yield
     finally:
+        state.latest = None
         for account, book in accounts.items():
             if book is None:
                 state.accounts.pop(account, None)

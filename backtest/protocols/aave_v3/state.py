@@ -8,7 +8,10 @@ quoted together and applied one after the other add up. No rule of a liquidation
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 from backtest.errors import RulesError
 from backtest.model import (
@@ -76,12 +79,12 @@ class Reserve:
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
         elapsed = timestamp - self.updated
-        return ray_mul_half_up(linear_interest(self.supply_rate, elapsed), self.supply_index) if elapsed else self.supply_index
+        return _earned(self.supply_index, self.supply_rate, elapsed) if elapsed else self.supply_index
 
     def debt_index(self, timestamp: int, rules: Rules) -> int:
         """Borrow index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedDebt; the series is the revision's)."""
         elapsed = timestamp - self.updated
-        return ray_mul_half_up(rules.compounded_interest(self.borrow_rate, elapsed), self.borrow_index) if elapsed else self.borrow_index
+        return _owed(rules.compounded_interest, self.borrow_index, self.borrow_rate, elapsed) if elapsed else self.borrow_index
 
     def as_update(self, now: Clock, supply_rate: int, borrow_rate: int) -> IndexUpdate:
         """The indexes as they are, with new rates, as of ``now``; not an event of the history."""
@@ -96,6 +99,17 @@ class Reserve:
             supply_rate=supply_rate,
             borrow_rate=borrow_rate,
         )
+
+
+# One moment asks for the same few indexes again and again, once for each account.
+@lru_cache(maxsize=1024)
+def _earned(index: int, rate: int, elapsed: int) -> int:
+    return ray_mul_half_up(linear_interest(rate, elapsed), index)
+
+
+@lru_cache(maxsize=1024)
+def _owed(compounded: Callable[[int, int], int], index: int, rate: int, elapsed: int) -> int:
+    return ray_mul_half_up(compounded(rate, elapsed), index)
 
 
 @dataclass(slots=True)
@@ -154,6 +168,8 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    latest: Any = field(default=None, compare=False, repr=False)
+    """``account.account_data``'s last answer with what it depends on; None where the state changed since."""
 
     @property
     def rules(self) -> Rules:
@@ -218,6 +234,7 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         RulesError: a balance would fall below zero, an unknown parameter or setting, an unknown pool revision.
         TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
     """
+    state.latest = None
     if isinstance(event, PositionChange):
         _apply_position(state, event)
     elif isinstance(event, IndexUpdate):
