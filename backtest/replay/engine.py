@@ -9,12 +9,11 @@ Where interest is recomputed, history's index updates are not applied: every cal
 
 from __future__ import annotations
 
-import gc
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from backtest.errors import PriceMissing, RulesError, ScenarioError
 from backtest.model import (
@@ -37,6 +36,7 @@ from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
 from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
+from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of
@@ -46,6 +46,9 @@ from backtest.replay.timeline import Timeline
 from backtest.replay.users import Effect, UserActions
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
+
+if TYPE_CHECKING:
+    from backtest.replay.start import Start
 
 Progress = Callable[[int, int], None]
 """Called now and then with the number of events replayed, and of all."""
@@ -60,6 +63,7 @@ def replay(
     mechanism: Mechanism[State] | None = None,
     samples: int = 0,
     screened: bool = True,
+    start: Start[State] | None = None,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -68,38 +72,21 @@ def replay(
         mechanism: how liquidations settle; the protocol's fixed spread by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
+        start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result. ValueError where this one is not.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or FixedSpread(), samples, screened)
-    reported = 0
-    with _uncollected():
+    engine = Engine(protocol, market, timeline, scenario, mechanism or FixedSpread(), samples, screened, start)
+    reported = engine.result.events
+    with uncollected():
         for transaction in engine.transactions():
             engine.advance(transaction)
             if progress is not None and engine.result.events - reported >= 2_000:
                 reported = engine.result.events
                 progress(reported, len(timeline))
         return engine.finish()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: books and events hold no cycles, and walking a large book over and over takes half of the time.
-
-    What was made meanwhile counts as old afterwards, or the next collection would walk all of it at once.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
 
 
 def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
@@ -137,20 +124,28 @@ class Engine(Generic[State]):
         mechanism: Mechanism[State],
         samples: int = 0,
         screened: bool = True,
+        start: Start[State] | None = None,
     ) -> None:
         units = protocol.parameters
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
         self._recompute = scenario.rates == "recomputed"
-        self.book = Book.open(protocol, market, recompute=self._recompute)
-        self.users: UserActions[State] = UserActions(protocol, market, scenario.users, recompute=self._recompute)
+        self._overrides = Overrides(market, scenario.overrides, timeline, units)
+        if start is not None and not start.suits(timeline, scenario, self._overrides.first_block):
+            raise ValueError("the scenario does not go on from this start")
+        self.book = Book.open(protocol, market, recompute=self._recompute) if start is None else start.book.copy()
+        self.users: UserActions[State] = (
+            UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
+        )
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
         elif self._recompute:
             self.watch = Screen(len(market.assets))
+        elif start is not None:
+            self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
         self._timeline = timeline
@@ -159,8 +154,7 @@ class Engine(Generic[State]):
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
         self._block = -1
-        self._last: MarketEvent | None = None
-        self._overrides = Overrides(market, scenario.overrides, timeline, units)
+        self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
         self._model = model_of(scenario.liquidators)
         self._rates = RateComparison() if self._recompute else None
@@ -170,10 +164,23 @@ class Engine(Generic[State]):
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
+        self._begin = 0
+        if start is not None:
+            self._go_on_from(start)
+
+    def _go_on_from(self, start: Start[State]) -> None:
+        """What the window's past left behind, apart from book and users."""
+        result = self.result
+        self._begin = start.block
+        result.liquidations, result.deficits, result.mismatches = list(start.liquidations), list(start.deficits), list(start.mismatches)
+        result.events, result.rules = start.events, dict(start.rules)
+        for change in self._timeline.params:
+            if change.block_number < start.block:
+                self._overrides.replaced(change)
 
     def transactions(self) -> Iterator[Sequence[MarketEvent]]:
-        """The window's transactions, and those up to its last horizon."""
-        return self._timeline.transactions(self._measure.last)
+        """The transactions up to the window's last horizon; from its first block where the replay goes on from a start."""
+        return self._timeline.transactions(self._measure.last, self._begin)
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
@@ -193,7 +200,7 @@ class Engine(Generic[State]):
         if self._rates is not None and not self._acting:
             self._rates.compare(transaction, self.book)
         self.result.events += len(transaction)
-        self._last = event
+        self.last = event
         if moved and self._acting:
             self._stand_at(event)
             self._decide()
@@ -238,6 +245,11 @@ class Engine(Generic[State]):
             with suppress(PriceMissing):
                 found[account] = book.protocol.view(book.state, account, book.prices, book.now)
         return found
+
+    def stand(self) -> None:
+        """Where the last transaction ended."""
+        if self.last is not None:
+            self._stand_at(self.last)
 
     def _stand_at(self, event: MarketEvent) -> None:
         self.book.seq, self.book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
@@ -354,8 +366,7 @@ class Engine(Generic[State]):
     def _pass_time(self, block: int, timestamp: int) -> None:
         """Up to a new block: auctions wake up, and what was to be measured on the way is."""
         measure = self._measure
-        if self._last is not None:
-            self._stand_at(self._last)
+        self.stand()
         while self._acts_from is not None and (wake := self._mechanism.wake(self.book.now)) is not None and wake <= timestamp:
             while (label := measure.horizon_before(block)) and self._timeline.clock_at(measure.next_horizon).timestamp < wake:
                 self._take_horizon(label)

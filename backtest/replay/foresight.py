@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_right
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +106,12 @@ class Foresight(Watch[State]):
         """Rows that are candidates at the tick."""
         self.looked = 0
         self.read = 0
+
+    def copy(self) -> Foresight[State]:
+        """Independent of this one; what is known of prices and indexes is shared."""
+        made = copy(self)
+        made._rows, made._next, made._due, made._now = self._rows.copy(), self._next.copy(), self._due.copy(), self._now.copy()
+        return made
 
     def touch(self, account: AccountId) -> None:
         """The account is looked up again before the next answer."""

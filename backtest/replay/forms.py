@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from itertools import accumulate
 
 import numpy as np
@@ -35,6 +36,12 @@ class Forms:
 
     def __len__(self) -> int:
         return len(self.base)
+
+    def copy(self) -> Forms:
+        """Independent of this one."""
+        made = copy(self)
+        made.span, made.base, made.column, made.weight = self.span.copy(), self.base.copy(), self.column.copy(), self.weight.copy()
+        return made
 
     def put(self, rows: Sequence[int], forms: Sequence[Form]) -> None:
         """Set or replace these rows; those that come into being between have no terms."""

@@ -68,6 +68,11 @@ class Overrides:
         self._history: dict[Key, int] = {}
 
     @property
+    def first_block(self) -> int | None:
+        """The first block at which any of them takes effect; None: there are none."""
+        return min((rule.first for rule in self._rules), default=None)
+
+    @property
     def touched(self) -> dict[str, int]:
         """How many parameters each override replaced or set, by its text."""
         return {rule.text: len(rule.touched) for rule in self._rules}

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Sequence
+from copy import copy
 from math import exp
 from typing import Any, Generic, NamedTuple, Protocol
 
@@ -116,6 +117,13 @@ class Rows(Generic[State]):
         else:
             self._dirty.update(self.account[row] for row in self.forms.rows_with([1 + asset, 1 + self._assets + asset]).tolist())
             self._dirty.update(self.account[row] for row, exposure in self.boxes.items() if asset in exposure.box)
+
+    def copy(self) -> Rows[State]:
+        """Independent of this one."""
+        made = copy(self)
+        made.forms, made.boxes, made.account, made._row = self.forms.copy(), self.boxes.copy(), self.account.copy(), self._row.copy()
+        made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
+        return made
 
     def all(self) -> list[int]:
         """Rows in use."""

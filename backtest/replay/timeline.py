@@ -221,13 +221,13 @@ class Timeline:
         for transaction in self.transactions():
             yield from transaction
 
-    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
-        """Events up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
+    def transactions(self, to_block: int | None = None, from_block: int = 0) -> Iterator[Sequence[MarketEvent]]:
+        """Events from ``from_block`` up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
         stop_row = len(self) if to_block is None else int(np.searchsorted(self.block, to_block, side="right"))
+        start = int(np.searchsorted(self.block, from_block))
         ends = self.ends[: int(np.searchsorted(self.ends, stop_row, side="right"))]
-        done = [0] * len(self.kinds)
-        start = 0
-        cut = 0
+        done = np.bincount(self.kind[:start], minlength=len(self.kinds)).tolist()
+        cut = int(np.searchsorted(self.ends, start, side="right"))
         while cut < len(ends):
             # whole transactions, about _CHUNK rows
             stop_cut = max(cut + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))

@@ -8,6 +8,7 @@ risk by another rule, see ``Responses``. An account that is as in history, in a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Generic
 
@@ -42,6 +43,15 @@ class UserActions(Generic[State]):
         self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
         self.made = 0
         """Actions that came up."""
+
+    def copy(self) -> UserActions[State]:
+        """Independent of this one."""
+        made = copy(self)
+        made._history, made._drift, made._apart = self._history.copy(), self._drift.copy(), self._apart.copy()
+        made._theirs, made._ours, made._receivers = self._theirs.copy(), self._ours.copy(), self._receivers.copy()
+        made._counts = {key: replace(count) for key, count in self._counts.items()}
+        made._shadow = None if self._shadow is None else self._shadow.copy()
+        return made
 
     @property
     def counts(self) -> list[ActionCount]:

@@ -8,7 +8,7 @@ from copy import copy
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
 from backtest.protocols.aave_v3.interest import UNPLACED, param
-from backtest.protocols.aave_v3.state import AaveState, Account, apply
+from backtest.protocols.aave_v3.state import AaveState, apply
 
 Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
 
@@ -70,7 +70,7 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
     reserves = {e.asset: state.reserves[e.asset] for e in effects if not isinstance(e, SettingChange) and e.asset is not None}
     for account, book in accounts.items():
         if book is not None:
-            state.accounts[account] = Account(dict(book.collateral), dict(book.debt), set(book.enabled), book.emode, dict(book.stable))
+            state.accounts[account] = book.copy()
     for asset, reserve in reserves.items():
         state.reserves[asset] = copy(reserve)
     try:
@@ -84,5 +84,7 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
                 state.accounts.pop(account, None)
             else:
                 state.accounts[account] = book
+                if state.own is not None:  # what it owned was the copy
+                    state.own.discard(account)
         for asset, reserve in reserves.items():
             state.reserves[asset] = reserve

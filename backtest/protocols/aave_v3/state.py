@@ -9,7 +9,8 @@ quoted together and applied one after the other add up. No rule of a liquidation
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -151,6 +152,11 @@ class Account:
     emode: int = 0
     stable: dict[AssetId, StableDebt] = field(default_factory=dict)
 
+    def copy(self) -> Account:
+        """Independent of this one."""
+        stable = {asset: copy(debt) for asset, debt in self.stable.items()} if self.stable else {}
+        return Account(self.collateral.copy(), self.debt.copy(), self.enabled.copy(), self.emode, stable)
+
 
 @dataclass(slots=True)
 class AaveState:
@@ -168,8 +174,31 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    own: set[AccountId] | None = field(default=None, compare=False, repr=False)
+    """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
     latest: Any = field(default=None, compare=False, repr=False)
     """``account.account_data``'s last answer with what it depends on; None where the state changed since."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
+        """Independent of this one; an account is copied when either changes it."""
+        self.own = set()
+        categories = deepcopy(self.categories, memo)
+        return replace(
+            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest=None
+        )
+
+    def account(self, account: AccountId) -> Account:
+        """An account that may be changed, new where there was none."""
+        book = self.accounts.get(account)
+        if book is None:
+            book = self.accounts[account] = Account()
+        elif self.own is not None and account not in self.own:
+            book = self.accounts[account] = book.copy()
+        else:
+            return book
+        if self.own is not None:
+            self.own.add(account)
+        return book
 
     @property
     def rules(self) -> Rules:
@@ -251,9 +280,7 @@ def apply(state: AaveState, event: MarketEvent) -> None:
 
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
-    account = state.accounts.get(event.account)
-    if account is None:
-        account = state.accounts[event.account] = Account()
+    account = state.account(event.account)
     asset, delta = event.asset, event.delta
     book = account.debt if event.side == "debt" else account.collateral
     balance = book.get(asset, 0) + delta
@@ -275,9 +302,7 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
 
 
 def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    account = state.accounts.get(event.account)
-    if account is None:
-        account = state.accounts[event.account] = Account()
+    account = state.account(event.account)
     name, asset = event.setting, event.asset
     if name == "emode":
         account.emode = event.value
