@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called now and then with the number of events replayed, and of all."""
+_CHANGES = (PositionChange, SettingChange)
+"""What an account's actions are made of; as a tuple, since a union is put together anew at every test."""
 
 
 def replay(
@@ -270,7 +272,7 @@ class Engine(Generic[State]):
         self.users.repeat(transaction)
         apply, state, touch = self.book.protocol.apply, self.book.state, self.watch.touch
         for event in transaction:
-            if isinstance(event, PositionChange | SettingChange):
+            if isinstance(event, _CHANGES):
                 apply(state, event)
                 touch(event.account)
             elif isinstance(event, ParamChange):
@@ -281,7 +283,7 @@ class Engine(Generic[State]):
 
     def _apply(self, event: MarketEvent, waiting: dict[int, list[PositionChange | SettingChange]]) -> bool:
         """One event of history; whether it is one after which liquidators look."""
-        if isinstance(event, PositionChange | SettingChange):
+        if isinstance(event, _CHANGES):
             if event.action == "liquidation":
                 self.users.historical(event)
                 self.users.shadow(event)
@@ -388,7 +390,9 @@ class Engine(Generic[State]):
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
         open_to: dict[AccountId, list[Opportunity]] = {}
-        stale: Iterable[AccountId] = sorted({*self.watch.candidates(book), *mechanism.open_accounts()})
+        may_be = self.watch.candidates(book)
+        stale: Iterable[AccountId] = sorted({*may_be, *mechanism.open_accounts()})
+        taken = False
         while True:
             for account in stale:
                 found = mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=model.receive_collateral_token)
@@ -401,10 +405,11 @@ class Engine(Generic[State]):
             take = model.choose(book, open_to)
             if take is None:
                 break
+            taken = True
             mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settle(take.opportunity, take.profit, None)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
-        self._measure.decided(self.watch.candidates(book))
+        self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
@@ -413,7 +418,7 @@ class Engine(Generic[State]):
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
         for change in fill.changes:
-            if isinstance(change, PositionChange | SettingChange):
+            if isinstance(change, _CHANGES):
                 self.users.modelled(change)
                 touched.add(change.account)
             elif isinstance(change, ParamChange):
@@ -459,7 +464,7 @@ def _actions(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChang
     """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
     found: dict[int, list[PositionChange | SettingChange]] = {}
     for event in transaction:
-        if isinstance(event, PositionChange | SettingChange) and event.action != "liquidation":
+        if isinstance(event, _CHANGES) and event.action != "liquidation":
             found.setdefault(event.action_seq, []).append(event)
     return found
 

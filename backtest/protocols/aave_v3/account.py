@@ -47,7 +47,7 @@ def price_of(state: AaveState, asset: AssetId, prices: Mapping[AssetId, int], no
 
 def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> bool:
     """Whether the account's e-mode parameters apply to this collateral (EModeLogic.isInEModeCategory to 3.1, the collateral list from 3.2)."""
-    if account.emode == 0:
+    if not account.emode:
         return False
     if rules.emode_by_bitmap:
         return category is not None and reserve.asset in category.collateral
@@ -130,21 +130,21 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
             known: AccountData = data
             return known
     book = state.accounts.get(account, _EMPTY)
-    category = category_of(state, book)
+    category, reserves, held = category_of(state, book), state.reserves, book.collateral
     collateral = debt = by_ltv = by_threshold = 0
     used: dict[AssetId, int] = {}
     for asset in book.enabled:
-        reserve = state.reserves[asset]
-        price = used[asset] = price_of(state, asset, prices, now)
-        if not is_collateral(rules, reserve):
+        reserve = reserves[asset]
+        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        if asset not in held or not is_collateral(rules, reserve):
             continue
-        value = price * collateral_of(state, book, asset, timestamp) // reserve.unit
+        value = price * rules.collateral_balance(held[asset], reserve.income(timestamp)) // reserve.unit
         collateral += value
         by_ltv += value * loan_to_value(rules, reserve, book, category)
         by_threshold += value * liquidation_threshold(rules, reserve, book, category)
-    for asset in debts(book):
-        price = used[asset] = price_of(state, asset, prices, now)
-        debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, state.reserves[asset].unit)
+    for asset in debts(book) if book.stable else book.debt:
+        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, reserves[asset].unit)
     ltv = by_ltv // collateral if collateral else 0
     data = AccountData(
         total_collateral_base=collateral,

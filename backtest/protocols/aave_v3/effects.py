@@ -66,7 +66,7 @@ class Effects:
 def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
     """The state with these effects, as long as the block runs; as it was afterwards."""
     effects = list(effects)
-    accounts = {e.account: state.accounts.get(e.account) for e in effects if isinstance(e, PositionChange | SettingChange)}
+    accounts = {e.account: state.accounts.get(e.account) for e in effects if isinstance(e, (PositionChange, SettingChange))}
     reserves = {e.asset: state.reserves[e.asset] for e in effects if not isinstance(e, SettingChange) and e.asset is not None}
     for account, book in accounts.items():
         if book is not None:
