@@ -187,7 +187,11 @@ class RawEvents(Protocol):
 
 class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
-    updates the state it is given."""
+    updates the state it is given.
+
+    Optional: ``liquidations_stand_alone`` (True where what a liquidation does depends on no sum over accounts, so that the past of others
+    need not be replayed one by one).
+    """
 
     name: str
     events: Sequence[EventSpec]

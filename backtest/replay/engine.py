@@ -32,6 +32,7 @@ from backtest.model import (
 )
 from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
+from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
@@ -150,7 +151,11 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
-        self._timeline = timeline
+        first = max(scenario.from_block or 0, timeline.first_block)
+        past = Condensed(timeline)
+        if isinstance(self.watch, Foresight) and start is None and not self._overrides.begins_within(timeline.first_block, first):
+            past = condensed(timeline, first, despite_liquidations=getattr(protocol, "liquidations_stand_alone", False))
+        self._timeline = past.timeline
         self._measure = Measure(self.book, timeline, scenario, samples)
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
@@ -162,10 +167,10 @@ class Engine(Generic[State]):
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
-        first = max(scenario.from_block or 0, timeline.first_block)
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
+        self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
         if start is not None:
             self._go_on_from(start)
@@ -180,9 +185,9 @@ class Engine(Generic[State]):
             if change.block_number < start.block:
                 self._overrides.replaced(change)
 
-    def transactions(self) -> Iterator[Sequence[MarketEvent]]:
-        """The transactions up to the window's last horizon; from its first block where the replay goes on from a start."""
-        return self._timeline.transactions(self._measure.last, self._begin)
+    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
+        """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on from a start."""
+        return self._timeline.transactions(self._measure.last if to_block is None else to_block, self._begin)
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""

@@ -139,3 +139,24 @@ def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference:
             if far:
                 for column in range(len(values)):
                     reference[level, unit, column] = values[column] * one
+
+
+@compiled
+def net(order: Ints, key: Ints, words: Ints, total: Ints) -> bool:
+    """Running sums of 128-bit integers by key: each row's sum up to and with it into ``total``; False as soon as one is negative.
+
+    ``order``: rows by key, and by time within a key. ``words`` and ``total``: rows x (low, high), two's complement.
+    """
+    low, high = np.uint64(0), np.int64(0)
+    before = np.int64(-1)
+    for place in range(len(order)):
+        row = order[place]
+        if place == 0 or key[row] != before:
+            low, high, before = np.uint64(0), np.int64(0), key[row]
+        added = np.uint64(words[row, 0])
+        low = low + added
+        high = high + words[row, 1] + (np.int64(1) if low < added else np.int64(0))
+        if high < 0:
+            return False
+        total[row, 0], total[row, 1] = np.int64(low), high
+    return True

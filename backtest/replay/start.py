@@ -62,7 +62,7 @@ def start_of(
     if not isinstance(watch, Foresight):
         raise ValueError("no common start: it takes a model that acts, and history's rates")
     with uncollected():
-        for transaction in timeline.transactions(result.from_clock.block_number - 1):
+        for transaction in engine.transactions(result.from_clock.block_number - 1):
             engine.advance(transaction)
         engine.stand()
         watch.candidates(engine.book)  # asks for everyone's exposure, once for all

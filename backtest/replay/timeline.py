@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -133,6 +134,13 @@ class _Column:
             found[self.null] = np.nan
         return found
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
+        """The column of the rows of a mask."""
+        made = copy(self)
+        made.words = self.words[rows]
+        made.null = None if self.null is None else self.null[rows]
+        return made
+
 
 @dataclass(frozen=True)
 class _Kind:
@@ -244,6 +252,30 @@ class Timeline:
                 yield events[at:end]
                 at = end
             start, cut = stop, stop_cut
+
+    def column(self, event: type[MarketEvent], attribute: str) -> tuple[npt.NDArray[Any], list[str] | None]:
+        """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
+        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
+        column = self.kinds[code].columns.get(attribute)
+        return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
+
+    def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
+        """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""
+        stays = np.ones(len(self), dtype=np.bool_)
+        kinds = list(self.kinds)
+        for code, (_, event, _) in enumerate(_KINDS):
+            mask = kept.get(event)
+            if mask is None or not len(mask):
+                continue
+            stays[np.flatnonzero(self.kind == code)[~mask]] = False
+            columns = {name: column.take(mask) for name, column in kinds[code].columns.items() if isinstance(column, _Column)}
+            if event is PositionChange:
+                columns["delta"].words = deltas
+            kinds[code] = _Kind(event, columns)
+        rows = np.flatnonzero(stays)
+        transaction = np.searchsorted(self.ends, rows, side="right")
+        ends = np.append(np.flatnonzero(np.diff(transaction)) + 1, len(rows)) if len(rows) else self.ends[:0]
+        return replace(self, kinds=tuple(kinds), kind=self.kind[rows], block=self.block[rows], ends=ends.astype(np.int64))
 
     def floats(self, event: type[MarketEvent], *attributes: str) -> tuple[Ints, list[npt.NDArray[np.float64]]]:
         """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""

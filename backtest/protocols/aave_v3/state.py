@@ -77,6 +77,12 @@ class Reserve:
     liquidity: int = 0
     accrued_to_treasury: int = 0
 
+    def __copy__(self) -> Reserve:
+        made = object.__new__(Reserve)
+        for name in _RESERVE_FIELDS:
+            setattr(made, name, getattr(self, name))
+        return made
+
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
         elapsed = timestamp - self.updated
@@ -100,6 +106,9 @@ class Reserve:
             supply_rate=supply_rate,
             borrow_rate=borrow_rate,
         )
+
+
+_RESERVE_FIELDS = tuple(Reserve.__slots__)
 
 
 # One moment asks for the same few indexes again and again, once for each account.
