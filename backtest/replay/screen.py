@@ -228,6 +228,10 @@ class Screen(Watch[State]):
         self._then = np.full((NEAR, len(self._bases), 1 + 2 * assets), np.nan)
         self._due = np.zeros((NEAR, len(self._bases)), dtype=np.bool_)
         self._level = np.empty(0, dtype=np.int8)
+        self._at: list[list[set[int]]] = [[set() for _ in self._bases] for _ in range(NEAR + 1)]
+        """Rows by level and base; all that are near in one set."""
+        self._in: dict[int, set[int]] = {}
+        """The set that a row is in."""
         self._near = np.empty(0, dtype=np.int64)
         self.looked = 0
         self.read = 0
@@ -249,16 +253,14 @@ class Screen(Watch[State]):
         values = self._values(book)
         moved(values, self._bases, self._used, self._limit, self._then, self._due)
         parts = [self._near, self._linear(changed)]
-        if self._due.any():
-            far = np.flatnonzero(self._level < NEAR)
-            parts.append(far[self._due[self._level[far], forms.base[far]]])
+        for at, base in np.argwhere(self._due).tolist():
+            if self._at[at][base]:
+                parts.append(np.fromiter(self._at[at][base], dtype=np.int64, count=len(self._at[at][base])))
         due = np.unique(np.concatenate(parts)) if changed or len(parts) > 2 else self._near
         slack = np.empty(len(due))
         slacks(due, forms.span, forms.column, forms.weight, values, slack)
         level = np.where(slack >= SLACK[-1], np.searchsorted(-SLACK, -slack), NEAR)
-        if (self._level[due] != level).any():
-            self._level[due] = level
-            self._near = np.flatnonzero(self._level == NEAR)
+        self._move(due, level)
         hit = due[~(slack > 0)].tolist()
         if rows.boxes:
             price = np.array([book.oracle.get(asset.id, np.nan) for asset in book.market.assets])
@@ -271,13 +273,31 @@ class Screen(Watch[State]):
         """Those that are no boxes."""
         return np.array([row for row in rows if row not in self._rows.boxes], dtype=np.int64)
 
+    def _move(self, rows: Ints, level: Ints) -> None:
+        """Rows stand at these levels from now on."""
+        moves = np.flatnonzero(self._level[rows] != level)
+        if not len(moves):
+            return
+        rows, level = rows[moves], level[moves]
+        self._level[rows] = level
+        for row, at, base in zip(rows.tolist(), level.tolist(), self._rows.forms.base[rows].tolist(), strict=True):
+            self._leave(row)
+            self._in[row] = self._at[at][base if at < NEAR else 0]
+            self._in[row].add(row)
+        self._near = np.fromiter(self._at[NEAR][0], dtype=np.int64, count=len(self._at[NEAR][0]))
+
+    def _leave(self, row: int) -> None:
+        if (here := self._in.pop(row, None)) is not None:
+            here.discard(row)
+
     def _note(self, changed: list[int], gone: list[int]) -> None:
         """Rows came, changed or went: the levels cover all, and it is known which values matter in units of each base."""
         forms = self._rows.forms
         if len(self._level) < len(forms):
             self._level = np.concatenate([self._level, np.full(len(forms) - len(self._level), GONE, dtype=np.int8)])
-        self._level[gone] = GONE
-        self._level[[row for row in changed if row in self._rows.boxes]] = GONE
+        for row in (*changed, *gone):
+            self._leave(row)
+        self._level[changed + gone] = GONE
         self._near = self._near[self._level[self._near] == NEAR]
         of, terms = forms.terms(self._linear(changed))
         self._used[forms.base[of], forms.column[terms]] = True
