@@ -17,9 +17,10 @@ from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.engine import Engine, replay
 from backtest.replay.mechanism import FixedSpread
+from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
 from backtest.replay.screen import Screen
-from backtest.replay.start import start_of
+from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.tables import AMOUNT, CANONICAL
@@ -136,16 +137,23 @@ def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, r
     return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio, "shape": shape}
 
 
-def step_engine(accounts: int, history: Timeline) -> tuple[Replay[Any], Screen[Any]]:
-    """A replay whose screen knows nothing in advance, as where rates or prices follow the book."""
-    engine = Engine(AAVE_V3, market(accounts), history, WINDOW, FixedSpread())
+def step_engine(accounts: int, history: Timeline, start: Start[Any]) -> tuple[float, Replay[Any], Screen[Any]]:
+    """The window by a screen that knows nothing in advance, as where rates or prices follow the book; from a book that stands, everyone read once."""
+    engine = Engine(AAVE_V3, market(accounts), history, WINDOW, FixedSpread(), start=start)
     watch: Screen[Any] = Screen(ASSETS)
     for account in range(accounts):
         watch.touch(AccountId(account))
     engine.watch = watch
-    for transaction in engine.transactions():
-        engine.advance(transaction)
-    return engine.finish(), watch
+    engine.stand()
+    watch.candidates(engine.book)
+
+    def window() -> Replay[Any]:
+        with uncollected():
+            for transaction in engine.transactions():
+                engine.advance(transaction)
+            return engine.finish()
+
+    return (*_seconds(window), watch)
 
 
 def scenarios(count: int) -> list[Scenario]:
@@ -164,7 +172,7 @@ def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[st
     begun, start = _seconds(lambda: start_of(AAVE_V3, of, history, WINDOW))
     short, again = _seconds(lambda: replay(AAVE_V3, of, history, WINDOW, start=start))
     many, _ = _seconds(lambda: [replay(AAVE_V3, of, history, each, start=start) for each in scenarios(4)])
-    stepped, (third, watch) = _seconds(lambda: step_engine(accounts, history))
+    stepped, third, watch = step_engine(accounts, history, start)
     if not result.liquidations == again.liquidations == third.liquidations:
         raise AssertionError(f"{name}: replays differ")
     hit = len({made.fill.order.account for made in result.liquidations})
