@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
-from backtest.errors import PriceMissing, RulesError, ScenarioError
+from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
     AssetId,
@@ -30,7 +29,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refusal, State
+from backtest.protocols import Action, Fill, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
@@ -40,7 +39,7 @@ from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, sprea
 from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
-from backtest.replay.reach import reach_of
+from backtest.replay.reach import reach_of, views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
@@ -172,6 +171,7 @@ class Engine(Generic[State]):
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
+        self._start = start
         if start is not None:
             self._go_on_from(start)
 
@@ -233,25 +233,18 @@ class Engine(Generic[State]):
         self._acting = self._acts_from is not None and self._block >= self._acts_from
         clock = Clock(self._block, -1, first.timestamp)
         due, texts = self._overrides.due(self.book.seq, clock)
+        start, self._start = self._start, None
         if due:
             self.book.now = clock
-            before = self._views()
+            before = views_of(self.book) if start is None else start.views_at(clock, self.book)
             for change in due:
                 self._set_parameter(change)
-            reach, made = reach_of(texts, before, self._views(), clock)
+            reach, made = reach_of(texts, before, views_of(self.book), clock)
             self.result.reach.append(reach)
             self.result.made_liquidatable += made
             self._made.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
-
-    def _views(self) -> dict[AccountId, AccountView]:
-        """Every account that can be valued now."""
-        book, found = self.book, {}
-        for account in book.protocol.accounts(book.state):
-            with suppress(PriceMissing):
-                found[account] = book.protocol.view(book.state, account, book.prices, book.now)
-        return found
 
     def stand(self) -> None:
         """Where the last transaction ended."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Generic
 
 from msgspec import structs
 
-from backtest.model import Market, MarketEvent
-from backtest.protocols import LendingProtocol, State
+from backtest.model import AccountId, Clock, Market, MarketEvent
+from backtest.protocols import AccountView, LendingProtocol, State
 from backtest.replay.book import Book
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
 from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.memory import uncollected
+from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch
 from backtest.replay.timeline import Timeline
 from backtest.replay.users import UserActions
@@ -36,6 +38,13 @@ class Start(Generic[State]):
     deficits: tuple[Deficit, ...]
     mismatches: tuple[Mismatch, ...]
     rules: dict[str, bool]
+    _views: dict[Clock, Mapping[AccountId, AccountView]] = field(default_factory=dict, repr=False)
+
+    def views_at(self, clock: Clock, book: Book[State]) -> Mapping[AccountId, AccountView]:
+        """Every account as the window begins, ``book`` being a copy that nothing has changed: the same for all scenarios."""
+        if clock not in self._views:
+            self._views[clock] = views_of(book)
+        return self._views[clock]
 
     def suits(self, timeline: Timeline, scenario: Scenario, first_override: int | None) -> bool:
         """Whether a scenario is the same up to ``block``: same window's begin and users, history's rates, no override before."""

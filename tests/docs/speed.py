@@ -25,9 +25,10 @@ def figures() -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """One line a figure, and where and when it was taken."""
-    lines = [
-        f"| {row['name']} | {_number(row['value'])} {row['unit']} | {_number(row['baseline'])} | {_number(row['ratio'])} | {row['shape']} |" for row in rows
-    ]
+    lines = []
+    for row in rows:
+        value, baseline, ratio = (_number(row[field]) for field in ("value", "baseline", "ratio"))
+        lines.append(f"| {row['name']} | {value} {row['unit']} | {baseline} | {ratio} | {row['shape']} |")
     processor = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
     cores = sum(line.startswith("processor") for line in _cpuinfo())
     taken = f"{datetime.now(UTC):%d %B %Y}, {processor}, {cores} virtual cores shared with other work, Python {platform.python_version()}"
