@@ -128,7 +128,7 @@ class Engine(Generic[State]):
         screened: bool = True,
         start: Start[State] | None = None,
     ) -> None:
-        units = protocol.parameters
+        units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
@@ -150,7 +150,6 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
-        first = max(scenario.from_block or 0, timeline.first_block)
         past = Condensed(timeline)
         if isinstance(self.watch, Foresight) and start is None and not self._overrides.begins_within(timeline.first_block, first):
             past = condensed(timeline, first, despite_liquidations=getattr(protocol, "liquidations_stand_alone", False))

@@ -22,7 +22,7 @@ from backtest.replay.pyramid import Pyramid, groups
 
 ACCOUNTS, ASSETS, TICKS = 100_000, 8, 20_000
 THREADS = os.cpu_count() or 1
-ETH, STAKED, OTHER, STABLE = 0, 1, 2, 4  # 0 and 1, the staked token, move together; 2 and 3 by themselves; 4 to 7 are stable
+ETH, STAKED = 0, 1  # they move together; other assets of the first half by themselves, those of the second half hardly
 
 
 @dataclass
@@ -38,7 +38,8 @@ class Book:
 
     def pyramid(self) -> Pyramid:
         """The bounds of its prices. Columns: the assets, then the base currency itself."""
-        bases = [leader if leader >= 0 else ASSETS for leader in groups(self.prices)]
+        assets = self.prices.shape[1]
+        bases = [leader if leader >= 0 else assets for leader in groups(self.prices)]
         return Pyramid.over(np.concatenate([self.prices, np.ones((len(self.prices), 1))], axis=1), bases)
 
     def forms(self) -> Forms:
@@ -47,41 +48,43 @@ class Book:
         both = np.stack([held, owed], axis=1)
         weights = np.stack([self.held, self.owed], axis=1)
         ends = np.concatenate([[0], np.cumsum(both.sum(axis=2).ravel())])
-        column = np.broadcast_to(np.arange(ASSETS, dtype=np.int32), both.shape)[both]
+        column = np.broadcast_to(np.arange(both.shape[2], dtype=np.int32), both.shape)[both]
         most = np.argmax(self.owed * self.prices[0], axis=1)
         return Forms(ends, column, weights[both], most.astype(np.int32))
 
 
-def walk(ticks: int, fall: float, draw: np.random.Generator) -> np.ndarray:
-    """Prices: one asset moves a tick, by 0.1 %; the volatile ones fall by ``fall`` in the middle tenth.
+def walk(ticks: int, fall: float, draw: np.random.Generator, assets: int = ASSETS) -> np.ndarray:
+    """Prices: one volatile asset moves a tick, by 0.1 %; all of them fall by ``fall`` in the middle tenth.
 
     The staked token follows ETH within 0.05 %.
     """
-    log = np.zeros((ticks, ASSETS))
-    log[np.arange(ticks), np.arange(ticks) % 4] = draw.normal(0, 0.001, ticks)
-    log[ticks * 9 // 20 : ticks * 11 // 20, :STABLE] += np.log(1 - fall) / max(1, ticks // 10)
+    log, volatile = np.zeros((ticks, assets)), assets // 2
+    log[np.arange(ticks), np.arange(ticks) % volatile] = draw.normal(0, 0.001, ticks)
+    log[ticks * 9 // 20 : ticks * 11 // 20, :volatile] += np.log(1 - fall) / max(1, ticks // 10)
     log = np.cumsum(log, axis=0)
     log[:, STAKED] = log[:, ETH] + 0.0005 * np.sin(np.arange(ticks) / 500) + np.arange(ticks) * 1e-7
-    log[:, STABLE:] = draw.normal(0, 1e-5, (ticks, ASSETS - STABLE))
-    return np.exp(log) * np.array([2000.0] * 4 + [1.0] * 4)
+    log[:, volatile:] = draw.normal(0, 1e-5, (ticks, assets - volatile))
+    return np.exp(log) * np.repeat([2000.0, 1.0], [volatile, assets - volatile])
 
 
-def book(name: str, accounts: int = ACCOUNTS, ticks: int = TICKS, *, fall: float = 0.0, loops: float = 0.0, actions: int = 0, seed: int = 1) -> Book:
+def book(
+    name: str, accounts: int = ACCOUNTS, ticks: int = TICKS, *, fall: float = 0.0, loops: float = 0.0, actions: int = 0, assets: int = ASSETS
+) -> Book:
     """Accounts that hold two volatile assets and owe one or two stable ones at a health of 1.05 to 3; a share ``loops`` of them hold the staked
     token and owe ETH at a health of 1.01 to 1.05. With ``actions`` each changes its weights so often, at random ticks (a row for each stretch);
     half of those rows are under a threshold of another step of a ramp."""
-    draw = np.random.default_rng(seed)
-    prices = walk(ticks, fall, draw)
+    draw, volatile = np.random.default_rng(1), assets // 2
+    prices = walk(ticks, fall, draw, assets)
     rows = accounts * (actions + 1)
     cut = np.sort(draw.integers(1, ticks, (accounts, actions)), axis=1)
     first = np.concatenate([np.zeros((accounts, 1), dtype=np.int64), cut], axis=1)
     stop = np.concatenate([cut, np.full((accounts, 1), ticks)], axis=1)
     account = np.repeat(np.arange(accounts), actions + 1)
     at = prices[first.ravel()]
-    held, owed = np.zeros((rows, ASSETS)), np.zeros((rows, ASSETS))
+    held, owed = np.zeros((rows, assets)), np.zeros((rows, assets))
     row = np.arange(rows)
-    one, two = account % 4, (account // 4) % 4
-    debt, more = STABLE + (account // 16) % 4, STABLE + (account // 64) % 4
+    one, two = account % volatile, (account // 4) % volatile
+    debt, more = volatile + (account // 16) % (assets - volatile), volatile + (account // 64) % (assets - volatile)
     worth = 10 ** draw.uniform(2, 6, rows)
     health = draw.uniform(1.05, 3, rows)
     ramp = np.where(row % 2, 1.0, draw.integers(98, 101, rows) / 100) if actions else np.ones(rows)
@@ -159,10 +162,23 @@ def run(accounts: int = ACCOUNTS, ticks: int = TICKS) -> list[dict[str, Any]]:
         rows.append(
             {"name": name, "value": total / seconds, "unit": "account-ticks/s", "baseline": total / plain, "ratio": plain / seconds, "shape": shape}
         )
+    return rows + curves(accounts, ticks)
+
+
+def curves(accounts: int, ticks: int) -> list[dict[str, Any]]:
+    """How the screen's time on the crash book grows in accounts, ticks and assets."""
+    sizes = [(accounts // k, ticks, ASSETS) for k in (4, 2, 1)]
+    sizes += [(accounts, ticks // k, ASSETS) for k in (4, 2)] + [(accounts, ticks, ASSETS * k) for k in (2, 4)]
+    rows = []
+    for some, few, assets in sizes:
+        made = book("crash", some, few, fall=0.4, assets=assets)
+        forms = made.forms()
+        seconds, _ = _best(lambda m=made, f=forms: screen(m, f, THREADS), 3)
+        shape = f"{some} accounts x {assets} assets x {few} ticks"
+        rows.append({"name": "cost curve, screen", "value": seconds * 1e3, "unit": "ms", "baseline": None, "ratio": None, "shape": shape})
     return rows
 
 
 if __name__ == "__main__":
     for row in run():
-        rate, plain = row["value"] / 1e9, row["baseline"] / 1e9
-        print(f"{row['name']:20} {rate:>8,.1f} G {row['unit']}, dense {plain:.2f} G, ratio {row['ratio']:,.0f}: {row['shape']}")
+        print(f"{row['name']:20} {row['value']:>20,.1f} {row['unit']:16} {row['ratio'] or 0:>8,.0f} {row['shape']}")
