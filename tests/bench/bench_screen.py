@@ -173,7 +173,7 @@ def curves(accounts: int, ticks: int) -> list[dict[str, Any]]:
     for some, few, assets in sizes:
         made = book("crash", some, few, fall=0.4, assets=assets)
         forms = made.forms()
-        seconds, _ = _best(lambda m=made, f=forms: screen(m, f, THREADS), 3)
+        seconds, _ = _best(lambda m=made, f=forms: screen(m, f, THREADS), 9)
         shape = f"{some} accounts x {assets} assets x {few} ticks"
         rows.append({"name": "cost curve, screen", "value": seconds * 1e3, "unit": "ms", "baseline": None, "ratio": None, "shape": shape})
     return rows
