@@ -27,7 +27,7 @@ POOL = FixedSpreadPool()
 def test_the_book_at_every_later_block_is_the_same(seed: int, before: int) -> None:
     h = random_history(seed)
     timeline = h.timeline()
-    short = condensed(timeline, before, despite_liquidations=True)
+    short = condensed(timeline, before)
     assert len(short.timeline) + short.events == len(timeline)
     for block in {max(before - 1, 1), before, timeline.last_block}:
         if block <= timeline.last_block and block in timeline.blocks:
@@ -60,7 +60,7 @@ def test_one_change_is_left_of_a_balance_and_one_of_a_setting() -> None:
     h = History(market(("WETH", 18), ("USDC", 6)))
     h.price(0, USD).position(0, 0, "collateral", big).setting(0, "flag", 1, 0).block(5).position(0, 0, "collateral", -big + 7, "withdraw")
     h.position(0, 1, "debt", 5, "borrow").position(0, 1, "debt", -5, "repay").setting(0, "flag", 0, 0).block(9).position(0, 0, "collateral", 3)
-    short = condensed(h.timeline(), 9, despite_liquidations=False)
+    short = condensed(h.timeline(), 9)
     changes = [event for event in short.timeline if isinstance(event, PositionChange | SettingChange)]
     assert [(e.block_number, getattr(e, "delta", None), getattr(e, "value", None)) for e in changes] == [
         (5, 7, None),
@@ -71,17 +71,16 @@ def test_one_change_is_left_of_a_balance_and_one_of_a_setting() -> None:
     assert (short.events, short.actions) == (3, 3)
 
 
-def test_who_was_liquidated_keeps_the_history_and_a_pool_of_sums_keeps_it_all() -> None:
+def test_who_was_liquidated_keeps_the_history() -> None:
     h = liquidated_history()
     h.block(20)
     borrower(borrower(h, 5, 1, 10), 5, 1, 10).block(30).price(WETH, 1100 * USD)
     timeline = h.timeline()
-    short = condensed(timeline, 30, despite_liquidations=True)
+    short = condensed(timeline, 30)
     assert short.events == 2
     assert [(e.account, e.delta) for e in short.timeline if isinstance(e, PositionChange) and e.account == 5] == [(5, 2 * ETH), (5, 20 * 10**6)]
     whole = [e for e in timeline if isinstance(e, PositionChange) and e.account != 5]
     assert [e for e in short.timeline if isinstance(e, PositionChange) and e.account != 5] == whole
-    assert condensed(timeline, 30, despite_liquidations=False).timeline is timeline
 
 
 @pytest.mark.parametrize(
@@ -104,3 +103,28 @@ def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
     h.position(0, 0, "collateral", 9).block(9).price(0, USD)
     with pytest.raises(RulesError, match="would hold -1"):
         replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9))
+
+
+class Counting(FixedSpreadPool):
+    """A pool that does not say that a past adds up: every event comes to it."""
+
+    past_adds_up = False
+
+    def __init__(self) -> None:
+        self.applied = 0
+
+    def apply(self, state: object, event: object) -> None:
+        self.applied += 1
+        super().apply(state, event)
+
+
+def test_a_protocol_that_does_not_say_so_gets_the_whole_past() -> None:
+    h = opened()
+    for _ in range(3):
+        borrower(h, 0, 1, 400)
+    h.block(20).price(WETH, 1900 * USD)
+    counts = []
+    for protocol in (Counting(), type("Short", (Counting,), {"past_adds_up": True})()):
+        replay(protocol, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=20))
+        counts.append(protocol.applied)
+    assert counts == [8, 4]

@@ -29,15 +29,10 @@ class Condensed:
     actions: int = 0
 
 
-def condensed(timeline: Timeline, before: int, *, despite_liquidations: bool) -> Condensed:
-    """The timeline with its past before a block in short; as it is where a balance would fall below zero, which the replay will explain.
-
-    Args:
-        despite_liquidations: what a liquidation does depends on no sum over accounts. Otherwise a past with liquidations is left alone.
-    """
+def condensed(timeline: Timeline, before: int) -> Condensed:
+    """The timeline with its past before a block in short, for a protocol whose ``past_adds_up``; as it is where a balance would fall below zero,
+    which the replay will explain."""
     past = {event: timeline.column(event, "block_number")[0] < before for event in (*_CHANGES, HistoricalLiquidation)}
-    if past[HistoricalLiquidation].any() and not despite_liquidations:
-        return Condensed(timeline)
     free = _without(_in_liquidations(timeline, past), timeline, past)
     kept = {PositionChange: ~free[PositionChange], SettingChange: ~free[SettingChange]}
     deltas = timeline.column(PositionChange, "delta")[0]

@@ -151,8 +151,9 @@ class Engine(Generic[State]):
         else:
             self.watch = Foresight(timeline, len(market.assets))
         past = Condensed(timeline)
-        if isinstance(self.watch, Foresight) and start is None and not self._overrides.begins_within(timeline.first_block, first):
-            past = condensed(timeline, first, despite_liquidations=getattr(protocol, "liquidations_stand_alone", False))
+        in_short = getattr(protocol, "past_adds_up", False) and isinstance(self.watch, Foresight) and start is None
+        if in_short and not self._overrides.begins_within(timeline.first_block, first):
+            past = condensed(timeline, first)
         self._timeline = past.timeline
         self._measure = Measure(self.book, timeline, scenario, samples)
         self._acts_from = (scenario.from_block or 0) if model else None
@@ -268,10 +269,14 @@ class Engine(Generic[State]):
                 return False
         self.users.repeat(transaction)
         apply, state, touch = self.book.protocol.apply, self.book.state, self.watch.touch
+        waiting = _actions(transaction)
         for event in transaction:
             if isinstance(event, _CHANGES):
-                apply(state, event)
-                touch(event.account)
+                changes = waiting[event.action_seq]
+                if changes[-1] is event:
+                    for change in changes:
+                        apply(state, change)
+                        touch(change.account)
             elif isinstance(event, ParamChange):
                 self._set_parameter(self._overrides.replaced(event))
             else:

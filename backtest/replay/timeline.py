@@ -281,8 +281,10 @@ class Timeline:
         """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""
         code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
         rows = np.flatnonzero(self.kind == code)
-        columns = [self.kinds[code].columns[name] for name in attributes] if len(rows) else []
-        return rows, [column.floats() for column in columns if isinstance(column, _Column)] or [np.empty(0)] * len(attributes)
+        if not len(rows):
+            return rows, [np.empty(0)] * len(attributes)
+        columns = [self.kinds[code].columns[name] for name in attributes]
+        return rows, [column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns]
 
     @cached_property
     def params(self) -> tuple[ParamChange, ...]:
