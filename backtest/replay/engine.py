@@ -29,13 +29,13 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import Action, Fill, LendingProtocol, Refusal, State
+from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
+from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, in_base, spread
 from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
@@ -43,7 +43,7 @@ from backtest.replay.reach import reach_of, views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import Effect, UserActions
+from backtest.replay.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
 
@@ -197,7 +197,7 @@ class Engine(Generic[State]):
         event = transaction[-1]
         try:
             if not self._repeats(transaction):
-                waiting = _actions(transaction)
+                waiting = actions_of(transaction)
                 for event in transaction:
                     moved |= self._apply(event, waiting)
         except RulesError as error:
@@ -269,7 +269,7 @@ class Engine(Generic[State]):
                 return False
         self.users.repeat(transaction)
         apply, state, touch = self.book.protocol.apply, self.book.state, self.watch.touch
-        waiting = _actions(transaction)
+        waiting = actions_of(transaction)
         for event in transaction:
             if isinstance(event, _CHANGES):
                 changes = waiting[event.action_seq]
@@ -447,7 +447,7 @@ class Engine(Generic[State]):
             health_after=after,
             matches_history=matches,
             made_by_override=account in self._made,
-            **_in_base(book, fill),
+            **in_base(book, fill),
         )
         if after is None or after >= WAD:
             self._made.discard(account)
@@ -460,21 +460,3 @@ class Engine(Generic[State]):
         book = self.book
         value = book.value_down(asset, amount)
         return Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
-
-
-def _actions(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
-    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
-    found: dict[int, list[PositionChange | SettingChange]] = {}
-    for event in transaction:
-        if isinstance(event, _CHANGES) and event.action != "liquidation":
-            found.setdefault(event.action_seq, []).append(event)
-    return found
-
-
-def _in_base(book: Book[State], fill: Fill) -> dict[str, int]:
-    pair = fill.order.pair
-    return {
-        "repaid_base": book.value_down(pair.debt_asset, fill.repaid),
-        "seized_base": book.value_down(pair.collateral_asset, fill.seized),
-        "protocol_fee_base": book.value_down(pair.collateral_asset, fill.protocol_fee),
-    }

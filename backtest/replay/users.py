@@ -276,6 +276,15 @@ class UserActions(Generic[State]):
             counted.value_base += book.value_down(asset, amount)
 
 
+def actions_of(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
+    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
+    found: dict[int, list[PositionChange | SettingChange]] = {}
+    for event in transaction:
+        if isinstance(event, (PositionChange, SettingChange)) and event.action != "liquidation":
+            found.setdefault(event.action_seq, []).append(event)
+    return found
+
+
 def _amounts(action: Action) -> list[int]:
     return [change.amount for change in action.changes if isinstance(change, PositionChange) and change.amount is not None]
 
