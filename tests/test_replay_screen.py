@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.model import AccountId, AssetId
-from backtest.protocols import BoxExposure, LinearExposure
+from backtest.model import AccountId, AssetId, IndexUpdate
+from backtest.protocols import BoxExposure, LinearExposure, Refusal
+from backtest.replay import foresight
 from backtest.replay import screen as module
 from backtest.replay.book import Book
 from backtest.replay.engine import Engine, replay
+from backtest.replay.foresight import Foresight
 from backtest.replay.mechanism import FixedSpread
-from backtest.replay.screen import Screen
+from backtest.replay.record import Replay
+from backtest.replay.screen import Screen, Watch
+from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.units import RAY
 from tests.sketches.fixed_spread import FixedSpreadPool
@@ -80,6 +85,21 @@ def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: in
     return h
 
 
+def lazy(engine: Engine[object], timeline: Timeline) -> Watch[object]:
+    """The screen that knows nothing in advance."""
+    return Screen(len(engine.book.market.assets))
+
+
+def foreseeing(engine: Engine[object], timeline: Timeline) -> Watch[object]:
+    """The one that does."""
+    assert isinstance(engine.watch, Foresight)
+    return engine.watch
+
+
+WATCHES = (lazy, foreseeing)
+Make = Callable[[Engine[object], Timeline], Watch[object]]
+
+
 class Checked(Engine[object]):
     """Before each decision: is everyone whom the exact rule would liquidate among the candidates?"""
 
@@ -93,52 +113,102 @@ class Checked(Engine[object]):
         super()._decide()
 
 
-def _run_checked(seeds: Iterable[int]) -> int:
+def _run(engine: Engine[object]) -> Replay[object]:
+    for transaction in engine.transactions():
+        engine.advance(transaction)
+    return engine.finish()
+
+
+def _run_checked(seeds: Iterable[int], make: Make) -> int:
     """Replay these histories, checked; how many liquidations there were."""
     made = 0
     for seed in seeds:
         h = random_history(seed)
-        engine = Checked(FixedSpreadPool(), h.market, h.timeline(), COMPETITIVE, FixedSpread())
-        for transaction in engine.transactions():
-            engine.advance(transaction)
-        made += len(engine.finish().liquidations)
+        timeline = h.timeline()
+        engine = Checked(FixedSpreadPool(), h.market, timeline, COMPETITIVE, FixedSpread())
+        engine.watch = make(engine, timeline)
+        made += len(_run(engine).liquidations)
     return made
 
 
+@pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32))
-def test_the_screen_never_misses_whom_the_exact_rule_finds(seed: int) -> None:
-    _run_checked([seed])
+@given(seed=st.integers(0, 2**32))
+def test_the_screen_never_misses_whom_the_exact_rule_finds(make: Make, seed: int) -> None:
+    _run_checked([seed], make)
 
 
-def test_the_check_above_checks_something() -> None:
+@pytest.mark.parametrize("make", WATCHES)
+def test_the_check_above_checks_something(make: Make) -> None:
     Checked.checked = 0
-    assert _run_checked([1]) > 3
+    assert _run_checked([1], make) > 3
     assert Checked.checked > 10
 
 
+@pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.booleans())
-def test_a_replay_with_the_screen_is_the_replay_without(seed: int, changed: bool) -> None:
+@given(seed=st.integers(0, 2**32), changed=st.booleans(), chunk=st.sampled_from([2, 7, 100]))
+def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, changed: bool, chunk: int) -> None:
     h = random_history(seed)
+    timeline = h.timeline()
     overrides = (Override(parameter="close_factor", value=9000, from_block=20),) if changed else ()
     scenario = Scenario(liquidators=Competitive(max_calls=3, gas_cost=10 * USD), overrides=overrides, from_block=10)
-    one, other = (replay(FixedSpreadPool(), h.market, h.timeline(), scenario, screened=s, samples=5) for s in (True, False))
+    engine: Engine[object] = Engine(FixedSpreadPool(), h.market, timeline, scenario, FixedSpread(), samples=5)
+    engine.watch = make(engine, timeline)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(foresight, "CHUNK", chunk)
+        one = _run(engine)
+    other = replay(FixedSpreadPool(), h.market, timeline, scenario, screened=False, samples=5)
     assert one.liquidations == other.liquidations
     assert one.totals == other.totals
     assert one.book.state.balances == other.book.state.balances
-    assert one.actions == other.actions
+    assert (one.actions, one.actions_made, one.events) == (other.actions, other.actions_made, other.events)
 
 
-def test_a_broken_screen_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A screen that forgets interest misses someone: the property has teeth."""
-
-    def frozen(book: Book[object], side: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.ones(count), np.ones(count)
-
-    monkeypatch.setattr(module, "_index_bounds", frozen)
+def test_a_screen_that_forgets_interest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The property has teeth."""
+    monkeypatch.setattr(module, "index_bounds", lambda book: module.IndexBounds(*([1.0] * len(book.market.assets) for _ in range(4))))
     with pytest.raises(AssertionError):
-        _run_checked(range(20))
+        _run_checked(range(20), lazy)
+
+
+def test_a_screen_that_looks_a_tick_late_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    note = Foresight._note
+    monkeypatch.setattr(Foresight, "_note", lambda self, row, tick: note(self, row, tick + 1))
+    with pytest.raises(AssertionError):
+        _run_checked(range(20), foreseeing)
+
+
+class Charging(FixedSpreadPool):
+    """Each liquidation adds a hundredth to what everyone owes of its debt asset: an index that is not history's."""
+
+    def quote(self, state: Any, order: Any, prices: Any, now: Any) -> Any:
+        fill = super().quote(state, order, prices, now)
+        if isinstance(fill, Refusal):
+            return fill
+        asset = order.pair.debt_asset
+        stored = state.indexes.get(asset)
+        rates = (stored.supply_rate, stored.borrow_rate) if stored else (0, 0)
+        indexes = [state.index(asset, side, now) for side in ("collateral", "debt")]
+        charged = IndexUpdate(
+            seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp, asset=asset,
+            supply_index=indexes[0], borrow_index=indexes[1] * 101 // 100, supply_rate=rates[0], borrow_rate=rates[1],
+        )  # fmt: skip
+        return dataclasses.replace(fill, changes=(*fill.changes, charged))
+
+
+def test_where_a_liquidation_moves_an_index_nothing_is_foreseen_any_more() -> None:
+    made = 0
+    for seed in range(30):
+        h = random_history(seed)
+        engine = Checked(Charging(), h.market, h.timeline(), COMPETITIVE, FixedSpread())
+        assert isinstance(engine.watch, Foresight)
+        result = _run(engine)
+        made += len(result.liquidations)
+        assert isinstance(engine.watch, Screen) == bool(result.liquidations)
+        plain = replay(Charging(), h.market, h.timeline(), COMPETITIVE, screened=False)
+        assert result.liquidations == plain.liquidations
+    assert made > 30
 
 
 # -- rows, by hand -----------------------------------------------------------------------------------------------------
@@ -189,16 +259,31 @@ def test_rows_are_asked_for_only_when_touched() -> None:
 
 
 def test_accounts_far_from_the_edge_are_not_read_until_prices_moved() -> None:
-    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.5}) for a in range(500)} | {500: LinearExposure({0: 1.0, 1: -0.98})})
+    """An account at a half bears a fall of collateral by a third together with a rise of debt by a third."""
+    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.5}) for a in range(500)} | {500: LinearExposure({0: 1.0, 1: -0.999})})
     screen, book = screen_of(protocol, A=1000, B=1000)
     assert screen.candidates(book) == []
-    before = screen.read
-    book.oracle[0] = 990
-    assert screen.candidates(book) == []
-    assert screen.read - before == 1
-    book.oracle[0] = 940
+    assert screen.read == 501
+    for price in (1010, 950, 999.5, 905):
+        book.oracle[0] = price
+        screen.candidates(book)
+    assert screen.read == 501 + 4
+    book.oracle[0] = 700
     assert screen.candidates(book) == [500]
-    assert screen.read - before == 1 + 501
+    assert screen.read == 501 + 4 + 501
+
+
+def test_a_loop_is_not_read_again_when_both_its_prices_fall() -> None:
+    """What counts is their ratio: values are held in units of what is owed most."""
+    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.95}) for a in range(50)} | {50: LinearExposure({2: 1.0, 1: -0.9})})
+    screen, book = screen_of(protocol, A=1000, B=1000, C=1000)
+    assert screen.candidates(book) == []
+    for price in (900, 500, 2000):
+        book.oracle.update({0: price, 1: price, 2: price})
+        assert screen.candidates(book) == []
+    assert screen.read == 51
+    book.oracle[1] *= 2
+    assert len(screen.candidates(book)) == 51
 
 
 def test_a_box_is_a_candidate_outside_of_it() -> None:

@@ -211,7 +211,11 @@ class ManyMarkets(Protocol):
 
 class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
-    updates the state it is given."""
+    updates the state it is given.
+
+    Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
+    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts.
+    """
 
     name: str
     events: Sequence[EventSpec]

@@ -9,14 +9,12 @@ Where interest is recomputed, history's index updates are not applied: every cal
 
 from __future__ import annotations
 
-import gc
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
-from backtest.errors import PriceMissing, RulesError, ScenarioError
+from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
     AssetId,
@@ -31,23 +29,31 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refusal, State
+from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
+from backtest.replay.condense import Condensed, condensed
+from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
+from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
+from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
-from backtest.replay.reach import reach_of
+from backtest.replay.reach import reach_of, views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import Effect, UserActions
+from backtest.replay.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
 
+if TYPE_CHECKING:
+    from backtest.replay.start import Start
+
 Progress = Callable[[int, int], None]
 """Called now and then with the number of events replayed, and of all."""
+_CHANGES = (PositionChange, SettingChange)
+"""What an account's actions are made of; as a tuple, since a union is put together anew at every test."""
 
 
 def replay(
@@ -59,6 +65,7 @@ def replay(
     mechanism: Mechanism[State] | None = None,
     samples: int = 0,
     screened: bool = True,
+    start: Start[State] | None = None,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -67,32 +74,21 @@ def replay(
         mechanism: how liquidations settle; the protocol's own way by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
+        start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result. ValueError where this one is not.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened)
-    reported = 0
-    with _uncollected():
+    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened, start)
+    reported = engine.result.events
+    with uncollected():
         for transaction in engine.transactions():
             engine.advance(transaction)
             if progress is not None and engine.result.events - reported >= 2_000:
                 reported = engine.result.events
                 progress(reported, len(timeline))
         return engine.finish()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: books and events hold no cycles, and walking a large book over and over takes half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
@@ -134,47 +130,80 @@ class Engine(Generic[State]):
         mechanism: Mechanism[State],
         samples: int = 0,
         screened: bool = True,
+        start: Start[State] | None = None,
     ) -> None:
-        units = protocol.parameters
+        units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
         self._recompute = scenario.rates == "recomputed"
-        self.book = Book.open(protocol, market, recompute=self._recompute)
-        self.users: UserActions[State] = UserActions(protocol, market, scenario.users, recompute=self._recompute)
+        self._overrides = Overrides(market, scenario.overrides, timeline, units)
+        if start is not None and not start.suits(timeline, scenario, self._overrides.first_block):
+            raise ValueError("the scenario does not go on from this start")
+        self.book = Book.open(protocol, market, recompute=self._recompute) if start is None else start.book.copy()
+        self.users: UserActions[State] = (
+            UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
+        )
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
-        self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
-        self._timeline = timeline
+        self.watch: Watch[State]
+        if not (model and screened):
+            self.watch = EveryAccount()
+        elif self._recompute:
+            self.watch = Screen(len(market.assets))
+        elif start is not None:
+            self.watch = start.watch.copy()
+        else:
+            self.watch = Foresight(timeline, len(market.assets))
+        past = Condensed(timeline)
+        in_short = getattr(protocol, "past_adds_up", False) and isinstance(self.watch, Foresight) and start is None
+        if in_short and not self._overrides.begins_within(timeline.first_block, first):
+            past = condensed(timeline, first)
+        self._timeline = past.timeline
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
         self._block = -1
-        self._last: MarketEvent | None = None
-        self._overrides = Overrides(market, scenario.overrides, timeline, units)
+        self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
         self._model = model_of(scenario.liquidators)
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
-        first = max(scenario.from_block or 0, timeline.first_block)
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
+        self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
+        self._begin = 0
+        self._start = start
+        if start is not None:
+            self._go_on_from(start)
 
-    def transactions(self) -> Iterator[Sequence[MarketEvent]]:
-        """The window's transactions, and those up to its last horizon."""
-        return self._timeline.transactions(self._measure.last)
+    def _go_on_from(self, start: Start[State]) -> None:
+        """What the window's past left behind, apart from book and users."""
+        result = self.result
+        self._begin = start.block
+        result.liquidations, result.deficits, result.mismatches = list(start.liquidations), list(start.deficits), list(start.mismatches)
+        result.events, result.rules = start.events, dict(start.rules)
+        for change in self._timeline.params:
+            if change.block_number < start.block:
+                self._overrides.replaced(change)
+
+    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
+        """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on from a start."""
+        return self._timeline.transactions(self._measure.last if to_block is None else to_block, self._begin)
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
         if transaction[0].block_number != self._block:
             self._enter_block(transaction[0])
         moved = False
-        waiting = _actions(transaction)
+        event = transaction[-1]
         try:
-            for event in transaction:
-                moved |= self._apply(event, waiting)
+            if not self._repeats(transaction):
+                waiting = actions_of(transaction)
+                for event in transaction:
+                    moved |= self._apply(event, waiting)
         except RulesError as error:
             if str(event.block_number) in error.what:
                 raise
@@ -182,7 +211,7 @@ class Engine(Generic[State]):
         if self._rates is not None and not self._acting:
             self._rates.compare(transaction, self.book)
         self.result.events += len(transaction)
-        self._last = event
+        self.last = event
         if moved and self._acting:
             self._stand_at(event)
             self._decide()
@@ -208,32 +237,59 @@ class Engine(Generic[State]):
         self._acting = self._acts_from is not None and self._block >= self._acts_from
         clock = Clock(self._block, -1, first.timestamp)
         due, texts = self._overrides.due(self.book.seq, clock)
+        start, self._start = self._start, None
         if due:
             self.book.now = clock
-            before = self._views()
+            before = views_of(self.book) if start is None else start.views_at(clock, self.book)
             for change in due:
                 self._set_parameter(change)
-            reach, made = reach_of(texts, before, self._views(), clock)
+            reach, made = reach_of(texts, before, views_of(self.book), clock)
             self.result.reach.append(reach)
             self.result.made_liquidatable += made
             self._made.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
 
-    def _views(self) -> dict[AccountId, AccountView]:
-        """Every account that can be valued now."""
-        book, found = self.book, {}
-        for account in book.protocol.accounts(book.state):
-            with suppress(PriceMissing):
-                found[account] = book.protocol.view(book.state, account, book.prices, book.now)
-        return found
+    def stand(self) -> None:
+        """Where the last transaction ended."""
+        if self.last is not None:
+            self._stand_at(self.last)
 
     def _stand_at(self, event: MarketEvent) -> None:
         self.book.seq, self.book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
 
+    def _repeats(self, transaction: Sequence[MarketEvent]) -> bool:
+        """Before a model acts: makes a transaction as recorded and returns True, where nothing in it is re-enacted or of an account that differs
+        from history. The same as ``_apply``, without its questions."""
+        if self._acting or self._recompute:
+            return False
+        differs = self.users.differs
+        for event in transaction:
+            kind = type(event)
+            if kind is PositionChange or kind is SettingChange:
+                if event.action == "liquidation" or event.account in differs:  # type: ignore[union-attr]
+                    return False
+            elif kind is HistoricalLiquidation:
+                return False
+        self.users.repeat(transaction)
+        apply, state, touch = self.book.protocol.apply, self.book.state, self.watch.touch
+        waiting = actions_of(transaction)
+        for event in transaction:
+            if isinstance(event, _CHANGES):
+                changes = waiting[event.action_seq]
+                if changes[-1] is event:
+                    for change in changes:
+                        apply(state, change)
+                        touch(change.account)
+            elif isinstance(event, ParamChange):
+                self._set_parameter(self._overrides.replaced(event))
+            else:
+                self.book.apply(event)
+        return True
+
     def _apply(self, event: MarketEvent, waiting: dict[int, list[PositionChange | SettingChange]]) -> bool:
         """One event of history; whether it is one after which liquidators look."""
-        if isinstance(event, PositionChange | SettingChange):
+        if isinstance(event, _CHANGES):
             if event.action == "liquidation":
                 self.users.historical(event)
                 self.users.shadow(event)
@@ -282,9 +338,17 @@ class Engine(Generic[State]):
             self.book.apply(effect)
             if isinstance(effect, IndexUpdate):
                 moved = True
+                self._lose_foresight()
             else:
                 self.watch.touch(effect.account)
         return moved
+
+    def _lose_foresight(self) -> None:
+        """An index moved otherwise than in history: what lies ahead is not known any more."""
+        if isinstance(self.watch, Foresight):
+            self.watch = Screen(len(self.book.market.assets))
+            for account in self.book.protocol.accounts(self.book.state):
+                self.watch.touch(account)
 
     def _set_parameter(self, change: ParamChange) -> None:
         self.book.apply(change)
@@ -310,8 +374,7 @@ class Engine(Generic[State]):
     def _pass_time(self, block: int, timestamp: int) -> None:
         """Up to a new block: auctions wake up, and what was to be measured on the way is."""
         measure = self._measure
-        if self._last is not None:
-            self._stand_at(self._last)
+        self.stand()
         while self._acts_from is not None and (wake := self._mechanism.wake(self.book.now)) is not None and wake <= timestamp:
             while (label := measure.horizon_before(block)) and self._timeline.clock_at(measure.next_horizon).timestamp < wake:
                 self._take_horizon(label)
@@ -333,7 +396,9 @@ class Engine(Generic[State]):
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
         open_to: dict[AccountId, list[Opportunity]] = {}
-        stale: Iterable[AccountId] = sorted({*self.watch.candidates(book), *mechanism.open_accounts()})
+        may_be = self.watch.candidates(book)
+        stale: Iterable[AccountId] = sorted({*may_be, *mechanism.open_accounts()})
+        taken = False
         while True:
             for account in stale:
                 found = mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=model.receive_collateral_token)
@@ -346,10 +411,11 @@ class Engine(Generic[State]):
             take = model.choose(book, open_to)
             if take is None:
                 break
+            taken = True
             lot = mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settle(take.opportunity, take.profit, None, lot)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
-        self._measure.decided(self.watch.candidates(book))
+        self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
@@ -358,7 +424,7 @@ class Engine(Generic[State]):
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
         for change in fill.changes:
-            if isinstance(change, PositionChange | SettingChange):
+            if isinstance(change, _CHANGES):
                 self.users.modelled(change)
                 touched.add(change.account)
             elif isinstance(change, ParamChange):
@@ -389,7 +455,7 @@ class Engine(Generic[State]):
             made_by_override=account in self._made,
             stage="opened" if opportunity.opens else "whole" if opportunity.lot is None else "auction",
             lot=lot,
-            **_in_base(book, fill),
+            **in_base(book, fill),
         )
         if after is None or after >= WAD:
             self._made.discard(account)
@@ -402,21 +468,3 @@ class Engine(Generic[State]):
         book = self.book
         value = book.value_down(asset, amount)
         return Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
-
-
-def _actions(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
-    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
-    found: dict[int, list[PositionChange | SettingChange]] = {}
-    for event in transaction:
-        if isinstance(event, PositionChange | SettingChange) and event.action != "liquidation":
-            found.setdefault(event.action_seq, []).append(event)
-    return found
-
-
-def _in_base(book: Book[State], fill: Fill) -> dict[str, int]:
-    pair = fill.order.pair
-    return {
-        "repaid_base": book.value_down(pair.debt_asset, fill.repaid),
-        "seized_base": book.value_down(pair.collateral_asset, fill.seized),
-        "protocol_fee_base": book.value_down(pair.collateral_asset, fill.protocol_fee),
-    }

@@ -75,6 +75,8 @@ class Competition:
             for opportunity in self._of_chosen_pair(book, account, opportunities):
                 if opportunity.profit <= gas and not opportunity.always:
                     continue
+                if best is not None and opportunity.profit < best.profit:
+                    continue
                 pair = opportunity.order.pair
                 key = (-opportunity.profit, book.address(account), pair.debt_asset, pair.collateral_asset)
                 if best_key is None or key < best_key:

@@ -108,3 +108,13 @@ def spread(book: Book[State], fill: Fill) -> int:
     """Value of what the liquidator gets minus cost of what it pays, base units; both rounded against it."""
     pair = fill.order.pair
     return book.proceeds_down(pair.collateral_asset, fill.seized) - book.cost_up(pair.debt_asset, fill.repaid)
+
+
+def in_base(book: Book[State], fill: Fill) -> dict[str, int]:
+    """A fill's amounts in base units at the oracle's prices, rounded down."""
+    pair = fill.order.pair
+    return {
+        "repaid_base": book.value_down(pair.debt_asset, fill.repaid),
+        "seized_base": book.value_down(pair.collateral_asset, fill.seized),
+        "protocol_fee_base": book.value_down(pair.collateral_asset, fill.protocol_fee),
+    }

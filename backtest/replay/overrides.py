@@ -68,6 +68,15 @@ class Overrides:
         self._history: dict[Key, int] = {}
 
     @property
+    def first_block(self) -> int | None:
+        """The first block at which any of them takes effect; None: there are none."""
+        return min((rule.first for rule in self._rules), default=None)
+
+    def begins_within(self, after: int, before: int) -> bool:
+        """Whether any of them, or a step of one, takes effect after one block and before another."""
+        return any(after < start < before for rule in self._rules for start in rule.starts)
+
+    @property
     def touched(self) -> dict[str, int]:
         """How many parameters each override replaced or set, by its text."""
         return {rule.text: len(rule.touched) for rule in self._rules}

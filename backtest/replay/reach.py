@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
+from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
 from backtest.protocols import AccountView
+from backtest.replay.book import Book
 from backtest.replay.record import MadeLiquidatable, Reach
 from backtest.units import WAD
+
+
+def views_of(book: Book[Any]) -> dict[AccountId, AccountView]:
+    """Every account that can be valued now."""
+    found = {}
+    for account in book.protocol.accounts(book.state):
+        with suppress(PriceMissing):
+            found[account] = book.protocol.view(book.state, account, book.prices, book.now)
+    return found
 
 
 def reach_of(

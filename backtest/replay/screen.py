@@ -1,36 +1,38 @@
 """Which accounts need the exact rule now: floats that never miss one, integers that decide.
 
-Each account with debt has a row: its exposure, a linear form in prices or a box of prices. Weights are kept divided by the
-asset's index, so that a row ages with the indexes and is asked for again only when the account, or a parameter it depends on,
-changes. Between two updates of an asset an index grows by a factor within [1 + x, exp(x)], x = rate * seconds / year: linear
-interest is the lower end, interest compounded each instant the upper, and Aave's truncated series lies between. Collateral is
-aged by the lower bound and debt by the upper, so the form read here never lies above the account's own.
+An exposure, a linear form in prices or a box of prices, is asked for when an account, or a parameter it depends on, changes. Weights are kept
+divided by the asset's index, so that a form ages with the indexes. Between two updates of an asset an index grows by a factor within
+[1 + x, exp(x)], x = rate * seconds / year: linear interest is the lower end, interest compounded each instant the upper, and Aave's truncated
+series lies between. Collateral is aged by the lower bound and debt by the upper, so the form read here never lies above the account's own.
+Debt is weighted by the margin as well: an account is a candidate where collateral is not above debt by ``margin`` times the sum of both.
 
-An account is a candidate when its form is at most ``margin`` times the sum of the absolute terms. After each full reading
-those within ``BAND`` of it are kept near; the others cannot become candidates until some price (with its index) has moved by
-about that much: with collateral down and debt up by at most a fraction d, ``v - m * abs`` falls by at most ``d (1 + m) abs``.
+``Screen`` needs to know nothing in advance: an account is read again when values have moved as far as it may bear. ``foresight`` is for
+histories whose prices and indexes are all known.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from copy import copy
+from math import exp
+from typing import Any, Generic, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from backtest.model import AccountId, AssetId, IndexUpdate
+from backtest.model import AccountId, AssetId
 from backtest.protocols import BoxExposure, Exposure, LinearExposure, State
 from backtest.replay.book import Book
+from backtest.replay.forms import Form, Forms
+from backtest.replay.kernels import Floats, Ints, moved, slacks
 from backtest.units import RAY, SECONDS_PER_YEAR
 
-Floats = npt.NDArray[np.float64]
-
-BAND = 0.05
-"""Accounts whose form is below this share of the sum of the absolute terms are read at every decision."""
-_FLOAT_ERROR = 1e-9
+FLOAT_ERROR = 1e-9
 """Bounds the rounding of the sums here, on top of an exposure's own error: 2**-53 times some thousand operations."""
+SLACK = np.array([2.0**-k for k in range(1, 10)])
+"""Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at every decision."""
+NEAR = len(SLACK)
+GONE = NEAR + 1
 
 
 class Watch(Protocol[State]):
@@ -63,101 +65,72 @@ class EveryAccount(Watch[State]):
         return sorted(book.protocol.accounts(book.state))
 
 
-@dataclass(frozen=True, slots=True)
-class _Values:
-    """Prices of all assets now (0 where there is none), and the value of a unit of collateral (lower bound) and of debt (upper)."""
+class IndexBounds(NamedTuple):
+    """Lower and upper bound of each asset's indexes now, in units of one."""
 
-    price: Floats
-    priced: npt.NDArray[np.bool_]
-    collateral: Floats
-    debt: Floats
+    supply_low: list[float]
+    supply_high: list[float]
+    borrow_low: list[float]
+    borrow_high: list[float]
 
 
-class Screen(Watch[State]):
-    """See the module. One row an account with debt; ``looked`` and ``read`` count candidates and rows read so far."""
+def index_bounds(book: Book[Any]) -> IndexBounds:
+    """As of the book's time."""
+    count, now = len(book.market.assets), book.now.timestamp
+    found = IndexBounds(*([1.0] * count for _ in range(4)))
+    for asset, update in book.indexes.items():
+        years = max(0, now - update.timestamp) / SECONDS_PER_YEAR
+        supply, borrow = update.supply_index / RAY, update.borrow_index / RAY
+        supplied, borrowed = update.supply_rate / RAY * years, update.borrow_rate / RAY * years
+        found.supply_low[asset], found.supply_high[asset] = supply * (1 + supplied), supply * exp(supplied)
+        found.borrow_low[asset], found.borrow_high[asset] = borrow * (1 + borrowed), borrow * exp(borrowed)
+    return found
+
+
+class Rows(Generic[State]):
+    """The exposure of each account with debt as a row, asked for again when something touched it.
+
+    Columns of a form are 0: the base currency, 1 + a: a unit of asset a supplied, 1 + assets + a: a unit of it owed. Its base is 0, or 1 + the
+    asset that is owed most. A row with a box has no terms.
+    """
 
     def __init__(self, assets: int) -> None:
+        self.forms = Forms.of(())
+        self.boxes: dict[int, BoxExposure] = {}
+        self.account: list[AccountId] = []
+        """Of each row, also of those that are free."""
+        self._assets = assets
         self._row: dict[AccountId, int] = {}
-        self._account = np.full(0, -1, dtype=np.int64)
-        self._up = np.empty((0, assets))  # collateral weights divided by the supply index
-        self._down = np.empty((0, assets))  # debt weights divided by the borrow index
-        self._constant = np.empty(0)
-        self._margin = np.empty(0)
-        self._low = np.empty((0, assets))  # boxes; a linear row has the whole line
-        self._high = np.empty((0, assets))
         self._free: list[int] = []
         self._dirty: set[AccountId] = set()
         self._all_dirty = False
         self._until: list[tuple[int, AccountId]] = []
-        self._near: set[int] = set()
-        self._near_then = 0
-        self._last: _Values | None = None
-        """Prices of the last full reading, and how many rows were near then."""
-        self._widest = 0.0
-        self.looked = 0
-        self.read = 0
 
     def touch(self, account: AccountId) -> None:
-        """The account's exposure is asked for again before the next reading."""
+        """See ``Watch``."""
         self._dirty.add(account)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
-        """Every row with a weight in the asset, or every row, is asked for again."""
+        """See ``Watch``."""
         if asset is None:
             self._all_dirty = True
         else:
-            held = (self._up[:, asset] > 0) | (self._down[:, asset] > 0) | np.isfinite(self._low[:, asset]) | np.isfinite(self._high[:, asset])
-            self._dirty.update(AccountId(a) for a in self._account[held & (self._account >= 0)].tolist())
+            self._dirty.update(self.account[row] for row in self.forms.rows_with([1 + asset, 1 + self._assets + asset]).tolist())
+            self._dirty.update(self.account[row] for row, exposure in self.boxes.items() if asset in exposure.box)
 
-    def candidates(self, book: Book[State]) -> list[AccountId]:
-        """See ``Watch``. Cost: one product over the near rows; over all rows when prices moved far since the last full reading."""
-        self._refresh(book)
-        now = self._values(book)
-        full = self._is_full_reading_due(now)
-        rows = np.flatnonzero(self._account >= 0) if full else np.fromiter(self._near, dtype=np.int64, count=len(self._near))
-        self.read += len(rows)
-        up, down = self._up[rows], self._down[rows]
-        plus, minus, constant = up @ now.collateral, down @ now.debt, self._constant[rows]
-        value = constant + plus - minus
-        size = np.abs(constant) + plus + minus
-        always = np.isnan(self._margin[rows])  # boxes
-        hit = value <= self._margin[rows] * size
-        if always.any():
-            low, high = self._low[rows], self._high[rows]
-            inside = np.where(now.priced, (low <= now.price) & (now.price <= high), np.isneginf(low) & np.isposinf(high))
-            hit = np.where(always, ~inside.all(axis=1), hit)
-        if not now.priced.all():  # the exact rule says what a missing price means
-            unpriced = ((up[:, ~now.priced] > 0) | (down[:, ~now.priced] > 0)).any(axis=1)
-            hit, always = hit | unpriced, always | unpriced
-        if full:
-            self._near = set(rows[always | (value < BAND * size)].tolist())
-            self._last, self._near_then = now, len(self._near)
-        found = np.sort(self._account[rows[hit]]).tolist()
-        self.looked += len(found)
-        return [AccountId(account) for account in found]
+    def copy(self) -> Rows[State]:
+        """Independent of this one."""
+        made = copy(self)
+        made.forms, made.boxes, made.account, made._row = self.forms.copy(), self.boxes.copy(), self.account.copy(), self._row.copy()
+        made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
+        return made
 
-    def _is_full_reading_due(self, now: _Values) -> bool:
-        last = self._last
-        if last is None or len(self._near) > 2 * self._near_then + 256 or (now.priced != last.priced).any():
-            return True
-        with np.errstate(divide="ignore", invalid="ignore"):
-            lost = np.nan_to_num(1 - now.collateral / last.collateral, nan=0.0)
-            gained = np.nan_to_num(now.debt / last.debt - 1, nan=0.0)
-        moved = max(lost.max(initial=0.0), gained.max(initial=0.0))
-        return bool(moved >= (BAND - self._widest) / (1 + self._widest))
+    def all(self) -> list[int]:
+        """Rows in use."""
+        return list(self._row.values())
 
-    def _values(self, book: Book[State]) -> _Values:
-        count = len(book.market.assets)
-        price, priced = np.zeros(count), np.zeros(count, dtype=bool)
-        for asset, value in book.oracle.items():
-            price[asset], priced[asset] = value, True
-        supply_low, _ = _index_bounds(book, "supply", count)
-        _, borrow_high = _index_bounds(book, "borrow", count)
-        return _Values(price, priced, price * supply_low, price * borrow_high)
-
-    # -- rows --------------------------------------------------------------------------------------------------------
-
-    def _refresh(self, book: Book[State]) -> None:
+    def refresh(self, book: Book[State]) -> tuple[list[int], list[int]]:
+        """Ask for what was touched: rows that are new or changed, and those that are no more."""
         now = book.now.timestamp
         while self._until and self._until[0][0] < now:
             self._dirty.add(heapq.heappop(self._until)[1])
@@ -165,71 +138,176 @@ class Screen(Watch[State]):
             self._dirty.update(self._row)
             self._all_dirty = False
         if not self._dirty:
-            return
-        bounds = (*_index_bounds(book, "supply", self._up.shape[1]), *_index_bounds(book, "borrow", self._up.shape[1]))
+            return [], []
+        bounds = index_bounds(book)
+        ask, state, clock = book.protocol.exposure, book.state, book.now
+        changed: list[int] = []
+        gone: list[int] = []
+        forms: list[Form] = []
         for account in sorted(self._dirty):
-            self._set(account, book.protocol.exposure(book.state, account, book.now), bounds)
-        self._dirty.clear()
-
-    def _set(self, account: AccountId, exposure: Exposure | None, bounds: tuple[Floats, Floats, Floats, Floats]) -> None:
-        row = self._row.get(account)
-        if exposure is None:
-            if row is not None:
+            exposure = ask(state, account, clock)
+            row = self._row.get(account)
+            if exposure is not None:
+                row = self._take(account) if row is None else row
+                changed.append(row)
+                forms.append(self._form(row, exposure, book, bounds))
+            elif row is not None:
+                gone.append(row)
                 del self._row[account]
-                self._account[row] = -1
-                self._near.discard(row)
-                self._free.append(row)
-            return
-        if row is None:
-            row = self._row[account] = self._take_row()
-            self._account[row] = account
-        self._near.add(row)
-        self._up[row] = self._down[row] = self._constant[row] = self._margin[row] = 0.0
-        self._low[row], self._high[row] = -np.inf, np.inf
+                self.boxes.pop(row, None)
+                self.forms.drop(row)
+        self._free += gone
+        self._dirty.clear()
+        self.forms.put(changed, forms)
+        return changed, gone
+
+    def outside(self, row: int, price: Floats) -> bool:
+        """Whether prices (by asset, NaN where missing) have left the row's box."""
+        return any(not low <= price[asset] <= high for asset, (low, high) in self.boxes[row].box.items())
+
+    def accounts(self, rows: Iterable[int]) -> list[AccountId]:
+        """In id order."""
+        return sorted(self.account[row] for row in rows)
+
+    def _take(self, account: AccountId) -> int:
+        if self._free:
+            row = self._free.pop()
+            self.account[row] = account
+        else:
+            row = len(self.account)
+            self.account.append(account)
+        self._row[account] = row
+        return row
+
+    def _form(self, row: int, exposure: Exposure, book: Book[State], bounds: IndexBounds) -> Form:
         if isinstance(exposure, BoxExposure):
-            self._margin[row] = np.nan
-            for asset, (low, high) in exposure.box.items():
-                self._low[row, asset], self._high[row, asset] = low, high
-            return
-        self._set_linear(row, account, exposure, bounds)
-
-    def _set_linear(self, row: int, account: AccountId, exposure: LinearExposure, bounds: tuple[Floats, Floats, Floats, Floats]) -> None:
-        _, supply_high, borrow_low, _ = bounds
-        self._constant[row] = exposure.constant
-        self._margin[row] = exposure.relative_error + _FLOAT_ERROR
-        self._widest = max(self._widest, float(self._margin[row]))
-        for asset, weight in exposure.weights.items():
-            debt = exposure.debt.get(asset, max(0.0, -weight))
-            self._up[row, asset] = max(0.0, weight + debt) / supply_high[asset]
-            self._down[row, asset] = debt / borrow_low[asset]
+            self.boxes[row] = exposure
+            return (), (), 0
+        self.boxes.pop(row, None)
         if exposure.until is not None:
-            heapq.heappush(self._until, (exposure.until, account))
+            heapq.heappush(self._until, (exposure.until, self.account[row]))
+        return self._linear(exposure, book, bounds)
 
-    def _take_row(self) -> int:
-        if not self._free:
-            old = len(self._account)
-            new = max(64, old)
-            grow: list[tuple[str, Any]] = [("_account", -1), ("_up", 0.0), ("_down", 0.0), ("_constant", 0.0), ("_margin", 0.0)]
-            for name, fill in [*grow, ("_low", -np.inf), ("_high", np.inf)]:
-                array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.full((new, *array.shape[1:]), fill, dtype=array.dtype)]))
-            self._free = list(range(old + new - 1, old - 1, -1))
-        return self._free.pop()
+    def _linear(self, exposure: LinearExposure, book: Book[State], bounds: IndexBounds) -> Form:
+        margin = exposure.relative_error + FLOAT_ERROR
+        tilt = (1 + margin) / (1 - margin)
+        held, owed = [], []
+        base, most = 0, 0.0
+        price, debts = book.oracle, exposure.debt
+        if exposure.constant > 0:
+            held.append((0, exposure.constant))
+        elif exposure.constant < 0:
+            owed.append((0, -exposure.constant * tilt))
+        for asset, weight in exposure.weights.items():
+            debt = debts.get(asset)
+            if debt is None:
+                debt = max(0.0, -weight)
+            if weight + debt > 0:
+                held.append((1 + asset, (weight + debt) / bounds.supply_high[asset]))
+            if debt > 0:
+                owed.append((1 + self._assets + asset, debt / bounds.borrow_low[asset] * tilt))
+                worth = debt * price.get(asset, 0)
+                if worth > most:
+                    base, most = 1 + asset, worth
+        return held, owed, base
 
 
-def _index_bounds(book: Book[Any], side: str, count: int) -> tuple[Floats, Floats]:
-    """Lower and upper bound of each asset's index now, as floats in units of one."""
-    low, high = np.ones(count), np.ones(count)
-    now = book.now.timestamp
-    for asset, update in book.indexes.items():
-        index, rate = _stored(update, side)
-        grown = rate * max(0, now - update.timestamp) / SECONDS_PER_YEAR
-        low[asset] = index * (1 + grown)
-        high[asset] = index * np.exp(grown)
-    return low, high
+class Screen(Watch[State]):
+    """See the module. ``looked`` and ``read`` count candidates and forms read so far.
 
+    Rows stand at levels, by how far all collateral may fall and all debt rise at once. Each level has the values of a moment in units of each
+    base; while no value is further than a share s from it, (1 + s) / (1 - s) bounds how far values moved since any row of the level was read.
+    """
 
-def _stored(update: IndexUpdate, side: str) -> tuple[float, float]:
-    if side == "supply":
-        return update.supply_index / RAY, update.supply_rate / RAY
-    return update.borrow_index / RAY, update.borrow_rate / RAY
+    def __init__(self, assets: int) -> None:
+        self._rows: Rows[State] = Rows(assets)
+        self._assets = assets
+        self._bases = np.array([0, *range(1 + assets, 1 + 2 * assets)], dtype=np.int32)
+        self._used = np.zeros((len(self._bases), 1 + 2 * assets), dtype=np.bool_)
+        self._limit = SLACK / (2 + SLACK) * (1 - 1e-9)
+        self._then = np.full((NEAR, len(self._bases), 1 + 2 * assets), np.nan)
+        self._due = np.zeros((NEAR, len(self._bases)), dtype=np.bool_)
+        self._level = np.empty(0, dtype=np.int8)
+        self._at: list[list[set[int]]] = [[set() for _ in self._bases] for _ in range(NEAR + 1)]
+        """Rows by level and base; all that are near in one set."""
+        self._in: dict[int, set[int]] = {}
+        """The set that a row is in."""
+        self._near = np.empty(0, dtype=np.int64)
+        self.looked = 0
+        self.read = 0
+
+    def touch(self, account: AccountId) -> None:
+        """The account's exposure is asked for again before the next reading."""
+        self._rows.touch(account)
+
+    def touch_parameter(self, asset: AssetId | None) -> None:
+        """Every row with a term in the asset, or every row, is asked for again."""
+        self._rows.touch_parameter(asset)
+
+    def candidates(self, book: Book[State]) -> list[AccountId]:
+        """See ``Watch``. Reads what was touched, what is near, and the levels whose values have moved by more than they may."""
+        rows, forms = self._rows, self._rows.forms
+        changed, gone = rows.refresh(book)
+        if changed or gone:
+            self._note(changed, gone)
+        values = self._values(book)
+        moved(values, self._bases, self._used, self._limit, self._then, self._due)
+        parts = [self._near, self._linear(changed)]
+        for at, base in np.argwhere(self._due).tolist():
+            if self._at[at][base]:
+                parts.append(np.fromiter(self._at[at][base], dtype=np.int64, count=len(self._at[at][base])))
+        due = np.unique(np.concatenate(parts)) if changed or len(parts) > 2 else self._near
+        slack = np.empty(len(due))
+        slacks(due, forms.span, forms.column, forms.weight, values, slack)
+        level = np.where(slack >= SLACK[-1], np.searchsorted(-SLACK, -slack), NEAR)
+        self._move(due, level)
+        hit = due[~(slack > 0)].tolist()
+        if rows.boxes:
+            price = np.array([book.oracle.get(asset.id, np.nan) for asset in book.market.assets])
+            hit += [row for row in rows.boxes if rows.outside(row, price)]
+        self.read += len(due) + len(rows.boxes)
+        self.looked += len(hit)
+        return rows.accounts(hit)
+
+    def _linear(self, rows: Sequence[int]) -> Ints:
+        """Those that are no boxes."""
+        return np.array([row for row in rows if row not in self._rows.boxes], dtype=np.int64)
+
+    def _move(self, rows: Ints, level: Ints) -> None:
+        """Rows stand at these levels from now on."""
+        moves = np.flatnonzero(self._level[rows] != level)
+        if not len(moves):
+            return
+        rows, level = rows[moves], level[moves]
+        self._level[rows] = level
+        for row, at, base in zip(rows.tolist(), level.tolist(), self._rows.forms.base[rows].tolist(), strict=True):
+            self._leave(row)
+            self._in[row] = self._at[at][base if at < NEAR else 0]
+            self._in[row].add(row)
+        self._near = np.fromiter(self._at[NEAR][0], dtype=np.int64, count=len(self._at[NEAR][0]))
+
+    def _leave(self, row: int) -> None:
+        if (here := self._in.pop(row, None)) is not None:
+            here.discard(row)
+
+    def _note(self, changed: list[int], gone: list[int]) -> None:
+        """Rows came, changed or went: the levels cover all, and it is known which values matter in units of each base."""
+        forms = self._rows.forms
+        if len(self._level) < len(forms):
+            self._level = np.concatenate([self._level, np.full(len(forms) - len(self._level), GONE, dtype=np.int8)])
+        for row in (*changed, *gone):
+            self._leave(row)
+        self._level[changed + gone] = GONE
+        self._near = self._near[self._level[self._near] == NEAR]
+        of, terms = forms.terms(self._linear(changed))
+        self._used[forms.base[of], forms.column[terms]] = True
+
+    def _values(self, book: Book[State]) -> Floats:
+        """One a column, NaN where there is no price."""
+        values, assets = np.full(1 + 2 * self._assets, np.nan), self._assets
+        values[0] = 1.0
+        bounds = index_bounds(book)
+        for asset, price in book.oracle.items():
+            values[1 + asset] = price * bounds.supply_low[asset]
+            values[1 + assets + asset] = price * bounds.borrow_high[asset]
+        return values

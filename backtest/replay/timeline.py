@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -125,18 +126,35 @@ class _Column:
             return [None if null else value for value, null in zip(out, self.null[start:stop].tolist(), strict=True)]
         return out
 
+    def floats(self) -> npt.NDArray[np.float64]:
+        """All rows as the nearest doubles, NaN where null; of numbers only."""
+        words = self.words
+        wide = words.ndim == 2
+        found = words[:, 1].astype(np.float64) * 2.0**64 + words[:, 0].view(np.uint64) if wide else words.astype(np.float64)
+        if self.null is not None:
+            found[self.null] = np.nan
+        return found
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
+        """The column of the rows of a mask."""
+        made = copy(self)
+        made.words = self.words[rows]
+        made.null = None if self.null is None else self.null[rows]
+        return made
+
 
 @dataclass(frozen=True)
 class _Kind:
     event: type[MarketEvent]
-    columns: tuple[tuple[Any, _Column | list[Any]], ...]
-    """Slot setter of the event class, and the column it takes."""
+    columns: Mapping[str, _Column | list[Any]]
+    """By attribute of the event class."""
 
     def build(self, start: int, stop: int) -> list[MarketEvent]:
         """Events of rows [start, stop), made column by column: a third of the cost of calling the frozen class for each."""
         new: Any = self.event.__new__
         events: list[MarketEvent] = list(map(new, [self.event] * (stop - start)))
-        for setter, column in self.columns:
+        for attribute, column in self.columns.items():
+            setter = getattr(self.event, attribute).__set__
             values = column[start:stop] if isinstance(column, list) else column.values(start, stop)
             deque(map(setter, events, values), maxlen=0)
         return events
@@ -175,7 +193,7 @@ class Timeline:
         rows: list[Ints] = []
         for name, event, own in _KINDS:
             table = tables.get(name)
-            columns: list[tuple[Any, _Column | list[Any]]] = []
+            columns: dict[str, _Column | list[Any]] = {}
             if table is not None:
                 seq = table["seq"].to_numpy()
                 for attribute, source in (_KEY | own).items():
@@ -186,12 +204,12 @@ class Timeline:
                         column = _whole_prices(table, price_digits)
                     else:
                         column = _Column(table[source])
-                    columns.append((getattr(event, attribute).__set__, column))
+                    columns[attribute] = column
                 rows.append(np.stack([table[c].to_numpy().astype(np.int64) for c in ("block_number", "timestamp")]))
             seqs.append(np.asarray(seq, dtype=np.int64) if table is not None else np.empty(0, dtype=np.int64))
             if table is None:
                 rows.append(np.empty((2, 0), dtype=np.int64))
-            kinds.append(_Kind(event, tuple(columns)))
+            kinds.append(_Kind(event, columns))
         merged_seq = np.concatenate(seqs)
         merged_kind = np.concatenate([np.full(len(seq), code, dtype=np.int8) for code, seq in enumerate(seqs)])
         order = np.lexsort((merged_kind, merged_seq))
@@ -220,13 +238,13 @@ class Timeline:
         for transaction in self.transactions():
             yield from transaction
 
-    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
-        """Events up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
+    def transactions(self, to_block: int | None = None, from_block: int = 0) -> Iterator[Sequence[MarketEvent]]:
+        """Events from ``from_block`` up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
         stop_row = len(self) if to_block is None else int(np.searchsorted(self.block, to_block, side="right"))
+        start = int(np.searchsorted(self.block, from_block))
         ends = self.ends[: int(np.searchsorted(self.ends, stop_row, side="right"))]
-        done = [0] * len(self.kinds)
-        start = 0
-        cut = 0
+        done = np.bincount(self.kind[:start], minlength=len(self.kinds)).tolist()
+        cut = int(np.searchsorted(self.ends, start, side="right"))
         while cut < len(ends):
             # whole transactions, about _CHUNK rows
             stop_cut = max(cut + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))
@@ -243,6 +261,39 @@ class Timeline:
                 yield events[at:end]
                 at = end
             start, cut = stop, stop_cut
+
+    def column(self, event: type[MarketEvent], attribute: str) -> tuple[npt.NDArray[Any], list[str] | None]:
+        """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
+        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
+        column = self.kinds[code].columns.get(attribute)
+        return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
+
+    def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
+        """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""
+        stays = np.ones(len(self), dtype=np.bool_)
+        kinds = list(self.kinds)
+        for code, (_, event, _) in enumerate(_KINDS):
+            mask = kept.get(event)
+            if mask is None or not len(mask):
+                continue
+            stays[np.flatnonzero(self.kind == code)[~mask]] = False
+            columns = {name: column.take(mask) for name, column in kinds[code].columns.items() if isinstance(column, _Column)}
+            if event is PositionChange:
+                columns["delta"].words = deltas
+            kinds[code] = _Kind(event, columns)
+        rows = np.flatnonzero(stays)
+        transaction = np.searchsorted(self.ends, rows, side="right")
+        ends = np.append(np.flatnonzero(np.diff(transaction)) + 1, len(rows)) if len(rows) else self.ends[:0]
+        return replace(self, kinds=tuple(kinds), kind=self.kind[rows], block=self.block[rows], ends=ends.astype(np.int64))
+
+    def floats(self, event: type[MarketEvent], *attributes: str) -> tuple[Ints, list[npt.NDArray[np.float64]]]:
+        """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""
+        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
+        rows = np.flatnonzero(self.kind == code)
+        if not len(rows):
+            return rows, [np.empty(0)] * len(attributes)
+        columns = [self.kinds[code].columns[name] for name in attributes]
+        return rows, [column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns]
 
     @cached_property
     def params(self) -> tuple[ParamChange, ...]:

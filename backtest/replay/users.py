@@ -7,7 +7,8 @@ risk by another rule, see ``Responses``. An account that is as in history, in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Generic
 
@@ -47,10 +48,41 @@ class UserActions(Generic[State]):
         self.made = 0
         """Actions that came up."""
 
+    def copy(self) -> UserActions[State]:
+        """Independent of this one."""
+        made = copy(self)
+        made._history, made._drift, made._apart = self._history.copy(), self._drift.copy(), self._apart.copy()
+        made._theirs, made._ours, made._receivers = self._theirs.copy(), self._ours.copy(), self._receivers.copy()
+        made.outside = self.outside.copy()
+        made._counts = {key: replace(count) for key, count in self._counts.items()}
+        made._shadow = None if self._shadow is None else self._shadow.copy()
+        return made
+
     @property
     def counts(self) -> list[ActionCount]:
         """Actions that were not made as in history, in a fixed order."""
         return [self._counts[key] for key in sorted(self._counts)]
+
+    @property
+    def differs(self) -> Mapping[AccountId, int]:
+        """Accounts that are not as in history, and in how many balances and settings."""
+        return self._apart
+
+    def repeat(self, transaction: Iterable[MarketEvent]) -> None:
+        """The replay makes these events as history did."""
+        history, theirs, ours = self._history, self._theirs, self._ours
+        actions = set()
+        for event in transaction:
+            if type(event) is PositionChange:
+                key = (event.account, event.asset, event.side)
+                history[key] = history.get(key, 0) + event.delta
+                actions.add(event.action_seq)
+            elif type(event) is SettingChange:
+                setting = (event.account, event.setting, event.asset)
+                theirs[setting] = ours[setting] = event.value
+                actions.add(event.action_seq)
+            self.shadow(event)
+        self.made += len(actions)
 
     def historical(self, change: Change) -> None:
         """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""
@@ -263,6 +295,15 @@ class UserActions(Generic[State]):
         asset = next((change.asset for change in action.changes if isinstance(change, PositionChange)), None)
         if asset is not None:
             counted.value_base += book.value_down(asset, amount)
+
+
+def actions_of(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
+    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
+    found: dict[int, list[PositionChange | SettingChange]] = {}
+    for event in transaction:
+        if isinstance(event, (PositionChange, SettingChange)) and event.action != "liquidation":
+            found.setdefault(event.action_seq, []).append(event)
+    return found
 
 
 def _amounts(action: Action) -> list[int]:

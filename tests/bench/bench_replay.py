@@ -11,16 +11,24 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import structs
 
-from backtest.model import Asset, AssetId, Market
+from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.replay.engine import replay
+from backtest.replay.engine import Engine, replay
+from backtest.replay.mechanism import FixedSpread
+from backtest.replay.memory import uncollected
+from backtest.replay.record import Replay
+from backtest.replay.screen import Screen
+from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Override, Scenario
 from backtest.tables import AMOUNT, CANONICAL
 
 ASSETS = 8
 EVENTS = 1_000_000
+WINDOW_FROM = 2  # all accounts open in block 1
+WINDOW = Scenario(liquidators=Competitive(), from_block=WINDOW_FROM)
 STABLE = ASSETS // 2  # assets below are volatile collateral, the others are borrowed
 
 
@@ -39,7 +47,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeli
     settings = [("pool_revision", None, 10)]
     for asset in range(ASSETS):
         settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
-        settings += [("treasury", asset, accounts), ("ltv", asset, 7500)]
+        settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     rows = len(settings)
     start = np.arange(accounts)
     collateral, debt = start % STABLE, STABLE + start % (ASSETS - STABLE)
@@ -86,6 +94,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeli
             delta=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
             action=pa.DictionaryArray.from_arrays(pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["supply", "borrow"]),
             action_seq=pa.array(position_seq),
+            amount=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
         ),
         "setting_events": _table(
             "setting_events",
@@ -118,37 +127,103 @@ def _table(of: str, seq: np.ndarray, block: np.ndarray, **columns: pa.Array) -> 
 
 
 def _seconds(action: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+    """Of the processor: everything here runs on one core."""
+    start = time.process_time()
     result = action()
-    return time.perf_counter() - start, result
+    return time.process_time() - start, result
 
 
-def _row(name: str, value: float, unit: str, shape: str, baseline: str = "", ratio: float | None = None) -> dict[str, Any]:
+def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, ratio: float | None = None) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio, "shape": shape}
 
 
-def run(accounts: int = 20_000, ticks: int = 4_000) -> list[dict[str, Any]]:
-    """Decoding of a timeline; competitive replays of a calm and of a crash book; the screen against looking at everyone."""
+def step_engine(accounts: int, history: Timeline, start: Start[Any]) -> tuple[float, Replay[Any], Screen[Any]]:
+    """The window by a screen that knows nothing in advance, as where rates or prices follow the book; from a book that stands, everyone read once."""
+    engine = Engine(AAVE_V3, market(accounts), history, WINDOW, FixedSpread(), start=start)
+    watch: Screen[Any] = Screen(ASSETS)
+    for account in range(accounts):
+        watch.touch(AccountId(account))
+    engine.watch = watch
+    engine.stand()
+    watch.candidates(engine.book)
+
+    def window() -> Replay[Any]:
+        with uncollected():
+            for transaction in engine.transactions():
+                engine.advance(transaction)
+            return engine.finish()
+
+    return (*_seconds(window), watch)
+
+
+def scenarios(count: int) -> list[Scenario]:
+    """Thresholds and bonuses of one asset, from the window's first block on."""
+    made = []
+    for k in range(count):
+        pair = (("liquidation_threshold", 7_800 + 100 * (k % 5)), ("liquidation_bonus", 10_300 + 100 * (k // 5)))
+        made.append(structs.replace(WINDOW, overrides=tuple(Override(parameter=p, value=v, asset="A0", from_block=WINDOW_FROM) for p, v in pair)))
+    return made
+
+
+def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[str, float]) -> list[dict[str, Any]]:
+    """One book: from the beginning, from a common start, several scenarios, and by the step engine; all must liquidate the same."""
+    history, of = timeline(accounts, ticks, fall=fall), market(accounts)
+    whole, result = _seconds(lambda: replay(AAVE_V3, of, history, WINDOW))
+    begun, start = _seconds(lambda: start_of(AAVE_V3, of, history, WINDOW))
+    short, again = _seconds(lambda: replay(AAVE_V3, of, history, WINDOW, start=start))
+    many, _ = _seconds(lambda: [replay(AAVE_V3, of, history, each, start=start) for each in scenarios(4)])
+    stepped, third, watch = step_engine(accounts, history, start)
+    if not result.liquidations == again.liquidations == third.liquidations:
+        raise AssertionError(f"{name}: replays differ")
+    hit = len({made.fill.order.account for made in result.liquidations})
+    total = accounts * ticks
+    shape = f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(result.liquidations)} liquidations of {hit} accounts"
+
+    def seconds(what: str, value: float, more: str = "") -> dict[str, Any]:
+        bound = bounds.get(what)
+        return _row(f"{what}, {name} book", value, "s", shape + more, bound, None if bound is None else bound / value)
+
+    bound = bounds.get("step engine")
+    step = total / stepped
+    return [
+        seconds("exact replay", whole),
+        seconds("history before the window", begun),
+        seconds("exact replay from a common start", short),
+        seconds("one of many scenarios", many / 4),
+        _row(
+            f"step engine, {name} book", step, "account-ticks/s", f"{shape}, {watch.read / total:.2g} of account-ticks read", bound,
+            None if bound is None else step / bound,
+        ),
+    ]  # fmt: skip
+
+
+def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
+    """Decoding of a timeline; competitive replays of a calm and of a crash book; the screen against looking at everyone; how cost grows."""
     rows = []
     many = timeline(EVENTS // 3, 0, fall=0)
     seconds, count = _seconds(lambda: sum(len(t) for t in many.transactions()))
     rows.append(_row("timeline to events", count / seconds, "events/s", f"{count} events"))
     seconds, result = _seconds(lambda: replay(AAVE_V3, market(EVENTS // 3), many, Scenario()))
     rows.append(_row("observed replay", result.events / seconds, "events/s", f"{result.events} events"))
-    for name, fall in (("calm", 0.0), ("crash", 0.4)):
-        history = timeline(accounts, ticks, fall=fall)
-        seconds, result = _seconds(lambda h=history: replay(AAVE_V3, market(accounts), h, Scenario(liquidators=Competitive())))
-        shape = f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(result.liquidations)} liquidations"
-        rows.append(_row(f"competitive replay, {name} book", accounts * ticks / seconds, "account-ticks/s", f"{shape}, {seconds:.2f} s"))
+    # 1,000 scenarios on two cores: in 2 minutes on the calm book and 10 on the crash book
+    rows += book_rows("calm", accounts, ticks, 0.0, {"one of many scenarios": 0.24, "step engine": 1e9})
+    rows += book_rows("crash", accounts, ticks, 0.3, {"exact replay": 2.0, "one of many scenarios": 1.2})
+    for less_accounts, less_ticks in ((4, 1), (2, 1), (1, 4), (1, 2)):
+        some, few = accounts // less_accounts, ticks // less_ticks
+        history = timeline(some, few, fall=0.3)
+        seconds, result = _seconds(lambda h=history, n=some: replay(AAVE_V3, market(n), h, WINDOW))
+        shape = f"{some} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations"
+        rows.append(_row("cost curve, crash book", seconds, "s", shape))
     small, few = 500, 200
     history = timeline(small, few, fall=0.4)
-    plain, _ = _seconds(lambda: replay(AAVE_V3, market(small), history, Scenario(liquidators=Competitive()), screened=False))
-    fast, result = _seconds(lambda: replay(AAVE_V3, market(small), history, Scenario(liquidators=Competitive())))
-    shape = f"{small} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations"
-    rows.append(_row("screen", small * few / fast, "account-ticks/s", shape, "every account by the exact rule", plain / fast))
+    plain, _ = _seconds(lambda: replay(AAVE_V3, market(small), history, WINDOW, screened=False))
+    fast, result = _seconds(lambda: replay(AAVE_V3, market(small), history, WINDOW))
+    shape = f"{small} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations; against every account by the exact rule"
+    rows.append(_row("screened replay", small * few / fast, "account-ticks/s", shape, small * few / plain, plain / fast))
     return rows
 
 
 if __name__ == "__main__":
     for row in run():
-        print(f"{row['name']:32} {row['value']:>14,.0f} {row['unit']:16} {row['ratio'] or '':>6} {row['shape']}")
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        print(f"{row['name']:46} {row['value']:>16,.2f} {row['unit']:16} {ratio:>8} {row['shape']}")

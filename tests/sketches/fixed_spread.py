@@ -43,6 +43,7 @@ class FixedSpreadPool:
     liquidation_events = ()
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset()
+    past_adds_up = True
     parameters = {"ltv": 1, "liquidation_threshold": 1, "liquidation_bonus": 1, "close_factor": 1}  # noqa: RUF012
 
     def fault(self, values):

@@ -32,6 +32,8 @@ class AaveV3:
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
     order_parameters: frozenset[str] = frozenset()
+    # Scaled balances are sums; the book's totals decide rates and caps, and no rule of a liquidation reads them.
+    past_adds_up = True
     # Basis points, as stored; of an e-mode category where the override says so.
     parameters: Mapping[str, int] = MappingProxyType(
         dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee", "close_factor"), 1)

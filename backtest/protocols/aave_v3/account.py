@@ -47,7 +47,7 @@ def price_of(state: AaveState, asset: AssetId, prices: Mapping[AssetId, int], no
 
 def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> bool:
     """Whether the account's e-mode parameters apply to this collateral (EModeLogic.isInEModeCategory to 3.1, the collateral list from 3.2)."""
-    if account.emode == 0:
+    if not account.emode:
         return False
     if rules.emode_by_bitmap:
         return category is not None and reserve.asset in category.collateral
@@ -122,23 +122,31 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
     Raises:
         PriceMissing: an asset that the account has flagged or borrowed has no price.
     """
+    rules, timestamp = state.rules, now.timestamp
+    latest = state.latest
+    if latest is not None:  # a liquidation asks several times: may it be, what does it do, health before, health after
+        of, at, by, priced, data = latest
+        if of == account and at == timestamp and by is rules and all(prices.get(asset) == price for asset, price in priced.items()):
+            known: AccountData = data
+            return known
     book = state.accounts.get(account, _EMPTY)
-    rules, category, timestamp = state.rules, category_of(state, book), now.timestamp
+    category, reserves, held = category_of(state, book), state.reserves, book.collateral
     collateral = debt = by_ltv = by_threshold = 0
+    used: dict[AssetId, int] = {}
     for asset in book.enabled:
-        reserve = state.reserves[asset]
-        price = price_of(state, asset, prices, now)
-        if not is_collateral(rules, reserve):
+        reserve = reserves[asset]
+        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        if asset not in held or not is_collateral(rules, reserve):
             continue
-        value = price * collateral_of(state, book, asset, timestamp) // reserve.unit
+        value = price * rules.collateral_balance(held[asset], reserve.income(timestamp)) // reserve.unit
         collateral += value
         by_ltv += value * loan_to_value(rules, reserve, book, category)
         by_threshold += value * liquidation_threshold(rules, reserve, book, category)
-    for asset in debts(book):
-        price = price_of(state, asset, prices, now)
-        debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, state.reserves[asset].unit)
+    for asset in debts(book) if book.stable else book.debt:
+        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, reserves[asset].unit)
     ltv = by_ltv // collateral if collateral else 0
-    return AccountData(
+    data = AccountData(
         total_collateral_base=collateral,
         total_debt_base=debt,
         available_borrows_base=max(rules.borrow_power(collateral, ltv) - debt, 0),
@@ -146,6 +154,8 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         ltv=ltv,
         health_factor=rules.health(collateral, by_threshold, debt) if debt else UINT256_MAX,
     )
+    state.latest = account, timestamp, rules, used, data
+    return data
 
 
 def account_view(rules: Rules, data: AccountData, emode: int = 0) -> AccountView:
@@ -162,26 +172,26 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     ``constant`` for the rounding of each value to a whole base unit. Stable debt (3.0, 3.1) is counted as of ``until``.
     """
     book = state.accounts.get(account, _EMPTY)
-    owing = set(debts(book))
+    owing = set(debts(book)) if book.stable else book.debt
     if not owing:
         return None
-    rules, timestamp, category = state.rules, now.timestamp, category_of(state, book)
+    rules, reserves, timestamp, category = state.rules, state.reserves, now.timestamp, category_of(state, book)
     until = timestamp + STABLE_HORIZON if book.stable else None
-    exact: dict[AssetId, int] = {}
+    weights: dict[AssetId, float] = {}
+    debt: dict[AssetId, float] = {}
     for asset in owing:
-        exact[asset] = -BPS * (debt_of(state, book, asset, timestamp, until) + 1)
-    debt = {asset: -value / (BPS * state.reserves[asset].unit) for asset, value in exact.items()}
+        owed = debt[asset] = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
+        weights[asset] = -owed
     thresholds = {
-        asset: liquidation_threshold(rules, state.reserves[asset], book, category)
+        asset: liquidation_threshold(rules, reserves[asset], book, category)
         for asset in book.enabled
-        if asset in book.collateral and is_collateral(rules, state.reserves[asset])
+        if asset in book.collateral and is_collateral(rules, reserves[asset])
     }
-    averaged = rules.health is health_of_averaged_threshold and len(set(thresholds.values())) > 1
+    averaged = len(thresholds) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds.values())) > 1
     for asset, threshold in thresholds.items():
         balance = max(collateral_of(state, book, asset, timestamp) - 1, 0)
-        exact[asset] = exact.get(asset, 0) + balance * (threshold - averaged)
-    weights = {asset: value / (BPS * state.reserves[asset].unit) for asset, value in exact.items()}
-    return LinearExposure(weights=weights, constant=-float(len(debt) + len(thresholds) + 1), relative_error=FLOAT_ERROR, debt=debt, until=until)
+        weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserves[asset].unit)
+    return LinearExposure(weights, -float(len(debt) + len(thresholds) + 1), FLOAT_ERROR, debt, until)
 
 
 def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:

@@ -8,7 +8,7 @@ from copy import copy
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
 from backtest.protocols.aave_v3.interest import UNPLACED, param
-from backtest.protocols.aave_v3.state import AaveState, Account, apply
+from backtest.protocols.aave_v3.state import AaveState, apply
 
 Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
 
@@ -66,11 +66,11 @@ class Effects:
 def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
     """The state with these effects, as long as the block runs; as it was afterwards."""
     effects = list(effects)
-    accounts = {e.account: state.accounts.get(e.account) for e in effects if isinstance(e, PositionChange | SettingChange)}
+    accounts = {e.account: state.accounts.get(e.account) for e in effects if isinstance(e, (PositionChange, SettingChange))}
     reserves = {e.asset: state.reserves[e.asset] for e in effects if not isinstance(e, SettingChange) and e.asset is not None}
     for account, book in accounts.items():
         if book is not None:
-            state.accounts[account] = Account(dict(book.collateral), dict(book.debt), set(book.enabled), book.emode, dict(book.stable))
+            state.accounts[account] = book.copy()
     for asset, reserve in reserves.items():
         state.reserves[asset] = copy(reserve)
     try:
@@ -78,10 +78,13 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
             apply(state, effect)
         yield
     finally:
+        state.latest = None
         for account, book in accounts.items():
             if book is None:
                 state.accounts.pop(account, None)
             else:
                 state.accounts[account] = book
+                if state.own is not None:  # what it owned was the copy
+                    state.own.discard(account)
         for asset, reserve in reserves.items():
             state.reserves[asset] = reserve

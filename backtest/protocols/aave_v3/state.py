@@ -8,7 +8,11 @@ quoted together and applied one after the other add up. No rule of a liquidation
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 from backtest.errors import RulesError
 from backtest.model import (
@@ -73,15 +77,21 @@ class Reserve:
     liquidity: int = 0
     accrued_to_treasury: int = 0
 
+    def __copy__(self) -> Reserve:
+        made = object.__new__(Reserve)
+        for name in _RESERVE_FIELDS:
+            setattr(made, name, getattr(self, name))
+        return made
+
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
         elapsed = timestamp - self.updated
-        return ray_mul_half_up(linear_interest(self.supply_rate, elapsed), self.supply_index) if elapsed else self.supply_index
+        return _earned(self.supply_index, self.supply_rate, elapsed) if elapsed else self.supply_index
 
     def debt_index(self, timestamp: int, rules: Rules) -> int:
         """Borrow index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedDebt; the series is the revision's)."""
         elapsed = timestamp - self.updated
-        return ray_mul_half_up(rules.compounded_interest(self.borrow_rate, elapsed), self.borrow_index) if elapsed else self.borrow_index
+        return _owed(rules.compounded_interest, self.borrow_index, self.borrow_rate, elapsed) if elapsed else self.borrow_index
 
     def as_update(self, now: Clock, supply_rate: int, borrow_rate: int) -> IndexUpdate:
         """The indexes as they are, with new rates, as of ``now``; not an event of the history."""
@@ -96,6 +106,20 @@ class Reserve:
             supply_rate=supply_rate,
             borrow_rate=borrow_rate,
         )
+
+
+_RESERVE_FIELDS = tuple(Reserve.__slots__)
+
+
+# One moment asks for the same few indexes again and again, once for each account.
+@lru_cache(maxsize=1024)
+def _earned(index: int, rate: int, elapsed: int) -> int:
+    return ray_mul_half_up(linear_interest(rate, elapsed), index)
+
+
+@lru_cache(maxsize=1024)
+def _owed(compounded: Callable[[int, int], int], index: int, rate: int, elapsed: int) -> int:
+    return ray_mul_half_up(compounded(rate, elapsed), index)
 
 
 @dataclass(slots=True)
@@ -137,6 +161,11 @@ class Account:
     emode: int = 0
     stable: dict[AssetId, StableDebt] = field(default_factory=dict)
 
+    def copy(self) -> Account:
+        """Independent of this one."""
+        stable = {asset: copy(debt) for asset, debt in self.stable.items()} if self.stable else {}
+        return Account(self.collateral.copy(), self.debt.copy(), self.enabled.copy(), self.emode, stable)
+
 
 @dataclass(slots=True)
 class AaveState:
@@ -154,6 +183,31 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    own: set[AccountId] | None = field(default=None, compare=False, repr=False)
+    """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
+    latest: Any = field(default=None, compare=False, repr=False)
+    """``account.account_data``'s last answer with what it depends on; None where the state changed since."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
+        """Independent of this one; an account is copied when either changes it."""
+        self.own = set()
+        categories = deepcopy(self.categories, memo)
+        return replace(
+            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest=None
+        )
+
+    def account(self, account: AccountId) -> Account:
+        """An account that may be changed, new where there was none."""
+        book = self.accounts.get(account)
+        if book is None:
+            book = self.accounts[account] = Account()
+        elif self.own is not None and account not in self.own:
+            book = self.accounts[account] = book.copy()
+        else:
+            return book
+        if self.own is not None:
+            self.own.add(account)
+        return book
 
     @property
     def rules(self) -> Rules:
@@ -218,6 +272,7 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         RulesError: a balance would fall below zero, an unknown parameter or setting, an unknown pool revision.
         TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
     """
+    state.latest = None
     if isinstance(event, PositionChange):
         _apply_position(state, event)
     elif isinstance(event, IndexUpdate):
@@ -234,9 +289,7 @@ def apply(state: AaveState, event: MarketEvent) -> None:
 
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
-    account = state.accounts.get(event.account)
-    if account is None:
-        account = state.accounts[event.account] = Account()
+    account = state.account(event.account)
     asset, delta = event.asset, event.delta
     book = account.debt if event.side == "debt" else account.collateral
     balance = book.get(asset, 0) + delta
@@ -258,9 +311,7 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
 
 
 def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    account = state.accounts.get(event.account)
-    if account is None:
-        account = state.accounts[event.account] = Account()
+    account = state.account(event.account)
     name, asset = event.setting, event.asset
     if name == "emode":
         account.emode = event.value
