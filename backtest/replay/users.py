@@ -47,8 +47,9 @@ class UserActions(Generic[State]):
     def copy(self) -> UserActions[State]:
         """Independent of this one."""
         made = copy(self)
-        made._history, made._drift, made._apart = self._history.copy(), self._drift.copy(), self._apart.copy()
-        made._theirs, made._ours, made._receivers = self._theirs.copy(), self._ours.copy(), self._receivers.copy()
+        for name, value in vars(self).items():
+            if isinstance(value, dict | set):
+                setattr(made, name, value.copy())
         made._counts = {key: replace(count) for key, count in self._counts.items()}
         made._shadow = None if self._shadow is None else self._shadow.copy()
         return made
