@@ -75,7 +75,7 @@ def test_the_same_on_random_histories(seed: int, block: int) -> None:
     h = random_history(seed)
     timeline = h.timeline()
     block = min(block, timeline.last_block)
-    each = scenario(Override(parameter="liquidation_threshold", change=-500, asset="A1", from_block=block), from_block=block, allow_invalid=True)
+    each = scenario(Override(parameter="close_factor", value=9000, from_block=block), from_block=block)
     start = start_of(FixedSpreadPool(), h.market, timeline, each)
     for _ in range(2):
         whole, short = (replay(FixedSpreadPool(), h.market, timeline, each, start=s) for s in (None, start))
