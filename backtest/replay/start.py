@@ -13,7 +13,7 @@ from backtest.protocols import AccountView, LendingProtocol, State
 from backtest.replay.book import Book
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
-from backtest.replay.mechanism import FixedSpread, Mechanism
+from backtest.replay.mechanism import Mechanism, mechanism_of
 from backtest.replay.memory import uncollected
 from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch
@@ -66,7 +66,13 @@ def start_of(
         ValueError: the scenario recomputes interest, or only re-enacts.
         RulesError: see ``replay``.
     """
-    engine = Engine(protocol, market, timeline, structs.replace(scenario, overrides=()), mechanism or FixedSpread())
+    engine = Engine(
+        protocol,
+        market,
+        timeline,
+        structs.replace(scenario, overrides=()),
+        mechanism or mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0)),
+    )
     watch, result = engine.watch, engine.result
     if not isinstance(watch, Foresight):
         raise ValueError("no common start: it takes a model that acts, and history's rates")
