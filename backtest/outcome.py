@@ -16,7 +16,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Horizon, Replay
+from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import AMOUNT, RESULTS, RULES_VERSION
 
@@ -87,13 +87,15 @@ def is_synthetic(config: MarketConfig) -> bool:
 def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     """What the model does in history's place."""
     check = outcome.rate_check
-    compared = f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray" if check else ""
+    compared = (
+        f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray" if check and check.updates else ""
+    )
     if scenario.rates == "recomputed":
         yield "Interest follows this book's utilisation through the market's own rate strategies."
         yield f"Recomputed interest before the model acts: {compared or 'nothing to compare with history'}."
     else:
         yield "Interest rates and indexes are history's: they do not react to what the model changes."
-        if check:
+        if compared:
             yield f"Recomputed interest would give, before the model acts: {compared}."
     fit = "one that would revert is skipped" if scenario.users.refused == "skip" else "one that would revert is shrunk to the largest amount allowed"
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
@@ -111,7 +113,7 @@ def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Itera
         counts = list(group)
         whose = "accounts that history's liquidations paid" if unfunded else "users"
         value = amount(sum(count.value_base for count in counts), config)
-        reasons = ", ".join(f"{count.reason} {count.count:,}" for count in counts if count.reason)
+        reasons = "; ".join(f"{count.reason}: {count.count:,}" for count in counts if count.reason)
         number = sum(count.count for count in counts)
         words = list(_OUTCOMES.values())[outcome]
         yield f"{number:,} {action} actions of {whose} {words}, {value} in all{f' ({reasons})' if reasons else ''}."
@@ -122,7 +124,10 @@ def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[st
     for override, values in outcome.overrides.items():
         yield f"Override {override}: {values} values."
     for reach in outcome.reach:
-        share = f" ({reach.accounts / reach.of:.1%})" if reach.of else ""
+        if not reach.of:
+            yield f"Override {reach.override} takes effect before any account has debt."
+            continue
+        share = f" ({reach.accounts / reach.of:.1%})"
         left = f"; {reach.in_emode:,} with debt in an e-mode are left alone" if reach.in_emode else ""
         yield f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with debt{share}{left}."
     made = outcome.made_liquidatable
@@ -161,7 +166,14 @@ def tables_of(
     proxy_prices: bool,
     notes: Sequence[str],
 ) -> dict[str, pa.Table]:
-    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column."""
+    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column.
+
+    Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
+    part of the run.
+    """
+    first = outcome.from_clock.block_number
+    liquidations = [r for r in outcome.liquidations if r.clock.block_number >= first]
+    deficits = [d for d in outcome.deficits if d.clock.block_number >= first]
     run = {
         "name": scenario.name,
         "protocol": outcome.book.market.protocol,
@@ -174,7 +186,7 @@ def tables_of(
         "lake_digest": lake_digest,
         "synthetic": is_synthetic(config),
         "proxy_prices": proxy_prices,
-        "from_block": outcome.from_clock.block_number,
+        "from_block": first,
         "to_block": outcome.book.now.block_number,
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
@@ -183,8 +195,8 @@ def tables_of(
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
-        "liquidations": len(outcome.liquidations),
-        "accounts_liquidated": len({r.fill.order.account for r in outcome.liquidations}),
+        "liquidations": len(liquidations),
+        "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
         "actions": outcome.actions_made,
         "actions_altered": sum(count.count for count in outcome.actions),
         "rate_updates": outcome.rate_check.updates if outcome.rate_check else None,
@@ -195,8 +207,8 @@ def tables_of(
     }
     data: dict[str, Rows] = {
         "runs": [run],
-        "run_liquidations": _liquidations(outcome),
-        "run_deficits": _deficits(outcome),
+        "run_liquidations": _liquidations(outcome, liquidations),
+        "run_deficits": _deficits(outcome, deficits),
         "run_balances": _balances(outcome),
         "run_totals": _totals(outcome),
         "run_windows": [_window(horizon) for horizon in outcome.horizons],
@@ -230,7 +242,7 @@ def tables_of(
     return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
-def _liquidations(outcome: Replay[State]) -> Rows:
+def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
     book = outcome.book
     name_of = [asset.asset for asset in book.market.assets]
     return [
@@ -258,11 +270,11 @@ def _liquidations(outcome: Replay[State]) -> Rows:
             "matches_history": r.matches_history,
             "made_by_override": r.made_by_override,
         }
-        for r in outcome.liquidations
+        for r in liquidations
     ]
 
 
-def _deficits(outcome: Replay[State]) -> Rows:
+def _deficits(outcome: Replay[State], deficits: Sequence[Deficit]) -> Rows:
     book = outcome.book
     return [
         {
@@ -275,7 +287,7 @@ def _deficits(outcome: Replay[State]) -> Rows:
             "amount": d.amount,
             "amount_base": d.amount_base,
         }
-        for ordinal, d in enumerate(outcome.deficits)
+        for ordinal, d in enumerate(deficits)
     ]
 
 

@@ -24,12 +24,15 @@ close = lake.sql(f"SELECT account, health, debt_base / 1e8 AS debt_usd FROM heal
 print(len(close.df()), "accounts below 1.1 at block", lowest)
 
 # %% [markdown]
-# What if the bonus of WETH had been 10 %? The run is stored beside the others; the same run again is read, not replayed.
+# What if the bonus of WETH had been 10 %? The run is stored beside the others; the same run again is read, not replayed. It ends where the
+# demo's baseline ends, so that the two can be compared.
 
 # %%
+to_block = lake.sql("SELECT to_block FROM runs WHERE name = 'baseline'").fetchall()[0][0]
 scenario = Scenario(
     name="WETH bonus 10 %",
     liquidators=Competitive(),
+    to_block=to_block,
     overrides=(Override(parameter="liquidation_bonus", asset="WETH", value=11_000),),
 )
 stored = run(lake, market, scenario)

@@ -65,7 +65,7 @@ def replay_of(
         Deficit(
             liquidation=next(r.ordinal for r in liquidations if r.fill.order.account == _id(name)),
             seq=7,
-            clock=END,
+            clock=next(r.clock for r in liquidations if r.fill.order.account == _id(name)),
             account=_id(name),
             asset=AssetId(1),
             amount=amount * 10**6,
@@ -75,8 +75,8 @@ def replay_of(
     ]
     horizons = [_horizon(label, own, liquidations, lost, peak, (unpriced or {}).get(label, 0)) for label, own in (equity or {"end": {}}).items()]
     short = tuple(label for label in LATER if label not in (equity or {"end": {}}))
-    fields = {"short_of": short, **more}
-    return Replay(book=book, from_clock=START, liquidations=liquidations, deficits=lost, horizons=horizons, **fields)
+    fields = {"short_of": short, "from_clock": START, **more}
+    return Replay(book=book, liquidations=liquidations, deficits=lost, horizons=horizons, **fields)
 
 
 def _id(name: str) -> AccountId:

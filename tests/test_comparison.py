@@ -291,7 +291,7 @@ def test_text_says_everything_once(banded: Lake) -> None:
     assert "the band lacks" not in text
     assert max(map(len, text.splitlines())) < 190
     shared = as_text(select(banded), shared_only=True)
-    assert "Market and execution prices are the oracle's." in shared
+    assert "  - Market and execution prices are the oracle's.\n  - Liquidators: competitive." in shared
     assert "Liquidators: observed." not in shared
 
 

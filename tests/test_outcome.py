@@ -104,6 +104,15 @@ def test_windows_equity_actions_and_reach_are_stored() -> None:
     assert stored["run_liquidations"][0]["made_by_override"] is True
 
 
+def test_what_was_reenacted_before_the_first_block_is_no_part_of_the_run() -> None:
+    """Liquidations of ``replay_of`` are in blocks 20 and 21."""
+    hits = [hit("A", repaid=3, seized=4, fee=0), hit("B", repaid=5, seized=6, fee=0)]
+    stored = rows_of(replay_of(hits, deficits={"A": 1}, from_clock=Clock(21, -1, 2001)))
+    assert [(row["ordinal"], row["repaid_base"]) for row in stored["run_liquidations"]] == [(1, 5 * U)]
+    assert (stored["runs"][0]["from_block"], stored["runs"][0]["liquidations"], stored["runs"][0]["accounts_liquidated"]) == (21, 1, 1)
+    assert stored["run_deficits"] == []
+
+
 def test_a_value_that_fits_no_column_is_named() -> None:
     with pytest.raises(UserError, match="a value of debt_base does not fit"):
         rows_of(replay_of([], made_liquidatable=[MadeLiquidatable(account=AccountId(0), clock=Clock(1, -1, 1), debt_base=10**39)]))
@@ -119,9 +128,9 @@ def notes(outcome: Replay[Any], scenario: Scenario = MODEL, config: MarketConfig
 def test_actions_are_counted_by_value_with_their_reasons() -> None:
     said = notes(replay_of([], actions=ACTIONS))
     for note in (
-        "5 borrow actions of users would have reverted and were skipped, 257.00 USD in all (health factor too low 3, cap exceeded 2).",
-        "1 withdraw actions of users would have reverted and were skipped, 40.00 USD in all (health factor too low 1).",
-        "1 borrow actions of users would have reverted and were shrunk to what the rules allow, 5.00 USD in all (health factor too low 1).",
+        "5 borrow actions of users would have reverted and were skipped, 257.00 USD in all (health factor too low: 3; cap exceeded: 2).",
+        "1 withdraw actions of users would have reverted and were skipped, 40.00 USD in all (health factor too low: 1).",
+        "1 borrow actions of users would have reverted and were shrunk to what the rules allow, 5.00 USD in all (health factor too low: 1).",
         "4 withdraw actions of accounts that history's liquidations paid did not fit the changed book and were cut, 9.00 USD in all.",
         "6 repay actions of users are of another size than in history, 0.50 USD in all.",
     ):
@@ -139,6 +148,11 @@ def test_actions_are_counted_by_value_with_their_reasons() -> None:
             ["Recomputed interest would give, before the model acts: 2 of 8 rate updates differ from history's, by at most 5 ray."],
         ),
         (replace(MODEL, rates="recomputed"), None, ["Recomputed interest before the model acts: nothing to compare with history."]),
+        (
+            replace(MODEL, rates="recomputed"),
+            RateCheck(updates=0, differing=0, largest=0),
+            ["Recomputed interest before the model acts: nothing to compare with history."],
+        ),
         (
             replace(MODEL, rates="recomputed"),
             RateCheck(updates=8, differing=0, largest=0),
@@ -176,7 +190,7 @@ def test_overrides_windows_and_data_are_said() -> None:
     for note in (
         "Override ltv of COL = 1 from block 0: 4 values.",
         "Override ltv of COL = 1 touches 1 of 4 accounts with debt (25.0%); 2 with debt in an e-mode are left alone.",
-        "Override early touches 0 of 0 accounts with debt.",
+        "Override early takes effect before any account has debt.",
         "Overrides themselves, not prices, made 2 accounts with 90.00 USD of debt liquidatable.",
         "No figures for windows that end +1d, +7d later: the data end before.",
         "Totals and equity leave out accounts that use an asset without a price: up to 2 accounts.",

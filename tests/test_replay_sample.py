@@ -20,7 +20,7 @@ from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
 from backtest.resources import resource
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Competitive, Override, Scenario
+from backtest.scenario import Competitive, Override, Scenario, Users
 from backtest.units import WAD
 
 CRASH, CALM = "sample-crash", "sample-calm"
@@ -166,3 +166,55 @@ def test_liquidations_were_due_and_help(crash: tuple[Market, Timeline]) -> None:
         assert record.health_before is not None
         assert record.health_before < WAD
         assert record.profit_base > 0
+
+
+def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Timeline]) -> None:
+    """What a window says of an hour and a day after its end is what the window that ends then says of its end."""
+    _, timeline = crash
+    middle = run(crash).liquidations[40].clock.block_number
+    part = run(crash, msgspec.structs.replace(BASELINE, to_block=middle))
+    assert [horizon.label for horizon in part.horizons] == ["end", "+1h", "+1d"]
+    assert part.short_of == ("+7d",)
+    assert part.book.now.block_number == middle
+    assert part.liquidations[-1].clock.block_number <= middle
+    for later in part.horizons[1:]:
+        longer = run(crash, msgspec.structs.replace(BASELINE, to_block=later.clock.block_number))
+        (end, *_) = longer.horizons
+        assert (end.clock, end.totals, end.equity) == (later.clock, later.totals, later.equity)
+        assert (end.liquidations, end.seized_base, end.peak_bad_debt_base) == (later.liquidations, later.seized_base, later.peak_bad_debt_base)
+        assert end.liquidations == len(longer.liquidations) > len(part.liquidations)
+    assert timeline.clock_at(part.horizons[1].clock.block_number).timestamp - part.horizons[0].clock.timestamp <= 3600
+
+
+@pytest.mark.parametrize("rates", ["historical", "recomputed"])
+@pytest.mark.parametrize("response", ["frozen", "same-ltv", "same-health"])
+def test_no_override_equals_the_baseline(crash: tuple[Market, Timeline], rates: str, response: str) -> None:
+    """Overrides to what history has change nothing, to the last integer, whatever users and rates do."""
+    base = msgspec.structs.replace(BASELINE, rates=rates, users=Users(response=response))
+    none = tuple(Override(parameter=name, change=0, asset="WETH") for name in ("liquidation_threshold", "liquidation_bonus", "ltv"))
+    one, other = run(crash, base), run(crash, msgspec.structs.replace(base, overrides=none))
+    assert one.liquidations == other.liquidations
+    assert one.liquidations
+    assert one.horizons == other.horizons
+    assert one.book.state == other.book.state
+    assert one.actions == other.actions
+    assert other.made_liquidatable == []
+
+
+def test_an_override_makes_accounts_liquidatable_by_itself(crash: tuple[Market, Timeline]) -> None:
+    """A lower threshold at a block in calm: whom it made so is counted apart, and reach leaves e-modes alone."""
+    start = run(crash).liquidations[20].clock.block_number
+    cut = (
+        Override(parameter="liquidation_threshold", change=-1500, asset="WETH", from_block=start),
+        Override(parameter="ltv", change=-1500, asset="WETH"),
+    )
+    result = run(crash, msgspec.structs.replace(BASELINE, overrides=cut))
+    assert result.made_liquidatable
+    assert all(one.clock.block_number == start for one in result.made_liquidatable)
+    made = {one.account for one in result.made_liquidatable}
+    flagged = [r for r in result.liquidations if r.made_by_override]
+    assert flagged
+    assert {r.fill.order.account for r in flagged} <= made
+    (reach,) = [r for r in result.reach if "liquidation_threshold" in r.override]
+    assert 0 < reach.accounts < reach.of
+    assert reach.in_emode > 0

@@ -156,6 +156,22 @@ def test_runs_without_liquidations_make_a_page(tmp_path: Path) -> None:
     assert len(_specs(page)) == 4
 
 
+def test_history_alone_makes_a_page(lake: Lake, tmp_path: Path) -> None:
+    write_report(lake, ["history"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Nothing to judge: no run here changes parameters and has a baseline." in page
+    assert len(_specs(page)) == 7
+
+
+def test_verdicts_are_on_the_page_with_what_is_missing(page: str) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    assert "WETH threshold −3 points against baseline" in text
+    assert "No material difference: the effect is smaller than the replay's own error" in text
+    assert "bonus +2 points: no baseline is stored, so it is not compared. Make it: backtest replay --lake" in text
+    assert "the band lacks users who respond by same-ltv and same-health" in text
+    assert "synthetic data: not a real market" in text
+
+
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     lake = make_lake(tmp_path / "lake", name="</script><script>alert(1)</script>")
     write_report(lake, [], tmp_path / "report.html")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backtest import results
+from backtest import outcome, results
 from backtest.cli import main
 from backtest.cli.replay import _base_units
 from backtest.errors import LakeError, ScenarioError, UserError
@@ -114,8 +114,10 @@ def test_deficits_and_cut_actions_are_stored(tmp_path: Path) -> None:
     stored = run(lake_of(tmp_path / "l", h), "sketch", COMPETITIVE)
     [deficit] = stored.tables["run_deficits"].to_pylist()
     assert deficit["ordinal"] == 0
-    assert stored.summary["actions_clamped"] == 1
-    assert any("withdraw changes of users did not fit" in note for note in stored.notes)
+    assert (stored.summary["actions"], stored.summary["actions_altered"]) == (3, 1)
+    assert any(note.startswith("1 withdraw actions of users") for note in stored.notes)
+    [window] = stored.tables["run_windows"].to_pylist()
+    assert (window["realised_bad_debt_base"], window["deficits"]) == (deficit["amount_base"], 1)
 
 
 def test_notes_say_what_the_numbers_rest_on(lake: Lake) -> None:
@@ -160,8 +162,8 @@ def test_large_health_is_capped_at_what_fits(tmp_path: Path) -> None:
     h = liquidated_history()
     h.block(12).position(1, WETH, "collateral", 10**30).position(1, 1, "debt", 1)
     run(lake_of(tmp_path / "l", h), "sketch", Scenario())
-    assert results._capped(10**40) == 10**38 - 1
-    assert results._capped(None) is None
+    assert outcome._capped(10**40) == 10**38 - 1
+    assert outcome._capped(None) is None
 
 
 # -- command line ------------------------------------------------------------------------------------------------------
@@ -227,6 +229,11 @@ def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: 
         (["--from-block", str(2**63)], "is no block number"),
         (["--seed", str(2**63)], "give a whole number from 0 to 2^63 - 1"),
         (["--liquidaters", "observed"], "liquidat"),
+        (["--run", "nothing"], "holds no runs; make one first"),
+        (["--run", "a", "--scenario", "missing.toml"], "--scenario and --run together"),
+        (["--run", "a", "--set", "ltv=1"], "--run and --set together"),
+        (["--band"], "--band with observed liquidators: they and users act as in history; add --liquidators competitive"),
+        (["--baseline"], "--baseline with observed liquidators"),
     ],
 )
 def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
@@ -258,11 +265,9 @@ def test_compare_puts_runs_side_by_side(lake: Lake, capsys: pytest.CaptureFixtur
         assert cli(capsys, "replay", "--lake", lake.path, *words)[0] == 0
     code, out, err = cli(capsys, "compare", "--lake", lake.path)
     assert (code, err) == (0, "")
-    assert "changes against competitive" in out
-    assert "No baseline" not in out
     [repaid] = [line for line in out.splitlines() if line.startswith("Debt repaid")]
     assert repaid.split()[-2:] == ["300.00", "500.00"]
-    ids = [row["run_id"] for row in lake.read("results/runs", "sketch").to_pylist()]
+    assert "%)" not in repaid, "a baseline is not compared with history"
     lake.refresh()
     ids = [row["run_id"] for row in lake.read("results/runs", "sketch").to_pylist()]
     code, out, _ = cli(capsys, "compare", ids[0][:10], "--lake", lake.path)
@@ -270,6 +275,61 @@ def test_compare_puts_runs_side_by_side(lake: Lake, capsys: pytest.CaptureFixtur
     code, _, err = cli(capsys, "compare", "nope", "--lake", lake.path)
     assert code == 2
     assert "there is no run 'nope'" in err
+
+
+LOWER = ("--liquidators", "competitive", "--set", "WETH.liquidation_threshold=7900")
+
+
+def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--seed", 3)[0] == 0
+    _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
+    assert "Verdict" not in out
+    [line] = [line for line in out.splitlines() if line.startswith("lower: no baseline is stored, so it is not compared. Make it: ")]
+    command = line.partition("Make it: backtest ")[2].split()
+    assert cli(capsys, *command)[0] == 0
+    _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
+    assert "Verdict: lower against baseline (users frozen; " in out
+    assert "no baseline is stored" not in out
+
+
+def test_a_band_is_three_responses_with_their_baselines(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--band")
+    assert (code, err) == (0, "")
+    ids = [line.partition(": run ") for line in out.splitlines()[:6]]
+    assert [name for name, _, _ in ids] == [
+        "baseline",
+        "baseline, same-ltv",
+        "baseline, same-health",
+        "lower",
+        "lower, same-ltv",
+        "lower, same-health",
+    ]
+    assert len({run[:16] for _, _, run in ids}) == 6
+    assert "Verdict: lower against baseline (users frozen; " in out
+    assert "the band lacks" not in out
+    assert "incomplete" not in out
+    code, again, _ = cli(capsys, "replay", "--lake", lake.path, "--run", "lower, same-ltv", "--band")
+    assert (code, again.count("(stored already, not replayed again)")) == (0, 6)
+
+
+def test_an_unfinished_band_says_so(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ((), ("--baseline",)):
+        assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", *more)[0] == 0
+    _, out, _ = cli(capsys, "compare", "--lake", lake.path)
+    [line] = [line for line in out.splitlines() if line.startswith("lower: the band lacks users who respond by same-ltv and same-health.")]
+    assert "incomplete" in out
+    assert cli(capsys, *line.partition("Make it: backtest ")[2].split())[0] == 0
+    _, out, _ = cli(capsys, "compare", "--lake", lake.path)
+    assert "the band lacks" not in out
+
+
+def test_a_run_replayed_again_is_the_same_scenario(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--seed", 3)[0] == 0
+    lake.refresh()
+    [stored] = lake.read("results/runs", "sketch").to_pylist()
+    code, out, _ = cli(capsys, "replay", "--lake", lake.path, "--run", stored["run_id"][:8])
+    assert code == 0
+    assert "stored already" in out
 
 
 def test_balances_have_full_precision(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from backtest.version import VERSION
 
 # Each verb is the function of that name in backtest/cli/<verb>.py.
 VERBS = {
-    "demo": "Replay the bundled crash under four scenarios and write a report: no node needed.",
+    "demo": "Replay the bundled crash under several scenarios, compare them and write a report: no node needed.",
     "fetch": "Fetch a market's history from a node into a lake.",
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
-    "compare": "Compare runs side by side.",
+    "compare": "Compare history, baseline and alternatives.",
     "sql": "Query a lake, its history and its runs.",
     "report": "Write runs as one offline page.",
     "info": "Show what a lake holds.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from msgspec.structs import replace
 
 from backtest.errors import UserError
 from backtest.scenario import RESPONSES, Competitive, Observed, Scenario, parse_override, parse_scenario
@@ -31,6 +32,10 @@ def replay(
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    allow_invalid: Annotated[bool, Parameter(negative="")] = False,
+    response: Literal["frozen", "same-ltv", "same-health"] | None = None,
+    refused: Literal["skip", "shrink"] | None = None,
+    rates: Literal["historical", "recomputed"] | None = None,
     from_block: int | None = None,
     to_block: int | None = None,
     seed: int | None = None,
@@ -73,7 +78,16 @@ def replay(
     max_calls
         Most calls per account and block.
     set_
-        A changed parameter, [ASSET.|emodeN.]PARAMETER=VALUE[@BLOCK], in basis points; may be repeated.
+        A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it changes, PARAMETER-=VALUE;
+        may be repeated (docs/scenarios.md).
+    allow_invalid
+        Let changed parameters pass that the market's configurator would refuse.
+    response
+        What users do in a market that is no longer history's: the same, or so that they have the same loan-to-value or health factor.
+    refused
+        What becomes of an action of a user that would revert.
+    rates
+        Interest as recorded, or following the replayed market's utilisation.
     from_block
         First block in which the model acts.
     to_block
@@ -93,25 +107,26 @@ def replay(
     from backtest.results import band_of, baseline_of, scenario_of
     from backtest.results import run as replayed
 
+    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls}
+    source = "--scenario" if scenario is not None else "--run"
+    if scenario is not None or run is not None:
+        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms)}
+        if given := [option for option, value in others.items() if value is not None]:
+            raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
     opened = Lake(lake)
     again = None if run is None else find(opened, run, market=market)
     chosen = market or (again["market"] if again else _only_market(opened))
-    terms = {"pair": pair, "settle": settle, "max_calls": max_calls}
-    if gas_cost is not None:
-        terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
-    if again is not None and scenario is not None:
-        raise UserError("--run and --scenario together", "give one of them")
-    read = scenario_of(again) if again is not None else _read(scenario) if scenario is not None else None
-    if read is not None:
-        given = [option for option, value in {"--liquidators": liquidators, "--set": set_, **_options(terms)}.items() if value is not None]
-        if given:
-            source = "--run" if scenario is None else "--scenario"
-            raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
-        body = {field: getattr(read, field) for field in read.__struct_fields__}
+    if again is not None:
+        value = scenario_of(again)
+    elif scenario is not None:
+        value = _read(scenario)
     else:
-        body = _from_options(liquidators, terms, set_ or [])
-    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name}
-    value = Scenario(**{**body, **{field: given for field, given in changed.items() if given is not None}})
+        if gas_cost is not None:
+            terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
+        value = _from_options(liquidators, terms, set_ or [])
+    users = {"response": response, "refused": refused}
+    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
+    value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
     if (baseline or band) and isinstance(value.liquidators, Observed):
         flag = "--baseline" if baseline else "--band"
         raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
@@ -140,14 +155,18 @@ def _only_market(lake: Lake) -> str:
     return markets[0]
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in options.items() if value is not None}
+
+
 def _options(terms: dict[str, Any]) -> dict[str, Any]:
     """Option names of fields."""
     return {f"--{field.replace('_', '-')}": value for field, value in terms.items()}
 
 
-def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> dict[str, Any]:
-    """Fields of a scenario given by options alone."""
-    given = {field: value for field, value in terms.items() if value is not None}
+def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> Scenario:
+    """A scenario given by options alone."""
+    given = _given(terms)
     if liquidators != "competitive":
         if given:
             raise UserError(f"{', '.join(_options(given))} without competitive liquidators", "add --liquidators competitive")
@@ -155,7 +174,7 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     else:
         model = Competitive(**given)
     default = " ".join(sets) or ("history" if isinstance(model, Observed) else "competitive")
-    return {"name": default, "liquidators": model, "overrides": tuple(parse_override(text) for text in sets)}
+    return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets))
 
 
 def _base_units(amount: Decimal, decimals: int) -> int:

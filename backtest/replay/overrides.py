@@ -2,8 +2,8 @@
 
 An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
 against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
-threshold, bonus) overridden for every asset, or of an e-mode category, replaces values that history set and were not zero: an asset that is no
-collateral stays none. For a named asset it always holds. Where several apply, the one of the latest block wins, then one that names its asset,
+threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an asset
+that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that names its asset,
 then the later in the list.
 """
 
@@ -39,8 +39,8 @@ class _Rule:
 
     @property
     def everywhere(self) -> bool:
-        """Replaces non-zero values of history only: a collateral parameter of no named asset."""
-        return self.override.asset is None and self.override.parameter in _COLLATERAL
+        """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by so much."""
+        return (self.override.asset is None or self.override.change is not None) and self.override.parameter in _COLLATERAL
 
     def value(self, history: int | None) -> int:
         """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history; in stored units."""
@@ -129,7 +129,7 @@ class Overrides:
     def _named(self, rule: _Rule) -> list[Key]:
         """What an override sets even where history never did: its own asset's, or the market's, parameter."""
         given = rule.override
-        if rule.everywhere or isinstance(given.emode, int):
+        if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
             return []
         assets: list[AssetId | None] = [None] if given.parameter in MARKET_WIDE else [*sorted(rule.assets)]
         return [(given.parameter, asset, None) for asset in assets]
@@ -172,6 +172,7 @@ def check(
     live = Overrides(market, overrides, timeline, units)
     places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
     ours: set[tuple[AssetId | None, int | None]] = set()
+    collateral: set[tuple[AssetId | None, int | None]] = set()  # made so by history itself
     block = -1
 
     def take(change: ParamChange, overridden: bool) -> None:
@@ -183,11 +184,10 @@ def check(
     def settled(*, at_last: bool = False) -> None:
         """The places that were touched pass, or wait: an asset that history has not made collateral yet is looked at when it does."""
         for place in sorted(ours, key=str):
-            values = places[place]
-            if not at_last and not any(values.get(name) for name in ("ltv", "liquidation_bonus")):
+            if not at_last and place not in collateral:
                 continue
             ours.discard(place)
-            reason = fault(values)
+            reason = fault(places[place])
             if reason and not allow_invalid:
                 where = f"e-mode {place[1]}" if place[1] is not None else market.assets[place[0]].symbol if place[0] is not None else "the market"
                 raise ScenarioError(
@@ -201,6 +201,8 @@ def check(
             block = change.block_number
         for due in live.due(change.seq, Clock(block, -1, change.timestamp))[0]:
             take(due, overridden=True)
+        if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
+            collateral.add((change.asset, change.category))
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
     settled()

@@ -15,7 +15,7 @@ WIDTH = 140  # of running text
 def as_text(selection: Selection, *, shared_only: bool = False) -> str:
     """The whole comparison: columns, verdicts, what is missing, where it comes from, and what it assumes.
 
-    ``shared_only`` keeps to the assumptions that all shown runs share.
+    ``shared_only`` keeps to the assumptions that all modelled runs share.
     """
     comparison = Comparison(selection)
     lines = [*_head(selection), "", tables.as_text(comparison.table())]
@@ -31,10 +31,12 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
     if remarks := comparison.remarks():
         lines += ["", *remarks]
     lines += ["", *_runs(selection, comparison.labels)]
-    every = notes(selection.runs)
-    shown = [note for note in every if all(note in tables.notes_of(run) for run in selection.runs)] if shared_only else every
-    title = "Assumptions and warnings" if not shared_only else "What all runs shown assume (the report page says more, by run)"
-    return "\n".join([*lines, title, *(f"  - {note}" for note in shown)])
+    title, stated = "Assumptions and warnings", notes(selection.runs)
+    if shared_only:
+        title = "What all modelled runs assume (the report page says more, by run)"
+        modelled = [run for run in selection.runs if run["kind"] != "history"]
+        stated = [note for note in tables.notes_of(modelled[0]) if all(note in tables.notes_of(run) for run in modelled)] if modelled else []
+    return "\n".join([*lines, title, *(f"  - {note}" for note in stated)])
 
 
 def _head(selection: Selection) -> list[str]:

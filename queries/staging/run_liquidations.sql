@@ -3,7 +3,7 @@
 -- Columns:
 --   run_id: the replay
 --   market: name of the market
---   ordinal: number of the liquidation within the run, from 0
+--   ordinal: number of the liquidation within the replay, in order
 --   seq: event after which it happened
 --   block_number: block
 --   log_index: index of the log within the block

@@ -72,9 +72,8 @@ def _range(scaled: int, index: int, directed: bool) -> tuple[int, int]:
 
 def roundest(low: int, high: int) -> int:
     """The number within [low, high] that ends in the most zeros; the lowest of those."""
-    power = 10
-    best = low
-    while (multiple := -(-low // power) * power) <= high:
+    power, best = 10, low
+    while low and (multiple := -(-low // power) * power) <= high:
         best = multiple
         power *= 10
     return best
