@@ -3,8 +3,8 @@
 An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
 against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
 threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an asset
-that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that names its asset,
-then the later in the list.
+that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that
+names its asset, then the later in the list.
 """
 
 from __future__ import annotations
