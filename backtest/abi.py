@@ -44,11 +44,8 @@ class EventAbi:
 
     name: str
     arguments: tuple[Argument, ...]
-
-    @property
-    def canonical(self) -> str:
-        """What topic 0 is the Keccak hash of: ``Supply(address,address,...)``."""
-        return f"{self.name}({','.join(argument.type for argument in self.arguments)})"
+    canonical: str
+    """What topic 0 is the Keccak hash of: ``Supply(address,address,...)``."""
 
     @property
     def indexed(self) -> tuple[Argument, ...]:
@@ -67,24 +64,56 @@ def snake_case(name: str) -> str:
 
 @cache
 def parse_event(signature: str) -> EventAbi:
-    """``"Supply(address indexed reserve, uint256 amount)"`` parsed; ValueError for what is not supported (arrays, tuples)."""
+    """``"Supply(address indexed reserve, uint256 amount)"`` parsed; ValueError for what is not supported (arrays).
+
+    The members of a struct in the data, ``"(address token, uint256 cap) terms"``, become arguments: without dynamic members it is encoded so.
+    """
     match = _SIGNATURE.match(signature)
     if not match:
         raise ValueError(f"not an event signature: {signature!r}")
     arguments: list[Argument] = []
-    for position, part in enumerate(filter(None, (p.strip() for p in match[2].split(",")))):
-        words = part.split()
-        indexed = "indexed" in words[1:]
-        names = [word for word in words[1:] if word != "indexed"]
-        kind = {"uint": "uint256", "int": "int256"}.get(words[0], words[0])
-        name = names[0] if names else f"arg{position}"
-        column = snake_case(name)
-        if len(names) > 1 or not _supported(kind):
+    kinds: list[str] = []
+    for part in _split(match[2]):
+        if not part.startswith("("):
+            _add(arguments, part, signature)
+            kinds.append(arguments[-1].type)
+            continue
+        members, _, name = part[1:].rpartition(")")
+        before = len(arguments)
+        for member in _split(members):
+            if len(member.split()) < 2:
+                raise ValueError(f"a member of argument '{part}' of {signature!r} has no name")
+            _add(arguments, member, signature)
+        own = arguments[before:]
+        if any(member.indexed or member.dynamic for member in own) or "indexed" in name.split():
             raise ValueError(f"cannot store argument '{part}' of {signature!r}")
-        if column in _KEY_NAMES or column in [a.column for a in arguments]:
-            raise ValueError(f"argument '{part}' of {signature!r} would name its column '{column}', which is taken")
-        arguments.append(Argument(name, column, kind, indexed))
-    return EventAbi(match[1], tuple(arguments))
+        kinds.append(f"({','.join(member.type for member in own)})")
+    return EventAbi(match[1], tuple(arguments), f"{match[1]}({','.join(kinds)})")
+
+
+def _split(text: str) -> list[str]:
+    """What stands between commas outside parentheses."""
+    parts, depth, start = [], 0, 0
+    for place, sign in enumerate(text + ","):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and depth == 0:
+            parts.append(text[start:place].strip())
+            start = place + 1
+    return [part for part in parts if part]
+
+
+def _add(arguments: list[Argument], part: str, signature: str) -> None:
+    words = part.split()
+    indexed = "indexed" in words[1:]
+    names = [word for word in words[1:] if word != "indexed"]
+    kind = {"uint": "uint256", "int": "int256"}.get(words[0], words[0])
+    name = names[0] if names else f"arg{len(arguments)}"
+    column = snake_case(name)
+    if len(names) > 1 or not _supported(kind):
+        raise ValueError(f"cannot store argument '{part}' of {signature!r}")
+    if column in _KEY_NAMES or column in [a.column for a in arguments]:
+        raise ValueError(f"argument '{part}' of {signature!r} would name its column '{column}', which is taken")
+    arguments.append(Argument(name, column, kind, indexed))
 
 
 def _supported(kind: str) -> bool:
@@ -108,4 +137,5 @@ def event_schema(spec: EventSpec) -> pa.Schema:
     """The columns of the raw dataset of ``spec``: ``tables.RAW_KEY``, then the arguments in the order of the signature."""
     abi = parse_event(spec.signature)
     own = [pa.field(a.column, column_type(a, a.name in spec.wide), nullable=False) for a in abi.arguments]
-    return pa.schema([*RAW_KEY, *own])
+    sender = [pa.field("sender", ADDRESS, nullable=False)] if spec.note == "sender" else []
+    return pa.schema([*RAW_KEY, *sender, *own])

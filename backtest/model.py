@@ -41,12 +41,19 @@ class EventSpec:
         emitter: the role of the emitting contract within a market (``pool``, ``token``, ``feed``, ...).
         wide: arguments stored as 32 big-endian bytes because they may need more than 38 digits; all other 256-bit
             integers become DECIMAL(38, 0), and a log that does not fit is quarantined.
+        key: where one contract emits for many markets, the name of the market's parameter (``MarketConfig.parameters``) whose value
+            the first indexed argument has; only such logs are asked for. All events of an emitter have the same key.
+        note: an anonymous log of a call (``LogNote``), whose ``signature`` is the function's: its first topic is the selector at the left
+            of the word, its data are the call data. "arguments": the other topics are the first three arguments; "sender": they
+            are the caller and the first two arguments, and the dataset has the caller as its first own column, ``sender``.
     """
 
     name: str
     signature: str
     emitter: str
     wide: frozenset[str] = frozenset()
+    key: str | None = None
+    note: Literal["arguments", "sender"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,9 @@ class SourceChange:
 
     Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the market
     gives one change per asset that it prices, at the log that made it the market's.
+
+    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the price by
+    definition (the market's own unit of account): nothing is asked.
     """
 
     block_number: int
@@ -62,6 +72,8 @@ class SourceChange:
     asset: str
     source: str
     oracle: str
+    getter: str = "getAssetPrice(address)"
+    fixed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +155,8 @@ class IndexUpdate(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceUpdate(Event):
-    """The oracle price of one asset from here on, in base-currency units; None where the oracle would revert."""
+    """The oracle price of one asset from here on, base currency per whole token with ``Market.price_decimals`` decimals; None where
+    the oracle would revert."""
 
     asset: AssetId
     price: int | None
@@ -164,6 +177,7 @@ class HistoricalLiquidation(Event):
     """A liquidation that happened: the external facts (who, which pair, how much) that an ``observed`` replay re-enacts.
 
     ``repaid`` and ``seized`` are native units; ``seized`` is what the liquidator got, ``protocol_fee`` what the treasury got.
+    ``debt_scaled`` is what was repaid as the protocol stores it, where its log says so.
     """
 
     account: AccountId
@@ -175,6 +189,7 @@ class HistoricalLiquidation(Event):
     protocol_fee: int
     receive_collateral_token: bool
     deficits: tuple[tuple[AssetId, int], ...] = ()
+    debt_scaled: int | None = None
 
 
 MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | ParamChange | HistoricalLiquidation
@@ -182,7 +197,10 @@ MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | Param
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """What is fixed about a market: its name, protocol, chain and assets (dense by id), and who collects protocol fees."""
+    """What is fixed about a market: its name, protocol, chain and assets (dense by id).
+
+    Values are in base units, 10^-``base_decimals`` of the base currency; prices may have more decimals, ``price_decimals`` (None: the same).
+    """
 
     name: str
     protocol: str
@@ -190,6 +208,12 @@ class Market:
     assets: tuple[Asset, ...]
     accounts: tuple[str, ...]
     base_decimals: int = 8
+    price_decimals: int | None = None
+
+    def unit(self, asset: AssetId) -> int:
+        """Native units times a price are this many times their value in base units: one whole token, and what the price has more decimals."""
+        more = 0 if self.price_decimals is None else self.price_decimals - self.base_decimals
+        return int(10 ** (self.assets[asset].decimals + more))
 
     def asset_named(self, text: str) -> Asset | None:
         """The asset with this symbol or address, or None."""
@@ -211,7 +235,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The three prices of every asset, base-currency units per whole token.
+    """The three prices of every asset, base currency per whole token with ``Market.price_decimals`` decimals.
 
     ``oracle`` decides who may be liquidated, ``market`` values what is at stake, ``execution`` is what a liquidator
     receives per whole token. Without a market model all three are the oracle's: an assumption that results state.

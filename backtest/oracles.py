@@ -8,19 +8,21 @@ above zero as the price and else asks a fallback that is usually absent and reve
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backtest.units import BPS, SECONDS_PER_YEAR
 
-FEED, FIXED, CAPPED_FEED, CAPPED_RATIO, CROSS, DISCOUNTED, SAMPLED = (
+FEED, FIXED, CAPPED_FEED, CAPPED_RATIO, CROSS, DISCOUNTED, QUOTIENT, SAMPLED = (
     "feed",
     "fixed",
     "capped-feed",
     "capped-ratio",
     "cross",
     "discounted",
+    "quotient",
     "sampled",
 )
 GROWTH_SCALE = 10**6
@@ -43,8 +45,8 @@ class Source:
 
     ``parameters`` by kind: feed ``proxy`` (bool); fixed ``constant`` (an answer that is in the code) or nothing; capped-feed
     ``feed``; capped-ratio ``feed``, ``ratio_decimals``, ``scaled`` and, where the ratio is itself a feed's answer, ``ratio_feed``;
-    cross ``asset_to_peg``, ``peg_to_base``, ``numerator``, ``denominator``; discounted ``feed``, ``maturity``; sampled ``feeds``,
-    ``reason``, and ``proxy`` where it is a feed proxy of an unknown rule.
+    cross ``asset_to_peg``, ``peg_to_base``, ``numerator``, ``denominator``; discounted ``feed``, ``maturity``; quotient ``base`` and
+    ``quote`` (lists of feeds), ``scale``; sampled ``feeds``, ``reason``, and ``proxy`` where it is a feed proxy of an unknown rule.
     """
 
     address: str
@@ -58,6 +60,8 @@ class Source:
         """The sources that this one reads, in a fixed order."""
         if self.kind == SAMPLED:
             return tuple(self.parameters["feeds"])
+        if self.kind == QUOTIENT:
+            return (*self.parameters["base"], *self.parameters["quote"])
         return tuple(self.parameters[name] for name in ("feed", "ratio_feed", "asset_to_peg", "peg_to_base") if name in self.parameters)
 
     @property
@@ -118,8 +122,16 @@ def discounted_answer(feed: int, discount: int) -> int:
     return feed - feed * discount // BPS
 
 
+def quotient_answer(scale: int, base: Sequence[int], quote: Sequence[int]) -> int:
+    """``scale`` times the product of the base feeds over that of the quote feeds, rounded down; ValueError where the oracle reverts
+    (morpho-blue-oracles, ``MorphoChainlinkOracleV2.sol`` ``price``: a negative answer, or nothing to divide by)."""
+    if min((*base, *quote), default=0) < 0 or 0 in quote:
+        raise ValueError("a feed's answer is negative, or a quote feed's is zero")
+    return scale * math.prod(base) // math.prod(quote)
+
+
 def answer(source: Source, sources: Mapping[str, Source], values: Values, now: int) -> tuple[int, int | None]:
-    """What ``latestAnswer()`` of a source returns in a block with timestamp ``now``.
+    """What ``latestAnswer()`` (of a quotient: ``price()``) of a source returns in a block with timestamp ``now``.
 
     Args:
         sources: every source by address.
@@ -145,6 +157,11 @@ def answer(source: Source, sources: Mapping[str, Source], values: Values, now: i
         return capped_feed_answer(feeds[0], values(address, "price_cap")), due
     if source.kind == CROSS:
         return cross_answer(feeds[0], feeds[1], own["numerator"], own["denominator"]), due
+    if source.kind == QUOTIENT:
+        try:
+            return quotient_answer(int(own["scale"]), feeds[: len(own["base"])], feeds[len(own["base"]) :]), due
+        except ValueError:
+            raise Reverts(address, "price") from None
     if source.kind == CAPPED_RATIO:
         elapsed = now - values(address, "snapshot_timestamp")
         ratio = feeds[1] if "ratio_feed" in own else values(address, "ratio")

@@ -17,8 +17,9 @@ from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
+from backtest.result_tables import RESULTS
 from backtest.scenario import Competitive, Scenario
-from backtest.tables import AMOUNT, RESULTS, RULES_VERSION
+from backtest.tables import AMOUNT, RULES_VERSION
 
 _LARGEST = 10**38 - 1
 _LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
@@ -38,8 +39,8 @@ _OUTCOMES = {
 
 
 def terms_of(scenario: Scenario) -> str:
-    """Everything but the overrides, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False).canonical()
+    """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -166,7 +167,7 @@ def tables_of(
     proxy_prices: bool,
     notes: Sequence[str],
 ) -> dict[str, pa.Table]:
-    """Every table of ``backtest.tables.RESULTS``. UserError where a value does not fit its column.
+    """Every table of ``backtest.result_tables.RUN_TABLES``. UserError where a value does not fit its column.
 
     Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
     part of the run.
@@ -191,11 +192,11 @@ def tables_of(
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
         "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
-        "overridden": bool(scenario.overrides),
+        "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
         "rates": scenario.rates,
-        "liquidations": len(liquidations),
+        "liquidations": sum(r.takes for r in liquidations),
         "accounts_liquidated": len({r.fill.order.account for r in liquidations}),
         "actions": outcome.actions_made,
         "actions_altered": sum(count.count for count in outcome.actions),
@@ -239,7 +240,7 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: _table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
 
 
 def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
@@ -269,6 +270,9 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
             "rules_tested": r.fill.rules_tested,
             "matches_history": r.matches_history,
             "made_by_override": r.made_by_override,
+            "stage": r.stage,
+            "step": r.step,
+            "lot": r.lot,
         }
         for r in liquidations
     ]
@@ -334,9 +338,14 @@ def _window(horizon: Horizon) -> dict[str, Any]:
 def _equity(outcome: Replay[State]) -> Rows:
     address = outcome.book.address
     return [
-        {"label": horizon.label, "account": address(account), "equity_base": equity}
+        {
+            "label": horizon.label,
+            "account": address(account),
+            "equity_base": horizon.equity.get(account, 0),
+            "outside_base": horizon.outside.get(account, 0),
+        }
         for horizon in outcome.horizons
-        for account, equity in horizon.equity.items()
+        for account in sorted(horizon.equity.keys() | horizon.outside.keys())
     ]
 
 
@@ -363,7 +372,8 @@ def _capped(health: int | None) -> int | None:
     return None if health is None else min(health, _LARGEST)
 
 
-def _table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
     columns = []
     for field in schema:
         values = [row[field.name] for row in rows]

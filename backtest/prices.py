@@ -25,6 +25,7 @@ from backtest.tables import AMOUNT, TEXT
 
 START_OF_BLOCK = -1
 _END_OF_BLOCK = 2**31 - 1
+_TOO_LARGE = 10**38
 
 PRICES = pa.schema(
     [
@@ -33,6 +34,7 @@ PRICES = pa.schema(
         pa.field("order", pa.int8(), nullable=False),
         pa.field("asset", TEXT, nullable=False),
         pa.field("price", AMOUNT),
+        pa.field("price_rest", AMOUNT),
         pa.field("source", TEXT),
         pa.field("method", TEXT, nullable=False),
         pa.field("exact", pa.bool_(), nullable=False),
@@ -101,8 +103,8 @@ def fold_prices(
 
     ``order`` 0: the price holds from the log at (block_number, log_index) on, and shares its seq. ``order`` 1: no log says so; the
     price holds from the start of the block, ``log_index`` is ``START_OF_BLOCK``, before the block's first log. ``price`` None: the
-    oracle would revert or (``exact`` false) nothing is known. The schema's metadata count the reads that overruled a rule
-    (``mismatches``): those rows have ``method`` read and are not exact.
+    oracle would revert or (``exact`` false) nothing is known; ``price_rest`` are its digits below a base unit. The schema's metadata
+    count the reads that overruled a rule (``mismatches``): those rows have ``method`` read and are not exact.
 
     Args:
         raw: dataset name to table: ``raw/chainlink/AnswerUpdated``, ``raw/oracle-adapters/*``, ``raw/oracle/*``; what a market does
@@ -114,9 +116,10 @@ def fold_prices(
     Returns: a table with the schema ``PRICES``.
 
     Raises:
-        LakeError: the header of a block that a time-dependent price needs is missing.
+        LakeError: the header of a block that a time-dependent price needs is missing, or a price does not fit.
     """
-    walk = _Walk(config.name, read_sources(raw.get("raw/oracle/Source")), blocks, liquidation_blocks)
+    digits = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
+    walk = _Walk(config.name, digits, read_sources(raw.get("raw/oracle/Source")), blocks, liquidation_blocks)
     steps = sorted([*_logs(raw), *_phases(raw), *_states(raw), *_reads(raw), *_changes(sources)], key=lambda step: step[:3])
     walk.busy.update(step[0] for step in steps if 0 <= step[1] < _END_OF_BLOCK)
     for (block, log_index), group in groupby(steps, key=lambda step: step[:2]):
@@ -188,16 +191,17 @@ def _states(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
 
 
 def _reads(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
-    if (table := raw.get("raw/oracle/Read")) is None:
-        return
-    rows = set(zip(table["block_number"].to_pylist(), _addresses(table["asset"]), _integers(table["price"]), strict=True))
+    rows: set[tuple[int, str, int | None]] = set()
+    for dataset in ("raw/oracle/Read", "raw/oracle/WideRead"):
+        if (table := raw.get(dataset)) is not None:
+            rows.update(zip(table["block_number"].to_pylist(), _addresses(table["asset"]), _integers(table["price"]), strict=True))
     for block, asset, price in sorted(rows, key=lambda row: row[:2]):
         yield block, _END_OF_BLOCK, 1, _READ, (asset, price)
 
 
 def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
     for rank, change in enumerate(sources):
-        yield change.block_number, change.log_index, 2 + rank, _SOURCE, (change.asset, change.source)
+        yield change.block_number, change.log_index, 2 + rank, _SOURCE, (change.asset, change.source, change.fixed)
 
 
 # -- the walk --------------------------------------------------------------------------------------------------------------
@@ -206,8 +210,10 @@ def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
 class _Walk:
     """State of the fold between two positions, and the rows so far."""
 
-    def __init__(self, market: str, sources: dict[str, Source], blocks: Mapping[int, int], liquidation_blocks: Collection[int]) -> None:
+    def __init__(self, market: str, digits: int, sources: dict[str, Source], blocks: Mapping[int, int], liquidation_blocks: Collection[int]) -> None:
         self.market = market
+        self.digits = digits
+        self.fixed: dict[str, int] = {}  # prices by definition
         self.sources = sources
         self.blocks = blocks
         self.heights = sorted(blocks)
@@ -242,6 +248,9 @@ class _Walk:
                 assets.update(dict.fromkeys(self._switch(*what)))
             elif kind == _SOURCE:
                 self.source_of[what[0]] = what[1]
+                self.fixed.pop(what[0], None)
+                if what[2] is not None:
+                    self.fixed[what[0]] = what[2]
                 self.price.pop(what[0], None)
                 self._affected.clear()
                 assets[what[0]] = None
@@ -291,6 +300,8 @@ class _Walk:
     def _compute(self, asset: str) -> tuple[bool, int | None]:
         """Whether the rule tells the price now, and the price: None where the oracle would revert."""
         self.due.pop(asset, None)
+        if asset in self.fixed:
+            return True, self.fixed[asset]
         source = self.sources.get(self.source_of[asset])
         if source is None:
             return False, None
@@ -319,6 +330,8 @@ class _Walk:
         return value
 
     def _method(self, asset: str) -> str:
+        if asset in self.fixed:
+            return "fixed"
         return _METHODS.get(self.sources[self.source_of[asset]].kind, "formula")
 
     def _read(self, asset: str, price: int | None) -> None:
@@ -369,7 +382,11 @@ class _Walk:
                 later[block, log_index, asset] = (price, method, exact)
                 continue
             sure = exact and (block < self.block or asset not in self.doubt)
-            row = (block, log_index, int(log_index == START_OF_BLOCK), asset, price, self.source_of[asset], method, sure)
+            whole, rest = (None, None) if price is None else divmod(price, 10**self.digits)
+            if whole is not None and whole >= _TOO_LARGE:
+                raise LakeError(f"market '{self.market}': the price of {asset} at block {block} has more than 38 digits", "lower its base_decimals")
+            rest = rest if self.digits else None
+            row = (block, log_index, int(log_index == START_OF_BLOCK), asset, whole, rest, self.source_of[asset], method, sure)
             for column, value in zip(self.done, row, strict=True):
                 column.append(value)
         self.rows = later
@@ -405,4 +422,6 @@ def _addresses(column: pa.ChunkedArray) -> list[str]:
 
 
 def _integers(column: pa.ChunkedArray) -> list[int | None]:
+    if pa.types.is_fixed_size_binary(column.type):
+        return [None if value is None else int.from_bytes(value, "big") for value in column.to_pylist()]
     return [None if value is None else int(value) for value in column.to_pylist()]

@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 
 from backtest.abi import event_schema
 from backtest.errors import LakeError, UserError
+from backtest.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.prices import fold_prices
+from backtest.prices import START_OF_BLOCK, fold_prices
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
-from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE, RULES_VERSION
+from backtest.tables import AMOUNT, CANONICAL, IMPORTED, QUARANTINE, RAW_KEY, RAW_STATE, RULES_VERSION
 
 T = TypeVar("T")
 Numbers = npt.NDArray[np.int64]
@@ -33,6 +34,7 @@ Progress = Callable[[int, int], None]
 """Called with the events folded so far and their number."""
 
 SEGMENT_ROWS = 1 << 19
+_HEADER = ["block_number", "timestamp", "base_fee"]
 _PLACES = 1 << 24  # log indexes of one block, the place before them included
 
 
@@ -72,7 +74,9 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         last = _covered_to(lake, config)
         protocol = protocol_named(config.protocol)
         history = History(lake, config, protocol, progress or (lambda done, total: None))
-        made = _Chunks(history, protocol, _prices(history, protocol))
+        own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
+        imported = history.imported_prices(None if own_oracle else getattr(protocol, "oracle_delay", 0))
+        made = _Chunks(history, protocol, _prices(history, protocol, imported), imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
 
@@ -117,7 +121,12 @@ def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 
 
 def _covered_to(lake: Lake, config: MarketConfig) -> int:
-    """The last block up to which every source is complete from the market's first block on."""
+    """The last block up to which every source is complete from the market's first block on. Of a market that was only imported, the
+    last one that its rows name: exports do not say what they leave out."""
+    held = [file.to_block for name in IMPORTED for file in lake.files(name, config.name) if name not in (PRICE, CHECKPOINT)]
+    imported = [block for block in held if block is not None]
+    if imported and not lake.sources(config.name):
+        return max(imported)
     sources = {source: lake.covered(config.name, source) for source in lake.sources(config.name)}
     last = max((ranges[-1][1] for ranges in sources.values() if ranges), default=config.start_block)
     for source, ranges in sources.items() or [("events", [])]:
@@ -137,23 +146,49 @@ class History:
     """``RawEvents`` over a lake."""
 
     def __init__(self, lake: Lake, config: MarketConfig, protocol: LendingProtocol[Any], progress: Progress) -> None:
-        self.config = config
+        self.config, self.parameters = config, config.parameters
         self.notes: list[str] = []
         self._lake, self._progress = lake, progress
         self._specs = {spec.name: spec for spec in protocol.events}
         self._own = f"raw/{config.protocol}/"
         held = {file.dataset for file in lake.files(None, config.name) if file.dataset.startswith("raw/")}
         self.events = sorted(name for name in held if name not in RAW_STATE and not name.endswith("/Quarantine"))
-        headers = lake.read("raw/chain/Header", config.name, columns=["block_number", "timestamp", "base_fee"])
-        self.headers = _unique_headers(headers, config.name)
-        self.blocks: Numbers = self.headers["block_number"].to_numpy()
-        self.times: Numbers = self.headers["timestamp"].to_numpy()
-        parts = [_keys(lake.read(name, config.name, columns=["block_number", "log_index"])) for name in self.events]
+        self._imports = {name: lake.read(name, config.name) for name in self.events if name in IMPORTED}
+        self.spine = {name: table.filter(pa.array(spine_rows(name, table))) for name, table in self._imports.items()}
+        self.set_headers(lake.read("raw/chain/Header", config.name, columns=_HEADER))
+        for table in self.spine.values():
+            self.add_headers(table["block_number"].to_numpy(), table["timestamp"].to_numpy())
+        fetched = [lake.read(name, config.name, columns=["block_number", "log_index"]) for name in self.events if name not in IMPORTED]
+        parts = [_keys(table) for table in (*self.spine.values(), *fetched)]
         self.keys: Numbers = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
         doubled = np.flatnonzero(self.keys[1:] == self.keys[:-1])
         if len(doubled):
             block, log = divmod(int(self.keys[doubled[0]]), _PLACES)
             raise LakeError(f"market '{config.name}' holds log {log - 1} of block {block} twice", "fetch it into a new lake")
+
+    def set_headers(self, headers: pa.Table) -> None:
+        """These are the known blocks and their times."""
+        self.headers = _unique_headers(headers, self.config.name)
+        self.blocks: Numbers = self.headers["block_number"].to_numpy()
+        self.times: Numbers = self.headers["timestamp"].to_numpy()
+
+    def add_headers(self, blocks: Numbers, times: Numbers) -> None:
+        """Blocks whose time is known from elsewhere; LakeError where a header has another time."""
+        new = pa.table({"block_number": blocks, "timestamp": times, "base_fee": pa.nulls(len(blocks), AMOUNT)})
+        held = np.isin(blocks, self.blocks)
+        wrong = self.timestamps(blocks[held]) != times[held]
+        if wrong.any():
+            block = int(blocks[held][wrong][0])
+            raise LakeError(f"market '{self.config.name}': block {block} has another time in imported rows than in its header", "mend the import")
+        self.set_headers(pa.concat_tables([self.headers, new.filter(pa.array(~held)).cast(self.headers.schema)]))
+
+    def imported_prices(self, delay: int | None) -> ImportedPrices:
+        """Price steps from imported prices; the blocks that they are placed in are known from here on."""
+        rows = self._imports.get(PRICE)
+        made = imported_prices(rows if rows is not None else IMPORTED[PRICE].empty_table(), self.blocks.tolist(), self.times.tolist(), delay=delay)
+        self.add_headers(np.array(list(made.placed), np.int64), np.array(list(made.placed.values()), np.int64))
+        self.notes += made.notes
+        return made
 
     def add_places(self, keys: Numbers) -> None:
         """Make room for what no log says: these keys, repeated or not, of no log."""
@@ -179,6 +214,8 @@ class History:
             return self._lake.read(dataset, self.config.name)
         if dataset.endswith("/Quarantine"):
             return self._lake.read(dataset, self.config.name) if self._lake.files(dataset, self.config.name) else QUARANTINE.empty_table()
+        if dataset in IMPORTED:
+            return self.placed(self.spine.get(dataset) or IMPORTED[dataset].empty_table())
         if dataset in self.events:
             return self.placed(self._lake.read(dataset, self.config.name))
         return self.placed(event_schema(self._specs[event]).empty_table())
@@ -203,7 +240,12 @@ class History:
             start = int(np.searchsorted(self.keys, (last + 1) * _PLACES))
 
     def read(self, dataset: str, columns: Sequence[str], first: int, last: int) -> pa.Table:
-        """Some columns of a dataset in an inclusive block range."""
+        """Some columns of a dataset in an inclusive block range; exports lack some, which are null."""
+        if (table := self.spine.get(dataset)) is not None:
+            rows = table.filter(pc.and_(pc.greater_equal(table["block_number"], first), pc.less_equal(table["block_number"], last)))
+            kinds = {key.name: key.type for key in RAW_KEY}
+            held = rows.schema.names
+            return pa.table([rows[name] if name in held else pa.nulls(rows.num_rows, kinds[name]) for name in columns], names=list(columns))
         return self._lake.read(dataset, self.config.name, columns=columns, from_block=first, to_block=last)
 
     def oracle_data(self) -> dict[str, pa.Table]:
@@ -215,9 +257,10 @@ class History:
         }
 
     def placed(self, table: pa.Table) -> pa.Table:
-        """The table with ``seq`` and ``timestamp`` before its own columns."""
+        """The table with ``seq`` and ``timestamp`` before its own other columns."""
         seq, times = pa.array(self.seq(_keys(table))), pa.array(self.timestamps(table["block_number"].to_numpy()))
-        return table.add_column(0, "seq", seq).add_column(1, "timestamp", times)
+        own = table.drop_columns(["timestamp"]) if "timestamp" in table.schema.names else table
+        return own.add_column(0, "seq", seq).add_column(1, "timestamp", times)
 
 
 def _keys(table: pa.Table) -> Numbers:
@@ -235,7 +278,7 @@ def _unique_headers(headers: pa.Table, market: str) -> pa.Table:
     return headers.filter(pa.array(np.concatenate([[True], ~again])[: len(blocks)]))
 
 
-def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
+def _prices(history: History, protocol: LendingProtocol[Any], imported: ImportedPrices) -> pa.Table:
     """Price steps with their places; those that no log makes are added to the history.
 
     A step from the start of a block of which no header is known holds from the next known block: nothing of the market
@@ -246,6 +289,7 @@ def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
     prices = fold_prices(history.config, history.oracle_data(), protocol.price_sources(history), known, liquidation_blocks=liquidations)
     notes = {key.decode(): value.decode() for key, value in (prices.schema.metadata or {}).items()}
     history.notes += [f"oracle reads that overruled a price rule: {notes['mismatches']}"] if int(notes.get("mismatches", 0)) else []
+    prices = pa.concat_tables([prices.replace_schema_metadata(None), imported.steps])
     between = prices["order"].to_numpy() == 1
     blocks = prices["block_number"].to_numpy()
     known_from = np.searchsorted(history.blocks, blocks)
@@ -253,9 +297,9 @@ def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
     prices, between, blocks, known_from = prices.filter(pa.array(held)), between[held], blocks[held], known_from[held]
     moved = np.where(between, history.blocks[np.minimum(known_from, len(history.blocks) - 1)], blocks) if len(blocks) else blocks
     keys = moved * _PLACES + np.where(between, 0, prices["log_index"].to_numpy() + 1)
-    history.add_places(keys[between])
+    history.add_places(np.concatenate([keys[between], imported.market["block_number"].to_numpy() * _PLACES]))
     prices = prices.set_column(0, "block_number", pa.array(moved)).append_column("key", pa.array(keys))
-    if (moved != blocks).any():  # of two steps of an asset that now share a place the later one counts
+    if imported.steps.num_rows or (moved != blocks).any():  # of two steps of an asset that now share a place the later one counts
         steps = zip(keys.tolist(), prices["asset"].to_pylist(), strict=True)
         last = {step: row for row, step in enumerate(steps)}
         prices = prices.take(pa.array(sorted(last.values()), pa.int64()))
@@ -265,8 +309,8 @@ def _prices(history: History, protocol: LendingProtocol[Any]) -> pa.Table:
 class _Chunks:
     """All canonical tables, chunk by chunk; counts rows as they pass."""
 
-    def __init__(self, history: History, protocol: LendingProtocol[Any], prices: pa.Table) -> None:
-        self._history, self._protocol, self._prices = history, protocol, prices
+    def __init__(self, history: History, protocol: LendingProtocol[Any], prices: pa.Table, imported: ImportedPrices) -> None:
+        self._history, self._protocol, self._prices, self._imported = history, protocol, prices, imported
         self._market = history.config.name
         self.rows: dict[str, int] = dict.fromkeys(CANONICAL, 0)
 
@@ -282,9 +326,21 @@ class _Chunks:
         assets: dict[str, int] = {}
         for name, table in self._protocol.fold(history.config, history):
             if name == "assets":
-                assets = dict(zip(table["asset"].to_pylist(), table["asset_id"].to_pylist(), strict=True))
+                ids = table["asset_id"].to_pylist()
+                symbols = zip((symbol.lower() for symbol in table["symbol"].to_pylist()), ids, strict=True)  # exports name assets by symbol
+                assets = {**dict(symbols), **dict(zip(table["asset"].to_pylist(), ids, strict=True))}
             yield name, table
         yield "prices", self._listed_prices(assets)
+        yield "market_prices", self._market_prices(assets)
+
+    def _market_prices(self, assets: Mapping[str, int]) -> pa.Table:
+        """Prices of venues at their places; their time is their own."""
+        rows = self._imported.market
+        ids = pa.array([assets.get(asset) for asset in rows["asset"].to_pylist()], pa.int16())
+        listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
+        seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
+        whole = listed.append_column("seq", pa.array(seq)).append_column("log_index", pa.array(np.full(len(seq), START_OF_BLOCK, np.int32)))
+        return _with_market(self._market, whole).select(CANONICAL["market_prices"].names).cast(CANONICAL["market_prices"])
 
     def _events(self) -> Iterator[pa.Table]:
         """The spine: every log once, with its place."""
@@ -297,7 +353,7 @@ class _Chunks:
                 parts.append(table.append_column("event", pa.array(np.full(table.num_rows, code, np.int32))))
             if not parts:
                 return
-            whole = pa.concat_tables(parts)
+            whole = pa.concat_tables(parts, promote_options="default")  # columns that exports lack may be null
             order = np.argsort(_keys(whole), kind="stable")
             whole = history.placed(whole.take(order))
             names = pa.array([dataset.removeprefix("raw/") for dataset in history.events])
@@ -317,7 +373,7 @@ class _Chunks:
             "timestamp": pa.array(self._history.timestamps(blocks)),
             "method": listed["method"].combine_chunks().dictionary_encode(),
             "asset_id": pa.array(np.array(list(assets.values()), np.int16)[listed["asset_id"].to_numpy()] if len(blocks) else [], pa.int16()),
-            **{name: listed[name] for name in ("block_number", "log_index", "price", "source", "exact")},
+            **{name: listed[name] for name in ("block_number", "log_index", "price", "price_rest", "source", "exact")},
         }
         return _with_market(self._market, pa.table(columns)).select(CANONICAL["prices"].names).cast(CANONICAL["prices"])
 
@@ -328,7 +384,7 @@ def _with_market(market: str, table: pa.Table) -> pa.Table:
 
 
 def _address_text(column: pa.ChunkedArray) -> pa.Array:
-    """20 bytes as lower-case 0x text, each distinct address once."""
+    """20 bytes as lower-case 0x text, each distinct address once; null stays null."""
     encoded = pa.chunked_array(column.chunks, column.type).combine_chunks().dictionary_encode()
     text = pa.array(["0x" + address.hex() for address in encoded.dictionary.to_pylist()], pa.string())
     return text.take(encoded.indices)

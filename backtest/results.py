@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError
+from backtest.errors import LakeError, UserError
+from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market
@@ -29,8 +30,9 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
+from backtest.result_tables import RUN_TABLES
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
-from backtest.tables import CANONICAL, RESULTS, RULES_VERSION
+from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
@@ -41,7 +43,7 @@ _REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes",
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A stored run. ``tables`` by name as in ``backtest.tables.RESULTS``; ``notes`` are its assumptions and warnings;
+    """A stored run. ``tables`` by name as in ``backtest.result_tables``; ``notes`` are its assumptions and warnings;
     ``replayed`` is false where the lake held it already."""
 
     run_id: str
@@ -58,20 +60,24 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that replays of one market need, loaded once and shared by them. ``prices``: how each price of the history is known."""
+    """All that replays of one market need, loaded once and shared by them: its canonical tables, and a history for each oracle delay asked for."""
 
     config: MarketConfig
     digest: str
     market: Market
-    timeline: Timeline
-    prices: pa.Table
+    tables: Mapping[str, pa.Table]
+    _timelines: dict[int | None, Timeline] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
         """From the canonical tables of ``read_material``; ``where`` names their lake in errors."""
-        facts = tables["prices"].select(["block_number", "asset_id", "exact", "method"])
-        history = Timeline.of({name: tables[name] for name in _REPLAYED})
-        return cls(config, digest, _market_of(config, tables["assets"], tables["accounts"], where), history, facts)
+        return cls(config, digest, _market_of(config, tables["assets"], tables["accounts"], where), tables)
+
+    def timeline(self, oracle_delay: int | None = None) -> Timeline:
+        """The market's history, made once; under another delay of its oracle (seconds) where one is given."""
+        if oracle_delay not in self._timelines:
+            self._timelines[oracle_delay] = _timeline_of(self.config, self.tables, oracle_delay)
+        return self._timelines[oracle_delay]
 
 
 def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
@@ -102,9 +108,8 @@ def replayed(material: Material, scenario: Scenario, *, samples: int = SAMPLES, 
     config, market = material.config, material.market
     run_id = run_id_of(scenario, market.name, material.digest)
     protocol = protocol_named(config.protocol)
-    outcome = replay(
-        protocol, market, material.timeline, scenario, samples=min(samples, max(12, VIEWS // max(1, len(market.accounts)))), progress=progress
-    )
+    most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
+    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, progress=progress)
     inexact, proxies = _prices(material, outcome)
     notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
     tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
@@ -123,7 +128,7 @@ def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
     fixed = {"assets": lake.read("canonical/assets", market), "accounts": lake.read("canonical/accounts", market)}
     return fixed | {
         name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-        for name in _REPLAYED
+        for name in (*_REPLAYED, "market_prices")
     }
 
 
@@ -134,8 +139,8 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 
 def baseline_of(scenario: Scenario) -> Scenario:
-    """What a scenario with overrides is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False)
+    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
@@ -143,7 +148,7 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     base = scenario.name.removesuffix(f", {scenario.users.response}")
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
-    return (*(baseline_of(one) for one in named if one.overrides), *named)
+    return (*(baseline_of(one) for one in named if one.alters), *named)
 
 
 def _responding(name: str, scenario: Scenario) -> str:
@@ -182,10 +187,24 @@ def load_market(lake: Lake, market: str) -> Market:
     return _market_of(lake.market_config(market), assets, accounts, str(lake.path))
 
 
-def load_timeline(lake: Lake, market: str) -> Timeline:
-    """The canonical history of a market. LakeError where its tables are missing or stale."""
-    tables = read_material(lake, market)
-    return Timeline.of({name: tables[name] for name in _REPLAYED})
+def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
+    """The canonical history of a market. LakeError where its tables are missing or stale.
+
+    ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without market prices.
+    """
+    return _timeline_of(lake.market_config(market), read_material(lake, market), oracle_delay)
+
+
+def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_delay: int | None) -> Timeline:
+    replayed = {name: tables[name] for name in _REPLAYED}
+    if oracle_delay is not None:
+        prices, venue, blocks = (tables[name] for name in ("prices", "market_prices", "blocks"))
+        if not venue.num_rows:
+            raise UserError(f"oracle_delay: market '{config.name}' has no market prices", "import them (backtest import candles), or leave it out")
+        if not follows_market(prices):
+            raise UserError(f"oracle_delay: the oracle prices of market '{config.name}' are its own, not a venue's", "leave it out")
+        replayed["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
+    return Timeline.of(replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
 def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where: str) -> Market:
@@ -203,6 +222,7 @@ def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where
         assets=tuple(Asset(AssetId(a["asset_id"]), a["asset"], a["symbol"], a["decimals"]) for a in rows),
         accounts=tuple(accounts["account"].to_pylist()),
         base_decimals=config.base_decimals,
+        price_decimals=config.price_decimals,
     )
 
 
@@ -211,7 +231,7 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
         return None
     found = {}
-    for name in RESULTS:
+    for name in RUN_TABLES:
         table = lake.read(f"results/{name}", market)
         found[name] = table.filter(pc.equal(table["run_id"], run_id))
     notes = json.loads(found["runs"]["notes"][0].as_py())
@@ -220,7 +240,7 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
 
 def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list[str]]:
     """Which assets' prices are not exactly known within the window, and whose are a proxy's: in sentences."""
-    market, table = material.market, material.prices
+    market, table = material.market, material.tables["prices"]
     table = table.filter(pc.less_equal(table["block_number"], outcome.book.now.block_number))
 
     def counts(chosen: pa.Table) -> list[tuple[str, int]]:

@@ -77,10 +77,34 @@ PARAMETERS: dict[str, tuple[int, int]] = {
     "liquidation_bonus": (10_000, 20_000),
     "liquidation_protocol_fee": (0, 10_000),
     "close_factor": (1, 10_000),
+    "liquidation_ratio": (10_000, 100_000),
+    "liquidation_penalty": (10_000, 20_000),
+    "liquidation_system": (10, 20),
+    "dust": (0, 10**12),
+    "line": (0, 10**12),
+    "lump": (0, 10**12),
+    "dunk": (0, 10**12),
+    "box": (0, 10**12),
+    "hole": (0, 10**12),
+    "global_hole": (0, 10**12),
+    "beg": (10_000, 20_000),
+    "ttl": (1, 10**8),
+    "tau": (1, 10**8),
+    "buf": (10_000, 100_000),
+    "tail": (0, 10**8),
+    "cusp": (0, 10_000),
+    "chip": (0, 10_000),
+    "tip": (0, 10**12),
+    "calc": (0, 2),
+    "calc_tau": (1, 10**8),
+    "step": (1, 10**8),
+    "cut": (0, 10_000),
 }
-"""Parameters that may be overridden, and the least and greatest value of each in basis points."""
+"""Parameters that may be overridden, and the least and greatest value of each: basis points; from ``dust`` on amounts are whole tokens, times
+seconds (those of Maker, ``backtest.protocols.maker.params``). The protocol says which of them it has."""
 
-MARKET_WIDE = frozenset({"close_factor"})
+_OF_ASSETS = ("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee")
+MARKET_WIDE = frozenset(PARAMETERS) - frozenset(_OF_ASSETS)
 """Parameters that are one for the whole market."""
 
 _EMODE_PARAMETERS = ("ltv", "liquidation_threshold", "liquidation_bonus")
@@ -196,6 +220,11 @@ class Scenario(_Strict, frozen=True):
             raise ScenarioError(f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1")
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
+
+    @property
+    def alters(self) -> bool:
+        """Whether it changes the market itself, so that it is compared with the same scenario that does not."""
+        return bool(self.overrides) or self.oracle_delay is not None
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""

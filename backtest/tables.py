@@ -1,4 +1,4 @@
-"""The columns of every canonical and result table: one place that fetch, reconstruction, replay and SQL agree on.
+"""The columns of every raw and canonical table (results: ``result_tables``): one place that fetch, reconstruction, replay and SQL agree on.
 
 Types: ``AMOUNT`` is DECIMAL(38, 0) and exact; addresses of canonical tables are lower-case 0x text; ``seq`` is dense
 within a market from 0 and increases with (block_number, log_index). Every table carries ``market``.
@@ -93,12 +93,20 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("value", AMOUNT),
         ]
     ),
-    # getAssetsPrices at the end of a block; price null where the call reverts for that asset.
+    # The market's oracle at the end of a block; price null where the call reverts for that asset.
     "raw/oracle/Read": pa.schema(
         [
             pa.field("block_number", pa.int64(), nullable=False),
             pa.field("asset", ADDRESS, nullable=False),
             pa.field("price", AMOUNT),
+        ]
+    ),
+    # The same of oracles whose prices may need more than 38 digits: 32 big-endian bytes.
+    "raw/oracle/WideRead": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("asset", ADDRESS, nullable=False),
+            pa.field("price", WORD),
         ]
     ),
 }
@@ -116,13 +124,18 @@ QUARANTINE = pa.schema(
 
 # What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them. Dataset name to
 # schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case text as the mapping gives them.
+# An import merges into these datasets and writes them anew: what they hold does not depend on the order of imports.
 IMPORT_KEY: list[pa.Field] = [
     pa.field("block_number", pa.int64(), nullable=False),
-    pa.field("log_index", pa.int32(), nullable=False),  # the export's own where it has one, else behind them in the documented order
+    pa.field("log_index", pa.int32(), nullable=False),  # unique in the block over all events; the export's own wherever that leaves room
     pa.field("timestamp", pa.int64(), nullable=False),
     pa.field("transaction_hash", pa.binary(32)),
     pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
     pa.field("ambiguous", pa.bool_(), nullable=False),  # true: an identical row without transaction hash is stored too
+    pa.field("block_known", pa.bool_(), nullable=False),  # false: the export has a time only, and the block is placed by it
+    pa.field("own_index", pa.int32()),  # the export's own log index
+    pa.field("rank", pa.int32(), nullable=False),  # order among rows of the block that have no index
+    pa.field("identity", TEXT, nullable=False),  # what makes a row the same fact: its natural key, else file digest and row
     pa.field("source_digest", WORD, nullable=False),  # SHA-256 of the file that the row comes from, and its row there from 0
     pa.field("source_row", pa.int64(), nullable=False),
 ]
@@ -176,6 +189,28 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
         ]
     ),
+    # What an independent source says that all accounts together hold of an asset on one side at the end of a block, native units.
+    "raw/import/Checkpoint": pa.schema(
+        [
+            *IMPORT_KEY,
+            pa.field("asset", TEXT, nullable=False),
+            pa.field("side", TEXT, nullable=False),
+            pa.field("amount", AMOUNT, nullable=False),
+        ]
+    ),
+    # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is known.
+    "raw/import/Quarantine": pa.schema(
+        [
+            pa.field("mapping", TEXT, nullable=False),
+            pa.field("dataset", TEXT),
+            pa.field("source", TEXT, nullable=False),
+            pa.field("file", TEXT, nullable=False),
+            pa.field("source_digest", WORD, nullable=False),
+            pa.field("source_row", pa.int64(), nullable=False),
+            pa.field("reason", TEXT, nullable=False),
+            pa.field("text", TEXT, nullable=False),  # JSON: column to text as in the file
+        ]
+    ),
 }
 
 _EVENT: list[pa.Field] = [
@@ -211,11 +246,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("base_fee", AMOUNT, True),
         event=False,
     ),
-    # Every raw event of the market once: the spine that gives all others their seq.
+    # Every raw event of the market once: the spine that gives all others their seq. Exports may lack the nullable columns.
     "events": _table(
-        ("transaction_index", pa.int32()),
-        ("transaction_hash", pa.binary(32)),
-        ("address", TEXT),
+        ("transaction_index", pa.int32(), True),
+        ("transaction_hash", pa.binary(32), True),
+        ("address", TEXT, True),
         ("event", CATEGORY),
     ),
     "position_events": _table(
@@ -242,11 +277,15 @@ CANONICAL: dict[str, pa.Schema] = {
         ("supply_rate", AMOUNT),
         ("borrow_rate", AMOUNT),
     ),
-    # method: feed (a log), formula (computed from logs), read (archive call), fixed. exact is false where the price
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
+    # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
     # between two reads is not known at this position. price is null where the oracle would revert.
+    # price_rest are the digits below a base unit of markets whose prices have some (price_decimals above base_decimals): the oracle's own
+    # number is price, then these digits.
     "prices": _table(
         ("asset_id", pa.int16()),
         ("price", AMOUNT, True),
+        ("price_rest", AMOUNT, True),
         ("source", TEXT, True),
         ("method", CATEGORY),
         ("exact", pa.bool_()),
@@ -276,6 +315,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("seized", AMOUNT),
         ("protocol_fee", AMOUNT),
         ("receive_collateral_token", pa.bool_()),
+        ("debt_scaled", AMOUNT, True),  # what was repaid as the protocol stores it, where its log says so
     ),
     # kind: created (bad debt written off in a liquidation; liquidation_seq names it) or covered.
     "deficits": _table(
@@ -284,209 +324,5 @@ CANONICAL: dict[str, pa.Schema] = {
         ("amount", AMOUNT),
         ("kind", CATEGORY),
         ("liquidation_seq", pa.int64(), True),
-    ),
-}
-
-_RUN = [pa.field("run_id", TEXT, nullable=False)]
-
-
-def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    return pa.schema(_RUN + [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields])
-
-
-RESULTS: dict[str, pa.Schema] = {
-    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list). ``terms`` is the
-    # scenario without its overrides: runs of equal terms are comparable; ``question`` is it with frozen users: runs that differ in the
-    # users' response alone share it. An observed run is history. Columns that runs of older versions lack are null there.
-    "runs": _result(
-        ("name", TEXT),
-        ("market", TEXT),
-        ("protocol", TEXT),
-        ("scenario", TEXT),
-        ("terms", TEXT, True),
-        ("question", TEXT, True),
-        ("seed", pa.int64()),
-        ("rules_version", TEXT),
-        ("engine_version", TEXT, True),
-        ("lake_digest", TEXT),
-        ("synthetic", pa.bool_(), True),
-        ("proxy_prices", pa.bool_(), True),
-        ("from_block", pa.int64()),
-        ("to_block", pa.int64()),
-        ("from_timestamp", pa.int64()),
-        ("to_timestamp", pa.int64()),
-        ("liquidator_model", TEXT),
-        ("overridden", pa.bool_(), True),
-        ("response", TEXT, True),
-        ("refused", TEXT, True),
-        ("rates", TEXT, True),
-        ("liquidations", pa.int64()),
-        ("accounts_liquidated", pa.int64()),
-        ("actions", pa.int64(), True),
-        ("actions_altered", pa.int64(), True),
-        ("rate_updates", pa.int64(), True),
-        ("rate_updates_differing", pa.int64(), True),
-        ("rate_difference", AMOUNT, True),
-        ("missing_windows", TEXT, True),
-        ("notes", TEXT),
-    ),
-    # Native units, and base-currency units (market.base_decimals) at the oracle price of the execution.
-    "run_liquidations": _result(
-        ("market", TEXT),
-        ("ordinal", pa.int64()),
-        ("seq", pa.int64()),
-        ("block_number", pa.int64()),
-        ("log_index", pa.int32()),
-        ("timestamp", pa.int64()),
-        ("account", TEXT),
-        ("liquidator", TEXT),
-        ("debt_asset", TEXT),
-        ("collateral_asset", TEXT),
-        ("repaid", AMOUNT),
-        ("seized", AMOUNT),
-        ("protocol_fee", AMOUNT),
-        ("receive_collateral_token", pa.bool_()),
-        ("repaid_base", AMOUNT),
-        ("seized_base", AMOUNT),
-        ("protocol_fee_base", AMOUNT),
-        ("profit_base", AMOUNT),
-        ("health_before", AMOUNT, True),
-        ("health_after", AMOUNT, True),
-        ("rules_tested", pa.bool_()),
-        ("matches_history", pa.bool_(), True),
-        ("made_by_override", pa.bool_(), True),
-    ),
-    "run_deficits": _result(
-        ("market", TEXT),
-        ("ordinal", pa.int64()),
-        ("seq", pa.int64()),
-        ("block_number", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("account", TEXT),
-        ("asset", TEXT),
-        ("amount", AMOUNT),
-        ("amount_base", AMOUNT),
-    ),
-    # State at the end of the window: scaled balances per account and asset (rows with a balance only).
-    "run_balances": _result(
-        ("market", TEXT),
-        ("account", TEXT),
-        ("asset", TEXT),
-        ("collateral_scaled", AMOUNT),
-        ("debt_scaled", AMOUNT),
-        ("collateral", AMOUNT),
-        ("debt", AMOUNT),
-        ("collateral_enabled", pa.bool_()),
-    ),
-    # Totals at the end of each sampled block: for charts.
-    "run_totals": _result(
-        ("market", TEXT),
-        ("block_number", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("collateral_base", AMOUNT),
-        ("debt_base", AMOUNT),
-        ("liquidatable_debt_base", AMOUNT),
-        ("bad_debt_base", AMOUNT),
-        ("deficit_base", AMOUNT),
-        ("accounts_liquidatable", pa.int64()),
-    ),
-    # The outcome as it stands at the end of the window, and later where the data allow (label: end, +1h, +1d, +7d); sums run from the
-    # first block. Base-currency units; bad debt is realised (written off) or open; the peak is of both together.
-    "run_windows": _result(
-        ("market", TEXT),
-        ("label", TEXT),
-        ("block_number", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("liquidations", pa.int64()),
-        ("deficits", pa.int64()),
-        ("repaid_base", AMOUNT),
-        ("seized_base", AMOUNT),
-        ("protocol_fee_base", AMOUNT),
-        ("realised_bad_debt_base", AMOUNT),
-        ("open_bad_debt_base", AMOUNT),
-        ("peak_bad_debt_base", AMOUNT),
-        ("peak_block", pa.int64()),
-        ("peak_timestamp", pa.int64()),
-        ("collateral_base", AMOUNT),
-        ("debt_base", AMOUNT),
-        ("borrowing_power_base", AMOUNT, True),
-        ("liquidatable_debt_base", AMOUNT),
-        ("accounts_liquidatable", pa.int64()),
-        ("accounts_unpriced", pa.int64()),
-    ),
-    # Collateral minus debt (signed) of every account that holds or owes something at the end of each of these windows.
-    "run_equity": _result(
-        ("market", TEXT),
-        ("label", TEXT),
-        ("account", TEXT),
-        ("equity_base", AMOUNT),
-    ),
-    # Users' actions that were not made as in history, counted.
-    "run_actions": _result(
-        ("market", TEXT),
-        ("action", TEXT),
-        ("outcome", TEXT),
-        ("reason", TEXT),
-        ("unfunded", pa.bool_()),
-        ("actions", pa.int64()),
-        ("value_base", AMOUNT),
-    ),
-    # Accounts that an override itself, not a price, made liquidatable.
-    "run_override_accounts": _result(
-        ("market", TEXT),
-        ("account", TEXT),
-        ("block_number", pa.int64()),
-        ("timestamp", pa.int64()),
-        ("debt_base", AMOUNT),
-    ),
-    # How many accounts with debt each override touched when it took effect.
-    "run_reach": _result(
-        ("market", TEXT),
-        ("override", TEXT),
-        ("accounts", pa.int64()),
-        ("accounts_with_debt", pa.int64()),
-        ("accounts_in_emode", pa.int64()),
-    ),
-}
-
-
-def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
-
-
-# What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets ``results/...`` as well.
-SWEEPS: dict[str, pa.Schema] = {
-    # One row per sweep; spec is canonical JSON, scenarios the number planned, baselines included.
-    "sweeps": _sweep(
-        ("name", TEXT),
-        ("spec", TEXT),
-        ("design", TEXT),
-        ("points", pa.int64()),
-        ("scenarios", pa.int64()),
-        ("lake_digest", TEXT),
-        ("rules_version", TEXT),
-        ("engine_version", TEXT),
-    ),
-    "sweep_windows": _sweep(
-        ("name", TEXT), ("ordinal", pa.int64()), ("from_block", pa.int64(), True), ("to_block", pa.int64(), True), ("held_out", pa.bool_())
-    ),
-    # Which way a measure is better: min or max.
-    "sweep_objectives": _sweep(("measure", TEXT), ("better", TEXT)),
-    # The level of each axis at each point: its place among the axis's levels, as text, and as a number where it is one.
-    "sweep_values": _sweep(("point", pa.int64()), ("axis", TEXT), ("level", pa.int64()), ("value", TEXT), ("number", pa.int64(), True)),
-    # One row per attempt at a scenario. role: scenario, or baseline (then point is null); replayed: by this sweep, else the lake held the run.
-    "sweep_scenarios": _sweep(
-        ("ordinal", pa.int64()),
-        ("attempt", pa.int64()),
-        ("role", TEXT),
-        ("point", pa.int64(), True),
-        ("window", TEXT),
-        ("response", TEXT),
-        ("name", TEXT),
-        ("run_id", TEXT, True),
-        ("status", TEXT),
-        ("error", TEXT, True),
-        ("replayed", pa.bool_()),
     ),
 }

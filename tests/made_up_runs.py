@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.outcome import question_of, terms_of
+from backtest.result_tables import RESULTS
 from backtest.scenario import Competitive, Override, Scenario, Users
-from backtest.tables import CANONICAL, RESULTS
+from backtest.tables import CANONICAL
 
 MARKET = "made-up"
 START, HOUR, BLOCK_SECONDS = 1_583_971_200, 3600, 12

@@ -19,7 +19,7 @@ from eth_utils.crypto import keccak
 
 from backtest.fetch.decode import topic0
 from backtest.markets import MarketConfig
-from backtest.model import Deployment, EventSpec, SourceChange
+from backtest.model import Constant, Deployment, EventSpec, SourceChange
 from backtest.protocols import RawEvents
 
 CHAIN_ID = 4242
@@ -48,6 +48,9 @@ class Vaults:
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         vaults = raw.table("Created").select(["vault", "block_number"]).to_pylist()
         return [Deployment("0x" + row["vault"].hex(), None, "VAULT_REVISION", row["block_number"]) for row in vaults]
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        return []
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         return ["0x" + asset.hex() for asset in raw.table("Created").column("asset").to_pylist()]
@@ -307,8 +310,8 @@ class ChainNode(RpcServer):
         else:
             first, last = int(question["fromBlock"], 16), min(int(question["toBlock"], 16), chain.height)
         addresses = set(question["address"])
-        topics = set(question["topics"][0])
+        topics, *others = (set(some) for some in question["topics"])
         for block in range(first, last + 1):
             for log, encoded in chain.encoded[block]:
-                if log.address in addresses and log.topics[0] in topics:
+                if log.address in addresses and log.topics[0] in topics and all(t in some for t, some in zip(log.topics[1:], others, strict=False)):
                     yield encoded

@@ -216,7 +216,7 @@ def test_bad_debt_belongs_to_the_liquidation() -> None:
         (ALICE, 0, "collateral", -3, "liquidation", seq),
         ("treasury", 0, "collateral", 3, "liquidation", seq),
         (ALICE, 0, "debt", -20, "liquidation", seq),
-        (BOB, 1, "collateral", -12, "other", c),
+        (BOB, 1, "collateral", -12, "cover", c),
     ]
     assert [(r["kind"], r["asset_id"], int(r["amount"]), r["liquidation_seq"]) for r in found["deficits"]] == [
         ("created", 1, 12, seq),

@@ -41,13 +41,14 @@ def test_versions_differ_where_their_changes_say() -> None:
         return {name for name in names if getattr(RULES[old], name) != getattr(RULES[new], name)}
 
     assert differences(1, 3) == differences(5, 6) == set()
-    assert differences(3, 4) == {"grace_period"}
-    assert differences(4, 5) == {"emode_by_bitmap"}
-    assert differences(6, 7) == {"max_debt", "leaves_no_dust", "writes_off", "self_receiver_enables"}
-    assert differences(7, 8) == {"self_liquidation", "self_receiver_enables", "compounded_interest"}
+    assert differences(3, 4) == {"grace_period", "syncs_rates", "reads_balance", "repay_with_tokens"}
+    assert differences(4, 5) == {"emode_by_bitmap", "averages_rates", "emode_always_checked"}
+    assert differences(6, 7) == {"max_debt", "leaves_no_dust", "writes_off", "self_receiver_enables", "deficit_in_usage"}
+    assert differences(7, 8) == {"self_liquidation", "self_receiver_enables", "compounded_interest", "premium_to_suppliers"}
     rounding = {"collateral_balance", "debt_balance", "collateral_scaled", "debt_scaled", "debt_value", "health", "borrow_power", "needed_div"}
-    assert differences(8, 9) == rounding
-    assert differences(9, 10) == {"threshold_gates_collateral", "emode_ltv_own", "receiver_enables"}
+    rounding |= {"collateral_minted", "debt_minted", "debt_accrued", "treasury_scaled"}
+    assert differences(8, 9) == rounding | {"accrues_seized", "borrow_checked_after", "repay_with_tokens"}
+    assert differences(9, 10) == {"threshold_gates_collateral", "emode_ltv_own", "receiver_enables", "emode_lists_all"}
     assert differences(10, 11) == {"bonus_mul", "fee_div", "fee_mul", "aftermath", "isolated_emode"}
 
 
@@ -65,7 +66,7 @@ def test_without_a_revision_nothing_is_judged() -> None:
 
 
 def test_registry() -> None:
-    assert PROTOCOLS == {"aave-v3": AAVE_V3}
+    assert PROTOCOLS["aave-v3"] is AAVE_V3
     assert protocol_named("aave-v3") is AAVE_V3
     with pytest.raises(UserError, match="unknown protocol 'aave-v2'; did you mean 'aave-v3'"):
         protocol_named("aave-v2")

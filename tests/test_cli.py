@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from backtest.cli import VERBS, main
+from backtest.cli import VERBS, main, spelled
 from backtest.errors import UserError
 from backtest.version import VERSION
 
@@ -51,7 +51,7 @@ def test_version(ended: Ended) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_explains_itself_with_examples(verb: str, ended: Ended) -> None:
-    function = getattr(import_module(f"backtest.cli.{verb}"), verb)
+    function = getattr(import_module(f"backtest.cli.{spelled(verb)}"), spelled(verb))
     code, out, err = ended(verb, "--help")
     assert (code, err) == (0, "")
     first = function.__doc__.strip().splitlines()[0]

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest import tables
+from backtest import result_tables, tables
 from backtest.errors import LakeError
 from backtest.lake import Lake, content, storage
 from backtest.lake import manifest as m
@@ -169,7 +169,7 @@ def test_results_are_appended(lake: Lake) -> None:
         row = {"run_id": run, "market": MARKET, "account": "0x1", "asset": "0x2", "collateral_enabled": True}
         amounts = dict.fromkeys(("collateral_scaled", "debt_scaled", "collateral", "debt"), 1)
         with lake.writer() as writer:
-            writer.append(MARKET, "results/run_balances", table(tables.RESULTS["run_balances"], [{**row, **amounts}]))
+            writer.append(MARKET, "results/run_balances", table(result_tables.RESULTS["run_balances"], [{**row, **amounts}]))
     assert lake.read("results/run_balances", MARKET)["run_id"].to_pylist() == ["a", "b"]
 
 

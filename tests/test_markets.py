@@ -13,7 +13,12 @@ from backtest.markets import parse_market
 from backtest.resources import resource
 
 FILES = sorted(resource("markets").glob("*.toml"))
-ROLES = {"provider", "pool", "configurator", "oracle"}
+ROLES = {
+    "aave-v3": {"provider", "pool", "configurator", "oracle"},
+    "morpho-blue": {"morpho"},
+    "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
+}
+PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:
@@ -24,23 +29,25 @@ def test_the_chains_users_ask_for_are_there() -> None:
 def test_description_is_complete(file: Path) -> None:
     market = parse_market(file.read_text(), str(file))
     assert market.name == file.stem
-    assert market.protocol == "aave-v3"
     assert market.start_block > 0
-    assert set(market.contracts) == ROLES
-    assert len(set(market.contracts.values())) == len(ROLES)
+    assert set(market.contracts) == ROLES[market.protocol]
+    assert set(market.parameters) == PARAMETERS[market.protocol]
+    assert len(set(market.contracts.values())) == len(market.contracts)
     assert market.description
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_addresses_carry_their_checksums(file: Path) -> None:
-    addresses = re.findall(r"0x[0-9a-fA-F]{40}", file.read_text())
-    assert len(addresses) == len(ROLES)
+    addresses = re.findall(r"0x[0-9a-fA-F]{40}\b", file.read_text())
+    assert len(addresses) == len(parse_market(file.read_text(), str(file)).contracts)
     assert [address for address in addresses if not is_checksum_address(address)] == []
 
 
-def test_no_two_files_describe_the_same_pool() -> None:
+def test_no_two_files_describe_the_same_market() -> None:
     markets = [parse_market(file.read_text(), str(file)) for file in FILES]
-    assert len({(market.chain_id, market.contracts["pool"]) for market in markets}) == len(markets)
+    places = {(m.chain_id, tuple(sorted(m.contracts.items())), tuple(sorted(m.parameters.items()))) for m in markets}
+    pools = [(m.chain_id, m.contracts["pool"]) for m in markets if "pool" in m.contracts]
+    assert (len(places), len(set(pools))) == (len(markets), len(pools))
 
 
 GOOD = """

@@ -335,6 +335,21 @@ def test_users_who_respond_keep_their_health() -> None:
     assert result.book.state.balances[0][USDC, "debt"] == 1125 * 10**6
 
 
+def test_what_users_take_out_counts_as_if_they_held_it() -> None:
+    """A refused borrow leaves 1000 USDC less debt, and 1000 USDC less in the user's hands; half an ETH less withdrawn counts at the end's price."""
+    h = opened().position(0, WETH, "collateral", ETH).position(0, USDC, "debt", 1000 * 10**6, "borrow")
+    h.position(1, WETH, "collateral", ETH).position(1, USDC, "debt", 100 * 10**6, "borrow")
+    h.position(1, WETH, "collateral", -9 * ETH // 10, "withdraw").block(12).price(WETH, 3000 * USD)
+    base = run(h)
+    strict = Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=4000, asset="WETH"),))
+    alternative = run(h, strict)
+    assert counted(alternative) == [("borrow", "skipped", 1, 1000 * USD), ("withdraw", "skipped", 1, 1800 * USD)]
+    (then,), (now,) = base.horizons, alternative.horizons
+    assert then.outside == {}
+    assert now.outside == {0: -1000 * USD, 1: -2700 * USD}
+    assert [now.equity[a] + now.outside.get(a, 0) for a in (0, 1)] == [then.equity[a] for a in (0, 1)]
+
+
 def test_what_history_s_liquidators_did_with_their_proceeds_counts_apart() -> None:
     """Account 3 received the collateral as tokens in the liquidation that is left out, and withdrew it."""
     h = borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1200 * USD).block(11)

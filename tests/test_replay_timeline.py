@@ -37,9 +37,9 @@ def test_every_field_of_every_event_comes_through() -> None:
         ParamChange(seq=0, **one, log_index=0, name="liquidation_threshold", value=8000, asset=0),
         ParamChange(seq=1, **one, log_index=1, name="emode_ltv", value=9000, category=1),
         PriceUpdate(seq=2, **one, log_index=2, asset=0, price=2000 * 10**8),
-        PositionChange(seq=3, **five, log_index=0, account=0, asset=0, side="collateral", delta=BIG, action="supply", action_seq=3),
+        PositionChange(seq=3, **five, log_index=0, account=0, asset=0, side="collateral", delta=BIG, action="supply", action_seq=3, amount=BIG),
         IndexUpdate(seq=4, **five, log_index=1, asset=1, supply_index=10**27, borrow_index=10**28, supply_rate=0, borrow_rate=0),
-        PositionChange(seq=5, **five, log_index=2, account=0, asset=1, side="debt", delta=-(2**70), action="repay", action_seq=5),
+        PositionChange(seq=5, **five, log_index=2, account=0, asset=1, side="debt", delta=-(2**70), action="repay", action_seq=5, amount=2**70),
         SettingChange(seq=6, **five, log_index=3, account=0, setting="emode", asset=None, value=1, action="other", action_seq=6),
         PriceUpdate(seq=7, **six, log_index=0, asset=0, price=None),
         HistoricalLiquidation(

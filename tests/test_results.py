@@ -10,15 +10,15 @@ import pytest
 
 from backtest import outcome, results
 from backtest.cli import main
-from backtest.cli.replay import _base_units
+from backtest.cli.replay import base_units
 from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import stamp
+from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
-from backtest.tables import RESULTS
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import History
 from tests.test_replay_engine import ETH, USD, WETH, liquidated_history
@@ -63,7 +63,7 @@ def test_a_run_is_stored_with_exact_values(lake: Lake) -> None:
     stored = run(lake, "sketch", Scenario(), samples=6)
     assert stored.replayed
     lake.refresh()
-    for name in RESULTS:
+    for name in RUN_TABLES:
         assert lake.read(f"results/{name}", "sketch").equals(stored.tables[name].cast(lake.schema(f"results/{name}")))
     [hit] = stored.tables["run_liquidations"].to_pylist()
     assert (hit["repaid"], hit["seized"], hit["matches_history"]) == (300 * 10**6, 262_500_000_000_000_000, True)
@@ -246,8 +246,8 @@ def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.Captur
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1e-9"])
 def test_a_gas_cost_is_an_amount(amount: str) -> None:
     with pytest.raises(UserError, match=r"is no amount, negative or finer than 8 decimals; give an amount such as 5 or 0\.25"):
-        _base_units(Decimal(amount), 8)
-    assert _base_units(Decimal("1e60"), 8) == 10**68
+        base_units(Decimal(amount), 8)
+    assert base_units(Decimal("1e60"), 8) == 10**68
 
 
 def test_mistakes_in_a_scenario_file_name_it(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from backtest import tables
+from backtest import result_tables, tables
 from backtest.errors import LakeError
 from backtest.lake import Lake, checks, queries
 from tests.lake_tables import CONFIG, MARKET, RAY, account, supplies, table, write
@@ -40,7 +40,7 @@ def test_header_says_what_each_query_is(empty: Lake, name: str) -> None:
         call = f"{name}({', '.join(ARGUMENTS[parameter] for parameter in query.parameters)})" if query.parameters else name
         relation = empty.sql(f"SELECT * FROM {call}")
     assert relation.columns == list(query.columns)
-    assert relation.fetchall() == [] or name in ("aave_v3_rules",)
+    assert relation.fetchall() == [] or name in ("aave_v3_rules", "protocol_rules")
 
 
 def test_a_header_that_lacks_something_is_refused() -> None:
@@ -226,7 +226,7 @@ def test_runs_are_summed(tmp_path: Path) -> None:
 
     def row(name: str, **values: Any) -> pa.Table:
         """One row of a result table: zeros, empty text and false but for ``values``."""
-        schema = tables.RESULTS[name]
+        schema = result_tables.RESULTS[name]
         blank: dict[pa.DataType, Any] = {pa.string(): "", pa.bool_(): False}
         return table(schema, [{field.name: blank.get(field.type, 0) for field in schema} | {"market": MARKET} | values])
 

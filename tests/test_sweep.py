@@ -25,12 +25,12 @@ from backtest.protocols.registry import PROTOCOLS
 from backtest.report import select
 from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
 from backtest.resources import resource
+from backtest.result_tables import RESULTS, SWEEPS
 from backtest.results import run
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.sweep import Processes, Serial, Sweep, sweep, with_axes
 from backtest.sweep.spec import Axis, Window
 from backtest.sweep.worker import Done, Task
-from backtest.tables import RESULTS, SWEEPS
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.test_replay_engine import liquidated_history
 from tests.test_results import lake_of

@@ -6,20 +6,23 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from cyclopts import App, CycloptsError
 
 from backtest.errors import UserError, did_you_mean
 from backtest.version import VERSION
 
-# Each verb is the function of that name in backtest/cli/<verb>.py.
+# Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``).
 VERBS = {
     "demo": "Replay the bundled crash under several scenarios, compare them and write a report: no node needed.",
     "fetch": "Fetch a market's history from a node into a lake.",
+    "import": "Import exports (CSV, JSON, Parquet) into a lake through a mapping.",
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
     "compare": "Compare history, baseline and alternatives.",
+    "validate": "Hold a model against the liquidations that happened.",
     "sql": "Query a lake, its history and its runs.",
     "report": "Write runs as one offline page.",
     "info": "Show what a lake holds.",
@@ -40,6 +43,11 @@ _MENDABLE = {
 }
 
 
+def spelled(verb: str) -> str:
+    """The name of a verb's function and module: the verb, with ``_`` behind it where Python keeps the word for itself."""
+    return f"{verb}_" if iskeyword(verb) else verb
+
+
 def app(verb: str = "") -> App:
     """The command line as a cyclopts App. Only ``verb`` is imported, and only when it is run or explained."""
     root = App(
@@ -51,7 +59,7 @@ def app(verb: str = "") -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, summary in VERBS.items():
-        root.command(f"backtest.cli.{name}:{name}", name=name, help=None if name == verb else summary)
+        root.command(f"backtest.cli.{spelled(name)}:{spelled(name)}", name=name, help=None if name == verb else summary)
     return root
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,14 +19,28 @@ if TYPE_CHECKING:
     from backtest.markets import MarketConfig
 
 RPC_VARIABLE = "BACKTEST_RPC"
+_OPTIONS = (
+    "market",
+    "lake",
+    "rpc",
+    "from-block",
+    "to-block",
+    "finality",
+    "headers",
+    "omissions",
+    "workers",
+    "timeout",
+    "reconstruct",
+    "verify",
+)
 
 
 def fetch(
     protocol: str,
     /,
     *,
-    market: str,
     lake: Path,
+    market: str | None = None,
     rpc: str | None = None,
     from_block: int | None = None,
     to_block: int | None = None,
@@ -36,6 +51,7 @@ def fetch(
     timeout: float = 30.0,
     reconstruct: bool = True,
     verify: bool = False,
+    **parameters: str,
 ) -> int:
     """Fetch a market's history from a node into a lake, and rebuild its canonical tables.
 
@@ -47,6 +63,8 @@ def fetch(
         backtest fetch aave-v3 --market ethereum-core --rpc http://127.0.0.1:8545 --lake data/lake
 
         BACKTEST_RPC=https://... backtest fetch aave-v3 --market base --to-block 20000000 --lake data/lake
+
+        backtest fetch maker --ilk ETH-A --rpc http://127.0.0.1:8545 --lake data/lake
 
         backtest fetch aave-v3 --market my-market.toml --rpc http://127.0.0.1:8545 --finality 0 --headers all --lake test-lake
 
@@ -79,6 +97,8 @@ def fetch(
         Rebuild the canonical tables afterwards.
     verify
         Compare samples of the result with the chain afterwards (archive node).
+    parameters
+        Instead of --market, what the protocol knows its markets by: for maker --ilk ETH-A.
     """
     from rich.console import Console
 
@@ -89,7 +109,7 @@ def fetch(
 
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol '{protocol}'", did_you_mean(protocol, PROTOCOLS))
-    config = _market(market, lake)
+    config = _market(market, lake) if market is not None and not parameters else _described(protocol, market, parameters)
     if config.protocol != protocol:
         raise UserError(f"market '{config.name}' is of protocol {config.protocol}, not {protocol}", f"backtest fetch {config.protocol} ...")
     url = rpc or os.environ.get(RPC_VARIABLE)
@@ -138,6 +158,26 @@ def _market(name: str, lake: Path) -> MarketConfig:
         except LakeError:
             pass
         raise
+
+
+def _described(protocol: str, market: str | None, parameters: Mapping[str, str]) -> MarketConfig:
+    """The market that options of the protocol's own tell: one that ships with them, else what the protocol makes of those that ship."""
+    from backtest.fetch.market_files import shipped_markets
+    from backtest.protocols import ManyMarkets
+    from backtest.protocols.registry import PROTOCOLS
+
+    owner = PROTOCOLS[protocol]
+    known = owner.market_parameters if isinstance(owner, ManyMarkets) else ()
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"unknown option --{name}", did_you_mean(f"--{name}", [f"--{option}" for option in (*known, *_OPTIONS)]))
+    if market is not None or not parameters:
+        own = "".join(f" or --{name}" for name in known)
+        raise UserError("two markets given" if parameters else "no market given", f"give one of --market{own}")
+    shipped = [config for config in shipped_markets() if config.protocol == protocol]
+    same = [config for config in shipped if config.parameters == parameters]
+    assert isinstance(owner, ManyMarkets)
+    return same[0] if same else owner.describe(parameters, shipped)
 
 
 def _confirmations(finality: str) -> Literal["finalized"] | int:

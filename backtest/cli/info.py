@@ -69,7 +69,7 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
     show(_table(("  dataset", "files", "rows", "size"), rows, right={1, 2, 3}))
     quarantined = sum(total[1] for dataset, total in datasets.items() if dataset.endswith("/Quarantine"))
     if quarantined:
-        show(f"  {quarantined} logs are in quarantine: SELECT * FROM quarantine")
+        show(f"  {quarantined} logs or rows are in quarantine: SELECT * FROM quarantine")
     if any(dataset.startswith("raw/") for dataset in datasets) and not is_current(lake, name):
         show("  canonical tables are missing or older than the raw events: backtest reconstruct")
 

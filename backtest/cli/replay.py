@@ -31,11 +31,13 @@ def replay(
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
+    looks: Literal["any-change", "price-update"] | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     allow_invalid: Annotated[bool, Parameter(negative="")] = False,
     response: Literal["frozen", "same-ltv", "same-health"] | None = None,
     refused: Literal["skip", "shrink"] | None = None,
     rates: Literal["historical", "recomputed"] | None = None,
+    oracle_delay: int | None = None,
     from_block: int | None = None,
     to_block: int | None = None,
     seed: int | None = None,
@@ -77,6 +79,8 @@ def replay(
         What a competitive liquidator receives.
     max_calls
         Most calls per account and block.
+    looks
+        After which transactions competitive liquidators look: those that change a price, an index or a parameter, or a price only.
     set_
         A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it changes, PARAMETER-=VALUE;
         may be repeated (docs/scenarios.md).
@@ -88,6 +92,8 @@ def replay(
         What becomes of an action of a user that would revert.
     rates
         Interest as recorded, or following the replayed market's utilisation.
+    oracle_delay
+        Seconds from a market price to the oracle's, where the oracle is known by market prices (0: at once); default the protocol's.
     from_block
         First block in which the model acts.
     to_block
@@ -107,7 +113,7 @@ def replay(
     from backtest.results import band_of, baseline_of, scenario_of
     from backtest.results import run as replayed
 
-    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls}
+    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls, "looks": looks}
     source = "--scenario" if scenario is not None else "--run"
     if scenario is not None or run is not None:
         others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms)}
@@ -115,18 +121,20 @@ def replay(
             raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
     opened = Lake(lake)
     again = None if run is None else find(opened, run, market=market)
-    chosen = market or (again["market"] if again else _only_market(opened))
+    chosen = market or (again["market"] if again else only_market(opened))
     if again is not None:
         value = scenario_of(again)
     elif scenario is not None:
-        value = _read(scenario)
+        value = read_scenario(scenario)
     else:
         if gas_cost is not None:
-            terms["gas_cost"] = _base_units(gas_cost, opened.market_config(chosen).base_decimals)
+            terms["gas_cost"] = base_units(gas_cost, opened.market_config(chosen).base_decimals)
         value = _from_options(liquidators, terms, set_ or [])
     users = {"response": response, "refused": refused}
     changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
     value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
+    if oracle_delay is not None:
+        value = replace(value, oracle_delay=oracle_delay, name=value.name if name or value.overrides else f"oracle delay {oracle_delay} s")
     if (baseline or band) and isinstance(value.liquidators, Observed):
         flag = "--baseline" if baseline else "--band"
         raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
@@ -135,7 +143,7 @@ def replay(
     wanted = band_of(value) if band else (value,)
     stored = []
     for one in wanted:
-        with _bar() as progress:
+        with progress_bar() as progress:
             stored.append(replayed(opened, chosen, one, progress=progress))
     opened.refresh()
     if len(stored) == 1:
@@ -145,10 +153,10 @@ def replay(
         print(f"{one.name}: run {made.run_id[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
     shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
     print()
-    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.overrides else shown)], market=chosen)))
+    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
 
 
-def _only_market(lake: Lake) -> str:
+def only_market(lake: Lake) -> str:
     markets = lake.markets()
     if len(markets) != 1:
         raise UserError(f"{lake.path} holds {len(markets)} markets", f"give one with --market: {', '.join(markets) or 'fetch one first'}")
@@ -177,7 +185,7 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets))
 
 
-def _base_units(amount: Decimal, decimals: int) -> int:
+def base_units(amount: Decimal, decimals: int) -> int:
     """A cost in whole units of the base currency as base units; exact, or UserError."""
     units = amount.scaleb(decimals) if amount.is_finite() else None
     if units is None or units < 0 or units != units.to_integral_value():
@@ -185,7 +193,7 @@ def _base_units(amount: Decimal, decimals: int) -> int:
     return int(units)
 
 
-def _read(path: Path) -> Scenario:
+def read_scenario(path: Path) -> Scenario:
     try:
         return parse_scenario(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -193,7 +201,7 @@ def _read(path: Path) -> Scenario:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def progress_bar() -> Iterator[Progress]:
     """A progress bar on standard error, gone when done; none where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -213,8 +221,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     decimals, currency = config.base_decimals, config.base_currency
     symbols = {asset["asset"]: asset["symbol"] for asset in lake.read("canonical/assets", row["market"]).to_pylist()}
 
-    def total(column: str, table: str = "run_liquidations") -> str:
-        return money(sum(int(value) for value in run.tables[table][column].to_pylist()), decimals)
+    def total(column: str, without: str = "") -> str:
+        return money(sum(int(hit[column]) for hit in hits.select([column, "stage"]).to_pylist() if hit["stage"] != without), decimals)
 
     blocks = f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to {moment(row['to_timestamp'])} UTC)"
     flags = "".join(f"; {flag}" for flag in data_flags([row]))
@@ -222,9 +230,9 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
     print(f"  data          {row['lake_digest'][:16]} (raw content), rules version {row['rules_version']}")
     print(f"  run           {run.run_id[:16]}{'' if run.replayed else ' (stored already, not replayed again)'}")
-    print(f"  liquidations  {hits.num_rows:,} of {row['accounts_liquidated']:,} accounts")
-    print(f"  debt repaid   {total('repaid_base')} {currency}")
-    print(f"  collateral    {total('seized_base')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
+    print(f"  liquidations  {row['liquidations']:,} of {row['accounts_liquidated']:,} accounts")
+    print(f"  debt repaid   {total('repaid_base', 'auction')} {currency}")
+    print(f"  collateral    {total('seized_base', 'opened')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
     print(f"  profit        {total('profit_base')} {currency} after stated costs, at oracle prices")
     print(f"  user actions  {row['actions_altered']:,} of {row['actions']:,} not made as in history")
     for window in run.tables["run_windows"].to_pylist():

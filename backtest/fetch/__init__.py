@@ -94,10 +94,10 @@ def fetch(
     with lake.writer() as writer, _rare_collections():
         writer.set_market(config)
         asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
-        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all")
+        logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all", config.parameters)
         logs.check_tip()
         writer.set_provenance(config.name, {"client": rpc.client_version()})
-        raw = LakeEvents(lake, config.name, config.protocol, protocol.events)
+        raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)
         contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
         logs.fetch_headers([first, last])
         if headers == "all":

@@ -3,7 +3,8 @@
 Kinds and parameters are those of ``backtest.oracles``. A source whose getters name a known rule, but whose answer differs from
 that rule's, is ``sampled``: its price is read, never computed. Getter names are those of aave-capo (``PriceCapAdapterBase.sol``,
 ``PriceCapAdapterStable.sol``, ``PendlePriceCapAdapter.sol``, ``misc-adapters/FixedPriceAdapter.sol``), of
-cl-synchronicity-price-adapter (``CLSynchronicityPriceAdapterPegToBase.sol``) and of Chainlink's ``AggregatorProxy.sol`` v0.6.
+cl-synchronicity-price-adapter (``CLSynchronicityPriceAdapterPegToBase.sol``), of morpho-blue-oracles (``MorphoChainlinkOracleV2.sol``) and of
+Chainlink's ``AggregatorProxy.sol`` v0.6.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from backtest.errors import FetchError
-from backtest.oracles import CAPPED_FEED, CAPPED_RATIO, CROSS, DISCOUNTED, FEED, FIXED, SAMPLED, ZERO_ADDRESS, Reverts, Source, Unknown, answer
+from backtest.oracles import (
+    CAPPED_FEED,
+    CAPPED_RATIO,
+    CROSS,
+    DISCOUNTED,
+    FEED,
+    FIXED,
+    QUOTIENT,
+    SAMPLED,
+    ZERO_ADDRESS,
+    Reverts,
+    Source,
+    Unknown,
+    answer,
+)
 
 if TYPE_CHECKING:
     from backtest.fetch.rpc import Rpc
@@ -42,9 +57,17 @@ _FEED_GETTERS = (
     "RATIO_PROVIDER()",
     "ETH_TO_USD()",
     "STETH_TO_ETH()",
+    "BASE_FEED_1()",
+    "BASE_FEED_2()",
+    "QUOTE_FEED_1()",
+    "QUOTE_FEED_2()",
 )
+_VAULTS = ("BASE_VAULT()", "QUOTE_VAULT()")
+_SCALE = "SCALE_FACTOR()"
 _PROBES = (
     *_FEED_GETTERS,
+    *_VAULTS,
+    _SCALE,
     *(getter for getters in STATE_GETTERS.values() for getter in getters.values()),
     RATIO,
     ANSWER,
@@ -177,7 +200,8 @@ def _classify(
     if source in sources:
         return sources[source]
     probe = probed[source]
-    if signed(probe[ANSWER]) is None and address(probe["aggregator()"]) is None and word(probe["latestRound()"]) is None and not _reads(probe):
+    tells = any(word(probe[name]) is not None for name in (ANSWER, "latestRound()", "price()")) or address(probe["aggregator()"])
+    if not tells and not _reads(probe):
         return None
     feeds = [feed for feed in _reads(probe) if feed != source and _classify(feed, probed, codes, now, sources)]
     kind, parameters = _rule(source, probe, probed, codes[source], sources)
@@ -228,15 +252,25 @@ def _rule(
             "numerator": 10 ** (word(probe["DECIMALS()"]) or 0),
             "denominator": word(probe["DENOMINATOR()"]),
         }
+    if {_SCALE, "price()", "BASE_FEED_1()", "BASE_FEED_2()", "QUOTE_FEED_1()", "QUOTE_FEED_2()"} <= has:
+        if any(address(probe[vault]) for vault in _VAULTS):
+            return SAMPLED, {"reason": "reads the exchange rate of a vault"}
+        sides = {side.lower(): [feed for number in (1, 2) if (feed := address(probe[f"{side}_FEED_{number}()"]))] for side in ("BASE", "QUOTE")}
+        return QUOTIENT, {**sides, "scale": str(word(probe[_SCALE]))}
     if _reads(probe):
         return SAMPLED, {"reason": "an adapter of unknown rule"}
     if "price()" in has and _emits(code, "FixedPriceUpdated(int256,int256)"):
         return FIXED, {}
     if is_constant(code):
-        return FIXED, {"constant": signed(probe[ANSWER])}
+        return FIXED, {"constant": signed(probe[_asked(probe)])}
     if "latestRound()" in has and not inner and _emits(code, "AnswerUpdated(int256,uint256,uint256)"):
         return FEED, {"proxy": False}
     return SAMPLED, {"reason": "no getter tells its rule"}
+
+
+def _asked(probe: Mapping[str, bytes | None]) -> str:
+    """The getter of a source's own answer: that of a feed, else that of an oracle of one price."""
+    return ANSWER if signed(probe[ANSWER]) is not None else "price()"
 
 
 def _agrees(source: Source, probed: Mapping[str, Mapping[str, bytes | None]], sources: Mapping[str, Source], now: int) -> bool:
@@ -249,8 +283,9 @@ def _agrees(source: Source, probed: Mapping[str, Mapping[str, bytes | None]], so
             raise Unknown(owner, name)
         return found
 
+    own = _asked(probed[source.address])
     try:
         computed, _ = answer(source, sources, value, now)
     except (Unknown, Reverts):
-        return signed(probed[source.address][ANSWER]) is None
-    return computed == signed(probed[source.address][ANSWER])
+        return signed(probed[source.address][own]) is None
+    return computed == signed(probed[source.address][own])

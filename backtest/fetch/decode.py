@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -32,10 +32,11 @@ _U64 = (1 << 64) - 1
 
 @cache
 def topic0(spec: EventSpec) -> str:
-    """The first topic of an event, 0x hex."""
+    """The first topic of an event, 0x hex; of a note the selector of its function, at the left of the word."""
     from eth_utils.crypto import keccak
 
-    return "0x" + keccak(text=parse_event(spec.signature).canonical).hex()
+    digest = keccak(text=parse_event(spec.signature).canonical)
+    return "0x" + (digest if spec.note is None else digest[:4].ljust(32, b"\0")).hex()
 
 
 @dataclass(frozen=True)
@@ -96,26 +97,30 @@ class LogColumns:
         )
 
 
-def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str) -> dict[str, pa.Table]:
+def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str, emitters: Mapping[str, Iterable[str]] | None = None) -> dict[str, pa.Table]:
     """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do not fit.
 
-    Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic and
-    differ in what is indexed are told apart by the number of topics. ValueError for topics or data that are not hex.
+    Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic are told apart by
+    the emitting contract, where ``emitters`` (role to addresses) is given, and those that differ in what is indexed by the number
+    of topics. ValueError for topics or data that are not hex.
     """
     by_topic: dict[str, list[EventSpec]] = {}
     for spec in specs:
         by_topic.setdefault(topic0(spec), []).append(spec)
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    shared = {topic for topic, some in by_topic.items() if len({spec.emitter for spec in some}) > 1} if emitters else set()
+    roles = {address: role for role, addresses in (emitters or {}).items() for address in addresses} if shared else {}
+    groups: dict[tuple[str, int, str | None], list[int]] = defaultdict(list)
     firsts, *others = logs.topics
-    if len(set(firsts)) == 1 and all(column.count(None) in (0, len(logs)) for column in others):
-        groups[firsts[0], sum(column[0] is not None for column in logs.topics)] = list(range(len(logs)))
+    if len(set(firsts)) == 1 and firsts[0] not in shared and all(column.count(None) in (0, len(logs)) for column in others):
+        groups[firsts[0], sum(column[0] is not None for column in logs.topics), None] = list(range(len(logs)))
     else:
         for row, (first, *rest) in enumerate(zip(*logs.topics, strict=True)):
-            groups[first, 4 - rest.count(None)].append(row)
+            role = roles.get(logs.addresses[row].lower()) if first in shared else None
+            groups[first, 4 - rest.count(None), role].append(row)
     tables: dict[str, pa.Table] = {}
     rejected: list[pa.Table] = []
-    for (first, count), rows in groups.items():
-        candidates = by_topic[first]
+    for (first, count, role), rows in groups.items():
+        candidates = [spec for spec in by_topic[first] if role is None or spec.emitter == role]
         spec = next((s for s in candidates if len(parse_event(s.signature).indexed) == count - 1), candidates[0])
         some = logs if len(rows) == len(logs) else logs.take(rows)
         table, refused = _decode_event(some, spec, count)
@@ -133,9 +138,12 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
     abi = parse_event(spec.signature)
     schema = event_schema(spec)
     reasons: dict[int, str] = {}
-    if topics - 1 != len(abi.indexed):
+    columns: list[pa.Array]
+    if spec.note is not None:
+        columns, fits = _decode_note(logs, spec, abi, topics, reasons)
+    elif topics - 1 != len(abi.indexed):
         reasons = dict.fromkeys(range(len(logs)), f"{topics - 1} indexed arguments where {spec.name} has {len(abi.indexed)}")
-        columns: list[pa.Array] = []
+        columns = []
         fits = np.zeros(len(logs), bool)
     elif any(argument.dynamic for argument in abi.data):
         columns, fits = _decode_slowly(logs, spec, abi, reasons)
@@ -163,8 +171,15 @@ def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dic
         data = _fixed(some.data, 32 * len(abi.data), "data").reshape(len(some), len(abi.data), 32)
         for position, argument in enumerate(abi.data):
             words[argument.column] = data[:, position]
-    clean: Mask = np.ones(len(some), bool)
-    for argument in abi.arguments:
+    return _built(spec, abi.arguments, words, rows, fits, reasons), fits
+
+
+def _built(
+    spec: EventSpec, arguments: Sequence[Argument], words: dict[str, Words], rows: npt.NDArray[np.int64], fits: Mask, reasons: dict[int, str]
+) -> list[pa.Array]:
+    """Columns of those of ``rows`` whose words are all valid; the others no longer fit."""
+    clean: Mask = np.ones(len(rows), bool)
+    for argument in arguments:
         ok, why = _check(words[argument.column], argument, argument.name in spec.wide)
         for row in np.flatnonzero(clean & ~ok).tolist():
             reasons[int(rows[row])] = f"'{argument.name}' {why}"
@@ -172,7 +187,44 @@ def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dic
     if not clean.all():
         words = {column: array[clean] for column, array in words.items()}
         fits[rows[~clean]] = False
-    return [_build(words[a.column], a, a.name in spec.wide) for a in abi.arguments], fits
+    return [_build(words[a.column], a, a.name in spec.wide) for a in arguments]
+
+
+_NOTE_BYTES = 224  # of call data that a note holds, behind an offset and a length
+_SENDER = Argument("sender", "sender", "address", True)
+
+
+def _decode_note(logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+    """Anonymous logs of calls (makerdao/dss ``src/lib.sol`` and the deployed ``src/vat.sol``, ``note``): four topics; data are an offset of 32, a
+    length of 224 and the first 224 bytes of the call data, zeros behind its end. Topics must repeat what the call data say."""
+    fits: Mask = np.zeros(len(logs), bool)
+    size = 2 + 2 * (64 + _NOTE_BYTES)
+    for row, text in enumerate(logs.data):
+        if topics != 4:
+            reasons[row] = f"{topics} topics where a note has 4"
+        elif len(text) != size:
+            reasons[row] = f"{max(0, len(text) - 2) / 2:g} bytes of data where a note has {64 + _NOTE_BYTES}"
+        else:
+            fits[row] = True
+    rows = np.flatnonzero(fits)
+    some = logs.take(rows)
+    data = _fixed(some.data, 64 + _NOTE_BYTES, "data")
+    head = np.frombuffer((32).to_bytes(32, "big") + _NOTE_BYTES.to_bytes(32, "big"), np.uint8)
+    call = data[:, 64:]
+    selector = np.frombuffer(bytes.fromhex(topic0(spec)[2:10]), np.uint8)
+    told: Mask = np.all(data[:, :64] == head, axis=1) & np.all(call[:, :4] == selector, axis=1)
+    words: dict[str, Words] = {a.column: np.ascontiguousarray(call[:, 4 + 32 * at : 36 + 32 * at]) for at, a in enumerate(abi.arguments)}
+    first = 1 if spec.note == "arguments" else 2
+    for position in range(first, 4):
+        at = position - first  # beyond the function's own arguments the topics are zeros, as the call data
+        told &= np.all(_fixed(some.topics[position], 32, "topics") == call[:, 4 + 32 * at : 36 + 32 * at], axis=1)
+    for row in np.flatnonzero(~told).tolist():
+        reasons[int(rows[row])] = f"not a note of {abi.canonical}: topics and call data differ"
+    fits[rows[~told]] = False
+    if first == 2:
+        words["sender"] = _fixed(some.topics[1], 32, "topics")
+    arguments = (_SENDER, *abi.arguments) if first == 2 else abi.arguments
+    return _built(spec, arguments, {column: array[told] for column, array in words.items()}, rows[told], fits, reasons), fits
 
 
 def _check(words: Words, argument: Argument, wide: bool) -> tuple[Mask, str]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from backtest.errors import FetchError
 from backtest.fetch.adapters import ANSWER, RATIO, STATE_GETTERS, calls_at, lacks_state, raw_address, resolve, selector, signed
 from backtest.fetch.context import FetchContext
-from backtest.fetch.oracle import Oracles, Use, uses_of
+from backtest.fetch.oracle import ASSET_PRICE, Oracles, Use, uses_of
 from backtest.fetch.phases import Phase, estimated, phases_of
 from backtest.fetch.sampling import neighbours, refine
 from backtest.model import EventSpec, SourceChange
@@ -154,12 +154,19 @@ class _Window:
             self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
             reads = {}
         rows = [(block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()]
+        of_one_price = {raw_address(use.asset) for use in self.uses if use.getter != ASSET_PRICE}
+        wide = [(block, asset, None if price is None else price.to_bytes(32, "big")) for block, asset, price in rows if asset in of_one_price]
         self.summary.reads += len(rows)
         self.summary.samples += sum(map(len, ratios.values()))
         blocks = {block for block, _, _ in rows if block >= first} | {phase.from_block for phase in self.phases if first <= phase.from_block <= last}
         changed = {block for series in ratios.values() for (_, before), (block, value) in neighbours(series) if value != before}
         self.context.fetch_headers(sorted(blocks | changed | {first}))
-        tables = {"raw/oracle/State": _table("raw/oracle/State", states), "raw/oracle/Read": _table("raw/oracle/Read", rows)}
+        narrow = [row for row in rows if row[1] not in of_one_price]
+        tables = {
+            "raw/oracle/State": _table("raw/oracle/State", states),
+            "raw/oracle/Read": _table("raw/oracle/Read", narrow),
+            "raw/oracle/WideRead": _table("raw/oracle/WideRead", wide),
+        }
         covers = {COVERAGE: (first, last)}
         self.context.writer.commit(self.context.config.name, tables, from_block=max(first - 1, 0), to_block=last, covers=covers)
 

@@ -68,13 +68,22 @@ class LogFetcher:
     """Fetches logs of one market. Not thread-safe; the worker threads only run ``piece``.
 
     ``all_headers``: read and store the header of every block, not only of those with logs; then a block all of whose logs
-    were omitted shows by its bloom as well.
+    were omitted shows by its bloom as well. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex words, or names).
     """
 
     def __init__(
-        self, lake: Lake, writer: Writer, market: str, rpc: Rpc, progress: Progress, omissions: str = "auto", all_headers: bool = False
+        self,
+        lake: Lake,
+        writer: Writer,
+        market: str,
+        rpc: Rpc,
+        progress: Progress,
+        omissions: str = "auto",
+        all_headers: bool = False,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.stats = LogStats()
+        self._keys = keys or {}
         self._lake, self._writer, self._market, self._rpc, self._progress = lake, writer, market, rpc, progress
         self._omissions, self._all_headers = omissions, all_headers
         self._book = HeaderBook(lake, market)
@@ -90,22 +99,23 @@ class LogFetcher:
     def fetch(self, namespace: str, specs: Sequence[EventSpec], emitters: Mapping[str, Iterable[str]], first: int, last: int) -> int:
         """Store what the lake lacks of these events of these contracts (role to addresses) in the inclusive range; rows added.
 
-        Contracts with the same gaps share their requests.
+        Contracts with the same gaps share their requests, apart from those of which only the market's own logs are wanted.
         """
-        by_gaps: dict[tuple[Range, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        by_gaps: dict[tuple[tuple[Range, ...], str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for role, addresses in emitters.items():
             if not any(spec.emitter == role for spec in specs):
                 continue
+            key = self._key(specs, role)
             for address in sorted({address.lower() for address in addresses}):
                 missing = gaps((first, last), self._lake.covered(self._market, self._source(namespace, specs, role, address)))
                 if missing:
-                    by_gaps[tuple(missing)][role].append(address)
+                    by_gaps[tuple(missing), key][role].append(address)
         before = sum(self.stats.rows.values())
-        blocks = sum(map(length, by_gaps))
+        blocks = sum(length(ranges) for ranges, _ in by_gaps)
         if blocks:
             self._progress.begin(f"{namespace} logs", blocks)
-        for ranges, members in sorted(by_gaps.items()):
-            question = Question(members, [spec for spec in specs if spec.emitter in members])
+        for (ranges, key), members in sorted(by_gaps.items()):
+            question = Question(members, [spec for spec in specs if spec.emitter in members], key or None)
             sources = [self._source(namespace, specs, role, address) for role, addresses in members.items() for address in addresses]
             for start, stop in ranges:
                 _Run(self, question, namespace, sources, start, stop).run()
@@ -120,9 +130,21 @@ class LogFetcher:
             some = missing[start : start + COMMIT_ROWS]
             self._commit({}, self._rpc.headers(some), some[0], some[-1], {})
 
+    def _key(self, specs: Sequence[EventSpec], role: str) -> str:
+        """The word that the first indexed argument of all events of a role has, or "": any. A name is ASCII at the left of its word."""
+        (name,) = {spec.key for spec in specs if spec.emitter == role}
+        if name is None:
+            return ""
+        given = self._keys.get(name, "")
+        word = given.lower() if given.startswith("0x") or not given.isascii() else f"0x{given.encode().ljust(32, bytes(1)).hex()}"
+        if not given or len(word) != 66 or not word.startswith("0x") or set(word[2:]) - set("0123456789abcdef"):
+            raise FetchError(f"market '{self._market}': parameters.{name} = '{given}' is not a 32-byte word", "give 0x and 64 hex digits, or a name")
+        return word
+
     def _source(self, namespace: str, specs: Sequence[EventSpec], role: str, address: str) -> str:
         """The coverage source of one contract; it names the set of events, so that a set that grew is not taken for covered."""
         own = sorted(f"{spec.name} {spec.signature} {sorted(spec.wide)}" for spec in specs if spec.emitter == role)
+        own += [key] if (key := self._key(specs, role)) else []
         prefix = f"{namespace}/{role}@"
         source = f"{prefix}{hashlib.sha256('|'.join(own).encode()).hexdigest()[:8]}/{address}"
         sources = self._lake.sources(self._market) if self._market in self._lake.markets() else []
@@ -206,7 +228,7 @@ class LogFetcher:
         calls = []
         for block, pairs in suspects.items():
             addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
-            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": [topics]}]))
+            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": question.topics_filter(topics)}]))
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
         came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
         for block, reply in zip(suspects, replies, strict=True):

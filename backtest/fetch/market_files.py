@@ -22,3 +22,8 @@ def find_market(name_or_path: str) -> MarketConfig:
         return parse_market(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read market file {path}: {error}", "give the name of a market or the path of a TOML file") from None
+
+
+def shipped_markets() -> list[MarketConfig]:
+    """Every description that ships, by name."""
+    return [parse_market(path.read_text(encoding="utf-8"), str(path)) for path in sorted(resource("markets").glob("*.toml"))]

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from backtest.fetch.rpc import Rpc
 
 
+ASSET_PRICE = "getAssetPrice(address)"
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since`` is the block of
-    the change that began it."""
+    the change that began it; ``getter`` how the oracle is asked (``SourceChange``)."""
 
     asset: str
     source: str
@@ -25,10 +28,11 @@ class Use:
     since: int
     first: int
     last: int
+    getter: str = ASSET_PRICE
 
 
 def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
-    """Every use of a source at the end of some block of the range, or of the block before it."""
+    """Every use of a source at the end of some block of the range, or of the block before it; not of prices by definition."""
     history: dict[str, list[SourceChange]] = defaultdict(list)
     for change in changes:
         history[change.asset].append(change)
@@ -37,8 +41,8 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
         for place, change in enumerate(own):
             until = own[place + 1].block_number - 1 if place + 1 < len(own) else end
             first, last = max(change.block_number, start - 1), min(until, end)
-            if first <= last:
-                uses.append(Use(change.asset, change.source, change.oracle, change.block_number, first, last))
+            if first <= last and change.fixed is None:
+                uses.append(Use(change.asset, change.source, change.oracle, change.block_number, first, last, change.getter))
     return uses
 
 
@@ -54,11 +58,16 @@ class Oracles:
     def prices(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
         """The price of each (asset, block) at the end of the block, in the order asked; None where the oracle reverts.
 
-        One ``getAssetsPrices`` a block and oracle; where that reverts, each asset is asked for alone.
+        One ``getAssetsPrices`` a block and oracle; where that reverts, each asset is asked for alone, and so an oracle of one price.
         """
         together: dict[tuple[str, int], list[str]] = defaultdict(list)
+        own: list[tuple[str, int, Use]] = []
         for asset, block in asked:
-            together[self._oracle(asset, block), block].append(asset)
+            use = self._use(asset, block)
+            if use.getter == ASSET_PRICE:
+                together[use.oracle, block].append(asset)
+            else:
+                own.append((asset, block, use))
         prices: dict[tuple[str, int], int | None] = dict.fromkeys(asked)
         groups = list(together.items())
         calls = [(oracle, _prices_call(assets), block) for (oracle, block), assets in groups]
@@ -69,13 +78,15 @@ class Oracles:
                 continue
             for place, asset in enumerate(assets):
                 prices[asset, block] = word(data[64 + 32 * place :])
-        single = [(oracle, f"{selector('getAssetPrice(address)')}{asset[2:]:0>64}", block) for oracle, asset, block in alone]
+        single = [(oracle, f"{selector(ASSET_PRICE)}{asset[2:]:0>64}", block) for oracle, asset, block in alone]
         for (_, asset, block), data in zip(alone, calls_at(self.rpc, single), strict=True):
             prices[asset, block] = word(data)
+        answers = calls_at(self.rpc, [(use.oracle, selector(use.getter), block) for _, block, use in own])
+        prices |= {(asset, block): word(data) for (asset, block, _), data in zip(own, answers, strict=True)}
         return {key: price or None for key, price in prices.items()}
 
-    def _oracle(self, asset: str, block: int) -> str:
-        return next(use.oracle for use in self.uses[asset] if use.first <= block <= use.last)
+    def _use(self, asset: str, block: int) -> Use:
+        return next(use for use in self.uses[asset] if use.first <= block <= use.last)
 
 
 def _prices_call(assets: Sequence[str]) -> str:

@@ -22,10 +22,12 @@ _REMEDY = "use another node"
 
 @dataclass(frozen=True)
 class Question:
-    """``emitters``: role to addresses (lower-case); ``specs``: the events, each of one role."""
+    """``emitters``: role to addresses (lower-case); ``specs``: the events, each of one role; ``key``: the second topic that all of their
+    logs must have (0x hex), where only some of a contract's logs are meant."""
 
     emitters: Mapping[str, Sequence[str]]
     specs: Sequence[EventSpec]
+    key: str | None = None
     addresses: Sequence[str] = field(init=False)
     topics: Sequence[str] = field(init=False)
     pairs: frozenset[Pair] = field(init=False)
@@ -38,7 +40,16 @@ class Question:
 
     def filter(self, first: int, last: int, addresses: Sequence[str] | None = None) -> dict[str, Any]:
         """The parameter of eth_getLogs."""
-        return {"fromBlock": hex(first), "toBlock": hex(last), "address": list(addresses or self.addresses), "topics": [list(self.topics)]}
+        return {
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "address": list(addresses or self.addresses),
+            "topics": self.topics_filter(self.topics),
+        }
+
+    def topics_filter(self, topics: Sequence[str]) -> list[list[str]]:
+        """These first topics, and the key where there is one."""
+        return [list(topics), *([[self.key]] if self.key else [])]
 
     def judge(self, logs: Sequence[Log], first: int, last: int) -> tuple[LogColumns, int]:
         """(the logs that were meant, in chain order and once each; how many came twice).
@@ -61,6 +72,9 @@ class Question:
         if columns.removed:
             block = next(int(log.block_number, 16) for log in logs if log.removed)
             raise FetchError(f"the node sent a retracted log of block {block}: the chain is being reorganised", "ask for more confirmations")
+        if self.key and set(columns.topics[1]) != {self.key}:
+            row, topic = next((row, topic) for row, topic in enumerate(columns.topics[1]) if topic != self.key)
+            raise FetchError(f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is {topic}", _REMEDY)
         if set(zip(columns.addresses, columns.topics[0], strict=True)) - self.pairs:
             columns = self._meant(columns)
         return _in_order(columns)
@@ -68,9 +82,9 @@ class Question:
     def decode(self, logs: LogColumns, namespace: str) -> dict[str, pa.Table]:
         """See ``backtest.fetch.decode.decode``; FetchError where a log is malformed."""
         try:
-            return decode(logs, self.specs, namespace)
+            return decode(logs, self.specs, namespace, self.emitters)
         except ValueError as error:
-            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace)), 0)
+            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace, self.emitters)), 0)
             raise _malformed(str(logs.block[row]), logs.addresses[row], error) from None
 
     def _meant(self, columns: LogColumns) -> LogColumns:
@@ -150,6 +164,8 @@ class Omissions:
         may_address = bloom.contains(table, [self._address_bits[address] for address in self._question.addresses])
         may_topic = bloom.contains(table, [self._topic_bits[topic] for topic in self._question.topics])
         possible = may_address[:, self._address_of] & may_topic[:, self._topic_of]
+        if self._question.key:
+            possible &= bloom.contains(table, [bloom.positions(bytes.fromhex(self._question.key[2:]))])
         row_of = {int(header.number, 16): row for row, header in enumerate(headers)}
         column_of = {pair: column for column, pair in enumerate(self._pairs)}
         came = np.zeros(possible.shape, bool)

@@ -14,7 +14,7 @@ from backtest.lake import manifest as m
 if TYPE_CHECKING:
     from backtest.lake import Lake
 
-SHOWN = 3
+SHOWN = 12
 Progress = Callable[[str], None]
 
 

@@ -21,6 +21,7 @@ from backtest import tables
 from backtest.errors import LakeError
 from backtest.lake.storage import Storage
 from backtest.markets import MarketConfig
+from backtest.result_tables import RESULTS, SWEEPS
 
 FORMAT = 2
 KEEP_VERSIONS = 8
@@ -168,7 +169,9 @@ def declared_schema(dataset: str) -> pa.Schema | None:
     if layer == "canonical":
         return tables.CANONICAL.get(name)
     if layer == "results":
-        return tables.RESULTS.get(name) or tables.SWEEPS.get(name)
+        return RESULTS.get(name) or SWEEPS.get(name)
+    if dataset in tables.IMPORTED:
+        return tables.IMPORTED[dataset]
     if dataset.endswith("/Quarantine"):
         return tables.QUARANTINE
     return tables.RAW_STATE.get(dataset)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from backtest import tables
 from backtest.lake import queries
+from backtest.result_tables import RESULTS, SWEEPS
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -26,11 +27,12 @@ def statements(lake: Lake) -> Iterator[str]:
     yield from _manifest_views(lake)
     for name, schema in tables.CANONICAL.items():
         yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
-    for name, schema in {**tables.RESULTS, **tables.SWEEPS}.items():
+    for name, schema in {**RESULTS, **SWEEPS}.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
-    for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *(name for name in lake.datasets() if name.startswith("raw/"))}):
-        if dataset.endswith("/Quarantine"):
+    raw = {name for name in lake.datasets() if name.startswith("raw/")}
+    for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *tables.IMPORTED, *raw}):
+        if dataset.endswith("/Quarantine") and dataset not in tables.IMPORTED:
             quarantined.append(dataset)
         else:
             yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"

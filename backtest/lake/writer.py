@@ -124,13 +124,25 @@ class Writer:
         files = [self._store(market, dataset, table, _block_range(table), stamp) for dataset, table in checked.items() if table.num_rows]
         self._publish(market, msgspec.structs.replace(record, files=_sorted([*record.files, *files])), schemas)
 
-    def replace(self, market: str, prefix: str, chunks: Iterable[tuple[str, pa.Table]], *, stamp: str) -> None:
+    def replace(
+        self,
+        market: str,
+        prefix: str,
+        chunks: Iterable[tuple[str, pa.Table]],
+        *,
+        stamp: str,
+        config: MarketConfig | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> None:
         """Replace every file of the market whose dataset starts with ``prefix`` by these chunks, in one commit.
 
         Chunks of one dataset come in chain order; they are gathered into files of about ``FILE_ROWS`` rows. If the
-        iterable raises, the lake stays as it was.
+        iterable raises, the lake stays as it was. ``config`` describes a market that is new; ``provenance`` adds facts.
         """
         record = self._market(market)
+        if config is not None and record.config is None:
+            record = msgspec.structs.replace(record, config=config)
+        record = msgspec.structs.replace(record, provenance={**record.provenance, **(provenance or {})})
         schemas = dict(self._lake.manifest.schemas)
         waiting: dict[str, list[pa.Table]] = {}
         files: list[m.FileRecord] = []

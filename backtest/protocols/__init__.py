@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -72,13 +72,19 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``)."""
+    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
+
+    Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
+    (native units). At most one of the three is given; a protocol whose calls know only ``repay`` ignores the others.
+    """
 
     account: AccountId
     pair: Pair
     liquidator: AccountId
     repay: int | None = None
     receive_collateral_token: bool = False
+    repay_scaled: int | None = None
+    seize: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +177,13 @@ class Holding:
 class RawEvents(Protocol):
     """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset by its
     full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over all events of the
-    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only."""
+    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only.
+    """
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The market's own parameters (``MarketConfig.parameters``)."""
+        ...
 
     def table(self, event: str) -> pa.Table:
         """All rows of one raw dataset, sorted by (block_number, log_index); empty with its schema if there are none."""
@@ -182,6 +194,18 @@ class RawEvents(Protocol):
 
         ``columns``: event name to the columns wanted beside ``seq`` and ``timestamp``; other events are left out.
         """
+        ...
+
+
+@runtime_checkable
+class ManyMarkets(Protocol):
+    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside ``LendingProtocol``."""
+
+    # Names of the parameters; ``backtest fetch`` takes them as options.
+    market_parameters: Sequence[str]
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
+        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError for a wrong value."""
         ...
 
 
@@ -230,7 +254,8 @@ class LendingProtocol(Protocol[State]):
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """Chunks of canonical tables (name, rows), in chain order and deterministic: every table of
-        ``backtest.tables.CANONICAL`` but events, blocks and prices, which reconstruction makes for all protocols alike."""
+        ``backtest.tables.CANONICAL`` but events and blocks, which reconstruction makes for all protocols alike; ``prices`` only so far as the
+        protocol's own logs and rules say them, beside what its price sources give."""
         ...
 
     # -- replay --------------------------------------------------------------------------------------------------

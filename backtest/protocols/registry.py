@@ -7,8 +7,10 @@ from typing import Any
 from backtest.errors import UserError, did_you_mean
 from backtest.protocols import LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.maker import MAKER
+from backtest.protocols.morpho_blue import MORPHO_BLUE
 
-PROTOCOLS: dict[str, LendingProtocol[Any]] = {AAVE_V3.name: AAVE_V3}
+PROTOCOLS: dict[str, LendingProtocol[Any]] = {protocol.name: protocol for protocol in (AAVE_V3, MAKER, MORPHO_BLUE)}
 
 
 def protocol_named(name: str) -> LendingProtocol[Any]:

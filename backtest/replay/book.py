@@ -30,7 +30,7 @@ class Book(Generic[State]):
 
     def __post_init__(self) -> None:
         self.prices = Prices(self.oracle, self.oracle, self.oracle)
-        self.units = [10**asset.decimals for asset in self.market.assets]
+        self.units = [self.market.unit(asset.id) for asset in self.market.assets]
 
     @classmethod
     def open(cls, protocol: LendingProtocol[State], market: Market, *, recompute: bool = False) -> Book[State]:

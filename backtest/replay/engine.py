@@ -35,7 +35,7 @@ from backtest.protocols import AccountView, Action, Fill, LendingProtocol, Refus
 from backtest.replay.book import Book
 from backtest.replay.liquidators import model_of
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
+from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of
@@ -64,7 +64,7 @@ def replay(
     """Replay one market under a scenario.
 
     Args:
-        mechanism: how liquidations settle; the protocol's fixed spread by default. Owned by this replay.
+        mechanism: how liquidations settle; the protocol's own way by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
 
@@ -72,7 +72,7 @@ def replay(
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or FixedSpread(), samples, screened)
+    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened)
     reported = 0
     with _uncollected():
         for transaction in engine.transactions():
@@ -97,7 +97,7 @@ def _uncollected() -> Iterator[None]:
 
 def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
     """Several markets in one run, their transactions interleaved by time, then in the order given."""
-    engines = [Engine(protocol, market, timeline, scenario, FixedSpread()) for protocol, market, timeline in markets]
+    engines = [Engine(protocol, market, timeline, scenario, _mechanism(protocol, scenario)) for protocol, market, timeline in markets]
 
     def stamped(number: int) -> Iterator[tuple[int, int, int, Sequence[MarketEvent]]]:
         for order, transaction in enumerate(engines[number].transactions()):
@@ -106,6 +106,10 @@ def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeli
     for _, number, _, transaction in heapq.merge(*(stamped(i) for i in range(len(engines)))):
         engines[number].advance(transaction)
     return [engine.finish() for engine in engines]
+
+
+def _mechanism(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
+    return mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0))
 
 
 def state_at(protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int) -> tuple[State, Prices, Clock]:
@@ -141,7 +145,7 @@ class Engine(Generic[State]):
         model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
         self.watch: Watch[State] = Screen(len(market.assets)) if model and screened else EveryAccount()
         self._timeline = timeline
-        self._measure = Measure(self.book, timeline, scenario, samples)
+        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
@@ -342,12 +346,12 @@ class Engine(Generic[State]):
             take = model.choose(book, open_to)
             if take is None:
                 break
-            mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settle(take.opportunity, take.profit, None)
+            lot = mechanism.settle(book, take.opportunity)
+            touched, market_wide = self._settle(take.opportunity, take.profit, None, lot)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
         self._measure.decided(self.watch.candidates(book))
 
-    def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None) -> tuple[set[AccountId], bool]:
+    def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
         book, fill, result, measure = self.book, opportunity.fill, self.result, self._measure
         account, ordinal = fill.order.account, len(result.liquidations)
@@ -359,6 +363,8 @@ class Engine(Generic[State]):
                 touched.add(change.account)
             elif isinstance(change, ParamChange):
                 market_wide |= change.name in book.protocol.order_parameters
+            else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
+                market_wide = True
         self._take_effect(fill.changes)
         for changed in touched:
             self.watch.touch(changed)
@@ -381,6 +387,8 @@ class Engine(Generic[State]):
             health_after=after,
             matches_history=matches,
             made_by_override=account in self._made,
+            stage="opened" if opportunity.opens else "whole" if opportunity.lot is None else "auction",
+            lot=lot,
             **_in_base(book, fill),
         )
         if after is None or after >= WAD:

@@ -58,12 +58,13 @@ class Competition:
         self._terms = terms
         self.receive_collateral_token = terms.settle == "collateral-token"
         self._calls: Counter[AccountId] = Counter()
-        self._block = -1
+        self._moment = (-1, -1)
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
-        if book.now.block_number != self._block:
-            self._block = book.now.block_number
+        moment = (book.now.block_number, book.now.timestamp)  # between known blocks auctions wake by time alone
+        if moment != self._moment:
+            self._moment = moment
             self._calls.clear()
         gas = self._terms.gas_cost
         best: Opportunity | None = None
@@ -72,7 +73,7 @@ class Competition:
             if self._calls[account] >= self._terms.max_calls:
                 continue
             for opportunity in self._of_chosen_pair(book, account, opportunities):
-                if opportunity.profit <= gas:
+                if opportunity.profit <= gas and not opportunity.always:
                     continue
                 pair = opportunity.order.pair
                 key = (-opportunity.profit, book.address(account), pair.debt_asset, pair.collateral_asset)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Generic
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, Clock
+from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols import State
 from backtest.replay.book import Book
 from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
@@ -21,8 +21,10 @@ LATER = {"+1h": 3_600, "+1d": 86_400, "+7d": 7 * 86_400}
 class Measure(Generic[State]):
     """Sums of one replay from the scenario's first block on, and where they are read off."""
 
-    def __init__(self, book: Book[State], timeline: Timeline, scenario: Scenario, samples: int) -> None:
-        self._book, self._timeline = book, timeline
+    def __init__(
+        self, book: Book[State], timeline: Timeline, scenario: Scenario, samples: int, outside: Mapping[tuple[AccountId, AssetId], int]
+    ) -> None:
+        self._book, self._timeline, self._taken_out = book, timeline, outside
         self._first = scenario.from_block or 0
         self.end = timeline.last_known_block(scenario.to_block)
         end = timeline.clock_at(self.end)
@@ -45,11 +47,11 @@ class Measure(Generic[State]):
         return bool(self.horizons)
 
     def liquidated(self, made: Liquidation) -> None:
-        """Count a liquidation."""
+        """Count a liquidation. Of auctions: the debt that left the account, and the collateral that its buyers got."""
         if made.clock.block_number >= self._first:
-            self._sums["liquidations"] += 1
-            self._sums["repaid_base"] += made.repaid_base
-            self._sums["seized_base"] += made.seized_base
+            self._sums["liquidations"] += made.takes
+            self._sums["repaid_base"] += made.repaid_base * made.takes
+            self._sums["seized_base"] += made.seized_base * made.ends
             self._sums["protocol_fee_base"] += made.protocol_fee_base
 
     def wrote_off(self, deficit: Deficit) -> None:
@@ -104,8 +106,16 @@ class Measure(Generic[State]):
                 peak_bad_debt_base=self._peak,
                 peak_clock=self._peak_clock,
                 equity=equity,
+                outside=self._outside(),
             )
         )
+
+    def _outside(self) -> dict[AccountId, int]:
+        """Base units, rounded down, by account; an asset without a price counts nothing."""
+        found: dict[AccountId, int] = {}
+        for (account, asset), amount in self._taken_out.items():
+            found[account] = found.get(account, 0) + amount * self._book.oracle.get(asset, 0) // self._book.units[asset]
+        return {account: value for account, value in sorted(found.items()) if value}
 
     def _peaked(self, open_bad_debt: int) -> None:
         total = self._realised + open_bad_debt

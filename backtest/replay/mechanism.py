@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from backtest.model import AccountId, Clock
-from backtest.protocols import Fill, Order, Refusal, State
+from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
 from backtest.replay.book import Book
 
 
@@ -23,6 +23,8 @@ class Opportunity:
 
     ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price
     of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
+    ``always``: it happens whatever it earns, since somebody who means to go on from there makes it (opening an auction, say).
+    ``opens``: it takes collateral and debt from the account and begins a liquidation of several steps.
     """
 
     order: Order
@@ -30,6 +32,8 @@ class Opportunity:
     profit: int
     step: str = "liquidate"
     lot: int | None = None
+    always: bool = False
+    opens: bool = False
 
 
 class Mechanism(Protocol[State]):
@@ -43,8 +47,9 @@ class Mechanism(Protocol[State]):
         """All that ``liquidator`` could do now about this account, in a fixed order; what would revert, as its refusal."""
         ...
 
-    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
-        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes."""
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
+        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes. The number of the open
+        liquidation that it begins or belongs to; None where it settles at once."""
         ...
 
     def open_accounts(self) -> Collection[AccountId]:
@@ -76,8 +81,9 @@ class FixedSpread(Mechanism[State]):
             found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
         return found
 
-    def settle(self, book: Book[State], opportunity: Opportunity) -> None:
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
         """Nothing stays open."""
+        return None
 
     def open_accounts(self) -> Collection[AccountId]:
         """None: nothing stays open."""
@@ -86,6 +92,16 @@ class FixedSpread(Mechanism[State]):
     def wake(self, now: Clock) -> int | None:
         """Never: without open liquidations time alone offers nothing."""
         return None
+
+
+def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
+    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each replay.
+
+    ``cost`` is what a call costs the liquidator, base units.
+    """
+    from backtest.replay.auctions import Auctions  # which is a Mechanism itself
+
+    return Auctions(cost) if getattr(protocol, "mechanism", FixedSpread.name) == Auctions.name else FixedSpread()
 
 
 def spread(book: Book[State], fill: Fill) -> int:

@@ -2,9 +2,9 @@
 
 An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
 against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
-threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an asset
-that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one that
-names its asset, then the later in the list.
+threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an
+asset that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one
+that names its asset, then the later in the list.
 """
 
 from __future__ import annotations
@@ -195,22 +195,26 @@ def check(
                     "change the override, or let it pass with --allow-invalid (allow_invalid = true)",
                 )
 
+    def begun(until: int) -> None:
+        """Steps that start up to this block, each for itself: a later one must not hide an earlier one."""
+        nonlocal block
+        for start in live.waiting(until):
+            block = start
+            for due in live.due(-1, Clock(start, -1, 0))[0]:
+                take(due, overridden=True)
+            settled()
+
     for change in timeline.params:
         if change.block_number != block:
             settled()
+            begun(change.block_number)
             block = change.block_number
-        for due in live.due(change.seq, Clock(block, -1, change.timestamp))[0]:
-            take(due, overridden=True)
         if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
             collateral.add((change.asset, change.category))
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
     settled()
-    for step in live.waiting(timeline.last_block):
-        block = step
-        for due in live.due(-1, Clock(step, -1, 0))[0]:
-            take(due, overridden=True)
-        settled()
+    begun(timeline.last_block)
     settled(at_last=True)
     for text, count in live.touched.items():
         if not count:

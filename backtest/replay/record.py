@@ -10,6 +10,9 @@ from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
 from backtest.replay.book import Book
 
+Stage = Literal["whole", "opened", "auction"]
+"""A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liquidation:
@@ -33,6 +36,19 @@ class Liquidation:
     matches_history: bool | None
     made_by_override: bool = False
     """An override, not a price, made the account liquidatable: it was healthy right before and not right after."""
+    stage: Stage = "whole"
+    lot: int | None = None
+    """Number of the auction that it opens or belongs to, within the replay."""
+
+    @property
+    def takes(self) -> bool:
+        """It takes something from the account: what is counted as a liquidation."""
+        return self.stage != "auction"
+
+    @property
+    def ends(self) -> bool:
+        """A liquidator gets the collateral in this step."""
+        return self.stage != "opened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +139,9 @@ class Horizon:
 
     Sums run from the scenario's first block; base units at the oracle price of each execution. ``realised`` bad debt was written off;
     ``open`` is debt beyond collateral of accounts that owe more than they hold; ``peak`` is the most that both were together, at
-    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account.
+    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account, ``outside`` what
+    an account took out of the market beyond what it took in history, at the prices of this moment (accounts where that is not nothing): a
+    borrow that is refused leaves equity, and nothing is won by it.
     """
 
     label: str
@@ -139,6 +157,7 @@ class Horizon:
     peak_bad_debt_base: int
     peak_clock: Clock
     equity: Mapping[AccountId, int]
+    outside: Mapping[AccountId, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,6 +80,7 @@ _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
             "protocol_fee": "protocol_fee",
             "receive_collateral_token": "receive_collateral_token",
             "deficits": "deficits",
+            "debt_scaled": "debt_scaled",
         },
     ),
 )
@@ -161,10 +162,11 @@ class Timeline:
     timestamps: Ints
 
     @classmethod
-    def of(cls, tables: Mapping[str, pa.Table]) -> Timeline:
+    def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
         """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
 
-        Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own.
+        Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
+        decimals prices have than base units; those digits are in ``price_rest``.
         """
         tables = {name: table for name, table in tables.items() if table.num_rows}
         deficits = _deficits_by_liquidation(tables.get("deficits"))
@@ -177,7 +179,13 @@ class Timeline:
             if table is not None:
                 seq = table["seq"].to_numpy()
                 for attribute, source in (_KEY | own).items():
-                    column = [deficits.get(s, ()) for s in seq.tolist()] if source == "deficits" else _Column(table[source])
+                    column: _Column | list[Any]
+                    if source == "deficits":
+                        column = [deficits.get(s, ()) for s in seq.tolist()]
+                    elif source == "price" and price_digits:
+                        column = _whole_prices(table, price_digits)
+                    else:
+                        column = _Column(table[source])
                     columns.append((getattr(event, attribute).__set__, column))
                 rows.append(np.stack([table[c].to_numpy().astype(np.int64) for c in ("block_number", "timestamp")]))
             seqs.append(np.asarray(seq, dtype=np.int64) if table is not None else np.empty(0, dtype=np.int64))
@@ -307,6 +315,12 @@ class Timeline:
 END_OF_BLOCK = 2**31 - 1
 
 
+def _whole_prices(table: pa.Table, digits: int) -> list[int | None]:
+    """The oracle's own numbers: whole base units, then the digits below."""
+    whole, rest = (_Column(table[name]).values(0, table.num_rows) for name in ("price", "price_rest"))
+    return [None if unit is None else int(unit * 10**digits + (low or 0)) for unit, low in zip(whole, rest, strict=True)]
+
+
 def _deficits_by_liquidation(table: pa.Table | None) -> dict[int, tuple[tuple[AssetId, int], ...]]:
     """Debts written off, by the seq of the liquidation that did it."""
     found: dict[int, list[tuple[AssetId, int]]] = {}
@@ -328,6 +342,8 @@ def _transaction_ends(seq: Ints, block: Ints, events: pa.Table | None) -> Ints:
         spine = events["seq"].to_numpy()
         at = np.minimum(np.searchsorted(spine, seq), len(spine) - 1)
         # a row that no log of the spine gave (a price read at the end of a block) stands alone
-        transaction = np.where(spine[at] == seq, events["transaction_index"].to_numpy().astype(np.int64)[at], -1 - seq)
+        # exports do not say it: then nobody acts inside the block
+        index = pc.fill_null(events["transaction_index"], -1).to_numpy().astype(np.int64)
+        transaction = np.where(spine[at] == seq, index[at], -2 - seq)
     changes = (np.diff(block) != 0) | (np.diff(transaction) != 0)
     return np.append(np.flatnonzero(changes) + 1, len(seq)).astype(np.int64)

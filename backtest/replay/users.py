@@ -23,6 +23,8 @@ Key = tuple[AccountId, AssetId, Side]
 Setting = tuple[AccountId, str, AssetId | None]
 
 _DOUBLINGS = 64
+_WITHIN = frozenset({"liquidation", "treasury", "cover"})
+"""What moves nothing between the market and its users."""
 
 
 class UserActions(Generic[State]):
@@ -40,6 +42,8 @@ class UserActions(Generic[State]):
         self._receivers: set[AccountId] = set()
         self._counts: dict[tuple[str, Outcome, str, bool], ActionCount] = {}
         self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
+        self.outside: dict[tuple[AccountId, AssetId], int] = {}
+        """Native units that accounts took out of the market beyond what they took in history, less what they brought beyond it."""
         self.made = 0
         """Actions that came up."""
 
@@ -85,10 +89,14 @@ class UserActions(Generic[State]):
         if isinstance(outcome, Refusal):
             self._refused(action, outcome, book, 0, "skipped")
             self._diverge(changes, ())
+            self._took(changes, None, -1)
             return ()
         self._compare(action, outcome, book)
         made = outcome.changes if self._recompute or apart or outcome.amount != _asked(action) else changes
         self._diverge(changes, made)
+        if made is not changes:
+            self._took(changes, None, -1)
+            self._took(made, outcome.amount, 1)
         return made
 
     # -- what it was in history ------------------------------------------------------------------------------------------
@@ -192,6 +200,18 @@ class UserActions(Generic[State]):
         for effect in made:
             if isinstance(effect, SettingChange):
                 self._set(self._ours, effect)
+
+    def _took(self, effects: Sequence[Effect], amount: int | None, sign: int) -> None:
+        """Users' calls move underlying between market and account: each change by its own amount as logged, or all by that of the call."""
+        for effect in effects:
+            if isinstance(effect, PositionChange) and effect.action not in _WITHIN:
+                moved = sign * ((effect.amount if amount is None else amount) or 0)
+                key = (effect.account, effect.asset)
+                out = moved if (effect.delta > 0) == (effect.side == "debt") else -moved
+                if left := self.outside.get(key, 0) + out:
+                    self.outside[key] = left
+                else:
+                    self.outside.pop(key, None)
 
     def _drifted(self, change: PositionChange, delta: int) -> None:
         key = (change.account, change.asset, change.side)

@@ -218,6 +218,26 @@ class Charts:
             panels.append({"title": measure, "data": {"values": mine}, "width": WIDTH - 180, "height": {"step": 26}, "layer": layers})
         return {"vconcat": panels, "spacing": 14, "resolve": {"scale": {"color": "independent"}}}
 
+    @staticmethod
+    def rates(rows: list[Row]) -> Spec:
+        """Shares with their intervals: a panel per rate, a line per set of alarms and accounts."""
+        names = list(dict.fromkeys(row["set"] for row in rows))
+        y = {"field": "set", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 330}}
+        scale = {"domain": [0, 1]}
+        tooltip = _tooltip(set=("Set", "name"), value=("Share", "share"), low=("Interval from", "share"), high=("to", "share"))
+        panels = []
+        for rate in dict.fromkeys(row["rate"] for row in rows):
+            x = {"field": "low", "type": "quantitative", "title": "Share of episodes, or of debt", "axis": {"format": ".0%"}, "scale": scale}
+            layers: list[Spec] = [
+                {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
+                {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "value"}}},
+            ]
+            for layer in layers:
+                layer["encoding"] |= {"y": y, "color": {"value": RUN_COLOURS[1]}, "tooltip": tooltip}
+            mine = [row for row in rows if row["rate"] == rate]
+            panels.append({"title": rate, "data": {"values": mine}, "width": WIDTH - 340, "height": {"step": 22}, "layer": layers})
+        return {"vconcat": panels, "spacing": 14}
+
     def cumulative(self, timeline: list[Row]) -> Spec:
         """Debt liquidated since the start of the window, and what that is beyond the run's own baseline."""
         titles = {"cumulative_usd": "Debt repaid by liquidators"}

@@ -11,12 +11,15 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from backtest.report import notes, tables
+from backtest.report import fidelity, notes, tables
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
 from backtest.report.comparison import CRITERION, Comparison
 from backtest.report.selection import Row, Selection
 from backtest.version import VERSION
+
+_RATES = "Dot: share. Line: its 95 % interval, Wilson's for counts, a bootstrap over accounts for debt."
+_EPISODES = 60
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -76,6 +79,7 @@ def render(selection: Selection, *, chain_id: int) -> str:
             remarks=comparison.remarks(),
             flags=tables.data_flags(selection.runs),
             effects=draw(effects(comparison, _charts(selection, labels))),
+            fidelity=Fidelity.of(selection),
             pairs=tables.pairs(selection),
             largest=tables.largest(selection),
             figures=[draw(figure) for figure in figures(selection, labels)],
@@ -91,6 +95,41 @@ def environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader
 
     return Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Fidelity:
+    """The page's part on how well the model tells history; ``rest`` is how many of the episodes without a match are not shown."""
+
+    name: str
+    run_id: str
+    figures: tables.Table
+    causes: tables.Table
+    episodes: tables.Table
+    rest: int
+    figure: Figure
+    notes: list[str]
+
+    @classmethod
+    def of(cls, selection: Selection) -> Fidelity | None:
+        """From the newest validation of the page's data; None where there is none."""
+        rows = fidelity.latest(selection)
+        if not rows:
+            return None
+        episodes = fidelity.episodes_of(selection, rows[0]["run_id"])
+        apart = [row for row in episodes if row["outcome"] != "hit" and row["mode"] == "one-step"]
+        apart.sort(key=lambda row: (row["outcome"] != "miss", not row["certain"], row["number"]))
+        drawn = draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(rows))))
+        return cls(
+            name=rows[0]["name"],
+            run_id=rows[0]["run_id"],
+            figures=fidelity.figures_table(rows),
+            causes=fidelity.causes_table(episodes),
+            episodes=fidelity.episodes_table(apart[:_EPISODES], selection.decimals),
+            rest=max(0, len(apart) - _EPISODES),
+            figure=drawn,
+            notes=json.loads(rows[0]["notes"]),
+        )
 
 
 def effects(comparison: Comparison, charts: Charts) -> Figure:

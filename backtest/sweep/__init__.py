@@ -25,12 +25,13 @@ from backtest.errors import LakeBusy
 from backtest.lake import Lake
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
+from backtest.result_tables import RUN_TABLES, SWEEPS
 from backtest.results import read_material
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
 from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, with_axes
 from backtest.sweep.worker import Done, Task, material_in, pack
-from backtest.tables import RESULTS, RULES_VERSION, SWEEPS
+from backtest.tables import RULES_VERSION
 
 __all__ = ["Dask", "Executor", "Outcome", "Processes", "Serial", "Sweep", "parse_sweep", "sweep", "with_axes"]
 
@@ -249,4 +250,4 @@ class _Store:
         common = {"sweep_id": self._plan.sweep_id, "market": self._plan.market}
         data = {f"results/{name}": pa.Table.from_pylist([{**common, **row} for row in each], SWEEPS[name]) for name, each in own.items() if each}
         runs = [each.tables for each in ordered if each.tables is not None and each.run_id not in stored]
-        return data | ({f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RESULTS} if runs else {})
+        return data | ({f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES} if runs else {})

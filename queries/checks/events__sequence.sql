@@ -1,4 +1,4 @@
--- Purpose: events, and prices that no log gives, are numbered without gaps from 0, in the order of (block, log index), with times that never go back.
+-- Purpose: events, and prices of oracles and venues that no log gives, are numbered without gaps from 0, in the order of (block, log index), with times that never go back.
 -- Grain: one violation, at most one per number.
 -- Columns:
 --   market: name of the market
@@ -9,6 +9,8 @@
 WITH places AS (
     SELECT market, seq, block_number, log_index, timestamp FROM events
     UNION SELECT market, seq, block_number, log_index, timestamp FROM prices
+    UNION SELECT v.market, v.seq, v.block_number, v.log_index, b.timestamp
+    FROM market_prices AS v JOIN blocks AS b ON b.market = v.market AND b.block_number = v.block_number
 )
 SELECT market, seq, block_number, log_index,
     CASE WHEN seq <> expected THEN 'expected seq ' || expected WHEN timestamp < time_before THEN 'time goes back' ELSE 'out of chain order' END AS problem

@@ -21,8 +21,8 @@ WITH balances AS (
     GROUP BY market, account_id, asset_id
 ), accrued AS (
     SELECT b.market, b.account_id, b.asset_id, r.symbol, coalesce(b.collateral_scaled, 0)::DECIMAL(38, 0) AS collateral_scaled,
-        coalesce(b.debt_scaled, 0)::DECIMAL(38, 0) AS debt_scaled, coalesce(b.collateral_scaled, 0)::DOUBLE * (1 + r.supply_excess) AS collateral,
-        coalesce(b.debt_scaled, 0)::DOUBLE * (1 + r.borrow_excess) AS debt, r.price::DOUBLE / r.unit::DOUBLE / pow(10, m.base_decimals) AS usd
+        coalesce(b.debt_scaled, 0)::DECIMAL(38, 0) AS debt_scaled, coalesce(b.collateral_scaled, 0)::DOUBLE / r.share_unit * (1 + r.supply_excess) AS collateral,
+        coalesce(b.debt_scaled, 0)::DOUBLE / r.share_unit * (1 + r.borrow_excess) AS debt, r.price::DOUBLE / r.unit::DOUBLE / pow(10, m.base_decimals) AS usd
     FROM balances AS b
     LEFT JOIN reserves_at([at_block]) AS r ON r.market = b.market AND r.asset_id = b.asset_id
     JOIN markets AS m ON m.market = b.market

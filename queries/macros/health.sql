@@ -1,4 +1,4 @@
--- Purpose: collateral, debt and health of accounts of Aave V3 markets at the end of some blocks.
+-- Purpose: collateral, debt and health of accounts (protocols of protocol_rules) at the end of some blocks.
 -- Grain: (market, block_number, account_id); only accounts that hold or owe something, or have a flag.
 -- Parameters:
 --   accounts: list of addresses; NULL for all

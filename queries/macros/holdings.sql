@@ -1,4 +1,4 @@
--- Purpose: what accounts of Aave V3 markets hold and owe at the end of some blocks, and how it counts towards their health.
+-- Purpose: what accounts hold and owe (protocols of protocol_rules) at the end of some blocks, and how it counts towards their health.
 -- Grain: (market, block_number, account_id, asset_id); only rows with a balance or with debt, or flagged as collateral.
 -- Parameters:
 --   accounts: list of addresses; NULL for all
@@ -10,7 +10,7 @@
 --   account_id: account
 --   asset_id: asset
 --   symbol: symbol of the asset
---   collateral_scaled: scaled units, exact
+--   collateral_scaled: scaled units (Morpho Blue: of the loan token shares), exact
 --   debt_scaled: scaled units of variable-rate debt, exact
 --   collateral_enabled: the account's flag
 --   emode: the account's e-mode category, 0 for none
@@ -81,11 +81,13 @@ WITH chosen AS (
         ON mode.market = s.market AND mode.account_id = s.account_id AND s.block_number >= mode.block_number
     LEFT JOIN stable AS d ON d.market = s.market AND d.account_id = s.account_id AND d.asset_id = s.asset_id AND d.block_number = s.block_number
 ), placed AS (
-    SELECT h.*, r.timestamp, r.symbol, r.unit, r.price, r.price_exact, r.revision, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
+    SELECT h.*, r.timestamp, r.symbol, r.unit, r.share_unit, r.price, r.price_exact, r.revision, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
         r.liquidation_threshold AS base_threshold,
         h.emode <> 0 AND CASE WHEN r.emode_by_bitmap THEN coalesce(listed.is_listed, false) ELSE r.emode_category = h.emode END AS in_emode,
         coalesce(by_category.threshold, 0) AS emode_threshold,
         (r.timestamp - h.stable_since)::DOUBLE AS stable_seconds, h.stable_rate::DOUBLE AS stable_yearly,
+        (h.collateral_scaled::HUGEINT % r.share_unit)::DOUBLE / r.share_unit AS collateral_left,
+        (h.debt_scaled::HUGEINT % r.share_unit)::DOUBLE / r.share_unit AS debt_left,
         floor(h.stable_rate::DOUBLE * h.stable_rate::DOUBLE / 1e27 / (31536000.0 * 31536000.0)) AS stable_squared
     FROM held AS h
     JOIN reserves_at(blocks) AS r ON r.market = h.market AND r.block_number = h.block_number AND r.asset_id = h.asset_id
@@ -94,11 +96,11 @@ WITH chosen AS (
         ON listed.market = h.market AND listed.asset_id = h.asset_id AND listed.category = h.emode AND listed.block_number = h.block_number
     WHERE h.collateral_scaled <> 0 OR h.debt_scaled <> 0 OR h.stable_principal <> 0 OR h.collateral_enabled
 ), native AS (
-    -- Scaled units are whole, so only the interest on them is rounded.
+    -- Scaled units are whole, so only the interest on them (and the fraction that a share may leave) is rounded.
     SELECT *,
-        collateral_scaled::HUGEINT + CASE WHEN directional THEN floor(collateral_scaled::DOUBLE * supply_excess)
+        collateral_scaled::HUGEINT // share_unit + CASE WHEN directional THEN floor(collateral_left + collateral_scaled::DOUBLE / share_unit * supply_excess)
             ELSE floor(collateral_scaled::DOUBLE * supply_excess + 0.5) END::HUGEINT AS collateral,
-        debt_scaled::HUGEINT + CASE WHEN directional THEN ceil(debt_scaled::DOUBLE * borrow_excess)
+        debt_scaled::HUGEINT // share_unit + CASE WHEN directional THEN ceil(debt_left + debt_scaled::DOUBLE / share_unit * borrow_excess)
             ELSE floor(debt_scaled::DOUBLE * borrow_excess + 0.5) END::HUGEINT
             + CASE WHEN stable_principal = 0 THEN 0::HUGEINT
                 ELSE stable_principal::HUGEINT + floor(0.5 + stable_principal::DOUBLE * (stable_yearly * stable_seconds / 31536000

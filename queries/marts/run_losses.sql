@@ -12,7 +12,7 @@
 --   bad_debt_base: both together, base-currency units
 --   peak_bad_debt_base: the most that both were together, base-currency units
 --   borrower_loss_base: seized plus protocol fee minus repaid at the oracle price of each liquidation (bonus plus fee), base-currency units
---   equity_difference_base: equity of the accounts liquidated by the end of the window in the run or in its baseline, less the same in the baseline, base-currency units; null without a baseline, or without a price
+--   equity_difference_base: what the accounts liquidated by the end of the window in the run or in its baseline are worth, in the market and by what they took out of it, less the same in the baseline, base-currency units; null without a baseline, or without a price
 -- An account without a row in run_equity holds nothing, unless it has no price: then the difference is not known.
 WITH pairs AS (
     SELECT run_id, kind, baseline_id FROM run_pairs
@@ -20,7 +20,7 @@ WITH pairs AS (
     SELECT DISTINCT p.run_id, p.baseline_id, h.account
     FROM pairs AS p JOIN run_liquidations AS h ON h.run_id = p.run_id OR h.run_id = p.baseline_id WHERE p.baseline_id IS NOT NULL
 ), compared AS (
-    SELECT c.run_id, w.label, sum(coalesce(here.equity_base, 0) - coalesce(there.equity_base, 0)) AS difference
+    SELECT c.run_id, w.label, sum(coalesce(here.equity_base + coalesce(here.outside_base, 0), 0) - coalesce(there.equity_base + coalesce(there.outside_base, 0), 0)) AS difference
     FROM concerned AS c JOIN run_windows AS w ON w.run_id = c.run_id JOIN run_windows AS v ON v.run_id = c.baseline_id AND v.label = w.label
     LEFT JOIN run_equity AS here ON here.run_id = c.run_id AND here.label = w.label AND here.account = c.account
     LEFT JOIN run_equity AS there ON there.run_id = c.baseline_id AND there.label = w.label AND there.account = c.account

@@ -1,9 +1,9 @@
-// Standard JSON on stdin, compiler output on stdout; argv[2] is the folder that holds node_modules.
+// Standard JSON on stdin, compiler output on stdout; argv[2] is the folder that holds node_modules, argv[3] the compiler's package.
 const fs = require("fs");
 const path = require("path");
 
 const modules = path.join(process.argv[2], "node_modules");
-const solc = require(path.join(modules, "solc"));
+const solc = require(path.join(modules, process.argv[3]));
 
 const find = (name) => {
   const file = path.join(modules, name);

@@ -143,14 +143,22 @@ def _links(references: Mapping[str, Mapping[str, list[dict[str, int]]]]) -> dict
     return {name: tuple(place["start"] for place in places) for file in references.values() for name, places in file.items()}
 
 
-def compile_sources(sources: Mapping[str, str], wanted: tuple[str, ...] = ()) -> dict[str, Artifact]:
+_SETTINGS: dict[str, Any] = {"optimizer": {"enabled": True, "runs": 200}, "evmVersion": "cancun"}
+
+
+def compile_sources(
+    sources: Mapping[str, str], wanted: tuple[str, ...] = (), *, compiler: str = "solc", settings: Mapping[str, Any] = _SETTINGS
+) -> dict[str, Artifact]:
     """Compile Solidity sources (path to text); imports resolve into the installed packages.
 
     Args:
         sources: source unit name to text.
         wanted: further source units, reached by imports, whose contracts are returned too.
 
-    Returns: contract name to artifact, of all contracts in ``sources`` and ``wanted``. solc 0.8.27, optimizer 200 runs, cancun, no metadata hash.
+        compiler: the package of it.
+        settings: optimizer, EVM version; by default 200 runs, cancun. Never a metadata hash.
+
+    Returns: contract name to artifact, of all contracts in ``sources`` and ``wanted``.
     """
     output = {"*": ["abi", "evm.bytecode.object", "evm.bytecode.linkReferences"]}
     request = json.dumps(
@@ -158,8 +166,7 @@ def compile_sources(sources: Mapping[str, str], wanted: tuple[str, ...] = ()) ->
             "language": "Solidity",
             "sources": {name: {"content": text} for name, text in sorted(sources.items())},
             "settings": {
-                "optimizer": {"enabled": True, "runs": 200},
-                "evmVersion": "cancun",
+                **settings,
                 "metadata": {"bytecodeHash": "none"},
                 "remappings": _REMAPPINGS,
                 "outputSelection": dict.fromkeys((*sources, *wanted), output),
@@ -167,12 +174,12 @@ def compile_sources(sources: Mapping[str, str], wanted: tuple[str, ...] = ()) ->
         }
     )
     root = install()
-    key = hashlib.sha256(f"{root.name}\n{request}".encode()).hexdigest()[:24]
+    key = hashlib.sha256(f"{root.name}\n{compiler}\n{request}".encode()).hexdigest()[:24]
     file = _cache() / f"solc-{key}.json"
     with _locked(f"solc-{key}"):
         if not file.exists():
             node, _ = _node_programs()
-            result = subprocess.run([*node, str(HERE / "compile.js"), str(root)], input=request, capture_output=True, text=True, check=True)
+            result = subprocess.run([*node, str(HERE / "compile.js"), str(root), compiler], input=request, capture_output=True, text=True, check=True)
             answer = json.loads(result.stdout)
             errors = [error["formattedMessage"] for error in answer.get("errors", ()) if error["severity"] == "error"]
             if errors:
@@ -195,6 +202,15 @@ def compile_sources(sources: Mapping[str, str], wanted: tuple[str, ...] = ()) ->
 def own(file: str) -> dict[str, Artifact]:
     """The contracts of one own source, ``tests/chain/contracts/<file>``, by name."""
     return compile_sources({file: (SOURCES / file).read_text()})
+
+
+@functools.cache
+def artifacts_morpho() -> dict[str, Artifact]:
+    """``@morpho-org/morpho-blue`` 1.0.0 as its authors compile it (solc 0.8.19, via IR), its mock rate model, and ``Morpho.sol``, by name."""
+    package = "@morpho-org/morpho-blue/src/"
+    settings = {"optimizer": {"enabled": True, "runs": 999_999}, "viaIR": True, "evmVersion": "paris"}
+    text = (SOURCES / "Morpho.sol").read_text()
+    return compile_sources({"Morpho.sol": text}, (f"{package}Morpho.sol", f"{package}mocks/IrmMock.sol"), compiler="solc-0.8.19", settings=settings)
 
 
 @functools.cache

@@ -14,6 +14,11 @@ from backtest.scenario import PARAMETERS
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
+_MAKER = (
+    "From `liquidation_ratio` on they are Maker's, one for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 % 11300, a cut of 0.99 9900; "
+    "`dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`, `tail`, `calc_tau` and `step` seconds; "
+    "`liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1 stairstep, 2 exponential.\n"
+)
 TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Users": "`[users]`", "Override": "`[[overrides]]`"}
 
 
@@ -29,7 +34,7 @@ def reference() -> str:
         meanings = _meanings(node)
         rows = [[f"`{field.name}`", _type(field.type), _default(field), meanings.get(field.name, "")] for field in msgspec.structs.fields(struct)]
         parts.append(_table(["field", "type", "default", "meaning"], rows))
-    parts.append("### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 + bonus.\n")
+    parts.append("### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 + bonus.\n\n" + _MAKER)
     parts.append(_table(["parameter", "from", "to"], [[f"`{name}`", str(low), str(high)] for name, (low, high) in PARAMETERS.items()]))
     return "\n".join(part for part in parts if part)
 

@@ -135,7 +135,7 @@ class DutchAuction:
                 )
         for pair in book.protocol.pairs(book.state, account, book.prices, book.now):
             fill = book.protocol.quote(book.state, Order(account, pair, liquidator), book.prices, book.now)
-            found.append(fill if isinstance(fill, Refusal) else Opportunity(fill.order, fill, book.state.params["tip"], "kick"))
+            found.append(fill if isinstance(fill, Refusal) else Opportunity(fill.order, fill, book.state.params["tip"], "kick", opens=True))
         return found
 
     def _expired(self, auction, now):

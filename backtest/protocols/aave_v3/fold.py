@@ -318,6 +318,7 @@ class _Segment:
         columns["repaid"], columns["seized"] = table["debt_to_cover"], table["liquidated_collateral_amount"]
         columns["protocol_fee"] = pa.array([self._fee(int(fee)) for fee in self.fee[row]], pa.decimal128(38, 0))
         columns["receive_collateral_token"] = table["receive_a_token"]
+        columns["debt_scaled"] = pa.nulls(len(row), pa.decimal128(38, 0))
         return pa.table(columns, CANONICAL["liquidations"])
 
     def _fee(self, row: int) -> int:

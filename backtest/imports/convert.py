@@ -1,0 +1,326 @@
+"""The rows of a mapping's SELECT to the columns of its dataset: exact, and each row that is not what it should be with its reason.
+
+The columns that only all rows together can fill stay open here: ``block_number`` and ``timestamp`` may be null, ``log_index`` is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from backtest.errors import UserError, did_you_mean
+from backtest.imports.mapping import ACTIONS, TARGETS, Loaded
+from backtest.imports.numbers import digest32, scaled, seconds, whole
+from backtest.imports.sources import Sources
+from backtest.tables import IMPORTED
+
+T = TypeVar("T")
+Column = list[Any]
+_INT32 = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row that cannot be taken. ``file`` and ``row`` say where it is; ``dataset`` what it would have become."""
+
+    file: int
+    row: int
+    dataset: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of the rows of a SELECT. ``aside`` are left out on purpose."""
+
+    table: pa.Table
+    refused: list[Refused]
+    aside: list[Refused]
+
+
+def open_schema(dataset: str) -> pa.Schema:
+    """The schema of a dataset whose rows have no place yet: block and time may be null."""
+    loose = ("block_number", "timestamp")
+    return pa.schema([pa.field(field.name, field.type) if field.name in loose else field for field in IMPORTED[dataset]])
+
+
+def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
+    """UserError unless a SELECT has the columns that its target needs, and no other."""
+    spec, names, where = TARGETS[target], set(table.schema.names), f"{loaded.where}/{target}.sql"
+    for name in table.schema.names:
+        if name not in spec.columns:
+            raise UserError(f"{where}: unknown column '{name}'", did_you_mean(name, spec.columns))
+    needed = [*spec.required, "source_row"]
+    lacking = [name for name in needed if name not in names]
+    if "amount" in spec.amounts and not names & {"amount", "amount_native"}:
+        lacking.append("amount")
+    if target == "liquidation" and not names & {"seized", "seized_native"}:
+        lacking.append("seized")
+    if not names & {"block", "timestamp"}:
+        lacking.append("timestamp")
+    if lacking:
+        raise UserError(f"{where} has no column '{lacking[0]}'", f"add it; the columns of {target} are in docs/import.md")
+    for name in spec.amounts:
+        if {name, f"{name}_native"} <= names:
+            raise UserError(f"{where}: both '{name}' and '{name}_native'", "give the amount in whole tokens or in native units")
+
+
+def convert(target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> Converted:
+    """The rows that can be taken, in ``open_schema``, those that cannot, and those that the SELECT leaves out.
+
+    Args:
+        target: flow, liquidation, parameter or price.
+        table: what its SELECT returned, all text.
+        base_decimals: decimals of the market's prices.
+
+    Raises:
+        UserError: a ``source_row`` that is none: the SELECT must pass it on.
+    """
+    check_columns(target, table, loaded)
+    return _Conversion(target, table, loaded, sources, base_decimals).result()
+
+
+class _Conversion:
+    def __init__(self, target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> None:
+        self.target, self.spec, self.loaded, self.sources = target, TARGETS[target], loaded, sources
+        self.rows = table.num_rows
+        self.columns: Mapping[str, Column] = {name: table[name].to_pylist() for name in table.schema.names}
+        self.bad: dict[int, str] = {}
+        self.base_decimals = base_decimals
+        self.where = f"{loaded.where}/{target}.sql"
+        self.places = [self._place(text) for text in self.columns["source_row"]]
+
+    def _place(self, text: str | None) -> tuple[int, int]:
+        place = self.sources.place(text or "")
+        if place is None:
+            raise UserError(f"{self.where}: '{text}' is no source_row", "pass on the column source_row of the source as it is")
+        return place
+
+    def result(self) -> Converted:
+        for row, problem in enumerate(self.text("problem")):
+            if problem:
+                self.bad[row] = problem
+        aside = {row: why for row, why in enumerate(self.text("aside")) if why}
+        values = {**self.key(), **getattr(self, f"_{self.target}")()}
+        values["identity"] = self.identity(values)
+        keep = [row for row in range(self.rows) if row not in self.bad and row not in aside]
+        schema = open_schema(self.spec.dataset)
+        arrays = []
+        for field in schema:
+            column = [values[field.name][row] for row in keep]
+            if pa.types.is_decimal(field.type):
+                column = [None if value is None else Decimal(value) for value in column]
+            arrays.append(pa.array(column, field.type))
+        refused, left = (
+            [Refused(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(rows.items())]
+            for rows in ({row: reason for row, reason in self.bad.items() if row not in aside}, aside)
+        )
+        return Converted(pa.table(arrays, schema=schema), refused, left)
+
+    # -- columns -----------------------------------------------------------------------------------------------------------
+
+    def text(self, name: str) -> Column:
+        """A column, nulls where the SELECT lacks it; empty text is null."""
+        return [value or None for value in self.columns[name]] if name in self.columns else [None] * self.rows
+
+    def parsed(self, name: str, parse: Callable[[str], T]) -> list[T | None]:
+        """A column through ``parse``; a ValueError quarantines the row, null stays null."""
+        out: list[T | None] = []
+        for row, value in enumerate(self.text(name)):
+            try:
+                out.append(None if value is None else parse(value))
+            except ValueError as error:
+                out.append(None)
+                self.bad.setdefault(row, f"{name}: {error}")
+        return out
+
+    def given(self, name: str, column: list[T | None]) -> list[T | None]:
+        """The column; a row without a value is quarantined."""
+        for row, value in enumerate(column):
+            if value is None:
+                self.bad.setdefault(row, f"{name}: no value")
+        return column
+
+    def amount(self, name: str) -> list[int | None]:
+        """An amount in native units, not negative; in whole tokens if the SELECT has it under that name."""
+        if f"{name}_native" in self.columns:
+            return self.parsed(f"{name}_native", whole)
+        rounding = self.rounding(name)
+        assets = self.text(self.spec.amounts[name])
+        decimals = self.loaded.body.assets
+        out: list[int | None] = []
+        for row, (value, asset) in enumerate(zip(self.text(name), assets, strict=True)):
+            try:
+                out.append(None if value is None else _not_negative(value, scaled(value, _decimals(asset, decimals), rounding)))
+            except ValueError as error:
+                out.append(None)
+                self.bad.setdefault(row, f"{name}: {error}")
+        return out
+
+    def rounding(self, name: str) -> str | None:
+        found = self.loaded.body.rounding.get(f"{self.target}.{name}")
+        return found.direction if found else None
+
+    def key(self) -> dict[str, Column]:
+        """The columns of IMPORT_KEY."""
+        zone = self.loaded.zone()
+        blocks = self.parsed("block", whole)
+        times = self.parsed("timestamp", lambda text: seconds(text, zone))
+        own = self.parsed("log_index", lambda text: _below(whole(text), 1 << 20))
+        for row in range(self.rows):
+            if blocks[row] is None and times[row] is None:
+                self.bad.setdefault(row, "neither block nor time")
+        files = self.sources.files
+        return {
+            "block_number": [None if block is None else _below(block, 1 << 38) for block in blocks],
+            "timestamp": list(times),
+            "log_index": [0] * self.rows,
+            "transaction_hash": self.parsed("transaction_hash", digest32),
+            "ordered": [index is not None for index in own],
+            "ambiguous": [False] * self.rows,
+            "block_known": [block is not None for block in blocks],
+            "own_index": list(own),
+            "rank": [rank or 0 for rank in self.parsed("rank", lambda text: _below(whole(text), _INT32))],
+            "source_digest": [files[file].digest for file, _ in self.places],
+            "source_row": [row for _, row in self.places],
+        }
+
+    def identity(self, values: Mapping[str, Column]) -> list[str]:
+        """What makes a row the same fact: what the SELECT says, else transaction and log, else file and row."""
+        details = {
+            "flow": ("account", "asset", "side"),
+            "liquidation": (),
+            "parameter": ("name", "asset", "category"),
+            "price": ("asset", "kind", "period"),
+            "checkpoint": ("asset", "side"),
+        }[self.target]
+        parts = [values[name] for name in details]
+        out = []
+        for row, declared in enumerate(self.text("identity")):
+            if declared:
+                out.append(declared)
+                continue
+            detail = "".join(f":{column[row]}" for column in parts)
+            hash_, index = values["transaction_hash"][row], values["own_index"][row]
+            if hash_ is not None and index is not None:
+                out.append(f"0x{hash_.hex()}:{index}{detail}")
+            elif self.target == "price" and values["timestamp"][row] is not None:
+                out.append(f"{values['timestamp'][row]}{detail}")
+            else:
+                out.append(f"{values['source_digest'][row].hex()[:32]}:{values['source_row'][row]}{detail}")
+        return out
+
+    # -- targets -----------------------------------------------------------------------------------------------------------
+
+    def _flow(self) -> dict[str, Column]:
+        amounts = self.given("amount", self.amount("amount"))
+        assets = self.given("asset", self.parsed("asset", str.lower))
+        sides, actions = self.text("side"), self.text("action")
+        signed: list[int | None] = []
+        for row, (action, amount) in enumerate(zip(actions, amounts, strict=True)):
+            if action not in ACTIONS:
+                self.bad.setdefault(row, f"action: '{action}' is none of {', '.join(ACTIONS)}")
+                signed.append(None)
+                continue
+            side, sign = ACTIONS[action]
+            sides[row] = sides[row] or side
+            if sides[row] not in ("collateral", "debt") or side not in (None, sides[row]):
+                self.bad.setdefault(row, f"side: '{sides[row]}' of action '{action}'")
+            signed.append(None if amount is None else sign * amount)
+            actions[row] = "transfer" if side is None else action
+        account = self.given("account", self.parsed("account", str.lower))
+        return {"account": account, "asset": assets, "side": sides, "action": actions, "amount": signed}
+
+    def _liquidation(self) -> dict[str, Column]:
+        return {
+            "account": self.given("account", self.parsed("account", str.lower)),
+            "liquidator": self.parsed("liquidator", str.lower),
+            "debt_asset": self.given("debt_asset", self.parsed("debt_asset", str.lower)),
+            "collateral_asset": self.given("collateral_asset", self.parsed("collateral_asset", str.lower)),
+            "repaid": self.amount("repaid"),
+            "debt_scaled": self.amount("debt_scaled"),
+            "seized": self.given("seized", self.amount("seized")),
+            "bad_debt": self.amount("bad_debt"),
+        }
+
+    def _checkpoint(self) -> dict[str, Column]:
+        sides = self.text("side")
+        for row, side in enumerate(sides):
+            if side not in ("collateral", "debt"):
+                self.bad.setdefault(row, f"side: '{side}' is neither collateral nor debt")
+        return {
+            "asset": self.given("asset", self.parsed("asset", str.lower)),
+            "side": sides,
+            "amount": self.given("amount", self.amount("amount")),
+        }
+
+    def _parameter(self) -> dict[str, Column]:
+        rounding = self.rounding("value")
+        decimals = self.parsed("decimals", whole)
+        values: list[int | None] = []
+        for row, text in enumerate(self.text("value")):
+            try:
+                values.append(None if text is None else scaled(text, decimals[row] or 0, rounding))
+            except ValueError as error:
+                values.append(None)
+                self.bad.setdefault(row, f"value: {error}")
+        return {
+            "name": self.given("name", self.text("name")),
+            "asset": self.parsed("asset", str.lower),
+            "category": self.parsed("category", lambda text: _below(whole(text), _INT32)),
+            "value": self.given("value", values),
+        }
+
+    def _price(self) -> dict[str, Column]:
+        def price(name: str) -> list[int | None]:
+            rounding = self.rounding(name)
+            return self.parsed(name, lambda text: _positive(text, scaled(text, self.base_decimals, rounding)))
+
+        prices, low, high = self.given("price", price("price")), price("low"), price("high")
+        kinds = self.given("kind", self.text("kind"))
+        for row, (kind, value, least, most) in enumerate(zip(kinds, prices, low, high, strict=True)):
+            if kind not in ("market", "oracle"):
+                self.bad.setdefault(row, f"kind: '{kind}' is neither market nor oracle")
+            if value is not None and ((least is not None and least > value) or (most is not None and most < value)):
+                self.bad.setdefault(row, "the price is not between low and high")
+        return {
+            "asset": self.given("asset", self.parsed("asset", str.lower)),
+            "kind": kinds,
+            "price": prices,
+            "low": low,
+            "high": high,
+            "period": self.parsed("period", whole),
+        }
+
+
+def _decimals(asset: str | None, known: Mapping[str, int]) -> int:
+    if asset is None or asset.lower() not in known:
+        raise ValueError(f"the mapping does not know the decimals of '{asset}'")
+    return known[asset.lower()]
+
+
+def _not_negative(text: str, value: int) -> int:
+    if value < 0:
+        raise ValueError(f"'{text}' is negative")
+    return value
+
+
+def _positive(text: str, value: int) -> int:
+    if value <= 0:
+        raise ValueError(f"'{text}' is not above zero")
+    return value
+
+
+def _below(value: int, limit: int) -> int:
+    if value >= limit:
+        raise ValueError(f"{value} is too large")
+    return value
+
+
+def used(tables: Iterable[pa.Table]) -> set[str]:
+    """The ``source_row`` of every row that some SELECT returned."""
+    return {text for table in tables if "source_row" in table.schema.names for text in table["source_row"].to_pylist()}

@@ -1,0 +1,217 @@
+"""What a mapping is: a folder with ``mapping.toml`` and one SELECT for each kind of fact that its files hold.
+
+``flow.sql``, ``liquidation.sql``, ``parameter.sql``, ``price.sql`` and ``checkpoint.sql`` are the SELECTs; their columns are listed in ``TARGETS``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import inspect
+
+from backtest.errors import UserError, did_you_mean
+from backtest.markets import MarketConfig
+from backtest.resources import resource
+
+_NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of fact: its dataset, and the output columns that its SELECT may have. ``amounts``: column to the column that
+    names the asset whose decimals it has; it may be given in whole tokens (``amount``) or in native units (``amount_native``)."""
+
+    dataset: str
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    amounts: Dict[str, str]
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Every output column that is known."""
+        return frozenset({*COMMON, *self.required, *self.optional, *self.amounts, *(f"{name}_native" for name in self.amounts)})
+
+
+COMMON = ("source_row", "block", "timestamp", "transaction_hash", "log_index", "identity", "rank", "problem", "aside")
+"""Columns of every SELECT: ``source_row`` and one of ``block`` and ``timestamp`` are required. ``problem``: text that quarantines the row;
+``aside``: text that leaves it out on purpose, and says why."""
+
+TARGETS: dict[str, Target] = {
+    "flow": Target("raw/import/Flow", ("account", "asset", "action"), ("side",), {"amount": "asset"}),
+    "liquidation": Target(
+        "raw/import/Liquidation",
+        ("account", "debt_asset", "collateral_asset"),
+        ("liquidator",),
+        {"repaid": "debt_asset", "debt_scaled": "debt_asset", "seized": "collateral_asset", "bad_debt": "debt_asset"},
+    ),
+    "parameter": Target("raw/import/Parameter", ("name", "value"), ("asset", "category", "decimals"), {}),
+    "checkpoint": Target("raw/import/Checkpoint", ("asset", "side"), (), {"amount": "asset"}),
+    "price": Target("raw/import/Price", ("asset", "kind", "price"), ("low", "high", "period"), {}),
+}
+ACTIONS: dict[str, tuple[str | None, int]] = {
+    "supply": ("collateral", 1),
+    "withdraw": ("collateral", -1),
+    "borrow": ("debt", 1),
+    "repay": ("debt", -1),
+    "transfer_in": (None, 1),
+    "transfer_out": (None, -1),
+}
+"""What a flow may be: the side that it changes (None: the SELECT says it) and the sign of its amount, which is given without one."""
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class MarketPart(_Strict, frozen=True):
+    """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``; ``$x`` in ``parameters``
+    stands for the mapping's parameter x."""
+
+    name: str
+    protocol: str
+    chain_id: int
+    start_block: int = 0
+    base_currency: str = "USD"
+    base_decimals: int = 8
+    description: str = ""
+    parameters: dict[str, str] = {}
+
+
+class Source(_Strict, frozen=True):
+    """Files with the same columns. ``lookup``: rows that the SELECTs may join to others, and that become nothing by themselves."""
+
+    files: str
+    columns: tuple[str, ...]
+    optional: bool = False
+    lookup: bool = False
+
+
+class Rounding(_Strict, frozen=True):
+    """Leave to round an amount that has more decimals than its asset, and why the export has them."""
+
+    direction: Literal["down", "half-up"]
+    reason: str
+
+
+class Mapping(_Strict, frozen=True):
+    """``mapping.toml``. ``assets`` gives the decimals of each; ``timezone`` is that of times without one; ``rounding`` names
+    columns as ``flow.amount``."""
+
+    description: str
+    sources: dict[str, Source]
+    market: MarketPart | None = None
+    assets: dict[str, int] = {}
+    parameters: dict[str, str] = {}
+    timezone: str | None = None
+    rounding: dict[str, Rounding] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A mapping with its SELECTs by target. ``where`` names its folder in messages."""
+
+    name: str
+    where: str
+    body: Mapping
+    selects: Dict[str, str]
+
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of times that state none."""
+        return ZoneInfo(self.body.timezone) if self.body.timezone else None
+
+    def config(self, market: str | None, values: Dict[str, str]) -> MarketConfig | None:
+        """The market that this mapping makes with these values of its parameters; None where it only adds to one."""
+        part = self.body.market
+        if part is None:
+            return None
+        return MarketConfig(
+            name=market or part.name,
+            protocol=part.protocol,
+            chain_id=part.chain_id,
+            start_block=part.start_block,
+            contracts={},
+            description=part.description,
+            base_decimals=part.base_decimals,
+            base_currency=part.base_currency,
+            parameters={name: values[value[1:]] if value.startswith("$") else value for name, value in part.parameters.items()},
+        )
+
+
+def shipped() -> list[str]:
+    """Names of the mappings that come with the package."""
+    return sorted(path.parent.name for path in (resource("queries") / "import").glob("*/mapping.toml"))
+
+
+def load(name: str) -> Loaded:
+    """A mapping by its name or by the path of its folder; UserError in one line where it is not one."""
+    folder = resource("queries") / "import" / name if name in shipped() else Path(name).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no mapping '{name}'", f"{did_you_mean(name, shipped())} Or give the path of a folder")
+    path = folder / "mapping.toml"
+    if not path.is_file():
+        raise UserError(f"{folder} has no mapping.toml", "see docs/import.md")
+    where = f"{folder.name}/mapping.toml"
+    body = _parsed(path, where)
+    selects = {}
+    for file in sorted(folder.glob("*.sql")):
+        if file.stem not in TARGETS:
+            raise UserError(f"{folder.name}/{file.name} feeds no table", did_you_mean(f"{file.stem}.sql", [f"{target}.sql" for target in TARGETS]))
+        selects[file.stem] = file.read_text(encoding="utf-8")
+    if not selects:
+        raise UserError(f"{folder} has no SELECT", f"write one of {', '.join(f'{target}.sql' for target in TARGETS)}")
+    _check(body, where)
+    return Loaded(folder.name, folder.name, body, selects)
+
+
+def _parsed(path: Path, where: str) -> Mapping:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return msgspec.toml.decode(text, type=Mapping)
+    except msgspec.ValidationError as error:
+        message, unknown = str(error), re.search(r"unknown field `([^`]+)`", str(error))
+        if unknown:
+            raise UserError(f"{where}: {message}", did_you_mean(unknown[1], _fields(message))) from None
+        raise UserError(f"{where}: {message}", "see docs/import.md") from None
+    except msgspec.DecodeError as error:
+        raise UserError(f"{where}: {error}", "it is not TOML; see docs/import.md") from None
+
+
+def _fields(message: str) -> list[str]:
+    """The fields of the table that a message is about."""
+    path = re.search(r"at `\$\.?([^`]*)`", message)
+    first = re.split(r"[.\[]", path[1])[0] if path else ""
+    struct = {"market": MarketPart, "sources": Source, "rounding": Rounding}.get(first, Mapping)
+    kind = inspect.type_info(struct)
+    assert isinstance(kind, inspect.StructType)
+    return [field.name for field in kind.fields]
+
+
+def _check(body: Mapping, where: str) -> None:
+    for kind, names in (("source", body.sources), ("parameter", body.parameters)):
+        for name in names:
+            if not _NAME.match(name):
+                raise UserError(f"{where}: {kind} '{name}'", "use lower-case letters, digits and '_'")
+    for asset, decimals in body.assets.items():
+        if not 0 <= decimals <= 38 or asset != asset.lower():
+            raise UserError(f"{where}: asset {asset} = {decimals}", "give a lower-case name and decimals from 0 to 38")
+    plain = {"value", "price", "low", "high"}
+    known = [f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *(plain & spec.columns))]
+    for column, rounding in body.rounding.items():
+        if column not in known:
+            raise UserError(f"{where}: rounding of '{column}'", did_you_mean(column, known))
+        if not rounding.reason.strip():
+            raise UserError(f"{where}: rounding of '{column}' gives no reason", "say why the files have more decimals than the asset")
+    for name, value in (body.market.parameters if body.market else {}).items():
+        if value.startswith("$") and value[1:] not in body.parameters:
+            raise UserError(f"{where}: market.parameters.{name} = '{value}'", did_you_mean(value[1:], body.parameters))
+    if body.timezone is not None:
+        try:
+            ZoneInfo(body.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise UserError(f"{where}: unknown timezone '{body.timezone}'", "give a name such as UTC or Europe/Berlin") from None

@@ -1,0 +1,130 @@
+"""Maker vaults of one ilk (makerdao/dss), Liquidations 1.0, 1.1/1.2 and 2.0.
+
+``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` and ``flip`` are its auctions, ``state`` is the
+book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a node's logs, ``imported`` folds exports, both into ``ledger``.
+
+Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the accumulator as the borrow
+index of DAI, with a yearly rate of zero: a Maker debt grows when somebody drips, not in between, and liquidations go by the stored rate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+import pyarrow as pa
+
+from backtest.errors import UserError
+from backtest.markets import MarketConfig
+from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols.maker import actions, state
+from backtest.protocols.maker.events import EVENTS, discover
+from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
+from backtest.protocols.maker.state import MakerState
+
+__all__ = ["MAKER", "Maker"]
+
+
+class Maker:
+    """``LendingProtocol`` for one ilk. Stateless; base units are wad, the collateral's price is what its price feed says (wad)."""
+
+    name = "maker"
+    mechanism = "auction"
+    events: Sequence[EventSpec] = EVENTS
+    liquidation_events: Sequence[str] = ("Bite", "Bark")
+    exposure_parameters = frozenset({"liquidation_ratio", "par"})
+    order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
+    parameters: Mapping[str, int] = UNITS
+    assumptions: Sequence[str] = ASSUMPTIONS
+    # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
+    oracle_delay = 3600
+
+    # What tells one market in the same contracts from another (``MarketConfig.parameters``), also as options of backtest fetch.
+    market_parameters: Sequence[str] = ("ilk",)
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
+        """The market of another ilk in the contracts of a known one; which token its collateral is, no description says."""
+        ilk, model = parameters["ilk"], known[0]
+        if not re.fullmatch(r"[A-Z0-9]+-[A-Z]", ilk):
+            raise UserError(f"ilk '{ilk}'", "write it as the Vat does, for example ETH-A")
+        contracts = {role: address for role, address in model.contracts.items() if role != "gem"}
+        description = f"Maker vaults of type {ilk} on Ethereum."
+        return msgspec.structs.replace(model, name=f"maker-{ilk.lower()}", description=description, parameters=dict(parameters), contracts=contracts)
+
+    def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
+        """See ``events.discover``."""
+        return discover(contracts, raw)
+
+    def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
+        """None: the Spotter's own logs say the price, ``fold`` gives it."""
+        return ()
+
+    def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
+        """None: nothing is a proxy."""
+        return ()
+
+    def tokens(self, raw: RawEvents) -> Sequence[str]:
+        """None: the Vat counts every collateral and DAI in wad."""
+        return ()
+
+    def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+        """From a node's logs (``logs.fold_logs``), or from exports (``imported.fold_imports``) where there are no logs."""
+        from backtest.protocols.maker.imported import fold_imports, has_imports
+        from backtest.protocols.maker.logs import fold_logs
+
+        return fold_imports(config, raw) if has_imports(raw) else fold_logs(config, raw)
+
+    def open(self, market: Market, *, recompute: bool = False) -> MakerState:
+        """See ``state.open_state``. A stability fee does not follow the book, so nothing is ever recomputed: UserError if asked for."""
+        if recompute:
+            raise UserError("rates = 'recomputed': Maker's stability fee is set by governance, whatever the book", "use rates = 'historical'")
+        return state.open_state(market)
+
+    def apply(self, book: MakerState, event: MarketEvent) -> None:
+        """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
+        state.apply(book, event)
+
+    def accounts(self, book: MakerState) -> Iterable[AccountId]:
+        """See ``state.accounts``."""
+        return state.accounts(book)
+
+    def exposure(self, book: MakerState, account: AccountId, now: Clock) -> Exposure | None:
+        """See ``state.exposure``."""
+        return state.exposure(book, account)
+
+    def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
+        """See ``state.view``."""
+        return state.view(book, account, prices)
+
+    def holdings(self, book: MakerState, account: AccountId, now: Clock) -> Sequence[Holding]:
+        """See ``state.holdings``."""
+        return state.holdings(book, account)
+
+    def pairs(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
+        """See ``state.pairs``."""
+        return state.pairs(book, account, prices)
+
+    def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+        """See ``actions.quote``."""
+        return actions.quote(book, order, prices, now)
+
+    def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+        """See ``actions.act``."""
+        return actions.act(book, action, prices, now)
+
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """See ``params.fault``."""
+        return fault(values)
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """None."""
+        return ()
+
+    def observed_order(self, book: MakerState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
+        """See ``actions.observed_order``."""
+        return actions.observed_order(book, past)
+
+
+MAKER = Maker()

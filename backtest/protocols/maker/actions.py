@@ -1,0 +1,160 @@
+"""What calls do to the book: a bite or bark (``quote``), and what owners do with their vaults (``act``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from backtest.model import AccountId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices
+from backtest.protocols import Acted, Action, Fill, Order, Refusal
+from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
+from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs, view
+from backtest.units import RAY
+
+Key = tuple[AccountId, str]
+
+
+def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+    """What a bite or bark does: collateral and debt leave the vault for an auction, whatever the auction brings later.
+
+    ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An order with
+    ``repay_scaled`` (art) or ``repay`` is history's own: it takes the debt that was taken then, if the vault is unsafe here, and opens no
+    auction.
+    """
+    if order.pair != PAIR:
+        return Refusal("no such pair")
+    if not pairs(state, order.account, prices):
+        return Refusal("not unsafe")
+    ink, art = state.ink.get(order.account, 0), state.art[order.account]
+    limits = state.limits()
+    observed = order.repay is not None or order.repay_scaled is not None
+    if observed:
+        dart = min(art, order.repay_scaled) if order.repay_scaled is not None else _dart(state, art, order.repay or 0)
+        taken: Seizure | str = part(ink, art, state.rate, limits.chop, dart) if dart else "null auction"
+    else:
+        taken = seizure(state.system, ink, art, state.rate, limits)
+    if isinstance(taken, str):
+        return Refusal(taken)
+    key = {"seq": -1, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
+
+    def grab(asset: int, side: str, delta: int) -> PositionChange:
+        return PositionChange(**key, account=order.account, asset=asset, side=side, delta=delta, action="liquidation", action_seq=-1)  # type: ignore[arg-type]
+
+    changes: list[PositionChange | ParamChange] = [grab(COLLATERAL, "collateral", -taken.dink), grab(DAI, "debt", -taken.dart)]
+    if not observed:
+        changes.append(raising(state, taken.tab, now))
+    return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system)))
+
+
+def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:
+    """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go through here."""
+    total = state.params.get("raising", 0) + delta
+    return ParamChange(seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp, name="raising", value=total)
+
+
+def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:
+    """The order that takes as much debt as history's did."""
+    if past.debt_scaled is not None:
+        return Order(past.account, PAIR, past.liquidator, repay_scaled=past.debt_scaled)
+    return Order(past.account, PAIR, past.liquidator, past.repaid)
+
+
+def _dart(state: MakerState, art: int, repaid: int) -> int:
+    """The normalised debt that ``repaid`` (wad, a rounded debt) stands for; the whole where only the rounding would be left."""
+    dart = -(-repaid * RAY // state.rate)
+    return art if abs(art - dart) <= 1 + art // 10**9 else min(art, dart)
+
+
+# -- owners ------------------------------------------------------------------------------------------------------------
+
+
+def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+    """One frob, or one fork, of history made again here (dss ``src/vat.sol`` ``frob``, ``fork``).
+
+    Debt may not grow, nor collateral shrink, in a vault that ends unsafe; whoever owes ends with ``dust`` at least. The debt ceiling is
+    not enforced: it counts vaults of all histories. ``amount`` (wad) replaces what the action's name says: DAI of a borrow or repayment,
+    collateral of a supply or withdrawal.
+    """
+    own = _side(action.name)
+    recorded = [change for change in action.changes if isinstance(change, PositionChange)]
+    if len(recorded) < len(action.changes):
+        return Refusal("no such setting")
+    touched = dict.fromkeys(change.account for change in recorded)
+    ink = {account: state.ink.get(account, 0) for account in touched}
+    art = {account: state.art.get(account, 0) for account in touched}
+    changes, moved, net = [], 0, dict[Key, int]()
+    for place, change in enumerate(recorded):
+        side = ink if change.side == "collateral" else art
+        here = side[change.account]
+        asked = _asked(state, change, action.amount if change.side == own else None)
+        delta = -here if place in action.emptied else max(asked, -here)
+        side[change.account] = here + delta
+        net[change.account, change.side] = net.get((change.account, change.side), 0) + delta
+        native = change.amount if delta == change.delta else None
+        native = _native(state, change, delta) if native is None else native
+        if delta:
+            changes.append(replace(change, delta=delta, amount=native))
+        if change.side == own:
+            moved = max(moved, native)
+    account = recorded[0].account
+    after = MakerState({a: v for a, v in ink.items() if v}, {a: v for a, v in art.items() if v}, state.params, state.rate)
+    for who in touched:
+        refused = _frob_refused(state, after, who, net, prices, action)
+        if refused is not None:
+            return refused
+    risky = net.get((account, "debt"), 0) > 0 or net.get((account, "collateral"), 0) < 0
+    seen = view(after, account, prices) if risky and account in after.art else None
+    return Acted(account, tuple(changes), moved, seen)
+
+
+def _asked(state: MakerState, change: PositionChange, amount: int | None) -> int:
+    """The recorded delta, or that of an amount (wad) asked for instead."""
+    if amount is None:
+        return change.delta
+    signed = amount if change.delta > 0 else -amount
+    # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``): the ceiling of either
+    return signed if change.side == "collateral" else -(-signed * RAY // state.rate)
+
+
+def _side(name: str) -> str:
+    return "debt" if name in ("borrow", "repay") else "collateral"
+
+
+def _native(state: MakerState, change: PositionChange, delta: int) -> int:
+    """Wad: collateral, or debt at the stored rate, rounded to what the owner gets (borrow, down) or pays (repayment, up)."""
+    if change.side == "collateral":
+        return abs(delta)
+    return delta * state.rate // RAY if delta >= 0 else -(delta * state.rate // RAY)
+
+
+def _frob_refused(
+    before: MakerState, after: MakerState, account: AccountId, net: Mapping[Key, int], prices: Prices, action: Action
+) -> Refusal | None:
+    """The checks of ``frob`` on one vault: "not-safe" and "dust"; with the largest amount that passes, where one would."""
+    dart, dink = net.get((account, "debt"), 0), net.get((account, "collateral"), 0)
+    art, tab = after.art.get(account, 0), after.debt(account)
+    ink = after.ink.get(account, 0)
+    if (dart > 0 or dink < 0) and tab:
+        if COLLATERAL not in prices.oracle:
+            return Refusal("no price")
+        spot = before.spot(prices)
+        if tab > ink * spot:
+            return Refusal("not safe", _largest(before, account, spot, ink, tab, action))
+    if art and tab < before.param("dust") * RAY:
+        return Refusal("dust")
+    return None
+
+
+def _largest(before: MakerState, account: AccountId, spot: int, ink: int, tab: int, action: Action) -> int | None:
+    """The amount (wad) of a borrow or withdrawal that would leave the vault just safe; None where there is none."""
+    if action.name == "borrow":
+        dart = ink * spot // before.rate - before.art.get(account, 0)
+        amount = dart * before.rate // RAY
+        # drawn up to a whole unit of art again, it must still fit
+        while amount > 0 and (before.art.get(account, 0) - (-amount * RAY // before.rate)) * before.rate > ink * spot:
+            amount -= 1
+    elif action.name == "withdraw" and spot:
+        amount = before.ink.get(account, 0) - -(-tab // spot)
+    else:
+        return None
+    return amount if amount > 0 else None

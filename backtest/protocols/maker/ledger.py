@@ -1,0 +1,137 @@
+"""Canonical rows of one ilk as a fold makes them, whatever its history comes from: accounts, positions, accumulator, parameters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from backtest.markets import MarketConfig
+from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
+from backtest.protocols.maker.state import COLLATERAL, DAI
+from backtest.tables import CANONICAL
+from backtest.units import RAY, WAD
+
+Place = Mapping[str, Any]
+"""Where a row stands: a log or an imported row with seq, block_number, log_index and timestamp."""
+
+_KEY = ("seq", "block_number", "log_index", "timestamp")
+# A setting that only one version of the liquidation contracts has shows that this version is in force from then on.
+_SHOWS_SYSTEM = {"lump": CAT_1_0, "dunk": CAT_1_1, "hole": DOG_2_0}
+
+
+class Ledger:
+    """Collects rows; balances are kept to know what a row leaves behind. Not strict: the caller says what may be negative."""
+
+    def __init__(self, config: MarketConfig, collateral: tuple[str, str], dai: tuple[str, str]) -> None:
+        self._market = config.name
+        self._assets = (collateral, dai)
+        self._ids: dict[str, int] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self.ink: dict[int, int] = defaultdict(int)
+        self.art: dict[int, int] = defaultdict(int)
+        self.params: dict[str, int] = {}
+        self.rate = 0
+
+    def account(self, text: str) -> int:
+        """The id of an account, new ones in order of appearance."""
+        return self._ids.setdefault(text, len(self._ids))
+
+    def open(self, place: Place) -> None:
+        """The ilk comes into being: an accumulator of one ray (dss ``src/vat.sol`` ``init``), DAI at one unit of the base currency."""
+        if self.rate:
+            return
+        self.set_rate(place, RAY)
+        self._add("indexes", place, asset_id=COLLATERAL, supply_index=RAY, borrow_index=RAY, supply_rate=0, borrow_rate=0)
+        self.price(place, DAI, WAD, source=None, method="fixed", exact=False)
+
+    def set_rate(self, place: Place, rate: int) -> None:
+        """The accumulator steps to ``rate``. Yearly rates are zero in ``indexes``: between two steps a Maker debt does not grow."""
+        if rate != self.rate:
+            self.rate = rate
+            self._add("indexes", place, asset_id=DAI, supply_index=RAY, borrow_index=rate, supply_rate=0, borrow_rate=0)
+
+    def price(self, place: Place, asset: int, price: int | None, *, source: str | None, method: str, exact: bool) -> None:
+        """A step of the oracle price, wad."""
+        self._add("prices", place, asset_id=asset, price=price, source=source, method=method, exact=exact)
+
+    def param(self, place: Place, name: str, value: int) -> None:
+        """A parameter; and the version of the liquidation contracts, where this one shows it."""
+        self.params[name] = value
+        self._add("params", place, asset_id=None, category=None, name=name, value=value)
+        system = _SHOWS_SYSTEM.get(name)
+        if system is not None and value and self.params.get("liquidation_system", 0) < system:
+            self.param(place, "liquidation_system", system)
+
+    def move(
+        self, place: Place, account: int, side: str, delta: int, action: str, *, amount: int | None = None, action_seq: int | None = None
+    ) -> None:
+        """``delta`` of ink or art (wad) at a place."""
+        if not delta:
+            return
+        (self.ink if side == "collateral" else self.art)[account] += delta
+        self._add(
+            "position_events",
+            place,
+            account_id=account,
+            asset_id=COLLATERAL if side == "collateral" else DAI,
+            side=side,
+            delta=delta,
+            action=action,
+            action_seq=place["seq"] if action_seq is None else action_seq,
+            amount=amount,
+        )
+
+    def frob(self, place: Place, account: int, dink: int, dart: int, action: str, *, dai: int, action_seq: int | None = None) -> None:
+        """Both sides of a vault change at once; the side that the action's name is about comes first. ``dai``: what moved, wad."""
+        sides = [("collateral", dink, abs(dink)), ("debt", dart, dai)]
+        for side, delta, amount in sides[::-1] if action in ("borrow", "repay") else sides:
+            self.move(place, account, side, delta, action, amount=amount, action_seq=action_seq)
+
+    def liquidation(self, place: Place, account: int, liquidator: int, repaid: int, seized: int, art: int) -> None:
+        """A bite or bark: debt without penalty, collateral and the normalised debt that left the vault, wad."""
+        self._add(
+            "liquidations",
+            place,
+            transaction_hash=place["transaction_hash"] or bytes(32),
+            account_id=account,
+            liquidator_id=liquidator,
+            debt_asset_id=DAI,
+            collateral_asset_id=COLLATERAL,
+            repaid=repaid,
+            seized=seized,
+            protocol_fee=0,
+            receive_collateral_token=False,
+            debt_scaled=art,
+        )
+
+    def deficit(self, place: Place, account: int, amount: int) -> None:
+        """Debt that a liquidation left to the protocol, DAI wad."""
+        self._add("deficits", place, account_id=account, asset_id=DAI, amount=amount, kind="created", liquidation_seq=place["seq"])
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Every canonical table that a fold makes; ``prices`` holds what the ilk's own logs and rules say."""
+        self._rows["assets"] = [
+            {
+                "market": self._market,
+                "asset_id": number,
+                "asset": asset,
+                "symbol": symbol,
+                "decimals": 18,
+                "collateral_token": None,
+                "debt_token": None,
+            }
+            for number, (asset, symbol) in enumerate(self._assets)
+        ]
+        self._rows["accounts"] = [{"market": self._market, "account_id": number, "account": text} for text, number in self._ids.items()]
+        for name in ("assets", "params", "indexes", "prices", "position_events", "setting_events", "liquidations", "deficits", "accounts"):
+            rows, schema = self._rows[name], CANONICAL[name]
+            if "seq" in schema.names:
+                rows.sort(key=lambda row: row["seq"])
+            plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type, f.nullable) for f in schema])
+            yield name, pa.Table.from_pylist(rows, plain).cast(schema)
+
+    def _add(self, table: str, place: Place, **columns: Any) -> None:
+        self._rows[table].append({"market": self._market, **{name: place[name] for name in _KEY}, **columns})

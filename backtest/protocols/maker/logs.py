@@ -1,0 +1,187 @@
+"""A node's logs to canonical tables: frobs, forks and grabs of one ilk, its accumulator, prices and parameters, exact throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from backtest.errors import RulesError
+from backtest.markets import MarketConfig
+from backtest.protocols import RawEvents
+from backtest.protocols.maker.events import address_text, ilk_of, name
+from backtest.protocols.maker.imported import UNKNOWN
+from backtest.protocols.maker.ledger import Ledger
+from backtest.protocols.maker.params import EXPONENTIAL, LINEAR, STAIRSTEP
+from backtest.protocols.maker.state import COLLATERAL
+from backtest.units import RAY, WAD
+
+Row = Mapping[str, Any]
+
+# Event to what its ``what`` means here: parameter, and by what its number is divided (rad to wad).
+_FILED: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "VatFile": {"dust": ("dust", RAY), "line": ("line", RAY)},
+    "JugFile": {"duty": ("duty", 1)},
+    "JugFileBase": {"base": ("base", 1)},
+    "SpotterFile": {"mat": ("liquidation_ratio", 1)},
+    "SpotterFilePar": {"par": ("par", 1)},
+    "CatFile": {"chop": ("liquidation_penalty", 1), "lump": ("lump", 1), "dunk": ("dunk", RAY)},
+    "CatFileBox": {"box": ("box", RAY)},
+    "FlipFile": {"beg": ("beg", 1), "ttl": ("ttl", 1), "tau": ("tau", 1)},
+    "DogFile": {"Hole": ("global_hole", RAY)},
+    "DogFileIlk": {"chop": ("liquidation_penalty", 1), "hole": ("hole", RAY)},
+    "ClipFile": {
+        "buf": ("buf", 1),
+        "tail": ("tail", 1),
+        "cusp": ("cusp", 1),
+        "chip": ("chip", 1),
+        "tip": ("tip", RAY),
+        "stopped": ("stopped", 1),
+    },
+    "CalcFile": {"tau": ("calc_tau", 1), "step": ("step", 1), "cut": ("cut", 1)},
+}
+# Events that the tables need. Of the others (bids, takes) one may be undecodable.
+_NEEDED = (*_FILED, "VatInit", "VatFrob", "VatFork", "VatGrab", "VatFold", "JugInit", "Poke", "Bite", "Bark", "ClipKick")
+_MOST = 10**38 - 1
+
+
+def fold_logs(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+    """Canonical tables from raw logs. RulesError, naming its block, where a log that is needed could not be decoded, or where a vault
+    would fall below zero: then logs are missing."""
+    for row in raw.table("Quarantine").to_pylist():
+        if row["event"] in _NEEDED:
+            raise RulesError(
+                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of {address_text(row['address'])} could not be decoded "
+                f"({row['reason']}), so vaults after it are unknown",
+                "look at it in raw/maker/Quarantine; correct the market's contracts, or report it",
+            )
+    yield from _Logs(config, raw).tables()
+
+
+class _Logs:
+    """One fold in progress."""
+
+    def __init__(self, config: MarketConfig, raw: RawEvents) -> None:
+        ilk = ilk_of(config.parameters)
+        symbol = config.parameters["ilk"].partition("-")[0]
+        collateral, dai = config.contracts.get("gem", symbol.lower()), config.contracts.get("dai", "dai")
+        self._ledger = Ledger(config, (collateral, symbol), (dai, "DAI"))
+        rows = []
+        for event in _NEEDED:
+            table = raw.table(event)
+            own = "ilk" in table.column_names
+            rows += [(event, row) for row in table.to_pylist() if not own or row["ilk"] == ilk]
+        self._rows = sorted(rows, key=lambda found: found[1]["seq"])
+        self._closing = self._closings()
+        self._keepers = {
+            (row["block_number"], row["transaction_index"], int(row["id"])): row["kpr"] for event, row in self._rows if event == "ClipKick"
+        }
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Folds all rows."""
+        handlers: dict[str, Callable[[Row], None]] = {
+            "VatInit": self._ledger.open,
+            "VatFrob": self._frob,
+            "VatFork": self._fork,
+            "VatGrab": self._grab,
+            "VatFold": self._fold,
+            "JugInit": self._jug_init,
+            "Poke": self._poke,
+            "Bite": self._bite,
+            "Bark": self._bark,
+            "ClipKick": lambda row: None,
+        }
+        for event, row in self._rows:
+            if event in _FILED:
+                self._file(event, row)
+            else:
+                handlers[event](row)
+        yield from self._ledger.tables()
+
+    # -- configuration ---------------------------------------------------------------------------------------------------
+
+    def _file(self, event: str, row: Row) -> None:
+        known = _FILED[event].get(name(row["what"]))
+        if known is None:
+            return
+        parameter, unit = known
+        value = _integer(row["data"]) // unit
+        if parameter == "liquidation_penalty" and value >= RAY:  # Cat 1.0 keeps a ray
+            value //= RAY // WAD
+        self._ledger.param(row, parameter, min(value, _MOST))
+        if event == "CalcFile":
+            # which Abacus it is shows by its settings: only one has a step, only one a tau
+            kind = {"calc_tau": LINEAR, "step": STAIRSTEP}.get(parameter, self._ledger.params.get("calc", EXPONENTIAL))
+            if self._ledger.params.get("calc") != kind:
+                self._ledger.param(row, "calc", kind)
+
+    def _jug_init(self, row: Row) -> None:
+        """dss ``src/jug.sol`` ``init``: a duty of one ray, no fee."""
+        self._ledger.param(row, "duty", RAY)
+
+    def _poke(self, row: Row) -> None:
+        """dss ``src/spot.sol`` ``poke``: the price feed's value, and the spot of the Vat; a spot of zero: the feed has no price."""
+        price = int.from_bytes(row["val"], "big") if _integer(row["spot"]) else None
+        self._ledger.price(row, COLLATERAL, price or None, source=None, method="feed", exact=True)
+
+    def _fold(self, row: Row) -> None:
+        """dss ``src/vat.sol`` ``fold``: rate += arg."""
+        self._ledger.set_rate(row, self._ledger.rate + int(row["rate"]))
+
+    # -- vaults ----------------------------------------------------------------------------------------------------------
+
+    def _frob(self, row: Row) -> None:
+        dink, dart = int(row["dink"]), int(row["dart"])
+        action = "borrow" if dart > 0 else "withdraw" if dink < 0 else "repay" if dart < 0 else "supply"
+        self._move(row, row["urn"], dink, dart, action)
+
+    def _fork(self, row: Row) -> None:
+        dink, dart = int(row["dink"]), int(row["dart"])
+        self._move(row, row["src"], -dink, -dart, "transfer")
+        self._move(row, row["dst"], dink, dart, "transfer")
+
+    def _grab(self, row: Row) -> None:
+        """A seizure: a liquidation if a bite or bark closes it, else the shutdown's (``src/end.sol``)."""
+        closing = self._closing.get(row["seq"])
+        self._move(row, row["urn"], int(row["dink"]), int(row["dart"]), "shutdown" if closing is None else "liquidation", closing)
+
+    def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, closing: int | None = None) -> None:
+        ledger, account = self._ledger, self._ledger.account(address_text(urn))
+        # what the owner gets is rounded down, what it pays up
+        ledger.frob(row, account, dink, dart, action, dai=abs(dart * ledger.rate // RAY), action_seq=closing)
+        if ledger.ink[account] < 0 or ledger.art[account] < 0:
+            raise RulesError(
+                f"block {row['block_number']}, log {row['log_index']}: vault {address_text(urn)} would hold less than nothing",
+                "logs before it are missing: run backtest check",
+            )
+
+    def _closings(self) -> dict[int, int]:
+        """Seq of a grab to the seq of the bite or bark, later in its transaction, that names its vault."""
+        open_grabs: dict[tuple[int, int, bytes], list[int]] = {}
+        closing = {}
+        for event, row in self._rows:
+            if event in ("VatGrab", "Bite", "Bark"):
+                place = (row["block_number"], row["transaction_index"], row["urn"])
+                if event == "VatGrab":
+                    open_grabs.setdefault(place, []).append(row["seq"])
+                elif open_grabs.get(place):
+                    closing[open_grabs[place].pop()] = row["seq"]
+        return closing
+
+    def _bite(self, row: Row) -> None:
+        self._liquidation(row, _integer(row["tab"]), UNKNOWN)
+
+    def _bark(self, row: Row) -> None:
+        keeper = self._keepers.get((row["block_number"], row["transaction_index"], int(row["id"])))
+        self._liquidation(row, _integer(row["due"]), UNKNOWN if keeper is None else address_text(keeper))
+
+    def _liquidation(self, row: Row, due: int, liquidator: str) -> None:
+        """``due`` rad, without penalty. Who called a bite no log says."""
+        ledger = self._ledger
+        ledger.liquidation(row, ledger.account(address_text(row["urn"])), ledger.account(liquidator), due // RAY, int(row["ink"]), int(row["art"]))
+
+
+def _integer(value: Any) -> int:
+    """A number stored as such or, where it may be wide, as 32 bytes."""
+    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)

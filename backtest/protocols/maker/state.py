@@ -1,0 +1,139 @@
+"""The book of one ilk: vaults, accumulator, parameters. Collateral is asset 0 and DAI asset 1, both in wad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from backtest.errors import PriceMissing, RulesError
+from backtest.model import AccountId, AssetId, HistoricalLiquidation, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, Prices
+from backtest.protocols import AccountView, Holding, LinearExposure, Pair
+from backtest.protocols.maker.clip import Bounds, Curve
+from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
+from backtest.protocols.maker.rules import Limits, is_unsafe, spot_down
+from backtest.units import RAY, WAD
+
+COLLATERAL, DAI = AssetId(0), AssetId(1)
+PAIR = Pair(DAI, COLLATERAL)
+
+
+@dataclass
+class MakerState:
+    """``ink`` and ``art`` (wad) by account, no zeros; ``rate`` ray; ``params`` by name (``params``); ``raising`` is the debt with penalty of
+    all open auctions, rad (Cat ``litter``, Dog ``Dirt``)."""
+
+    ink: dict[AccountId, int] = field(default_factory=dict)
+    art: dict[AccountId, int] = field(default_factory=dict)
+    params: dict[str, int] = field(default_factory=dict)
+    rate: int = RAY
+
+    def param(self, name: str) -> int:
+        """The parameter's value, or what is assumed where the history has none; RulesError where nothing may be assumed."""
+        value = self.params.get(name, DEFAULTS.get(name))
+        if value is None:
+            raise RulesError(f"nothing says the {name} of this ilk", "fetch or import its parameters, or set it in the scenario")
+        return value
+
+    @property
+    def system(self) -> int:
+        """The liquidation contracts in force."""
+        return self.param("liquidation_system")
+
+    def debt(self, account: AccountId) -> int:
+        """Rad: art times the stored rate. Interest since the last drip counts nowhere (dss ``src/vat.sol``)."""
+        return self.art.get(account, 0) * self.rate
+
+    def spot(self, prices: Prices) -> int:
+        """Ray; PriceMissing without a price."""
+        price = prices.oracle.get(COLLATERAL)
+        if price is None:
+            raise PriceMissing("the collateral has no price here", "import or fetch its prices")
+        return spot_down(price, self.param("par"), self.param("liquidation_ratio"))
+
+    def limits(self) -> Limits:
+        """What bounds the next auction: Cat ``box`` less litter, or the lesser room of Dog ``hole`` and ``Hole``."""
+        raising = self.params.get("raising", 0)
+        if self.system == DOG_2_0:
+            rooms = [self.params[name] * RAY - raising for name in ("hole", "global_hole") if name in self.params]
+            room = min(rooms, default=None)
+        else:
+            room = self.param("box") * RAY - raising
+        return Limits(self.param("liquidation_penalty"), self.param("dust") * RAY, self.param("lump"), self.param("dunk") * RAY, room)
+
+    def curve(self) -> Curve:
+        """How prices of auctions fall now: all open ones ask the same Abacus."""
+        return Curve(self.param("calc"), self.param("calc_tau"), self.param("step"), self.param("cut"))
+
+    def bounds(self) -> Bounds:
+        """When auctions must be reset."""
+        return Bounds(self.param("tail"), self.param("cusp"))
+
+
+def open_state(market: Market) -> MakerState:
+    """The empty book. RulesError where the market is not one collateral and DAI."""
+    if [asset.decimals for asset in market.assets] != [18, 18] or market.base_decimals != 18:
+        raise RulesError(
+            f"market '{market.name}' is no Maker ilk: two assets of 18 decimals and base_decimals = 18 are needed",
+            "rebuild it with backtest reconstruct",
+        )
+    return MakerState()
+
+
+def apply(state: MakerState, event: MarketEvent) -> None:
+    """One canonical event. RulesError where a balance would fall below zero (dss ``src/vat.sol`` ``add`` reverts)."""
+    if isinstance(event, PositionChange):
+        side = state.ink if event.side == "collateral" else state.art
+        balance = side.get(event.account, 0) + event.delta
+        if balance < 0:
+            what = "ink" if event.side == "collateral" else "art"
+            raise RulesError(
+                f"block {event.block_number}, log {event.log_index}: {what} of account {event.account} would be {balance}", "run backtest check"
+            )
+        if balance:
+            side[event.account] = balance
+        else:
+            side.pop(event.account, None)
+    elif isinstance(event, ParamChange):
+        state.params[event.name] = event.value
+    elif isinstance(event, IndexUpdate):
+        if event.asset == DAI:
+            state.rate = event.borrow_index
+    elif not isinstance(event, HistoricalLiquidation):
+        raise RulesError(f"block {event.block_number}: Maker vaults have no {type(event).__name__}", "rebuild the market with backtest reconstruct")
+
+
+def accounts(state: MakerState) -> Iterable[AccountId]:
+    """Vaults that hold or owe anything, in id order."""
+    return sorted(state.ink.keys() | state.art.keys())
+
+
+def exposure(state: MakerState, account: AccountId) -> LinearExposure | None:
+    """Safe while ink * price / ratio >= art * rate * par: linear in the two prices. Roundings are below 1e-15 of either side."""
+    if account not in state.art:
+        return None
+    debt = state.debt(account) / RAY / WAD
+    carried = state.ink.get(account, 0) / WAD * (RAY / state.param("liquidation_ratio"))
+    return LinearExposure({COLLATERAL: carried, DAI: -debt}, relative_error=1e-9, debt={DAI: debt})
+
+
+def view(state: MakerState, account: AccountId, prices: Prices) -> AccountView:
+    """Totals in base units (wad); health ink * spot / (art * rate), below one wad exactly where the vault is unsafe."""
+    ink, debt = state.ink.get(account, 0), state.debt(account)
+    spot = state.spot(prices)
+    collateral = ink * prices.oracle[COLLATERAL] // WAD
+    owed = -(-debt * state.param("par") // (RAY * RAY))
+    return AccountView(collateral, owed, ink * spot * WAD // debt if debt else None, ink * spot // RAY * state.param("par") // RAY)
+
+
+def holdings(state: MakerState, account: AccountId) -> list[Holding]:
+    """Collateral locked and DAI owed; debt rounded up to a wad."""
+    ink, art = state.ink.get(account, 0), state.art.get(account, 0)
+    found = [Holding(COLLATERAL, ink, 0, ink, 0, True), Holding(DAI, 0, art, 0, -(-art * state.rate // RAY), False)]
+    return [holding for holding in found if holding.collateral_scaled or holding.debt_scaled]
+
+
+def pairs(state: MakerState, account: AccountId, prices: Prices) -> list[Pair]:
+    """The one pair of an unsafe vault; none where it is safe or has no price (spot stays zero)."""
+    if account not in state.art or COLLATERAL not in prices.oracle:
+        return []
+    return [PAIR] if is_unsafe(state.ink.get(account, 0), state.art[account], state.rate, state.spot(prices)) else []

@@ -1,0 +1,118 @@
+"""Morpho Blue: isolated pairs of one immutable contract.
+
+``math`` rounds, ``irm`` is the adaptive curve, ``state`` the book, ``account`` health, ``liquidation`` and ``actions`` one call each;
+``events`` and ``fold`` turn raw logs into canonical tables.
+
+A market is one market id (``parameters.id`` of the market file). Its base currency is the loan token, whose price is one by definition; the
+collateral's price is the oracle's own number, not rounded: it has 36 + loan decimals - collateral decimals decimals (``price_decimals``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+
+from backtest.markets import MarketConfig
+from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols.morpho_blue.account import exposure, holdings, view
+from backtest.protocols.morpho_blue.actions import act
+from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
+from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
+from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
+from backtest.units import BPS, WAD
+
+ASSUMPTIONS = (
+    "Between two recorded accruals interest follows the adaptive curve where the market uses it, else the rate recorded for that period.",
+    "The adaptive curve is tested against a contract of the tests' own written from its formula: its code is on no package registry.",
+)
+
+
+class MorphoBlue:
+    """``LendingProtocol`` for one Morpho Blue market. Stateless."""
+
+    name = "morpho-blue"
+    events: Sequence[EventSpec] = EVENTS
+    liquidation_events: Sequence[str] = ("Liquidate",)
+    exposure_parameters = frozenset({"liquidation_threshold"})
+    order_parameters = frozenset({"accrued"})
+    parameters: Mapping[str, int] = {"liquidation_threshold": WAD // BPS, "liquidation_bonus": WAD // BPS}
+    assumptions: Sequence[str] = ASSUMPTIONS
+
+    def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
+        """See ``events.discover``."""
+        return discover(contracts, raw)
+
+    def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
+        """See ``events.price_sources``."""
+        return price_sources(raw)
+
+    def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
+        """None: the contract is immutable."""
+        return ()
+
+    def constants(self, raw: RawEvents) -> Sequence[Constant]:
+        """None."""
+        return ()
+
+    def tokens(self, raw: RawEvents) -> Sequence[str]:
+        """Loan token and collateral token."""
+        return tokens(raw)
+
+    def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.morpho_blue.fold import fold  # a replay needs none of it
+
+        return fold(config, raw)
+
+    def open(self, market: Market, *, recompute: bool = False) -> MorphoState:
+        """See ``state.open_state``. Recomputed interest needs the adaptive curve: RulesError at the first accrual of another model."""
+        return open_state(market, recompute=recompute)
+
+    def apply(self, state: MorphoState, event: MarketEvent) -> None:
+        """See ``state.apply``."""
+        apply(state, event)
+
+    def accounts(self, state: MorphoState) -> Sequence[AccountId]:
+        """See ``state.accounts``."""
+        return accounts(state)
+
+    def exposure(self, state: MorphoState, account: AccountId, now: Clock) -> Exposure | None:
+        """See ``account.exposure``."""
+        return exposure(state, account, now)
+
+    def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
+        """See ``account.view_of``."""
+        return view(state, account, prices.oracle, now)
+
+    def holdings(self, state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:
+        """See ``account.holdings``."""
+        return holdings(state, account, now)
+
+    def pairs(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
+        """See ``liquidation.pairs``."""
+        return pairs(state, account, prices.oracle, now)
+
+    def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+        """See ``liquidation.quote``."""
+        return quote(state, order, prices.oracle, now)
+
+    def act(self, state: MorphoState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+        """See ``actions.act``."""
+        return act(state, action, prices.oracle, now)
+
+    def fault(self, values: Mapping[str, int]) -> str | None:
+        """Why no market can have these parameters: Morpho.enableLltv wants a threshold below one; the incentive is at least one."""
+        if values.get("liquidation_threshold", 0) >= WAD:
+            return "a liquidation threshold of one or more"
+        if values.get("liquidation_bonus", WAD) < WAD:
+            return "a liquidation incentive below one"
+        return None
+
+    def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
+        """See ``liquidation.observed_order``."""
+        return observed_order(state, past, prices.oracle, now)
+
+
+MORPHO_BLUE = MorphoBlue()

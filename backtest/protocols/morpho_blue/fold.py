@@ -1,0 +1,261 @@
+"""Raw logs of one Morpho Blue market to canonical tables.
+
+Each log is one action. Interest: a log of an accrual gives a parameter with the recorded rate (``accrued``, or ``accrued_with_action`` where an
+action of the same transaction made it) and a row of ``indexes`` with share prices. The book of ``state`` runs along, so that every recorded
+amount of interest and of fee shares is checked against the rules.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from backtest.errors import RulesError, UserError
+from backtest.markets import MarketConfig
+from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, PositionChange, SettingChange, Side
+from backtest.protocols import RawEvents
+from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
+from backtest.protocols.morpho_blue.state import (
+    COLLATERAL,
+    LOAN,
+    RULES_REVISION,
+    SHARE_DECIMALS,
+    MorphoState,
+    apply,
+    index_update,
+    open_state,
+)
+from backtest.tables import CANONICAL
+
+SEGMENT_ROWS = 1 << 18
+
+Rows = dict[str, list[dict[str, Any]]]
+
+# Event: whose account, action, asset, side, sign.
+_MOVES: Mapping[str, tuple[str, str, AssetId, Side, int]] = {
+    "Supply": ("on_behalf", "supply", LOAN, "collateral", 1),
+    "Withdraw": ("on_behalf", "withdraw", LOAN, "collateral", -1),
+    "Borrow": ("on_behalf", "borrow", LOAN, "debt", 1),
+    "Repay": ("on_behalf", "repay", LOAN, "debt", -1),
+    "SupplyCollateral": ("on_behalf", "supply", COLLATERAL, "collateral", 1),
+    "WithdrawCollateral": ("on_behalf", "withdraw", COLLATERAL, "collateral", -1),
+}
+_ACCRUES = frozenset({"Supply", "Withdraw", "Borrow", "Repay", "WithdrawCollateral", "Liquidate"})
+_OUTSIDE = frozenset({"BorrowRateUpdate", "SetFeeRecipient"})  # of other contracts, or of no market
+_COLUMNS = {
+    "CreateMarket": ("lltv",),
+    "SetFee": ("new_fee",),
+    **dict.fromkeys(("Supply", "Withdraw", "Borrow", "Repay"), ("on_behalf", "assets", "shares")),
+    **dict.fromkeys(("SupplyCollateral", "WithdrawCollateral"), ("on_behalf", "assets")),
+    "Liquidate": ("caller", "borrower", "repaid_assets", "repaid_shares", "seized_assets", "bad_debt_assets", "bad_debt_shares", "transaction_hash"),
+    "AccrueInterest": ("prev_borrow_rate", "interest", "fee_shares"),
+    "SetFeeRecipient": ("new_fee_recipient",),
+    "BorrowRateUpdate": ("rate_at_target",),
+}
+_SHARES: Mapping[Side, str] = {"collateral": "supply_shares", "debt": "borrow_shares"}
+_KEY = ("block_number", "log_index", "transaction_index")
+
+
+def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold``.
+
+    Raises:
+        RulesError: a log could not be decoded, interest or fee shares differ from what the rules give (logs are missing); names its block.
+        UserError: the market was not created yet, or the price decimals of its description are not those of its oracle.
+    """
+    _refuse_quarantined(raw)
+    market = _market(config, raw)
+    folding = _Folding(market, raw)
+    for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
+        for name, rows in folding.segment(segment).items():
+            yield name, pa.Table.from_pylist(rows, CANONICAL[name])
+    head = {"market": market.name}
+    assets = [
+        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals, "collateral_token": None, "debt_token": None}
+        for a in market.assets
+    ]
+    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
+    people = [{**head, "account_id": number, "account": account} for account, number in folding.ids.items()]
+    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
+
+
+def _refuse_quarantined(raw: RawEvents) -> None:
+    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
+        raise RulesError(
+            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded ({row['reason']}), so positions after "
+            "it are unknown",
+            "look at it in raw/morpho-blue/Quarantine; a market whose amounts need more than 38 digits is not supported",
+        )
+
+
+def _market(config: MarketConfig, raw: RawEvents) -> Market:
+    row = created(raw)
+    if row is None:
+        raise UserError(f"market '{config.name}' was not created by the last block fetched", "check parameters.id of the market, or fetch further")
+    decimals = price_decimals(raw)
+    if config.price_decimals != decimals:
+        raise UserError(
+            f"market '{config.name}': price_decimals = {config.price_decimals}, its oracle's price has {decimals} (36 + loan - collateral decimals)",
+            f"write price_decimals = {decimals} in the market's description",
+        )
+    assets = []
+    for number, name in enumerate(("loan_token", "collateral_token")):
+        token = address_text(row[name])
+        assets.append(Asset(AssetId(number), token, *metadata(raw, token)))
+    return Market(
+        name=config.name,
+        protocol=config.protocol,
+        chain_id=config.chain_id,
+        assets=tuple(assets),
+        accounts=(),
+        base_decimals=config.base_decimals,
+        price_decimals=config.price_decimals,
+    )
+
+
+class _Folding:
+    """The book as of the last log, and ids of accounts in order of first appearance."""
+
+    def __init__(self, market: Market, raw: RawEvents) -> None:
+        self.market = market
+        self.ids: dict[str, int] = {}
+        self.state: MorphoState = open_state(market)
+        self._holders: set[int] = set()
+        accruals = raw.table("AccrueInterest").select(["seq", "prev_borrow_rate"])
+        following = list(zip(accruals["seq"].to_pylist()[1:], map(int, accruals["prev_borrow_rate"].to_pylist()[1:]), strict=True))
+        # After each accrual the rate of the period that then begins: known from the next one.
+        self._next_rate = dict(zip(accruals["seq"].to_pylist(), (rate for _, rate in following), strict=False))
+        self._first_rate = int(accruals["prev_borrow_rate"][0].as_py()) if accruals.num_rows else 0
+
+    def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
+        """Rows of all tables that these logs add to."""
+        logs = sorted(((row["seq"], event, row) for event, table in tables.items() for row in table.to_pylist()), key=lambda log: log[0])
+        own = [(place, event, (row["block_number"], row["transaction_index"])) for place, (_, event, row) in enumerate(logs) if event not in _OUTSIDE]
+        after = {place: event for (place, _, here), (_, event, there) in itertools.pairwise(own) if here == there}
+        self._rows: Rows = defaultdict(list)
+        for place, (_, event, row) in enumerate(logs):
+            self._place = {name: row[name] for name in ("seq", "block_number", "log_index", "timestamp")}
+            if event in _MOVES:
+                self._move(event, row)
+            elif event == "AccrueInterest":
+                self._accrue(row, "accrued_with_action" if after.get(place) in _ACCRUES else "accrued")
+            elif event == "Liquidate":
+                self._liquidate(row)
+            else:
+                self._set(event, row)
+        return self._rows
+
+    # -- one log -----------------------------------------------------------------------------------------------------
+
+    def _move(self, event: str, row: Mapping[str, Any]) -> None:
+        whose, action, asset, side, sign = _MOVES[event]
+        account, assets = self._id(row[whose]), int(row["assets"])
+        self._position(account, asset, side, sign * int(row["shares"] if asset == LOAN else assets), action, assets)
+        if asset == LOAN:
+            self._index()
+        if event == "SupplyCollateral" and account not in self._holders:
+            self._holders.add(account)
+            self._setting(account, "collateral_enabled", COLLATERAL, 1, action)
+
+    def _accrue(self, row: Mapping[str, Any], name: str) -> None:
+        totals, seq = self.state.totals, row["seq"]
+        before = totals.borrow_assets, totals.supply_shares
+        self._param(name, int(row["prev_borrow_rate"]), LOAN)
+        ours = totals.borrow_assets - before[0], totals.supply_shares - before[1]
+        theirs = int(row["interest"]), int(row["fee_shares"])
+        if ours != theirs:
+            raise RulesError(
+                f"block {row['block_number']}, log {row['log_index']}: interest and fee shares {theirs} in the log, {ours} by the rules",
+                "logs before it are missing: run backtest check",
+            )
+        if theirs[1]:
+            if self.state.fee_recipient is None:  # never set: the contract's variable is zero
+                self._param("fee_recipient", self._id(bytes(20)))
+            assert self.state.fee_recipient is not None
+            self._position(self.state.fee_recipient, LOAN, "collateral", theirs[1], "treasury", 0)
+        totals.rate = self._next_rate.get(seq, int(row["prev_borrow_rate"]))
+        self._index()
+
+    def _liquidate(self, row: Mapping[str, Any]) -> None:
+        account, liquidator = self._id(row["borrower"]), self._id(row["caller"])
+        repaid, shares, seized, lost, lost_shares = (
+            int(row[name]) for name in ("repaid_assets", "repaid_shares", "seized_assets", "bad_debt_assets", "bad_debt_shares")
+        )
+        self._position(account, LOAN, "debt", -shares, "liquidation", repaid)
+        self._position(account, COLLATERAL, "collateral", -seized, "liquidation", seized)
+        if lost_shares:
+            self._position(account, LOAN, "debt", -lost_shares, "liquidation", lost)
+            self._setting(account, "bad_debt", LOAN, lost, "liquidation")
+            self._add("deficits", account_id=account, asset_id=LOAN, amount=lost, kind="created", liquidation_seq=row["seq"])
+        self._add(
+            "liquidations",
+            transaction_hash=row["transaction_hash"],
+            account_id=account,
+            liquidator_id=liquidator,
+            debt_asset_id=LOAN,
+            collateral_asset_id=COLLATERAL,
+            repaid=repaid,
+            seized=seized,
+            protocol_fee=0,
+            receive_collateral_token=False,
+            debt_scaled=shares,
+        )
+        self._index()
+
+    def _set(self, event: str, row: Mapping[str, Any]) -> None:
+        if event == "CreateMarket":
+            self._param("pool_revision", RULES_REVISION)
+            self._param("share_decimals", SHARE_DECIMALS, LOAN)
+            self._param("liquidation_threshold", int(row["lltv"]), COLLATERAL)
+            self._param("created", 1)
+            self.state.totals.rate = self._first_rate
+            self._index()
+        elif event == "SetFee":
+            self._param("fee", int(row["new_fee"]), LOAN)
+        elif event == "SetFeeRecipient":
+            self._param("fee_recipient", self._id(row["new_fee_recipient"]))
+        else:
+            self._param("rate_at_target", int(row["rate_at_target"]), LOAN)
+
+    # -- rows, and the same in the book --------------------------------------------------------------------------------
+
+    def _id(self, address: bytes) -> AccountId:
+        return AccountId(self.ids.setdefault(address_text(address), len(self.ids)))
+
+    def _add(self, table: str, **columns: Any) -> None:
+        self._rows[table].append({"market": self.market.name, **self._place, **columns})
+
+    def _param(self, name: str, value: int, asset: AssetId | None = None) -> None:
+        apply(self.state, ParamChange(**self._place, name=name, value=value, asset=asset))
+        self._add("params", asset_id=asset, category=None, name=name, value=value)
+
+    def _position(self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int) -> None:
+        seq = self._place["seq"]
+        held = self.state.positions.get(account)
+        if action in ("withdraw", "repay", "liquidation") and (held is None or -delta > (held.collateral if asset else getattr(held, _SHARES[side]))):
+            raise RulesError(
+                f"block {self._place['block_number']}, log {self._place['log_index']}: {list(self.ids)[account]} gives up more than it holds of "
+                f"{self.market.assets[asset].symbol}",
+                "logs before it are missing: run backtest check",
+            )
+        change = PositionChange(**self._place, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
+        apply(self.state, change)
+        self._add("position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
+
+    def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
+        seq = self._place["seq"]
+        apply(
+            self.state,
+            SettingChange(**self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq),
+        )
+        self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=seq)
+
+    def _index(self) -> None:
+        update = index_update(self.state.totals, self._place)
+        apply(self.state, update)
+        columns = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
+        self._add("indexes", asset_id=LOAN, **{name: getattr(update, name) for name in columns})

@@ -1,0 +1,150 @@
+"""What one ``liquidate`` call does.
+
+Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``liquidate``. A call names either the collateral to seize or the shares to repay;
+there is no close factor, no fee and no pause. Debt that is left when the collateral is gone is written off in the same call, from what
+suppliers own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from backtest.errors import PriceMissing
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
+from backtest.protocols import Fill, Order, Pair, Refusal
+from backtest.protocols.morpho_blue.account import is_healthy, price_of
+from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, to_assets_down, to_shares_down, to_shares_up
+from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, UNPLACED, MorphoState, Position, Totals, accrual, indexes_after
+from backtest.units import WAD, mul_div_down, mul_div_up
+
+PAIR = Pair(LOAN, COLLATERAL)
+
+Change = PositionChange | SettingChange | IndexUpdate | ParamChange
+
+
+def shares_for_up(totals: Totals, seized: int, price: int, incentive: int) -> int:
+    """Borrow shares to repay for ``seized`` collateral."""
+    quoted = mul_div_up(seized, price, ORACLE_PRICE_SCALE)
+    return to_shares_up(mul_div_up(quoted, WAD, incentive), totals.borrow_assets, totals.borrow_shares)
+
+
+def seized_for_down(totals: Totals, shares: int, price: int, incentive: int) -> int:
+    """Collateral that ``shares`` of repaid debt take; ZeroDivisionError at a price of zero, as the contract reverts."""
+    repaid = to_assets_down(shares, totals.borrow_assets, totals.borrow_shares)
+    return mul_div_down(mul_div_down(repaid, incentive, WAD), ORACLE_PRICE_SCALE, price)
+
+
+def pairs(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Pair]:
+    """The one pair, where the position is unhealthy; nothing where the price is missing."""
+    position = state.positions.get(account)
+    if position is None or not position.borrow_shares:
+        return ()
+    try:
+        return () if is_healthy(state, position, state.accrued(now.timestamp), prices) else (PAIR,)
+    except PriceMissing:
+        return ()
+
+
+def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: Clock) -> Fill | Refusal:
+    """What ``order`` would do at ``now``; the state is not changed.
+
+    ``order.seize`` and ``order.repay_scaled`` are the contract's two arguments, taken as they are. ``order.repay`` (native units, cut to what
+    is owed) is turned into shares, rounded down. With none of them as much as possible: all the debt, or the collateral where that is less.
+    """
+    position = state.positions.get(order.account, Position())
+    totals = state.accrued(now.timestamp)
+    try:
+        price = price_of(state, COLLATERAL, prices)
+    except PriceMissing as missing:
+        return Refusal(missing.what)
+    if order.pair != PAIR:
+        return Refusal("the market has no such pair")
+    if is_healthy(state, position, totals, prices):
+        return Refusal("position is healthy")
+    incentive = state.incentive_factor
+    shares, seized = _size(order, position, totals, price, incentive)
+    if not shares and not seized:
+        return Refusal("inconsistent input: nothing is repaid or seized")
+    if shares > position.borrow_shares:
+        return Refusal("repays more than the position owes")
+    if seized > position.collateral:
+        return Refusal("seizes more collateral than there is")
+    return _settle(state, order, position, totals, now, shares, seized)
+
+
+def _size(order: Order, position: Position, totals: Totals, price: int, incentive: int) -> tuple[int, int]:
+    """(shares repaid, collateral seized)."""
+    if order.seize is not None:
+        return (shares_for_up(totals, order.seize, price, incentive), order.seize) if order.seize else (0, 0)
+    if order.repay_scaled is not None:
+        return order.repay_scaled, seized_for_down(totals, order.repay_scaled, price, incentive)
+    shares = position.borrow_shares
+    if order.repay is not None:
+        shares = min(shares, to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares))
+    seized = seized_for_down(totals, shares, price, incentive)
+    if seized <= position.collateral:
+        return shares, seized
+    return shares_for_up(totals, position.collateral, price, incentive), position.collateral
+
+
+def _settle(state: MorphoState, order: Order, position: Position, totals: Totals, now: Clock, shares: int, seized: int) -> Fill:
+    account, repaid = order.account, totals.debt_up(shares)
+    changes: list[Change] = [*accrual(state, now), _position(account, LOAN, "debt", -shares, repaid, now)]
+    changes.append(_position(account, COLLATERAL, "collateral", -seized, seized, now))
+    deficits: tuple[tuple[AssetId, int], ...] = ()
+    left = replace(totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares)
+    if seized == position.collateral and (lost_shares := position.borrow_shares - shares):
+        lost = min(left.borrow_assets, left.debt_up(lost_shares))
+        changes.append(_position(account, LOAN, "debt", -lost_shares, lost, now))
+        changes.append(
+            SettingChange(
+                seq=UNPLACED,
+                block_number=now.block_number,
+                log_index=now.log_index,
+                timestamp=now.timestamp,
+                account=account,
+                setting="bad_debt",
+                asset=LOAN,
+                value=lost,
+                action="liquidation",
+                action_seq=UNPLACED,
+            )
+        )
+        deficits = ((LOAN, lost),)
+        left.borrow_assets -= lost
+        left.supply_assets -= lost
+        left.borrow_shares -= lost_shares
+    changes += indexes_after(state, left, now)
+    return Fill(order, repaid, seized, 0, tuple(changes), deficits, rules=RULES, rules_tested=True)
+
+
+def _position(account: AccountId, asset: AssetId, side: Side, delta: int, amount: int, now: Clock) -> PositionChange:
+    return PositionChange(
+        seq=UNPLACED,
+        block_number=now.block_number,
+        log_index=now.log_index,
+        timestamp=now.timestamp,
+        account=account,
+        asset=asset,
+        side=side,
+        delta=delta,
+        action="liquidation",
+        action_seq=UNPLACED,
+        amount=amount,
+    )
+
+
+def _shares(fill: Fill) -> int:
+    return next(-change.delta for change in fill.changes if isinstance(change, PositionChange))
+
+
+def observed_order(state: MorphoState, past: HistoricalLiquidation, prices: Mapping[AssetId, int], now: Clock) -> Order:
+    """The call that explains a historical liquidation: by the collateral it seized where that gives the logged shares, else by the shares."""
+    order = Order(past.account, PAIR, past.liquidator, seize=past.seized)
+    if past.debt_scaled is None:
+        return order
+    fill = quote(state, order, prices, now)
+    if isinstance(fill, Fill) and _shares(fill) == past.debt_scaled:
+        return order
+    return Order(past.account, PAIR, past.liquidator, repay_scaled=past.debt_scaled)

@@ -1,0 +1,274 @@
+"""The book of one Morpho Blue market during a replay, and how canonical events change it.
+
+Asset 0 is the loan token, asset 1 the collateral token. Lent loan tokens are supply shares (side collateral), borrowed ones borrow shares
+(side debt), collateral is plain units. Totals of assets follow from the native ``amount`` beside each change of shares, so in a changed book
+they are that book's own.
+
+Interest. History's accruals come as parameters with the rate that was recorded for the time since the one before. In between, what the
+contract would accrue (MorphoBalancesLib.expectedMarketBalances) is computed by the adaptive curve where the market uses it (its
+``rate_at_target`` is known); for any other model the rate recorded for the period that runs is taken, which is exact for a model that depends
+on the market's totals alone, since those do not change between accruals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from backtest.errors import RulesError, UserError
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    PriceUpdate,
+    SettingChange,
+)
+from backtest.protocols.morpho_blue.irm import borrow_rate
+from backtest.protocols.morpho_blue.math import (
+    VIRTUAL_ASSETS,
+    VIRTUAL_SHARES,
+    incentive_factor,
+    taylor_compounded_down,
+    to_assets_down,
+    to_assets_up,
+    to_shares_down,
+)
+from backtest.units import RAY, SECONDS_PER_YEAR, WAD, mul_div_down
+
+LOAN, COLLATERAL = AssetId(0), AssetId(1)
+SHARE_DECIMALS = 6
+RATE_SCALE = SECONDS_PER_YEAR * (RAY // WAD)
+"""A rate a second (wad) times this is the same rate a year (ray)."""
+RULES_REVISION = 1
+RULES = "morpho-blue 1.0.0"
+UNPLACED = -1
+_TAKES = frozenset({"withdraw", "repay", "liquidation"})
+
+
+@dataclass(slots=True)
+class Totals:
+    """A market as of ``updated`` (seconds). ``fee`` is wad; ``rate`` is the recorded one of the period that runs, ``rate_at_target`` the
+    adaptive curve's as of ``updated`` (None: another model); wad a second."""
+
+    supply_assets: int = 0
+    supply_shares: int = 0
+    borrow_assets: int = 0
+    borrow_shares: int = 0
+    fee: int = 0
+    updated: int = 0
+    rate: int = 0
+    rate_at_target: int | None = None
+
+    def debt_up(self, borrow_shares: int) -> int:
+        """What borrow shares owe, native units."""
+        return to_assets_up(borrow_shares, self.borrow_assets, self.borrow_shares)
+
+    def supplied_down(self, supply_shares: int) -> int:
+        """What supply shares are worth, native units."""
+        return to_assets_down(supply_shares, self.supply_assets, self.supply_shares)
+
+    def rates(self, timestamp: int) -> tuple[int, int | None]:
+        """Average borrow rate since ``updated`` as the contract would ask for it, and the rate at target then; see the module."""
+        if self.rate_at_target is None:
+            return self.rate, None
+        return borrow_rate(self.supply_assets, self.borrow_assets, self.rate_at_target, timestamp - self.updated)
+
+    def accrue(self, rate: int, timestamp: int) -> int:
+        """Add the interest since ``updated`` at this average rate; the fee shares that it makes (Morpho._accrueInterest)."""
+        elapsed, self.updated = timestamp - self.updated, timestamp
+        interest = mul_div_down(self.borrow_assets, taylor_compounded_down(rate, elapsed), WAD)
+        self.borrow_assets += interest
+        self.supply_assets += interest
+        fee_amount = mul_div_down(interest, self.fee, WAD)
+        fee_shares = to_shares_down(fee_amount, self.supply_assets - fee_amount, self.supply_shares) if self.fee else 0
+        self.supply_shares += fee_shares
+        return fee_shares
+
+
+@dataclass(slots=True)
+class Position:
+    """What one account holds: shares, and native units of the collateral token."""
+
+    supply_shares: int = 0
+    borrow_shares: int = 0
+    collateral: int = 0
+
+
+@dataclass(slots=True)
+class MorphoState:
+    """One market. ``lltv`` and ``incentive`` (None: derived from ``lltv``) are wad; ``fee_recipient`` collects fee shares."""
+
+    market: Market
+    recompute: bool = False
+    totals: Totals = field(default_factory=Totals)
+    positions: dict[AccountId, Position] = field(default_factory=dict)
+    lltv: int = 0
+    incentive: int | None = None
+    fee_recipient: AccountId | None = None
+
+    @property
+    def incentive_factor(self) -> int:
+        """The liquidation incentive factor in force, wad."""
+        return incentive_factor(self.lltv) if self.incentive is None else self.incentive
+
+    def accrued(self, timestamp: int) -> Totals:
+        """The totals with interest up to ``timestamp``, as the contract would have them after ``accrueInterest``; nothing changes."""
+        totals = replace(self.totals)
+        if timestamp > totals.updated:
+            rate, end = totals.rates(timestamp)
+            totals.accrue(rate, timestamp)
+            totals.rate_at_target = end
+        return totals
+
+
+def open_state(market: Market, *, recompute: bool = False) -> MorphoState:
+    """The empty book. UserError where the market does not have a loan and a collateral token."""
+    if len(market.assets) != 2:
+        raise UserError(f"market '{market.name}' has {len(market.assets)} assets, a Morpho Blue market has two", "rebuild the canonical tables")
+    return MorphoState(market, recompute)
+
+
+def apply(state: MorphoState, event: MarketEvent) -> None:
+    """Apply one canonical event or effect.
+
+    Raises:
+        RulesError: a balance would fall below zero, an unknown parameter or setting, an amount that history does not say, interest to be
+            recomputed without the adaptive curve.
+        TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
+    """
+    if isinstance(event, PositionChange):
+        _apply_position(state, event)
+    elif isinstance(event, ParamChange):
+        _apply_param(state, event)
+    elif isinstance(event, SettingChange):
+        if event.setting == "bad_debt":  # suppliers share what _apply_position took from the borrower's debt
+            state.totals.supply_assets -= event.value
+        elif event.setting != "collateral_enabled":  # says nothing that holding collateral does not
+            raise RulesError(f"block {event.block_number}: unknown setting '{event.setting}'", "rebuild the canonical tables")
+    elif isinstance(event, IndexUpdate):
+        state.totals.rate = event.borrow_rate // RATE_SCALE
+    elif not isinstance(event, PriceUpdate):
+        raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
+
+
+def _apply_position(state: MorphoState, event: PositionChange) -> None:
+    if event.action == "treasury":  # fee shares, which are in the totals by the accrual; recomputed ones it credited itself
+        if not state.recompute:
+            state.positions.setdefault(event.account, Position()).supply_shares += event.delta
+        return
+    position = state.positions.get(event.account)
+    if position is None:
+        position = state.positions[event.account] = Position()
+    if event.asset == COLLATERAL:
+        position.collateral = left = position.collateral + event.delta
+    elif event.amount is None:
+        raise RulesError(
+            f"block {event.block_number}, log {event.log_index}: history does not say how many loan tokens moved", "rebuild the canonical tables"
+        )
+    else:
+        totals, assets = state.totals, -event.amount if event.action in _TAKES else event.amount
+        if event.side == "debt":
+            position.borrow_shares = left = position.borrow_shares + event.delta
+            totals.borrow_shares += event.delta
+            totals.borrow_assets = max(0, totals.borrow_assets + assets)  # a repayment may be one more than all (UtilsLib.zeroFloorSub)
+        else:
+            position.supply_shares = left = position.supply_shares + event.delta
+            totals.supply_shares += event.delta
+            totals.supply_assets += assets
+    if left < 0:
+        raise RulesError(
+            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would hold {left} units of "
+            f"{state.market.assets[event.asset].symbol} as {event.side}",
+            "the history before it is incomplete",
+        )
+
+
+def _apply_param(state: MorphoState, event: ParamChange) -> None:
+    name, value, totals = event.name, event.value, state.totals
+    if name in ("accrued", "accrued_with_action"):
+        # Interest recomputed: the action that accrued then does so here by itself, where it is not refused.
+        if not (state.recompute and name == "accrued_with_action"):
+            _accrue(state, value, event)
+    elif name == "created":
+        totals.updated = event.timestamp
+    elif name == "rate_at_target":
+        if not state.recompute or totals.rate_at_target is None:
+            totals.rate_at_target = value
+    elif name == "liquidation_threshold":
+        state.lltv = value
+    elif name == "liquidation_bonus":
+        state.incentive = value
+    elif name == "fee":
+        totals.fee = value
+    elif name == "fee_recipient":
+        state.fee_recipient = AccountId(value)
+    elif name not in ("pool_revision", "share_decimals"):
+        raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")
+
+
+def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
+    totals = state.totals
+    rate = recorded
+    if state.recompute and event.timestamp > totals.updated:
+        if totals.rate_at_target is None:
+            raise RulesError(
+                f"block {event.block_number}: market '{state.market.name}' has an interest rate model other than the adaptive curve",
+                "leave rates as recorded: rates = 'historical'",
+            )
+        rate, totals.rate_at_target = totals.rates(event.timestamp)
+    fee_shares = totals.accrue(rate, event.timestamp)
+    if not fee_shares or not state.recompute:
+        return
+    if state.fee_recipient is None:
+        raise RulesError(f"block {event.block_number}: a fee is due and its recipient is unknown", "fetch from the first block of the contract")
+    state.positions.setdefault(state.fee_recipient, Position()).supply_shares += fee_shares
+
+
+def accrual(state: MorphoState, now: Clock) -> list[ParamChange]:
+    """The changes that a call makes by accruing at ``now``, before its own."""
+    rate, end = state.totals.rates(now.timestamp)
+    place = _place(now)
+    changes = []
+    if end is not None and not state.recompute:
+        changes.append(ParamChange(**place, name="rate_at_target", value=end, asset=LOAN))
+    changes.append(ParamChange(**place, name="accrued", value=rate, asset=LOAN))
+    return changes
+
+
+def indexes_after(state: MorphoState, totals: Totals, now: Clock) -> list[IndexUpdate]:
+    """The indexes that a call leaves, with the totals after it; where interest is as recorded they are history's."""
+    return [index_update(totals, _place(now))] if state.recompute else []
+
+
+def _place(now: Clock) -> dict[str, int]:
+    return {"seq": UNPLACED, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
+
+
+def index_update(totals: Totals, place: dict[str, int]) -> IndexUpdate:
+    """Share prices (ray, of a share of 10^-6 units), and yearly rates from ``totals.updated`` on: the curve's at this moment, or the recorded
+    one of the period that begins. For SQL and for screens: the rules use totals."""
+    borrow = totals.rates(totals.updated)[0]
+    used = mul_div_down(totals.borrow_assets, WAD, totals.supply_assets) if totals.supply_assets else 0
+    return IndexUpdate(
+        **place,
+        asset=LOAN,
+        supply_index=share_price_down(totals.supply_assets, totals.supply_shares),
+        borrow_index=share_price_down(totals.borrow_assets, totals.borrow_shares),
+        supply_rate=mul_div_down(mul_div_down(borrow * RATE_SCALE, used, WAD), WAD - totals.fee, WAD),
+        borrow_rate=borrow * RATE_SCALE,
+    )
+
+
+def share_price_down(assets: int, shares: int) -> int:
+    """Native units per 10^6 shares, ray; one at the start."""
+    return mul_div_down(assets + VIRTUAL_ASSETS, RAY * 10**SHARE_DECIMALS, shares + VIRTUAL_SHARES)
+
+
+def accounts(state: MorphoState) -> Sequence[AccountId]:
+    """Accounts that hold anything, in id order."""
+    return sorted(id for id, p in state.positions.items() if p.supply_shares or p.borrow_shares or p.collateral)

@@ -1,0 +1,259 @@
+"""History itself, asked one step ahead: at every price update, who may be liquidated now in history's own book?
+
+Nothing is re-enacted and nothing differs from history: before each question the book is what history left. Liquidations that happened are
+not shown to the model; what was there right before each of them is kept, to be held against its answers (``backtest.validation``).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic
+
+from backtest.errors import PriceMissing
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, MarketEvent, ParamChange, PositionChange, Prices, PriceUpdate
+from backtest.model import SettingChange as Setting
+from backtest.protocols import LendingProtocol, Refusal, State
+from backtest.replay.book import Book
+from backtest.replay.liquidators import model_of
+from backtest.replay.mechanism import mechanism_of
+from backtest.replay.screen import Screen
+from backtest.replay.timeline import Timeline
+from backtest.scenario import Competitive
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRanges:
+    """Between what an asset's oracle price lies, where it is known by a venue's prices only: steps by time (seconds).
+
+    ``bounds[i]`` holds from ``times[i]`` on: (low, high) in base units, None where the venue has no price for that moment.
+    """
+
+    times: Sequence[int]
+    bounds: Sequence[tuple[int, int] | None]
+
+    def at(self, time: int) -> tuple[int, int] | None:
+        """The bounds in force; None where there are none."""
+        place = bisect_right(self.times, time) - 1
+        return self.bounds[place] if place >= 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """The model would liquidate this account now. Amounts: of the first call in native units, of the account in base units.
+
+    ``certain``: also at the most favourable price within the range in which the oracle's may have been. ``until``: time of the next question.
+    """
+
+    account: AccountId
+    clock: Clock
+    until: int
+    repaid: int
+    seized: int
+    repaid_base: int
+    debt_base: int
+    health: int | None
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A liquidation that happened, and what stood right before it: balances of its pair in native units (debt accrued; ``held_scaled`` as
+    the protocol stores it), health.
+
+    ``possible``: liquidatable at the least favourable price within the range of the oracle's. ``left``: whether anything of the pair's
+    debt and of its collateral was left right after. ``refusal``: why the model did not want it then; None where it did.
+    """
+
+    event: HistoricalLiquidation
+    repaid_base: int
+    seized_base: int
+    held_collateral: int
+    held_debt: int
+    held_scaled: int
+    left_collateral: int
+    left_debt: int
+    health: int | None
+    possible: bool
+    refusal: str | None
+
+
+@dataclass(slots=True)
+class Ahead:
+    """All answers. ``relief`` are the times at which an account's owner repaid or added collateral; ``outside`` are accounts of which
+    history says that some of their changes are not recorded; ``refusals`` are times and reasons at which eligible accounts were let be."""
+
+    alarms: list[Alarm] = field(default_factory=list)
+    pasts: list[Past] = field(default_factory=list)
+    relief: dict[AccountId, list[int]] = field(default_factory=dict)
+    outside: set[AccountId] = field(default_factory=set)
+    refusals: dict[AccountId, list[tuple[int, str]]] = field(default_factory=dict)
+    questions: int = 0
+
+
+UNRECORDED = "unrecorded"
+"""The action of a change that no record says, but that others imply."""
+
+
+def look_ahead(
+    protocol: LendingProtocol[State],
+    market: Market,
+    timeline: Timeline,
+    terms: Competitive,
+    ranges: Mapping[AssetId, PriceRanges],
+    *,
+    from_block: int | None = None,
+    to_block: int | None = None,
+) -> Ahead:
+    """Ask at the end of every transaction that updates a price.
+
+    Args:
+        terms: the model: what it costs, how it chooses.
+        ranges: by asset; an asset that is not there has exactly known prices.
+        from_block, to_block: questions and liquidations of these blocks only, inclusive.
+    """
+    walk = _Walk(protocol, market, terms, ranges, from_block or 0)
+    for transaction in timeline.transactions(to_block):
+        walk.advance(transaction)
+    walk.ask_until(walk.book.now.timestamp + 1)
+    return walk.found
+
+
+class _Walk(Generic[State]):
+    def __init__(
+        self, protocol: LendingProtocol[State], market: Market, terms: Competitive, ranges: Mapping[AssetId, PriceRanges], from_block: int
+    ) -> None:
+        self._liquidator = AccountId(len(market.accounts))
+        self.book: Book[State] = Book.open(protocol, replace(market, accounts=(*market.accounts, "model:competitive")))
+        self.found = Ahead()
+        self._terms, self._ranges, self._from = terms, ranges, from_block
+        self._screen: Screen[State] = Screen(len(market.assets))
+        self._mechanism, self._model = mechanism_of(protocol, terms.gas_cost), model_of(terms)
+        self._open: list[Alarm] = []
+
+    def advance(self, transaction: Sequence[MarketEvent]) -> None:
+        """One transaction of history, then the question if it moved a price."""
+        book = self.book
+        waiting = {event.seq: event for event in transaction if isinstance(event, HistoricalLiquidation)}
+        before: dict[int, Past] = {}
+        priced = False
+        for event in transaction:
+            book.now, book.seq = Clock(event.block_number, event.log_index, event.timestamp), event.seq
+            if isinstance(event, HistoricalLiquidation):
+                self._after(before.get(event.seq) or self._before(event))
+                continue
+            if isinstance(event, PositionChange | Setting) and event.action_seq in waiting and event.action_seq not in before:
+                before[event.action_seq] = self._before(waiting[event.action_seq])
+            book.apply(event)
+            self._noted(event)
+            priced |= isinstance(event, PriceUpdate)
+        if priced and book.now.block_number >= self._from:
+            self._ask()
+
+    def _noted(self, event: MarketEvent) -> None:
+        if isinstance(event, PositionChange | Setting):
+            self._screen.touch(event.account)
+            if event.action == UNRECORDED:
+                self.found.outside.add(event.account)
+            elif event.action != "liquidation" and isinstance(event, PositionChange) and (event.delta > 0) == (event.side == "collateral"):
+                self.found.relief.setdefault(event.account, []).append(event.timestamp)
+        elif isinstance(event, ParamChange) and event.name in self.book.protocol.exposure_parameters:
+            self._screen.touch_parameter(event.asset if event.category is None else None)
+
+    # -- the question ----------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        book = self.book
+        self.ask_until(book.now.timestamp)
+        self.found.questions += 1
+        for account in self._screen.candidates(book):
+            if not book.protocol.pairs(book.state, account, book.prices, book.now):
+                continue
+            answer = self._wanted(account)
+            if isinstance(answer, str):
+                self.found.refusals.setdefault(account, []).append((book.now.timestamp, answer))
+                continue
+            view = book.protocol.view(book.state, account, book.prices, book.now)
+            self._open.append(
+                Alarm(
+                    account=account,
+                    clock=book.now,
+                    until=book.now.timestamp,
+                    repaid=answer[0],
+                    seized=answer[1],
+                    repaid_base=answer[2],
+                    debt_base=view.debt_base,
+                    health=view.health,
+                    certain=self._possible_at(account, favourable=True),
+                )
+            )
+
+    def ask_until(self, time: int) -> None:
+        """The alarms of the last question stand until this time."""
+        self.found.alarms += [replace(alarm, until=time) for alarm in self._open]
+        self._open = []
+
+    def _wanted(self, account: AccountId) -> tuple[int, int, int] | str:
+        """What the model takes of an account first (repaid, seized, value repaid), or why it takes nothing."""
+        book = self.book
+        offers = self._mechanism.opportunities(book, account, self._liquidator, receive_collateral_token=self._model.receive_collateral_token)
+        open_to = [offer for offer in offers if not isinstance(offer, Refusal)]
+        if not open_to:
+            return next((offer.reason for offer in offers if isinstance(offer, Refusal)), "not liquidatable")
+        take = self._model.choose(book, {account: open_to})
+        if take is None:
+            return "does not pay"
+        fill = take.opportunity.fill
+        return fill.repaid, fill.seized, book.value_down(fill.order.pair.debt_asset, fill.repaid)
+
+    def _possible_at(self, account: AccountId, *, favourable: bool) -> bool:
+        """Whether the account may be liquidated at the best (or worst) prices for its owner that the oracle may have had."""
+        book, prices = self.book, dict(self.book.oracle)
+        for holding in book.protocol.holdings(book.state, account, book.now):
+            known = self._ranges.get(holding.asset)
+            if known is None:
+                continue
+            bounds = known.at(book.now.timestamp)
+            if bounds is None:
+                return not favourable
+            high = favourable == bool(holding.collateral)
+            prices[holding.asset] = max(bounds[1], prices[holding.asset]) if high else min(bounds[0], prices[holding.asset])
+        return bool(book.protocol.pairs(book.state, account, Prices(prices, prices, prices), book.now))
+
+    # -- what happened ---------------------------------------------------------------------------------------------------
+
+    def _held(self, event: HistoricalLiquidation) -> tuple[int, int, int]:
+        """Collateral, debt, and the debt as the protocol stores it, of the pair."""
+        holdings = {h.asset: h for h in self.book.protocol.holdings(self.book.state, event.account, self.book.now)}
+        collateral, debt = holdings.get(event.collateral_asset), holdings.get(event.debt_asset)
+        return collateral.collateral if collateral else 0, debt.debt if debt else 0, debt.debt_scaled if debt else 0
+
+    def _before(self, event: HistoricalLiquidation) -> Past:
+        book = self.book
+        collateral, debt, scaled = self._held(event)
+        try:
+            health = book.protocol.view(book.state, event.account, book.prices, book.now).health
+            possible = self._possible_at(event.account, favourable=False)
+            eligible = bool(book.protocol.pairs(book.state, event.account, book.prices, book.now))
+            wanted = self._wanted(event.account) if eligible else "not liquidatable at this price"
+        except PriceMissing:
+            health, possible, wanted = None, False, "an asset has no price"
+        return Past(
+            event=event,
+            repaid_base=book.value_down(event.debt_asset, event.repaid),
+            seized_base=book.value_down(event.collateral_asset, event.seized + event.protocol_fee),
+            held_collateral=collateral,
+            held_debt=debt,
+            held_scaled=scaled,
+            left_collateral=0,
+            left_debt=0,
+            health=health,
+            possible=possible,
+            refusal=wanted if isinstance(wanted, str) else None,
+        )
+
+    def _after(self, past: Past) -> None:
+        if past.event.block_number >= self._from:
+            collateral, debt, _ = self._held(past.event)
+            self.found.pasts.append(replace(past, left_collateral=collateral, left_debt=debt))

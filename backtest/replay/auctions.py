@@ -1,0 +1,328 @@
+"""Maker's auctions as a mechanism: a bite or bark opens a lot, bids and takes settle it, time prices it.
+
+**Dutch (Clip).** The whole lot is offered at the auction's own price (or at most ``largest_take`` of it); a liquidator takes it once that
+is at or below what the collateral sells for less its costs. A lot that must be reset is reset at once.
+
+**English (Flip).** One account stands for all bidders. Whenever the engine looks, the best bid is what the lot sells for less the cost
+of two calls (the bid and its ``deal``): the least lot worth the tab where the lot is worth it, else all of its value. That is where
+bidding among equals with full information ends. A bid stands for ``ttl``; the price may move meanwhile, and a better bid is made
+only if it is better by ``beg``. The winner deals as soon as it may. A lot nobody bid for starts again.
+
+Opening a lot is done whatever it earns: somebody who means to buy always does. Its row holds the debt and the collateral that leave the
+vault; the rows of later steps hold what buyers pay and get. What a closed lot raised less than its debt (without penalty) is bad debt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from backtest.model import AccountId, Clock, ParamChange, PositionChange
+from backtest.protocols import Fill, Order, Refusal
+from backtest.protocols.maker import clip
+from backtest.protocols.maker.actions import quote, raising
+from backtest.protocols.maker.clip import Bounds, Curve
+from backtest.protocols.maker.flip import Flip
+from backtest.protocols.maker.params import DOG_2_0, STAIRSTEP
+from backtest.protocols.maker.rules import CONTRACTS, feed_down
+from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
+from backtest.replay.book import Book
+from backtest.replay.mechanism import Mechanism, Opportunity
+from backtest.units import RAY, WAD
+
+BLOCK_SECONDS = 13
+"""After a decision that left something open the mechanism looks again this much later: a block of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """What an auction's offers depend on beside the auction itself and the time."""
+
+    execution: int
+    dai: int
+    curve: Curve
+    bounds: Bounds
+    beg: int
+    stopped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """One open auction. ``due`` is the debt (rad) that opened it, ``paid`` what buyers paid so far (rad).
+
+    Dutch: ``tab`` rad and ``left`` wad remain, ``top`` ray, ``started`` seconds. English: ``flip`` holds them.
+    ``look`` is the next time at which it may offer something new; ``quiet`` are the conditions under which it offers nothing until then.
+    """
+
+    account: AccountId
+    system: int
+    due: int
+    tab: int
+    left: int
+    paid: int = 0
+    top: int = 0
+    started: int = 0
+    flip: Flip | None = None
+    look: int = 0
+    quiet: _Conditions | None = None
+
+
+class Auctions(Mechanism[MakerState]):
+    """See the module.
+
+    Args:
+        cost: what one call costs the liquidator, base units; a bidder leaves it out of its bid.
+        largest_take: the most collateral (wad) that one take carries away; None: the whole lot.
+    """
+
+    name = "auction"
+
+    def __init__(self, cost: int = 0, largest_take: int | None = None) -> None:
+        self.cost = cost
+        self.largest_take = largest_take
+        self.lots: dict[int, Lot] = {}
+        self._next = 0
+        self._of: dict[AccountId, list[int]] = {}
+        self._openable: set[AccountId] = set()
+        self._again = 0
+
+    # -- Mechanism -----------------------------------------------------------------------------------------------------
+
+    def opportunities(
+        self, book: Book[MakerState], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
+    ) -> Sequence[Opportunity | Refusal]:
+        """Steps of the account's open lots, oldest first, then a new lot where it is unsafe."""
+        found: list[Opportunity | Refusal] = []
+        state, now = book.state, book.now.timestamp
+        prices = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
+        here = _Conditions(*prices, state.curve(), state.bounds(), state.param("beg"), state.param("stopped"))
+        for number in self._of.get(account, ()):
+            lot = self.lots[number]
+            if lot.quiet == here and now < lot.look:
+                continue
+            offer, look = (
+                self._english(book, number, lot, lot.flip, liquidator) if lot.flip is not None else self._dutch(book, here, number, lot, liquidator)
+            )
+            if offer is None:
+                self.lots[number] = replace(lot, look=look, quiet=here)
+                continue
+            found.append(offer)
+            # others may come first: then in the next block
+            self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, quiet=None)
+        self._openable.discard(account)
+        if pairs(book.state, account, book.prices):
+            opening = self._opening(book, account, liquidator)
+            found.append(opening)
+            if isinstance(opening, Opportunity):
+                self._openable.add(account)
+        self._again = now + BLOCK_SECONDS
+        return found
+
+    def settle(self, book: Book[MakerState], opportunity: Opportunity) -> int | None:
+        """The step happens: a lot opens, changes or closes; its number."""
+        number, account = opportunity.lot, opportunity.order.account
+        if number is None:
+            self.lots[self._next] = self._opened(book, opportunity.fill)
+            self._of.setdefault(account, []).append(self._next)
+            self._next += 1
+            return self._next - 1
+        after = self._after(book, self.lots[number], opportunity)
+        if after is not None:
+            self.lots[number] = after
+            return number
+        del self.lots[number]
+        self._of[account].remove(number)
+        if not self._of[account]:
+            del self._of[account]
+        return number
+
+    def open_accounts(self) -> Collection[AccountId]:
+        """Accounts with open lots, and those that could be bitten again."""
+        return self._of.keys() | self._openable
+
+    def wake(self, now: Clock) -> int | None:
+        """The next time at which an auction offers something new, as far as prices stay what they were when it was last looked at."""
+        times = [max(lot.look, now.timestamp + 1) for lot in self.lots.values()]
+        if self._openable:
+            times.append(max(self._again, now.timestamp + 1))
+        return min(times, default=None)
+
+    # -- opening ---------------------------------------------------------------------------------------------------------
+
+    def _opening(self, book: Book[MakerState], account: AccountId, liquidator: AccountId) -> Opportunity | Refusal:
+        state = book.state
+        if state.system == DOG_2_0 and state.param("stopped") >= 1:
+            return Refusal("stopped")
+        fill = quote(state, Order(account, PAIR, liquidator), book.prices, book.now)
+        if isinstance(fill, Refusal):
+            return fill
+        reward = 0
+        if state.system == DOG_2_0:
+            coin = clip.incentive_down(state.param("tip") * RAY, state.param("chip"), self._tab_of(book, fill))
+            reward = book.value_down(DAI, coin // RAY)
+        return Opportunity(fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True, opens=True)
+
+    def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
+        """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""
+        return _raised(fill) - book.state.params.get("raising", 0)
+
+    def _opened(self, book: Book[MakerState], fill: Fill) -> Lot:
+        """dss ``src/clip.sol`` and ``src/flip.sol`` ``kick``."""
+        state, now, tab = book.state, book.now.timestamp, self._tab_of(book, fill)
+        due = -sum(change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt") * state.rate
+        lot = Lot(fill.order.account, state.system, due, tab, fill.seized)
+        if state.system == DOG_2_0:
+            return replace(lot, top=self._top(book), started=now)
+        return replace(lot, flip=Flip(tab, fill.seized, now + state.param("tau")))
+
+    def _top(self, book: Book[MakerState]) -> int:
+        """Ray: rmul(feed, buf); 0 without a price."""
+        return feed_down(book.oracle.get(COLLATERAL, 0), book.state.param("par")) * book.state.param("buf") // RAY
+
+    # -- Dutch -----------------------------------------------------------------------------------------------------------
+
+    def _dutch(self, book: Book[MakerState], here: _Conditions, number: int, lot: Lot, liquidator: AccountId) -> tuple[Opportunity | None, int]:
+        """What the lot offers now, and when it may offer something else."""
+        now = book.now.timestamp
+        price = here.curve.price_down(lot.top, now - lot.started)
+        if here.bounds.is_done(lot.top, price, now - lot.started):
+            can_reset = here.stopped < 2 and self._top(book) > 0
+            return self._redo(book, number, lot, liquidator) if can_reset else None, now + BLOCK_SECONDS
+        offer = self._take(book, number, lot, liquidator, price) if here.stopped < 3 and price * here.dai < here.execution * RAY else None
+        return offer, self._next_look(here, lot, now, offer is not None)
+
+    def _redo(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId) -> Opportunity:
+        state = book.state
+        feed = feed_down(book.oracle[COLLATERAL], state.param("par"))
+        coin = clip.redo_incentive_down(state.param("tip") * RAY, state.param("chip"), lot.tab, lot.left, feed, self._chost(state))
+        return self._step(lot, number, liquidator, "redo", profit=book.value_down(DAI, coin // RAY))
+
+    def _chost(self, state: MakerState) -> int:
+        return clip.chost_down(state.param("dust") * RAY, state.param("liquidation_penalty"))
+
+    def _take(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId, price: int) -> Opportunity | None:
+        if not price:
+            return None
+        most = lot.left if self.largest_take is None else self.largest_take
+        bought = clip.take(lot.tab, lot.left, price, most, self._chost(book.state))
+        if isinstance(bought, str):  # a part would leave too little: the whole
+            bought = clip.take(lot.tab, lot.left, price, lot.left, 0)
+            assert not isinstance(bought, str)
+        if not bought.slice:
+            return None
+        freed = lot.tab if not bought.lot else bought.owe
+        deficit = _deficit(lot.due - lot.paid - bought.owe) if not bought.lot else 0
+        profit = book.proceeds_down(COLLATERAL, bought.slice) - book.cost_up(DAI, -(-bought.owe // RAY))
+        fill = Fill(
+            Order(lot.account, PAIR, liquidator),
+            -(-bought.owe // RAY),
+            bought.slice,
+            0,
+            (raising(book.state, -freed, book.now),),
+            ((DAI, deficit),) if deficit else (),
+            CONTRACTS[lot.system],
+        )
+        return Opportunity(fill.order, fill, profit, "take", number)
+
+    def _next_look(self, here: _Conditions, lot: Lot, now: int, pays: bool) -> int:
+        """When the offer changes: the next step of a price that pays already, the first one that pays, or when the lot must be reset."""
+        each = here.curve.step if here.curve.kind == STAIRSTEP else 1
+        at = (now - lot.started) // each
+        if pays:  # but the model wants more
+            return lot.started + (at + max(1, BLOCK_SECONDS // each)) * each
+
+        def changes(steps: int) -> bool:
+            price = here.curve.price_down(lot.top, steps * each)
+            return here.bounds.is_done(lot.top, price, steps * each) or price * here.dai < here.execution * RAY
+
+        low, high = at, max(at + 1, here.bounds.tail // each + 1)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if changes(middle) else (middle, high)
+        return min(lot.started + high * each, max(lot.started + here.bounds.tail + 1, now + 1))
+
+    # -- English ---------------------------------------------------------------------------------------------------------
+
+    def _english(self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> tuple[Opportunity | None, int]:
+        """What the lot offers now, and when time alone makes it offer something else."""
+        state, now = book.state, book.now.timestamp
+        offer = None
+        if flip.is_won(now):
+            offer = self._deal(book, number, lot, flip, liquidator)
+        elif flip.is_abandoned(now):
+            offer = self._step(lot, number, liquidator, "tick")
+        elif flip.is_open(now):
+            bid, least = self._best_bid(book, flip)
+            beg = state.param("beg")
+            if bid == flip.tab and flip.bid == flip.tab:
+                if flip.dent_refused(least, beg, now) is None:
+                    offer = self._step(lot, number, liquidator, "dent", asked=least)
+            elif flip.tend_refused(bid, beg, now) is None:
+                offer = self._step(lot, number, liquidator, "tend", asked=bid)
+        return offer, (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
+
+    def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
+        """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the least lot for it."""
+        price, unit = book.prices.execution.get(COLLATERAL, 0), book.units[COLLATERAL]
+        dai = book.prices.market.get(DAI, 0)
+        if not price or not dai:
+            return 0, flip.lot
+        value = book.proceeds_down(COLLATERAL, flip.lot) - 2 * self.cost
+        bid = max(0, value) * RAY * WAD // dai
+        if bid < flip.tab:
+            return bid, flip.lot
+        worth = book.cost_up(DAI, -(-flip.tab // RAY)) + 2 * self.cost
+        return flip.tab, min(flip.lot, -(-worth * unit // price))
+
+    def _deal(self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> Opportunity:
+        """The winner takes the lot for its bid; the rest of the lot went back to the owner with each ``dent``."""
+        paid = -(-flip.bid // RAY)
+        deficit = _deficit(lot.due - flip.bid)
+        fill = Fill(
+            Order(lot.account, PAIR, liquidator),
+            paid,
+            flip.lot,
+            0,
+            (raising(book.state, -flip.tab, book.now),),
+            ((DAI, deficit),) if deficit else (),
+            CONTRACTS[lot.system],
+        )
+        profit = book.proceeds_down(COLLATERAL, flip.lot) - book.cost_up(DAI, paid)
+        return Opportunity(fill.order, fill, profit, "deal", number, always=True)
+
+    # -- steps -----------------------------------------------------------------------------------------------------------
+
+    def _step(self, lot: Lot, number: int, liquidator: AccountId, step: str, *, profit: int = 0, asked: int | None = None) -> Opportunity:
+        """A step that moves nothing in the book; it happens whatever it earns. ``asked``: the bid (rad), or the lot asked for (wad)."""
+        order = Order(lot.account, PAIR, liquidator, asked)
+        return Opportunity(order, Fill(order, 0, 0, 0, (), rules=CONTRACTS[lot.system]), profit, step, number, always=True)
+
+    def _after(self, book: Book[MakerState], lot: Lot, opportunity: Opportunity) -> Lot | None:
+        """The lot after a step; None where it is closed."""
+        flip, asked, state, now = lot.flip, opportunity.order.repay or 0, book.state, book.now.timestamp
+        step = opportunity.step
+        if step == "take":
+            left, owe = lot.left - opportunity.fill.seized, state.params.get("raising", 0) - _raised(opportunity.fill)
+            return replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, quiet=None) if left and lot.tab > owe else None
+        if step == "redo":
+            return replace(lot, top=self._top(book), started=now, quiet=None)
+        assert flip is not None
+        if step == "tend":
+            flip = flip.with_bid(asked, flip.lot, state.param("ttl"), now)
+        elif step == "dent":
+            flip = flip.with_bid(flip.bid, asked, state.param("ttl"), now)
+        elif step == "tick":
+            flip = flip.restarted(state.param("tau"), now)
+        else:
+            return None
+        return replace(lot, flip=flip, quiet=None)
+
+
+def _raised(fill: Fill) -> int:
+    """Rad: what all auctions together are to raise once the fill is applied."""
+    return next(change.value for change in fill.changes if isinstance(change, ParamChange) and change.name == "raising")
+
+
+def _deficit(rad: int) -> int:
+    """Wad, rounded up: what a closed lot raised less than its debt."""
+    return -(-max(0, rad) // RAY)

@@ -1,0 +1,291 @@
+"""The columns of every result table: what replays and validations store, append-only, beside the history they are of.
+
+Columns that rows of older versions lack are null there.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from backtest.tables import AMOUNT, TEXT
+
+_RUN = [pa.field("run_id", TEXT, nullable=False)]
+
+
+def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    return pa.schema(_RUN + [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields])
+
+
+RESULTS: dict[str, pa.Schema] = {
+    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list). ``terms`` is the
+    # scenario without its overrides: runs of equal terms are comparable; ``question`` is it with frozen users: runs that differ in the
+    # users' response alone share it. An observed run is history. Columns that runs of older versions lack are null there.
+    "runs": _result(
+        ("name", TEXT),
+        ("market", TEXT),
+        ("protocol", TEXT),
+        ("scenario", TEXT),
+        ("terms", TEXT, True),
+        ("question", TEXT, True),
+        ("seed", pa.int64()),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT, True),
+        ("lake_digest", TEXT),
+        ("synthetic", pa.bool_(), True),
+        ("proxy_prices", pa.bool_(), True),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("from_timestamp", pa.int64()),
+        ("to_timestamp", pa.int64()),
+        ("liquidator_model", TEXT),
+        ("overridden", pa.bool_(), True),
+        ("response", TEXT, True),
+        ("refused", TEXT, True),
+        ("rates", TEXT, True),
+        ("liquidations", pa.int64()),
+        ("accounts_liquidated", pa.int64()),
+        ("actions", pa.int64(), True),
+        ("actions_altered", pa.int64(), True),
+        ("rate_updates", pa.int64(), True),
+        ("rate_updates_differing", pa.int64(), True),
+        ("rate_difference", AMOUNT, True),
+        ("missing_windows", TEXT, True),
+        ("notes", TEXT),
+    ),
+    # Native units, and base-currency units (market.base_decimals) at the oracle price of the execution.
+    "run_liquidations": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("seq", pa.int64()),
+        ("block_number", pa.int64()),
+        ("log_index", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("account", TEXT),
+        ("liquidator", TEXT),
+        ("debt_asset", TEXT),
+        ("collateral_asset", TEXT),
+        ("repaid", AMOUNT),
+        ("seized", AMOUNT),
+        ("protocol_fee", AMOUNT),
+        ("receive_collateral_token", pa.bool_()),
+        ("repaid_base", AMOUNT),
+        ("seized_base", AMOUNT),
+        ("protocol_fee_base", AMOUNT),
+        ("profit_base", AMOUNT),
+        ("health_before", AMOUNT, True),
+        ("health_after", AMOUNT, True),
+        ("rules_tested", pa.bool_()),
+        ("matches_history", pa.bool_(), True),
+        ("made_by_override", pa.bool_(), True),
+        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one. step: what it is called.
+        ("stage", TEXT, True),
+        ("step", TEXT, True),
+        ("lot", pa.int64(), True),
+    ),
+    "run_deficits": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("seq", pa.int64()),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("account", TEXT),
+        ("asset", TEXT),
+        ("amount", AMOUNT),
+        ("amount_base", AMOUNT),
+    ),
+    # State at the end of the window: scaled balances per account and asset (rows with a balance only).
+    "run_balances": _result(
+        ("market", TEXT),
+        ("account", TEXT),
+        ("asset", TEXT),
+        ("collateral_scaled", AMOUNT),
+        ("debt_scaled", AMOUNT),
+        ("collateral", AMOUNT),
+        ("debt", AMOUNT),
+        ("collateral_enabled", pa.bool_()),
+    ),
+    # Totals at the end of each sampled block: for charts.
+    "run_totals": _result(
+        ("market", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("collateral_base", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("liquidatable_debt_base", AMOUNT),
+        ("bad_debt_base", AMOUNT),
+        ("deficit_base", AMOUNT),
+        ("accounts_liquidatable", pa.int64()),
+    ),
+    # The outcome as it stands at the end of the window, and later where the data allow (label: end, +1h, +1d, +7d); sums run from the
+    # first block. Base-currency units; bad debt is realised (written off) or open; the peak is of both together.
+    "run_windows": _result(
+        ("market", TEXT),
+        ("label", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("liquidations", pa.int64()),
+        ("deficits", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("seized_base", AMOUNT),
+        ("protocol_fee_base", AMOUNT),
+        ("realised_bad_debt_base", AMOUNT),
+        ("open_bad_debt_base", AMOUNT),
+        ("peak_bad_debt_base", AMOUNT),
+        ("peak_block", pa.int64()),
+        ("peak_timestamp", pa.int64()),
+        ("collateral_base", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("borrowing_power_base", AMOUNT, True),
+        ("liquidatable_debt_base", AMOUNT),
+        ("accounts_liquidatable", pa.int64()),
+        ("accounts_unpriced", pa.int64()),
+    ),
+    # Collateral minus debt (signed) of every account that holds or owes something at the end of each of these windows.
+    "run_equity": _result(
+        ("market", TEXT),
+        ("label", TEXT),
+        ("account", TEXT),
+        ("equity_base", AMOUNT),
+        ("outside_base", AMOUNT, True),
+    ),
+    # Users' actions that were not made as in history, counted.
+    "run_actions": _result(
+        ("market", TEXT),
+        ("action", TEXT),
+        ("outcome", TEXT),
+        ("reason", TEXT),
+        ("unfunded", pa.bool_()),
+        ("actions", pa.int64()),
+        ("value_base", AMOUNT),
+    ),
+    # Accounts that an override itself, not a price, made liquidatable.
+    "run_override_accounts": _result(
+        ("market", TEXT),
+        ("account", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("debt_base", AMOUNT),
+    ),
+    # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a replay from the start);
+    # alarms: all, or certain (whatever the oracle said within the range in which its price is known; then events that only other alarms
+    # predicted count as missed); accounts: all, or without the largest (left_out, JSON list). explained: misses and false alarms whose
+    # cause can be told. Rates and errors are DOUBLE: shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
+    "validations": _result(
+        ("market", TEXT),
+        ("name", TEXT),
+        ("scenario", TEXT),
+        ("seed", pa.int64()),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+        ("lake_digest", TEXT),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("mode", TEXT),
+        ("alarms", TEXT),
+        ("accounts", TEXT),
+        ("left_out", TEXT),
+        ("questions", pa.int64()),
+        ("actual", pa.int64()),
+        ("predicted", pa.int64()),
+        ("hits", pa.int64()),
+        ("explained", pa.int64()),
+        ("actual_debt_base", AMOUNT),
+        ("predicted_debt_base", AMOUNT),
+        ("hit_actual_debt_base", AMOUNT),
+        ("hit_predicted_debt_base", AMOUNT),
+        *(
+            (f"{rate}{end}", pa.float64(), True)
+            for rate in ("recall", "precision", "recall_by_debt", "precision_by_debt")
+            for end in ("", "_low", "_high")
+        ),
+        ("whole_episodes", pa.int64()),
+        *(
+            (f"{error}_{quantile}", pa.float64(), True)
+            for error in ("collateral_error", "debt_error", "time_error", "amount_error")
+            for quantile in ("least", "median", "p95", "largest")
+        ),
+        ("notes", TEXT),
+    ),
+    # One row per hit, miss and false alarm of a validation. Times are seconds since 1970; amounts native, ``*_base`` base units; health is
+    # that of the first alarm, or where there was none right before the liquidation.
+    "validation_episodes": _result(
+        ("market", TEXT),
+        ("mode", TEXT),
+        ("number", pa.int64()),
+        ("account", TEXT),
+        ("outcome", TEXT),
+        ("cause", TEXT, True),
+        ("detail", TEXT, True),
+        ("certain", pa.bool_(), True),
+        ("whole", pa.bool_(), True),
+        ("largest", pa.bool_()),
+        ("predicted_from", pa.int64(), True),
+        ("predicted_to", pa.int64(), True),
+        ("predicted_rows", pa.int64(), True),
+        ("predicted_debt_base", AMOUNT, True),
+        ("actual_from", pa.int64(), True),
+        ("actual_to", pa.int64(), True),
+        ("actual_rows", pa.int64(), True),
+        ("actual_debt_base", AMOUNT, True),
+        ("actual_repaid", AMOUNT, True),
+        ("actual_seized", AMOUNT, True),
+        ("held_collateral", AMOUNT, True),
+        ("held_debt", AMOUNT, True),
+        ("health", AMOUNT, True),
+        ("time_error", pa.int64(), True),
+        ("amount_error", pa.float64(), True),
+    ),
+    # How many accounts with debt each override touched when it took effect.
+    "run_reach": _result(
+        ("market", TEXT),
+        ("override", TEXT),
+        ("accounts", pa.int64()),
+        ("accounts_with_debt", pa.int64()),
+        ("accounts_in_emode", pa.int64()),
+    ),
+}
+
+RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
+"""Those of a replay; the others are of a validation."""
+
+
+def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
+
+
+# What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets ``results/...`` as well.
+SWEEPS: dict[str, pa.Schema] = {
+    # One row per sweep; spec is canonical JSON, scenarios the number planned, baselines included.
+    "sweeps": _sweep(
+        ("name", TEXT),
+        ("spec", TEXT),
+        ("design", TEXT),
+        ("points", pa.int64()),
+        ("scenarios", pa.int64()),
+        ("lake_digest", TEXT),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+    ),
+    "sweep_windows": _sweep(
+        ("name", TEXT), ("ordinal", pa.int64()), ("from_block", pa.int64(), True), ("to_block", pa.int64(), True), ("held_out", pa.bool_())
+    ),
+    # Which way a measure is better: min or max.
+    "sweep_objectives": _sweep(("measure", TEXT), ("better", TEXT)),
+    # The level of each axis at each point: its place among the axis's levels, as text, and as a number where it is one.
+    "sweep_values": _sweep(("point", pa.int64()), ("axis", TEXT), ("level", pa.int64()), ("value", TEXT), ("number", pa.int64(), True)),
+    # One row per attempt at a scenario. role: scenario, or baseline (then point is null); replayed: by this sweep, else the lake held the run.
+    "sweep_scenarios": _sweep(
+        ("ordinal", pa.int64()),
+        ("attempt", pa.int64()),
+        ("role", TEXT),
+        ("point", pa.int64(), True),
+        ("window", TEXT),
+        ("response", TEXT),
+        ("name", TEXT),
+        ("run_id", TEXT, True),
+        ("status", TEXT),
+        ("error", TEXT, True),
+        ("replayed", pa.bool_()),
+    ),
+}
