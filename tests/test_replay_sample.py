@@ -168,6 +168,14 @@ def test_liquidations_were_due_and_help(crash: tuple[Market, Timeline]) -> None:
         assert record.profit_base > 0
 
 
+@pytest.mark.parametrize("market", [CRASH, CALM])
+def test_recomputed_interest_is_history_s(lake: Lake, market: str) -> None:
+    result = run((load_market(lake, market), load_timeline(lake, market)), Scenario(rates="recomputed"))
+    assert result.rate_check is not None
+    assert result.rate_check.updates > 700
+    assert (result.rate_check.differing, result.mismatches, result.actions) == (0, [], [])
+
+
 def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Timeline]) -> None:
     """What a window says of an hour and a day after its end is what the window that ends then says of its end."""
     _, timeline = crash
