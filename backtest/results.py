@@ -29,9 +29,10 @@ from backtest.reconstruct import stamp
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
+from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Scenario
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, Scenario
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -67,6 +68,7 @@ class Material:
     market: Market
     tables: Mapping[str, pa.Table]
     _timelines: dict[int | None, Timeline] = field(default_factory=dict)
+    _starts: dict[tuple[object, ...], Start[Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
@@ -78,6 +80,18 @@ class Material:
         if oracle_delay not in self._timelines:
             self._timelines[oracle_delay] = _timeline_of(self.config, self.tables, oracle_delay)
         return self._timelines[oracle_delay]
+
+    def start(self, scenario: Scenario) -> Start[Any] | None:
+        """History up to the scenario's first block, made once for all scenarios that change nothing before it; None where this one may."""
+        first, delay = scenario.from_block, scenario.oracle_delay
+        early = any(override.from_time is not None or override.from_block < (first or 0) for override in scenario.overrides)
+        if not first or early or scenario.rates != "historical" or isinstance(scenario.liquidators, Observed):
+            return None
+        key = (first, delay, scenario.users)
+        if key not in self._starts:
+            protocol = protocol_named(self.config.protocol)
+            self._starts[key] = start_of(protocol, self.market, self.timeline(delay), scenario)
+        return self._starts[key]
 
 
 def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
@@ -103,13 +117,18 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     return made
 
 
-def replayed(material: Material, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
-    """Replay a scenario, without a lake: nothing is looked up or stored. Arguments and errors as those of ``run``."""
+def replayed(
+    material: Material, scenario: Scenario, *, samples: int = SAMPLES, start: Start[Any] | None = None, progress: Progress | None = None
+) -> Run:
+    """Replay a scenario, without a lake: nothing is looked up or stored. Arguments and errors as those of ``run``.
+
+    ``start``: the material's for this scenario, where many go on from it; the same result.
+    """
     config, market = material.config, material.market
     run_id = run_id_of(scenario, market.name, material.digest)
     protocol = protocol_named(config.protocol)
     most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
-    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, progress=progress)
+    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, start=start, progress=progress)
     inexact, proxies = _prices(material, outcome)
     notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
     tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)

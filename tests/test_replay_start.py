@@ -19,7 +19,7 @@ from backtest.replay.record import Replay
 from backtest.replay.start import start_of
 from backtest.replay.timeline import Timeline
 from backtest.resources import resource
-from backtest.results import load_market, load_timeline
+from backtest.results import load_market, load_material, load_timeline, replayed
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.test_replay_screen import random_history
@@ -104,3 +104,21 @@ def test_only_a_model_with_historys_rates_has_a_start(crash: tuple[Market, Timel
     for other in (Scenario(), scenario(rates="recomputed")):
         with pytest.raises(ValueError, match="no common start"):
             start_of(AAVE_V3, *crash, other)
+
+
+def test_the_material_of_a_sweep_shares_starts_where_it_may(tmp_path: Path) -> None:
+    """One start for scenarios that change nothing before the window; the rows are those of a replay from the beginning."""
+    shutil.copytree(resource("sample") / "lake", tmp_path / "lake")
+    material = load_material(Lake(tmp_path / "lake"), "sample-crash")
+    baseline, threshold, several = SCENARIOS
+    start = material.start(baseline)
+    assert start is not None
+    assert material.start(threshold) is material.start(several) is start
+    for each in (baseline, several):
+        whole, short = replayed(material, each, samples=4), replayed(material, each, samples=4, start=start)
+        assert whole.tables == short.tables
+    early = Override(parameter="liquidation_bonus", change=200, from_block=FROM - 1)
+    dated = Override(parameter="liquidation_bonus", change=200, from_time="2020-03-12")
+    for other in (scenario(early), scenario(dated), scenario(rates="recomputed"), Scenario(liquidators=Competitive()), Scenario(from_block=FROM)):
+        assert material.start(other) is None
+    assert material.start(scenario(users=Users(response="same-ltv"))) is not start

@@ -67,7 +67,8 @@ def perform(folder: str, task: Task) -> Done:
     if task.versions != VERSIONS:
         return Done(task.run_id, None, f"the worker runs version {'/'.join(VERSIONS)}, the sweep {'/'.join(task.versions)}: install the same")
     try:
-        made = replayed(material_in(folder), task.scenario)
+        material = material_in(folder)
+        made = replayed(material, task.scenario, start=material.start(task.scenario))
     except Exception as error:
         kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
         return Done(task.run_id, None, kind + " ".join(str(error).split()))
