@@ -17,10 +17,10 @@ test:
 	$(ENVIRONMENT) test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-# Without the local node: under two minutes.
+# Without the local node, whole demos, documented commands, sweeps and validations: under two minutes.
 test-fast:
 	$(ENVIRONMENT) test
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not chain"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not chain and not slow"
 
 # Figures, not tests: prints a table and writes build/bench.json.
 bench:

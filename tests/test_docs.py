@@ -81,6 +81,7 @@ def _run(command: list[str], folder: Path, text: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_compares_and_judges(workplace: Path) -> None:
     """What a newcomer sees: three kinds of columns, whole bands, later windows, effects that are there and effects that are not."""
     said = (workplace / "demo.txt").read_text(encoding="utf-8")
@@ -107,6 +108,7 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
     assert int(override[-2]) > 0
 
 
+@pytest.mark.slow
 def test_figures_of_two_origins_agree(workplace: Path) -> None:
     """What a replay measured as it ran, against the sums of what it stored, for every run of the demo and one that starts late."""
     lake = Lake(workplace / "backtest-demo/lake")
@@ -131,12 +133,14 @@ def test_figures_of_two_origins_agree(workplace: Path) -> None:
     assert [row for row in rows if not all(row[1:])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language != "sql"], ids=lambda block: block.where)
 def test_examples_run(block: Block, workplace: Path) -> None:
     command = {"sh": ["sh", "-eu"], "python": [sys.executable, "-"]}[block.language]
     _run(command, workplace, block.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where)
 def test_queries_run_and_find_something(block: Block, workplace: Path) -> None:
     assert Lake(workplace / "backtest-demo/lake").sql(block.text).limit(1).fetchall()
@@ -193,6 +197,7 @@ def test_the_example_market_descriptions_are_valid() -> None:
     assert roles == [{"provider", "pool", "configurator", "oracle"}, {"morpho"}]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(workplace: Path) -> None:
     shutil.copy(ROOT / "notebooks/first_look.py", workplace)
     _run([sys.executable, "first_look.py"], workplace)

@@ -24,6 +24,8 @@ from backtest.scenario import Competitive, Observed, Override, Scenario
 from tests.lake_tables import write
 from tests.maker_exports import real_folder
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 MODEL = Scenario(name="model", liquidators=Competitive())
 HOUR, WAD = 3600, 10**18

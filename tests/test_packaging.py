@@ -157,6 +157,7 @@ def _tracked_sample() -> list[Path]:
     return [path for path in _tracked("") if path.is_relative_to(ROOT / "data/sample")]
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     """Installed without dependencies into an environment of its own, which borrows them from this one."""
     venv = tmp_path / "venv"

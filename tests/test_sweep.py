@@ -35,6 +35,8 @@ from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.test_replay_engine import liquidated_history
 from tests.test_results import lake_of
 
+pytestmark = pytest.mark.slow
+
 CRASH = "sample-crash"
 BASE = Scenario(name="base", liquidators=Competitive())
 GAS = Axis(field="liquidators.gas_cost", name="gas", values=(0, 10**8, 10**12))

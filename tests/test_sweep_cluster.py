@@ -20,7 +20,7 @@ from tests.test_sweep import CRASH, rows_of, sample, serial, small
 __all__ = ["address", "serial", "server"]  # fixtures
 
 # Dask's own: sockets and files that it leaves to the garbage collector, and what it says about busy machines.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture
