@@ -126,11 +126,12 @@ def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[st
         yield f"Override {override}: {values} values."
     for reach in outcome.reach:
         if not reach.of:
-            yield f"Override {reach.override} takes effect before any account has debt."
+            yield f"Override {reach.override} reaches nobody: no account has debt."
             continue
         share = f" ({reach.accounts / reach.of:.1%})"
         left = f"; {reach.in_emode:,} with debt in an e-mode are left alone" if reach.in_emode else ""
-        yield f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with debt{share}{left}."
+        when = ", as of the end of the window" if reach.at_end else ""
+        yield f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with debt{share}{left}{when}."
     made = outcome.made_liquidatable
     if made:
         accounts = len({each.account for each in made})

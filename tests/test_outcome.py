@@ -190,7 +190,7 @@ def test_overrides_windows_and_data_are_said() -> None:
     for note in (
         "Override ltv of COL = 1 from block 0: 4 values.",
         "Override ltv of COL = 1 touches 1 of 4 accounts with debt (25.0%); 2 with debt in an e-mode are left alone.",
-        "Override early takes effect before any account has debt.",
+        "Override early reaches nobody: no account has debt.",
         "Overrides themselves, not prices, made 2 accounts with 90.00 USD of debt liquidatable.",
         "No figures for windows that end +1d, +7d later: the data end before.",
         "Totals and equity leave out accounts that use an asset without a price: up to 2 accounts.",

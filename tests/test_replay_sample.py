@@ -226,3 +226,23 @@ def test_an_override_makes_accounts_liquidatable_by_itself(crash: tuple[Market, 
     (reach,) = [r for r in result.reach if "liquidation_threshold" in r.override]
     assert 0 < reach.accounts < reach.of
     assert reach.in_emode > 0
+    assert not reach.at_end
+    (late,) = [r for r in result.reach if "liquidation_threshold" not in r.override]
+    assert late.at_end, "the loan-to-value changed before anyone had debt"
+
+
+def test_an_override_from_the_start_reaches_the_accounts_of_the_end(crash: tuple[Market, Timeline]) -> None:
+    """Who holds WETH as base collateral at the end, counted by hand; the book is left as it was."""
+    cut = tuple(Override(parameter=name, change=-1000, asset="WETH") for name in ("ltv", "liquidation_threshold"))
+    scenario = msgspec.structs.replace(BASELINE, overrides=cut)
+    result = run(crash, scenario)
+    (reach,) = result.reach
+    state = result.book.state
+    weth = crash[0].asset_named("WETH").id
+    indebted = [book for book in state.accounts.values() if book.debt]
+    held = [book for book in indebted if weth in book.enabled and book.collateral.get(weth, 0) > 10**12]
+    base = [book for book in held if not (book.emode and weth in state.categories[book.emode].collateral)]
+    assert (reach.accounts, reach.of, reach.at_end) == (len(base), len(indebted), True)
+    assert 0 < reach.accounts < reach.of
+    assert state.reserves[weth].liquidation_threshold == 8250 - 1000
+    assert result.made_liquidatable == []

@@ -387,8 +387,25 @@ class Engine(Generic[State]):
     def _take_horizon(self, label: str) -> None:
         """The end of the window is kept as it is where the replay goes on to later horizons."""
         self._measure.take_horizon()
+        if label == "end":
+            self._reach_late()
         if label == "end" and self._measure.last > self._measure.end:
             self.result.book = self.book.copy()
+
+    def _reach_late(self) -> None:
+        """Overrides that took effect before anyone had debt reach the accounts of the window's end."""
+        seen = [reach for reach in self.result.reach if reach.of]
+        late = [text for text in self._overrides.touched if not any(text in reach.override for reach in seen)]
+        plain, ours = self._overrides.compared(late, self.book.now)
+        if ours:
+            now = views_of(self.book)
+            for change in plain:
+                self.book.apply(change)
+            then = views_of(self.book)
+            for change in ours:
+                self.book.apply(change)
+            seen.append(replace(reach_of(late, then, now, self.book.now)[0], at_end=True))
+        self.result.reach = seen
 
     # -- liquidators -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ that names its asset, then the later in the list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from backtest.errors import ScenarioError, did_you_mean
@@ -81,6 +81,16 @@ class Overrides:
         """How many parameters each override replaced or set, by its text."""
         return {rule.text: len(rule.touched) for rule in self._rules}
 
+    def compared(self, texts: Collection[str], clock: Clock) -> tuple[list[ParamChange], list[ParamChange]]:
+        """The parameters that these overrides set, as history has them and as they are now; what history never set is left out."""
+        values: dict[Key, tuple[int, int]] = {}
+        for rule in self._active:
+            for key in rule.touched if rule.text in texts else ():
+                if (past := self._history.get(key)) is not None and self._strongest(key) is rule:
+                    values[key] = past, rule.value(past)
+        plain, ours = ([_changed(key, pair[which], -1, clock) for key, pair in values.items()] for which in (0, 1))
+        return plain, ours
+
     def replaced(self, change: ParamChange) -> ParamChange:
         """What a historical change becomes."""
         key = (change.name, change.asset, change.category)
@@ -112,20 +122,7 @@ class Overrides:
                 if self._strongest(key) is rule:
                     rule.touched.add(key)
                     changes[key] = rule.value(self._history.get(key))
-        rows = [
-            ParamChange(
-                seq=seq,
-                block_number=clock.block_number,
-                log_index=clock.log_index,
-                timestamp=clock.timestamp,
-                name=name,
-                value=value,
-                asset=asset,
-                category=category,
-            )
-            for (name, asset, category), value in changes.items()
-        ]
-        return rows, [rule.text for rule in begun]
+        return [_changed(key, value, seq, clock) for key, value in changes.items()], [rule.text for rule in begun]
 
     def waiting(self, last_block: int) -> list[int]:
         """Blocks up to this one at which overrides or steps of them have yet to start."""
@@ -160,6 +157,12 @@ class Overrides:
         """Whether one of the override's assets is collateral of the category."""
         past = self._history
         return any(past.get(("emode_collateral", a, category)) or past.get(("emode_category", a, None)) == category for a in rule.assets)
+
+
+def _changed(key: Key, value: int, seq: int, clock: Clock) -> ParamChange:
+    name, asset, category = key
+    block, log = clock.block_number, clock.log_index
+    return ParamChange(seq=seq, block_number=block, log_index=log, timestamp=clock.timestamp, name=name, value=value, asset=asset, category=category)
 
 
 def check(

@@ -131,6 +131,8 @@ class Reach:
     of: int
     in_emode: int
     """Accounts with debt in an e-mode, left alone by an override of the base parameters."""
+    at_end: bool = False
+    """Measured at the end of the window, against history's values there, since nobody had debt when it took effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
--- Purpose: how far the overrides of stored replays reach when they take effect.
+-- Purpose: how far the overrides of stored replays reach when they take effect, or at the end of the window where nobody had debt then.
 -- Grain: (run_id, override).
 -- Columns:
 --   run_id: the replay
