@@ -63,7 +63,7 @@ def test_a_borrow_up_to_the_loan_to_value(revision: int) -> None:
     assert (acted.amount, acted.account) == (75_000, ALICE)
     assert acted.view is not None
     assert (acted.view.collateral_base, acted.view.debt_base, acted.view.borrowing_power_base) == (1000 * ONE, 750 * ONE, 750 * ONE)
-    assert acted.view.health == 1_066_666_666_666_666_667 if revision == V30 else 1_066_666_666_666_666_666
+    assert acted.view.health == (1_066_666_666_666_666_667 if revision == V30 else 1_066_666_666_666_666_666)
     assert refused(book, borrow(75_001)) == "the collateral cannot cover the new debt"
     assert book.scaled("debt", DEBT) == 0
 
