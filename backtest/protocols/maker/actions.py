@@ -59,10 +59,14 @@ def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:
     return Order(past.account, PAIR, past.liquidator, past.repaid)
 
 
+_EXPORT_DIGITS = 10**9
+"""Exports print amounts with nine digits or more: what is left below that is their rounding, no rule of a contract."""
+
+
 def _dart(state: MakerState, art: int, repaid: int) -> int:
     """The normalised debt that ``repaid`` (wad, a rounded debt) stands for; the whole where only the rounding would be left."""
     dart = -(-repaid * RAY // state.rate)
-    return art if abs(art - dart) <= 1 + art // 10**9 else min(art, dart)
+    return art if abs(art - dart) <= 1 + art // _EXPORT_DIGITS else min(art, dart)
 
 
 # -- owners ------------------------------------------------------------------------------------------------------------
