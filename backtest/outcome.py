@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -16,9 +17,9 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
+from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
 from backtest.result_tables import RESULTS
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Observed, ProtocolsOwn, Scenario
 from backtest.tables import AMOUNT, RULES_VERSION
 
 _LARGEST = 10**38 - 1
@@ -40,7 +41,7 @@ _OUTCOMES = {
 
 def terms_of(scenario: Scenario) -> str:
     """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn()).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -53,7 +54,7 @@ def question_of(scenario: Scenario) -> str:
 
 def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: Sequence[str]) -> list[str]:
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
-    modelled = isinstance(scenario.liquidators, Competitive)
+    modelled = not isinstance(scenario.liquidators, Observed)
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
     notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
     if modelled:
@@ -192,7 +193,7 @@ def tables_of(
         "to_block": outcome.book.now.block_number,
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
-        "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
+        "liquidator_model": str(scenario.liquidators.__struct_config__.tag),
         "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
@@ -211,6 +212,11 @@ def tables_of(
         "runs": [run],
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
+        "run_waterfalls": [
+            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations if r.ends
+        ],
+        "run_opportunities": _opportunities(outcome),
+        "run_bids": _bids(outcome),
         "run_balances": _balances(outcome),
         "run_totals": _totals(outcome),
         "run_windows": [_window(horizon) for horizon in outcome.horizons],
@@ -276,6 +282,49 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
             "lot": r.lot,
         }
         for r in liquidations
+    ]
+
+
+def _opportunities(outcome: Replay[State]) -> Rows:
+    book = outcome.book
+    name_of = [asset.asset for asset in book.market.assets]
+    return [
+        {
+            "opportunity": spell.opportunity,
+            "account": book.address(spell.account),
+            "from_block": spell.begins.block_number,
+            "to_block": spell.ends.block_number,
+            "from_timestamp": spell.begins.timestamp,
+            "to_timestamp": spell.ends.timestamp,
+            "looks": spell.looks,
+            "debt_asset": name_of[spell.debt_asset],
+            "collateral_asset": name_of[spell.collateral_asset],
+            "repaid": spell.repaid,
+            "repaid_base": spell.repaid_base,
+            "seized_base": spell.seized_base,
+            "profit_base": spell.profit_base,
+            "ending": spell.ending,
+            "reason": spell.reason,
+            "ordinal": spell.liquidation,
+        }
+        for spell in outcome.spells
+    ]
+
+
+def _bids(outcome: Replay[State]) -> Rows:
+    return [
+        {
+            "opportunity": spell.opportunity,
+            "ordinal": spell.liquidation,
+            "timestamp": spell.ends.timestamp,
+            "searcher": bid.searcher,
+            "value_base": bid.value,
+            "bid_base": bid.bid,
+            "paid_base": bid.paid,
+            "won": bid.won,
+        }
+        for spell in outcome.spells
+        for bid in spell.bids
     ]
 
 

@@ -32,7 +32,7 @@ from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, Scenario
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -159,7 +159,7 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 def baseline_of(scenario: Scenario) -> Scenario:
     """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn())
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 from msgspec.structs import replace
 
 from backtest.errors import UserError
-from backtest.scenario import RESPONSES, Competitive, Observed, Scenario, parse_override, parse_scenario
+from backtest.scenario import RESPONSES, Competitive, Observed, Scenario, parse_override
+from backtest.scenario.toml import parse_scenario
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
