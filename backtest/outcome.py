@@ -290,6 +290,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
     name_of = [asset.asset for asset in book.market.assets]
     return [
         {
+            "spell": number,
             "opportunity": spell.opportunity,
             "account": book.address(spell.account),
             "from_block": spell.begins.block_number,
@@ -307,7 +308,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
             "reason": spell.reason,
             "ordinal": spell.liquidation,
         }
-        for spell in outcome.spells
+        for number, spell in enumerate(outcome.spells)
     ]
 
 
