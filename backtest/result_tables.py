@@ -1,11 +1,15 @@
-"""The columns of every result table: what replays and validations store, append-only, beside the history they are of.
+"""The columns of every result table: what replays and validations store, append-only, beside the history they are of; a digest of a run's rows.
 
 Columns that rows of older versions lack are null there.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backtest.tables import AMOUNT, TEXT
 
@@ -300,6 +304,31 @@ RESULTS: dict[str, pa.Schema] = {
 
 RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
 """Those of a replay; the others are of a validation."""
+
+
+def rows_digest(tables: Mapping[str, pa.Table]) -> str:
+    """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as the replay made them.
+
+    Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so that files and how they are
+    laid out do not matter. Runs of the same digest came to the same result.
+    """
+    digest = hashlib.sha256()
+    for name in RUN_TABLES:
+        if name == "runs":
+            continue
+        columns = [column for column in tables[name].column_names if column != "run_id"]
+        digest.update(_END.join([name, _NEXT.join(columns), ""]).encode())
+        for batch in tables[name].select(columns).to_batches(max_chunksize=100_000):
+            texts = [pc.fill_null(pc.cast(_plain(column), pa.string()), _NULL) for column in batch.columns]
+            digest.update(_END.join([*pc.binary_join_element_wise(*texts, _NEXT).to_pylist(), ""]).encode())
+    return digest.hexdigest()
+
+
+_NULL, _NEXT, _END = "\x00", "\x1f", "\x1e"  # no value has these
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError, UserError
+from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -31,8 +31,8 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
-from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
+from backtest.result_tables import RUN_TABLES, rows_digest
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -57,6 +57,11 @@ class Run:
         """The row of ``runs``."""
         row: dict[str, Any] = self.tables["runs"].to_pylist()[0]
         return row
+
+    @property
+    def digest(self) -> str:
+        """Of its rows (``result_tables.rows_digest``): the same input, seed and versions give the same."""
+        return rows_digest(self.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,17 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
     return (*(baseline_of(one) for one in named if one.alters), *named)
+
+
+def repeats_of(scenario: Scenario, number: int) -> tuple[Scenario, ...]:
+    """The scenario under ``number`` seeds from its own on; ScenarioError where it does not draw, or repeats nothing."""
+    if number < 2:
+        raise ScenarioError(f"{number} repeats", "give 2 or more: an interval needs several runs")
+    if not draws(scenario.liquidators):
+        kind = scenario.liquidators.__struct_config__.tag
+        raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out")
+    name, first = scenario.name, scenario.seed
+    return (scenario, *(replace(scenario, name=f"{name}, seed {seed}", seed=seed) for seed in range(first + 1, first + number)))
 
 
 def _responding(name: str, scenario: Scenario) -> str:
