@@ -56,7 +56,8 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
     modelled = not isinstance(scenario.liquidators, Observed)
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
-    notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
+    notes.append("The oracle price is also the market price, which values what is at stake.")
+    notes += outcome.costs
     if modelled:
         notes += _model_notes(outcome, scenario)
     compared = [r for r in outcome.liquidations if r.matches_history is not None]
