@@ -224,9 +224,7 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     if strange := [option for field, option in zip(given, _options(given), strict=True) if field not in known]:
         having = [name for name, model in models.items() if {f.name for f in fields(model)} >= given.keys()]
         remedy = f"add --liquidators {' or '.join(having)}" if having else "see docs/scenarios.md for what each model has"
-        raise UserError(
-            f"{', '.join(strange)} {'without' if kind == 'observed' else 'with'} {'competing' if kind == 'observed' else kind} liquidators", remedy
-        )
+        raise UserError(f"{', '.join(strange)} with {kind} liquidators", remedy)
     if "mean" in given:
         given["mean"] = int(given["mean"] * 10_000)
     model = models[kind](**given)
