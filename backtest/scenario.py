@@ -46,7 +46,8 @@ class Competitive(_Strict, frozen=True, tag_field="kind", tag="competitive"):
     max_calls: int = 10
     """Most calls per account and block."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter, or those that change a price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay, a
+    market price or a pool), or those that change an oracle price only."""
 
     def __post_init__(self) -> None:
         if self.gas_cost < 0:
