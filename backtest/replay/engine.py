@@ -4,6 +4,7 @@ A transaction at a time: what users and governance did is applied (``users``, ``
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
 nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
+While offers stand that did not pay, a market price or a pool that moved is such a moment too.
 Where interest is recomputed, history's index updates are not applied: every call says what it does to the reserves it touches.
 """
 
@@ -23,7 +24,9 @@ from backtest.model import (
     IndexUpdate,
     Market,
     MarketEvent,
+    MarketPrice,
     ParamChange,
+    PoolChange,
     PositionChange,
     Prices,
     PriceUpdate,
@@ -175,6 +178,8 @@ class Engine(Generic[State]):
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
+        self._offered = False
+        """Whether offers stand that the model did not want when it last looked."""
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
@@ -339,10 +344,12 @@ class Engine(Generic[State]):
                 self._stand_at(event)
                 self._take_effect(self._parameter_call(replaced))
             return not self._prices_only
-        if isinstance(event, PriceUpdate) or not self._recompute:
-            self.book.apply(event)
-            return isinstance(event, PriceUpdate) or not self._prices_only
-        return False
+        if isinstance(event, IndexUpdate) and self._recompute:
+            return False
+        self.book.apply(event)
+        if isinstance(event, MarketPrice | PoolChange):
+            return self._offered and not self._prices_only
+        return isinstance(event, PriceUpdate) or not self._prices_only
 
     def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:
         book = self.book
@@ -460,6 +467,7 @@ class Engine(Generic[State]):
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
         if self.opportunities is not None and not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
+        self._offered = bool(open_to)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
