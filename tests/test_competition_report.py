@@ -21,12 +21,14 @@ from msgspec.structs import replace
 from backtest.cli import main
 from backtest.errors import ScenarioError
 from backtest.lake import Lake
+from backtest.protocols.registry import PROTOCOLS
 from backtest.report import opportunities_of, repeats_of, select, write_report
 from backtest.report.comparison import Comparison
 from backtest.report.competition import POINTS, thinned
 from backtest.report.tables import money
 from backtest.result_tables import RESULTS, RUN_TABLES, rows_digest
 from backtest.results import repeats_of as repeated
+from backtest.results import run, scenario_of
 from backtest.scenario import (
     Competitive,
     LatencyRace,
@@ -42,6 +44,9 @@ from backtest.scenario import (
 )
 from tests.made_up_competition import SOURCES, USES
 from tests.made_up_runs import MARKET, make_lake
+from tests.sketches.fixed_spread import FixedSpreadPool
+from tests.test_competition import COSTLY, USD, falling
+from tests.test_results import lake_of as sketch_lake
 
 OTHERS = (Scenario(), Scenario(name="baseline", liquidators=Competitive()))
 SEEDS = repeated(Scenario(name="sealed bid", liquidators=SealedBid(private_cost=10**8)), 3)
@@ -200,6 +205,62 @@ def test_mistakes_get_one_line(lake: Lake, capsys: pytest.CaptureFixture[str]) -
             main(["replay", "--lake", str(lake.path), *words])
         assert stopped.value.code == 2
         assert message in capsys.readouterr().err
+
+
+# -- what the engine stores --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A falling market, replayed with searchers of costs that make them miss some."""
+    terms = SealedBid(searchers=3, private_cost=900 * USD)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
+        lake = sketch_lake(tmp_path_factory.mktemp("replayed") / "lake", falling())
+        for scenario in repeated(Scenario(name="sealed bid", liquidators=terms, costs=COSTLY), 3):
+            run(lake, "sketch", scenario)
+    lake.refresh()
+    return lake
+
+
+def test_views_of_a_replay_agree_with_its_liquidations(replayed: Lake) -> None:
+    rows = replayed.sql(
+        """
+        SELECT s.liquidations, s.repaid_base, t.taken, l.liquidations, l.repaid, l.rent, l.hhi, w.sources, w.uses, w.rent, m.lost,
+            t.expired + t.still_open
+        FROM run_summary AS s JOIN time_to_liquidation AS t USING (run_id)
+        JOIN (SELECT run_id, sum(liquidations) AS liquidations, sum(repaid_base) AS repaid, sum(rent_base) AS rent, max(hhi) AS hhi
+            FROM league_table GROUP BY run_id) AS l USING (run_id)
+        JOIN (SELECT run_id, sum(amount_base) FILTER (side = 'source') AS sources, sum(amount_base) FILTER (side = 'use') AS uses,
+            sum(amount_base) FILTER (part = 'rent') AS rent FROM waterfall GROUP BY run_id) AS w USING (run_id)
+        JOIN (SELECT run_id, sum(lost) AS lost FROM missed_by_reason GROUP BY run_id) AS m USING (run_id)
+        """
+    ).fetchall()
+    assert len(rows) == 3
+    for liquidations, repaid, taken, counted, volume, rent, hhi, sources, uses, left, lost, untaken in rows:
+        assert liquidations == taken == counted > 10
+        assert (repaid, sources, rent) == (volume, uses, left)
+        assert lost == untaken > 0
+        assert 3333 <= hhi <= 10_000
+    [(runs,)] = replayed.sql("SELECT DISTINCT runs FROM run_repeats").fetchall()
+    assert runs == 3
+    [(took, unknown)] = replayed.sql("SELECT count(*), count(*) FILTER (rivals IS NULL) FROM opportunities WHERE ending = 'taken'").fetchall()
+    assert took > 30
+    assert unknown == 0
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_others(replayed: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
+    there = {row["run_id"]: row for row in replayed.read("results/runs", "sketch").to_pylist()}
+    elsewhere = sketch_lake(tmp_path / "lake", falling())
+    digests = []
+    for row in there.values():
+        made = run(elsewhere, "sketch", scenario_of(row))
+        known = run(replayed, "sketch", scenario_of(row))
+        assert (made.replayed, known.replayed) == (True, False)
+        assert made.digest == known.digest
+        digests.append(made.digest)
+    assert len(set(digests)) == 3
 
 
 # -- the digest of a run's rows ----------------------------------------------------------------------------------------
