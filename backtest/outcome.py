@@ -21,6 +21,7 @@ from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, R
 from backtest.result_tables import RESULTS
 from backtest.scenario import (
     Contest,
+    Costs,
     LatencyRace,
     Liquidators,
     Observed,
@@ -69,6 +70,8 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
     notes += _market_price_notes(outcome)
     notes += outcome.costs
+    if not modelled and scenario.costs != Costs():
+        notes.append("What history's liquidators paid to be included, and how they were funded, is not known: it is part of their rent here.")
     if modelled:
         notes += _competition_notes(scenario.liquidators)
         notes += _model_notes(outcome, scenario)
