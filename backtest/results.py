@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,17 +128,30 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     Raises:
         UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover its history.
     """
-    require_current(lake, market)
-    stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
-    if stored is not None:
-        return stored
-    made = replayed(load_material(lake, market), scenario, samples=samples, progress=progress)
-    with lake.writer() as writer:  # refreshes the lake, so a run that another process stored meanwhile is seen
-        again = _stored(lake, market, made.run_id)
-        if again is not None:
-            return again
-        writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    [made] = run_all(lake, market, [scenario], samples=samples, progress=progress)
     return made
+
+
+def run_all(lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None) -> Iterator[Run]:
+    """``run`` of each scenario, one after another: what they share is loaded and replayed once."""
+    require_current(lake, market)
+    material: Material | None = None
+    for scenario in scenarios:
+        stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
+        if stored is None:
+            material = material or load_material(lake, market)
+            start = material.start(scenario) if len(scenarios) > 1 else None
+            stored = _keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
+        yield stored
+
+
+def _keep(lake: Lake, market: str, made: Run) -> Run:
+    """Store a run, unless another process did meanwhile: then that one."""
+    with lake.writer() as writer:  # refreshes the lake
+        again = _stored(lake, market, made.run_id)
+        if again is None:
+            writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    return made if again is None else again
 
 
 def replayed(

@@ -28,7 +28,7 @@ from backtest.report.competition import POINTS, thinned
 from backtest.report.tables import money
 from backtest.result_tables import RESULTS, RUN_TABLES, rows_digest
 from backtest.results import repeats_of as repeated
-from backtest.results import run, scenario_of
+from backtest.results import run, run_all, scenario_of
 from backtest.scenario import (
     Competitive,
     LatencyRace,
@@ -247,6 +247,14 @@ def test_views_of_a_replay_agree_with_its_liquidations(replayed: Lake) -> None:
     [(took, unknown)] = replayed.sql("SELECT count(*), count(*) FILTER (rivals IS NULL) FROM opportunities WHERE ending = 'taken'").fetchall()
     assert took > 30
     assert unknown == 0
+
+
+def test_scenarios_that_share_their_history_come_to_what_each_comes_to_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
+    late = repeated(Scenario(name="late", liquidators=SealedBid(private_cost=900 * USD), costs=COSTLY, from_block=45), 2)
+    together = run_all(sketch_lake(tmp_path / "a", falling()), "sketch", late)
+    alone = [run(sketch_lake(tmp_path / f"b{one.seed}", falling()), "sketch", one) for one in late]
+    assert [one.digest for one in together] == [one.digest for one in alone]
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_others(replayed: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,8 +142,7 @@ def replay(
     from backtest.report import find, select
     from backtest.report import repeats_of as repeated
     from backtest.report.text import as_text
-    from backtest.results import band_of, baseline_of, repeats_of, scenario_of
-    from backtest.results import run as replayed
+    from backtest.results import band_of, baseline_of, repeats_of, run_all, scenario_of
 
     terms: dict[str, Any] = {
         "searchers": searchers,
@@ -188,10 +187,8 @@ def replay(
     if baseline:
         value = baseline_of(value)
     wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
-    stored = []
-    for one in wanted:
-        with progress_bar() as progress:
-            stored.append(replayed(opened, chosen, one, progress=progress))
+    with progress_bar() as progress:
+        stored = list(run_all(opened, chosen, wanted, progress=progress))
     opened.refresh()
     if len(stored) == 1:
         _print(stored[0], value, opened)

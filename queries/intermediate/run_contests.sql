@@ -5,7 +5,7 @@
 --   opportunity: number of the opportunity within the replay (opportunities)
 --   ordinal: the liquidation (run_liquidations)
 --   timestamp: seconds since 1970
---   rivals: number of others who bid
+--   rivals: number of others who bid; where somebody copied the winner's transaction, who made it is one of them
 --   winner: name of the searcher that won
 --   value_base: what the opportunity leaves the winner before its bid, base-currency units
 --   bid_base: the winner's bid, base-currency units
