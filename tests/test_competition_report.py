@@ -24,7 +24,7 @@ from backtest.lake import Lake
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report import opportunities_of, repeats_of, select, write_report
 from backtest.report.comparison import Comparison
-from backtest.report.competition import POINTS, thinned
+from backtest.report.competition import POINTS, Competition, thinned
 from backtest.report.tables import money
 from backtest.result_tables import RESULTS, RUN_TABLES, rows_digest
 from backtest.results import repeats_of as repeated
@@ -117,6 +117,19 @@ def test_tables_are_those_of_the_views(page: str, lake: Lake) -> None:
     assert cells[at + 1 : at + 4] == [str(reason["opportunities"]), str(reason["looks"]), money(reason["debt_base"], 8)]
     assert "sealed bid, 3 seeds from 0 to 2 (USD)" in cells
     assert cells[cells.index("Opportunities") + 1] == str(len({row["opportunity"] for row in rows_of(lake, "run_opportunities", mine)}))
+
+
+def test_runs_come_in_the_order_of_the_page(tmp_path: Path) -> None:
+    scenarios = [replace(SEEDS[0], name=name, liquidators=SealedBid(private_cost=cost)) for name, cost in (("d", 1), ("b", 2), ("c", 3), ("a", 4))]
+    lake = make_lake(tmp_path / "lake", name="d", scenarios=scenarios)
+    selection = select(lake, ["c", "a", "d", "b"])
+    labels = [run["name"] for run in selection.runs]
+    shown = Competition.of(selection, labels)
+    assert shown is not None
+    assert shown.endings.header == ("", *labels)
+    for rows in (shown.waterfall, shown.curve, shown.bids):
+        assert list(dict.fromkeys(row["run"] for row in rows)) == labels
+    assert [row[0].partition(" (")[0] for row in shown.league.rows if len(row) == 1] == labels
 
 
 def test_without_opportunities_nothing_is_shown(tmp_path: Path) -> None:

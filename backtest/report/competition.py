@@ -137,7 +137,9 @@ class Competition:
         decimals, currency = selection.decimals, selection.currency
 
         def rows(text: str) -> list[Row]:
-            return [{**row, "run": names[row["run_id"]]} for row in selection.fill(text)]
+            """In the order of the runs."""
+            places = list(names)
+            return sorted(({**row, "run": names[row["run_id"]]} for row in selection.fill(text)), key=lambda row: places.index(row["run_id"]))
 
         ended = rows(ENDINGS)
         if not ended:
