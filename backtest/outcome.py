@@ -271,7 +271,7 @@ def tables_of(
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
         "run_waterfalls": [
-            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations if r.ends
+            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations
         ],
         "run_opportunities": _opportunities(outcome),
         "run_bids": _bids(outcome),

@@ -21,7 +21,11 @@ from msgspec.structs import replace
 from backtest.cli import main
 from backtest.errors import ScenarioError
 from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.protocols.maker import MAKER
+from backtest.protocols.maker.params import CAT_1_1, DOG_2_0
 from backtest.protocols.registry import PROTOCOLS
+from backtest.replay.engine import replay
 from backtest.report import opportunities_of, repeats_of, select, write_report
 from backtest.report.comparison import Comparison
 from backtest.report.competition import POINTS, Competition, thinned
@@ -31,6 +35,8 @@ from backtest.results import repeats_of as repeated
 from backtest.results import run, run_all, scenario_of
 from backtest.scenario import (
     Competitive,
+    Costs,
+    Gas,
     LatencyRace,
     Liquidators,
     Observed,
@@ -42,10 +48,12 @@ from backtest.scenario import (
     Searcher,
     draws,
 )
+from tests.hand_made_replays import lake_of
 from tests.made_up_competition import SOURCES, USES
 from tests.made_up_runs import MARKET, make_lake
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.test_competition import COSTLY, USD, falling
+from tests.test_maker_replay import history as vault
 from tests.test_results import lake_of as sketch_lake
 
 OTHERS = (Scenario(), Scenario(name="baseline", liquidators=Competitive()))
@@ -260,6 +268,24 @@ def test_views_of_a_replay_agree_with_its_liquidations(replayed: Lake) -> None:
     [(took, unknown)] = replayed.sql("SELECT count(*), count(*) FILTER (rivals IS NULL) FROM opportunities WHERE ending = 'taken'").fetchall()
     assert took > 30
     assert unknown == 0
+
+
+@pytest.mark.parametrize("system", [CAT_1_1, DOG_2_0])
+def test_auctions_are_in_the_views_once(system: int, tmp_path: Path) -> None:
+    """What opens an auction, its steps and its buyers: every profit is in the waterfall, the debt bought in the league table."""
+    history = vault(system, 1_290)
+    scenario = Scenario(liquidators=Participation(mean=40_000, searchers=9), costs=Costs(gas=Gas(fee="constant", base_fee=40 * 10**9)))
+    outcome = replay(MAKER, history.market, history.timeline(), scenario)
+    config = MarketConfig(
+        name=history.market.name, protocol="maker", chain_id=31_337, start_block=1, contracts={}, base_decimals=18, base_currency="DAI"
+    )
+    lake = lake_of(tmp_path / "lake", {"a" * 64: (scenario, outcome)}, config)
+    profit, bought = sum(r.profit_base for r in outcome.liquidations), sum(r.repaid_base for r in outcome.liquidations if r.stage == "auction")
+    assert lake.sql("SELECT amount_base FROM waterfall WHERE part = 'rent'").fetchall() == [(profit,)]
+    assert lake.sql("SELECT sum(rent_base), sum(repaid_base) FROM league_table").fetchall() == [(profit, bought)]
+    sides = dict(lake.sql("SELECT side, sum(amount_base) FROM waterfall GROUP BY side").fetchall())
+    assert sides["source"] == sides["use"]
+    assert lake.sql("SELECT count(*) FROM opportunities").fetchall() == [(len({spell.opportunity for spell in outcome.spells}),)]
 
 
 def test_scenarios_that_share_their_history_come_to_what_each_comes_to_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

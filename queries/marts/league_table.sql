@@ -6,7 +6,7 @@
 --   bids: number of contests in which it bid; null where nobody bids
 --   won: number of them that it won; null where nobody bids
 --   win_rate: won over bids, DOUBLE; null where it made no bid
---   liquidations: number of liquidations, and of purchases in auctions
+--   liquidations: number of liquidations, or of steps of their auctions; those that only open an auction are not counted
 --   repaid_base: debt repaid in them, base-currency units at the oracle price
 --   volume_share: share of the run's debt repaid, DOUBLE; null where there is none
 --   bid_paid_base: paid to win, shares of protocol and oracle included, base-currency units
@@ -14,7 +14,8 @@
 --   rent_base: what its liquidations left it after costs and bids, before what it lost elsewhere, base-currency units
 --   hhi: of the run: Herfindahl-Hirschman index of volume shares, 0 to 10000 (one has all), DOUBLE; the same in all its rows
 WITH taken AS (
-    SELECT w.run_id, coalesce(c.winner, l.liquidator) AS searcher, count(*) AS liquidations, sum(l.repaid_base) AS repaid,
+    SELECT w.run_id, coalesce(c.winner, l.liquidator) AS searcher, count(*) FILTER (l.stage IS DISTINCT FROM 'opened') AS liquidations,
+        coalesce(sum(l.repaid_base) FILTER (l.stage IS DISTINCT FROM 'opened'), 0) AS repaid,
         sum(w.bid_base + w.protocol_share_base + w.oracle_share_base) AS paid, sum(w.rent_base) AS rent
     FROM run_waterfalls AS w JOIN results.run_liquidations AS l ON l.run_id = w.run_id AND l.ordinal = w.ordinal
     LEFT JOIN run_contests AS c ON c.run_id = w.run_id AND c.ordinal = w.ordinal GROUP BY w.run_id, coalesce(c.winner, l.liquidator)

@@ -25,7 +25,7 @@
 --   taken_by: name of the searcher, or address of the liquidator where nobody bid; null where it was not taken
 --   rivals: number of others who bid; null where nobody bid
 --   bid_base: the winner's bid, base-currency units; null where nobody bid
---   rent_base: what the liquidation left its liquidator after costs and bid, base-currency units; null where it was not taken, or opened an auction
+--   rent_base: what the liquidation left its liquidator after costs and bid, base-currency units; null where it was not taken
 WITH each AS (
     SELECT run_id, market, opportunity, arg_min(account, spell) AS account, arg_max(debt_asset, spell) AS debt_asset,
         arg_max(collateral_asset, spell) AS collateral_asset, arg_min(from_block, spell) AS first_block, arg_min(from_timestamp, spell) AS first_timestamp,

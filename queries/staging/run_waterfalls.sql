@@ -1,5 +1,5 @@
 -- Purpose: where the bonus of each liquidation of stored replays goes: bonus + basis + reward is exactly the sum of all other amounts.
--- Grain: (run_id, ordinal); of a liquidation that goes through an auction, the steps of the auction.
+-- Grain: (run_id, ordinal): liquidations, and the steps of their auctions.
 -- Columns:
 --   run_id: the replay
 --   market: name of the market
