@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId
+from backtest.model import AccountId, AssetId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
@@ -56,7 +56,8 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
     modelled = not isinstance(scenario.liquidators, Observed)
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
-    notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
+    notes += _market_price_notes(outcome)
+    notes += outcome.costs
     if modelled:
         notes += _model_notes(outcome, scenario)
     compared = [r for r in outcome.liquidations if r.matches_history is not None]
@@ -79,6 +80,24 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     if unpriced:
         notes.append(f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts.")
     return [*notes, *assumptions]
+
+
+def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
+    """Whose market price is known, and whose is the oracle's."""
+    book = outcome.book
+    known = [f"{book.market.assets[asset].symbol} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
+    others = [asset.symbol for asset in book.market.assets if asset.id not in book.traded]
+    if not known:
+        yield "The oracle price is also the market price, which values what is at stake."
+        return
+    yield f"Market prices are those of pools: {', '.join(known)}."
+    if others:
+        yield f"The market price of {', '.join(others)} is the oracle's."
+
+
+def _pool_of(outcome: Replay[State], asset: AssetId) -> str:
+    market = outcome.book.market
+    return next(f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
 
 
 def is_synthetic(config: MarketConfig) -> bool:

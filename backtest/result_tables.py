@@ -82,7 +82,8 @@ RESULTS: dict[str, pa.Schema] = {
         ("step", TEXT, True),
         ("lot", pa.int64(), True),
     ),
-    # Where the bonus of each liquidation goes (``ordinal``, as in run_liquidations), base-currency units: bonus + basis + reward is the sum of the rest.
+    # Where the bonus of each liquidation (``ordinal``, as in run_liquidations) goes, base-currency units: bonus + basis + reward is the sum of the
+    # rest.
     "run_waterfalls": _result(
         ("market", TEXT),
         ("ordinal", pa.int64()),

@@ -2,7 +2,8 @@
 
 Before a model acts, users' actions are made as recorded. What an account holds at the window's first block is then the sum of its changes, and its
 settings are the last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took
-part in a liquidation before the window keep their history, since it is re-enacted.
+part in a liquidation before the window keep their history, since it is re-enacted. Of market prices, and of prices that swaps left pools at
+(with the liquidity active there), the last one counts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backtest.model import HistoricalLiquidation, PositionChange, SettingChange
+from backtest.model import HistoricalLiquidation, MarketEvent, MarketPrice, PoolChange, PositionChange, SettingChange
 from backtest.replay.kernels import Ints, net
 from backtest.replay.timeline import Timeline
 
@@ -34,7 +35,8 @@ def condensed(timeline: Timeline, before: int) -> Condensed:
     which the replay will explain."""
     past = {event: timeline.column(event, "block_number")[0] < before for event in (*_CHANGES, HistoricalLiquidation)}
     free = _without(_in_liquidations(timeline, past), timeline, past)
-    kept = {PositionChange: ~free[PositionChange], SettingChange: ~free[SettingChange]}
+    kept: dict[type[MarketEvent], Mask] = {PositionChange: ~free[PositionChange], SettingChange: ~free[SettingChange]}
+    kept |= {MarketPrice: _last(timeline, MarketPrice, "asset", before), PoolChange: _last(timeline, PoolChange, "pool", before)}
     deltas = timeline.column(PositionChange, "delta")[0]
     rows = np.flatnonzero(free[PositionChange])
     if len(rows):
@@ -52,8 +54,19 @@ def condensed(timeline: Timeline, before: int) -> Condensed:
         key = _key(timeline, SettingChange, rows, "account", "asset", "setting")
         order = np.argsort(key, kind="stable")
         kept[SettingChange][rows[order[np.append(np.diff(key[order]) != 0, True)]]] = True
-    short = timeline.thinned(dict(kept), deltas[kept[PositionChange]])
+    short = timeline.thinned(kept, deltas[kept[PositionChange]])
     return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short))
+
+
+def _last(timeline: Timeline, event: type[MarketPrice] | type[PoolChange], of: str, before: int) -> Mask:
+    """All but those that a later one before the block replaces. Changes of a pool's liquidity are replaced by none."""
+    _, (which, block, *upper) = timeline.floats(event, of, "block_number", *(("upper",) if event is PoolChange else ()))
+    replaces = (block < before) & (np.isnan(upper[0]) if upper else True)
+    kept = ~replaces
+    for one in np.unique(which):
+        mine = np.flatnonzero(replaces & (which == one))
+        kept[mine[-1:]] = True
+    return kept
 
 
 def _in_liquidations(timeline: Timeline, past: dict[type[PositionChange | SettingChange | HistoricalLiquidation], Mask]) -> Ints:

@@ -18,8 +18,8 @@ Stage = Literal["whole", "opened", "auction"]
 class Waterfall:
     """Where what a liquidation gives away goes, base units. Sources: ``bonus + basis + reward``; the rest is what becomes of them, exactly.
 
-    ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more at market prices (or, negative,
-    less). ``reward``: what the protocol pays for the call (Maker's tip and chip). ``protocol_fee`` to ``oracle_share``: see the fields of
+    ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more at market prices (or,
+    negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip). ``protocol_fee`` to ``oracle_share``: see the fields of
     ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what block builders, the express lane or the auctioneer get; ``private`` are costs that differ
     from searcher to searcher. ``rent`` is what stays with the searcher, negative where it lost.
     """
