@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from backtest.calibration.fitting import Floats
+from backtest.calibration.fitting import Floats, Test
 from backtest.errors import UserError
 
 
@@ -45,6 +46,18 @@ def fit(x: Floats, shares: Floats) -> Fit:
     if cost <= 0:
         raise UserError(f"the cost fitted is {cost:.4g}: bids are not below what is at stake", "check the column share: paid over what was at stake")
     return Fit(cost, math.sqrt(float(left @ left) / (len(x) - 1) / squares), 1 - float(left @ left) / spread if spread else float("nan"), len(x))
+
+
+def lack_of_fit(one: Fit, searchers: Floats, shares: Floats) -> Test:
+    """F test of the line against a mean of its own for each number of searchers, where all auctions are worth the same (Fisher 1922)."""
+    groups = [shares[searchers == n] for n in np.unique(searchers)]
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    whole = float(((shares - one.predicted(regressor(searchers, None))) ** 2).sum())
+    between, free = len(groups) - 1, len(shares) - len(groups)
+    if between < 1 or free < 1 or within <= 0:
+        return Test(float("nan"), None)
+    statistic = (whole - within) / between / (within / free)
+    return Test(statistic, float(stats.f.sf(statistic, between, free)), between)
 
 
 def rmse(shares: Floats, predicted: Floats) -> float:

@@ -28,7 +28,7 @@ class Test(NamedTuple):
     p_value: float | None
     """None: too few cells to say."""
     freedom: int = 0
-    """Degrees of freedom, of a chi-square test."""
+    """Degrees of freedom, of a chi-square test; of an F test those of the numerator."""
 
 
 def split_at(rows: int, share: float) -> int:

@@ -71,9 +71,9 @@ def size_of_none(mean: float, share: float) -> float:
     UserError where nobody comes less often than at a Poisson number.
     """
     _proper(share, "the share without bidders")
-    if mean <= 0:
-        raise UserError(f"a mean of {mean} bidders", "give a number above zero")
-    if share <= math.exp(-mean):
+    if not 0 < mean <= _HIGHEST:
+        raise UserError(f"a mean of {mean:g} bidders", f"give a number above zero, {_HIGHEST:g} at most")
+    if share <= math.exp(-mean) * (1 + 1e-6):
         raise UserError(
             f"nobody in {share:.4g} of auctions at a mean of {mean}: a Poisson number already gives {math.exp(-mean):.4g}",
             "no negative binomial gives less; use the Poisson mean",
@@ -83,7 +83,7 @@ def size_of_none(mean: float, share: float) -> float:
 
 
 def _proper(share: float, what: str) -> None:
-    if not 0 < share < 1:
+    if not 1e-6 <= share <= 1 - 1e-6:
         raise UserError(f"{what} is {share}", "give a share between 0 and 1: 0.36 is 36 %")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from backtest.cli.rows import rows_of, text_table
+from backtest.cli.rows import days, listed, period, rows_of, text_table
 from backtest.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -117,9 +116,9 @@ def latency(
     own, shared = fits.own_seconds(rows), fits.sharing(rows)
     unseen = ks_test(late, ranked[0].fit.probabilities, seed=seed, draws=draws)
     notes = [
-        f"A latency race, fitted on {file.name}: {len(rows):,} liquidations, {_period(row.seconds for row in rows)}blocks {rows[0].block} to"
+        f"A latency race, fitted on {file.name}: {len(rows):,} liquidations, {period(row.seconds for row in rows)}blocks {rows[0].block} to"
         f" {rows[-1].block}.",
-        f"Left out: {_listed(left_out)}.",
+        f"Left out: {listed(left_out)}.",
         f"Distances below {limit} blocks, given that they are; the first {first:,} rows are fitted, the other {len(rows) - first:,} held out.",
         "",
         *text_table(
@@ -143,6 +142,7 @@ def latency(
         "What falls short:",
         f"- Only winners are seen: that {searchers} race, all alike, is assumed; each has {searchers} times the winner's mean.",
         f"- A block is taken to last {block_seconds:g} s{'' if own is None else f'; the file says {own:.3g} s from update to liquidation'}.",
+        "- In a replay latencies say who is first, and nobody is late for a block: what counts is how they differ between searchers.",
         "- Who was liquidated without an update found, or later than the limit, is not in it: latency is understated.",
         *([] if best.family is fits.EXPONENTIAL else [f"- The times are {best.family.name}, those of the race exponential: see the table."]),
         *([f"- {shared:,} of the liquidations follow an update that others follow too: p-values take them as independent."] if shared else []),
@@ -202,6 +202,7 @@ def participation(
         File to write the TOML to.
     """
     from backtest.calibration import participation as fits
+    from backtest.calibration.fitting import fragment
 
     given = [
         name for name, value in (("FILE", file), ("--single-share", single_share), ("--recapture", recapture), ("--mean", mean)) if value is not None
@@ -230,7 +231,10 @@ def participation(
     most = chosen.most()
     notes.append(f"At most {most} show up: more come in less than one auction of 10,000.")
     notes.append(f"Nobody comes to {chosen.none:.1%} of auctions; {chosen.alone:.1%} have a single bidder.")
-    _give(_participation(chosen, most, notes), out)
+    table: dict[str, Any] = {"kind": "participation", "searchers": most, "distribution": chosen.name, "mean": round(10_000 * chosen.mean)}
+    if chosen.size is not None:
+        table["dispersion"] = max(1, round(10_000 * chosen.size))
+    _give(fragment(notes, {"liquidators": table}), out)
 
 
 @calibrate.command
@@ -259,7 +263,8 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
     from backtest.calibration import bid_share as fits
     from backtest.calibration.fitting import fragment, split_at
 
-    rows = list(rows_of(file, ("searchers", "share")))
+    every = list(rows_of(file, ("searchers", "share")))
+    rows = [row for row in every if row.whole("searchers", 0) > 1]
     valued = bool(rows) and rows[0].has("value")
     if valued == (value is not None):
         raise UserError(
@@ -268,7 +273,7 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
         )
     if value is not None and value < 1:
         raise UserError(f"--value {value}", "give base units, 1 or more")
-    searchers = np.array([row.whole("searchers", 1) for row in rows], dtype=np.float64)
+    searchers = np.array([row.whole("searchers", 2) for row in rows], dtype=np.float64)
     shares = np.array([row.number("share", 0.0) for row in rows])
     values = np.array([row.whole("value", 1) for row in rows], dtype=np.float64) if valued else None
     first = split_at(len(rows), split)
@@ -281,10 +286,11 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
     counts = sorted({int(number) for number in searchers})
     notes = [
         f"Sealed bids, fitted on {file.name}: {len(rows):,} auctions, {counts[0]} to {counts[-1]} searchers; the first {first:,} rows are fitted,"
-        f" the other {len(rows) - first:,} held out.",
+        f" the other {len(rows) - first:,} held out; {len(every) - len(rows):,} with fewer than two are left out: one alone need not bid.",
         f"s(n) = 1 - 2C / ((n + 1) V) by least squares: {what} = {early.cost:.6g} (standard error {early.error:.2g}), R^2 {early.r_squared:.3f};"
         f" on all rows {whole.cost:.6g} (standard error {whole.error:.2g}), R^2 {whole.r_squared:.3f}.",
         f"Error on what was held out (root mean square of the share): {wrong:.4f}; of the mean share {plain:.4f}.",
+        *([] if valued else [_lack(fits.lack_of_fit(whole, searchers, shares))]),
         "",
         *text_table(
             ("searchers", "auctions", "mean share", "fitted"),
@@ -370,7 +376,7 @@ def depth(
         unit = worth * 10 ** (base_decimals - places)
         moved = float(found.prices.max() / found.prices.min() - 1)
         wrong = fits.held_out(found.sizes, found.lost)
-        days = _days([quote.seconds for quote in quotes[name]])
+        on = days([quote.seconds for quote in quotes[name]])
         lines.append(
             (sold, str(len(found.sizes)), str(len(found.prices)), f"{moved:.2%}", *(f"{10_000 * part:.1f}" for part in wrong[1:])),
         )
@@ -380,7 +386,7 @@ def depth(
                 "asset": sold,
                 "model": "depth",
                 "curve": curve,
-                "measured": f"{days}, {'one calm day' if len(days) == 10 and moved <= CALM else f'prices moved by {moved:.1%}'}",
+                "measured": f"{on}, {'one calm day' if len(on) == 10 and moved <= CALM else f'prices moved by {moved:.1%}'}",
             }
         )
     notes += text_table(("token sold", "quotes", "rounds", "price range", "median error", "90 %", "mean error"), lines)
@@ -456,15 +462,6 @@ def _from_counts(file: Path, column: str, split: float, conditional: bool) -> tu
     return best, notes
 
 
-def _participation(chosen: Participants, most: int, notes: list[str]) -> str:
-    from backtest.calibration.fitting import fragment
-
-    table: dict[str, Any] = {"kind": "participation", "searchers": most, "distribution": chosen.name, "mean": round(10_000 * chosen.mean)}
-    if chosen.size is not None:
-        table["dispersion"] = max(1, round(10_000 * chosen.size))
-    return fragment(notes, {"liquidators": table})
-
-
 def _give(text: str, out: Path | None) -> None:
     """Print a fragment; or write it, and print what it rests on."""
     if out is None:
@@ -475,10 +472,6 @@ def _give(text: str, out: Path | None) -> None:
     print(f"written: {out}")
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} rows {why}" for why, count in counts.items() if count) or "nothing"
-
-
 def _ks(test: Test) -> str:
     return f"Kolmogorov-Smirnov distance is {test.statistic:.4f} (p {test.p_value:.3f})"
 
@@ -487,18 +480,12 @@ def _chi(test: Test) -> str:
     return f"{test.statistic:.1f} ({test.freedom} df, {'too few cells' if test.p_value is None else f'p {test.p_value:.3g}'})"
 
 
+def _lack(test: Test) -> str:
+    if test.p_value is None:
+        return "Too few auctions of one number of searchers to test the line against their means."
+    return f"Against a mean for each number of searchers: F {test.statistic:.2f} (p {test.p_value:.3g}); a small p says that the line is not theirs."
+
+
 def _quantile(distances: Sequence[int], share: float) -> int:
     """The distance at or below which this share of them lies."""
     return sorted(distances)[math.ceil(share * len(distances)) - 1]
-
-
-def _days(seconds: Iterable[int]) -> str:
-    """The day, or the first and the last, in UTC."""
-    ends = sorted(seconds)
-    first, last = (datetime.fromtimestamp(end, UTC).date().isoformat() for end in (ends[0], ends[-1]))
-    return first if first == last else f"{first} to {last}"
-
-
-def _period(seconds: Iterable[int | None]) -> str:
-    known = [one for one in seconds if one is not None]
-    return f"{_days(known)}, " if known else ""

@@ -1,10 +1,11 @@
-"""What verbs that read a user's CSV file share: its rows, with places for errors, and tables of text."""
+"""What verbs that read a user's CSV file share: its rows, with places for errors, and lines of text."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backtest.errors import UserError, did_you_mean
@@ -65,3 +66,24 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ]
         lines.append("  " + "  ".join(cells).rstrip())
     return lines
+
+
+def listed(counts: dict[str, int]) -> str:
+    """How many rows were left out, and why."""
+    return ", ".join(f"{count:,} rows {why}" for why, count in counts.items() if count) or "nothing"
+
+
+def days(seconds: Iterable[int]) -> str:
+    """The day, or the first and the last, in UTC."""
+    ends = sorted(seconds)
+    try:
+        first, last = (datetime.fromtimestamp(end, UTC).date().isoformat() for end in (ends[0], ends[-1]))
+    except (ValueError, OverflowError, OSError):
+        raise UserError(f"a time of {ends[-1]}", "give seconds since 1970") from None
+    return first if first == last else f"{first} to {last}"
+
+
+def period(seconds: Iterable[int | None]) -> str:
+    """The days of those that are known, with a comma; nothing where none is."""
+    known = [one for one in seconds if one is not None]
+    return f"{days(known)}, " if known else ""
