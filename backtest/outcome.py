@@ -19,7 +19,19 @@ from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
 from backtest.result_tables import RESULTS
-from backtest.scenario import Observed, ProtocolsOwn, Scenario
+from backtest.scenario import (
+    Contest,
+    Costs,
+    LatencyRace,
+    Liquidators,
+    Observed,
+    Oev,
+    Participation,
+    PriorityGas,
+    ProtocolsOwn,
+    Scenario,
+    SealedBid,
+)
 from backtest.tables import AMOUNT, RULES_VERSION
 
 _LARGEST = 10**38 - 1
@@ -58,7 +70,10 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
     notes += _market_price_notes(outcome)
     notes += outcome.costs
+    if not modelled and scenario.costs != Costs():
+        notes.append("What history's liquidators paid to be included, and how they were funded, is not known: it is part of their rent here.")
     if modelled:
+        notes += _competition_notes(scenario.liquidators)
         notes += _model_notes(outcome, scenario)
     compared = [r for r in outcome.liquidations if r.matches_history is not None]
     if compared or outcome.mismatches:
@@ -122,6 +137,30 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
     yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
     yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
+
+
+def _competition_notes(model: Liquidators) -> Iterator[str]:
+    """How searchers compete."""
+    if not isinstance(model, Contest):
+        return
+    many = f"{len(model.each)} searchers"
+    match model:
+        case PriorityGas():
+            how = f"{many} outbid each other in the open; losers pay {model.revert_gas / 100:g} % of a call's gas"
+            how += ", and raise by the least step in turn" if model.cooperative else ""
+        case SealedBid():
+            how = f"{many} bid sealed to block builders, each by the equilibrium of evenly distributed private costs"
+        case Participation():
+            mean = "each by its own probability" if model.distribution == "searchers" else f"{model.distribution} with mean {model.mean / 10_000:g}"
+            how = f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %, several the second highest value"
+        case LatencyRace():
+            how = f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of a whole block"
+        case Oev():
+            how = f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where nobody bid"
+    yield f"Competition: {how}."
+    if model.front_run:
+        yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
+    yield f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are by Philox, keyed by the seed."
 
 
 def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Iterator[str]:
