@@ -47,7 +47,8 @@ class Family:
     """G(t) for t >= 0 and these parameters."""
     mean: Callable[..., float]
     """Mean of the excess over the shift, blocks."""
-    start: tuple[float, ...]
+    starts: tuple[tuple[float, ...], ...]
+    """Where the search begins."""
 
     @property
     def parameters(self) -> int:
@@ -55,32 +56,34 @@ class Family:
         return 1 + len(self.names)
 
 
-EXPONENTIAL = Family("exponential", ("scale",), _exponential, lambda scale: scale, (3.0,))
+EXPONENTIAL = Family("exponential", ("scale",), _exponential, lambda scale: scale, ((3.0,), (30.0,)))
 """What the race of a scenario draws: the fastest of several exponential times is exponential."""
 FAMILIES = (
     EXPONENTIAL,
-    Family("gamma", ("shape", "scale"), _gamma, lambda shape, scale: shape * scale, (0.7, 5.0)),
-    Family("log-normal", ("log_median", "sigma"), _log_normal, lambda middle, sigma: float(np.exp(middle + sigma * sigma / 2)), (0.5, 1.0)),
+    Family("gamma", ("shape", "scale"), _gamma, lambda shape, scale: shape * scale, ((0.7, 5.0), (0.3, 50.0))),
+    Family(
+        "log-normal", ("log_median", "sigma"), _log_normal, lambda middle, sigma: float(np.exp(middle + sigma * sigma / 2)), ((0.5, 1.0), (3.0, 2.0))
+    ),
     Family(
         "at once or exponential",
         ("share", "scale"),
         lambda t, share, scale: share * t + (1 - share) * _exponential(t, scale),
         lambda share, scale: (1 - share) * scale,
-        (0.4, 10.0),
+        ((0.4, 10.0), (0.05, 40.0)),
     ),
     Family(
         "at once or log-normal",
         ("share", "log_median", "sigma"),
         lambda t, share, middle, sigma: share * t + (1 - share) * _log_normal(t, middle, sigma),
         lambda share, middle, sigma: float((1 - share) * np.exp(middle + sigma * sigma / 2)),
-        (0.4, 1.0, 1.0),
+        ((0.4, 1.0, 1.0), (0.05, 3.0, 2.0)),
     ),
     Family(
         "two exponentials",
         ("share", "scale", "scale_of_the_rest"),
         lambda t, share, scale, other: share * _exponential(t, scale) + (1 - share) * _exponential(t, other),
         lambda share, scale, other: share * scale + (1 - share) * other,
-        (0.6, 1.0, 20.0),
+        ((0.6, 1.0, 20.0), (0.15, 3.0, 50.0)),
     ),
 )
 
@@ -175,8 +178,11 @@ def tally(distances: Sequence[int], limit: int) -> Counts:
     return np.bincount(np.asarray(distances, dtype=np.int64), minlength=limit).astype(np.int64)
 
 
-def fit(family: Family, counts: Counts) -> Fit:
-    """Maximum likelihood, given that distances are below ``len(counts)``."""
+def fit(family: Family, counts: Counts, starts: Iterable[tuple[float, ...]] | None = None) -> Fit:
+    """Maximum likelihood, given that distances are below ``len(counts)``.
+
+    The likelihood has several peaks: that of a shift has one on either side of where two blocks meet. The search begins at each of ``starts``.
+    """
     limit = len(counts)
     bounds = [_BOUNDS["shift"], *(_BOUNDS.get(name, _SCALE) for name in family.names)]
     seen = np.nonzero(counts)[0]
@@ -185,10 +191,9 @@ def fit(family: Family, counts: Counts) -> Fit:
         return -float(counts[seen] @ np.log(np.maximum(_probabilities(family, values, limit)[0][seen], _TINY)))
 
     best: Any = None
-    for shift in (0.2, 0.95):  # the likelihood of a shift has a peak on either side of where two blocks meet
-        found = optimize.minimize(
-            loss, np.array([shift, *family.start]), method="Nelder-Mead", bounds=bounds, options={"xatol": 1e-5, "fatol": 1e-6, "maxiter": 4_000}
-        )
+    for start in starts or [(shift, *own) for own in family.starts for shift in (0.2, 0.95, 1.3)]:
+        options = {"xatol": 1e-5, "fatol": 1e-6, "maxiter": 4_000}
+        found = optimize.minimize(loss, np.array(start), method="Nelder-Mead", bounds=bounds, options=options)
         if best is None or found.fun < best.fun:
             best = found
     return Fit(family, tuple(float(value) for value in best.x), limit)
@@ -216,8 +221,8 @@ def candidates(first: Counts, second: Counts) -> list[Candidate]:
 
 
 def tested(one: Fit, counts: Counts, *, seed: int, draws: int) -> Test:
-    """Kolmogorov-Smirnov of a fit on the counts it was fitted on; each draw is fitted anew."""
-    return ks_test(counts, one.probabilities, seed=seed, draws=draws, refit=lambda sample: fit(one.family, sample).probabilities)
+    """Kolmogorov-Smirnov of a fit on the counts it was fitted on; each draw is fitted anew, from the parameters it was drawn with."""
+    return ks_test(counts, one.probabilities, seed=seed, draws=draws, refit=lambda sample: fit(one.family, sample, [one.values]).probabilities)
 
 
 def race_of(one: Fit, *, searchers: int, block_seconds: float) -> tuple[int, int]:
