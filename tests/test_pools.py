@@ -119,7 +119,11 @@ def test_more_in_gives_more_out_and_never_better_than_the_mid_price(pool: PoolSt
     up, low = v3.mid_price(pool.sqrt_price) if down else v3.mid_price(pool.sqrt_price)[::-1]
     net = two.amount_in * (10**6 - pool.fee)
     assert two.amount_out * low * 10**6 <= net * up
-    if two.amount_in == more and two.liquidity == pool.liquidity and not [t for t in pool.ticks if min(two.tick, pool.tick) < t <= max(two.tick, pool.tick)]:
+    if (
+        two.amount_in == more
+        and two.liquidity == pool.liquidity
+        and not [t for t in pool.ticks if min(two.tick, pool.tick) < t <= max(two.tick, pool.tick)]
+    ):
         usable, part = more * (10**6 - pool.fee) // 10**6, pool.liquidity << 96
         virtual = (part // pool.sqrt_price + 1, pool.liquidity * pool.sqrt_price // Q96 + 1)
         inside, outside = virtual if down else virtual[::-1]

@@ -139,4 +139,3 @@ def draw_swap(draw: random.Random, pool: PoolState, size: int) -> tuple[bool, in
     target = pool.tick + draw.randint(1, 400) * pool.spacing * (-1 if down else 1)
     limit = sqrt_price_at(min(max(target, -MAX_TICK + 1), MAX_TICK - 1)) + draw.randint(0, 10**6)
     return down, amount, limit
-
