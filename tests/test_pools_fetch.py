@@ -20,7 +20,7 @@ from backtest.fetch.verify import verify
 from backtest.lake import Lake
 from backtest.markets import MarketConfig, PoolConfig
 from backtest.model import MarketPrice, PoolChange, PriceUpdate
-from backtest.pools.uniswap_v3 import PoolState, sqrt_price_at
+from backtest.pools.uniswap_v3 import PoolState, sqrt_price_at, swap
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.reconstruct import reconstruct
 from backtest.replay.book import Book
@@ -219,6 +219,24 @@ def test_a_sale_brings_what_the_contracts_pay(played: Played, lake: Lake) -> Non
     assert (sale.sold, sale.proceeds) == (first.amount_in, second.amount_out * price // 10**6)
     assert book.sale_down(symbols["WETH"], 0) == type(sale)(0, 0)
     assert book.sale_down(symbols["DAI"], 10**18) is None
+
+
+def test_depth_in_sql_is_that_of_the_rules(played: Played, lake: Lake) -> None:
+    state, fixed = book_at(lake, played.last).pools, load_market(lake, NAME).pools
+    rows = lake.sql(f"SELECT pool_id, fall, price, sold, received, slippage FROM pool_depth_at({played.last}) ORDER BY pool_id, fall").fetchall()
+    assert [row[:2] for row in rows] == [(pool, fall) for pool in range(3) for fall in (0.01, 0.02, 0.05, 0.1)]
+    for number, fall, price, sold, received, slippage in rows:
+        pool, down = fixed[number], fixed[number].quote == 1
+        root = state[number].sqrt_price
+        done = swap(state[number], down, 2**200, round(root * math.sqrt(1 - fall) if down else root / math.sqrt(1 - fall)))
+        units = 10.0 ** pool.decimals[1 - pool.quote], 10.0 ** pool.decimals[pool.quote]
+        assert sold == pytest.approx(done.amount_in / units[0], rel=1e-5)
+        assert received == pytest.approx(done.amount_out / units[1], rel=1e-5)
+        raw = (root / 2**96) ** (2 if down else -2)
+        assert price == pytest.approx(raw * units[0] / units[1], rel=1e-9)
+        assert slippage == pytest.approx(1 - received / sold / price)
+        assert pool.fee / 1e6 < slippage < fall + pool.fee / 1e6
+    assert lake.sql(f"SELECT count(*) FROM pool_depth_at({played.deployment.start_block})").fetchall() == [(4,)]
 
 
 def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> None:
