@@ -27,12 +27,13 @@ from backtest.protocols import State
 from backtest.protocols.registry import protocol_named
 from backtest.reconstruct import stamp
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, Scenario
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -93,6 +94,12 @@ class Material:
             self._timelines[oracle_delay] = _timeline_of(self.config, self.tables, oracle_delay)
         return self._timelines[oracle_delay]
 
+    def base_fees(self) -> BaseFees:
+        """The base fees of the market's blocks, as far as their headers say them."""
+        blocks = self.tables["blocks"]
+        known = blocks.filter(pc.is_valid(blocks["base_fee"])).sort_by("timestamp")
+        return BaseFees(known["timestamp"].to_pylist(), [int(fee) for fee in known["base_fee"].to_pylist()])
+
     def start(self, scenario: Scenario) -> Start[Any] | None:
         """History up to the scenario's first block, made once for all scenarios that change nothing before it; None where this one may."""
         first, delay = scenario.from_block, scenario.oracle_delay
@@ -140,7 +147,9 @@ def replayed(
     run_id = run_id_of(scenario, market.name, material.digest)
     protocol = protocol_named(config.protocol)
     most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
-    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, start=start, progress=progress)
+    timeline = material.timeline(scenario.oracle_delay)
+    fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
+    outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
     inexact, proxies = _prices(material, outcome)
     notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
     tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
@@ -155,7 +164,7 @@ def load_material(lake: Lake, market: str) -> Material:
 def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
     """The canonical tables that ``Material`` is made of, by name. LakeError where they are missing or stale."""
     require_current(lake, market)
-    unread = {"transaction_hash", "address", "event", "market", "source", "base_fee", "amount0", "amount1"}
+    unread = {"transaction_hash", "address", "event", "market", "source", "amount0", "amount1"}
     read = {name: [column for column in CANONICAL[name].names if column not in unread] for name in _REPLAYED}
     read["market_prices"].append("source")
     return _fixed(lake, market) | {name: lake.read(f"canonical/{name}", market, columns=columns) for name, columns in read.items()}
@@ -174,7 +183,7 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 def baseline_of(scenario: Scenario) -> Scenario:
     """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn())
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
