@@ -26,7 +26,7 @@ from backtest.reconstruct import reconstruct
 from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline, run
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Costs, Scenario, Slippage
 from tests.chain import aave
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
@@ -258,6 +258,20 @@ def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> No
     assert [(r.clock, r.profit_base) for r in short.liquidations] == [(r.clock, r.profit_base) for r in plain.liquidations]
     only = Scenario(liquidators=Competitive(looks="price-update"))
     assert not replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), only).liquidations
+
+
+def test_slippage_is_what_the_pool_would_have_taken(played: Played, lake: Lake) -> None:
+    """Selling into the pool: the first liquidation earns what the contract pays at the block's end for the collateral, less the debt."""
+    scenario = Scenario(liquidators=Competitive(), costs=Costs(slippage=(Slippage(model="pools"),)))
+    stored = run(lake, NAME, scenario)
+    row = stored.tables["run_liquidations"].to_pylist()[0]
+    book = book_at(lake, row["block_number"])
+    symbols = {asset.symbol: asset.id for asset in book.market.assets}
+    sale = book.sale_down(symbols["WETH"], int(row["seized"]))
+    assert sale is not None
+    assert row["profit_base"] == sale.proceeds - book.cost_up(symbols["USDC"], int(row["repaid"])) > 0
+    assert sale.proceeds < book.proceeds_down(symbols["WETH"], int(row["seized"]))
+    assert any(note.startswith("Slippage of every other asset: pools") for note in stored.notes)
 
 
 def test_the_chain_agrees(played: Played, lake: Lake) -> None:
