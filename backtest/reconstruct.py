@@ -38,6 +38,8 @@ Progress = Callable[[int, int], None]
 """Called with the events folded so far and their number."""
 
 SEGMENT_ROWS = 1 << 19
+POOL_ROWS = 1 << 16
+"""Logs of pools at a time: these become Python objects."""
 _HEADER = ["block_number", "timestamp", "base_fee"]
 _PLACE = ["block_number", "log_index"]
 _POOLS = {f"raw/{NAMESPACE}/{spec.name}": spec.name for spec in POOL_EVENTS}
@@ -212,9 +214,9 @@ class History:
             self.add_places(np.array([self.start], np.int64))
 
     def pool_logs(self, ids: Mapping[str, PoolId]) -> Iterator[list[Log]]:
-        """All logs of these pools (by address), those before the market's first block among them, some ``SEGMENT_ROWS`` at a time."""
+        """All logs of these pools (by address), those before the market's first block among them, some ``POOL_ROWS`` at a time."""
         keys = np.sort(np.concatenate([np.zeros(0, np.int64), *(_keys(self._lake.read(n, self.config.name, columns=_PLACE)) for n in self._pools)]))
-        for first, last in _ranges(keys, SEGMENT_ROWS):
+        for first, last in _ranges(keys, POOL_ROWS):
             tables = {_POOLS[name]: self._lake.read(name, self.config.name, from_block=first, to_block=last) for name in self._pools}
             yield logs_of(tables, {event: _keys(table).tolist() for event, table in tables.items()}, ids)
 
