@@ -9,25 +9,28 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from backtest.cli import main
 from backtest.errors import FetchError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
-from backtest.lake import Lake
+from backtest.lake import Lake, checks
 from backtest.markets import MarketConfig, PoolConfig
 from backtest.model import MarketPrice, PoolChange, PriceUpdate
 from backtest.pools.uniswap_v3 import PoolState, sqrt_price_at, swap
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.reconstruct import reconstruct
 from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Costs, Scenario, Slippage
-from tests.chain import aave
+from tests.chain import aave, morpho
 from tests.chain.contracts import own
 from tests.chain.deployment import Deployment
 from tests.chain.node import Contract, Node
@@ -258,6 +261,65 @@ def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> No
     assert [(r.clock, r.profit_base) for r in short.liquidations] == [(r.clock, r.profit_base) for r in plain.liquidations]
     only = Scenario(liquidators=Competitive(looks="price-update"))
     assert not replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), only).liquidations
+
+
+def test_the_lake_keeps_its_invariants(played: Played, lake: Lake) -> None:
+    assert [finding.check for finding in checks.run(lake) if not finding.passed] == []
+    timeline = load_timeline(lake, NAME)
+    assert timeline.first_block == played.deployment.start_block > played.weth.created
+
+
+def test_the_command(played: Played, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a market file with pools to tables that agree with the chain, at once."""
+    config = played.config
+    lines = [f'name = "{NAME}"', 'protocol = "aave-v3"', f"chain_id = {config.chain_id}", f"start_block = {config.start_block}", "[contracts]"]
+    lines += [f'{role} = "{address}"' for role, address in config.contracts.items()]
+    for pool in config.pools:
+        lines += ["[[pools]]", f'address = "{pool.address}"', f'prices = "{pool.prices}"']
+        lines += [f"start_block = {pool.start_block}"] if pool.start_block else []
+    (tmp_path / "market.toml").write_text("\n".join(lines))
+    words = ["fetch", "aave-v3", "--market", str(tmp_path / "market.toml"), "--rpc", played.deployment.node.url, "--finality", "0", "--verify"]
+    with pytest.raises(SystemExit) as caught:
+        main([*words, "--to-block", str(played.last), "--lake", str(tmp_path / "lake")])
+    told = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "uniswap-v3 logs" in told
+    assert "all agree" in told
+    made = Lake(tmp_path / "lake")
+    tables = ("pools", "pool_events", "market_prices", "prices", "events", "blocks")
+    assert all(made.read(f"canonical/{name}", NAME).equals(lake.read(f"canonical/{name}", NAME)) for name in tables)
+
+
+def test_prices_of_a_market_with_more_digits(anvil: Node, tmp_path: Path) -> None:
+    """Morpho Blue: the base currency is the loan token, and prices have more decimals than base units."""
+    market = morpho.deploy(anvil)
+    pair = market.pairs["weth-usdc"]
+    exchange = deploy_exchange(anvil, pair.loan, pair.collateral)
+    pool = exchange.pool(pair.collateral, pair.loan, 500, tick_of(pair.collateral, pair.loan, 1_987.0, (18, 6)))
+    around(pool, 300, 10**20)
+    config = structs.replace(
+        market.market_config("weth-usdc"),
+        pools=(PoolConfig(address=pool.contract.address, prices=pair.collateral.address, start_block=pool.created),),
+    )
+    lake = Lake(tmp_path / "lake", create=True)
+    with Rpc(anvil.url, workers=4) as rpc:
+        fetch(lake, config, rpc, finality=0)
+    lake.refresh()
+    reconstruct(lake, config.name)
+    lake.refresh()
+    fixed, timeline = load_market(lake, config.name), load_timeline(lake, config.name)
+    book = Book.open(MORPHO_BLUE, fixed)
+    for transaction in timeline.transactions():
+        for event in transaction:
+            if isinstance(event, PriceUpdate | MarketPrice | PoolChange):
+                book.apply(event)
+    collateral = next(asset.id for asset in fixed.assets if asset.asset == pair.collateral.address.lower())
+    assert set(book.traded) == {collateral}
+    assert book.traded[collateral] == pytest.approx(worth(pool, anvil.block_number, pair.collateral.address.lower(), (18, 6), 1.0) * 10**24, rel=1e-9)
+    assert book.traded[collateral] == pytest.approx(book.oracle[collateral], rel=0.01)  # the oracle says 2000
+    sale = book.sale_down(collateral, 10**18)
+    assert sale is not None
+    assert sale.proceeds == pytest.approx(1_987 * 10**18, rel=0.01)
 
 
 def test_slippage_is_what_the_pool_would_have_taken(played: Played, lake: Lake) -> None:
