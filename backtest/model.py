@@ -36,7 +36,7 @@ class Pool:
         tokens: addresses of token 0 and token 1, with their ``decimals``; ``assets``: which assets of the market they are, None: none.
         fee: parts of a million of what is put in.
         spacing: ticks between two that may be initialized.
-        prices: address of the token whose market price this pool tells; None: of neither, it is only sold into.
+        prices: address of the token whose market price this pool tells, and that is sold into it.
     """
 
     id: PoolId
@@ -47,7 +47,12 @@ class Pool:
     assets: tuple[AssetId | None, AssetId | None]
     fee: int
     spacing: int
-    prices: str | None
+    prices: str
+
+    @property
+    def quote(self) -> int:
+        """Which of its tokens, 0 or 1, the other one is priced in."""
+        return 1 - self.tokens.index(self.prices)
 
 
 # --------------------------------------------------------------------------------------------------------------------

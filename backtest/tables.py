@@ -312,7 +312,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("period", pa.int64(), True),
         ("source", TEXT, True),
     ),
-    # Pools that the market's file names. prices: the token whose market price the pool tells; null: it is only sold into.
+    # Pools that the market's file names. prices: the token whose market price the pool tells, and that is sold into it.
     "pools": _table(
         ("pool_id", pa.int16()),
         ("pool", TEXT),
@@ -325,7 +325,7 @@ CANONICAL: dict[str, pa.Schema] = {
         ("asset1_id", pa.int16(), True),
         ("fee", pa.int32()),
         ("tick_spacing", pa.int32()),
-        ("prices", TEXT, True),
+        ("prices", TEXT),
         event=False,
     ),
     # What happened to pools. event: initialize and swap leave the pool at sqrt_price (X96, 32 big-endian bytes) and tick, with

@@ -110,10 +110,9 @@ class Book(Generic[State]):
         pool = self.pools.get(fixed.id) if fixed is not None else None
         if fixed is None or pool is None or not pool.sqrt_price:
             return None
-        side = fixed.tokens.index(token)
-        done, into = swap(pool, side == 0, amount), fixed.assets[1 - side]
+        done, into = swap(pool, fixed.quote == 1, amount), fixed.assets[fixed.quote]
         if into is None:
-            rest = self._sold_down(fixed.tokens[1 - side], done.amount_out)
+            rest = self._sold_down(fixed.tokens[fixed.quote], done.amount_out)
             return None if rest is None else Sale(done.amount_in, rest.proceeds)
         price = self.prices.market.get(into)
         return None if price is None else Sale(done.amount_in, done.amount_out * price // self.units[into])

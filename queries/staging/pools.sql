@@ -13,6 +13,6 @@
 --   asset1_id: which asset of the market token 1 is; null: none
 --   fee: parts of a million of what is put in
 --   tick_spacing: ticks between two that may be initialized
---   prices: address of the token whose market price the pool tells; null: it is only sold into
+--   prices: address of the token whose market price the pool tells, and that is sold into it
 SELECT market, pool_id, pool, kind, token0, token1, decimals0, decimals1, asset0_id, asset1_id, fee, tick_spacing, prices
 FROM canonical.pools
