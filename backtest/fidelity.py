@@ -140,7 +140,8 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
     """
     methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
     proxied = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
-    venue = lake.read("canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period"])
+    venue = lake.read("canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"])
+    venue = venue.filter(pc.is_null(venue["source"]))
     found = {}
     for asset in sorted(set(methods.filter(proxied)["asset_id"].to_pylist())):
         rows = venue.filter(pc.equal(venue["asset_id"], asset)).sort_by("timestamp").to_pylist()

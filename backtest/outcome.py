@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -13,12 +14,24 @@ from msgspec.structs import replace
 
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId
+from backtest.model import AccountId, AssetId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay
+from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
 from backtest.result_tables import RESULTS
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import (
+    Contest,
+    Costs,
+    LatencyRace,
+    Liquidators,
+    Observed,
+    Oev,
+    Participation,
+    PriorityGas,
+    ProtocolsOwn,
+    Scenario,
+    SealedBid,
+)
 from backtest.tables import AMOUNT, RULES_VERSION
 
 _LARGEST = 10**38 - 1
@@ -40,7 +53,7 @@ _OUTCOMES = {
 
 def terms_of(scenario: Scenario) -> str:
     """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None).canonical()
+    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn()).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -53,10 +66,14 @@ def question_of(scenario: Scenario) -> str:
 
 def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: Sequence[str]) -> list[str]:
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
-    modelled = isinstance(scenario.liquidators, Competitive)
+    modelled = not isinstance(scenario.liquidators, Observed)
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
-    notes.append("The oracle price is also the market price and the price at which collateral is sold: no slippage.")
+    notes += _market_price_notes(outcome)
+    notes += outcome.costs
+    if not modelled and scenario.costs != Costs():
+        notes.append("What history's liquidators paid to be included, and how they were funded, is not known: it is part of their rent here.")
     if modelled:
+        notes += _competition_notes(scenario.liquidators)
         notes += _model_notes(outcome, scenario)
     compared = [r for r in outcome.liquidations if r.matches_history is not None]
     if compared or outcome.mismatches:
@@ -78,6 +95,24 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     if unpriced:
         notes.append(f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts.")
     return [*notes, *assumptions]
+
+
+def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
+    """Whose market price is known, and whose is the oracle's."""
+    book = outcome.book
+    known = [f"{book.market.assets[asset].symbol} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
+    others = [asset.symbol for asset in book.market.assets if asset.id not in book.traded]
+    if not known:
+        yield "The oracle price is also the market price, which values what is at stake."
+        return
+    yield f"Market prices are those of pools: {', '.join(known)}."
+    if others:
+        yield f"The market price of {', '.join(others)} is the oracle's."
+
+
+def _pool_of(outcome: Replay[State], asset: AssetId) -> str:
+    market = outcome.book.market
+    return next(f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
 
 
 def is_synthetic(config: MarketConfig) -> bool:
@@ -102,6 +137,30 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
     yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
     yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
+
+
+def _competition_notes(model: Liquidators) -> Iterator[str]:
+    """How searchers compete."""
+    if not isinstance(model, Contest):
+        return
+    many = f"{len(model.each)} searchers"
+    match model:
+        case PriorityGas():
+            how = f"{many} outbid each other in the open; losers pay {model.revert_gas / 100:g} % of a call's gas"
+            how += ", and raise by the least step in turn" if model.cooperative else ""
+        case SealedBid():
+            how = f"{many} bid sealed to block builders, each by the equilibrium of evenly distributed private costs"
+        case Participation():
+            mean = "each by its own probability" if model.distribution == "searchers" else f"{model.distribution} with mean {model.mean / 10_000:g}"
+            how = f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %, several the second highest value"
+        case LatencyRace():
+            how = f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of a whole block"
+        case Oev():
+            how = f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where nobody bid"
+    yield f"Competition: {how}."
+    if model.front_run:
+        yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
+    yield f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are by Philox, keyed by the seed."
 
 
 def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Iterator[str]:
@@ -192,7 +251,7 @@ def tables_of(
         "to_block": outcome.book.now.block_number,
         "from_timestamp": outcome.from_clock.timestamp,
         "to_timestamp": outcome.book.now.timestamp,
-        "liquidator_model": "competitive" if isinstance(scenario.liquidators, Competitive) else "observed",
+        "liquidator_model": str(scenario.liquidators.__struct_config__.tag),
         "overridden": scenario.alters,
         "response": scenario.users.response,
         "refused": scenario.users.refused,
@@ -211,6 +270,11 @@ def tables_of(
         "runs": [run],
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
+        "run_waterfalls": [
+            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations if r.ends
+        ],
+        "run_opportunities": _opportunities(outcome),
+        "run_bids": _bids(outcome),
         "run_balances": _balances(outcome),
         "run_totals": _totals(outcome),
         "run_windows": [_window(horizon) for horizon in outcome.horizons],
@@ -276,6 +340,49 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
             "lot": r.lot,
         }
         for r in liquidations
+    ]
+
+
+def _opportunities(outcome: Replay[State]) -> Rows:
+    book = outcome.book
+    name_of = [asset.asset for asset in book.market.assets]
+    return [
+        {
+            "opportunity": spell.opportunity,
+            "account": book.address(spell.account),
+            "from_block": spell.begins.block_number,
+            "to_block": spell.ends.block_number,
+            "from_timestamp": spell.begins.timestamp,
+            "to_timestamp": spell.ends.timestamp,
+            "looks": spell.looks,
+            "debt_asset": name_of[spell.debt_asset],
+            "collateral_asset": name_of[spell.collateral_asset],
+            "repaid": spell.repaid,
+            "repaid_base": spell.repaid_base,
+            "seized_base": spell.seized_base,
+            "profit_base": spell.profit_base,
+            "ending": spell.ending,
+            "reason": spell.reason,
+            "ordinal": spell.liquidation,
+        }
+        for spell in outcome.spells
+    ]
+
+
+def _bids(outcome: Replay[State]) -> Rows:
+    return [
+        {
+            "opportunity": spell.opportunity,
+            "ordinal": spell.liquidation,
+            "timestamp": spell.ends.timestamp,
+            "searcher": bid.searcher,
+            "value_base": bid.value,
+            "bid_base": bid.bid,
+            "paid_base": bid.paid,
+            "won": bid.won,
+        }
+        for spell in outcome.spells
+        for bid in spell.bids
     ]
 
 

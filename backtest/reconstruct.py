@@ -340,6 +340,7 @@ class _Chunks:
         listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
         seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
         whole = listed.append_column("seq", pa.array(seq)).append_column("log_index", pa.array(np.full(len(seq), START_OF_BLOCK, np.int32)))
+        whole = whole.append_column("source", pa.nulls(len(seq), pa.string()))
         return _with_market(self._market, whole).select(CANONICAL["market_prices"].names).cast(CANONICAL["market_prices"])
 
     def _events(self) -> Iterator[pa.Table]:

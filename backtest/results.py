@@ -21,25 +21,38 @@ from backtest.errors import LakeError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.model import Asset, AssetId, Market
+from backtest.model import Asset, AssetId, Market, Pool, PoolId
 from backtest.outcome import notes_of, tables_of
 from backtest.protocols import State
 from backtest.protocols.registry import protocol_named
 from backtest.reconstruct import stamp
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, Scenario
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
 VIEWS = 400_000
 """and about how many accounts are valued for them in all."""
-_REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes", "prices", "params", "liquidations", "deficits")
+_REPLAYED = (
+    "events",
+    "blocks",
+    "position_events",
+    "setting_events",
+    "indexes",
+    "prices",
+    "market_prices",
+    "pool_events",
+    "params",
+    "liquidations",
+    "deficits",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +86,19 @@ class Material:
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
         """From the canonical tables of ``read_material``; ``where`` names their lake in errors."""
-        return cls(config, digest, _market_of(config, tables["assets"], tables["accounts"], where), tables)
+        return cls(config, digest, _market_of(config, tables, where), tables)
 
     def timeline(self, oracle_delay: int | None = None) -> Timeline:
         """The market's history, made once; under another delay of its oracle (seconds) where one is given."""
         if oracle_delay not in self._timelines:
             self._timelines[oracle_delay] = _timeline_of(self.config, self.tables, oracle_delay)
         return self._timelines[oracle_delay]
+
+    def base_fees(self) -> BaseFees:
+        """The base fees of the market's blocks, as far as their headers say them."""
+        blocks = self.tables["blocks"]
+        known = blocks.filter(pc.is_valid(blocks["base_fee"])).sort_by("timestamp")
+        return BaseFees(known["timestamp"].to_pylist(), [int(fee) for fee in known["base_fee"].to_pylist()])
 
     def start(self, scenario: Scenario) -> Start[Any] | None:
         """History up to the scenario's first block, made once for all scenarios that change nothing before it; None where this one may."""
@@ -128,7 +147,9 @@ def replayed(
     run_id = run_id_of(scenario, market.name, material.digest)
     protocol = protocol_named(config.protocol)
     most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
-    outcome = replay(protocol, market, material.timeline(scenario.oracle_delay), scenario, samples=most, start=start, progress=progress)
+    timeline = material.timeline(scenario.oracle_delay)
+    fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
+    outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
     inexact, proxies = _prices(material, outcome)
     notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
     tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
@@ -143,12 +164,15 @@ def load_material(lake: Lake, market: str) -> Material:
 def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
     """The canonical tables that ``Material`` is made of, by name. LakeError where they are missing or stale."""
     require_current(lake, market)
-    unread = {"transaction_hash", "address", "event", "market", "source", "base_fee"}
-    fixed = {"assets": lake.read("canonical/assets", market), "accounts": lake.read("canonical/accounts", market)}
-    return fixed | {
-        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-        for name in (*_REPLAYED, "market_prices")
-    }
+    unread = {"transaction_hash", "address", "event", "market", "source", "amount0", "amount1"}
+    read = {name: [column for column in CANONICAL[name].names if column not in unread] for name in _REPLAYED}
+    read["market_prices"].append("source")
+    return _fixed(lake, market) | {name: lake.read(f"canonical/{name}", market, columns=columns) for name, columns in read.items()}
+
+
+def _fixed(lake: Lake, market: str) -> dict[str, pa.Table]:
+    """What never changes about a market."""
+    return {name: lake.read(f"canonical/{name}", market) for name in ("assets", "accounts", "pools")}
 
 
 def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
@@ -159,7 +183,7 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 def baseline_of(scenario: Scenario) -> Scenario:
     """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None)
+    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn())
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
@@ -202,8 +226,7 @@ def require_current(lake: Lake, market: str) -> None:
 
 def load_market(lake: Lake, market: str) -> Market:
     """What is fixed about a market, from its description and canonical tables."""
-    assets, accounts = lake.read("canonical/assets", market), lake.read("canonical/accounts", market)
-    return _market_of(lake.market_config(market), assets, accounts, str(lake.path))
+    return _market_of(lake.market_config(market), _fixed(lake, market), str(lake.path))
 
 
 def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
@@ -218,6 +241,7 @@ def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_de
     replayed = {name: tables[name] for name in _REPLAYED}
     if oracle_delay is not None:
         prices, venue, blocks = (tables[name] for name in ("prices", "market_prices", "blocks"))
+        venue = venue.filter(pc.is_null(venue["source"]))
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{config.name}' has no market prices", "import them (backtest import candles), or leave it out")
         if not follows_market(prices):
@@ -226,9 +250,9 @@ def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_de
     return Timeline.of(replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
-def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where: str) -> Market:
-    rows = assets.sort_by("asset_id").to_pylist()
-    accounts = accounts.sort_by("account_id")
+def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str) -> Market:
+    rows = tables["assets"].sort_by("asset_id").to_pylist()
+    accounts = tables["accounts"].sort_by("account_id")
     ids = accounts["account_id"].to_pylist()
     if ids != list(range(len(ids))) or [a["asset_id"] for a in rows] != list(range(len(rows))):
         raise LakeError(
@@ -242,6 +266,20 @@ def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where
         accounts=tuple(accounts["account"].to_pylist()),
         base_decimals=config.base_decimals,
         price_decimals=config.price_decimals,
+        pools=tuple(
+            Pool(
+                id=PoolId(p["pool_id"]),
+                address=p["pool"],
+                kind=p["kind"],
+                tokens=(p["token0"], p["token1"]),
+                decimals=(p["decimals0"], p["decimals1"]),
+                assets=(p["asset0_id"], p["asset1_id"]),
+                fee=p["fee"],
+                spacing=p["tick_spacing"],
+                prices=p["prices"],
+            )
+            for p in tables["pools"].sort_by("pool_id").to_pylist()
+        ),
     )
 
 

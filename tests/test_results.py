@@ -218,7 +218,7 @@ def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: 
     ("words", "message"),
     [
         (["--set", "WETH.ltv=1"], "use liquidators kind = 'competitive'"),
-        (["--gas-cost", "5"], "--gas-cost without competitive liquidators; add --liquidators competitive"),
+        (["--gas-cost", "5"], "--gas-cost with observed liquidators; add --liquidators competitive"),
         (["--liquidators", "competitive", "--gas-cost", "0.123456789"], "finer than 8 decimals"),
         (["--liquidators", "competitive", "--set", "WETH"], "--set 'WETH' is not understood"),
         (["--liquidators", "competitive", "--set", "WTEH.ltv=1"], "did you mean 'WETH'?"),

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.errors import ScenarioError
-from backtest.scenario import MARKET_WIDE, PARAMETERS, Competitive, Observed, Override, Scenario, Users, parse_override, parse_scenario
+from backtest.scenario import MARKET_WIDE, PARAMETERS, Competitive, Observed, Override, Scenario, Users, parse_override
+from backtest.scenario.toml import parse_scenario
 from tests.docs import scenarios as scenario_docs
 
 FULL = """
@@ -74,7 +75,10 @@ def test_an_empty_file_is_history() -> None:
         ("seed = 1.5", "f.toml: seed: Expected `int`, got `float`; see docs/scenarios.md"),
         ('[liquidators]\nkind = "competitive"\npair = "x"', "f.toml: liquidators.pair: Invalid enum value 'x'; see docs/scenarios.md"),
         ("a =", "f.toml is not TOML: "),
-        ("liquidators = {}", "f.toml: unknown liquidators ''; known: competitive, observed"),
+        (
+            "liquidators = {}",
+            "f.toml: unknown liquidators ''; known: competitive, latency-race, observed, oev, participation, priority-gas, sealed-bid",
+        ),
         ("from_block = 5\nto_block = 4", "f.toml: from_block = 5 is after to_block = 4; swap them"),
         ("from_block = -5", "f.toml: from_block = -5 is negative"),
         ('[[overrides]]\nparameter = "ltv"\nvalue = 1', "f.toml: 'observed' liquidators with overrides: "),

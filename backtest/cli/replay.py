@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
-from backtest.errors import UserError
-from backtest.scenario import RESPONSES, Competitive, Observed, Scenario, parse_override, parse_scenario
+from backtest.errors import UserError, did_you_mean
+from backtest.scenario import RESPONSES, Costs, Liquidators, Observed, Scenario, parse_override
+from backtest.scenario.options import parse_gas, parse_slippage
+from backtest.scenario.toml import parse_scenario
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -26,8 +28,15 @@ def replay(
     market: str | None = None,
     scenario: Path | None = None,
     run: str | None = None,
-    liquidators: Literal["observed", "competitive"] | None = None,
+    liquidators: Annotated[str | None, Parameter(show_choices=False)] = None,
+    searchers: int | None = None,
+    private_cost: Decimal | None = None,
+    mean: Decimal | None = None,
+    strategy: Literal["greedy", "two-step", "patient"] | None = None,
     gas_cost: Decimal | None = None,
+    gas: str | None = None,
+    slippage: str | None = None,
+    flash_fee: int | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
@@ -55,6 +64,10 @@ def replay(
 
         backtest replay --lake backtest-demo/lake --market sample-crash --liquidators competitive --gas-cost 5 --set WETH.liquidation_threshold=8000
 
+        backtest replay --lake backtest-demo/lake --market sample-crash --liquidators sealed-bid --searchers 5 --gas constant:30
+
+        backtest replay --lake data/lake --market ethereum-core --liquidators participation --mean 1.78 --gas spike:6
+
         backtest replay --lake data/lake --market ethereum-core --scenario stricter.toml --from-block 19000000
 
         backtest replay --lake backtest-demo/lake --run 4f1c --band
@@ -70,9 +83,24 @@ def replay(
     run
         Take the scenario and the market of a stored run: its id, first digits of it, or its name.
     liquidators
-        Who liquidates: as in history, or whoever profits most.
+        Who liquidates: as in history (observed), whoever profits most (competitive: frictionless), or searchers that compete: priority-gas,
+        sealed-bid, participation, latency-race, oev (docs/scenarios.md).
+    searchers
+        How many searchers compete.
+    private_cost
+        Each searcher has costs of its own, drawn from 0 to this, in units of the base currency (sealed-bid, priority-gas).
+    mean
+        Mean number of searchers that show up at a block (participation, oev).
+    strategy
+        Of searchers: at once; first just so much that the account stays unhealthy; or wait until all of the debt may be repaid.
     gas_cost
         What one call costs a competitive liquidator, in units of the market's base currency (US dollars).
+    gas
+        What gas costs: historical, constant:GWEI, spike:TIMES (times history's) or eip-1559:GWEI:BLOCKS@PERCENT.
+    slippage
+        What selling collateral costs: pools, constant-product:RESERVE or square-root:DAILY_VOLUME@DAILY_VOLATILITY (base currency, percent).
+    flash_fee
+        Fee of flash loans, basis points.
     pair
         How a competitive liquidator chooses among an account's debts and collaterals.
     settle
@@ -113,10 +141,21 @@ def replay(
     from backtest.results import band_of, baseline_of, scenario_of
     from backtest.results import run as replayed
 
-    terms = {"gas_cost": gas_cost, "pair": pair, "settle": settle, "max_calls": max_calls, "looks": looks}
+    terms: dict[str, Any] = {
+        "searchers": searchers,
+        "private_cost": private_cost,
+        "mean": mean,
+        "strategy": strategy,
+        "gas_cost": gas_cost,
+        "pair": pair,
+        "settle": settle,
+        "max_calls": max_calls,
+        "looks": looks,
+    }
+    costs = {"gas": gas, "slippage": slippage, "flash_fee": flash_fee}
     source = "--scenario" if scenario is not None else "--run"
     if scenario is not None or run is not None:
-        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms)}
+        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms), **_options(costs)}
         if given := [option for option, value in others.items() if value is not None]:
             raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
     opened = Lake(lake)
@@ -127,9 +166,11 @@ def replay(
     elif scenario is not None:
         value = read_scenario(scenario)
     else:
-        if gas_cost is not None:
-            terms["gas_cost"] = base_units(gas_cost, opened.market_config(chosen).base_decimals)
-        value = _from_options(liquidators, terms, set_ or [])
+        decimals = opened.market_config(chosen).base_decimals
+        for field in ("gas_cost", "private_cost"):
+            if terms[field] is not None:
+                terms[field] = base_units(terms[field], decimals, f"--{field.replace('_', '-')}")
+        value = replace(_from_options(liquidators, terms, set_ or []), costs=_costs(costs, decimals))
     users = {"response": response, "refused": refused}
     changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
     value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
@@ -175,21 +216,37 @@ def _options(terms: dict[str, Any]) -> dict[str, Any]:
 def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> Scenario:
     """A scenario given by options alone."""
     given = _given(terms)
-    if liquidators != "competitive":
-        if given:
-            raise UserError(f"{', '.join(_options(given))} without competitive liquidators", "add --liquidators competitive")
-        model: Observed | Competitive = Observed()
-    else:
-        model = Competitive(**given)
-    default = " ".join(sets) or ("history" if isinstance(model, Observed) else "competitive")
+    kind = liquidators or "observed"
+    models = {str(model.__struct_config__.tag): model for model in get_args(Liquidators)}
+    if kind not in models:
+        raise UserError(f"unknown liquidators '{kind}'", did_you_mean(kind, models))
+    known = [field.name for field in fields(models[kind])]
+    if strange := [option for field, option in zip(given, _options(given), strict=True) if field not in known]:
+        having = [name for name, model in models.items() if {f.name for f in fields(model)} >= given.keys()]
+        remedy = f"add --liquidators {' or '.join(having)}" if having else "see docs/scenarios.md for what each model has"
+        raise UserError(f"{', '.join(strange)} with {kind} liquidators", remedy)
+    if "mean" in given:
+        given["mean"] = int(given["mean"] * 10_000)
+    model = models[kind](**given)
+    default = " ".join(sets) or ("history" if isinstance(model, Observed) else kind)
     return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets))
 
 
-def base_units(amount: Decimal, decimals: int) -> int:
+def _costs(options: dict[str, Any], decimals: int) -> Costs:
+    """Costs given by options."""
+    given = _given(options)
+    if "gas" in given:
+        given["gas"] = parse_gas(given["gas"])
+    if "slippage" in given:
+        given["slippage"] = (parse_slippage(given["slippage"], 10**decimals),)
+    return Costs(**given)
+
+
+def base_units(amount: Decimal, decimals: int, option: str = "--gas-cost") -> int:
     """A cost in whole units of the base currency as base units; exact, or UserError."""
     units = amount.scaleb(decimals) if amount.is_finite() else None
     if units is None or units < 0 or units != units.to_integral_value():
-        raise UserError(f"--gas-cost {amount} is no amount, negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
+        raise UserError(f"{option} {amount} is no amount, negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
     return int(units)
 
 

@@ -161,7 +161,8 @@ def _from_options(
     """A sweep given by options alone."""
     from msgspec.structs import replace
 
-    from backtest.scenario import Competitive, Scenario, parse_override, parse_scenario
+    from backtest.scenario import Competitive, Scenario, parse_override
+    from backtest.scenario.toml import parse_scenario
     from backtest.sweep import Sweep, with_axes
 
     if scenario is None:

@@ -214,7 +214,8 @@ class LendingProtocol(Protocol[State]):
     updates the state it is given.
 
     Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
-    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts.
+    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
+    liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
     """
 
     name: str

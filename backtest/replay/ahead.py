@@ -16,11 +16,12 @@ from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Mar
 from backtest.model import SettingChange as Setting
 from backtest.protocols import LendingProtocol, Refusal, State
 from backtest.replay.book import Book
+from backtest.replay.competition.costs import CostModel
 from backtest.replay.liquidators import model_of
 from backtest.replay.mechanism import mechanism_of
 from backtest.replay.screen import Screen
 from backtest.replay.timeline import Timeline
-from backtest.scenario import Competitive
+from backtest.scenario import Competitive, Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,10 @@ class _Walk(Generic[State]):
         self.found = Ahead()
         self._terms, self._ranges, self._from = terms, ranges, from_block
         self._screen: Screen[State] = Screen(len(market.assets))
-        self._mechanism, self._model = mechanism_of(protocol, terms.gas_cost), model_of(terms)
+        self._mechanism, self._model = (
+            mechanism_of(protocol, terms.gas_cost),
+            model_of(terms, CostModel.of(Costs(), market, protocol, fixed=terms.gas_cost)),
+        )
         self._open: list[Alarm] = []
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:

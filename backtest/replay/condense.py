@@ -2,8 +2,8 @@
 
 Before a model acts, users' actions are made as recorded. What an account holds at a block is then the sum of its changes, and its settings are the
 last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took part in a liquidation
-keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index counts where the next one is not
-there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
+keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index, and what a swap left in a pool,
+counts where the next one is not there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, PositionChange, PriceUpdate, SettingChange
+from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
 from backtest.replay.kernels import Ints, net
 from backtest.replay.timeline import Timeline
 
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)
-_STEPS = (PriceUpdate, IndexUpdate)
-"""What holds until the next one of its asset."""
+_STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset"), (PoolChange, "pool"))
+"""What holds until the next one of its asset or pool, apart from changes of a pool's liquidity: a swap leaves price and active liquidity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +96,18 @@ def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:
 
 
 def _steps(timeline: Timeline, blocks: Sequence[int], kept: dict[type[MarketEvent], Mask]) -> dict[type[MarketEvent], Mask]:
-    """Of prices and indexes the last of each asset before anything that stays, and before each of the blocks."""
+    """Of what holds until the next one the last before anything that stays, and before each of the blocks."""
     stops = np.searchsorted(timeline.block, blocks)
     reads = np.concatenate([stops, timeline.rows(HistoricalLiquidation), *(timeline.rows(event)[kept[event]] for event in _CHANGES)])
     reads = np.sort(reads[reads <= stops[-1]], kind="stable")
     found: dict[type[MarketEvent], Mask] = {}
-    for event in _STEPS:
-        rows, asset = timeline.rows(event), timeline.column(event, "asset")[0]
+    for event, of in _STEPS:
+        rows, which = timeline.rows(event), timeline.column(event, of)[0]
         found[event] = rows >= stops[-1]
+        if event is PoolChange:
+            found[event] |= ~np.isnan(timeline.floats(event, "upper")[1][0])
         past = np.flatnonzero(~found[event])
-        found[event][past[_last(asset[past].astype(np.int64), np.searchsorted(reads, rows[past], side="right"))]] = True
+        found[event][past[_last(which[past].astype(np.int64), np.searchsorted(reads, rows[past], side="right"))]] = True
     return found
 
 

@@ -4,6 +4,7 @@ A transaction at a time: what users and governance did is applied (``users``, ``
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
 nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
+While offers stand that did not pay, a market price or a pool that moved is such a moment too.
 Where interest is recomputed, history's index updates are not applied: every call says what it does to the reserves it touches.
 """
 
@@ -23,7 +24,9 @@ from backtest.model import (
     IndexUpdate,
     Market,
     MarketEvent,
+    MarketPrice,
     ParamChange,
+    PoolChange,
     PositionChange,
     Prices,
     PriceUpdate,
@@ -31,9 +34,12 @@ from backtest.model import (
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
+from backtest.replay.competition.costs import CostModel
+from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
-from backtest.replay.liquidators import model_of
+from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
 from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
 from backtest.replay.memory import uncollected
@@ -44,7 +50,7 @@ from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
 from backtest.replay.users import Effect, UserActions, actions_of
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Observed, Scenario
 from backtest.units import WAD
 
 if TYPE_CHECKING:
@@ -66,6 +72,8 @@ def replay(
     samples: int = 0,
     screened: bool = True,
     start: Start[State] | None = None,
+    base_fees: BaseFees = NO_FEES,
+    opportunities: bool = True,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -75,12 +83,15 @@ def replay(
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
         start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result. ValueError where this one is not.
+        base_fees: of history's blocks, for costs that ask for them.
+        opportunities: whether the outcome lists what came of each opportunity (``Replay.spells``).
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened, start)
+    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened, start, base_fees)
+    engine.opportunities = OpportunityBook() if opportunities else None
     reported = engine.result.events
     with uncollected():
         for transaction in engine.transactions():
@@ -131,20 +142,24 @@ class Engine(Generic[State]):
         samples: int = 0,
         screened: bool = True,
         start: Start[State] | None = None,
+        base_fees: BaseFees = NO_FEES,
     ) -> None:
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
-        market = replace(market, accounts=(*market.accounts, f"model:{scenario.liquidators.__class__.__name__.lower()}"))
+        names = ("competitive", *searcher_names(scenario.liquidators))
+        self._searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
+        market = replace(market, accounts=(*market.accounts, *(f"model:{name}" for name in names)))
         self._recompute = scenario.rates == "recomputed"
         self._overrides = Overrides(market, scenario.overrides, timeline, units)
         if start is not None and not start.suits(timeline, scenario, self._overrides.first_block):
             raise ValueError("the scenario does not go on from this start")
         self.book = Book.open(protocol, market, recompute=self._recompute) if start is None else start.book.copy()
+        self.book.market = market  # a common start knows no searchers of this scenario
         self.users: UserActions[State] = (
             UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
         )
-        model = scenario.liquidators if isinstance(scenario.liquidators, Competitive) else None
+        model = None if isinstance(scenario.liquidators, Observed) else scenario.liquidators
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
@@ -165,10 +180,15 @@ class Engine(Generic[State]):
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
+        self._offered = False
+        """Whether offers stand that the model did not want when it last looked."""
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
-        self._model = model_of(scenario.liquidators)
+        fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
+        self._costs = CostModel.of(scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed)
+        self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
+        self.opportunities: OpportunityBook | None = None
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
@@ -228,6 +248,10 @@ class Engine(Generic[State]):
         result.actions_made = self.users.made
         result.totals, result.horizons, result.short_of = self._measure.totals, self._measure.horizons, self._measure.short_of
         result.rate_check = self._rates.result if self._rates is not None else None
+        result.costs = list(self._costs.sentences())
+        if self.opportunities is not None:
+            self.opportunities.close()
+            result.spells = self.opportunities.spells
         return result
 
     # -- history -----------------------------------------------------------------------------------------------------
@@ -303,6 +327,8 @@ class Engine(Generic[State]):
             made = self.users.remake(event.action, tuple(changes), self.book, checked=self._acting)
             for change in changes:
                 self.watch.touch(change.account)
+                if self.opportunities is not None:
+                    self.opportunities.owner_acted(change.account)
             return self._take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
             if self._acting:
@@ -320,10 +346,12 @@ class Engine(Generic[State]):
                 self._stand_at(event)
                 self._take_effect(self._parameter_call(replaced))
             return not self._prices_only
-        if isinstance(event, PriceUpdate) or not self._recompute:
-            self.book.apply(event)
-            return isinstance(event, PriceUpdate) or not self._prices_only
-        return False
+        if isinstance(event, IndexUpdate) and self._recompute:
+            return False
+        self.book.apply(event)
+        if isinstance(event, MarketPrice | PoolChange):
+            return self._offered and not self._prices_only
+        return isinstance(event, PriceUpdate) or not self._prices_only
 
     def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:
         book = self.book
@@ -368,8 +396,8 @@ class Engine(Generic[State]):
         same = same and sorted(fill.deficits) == sorted(past.deficits)
         if not same:
             self.result.mismatches.append(Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ"))
-        profit = spread(book, fill)
-        self._settle(Opportunity(order, fill, profit), profit, same)
+        offer = Opportunity(order, fill, spread(book, fill))
+        self._settle(Take(offer, self._costs.charged(book, offer)), same)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -377,7 +405,7 @@ class Engine(Generic[State]):
         """Up to a new block: auctions wake up, and what was to be measured on the way is."""
         measure = self._measure
         self.stand()
-        while self._acts_from is not None and (wake := self._mechanism.wake(self.book.now)) is not None and wake <= timestamp:
+        while self._acts_from is not None and (wake := self._wake()) is not None and wake <= timestamp:
             while (label := measure.horizon_before(block)) and self._timeline.clock_at(measure.next_horizon).timestamp < wake:
                 self._take_horizon(label)
             self.book.now = replace(self.book.now, timestamp=wake)
@@ -385,6 +413,11 @@ class Engine(Generic[State]):
         measure.pass_to(block)
         while label := measure.horizon_before(block):
             self._take_horizon(label)
+
+    def _wake(self) -> int | None:
+        """When time alone changes what is offered, or who takes it."""
+        times = (self._mechanism.wake(self.book.now), self._model.wake(self.book.now))
+        return min((time for time in times if time is not None), default=None)
 
     def _take_horizon(self, label: str) -> None:
         """The end of the window is kept as it is where the replay goes on to later horizons."""
@@ -432,13 +465,23 @@ class Engine(Generic[State]):
                 break
             taken = True
             lot = mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settle(take.opportunity, take.profit, None, lot)
+            touched, market_wide = self._settle(take, None, lot)
             stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
+        if self.opportunities is not None and not self._measure.is_over:
+            self.opportunities.look(book, model.left(book, open_to), model.missed)
+        self._offered = bool(open_to)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
-    def _settle(self, opportunity: Opportunity, profit: int, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
+    def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
-        book, fill, result, measure = self.book, opportunity.fill, self.result, self._measure
+        book, opportunity, result, measure = self.book, take.opportunity, self.result, self._measure
+        fill = opportunity.fill
+        if take.searcher is not None:
+            fill = replace(fill, order=replace(fill.order, liquidator=self._searchers[take.searcher]))
+        if self.opportunities is not None and matches is None and not measure.is_over:
+            paid = take.waterfall
+            before_bids = paid.rent + paid.bid + paid.private + paid.protocol_share + paid.oracle_share
+            self.opportunities.taken(book, opportunity, before_bids, len(result.liquidations), take.bids)
         account, ordinal = fill.order.account, len(result.liquidations)
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
@@ -467,7 +510,8 @@ class Engine(Generic[State]):
             clock=book.now,
             fill=fill,
             step=opportunity.step,
-            profit_base=profit,
+            profit_base=take.waterfall.rent,
+            waterfall=take.waterfall,
             health_before=before,
             health_after=after,
             matches_history=matches,

@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from backtest import scenario as config
-from backtest.model import AccountId
+from backtest.model import AccountId, Clock
 from backtest.protocols import State
 from backtest.replay.book import Book
+from backtest.replay.competition.costs import CostModel
+from backtest.replay.competition.draws import Draws
+from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.mechanism import Opportunity
+from backtest.replay.record import Bid, Waterfall
+
+FRONT_RUNNER = "front-runner"
+"""Who copies the winner's transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The opportunity that is taken next. ``gas`` and ``bid`` (what is paid to be included) are base units."""
+    """The opportunity that is taken next, where its bonus goes, by whom (None: the one modelled liquidator), and what everybody bid."""
 
     opportunity: Opportunity
-    gas: int = 0
-    bid: int = 0
-
-    @property
-    def profit(self) -> int:
-        """What stays with the liquidator, base units."""
-        return self.opportunity.profit - self.gas - self.bid
+    waterfall: Waterfall
+    searcher: str | None = None
+    bids: tuple[Bid, ...] = ()
 
 
 class LiquidatorModel(Protocol):
@@ -36,8 +40,21 @@ class LiquidatorModel(Protocol):
 
     receive_collateral_token: bool
 
+    @property
+    def missed(self) -> Mapping[Key, str]:
+        """Why it left opportunities at this moment, where that is not that they do not pay."""
+        ...
+
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """The liquidation that happens next at this moment, or None. Asked again after each one."""
+        ...
+
+    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
+        """What stays on offer after a decision: the best of each account and open auction, with its profit before bids."""
+        ...
+
+    def wake(self, now: Clock) -> int | None:
+        """The next timestamp after ``now`` at which time alone may make it take what it left; None: never."""
         ...
 
 
@@ -45,18 +62,28 @@ class NobodyElse:
     """Only history's liquidators act: re-enacted by the engine, nobody takes anything else."""
 
     receive_collateral_token = False
+    missed: Mapping[Key, str] = MappingProxyType({})
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """Nothing."""
+        return None
+
+    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
+        """Nothing."""
+        return {}
+
+    def wake(self, now: Clock) -> int | None:
+        """Never."""
         return None
 
 
 class Competition:
     """See ``scenario.Competitive``: the most profitable liquidation at once, until none pays."""
 
-    def __init__(self, terms: config.Competitive) -> None:
-        self._terms = terms
+    def __init__(self, terms: config.Competitive, costs: CostModel) -> None:
+        self._terms, self._costs = terms, costs
         self.receive_collateral_token = terms.settle == "collateral-token"
+        self.missed: dict[Key, str] = {}
         self._calls: Counter[AccountId] = Counter()
         self._moment = (-1, -1)
 
@@ -66,42 +93,75 @@ class Competition:
         if moment != self._moment:
             self._moment = moment
             self._calls.clear()
-        gas = self._terms.gas_cost
         best: Opportunity | None = None
         best_key: tuple[int, str, int, int] | None = None
         for account, opportunities in open_to.items():
             if self._calls[account] >= self._terms.max_calls:
                 continue
-            for opportunity in self._of_chosen_pair(book, account, opportunities):
-                if opportunity.profit <= gas and not opportunity.always:
+            for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
+                profit = self._profit(book, opportunity)
+                if profit <= 0 and not opportunity.always:
                     continue
-                if best is not None and opportunity.profit < best.profit:
+                if best_key is not None and -profit > best_key[0]:
                     continue
                 pair = opportunity.order.pair
-                key = (-opportunity.profit, book.address(account), pair.debt_asset, pair.collateral_asset)
+                key = (-profit, book.address(account), pair.debt_asset, pair.collateral_asset)
                 if best_key is None or key < best_key:
                     best, best_key = opportunity, key
         if best is None:
             return None
         self._calls[best.order.account] += 1
-        return Take(best, gas=gas)
+        return Take(best, self._costs.charged(book, best, flash=True, sells=not self.receive_collateral_token))
 
-    def _of_chosen_pair(self, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]) -> Iterable[Opportunity]:
-        """The opportunities that the field ``pair`` leaves: those with the account's largest debt, or largest collateral."""
-        choice = self._terms.pair
-        if choice == "most-profitable" or len(opportunities) < 2:
-            return opportunities
-        holdings = book.protocol.holdings(book.state, account, book.now)
-        if choice == "largest-debt":
-            size = {h.asset: book.value_down(h.asset, h.debt) for h in holdings}
-            assets = [o.order.pair.debt_asset for o in opportunities]
-        else:
-            size = {h.asset: book.value_down(h.asset, h.collateral) for h in holdings}
-            assets = [o.order.pair.collateral_asset for o in opportunities]
-        largest = min(assets, key=lambda asset: (-size.get(asset, 0), asset))
-        return [o for o, asset in zip(opportunities, assets, strict=True) if asset == largest]
+    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
+        """See ``LiquidatorModel``; where more pays, the calls per block are used up."""
+        found: dict[Key, tuple[Opportunity, int]] = {}
+        self.missed.clear()
+        for account, opportunities in open_to.items():
+            for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
+                key, profit = (account, opportunity.lot), self._profit(book, opportunity)
+                if key not in found or profit > found[key][1]:
+                    found[key] = opportunity, profit
+                if profit > 0:
+                    self.missed[key] = CALLS
+        return found
+
+    def wake(self, now: Clock) -> int | None:
+        """Never: it looks when something changes."""
+        return None
+
+    def _profit(self, book: Book[State], opportunity: Opportunity) -> int:
+        if self._costs.free:
+            return opportunity.profit - self._costs.fixed
+        return self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token).rent
 
 
-def model_of(liquidators: config.Liquidators) -> LiquidatorModel:
+def of_chosen_pair(choice: str, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]) -> Iterable[Opportunity]:
+    """The opportunities that a scenario's field ``pair`` leaves: all, or those with the account's largest debt, or largest collateral."""
+    if choice == "most-profitable" or len(opportunities) < 2:
+        return opportunities
+    holdings = book.protocol.holdings(book.state, account, book.now)
+    if choice == "largest-debt":
+        size = {h.asset: book.value_down(h.asset, h.debt) for h in holdings}
+        assets = [o.order.pair.debt_asset for o in opportunities]
+    else:
+        size = {h.asset: book.value_down(h.asset, h.collateral) for h in holdings}
+        assets = [o.order.pair.collateral_asset for o in opportunities]
+    largest = min(assets, key=lambda asset: (-size.get(asset, 0), asset))
+    return [o for o, asset in zip(opportunities, assets, strict=True) if asset == largest]
+
+
+def model_of(liquidators: config.Liquidators, costs: CostModel, seed: int = 0) -> LiquidatorModel:
     """The model that a scenario asks for."""
-    return Competition(liquidators) if isinstance(liquidators, config.Competitive) else NobodyElse()
+    if isinstance(liquidators, config.Contest):
+        from backtest.replay.competition.searchers import Searchers  # which take as the others do
+
+        return Searchers(liquidators, costs, Draws(seed))
+    return Competition(liquidators, costs) if isinstance(liquidators, config.Competitive) else NobodyElse()
+
+
+def searcher_names(liquidators: config.Liquidators) -> tuple[str, ...]:
+    """Who may take an opportunity by name: ``Take.searcher``."""
+    if not isinstance(liquidators, config.Contest):
+        return ()
+    return (*(searcher.name for searcher in liquidators.each), FRONT_RUNNER)

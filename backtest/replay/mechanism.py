@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
@@ -110,7 +110,15 @@ def spread(book: Book[State], fill: Fill) -> int:
     return book.proceeds_down(pair.collateral_asset, fill.seized) - book.cost_up(pair.debt_asset, fill.repaid)
 
 
-def in_base(book: Book[State], fill: Fill) -> dict[str, int]:
+class InBase(TypedDict):
+    """Amounts of a fill in base units."""
+
+    repaid_base: int
+    seized_base: int
+    protocol_fee_base: int
+
+
+def in_base(book: Book[State], fill: Fill) -> InBase:
     """A fill's amounts in base units at the oracle's prices, rounded down."""
     pair = fill.order.pair
     return {

@@ -15,6 +15,74 @@ Stage = Literal["whole", "opened", "auction"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waterfall:
+    """Where what a liquidation gives away goes, base units. Sources: ``bonus + basis + reward``; the rest is what becomes of them, exactly.
+
+    ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more at market prices (or,
+    negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip). ``protocol_fee`` to ``oracle_share``: see the fields of
+    ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what block builders, the express lane or the auctioneer get; ``private`` are costs that differ
+    from searcher to searcher. ``rent`` is what stays with the searcher, negative where it lost.
+    """
+
+    bonus: int = 0
+    basis: int = 0
+    reward: int = 0
+    protocol_fee: int = 0
+    slippage: int = 0
+    sandwich: int = 0
+    gas: int = 0
+    funding: int = 0
+    private: int = 0
+    bid: int = 0
+    protocol_share: int = 0
+    oracle_share: int = 0
+    rent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What one searcher did about one opportunity at one moment, base units.
+
+    ``value`` is what the opportunity leaves it before the bid; ``paid`` what it paid in the end: its bid, or gas of a reverted call.
+    """
+
+    searcher: str
+    value: int
+    bid: int
+    paid: int
+    won: bool
+
+
+Ending = Literal["taken", "expired", "missed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spell:
+    """A stretch of looks at which the same came of one account's opportunity, which is numbered by ``opportunity`` and may have several of them.
+
+    The offer is the best at the first look: its pair, amounts (``repaid`` in native units) and ``profit``, base units after costs and before bids.
+    ``ending``: taken; expired (``reason``: rescued, where its owner acted, or price back); missed, with the reason. ``liquidation`` is the ordinal of
+    that which took it.
+    """
+
+    opportunity: int
+    account: AccountId
+    begins: Clock
+    ends: Clock
+    looks: int
+    debt_asset: AssetId
+    collateral_asset: AssetId
+    repaid: int
+    repaid_base: int
+    seized_base: int
+    profit_base: int
+    ending: Ending
+    reason: str = ""
+    liquidation: int | None = None
+    bids: tuple[Bid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Liquidation:
     """One step of a liquidation. ``*_base`` are base units at the oracle price then, rounded down; health is wad-scaled.
 
@@ -39,6 +107,8 @@ class Liquidation:
     stage: Stage = "whole"
     lot: int | None = None
     """Number of the auction that it opens or belongs to, within the replay."""
+    waterfall: Waterfall = Waterfall()
+    """Where its bonus goes; its rent is ``profit_base``."""
 
     @property
     def takes(self) -> bool:
@@ -184,6 +254,7 @@ class Replay(Generic[State]):
         made_liquidatable: accounts that overrides themselves made liquidatable. reach: how many accounts each override touched.
         rules: revisions that decided liquidations, and whether each is tested against bytecode.
         overrides: how many parameter values each override set.
+        spells: what came of each opportunity, in order of their ends. costs: in sentences, what costs and competition rest on.
     """
 
     book: Book[State]
@@ -203,4 +274,6 @@ class Replay(Generic[State]):
     reach: list[Reach] = field(default_factory=list)
     rate_check: RateCheck | None = None
     rules: dict[str, bool] = field(default_factory=dict)
+    spells: list[Spell] = field(default_factory=list)
+    costs: list[str] = field(default_factory=list)
     overrides: Mapping[str, int] = field(default_factory=dict)

@@ -19,7 +19,7 @@ from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch
 from backtest.replay.timeline import Timeline
 from backtest.replay.users import UserActions
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Observed, Scenario
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Start(Generic[State]):
         mine = self.scenario
         return (
             timeline is self.timeline
-            and isinstance(scenario.liquidators, Competitive)
+            and not isinstance(scenario.liquidators, Observed)
             and (scenario.from_block, scenario.users, scenario.rates) == (mine.from_block, mine.users, mine.rates)
             and (first_override is None or first_override >= self.block)
         )

@@ -1,6 +1,6 @@
 """A market's history as immutable columns, merged into one stream of events that a replay consumes.
 
-Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, positions, settings, liquidation. A replay
+Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, pools, market prices, positions, settings, liquidation. A replay
 takes the stream a transaction at a time, since nobody can act inside the transaction of another.
 """
 
@@ -26,7 +26,9 @@ from backtest.model import (
     HistoricalLiquidation,
     IndexUpdate,
     MarketEvent,
+    MarketPrice,
     ParamChange,
+    PoolChange,
     PositionChange,
     PriceUpdate,
     SettingChange,
@@ -51,6 +53,12 @@ _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
         },
     ),
     ("prices", PriceUpdate, {"asset": "asset_id", "price": "price"}),
+    (
+        "pool_events",
+        PoolChange,
+        {"pool": "pool_id", "tick": "tick", "liquidity": "liquidity", "upper": "upper", "sqrt_price": "sqrt_price"},
+    ),
+    ("market_prices", MarketPrice, {"asset": "asset_id", "price": "price"}),
     (
         "position_events",
         PositionChange,
@@ -105,6 +113,10 @@ class _Column:
             buffer = array.buffers()[1]
             words = np.frombuffer(buffer, dtype="<i8") if buffer is not None else np.empty(0, dtype="<i8")
             self.words = words.reshape(-1, 2)[array.offset : array.offset + len(array)]
+        elif pa.types.is_fixed_size_binary(array.type):  # whole numbers of more digits, big-endian
+            width, buffer = array.type.byte_width, array.buffers()[1]
+            octets = np.frombuffer(buffer, dtype=np.uint8) if buffer is not None else np.empty(0, dtype=np.uint8)
+            self.words = octets[: len(octets) // width * width].reshape(-1, width)[array.offset : array.offset + len(array)]
         else:
             filled = pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
             self.words = filled.to_numpy(zero_copy_only=False)
@@ -112,10 +124,12 @@ class _Column:
     def values(self, start: int, stop: int) -> list[Any]:
         """Rows [start, stop) as ints, bools or text; None where null."""
         words = self.words[start:stop]
-        if words.ndim == 2:
+        if words.dtype == np.uint8:
+            out: list[Any] = [int.from_bytes(word, "big") for word in map(bytes, words)]
+        elif words.ndim == 2:
             low, high = words[:, 0], words[:, 1]
             if ((low >> 63) == high).all():  # every value fits 64 bits
-                out: list[Any] = low.tolist()
+                out = low.tolist()
             else:
                 out = [(top << 64) | bottom for bottom, top in zip(low.view(np.uint64).tolist(), high.tolist(), strict=True)]
         else:
@@ -220,9 +234,12 @@ class Timeline:
     def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
         """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
 
+        Of ``market_prices`` only those of pools become events: what an import brings is a venue's, which the oracle's stand for.
         Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
         decimals prices have than base units; those digits are in ``price_rest``.
         """
+        if (venue := tables.get("market_prices")) is not None:
+            tables = {**tables, "market_prices": venue.filter(pc.is_valid(venue["source"]))}
         tables = {name: table for name, table in tables.items() if table.num_rows}
         deficits = _deficits_by_liquidation(tables.get("deficits"))
         kinds: list[_Kind] = []
@@ -415,8 +432,9 @@ def _firsts(values: Ints) -> tuple[Ints, Ints]:
 
 
 def _whole_prices(table: pa.Table, digits: int) -> list[int | None]:
-    """The oracle's own numbers: whole base units, then the digits below."""
-    whole, rest = (_Column(table[name]).values(0, table.num_rows) for name in ("price", "price_rest"))
+    """The oracle's own numbers: whole base units, then the digits below, which a market's prices do not have."""
+    whole = _Column(table["price"]).values(0, table.num_rows)
+    rest = _Column(table["price_rest"]).values(0, table.num_rows) if "price_rest" in table.schema.names else [0] * len(whole)
     return [None if unit is None else int(unit * 10**digits + (low or 0)) for unit, low in zip(whole, rest, strict=True)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -109,7 +109,13 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     parts = ["liquidators as in history" if kind == "observed" else f"{kind} liquidators"]
     if "gas_cost" in liquidators:
         parts.append(f"gas cost {money(liquidators.pop('gas_cost'), decimals)} {currency} a call")
+    if isinstance(named := liquidators.get("searchers"), list):
+        liquidators["searchers"] = ", ".join(searcher["name"] for searcher in named)
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
+    parts += _costs(body.get("costs") or {})
+    if mechanism := body.get("mechanism"):
+        terms = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(mechanism.items()) if name != "kind")
+        parts.append(f"settled by {mechanism['kind']}{f' ({terms})' if terms else ''}")
     users = body.get("users") or {}
     if users.get("response"):
         parts.append(f"users respond ({users['response']})")
@@ -122,6 +128,18 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
     parts += [f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None]
     return "; ".join(parts)
+
+
+def _costs(costs: Row) -> Iterator[str]:
+    """What liquidations cost, in words."""
+    if (gas := costs.get("gas")) is not None:
+        fee = f"{gas['base_fee'] / 1e9:g} gwei" if "base_fee" in gas else gas.get("fee", "historical")
+        yield f"gas {fee}" + (f" x {gas['spike']}" if "spike" in gas else "")
+    for entry in costs.get("slippage", ()):
+        yield f"slippage {entry['model']}" + (f" of {entry['asset']}" if "asset" in entry else "")
+    for name, what in (("flash_fee", "flash loans at"), ("sandwich", "sandwiches of")):
+        if name in costs:
+            yield f"{what} {costs[name] / 100:g}\u00a0%"
 
 
 def _override(override: Row, symbols: Mapping[str, str]) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from backtest.errors import ScenarioError, did_you_mean
-from backtest.scenario import RESPONSES, Competitive, Scenario, explained, parse_override, parse_toml, seconds_of
+from backtest.scenario import RESPONSES, Competitive, Scenario, parse_override, seconds_of
+from backtest.scenario.toml import explained, parse_toml
 
 Level = bool | int | str
 RESPONSE = "users.response"

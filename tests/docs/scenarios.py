@@ -1,4 +1,4 @@
-"""Write the reference part of docs/scenarios.md from the types in backtest/scenario.py: ``python -m tests.docs.scenarios``."""
+"""Write the reference part of docs/scenarios.md from the types in backtest/scenario: ``python -m tests.docs.scenarios``."""
 
 from __future__ import annotations
 
@@ -19,19 +19,42 @@ _MAKER = (
     "`dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`, `tail`, `calc_tau` and `step` seconds; "
     "`liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1 stairstep, 2 exponential.\n"
 )
-TABLES = {"Scenario": "The file itself", "Observed": "", "Competitive": "", "Users": "`[users]`", "Override": "`[[overrides]]`"}
+TABLES = {
+    "Scenario": "The file itself",
+    "Observed": "`[liquidators]`",
+    "Competitive": "`[liquidators]`",
+    "PriorityGas": "`[liquidators]`",
+    "SealedBid": "`[liquidators]`",
+    "Participation": "`[liquidators]`",
+    "LatencyRace": "`[liquidators]`",
+    "Oev": "`[liquidators]`",
+    "Searcher": "`[[liquidators.searchers]]`",
+    "Costs": "`[costs]`",
+    "Gas": "`[costs.gas]`",
+    "Step": "`[[costs.gas.steps]]`",
+    "Demand": "`[[costs.gas.demand]]`",
+    "Slippage": "`[[costs.slippage]]`",
+    "ProtocolsOwn": "`[mechanism]`",
+    "Users": "`[users]`",
+    "Override": "`[[overrides]]`",
+}
 
 
 def reference() -> str:
     """One table for each type: field, type, default, meaning."""
-    source = ast.parse(Path(scenario.__file__).read_text(encoding="utf-8"))
-    classes = {node.name: node for node in source.body if isinstance(node, ast.ClassDef)}
+    sources = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(Path(scenario.__file__).parent.glob("*.py"))]
+    classes = {node.name: node for source in sources for node in source.body if isinstance(node, ast.ClassDef)}
     parts = []
     for name, title in TABLES.items():
         struct, node = getattr(scenario, name), classes[name]
-        heading = title or f"`[liquidators]` with {_kind(struct)}"
+        heading = f"{title} with {_kind(struct)}" if struct.__struct_config__.tag else title
         parts.append(f"### {heading}\n\n{_prose(ast.get_docstring(node) or '')}\n")
-        meanings = _meanings(node)
+        meanings = {
+            name: text
+            for parent in reversed(struct.__mro__)
+            if parent.__name__ in classes
+            for name, text in _meanings(classes[parent.__name__]).items()
+        }
         rows = [[f"`{field.name}`", _type(field.type), _default(field), meanings.get(field.name, "")] for field in msgspec.structs.fields(struct)]
         parts.append(_table(["field", "type", "default", "meaning"], rows))
     parts.append("### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 + bonus.\n\n" + _MAKER)
@@ -69,6 +92,8 @@ def _prose(text: str) -> str:
 
 def _type(kind: object) -> str:
     info = inspect.type_info(kind)
+    if isinstance(info, inspect.VarTupleType) and isinstance(info.item_type, inspect.TupleType):
+        return "pairs of whole numbers"
     return " or ".join(_words(part) for part in (info.types if isinstance(info, inspect.UnionType) else (info,)) if _words(part))
 
 

@@ -34,6 +34,8 @@ class AaveV3:
     order_parameters: frozenset[str] = frozenset()
     # Scaled balances are sums; the book's totals decide rates and caps, and no rule of a liquidation reads them.
     past_adds_up = True
+    # Median of liquidations on a node running versions 3.0 and 3.6.
+    gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.
     parameters: Mapping[str, int] = MappingProxyType(
         dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee", "close_factor"), 1)

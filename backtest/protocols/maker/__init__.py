@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 import pyarrow as pa
@@ -37,6 +38,10 @@ class Maker:
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
     order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
     parameters: Mapping[str, int] = UNITS
+    # Estimates: no bytecode to measure them on.
+    gas_units: Mapping[str, int] = MappingProxyType(
+        {"bite": 260_000, "bark": 280_000, "tend": 90_000, "dent": 95_000, "tick": 60_000, "deal": 80_000, "take": 220_000, "redo": 130_000}
+    )
     assumptions: Sequence[str] = ASSUMPTIONS
     # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
     oracle_delay = 3600

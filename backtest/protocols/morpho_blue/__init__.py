@@ -10,6 +10,7 @@ collateral's price is the oracle's own number, not rounded: it has 36 + loan dec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -38,6 +39,8 @@ class MorphoBlue:
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset({"accrued"})
     parameters: Mapping[str, int] = {"liquidation_threshold": WAD // BPS, "liquidation_bonus": WAD // BPS}
+    # Median of liquidations on a node running the deployed contract.
+    gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 110_000})
     assumptions: Sequence[str] = ASSUMPTIONS
 
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:

@@ -1,0 +1,125 @@
+"""The opportunity book: who could be liquidated when, at what profit, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from backtest.model import AccountId, Clock
+from backtest.protocols import State
+from backtest.replay.book import Book
+from backtest.replay.mechanism import Opportunity
+from backtest.replay.record import Bid, Ending, Spell
+
+UNPROFITABLE = "unprofitable"
+GAS_ABOVE_CAPS = "gas above caps"
+NO_CAPITAL = "no capital"
+NOT_INCLUDED = "not included"
+STUCK = "transaction stuck"
+WAITING = "waiting"
+AUCTIONED = "held back by an oracle auction"
+CALLS = "calls per block"
+
+RESCUED, PRICE_BACK = "rescued", "price back"
+
+Key = tuple[AccountId, int | None]
+"""An account, and the open auction meant where there is one."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """An opportunity that nobody took so far. ``offer`` and ``profit`` are of the spell's first look."""
+
+    number: int
+    offer: Opportunity
+    repaid_base: int
+    seized_base: int
+    profit: int
+    begins: Clock
+    ends: Clock
+    looks: int
+    reason: str
+
+
+class OpportunityBook:
+    """Fed by the engine after each decision. ``spells`` are complete once it is closed."""
+
+    def __init__(self) -> None:
+        self.spells: list[Spell] = []
+        self.acted: set[AccountId] = set()
+        """Accounts with open opportunities whose owners acted since the last look."""
+        self._open: dict[Key, _Open] = {}
+        self._next = 0
+
+    def owner_acted(self, account: AccountId) -> None:
+        """An account's owner changed its position."""
+        if (account, None) in self._open:
+            self.acted.add(account)
+
+    def taken(self, book: Book[State], offer: Opportunity, profit: int, liquidation: int, bids: tuple[Bid, ...]) -> None:
+        """The opportunity is taken now; ``profit`` before bids."""
+        key = (offer.order.account, offer.lot)
+        known = self._open.pop(key, None)
+        if known is not None:
+            self._close(key, known, "missed", known.reason)
+        number = self._number() if known is None else known.number
+        opened = self._opened(book, number, offer, profit, "")
+        self._close(key, opened, "taken", "", liquidation, bids)
+        self.acted.discard(key[0])
+
+    def look(self, book: Book[State], left: Mapping[Key, tuple[Opportunity, int]], missed: Mapping[Key, str]) -> None:
+        """What is still on offer after a decision, with its profit before bids, and why it was not taken."""
+        for key in [key for key in self._open if key not in left]:
+            gone = self._open.pop(key)
+            self._close(key, gone, "missed", gone.reason)
+            ended = self._opened(book, gone.number, gone.offer, gone.profit, "")
+            self._close(key, ended, "expired", RESCUED if key[0] in self.acted else PRICE_BACK)
+        for key, (offer, profit) in left.items():
+            reason = missed.get(key, UNPROFITABLE)
+            known = self._open.get(key)
+            if known is not None and known.reason == reason:
+                known.ends = book.now
+                known.looks += 1
+                continue
+            if known is not None:
+                self._close(key, known, "missed", known.reason)
+            number = self._number() if known is None else known.number
+            self._open[key] = self._opened(book, number, offer, profit, reason)
+        self.acted.clear()
+
+    def close(self) -> None:
+        """Nothing more happens: what is open stays missed."""
+        for key, known in self._open.items():
+            self._close(key, known, "missed", known.reason)
+        self._open.clear()
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _opened(self, book: Book[State], number: int, offer: Opportunity, profit: int, reason: str) -> _Open:
+        pair, fill = offer.order.pair, offer.fill
+        repaid = book.value_down(pair.debt_asset, fill.repaid)
+        seized = book.value_down(pair.collateral_asset, fill.seized)
+        return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
+
+    def _close(self, key: Key, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> None:
+        self.spells.append(
+            Spell(
+                opportunity=known.number,
+                account=key[0],
+                begins=known.begins,
+                ends=known.ends,
+                looks=known.looks,
+                debt_asset=known.offer.order.pair.debt_asset,
+                collateral_asset=known.offer.order.pair.collateral_asset,
+                repaid=known.offer.fill.repaid,
+                repaid_base=known.repaid_base,
+                seized_base=known.seized_base,
+                profit_base=known.profit,
+                ending=ending,
+                reason=reason,
+                liquidation=liquidation,
+                bids=bids,
+            )
+        )

@@ -1,0 +1,370 @@
+"""Searchers that compete for what is on offer, one contest an opportunity and moment, by the model that the scenario names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from backtest import scenario as config
+from backtest.model import AccountId, Clock
+from backtest.protocols import State
+from backtest.replay.book import Book
+from backtest.replay.competition import contests
+from backtest.replay.competition.contests import Entrant, Result
+from backtest.replay.competition.costs import CostModel, with_bid
+from backtest.replay.competition.draws import Draws, negative_binomial, poisson, softmax_weights
+from backtest.replay.competition.opportunities import (
+    AUCTIONED,
+    CALLS,
+    GAS_ABOVE_CAPS,
+    NO_CAPITAL,
+    NOT_INCLUDED,
+    STUCK,
+    UNPROFITABLE,
+    WAITING,
+    Key,
+)
+from backtest.replay.competition.strategy import best_size, first_step
+from backtest.replay.liquidators import FRONT_RUNNER, Take, of_chosen_pair
+from backtest.replay.mechanism import Opportunity
+from backtest.replay.record import Bid, Waterfall
+from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
+from backtest.units import BPS
+
+REVERT_GAS = 2_500
+"""Gas of a reverted call where the model does not say, basis points of one that goes through."""
+
+_CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK)
+"""What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher who came closest."""
+
+
+@dataclass(slots=True)
+class _Offer:
+    """One opportunity as searchers see it: the pair and size they would take; where its bonus goes, with a flash loan and without."""
+
+    key: Key
+    chosen: Opportunity
+    borrowed: Waterfall
+    owned: Waterfall
+
+    @property
+    def profit(self) -> int:
+        return max(self.borrowed.rent, self.owned.rent)
+
+    def paid(self, searcher: Searcher) -> Waterfall:
+        return self.borrowed if searcher.capital is None else self.owned
+
+
+class Searchers:
+    """See the module. Owned by one replay.
+
+    Attributes:
+        missed: why each opportunity was left at this moment.
+    """
+
+    receive_collateral_token = False
+
+    def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws) -> None:
+        self.terms, self.costs = terms, costs
+        self.missed: dict[Key, str] = {}
+        self._each = terms.each
+        self._draws = draws
+        self._owners = any(searcher.capital is not None for searcher in self._each)
+        self._moment = (-1, -1)
+        self._look = (-1, -1, -1)
+        self._calls: dict[Key, int] = {}
+        self._lent: dict[str, list[tuple[int, int]]] = {}
+        self._stuck: dict[str, int] = {}
+        self._second: dict[Key, tuple[str, int, int]] = {}
+        """Who goes on with its second step, and its bid for the first in proportion to that one's value."""
+        self._held: dict[Key, tuple[tuple[int, int], int]] = {}
+        """Oracle auctions: the prices of the last update, and when others may come in."""
+        self._again: int | None = None
+        self._offers: dict[Key, tuple[Sequence[Opportunity], _Offer]] = {}
+
+    # -- LiquidatorModel ----------------------------------------------------------------------------------------------
+
+    def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
+        """The opportunity worth most whose contest somebody wins; ties by account address. What nobody takes is left for this moment."""
+        self._enter(book)
+        due: list[tuple[int, str, _Offer]] = []
+        for account, opportunities in open_to.items():
+            for key, offers in _by_lot(account, opportunities):
+                if offers[0].always:
+                    return Take(offers[0], self.costs.charged(book, offers[0]))
+                if key not in self.missed:
+                    offer = self._offer(book, key, offers)
+                    due.append((-offer.profit, book.address(account), offer))
+        for _, _, offer in sorted(due, key=lambda each: (each[0], each[1], each[2].key[1] or 0)):
+            take = self._contest(book, offer)
+            if take is not None:
+                return take
+        return None
+
+    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> dict[Key, tuple[Opportunity, int]]:
+        """What stays on offer after a decision, with its profit before bids."""
+        found = {}
+        for account, opportunities in open_to.items():
+            for key, offers in _by_lot(account, opportunities):
+                offer = self._offer(book, key, offers)
+                found[key] = offer.chosen, offer.profit
+        return found
+
+    def wake(self, now: Clock) -> int | None:
+        """When what was left may find a taker by time alone."""
+        return None if self._again is None else max(self._again, now.timestamp + 1)
+
+    def present(self, book: Book[State], key: Key, step: str) -> list[Searcher]:
+        """Who looks at this block and can act at its gas price: the bidders of an auction that goes on for a while."""
+        self._enter(book)
+        shown = self._shown(book, key)
+        found = []
+        for searcher in self._each:
+            if searcher.name in shown and self._stuck.get(searcher.name, 0) <= book.now.timestamp:
+                if self._above_cap(book, searcher):
+                    self._get_stuck(book, searcher)
+                else:
+                    found.append(searcher)
+        return found
+
+    # -- one contest ---------------------------------------------------------------------------------------------------
+
+    def _enter(self, book: Book[State]) -> None:
+        moment = (book.now.block_number, book.now.timestamp)
+        if moment != self._moment:
+            self._moment = moment
+            self._calls.clear()
+            self._second.clear()
+        look = (*moment, book.seq)
+        if look != self._look:  # all that is open is looked at anew
+            self._look = look
+            self._again = None
+            self.missed.clear()
+
+    def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
+        known = self._offers.get(key)
+        if known is not None and known[0] == offers and not self.costs.moves:
+            return known[1]
+        chosen = max(
+            (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),
+            key=lambda offer: (offer.profit, -offer.chosen.order.pair.debt_asset, -offer.chosen.order.pair.collateral_asset),
+        )
+        self._offers[key] = offers, chosen
+        return chosen
+
+    def _valued(self, book: Book[State], key: Key, offer: Opportunity) -> _Offer:
+        if self.terms.size == "most-profitable":
+            offer = best_size(book, self.costs, offer)
+        borrowed = self.costs.charged(book, offer, flash=True)
+        return _Offer(key, offer, borrowed, self.costs.charged(book, offer) if self._owners else borrowed)
+
+    def _contest(self, book: Book[State], offer: _Offer) -> Take | None:
+        key, terms = offer.key, self.terms
+        if self._calls.get(key, 0) >= terms.max_calls:
+            self._leave(book, key, CALLS)
+            return None
+        if terms.strategy == "patient" and self._is_partial(book, offer.chosen):
+            self._leave(book, key, WAITING)
+            return None
+        able, obstacle = self._able(book, offer)
+        if not able:
+            self._leave(book, key, obstacle, hopeful=offer.profit + offer.borrowed.gas > 0)
+            return None
+        going_on = self._second.pop(key, None)
+        if going_on is not None:
+            result: Result | str = _gone_on(able, going_on)
+        else:
+            if terms.strategy == "two-step":
+                offer = self._first_of_two(book, offer)
+                able, obstacle = self._able(book, offer)
+            result = self._held_contest(book, offer, able) if able else obstacle
+        if isinstance(result, str):
+            self._leave(book, key, result)
+            return None
+        return self._won(book, offer, result)
+
+    def _able(self, book: Book[State], offer: _Offer) -> tuple[list[Entrant], str]:
+        """Searchers that would gain, and what keeps off the one that came closest where there is none."""
+        able, closest = [], 0
+        cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
+        now = book.now.timestamp
+        for index, searcher in enumerate(self._each):
+            value = offer.paid(searcher).rent - searcher.min_profit - -(-cost * searcher.margin // BPS)
+            if value < 0:
+                continue
+            if self._stuck.get(searcher.name, 0) > now:
+                closest = max(closest, _CLOSEST.index(STUCK))
+            elif self._above_cap(book, searcher):
+                self._get_stuck(book, searcher)
+                closest = max(closest, _CLOSEST.index(GAS_ABOVE_CAPS))
+            elif searcher.capital is not None and cost > searcher.capital - self._out(searcher, now):
+                closest = max(closest, _CLOSEST.index(NO_CAPITAL))
+            else:
+                able.append(Entrant(index, searcher.name, value))
+        return able, _CLOSEST[closest]
+
+    def _held_contest(self, book: Book[State], offer: _Offer, able: list[Entrant]) -> Result | str:
+        terms, draws, key = self.terms, self._draws, self._draw_key(book, offer.key)
+        match terms:
+            case PriorityGas() | SealedBid():
+                drawn = [draws.below(terms.private_cost + 1, "private cost", *key, each.index) for each in able]
+                pairs = [(replace(e, value=e.value - c, private=c), e.value - terms.private_cost) for e, c in zip(able, drawn, strict=True)]
+                keen = [(entrant, least) for entrant, least in pairs if entrant.value >= 0]
+                if not keen:
+                    return UNPROFITABLE
+                entrants = [entrant for entrant, _ in keen]
+                if isinstance(terms, SealedBid):
+                    return contests.sealed_bid(entrants, [least for _, least in keen], len(able) - 1)
+                lost = offer.borrowed.gas * terms.revert_gas // BPS
+                if terms.cooperative:
+                    chosen = draws.below(len(entrants), "turn", *key)
+                    return contests.cooperative(entrants, chosen, -(-offer.borrowed.gas * terms.bump // BPS), lost)
+                return contests.open_auction(entrants, terms.bump, lost)
+            case Participation():
+                shown = self._shown(book, offer.key)
+                there = [entrant for entrant in able if entrant.name in shown]
+                return contests.second_price(there, terms.reserve) if there else NOT_INCLUDED
+            case Oev():
+                return self._oracle_auction(book, terms, offer, able)
+            case config.LatencyRace():
+                return self._race(terms, able, key)
+        raise TypeError(type(terms))
+
+    def _race(self, terms: config.LatencyRace, able: list[Entrant], key: tuple[int, ...]) -> Result:
+        """Held back are all but the holder of the lane, who pays for it only where it wins."""
+        latency = [self._each[entrant.index].latency for entrant in able]
+        lane = terms.express_lane
+        back = [terms.advantage if lane is not None and entrant.name != lane else 0 for entrant in able]
+        if terms.race == "softmax":
+            weights = softmax_weights([one + held for one, held in zip(latency, back, strict=True)], terms.temperature)
+            first = self._draws.weighted(weights, "race", *key)
+            times = [0 if i == first else 1 for i in range(len(able))]
+        else:
+            waits = [self._draws.waiting_time(one * 1_000, "latency", *key, entrant.index) for one, entrant in zip(latency, able, strict=True)]
+            times = [terms.floor * 1_000 + wait + held * 1_000 for wait, held in zip(waits, back, strict=True)]  # microseconds
+        result = contests.first_come(able, times)
+        if result.winner.name != lane:
+            return result
+        return contests.first_come(able, times, result.winner.value * terms.lane_fee // BPS)
+
+    def _oracle_auction(self, book: Book[State], terms: Oev, offer: _Offer, able: list[Entrant]) -> Result | str:
+        """An update of the pair's oracle prices is sold, or not; what is not sold, or whose time is over, is anybody's."""
+        pair, now = offer.chosen.order.pair, book.now.timestamp
+        prices = book.oracle.get(pair.collateral_asset, 0), book.oracle.get(pair.debt_asset, 0)
+        known = self._held.get(offer.key)
+        if known is None or known[0] != prices:
+            covered = self._draws.chance(terms.coverage, "coverage", now, pair.collateral_asset)
+            self._held[offer.key] = prices, now + terms.delay * terms.block_seconds if covered else now
+            if covered:
+                shown = self._shown(book, offer.key)
+                there = [entrant for entrant in able if entrant.name in shown]
+                if there:
+                    del self._held[offer.key]
+                    return contests.second_price(there)
+        if now < self._held[offer.key][1]:
+            return AUCTIONED
+        return contests.second_price(able)
+
+    def _shown(self, book: Book[State], key: Key) -> set[str]:
+        """Names of the searchers that look at this block."""
+        terms, each, draws = self.terms, self._each, self._draws
+        drawn = self._draw_key(book, key)
+        if isinstance(terms, Participation) and terms.distribution == "searchers":
+            return {each[i].name for i in range(len(each)) if draws.chance(each[i].shows_up, "shows up", *drawn, i)}
+        if isinstance(terms, Participation) and terms.distribution == "negative-binomial":
+            number = draws.number(negative_binomial(terms.mean, terms.dispersion, len(each)), "number", *drawn)
+        elif isinstance(terms, Participation | Oev):
+            number = draws.number(poisson(terms.mean, len(each)), "number", *drawn)
+        else:
+            return {searcher.name for searcher in each}
+        order = sorted(range(len(each)), key=lambda i: (draws.word("order", *drawn, i), i))
+        return {each[i].name for i in order[:number]}
+
+    # -- what follows --------------------------------------------------------------------------------------------------
+
+    def _won(self, book: Book[State], offer: _Offer, result: Result) -> Take:
+        winner, key, searcher = result.winner, offer.key, self._each[result.winner.index]
+        calls = self._calls.get(key, 0)
+        bids, name = result.bids, winner.name
+        if self._draws.chance(self.terms.front_run, "front run", *self._draw_key(book, key)):
+            lost = offer.paid(searcher).gas * REVERT_GAS // BPS
+            mine = tuple(replace(bid, paid=lost, won=False) if bid.won else bid for bid in bids)
+            bids, name = (*mine, Bid(FRONT_RUNNER, winner.value, result.price, result.price, True)), FRONT_RUNNER
+        elif searcher.capital is not None:
+            cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
+            self._lent.setdefault(name, []).append((book.now.timestamp + searcher.recycle, cost))
+        self._calls[key] = calls + 1
+        self._offers.pop(key, None)
+        if self.terms.strategy == "two-step" and key not in self._second and calls == 0:
+            self._second[key] = winner.name, result.price, max(winner.value, 1)
+        shares = {}
+        bid = result.price
+        if isinstance(self.terms, Oev) and key not in self._held:  # sold by the oracle's auction
+            shares = {"protocol_share": bid * self.terms.protocol_share // BPS, "oracle_share": bid * self.terms.oracle_share // BPS}
+            bid -= sum(shares.values())
+        self._held.pop(key, None)
+        return Take(offer.chosen, with_bid(offer.paid(searcher), bid=bid, private=winner.private, **shares), name, bids)
+
+    def _leave(self, book: Book[State], key: Key, reason: str, *, hopeful: bool = False) -> None:
+        self.missed[key] = reason
+        now = book.now.timestamp
+        if reason == AUCTIONED:
+            again = self._held[key][1]
+        elif reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) or (hopeful and self.costs.moves):
+            again = now + self.terms.block_seconds
+        else:
+            return
+        self._again = again if self._again is None else min(self._again, again)
+
+    def _first_of_two(self, book: Book[State], offer: _Offer) -> _Offer:
+        """The offer cut to what leaves the account unhealthy, where that is less."""
+        if offer.key in self._second or self._calls.get(offer.key, 0):
+            return offer
+        first = first_step(book, offer.chosen)
+        return offer if first is None else self._valued(book, offer.key, first)
+
+    def _is_partial(self, book: Book[State], offer: Opportunity) -> bool:
+        """More debt of the pair is there than may be repaid, and collateral for it."""
+        holdings = {h.asset: h for h in book.protocol.holdings(book.state, offer.order.account, book.now)}
+        pair, fill = offer.order.pair, offer.fill
+        debt, collateral = holdings.get(pair.debt_asset), holdings.get(pair.collateral_asset)
+        if debt is None or collateral is None:
+            return False
+        return fill.repaid < debt.debt and fill.seized + fill.protocol_fee < collateral.collateral
+
+    def _above_cap(self, book: Book[State], searcher: Searcher) -> bool:
+        gas = self.costs.gas
+        return searcher.gas_cap is not None and gas is not None and gas.base_fee(book.now.timestamp) > searcher.gas_cap
+
+    def _get_stuck(self, book: Book[State], searcher: Searcher) -> None:
+        if searcher.stuck:
+            self._stuck[searcher.name] = book.now.timestamp + searcher.stuck
+
+    def _out(self, searcher: Searcher, now: int) -> int:
+        """Its own money that has not come back yet."""
+        waiting = [(back, amount) for back, amount in self._lent.get(searcher.name, ()) if back > now]
+        self._lent[searcher.name] = waiting
+        return sum(amount for _, amount in waiting)
+
+    def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
+        account, lot = key
+        return book.now.timestamp, account, (0 if lot is None else lot + 1) << 32 | self._calls.get(key, 0)
+
+
+def _by_lot(account: AccountId, opportunities: Sequence[Opportunity]) -> Iterator[tuple[Key, Sequence[Opportunity]]]:
+    """The pairs of one account are one opportunity; each open auction is one of its own, and so is what happens anyway."""
+    plain = [offer for offer in opportunities if offer.lot is None and not offer.always]
+    for offer in opportunities:
+        if offer.lot is not None or offer.always:
+            yield (account, offer.lot), (offer,)
+    if plain:
+        yield (account, None), plain
+
+
+def _gone_on(able: Sequence[Entrant], going_on: tuple[str, int, int]) -> Result | str:
+    """The second step is that of who made the first; it bids as much of its value as then."""
+    name, bid, value = going_on
+    mine = [entrant for entrant in able if entrant.name == name]
+    if not mine:
+        return NOT_INCLUDED
+    return contests.first_come(mine, [0], mine[0].value * bid // value)

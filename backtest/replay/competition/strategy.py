@@ -1,0 +1,71 @@
+"""How much a searcher asks for, where that is not as much as the rules allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from backtest.protocols import LinearExposure, Order, Refusal, State
+from backtest.replay.book import Book
+from backtest.replay.competition.costs import CostModel
+from backtest.replay.mechanism import Opportunity, spread
+from backtest.units import WAD
+
+HALVINGS = 7
+"""Sizes that are tried: all of it, a half, a quarter, down to 1/128."""
+_SAFETY = 1_000_000
+"""The first step stays below the computed one by a millionth, since thresholds come as floats."""
+
+
+def of_size(book: Book[State], offer: Opportunity, repay: int) -> Opportunity | None:
+    """The same liquidation for a smaller repayment; None where the rules refuse it."""
+    order: Order = replace(offer.order, repay=repay, repay_scaled=None, seize=None)
+    fill = book.protocol.quote(book.state, order, book.prices, book.now)
+    if isinstance(fill, Refusal) or not fill.repaid:
+        return None
+    return replace(offer, order=order, fill=fill, profit=spread(book, fill))
+
+
+def best_size(book: Book[State], costs: CostModel, offer: Opportunity) -> Opportunity:
+    """Of all that may be repaid and its halvings, what leaves most after costs."""
+    if offer.opens or offer.lot is not None or not costs.terms.slippage:
+        return offer
+    best, most = offer, costs.charged(book, offer, flash=True).rent
+    for halving in range(1, HALVINGS + 1):
+        smaller = of_size(book, offer, offer.fill.repaid >> halving)
+        if smaller is None:
+            continue
+        rent = costs.charged(book, smaller, flash=True).rent
+        if rent > most:
+            best, most = smaller, rent
+    return best
+
+
+def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:
+    """The largest liquidation after which the account is still unhealthy, where the whole offer would heal it (Qin et al., IMC 2021).
+
+    Repaying r takes LT (1 + i) r of the weighted collateral B and r of the debt D: still unhealthy while r < (D - B) / (1 - LT (1 + i)).
+    None where the whole offer leaves it unhealthy as well, or where that cannot be told.
+    """
+    protocol, account, fill = book.protocol, offer.order.account, offer.fill
+    if offer.opens or offer.lot is not None:
+        return None
+    view = protocol.view(book.state, account, book.prices, book.now)
+    form = protocol.exposure(book.state, account, book.now)
+    pair = offer.order.pair
+    repaid = book.value_down(pair.debt_asset, fill.repaid)
+    if view.health is None or not isinstance(form, LinearExposure) or not repaid:
+        return None
+    held = next((h.collateral for h in protocol.holdings(book.state, account, book.now) if h.asset == pair.collateral_asset), 0)
+    value = book.value_down(pair.collateral_asset, held)
+    if not value:
+        return None
+    weighted = (form.weights.get(pair.collateral_asset, 0.0) + form.debt.get(pair.collateral_asset, 0.0)) * book.oracle[pair.collateral_asset]
+    taken = book.value_down(pair.collateral_asset, fill.seized + fill.protocol_fee)
+    kept = int(WAD * (1 - weighted / value * taken / repaid))
+    missing = view.debt_base - view.debt_base * view.health // WAD
+    if kept <= 0:
+        return None
+    first = missing * WAD // kept * (_SAFETY - 1) // _SAFETY
+    if first >= repaid or first <= 0:
+        return None
+    return of_size(book, offer, fill.repaid * first // repaid)

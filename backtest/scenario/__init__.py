@@ -1,0 +1,162 @@
+"""A scenario is one frozen value: what is replayed, by which liquidators, at what cost, under which parameters.
+
+Parsed strictly from TOML (unknown fields are errors with a did-you-mean) and hashed canonically: defaults are omitted,
+so a new field with a default does not change the id of an old scenario.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, get_args, get_type_hints
+
+import msgspec
+
+from backtest.errors import ScenarioError
+from backtest.scenario.base import Strict, seconds_of
+from backtest.scenario.costs import Costs, Demand, Gas, Slippage, Step
+from backtest.scenario.liquidators import (
+    Competitive,
+    Contest,
+    Contested,
+    LatencyRace,
+    Liquidators,
+    Modelled,
+    Observed,
+    Oev,
+    Participation,
+    PriorityGas,
+    SealedBid,
+    Searcher,
+)
+from backtest.scenario.mechanisms import Mechanism, ProtocolsOwn
+from backtest.scenario.overrides import MARKET_WIDE, PARAMETERS, Override, parse_override
+
+SCENARIO_VERSION = 1
+
+_LARGEST = 2**63 - 1  # stored as 64-bit integers
+
+
+__all__ = [
+    "MARKET_WIDE",
+    "PARAMETERS",
+    "RESPONSES",
+    "SCENARIO_VERSION",
+    "Competitive",
+    "Contest",
+    "Contested",
+    "Costs",
+    "Demand",
+    "Gas",
+    "LatencyRace",
+    "Liquidators",
+    "Mechanism",
+    "Modelled",
+    "Observed",
+    "Oev",
+    "Override",
+    "Participation",
+    "PriorityGas",
+    "ProtocolsOwn",
+    "Scenario",
+    "SealedBid",
+    "Searcher",
+    "Slippage",
+    "Step",
+    "Users",
+    "parse_override",
+    "seconds_of",
+]
+
+
+class Users(Strict, frozen=True):
+    """What users do in a book that is no longer history's. Every historical action is checked again by the contract's rules."""
+
+    response: Literal["frozen", "same-ltv", "same-health"] = "frozen"
+    """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing power, or has the
+    same health factor afterwards."""
+    refused: Literal["skip", "shrink"] = "skip"
+    """An action that would revert is skipped, or shrunk to the largest amount allowed."""
+
+
+RESPONSES: tuple[str, ...] = get_args(get_type_hints(Users)["response"])
+"""Every way in which users may respond; the first is the headline of a comparison."""
+
+
+class Scenario(Strict, frozen=True):
+    """The default scenario is history itself."""
+
+    name: str = "history"
+    """What tables and charts call the run; not part of the run id."""
+    liquidators: Liquidators = Observed()
+    """Who liquidates."""
+    costs: Costs = Costs()
+    """What a liquidation costs them."""
+    mechanism: Mechanism = ProtocolsOwn()
+    """How liquidations settle."""
+    overrides: tuple[Override, ...] = ()
+    """Changed parameters."""
+    users: Users = Users()
+    """How users behave."""
+    rates: Literal["historical", "recomputed"] = "historical"
+    """Interest: indexes as recorded, or following this book's utilisation through the market's own rate strategy."""
+    allow_invalid: bool = False
+    """Let overrides pass that the market's configurator would refuse."""
+    oracle_delay: int | None = None
+    """Seconds from a market price to the oracle's, for markets whose oracle is known by market prices; None: the protocol's own."""
+    from_block: int | None = None
+    """First block in which the model acts; before it history runs as observed. None: from the start."""
+    to_block: int | None = None
+    """Last block replayed; None: the last one the lake covers."""
+    seed: int = 0
+    """Seed of random draws, for models that draw."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.liquidators, Observed) and self.alters:
+            changed = "overrides" if isinstance(self.mechanism, ProtocolsOwn) else "another mechanism"
+            raise ScenarioError(
+                f"'observed' liquidators with {changed}: history's liquidators did not see the changed parameters or prices",
+                "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
+            )
+        if self.oracle_delay is not None and self.oracle_delay < 0:
+            raise ScenarioError(f"oracle_delay = {self.oracle_delay} is negative", "give seconds, 0 or more")
+        for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
+            if block is not None and block < 0:
+                raise ScenarioError(f"{name} = {block} is negative", "give a block number")
+            if block is not None and block > _LARGEST:
+                raise ScenarioError(f"{name} = {block} is no block number", "give one below 2^63")
+        if not 0 <= self.seed <= _LARGEST:
+            raise ScenarioError(f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1")
+        if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
+            raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
+
+    @property
+    def alters(self) -> bool:
+        """Whether it changes the market itself, so that it is compared with the same scenario that does not."""
+        return bool(self.overrides) or self.oracle_delay is not None or not isinstance(self.mechanism, ProtocolsOwn)
+
+    def canonical(self) -> str:
+        """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""
+        body = _without_defaults(self)
+        body.pop("name", None)
+        body["version"] = SCENARIO_VERSION
+        return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """SHA-256 of ``canonical()``, hex."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _without_defaults(value: Any) -> Any:
+    """A value as plain JSON types, fields equal to their defaults left out (msgspec's own omit_defaults compares by identity)."""
+    if isinstance(value, tuple):
+        return [_without_defaults(item) for item in value]
+    if not isinstance(value, msgspec.Struct):
+        return value
+    config = type(value).__struct_config__
+    body = {config.tag_field: config.tag} if config.tag_field else {}
+    for field in msgspec.structs.fields(value):
+        own = getattr(value, field.name)
+        if field.required or own != field.default:
+            body[field.encode_name] = _without_defaults(own)
+    return body

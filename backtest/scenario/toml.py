@@ -1,0 +1,85 @@
+"""A scenario from TOML text, and what is wrong with a text that is none, in one line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from backtest.errors import ScenarioError, did_you_mean
+from backtest.scenario import Liquidators, Mechanism, Scenario
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def parse_scenario(text: str, where: str) -> Scenario:
+    """A scenario from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not understood."""
+    return parse_toml(text, Scenario, where)
+
+
+def parse_toml(text: str, kind: type[T], where: str) -> T:
+    """A struct that is a scenario or holds one, from TOML text; errors as those of ``parse_scenario``."""
+    try:
+        return msgspec.toml.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise explained(error, msgspec.toml.decode(text), where, kind) from None
+    except msgspec.DecodeError as error:
+        raise ScenarioError(f"{where} is not TOML: {error}", "see docs/scenarios.md") from None
+    except ScenarioError as error:
+        raise ScenarioError(f"{where}: {error.what}", error.fix) from None
+
+
+_FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def explained(error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario) -> ScenarioError:
+    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest thing that would be right."""
+    message = str(error)
+    found = _PATH.search(message)
+    path = found["path"] if found else ""
+    what = message[: found.start()] if found else message
+    unknown = _FIELD.search(what)
+    if unknown is not None:
+        known = _fields_at(path, document, kind)
+        place = f"{path}." if path else ""
+        return ScenarioError(f"{where}: unknown field '{place}{unknown['name']}'", did_you_mean(unknown["name"], known))
+    inner = path.removeprefix("scenario.")
+    for field, union in (("liquidators", Liquidators), ("mechanism", Mechanism)):
+        if inner == f"{field}.kind" or (inner == field and "kind" in what):
+            tag = re.search(r"'([^']*)'", what)
+            named = tag[1] if tag else ""
+            return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
+    return ScenarioError(f"{where}: {path or 'scenario'}: {what}", "see docs/scenarios.md")
+
+
+def kinds_of(union: Any) -> list[str]:
+    """The tags of all structs of a union: of liquidator models, or of mechanisms."""
+    return [str(part.tag) for part in _structs(inspect.type_info(union))]
+
+
+def _structs(kind: inspect.Type) -> list[inspect.StructType]:
+    """The structs that a value of this type may be, or hold."""
+    if isinstance(kind, inspect.StructType):
+        return [kind]
+    if isinstance(kind, inspect.UnionType):
+        return [part for member in kind.types for part in _structs(member)]
+    if isinstance(kind, inspect.VarTupleType):
+        return _structs(kind.item_type)
+    return []
+
+
+def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that the table at ``path`` of a document may have, given its ``kind`` where there are several."""
+    parts = _structs(inspect.type_info(kind))
+    for step in re.findall(r"\w+|\[\d+\]", path):
+        if step.startswith("["):
+            document = document[int(step[1:-1])]
+            continue
+        document = document[step]
+        parts = [part for parent in parts for field in parent.fields if field.encode_name == step for part in _structs(field.type)]
+    if isinstance(document, dict) and "kind" in document:
+        parts = [part for part in parts if part.tag == document["kind"]]
+    return [field.encode_name for part in parts for field in part.fields]
