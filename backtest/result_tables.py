@@ -6,12 +6,19 @@ Columns that rows of older versions lack are null there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import index
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backtest.errors import UserError
 from backtest.tables import AMOUNT, TEXT
+
+_LARGEST = 10**38 - 1
+_WORD = 2**64 - 1
 
 _RUN = [pa.field("run_id", TEXT, nullable=False)]
 
@@ -372,3 +379,36 @@ SWEEPS: dict[str, pa.Schema] = {
         ("replayed", pa.bool_()),
     ),
 }
+
+
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mapping[str, Any] | None = None) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a value does not fit."""
+    columns = []
+    for field in schema:
+        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        try:
+            if common is not None and field.name in common:
+                column = pa.repeat(pa.scalar(common[field.name], plain), len(rows))
+            else:
+                values = [row[field.name] for row in rows]
+                column = _amounts(values) if field.type == AMOUNT else pa.array(values, plain)
+            columns.append(column.cast(field.type))
+        except pa.ArrowInvalid:
+            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
+    return pa.table(columns, schema=schema)
+
+
+def _amounts(values: Sequence[int | None]) -> pa.Array:
+    """Integers as AMOUNT, by their 128-bit words; ArrowInvalid for more than 38 digits."""
+    whole = [0 if value is None else index(value) for value in values]
+    if max(whole, default=0) > _LARGEST or min(whole, default=0) < -_LARGEST:
+        raise pa.ArrowInvalid("more than 38 digits")
+    try:
+        low = np.array(whole, dtype=np.int64)
+        high = low >> 63
+    except OverflowError:
+        low = np.array([value & _WORD for value in whole], dtype=np.uint64).view(np.int64)
+        high = np.array([value >> 64 for value in whole], dtype=np.int64)
+    words = np.stack([low, high], axis=1)
+    found = pa.Array.from_buffers(AMOUNT, len(whole), [None, pa.py_buffer(words)])
+    return pc.if_else(pa.array([value is not None for value in values]), found, pa.scalar(None, AMOUNT)) if None in values else found

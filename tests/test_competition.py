@@ -352,3 +352,14 @@ def test_runs_say_what_costs_rest_on() -> None:
     text = " ".join(result.costs)
     for part in ("a base fee of 30 gwei", "Slippage of every other asset: constant-product", "Flash loans cost 0.05 %", "Sandwiching takes 0.2 %"):
         assert part in text
+
+
+def test_equals_win_alike() -> None:
+    """Of searchers with equal values each wins as often, whoever comes first in the list."""
+    wins: Counter[str] = Counter()
+    for seed in range(12):
+        result = run(falling(), Participation(mean=1_000_000, searchers=4), seed=seed)
+        wins.update(result.book.address(r.fill.order.liquidator) for r in result.liquidations)
+    total = sum(wins.values())
+    assert sum((count - total / 4) ** 2 / (total / 4) for count in wins.values()) < 21.1  # chi-square, 3 degrees of freedom, 1 in 10,000
+    assert len(wins) == 4
