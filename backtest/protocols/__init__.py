@@ -76,6 +76,9 @@ class Order:
 
     Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
     (native units). At most one of the three is given; a protocol whose calls know only ``repay`` ignores the others.
+
+    ``agreed``: a mechanism that is not the protocol's own has set both ``repay`` and ``seize`` (what leaves the account, a protocol's fee included).
+    Close factor, bonus and auctions of the protocol do not apply; every other check, its fee and its rounding of what it stores do.
     """
 
     account: AccountId
@@ -85,6 +88,7 @@ class Order:
     receive_collateral_token: bool = False
     repay_scaled: int | None = None
     seize: int | None = None
+    agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,7 @@ class LendingProtocol(Protocol[State]):
     Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
     else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
     liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
+    ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the account's health, for mechanisms that aim at one.
     """
 
     name: str

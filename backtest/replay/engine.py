@@ -42,6 +42,7 @@ from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
 from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
+from backtest.replay.mechanisms import swapped
 from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.rates import RateComparison
@@ -116,7 +117,8 @@ def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeli
 
 
 def _mechanism(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
-    return mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0))
+    cost = getattr(scenario.liquidators, "gas_cost", 0)
+    return swapped(scenario.mechanism, cost) or mechanism_of(protocol, cost)
 
 
 def state_at(protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int) -> tuple[State, Prices, Clock]:

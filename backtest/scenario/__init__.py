@@ -30,7 +30,7 @@ from backtest.scenario.liquidators import (
     Searcher,
     draws,
 )
-from backtest.scenario.mechanisms import Mechanism, ProtocolsOwn
+from backtest.scenario.mechanisms import Dutch, English, FixedSpread, HealthBonus, HealthDutch, Hybrid, Mechanism, ProtocolsOwn, TargetHealth
 from backtest.scenario.overrides import MARKET_WIDE, PARAMETERS, Override, parse_override
 
 SCENARIO_VERSION = 1
@@ -48,7 +48,13 @@ __all__ = [
     "Contested",
     "Costs",
     "Demand",
+    "Dutch",
+    "English",
+    "FixedSpread",
     "Gas",
+    "HealthBonus",
+    "HealthDutch",
+    "Hybrid",
     "LatencyRace",
     "Liquidators",
     "Mechanism",
@@ -64,6 +70,7 @@ __all__ = [
     "Searcher",
     "Slippage",
     "Step",
+    "TargetHealth",
     "Users",
     "draws",
     "parse_override",

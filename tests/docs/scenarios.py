@@ -35,6 +35,13 @@ TABLES = {
     "Demand": "`[[costs.gas.demand]]`",
     "Slippage": "`[[costs.slippage]]`",
     "ProtocolsOwn": "`[mechanism]`",
+    "FixedSpread": "`[mechanism]`",
+    "HealthBonus": "`[mechanism]`",
+    "TargetHealth": "`[mechanism]`",
+    "HealthDutch": "`[mechanism]`",
+    "Dutch": "`[mechanism]`",
+    "Hybrid": "`[mechanism]`",
+    "English": "`[mechanism]`",
     "Users": "`[users]`",
     "Override": "`[[overrides]]`",
 }

@@ -139,6 +139,10 @@ class FixedSpreadPool:
         debt_asset, collateral_asset = order.pair.debt_asset, order.pair.collateral_asset
         debt = state.native(order.account, debt_asset, "debt", now)
         held = state.native(order.account, collateral_asset, "collateral", now)
+        if order.agreed:
+            if order.repay > debt or order.seize > held:
+                return Refusal("too much")
+            return self._fill(state, order, order.repay, order.seize, now)
         most = debt * state.params.get(("close_factor", None), 5000) // BPS
         repaid = most if order.repay is None else min(order.repay, most)
         bonus = state.params.get(("liquidation_bonus", collateral_asset), BPS)
@@ -148,6 +152,15 @@ class FixedSpreadPool:
             seized, repaid = held, min(repaid, -(-held * rate[1] * BPS // (rate[0] * bonus)))
         if not repaid or not seized:
             return Refusal("too small")
+        return self._fill(state, order, repaid, seized, now)
+
+    def weight(self, state, account, asset):
+        return self._threshold(state, asset) * WAD // BPS
+
+    def _fill(self, state, order, repaid, seized, now):
+        debt_asset, collateral_asset = order.pair.debt_asset, order.pair.collateral_asset
+        debt = state.native(order.account, debt_asset, "debt", now)
+        held = state.native(order.account, collateral_asset, "collateral", now)
         scaled = self._scaled_down(state, order.account, debt_asset, "debt", repaid, now)
         changes = [self._change(order.account, debt_asset, "debt", -scaled, now)]
         taken = (

@@ -12,12 +12,24 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    Constant,
+    Deployment,
+    EventSpec,
+    HistoricalLiquidation,
+    Market,
+    MarketEvent,
+    Prices,
+    SourceChange,
+)
 from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
-from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote
+from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
 
@@ -100,6 +112,10 @@ class AaveV3:
     def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:
+        """See ``liquidation.weight``."""
+        return weight(state, account, asset)
 
     def act(self, state: AaveState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``calls.act``."""

@@ -26,6 +26,7 @@ from backtest.protocols.aave_v3.account import (
     debts,
     is_collateral,
     liquidation_bonus,
+    liquidation_threshold,
     price_of,
 )
 from backtest.protocols.aave_v3.effects import Effects
@@ -33,7 +34,7 @@ from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes
 from backtest.protocols.aave_v3.math import percent_div_down
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
-from backtest.units import mul_div_up
+from backtest.units import BPS, WAD, mul_div_up
 
 OracleP = Mapping[AssetId, int]
 
@@ -153,6 +154,8 @@ def _check(case: _Case) -> str | None:
 
 
 def _size(state: AaveState, case: _Case) -> _Size:
+    if case.order.agreed:
+        return _agreed(case)
     rules = case.rules
     debt_unit, collateral_unit = case.debt_reserve.unit, case.collateral_reserve.unit
     debt_price, collateral_price = case.debt_price, case.collateral_price
@@ -180,8 +183,20 @@ def _size(state: AaveState, case: _Case) -> _Size:
     return _Size(repaid=repaid, seized=gross - fee, fee=fee)
 
 
+def _agreed(case: _Case) -> _Size:
+    """What a mechanism says; the protocol takes its share of what is beyond the debt's worth."""
+    order, reserve = case.order, case.collateral_reserve
+    assert order.repay is not None
+    assert order.seize is not None
+    worth = case.debt_price * order.repay * reserve.unit // (case.collateral_price * case.debt_reserve.unit)
+    fee = case.rules.fee_mul(max(0, order.seize - worth), reserve.liquidation_protocol_fee)
+    return _Size(repaid=order.repay, seized=order.seize - fee, fee=fee)
+
+
 def _check_size(case: _Case, size: _Size) -> Refusal | None:
     rules = case.rules
+    if size.repaid > case.debt or size.gross > case.collateral:
+        return Refusal("more is agreed than the account owes or holds")
     if rules.leaves_no_dust and size.repaid < case.debt and size.gross < case.collateral:
         debt_left = rules.debt_value(case.debt - size.repaid, case.debt_price, case.debt_reserve.unit)
         collateral_left = (case.collateral - size.gross) * case.collateral_price // case.collateral_reserve.unit
@@ -371,6 +386,12 @@ def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> 
     open_reserves = {asset for asset in book.enabled.union(debts(book)) if _closed(rules, state.reserves[asset], now) is None}
     takeable = [asset for asset in sorted(book.enabled & open_reserves & book.collateral.keys()) if is_collateral(rules, state.reserves[asset])]
     return [Pair(debt, collateral) for debt in sorted(open_reserves.intersection(debts(book))) for collateral in takeable]
+
+
+def weight(state: AaveState, account: AccountId, asset: AssetId) -> int:
+    """Wad: the liquidation threshold of a collateral for this account, by its e-mode."""
+    book = state.accounts.get(account) or Account()
+    return liquidation_threshold(state.rules, state.reserves[asset], book, category_of(state, book)) * WAD // BPS
 
 
 def observed_order(state: AaveState, past: HistoricalLiquidation, oracle: OracleP, now: Clock) -> Order:

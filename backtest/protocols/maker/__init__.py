@@ -18,12 +18,25 @@ import pyarrow as pa
 
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    Constant,
+    Deployment,
+    EventSpec,
+    HistoricalLiquidation,
+    Market,
+    MarketEvent,
+    Prices,
+    SourceChange,
+)
 from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
 from backtest.protocols.maker.state import MakerState
+from backtest.units import RAY, WAD
 
 __all__ = ["MAKER", "Maker"]
 
@@ -114,6 +127,10 @@ class Maker:
     def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``actions.quote``."""
         return actions.quote(book, order, prices, now)
+
+    def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
+        """Wad: one over the liquidation ratio."""
+        return WAD * RAY // state.param("liquidation_ratio")
 
     def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from backtest.model import AccountId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices, Side
 from backtest.protocols import Acted, Action, Fill, Order, Refusal
 from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs, view
@@ -19,7 +19,7 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
 
     ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An order with
     ``repay_scaled`` (art) or ``repay`` is history's own: it takes the debt that was taken then, if the vault is unsafe here, and opens no
-    auction.
+    auction. One that is agreed sells collateral for debt at once, without the contracts' penalty; less debt than ``dust`` may not be left.
     """
     if order.pair != PAIR:
         return Refusal("no such pair")
@@ -27,6 +27,8 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         return Refusal("not unsafe")
     ink, art = state.ink.get(order.account, 0), state.art[order.account]
     limits = state.limits()
+    if order.agreed:
+        return _sold(state, order, ink, art, now)
     observed = order.repay is not None or order.repay_scaled is not None
     if observed:
         dart = min(art, order.repay_scaled) if order.repay_scaled is not None else _dart(state, art, order.repay or 0)
@@ -35,15 +37,43 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         taken = seizure(state.system, ink, art, state.rate, limits)
     if isinstance(taken, str):
         return Refusal(taken)
-    key = {"seq": -1, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
-
-    def grab(asset: int, side: str, delta: int) -> PositionChange:
-        return PositionChange(**key, account=order.account, asset=asset, side=side, delta=delta, action="liquidation", action_seq=-1)  # type: ignore[arg-type]
-
-    changes: list[PositionChange | ParamChange] = [grab(COLLATERAL, "collateral", -taken.dink), grab(DAI, "debt", -taken.dart)]
+    changes: list[PositionChange | ParamChange] = [*_grab(order.account, taken.dink, taken.dart, now)]
     if not observed:
         changes.append(raising(state, taken.tab, now))
     return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system)))
+
+
+def _sold(state: MakerState, order: Order, ink: int, art: int, now: Clock) -> Fill | Refusal:
+    """DAI for collateral as agreed, in the vault's own terms: debt falls by what is paid, rounded down to art, all of it where the whole is paid."""
+    assert order.repay is not None
+    assert order.seize is not None
+    owed = -(-art * state.rate // RAY)
+    if order.repay > owed or order.seize > ink:
+        return Refusal("more is agreed than the vault owes or holds")
+    dart = art if order.repay == owed else order.repay * RAY // state.rate
+    if dart < art and (art - dart) * state.rate < state.param("dust") * RAY and order.seize < ink:
+        return Refusal("dust")
+    return Fill(order, order.repay, order.seize, 0, _grab(order.account, order.seize, dart, now), rules="a sale as agreed")
+
+
+def _grab(account: AccountId, dink: int, dart: int, now: Clock) -> tuple[PositionChange, PositionChange]:
+    """Collateral and normalised debt leave a vault."""
+
+    def change(asset: AssetId, side: Side, delta: int) -> PositionChange:
+        return PositionChange(
+            seq=-1,
+            block_number=now.block_number,
+            log_index=now.log_index,
+            timestamp=now.timestamp,
+            account=account,
+            asset=asset,
+            side=side,
+            delta=delta,
+            action="liquidation",
+            action_seq=-1,
+        )
+
+    return change(COLLATERAL, "collateral", -dink), change(DAI, "debt", -dart)
 
 
 def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:

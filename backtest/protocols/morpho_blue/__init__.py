@@ -15,7 +15,19 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    Constant,
+    Deployment,
+    EventSpec,
+    HistoricalLiquidation,
+    Market,
+    MarketEvent,
+    Prices,
+    SourceChange,
+)
 from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
 from backtest.protocols.morpho_blue.account import exposure, holdings, view
 from backtest.protocols.morpho_blue.actions import act
@@ -100,6 +112,10 @@ class MorphoBlue:
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:
+        """Wad: the market's liquidation loan-to-value."""
+        return state.lltv
 
     def act(self, state: MorphoState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""

@@ -51,6 +51,7 @@ def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: 
 
     ``order.seize`` and ``order.repay_scaled`` are the contract's two arguments, taken as they are. ``order.repay`` (native units, cut to what
     is owed) is turned into shares, rounded down. With none of them as much as possible: all the debt, or the collateral where that is less.
+    Where both are agreed, the incentive factor does not apply.
     """
     position = state.positions.get(order.account, Position())
     totals = state.accrued(now.timestamp)
@@ -75,6 +76,12 @@ def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: 
 
 def _size(order: Order, position: Position, totals: Totals, price: int, incentive: int) -> tuple[int, int]:
     """(shares repaid, collateral seized)."""
+    if order.agreed:
+        assert order.repay is not None
+        assert order.seize is not None
+        whole = order.repay >= totals.debt_up(position.borrow_shares)
+        shares = position.borrow_shares if whole else to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares)
+        return shares, order.seize
     if order.seize is not None:
         return (shares_for_up(totals, order.seize, price, incentive), order.seize) if order.seize else (0, 0)
     if order.repay_scaled is not None:

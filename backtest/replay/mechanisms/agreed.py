@@ -1,0 +1,178 @@
+"""Mechanisms that settle at once at terms of their own: they say how much collateral goes for how much debt, the protocol does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backtest import scenario as config
+from backtest.errors import ScenarioError
+from backtest.model import AccountId, AssetId, Clock
+from backtest.protocols import AccountView, Holding, Order, Pair, Refusal, State
+from backtest.replay.book import Book
+from backtest.replay.mechanism import Mechanism, Opportunity, spread
+from backtest.replay.mechanisms.sizing import (
+    debt_to_target_up,
+    discount_factor_down,
+    harmless_down,
+    health_bonus_down,
+    is_toxic,
+    repaid_up,
+    seized_down,
+)
+from backtest.units import BPS, WAD
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one call gives: ``factor`` (wad) and the most debt of the pair it may repay, native units."""
+
+    factor: int
+    most: int
+
+
+def sale(book: Book[State], account: AccountId, pair: Pair, liquidator: AccountId, terms: Terms, held: int) -> Opportunity | Refusal:
+    """As much as the terms allow; where the collateral ``held`` is worth less, all of it; where that would leave dust, what leaves none."""
+    prices = book.oracle[pair.debt_asset], book.units[pair.debt_asset], book.oracle[pair.collateral_asset], book.units[pair.collateral_asset]
+
+    def order(repay: int) -> Order:
+        seize = seized_down(repay, *prices, terms.factor)
+        if seize > held:
+            seize, repay = held, min(repay, repaid_up(held, *prices, terms.factor))
+        return Order(account, pair, liquidator, repay=repay, seize=seize, agreed=True)
+
+    asked = order(terms.most)
+    if not asked.repay or not asked.seize:
+        return Refusal("too small")
+    fill = book.protocol.quote(book.state, asked, book.prices, book.now)
+    if isinstance(fill, Refusal) and fill.instead is not None:
+        asked = order(min(fill.instead, terms.most))
+        fill = book.protocol.quote(book.state, asked, book.prices, book.now)
+    return fill if isinstance(fill, Refusal) else Opportunity(asked, fill, spread(book, fill))
+
+
+def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
+    """How much of a collateral's value counts towards health, wad. ScenarioError where the protocol does not say."""
+    weight = getattr(book.protocol, "weight", None)
+    if weight is None:
+        raise ScenarioError(f"mechanism: {book.protocol.name} does not say what a collateral counts", "use a mechanism that does not aim at a health")
+    found: int = weight(book.state, account, asset)
+    return found
+
+
+class AtOnce(Mechanism[Any]):
+    """Settles at once. ``toxic`` are accounts to which it offered what would leave them less healthy."""
+
+    def __init__(self) -> None:
+        self.toxic: set[AccountId] = set()
+
+    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+        """What a call gives now; None: nothing."""
+        raise NotImplementedError
+
+    def opportunities(
+        self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
+    ) -> Sequence[Opportunity | Refusal]:
+        """One for each pair."""
+        pairs = book.protocol.pairs(book.state, account, book.prices, book.now)
+        if not pairs:
+            return ()
+        view = book.protocol.view(book.state, account, book.prices, book.now)
+        holdings = {h.asset: h for h in book.protocol.holdings(book.state, account, book.now)}
+        found: list[Opportunity | Refusal] = []
+        for pair in pairs:
+            debt, collateral = holdings[pair.debt_asset], holdings[pair.collateral_asset]
+            terms = self.terms(book, account, pair, view, debt, collateral)
+            if terms is None:
+                continue
+            if hasattr(book.protocol, "weight") and is_toxic(terms.factor, weight_of(book, account, pair.collateral_asset)):
+                self.toxic.add(account)
+            offer = sale(book, account, pair, liquidator, terms, collateral.collateral)
+            if receive_collateral_token and isinstance(offer, Opportunity):
+                offer = replace(offer, order=replace(offer.order, receive_collateral_token=True))
+                fill = book.protocol.quote(book.state, offer.order, book.prices, book.now)
+                offer = fill if isinstance(fill, Refusal) else replace(offer, fill=fill)
+            found.append(offer)
+        return found
+
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
+        """Nothing stays open."""
+        return None
+
+    def open_accounts(self) -> Collection[AccountId]:
+        """None."""
+        return ()
+
+    def wake(self, now: Clock) -> int | None:
+        """Never."""
+        return None
+
+
+class Fixed(AtOnce):
+    """See ``scenario.FixedSpread``."""
+
+    name = "fixed-spread"
+
+    def __init__(self, config: config.FixedSpread) -> None:
+        super().__init__()
+        self._factor, self._close = config.bonus * WAD // BPS, config.close_factor
+
+    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+        """The same for everybody."""
+        return Terms(self._factor, debt.debt * self._close // BPS)
+
+
+class ByHealth(AtOnce):
+    """See ``scenario.HealthBonus``."""
+
+    name = "health-bonus"
+
+    def __init__(self, config: config.HealthBonus) -> None:
+        super().__init__()
+        self._config = config
+
+    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+        """The worse the health, the larger the bonus."""
+        if view.health is None:
+            return None
+        config = self._config
+        factor = harmless_down(health_bonus_down(view.health, config.bonus, config.least, config.lowest), view.collateral_base, view.debt_base)
+        return Terms(factor, debt.debt * config.close_factor // BPS)
+
+
+class ToTarget(AtOnce):
+    """See ``scenario.TargetHealth``."""
+
+    name = "target-health"
+
+    def __init__(self, config: config.TargetHealth) -> None:
+        super().__init__()
+        self._factor, self._target, self._dust = config.bonus * WAD // BPS, config.target * WAD // BPS, config.dust
+
+    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+        """Just enough, as far as the pair goes."""
+        if view.health is None:
+            return None
+        weight = weight_of(book, account, pair.collateral_asset)
+        value = debt_to_target_up(view.debt_base, view.health, self._target, self._factor, weight)
+        most = debt.debt
+        if value is not None:
+            most = min(most, -(-value * book.units[pair.debt_asset] // book.oracle[pair.debt_asset]))
+        if most < debt.debt and book.value_down(pair.debt_asset, debt.debt - most) < self._dust:
+            most = debt.debt
+        return Terms(self._factor, most)
+
+
+class Discounted(AtOnce):
+    """See ``scenario.HealthDutch``."""
+
+    name = "dutch-health"
+
+    def __init__(self, config: config.HealthDutch) -> None:
+        super().__init__()
+        self._most = config.most
+
+    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+        """All of the debt at the discount of the moment."""
+        return None if view.health is None else Terms(discount_factor_down(view.health, self._most), debt.debt)
