@@ -21,7 +21,6 @@ from backtest.errors import UserError
 from backtest.imported import PROXY, PROXY_GAP
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.outcome import as_table
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.proxy_prices import proxy_steps
@@ -29,7 +28,7 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RESULTS, as_table
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import RULES_VERSION

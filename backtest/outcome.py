@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from itertools import groupby
@@ -12,13 +12,12 @@ from typing import Any
 import pyarrow as pa
 from msgspec.structs import replace
 
-from backtest.errors import UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, AssetId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RESULTS, as_table
 from backtest.scenario import (
     Contest,
     Costs,
@@ -32,7 +31,7 @@ from backtest.scenario import (
     Scenario,
     SealedBid,
 )
-from backtest.tables import AMOUNT, RULES_VERSION
+from backtest.tables import RULES_VERSION
 
 _LARGEST = 10**38 - 1
 _LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
@@ -271,7 +270,7 @@ def tables_of(
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
         "run_waterfalls": [
-            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations if r.ends
+            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations
         ],
         "run_opportunities": _opportunities(outcome),
         "run_bids": _bids(outcome),
@@ -305,7 +304,7 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], rows, common) for name, rows in data.items()}
 
 
 def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
@@ -348,6 +347,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
     name_of = [asset.asset for asset in book.market.assets]
     return [
         {
+            "spell": number,
             "opportunity": spell.opportunity,
             "account": book.address(spell.account),
             "from_block": spell.begins.block_number,
@@ -365,7 +365,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
             "reason": spell.reason,
             "ordinal": spell.liquidation,
         }
-        for spell in outcome.spells
+        for number, spell in enumerate(outcome.spells)
     ]
 
 
@@ -478,18 +478,3 @@ def _balances(outcome: Replay[State]) -> Rows:
 def _capped(health: int | None) -> int | None:
     """Health that more than 38 digits would be needed for is stored as the largest number of 38."""
     return None if health is None else min(health, _LARGEST)
-
-
-def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
-    columns = []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if field.type == AMOUNT:
-            values = [None if value is None else Decimal(value) for value in values]
-        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        try:
-            columns.append(pa.array(values, plain).cast(field.type))
-        except pa.ArrowInvalid:
-            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
-    return pa.table(columns, schema=schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError, UserError
+from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -33,8 +33,8 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
-from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
+from backtest.result_tables import RUN_TABLES, rows_digest
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -71,6 +71,11 @@ class Run:
         """The row of ``runs``."""
         row: dict[str, Any] = self.tables["runs"].to_pylist()[0]
         return row
+
+    @property
+    def digest(self) -> str:
+        """Of its rows (``result_tables.rows_digest``): the same input, seed and versions give the same."""
+        return rows_digest(self.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +129,30 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     Raises:
         UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover its history.
     """
-    require_current(lake, market)
-    stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
-    if stored is not None:
-        return stored
-    made = replayed(load_material(lake, market), scenario, samples=samples, progress=progress)
-    with lake.writer() as writer:  # refreshes the lake, so a run that another process stored meanwhile is seen
-        again = _stored(lake, market, made.run_id)
-        if again is not None:
-            return again
-        writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    [made] = run_all(lake, market, [scenario], samples=samples, progress=progress)
     return made
+
+
+def run_all(lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None) -> Iterator[Run]:
+    """``run`` of each scenario, one after another: what they share is loaded and replayed once."""
+    require_current(lake, market)
+    material: Material | None = None
+    for scenario in scenarios:
+        stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
+        if stored is None:
+            material = material or load_material(lake, market)
+            start = material.start(scenario) if len(scenarios) > 1 else None
+            stored = _keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
+        yield stored
+
+
+def _keep(lake: Lake, market: str, made: Run) -> Run:
+    """Store a run, unless another process did meanwhile: then that one."""
+    with lake.writer() as writer:  # refreshes the lake
+        again = _stored(lake, market, made.run_id)
+        if again is None:
+            writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    return made if again is None else again
 
 
 def replayed(
@@ -193,6 +211,17 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
     return (*(baseline_of(one) for one in named if one.alters), *named)
+
+
+def repeats_of(scenario: Scenario, number: int) -> tuple[Scenario, ...]:
+    """The scenario under ``number`` seeds from its own on; ScenarioError where it does not draw, or repeats nothing."""
+    if number < 2:
+        raise ScenarioError(f"{number} repeats", "give 2 or more: an interval needs several runs")
+    if not draws(scenario.liquidators):
+        kind = scenario.liquidators.__struct_config__.tag
+        raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out")
+    name, first = scenario.name, scenario.seed
+    return (scenario, *(replace(scenario, name=f"{name}, seed {seed}", seed=seed) for seed in range(first + 1, first + number)))
 
 
 def _responding(name: str, scenario: Scenario) -> str:

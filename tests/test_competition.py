@@ -27,6 +27,7 @@ from backtest.scenario import (
     Searcher,
     Slippage,
 )
+from tests.closed_forms import two_step
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import History, market
 
@@ -239,11 +240,11 @@ def test_two_steps_gain_what_they_should() -> None:
     h.position(0, WETH, "collateral", 100 * ETH).position(0, USDC, "debt", 84_000 * 10**6, "borrow")
     h.block(10).price(WETH, 1000 * USD)
     plain, both = (run(h, LatencyRace(searchers=1, max_calls=2, strategy=s)) for s in ("greedy", "two-step"))
-    first = (84 - 83) / (1 - 0.83 * 1.05)
+    first, gain = two_step(100, 84, 0.83, 0.05, 0.5)
     assert [r.fill.repaid / 10**9 for r in both.liquidations] == pytest.approx([first, (84 - first) / 2], rel=1e-5)
     assert first == pytest.approx(7.782, abs=5e-4)
-    gain = sum(r.profit_base for r in both.liquidations) / plain.liquidations[0].profit_base - 1
     assert gain == pytest.approx(0.0926, abs=5e-5)
+    assert sum(r.profit_base for r in both.liquidations) / plain.liquidations[0].profit_base - 1 == pytest.approx(gain, abs=5e-5)
     assert both.liquidations[0].health_after < 10**18
     assert {result.book.address(r.fill.order.liquidator) for result in (both,) for r in result.liquidations} == {"model:searcher-1"}
 
@@ -351,3 +352,14 @@ def test_runs_say_what_costs_rest_on() -> None:
     text = " ".join(result.costs)
     for part in ("a base fee of 30 gwei", "Slippage of every other asset: constant-product", "Flash loans cost 0.05 %", "Sandwiching takes 0.2 %"):
         assert part in text
+
+
+def test_equals_win_alike() -> None:
+    """Of searchers with equal values each wins as often, whoever comes first in the list."""
+    wins: Counter[str] = Counter()
+    for seed in range(12):
+        result = run(falling(), Participation(mean=1_000_000, searchers=4), seed=seed)
+        wins.update(result.book.address(r.fill.order.liquidator) for r in result.liquidations)
+    total = sum(wins.values())
+    assert sum((count - total / 4) ** 2 / (total / 4) for count in wins.values()) < 21.1  # chi-square, 3 degrees of freedom, 1 in 10,000
+    assert len(wins) == 4

@@ -15,6 +15,15 @@ from backtest.replay.competition.draws import WORD, Draws, negative_binomial, po
 from backtest.replay.competition.gas import next_base_fee_down, path_of
 from backtest.replay.competition.slippage import constant_product_loss_up, depth_loss_up, loss_up, square_root_loss_up
 from backtest.scenario import Demand, Slippage
+from tests.closed_forms import (
+    exponential_race,
+    participation_share,
+    poisson_share,
+    sealed_bid_payment,
+    sealed_bid_rent,
+    single_bidder_share,
+    softmax,
+)
 
 VALUE, COST = 1_000_000_000, 300_000_000
 SIGMAS = 4.5  # a false alarm once in 150,000
@@ -95,7 +104,7 @@ def test_negative_binomial_thresholds_and_its_limit() -> None:
 
 def test_softmax() -> None:
     weights = softmax_weights([100, 150, 400], 100)
-    assert [w / sum(weights) for w in weights] == pytest.approx([w / (1 + math.exp(-0.5) + math.exp(-3)) for w in (1, math.exp(-0.5), math.exp(-3))])
+    assert [w / sum(weights) for w in weights] == pytest.approx(softmax([100, 150, 400], 100))
     wins = [Draws(3).weighted(weights, "race", i) == 0 for i in range(10_000)]
     assert within([int(win) for win in wins], weights[0] / sum(weights))
 
@@ -106,8 +115,8 @@ def test_softmax() -> None:
 @pytest.mark.parametrize("n", range(2, 11))
 def test_sealed_bids_pay_v_minus_2c_over_n_plus_1(n: int) -> None:
     outcomes = [sealed(Draws(n), n, i) for i in range(3_000)]
-    assert within([paid for paid, _ in outcomes], VALUE - 2 * COST / (n + 1))
-    assert within([rent for _, rent in outcomes], COST / (n + 1))
+    assert within([paid for paid, _ in outcomes], sealed_bid_payment(VALUE, COST, n))
+    assert within([rent for _, rent in outcomes], sealed_bid_rent(COST, n))
 
 
 def test_bid_share_rises_with_searchers() -> None:
@@ -162,9 +171,9 @@ def test_participation_pays_its_closed_form(mean: int) -> None:
     counts = [Draws(4).number(poisson(mean, 50), "number", i) for i in range(8_000)]
     paid = [second_price(entrants(*[VALUE] * n)).price // VALUE if n else 0 for n in counts]
     rate = mean / 10_000
-    assert within(paid, 1 - math.exp(-rate) * (1 + rate))
+    assert within(paid, poisson_share(rate))
     alone = [int(n == 1) for n in counts if n]
-    assert within(alone, rate * math.exp(-rate) / (1 - math.exp(-rate)))
+    assert within(alone, single_bidder_share(rate))
 
 
 def test_known_numbers_of_participants_pay_theirs() -> None:
@@ -172,19 +181,17 @@ def test_known_numbers_of_participants_pay_theirs() -> None:
     paid = [
         second_price(entrants(*[VALUE] * k)).price // VALUE for i in range(8_000) if (k := sum(Draws(6).chance(4_000, "p", i, j) for j in range(n)))
     ]
-    zero = (1 - p) ** n
-    assert within(paid, (1 - zero - n * p * (1 - p) ** (n - 1)) / (1 - zero))
+    assert within(paid, participation_share(p, n) / (1 - (1 - p) ** n))
 
 
 def test_an_exponential_race_is_won_in_proportion_to_speed() -> None:
     latencies = (100, 200, 400)
-    speeds = [1 / latency for latency in latencies]
     wins = []
     for i in range(10_000):
         times = [Draws(8).waiting_time(latency * 1_000, "t", i, j) for j, latency in enumerate(latencies)]
         wins.append(first_come(entrants(1, 1, 1), times).winner.index)
-    for j, speed in enumerate(speeds):
-        assert within([int(win == j) for win in wins], speed / sum(speeds))
+    for j, share in enumerate(exponential_race(latencies)):
+        assert within([int(win == j) for win in wins], share)
 
 
 # -- gas ---------------------------------------------------------------------------------------------------------------

@@ -169,12 +169,14 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
-        past = Condensed(timeline)
-        in_short = getattr(protocol, "past_adds_up", False) and isinstance(self.watch, Foresight) and start is None
-        if in_short and not self._overrides.begins_within(timeline.first_block, first):
-            past = condensed(timeline, first)
-        self._timeline = past.timeline
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        past = Condensed(timeline)
+        if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
+            if model is None:
+                past = condensed(timeline, self._measure.reads)
+            elif not self._overrides.begins_within(timeline.first_block, first):
+                past = condensed(timeline, [first])
+        self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False

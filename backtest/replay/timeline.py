@@ -152,10 +152,46 @@ class _Column:
 
     def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
         """The column of the rows of a mask."""
-        made = copy(self)
-        made.words = self.words[rows]
+        made = self.valued(self.words[rows])
         made.null = None if self.null is None else self.null[rows]
         return made
+
+    def valued(self, words: npt.NDArray[Any]) -> _Column:
+        """The column with other values."""
+        made = copy(self)
+        made.words = words
+        return made
+
+
+class _Columns(Mapping[str, "_Column | list[Any]"]):
+    """The columns of a table by attribute of the event class, each read from the table when it is first asked for."""
+
+    def __init__(self, table: pa.Table, sources: Mapping[str, str], made: Mapping[str, _Column | list[Any]]) -> None:
+        """``sources``: which column of the table an attribute comes from. ``made``: those that are there already."""
+        self._table, self._sources, self._made = table, sources, dict(made)
+
+    def __getitem__(self, attribute: str) -> _Column | list[Any]:
+        if attribute not in self._made:
+            self._made[attribute] = _Column(self._table[self._sources[attribute]])
+        return self._made[attribute]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def taken(self, rows: npt.NDArray[np.bool_]) -> _Columns:
+        """Those of the rows of a mask."""
+        made = {name: column.take(rows) if isinstance(column, _Column) else list(compress(column, rows)) for name, column in self._made.items()}
+        unread = list(dict.fromkeys(source for name, source in self._sources.items() if name not in made))
+        return _Columns(self._table.select(unread).filter(pa.array(rows)), self._sources, made)
+
+    def replaced(self, attribute: str, words: npt.NDArray[Any]) -> _Columns:
+        """With other values in one column."""
+        column = self[attribute]
+        assert isinstance(column, _Column)
+        return _Columns(self._table, self._sources, {**self._made, attribute: column.valued(words)})
 
 
 @dataclass(frozen=True)
@@ -207,44 +243,37 @@ class Timeline:
         tables = {name: table for name, table in tables.items() if table.num_rows}
         deficits = _deficits_by_liquidation(tables.get("deficits"))
         kinds: list[_Kind] = []
-        seqs: list[Ints] = []
-        rows: list[Ints] = []
+        keys: list[list[Ints]] = []
         for name, event, own in _KINDS:
             table = tables.get(name)
-            columns: dict[str, _Column | list[Any]] = {}
+            columns: Mapping[str, _Column | list[Any]] = {}
             if table is not None:
-                seq = table["seq"].to_numpy()
-                for attribute, source in (_KEY | own).items():
-                    column: _Column | list[Any]
-                    if source == "deficits":
-                        column = [deficits.get(s, ()) for s in seq.tolist()]
-                    elif source == "price" and price_digits:
-                        column = _whole_prices(table, price_digits)
-                    else:
-                        column = _Column(table[source])
-                    columns[attribute] = column
-                rows.append(np.stack([table[c].to_numpy().astype(np.int64) for c in ("block_number", "timestamp")]))
-            seqs.append(np.asarray(seq, dtype=np.int64) if table is not None else np.empty(0, dtype=np.int64))
-            if table is None:
-                rows.append(np.empty((2, 0), dtype=np.int64))
+                keys.append([_whole_numbers(table[column]) for column in ("seq", "block_number", "timestamp")])
+                made: dict[str, _Column | list[Any]] = {}
+                if "deficits" in own:
+                    made["deficits"] = [deficits.get(s, ()) for s in keys[-1][0].tolist()]
+                if "price" in own and price_digits:
+                    made["price"] = _whole_prices(table, price_digits)
+                columns = _Columns(table, _KEY | own, made)
+            else:
+                keys.append([np.empty(0, dtype=np.int64)] * 3)
             kinds.append(_Kind(event, columns))
-        merged_seq = np.concatenate(seqs)
-        merged_kind = np.concatenate([np.full(len(seq), code, dtype=np.int8) for code, seq in enumerate(seqs)])
-        order = np.lexsort((merged_kind, merged_seq))
-        block, timestamp = np.concatenate(rows, axis=1)
+        seq, block, timestamp = (np.concatenate(parts) for parts in zip(*keys, strict=True))
+        order = np.argsort(seq, kind="stable")  # the tables are sorted: quick; and their order is kept within one log
+        codes = np.repeat(np.arange(len(keys), dtype=np.int8), [len(own[0]) for own in keys])
+        seq, block = seq[order], block[order]
+        blocks, at = _firsts(block)
+        timestamps = timestamp[order[at]]
         known = tables.get("blocks")
         if known is not None:
-            blocks = np.concatenate([block, known["block_number"].to_numpy()])
-            timestamps = np.concatenate([timestamp, known["timestamp"].to_numpy()])
-        else:
-            blocks, timestamps = block, timestamp
+            blocks = np.concatenate([blocks, known["block_number"].to_numpy()])
+            timestamps = np.concatenate([timestamps, known["timestamp"].to_numpy()])
         unique, first = np.unique(blocks, return_index=True)
-        seq = merged_seq[order]
         return cls(
             kinds=tuple(kinds),
-            kind=merged_kind[order],
-            block=block[order],
-            ends=_transaction_ends(seq, block[order], tables.get("events")),
+            kind=codes[order],
+            block=block,
+            ends=_transaction_ends(seq, block, tables.get("events")),
             blocks=unique,
             timestamps=timestamps[first],
         )
@@ -280,10 +309,13 @@ class Timeline:
                 at = end
             start, cut = stop, stop_cut
 
+    def rows(self, event: type[MarketEvent]) -> Ints:
+        """Where among the merged rows all events of one kind are."""
+        return np.flatnonzero(self.kind == _code(event))
+
     def column(self, event: type[MarketEvent], attribute: str) -> tuple[npt.NDArray[Any], list[str] | None]:
         """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
-        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
-        column = self.kinds[code].columns.get(attribute)
+        column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
     def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
@@ -294,13 +326,11 @@ class Timeline:
             mask = kept.get(event)
             if mask is None or not len(mask):
                 continue
-            stays[np.flatnonzero(self.kind == code)[~mask]] = False
-            columns: dict[str, _Column | list[Any]] = {}
-            for name, column in kinds[code].columns.items():
-                columns[name] = column.take(mask) if isinstance(column, _Column) else list(compress(column, mask))
-            if event is PositionChange and isinstance(delta := columns["delta"], _Column):
-                delta.words = deltas
-            kinds[code] = _Kind(event, columns)
+            stays[self.rows(event)[~mask]] = False
+            columns = kinds[code].columns
+            if isinstance(columns, _Columns):
+                columns = columns.taken(mask)
+                kinds[code] = _Kind(event, columns.replaced("delta", deltas) if event is PositionChange else columns)
         rows = np.flatnonzero(stays)
         transaction = np.searchsorted(self.ends, rows, side="right")
         ends = np.append(np.flatnonzero(np.diff(transaction)) + 1, len(rows)) if len(rows) else self.ends[:0]
@@ -308,11 +338,10 @@ class Timeline:
 
     def floats(self, event: type[MarketEvent], *attributes: str) -> tuple[Ints, list[npt.NDArray[np.float64]]]:
         """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""
-        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
-        rows = np.flatnonzero(self.kind == code)
+        rows = self.rows(event)
         if not len(rows):
             return rows, [np.empty(0)] * len(attributes)
-        columns = [self.kinds[code].columns[name] for name in attributes]
+        columns = [self.kinds[_code(event)].columns[name] for name in attributes]
         return rows, [column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns]
 
     @cached_property
@@ -384,6 +413,22 @@ class Timeline:
 
 
 END_OF_BLOCK = 2**31 - 1
+
+
+def _code(event: type[MarketEvent]) -> int:
+    return next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> Ints:
+    """A column without nulls in 64 bits."""
+    found: Ints = column.to_numpy().astype(np.int64, copy=False)
+    return found
+
+
+def _firsts(values: Ints) -> tuple[Ints, Ints]:
+    """Values where they differ from the one before, and their places."""
+    at = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
+    return values[at], at
 
 
 def _whole_prices(table: pa.Table, digits: int) -> list[int | None]:

@@ -218,3 +218,24 @@ Contested = PriorityGas | SealedBid | Participation | LatencyRace | Oev
 Modelled = Competitive | Contested
 """Models that act in history's place."""
 Liquidators = Observed | Modelled
+
+
+def draws(model: Liquidators) -> bool:
+    """Whether what it does depends on the seed: another seed may give another outcome."""
+    if isinstance(model, Observed | Competitive) or not model.each:
+        return False
+    if model.front_run > 0:
+        return True
+    several = len(model.each) > 1
+    match model:
+        case PriorityGas():
+            return model.private_cost > 0 or (model.cooperative and several)
+        case SealedBid():
+            return model.private_cost > 0
+        case Participation():
+            chances = [searcher.shows_up for searcher in model.each]
+            return any(0 < chance < 10_000 for chance in chances) if model.distribution == "searchers" else model.mean > 0
+        case LatencyRace():
+            return several
+        case Oev():
+            return 0 < model.coverage < 10_000 or (model.coverage > 0 and model.mean > 0)
