@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
@@ -169,7 +170,7 @@ def replayed(
     fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
     outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
     inexact, proxies = _prices(material, outcome)
-    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies)
+    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies, *_untold(material, outcome))
     tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
     return Run(run_id, tables, notes, replayed=True)
 
@@ -339,3 +340,21 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
         [f"{symbol}: {number} prices are not known exactly at their position (read between oracle updates)." for symbol, number in inexact],
         [f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's." for symbol, number in proxies],
     )
+
+
+def _untold(material: Material, outcome: Replay[State]) -> list[str]:
+    """Whose pools told no market price in a part of the window: in sentences."""
+    table = material.tables["market_prices"]
+    table = table.filter(pc.is_valid(table["source"]))
+    first, last = outcome.from_clock.timestamp, outcome.book.now.timestamp
+    sentences = []
+    for asset in sorted(pc.unique(table["asset_id"]).to_pylist()):
+        rows = table.filter(pc.equal(table["asset_id"], asset))
+        steps = np.concatenate([[first], np.clip(rows["timestamp"].to_numpy(), first, last), [last]])
+        told = np.concatenate([[False], pc.is_valid(rows["price"]).to_numpy()])
+        if seconds := int(np.diff(steps)[~told].sum()):
+            share = seconds / (last - first)
+            sentences.append(
+                f"{material.market.assets[asset].symbol}: no pool told a market price in {share:.1%} of the window; the oracle's stands in."
+            )
+    return sentences

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,6 +252,7 @@ def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> No
     text = " ".join(stored.notes)
     assert f"WETH (uniswap-v3 {played.weth.contract.address.lower()})" in text
     assert "The market price of USDC, DAI, wstETH, LINK is the oracle's." in text
+    assert re.search(r"WBTC: no pool told a market price in \d+\.\d% of the window; the oracle's stands in\.", text)  # its pools came later
     plain, screened = (
         replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), Scenario(liquidators=Competitive()), screened=flag)
         for flag in (False, True)

@@ -105,7 +105,7 @@ def test_a_past_in_short_has_the_same_pools_and_market_prices(seed: int, before:
         else:
             h.traded(draw.randint(0, 1), draw.randint(1, 10**10) if draw.random() < 0.8 else None)
     timeline = Timeline.of(h.tables(), price_digits=draw.choice([0, 2]))
-    short = condensed(timeline, before)
+    short = condensed(timeline, [before])
     assert len(short.timeline) + short.events == len(timeline)
     for block in (before, 61):
         whole, less = book_of(timeline, block), book_of(short.timeline, block)
