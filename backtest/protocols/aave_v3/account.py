@@ -18,6 +18,8 @@ from backtest.units import BPS, UINT256_MAX
 
 FLOAT_ERROR = 1e-9
 """Relative error granted to whoever evaluates a linear exposure in double precision (sums of a hundred terms err by 1e-14)."""
+KEPT = 1_024
+"""Accounts whose totals are kept until something changes them."""
 STABLE_HORIZON = 86_400
 """Seconds ahead for which an exposure counts the growth of stable debt."""
 
@@ -123,12 +125,15 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         PriceMissing: an asset that the account has flagged or borrowed has no price.
     """
     rules, timestamp = state.rules, now.timestamp
-    latest = state.latest
+    latest = state.latest.get(account)
     if latest is not None:  # a liquidation asks several times: may it be, what does it do, health before, health after
-        of, at, by, priced, data = latest
-        if of == account and at == timestamp and by is rules and all(prices.get(asset) == price for asset, price in priced.items()):
-            known: AccountData = data
-            return known
+        at, by, priced, known = latest
+        if at == timestamp and by is rules:
+            for asset, price in priced.items():
+                if prices.get(asset) != price:
+                    break
+            else:
+                return known
     book = state.accounts.get(account, _EMPTY)
     category, reserves, held = category_of(state, book), state.reserves, book.collateral
     collateral = debt = by_ltv = by_threshold = 0
@@ -154,7 +159,9 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         ltv=ltv,
         health_factor=rules.health(collateral, by_threshold, debt) if debt else UINT256_MAX,
     )
-    state.latest = account, timestamp, rules, used, data
+    if len(state.latest) >= KEPT:
+        state.latest.clear()
+    state.latest[account] = timestamp, rules, used, data
     return data
 
 

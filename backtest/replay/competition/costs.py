@@ -36,7 +36,11 @@ class CostModel:
     beyond: int = 0
     drained: int = 0
     poolless: set[AssetId] = field(default_factory=set)
+    free: bool = field(init=False)
     _slippage: dict[AssetId | None, Slippage] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.free = self.terms == Costs()
 
     @classmethod
     def of(
@@ -52,11 +56,6 @@ class CostModel:
                 raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of the market", did_you_mean(entry.asset, known))
             model._slippage[asset.id if asset else None] = entry
         return model
-
-    @property
-    def free(self) -> bool:
-        """Nothing costs anything but what is fixed."""
-        return self.terms == Costs()
 
     @property
     def moves(self) -> bool:
