@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
@@ -33,6 +35,7 @@ from backtest.model import (
 )
 
 State = TypeVar("State")
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,23 @@ class AccountView:
     health: int | None
     borrowing_power_base: int = 0
     category: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low, high) words, 0 without debt.
+
+    ``rest``: accounts that do not fit, in id order; None where a price is missing. A protocol that can value a whole book faster than one account at
+    a time has ``views(state, prices, now) -> Views``, equal to its ``view`` of each.
+    """
+
+    account: Ints
+    collateral_base: Ints
+    debt_base: Ints
+    borrowing_power_base: Ints
+    health: npt.NDArray[np.uint64]
+    category: Ints
+    rest: Mapping[AccountId, AccountView | None]
 
 
 @dataclass(frozen=True, slots=True)

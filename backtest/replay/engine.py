@@ -156,6 +156,7 @@ class Engine(Generic[State]):
             raise ValueError("the scenario does not go on from this start")
         self.book = Book.open(protocol, market, recompute=self._recompute) if start is None else start.book.copy()
         self.book.market = market  # a common start knows no searchers of this scenario
+        self.book.plain = not screened
         self.users: UserActions[State] = (
             UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
         )

@@ -185,6 +185,9 @@ class AaveState:
     premium_to_protocol: int = 0
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
+    columns: Any = field(default=None, compare=False, repr=False)
+    """``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet. Copies share it."""
+    moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
     latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(default_factory=dict, compare=False, repr=False)
     """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an account that changed since."""
 
@@ -193,11 +196,12 @@ class AaveState:
         self.own = set()
         categories = deepcopy(self.categories, memo)
         return replace(
-            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest={}
+            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest={}, moved=self.moved.copy()
         )
 
     def account(self, account: AccountId) -> Account:
         """An account that may be changed, new where there was none."""
+        self.moved.add(account)
         book = self.accounts.get(account)
         if book is None:
             book = self.accounts[account] = Account()
