@@ -43,7 +43,7 @@ class Book(Generic[State]):
     indexes: dict[AssetId, IndexUpdate] = field(default_factory=dict)
     traded: dict[AssetId, int] = field(default_factory=dict)
     pools: dict[PoolId, PoolState] = field(default_factory=dict)
-    plain: bool = False
+    plain: bool = field(default=False, compare=False)
     prices: Prices = field(init=False)
     units: list[int] = field(init=False)
 

@@ -44,6 +44,7 @@ from backtest.replay.measure import Measure
 from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
 from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
+from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of, views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
@@ -171,6 +172,7 @@ class Engine(Generic[State]):
         else:
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         past = Condensed(timeline)
         if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
             if model is None:
@@ -218,6 +220,10 @@ class Engine(Generic[State]):
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
+        if self._quiet.passes(transaction):
+            self.result.events += len(transaction)
+            self.last = transaction[-1]
+            return
         if transaction[0].block_number != self._block:
             self._enter_block(transaction[0])
         moved = False
@@ -471,6 +477,8 @@ class Engine(Generic[State]):
         if self.opportunities is not None and not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
         self._offered = bool(open_to)
+        if not (may_be or taken or open_to):
+            self._quiet.begins(self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
@@ -494,9 +502,8 @@ class Engine(Generic[State]):
                 market_wide |= change.name in book.protocol.order_parameters
             else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
                 market_wide = True
-        self._take_effect(fill.changes)
-        for changed in touched:
-            self.watch.touch(changed)
+        self._take_effect(fill.changes)  # which touches whom it changes
+        self.watch.touch(account)
         for asset, amount in fill.deficits:
             deficit = self._deficit(ordinal, account, asset, amount)
             measure.wrote_off(deficit)

@@ -100,10 +100,11 @@ class Competition:
             self._calls.clear()
             self._ranked.clear()
         ranked, calls, most = self._ranked, self._calls, self._terms.max_calls
+        kept = self._costs.free  # otherwise quotes of sales are counted
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
             known = ranked.get(account)
-            if known is None or known[0] is not opportunities or not self._costs.free:  # quotes of sales are counted
+            if known is None or known[0] is not opportunities or not kept:
                 known = ranked[account] = opportunities, self._best(book, account, opportunities)
             found = known[1]
             if found is not None and (best is None or found[0] < best[0]) and calls.get(account, 0) < most:

@@ -48,6 +48,11 @@ class Measure(Generic[State]):
         return sorted({block + 1 for block in (*self._samples, *(block for _, block in self._ahead))})
 
     @property
+    def next_read(self) -> int:
+        """The block at whose end something is read next; the last where nothing is."""
+        return min((*self._samples[-1:], *(block for _, block in self._ahead[-1:])), default=self.last)
+
+    @property
     def is_over(self) -> bool:
         """Whether the window's end was measured: what follows counts for later horizons only."""
         return bool(self.horizons)

@@ -125,6 +125,11 @@ class Rows(Generic[State]):
         made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
         return made
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be asked for, now or at some time."""
+        return self._all_dirty or bool(self._dirty) or bool(self._until)
+
     def all(self) -> list[int]:
         """Rows in use."""
         return list(self._row.values())

@@ -6,7 +6,7 @@ ValidationLogic.getUserReserveLtv (3.6+). The reference has no loan-to-value rul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from backtest.errors import PriceMissing
@@ -179,7 +179,7 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     ``constant`` for the rounding of each value to a whole base unit. Stable debt (3.0, 3.1) is counted as of ``until``.
     """
     book = state.accounts.get(account, _EMPTY)
-    owing = set(debts(book)) if book.stable else book.debt
+    owing: Iterable[AssetId] = set(debts(book)) if book.stable else book.debt
     if not owing:
         return None
     rules, reserves, timestamp, category = state.rules, state.reserves, now.timestamp, category_of(state, book)

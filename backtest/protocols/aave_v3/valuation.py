@@ -284,6 +284,10 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
 
 def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], now: Clock) -> tuple[Words, Words, Mask]:
     """Collateral, debt and power (three rows), health (low, high) of each account, and whether they are exact."""
+    count = len(columns.account)
+    totals, health, fits = np.zeros((3, count), np.uint64), np.zeros((count, 2), np.uint64), np.zeros(count, np.bool_)
+    if not count:
+        return totals, health, fits
     rules, reserves, timestamp = state.rules, state.reserves, now.timestamp
     price = np.zeros(len(reserves), np.uint64)
     units = np.ones((len(reserves), 2), np.uint64)
@@ -302,8 +306,6 @@ def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], n
         ltv[row] = [loan_to_value(rules, reserve, of, category) for reserve in reserves]
         threshold[row] = [liquidation_threshold(rules, reserve, of, category) for reserve in reserves]
     added = np.array([(each & _WORD, each >> 64) for each in (_ADDED[rules.collateral_balance], _ADDED[rules.debt_balance])], np.uint64)
-    count = len(columns.account)
-    totals, health, fits = np.zeros((3, count), np.uint64), np.zeros((count, 2), np.uint64), np.zeros(count, np.bool_)
     _values(
         columns.start,
         columns.asset,
