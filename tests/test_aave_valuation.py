@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from backtest.protocols.aave_v3.state import AaveState
 from backtest.units import RAY
 from tests.aave_books import COL, DEBT, NOW, ONE, OTHER, Toy
 
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 ASSETS = (COL, DEBT, OTHER)
 
 
@@ -49,7 +52,7 @@ def books(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
     return toy.state, Prices(oracle, oracle, oracle), replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 1, 12, 10**7))))
 
 
-def change(draw: st.DrawFn, toy: Toy, account: AccountId) -> None:
+def change(draw: Draw, toy: Toy, account: AccountId) -> None:
     for asset in ASSETS:
         if draw(st.booleans()):
             toy.supply(asset, draw(AMOUNT), account, enabled=draw(st.booleans()))
@@ -96,7 +99,7 @@ def test_changes_since_are_seen_by_the_copy_that_has_them(data: st.DataObject) -
     toy = Toy(10)
     toy.state = deepcopy(state)
     for account in data.draw(st.sets(st.sampled_from([AccountId(i) for i in range(4)]))):
-        data.draw(st.composite(lambda draw: change(draw, toy, account))())
+        change(data.draw, toy, account)
     toy.param("liquidation_threshold", 7000, asset=COL)
     assert all_at_once(AAVE_V3.views(toy.state, prices, now)) == one_by_one(toy.state, prices, now)
     assert all_at_once(AAVE_V3.views(state, prices, now)) == before == one_by_one(state, prices, now)

@@ -8,12 +8,13 @@ liquidation mechanism and the liquidator model (``backtest.replay``). The engine
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct, field
 
 from backtest.markets import MarketConfig
 from backtest.model import (
@@ -38,8 +39,7 @@ State = TypeVar("State")
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class LinearExposure:
+class LinearExposure(Struct, frozen=True):
     """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per base-unit price).
 
     ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule decides.
@@ -65,16 +65,14 @@ class BoxExposure:
 Exposure = LinearExposure | BoxExposure
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """One way to liquidate an account now: repay ``debt_asset``, receive ``collateral_asset``."""
 
     debt_asset: AssetId
     collateral_asset: AssetId
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
 
     Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
@@ -101,8 +99,7 @@ class Refusal:
     instead: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(Struct, frozen=True):
     """What an order does. Amounts in native units; ``changes`` are all effects on the book, in order.
 
     ``deficits`` are debts written off by the protocol; ``rules`` names the revision whose rules decided;
@@ -119,8 +116,7 @@ class Fill:
     rules_tested: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AccountView:
+class AccountView(Struct, frozen=True):
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
     ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value);

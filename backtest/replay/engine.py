@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
+from msgspec import structs
+
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
@@ -461,8 +463,9 @@ class Engine(Generic[State]):
         while True:
             for account in stale:
                 found = mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=model.receive_collateral_token)
-                self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
                 offers = [offer for offer in found if isinstance(offer, Opportunity)]
+                if len(offers) < len(found):
+                    self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
                 if offers:
                     open_to[account] = offers
                 else:
@@ -486,7 +489,7 @@ class Engine(Generic[State]):
         book, opportunity, result, measure = self.book, take.opportunity, self.result, self._measure
         fill = opportunity.fill
         if take.searcher is not None:
-            fill = replace(fill, order=replace(fill.order, liquidator=self._searchers[take.searcher]))
+            fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
         if self.opportunities is not None and matches is None and not measure.is_over:
             paid = take.waterfall
             before_bids = paid.rent + paid.bid + paid.private + paid.protocol_share + paid.oracle_share

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct
 
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
@@ -22,8 +23,7 @@ FRONT_RUNNER = "front-runner"
 """Who copies the winner's transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """The opportunity that is taken next, where its bonus goes, by whom (None: the one modelled liquidator), and what everybody bid."""
 
     opportunity: Opportunity

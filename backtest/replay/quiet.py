@@ -1,7 +1,7 @@
 """Stretches of history in which nobody can be liquidated and nothing is read: prices and indexes pass, and nothing else is asked.
 
-Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a transaction that only changes prices and
-indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure.
+Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a transaction that only changes prices
+and indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from backtest.protocols import State
 from backtest.replay.book import Book
 from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import Competition, LiquidatorModel
-from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.measure import Measure
+from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.overrides import Overrides
 from backtest.replay.screen import Watch
 from backtest.replay.users import UserActions

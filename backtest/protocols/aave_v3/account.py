@@ -127,6 +127,7 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
     rules, timestamp = state.rules, now.timestamp
     latest = state.latest.get(account)
     if latest is not None:  # a liquidation asks several times: may it be, what does it do, health before, health after
+        known: AccountData
         at, by, priced, known = latest
         if at == timestamp and by is rules:
             for asset, price in priced.items():

@@ -196,7 +196,13 @@ class AaveState:
         self.own = set()
         categories = deepcopy(self.categories, memo)
         return replace(
-            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest={}, moved=self.moved.copy()
+            self,
+            reserves=[copy(reserve) for reserve in self.reserves],
+            categories=categories,
+            accounts=self.accounts.copy(),
+            own=set(),
+            latest={},
+            moved=self.moved.copy(),
         )
 
     def account(self, account: AccountId) -> Account:

@@ -1,7 +1,7 @@
 """Totals of many accounts at once: ``account.account_data``'s twin in 64-bit words, exact or not given.
 
-Rounding is the rules' own, told apart by what is added before a division rounds down. Whatever does not fit (stable debt, an amount of 2**100 or more,
-a value of 2**62 base units or more, a price that is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares the two.
+Rounding is the rules' own, told apart by what is added before a division rounds down. Whatever does not fit (stable debt, an amount of 2**100
+or more, a value of 2**62 base units or more, a price that is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -278,8 +278,15 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
     words = np.empty((len(scaled), 2), np.uint64)
     words[:, 0] = np.array([amount & _WORD for amount in scaled], np.uint64)
     words[:, 1] = np.array([amount >> 64 for amount in scaled], np.uint64)
-    ints = [np.array(column, np.int64) for column in (account, category, start, asset)]
-    return Columns(*ints, np.array(owed, np.bool_), words, tuple(plain))
+    return Columns(
+        account=np.array(account, np.int64),
+        category=np.array(category, np.int64),
+        start=np.array(start, np.int64),
+        asset=np.array(asset, np.int64),
+        owed=np.array(owed, np.bool_),
+        scaled=words,
+        plain=tuple(plain),
+    )
 
 
 def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], now: Clock) -> tuple[Words, Words, Mask]:
@@ -339,17 +346,20 @@ def views(state: AaveState, prices: Mapping[AssetId, int], now: Clock) -> Views:
         changed = columns_of(state.accounts, moved)
         parts.append((changed, np.ones(len(changed.account), np.bool_)))
     plain = [account for account in whole.plain if account not in moved]
-    made: list[tuple[Ints, ...]] = []
+    made: list[tuple[Any, ...]] = []
     for columns, counts in parts:
         totals, health, fits = _valued(state, columns, prices, now)
         plain += columns.account[counts & ~fits].tolist()
         keep = counts & fits
-        made.append((columns.account[keep], *totals[:, keep].view(np.int64), health[keep], columns.category[keep]))
+        collateral, debt, power = totals[:, keep].view(np.int64)
+        made.append((columns.account[keep], collateral, debt, power, health[keep], columns.category[keep]))
     if moved:
         plain += changed.plain
     found = [np.concatenate(column) for column in zip(*made, strict=True)]
     order = np.argsort(found[0], kind="stable")
-    return Views(*(column[order] for column in found), rest={account: _plain(state, account, prices, now) for account in sorted(plain)})
+    account, collateral, debt, power, health, category = (column[order] for column in found)
+    rest = {one: _plain(state, one, prices, now) for one in sorted(plain)}
+    return Views(account, collateral, debt, power, health, category, rest)
 
 
 def _plain(state: AaveState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> AccountView | None:
