@@ -190,16 +190,15 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     for asset in owing:
         owed = debt[asset] = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
         weights[asset] = -owed
-    thresholds = {
-        asset: liquidation_threshold(rules, reserves[asset], book, category)
-        for asset in book.enabled
-        if asset in book.collateral and is_collateral(rules, reserves[asset])
-    }
-    averaged = len(thresholds) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds.values())) > 1
-    for asset, threshold in thresholds.items():
-        balance = max(collateral_of(state, book, asset, timestamp) - 1, 0)
-        weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserves[asset].unit)
-    return LinearExposure(weights, -float(len(debt) + len(thresholds) + 1), FLOAT_ERROR, debt, until)
+    held = book.collateral
+    used = [reserve for reserve in map(reserves.__getitem__, book.enabled) if reserve.asset in held and is_collateral(rules, reserve)]
+    thresholds = [liquidation_threshold(rules, reserve, book, category) for reserve in used]
+    averaged = len(used) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds)) > 1
+    for reserve, threshold in zip(used, thresholds, strict=True):
+        asset, balance = reserve.asset, rules.collateral_balance(held[reserve.asset], reserve.income(timestamp)) - 1
+        if balance > 0:
+            weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserve.unit)
+    return LinearExposure(weights, -float(len(debt) + len(used) + 1), FLOAT_ERROR, debt, until)
 
 
 def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:
