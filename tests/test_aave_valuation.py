@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock, Prices
-from backtest.protocols import AccountView, Views
+from backtest.protocols import AccountView, LinearExposure, Views
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import AaveState
@@ -116,3 +116,27 @@ def test_usual_amounts_are_valued_in_words() -> None:
         assert not views.rest
         assert len(views.account) == 1
         assert all_at_once(views) == one_by_one(toy.state, Prices(oracle, oracle, oracle), NOW)
+
+
+@settings(max_examples=200, deadline=None)
+@given(books())
+def test_exposures_at_once_are_on_the_safe_side(book: tuple[AaveState, Prices, Clock]) -> None:
+    """No more collateral and no less debt than each account's own exposure, and but a little apart where amounts are not tiny."""
+    state, prices, now = book
+    AAVE_V3.views(state, prices, now)
+    found = AAVE_V3.exposures(state, AAVE_V3.accounts(state), now)
+    for place, account in enumerate(found.account.tolist()):
+        own = AAVE_V3.exposure(state, AccountId(account), now)
+        assert isinstance(own, LinearExposure)
+        rows = slice(found.start[place], found.start[place + 1])
+        terms = list(zip(found.asset[rows].tolist(), found.owed[rows].tolist(), found.amount[rows].tolist(), strict=True))
+        owed = {asset: amount for asset, is_debt, amount in terms if is_debt}
+        assert owed.keys() == own.debt.keys()
+        for asset, amount in own.debt.items():
+            assert amount * (1 - 1e-12) <= owed[asset] <= amount * (1 + 1e-12) + 4 / state.reserves[asset].unit
+        for asset, is_debt, amount in terms:
+            if not is_debt:
+                most = own.weights.get(asset, 0.0) + own.debt.get(asset, 0.0)
+                assert amount <= most + 1e-12 * (abs(most) + own.debt.get(asset, 0.0))
+        assert found.constant[place] <= own.constant
+        assert found.relative_error == own.relative_error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.replay import screen
 from backtest.replay.engine import replay
 from backtest.replay.foresight import Foresight
 from backtest.replay.record import Replay
+from backtest.replay.start import start_of
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 
@@ -36,3 +38,14 @@ def test_quiet_ticks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert outcome(quick) == outcome(plain)
     assert quick.liquidations
     assert len(set(looks)) < TICKS  # an offer that does not pay keeps being looked at
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_exposures_at_once_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = timeline(ACCOUNTS, TICKS, fall=0.3)
+    plain = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, screened=False)
+    monkeypatch.setattr(screen, "MANY", 1)
+    quick = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9)
+    start = start_of(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name])
+    assert outcome(quick) == outcome(plain)
+    assert outcome(replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, start=start)) == outcome(plain)

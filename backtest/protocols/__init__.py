@@ -56,6 +56,23 @@ class LinearExposure(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Exposures:
+    """Linear exposures of some accounts as columns, in id order; the terms of each are its rows from ``start`` on.
+
+    ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
+    can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.
+    """
+
+    account: Ints
+    start: Ints
+    asset: Ints
+    owed: npt.NDArray[np.bool_]
+    amount: npt.NDArray[np.float64]
+    constant: npt.NDArray[np.float64]
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class BoxExposure:
     """For rules that are not linear: the account cannot be eligible while every listed price stays inside [low, high]."""
 

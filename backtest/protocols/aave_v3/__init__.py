@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Clock, Constant, Deployment, EventSpec, HistoricalLiquidation, Market, MarketEvent, Prices, SourceChange
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal, Views
+from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Views
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
@@ -83,6 +83,12 @@ class AaveV3:
     def exposure(self, state: AaveState, account: AccountId, now: Clock) -> Exposure | None:
         """See ``account.linear_exposure``."""
         return linear_exposure(state, account, now)
+
+    def exposures(self, state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
+        """See ``valuation.exposures``."""
+        from backtest.protocols.aave_v3.valuation import exposures  # see views
+
+        return exposures(state, accounts, now)
 
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where the debt is worth nothing."""

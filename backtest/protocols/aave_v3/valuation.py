@@ -6,7 +6,7 @@ or more, a value of 2**62 base units or more, a price that is missing) is left t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Views
-from backtest.protocols.aave_v3.account import account_data, account_view, is_collateral, liquidation_threshold, loan_to_value
+from backtest.protocols import AccountView, Exposures, Views
+from backtest.protocols.aave_v3.account import FLOAT_ERROR, account_data, account_view, is_collateral, liquidation_threshold, loan_to_value
 from backtest.protocols.aave_v3.math import percent_mul_half_up, ray_mul_down, ray_mul_half_up, ray_mul_up
 from backtest.protocols.aave_v3.rules import health_of_averaged_threshold
 from backtest.protocols.aave_v3.state import AaveState, Account
@@ -289,6 +289,48 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
     )
 
 
+def _weights(state: AaveState, columns: Columns) -> tuple[Ints, Words, Words]:
+    """The group of each account, by its e-mode; loan-to-value and threshold (bps) of each group and asset."""
+    rules, reserves = state.rules, state.reserves
+    groups = sorted(set(columns.category.tolist()))
+    ltv, threshold = np.zeros((2, len(groups), len(reserves)), np.uint64)
+    for row, group in enumerate(groups):
+        of, category = Account(emode=group), state.categories.get(group) if group else None
+        ltv[row] = [loan_to_value(rules, reserve, of, category) for reserve in reserves]
+        threshold[row] = [liquidation_threshold(rules, reserve, of, category) for reserve in reserves]
+    return np.searchsorted(groups, columns.category), ltv, threshold
+
+
+def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
+    """``account.linear_exposure`` of those of some accounts that owe and have not changed since the columns were made.
+
+    In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a basis point lower.
+    """
+    columns = state.columns
+    if columns is None or not len(columns.account):
+        columns = columns_of({}, ())
+        return Exposures(columns.account, columns.start, columns.asset, columns.owed, np.empty(0), np.empty(0), FLOAT_ERROR)
+    rules, reserves, timestamp = state.rules, state.reserves, now.timestamp
+    sizes = np.diff(columns.start)
+    of = np.repeat(np.arange(len(sizes)), sizes)
+    some = np.zeros(len(sizes), np.bool_)
+    some[of[columns.owed]] = True
+    some &= np.isin(columns.account, np.array(accounts, np.int64))
+    some &= ~np.isin(columns.account, np.fromiter(state.moved, np.int64, len(state.moved)))
+    counts = np.array([is_collateral(rules, reserve) for reserve in reserves])
+    group, _, threshold = _weights(state, columns)
+    keep = some[of] & (columns.owed | (counts[columns.asset] & columns.scaled.any(axis=1)))
+    of, asset, owed = of[keep], columns.asset[keep], columns.owed[keep]
+    index = np.array([(reserve.income(timestamp) / RAY, reserve.debt_index(timestamp, rules) / RAY) for reserve in reserves])
+    unit = np.array([float(reserve.unit) for reserve in reserves])
+    balance = (columns.scaled[keep, 1] * 2.0**64 + columns.scaled[keep, 0]) * index[asset, owed.astype(np.int64)]
+    share = np.maximum(threshold[group[of], asset] - float(rules.health is health_of_averaged_threshold), 0) / BPS
+    amount = np.where(owed, np.ceil(balance) + 2, np.maximum(np.floor(balance) - 2, 0) * share) / unit[asset]
+    terms = np.bincount(of, minlength=len(sizes))[some]
+    start = np.concatenate([[0], np.cumsum(terms)])
+    return Exposures(columns.account[some], start, asset, owed, amount, -1.0 - terms.astype(np.float64), FLOAT_ERROR)
+
+
 def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], now: Clock) -> tuple[Words, Words, Mask]:
     """Collateral, debt and power (three rows), health (low, high) of each account, and whether they are exact."""
     count = len(columns.account)
@@ -306,19 +348,14 @@ def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], n
             price[at] = known
             units[at] = min(reserve.unit, 10**9), max(1, reserve.unit // 10**9)
             index[0, at], index[1, at] = ((each & _WORD, each >> 64) for each in ray)
-    groups = sorted(set(columns.category.tolist()))
-    ltv, threshold = np.zeros((2, len(groups), len(reserves)), np.uint64)
-    for row, group in enumerate(groups):
-        of, category = Account(emode=group), state.categories.get(group) if group else None
-        ltv[row] = [loan_to_value(rules, reserve, of, category) for reserve in reserves]
-        threshold[row] = [liquidation_threshold(rules, reserve, of, category) for reserve in reserves]
+    group, ltv, threshold = _weights(state, columns)
     added = np.array([(each & _WORD, each >> 64) for each in (_ADDED[rules.collateral_balance], _ADDED[rules.debt_balance])], np.uint64)
     _values(
         columns.start,
         columns.asset,
         columns.owed,
         columns.scaled,
-        np.searchsorted(groups, columns.category),
+        group,
         price,
         units,
         index,
