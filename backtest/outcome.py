@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -270,7 +269,7 @@ def tables_of(
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
         "run_waterfalls": [
-            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations
+            {"ordinal": r.ordinal, **{f"{name}_base": getattr(r.waterfall, name) for name in Waterfall.__struct_fields__}} for r in liquidations
         ],
         "run_opportunities": _opportunities(outcome),
         "run_bids": _bids(outcome),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -97,7 +96,7 @@ def test_every_bonus_is_accounted_for(name: str, costs: Costs) -> None:
     assert result.liquidations
     for r in result.liquidations:
         w = r.waterfall
-        uses = [getattr(w, field.name) for field in dataclasses.fields(Waterfall) if field.name not in ("bonus", "basis", "reward")]
+        uses = [getattr(w, name) for name in Waterfall.__struct_fields__ if name not in ("bonus", "basis", "reward")]
         assert w.bonus + w.basis + w.reward == sum(uses)
         assert all(use >= 0 for use in uses[:-1])
         price = result_price(result, r.clock.block_number)

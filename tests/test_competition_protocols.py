@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ def accounted(result: Replay[Any]) -> None:
     for r in result.liquidations:
         if r.ends:
             w = r.waterfall
-            uses = sum(getattr(w, field.name) for field in dataclasses.fields(Waterfall) if field.name not in ("bonus", "basis", "reward"))
+            uses = sum(getattr(w, name) for name in Waterfall.__struct_fields__ if name not in ("bonus", "basis", "reward"))
             assert w.bonus + w.basis + w.reward == uses
         assert r.profit_base == r.waterfall.rent
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from backtest.fetch import fetch
@@ -99,7 +100,7 @@ def test_every_liquidation_is_predicted_from_the_state_before_it(history: Histor
             assert event.receive_collateral_token == request.receive_a_token
             book.now = replace(book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp)
             order = AAVE_V3.observed_order(book.state, event, book.prices, book.now)
-            order = replace(order, repay=None if request.amount == UINT256_MAX else request.amount)
+            order = msgspec.structs.replace(order, repay=None if request.amount == UINT256_MAX else request.amount)
             fill = AAVE_V3.quote(book.state, order, book.prices, book.now)
             assert isinstance(fill, Fill), fill
             assert (fill.repaid, fill.seized, fill.protocol_fee) == (event.repaid, event.seized, event.protocol_fee)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from backtest.errors import PriceMissing, RulesError
 from backtest.model import AccountId, Asset, AssetId, Clock, HistoricalLiquidation, IndexUpdate, Market, ParamChange, PositionChange, Prices, Side
@@ -87,7 +88,7 @@ def test_all_the_debt_at_1900() -> None:
     """1700 x 1.043841336116910229 = 1774.530271 (cut), at 1900: 0.933963300526315789 ETH."""
     fill = quoted(book(), 1900)
     assert (fill.repaid, fill.seized, fill.deficits) == (1_700 * USDC, 933_963_300_526_315_789, ())
-    assert fill == replace(quoted(book(), 1900, repay_scaled=1_700 * USDC * SHARE), order=fill.order)
+    assert fill == structs.replace(quoted(book(), 1900, repay_scaled=1_700 * USDC * SHARE), order=fill.order)
 
 
 def test_half_of_the_collateral_at_1900() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,7 +216,7 @@ class Charging(FixedSpreadPool):
             seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp, asset=asset,
             supply_index=indexes[0], borrow_index=indexes[1] * 101 // 100, supply_rate=rates[0], borrow_rate=rates[1],
         )  # fmt: skip
-        return dataclasses.replace(fill, changes=(*fill.changes, charged))
+        return msgspec.structs.replace(fill, changes=(*fill.changes, charged))
 
 
 def test_where_a_liquidation_moves_an_index_nothing_is_foreseen_any_more() -> None:

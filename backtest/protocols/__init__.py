@@ -8,10 +8,13 @@ liquidation mechanism and the liquidator model (``backtest.replay``). The engine
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct, field
 
 from backtest.markets import MarketConfig
 from backtest.model import (
@@ -33,10 +36,10 @@ from backtest.model import (
 )
 
 State = TypeVar("State")
+Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class LinearExposure:
+class LinearExposure(Struct, frozen=True):
     """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per base-unit price).
 
     ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule decides.
@@ -53,6 +56,23 @@ class LinearExposure:
 
 
 @dataclass(frozen=True, slots=True)
+class Exposures:
+    """Linear exposures of some accounts as columns, in id order; the terms of each are its rows from ``start`` on.
+
+    ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
+    can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.
+    """
+
+    account: Ints
+    start: Ints
+    asset: Ints
+    owed: npt.NDArray[np.bool_]
+    amount: npt.NDArray[np.float64]
+    constant: npt.NDArray[np.float64]
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class BoxExposure:
     """For rules that are not linear: the account cannot be eligible while every listed price stays inside [low, high]."""
 
@@ -62,16 +82,14 @@ class BoxExposure:
 Exposure = LinearExposure | BoxExposure
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """One way to liquidate an account now: repay ``debt_asset``, receive ``collateral_asset``."""
 
     debt_asset: AssetId
     collateral_asset: AssetId
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
 
     Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
@@ -102,8 +120,7 @@ class Refusal:
     instead: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
+class Fill(Struct, frozen=True):
     """What an order does. Amounts in native units; ``changes`` are all effects on the book, in order.
 
     ``deficits`` are debts written off by the protocol; ``rules`` names the revision whose rules decided;
@@ -120,8 +137,7 @@ class Fill:
     rules_tested: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AccountView:
+class AccountView(Struct, frozen=True):
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
     ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value);
@@ -133,6 +149,23 @@ class AccountView:
     health: int | None
     borrowing_power_base: int = 0
     category: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low, high) words, 0 without debt.
+
+    ``rest``: accounts that do not fit, in id order; None where a price is missing. A protocol that can value a whole book faster than one account at
+    a time has ``views(state, prices, now) -> Views``, equal to its ``view`` of each.
+    """
+
+    account: Ints
+    collateral_base: Ints
+    debt_base: Ints
+    borrowing_power_base: Ints
+    health: npt.NDArray[np.uint64]
+    category: Ints
+    rest: Mapping[AccountId, AccountView | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Book(Generic[State]):
     Attributes:
         oracle: prices; an asset without an entry has none: the oracle would revert.
         traded: market prices, of the assets whose market price is known.
+        plain: accounts are valued one by one, by the plain rule: the reference.
         pools: those that are initialized or hold liquidity.
         prices: a live view: the oracle's, and as market and execution price that of ``traded``, or the oracle's for an asset that is not in it.
     """
@@ -42,6 +43,7 @@ class Book(Generic[State]):
     indexes: dict[AssetId, IndexUpdate] = field(default_factory=dict)
     traded: dict[AssetId, int] = field(default_factory=dict)
     pools: dict[PoolId, PoolState] = field(default_factory=dict)
+    plain: bool = field(default=False, compare=False)
     prices: Prices = field(init=False)
     units: list[int] = field(init=False)
 
@@ -60,7 +62,7 @@ class Book(Generic[State]):
         fixed = {id(self.protocol): self.protocol, id(self.market): self.market}
         oracle, indexes, traded = dict(self.oracle), dict(self.indexes), dict(self.traded)
         pools = {pool: state.copy() for pool, state in self.pools.items()}
-        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools)
+        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools, self.plain)
 
     def apply(self, event: MarketEvent) -> None:
         """Apply one event or effect; prices and pools are kept here, everything else is the protocol's."""

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic
 
+from msgspec import structs
+
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
@@ -45,6 +47,7 @@ from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism
 from backtest.replay.mechanisms import swapped
 from backtest.replay.memory import uncollected
 from backtest.replay.overrides import Overrides, check
+from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of, views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
@@ -158,6 +161,7 @@ class Engine(Generic[State]):
             raise ValueError("the scenario does not go on from this start")
         self.book = Book.open(protocol, market, recompute=self._recompute) if start is None else start.book.copy()
         self.book.market = market  # a common start knows no searchers of this scenario
+        self.book.plain = not screened
         self.users: UserActions[State] = (
             UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
         )
@@ -172,6 +176,7 @@ class Engine(Generic[State]):
         else:
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         past = Condensed(timeline)
         if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
             if model is None:
@@ -219,6 +224,10 @@ class Engine(Generic[State]):
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, and what it makes liquidators do."""
+        if self._quiet.passes(transaction):
+            self.result.events += len(transaction)
+            self.last = transaction[-1]
+            return
         if transaction[0].block_number != self._block:
             self._enter_block(transaction[0])
         moved = False
@@ -456,8 +465,9 @@ class Engine(Generic[State]):
         while True:
             for account in stale:
                 found = mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=model.receive_collateral_token)
-                self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
                 offers = [offer for offer in found if isinstance(offer, Opportunity)]
+                if len(offers) < len(found):
+                    self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
                 if offers:
                     open_to[account] = offers
                 else:
@@ -472,6 +482,8 @@ class Engine(Generic[State]):
         if self.opportunities is not None and not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
         self._offered = bool(open_to)
+        if not (may_be or taken or open_to):
+            self._quiet.begins(self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
@@ -479,7 +491,7 @@ class Engine(Generic[State]):
         book, opportunity, result, measure = self.book, take.opportunity, self.result, self._measure
         fill = opportunity.fill
         if take.searcher is not None:
-            fill = replace(fill, order=replace(fill.order, liquidator=self._searchers[take.searcher]))
+            fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
         if self.opportunities is not None and matches is None and not measure.is_over:
             paid = take.waterfall
             before_bids = paid.rent + paid.bid + paid.private + paid.protocol_share + paid.oracle_share
@@ -495,9 +507,8 @@ class Engine(Generic[State]):
                 market_wide |= change.name in book.protocol.order_parameters
             else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
                 market_wide = True
-        self._take_effect(fill.changes)
-        for changed in touched:
-            self.watch.touch(changed)
+        self._take_effect(fill.changes)  # which touches whom it changes
+        self.watch.touch(account)
         for asset, amount in fill.deficits:
             deficit = self._deficit(ordinal, account, asset, amount)
             measure.wrote_off(deficit)

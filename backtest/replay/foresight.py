@@ -8,6 +8,7 @@ An account is looked up in a pyramid of values when it changes, and again after 
 from __future__ import annotations
 
 import heapq
+import sys
 from bisect import bisect_right
 from collections.abc import Collection
 from copy import copy
@@ -144,6 +145,16 @@ class Foresight(Watch[State]):
             self._look_up(rows)
         self.looked += len(self._now)
         return self._rows.accounts(self._now)
+
+    @property
+    def next_look(self) -> int:
+        """Up to which seq (exclusive) there is no candidate, as long as nothing is touched; -1 where it is not known."""
+        if self._now or self._tick < 0 or self._rows.waits:
+            return -1
+        while self._next and self._due.get(self._next[0][1]) != self._next[0][0]:
+            heapq.heappop(self._next)
+        tick = min(self._next[0][0] if self._next else self._stop, self._stop)
+        return self._ticks.seq[tick] if tick < len(self._ticks.seq) else sys.maxsize
 
     def _load(self, tick: int) -> None:
         """The chunk of ticks from this one on."""

@@ -45,7 +45,10 @@ class Forms:
 
     def put(self, rows: Sequence[int], forms: Sequence[Form]) -> None:
         """Set or replace these rows; those that come into being between have no terms."""
-        ends, column, weight, base = _packed(forms)
+        self.put_packed(rows, *_packed(forms))
+
+    def put_packed(self, rows: Sequence[int], ends: Ints, column: Columns, weight: Floats, base: Columns) -> None:
+        """The same, of columns: ``ends`` has where the first form begins, and for each where its held terms end, and its owed ones."""
         most = max(rows, default=-1) + 1
         if most > len(self.base):
             more = max(most, 2 * len(self.base)) - len(self.base)

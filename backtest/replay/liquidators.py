@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
+
+from msgspec import Struct
 
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
@@ -22,8 +23,7 @@ FRONT_RUNNER = "front-runner"
 """Who copies the winner's transaction."""
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(Struct, frozen=True):
     """The opportunity that is taken next, where its bonus goes, by whom (None: the one modelled liquidator), and what everybody bid."""
 
     opportunity: Opportunity
@@ -77,6 +77,9 @@ class NobodyElse:
         return None
 
 
+_Rank = tuple[int, str, int, int]
+
+
 class Competition:
     """See ``scenario.Competitive``: the most profitable liquidation at once, until none pays."""
 
@@ -86,6 +89,8 @@ class Competition:
         self.missed: dict[Key, str] = {}
         self._calls: Counter[AccountId] = Counter()
         self._moment = (-1, -1)
+        self._ranked: dict[AccountId, tuple[Sequence[Opportunity], tuple[_Rank, Opportunity] | None]] = {}
+        """The best of what was open to each account when it was last seen: as good as new while the offers are the same ones."""
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
@@ -93,25 +98,33 @@ class Competition:
         if moment != self._moment:
             self._moment = moment
             self._calls.clear()
-        best: Opportunity | None = None
-        best_key: tuple[int, str, int, int] | None = None
+            self._ranked.clear()
+        ranked, calls, most = self._ranked, self._calls, self._terms.max_calls
+        kept = self._costs.free  # otherwise quotes of sales are counted
+        best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
-            if self._calls[account] >= self._terms.max_calls:
-                continue
-            for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
-                profit = self._profit(book, opportunity)
-                if profit <= 0 and not opportunity.always:
-                    continue
-                if best_key is not None and -profit > best_key[0]:
-                    continue
-                pair = opportunity.order.pair
-                key = (-profit, book.address(account), pair.debt_asset, pair.collateral_asset)
-                if best_key is None or key < best_key:
-                    best, best_key = opportunity, key
+            known = ranked.get(account)
+            if known is None or known[0] is not opportunities or not kept:
+                known = ranked[account] = opportunities, self._best(book, account, opportunities)
+            found = known[1]
+            if found is not None and (best is None or found[0] < best[0]) and calls.get(account, 0) < most:
+                best = found
         if best is None:
             return None
-        self._calls[best.order.account] += 1
-        return Take(best, self._costs.charged(book, best, flash=True, sells=not self.receive_collateral_token))
+        opportunity = best[1]
+        calls[opportunity.order.account] += 1
+        return Take(opportunity, self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token))
+
+    def _best(self, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]) -> tuple[_Rank, Opportunity] | None:
+        best: tuple[_Rank, Opportunity] | None = None
+        for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
+            profit = self._profit(book, opportunity)
+            if profit > 0 or opportunity.always:
+                pair = opportunity.order.pair
+                rank = (-profit, book.address(account), pair.debt_asset, pair.collateral_asset)
+                if best is None or rank < best[0]:
+                    best = rank, opportunity
+        return best
 
     def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
         """See ``LiquidatorModel``; where more pays, the calls per block are used up."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Generic
+from typing import Generic, cast
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols import State
 from backtest.replay.book import Book
+from backtest.replay.reach import sum_of, views_of
 from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Scenario
@@ -45,6 +46,11 @@ class Measure(Generic[State]):
     def reads(self) -> list[int]:
         """The blocks before which something is still to be read, increasing; nothing is after the last."""
         return sorted({block + 1 for block in (*self._samples, *(block for _, block in self._ahead))})
+
+    @property
+    def next_read(self) -> int:
+        """The block at whose end something is read next; the last where nothing is."""
+        return min((*self._samples[-1:], *(block for _, block in self._ahead[-1:])), default=self.last)
 
     @property
     def is_over(self) -> bool:
@@ -129,12 +135,14 @@ class Measure(Generic[State]):
 
     def _take(self) -> tuple[Totals, dict[AccountId, int]]:
         book = self._book
-        equity: dict[AccountId, int] = {}
-        collateral = debt = power = liquidatable = bad = accounts = unpriced = 0
-        for account in book.protocol.accounts(book.state):
-            try:
-                view = book.protocol.view(book.state, account, book.prices, book.now)
-            except PriceMissing:
+        views = views_of(book)
+        least = views.collateral_base - views.debt_base
+        unsafe = (views.debt_base > 0) & (views.health[:, 1] == 0) & (views.health[:, 0] < WAD)
+        equity = dict(zip(cast("list[AccountId]", views.account.tolist()), least.tolist(), strict=True))
+        collateral, debt, power = sum_of(views.collateral_base), sum_of(views.debt_base), sum_of(views.borrowing_power_base)
+        liquidatable, accounts, bad, unpriced = sum_of(views.debt_base[unsafe]), int(unsafe.sum()), -sum_of(least[least < 0]), 0
+        for account, view in views.rest.items():
+            if view is None:
                 unpriced += 1
                 continue
             equity[account] = view.collateral_base - view.debt_base
@@ -156,4 +164,4 @@ class Measure(Generic[State]):
             accounts_liquidatable=accounts,
             accounts_unpriced=unpriced,
         )
-        return totals, equity
+        return totals, dict(sorted(equity.items())) if views.rest else equity

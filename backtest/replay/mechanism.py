@@ -9,16 +9,17 @@ which price; the liquidator model says who takes.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypedDict
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
 from backtest.replay.book import Book
 
 
-@dataclass(frozen=True, slots=True)
-class Opportunity:
+class Opportunity(Struct, frozen=True):
     """Something a liquidator can do now, and what it does.
 
     ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price

@@ -9,6 +9,7 @@ that names its asset, then the later in the list.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -123,6 +124,11 @@ class Overrides:
                     rule.touched.add(key)
                     changes[key] = rule.value(self._history.get(key))
         return [_changed(key, value, seq, clock) for key, value in changes.items()], [rule.text for rule in begun]
+
+    @property
+    def next_start(self) -> int:
+        """The next block at which an override or a step of one starts; none is far away."""
+        return min((rule.starts[0] for rule in self._rules if rule.starts), default=sys.maxsize)
 
     def waiting(self, last_block: int) -> list[int]:
         """Blocks up to this one at which overrides or steps of them have yet to start."""

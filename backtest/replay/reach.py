@@ -2,41 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
-from backtest.protocols import AccountView
+from backtest.protocols import AccountView, Ints, Views
 from backtest.replay.book import Book
 from backtest.replay.record import MadeLiquidatable, Reach
 from backtest.units import WAD
 
 
-def views_of(book: Book[Any]) -> dict[AccountId, AccountView]:
-    """Every account that can be valued now."""
-    found = {}
+def views_of(book: Book[Any]) -> Views:
+    """Every account now: all at once where the protocol can and the book is not ``plain``, else one by one."""
+    at_once = getattr(book.protocol, "views", None)
+    if at_once is not None and not book.plain:
+        found: Views = at_once(book.state, book.prices, book.now)
+        return found
+    rest: dict[AccountId, AccountView | None] = {}
     for account in book.protocol.accounts(book.state):
-        with suppress(PriceMissing):
-            found[account] = book.protocol.view(book.state, account, book.prices, book.now)
-    return found
+        try:
+            rest[account] = book.protocol.view(book.state, account, book.prices, book.now)
+        except PriceMissing:
+            rest[account] = None
+    none = np.empty(0, np.int64)
+    return Views(none, none, none, none, np.empty((0, 2), np.uint64), none, rest)
 
 
-def reach_of(
-    overrides: Iterable[str], before: Mapping[AccountId, AccountView], after: Mapping[AccountId, AccountView], clock: Clock
-) -> tuple[Reach, list[MadeLiquidatable]]:
+def sum_of(values: Ints) -> int:
+    """The sum, which may take more than 64 bits."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock) -> tuple[Reach, list[MadeLiquidatable]]:
     """Compares every account right before and right after; ``overrides`` are the texts of those that took effect."""
-    touched = indebted = in_category = 0
-    made = []
-    for account, now in after.items():
-        then = before.get(account)
-        if now.health is None or then is None:
+    both, then, now = np.intersect1d(before.account, after.account, assume_unique=True, return_indices=True)
+    owes, owed = after.debt_base[now] > 0, before.debt_base[then] > 0
+    differs = (after.health[now] != before.health[then]).any(axis=1) | ~owed
+    differs = owes & (differs | (after.borrowing_power_base[now] != before.borrowing_power_base[then]))
+    unsafe, was_unsafe = ((views.health[rows, 1] == 0) & (views.health[rows, 0] < WAD) for views, rows in ((after, now), (before, then)))
+    hit = np.flatnonzero(owes & unsafe & owed & ~was_unsafe)
+    found = zip(both[hit].tolist(), after.debt_base[now[hit]].tolist(), strict=True)
+    made = [MadeLiquidatable(account=AccountId(account), clock=clock, debt_base=debt) for account, debt in found]
+    touched, indebted = int(differs.sum()), int(owes.sum())
+    in_category = int((owes & (after.category[now] > 0) & ~differs).sum())
+    for account in sorted({*before.rest, *after.rest}):
+        earlier, later = _one(before, account), _one(after, account)
+        if later is None or later.health is None or earlier is None:
             continue
         indebted += 1
-        changed = (now.health, now.borrowing_power_base) != (then.health, then.borrowing_power_base)
+        changed = (later.health, later.borrowing_power_base) != (earlier.health, earlier.borrowing_power_base)
         touched += changed
-        in_category += bool(now.category) and not changed
-        if now.health < WAD and then.health is not None and then.health >= WAD:
-            made.append(MadeLiquidatable(account=account, clock=clock, debt_base=now.debt_base))
+        in_category += bool(later.category) and not changed
+        if later.health < WAD and earlier.health is not None and earlier.health >= WAD:
+            made.append(MadeLiquidatable(account=account, clock=clock, debt_base=later.debt_base))
+    made.sort(key=lambda one: one.account)
     return Reach(override="; ".join(overrides), accounts=touched, of=indebted, in_emode=in_category), made
+
+
+def _one(views: Views, account: AccountId) -> AccountView | None:
+    """The view of one account, None without one."""
+    if account in views.rest:
+        return views.rest[account]
+    at = int(np.searchsorted(views.account, account))
+    if at == len(views.account) or views.account[at] != account:
+        return None
+    low, high = views.health[at].tolist()
+    debt = int(views.debt_base[at])
+    health = (high << 64) | low if debt else None
+    return AccountView(int(views.collateral_base[at]), debt, health, int(views.borrowing_power_base[at]), int(views.category[at]))

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal
 
+from msgspec import Struct
+
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
 from backtest.replay.book import Book
@@ -14,8 +16,7 @@ Stage = Literal["whole", "opened", "auction"]
 """A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waterfall:
+class Waterfall(Struct, frozen=True, kw_only=True):
     """Where what a liquidation gives away goes, base units. Sources: ``bonus + basis + reward``; the rest is what becomes of them, exactly.
 
     ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more at market prices (or,
@@ -56,8 +57,7 @@ class Bid:
 Ending = Literal["taken", "expired", "missed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spell:
+class Spell(Struct, frozen=True, kw_only=True):
     """A stretch of looks at which the same came of one account's opportunity, which is numbered by ``opportunity`` and may have several of them.
 
     The offer is the best at the first look: its pair, amounts (``repaid`` in native units) and ``profit``, base units after costs and before bids.
@@ -82,8 +82,7 @@ class Spell:
     bids: tuple[Bid, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Liquidation:
+class Liquidation(Struct, frozen=True, kw_only=True):
     """One step of a liquidation. ``*_base`` are base units at the oracle price then, rounded down; health is wad-scaled.
 
     ``seq`` is the last event before it (the liquidation itself where history's is re-enacted). ``profit_base`` is after the
@@ -121,8 +120,7 @@ class Liquidation:
         return self.stage != "opened"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deficit:
+class Deficit(Struct, frozen=True, kw_only=True):
     """Debt of one asset that the protocol wrote off in a liquidation (its ordinal), native units."""
 
     liquidation: int

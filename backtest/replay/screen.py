@@ -16,12 +16,12 @@ import heapq
 from collections.abc import Iterable, Sequence
 from copy import copy
 from math import exp
-from typing import Any, Generic, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from backtest.model import AccountId, AssetId
-from backtest.protocols import BoxExposure, Exposure, LinearExposure, State
+from backtest.protocols import BoxExposure, Exposure, Exposures, LinearExposure, State
 from backtest.replay.book import Book
 from backtest.replay.forms import Form, Forms
 from backtest.replay.kernels import Floats, Ints, moved, slacks
@@ -33,6 +33,8 @@ SLACK = np.array([2.0**-k for k in range(1, 10)])
 """Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at every decision."""
 NEAR = len(SLACK)
 GONE = NEAR + 1
+MANY = 1_000
+"""Accounts from which on exposures are asked for all at once."""
 
 
 class Watch(Protocol[State]):
@@ -125,6 +127,11 @@ class Rows(Generic[State]):
         made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
         return made
 
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be asked for, now or at some time."""
+        return self._all_dirty or bool(self._dirty) or bool(self._until)
+
     def all(self) -> list[int]:
         """Rows in use."""
         return list(self._row.values())
@@ -144,6 +151,10 @@ class Rows(Generic[State]):
         changed: list[int] = []
         gone: list[int] = []
         forms: list[Form] = []
+        at_once = getattr(book.protocol, "exposures", None)
+        if at_once is not None and len(self._dirty) >= MANY:
+            changed = self._put_many(at_once(state, list(self._dirty), clock), book, bounds)
+        many = len(changed)
         for account in sorted(self._dirty):
             exposure = ask(state, account, clock)
             row = self._row.get(account)
@@ -158,7 +169,7 @@ class Rows(Generic[State]):
                 self.forms.drop(row)
         self._free += gone
         self._dirty.clear()
-        self.forms.put(changed, forms)
+        self.forms.put(changed[many:], forms)
         return changed, gone
 
     def outside(self, row: int, price: Floats) -> bool:
@@ -168,6 +179,33 @@ class Rows(Generic[State]):
     def accounts(self, rows: Iterable[int]) -> list[AccountId]:
         """In id order."""
         return sorted(self.account[row] for row in rows)
+
+    def _put_many(self, found: Exposures, book: Book[State], bounds: IndexBounds) -> list[int]:
+        """Forms of many accounts, which are then clean; their rows."""
+        accounts = cast("list[AccountId]", found.account.tolist())
+        rows = [self._take(account) if (row := self._row.get(account)) is None else row for account in accounts]
+        for row in rows if self.boxes else ():
+            self.boxes.pop(row, None)
+        count, margin = len(rows), found.relative_error + FLOAT_ERROR
+        tilt = (1 + margin) / (1 - margin)
+        of = np.repeat(np.arange(count), np.diff(found.start))
+        asset, owed, amount = found.asset, found.owed, found.amount
+        price = np.array([float(book.oracle.get(each.id, 0)) for each in book.market.assets])
+        worth = np.where(owed, amount * price[asset], 0.0)
+        base = np.zeros(count, np.int32)
+        order = np.argsort(worth, kind="stable")  # the last one stays
+        order = order[worth[order] > 0]
+        base[of[order]] = 1 + asset[order]
+        weight = np.where(owed, amount / np.array(bounds.borrow_low)[asset] * tilt, amount / np.array(bounds.supply_high)[asset])
+        below = np.flatnonzero(found.constant < 0)
+        of, owed = np.concatenate([of, below]), np.concatenate([owed, np.ones(len(below), np.bool_)])
+        column = np.concatenate([np.where(found.owed, 1 + self._assets + asset, 1 + asset), np.zeros(len(below), np.int64)])
+        weight = np.concatenate([weight, -found.constant[below] * tilt])
+        order = np.lexsort((owed, of))
+        ends = np.concatenate([[0], np.cumsum(np.bincount(2 * of + owed, minlength=2 * count))])
+        self.forms.put_packed(rows, ends, column[order].astype(np.int32), weight[order], base)
+        self._dirty.difference_update(accounts)
+        return rows
 
     def _take(self, account: AccountId) -> int:
         if self._free:

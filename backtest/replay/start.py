@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic
 
 from msgspec import structs
 
-from backtest.model import AccountId, Clock, Market, MarketEvent
-from backtest.protocols import AccountView, LendingProtocol, State
+from backtest.model import Clock, Market, MarketEvent
+from backtest.protocols import LendingProtocol, State, Views
 from backtest.replay.book import Book
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
@@ -38,9 +37,9 @@ class Start(Generic[State]):
     deficits: tuple[Deficit, ...]
     mismatches: tuple[Mismatch, ...]
     rules: dict[str, bool]
-    _views: dict[Clock, Mapping[AccountId, AccountView]] = field(default_factory=dict, repr=False)
+    _views: dict[Clock, Views] = field(default_factory=dict, repr=False)
 
-    def views_at(self, clock: Clock, book: Book[State]) -> Mapping[AccountId, AccountView]:
+    def views_at(self, clock: Clock, book: Book[State]) -> Views:
         """Every account as the window begins, ``book`` being a copy that nothing has changed: the same for all scenarios."""
         if clock not in self._views:
             self._views[clock] = views_of(book)
@@ -81,6 +80,7 @@ def start_of(
             engine.advance(transaction)
         engine.stand()
         watch.candidates(engine.book)  # asks for everyone's exposure, once for all
+        views_of(engine.book)  # the same: copies share what it takes to value a whole book
     return Start(
         timeline=timeline,
         scenario=scenario,

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -29,43 +32,43 @@ ASSETS = 8
 EVENTS = 1_000_000
 WINDOW_FROM = 2  # all accounts open in block 1
 WINDOW = Scenario(liquidators=Competitive(), from_block=WINDOW_FROM)
-STABLE = ASSETS // 2  # assets below are volatile collateral, the others are borrowed
 
 
-def market(accounts: int) -> Market:
-    """Eight assets of 18 decimals; the last account is the treasury."""
-    assets = tuple(Asset(AssetId(i), f"0x{i:040x}", f"A{i}", 18) for i in range(ASSETS))
-    return Market(name="bench", protocol="aave-v3", chain_id=1, assets=assets, accounts=tuple(f"0x{i:040x}" for i in range(accounts + 1)))
+def market(accounts: int, assets: int = ASSETS) -> Market:
+    """Assets of 18 decimals; the last account is the treasury."""
+    listed = tuple(Asset(AssetId(i), f"0x{i:040x}", f"A{i}", 18) for i in range(assets))
+    return Market(name="bench", protocol="aave-v3", chain_id=1, assets=listed, accounts=tuple(f"0x{i:040x}" for i in range(accounts + 1)))
 
 
-def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeline:
+def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, seed: int = 1) -> Timeline:
     """Every account supplies one volatile asset and borrows one stable at a health of 1.05 to 3; then one price a block.
 
-    Prices of the volatile assets walk by 0.1 % a tick and fall by ``fall`` in the middle tenth of the ticks.
+    The first half of the assets is volatile. Their prices walk by 0.1 % a tick and fall by ``fall`` in the middle tenth of the ticks.
     """
+    stable = assets // 2  # assets below are volatile collateral, the others are borrowed
     draw = np.random.default_rng(seed)
     settings = [("pool_revision", None, 10)]
-    for asset in range(ASSETS):
+    for asset in range(assets):
         settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
         settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     rows = len(settings)
     start = np.arange(accounts)
-    collateral, debt = start % STABLE, STABLE + start % (ASSETS - STABLE)
+    collateral, debt = start % stable, stable + start % (assets - stable)
     worth = (10 ** draw.uniform(2, 6, accounts)).astype(np.int64)
     owed = (worth * 0.8 / draw.uniform(1.05, 3, accounts)).astype(np.int64)
     walk = np.zeros(ticks)
-    walk[ticks * 9 // 20 : ticks * 11 // 20] = np.log(1 - fall) / max(1, ticks // 10) * STABLE
-    moved = np.arange(ticks) % STABLE
-    log_price = np.zeros((ticks, STABLE))
+    walk[ticks * 9 // 20 : ticks * 11 // 20] = np.log(1 - fall) / max(1, ticks // 10) * stable
+    moved = np.arange(ticks) % stable
+    log_price = np.zeros((ticks, stable))
     log_price[np.arange(ticks), moved] = walk + draw.normal(0, 0.001, ticks)
     prices = np.exp(np.cumsum(log_price, axis=0))[np.arange(ticks), moved] * 1000e8
-    first = rows + ASSETS + 3 * accounts
+    first = rows + assets + 3 * accounts
     key = {
         "params": np.arange(rows),
-        "prices": np.concatenate([rows + np.arange(ASSETS), first + np.arange(ticks)]),
-        "setting_events": rows + ASSETS + 3 * start + 1,
+        "prices": np.concatenate([rows + np.arange(assets), first + np.arange(ticks)]),
+        "setting_events": rows + assets + 3 * start + 1,
     }
-    position_seq = (rows + ASSETS + 3 * start[:, None] + np.array([0, 2])).ravel()
+    position_seq = (rows + assets + 3 * start[:, None] + np.array([0, 2])).ravel()
     blocks_of = {name: np.where(seq < first, 1, seq - first + 2) for name, seq in key.items()}
     tables = {
         "params": _table(
@@ -81,8 +84,8 @@ def timeline(accounts: int, ticks: int, *, fall: float, seed: int = 1) -> Timeli
             "prices",
             key["prices"],
             blocks_of["prices"],
-            asset_id=pa.array(np.concatenate([np.arange(ASSETS), moved]).astype(np.int16)),
-            price=_amounts(np.concatenate([[1000e8] * STABLE, [1e8] * (ASSETS - STABLE), prices]).astype(np.int64)),
+            asset_id=pa.array(np.concatenate([np.arange(assets), moved]).astype(np.int16)),
+            price=_amounts(np.concatenate([[1000e8] * stable, [1e8] * (assets - stable), prices]).astype(np.int64)),
         ),
         "position_events": _table(
             "position_events",
@@ -157,12 +160,33 @@ def step_engine(accounts: int, history: Timeline, start: Start[Any]) -> tuple[fl
 
 
 def scenarios(count: int) -> list[Scenario]:
-    """Thresholds and bonuses of one asset, from the window's first block on."""
+    """Evenly from a grid of 1,000: 40 thresholds and 25 bonuses of one asset, from the window's first block on."""
     made = []
-    for k in range(count):
-        pair = (("liquidation_threshold", 7_800 + 100 * (k % 5)), ("liquidation_bonus", 10_300 + 100 * (k // 5)))
+    for number in (1_000 * k // count for k in range(count)):
+        pair = (("liquidation_threshold", 7_710 + 10 * (number % 40)), ("liquidation_bonus", 10_300 + 20 * (number // 40)))
         made.append(structs.replace(WINDOW, overrides=tuple(Override(parameter=p, value=v, asset="A0", from_block=WINDOW_FROM) for p, v in pair)))
     return made
+
+
+def _part(accounts: int, ticks: int, fall: float, count: int, place: int, of: int) -> tuple[float, float, int]:
+    """In a process of its own: seconds of the processor for its history and start, and for its part of a sample of scenarios; peak memory, bytes."""
+    begun, start = _seconds(lambda: start_of(AAVE_V3, market(accounts), timeline(accounts, ticks, fall=fall), WINDOW))
+    own = scenarios(count)[place::of]
+    taken, _ = _seconds(lambda: [bool(replay(AAVE_V3, market(accounts), start.timeline, each, start=start).liquidations) for each in own])
+    return begun, taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def thousand(name: str, accounts: int, ticks: int, fall: float, bound: float, sample: int) -> list[dict[str, Any]]:
+    """1,000 scenarios on two cores, from a sample of them replayed in two processes at once; all results are let go."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        parts = list(pool.map(_part, *zip(*[(accounts, ticks, fall, sample, place, 2) for place in range(2)], strict=True)))
+    seconds = max(begun for begun, _, _ in parts) + sum(taken for _, taken, _ in parts) / sample * 1_000 / 2
+    shape = f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, a core of two; extrapolated from {sample} scenarios in 2 processes"
+    memory = sum(peak for _, _, peak in parts) / 2**30
+    return [
+        _row(f"1,000 scenarios, {name} book", seconds, "s", shape, bound, bound / seconds),
+        _row(f"peak memory, 1,000 scenarios, {name} book", memory, "GiB", shape, 2.0, 2.0 / memory),
+    ]
 
 
 def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[str, float]) -> list[dict[str, Any]]:
@@ -208,12 +232,20 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     # 1,000 scenarios on two cores: in 2 minutes on the calm book and 10 on the crash book
     rows += book_rows("calm", accounts, ticks, 0.0, {"one of many scenarios": 0.24, "step engine": 1e9})
     rows += book_rows("crash", accounts, ticks, 0.3, {"exact replay": 2.0, "one of many scenarios": 1.2})
-    for less_accounts, less_ticks in ((4, 1), (2, 1), (1, 4), (1, 2)):
+    rows += thousand("calm", accounts, ticks, 0.0, 120, 40) + thousand("crash", accounts, ticks, 0.3, 600, 20)
+    for less_accounts, less_ticks, assets in ((4, 1, 8), (2, 1, 8), (1, 1, 8), (1, 4, 8), (1, 2, 8), (1, 1, 16), (1, 1, 32)):
         some, few = accounts // less_accounts, ticks // less_ticks
-        history = timeline(some, few, fall=0.3)
-        seconds, result = _seconds(lambda h=history, n=some: replay(AAVE_V3, market(n), h, WINDOW))
-        shape = f"{some} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations"
+        history = timeline(some, few, fall=0.3, assets=assets)
+        seconds, result = _seconds(lambda h=history, n=some, a=assets: replay(AAVE_V3, market(n, a), h, WINDOW))
+        shape = f"{some} accounts x {assets} assets x {few} ticks, {len(result.liquidations)} liquidations"
         rows.append(_row("cost curve, crash book", seconds, "s", shape))
+    history, of = timeline(accounts, ticks, fall=0.3), market(accounts)
+    start = start_of(AAVE_V3, of, history, WINDOW)
+    for count in (1, 4, 16):
+        seconds, _ = _seconds(lambda n=count: [replay(AAVE_V3, of, history, each, start=start).events for each in scenarios(n)])
+        rows.append(
+            _row("cost curve, scenarios of the crash book", seconds, "s", f"{count} scenarios, {accounts} accounts x {ASSETS} assets x {ticks} ticks")
+        )
     small, few = 500, 200
     history = timeline(small, few, fall=0.4)
     plain, _ = _seconds(lambda: replay(AAVE_V3, market(small), history, WINDOW, screened=False))

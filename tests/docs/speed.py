@@ -14,7 +14,10 @@ import pandas as pd
 ROOT = Path(__file__).parents[2]
 PAGE, CHART, FIGURES = ROOT / "docs/speed.md", ROOT / "docs/speed.svg", ROOT / "build/bench.json"
 START, END = "<!-- figures: written by tests/docs/speed.py -->", "<!-- end of figures -->"
-OURS = ("screen, ", "exact replay", "history before", "one of many", "step engine", "cost curve", "lake to result", "peak memory", "screened replay")
+OURS = (
+    "screen, ", "exact replay", "history before", "one of many", "1,000 scenarios", "step engine", "cost curve", "lake to result", "peak memory",
+    "screened replay",
+)  # fmt: skip
 
 
 def figures() -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Views
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
@@ -96,10 +96,22 @@ class AaveV3:
         """See ``account.linear_exposure``."""
         return linear_exposure(state, account, now)
 
+    def exposures(self, state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
+        """See ``valuation.exposures``."""
+        from backtest.protocols.aave_v3.valuation import exposures  # see views
+
+        return exposures(state, accounts, now)
+
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where the debt is worth nothing."""
         data = account_data(state, account, prices.oracle, now)
         return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
+
+    def views(self, state: AaveState, prices: Prices, now: Clock) -> Views:
+        """See ``valuation.views``."""
+        from backtest.protocols.aave_v3.valuation import views  # compiled: whoever values one account needs none of it
+
+        return views(state, prices.oracle, now)
 
     def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""

@@ -6,7 +6,7 @@ ValidationLogic.getUserReserveLtv (3.6+). The reference has no loan-to-value rul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from backtest.errors import PriceMissing
@@ -18,6 +18,8 @@ from backtest.units import BPS, UINT256_MAX
 
 FLOAT_ERROR = 1e-9
 """Relative error granted to whoever evaluates a linear exposure in double precision (sums of a hundred terms err by 1e-14)."""
+KEPT = 1_024
+"""Accounts whose totals are kept until something changes them."""
 STABLE_HORIZON = 86_400
 """Seconds ahead for which an exposure counts the growth of stable debt."""
 
@@ -123,12 +125,16 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         PriceMissing: an asset that the account has flagged or borrowed has no price.
     """
     rules, timestamp = state.rules, now.timestamp
-    latest = state.latest
+    latest = state.latest.get(account)
     if latest is not None:  # a liquidation asks several times: may it be, what does it do, health before, health after
-        of, at, by, priced, data = latest
-        if of == account and at == timestamp and by is rules and all(prices.get(asset) == price for asset, price in priced.items()):
-            known: AccountData = data
-            return known
+        known: AccountData
+        at, by, priced, known = latest
+        if at == timestamp and by is rules:
+            for asset, price in priced.items():
+                if prices.get(asset) != price:
+                    break
+            else:
+                return known
     book = state.accounts.get(account, _EMPTY)
     category, reserves, held = category_of(state, book), state.reserves, book.collateral
     collateral = debt = by_ltv = by_threshold = 0
@@ -154,7 +160,9 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         ltv=ltv,
         health_factor=rules.health(collateral, by_threshold, debt) if debt else UINT256_MAX,
     )
-    state.latest = account, timestamp, rules, used, data
+    if len(state.latest) >= KEPT:
+        state.latest.clear()
+    state.latest[account] = timestamp, rules, used, data
     return data
 
 
@@ -172,7 +180,7 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     ``constant`` for the rounding of each value to a whole base unit. Stable debt (3.0, 3.1) is counted as of ``until``.
     """
     book = state.accounts.get(account, _EMPTY)
-    owing = set(debts(book)) if book.stable else book.debt
+    owing: Iterable[AssetId] = set(debts(book)) if book.stable else book.debt
     if not owing:
         return None
     rules, reserves, timestamp, category = state.rules, state.reserves, now.timestamp, category_of(state, book)
@@ -182,16 +190,15 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     for asset in owing:
         owed = debt[asset] = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
         weights[asset] = -owed
-    thresholds = {
-        asset: liquidation_threshold(rules, reserves[asset], book, category)
-        for asset in book.enabled
-        if asset in book.collateral and is_collateral(rules, reserves[asset])
-    }
-    averaged = len(thresholds) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds.values())) > 1
-    for asset, threshold in thresholds.items():
-        balance = max(collateral_of(state, book, asset, timestamp) - 1, 0)
-        weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserves[asset].unit)
-    return LinearExposure(weights, -float(len(debt) + len(thresholds) + 1), FLOAT_ERROR, debt, until)
+    held = book.collateral
+    used = [reserve for reserve in map(reserves.__getitem__, book.enabled) if reserve.asset in held and is_collateral(rules, reserve)]
+    thresholds = [liquidation_threshold(rules, reserve, book, category) for reserve in used]
+    averaged = len(used) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds)) > 1
+    for reserve, threshold in zip(used, thresholds, strict=True):
+        asset, balance = reserve.asset, rules.collateral_balance(held[reserve.asset], reserve.income(timestamp)) - 1
+        if balance > 0:
+            weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserve.unit)
+    return LinearExposure(weights, -float(len(debt) + len(used) + 1), FLOAT_ERROR, debt, until)
 
 
 def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:

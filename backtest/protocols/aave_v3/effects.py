@@ -80,7 +80,7 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
             apply(state, effect)
         yield
     finally:
-        state.latest = None
+        state.latest.clear()
         for account, book in accounts.items():
             if book is None:
                 state.accounts.pop(account, None)

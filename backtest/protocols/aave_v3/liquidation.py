@@ -382,10 +382,14 @@ def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> 
             return ()
     except PriceMissing:
         return ()
-    rules = state.rules
-    open_reserves = {asset for asset in book.enabled.union(debts(book)) if _closed(rules, state.reserves[asset], now) is None}
-    takeable = [asset for asset in sorted(book.enabled & open_reserves & book.collateral.keys()) if is_collateral(rules, state.reserves[asset])]
-    return [Pair(debt, collateral) for debt in sorted(open_reserves.intersection(debts(book))) for collateral in takeable]
+    rules, reserves, held = state.rules, state.reserves, book.collateral
+    takeable = [
+        asset
+        for asset in sorted(book.enabled)
+        if asset in held and is_collateral(rules, reserves[asset]) and _closed(rules, reserves[asset], now) is None
+    ]
+    owed = [asset for asset in sorted(debts(book) if book.stable else book.debt) if _closed(rules, reserves[asset], now) is None]
+    return [Pair(debt, collateral) for debt in owed for collateral in takeable]
 
 
 def weight(state: AaveState, account: AccountId, asset: AssetId) -> int:

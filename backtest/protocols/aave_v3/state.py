@@ -185,19 +185,29 @@ class AaveState:
     premium_to_protocol: int = 0
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
-    latest: Any = field(default=None, compare=False, repr=False)
-    """``account.account_data``'s last answer with what it depends on; None where the state changed since."""
+    columns: Any = field(default=None, compare=False, repr=False)
+    """``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet. Copies share it."""
+    moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
+    latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(default_factory=dict, compare=False, repr=False)
+    """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an account that changed since."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
         """Independent of this one; an account is copied when either changes it."""
         self.own = set()
         categories = deepcopy(self.categories, memo)
         return replace(
-            self, reserves=[copy(reserve) for reserve in self.reserves], categories=categories, accounts=self.accounts.copy(), own=set(), latest=None
+            self,
+            reserves=[copy(reserve) for reserve in self.reserves],
+            categories=categories,
+            accounts=self.accounts.copy(),
+            own=set(),
+            latest={},
+            moved=self.moved.copy(),
         )
 
     def account(self, account: AccountId) -> Account:
         """An account that may be changed, new where there was none."""
+        self.moved.add(account)
         book = self.accounts.get(account)
         if book is None:
             book = self.accounts[account] = Account()
@@ -272,17 +282,20 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         RulesError: a balance would fall below zero, an unknown parameter or setting, an unknown pool revision.
         TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
     """
-    state.latest = None
     if isinstance(event, PositionChange):
+        state.latest.pop(event.account, None)
         _apply_position(state, event)
     elif isinstance(event, IndexUpdate):
+        state.latest.clear()
         reserve = state.reserves[event.asset]
         reserve.supply_index, reserve.borrow_index = event.supply_index, event.borrow_index
         reserve.supply_rate, reserve.borrow_rate = event.supply_rate, event.borrow_rate
         reserve.updated = event.timestamp
     elif isinstance(event, SettingChange):
+        state.latest.pop(event.account, None)
         _apply_setting(state, event)
     elif isinstance(event, ParamChange):
+        state.latest.clear()
         _apply_param(state, event)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")

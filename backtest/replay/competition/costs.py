@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Market
@@ -36,7 +38,11 @@ class CostModel:
     beyond: int = 0
     drained: int = 0
     poolless: set[AssetId] = field(default_factory=set)
+    free: bool = field(init=False)
     _slippage: dict[AssetId | None, Slippage] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.free = self.terms == Costs()
 
     @classmethod
     def of(
@@ -52,11 +58,6 @@ class CostModel:
                 raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of the market", did_you_mean(entry.asset, known))
             model._slippage[asset.id if asset else None] = entry
         return model
-
-    @property
-    def free(self) -> bool:
-        """Nothing costs anything but what is fixed."""
-        return self.terms == Costs()
 
     @property
     def moves(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from backtest.protocols import LinearExposure, Order, Refusal, State
 from backtest.replay.book import Book

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec import structs
+
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, Order, Pair, Refusal, State
@@ -78,7 +80,7 @@ class DutchAuctions(Mechanism[Any]):
             if factor > WAD:
                 most = holdings[pair.debt_asset].debt * self._close // BPS
                 offer = sale(book, account, pair, liquidator, Terms(factor, most), holdings[pair.collateral_asset].collateral)
-                found.append(replace(offer, step="take") if isinstance(offer, Opportunity) else offer)
+                found.append(structs.replace(offer, step="take") if isinstance(offer, Opportunity) else offer)
         return found
 
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:

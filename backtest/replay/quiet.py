@@ -1,0 +1,53 @@
+"""Stretches of history in which nobody can be liquidated and nothing is read: prices and indexes pass, and nothing else is asked.
+
+Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a transaction that only changes prices
+and indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic
+
+from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
+from backtest.protocols import State
+from backtest.replay.book import Book
+from backtest.replay.foresight import Foresight
+from backtest.replay.liquidators import Competition, LiquidatorModel
+from backtest.replay.measure import Measure
+from backtest.replay.mechanism import FixedSpread, Mechanism
+from backtest.replay.overrides import Overrides
+from backtest.replay.screen import Watch
+from backtest.replay.users import UserActions
+
+_PASSING = (PriceUpdate, IndexUpdate, MarketPrice)
+
+
+class Quiet(Generic[State]):
+    """Owned by one replay. Only where mechanism and model keep nothing between decisions and never wake by themselves."""
+
+    def __init__(self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides) -> None:
+        self._book, self._users, self._measure, self._overrides = book, users, measure, overrides
+        self._before = -1
+        """Transactions that end before this seq are quiet,"""
+        self._last = -1
+        """in blocks up to this one."""
+
+    def begins(self, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel) -> None:
+        """A decision found neither candidate nor offer."""
+        if isinstance(watch, Foresight) and type(mechanism) is FixedSpread and type(model) is Competition:
+            self._before = watch.next_look
+            self._last = min(self._measure.next_read, self._overrides.next_start - 1)
+
+    def passes(self, transaction: Sequence[MarketEvent]) -> bool:
+        """Applies a transaction and returns True where it is quiet; one that is not ends the stretch."""
+        last = transaction[-1]
+        if last.seq >= self._before:
+            return False
+        if last.block_number > self._last or any(type(event) not in _PASSING for event in transaction):
+            self._before = -1
+            return False
+        for event in transaction:
+            self._users.shadow(event)
+            self._book.apply(event)
+        return True

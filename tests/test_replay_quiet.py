@@ -1,0 +1,51 @@
+"""Where nobody can be unsafe, ticks are not looked at, and the replay is the one that looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.replay import screen
+from backtest.replay.engine import replay
+from backtest.replay.foresight import Foresight
+from backtest.replay.record import Replay
+from backtest.replay.start import start_of
+from backtest.scenario import Competitive, Override, Scenario
+from tests.bench.bench_replay import market, timeline
+
+ACCOUNTS, TICKS = 60, 400
+RAMP = Override(parameter="liquidation_threshold", change=-300, asset="A0", from_block=50, until_block=350, steps=5)
+SCENARIOS = {
+    "crash": Scenario(liquidators=Competitive(), from_block=2),
+    "ramp": Scenario(liquidators=Competitive(), from_block=2, overrides=(RAMP,)),
+    "gas": Scenario(liquidators=Competitive(gas_cost=20 * 10**8), from_block=2),
+    "part": Scenario(liquidators=Competitive(max_calls=2), from_block=90, to_block=300),
+}
+
+
+def outcome(result: Replay[object]) -> tuple[object, ...]:
+    found = (result.liquidations, result.spells, result.deficits, result.totals, result.horizons, result.events, result.reach)
+    return (*found, result.made_liquidatable, result.refused, result.costs, result.book)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_quiet_ticks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, looks = timeline(ACCOUNTS, TICKS, fall=0.3), []
+    candidates = Foresight.candidates
+    monkeypatch.setattr(Foresight, "candidates", lambda self, book: looks.append(book.seq) or candidates(self, book))
+    quick = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9)
+    plain = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, screened=False)
+    assert outcome(quick) == outcome(plain)
+    assert quick.liquidations
+    assert len(set(looks)) < TICKS  # an offer that does not pay keeps being looked at
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_exposures_at_once_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = timeline(ACCOUNTS, TICKS, fall=0.3)
+    plain = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, screened=False)
+    monkeypatch.setattr(screen, "MANY", 1)
+    quick = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9)
+    start = start_of(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name])
+    assert outcome(quick) == outcome(plain)
+    assert outcome(replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, start=start)) == outcome(plain)
