@@ -230,3 +230,12 @@ def test_the_spike_makes_the_difference(cap: int) -> None:
     result = run(history(CAT_1_1, 600), Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=cap * GWEI), costs=fees((0, 50)))
     free = sum(row.fill.repaid < WAD for row in result.liquidations if row.step == "deal")
     assert free == (3 if cap == 15 else 0)
+
+
+@pytest.mark.parametrize("cap", [15, 100])
+def test_auctions_recover_more_than_a_fixed_spread_only_where_participation_is_cheap(cap: int) -> None:
+    """A fixed spread of 13 % sells for value / 1.13 to whoever comes, one is enough (10 at 600: 5,309.73). Two bidders make it 6,000, one nothing."""
+    result = run(history(CAT_1_1, 600), Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=cap * GWEI), costs=fees((0, 50)))
+    recovered, fixed = sum(row.fill.repaid for row in result.liquidations if row.step == "deal"), 6_000 * WAD * 100 // 113
+    assert (recovered > fixed) == (cap == 100)
+    assert recovered < WAD or recovered > 5_999 * WAD
