@@ -105,11 +105,12 @@ def as_text(rows: Sequence[Row], facts: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def heat_map(rows: Sequence[Row], field: str, title: str, scale: float, shown: str) -> Spec:
+def heat_map(rows: Sequence[Row], field: str, scale: float, shown: str) -> Spec:
     """Keepers against medians of caps, a panel for each way and stuck time."""
     kept = ("cap_median_gwei", "keepers", "stuck_seconds", field, f"{field}_low", f"{field}_high")
-    panels = []
+    lines = []
     for rules, gas, way in _WAYS:
+        panels = []
         for stuck in sorted({row["stuck_seconds"] for row in rows}):
             mine = [
                 {key: row[key] / scale if key.startswith(field) and row[key] is not None else row[key] for key in kept}
@@ -117,18 +118,14 @@ def heat_map(rows: Sequence[Row], field: str, title: str, scale: float, shown: s
                 if (row["rules"], row["gas"], row["stuck_seconds"]) == (rules, gas, stuck)
             ]
             if mine:
-                panels.append(_panel(mine, field, f"{way}, stuck {stuck / 60:g} min", shown))
-    return {
-        "concat": panels,
-        "columns": max(1, len({row["stuck_seconds"] for row in rows})),
-        "spacing": 18,
-        "resolve": {"scale": {"color": "shared"}},
-        "title": title,
-    }
+                panels.append(_panel(mine, field, f"{way}, stuck {stuck / 60:g} min" if gas == "day" else way, shown))
+        if panels:
+            lines.append({"hconcat": panels, "spacing": 18})
+    return {"vconcat": lines, "spacing": 18, "resolve": {"scale": {"color": "shared"}}}
 
 
 def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
-    colour = {"field": field, "type": "quantitative", "title": None, "scale": {"scheme": "viridis", "domainMin": 0}, "legend": {"format": shown}}
+    colour = {"field": field, "type": "quantitative", "title": None, "scale": {"scheme": "oranges", "domainMin": 0}, "legend": {"format": shown}}
     axes = {
         "x": {"field": "cap_median_gwei", "type": "ordinal", "title": "Median of keepers' caps (gwei)", "axis": {"labelAngle": 0}},
         "y": {"field": "keepers", "type": "ordinal", "title": "Keepers (number)", "sort": "descending"},
@@ -143,10 +140,6 @@ def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
         "height": {"step": 30},
         "layer": [
             {"mark": "rect", "encoding": {**axes, "color": colour, "tooltip": tooltip}},
-            {
-                "mark": {"type": "text", "fontSize": 12, "stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.75},
-                "encoding": {**axes, "text": text},
-            },
             {"mark": {"type": "text", "fontSize": 12}, "encoding": {**axes, "text": text}},
         ],
     }
@@ -155,8 +148,8 @@ def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
 def write_page(rows: Sequence[Row], facts: Sequence[str], path: Path) -> None:
     """The same as one offline page with heat maps."""
     figures = [
-        Figure("Auctions won for nothing", f"Mean share over draws; the day had {SHARE:.0%}.", heat_map(rows, "free_share", "Share", 1, ".0%")),
-        Figure("Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", "Million DAI", 1e6, ".2f")),
+        Figure("Auctions won for nothing", f"Mean share over draws; the day had {SHARE:.0%}.", heat_map(rows, "free_share", 1, ".0%")),
+        Figure("Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", 1e6, ".2f")),
     ]
     page = (
         environment()

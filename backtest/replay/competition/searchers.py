@@ -74,6 +74,10 @@ class Searchers:
         self._each = terms.each
         self._draws = draws
         self._owners = any(searcher.capital is not None for searcher in self._each)
+        by_chance = terms.distribution != "searchers" if isinstance(terms, Participation) else isinstance(terms, Oev)
+        self._drawn = by_chance or (isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each))
+        self._alike: list[Bidder] | None = None
+        """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
         self._look = (-1, -1, -1)
         self._calls: dict[Key, int] = {}
@@ -141,14 +145,19 @@ class Searchers:
 
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> list[Bidder]:
         """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other auction ties up."""
+        self._enter(book)
+        if self._alike is not None:
+            return self._alike
         there = self.present(book, (account, lot), "tend")
         calls = self.costs.call_up(book, "tend", flash=False, sells=False) + self.costs.call_up(book, "deal", flash=False, sells=True)
-        return [Bidder(each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))) for each in there]
+        found = [Bidder(each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))) for each in there]
+        if not self._owners and not self._drawn:
+            self._alike = found
+        return found
 
     def bidding_changes(self, now: int) -> int:
         """See ``bidding.Bidders``: at once where who looks is drawn for each block."""
-        drawn = self.terms.distribution != "searchers" if isinstance(self.terms, Participation) else isinstance(self.terms, Oev)
-        if drawn or any(searcher.shows_up < BPS for searcher in self._each):
+        if self._drawn:
             return now + self.terms.block_seconds
         times = [*self._stuck.values(), *(back for lent in self._lent.values() for back, _ in lent)]
         if self.costs.gas is not None:
@@ -191,7 +200,7 @@ class Searchers:
         look = (*moment, book.seq)
         if look != self._look:  # all that is open is looked at anew
             self._look = look
-            self._again = None
+            self._again = self._alike = None
             self.missed.clear()
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
