@@ -21,7 +21,6 @@ from backtest.errors import UserError
 from backtest.imported import PROXY, PROXY_GAP
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.outcome import as_table
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.proxy_prices import proxy_steps
@@ -29,7 +28,7 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
-from backtest.result_tables import RESULTS
+from backtest.result_tables import RESULTS, as_table
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import RULES_VERSION
@@ -140,7 +139,8 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
     """
     methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
     proxied = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
-    venue = lake.read("canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period"])
+    venue = lake.read("canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"])
+    venue = venue.filter(pc.is_null(venue["source"]))
     found = {}
     for asset in sorted(set(methods.filter(proxied)["asset_id"].to_pylist())):
         rows = venue.filter(pc.equal(venue["asset_id"], asset)).sort_by("timestamp").to_pylist()

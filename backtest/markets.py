@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
 from backtest.errors import UserError
 
 _ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
+
+
+class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pool whose trades are fetched with a market, as in ``[[pools]]`` of its file.
+
+    ``prices`` is the token whose market price it tells and into which pool that token is sold: its symbol or address. ``start_block`` is the
+    first block with a log of the pool, or one before it; by default the market's.
+    """
+
+    address: str
+    prices: str
+    kind: Literal["uniswap-v3"] = "uniswap-v3"
+    start_block: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _ADDRESS.match(self.address):
+            raise UserError(f"pools.address = '{self.address}' is not an address", "give 0x and 40 hex digits")
+        if self.start_block is not None and self.start_block < 0:
+            raise UserError(f"pool {self.address}: start_block = {self.start_block}", "block numbers start at 0")
+        msgspec.structs.force_setattr(self, "address", self.address.lower())
 
 
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,7 +39,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
     ``base_decimals`` are the name and decimals of the oracle's base currency; ``price_decimals`` are those of its exact prices where they
     have more. ``parameters`` say which of several markets in the same contracts this is, in the protocol's own words (Maker: ilk; Morpho
-    Blue: id).
+    Blue: id). ``pools`` are where its assets are traded.
     """
 
     name: str
@@ -31,6 +52,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     base_currency: str = "USD"
     price_decimals: int | None = None
     parameters: dict[str, str] = {}
+    pools: tuple[PoolConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if self.price_decimals is not None and self.price_decimals < self.base_decimals:
@@ -42,7 +64,16 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for role, address in self.contracts.items():
             if not _ADDRESS.match(address):
                 raise UserError(f"market '{self.name}': contracts.{role} = '{address}' is not an address", "give 0x and 40 hex digits")
+        named = [pool.address for pool in self.pools]
+        if twice := next((address for address in named if named.count(address) > 1), None):
+            raise UserError(f"market '{self.name}': pool {twice} is named twice", "leave one of them out")
         msgspec.structs.force_setattr(self, "contracts", {role: address.lower() for role, address in self.contracts.items()})
+
+    def keeping_pools_of(self, older: MarketConfig) -> MarketConfig:
+        """This description with the pools that only an older one names, before its own."""
+        named = {pool.address for pool in self.pools}
+        kept = tuple(pool for pool in older.pools if pool.address not in named)
+        return msgspec.structs.replace(self, pools=(*kept, *self.pools)) if kept else self
 
 
 def parse_market(text: str, where: str) -> MarketConfig:

@@ -12,6 +12,7 @@ from typing import Literal, NewType
 
 AccountId = NewType("AccountId", int)
 AssetId = NewType("AssetId", int)
+PoolId = NewType("PoolId", int)
 
 Side = Literal["collateral", "debt"]
 
@@ -24,6 +25,34 @@ class Asset:
     asset: str
     symbol: str
     decimals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool in which tokens of a market are traded, as far as it never changes. Addresses are lower-case 0x text.
+
+    Attributes:
+        kind: whose rules it follows: ``uniswap-v3``.
+        tokens: addresses of token 0 and token 1, with their ``decimals``; ``assets``: which assets of the market they are, None: none.
+        fee: parts of a million of what is put in.
+        spacing: ticks between two that may be initialized.
+        prices: address of the token whose market price this pool tells, and that is sold into it.
+    """
+
+    id: PoolId
+    address: str
+    kind: str
+    tokens: tuple[str, str]
+    decimals: tuple[int, int]
+    assets: tuple[AssetId | None, AssetId | None]
+    fee: int
+    spacing: int
+    prices: str
+
+    @property
+    def quote(self) -> int:
+        """Which of its tokens, 0 or 1, the other one is priced in."""
+        return 1 - self.tokens.index(self.prices)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -163,6 +192,29 @@ class PriceUpdate(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarketPrice(Event):
+    """What one asset trades at from here on, in the units of ``PriceUpdate``; None where it is not known any more."""
+
+    asset: AssetId
+    price: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolChange(Event):
+    """Something that happened to a pool, or the sum of what had happened to it before a market's history begins.
+
+    With ``sqrt_price`` (X96) it is where a swap or the initialization left the pool: at ``tick``, with ``liquidity`` active.
+    Without, ``liquidity`` was added to (or, negative, taken from) the range of ticks from ``tick`` up to below ``upper``.
+    """
+
+    pool: PoolId
+    tick: int
+    liquidity: int
+    upper: int | None = None
+    sqrt_price: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParamChange(Event):
     """A parameter took ``value``. ``asset`` and ``category`` say of what; both None: of the market as a whole."""
 
@@ -192,12 +244,12 @@ class HistoricalLiquidation(Event):
     debt_scaled: int | None = None
 
 
-MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | ParamChange | HistoricalLiquidation
+MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | MarketPrice | PoolChange | ParamChange | HistoricalLiquidation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """What is fixed about a market: its name, protocol, chain and assets (dense by id).
+    """What is fixed about a market: its name, protocol, chain, and assets and pools (dense by id).
 
     Values are in base units, 10^-``base_decimals`` of the base currency; prices may have more decimals, ``price_decimals`` (None: the same).
     """
@@ -209,6 +261,7 @@ class Market:
     accounts: tuple[str, ...]
     base_decimals: int = 8
     price_decimals: int | None = None
+    pools: tuple[Pool, ...] = ()
 
     def unit(self, asset: AssetId) -> int:
         """Native units times a price are this many times their value in base units: one whole token, and what the price has more decimals."""
@@ -238,7 +291,8 @@ class Prices:
     """The three prices of every asset, base currency per whole token with ``Market.price_decimals`` decimals.
 
     ``oracle`` decides who may be liquidated, ``market`` values what is at stake, ``execution`` is what a liquidator
-    receives per whole token. Without a market model all three are the oracle's: an assumption that results state.
+    receives per whole token of a small amount (``Book.sale_down`` says what a large one brings). An asset without a market price has the
+    oracle's for all three: an assumption that results state.
     """
 
     oracle: Mapping[AssetId, int]

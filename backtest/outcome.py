@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from decimal import Decimal
 from itertools import groupby
@@ -12,15 +12,26 @@ from typing import Any
 import pyarrow as pa
 from msgspec.structs import replace
 
-from backtest.errors import UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId
+from backtest.model import AccountId, AssetId
 from backtest.protocols import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
-from backtest.result_tables import RESULTS
-from backtest.scenario import Observed, ProtocolsOwn, Scenario
-from backtest.tables import AMOUNT, RULES_VERSION
+from backtest.result_tables import RESULTS, as_table
+from backtest.scenario import (
+    Contest,
+    Costs,
+    LatencyRace,
+    Liquidators,
+    Observed,
+    Oev,
+    Participation,
+    PriorityGas,
+    ProtocolsOwn,
+    Scenario,
+    SealedBid,
+)
+from backtest.tables import RULES_VERSION
 
 _LARGEST = 10**38 - 1
 _LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
@@ -56,9 +67,12 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
     modelled = not isinstance(scenario.liquidators, Observed)
     notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
-    notes.append("The oracle price is also the market price, which values what is at stake.")
+    notes += _market_price_notes(outcome)
     notes += outcome.costs
+    if not modelled and scenario.costs != Costs():
+        notes.append("What history's liquidators paid to be included, and how they were funded, is not known: it is part of their rent here.")
     if modelled:
+        notes += _competition_notes(scenario.liquidators)
         notes += _model_notes(outcome, scenario)
     compared = [r for r in outcome.liquidations if r.matches_history is not None]
     if compared or outcome.mismatches:
@@ -80,6 +94,24 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     if unpriced:
         notes.append(f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts.")
     return [*notes, *assumptions]
+
+
+def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
+    """Whose market price is known, and whose is the oracle's."""
+    book = outcome.book
+    known = [f"{book.market.assets[asset].symbol} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
+    others = [asset.symbol for asset in book.market.assets if asset.id not in book.traded]
+    if not known:
+        yield "The oracle price is also the market price, which values what is at stake."
+        return
+    yield f"Market prices are those of pools: {', '.join(known)}."
+    if others:
+        yield f"The market price of {', '.join(others)} is the oracle's."
+
+
+def _pool_of(outcome: Replay[State], asset: AssetId) -> str:
+    market = outcome.book.market
+    return next(f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
 
 
 def is_synthetic(config: MarketConfig) -> bool:
@@ -104,6 +136,30 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
     yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
     yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
+
+
+def _competition_notes(model: Liquidators) -> Iterator[str]:
+    """How searchers compete."""
+    if not isinstance(model, Contest):
+        return
+    many = f"{len(model.each)} searchers"
+    match model:
+        case PriorityGas():
+            how = f"{many} outbid each other in the open; losers pay {model.revert_gas / 100:g} % of a call's gas"
+            how += ", and raise by the least step in turn" if model.cooperative else ""
+        case SealedBid():
+            how = f"{many} bid sealed to block builders, each by the equilibrium of evenly distributed private costs"
+        case Participation():
+            mean = "each by its own probability" if model.distribution == "searchers" else f"{model.distribution} with mean {model.mean / 10_000:g}"
+            how = f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %, several the second highest value"
+        case LatencyRace():
+            how = f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of a whole block"
+        case Oev():
+            how = f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where nobody bid"
+    yield f"Competition: {how}."
+    if model.front_run:
+        yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
+    yield f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are by Philox, keyed by the seed."
 
 
 def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Iterator[str]:
@@ -214,7 +270,7 @@ def tables_of(
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
         "run_waterfalls": [
-            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations if r.ends
+            {"ordinal": r.ordinal, **{f"{f.name}_base": getattr(r.waterfall, f.name) for f in fields(Waterfall)}} for r in liquidations
         ],
         "run_opportunities": _opportunities(outcome),
         "run_bids": _bids(outcome),
@@ -248,7 +304,7 @@ def tables_of(
         ],
     }
     common = {"run_id": run_id, "market": outcome.book.market.name}
-    return {name: as_table(RESULTS[name], [{**common, **row} for row in rows]) for name, rows in data.items()}
+    return {name: as_table(RESULTS[name], rows, common) for name, rows in data.items()}
 
 
 def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -> Rows:
@@ -291,6 +347,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
     name_of = [asset.asset for asset in book.market.assets]
     return [
         {
+            "spell": number,
             "opportunity": spell.opportunity,
             "account": book.address(spell.account),
             "from_block": spell.begins.block_number,
@@ -308,7 +365,7 @@ def _opportunities(outcome: Replay[State]) -> Rows:
             "reason": spell.reason,
             "ordinal": spell.liquidation,
         }
-        for spell in outcome.spells
+        for number, spell in enumerate(outcome.spells)
     ]
 
 
@@ -421,18 +478,3 @@ def _balances(outcome: Replay[State]) -> Rows:
 def _capped(health: int | None) -> int | None:
     """Health that more than 38 digits would be needed for is stored as the largest number of 38."""
     return None if health is None else min(health, _LARGEST)
-
-
-def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows in the schema's columns, amounts given as ints. UserError where a value does not fit."""
-    columns = []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if field.type == AMOUNT:
-            values = [None if value is None else Decimal(value) for value in values]
-        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        try:
-            columns.append(pa.array(values, plain).cast(field.type))
-        except pa.ArrowInvalid:
-            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
-    return pa.table(columns, schema=schema)

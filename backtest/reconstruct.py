@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,6 +23,10 @@ from backtest.errors import LakeError, UserError
 from backtest.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
+from backtest.model import AssetId, PoolId
+from backtest.pools.events import EVENTS as POOL_EVENTS
+from backtest.pools.events import NAMESPACE, POOL
+from backtest.pools.fold import Log, PoolFold, logs_of, pool_table, pools_of
 from backtest.prices import START_OF_BLOCK, fold_prices
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
@@ -34,7 +38,11 @@ Progress = Callable[[int, int], None]
 """Called with the events folded so far and their number."""
 
 SEGMENT_ROWS = 1 << 19
+POOL_ROWS = 1 << 16
+"""Logs of pools at a time: these become Python objects."""
 _HEADER = ["block_number", "timestamp", "base_fee"]
+_PLACE = ["block_number", "log_index"]
+_POOLS = {f"raw/{NAMESPACE}/{spec.name}": spec.name for spec in POOL_EVENTS}
 _PLACES = 1 << 24  # log indexes of one block, the place before them included
 
 
@@ -76,7 +84,9 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
         imported = history.imported_prices(None if own_oracle else getattr(protocol, "oracle_delay", 0))
-        made = _Chunks(history, protocol, _prices(history, protocol, imported), imported)
+        prices = _prices(history, protocol, imported)
+        history.begin_pools()
+        made = _Chunks(history, protocol, prices, imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
 
@@ -155,10 +165,13 @@ class History:
         self.events = sorted(name for name in held if name not in RAW_STATE and not name.endswith("/Quarantine"))
         self._imports = {name: lake.read(name, config.name) for name in self.events if name in IMPORTED}
         self.spine = {name: table.filter(pa.array(spine_rows(name, table))) for name, table in self._imports.items()}
-        self.set_headers(lake.read("raw/chain/Header", config.name, columns=_HEADER))
+        self._pools = [name for name in self.events if name in _POOLS]
+        begin = config.start_block if self._pools else None  # what happened to a pool before is summed up
+        self.set_headers(lake.read("raw/chain/Header", config.name, columns=_HEADER, from_block=begin))
         for table in self.spine.values():
             self.add_headers(table["block_number"].to_numpy(), table["timestamp"].to_numpy())
-        fetched = [lake.read(name, config.name, columns=["block_number", "log_index"]) for name in self.events if name not in IMPORTED]
+        own = [name for name in self.events if name not in IMPORTED]
+        fetched = [lake.read(name, config.name, columns=_PLACE, from_block=begin if name in _POOLS else None) for name in own]
         parts = [_keys(table) for table in (*self.spine.values(), *fetched)]
         self.keys: Numbers = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
         doubled = np.flatnonzero(self.keys[1:] == self.keys[:-1])
@@ -193,6 +206,19 @@ class History:
     def add_places(self, keys: Numbers) -> None:
         """Make room for what no log says: these keys, repeated or not, of no log."""
         self.keys = np.sort(np.concatenate([self.keys, np.unique(keys)]))
+
+    def begin_pools(self) -> None:
+        """Make room for the sum of what happened to pools before the market's first known block."""
+        self.start = int(self.blocks[0]) * _PLACES if len(self.blocks) else 0
+        if any(self._lake.read(name, self.config.name, columns=_PLACE, to_block=self.config.start_block - 1).num_rows for name in self._pools):
+            self.add_places(np.array([self.start], np.int64))
+
+    def pool_logs(self, ids: Mapping[str, PoolId]) -> Iterator[list[Log]]:
+        """All logs of these pools (by address), those before the market's first block among them, some ``POOL_ROWS`` at a time."""
+        keys = np.sort(np.concatenate([np.zeros(0, np.int64), *(_keys(self._lake.read(n, self.config.name, columns=_PLACE)) for n in self._pools)]))
+        for first, last in _ranges(keys, POOL_ROWS):
+            tables = {_POOLS[name]: self._lake.read(name, self.config.name, from_block=first, to_block=last) for name in self._pools}
+            yield logs_of(tables, {event: _keys(table).tolist() for event, table in tables.items()}, ids)
 
     def seq(self, keys: Numbers) -> Numbers:
         """Places of ascending or any keys."""
@@ -233,11 +259,7 @@ class History:
 
     def ranges(self, rows: int) -> Iterator[tuple[int, int]]:
         """Consecutive inclusive block ranges of about ``rows`` places that cover all of them."""
-        start = 0
-        while start < len(self.keys):
-            last = int(self.keys[min(start + rows, len(self.keys)) - 1]) // _PLACES
-            yield int(self.keys[start]) // _PLACES, last
-            start = int(np.searchsorted(self.keys, (last + 1) * _PLACES))
+        return _ranges(self.keys, rows)
 
     def read(self, dataset: str, columns: Sequence[str], first: int, last: int) -> pa.Table:
         """Some columns of a dataset in an inclusive block range; exports lack some, which are null."""
@@ -266,6 +288,14 @@ class History:
 def _keys(table: pa.Table) -> Numbers:
     keys: Numbers = table["block_number"].to_numpy() * _PLACES + table["log_index"].to_numpy() + 1
     return keys
+
+
+def _ranges(keys: Numbers, rows: int) -> Iterator[tuple[int, int]]:
+    start = 0
+    while start < len(keys):
+        last = int(keys[min(start + rows, len(keys)) - 1]) // _PLACES
+        yield int(keys[start]) // _PLACES, last
+        start = int(np.searchsorted(keys, (last + 1) * _PLACES))
 
 
 def _unique_headers(headers: pa.Table, market: str) -> pa.Table:
@@ -332,6 +362,8 @@ class _Chunks:
             yield name, table
         yield "prices", self._listed_prices(assets)
         yield "market_prices", self._market_prices(assets)
+        if history.config.pools:
+            yield from self._pools(assets)
 
     def _market_prices(self, assets: Mapping[str, int]) -> pa.Table:
         """Prices of venues at their places; their time is their own."""
@@ -340,7 +372,53 @@ class _Chunks:
         listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
         seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
         whole = listed.append_column("seq", pa.array(seq)).append_column("log_index", pa.array(np.full(len(seq), START_OF_BLOCK, np.int32)))
+        whole = whole.append_column("source", pa.nulls(len(seq), pa.string()))
         return _with_market(self._market, whole).select(CANONICAL["market_prices"].names).cast(CANONICAL["market_prices"])
+
+    def _pools(self, assets: Mapping[str, int]) -> Iterator[tuple[str, pa.Table]]:
+        """Pools, what happened to them, and the market prices that they tell."""
+        history, config = self._history, self._history.config
+        pools = pools_of(config.pools, history.table(POOL).to_pylist(), history.table("raw/chain/Token").to_pylist(), assets)
+        yield "pools", pool_table(pools, self._market)
+        more = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
+        fold = PoolFold(pools, history.start, more)
+        steps = self._quotes(fold.quotes, assets, more)
+        step = next(steps, None)
+        for logs in history.pool_logs({pool.address: pool.id for pool in pools}):
+            for log in logs:
+                while step is not None and step[0] <= log.key:
+                    fold.oracle(*step)
+                    step = next(steps, None)
+                fold.log(log)
+            yield from self._placed(fold)
+        while step is not None:
+            fold.oracle(*step)
+            step = next(steps, None)
+        fold.end()
+        yield from self._placed(fold)
+        said = "all as the rules say" if not fold.differing else f"{fold.differing} differ from the rules, the first: {fold.first}"
+        history.notes.append(f"swaps of pools made again: {fold.swaps}, {said}")
+
+    def _quotes(self, wanted: Collection[int], assets: Mapping[str, int], more: int) -> Iterator[tuple[int, AssetId, int | None]]:
+        """Oracle price steps of some assets in order: place, asset, and the oracle's own number."""
+        names = ("key", "asset", "price", "price_rest")
+        named = pa.array([name for name, asset in assets.items() if asset in wanted], pa.string())
+        mine = self._prices.filter(pc.is_in(self._prices["asset"], value_set=named))
+        for key, asset, price, rest in zip(*(mine[name].to_pylist() for name in names), strict=True):
+            yield key, AssetId(assets[asset]), None if price is None else int(price) * 10**more + int(rest or 0)
+
+    def _placed(self, fold: PoolFold) -> Iterator[tuple[str, pa.Table]]:
+        """What a fold made, with its places."""
+        for name, rows in fold.taken():
+            schema = CANONICAL[name]
+            keys = np.array([row["key"] for row in rows], np.int64)
+            blocks = keys // _PLACES
+            body = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema if not pa.types.is_dictionary(f.type)}
+            if "event" in schema.names:
+                body["event"] = pa.array([row["event"] for row in rows], pa.string())
+            body |= {"seq": pa.array(self._history.seq(keys)), "block_number": pa.array(blocks)}
+            body |= {"log_index": pa.array(keys % _PLACES - 1), "timestamp": pa.array(self._history.timestamps(blocks))}
+            yield name, _with_market(self._market, pa.table(body)).select(schema.names).cast(schema)
 
     def _events(self) -> Iterator[pa.Table]:
         """The spine: every log once, with its place."""

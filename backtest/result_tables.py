@@ -1,13 +1,24 @@
-"""The columns of every result table: what replays and validations store, append-only, beside the history they are of.
+"""The columns of every result table: what replays and validations store, append-only, beside the history they are of; a digest of a run's rows.
 
 Columns that rows of older versions lack are null there.
 """
 
 from __future__ import annotations
 
-import pyarrow as pa
+import hashlib
+from collections.abc import Mapping, Sequence
+from operator import index
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from backtest.errors import UserError
 from backtest.tables import AMOUNT, TEXT
+
+_LARGEST = 10**38 - 1
+_WORD = 2**64 - 1
 
 _RUN = [pa.field("run_id", TEXT, nullable=False)]
 
@@ -102,9 +113,11 @@ RESULTS: dict[str, pa.Schema] = {
         ("rent_base", AMOUNT),
     ),
     # What came of each opportunity: one row for each stretch of looks at which it was the same. The offer is the best one at the first look.
-    # ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last row of an opportunity says how it ended.
+    # ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last row of an opportunity (``spell`` numbers the
+    # run's rows in order) says how it ended, missed being still open at the end.
     "run_opportunities": _result(
         ("market", TEXT),
+        ("spell", pa.int64()),
         ("opportunity", pa.int64()),
         ("account", TEXT),
         ("from_block", pa.int64()),
@@ -301,6 +314,31 @@ RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation")
 """Those of a replay; the others are of a validation."""
 
 
+def rows_digest(tables: Mapping[str, pa.Table]) -> str:
+    """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as the replay made them.
+
+    Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so that files and how they are
+    laid out do not matter. Runs of the same digest came to the same result.
+    """
+    digest = hashlib.sha256()
+    for name in RUN_TABLES:
+        if name == "runs":
+            continue
+        columns = [column for column in tables[name].column_names if column != "run_id"]
+        digest.update(_END.join([name, _NEXT.join(columns), ""]).encode())
+        for batch in tables[name].select(columns).to_batches(max_chunksize=100_000):
+            texts = [pc.fill_null(pc.cast(_plain(column), pa.string()), _NULL) for column in batch.columns]
+            digest.update(_END.join([*pc.binary_join_element_wise(*texts, _NEXT).to_pylist(), ""]).encode())
+    return digest.hexdigest()
+
+
+_NULL, _NEXT, _END = "\x00", "\x1f", "\x1e"  # no value has these
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
 def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
     own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
     return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
@@ -341,3 +379,36 @@ SWEEPS: dict[str, pa.Schema] = {
         ("replayed", pa.bool_()),
     ),
 }
+
+
+def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mapping[str, Any] | None = None) -> pa.Table:
+    """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a value does not fit."""
+    columns = []
+    for field in schema:
+        plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        try:
+            if common is not None and field.name in common:
+                column = pa.repeat(pa.scalar(common[field.name], plain), len(rows))
+            else:
+                values = [row[field.name] for row in rows]
+                column = _amounts(values) if field.type == AMOUNT else pa.array(values, plain)
+            columns.append(column.cast(field.type))
+        except pa.ArrowInvalid:
+            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
+    return pa.table(columns, schema=schema)
+
+
+def _amounts(values: Sequence[int | None]) -> pa.Array:
+    """Integers as AMOUNT, by their 128-bit words; ArrowInvalid for more than 38 digits."""
+    whole = [0 if value is None else index(value) for value in values]
+    if max(whole, default=0) > _LARGEST or min(whole, default=0) < -_LARGEST:
+        raise pa.ArrowInvalid("more than 38 digits")
+    try:
+        low = np.array(whole, dtype=np.int64)
+        high = low >> 63
+    except OverflowError:
+        low = np.array([value & _WORD for value in whole], dtype=np.uint64).view(np.int64)
+        high = np.array([value >> 64 for value in whole], dtype=np.int64)
+    words = np.stack([low, high], axis=1)
+    found = pa.Array.from_buffers(AMOUNT, len(whole), [None, pa.py_buffer(words)])
+    return pc.if_else(pa.array([value is not None for value in values]), found, pa.scalar(None, AMOUNT)) if None in values else found

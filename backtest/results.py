@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
-from backtest.errors import LakeError, UserError
+from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.model import Asset, AssetId, Market
+from backtest.model import Asset, AssetId, Market, Pool, PoolId
 from backtest.outcome import notes_of, tables_of
 from backtest.protocols import State
 from backtest.protocols.registry import protocol_named
@@ -32,15 +32,27 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
 from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
-from backtest.result_tables import RUN_TABLES
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario
+from backtest.result_tables import RUN_TABLES, rows_digest
+from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
 """Most blocks at which totals are taken,"""
 VIEWS = 400_000
 """and about how many accounts are valued for them in all."""
-_REPLAYED = ("events", "blocks", "position_events", "setting_events", "indexes", "prices", "params", "liquidations", "deficits")
+_REPLAYED = (
+    "events",
+    "blocks",
+    "position_events",
+    "setting_events",
+    "indexes",
+    "prices",
+    "market_prices",
+    "pool_events",
+    "params",
+    "liquidations",
+    "deficits",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,11 @@ class Run:
         row: dict[str, Any] = self.tables["runs"].to_pylist()[0]
         return row
 
+    @property
+    def digest(self) -> str:
+        """Of its rows (``result_tables.rows_digest``): the same input, seed and versions give the same."""
+        return rows_digest(self.tables)
+
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -74,7 +91,7 @@ class Material:
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
         """From the canonical tables of ``read_material``; ``where`` names their lake in errors."""
-        return cls(config, digest, _market_of(config, tables["assets"], tables["accounts"], where), tables)
+        return cls(config, digest, _market_of(config, tables, where), tables)
 
     def timeline(self, oracle_delay: int | None = None) -> Timeline:
         """The market's history, made once; under another delay of its oracle (seconds) where one is given."""
@@ -111,17 +128,30 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
     Raises:
         UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover its history.
     """
-    require_current(lake, market)
-    stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
-    if stored is not None:
-        return stored
-    made = replayed(load_material(lake, market), scenario, samples=samples, progress=progress)
-    with lake.writer() as writer:  # refreshes the lake, so a run that another process stored meanwhile is seen
-        again = _stored(lake, market, made.run_id)
-        if again is not None:
-            return again
-        writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    [made] = run_all(lake, market, [scenario], samples=samples, progress=progress)
     return made
+
+
+def run_all(lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None) -> Iterator[Run]:
+    """``run`` of each scenario, one after another: what they share is loaded and replayed once."""
+    require_current(lake, market)
+    material: Material | None = None
+    for scenario in scenarios:
+        stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
+        if stored is None:
+            material = material or load_material(lake, market)
+            start = material.start(scenario) if len(scenarios) > 1 else None
+            stored = _keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
+        yield stored
+
+
+def _keep(lake: Lake, market: str, made: Run) -> Run:
+    """Store a run, unless another process did meanwhile: then that one."""
+    with lake.writer() as writer:  # refreshes the lake
+        again = _stored(lake, market, made.run_id)
+        if again is None:
+            writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+    return made if again is None else again
 
 
 def replayed(
@@ -152,12 +182,15 @@ def load_material(lake: Lake, market: str) -> Material:
 def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
     """The canonical tables that ``Material`` is made of, by name. LakeError where they are missing or stale."""
     require_current(lake, market)
-    unread = {"transaction_hash", "address", "event", "market", "source"}
-    fixed = {"assets": lake.read("canonical/assets", market), "accounts": lake.read("canonical/accounts", market)}
-    return fixed | {
-        name: lake.read(f"canonical/{name}", market, columns=[column for column in CANONICAL[name].names if column not in unread])
-        for name in (*_REPLAYED, "market_prices")
-    }
+    unread = {"transaction_hash", "address", "event", "market", "source", "amount0", "amount1"}
+    read = {name: [column for column in CANONICAL[name].names if column not in unread] for name in _REPLAYED}
+    read["market_prices"].append("source")
+    return _fixed(lake, market) | {name: lake.read(f"canonical/{name}", market, columns=columns) for name, columns in read.items()}
+
+
+def _fixed(lake: Lake, market: str) -> dict[str, pa.Table]:
+    """What never changes about a market."""
+    return {name: lake.read(f"canonical/{name}", market) for name in ("assets", "accounts", "pools")}
 
 
 def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
@@ -177,6 +210,17 @@ def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
     return (*(baseline_of(one) for one in named if one.alters), *named)
+
+
+def repeats_of(scenario: Scenario, number: int) -> tuple[Scenario, ...]:
+    """The scenario under ``number`` seeds from its own on; ScenarioError where it does not draw, or repeats nothing."""
+    if number < 2:
+        raise ScenarioError(f"{number} repeats", "give 2 or more: an interval needs several runs")
+    if not draws(scenario.liquidators):
+        kind = scenario.liquidators.__struct_config__.tag
+        raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out")
+    name, first = scenario.name, scenario.seed
+    return (scenario, *(replace(scenario, name=f"{name}, seed {seed}", seed=seed) for seed in range(first + 1, first + number)))
 
 
 def _responding(name: str, scenario: Scenario) -> str:
@@ -211,8 +255,7 @@ def require_current(lake: Lake, market: str) -> None:
 
 def load_market(lake: Lake, market: str) -> Market:
     """What is fixed about a market, from its description and canonical tables."""
-    assets, accounts = lake.read("canonical/assets", market), lake.read("canonical/accounts", market)
-    return _market_of(lake.market_config(market), assets, accounts, str(lake.path))
+    return _market_of(lake.market_config(market), _fixed(lake, market), str(lake.path))
 
 
 def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
@@ -227,6 +270,7 @@ def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_de
     replayed = {name: tables[name] for name in _REPLAYED}
     if oracle_delay is not None:
         prices, venue, blocks = (tables[name] for name in ("prices", "market_prices", "blocks"))
+        venue = venue.filter(pc.is_null(venue["source"]))
         if not venue.num_rows:
             raise UserError(f"oracle_delay: market '{config.name}' has no market prices", "import them (backtest import candles), or leave it out")
         if not follows_market(prices):
@@ -235,9 +279,9 @@ def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_de
     return Timeline.of(replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
 
 
-def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where: str) -> Market:
-    rows = assets.sort_by("asset_id").to_pylist()
-    accounts = accounts.sort_by("account_id")
+def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str) -> Market:
+    rows = tables["assets"].sort_by("asset_id").to_pylist()
+    accounts = tables["accounts"].sort_by("account_id")
     ids = accounts["account_id"].to_pylist()
     if ids != list(range(len(ids))) or [a["asset_id"] for a in rows] != list(range(len(rows))):
         raise LakeError(
@@ -251,6 +295,20 @@ def _market_of(config: MarketConfig, assets: pa.Table, accounts: pa.Table, where
         accounts=tuple(accounts["account"].to_pylist()),
         base_decimals=config.base_decimals,
         price_decimals=config.price_decimals,
+        pools=tuple(
+            Pool(
+                id=PoolId(p["pool_id"]),
+                address=p["pool"],
+                kind=p["kind"],
+                tokens=(p["token0"], p["token1"]),
+                decimals=(p["decimals0"], p["decimals1"]),
+                assets=(p["asset0_id"], p["asset1_id"]),
+                fee=p["fee"],
+                spacing=p["tick_spacing"],
+                prices=p["prices"],
+            )
+            for p in tables["pools"].sort_by("pool_id").to_pylist()
+        ),
     )
 
 

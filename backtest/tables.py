@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-RULES_VERSION = "2"
+RULES_VERSION = "3"
 
 AMOUNT = pa.decimal128(38, 0)
 WORD = pa.binary(32)
@@ -107,6 +107,17 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("block_number", pa.int64(), nullable=False),
             pa.field("asset", ADDRESS, nullable=False),
             pa.field("price", WORD),
+        ]
+    ),
+    # What is fixed about a pool that the market's file names. kind: uniswap-v3.
+    "raw/chain/Pool": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("kind", TEXT, nullable=False),
+            pa.field("token0", ADDRESS, nullable=False),
+            pa.field("token1", ADDRESS, nullable=False),
+            pa.field("fee", pa.int32(), nullable=False),
+            pa.field("tick_spacing", pa.int32(), nullable=False),
         ]
     ),
 }
@@ -291,13 +302,45 @@ CANONICAL: dict[str, pa.Schema] = {
         ("exact", pa.bool_()),
     ),
     # Prices of a venue, where a market's oracle is known by them only (method 'proxy' in prices) or beside it. low and high are those of
-    # the ``period`` seconds from here on.
+    # the ``period`` seconds from here on. source: the address of the pool whose price it is, in force until the next of its asset, null
+    # where it is not known any more; a row without source was imported.
     "market_prices": _table(
         ("asset_id", pa.int16()),
-        ("price", AMOUNT),
+        ("price", AMOUNT, True),
         ("low", AMOUNT, True),
         ("high", AMOUNT, True),
         ("period", pa.int64(), True),
+        ("source", TEXT, True),
+    ),
+    # Pools that the market's file names. prices: the token whose market price the pool tells, and that is sold into it.
+    "pools": _table(
+        ("pool_id", pa.int16()),
+        ("pool", TEXT),
+        ("kind", CATEGORY),
+        ("token0", TEXT),
+        ("token1", TEXT),
+        ("decimals0", pa.int16()),
+        ("decimals1", pa.int16()),
+        ("asset0_id", pa.int16(), True),  # null where the token is no asset of the market
+        ("asset1_id", pa.int16(), True),
+        ("fee", pa.int32()),
+        ("tick_spacing", pa.int32()),
+        ("prices", TEXT),
+        event=False,
+    ),
+    # What happened to pools. event: initialize and swap leave the pool at sqrt_price (X96, 32 big-endian bytes) and tick, with
+    # liquidity active; mint and burn add liquidity (burn: negative) to the ticks from tick up to below upper. Amounts are what the pool
+    # got (negative: gave), native units. What happened before the market's first block is summed up at its start: one mint for each range
+    # of ticks, then one initialize; these have log_index -1 and no amounts.
+    "pool_events": _table(
+        ("pool_id", pa.int16()),
+        ("event", CATEGORY),
+        ("tick", pa.int32()),
+        ("upper", pa.int32(), True),
+        ("liquidity", AMOUNT),
+        ("sqrt_price", WORD, True),
+        ("amount0", AMOUNT, True),
+        ("amount1", AMOUNT, True),
     ),
     "params": _table(
         ("asset_id", pa.int16(), True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.outcome import question_of, terms_of
 from backtest.result_tables import RESULTS
-from backtest.scenario import Competitive, Override, Scenario, Users
+from backtest.scenario import Competitive, Contest, Override, Scenario, Users
 from backtest.tables import CANONICAL
+from tests.made_up_competition import competition
 
 MARKET = "made-up"
 START, HOUR, BLOCK_SECONDS = 1_583_971_200, 3600, 12
@@ -43,10 +45,19 @@ RESPONDING = tuple(
 """The rest of the band of the second alternative, with its baselines."""
 
 
-def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", market: str = MARKET, band: bool = False) -> Lake:
-    """A lake of four runs of one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any.
+def make_lake(
+    path: Path,
+    *,
+    liquidations: int = 60,
+    name: str = "history",
+    market: str = MARKET,
+    band: bool = False,
+    scenarios: Sequence[Scenario] = SCENARIOS,
+) -> Lake:
+    """A lake of a run of each scenario in one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any.
 
-    With ``band`` the first alternative and its baseline are there for users who respond, too.
+    With ``band`` the first alternative and its baseline are there for users who respond, too. Runs of searchers that compete have opportunities,
+    bids and waterfalls.
     """
     lake = Lake(path, create=True)
     draw = random.Random(7)
@@ -56,7 +67,7 @@ def make_lake(path: Path, *, liquidations: int = 60, name: str = "history", mark
         writer.set_market(config)
         canonical = [("canonical/assets", _assets(market)), ("canonical/prices", _table(CANONICAL["prices"], prices, market))]
         writer.replace(market, "canonical/", canonical, stamp="1:made-up")
-        for i, scenario in enumerate((*SCENARIOS, *(RESPONDING if band else ()))):
+        for i, scenario in enumerate((*scenarios, *(RESPONDING if band else ()))):
             rows_of = _run(draw, market, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
             if i == 0:
                 rows_of["runs"][0]["name"] = name
@@ -168,7 +179,7 @@ def _run(
                 "accounts_liquidatable": 0,
             }
         )
-    kind = "competitive" if isinstance(scenario.liquidators, Competitive) else "observed"
+    kind = str(scenario.liquidators.__struct_config__.tag)
     equity = _equity(draw, hits)
     run = {
         "name": scenario.name,
@@ -176,7 +187,7 @@ def _run(
         "scenario": scenario.canonical(),
         "terms": terms_of(scenario),
         "question": question_of(scenario),
-        "seed": 0,
+        "seed": scenario.seed,
         "rules_version": "1",
         "engine_version": "1",
         "lake_digest": "ab" * 32,
@@ -216,6 +227,7 @@ def _run(
             if hit["made_by_override"]
         ],
         "run_reach": [{"override": "made up", "accounts": 12, "accounts_with_debt": 48, "accounts_in_emode": 5}] * bool(scenario.overrides),
+        **(competition(draw, hits, run) if isinstance(scenario.liquidators, Contest) else {}),
     }
     return {dataset: [{"run_id": run_id, **row} for row in rows] for dataset, rows in tables.items()}
 

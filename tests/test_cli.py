@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cyclopts import App
 
 from backtest.cli import VERBS, main, spelled
 from backtest.errors import UserError
@@ -52,11 +53,12 @@ def test_version(ended: Ended) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_explains_itself_with_examples(verb: str, ended: Ended) -> None:
     function = getattr(import_module(f"backtest.cli.{spelled(verb)}"), spelled(verb))
+    text = function.help if isinstance(function, App) else function.__doc__
     code, out, err = ended(verb, "--help")
     assert (code, err) == (0, "")
-    first = function.__doc__.strip().splitlines()[0]
+    first = text.strip().splitlines()[0]
     assert first.rstrip(".")[:40] in " ".join(out.split())
-    assert f"backtest {verb}" in function.__doc__.partition("Examples:")[2]
+    assert f"backtest {verb}" in text.partition("Examples:")[2]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_each_verb_explains_itself_with_examples(verb: str, ended: Ended) -> Non
     [
         (["repaly"], "unknown verb 'repaly'; did you mean 'replay'?"),
         (["--verison"], "unknown verb '--verison'; did you mean '--version'?"),
-        (["zzz"], "unknown verb 'zzz'; known: --help, --version, -h, check,"),
+        (["zzz"], "unknown verb 'zzz'; known: --help, --version, -h, calibrate, check,"),
         (["report", "--lak", "x"], "Unknown option: --lak. Did you mean --lake?"),
         (["report"], "lake"),
         (["report", "--lake", "/nonexistent/lake"], "there is no lake at /nonexistent/lake; "),

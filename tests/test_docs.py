@@ -193,8 +193,10 @@ def test_the_example_market_descriptions_are_valid() -> None:
     from backtest.markets import parse_market
 
     texts = [block.text for block in BLOCKS if block.where.startswith("own-market") and block.language == "toml"]
-    roles = [set(parse_market(text, "own-market.md").contracts) for text in texts]
-    assert roles == [{"provider", "pool", "configurator", "oracle"}, {"morpho"}]
+    markets = [parse_market(text, "own-market.md") for text in texts]
+    aave = {"provider", "pool", "configurator", "oracle"}
+    assert [set(market.contracts) for market in markets] == [aave, {"morpho"}, aave]
+    assert [pool.prices for pool in markets[2].pools] == ["WETH", "wstETH"]
 
 
 @pytest.mark.slow

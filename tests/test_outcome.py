@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backtest.errors import UserError
@@ -12,8 +15,9 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId, Clock
 from backtest.outcome import notes_of, question_of, tables_of, terms_of
 from backtest.replay.record import ActionCount, MadeLiquidatable, RateCheck, Reach, Replay
-from backtest.result_tables import RESULTS, RUN_TABLES
+from backtest.result_tables import RESULTS, RUN_TABLES, as_table
 from backtest.scenario import RESPONSES, Competitive, Override, Scenario, Users
+from backtest.tables import AMOUNT
 from tests.hand_made_replays import U, address, hit, replay_of
 from tests.lake_tables import CONFIG, MARKET
 
@@ -207,3 +211,17 @@ def test_history_says_nothing_about_a_model() -> None:
     said = notes(replay_of([hit("A", repaid=3, seized=4, fee=0, matches=True)]), Scenario())
     assert "1 of 1 re-enacted liquidations equal history's to the last unit; 0 would have reverted." in said
     assert not [note for note in said if "Users" in note or "Interest" in note or "left out" in note]
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(10**38) + 1, 10**38 - 1), st.integers(-5, 5))))
+def test_amounts_are_stored_to_the_last_digit(values: list[int | None]) -> None:
+    table = as_table(pa.schema([("amount", AMOUNT), ("run", pa.string())]), [{"amount": value} for value in values], {"run": "a"})
+    table.validate(full=True)
+    assert [None if value is None else int(value) for value in table["amount"].to_pylist()] == values
+    assert table["run"].to_pylist() == ["a"] * len(values)
+
+
+@pytest.mark.parametrize("value", [10**38, -(10**38), 2**200])
+def test_an_amount_of_more_digits_is_refused(value: int) -> None:
+    with pytest.raises(UserError, match="a value of amount does not fit"):
+        as_table(pa.schema([("amount", AMOUNT)]), [{"amount": 1}, {"amount": value}])

@@ -32,9 +32,10 @@ USD = 10**8
 COMPETITIVE = Scenario(liquidators=Competitive(max_calls=3))
 
 
-def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4) -> History:
+def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4, liquidations: bool = False) -> History:
     """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes, and users who
-    withdraw, repay and hand over what they have (the pool refuses a negative balance)."""
+    withdraw, repay and hand over what they have (the pool refuses a negative balance). With ``liquidations`` some of which the pool's rules
+    explain and some which they do not, so that accounts differ from history after them."""
     draw = random.Random(seed)
     h = History(market(*((f"A{i}", draw.choice((6, 8, 18))) for i in range(assets)), accounts=accounts))
     units = [10**asset.decimals for asset in h.market.assets]
@@ -82,7 +83,28 @@ def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: in
             h.position(account, other, "debt", owed * units[other] // price[other] + 1, "borrow")
             balances[account, asset, "collateral"] += size * units[asset]
             balances[account, other, "debt"] += owed * units[other] // price[other] + 1
+        if liquidations and draw.random() < 0.2:
+            _liquidate(h, draw, balances, accounts)
     return h
+
+
+def _liquidate(h: History, draw: random.Random, balances: Counter[tuple[int, int, str]], accounts: int) -> None:
+    """Of somebody with debt, for amounts that are there."""
+    debts = sorted(key for key, held in balances.items() if key[2] == "debt" and held > 0)
+    if not debts:
+        return
+    who, debt, _ = draw.choice(debts)
+    pledged = sorted(key for key, held in balances.items() if key[0] == who and key[2] == "collateral" and held > 0)
+    if not pledged:
+        return
+    _, collateral, _ = draw.choice(pledged)
+    repaid, seized = (max(1, balances[who, asset, side] // draw.choice((1, 2, 9))) for asset, side in ((debt, "debt"), (collateral, "collateral")))
+    balances[who, debt, "debt"] -= repaid
+    balances[who, collateral, "collateral"] -= seized
+    with h.transaction():
+        last = h.next_seq + 2
+        h.position(who, debt, "debt", -repaid, "liquidation", last).position(who, collateral, "collateral", -seized, "liquidation", last)
+        h.liquidation(who, draw.randrange(accounts), debt, collateral, repaid, seized)
 
 
 def lazy(engine: Engine[object], timeline: Timeline) -> Watch[object]:

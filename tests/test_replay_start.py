@@ -69,6 +69,13 @@ def test_scenarios_from_a_start_are_those_from_the_beginning(crash: tuple[Market
         assert start.book.state == before
 
 
+def test_a_reenactment_in_short_is_the_whole_one(crash: tuple[Market, Timeline]) -> None:
+    one, other = (replay(AAVE_V3, *crash, Scenario(), samples=12, screened=short) for short in (True, False))
+    same(one, other)
+    assert one.liquidations
+    assert one.book.state == other.book.state
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 80))
 def test_the_same_on_random_histories(seed: int, block: int) -> None:

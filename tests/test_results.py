@@ -52,6 +52,16 @@ def lake(tmp_path: Path) -> Lake:
     return lake_of(tmp_path / "lake", liquidated_history())
 
 
+def test_the_same_run_has_the_same_rows_wherever_it_is_made(lake: Lake, tmp_path: Path) -> None:
+    made = run(lake, "sketch", COMPETITIVE)
+    elsewhere = run(lake_of(tmp_path / "other", liquidated_history()), "sketch", COMPETITIVE)
+    lake.refresh()
+    read = run(lake, "sketch", COMPETITIVE)
+    assert (elsewhere.replayed, read.replayed) == (True, False)
+    assert made.digest == elsewhere.digest == read.digest
+    assert made.digest != run(lake, "sketch", Scenario()).digest
+
+
 def test_tables_come_back_as_they_went_in(lake: Lake) -> None:
     h = liquidated_history()
     assert load_market(lake, "sketch").accounts == h.market.accounts
@@ -181,6 +191,7 @@ def test_replay_prints_the_result_with_units_and_its_assumptions(lake: Lake, cap
     assert (code, err) == (0, "")
     assert "history: market sketch, blocks 1 to 11 (1970-01-01 00:00:12 to 1970-01-01 00:02:12 UTC)" in out
     assert "debt repaid   300.00 USD" in out
+    assert f"rows          {run(lake, 'sketch', Scenario()).digest[:16]} (SHA-256 of the result's rows)" in out
     assert "liquidations  1 of 1 accounts" in out
     assert "1 of 1 re-enacted liquidations equal history's" in out
     code, out, _ = cli(capsys, "replay", "--lake", lake.path, "--name", "again")
@@ -218,7 +229,7 @@ def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: 
     ("words", "message"),
     [
         (["--set", "WETH.ltv=1"], "use liquidators kind = 'competitive'"),
-        (["--gas-cost", "5"], "--gas-cost without competitive liquidators; add --liquidators competitive"),
+        (["--gas-cost", "5"], "--gas-cost with observed liquidators; add --liquidators competitive"),
         (["--liquidators", "competitive", "--gas-cost", "0.123456789"], "finer than 8 decimals"),
         (["--liquidators", "competitive", "--set", "WETH"], "--set 'WETH' is not understood"),
         (["--liquidators", "competitive", "--set", "WTEH.ltv=1"], "did you mean 'WETH'?"),

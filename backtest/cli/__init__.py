@@ -13,7 +13,7 @@ from cyclopts import App, CycloptsError
 from backtest.errors import UserError, did_you_mean
 from backtest.version import VERSION
 
-# Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``).
+# Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``), or an App of several.
 VERBS = {
     "demo": "Replay the bundled crash under several scenarios, compare them and write a report: no node needed.",
     "fetch": "Fetch a market's history from a node into a lake.",
@@ -24,6 +24,7 @@ VERBS = {
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "validate": "Hold a model against the liquidations that happened.",
+    "calibrate": "Fit competition and costs to data, as a part of a scenario.",
     "sql": "Query a lake, its history and its runs.",
     "report": "Write runs as one offline page.",
     "info": "Show what a lake holds.",

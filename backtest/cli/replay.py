@@ -53,6 +53,7 @@ def replay(
     name: str | None = None,
     baseline: Annotated[bool, Parameter(negative="")] = False,
     band: Annotated[bool, Parameter(negative="")] = False,
+    repeats: int | None = None,
 ) -> None:
     """Replay a market's liquidations under a scenario and store the run in the lake.
 
@@ -134,12 +135,14 @@ def replay(
         Replay what the scenario is compared with: the same without its changed parameters.
     band
         Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and compare.
+    repeats
+        Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that draw.
     """
     from backtest.lake import Lake
     from backtest.report import find, select
+    from backtest.report import repeats_of as repeated
     from backtest.report.text import as_text
-    from backtest.results import band_of, baseline_of, scenario_of
-    from backtest.results import run as replayed
+    from backtest.results import band_of, baseline_of, repeats_of, run_all, scenario_of
 
     terms: dict[str, Any] = {
         "searchers": searchers,
@@ -179,19 +182,23 @@ def replay(
     if (baseline or band) and isinstance(value.liquidators, Observed):
         flag = "--baseline" if baseline else "--band"
         raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
+    if band and repeats is not None:
+        raise UserError("--band and --repeats together", "give one of them")
     if baseline:
         value = baseline_of(value)
-    wanted = band_of(value) if band else (value,)
-    stored = []
-    for one in wanted:
-        with progress_bar() as progress:
-            stored.append(replayed(opened, chosen, one, progress=progress))
+    wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
+    with progress_bar() as progress:
+        stored = list(run_all(opened, chosen, wanted, progress=progress))
     opened.refresh()
     if len(stored) == 1:
         _print(stored[0], value, opened)
         return
     for one, made in zip(wanted, stored, strict=True):
-        print(f"{one.name}: run {made.run_id[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
+        print(f"{one.name}: run {made.run_id[:16]}, rows {made.digest[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
+    if repeats is not None:
+        print()
+        print(repeated(opened, stored[0].run_id, market=chosen))
+        return
     shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
     print()
     print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
@@ -224,9 +231,7 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     if strange := [option for field, option in zip(given, _options(given), strict=True) if field not in known]:
         having = [name for name, model in models.items() if {f.name for f in fields(model)} >= given.keys()]
         remedy = f"add --liquidators {' or '.join(having)}" if having else "see docs/scenarios.md for what each model has"
-        raise UserError(
-            f"{', '.join(strange)} {'without' if kind == 'observed' else 'with'} {'competing' if kind == 'observed' else kind} liquidators", remedy
-        )
+        raise UserError(f"{', '.join(strange)} with {kind} liquidators", remedy)
     if "mean" in given:
         given["mean"] = int(given["mean"] * 10_000)
     model = models[kind](**given)
@@ -273,6 +278,7 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
+    from backtest.report import opportunities_of
     from backtest.report.tables import data_flags, describe, moment, money
 
     row, hits = run.summary, run.tables["run_liquidations"]
@@ -289,6 +295,7 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
     print(f"  data          {row['lake_digest'][:16]} (raw content), rules version {row['rules_version']}")
     print(f"  run           {run.run_id[:16]}{'' if run.replayed else ' (stored already, not replayed again)'}")
+    print(f"  rows          {run.digest[:16]} (SHA-256 of the result's rows)")
     print(f"  liquidations  {row['liquidations']:,} of {row['accounts_liquidated']:,} accounts")
     print(f"  debt repaid   {total('repaid_base', 'auction')} {currency}")
     print(f"  collateral    {total('seized_base', 'opened')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
@@ -299,6 +306,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
         loss = money(window["seized_base"] + window["protocol_fee_base"] - window["repaid_base"], decimals)
         when = "bad debt" if window["label"] == "end" else f"  {window['label']}"
         print(f"  {when:<12}  {', '.join(parts)}; borrowers' loss {loss} {currency}")
+    for line in opportunities_of(lake, run.run_id, market=row["market"]):
+        print(line)
     if scenario.name != row["name"]:
         print(f"  The same run is stored under the name '{row['name']}'.")
     print("Assumptions and warnings")

@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec import structs
+
 from backtest.errors import FetchError
 from backtest.fetch.context import FetchContext, Progress, Silent
 from backtest.fetch.feeds import PriceSummary, fetch_prices
 from backtest.fetch.logs import LogFetcher
+from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
 from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens
@@ -92,7 +95,7 @@ def fetch(
     if to_block is not None and last < to_block:
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
     with lake.writer() as writer, _rare_collections():
-        writer.set_market(config)
+        writer.set_market(structs.replace(config, pools=()))  # its pools once they are known to be some
         asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
         logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all", config.parameters)
         logs.check_tip()
@@ -105,6 +108,7 @@ def fetch(
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
         fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
+        fetch_pools(lake, writer, config, rpc, logs, first, last)
         prices = None
         if first <= config.start_block:
             prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)

@@ -27,7 +27,7 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
 
     A symbol is a string, or in old tokens bytes32; a token without one goes by its address. One without decimals is a FetchError.
     """
-    known = {row["address"] for row in _stored(lake, market, TOKEN)}
+    known = {row["address"] for row in stored(lake, market, TOKEN)}
     missing = [token for token in tokens if raw_address(token) not in known]
     symbols = rpc.eth_calls([(token, selector("symbol()"), block) for token in missing])
     decimals = rpc.eth_calls([(token, selector("decimals()"), block) for token in missing])
@@ -50,7 +50,7 @@ def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deploymen
     unnamed = [deployment for deployment in deployments if deployment.implementation is None]
     slots = rpc.storage([(deployment.proxy, IMPLEMENTATION_SLOT, deployment.block_number) for deployment in unnamed])
     at_listing = {id(d): "0x" + slot[12:].hex() if any(slot) else d.proxy for d, slot in zip(unnamed, slots, strict=True)}
-    known = {(row["address"], row["implementation"]) for row in _stored(lake, market, REVISION)}
+    known = {(row["address"], row["implementation"]) for row in stored(lake, market, REVISION)}
     wanted: dict[tuple[bytes, bytes], tuple[str, str]] = {}
     for deployment in deployments:
         implementation = deployment.implementation or at_listing[id(deployment)]
@@ -67,7 +67,7 @@ def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deploymen
 
 def fetch_constants(lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int) -> int:
     """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails or gives no word."""
-    known = {(row["address"], row["name"]) for row in _stored(lake, market, CONSTANT)}
+    known = {(row["address"], row["name"]) for row in stored(lake, market, CONSTANT)}
     wanted = dict.fromkeys(constant for constant in constants if (raw_address(constant.address), constant.getter) not in known)
     answers = rpc.eth_calls([(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
     rows: list[dict[str, Any]] = []
@@ -78,7 +78,8 @@ def fetch_constants(lake: Lake, writer: Writer, market: str, rpc: Rpc, constants
     return _append(writer, market, CONSTANT, rows)
 
 
-def _stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:
+def stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:
+    """All rows of a dataset; none where the lake has none of it."""
     if dataset not in lake.datasets(market):
         return []
     rows: list[dict[str, Any]] = lake.read(dataset, market).to_pylist()

@@ -1,14 +1,15 @@
 """Samples of a lake against the chain: what an omitted or misread log would have to change.
 
 Every balance is in some token's total, so scaled total supplies show an omission anywhere among balance events. Flags, e-modes
-and answers of feeds have no total: flags and e-modes are compared for sampled accounts, answers by their consecutive rounds.
+and answers of feeds have no total: flags and e-modes are compared for sampled accounts, answers by their consecutive rounds. Pools say where
+they stand.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,21 +21,28 @@ from backtest.errors import FetchError
 from backtest.fetch.adapters import selector, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
+from backtest.model import PoolChange
+from backtest.pools.uniswap_v3 import PoolState
 
 ANSWERS = "raw/chainlink/AnswerUpdated"
+_WORDS = 1 << 256
+"""Negative numbers are told modulo this."""
+_MOST_TICKS = 25
+"""Ticks of one pool and block that are asked for."""
 _MOST_ROUNDS = 1000
 """Missing rounds of one feed that are asked for; more are counted as unknown."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the lake says a call returns at the end of a block; ``what`` names it in words."""
+    """What the lake says a call returns at the end of a block; ``what`` names it in words. ``place``: which of the words returned."""
 
     what: str
     block: int
     address: str
     data: str
     value: int
+    place: int = 0
 
 
 @dataclass
@@ -62,15 +70,16 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
     if rpc.chain_id() != config.chain_id:
         raise FetchError(f"{rpc.name} is on another chain than market '{market}' ({config.chain_id})", "give --rpc a node of that chain")
     report = Report()
-    if config.protocol in _CLAIMS:
-        claims = list(_CLAIMS[config.protocol](lake, market, blocks, accounts, random.Random(seed)))
-        answers = rpc.eth_calls([(claim.address, claim.data, claim.block) for claim in claims])
-        for claim, data in zip(claims, answers, strict=True):
-            found = word(data)
-            report.compared[claim.what.partition(" of ")[0]] += 1
-            if found != claim.value:
-                shown = "reverts" if found is None else str(found)
-                report.mismatches.append(f"block {claim.block}: {claim.what}: the lake says {claim.value}, the chain {shown}")
+    draw = random.Random(seed)
+    claims = list(_CLAIMS[config.protocol](lake, market, blocks, accounts, draw)) if config.protocol in _CLAIMS else []
+    claims += _pools(lake, market, blocks, draw)
+    answers = rpc.eth_calls([(claim.address, claim.data, claim.block) for claim in claims])
+    for claim, data in zip(claims, answers, strict=True):
+        found = word(None if data is None else data[32 * claim.place :])
+        report.compared[claim.what.partition(" of ")[0]] += 1
+        if found != claim.value:
+            shown = "reverts" if found is None else str(found)
+            report.mismatches.append(f"block {claim.block}: {claim.what}: the lake says {claim.value}, the chain {shown}")
     _check_rounds(lake, market, rpc, report)
     return report
 
@@ -141,6 +150,47 @@ def _flags(
 
 
 _CLAIMS = {"aave-v3": _aave_v3}
+
+
+# -- pools -----------------------------------------------------------------------------------------------------------------
+
+
+def _pools(lake: Lake, market: str, blocks: int, draw: random.Random) -> Iterator[Claim]:
+    """Of every pool its price and tick (``IUniswapV3PoolState.slot0``), its active liquidity, and gross and net liquidity of some ticks."""
+    events = lake.read("canonical/pool_events", market)
+    for pool in lake.read("canonical/pools", market).to_pylist():
+        rows = events.filter(pc.equal(events["pool_id"], pool["pool_id"]))
+        changes, state = deque(_changes(rows)), PoolState(pool["fee"], pool["tick_spacing"])
+        for block in _spread(rows["block_number"], blocks):
+            while changes and changes[0].block_number <= block:
+                state.apply(changes.popleft())
+            yield from _pool_claims(pool["pool"], state, block, draw)
+
+
+def _changes(rows: pa.Table) -> Iterator[PoolChange]:
+    names = ("seq", "block_number", "log_index", "timestamp", "pool_id", "tick", "upper", "liquidity", "sqrt_price")
+    for seq, block, log, time, pool, tick, upper, liquidity, price in zip(*(rows[name].to_pylist() for name in names), strict=True):
+        yield PoolChange(
+            seq=seq,
+            block_number=block,
+            log_index=log,
+            timestamp=time,
+            pool=pool,
+            tick=tick,
+            upper=upper,
+            liquidity=int(liquidity),
+            sqrt_price=None if price is None else int.from_bytes(price, "big"),
+        )
+
+
+def _pool_claims(address: str, state: PoolState, block: int, draw: random.Random) -> Iterator[Claim]:
+    yield Claim(f"price of pool {address}", block, address, selector("slot0()"), state.sqrt_price)
+    yield Claim(f"tick of pool {address}", block, address, selector("slot0()"), state.tick % _WORDS, 1)
+    yield Claim(f"active liquidity of pool {address}", block, address, selector("liquidity()"), state.liquidity)
+    for tick in draw.sample(state.ticks, min(_MOST_TICKS, len(state.ticks))):
+        data = selector("ticks(int24)") + f"{tick % _WORDS:064x}"
+        yield Claim(f"gross liquidity of tick {tick} of pool {address}", block, address, data, state.gross[tick])
+        yield Claim(f"net liquidity of tick {tick} of pool {address}", block, address, data, state.net[tick] % _WORDS, 1)
 
 
 # -- feeds -----------------------------------------------------------------------------------------------------------------

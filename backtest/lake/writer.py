@@ -55,13 +55,17 @@ class Writer:
             self._publish(name, msgspec.structs.replace(record, files=_sorted(files)), schemas)
 
     def set_market(self, config: MarketConfig) -> None:
-        """Store the description of a market. The same again changes nothing; a different one under its name is a LakeError."""
+        """Store the description of a market. The same again changes nothing; a different one under its name is a LakeError.
+
+        Pools may be added or described anew; those that the lake knows and ``config`` does not name are kept.
+        """
         record = self._market(config.name)
-        if record.config == config:
-            return
         if record.config is not None:
+            config = config.keeping_pools_of(record.config)
+            if record.config == config:
+                return
             changed = [name for name in config.__struct_fields__ if getattr(config, name) != getattr(record.config, name)]
-            if changed != ["description"]:
+            if not set(changed) <= {"description", "pools"}:
                 raise LakeError(f"market '{config.name}' of this lake differs in {', '.join(changed)}", "use another market name, or another lake")
         self._publish(config.name, msgspec.structs.replace(record, config=config))
 

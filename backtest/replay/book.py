@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Generic
 
-from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, Prices, PriceUpdate
+from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, MarketPrice, PoolChange, PoolId, Prices, PriceUpdate
+from backtest.pools.uniswap_v3 import PoolState, swap
 from backtest.protocols import LendingProtocol, State
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """What selling an asset into its pool brings: ``proceeds`` are base units, rounded down; ``sold`` are the native units that the pool takes,
+    fewer than offered where it runs out of liquidity."""
+
+    sold: int
+    proceeds: int
 
 
 @dataclass(slots=True)
 class Book(Generic[State]):
-    """One market at one moment. ``prices`` is a live view of ``oracle``: without a market model all three prices are the oracle's.
+    """One market at one moment.
 
-    An asset without an entry in ``oracle`` has no price: the oracle would revert.
+    Attributes:
+        oracle: prices; an asset without an entry has none: the oracle would revert.
+        traded: market prices, of the assets whose market price is known.
+        pools: those that are initialized or hold liquidity.
+        prices: a live view: the oracle's, and as market and execution price that of ``traded``, or the oracle's for an asset that is not in it.
     """
 
     protocol: LendingProtocol[State]
@@ -25,11 +40,14 @@ class Book(Generic[State]):
     """The last event applied."""
     oracle: dict[AssetId, int] = field(default_factory=dict)
     indexes: dict[AssetId, IndexUpdate] = field(default_factory=dict)
+    traded: dict[AssetId, int] = field(default_factory=dict)
+    pools: dict[PoolId, PoolState] = field(default_factory=dict)
     prices: Prices = field(init=False)
     units: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.prices = Prices(self.oracle, self.oracle, self.oracle)
+        known = ChainMap(self.traded, self.oracle) if self.market.pools else self.oracle
+        self.prices = Prices(self.oracle, known, known)
         self.units = [self.market.unit(asset.id) for asset in self.market.assets]
 
     @classmethod
@@ -40,16 +58,24 @@ class Book(Generic[State]):
     def copy(self) -> Book[State]:
         """The book as it is now, independent of this one."""
         fixed = {id(self.protocol): self.protocol, id(self.market): self.market}
-        oracle, indexes = dict(self.oracle), dict(self.indexes)
-        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes)
+        oracle, indexes, traded = dict(self.oracle), dict(self.indexes), dict(self.traded)
+        pools = {pool: state.copy() for pool, state in self.pools.items()}
+        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools)
 
     def apply(self, event: MarketEvent) -> None:
-        """Apply one event or effect; prices are kept here, everything else is the protocol's."""
-        if type(event) is PriceUpdate:
+        """Apply one event or effect; prices and pools are kept here, everything else is the protocol's."""
+        if type(event) is PriceUpdate or type(event) is MarketPrice:
+            known = self.oracle if type(event) is PriceUpdate else self.traded
             if event.price is None:
-                self.oracle.pop(event.asset, None)
+                known.pop(event.asset, None)
             else:
-                self.oracle[event.asset] = event.price
+                known[event.asset] = event.price
+            return
+        if type(event) is PoolChange:
+            if event.pool not in self.pools:
+                fixed = self.market.pools[event.pool]
+                self.pools[event.pool] = PoolState(fixed.fee, fixed.spacing)
+            self.pools[event.pool].apply(event)
             return
         if type(event) is IndexUpdate:
             self.indexes[event.asset] = event
@@ -70,6 +96,26 @@ class Book(Generic[State]):
     def cost_up(self, asset: AssetId, amount: int) -> int:
         """What buying ``amount`` native units costs, at the market price, in base units, rounded up."""
         return -(-amount * self.prices.market.get(asset, 0) // self.units[asset])
+
+    def sale_down(self, asset: AssetId, amount: int) -> Sale | None:
+        """What selling ``amount`` native units into the pool that prices the asset brings, exactly; None where no pool does, or it cannot be told.
+
+        What the pool gives is valued at its market price. Where it is no asset of the market, it is sold on into the pool that prices it;
+        what that one does not take brings nothing. Pools stay as they are: they are history's, and others trade them back to the market.
+        """
+        return self._sold_down(self.market.assets[asset].asset, amount)
+
+    def _sold_down(self, token: str, amount: int) -> Sale | None:
+        fixed = next((pool for pool in self.market.pools if pool.prices == token), None)
+        pool = self.pools.get(fixed.id) if fixed is not None else None
+        if fixed is None or pool is None or not pool.sqrt_price:
+            return None
+        done, into = swap(pool, fixed.quote == 1, amount), fixed.assets[fixed.quote]
+        if into is None:
+            rest = self._sold_down(fixed.tokens[fixed.quote], done.amount_out)
+            return None if rest is None else Sale(done.amount_in, rest.proceeds)
+        price = self.prices.market.get(into)
+        return None if price is None else Sale(done.amount_in, done.amount_out * price // self.units[into])
 
     def address(self, account: AccountId) -> str:
         """An account's address, or the name of a modelled liquidator."""

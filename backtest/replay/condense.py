@@ -1,23 +1,27 @@
 """The past of a window in short: of an account whose past nobody asks about, only what it comes to.
 
-Before a model acts, users' actions are made as recorded. What an account holds at the window's first block is then the sum of its changes, and its
-settings are the last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took
-part in a liquidation before the window keep their history, since it is re-enacted.
+Before a model acts, users' actions are made as recorded. What an account holds at a block is then the sum of its changes, and its settings are the
+last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took part in a liquidation
+keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index, and what a swap left in a pool,
+counts where the next one is not there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from backtest.model import HistoricalLiquidation, PositionChange, SettingChange
+from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
 from backtest.replay.kernels import Ints, net
 from backtest.replay.timeline import Timeline
 
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)
+_STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset"), (PoolChange, "pool"))
+"""What holds until the next one of its asset or pool, apart from changes of a pool's liquidity: a swap leaves price and active liquidity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,46 +33,92 @@ class Condensed:
     actions: int = 0
 
 
-def condensed(timeline: Timeline, before: int) -> Condensed:
-    """The timeline with its past before a block in short, for a protocol whose ``past_adds_up``; as it is where a balance would fall below zero,
-    which the replay will explain."""
-    past = {event: timeline.column(event, "block_number")[0] < before for event in (*_CHANGES, HistoricalLiquidation)}
-    free = _without(_in_liquidations(timeline, past), timeline, past)
-    kept = {PositionChange: ~free[PositionChange], SettingChange: ~free[SettingChange]}
+def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
+    """The timeline in short, for a protocol whose ``past_adds_up``: read before each of these blocks (increasing) it is as the whole one, and from
+    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain."""
+    stops = {event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)}
+    hot = _hot(timeline, {event: int(rows[-1]) for event, rows in stops.items()})
+    free: dict[type[MarketEvent], Mask] = {}
+    for event in _CHANGES:
+        account = timeline.column(event, "account")[0]
+        free[event] = ~hot[account]
+        free[event][stops[event][-1] :] = False
+    kept = {event: ~mask for event, mask in free.items()}
+    kept |= _steps(timeline, blocks, kept)
     deltas = timeline.column(PositionChange, "delta")[0]
-    rows = np.flatnonzero(free[PositionChange])
-    if len(rows):
-        key = _key(timeline, PositionChange, rows, "account", "asset", "side")
-        order = np.argsort(key, kind="stable")
-        total = np.empty((len(rows), 2), dtype=np.int64)
-        if not net(order, key, deltas[rows], total):
+    if free[PositionChange].any():
+        (account, _), (asset, _), (side, sides) = (timeline.column(PositionChange, attribute) for attribute in ("account", "asset", "side"))
+        slot = asset.astype(np.int32) * len(sides or ()) + side
+        total = np.empty((len(deltas), 2), dtype=np.int64)
+        past = slice(0, int(stops[PositionChange][-1]))
+        summed = np.zeros(len(deltas), dtype=np.bool_)
+        if not net(account[past], slot[past], deltas, free[PositionChange], stops[PositionChange], int(slot.max()) + 1, summed, total):
             return Condensed(timeline)
-        last = order[np.append(np.diff(key[order]) != 0, True)]
-        kept[PositionChange][rows[last]] = True
-        deltas = deltas.copy()
-        deltas[rows[last]] = total[last]
+        mask = kept[PositionChange] = kept[PositionChange] | summed
+        deltas = np.where(summed[mask, None], total[mask], deltas[mask])
     rows = np.flatnonzero(free[SettingChange])
-    if len(rows):
-        key = _key(timeline, SettingChange, rows, "account", "asset", "setting")
-        order = np.argsort(key, kind="stable")
-        kept[SettingChange][rows[order[np.append(np.diff(key[order]) != 0, True)]]] = True
-    short = timeline.thinned(dict(kept), deltas[kept[PositionChange]])
+    kept[SettingChange][rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]] = True
+    short = timeline.thinned(kept, deltas)
     return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short))
 
 
-def _in_liquidations(timeline: Timeline, past: dict[type[PositionChange | SettingChange | HistoricalLiquidation], Mask]) -> Ints:
-    """Accounts that took part in one: borrowers, liquidators, and whoever else it moved something of."""
-    found = [timeline.column(HistoricalLiquidation, side)[0][past[HistoricalLiquidation]] for side in ("account", "liquidator")]
+def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:
+    """By account, whether its history matters: it took part in a liquidation before the stops (rows of each kind), as borrower, as liquidator, or
+    since it moved something of its; or it shares an action with such an account, whose actions may be made otherwise than in history."""
+    parts = [timeline.column(HistoricalLiquidation, side)[0][: stops[HistoricalLiquidation]] for side in ("account", "liquidator")]
+    acted: list[tuple[Ints, Ints]] = []
+    most = 0
     for event in _CHANGES:
-        found.append(timeline.column(event, "account")[0][_of_liquidations(timeline, event) & past[event]])
-    return np.unique(np.concatenate(found))
+        past = slice(0, stops[event])
+        account, seq = (timeline.column(event, attribute)[0] for attribute in ("account", "action_seq"))
+        parts.append(account[past][_of_liquidations(timeline, event)[past]])
+        acted.append((account[past], seq[past]))
+        most = max(most, int(account.max(initial=0)))
+    found = np.unique(np.concatenate(parts)).astype(np.int64)
+    hot = np.zeros(most + 1, dtype=np.bool_)
+    hot[found[found < len(hot)]] = True
+    if not len(found):
+        return hot
+    account, action = (np.concatenate([pair[which] for pair in acted]) for which in (0, 1))
+    first = np.empty(int(action.max(initial=-1)) + 1, dtype=np.int32)
+    first[action] = account
+    several = np.zeros(len(first), dtype=np.bool_)
+    several[action[first[action] != account]] = True
+    shared = np.flatnonzero(several[action])
+    account, action = account[shared], action[shared]
+    before = -1
+    while (now := int(np.count_nonzero(hot))) != before:
+        before = now
+        several[:] = False
+        several[action[hot[account]]] = True
+        hot[account[several[action]]] = True
+    return hot
 
 
-def _without(
-    accounts: Ints, timeline: Timeline, past: dict[type[PositionChange | SettingChange | HistoricalLiquidation], Mask]
-) -> dict[type[PositionChange | SettingChange], Mask]:
-    """Changes in the past of all other accounts."""
-    return {event: past[event] & ~np.isin(timeline.column(event, "account")[0], accounts) for event in _CHANGES}
+def _steps(timeline: Timeline, blocks: Sequence[int], kept: dict[type[MarketEvent], Mask]) -> dict[type[MarketEvent], Mask]:
+    """Of what holds until the next one the last before anything that stays, and before each of the blocks."""
+    stops = np.searchsorted(timeline.block, blocks)
+    reads = np.concatenate([stops, timeline.rows(HistoricalLiquidation), *(timeline.rows(event)[kept[event]] for event in _CHANGES)])
+    reads = np.sort(reads[reads <= stops[-1]], kind="stable")
+    found: dict[type[MarketEvent], Mask] = {}
+    for event, of in _STEPS:
+        rows, which = timeline.rows(event), timeline.column(event, of)[0]
+        found[event] = rows >= stops[-1]
+        if event is PoolChange:
+            found[event] |= ~np.isnan(timeline.floats(event, "upper")[1][0])
+        past = np.flatnonzero(~found[event])
+        found[event][past[_last(which[past].astype(np.int64), np.searchsorted(reads, rows[past], side="right"))]] = True
+    return found
+
+
+def _last(key: Ints, interval: Ints) -> Ints:
+    """The last place of each key in each interval; intervals follow each other."""
+    if not len(key):
+        return np.empty(0, dtype=np.int64)
+    order = np.lexsort((interval, key))
+    ends = (np.diff(key[order]) != 0) | (np.diff(interval[order]) != 0)
+    found: Ints = order[np.append(ends, True)]
+    return found
 
 
 def _of_liquidations(timeline: Timeline, event: type[PositionChange | SettingChange]) -> Mask:
@@ -77,9 +127,9 @@ def _of_liquidations(timeline: Timeline, event: type[PositionChange | SettingCha
     return made
 
 
-def _key(timeline: Timeline, event: type[PositionChange | SettingChange], rows: Ints, account: str, asset: str, name: str) -> Ints:
-    """One number for each account, asset and name."""
-    who, what, which = (timeline.column(event, attribute)[0][rows].astype(np.int64) for attribute in (account, asset, name))
+def _setting(timeline: Timeline, rows: Ints) -> Ints:
+    """One number for each account, asset and setting."""
+    who, what, which = (timeline.column(SettingChange, attribute)[0][rows].astype(np.int64) for attribute in ("account", "asset", "setting"))
     key: Ints = (who << 32) + (what << 16) + which
     return key
 
@@ -87,5 +137,7 @@ def _key(timeline: Timeline, event: type[PositionChange | SettingChange], rows: 
 def _actions(timeline: Timeline) -> int:
     """Users' actions, liquidations apart."""
     seqs = [timeline.column(event, "action_seq")[0][~_of_liquidations(timeline, event)] for event in _CHANGES]
-    every = np.sort(np.concatenate(seqs), kind="stable")  # two sorted runs: quicker than to hash them
-    return int(np.count_nonzero(np.diff(every))) + 1 if len(every) else 0
+    every = np.concatenate(seqs)
+    seen = np.zeros(int(every.max(initial=-1)) + 1, dtype=np.bool_)
+    seen[every] = True
+    return int(np.count_nonzero(seen))

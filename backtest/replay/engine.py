@@ -4,6 +4,7 @@ A transaction at a time: what users and governance did is applied (``users``, ``
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
 nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
+While offers stand that did not pay, a market price or a pool that moved is such a moment too.
 Where interest is recomputed, history's index updates are not applied: every call says what it does to the reserves it touches.
 """
 
@@ -23,7 +24,9 @@ from backtest.model import (
     IndexUpdate,
     Market,
     MarketEvent,
+    MarketPrice,
     ParamChange,
+    PoolChange,
     PositionChange,
     Prices,
     PriceUpdate,
@@ -168,15 +171,19 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
-        past = Condensed(timeline)
-        in_short = getattr(protocol, "past_adds_up", False) and isinstance(self.watch, Foresight) and start is None
-        if in_short and not self._overrides.begins_within(timeline.first_block, first):
-            past = condensed(timeline, first)
-        self._timeline = past.timeline
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        past = Condensed(timeline)
+        if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
+            if model is None:
+                past = condensed(timeline, self._measure.reads)
+            elif not self._overrides.begins_within(timeline.first_block, first):
+                past = condensed(timeline, [first])
+        self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
+        self._offered = False
+        """Whether offers stand that the model did not want when it last looked."""
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
@@ -343,10 +350,12 @@ class Engine(Generic[State]):
                 self._stand_at(event)
                 self._take_effect(self._parameter_call(replaced))
             return not self._prices_only
-        if isinstance(event, PriceUpdate) or not self._recompute:
-            self.book.apply(event)
-            return isinstance(event, PriceUpdate) or not self._prices_only
-        return False
+        if isinstance(event, IndexUpdate) and self._recompute:
+            return False
+        self.book.apply(event)
+        if isinstance(event, MarketPrice | PoolChange):
+            return self._offered and not self._prices_only
+        return isinstance(event, PriceUpdate) or not self._prices_only
 
     def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:
         book = self.book
@@ -455,6 +464,7 @@ class Engine(Generic[State]):
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
         if self.opportunities is not None and not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
+        self._offered = bool(open_to)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
 
     def _on_offer(self, account: AccountId) -> list[Opportunity]:

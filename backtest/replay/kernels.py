@@ -142,21 +142,59 @@ def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference:
 
 
 @compiled
-def net(order: Ints, key: Ints, words: Ints, total: Ints) -> bool:
-    """Running sums of 128-bit integers by key: each row's sum up to and with it into ``total``; False as soon as one is negative.
+def net(account: Columns, slot: Columns, words: Ints, free: Flags, stops: Ints, slots: int, kept: Flags, total: Ints) -> bool:
+    """Sums of 128-bit integers between stops: the last row of each account and slot before each stop is ``kept``, with the sum of all since the
+    one kept before it in ``total``. False as soon as a running sum is negative.
 
-    ``order``: rows by key, and by time within a key. ``words`` and ``total``: rows x (low, high), two's complement.
+    Rows are in time's order; ``stops`` are rows, increasing, the last one behind all. Rows that are not ``free`` stay as they are. ``slot``: what
+    of the account, below ``slots``. ``words`` and ``total``: rows x (low, high), two's complement.
     """
-    low, high = np.uint64(0), np.int64(0)
-    before = np.int64(-1)
-    for place in range(len(order)):
-        row = order[place]
-        if place == 0 or key[row] != before:
-            low, high, before = np.uint64(0), np.int64(0), key[row]
-        added = np.uint64(words[row, 0])
-        low = low + added
-        high = high + words[row, 1] + (np.int64(1) if low < added else np.int64(0))
-        if high < 0:
-            return False
-        total[row, 0], total[row, 1] = np.int64(low), high
+    accounts = account.max() + 1 if len(account) else 0
+    begin = np.zeros(accounts + 1, dtype=np.int64)
+    for row in range(len(account)):
+        if free[row]:
+            begin[account[row] + 1] += 1
+    for one in range(accounts):
+        begin[one + 1] += begin[one]
+    place = begin[:-1].copy()
+    order = np.empty(begin[-1], dtype=np.int32)
+    for row in range(len(account)):
+        if free[row]:
+            order[place[account[row]]] = row
+            place[account[row]] += 1
+    # of each slot: whose it is now, its row that was last, the running sum up to it, and that of the row kept before it
+    whose = np.full(slots, -1, dtype=np.int64)
+    last = np.empty(slots, dtype=np.int64)
+    low, high = np.empty(slots, dtype=np.uint64), np.empty(slots, dtype=np.int64)
+    low_before, high_before = np.empty(slots, dtype=np.uint64), np.empty(slots, dtype=np.int64)
+    used = np.empty(slots, dtype=np.int64)
+    for one in range(accounts):
+        stop, count = 0, 0
+        for at in range(begin[one], begin[one + 1] + 1):
+            ends = at == begin[one + 1]
+            row = len(account) if ends else order[at]
+            if ends or row >= stops[stop]:
+                for which in range(count):
+                    of = used[which]
+                    if last[of] >= 0:
+                        kept[last[of]] = True
+                        total[last[of], 0] = np.int64(low[of] - low_before[of])
+                        borrowed = np.int64(1) if low[of] < low_before[of] else np.int64(0)
+                        total[last[of], 1] = high[of] - high_before[of] - borrowed
+                        low_before[of], high_before[of], last[of] = low[of], high[of], -1
+                while not ends and row >= stops[stop]:
+                    stop += 1
+            if ends:
+                break
+            of = slot[row]
+            if whose[of] != one:
+                whose[of], used[count] = one, of
+                count += 1
+                low[of], high[of], low_before[of], high_before[of] = np.uint64(0), 0, np.uint64(0), 0
+            added = np.uint64(words[row, 0])
+            low[of] = low[of] + added
+            high[of] += words[row, 1] + (np.int64(1) if low[of] < added else np.int64(0))
+            if high[of] < 0:
+                return False
+            last[of] = row
     return True

@@ -42,6 +42,11 @@ class Measure(Generic[State]):
         self._peak, self._peak_clock = 0, Clock(self._first, -1, timeline.timestamp_from(self._first))
 
     @property
+    def reads(self) -> list[int]:
+        """The blocks before which something is still to be read, increasing; nothing is after the last."""
+        return sorted({block + 1 for block in (*self._samples, *(block for _, block in self._ahead))})
+
+    @property
     def is_over(self) -> bool:
         """Whether the window's end was measured: what follows counts for later horizons only."""
         return bool(self.horizons)

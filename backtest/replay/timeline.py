@@ -1,6 +1,6 @@
 """A market's history as immutable columns, merged into one stream of events that a replay consumes.
 
-Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, positions, settings, liquidation. A replay
+Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, pools, market prices, positions, settings, liquidation. A replay
 takes the stream a transaction at a time, since nobody can act inside the transaction of another.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from backtest.model import (
     HistoricalLiquidation,
     IndexUpdate,
     MarketEvent,
+    MarketPrice,
     ParamChange,
+    PoolChange,
     PositionChange,
     PriceUpdate,
     SettingChange,
@@ -50,6 +53,12 @@ _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
         },
     ),
     ("prices", PriceUpdate, {"asset": "asset_id", "price": "price"}),
+    (
+        "pool_events",
+        PoolChange,
+        {"pool": "pool_id", "tick": "tick", "liquidity": "liquidity", "upper": "upper", "sqrt_price": "sqrt_price"},
+    ),
+    ("market_prices", MarketPrice, {"asset": "asset_id", "price": "price"}),
     (
         "position_events",
         PositionChange,
@@ -104,6 +113,10 @@ class _Column:
             buffer = array.buffers()[1]
             words = np.frombuffer(buffer, dtype="<i8") if buffer is not None else np.empty(0, dtype="<i8")
             self.words = words.reshape(-1, 2)[array.offset : array.offset + len(array)]
+        elif pa.types.is_fixed_size_binary(array.type):  # whole numbers of more digits, big-endian
+            width, buffer = array.type.byte_width, array.buffers()[1]
+            octets = np.frombuffer(buffer, dtype=np.uint8) if buffer is not None else np.empty(0, dtype=np.uint8)
+            self.words = octets[: len(octets) // width * width].reshape(-1, width)[array.offset : array.offset + len(array)]
         else:
             filled = pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
             self.words = filled.to_numpy(zero_copy_only=False)
@@ -111,10 +124,12 @@ class _Column:
     def values(self, start: int, stop: int) -> list[Any]:
         """Rows [start, stop) as ints, bools or text; None where null."""
         words = self.words[start:stop]
-        if words.ndim == 2:
+        if words.dtype == np.uint8:
+            out: list[Any] = [int.from_bytes(word, "big") for word in map(bytes, words)]
+        elif words.ndim == 2:
             low, high = words[:, 0], words[:, 1]
             if ((low >> 63) == high).all():  # every value fits 64 bits
-                out: list[Any] = low.tolist()
+                out = low.tolist()
             else:
                 out = [(top << 64) | bottom for bottom, top in zip(low.view(np.uint64).tolist(), high.tolist(), strict=True)]
         else:
@@ -137,10 +152,46 @@ class _Column:
 
     def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
         """The column of the rows of a mask."""
-        made = copy(self)
-        made.words = self.words[rows]
+        made = self.valued(self.words[rows])
         made.null = None if self.null is None else self.null[rows]
         return made
+
+    def valued(self, words: npt.NDArray[Any]) -> _Column:
+        """The column with other values."""
+        made = copy(self)
+        made.words = words
+        return made
+
+
+class _Columns(Mapping[str, "_Column | list[Any]"]):
+    """The columns of a table by attribute of the event class, each read from the table when it is first asked for."""
+
+    def __init__(self, table: pa.Table, sources: Mapping[str, str], made: Mapping[str, _Column | list[Any]]) -> None:
+        """``sources``: which column of the table an attribute comes from. ``made``: those that are there already."""
+        self._table, self._sources, self._made = table, sources, dict(made)
+
+    def __getitem__(self, attribute: str) -> _Column | list[Any]:
+        if attribute not in self._made:
+            self._made[attribute] = _Column(self._table[self._sources[attribute]])
+        return self._made[attribute]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def taken(self, rows: npt.NDArray[np.bool_]) -> _Columns:
+        """Those of the rows of a mask."""
+        made = {name: column.take(rows) if isinstance(column, _Column) else list(compress(column, rows)) for name, column in self._made.items()}
+        unread = list(dict.fromkeys(source for name, source in self._sources.items() if name not in made))
+        return _Columns(self._table.select(unread).filter(pa.array(rows)), self._sources, made)
+
+    def replaced(self, attribute: str, words: npt.NDArray[Any]) -> _Columns:
+        """With other values in one column."""
+        column = self[attribute]
+        assert isinstance(column, _Column)
+        return _Columns(self._table, self._sources, {**self._made, attribute: column.valued(words)})
 
 
 @dataclass(frozen=True)
@@ -183,50 +234,46 @@ class Timeline:
     def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
         """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
 
+        Of ``market_prices`` only those of pools become events: what an import brings is a venue's, which the oracle's stand for.
         Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
         decimals prices have than base units; those digits are in ``price_rest``.
         """
+        if (venue := tables.get("market_prices")) is not None:
+            tables = {**tables, "market_prices": venue.filter(pc.is_valid(venue["source"]))}
         tables = {name: table for name, table in tables.items() if table.num_rows}
         deficits = _deficits_by_liquidation(tables.get("deficits"))
         kinds: list[_Kind] = []
-        seqs: list[Ints] = []
-        rows: list[Ints] = []
+        keys: list[list[Ints]] = []
         for name, event, own in _KINDS:
             table = tables.get(name)
-            columns: dict[str, _Column | list[Any]] = {}
+            columns: Mapping[str, _Column | list[Any]] = {}
             if table is not None:
-                seq = table["seq"].to_numpy()
-                for attribute, source in (_KEY | own).items():
-                    column: _Column | list[Any]
-                    if source == "deficits":
-                        column = [deficits.get(s, ()) for s in seq.tolist()]
-                    elif source == "price" and price_digits:
-                        column = _whole_prices(table, price_digits)
-                    else:
-                        column = _Column(table[source])
-                    columns[attribute] = column
-                rows.append(np.stack([table[c].to_numpy().astype(np.int64) for c in ("block_number", "timestamp")]))
-            seqs.append(np.asarray(seq, dtype=np.int64) if table is not None else np.empty(0, dtype=np.int64))
-            if table is None:
-                rows.append(np.empty((2, 0), dtype=np.int64))
+                keys.append([_whole_numbers(table[column]) for column in ("seq", "block_number", "timestamp")])
+                made: dict[str, _Column | list[Any]] = {}
+                if "deficits" in own:
+                    made["deficits"] = [deficits.get(s, ()) for s in keys[-1][0].tolist()]
+                if "price" in own and price_digits:
+                    made["price"] = _whole_prices(table, price_digits)
+                columns = _Columns(table, _KEY | own, made)
+            else:
+                keys.append([np.empty(0, dtype=np.int64)] * 3)
             kinds.append(_Kind(event, columns))
-        merged_seq = np.concatenate(seqs)
-        merged_kind = np.concatenate([np.full(len(seq), code, dtype=np.int8) for code, seq in enumerate(seqs)])
-        order = np.lexsort((merged_kind, merged_seq))
-        block, timestamp = np.concatenate(rows, axis=1)
+        seq, block, timestamp = (np.concatenate(parts) for parts in zip(*keys, strict=True))
+        order = np.argsort(seq, kind="stable")  # the tables are sorted: quick; and their order is kept within one log
+        codes = np.repeat(np.arange(len(keys), dtype=np.int8), [len(own[0]) for own in keys])
+        seq, block = seq[order], block[order]
+        blocks, at = _firsts(block)
+        timestamps = timestamp[order[at]]
         known = tables.get("blocks")
         if known is not None:
-            blocks = np.concatenate([block, known["block_number"].to_numpy()])
-            timestamps = np.concatenate([timestamp, known["timestamp"].to_numpy()])
-        else:
-            blocks, timestamps = block, timestamp
+            blocks = np.concatenate([blocks, known["block_number"].to_numpy()])
+            timestamps = np.concatenate([timestamps, known["timestamp"].to_numpy()])
         unique, first = np.unique(blocks, return_index=True)
-        seq = merged_seq[order]
         return cls(
             kinds=tuple(kinds),
-            kind=merged_kind[order],
-            block=block[order],
-            ends=_transaction_ends(seq, block[order], tables.get("events")),
+            kind=codes[order],
+            block=block,
+            ends=_transaction_ends(seq, block, tables.get("events")),
             blocks=unique,
             timestamps=timestamps[first],
         )
@@ -262,10 +309,13 @@ class Timeline:
                 at = end
             start, cut = stop, stop_cut
 
+    def rows(self, event: type[MarketEvent]) -> Ints:
+        """Where among the merged rows all events of one kind are."""
+        return np.flatnonzero(self.kind == _code(event))
+
     def column(self, event: type[MarketEvent], attribute: str) -> tuple[npt.NDArray[Any], list[str] | None]:
         """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
-        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
-        column = self.kinds[code].columns.get(attribute)
+        column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
     def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
@@ -276,11 +326,11 @@ class Timeline:
             mask = kept.get(event)
             if mask is None or not len(mask):
                 continue
-            stays[np.flatnonzero(self.kind == code)[~mask]] = False
-            columns = {name: column.take(mask) for name, column in kinds[code].columns.items() if isinstance(column, _Column)}
-            if event is PositionChange:
-                columns["delta"].words = deltas
-            kinds[code] = _Kind(event, columns)
+            stays[self.rows(event)[~mask]] = False
+            columns = kinds[code].columns
+            if isinstance(columns, _Columns):
+                columns = columns.taken(mask)
+                kinds[code] = _Kind(event, columns.replaced("delta", deltas) if event is PositionChange else columns)
         rows = np.flatnonzero(stays)
         transaction = np.searchsorted(self.ends, rows, side="right")
         ends = np.append(np.flatnonzero(np.diff(transaction)) + 1, len(rows)) if len(rows) else self.ends[:0]
@@ -288,11 +338,10 @@ class Timeline:
 
     def floats(self, event: type[MarketEvent], *attributes: str) -> tuple[Ints, list[npt.NDArray[np.float64]]]:
         """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""
-        code = next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
-        rows = np.flatnonzero(self.kind == code)
+        rows = self.rows(event)
         if not len(rows):
             return rows, [np.empty(0)] * len(attributes)
-        columns = [self.kinds[code].columns[name] for name in attributes]
+        columns = [self.kinds[_code(event)].columns[name] for name in attributes]
         return rows, [column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns]
 
     @cached_property
@@ -366,9 +415,26 @@ class Timeline:
 END_OF_BLOCK = 2**31 - 1
 
 
+def _code(event: type[MarketEvent]) -> int:
+    return next(code for code, (_, kind, _) in enumerate(_KINDS) if kind is event)
+
+
+def _whole_numbers(column: pa.ChunkedArray) -> Ints:
+    """A column without nulls in 64 bits."""
+    found: Ints = column.to_numpy().astype(np.int64, copy=False)
+    return found
+
+
+def _firsts(values: Ints) -> tuple[Ints, Ints]:
+    """Values where they differ from the one before, and their places."""
+    at = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
+    return values[at], at
+
+
 def _whole_prices(table: pa.Table, digits: int) -> list[int | None]:
-    """The oracle's own numbers: whole base units, then the digits below."""
-    whole, rest = (_Column(table[name]).values(0, table.num_rows) for name in ("price", "price_rest"))
+    """The oracle's own numbers: whole base units, then the digits below, which a market's prices do not have."""
+    whole = _Column(table["price"]).values(0, table.num_rows)
+    rest = _Column(table["price_rest"]).values(0, table.num_rows) if "price_rest" in table.schema.names else [0] * len(whole)
     return [None if unit is None else int(unit * 10**digits + (low or 0)) for unit, low in zip(whole, rest, strict=True)]
 
 

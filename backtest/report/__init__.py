@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backtest.report import selection, tables
+from backtest.report import competition, selection, tables
 from backtest.report.selection import Query, Row, Selection
 
 if TYPE_CHECKING:
@@ -46,6 +46,19 @@ def write_report(lake: Lake, wanted: Sequence[str], path: Path, *, market: str |
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(shown, chain_id=lake.market_config(shown.market).chain_id), encoding="utf-8")
     return shown
+
+
+def opportunities_of(lake: Lake, run_id: str, *, market: str) -> list[str]:
+    """Printed lines on what came of a run's opportunities and where the bonus went; none where it has no opportunities."""
+    config = lake.market_config(market)
+    return competition.lines(_query(lake), run_id, config.base_decimals, config.base_currency)
+
+
+def repeats_of(lake: Lake, run_id: str, *, market: str) -> str:
+    """A printed table of means over the seeds under which a run was repeated, with 95 % intervals; empty where it was not."""
+    config = lake.market_config(market)
+    table = competition.repeats(_query(lake), run_id, config.base_decimals, config.base_currency)
+    return "" if table is None else tables.as_text(table)
 
 
 def _query(lake: Lake) -> Query:

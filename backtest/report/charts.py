@@ -302,6 +302,107 @@ class Charts:
             panels.append({"title": title, "data": {"values": _timed(data)}, "width": WIDTH, "height": 130, "mark": mark, "encoding": lines})
         return {"vconcat": panels, "spacing": 12}
 
+    def waterfall(self, rows: list[Row]) -> Spec:
+        """Where the bonus goes: a panel per run, a bar per part, each beginning where the one above it ends."""
+        money = Money.of(rows, "from_usd", "to_usd", currency=self.currency)
+        rows = money.apply(rows, "from_usd", "to_usd", "amount_usd")
+        ends = [0.0, *(row[field] for row in rows for field in ("from_usd", "to_usd"))]
+        panels = []
+        for label in self.labels:
+            mine = [row for row in rows if row["run"] == label]
+            names = [row["label"] for row in mine]
+            y = {"field": "label", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 180}}
+            x = _amount("from_usd", f"Sum over liquidations ({money.unit})", scale={"domain": [min(ends), max(ends)]})
+            encoding = {
+                "x": x,
+                "x2": {"field": "to_usd"},
+                "y": y,
+                **self._by_run(dash=False, legend=False),
+                "opacity": {"field": "side", "type": "nominal", "scale": {"domain": ["source", "use"], "range": [1, 0.55]}, "legend": None},
+                "tooltip": _tooltip(
+                    run=("Run", "name"),
+                    label=("Part", "name"),
+                    amount_usd=(f"Amount ({money.unit})", "amount"),
+                    percent_of_bonus=("Per cent of the bonus", "amount"),
+                ),
+            }
+            if mine:
+                panels.append(
+                    {
+                        "title": label,
+                        "data": {"values": _only(mine, "run", "label", "side", "from_usd", "to_usd", "amount_usd", "percent_of_bonus")},
+                        "width": WIDTH - 180,
+                        "height": {"step": 20},
+                        "mark": {"type": "bar", "size": 14},
+                        "encoding": encoding,
+                    }
+                )
+        return _stack(panels)
+
+    def time_to_liquidation(self, rows: list[Row]) -> Spec:
+        """The share of opportunities that was taken by then."""
+        marks = [0, 12, 60, 300, 1800, 7200, 43_200, 259_200, 1_209_600]
+        short = "datum.value < 60 ? datum.value + ' s' : datum.value < 7200 ? datum.value / 60 + ' min'"
+        words = f"{short} : datum.value < 172800 ? datum.value / 3600 + ' h' : datum.value / 86400 + ' d'"
+        top = max(row["seconds"] for row in rows)
+        return {
+            "data": {"values": _only(rows, "run", "seconds", "taken_share", "open_share")},
+            "width": WIDTH,
+            "height": 220,
+            "mark": {"type": "line", "interpolate": "step-after", "clip": True},
+            "encoding": {
+                "x": {
+                    "field": "seconds",
+                    "type": "quantitative",
+                    "title": "Time since the opportunity was first seen (log scale)",
+                    "scale": {"type": "symlog", "constant": 6, "domain": [0, max(top, 12)], "nice": False},
+                    "axis": {"values": [mark for mark in marks if mark <= max(top, 12)], "labelExpr": words},
+                },
+                "y": {
+                    "field": "taken_share",
+                    "type": "quantitative",
+                    "title": "Share of opportunities taken (%)",
+                    "axis": {"format": ".0%", "tickCount": 5},
+                    "scale": {"domain": [0, 1]},
+                },
+                **self._by_run(),
+                "tooltip": _tooltip(
+                    run=("Run", "name"), seconds=("Seconds", "count"), taken_share=("Taken by then", "share"), open_share=("Still open", "share")
+                ),
+            },
+        }
+
+    def bid_share(self, rows: list[Row]) -> Spec:
+        """The winner's bid as a share of what the opportunity leaves it, by the number of rivals."""
+        x = {
+            "field": "rivals",
+            "type": "ordinal",
+            "title": "Rivals who bid (number)",
+            "axis": {"labelAngle": 0, "grid": True},
+        }
+        share = {"type": "quantitative", "title": "Bid, share of value (%)", "axis": {"format": ".0%", "tickCount": 5}}
+        aside = {"xOffset": {"field": "run", "type": "nominal", "sort": [label for label in self.labels if any(row["run"] == label for row in rows)]}}
+        tooltip = _tooltip(
+            run=("Run", "name"),
+            rivals=("Rivals", "count"),
+            mean_share=("Mean share", "share"),
+            low=("Interval from", "share"),
+            high=("to", "share"),
+            contests=("Contests", "count"),
+        )
+        layers: list[Spec] = [
+            {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"y": {**share, "field": "low"}, "y2": {"field": "high"}}},
+            {"mark": {"type": "point", "filled": True, "size": 80, "opacity": 1}, "encoding": {"y": {**share, "field": "mean_share"}}},
+        ]
+        for layer in layers:
+            layer["encoding"] = {"x": x, **layer["encoding"], **aside, **self._by_run(dash=False), "tooltip": tooltip}
+        return {
+            "data": {"values": _only(rows, "run", "rivals", "contests", "mean_share", "low", "high")},
+            "width": WIDTH,
+            "height": 240,
+            "layer": layers,
+        }
+
     def concentration(self, rows: list[Row]) -> Spec:
         """Share of all debt repaid that the most liquidated accounts had."""
         return {
@@ -361,3 +462,8 @@ class Charts:
 
 def _stack(panels: list[Spec]) -> Spec:
     return {"vconcat": panels, "spacing": 10, "resolve": {"scale": {"color": "independent"}}}
+
+
+def _only(rows: list[Row], *fields: str) -> list[Row]:
+    """Rows with these fields alone: what a chart shows."""
+    return [{field: row[field] for field in fields} for row in rows]

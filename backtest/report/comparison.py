@@ -90,6 +90,8 @@ class Comparison:
         for run, label in zip(selection.runs, self.labels, strict=True):
             if run["kind"] == "alternative" and run["baseline_id"] is None:
                 lines.append(f"{label}: no baseline is stored, so it is not compared. Make it: {self._command(run, '--baseline')}")
+            if more := [one for one in selection.repeats(run) if one not in selection.runs]:
+                lines.append(f"{label}: one seed of {len(more) + 1} that are stored; run_repeats has their means with intervals.")
         for judged in self.judged:
             if judged.missing:
                 lacking = " and ".join(judged.missing)

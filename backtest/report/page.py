@@ -15,6 +15,7 @@ from backtest.report import fidelity, notes, tables
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
 from backtest.report.comparison import CRITERION, Comparison
+from backtest.report.competition import Competition
 from backtest.report.selection import Row, Selection
 from backtest.version import VERSION
 
@@ -47,6 +48,7 @@ def render(selection: Selection, *, chain_id: int) -> str:
     """The page of a selection of runs, as HTML."""
     comparison = Comparison(selection)
     labels = comparison.labels
+    competition = Competition.of(selection, labels)
     symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
     runs = [
         {
@@ -80,6 +82,8 @@ def render(selection: Selection, *, chain_id: int) -> str:
             flags=tables.data_flags(selection.runs),
             effects=draw(effects(comparison, _charts(selection, labels))),
             fidelity=Fidelity.of(selection),
+            competition=competition,
+            contests=[draw(figure) for figure in contests(competition, _charts(selection, labels))],
             pairs=tables.pairs(selection),
             largest=tables.largest(selection),
             figures=[draw(figure) for figure in figures(selection, labels)],
@@ -152,6 +156,33 @@ def effects(comparison: Comparison, charts: Charts) -> Figure:
         "Grey bar: the replay's own error, the distance of the baseline from history, where it is known."
     )
     return Figure(title, caption, charts.effects(rows))
+
+
+def contests(competition: Competition | None, charts: Charts) -> list[Figure]:
+    """The figures of who liquidates at what price, not yet drawn; none without opportunities."""
+    if competition is None:
+        return []
+    bids, waterfall = competition.bids, competition.waterfall
+    return [
+        Figure(
+            "Where the bonus goes",
+            "What liquidations give away, then what becomes of it: each bar begins where the one above ends, and the rent is what is left.",
+            charts.waterfall(waterfall) if waterfall else None,
+            empty="No opportunity was taken.",
+        ),
+        Figure(
+            "How fast opportunities are taken",
+            "Share of all opportunities that somebody had taken by then. Those that expired stay untaken; those open at the end of the window count "
+            "for as long as they were seen (Aalen-Johansen).",
+            charts.time_to_liquidation(competition.curve),
+        ),
+        Figure(
+            "What the winner bids",
+            "Dot: mean of bid over value, where the value is above zero. Line: its 95 % interval (Student's t), none where there was one contest.",
+            charts.bid_share(bids) if bids else None,
+            empty="Nobody bids in these runs.",
+        ),
+    ]
 
 
 def _charts(selection: Selection, labels: Sequence[str]) -> Charts:

@@ -24,8 +24,8 @@ KINDS = ("history", "baseline", "alternative")
 # Every run that can be compared, with what it is and what it is compared with.
 # swept: a sweep made it. There may be thousands of these: they are compared when they are named.
 _KNOWN = """
-SELECT runs.*, kind, baseline_id, history_id, run_id IN (SELECT run_id FROM sweep_scenarios WHERE replayed) AS swept
-FROM runs LEFT JOIN run_pairs USING (run_id, market) ORDER BY name, run_id
+SELECT runs.*, kind, baseline_id, history_id, run_id IN (SELECT run_id FROM sweep_scenarios WHERE replayed) AS swept, repeats_id
+FROM runs LEFT JOIN run_pairs USING (run_id, market) JOIN run_seeds USING (run_id) ORDER BY name, run_id
 """
 
 
@@ -85,6 +85,10 @@ class Selection:
         """The runs of the family of ``run`` that are stored with a baseline, by the users' response."""
         return {one["response"]: one for one in self.known if one["baseline_id"] and _family(one) == _family(run)}
 
+    def repeats(self, run: Row) -> list[Row]:
+        """The runs that differ from ``run`` by their seed alone."""
+        return [one for one in self.known if one["repeats_id"] == run["repeats_id"] and one["run_id"] != run["run_id"]]
+
     def missing_responses(self, run: Row) -> list[str]:
         """Responses of users for which the band lacks a run or its baseline."""
         found = self.band(run)
@@ -117,7 +121,8 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
     """The columns of a comparison, all runs that may be compared with them, and the number of runs of older versions left out.
 
     ``wanted`` are ids, first digits of ids, or names: the columns are these, and the baselines and history that they are compared with.
-    None: every run but those that a sweep made, and of a family the one with frozen users. History comes first, then baselines, then alternatives.
+    None: every run but those that a sweep made, of a family the one with frozen users, of repeats the one with the lowest seed. History comes
+    first, then baselines, then alternatives.
 
     Raises:
         UserError: no such run, several, a run of an older version, or runs of more than one market.
@@ -177,9 +182,10 @@ def _related(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
 
 
 def _folded(found: Sequence[Row]) -> list[Row]:
-    """Without the runs that are another's band: the same question with users who respond."""
+    """Without the runs that are another's band, the same question with users who respond, or its repeats under higher seeds."""
     frozen = {_family(run) for run in found if run["response"] == RESPONSES[0]}
-    return [run for run in found if run["response"] == RESPONSES[0] or _family(run) not in frozen]
+    lowest = {run["repeats_id"]: run["run_id"] for run in sorted(found, key=lambda run: (-run["seed"], run["run_id"]))}
+    return [run for run in found if lowest[run["repeats_id"]] == run["run_id"] and (run["response"] == RESPONSES[0] or _family(run) not in frozen)]
 
 
 def _family(run: Row) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ from backtest.scenario.liquidators import (
     PriorityGas,
     SealedBid,
     Searcher,
+    draws,
 )
 from backtest.scenario.mechanisms import Mechanism, ProtocolsOwn
 from backtest.scenario.overrides import MARKET_WIDE, PARAMETERS, Override, parse_override
@@ -64,6 +65,7 @@ __all__ = [
     "Slippage",
     "Step",
     "Users",
+    "draws",
     "parse_override",
     "seconds_of",
 ]

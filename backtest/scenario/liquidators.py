@@ -32,7 +32,8 @@ class Competitive(Strict, frozen=True, tag_field="kind", tag="competitive"):
     max_calls: int = 10
     """Most calls per account and block."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter, or those that change a price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay, a
+    market price or a pool), or those that change an oracle price only."""
 
     def __post_init__(self) -> None:
         if self.gas_cost < 0:
@@ -94,7 +95,8 @@ class Contest(Strict, frozen=True):
     block_seconds: int = 12
     """Where something was left for the next block, how much later that is."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter, or those that change a price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay, a
+    market price or a pool), or those that change an oracle price only."""
 
     def __post_init__(self) -> None:
         if isinstance(self.searchers, int):
@@ -216,3 +218,24 @@ Contested = PriorityGas | SealedBid | Participation | LatencyRace | Oev
 Modelled = Competitive | Contested
 """Models that act in history's place."""
 Liquidators = Observed | Modelled
+
+
+def draws(model: Liquidators) -> bool:
+    """Whether what it does depends on the seed: another seed may give another outcome."""
+    if isinstance(model, Observed | Competitive) or not model.each:
+        return False
+    if model.front_run > 0:
+        return True
+    several = len(model.each) > 1
+    match model:
+        case PriorityGas():
+            return model.private_cost > 0 or (model.cooperative and several)
+        case SealedBid():
+            return model.private_cost > 0
+        case Participation():
+            chances = [searcher.shows_up for searcher in model.each]
+            return any(0 < chance < 10_000 for chance in chances) if model.distribution == "searchers" else model.mean > 0
+        case LatencyRace():
+            return several
+        case Oev():
+            return 0 < model.coverage < 10_000 or (model.coverage > 0 and model.mean > 0)

@@ -11,6 +11,7 @@ WITH places AS (
     UNION SELECT market, seq, block_number, log_index, timestamp FROM prices
     UNION SELECT v.market, v.seq, v.block_number, v.log_index, b.timestamp
     FROM market_prices AS v JOIN blocks AS b ON b.market = v.market AND b.block_number = v.block_number
+    UNION SELECT market, seq, block_number, log_index, timestamp FROM pool_events
 )
 SELECT market, seq, block_number, log_index,
     CASE WHEN seq <> expected THEN 'expected seq ' || expected WHEN timestamp < time_before THEN 'time goes back' ELSE 'out of chain order' END AS problem

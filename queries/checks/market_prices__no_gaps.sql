@@ -10,6 +10,7 @@ SELECT market, asset_id, make_timestamp((timestamp + period) * 1000000) AS from_
     next_time - timestamp - period AS seconds
 FROM (
     SELECT market, asset_id, timestamp, period, lead(timestamp) OVER (PARTITION BY market, asset_id ORDER BY timestamp) AS next_time FROM market_prices
+    WHERE source IS NULL
 )
 WHERE next_time > timestamp + period
 ORDER BY market, asset_id, timestamp

@@ -6,7 +6,7 @@
 --   market: name of the market
 --   kind: history, baseline or alternative; null in runs of older versions
 --   baseline_id: of an alternative: the run that it is compared with; null where none is stored
---   liquidator_model: observed or competitive
+--   liquidator_model: observed, competitive, sealed-bid, ...: the kind of liquidators
 --   response: what users do: frozen, same-ltv, same-health
 --   rates: interest: historical or recomputed
 --   liquidations: number of liquidations

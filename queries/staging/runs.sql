@@ -18,7 +18,7 @@
 --   to_block: last block replayed
 --   from_timestamp: seconds since 1970, of from_block
 --   to_timestamp: seconds since 1970, of to_block
---   liquidator_model: observed or competitive
+--   liquidator_model: observed, competitive, sealed-bid, ...: the kind of liquidators
 --   overridden: whether the scenario changes parameters
 --   response: what users do: frozen, same-ltv, same-health
 --   refused: what becomes of an action that would revert: skip, shrink

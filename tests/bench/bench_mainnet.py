@@ -111,7 +111,7 @@ def _prices(draw: np.random.Generator, seq: np.ndarray, block: np.ndarray) -> It
     for asset in range(VOLATILE):
         price[moved == asset] = 1000e8 * np.exp(np.cumsum(step[moved == asset]))
     yield _table(
-        "prices", seq, block, asset_id=pa.array(moved.astype(np.int16)), price=_words(price.astype(np.int64), 1), source=pa.nulls(count, pa.string()),
+        "prices", seq, block, asset_id=pa.array(moved.astype(np.int16)), price=_words(price.astype(np.int64), 1),
         method=pa.array(["feed"]).dictionary_encode().take(pa.array(np.zeros(count, dtype=np.int32))), exact=pa.array(np.ones(count, dtype=np.bool_)),
     )  # fmt: skip
 
@@ -151,7 +151,8 @@ def _table(of: str, seq: np.ndarray, block: np.ndarray, **columns: pa.Array) -> 
         **columns,
     }
     schema = CANONICAL[of]
-    return f"canonical/{of}", pa.table([every[field.name] for field in schema], schema=schema)
+    columns = [every[field.name] if field.name in every or not field.nullable else pa.nulls(count, field.type) for field in schema]
+    return f"canonical/{of}", pa.table(columns, schema=schema)
 
 
 def child(path: str, from_block: int | None) -> None:

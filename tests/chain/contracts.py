@@ -214,6 +214,13 @@ def artifacts_morpho() -> dict[str, Artifact]:
 
 
 @functools.cache
+def artifact_uniswap_v3(name: str) -> Artifact:
+    """A contract of ``@uniswap/v3-core`` by name, from the artifacts that the package ships."""
+    body = json.loads((install() / f"node_modules/@uniswap/v3-core/artifacts/contracts/{name}.sol/{name}.json").read_text())
+    return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))
+
+
+@functools.cache
 def artifacts_v36() -> dict[str, Artifact]:
     """The contracts of ``@aave-dao/aave-v3-origin`` 3.6 needed to deploy, and the upgrade instances of ``Upgrade.sol``, by name."""
     modules = install() / "node_modules"

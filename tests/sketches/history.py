@@ -65,6 +65,16 @@ class History:
     def setting(self, account: int, setting: str, value: int, asset: int | None = None, action: str = "other") -> History:
         return self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=self._seq + 1)
 
+    def traded(self, asset: int, price: int | None, source: str | None = "0xpool") -> History:
+        """A market price; an imported one without ``source``."""
+        return self._add("market_prices", asset_id=asset, price=price, source=source)
+
+    def pool(self, tick: int, liquidity: int, *, upper: int | None = None, sqrt_price: int | None = None, pool: int = 0) -> History:
+        """A mint or burn with ``upper``, else where a swap left the pool."""
+        event = "swap" if upper is None else "mint" if liquidity >= 0 else "burn"
+        price = None if sqrt_price is None else sqrt_price.to_bytes(32, "big")
+        return self._add("pool_events", pool_id=pool, event=event, tick=tick, upper=upper, liquidity=liquidity, sqrt_price=price)
+
     def liquidation(self, account: int, liquidator: int, debt: int, collateral: int, repaid: int, seized: int, fee: int = 0) -> History:
         return self._add(
             "liquidations",

@@ -183,14 +183,18 @@ def _unhealthy(call: _Call, account: AccountId, data: AccountData, reserve: Rese
     """Health below one; or a collateral without loan-to-value stays while another one leaves."""
     if data.health_factor < LIQUIDATION_HEALTH:
         return "health factor would fall below 1"
-    with applied(call.state, call.everything()):
-        state, rules = call.state, call.rules
-        book, category = call.account(account), category_of(state, call.account(account))
-        enabled = [state.reserves[asset] for asset in book.enabled if is_collateral(rules, state.reserves[asset])]
-        own = (lambda r: loan_to_value(rules, r, book, category)) if rules.emode_ltv_own else (lambda r: r.ltv)
-        if own(reserve) and any(not own(other) for other in enabled):
-            return "collateral without loan-to-value has to leave first"
-    return None
+    state, rules, book = call.state, call.rules, call.account(account)
+    category = category_of(state, book)
+    own = (lambda r: loan_to_value(rules, r, book, category)) if rules.emode_ltv_own else (lambda r: r.ltv)
+    if not own(reserve):
+        return None
+    enabled = (state.reserves[asset] for asset in book.enabled)
+    without = [other.asset for other in enabled if not own(other) and is_collateral(rules, other)]
+    if not without:  # nor is there any afterwards: a call that leaves enables nothing else
+        return None
+    with applied(state, call.everything()):
+        stays = not call.account(account).enabled.isdisjoint(without)
+    return "collateral without loan-to-value has to leave first" if stays else None
 
 
 # -- borrow, repay ------------------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ class CostModel:
 
     Attributes:
         free: nothing costs anything but what is ``fixed``.
-        sales, beyond: sales that had slippage, and those of them that were larger than what was measured.
+        sales: quotes of sales that had slippage; of them ``beyond`` were larger than what was measured, ``drained`` than what a pool takes.
+        poolless: assets that were to be sold into fetched pools, and none was there: sold at the market price.
     """
 
     terms: Costs
@@ -33,6 +34,8 @@ class CostModel:
     fixed: int = 0
     sales: int = 0
     beyond: int = 0
+    drained: int = 0
+    poolless: set[AssetId] = field(default_factory=set)
     _slippage: dict[AssetId | None, Slippage] = field(default_factory=dict)
 
     @classmethod
@@ -85,7 +88,7 @@ class CostModel:
         value = book.proceeds_down(collateral, fill.seized + fill.protocol_fee)
         bonus = book.value_down(collateral, fill.seized + fill.protocol_fee) - book.value_up(debt, fill.repaid)
         reward = opportunity.profit - (kept - cost)
-        slippage = self._slippage_up(collateral, kept) if sells else 0
+        slippage = self._slippage_up(book, collateral, fill.seized, kept) if sells else 0
         sandwich = -(-kept * self.terms.sandwich // BPS) if sells else 0
         funding = self.funding_up(book, opportunity) if flash else 0
         return Waterfall(
@@ -100,14 +103,22 @@ class CostModel:
             rent=kept - slippage - sandwich - cost + reward - gas - funding,
         )
 
-    def _slippage_up(self, asset: AssetId, value: int) -> int:
+    def _slippage_up(self, book: Book[State], asset: AssetId, amount: int, value: int) -> int:
+        """What selling ``amount`` native units brings less than their ``value`` at the market price."""
         terms = self._slippage.get(asset) or self._slippage.get(None)
-        if terms is None:
+        if terms is None or terms.model == "none":
             return 0
-        loss, beyond = loss_up(value, terms)
         self.sales += 1
-        self.beyond += beyond
-        return loss
+        if terms.model != "pools":
+            loss, beyond = loss_up(value, terms)
+            self.beyond += beyond
+            return loss
+        sale = book.sale_down(asset, amount)
+        if sale is None:
+            self.poolless.add(asset)
+            return 0
+        self.drained += sale.sold < amount
+        return value - sale.proceeds
 
     def sentences(self) -> Iterator[str]:
         """What costs rest on."""
@@ -129,6 +140,11 @@ class CostModel:
             yield f"Slippage of {of}: {entry.model}{measured}{left}; each sale meets the market as if no other had been made."
         if self.beyond:
             yield f"{self.beyond:,} of {self.sales:,} quotes of sales were larger than what was measured: extrapolated by the square root of size."
+        if self.drained:
+            yield f"{self.drained:,} of {self.sales:,} quotes of sales found too little in the pool: what it did not take brings nothing."
+        if self.poolless:
+            names = ", ".join(self.market.assets[asset].symbol for asset in sorted(self.poolless))
+            yield f"No pool was fetched that prices {names}: sold at the market price, without slippage."
         if terms.flash_fee:
             yield f"Flash loans cost {terms.flash_fee / 100:g} % of the debt repaid."
         if terms.sandwich:

@@ -30,8 +30,8 @@ class Draws:
 
     def word(self, what: str, *key: int) -> int:
         """Evenly distributed over the whole numbers below 2^64."""
-        counter = [*key, *([0] * (4 - len(key)))]
-        return int(np.random.Philox(key=[self._seed, crc32(what.encode())], counter=counter).random_raw())
+        counter = np.array([*key, *([0] * (4 - len(key)))], dtype=np.uint64)
+        return int(np.random.Philox(key=np.array([self._seed, crc32(what.encode())], dtype=np.uint64), counter=counter).random_raw())
 
     def below(self, limit: int, what: str, *key: int) -> int:
         """A whole number from 0 to ``limit`` - 1, evenly (Lemire's multiplication; off by less than limit / 2^64)."""

@@ -118,8 +118,9 @@ class GasPrice:
     def sentence(self) -> str:
         """What the cost rests on."""
         terms = self.terms
+        lowest, highest = min(self._fees.fees) / 1e9, max(self._fees.fees) / 1e9
         source = {
-            "historical": "history's base fee",
+            "historical": f"history's base fee ({lowest:g} to {highest:g} gwei in the data)",
             "constant": f"a base fee of {(terms.base_fee or 0) / 1e9:g} gwei",
             "steps": "a stated path of base fees",
             "eip-1559": "a base fee moved by stated demand (EIP-1559)",

@@ -267,6 +267,7 @@ class Searchers:
 
     def _held_contest(self, book: Book[State], offer: _Offer, able: list[Entrant]) -> Result | str:
         terms, draws, key = self.terms, self._draws, self._draw_key(book, offer.key)
+        able = sorted(able, key=lambda entrant: draws.word("tie", *key, entrant.index))  # of equals the first wins: nobody is always first
         match terms:
             case PriorityGas() | SealedBid():
                 drawn = [draws.below(terms.private_cost + 1, "private cost", *key, each.index) for each in able]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from math import isqrt
 
-from backtest.errors import ScenarioError
 from backtest.scenario import Slippage
 from backtest.units import BPS
 
@@ -53,5 +52,5 @@ def loss_up(value: int, terms: Slippage) -> tuple[int, bool]:
     elif terms.model == "depth":
         loss, beyond = depth_loss_up(size, terms.curve)
     else:
-        raise ScenarioError(f"costs.slippage: model '{terms.model}' needs pools", "fetch them, or use another model")
+        raise ValueError(terms.model)
     return min(value, -(-loss * value // size)), beyond

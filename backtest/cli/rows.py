@@ -1,0 +1,89 @@
+"""What verbs that read a user's CSV file share: its rows, with places for errors, and lines of text."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backtest.errors import UserError, did_you_mean
+
+
+class Row(dict[str, str]):
+    """A row of a CSV file that knows where it stands."""
+
+    where: str
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a column with something in it."""
+        return bool((self.get(column) or "").strip())
+
+    def number(self, column: str, least: float) -> float:
+        """A number at or above ``least``."""
+        try:
+            value = float(self[column])
+        except (TypeError, ValueError):
+            value = math.nan
+        if not least <= value < math.inf:
+            raise UserError(f"{self.where}: {column} is '{self.get(column) or ''}'", f"give a number of {least:g} or more")
+        return value
+
+    def whole(self, column: str, least: int) -> int:
+        """A whole number at or above ``least``; 5.0 is one."""
+        value = self.number(column, least)
+        if value != int(value):
+            raise UserError(f"{self.where}: {column} is '{self[column]}'", "give a whole number")
+        return int(value)
+
+
+def rows_of(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a CSV file that has these columns; UserError names file and line."""
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        reader = csv.DictReader(text)
+        try:
+            there = reader.fieldnames or []
+            for column in columns:
+                if column not in there:
+                    raise UserError(f"{file}: no column '{column}'", did_you_mean(column, there) if there else "the file is empty")
+            for values in reader:
+                row = Row(values)
+                row.where = f"{file} line {reader.line_num}"
+                yield row
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"{file} is no CSV file: {error}", "export it as CSV in UTF-8") from None
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns under each other: the first to the left, the rest to the right, sentences as they are."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = []
+    for row in (head, *rows):
+        cells = [
+            cell.ljust(width) if column in (0, len(head) - 1) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return lines
+
+
+def listed(counts: dict[str, int]) -> str:
+    """How many rows were left out, and why."""
+    return ", ".join(f"{count:,} rows {why}" for why, count in counts.items() if count) or "nothing"
+
+
+def days(seconds: Iterable[int]) -> str:
+    """The day, or the first and the last, in UTC."""
+    ends = sorted(seconds)
+    try:
+        first, last = (datetime.fromtimestamp(end, UTC).date().isoformat() for end in (ends[0], ends[-1]))
+    except (ValueError, OverflowError, OSError):
+        raise UserError(f"a time of {ends[-1]}", "give seconds since 1970") from None
+    return first if first == last else f"{first} to {last}"
+
+
+def period(seconds: Iterable[int | None]) -> str:
+    """The days of those that are known, with a comma; nothing where none is."""
+    known = [one for one in seconds if one is not None]
+    return f"{days(known)}, " if known else ""

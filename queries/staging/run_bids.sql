@@ -1,0 +1,14 @@
+-- Purpose: what each searcher bid where an opportunity of a stored replay was taken.
+-- Grain: (run_id, ordinal, searcher).
+-- Columns:
+--   run_id: the replay
+--   market: name of the market
+--   opportunity: number of the opportunity within the replay (opportunities)
+--   ordinal: the liquidation that took it (run_liquidations)
+--   timestamp: seconds since 1970
+--   searcher: name of the searcher
+--   value_base: what the opportunity leaves it before the bid, base-currency units
+--   bid_base: its bid, base-currency units
+--   paid_base: what it paid in the end: its bid, or gas of a reverted call, base-currency units
+--   won: whether it took the opportunity
+SELECT run_id, market, opportunity, ordinal, timestamp, searcher, value_base, bid_base, paid_base, won FROM results.run_bids
