@@ -22,6 +22,7 @@ VERBS = {
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
     "compare": "Compare history, baseline and alternatives.",
+    "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "validate": "Hold a model against the liquidations that happened.",
     "calibrate": "Fit competition and costs to data, as a part of a scenario.",
     "sql": "Query a lake, its history and its runs.",

@@ -3,10 +3,11 @@
 **Dutch (Clip).** The whole lot is offered at the auction's own price (or at most ``largest_take`` of it); a liquidator takes it once that
 is at or below what the collateral sells for less its costs. A lot that must be reset is reset at once.
 
-**English (Flip).** One account stands for all bidders. Whenever the engine looks, the best bid is what the lot sells for less the cost
-of two calls (the bid and its ``deal``): the least lot worth the tab where the lot is worth it, else all of its value. That is where
+**English (Flip).** Without a contest one account stands for all bidders. Whenever the engine looks, the best bid is what the lot sells for less
+the cost of two calls (the bid and its ``deal``): the least lot worth the tab where the lot is worth it, else all of its value. That is where
 bidding among equals with full information ends. A bid stands for ``ttl``; the price may move meanwhile, and a better bid is made
 only if it is better by ``beg``. The winner deals as soon as it may. A lot nobody bid for starts again.
+Where searchers compete, those who are there at each look bid as ``bidding`` says: nobody, and there is no bid; one, and it bids next to nothing.
 
 Opening a lot is done whatever it earns: somebody who means to buy always does. Its row holds the debt and the collateral that leave the
 vault; the rows of later steps hold what buyers pay and get. What a closed lot raised less than its debt (without penalty) is bad debt.
@@ -26,8 +27,10 @@ from backtest.protocols.maker.flip import Flip
 from backtest.protocols.maker.params import DOG_2_0, STAIRSTEP
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
+from backtest.replay.bidding import Bidders, bids_made, lowered, raised, worth_to
 from backtest.replay.book import Book
 from backtest.replay.mechanism import Mechanism, Opportunity
+from backtest.replay.record import Bid
 from backtest.units import RAY, WAD
 
 BLOCK_SECONDS = 13
@@ -51,6 +54,7 @@ class Lot:
     """One open auction. ``due`` is the debt (rad) that opened it, ``paid`` what buyers paid so far (rad).
 
     Dutch: ``tab`` rad and ``left`` wad remain, ``top`` ray, ``started`` seconds. English: ``flip`` holds them.
+    ``holder`` made the standing bid, ``bids`` are those of its contest.
     ``look`` is the next time at which it may offer something new; ``quiet`` are the conditions under which it offers nothing until then.
     """
 
@@ -65,6 +69,8 @@ class Lot:
     flip: Flip | None = None
     look: int = 0
     quiet: _Conditions | None = None
+    holder: str | None = None
+    bids: tuple[Bid, ...] = ()
 
 
 class Auctions(Mechanism[MakerState]):
@@ -85,6 +91,7 @@ class Auctions(Mechanism[MakerState]):
         self._of: dict[AccountId, list[int]] = {}
         self._openable: set[AccountId] = set()
         self._again = 0
+        self._here: _Conditions | None = None
 
     # -- Mechanism -----------------------------------------------------------------------------------------------------
 
@@ -96,9 +103,12 @@ class Auctions(Mechanism[MakerState]):
         state, now = book.state, book.now.timestamp
         prices = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
         here = _Conditions(*prices, state.curve(), state.bounds(), state.param("beg"), state.param("stopped"))
+        if here == self._here:
+            here = self._here  # the same object, told apart faster
+        self._here = here
         for number in self._of.get(account, ()):
             lot = self.lots[number]
-            if lot.quiet == here and now < lot.look:
+            if lot.quiet is here and now < lot.look:
                 continue
             offer, look = (
                 self._english(book, number, lot, lot.flip, liquidator) if lot.flip is not None else self._dutch(book, here, number, lot, liquidator)
@@ -109,6 +119,8 @@ class Auctions(Mechanism[MakerState]):
             found.append(offer)
             # others may come first: then in the next block
             self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, quiet=None)
+            if offer.always and self.bidders is not None:  # a contest takes the first of an account: what follows is looked at after it
+                return found
         self._openable.discard(account)
         if pairs(book.state, account, book.prices):
             opening = self._opening(book, account, liquidator)
@@ -251,6 +263,8 @@ class Auctions(Mechanism[MakerState]):
             offer = self._deal(book, number, lot, flip, liquidator)
         elif flip.is_abandoned(now):
             offer = self._step(lot, number, liquidator, "tick")
+        elif flip.is_open(now) and self.bidders is not None:
+            offer = self._bid_of_few(book, self.bidders, number, lot, flip, liquidator)
         elif flip.is_open(now):
             bid, least = self._best_bid(book, flip)
             beg = state.param("beg")
@@ -259,7 +273,22 @@ class Auctions(Mechanism[MakerState]):
                     offer = self._step(lot, number, liquidator, "dent", asked=least)
             elif flip.tend_refused(bid, beg, now) is None:
                 offer = self._step(lot, number, liquidator, "tend", asked=bid)
-        return offer, (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
+        settled = (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
+        return offer, settled if self.bidders is None else min(settled, self.bidders.bidding_changes(now))
+
+    def _bid_of_few(self, book: Book[MakerState], bidders: Bidders, number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> Opportunity | None:
+        """What those who are there make of it; see ``bidding``."""
+        price, dai = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
+        if not price or not dai:
+            return None
+        beg, proceeds, unit = book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), book.units[COLLATERAL]
+        there = [(bidder, worth_to(bidder, flip, proceeds, price, unit, dai)) for bidder in bidders.bidding(book, lot.account, number)]
+        dents, worth = flip.bid == flip.tab, [each for _, each in there]
+        found = lowered(flip, lot.holder, worth, beg) if dents else raised(flip, lot.holder, worth, beg)
+        if found is None:
+            return None
+        step = self._step(lot, number, liquidator, "dent" if dents else "tend", asked=found[1])
+        return replace(step, taker=found[0], bids=bids_made(found, flip.tab if dents else found[1], there, proceeds, dai))
 
     def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
         """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the least lot for it."""
@@ -288,7 +317,7 @@ class Auctions(Mechanism[MakerState]):
             CONTRACTS[lot.system],
         )
         profit = book.proceeds_down(COLLATERAL, flip.lot) - book.cost_up(DAI, paid)
-        return Opportunity(fill.order, fill, profit, "deal", number, always=True)
+        return Opportunity(fill.order, fill, profit, "deal", number, always=True, taker=lot.holder, bids=lot.bids)
 
     # -- steps -----------------------------------------------------------------------------------------------------------
 
@@ -315,7 +344,7 @@ class Auctions(Mechanism[MakerState]):
             flip = flip.restarted(state.param("tau"), now)
         else:
             return None
-        return replace(lot, flip=flip, quiet=None)
+        return replace(lot, flip=flip, quiet=None, holder=opportunity.taker, bids=opportunity.bids)
 
 
 def _raised(fill: Fill) -> int:

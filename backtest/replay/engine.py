@@ -35,6 +35,7 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
+from backtest.replay.bidding import Bidders
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
@@ -46,6 +47,7 @@ from backtest.replay.measure import Measure
 from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
 from backtest.replay.mechanisms import swapped
 from backtest.replay.memory import uncollected
+from backtest.replay.offers import Offers
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
@@ -195,6 +197,8 @@ class Engine(Generic[State]):
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed)
         self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
+        if isinstance(self._model, Bidders):
+            mechanism.bidders = self._model
         self.opportunities: OpportunityBook | None = None
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
@@ -458,33 +462,31 @@ class Engine(Generic[State]):
     def _decide(self) -> None:
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
-        open_to: dict[AccountId, list[Opportunity]] = {}
         may_be = self.watch.candidates(book)
-        stale: Iterable[AccountId] = sorted({*may_be, *mechanism.open_accounts()})
+        open_to = Offers(self._on_offer, {*may_be, *mechanism.open_accounts()})
         taken = False
-        while True:
-            for account in stale:
-                found = mechanism.opportunities(book, account, self.liquidator, receive_collateral_token=model.receive_collateral_token)
-                offers = [offer for offer in found if isinstance(offer, Opportunity)]
-                if len(offers) < len(found):
-                    self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
-                if offers:
-                    open_to[account] = offers
-                else:
-                    open_to.pop(account, None)
-            take = model.choose(book, open_to)
-            if take is None:
-                break
+        while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settle(take, None, lot)
-            stale = sorted({*touched, *open_to, *self.watch.candidates(book), *mechanism.open_accounts()} if market_wide else touched)
+            open_to.outdate(touched)
+            if market_wide:
+                open_to.outdate_all()
+                open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
         if self.opportunities is not None and not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
         self._offered = bool(open_to)
         if not (may_be or taken or open_to):
             self._quiet.begins(self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
+
+    def _on_offer(self, account: AccountId) -> list[Opportunity]:
+        receive = self._model.receive_collateral_token
+        found = self._mechanism.opportunities(self.book, account, self.liquidator, receive_collateral_token=receive)
+        offers = [offer for offer in found if isinstance(offer, Opportunity)]
+        if len(offers) < len(found):
+            self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
+        return offers
 
     def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
+from backtest.replay.bidding import Bidders
 from backtest.replay.book import Book
+from backtest.replay.record import Bid
 
 
 class Opportunity(Struct, frozen=True):
@@ -26,6 +28,7 @@ class Opportunity(Struct, frozen=True):
     of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
     ``always``: it happens whatever it earns, since somebody who means to go on from there makes it (opening an auction, say).
     ``opens``: it takes collateral and debt from the account and begins a liquidation of several steps.
+    ``taker``: who does it, where the mechanism knows; ``bids``: the last ones of an auction that lasted.
     """
 
     order: Order
@@ -35,12 +38,16 @@ class Opportunity(Struct, frozen=True):
     lot: int | None = None
     always: bool = False
     opens: bool = False
+    taker: str | None = None
+    bids: tuple[Bid, ...] = ()
 
 
 class Mechanism(Protocol[State]):
     """One way of liquidating, with whatever it holds open. Owned by one replay."""
 
     name: str
+    bidders: Bidders | None = None
+    """Who bids where bidding lasts, set by the engine; None: what bidders do is the mechanism's to say."""
 
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool

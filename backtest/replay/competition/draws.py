@@ -38,8 +38,8 @@ class Draws:
         return self.word(what, *key) * limit >> 64
 
     def chance(self, share: int, what: str, *key: int) -> bool:
-        """True with a probability of ``share`` basis points."""
-        return self.below(BPS, what, *key) < share
+        """True with a probability of ``share`` basis points. What is certain needs no draw, and no draw changes another."""
+        return share > 0 and (share >= BPS or self.below(BPS, what, *key) < share)
 
     def waiting_time(self, mean: int, what: str, *key: int) -> int:
         """Exponential with this mean, rounded down."""

@@ -99,6 +99,12 @@ class GasPrice:
         since, until = self._spike
         return fee * self.terms.spike if since <= timestamp < until else fee
 
+    def next_change(self, now: int) -> int:
+        """The first time after ``now`` from which the base fee may be another."""
+        place = bisect_right(self._fees.times, now)
+        times = (*self._fees.times[place : place + 1], *(time for time in self._spike if time > now))
+        return min(times, default=2**63)
+
     def cost_up(self, book: Book[State], units: int) -> int:
         """Base units of so much gas now, with the priority fee. PriceMissing where the native token has no price now."""
         wei = units * (self.base_fee(book.now.timestamp) + self.terms.tip)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
+from backtest.replay.bidding import Bidder
 from backtest.replay.book import Book
 from backtest.replay.competition import contests
 from backtest.replay.competition.contests import Entrant, Result
@@ -33,6 +34,9 @@ from backtest.units import BPS
 
 REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
+
+NEVER = 2**63
+"""Seconds: after everything."""
 
 _CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher who came closest."""
@@ -70,10 +74,16 @@ class Searchers:
         self._each = terms.each
         self._draws = draws
         self._owners = any(searcher.capital is not None for searcher in self._each)
+        by_chance = terms.distribution != "searchers" if isinstance(terms, Participation) else isinstance(terms, Oev)
+        self._drawn = by_chance or (isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each))
+        self._alike: list[Bidder] | None = None
+        """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
         self._look = (-1, -1, -1)
         self._calls: dict[Key, int] = {}
         self._lent: dict[str, list[tuple[int, int]]] = {}
+        self._tied: dict[Key, tuple[str, int]] = {}
+        """Standing bids of auctions that last: whose, and how much (base units)."""
         self._stuck: dict[str, int] = {}
         self._second: dict[Key, tuple[str, int, int]] = {}
         """Who goes on with its second step, and its bid for the first in proportion to that one's value."""
@@ -91,7 +101,11 @@ class Searchers:
         for account, opportunities in open_to.items():
             for key, offers in _by_lot(account, opportunities):
                 if offers[0].always:
-                    return Take(offers[0], self.costs.charged(book, offers[0]))
+                    take = self._goes_on(book, key, offers[0])
+                    if take is not None:
+                        return take
+                    self.missed[key] = NO_CAPITAL
+                    continue
                 if key not in self.missed:
                     offer = self._offer(book, key, offers)
                     due.append((-offer.profit, book.address(account), offer))
@@ -127,6 +141,54 @@ class Searchers:
                     found.append(searcher)
         return found
 
+    # -- Bidders --------------------------------------------------------------------------------------------------------
+
+    def bidding(self, book: Book[State], account: AccountId, lot: int) -> list[Bidder]:
+        """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other auction ties up."""
+        self._enter(book)
+        if self._alike is not None:
+            return self._alike
+        there = self.present(book, (account, lot), "tend")
+        calls = self.costs.call_up(book, "tend", flash=False, sells=False) + self.costs.call_up(book, "deal", flash=False, sells=True)
+        found = [Bidder(each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))) for each in there]
+        if not self._owners and not self._drawn:
+            self._alike = found
+        return found
+
+    def bidding_changes(self, now: int) -> int:
+        """See ``bidding.Bidders``: at once where who looks is drawn for each block."""
+        if self._drawn:
+            return now + self.terms.block_seconds
+        times = [*self._stuck.values(), *(back for lent in self._lent.values() for back, _ in lent)]
+        if self.costs.gas is not None:
+            times.append(self.costs.gas.next_change(now))
+        return min((time for time in times if time > now), default=NEVER)
+
+    def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
+        """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's own money until a better
+        one comes, or the auction ends and the lot is sold."""
+        made: tuple[Bid, ...] = ()
+        if offer.taker is not None:
+            searcher = next(each for each in self._each if each.name == offer.taker)
+            pays, free = sum(bid.bid for bid in offer.bids if bid.won), self._free(searcher, book.now.timestamp, key)
+            if free is not None and pays > free:
+                return None
+            self._tied.pop(key, None)
+            if not offer.fill.repaid:
+                self._tied[key] = searcher.name, pays
+            else:
+                made = offer.bids
+                if free is not None:
+                    self._lent.setdefault(searcher.name, []).append((book.now.timestamp + searcher.recycle, pays))
+        return Take(offer, self.costs.charged(book, offer), offer.taker, made)
+
+    def _free(self, searcher: Searcher, now: int, key: Key | None = None) -> int | None:
+        """Its own money that neither waits to come back nor stands in another auction; None: it borrows."""
+        if searcher.capital is None:
+            return None
+        tied = sum(amount for other, (name, amount) in self._tied.items() if name == searcher.name and other != key)
+        return max(0, searcher.capital - self._out(searcher, now) - tied)
+
     # -- one contest ---------------------------------------------------------------------------------------------------
 
     def _enter(self, book: Book[State]) -> None:
@@ -138,7 +200,7 @@ class Searchers:
         look = (*moment, book.seq)
         if look != self._look:  # all that is open is looked at anew
             self._look = look
-            self._again = None
+            self._again = self._alike = None
             self.missed.clear()
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
@@ -197,7 +259,7 @@ class Searchers:
             elif self._above_cap(book, searcher):
                 self._get_stuck(book, searcher)
                 closest = max(closest, _CLOSEST.index(GAS_ABOVE_CAPS))
-            elif searcher.capital is not None and cost > searcher.capital - self._out(searcher, now):
+            elif (free := self._free(searcher, now)) is not None and cost > free:
                 closest = max(closest, _CLOSEST.index(NO_CAPITAL))
             else:
                 able.append(Entrant(index, searcher.name, value))

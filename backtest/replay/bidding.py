@@ -1,0 +1,102 @@
+"""English auctions with few bidders: who bids what, given what the lot is worth to each that is there. Pure, integers only.
+
+Bidders there see each other. They raise until all but one have enough, so that the one to whom the lot is worth most bids what the second would
+still have given, or the least that the contract accepts, whichever is more. Alone that is the least: the first ``tend`` of dss ``src/flip.sol``
+needs a bid above zero and nothing else (``beg`` times no bid is nothing), which is 10^-45 DAI. Whoever holds the standing bid does not outbid itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from backtest.model import AccountId
+from backtest.protocols import State
+from backtest.protocols.maker.flip import Flip
+from backtest.replay.book import Book
+from backtest.replay.record import Bid
+from backtest.units import BPS, RAY, WAD
+
+
+@dataclass(frozen=True, slots=True)
+class Bidder:
+    """One that can bid now, base units: what its calls cost and it wants to earn at least (``costs``), and how much it can pay (None: any).
+    ``margin``: what it wants to earn on top, basis points of what it pays."""
+
+    name: str
+    costs: int
+    margin: int = 0
+    most: int | None = None
+
+
+@runtime_checkable
+class Bidders(Protocol):
+    """Those who compete in auctions that last, as a model of liquidators knows them."""
+
+    def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
+        """Who is there for an open lot of an account."""
+        ...
+
+    def bidding_changes(self, now: int) -> int:
+        """The first time after ``now`` (seconds) at which others may be there, or the same with other costs."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What a lot is worth to one bidder: ``bid`` (rad, the tab at most) for all of it; ``lot`` (wad), the least of it for the whole tab, or None."""
+
+    name: str
+    bid: int
+    lot: int | None = None
+
+
+def worth_to(bidder: Bidder, flip: Flip, proceeds: int, price: int, unit: int, dai: int) -> Worth:
+    """What a lot is worth that sells for ``proceeds`` (base units), at ``price`` base units a ``unit``; ``dai`` base units a DAI."""
+    most = max(0, proceeds - bidder.costs) * BPS // (BPS + bidder.margin)
+    if bidder.most is not None:
+        most = min(most, bidder.most)
+    bid = most * RAY * WAD // dai
+    if bid < flip.tab:
+        return Worth(bidder.name, bid)
+    pays = -(-flip.tab * dai // (RAY * WAD))
+    needed = pays + -(-pays * bidder.margin // BPS) + bidder.costs
+    return Worth(bidder.name, flip.tab, min(flip.lot, -(-needed * unit // price)))
+
+
+def least_bid_up(flip: Flip, beg: int) -> int:
+    """Rad: the least that ``tend`` accepts now."""
+    return min(flip.tab, max(flip.bid + 1, -(-beg * flip.bid // WAD)))
+
+
+def largest_lot_down(flip: Flip, beg: int) -> int:
+    """Wad: the largest lot that ``dent`` accepts now."""
+    return min(flip.lot - 1, flip.lot * WAD // beg)
+
+
+def raised(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
+    """Who has the standing bid once bidding comes to rest, and what it is (rad); None where nobody moves."""
+    least = least_bid_up(flip, beg)
+    able = sorted((worth for worth in there if worth.bid >= least), key=lambda worth: -worth.bid)
+    if flip.bid >= flip.tab or not able or (able[0].name == holder and len(able) == 1):
+        return None
+    return able[0].name, max(least, able[1].bid if len(able) > 1 else 0)
+
+
+def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
+    """The same once the bid is the tab: who takes the least lot, and what that is (wad)."""
+    largest = largest_lot_down(flip, beg)
+    able = sorted(((worth.lot, worth.name) for worth in there if worth.lot is not None and worth.lot <= largest), key=lambda each: each[0])
+    if not able or (able[0][1] == holder and len(able) == 1):
+        return None
+    return able[0][1], min(largest, able[1][0] if len(able) > 1 else largest)
+
+
+def bids_made(found: tuple[str, int], paid: int, there: Sequence[tuple[Bidder, Worth]], proceeds: int, dai: int) -> tuple[Bid, ...]:
+    """What everybody there did, base units rounded down: the winner bids ``paid`` (rad), the others what they had gone up to."""
+    return tuple(
+        Bid(bidder.name, max(0, proceeds - bidder.costs), bid, bid if bidder.name == found[0] else 0, bidder.name == found[0])
+        for bidder, worth in there
+        for bid in (min(worth.bid, paid) * dai // (RAY * WAD),)
+    )

@@ -1,0 +1,44 @@
+"""What is on offer about each account at one moment, quoted when somebody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from backtest.model import AccountId
+from backtest.replay.mechanism import Opportunity
+
+
+class Offers(Mapping[AccountId, Sequence[Opportunity]]):
+    """Accounts with an offer, in order of their ids. What is outdated is quoted anew as the model comes to it: one that takes what happens anyway
+    from the first account needs no other, so that auctions of many accounts at once do not cost their product."""
+
+    def __init__(self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId]) -> None:
+        self._quote = quote
+        self._found: dict[AccountId, Sequence[Opportunity]] = {}
+        self._outdated = set(accounts)
+
+    def outdate(self, accounts: Iterable[AccountId]) -> None:
+        """Their offers, if any, are to be quoted anew."""
+        self._outdated.update(accounts)
+
+    def outdate_all(self) -> None:
+        """The same for all that have any."""
+        self._outdated.update(self._found)
+
+    def __getitem__(self, account: AccountId) -> Sequence[Opportunity]:
+        if account in self._outdated:
+            self._outdated.discard(account)
+            self._found[account] = self._quote(account)
+        found = self._found.get(account, ())
+        if not found:
+            self._found.pop(account, None)
+            raise KeyError(account)
+        return found
+
+    def __iter__(self) -> Iterator[AccountId]:
+        for account in sorted(self._found.keys() | self._outdated):
+            if account not in self._outdated or account in self:
+                yield account
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
