@@ -21,7 +21,8 @@ from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.state import AaveState
 from backtest.reconstruct import reconstruct
 from backtest.replay.book import Book
-from backtest.replay.engine import replay, state_at
+from backtest.replay.engine import replay
+from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Scenario

@@ -28,7 +28,8 @@ from backtest.protocols.morpho_blue.liquidation import PAIR
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN
 from backtest.reconstruct import reconstruct
 from backtest.replay.book import Book
-from backtest.replay.engine import replay, state_at
+from backtest.replay.engine import replay
+from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Override, Scenario

@@ -14,7 +14,8 @@ from backtest.lake import Lake
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
 from backtest.reconstruct import reconstruct
-from backtest.replay.engine import replay, state_at
+from backtest.replay.engine import replay
+from backtest.replay.several import state_at
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Scenario
 from tests.chain.deployment import Deployment

@@ -14,9 +14,10 @@ from backtest.errors import RulesError
 from backtest.model import PositionChange, SettingChange
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.condense import condensed
-from backtest.replay.engine import replay, state_at
+from backtest.replay.engine import replay
 from backtest.replay.kernels import net
 from backtest.replay.record import Replay
+from backtest.replay.several import state_at
 from backtest.scenario import Competitive, Override, Scenario, Users
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import History, market

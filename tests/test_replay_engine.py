@@ -8,8 +8,9 @@ import pytest
 
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import AccountId, Market
-from backtest.replay.engine import replay, replay_together, state_at
+from backtest.replay.engine import replay
 from backtest.replay.record import Replay
+from backtest.replay.several import replay_together, state_at
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
 from tests.sketches.fixed_spread import FixedSpreadPool

@@ -14,9 +14,10 @@ from backtest.model import Market
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.state import AaveState
 from backtest.reconstruct import is_current, reconstruct
-from backtest.replay.engine import Engine, replay, state_at
+from backtest.replay.engine import Engine, replay
 from backtest.replay.mechanism import FixedSpread
 from backtest.replay.record import Replay
+from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.resources import resource
 from backtest.results import load_market, load_timeline

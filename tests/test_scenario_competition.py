@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import ScenarioError
-from backtest.scenario import Costs, Demand, Gas, Participation, Scenario, SealedBid, Searcher, Slippage
-from backtest.scenario.options import parse_gas, parse_slippage
+from backtest.scenario import Costs, Demand, Dutch, Gas, Participation, Scenario, SealedBid, Searcher, Slippage, TargetHealth
+from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
 GWEI = 10**9
@@ -97,3 +97,16 @@ def test_the_documented_scenarios_parse() -> None:
     texts = re.findall(r"```toml\n(.*?)```", page, re.S)
     kinds = [type(parse_scenario(text, "docs/scenarios.md").liquidators) for text in texts]
     assert Participation in kinds
+
+
+def test_a_mechanism_in_short() -> None:
+    assert parse_mechanism("dutch:step=60,cut=9_950") == Dutch(step=60, cut=9_950)
+    assert parse_mechanism("target-health") == TargetHealth()
+    for text, message in (
+        ("duch", "unknown mechanism 'duch'; did you mean 'dutch'?"),
+        ("dutch:stp=1", "unknown field 'stp'; did you mean 'step'?"),
+        ("dutch:step=x", "step = 'x' is no whole number; write dutch:step=NUMBER"),
+        ("dutch:step=0", "mechanism.step = 0 is too small"),
+    ):
+        with pytest.raises(ScenarioError, match=re.escape(message)):
+            parse_mechanism(text)

@@ -113,7 +113,7 @@ def perform(task: Task) -> Run:
     liquidators = Participation(searchers=cell.keepers.drawn(draws, sample), distribution="searchers", block_seconds=LOOK_SECONDS)
     costs = Costs(gas=_gas(cell.gas, paths))
     scenario = Scenario(name="black thursday", liquidators=liquidators, costs=costs, from_block=2, seed=task.seed)
-    result = replay(MAKER, market, timeline, scenario, opportunities=False)
+    result = replay(MAKER, market, timeline, scenario)
     opened = free_value = sold_value = paid = 0
     ended: set[int] = set()
     free: set[int] = set()

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from msgspec.structs import fields, replace
 
 from backtest.errors import UserError, did_you_mean
-from backtest.scenario import RESPONSES, Costs, Liquidators, Observed, Scenario, parse_override
-from backtest.scenario.options import parse_gas, parse_slippage
+from backtest.scenario import RESPONSES, Costs, Liquidators, Mechanism, Observed, Scenario, parse_override
+from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def replay(
     gas: str | None = None,
     slippage: str | None = None,
     flash_fee: int | None = None,
+    mechanism: str | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
     max_calls: int | None = None,
@@ -102,6 +103,9 @@ def replay(
         What selling collateral costs: pools, constant-product:RESERVE or square-root:DAILY_VOLUME@DAILY_VOLATILITY (base currency, percent).
     flash_fee
         Fee of flash loans, basis points.
+    mechanism
+        How liquidations settle instead of the protocol's own way, KIND[:FIELD=VALUE,...]: fixed-spread, health-bonus, target-health,
+        dutch-health, dutch, hybrid, english (docs/scenarios.md).
     pair
         How a competitive liquidator chooses among an account's debts and collaterals.
     settle
@@ -158,7 +162,8 @@ def replay(
     costs = {"gas": gas, "slippage": slippage, "flash_fee": flash_fee}
     source = "--scenario" if scenario is not None else "--run"
     if scenario is not None or run is not None:
-        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--set": set_, **_options(terms), **_options(costs)}
+        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--mechanism": mechanism, "--set": set_}
+        others |= {**_options(terms), **_options(costs)}
         if given := [option for option, value in others.items() if value is not None]:
             raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
     opened = Lake(lake)
@@ -173,7 +178,8 @@ def replay(
         for field in ("gas_cost", "private_cost"):
             if terms[field] is not None:
                 terms[field] = base_units(terms[field], decimals, f"--{field.replace('_', '-')}")
-        value = replace(_from_options(liquidators, terms, set_ or []), costs=_costs(costs, decimals))
+        value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
+        value = replace(value, costs=_costs(costs, decimals))
     users = {"response": response, "refused": refused}
     changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
     value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
@@ -220,7 +226,7 @@ def _options(terms: dict[str, Any]) -> dict[str, Any]:
     return {f"--{field.replace('_', '-')}": value for field, value in terms.items()}
 
 
-def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str]) -> Scenario:
+def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str], mechanism: Mechanism | None = None) -> Scenario:
     """A scenario given by options alone."""
     given = _given(terms)
     kind = liquidators or "observed"
@@ -235,8 +241,10 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     if "mean" in given:
         given["mean"] = int(given["mean"] * 10_000)
     model = models[kind](**given)
-    default = " ".join(sets) or ("history" if isinstance(model, Observed) else kind)
-    return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets))
+    named = [*sets, *([str(mechanism.__struct_config__.tag)] if mechanism is not None else [])]
+    default = " ".join(named) or ("history" if isinstance(model, Observed) else kind)
+    given = {} if mechanism is None else {"mechanism": mechanism}
+    return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets), **given)
 
 
 def _costs(options: dict[str, Any], decimals: int) -> Costs:

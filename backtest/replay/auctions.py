@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from msgspec import structs
+
 from backtest.model import AccountId, Clock, ParamChange, PositionChange
 from backtest.protocols import Fill, Order, Refusal
 from backtest.protocols.maker import clip
@@ -288,7 +290,7 @@ class Auctions(Mechanism[MakerState]):
         if found is None:
             return None
         step = self._step(lot, number, liquidator, "dent" if dents else "tend", asked=found[1])
-        return replace(step, taker=found[0], bids=bids_made(found, flip.tab if dents else found[1], there, proceeds, dai))
+        return structs.replace(step, taker=found[0], bids=bids_made(found, flip.tab if dents else found[1], there, proceeds, dai))
 
     def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
         """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the least lot for it."""

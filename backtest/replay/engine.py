@@ -3,24 +3,22 @@
 A transaction at a time: what users and governance did is applied (``users``, ``overrides``); a historical liquidation is
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
-nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment.
-While offers stand that did not pay, a market price or a pool that moved is such a moment too.
-Where interest is recomputed, history's index updates are not applied: every call says what it does to the reserves it touches.
+nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment. While offers
+stand that did not pay, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index updates are not
+applied: every call says what it does to the reserves it touches.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from msgspec import structs
 
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
-    AssetId,
     Clock,
     HistoricalLiquidation,
     IndexUpdate,
@@ -30,14 +28,13 @@ from backtest.model import (
     ParamChange,
     PoolChange,
     PositionChange,
-    Prices,
     PriceUpdate,
     SettingChange,
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.bidding import Bidders
 from backtest.replay.book import Book
-from backtest.replay.competition.costs import CostModel
+from backtest.replay.competition.costs import CostModel, before_bids
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.condense import Condensed, condensed
@@ -46,12 +43,13 @@ from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
 from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
 from backtest.replay.mechanisms import swapped
+from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.memory import uncollected
 from backtest.replay.offers import Offers
 from backtest.replay.overrides import Overrides, check
 from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
-from backtest.replay.reach import reach_of, views_of
+from backtest.replay.reach import reach_of, views_of, with_late
 from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.timeline import Timeline
@@ -79,7 +77,6 @@ def replay(
     screened: bool = True,
     start: Start[State] | None = None,
     base_fees: BaseFees = NO_FEES,
-    opportunities: bool = True,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -90,14 +87,12 @@ def replay(
         screened: False looks at every account at every decision: the plain reference, same result.
         start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result. ValueError where this one is not.
         base_fees: of history's blocks, for costs that ask for them.
-        opportunities: whether the outcome lists what came of each opportunity (``Replay.spells``).
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or _mechanism(protocol, scenario), samples, screened, start, base_fees)
-    engine.opportunities = OpportunityBook() if opportunities else None
+    engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
     reported = engine.result.events
     with uncollected():
         for transaction in engine.transactions():
@@ -108,32 +103,10 @@ def replay(
         return engine.finish()
 
 
-def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
-    """Several markets in one run, their transactions interleaved by time, then in the order given."""
-    engines = [Engine(protocol, market, timeline, scenario, _mechanism(protocol, scenario)) for protocol, market, timeline in markets]
-
-    def stamped(number: int) -> Iterator[tuple[int, int, int, Sequence[MarketEvent]]]:
-        for order, transaction in enumerate(engines[number].transactions()):
-            yield transaction[0].timestamp, number, order, transaction
-
-    for _, number, _, transaction in heapq.merge(*(stamped(i) for i in range(len(engines)))):
-        engines[number].advance(transaction)
-    return [engine.finish() for engine in engines]
-
-
-def _mechanism(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
+def mechanism_for(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
+    """The way of liquidating that a scenario names, or the protocol's own; new for each replay."""
     cost = getattr(scenario.liquidators, "gas_cost", 0)
     return swapped(scenario.mechanism, cost) or mechanism_of(protocol, cost)
-
-
-def state_at(protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int) -> tuple[State, Prices, Clock]:
-    """A market as it was at the end of ``block``: history's own changes, nothing re-enacted."""
-    book = Book.open(protocol, market)
-    for transaction in timeline.transactions(block):
-        for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
-    return book.state, book.prices, timeline.clock_at(block)
 
 
 class Engine(Generic[State]):
@@ -194,12 +167,13 @@ class Engine(Generic[State]):
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
+        self._warnings = tuple(warnings(market, timeline.params, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed)
         self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
         if isinstance(self._model, Bidders):
             mechanism.bidders = self._model
-        self.opportunities: OpportunityBook | None = None
+        self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
@@ -263,10 +237,9 @@ class Engine(Generic[State]):
         result.actions_made = self.users.made
         result.totals, result.horizons, result.short_of = self._measure.totals, self._measure.horizons, self._measure.short_of
         result.rate_check = self._rates.result if self._rates is not None else None
-        result.costs = list(self._costs.sentences())
-        if self.opportunities is not None:
-            self.opportunities.close()
-            result.spells = self.opportunities.spells
+        result.costs = [*self._warnings, *self._costs.sentences()]
+        self.opportunities.close()
+        result.spells = self.opportunities.spells
         return result
 
     # -- history -----------------------------------------------------------------------------------------------------
@@ -342,8 +315,7 @@ class Engine(Generic[State]):
             made = self.users.remake(event.action, tuple(changes), self.book, checked=self._acting)
             for change in changes:
                 self.watch.touch(change.account)
-                if self.opportunities is not None:
-                    self.opportunities.owner_acted(change.account)
+                self.opportunities.owner_acted(change.account)
             return self._take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
             if self._acting:
@@ -438,24 +410,9 @@ class Engine(Generic[State]):
         """The end of the window is kept as it is where the replay goes on to later horizons."""
         self._measure.take_horizon()
         if label == "end":
-            self._reach_late()
+            self.result.reach = with_late(self.result.reach, self._overrides, self.book)
         if label == "end" and self._measure.last > self._measure.end:
             self.result.book = self.book.copy()
-
-    def _reach_late(self) -> None:
-        """Overrides that took effect before anyone had debt reach the accounts of the window's end."""
-        seen = [reach for reach in self.result.reach if reach.of]
-        late = [text for text in self._overrides.touched if not any(text in reach.override for reach in seen)]
-        plain, ours = self._overrides.compared(late, self.book.now)
-        if ours:
-            now = views_of(self.book)
-            for change in plain:
-                self.book.apply(change)
-            then = views_of(self.book)
-            for change in ours:
-                self.book.apply(change)
-            seen.append(replace(reach_of(late, then, now, self.book.now)[0], at_end=True))
-        self.result.reach = seen
 
     # -- liquidators -------------------------------------------------------------------------------------------------
 
@@ -473,7 +430,7 @@ class Engine(Generic[State]):
             if market_wide:
                 open_to.outdate_all()
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
-        if self.opportunities is not None and not self._measure.is_over:
+        if not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
         self._offered = bool(open_to)
         if not (may_be or taken or open_to):
@@ -494,10 +451,8 @@ class Engine(Generic[State]):
         fill = opportunity.fill
         if take.searcher is not None:
             fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
-        if self.opportunities is not None and matches is None and not measure.is_over:
-            paid = take.waterfall
-            before_bids = paid.rent + paid.bid + paid.private + paid.protocol_share + paid.oracle_share
-            self.opportunities.taken(book, opportunity, before_bids, len(result.liquidations), take.bids)
+        if matches is None and not measure.is_over:
+            self.opportunities.taken(book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids)
         account, ordinal = fill.order.account, len(result.liquidations)
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
@@ -512,7 +467,8 @@ class Engine(Generic[State]):
         self._take_effect(fill.changes)  # which touches whom it changes
         self.watch.touch(account)
         for asset, amount in fill.deficits:
-            deficit = self._deficit(ordinal, account, asset, amount)
+            value = book.value_down(asset, amount)
+            deficit = Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
             measure.wrote_off(deficit)
             if not measure.is_over:
                 result.deficits.append(deficit)
@@ -541,8 +497,3 @@ class Engine(Generic[State]):
         if not measure.is_over:
             result.liquidations.append(made)
         return touched, market_wide
-
-    def _deficit(self, ordinal: int, account: AccountId, asset: AssetId, amount: int) -> Deficit:
-        book = self.book
-        value = book.value_down(asset, amount)
-        return Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)

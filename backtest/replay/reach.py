@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
 from backtest.protocols import AccountView, Ints, Views
 from backtest.replay.book import Book
+from backtest.replay.overrides import Overrides
 from backtest.replay.record import MadeLiquidatable, Reach
 from backtest.units import WAD
 
@@ -60,6 +62,22 @@ def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock
             made.append(MadeLiquidatable(account=account, clock=clock, debt_base=later.debt_base))
     made.sort(key=lambda one: one.account)
     return Reach(override="; ".join(overrides), accounts=touched, of=indebted, in_emode=in_category), made
+
+
+def with_late(reach: Iterable[Reach], overrides: Overrides, book: Book[Any]) -> list[Reach]:
+    """Overrides that took effect before anyone had debt reach the accounts of now, the window's end; the book is as it was afterwards."""
+    seen = [one for one in reach if one.of]
+    late = [text for text in overrides.touched if not any(text in one.override for one in seen)]
+    plain, ours = overrides.compared(late, book.now)
+    if ours:
+        now = views_of(book)
+        for change in plain:
+            book.apply(change)
+        then = views_of(book)
+        for change in ours:
+            book.apply(change)
+        seen.append(replace(reach_of(late, then, now, book.now)[0], at_end=True))
+    return seen
 
 
 def _one(views: Views, account: AccountId) -> AccountView | None:

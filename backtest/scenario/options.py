@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from typing import get_args
 
-from backtest.errors import ScenarioError
-from backtest.scenario import Demand, Gas, Slippage
+from msgspec.structs import fields
+
+from backtest.errors import ScenarioError, did_you_mean
+from backtest.scenario import Demand, Gas, Mechanism, Slippage
 
 _GWEI = 10**9
 _GAS = "write historical, constant:30 (gwei), spike:6 (times history's), eip-1559:30:20@200 (gwei, blocks @ percent of the target)"
@@ -52,6 +55,25 @@ def parse_slippage(text: str, unit: int) -> Slippage:
             daily_volatility=_whole(volatility, 100, what, _SLIPPAGE),
         )
     raise ScenarioError(what, _SLIPPAGE)
+
+
+def parse_mechanism(text: str) -> Mechanism:
+    """``KIND[:FIELD=VALUE,FIELD=VALUE...]``: dutch:step=60,cut=9950."""
+    kind, _, rest = text.partition(":")
+    kinds = {str(struct.__struct_config__.tag): struct for struct in get_args(Mechanism)}
+    if kind not in kinds:
+        raise ScenarioError(f"unknown mechanism '{kind}'", did_you_mean(kind, kinds))
+    known = [field.name for field in fields(kinds[kind]) if field.type is int]
+    given = {}
+    for part in rest.split(",") if rest else ():
+        name, _, value = part.partition("=")
+        if name not in known:
+            raise ScenarioError(f"--mechanism {kind}: unknown field '{name}'", did_you_mean(name, known) if known else "it has none")
+        if not re.fullmatch(r"[\d_]+", value):
+            raise ScenarioError(f"--mechanism {kind}: {name} = '{value}' is no whole number", f"write {kind}:{name}=NUMBER")
+        given[name] = int(value)
+    made: Mechanism = kinds[kind](**given)
+    return made
 
 
 def _whole(text: str, unit: int, what: str, fix: str) -> int:

@@ -164,3 +164,8 @@ def with_bid(paid: Waterfall, *, bid: int = 0, private: int = 0, protocol_share:
         funding=paid.funding + funding,
         rent=rent,
     )
+
+
+def before_bids(paid: Waterfall) -> int:
+    """What was left before anything was paid to be the one."""
+    return paid.rent + paid.bid + paid.private + paid.protocol_share + paid.oracle_share

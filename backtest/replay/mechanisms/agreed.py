@@ -19,7 +19,6 @@ from backtest.replay.mechanisms.sizing import (
     discount_factor_down,
     harmless_down,
     health_bonus_down,
-    is_toxic,
     repaid_up,
     seized_down,
 )
@@ -64,10 +63,7 @@ def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
 
 
 class AtOnce(Mechanism[Any]):
-    """Settles at once. ``toxic`` are accounts to which it offered what would leave them less healthy."""
-
-    def __init__(self) -> None:
-        self.toxic: set[AccountId] = set()
+    """Settles at once."""
 
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
         """What a call gives now; None: nothing."""
@@ -88,8 +84,6 @@ class AtOnce(Mechanism[Any]):
             terms = self.terms(book, account, pair, view, debt, collateral)
             if terms is None:
                 continue
-            if hasattr(book.protocol, "weight") and is_toxic(terms.factor, weight_of(book, account, pair.collateral_asset)):
-                self.toxic.add(account)
             offer = sale(book, account, pair, liquidator, terms, collateral.collateral)
             if receive_collateral_token and isinstance(offer, Opportunity):
                 offer = replace(offer, order=replace(offer.order, receive_collateral_token=True))
@@ -117,7 +111,6 @@ class Fixed(AtOnce):
     name = "fixed-spread"
 
     def __init__(self, config: config.FixedSpread) -> None:
-        super().__init__()
         self._factor, self._close = config.bonus * WAD // BPS, config.close_factor
 
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
@@ -131,7 +124,6 @@ class ByHealth(AtOnce):
     name = "health-bonus"
 
     def __init__(self, config: config.HealthBonus) -> None:
-        super().__init__()
         self._config = config
 
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
@@ -149,7 +141,6 @@ class ToTarget(AtOnce):
     name = "target-health"
 
     def __init__(self, config: config.TargetHealth) -> None:
-        super().__init__()
         self._factor, self._target, self._dust = config.bonus * WAD // BPS, config.target * WAD // BPS, config.dust
 
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
@@ -172,7 +163,6 @@ class Discounted(AtOnce):
     name = "dutch-health"
 
     def __init__(self, config: config.HealthDutch) -> None:
-        super().__init__()
         self._most = config.most
 
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:

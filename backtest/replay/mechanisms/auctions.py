@@ -154,7 +154,6 @@ class EnglishAuctions(Mechanism[Any]):
         self._terms, self._cost = terms, cost
         self._beg = terms.beg * WAD // BPS
         self._open: dict[AccountId, _Rising] = {}
-        self._again: int | None = None
 
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
@@ -178,7 +177,7 @@ class EnglishAuctions(Mechanism[Any]):
         if bid == flip.tab == flip.bid:
             step = "dent" if flip.dent_refused(lot, self._beg, now) is None else None
         else:
-            step = "tend" if bid and flip.tend_refused(bid, self._beg, now) is None else None
+            step, lot = "tend" if bid and flip.tend_refused(bid, self._beg, now) is None else None, flip.lot
         if step is None:
             return ()
         order = Order(account, pair, liquidator, repay=bid // RAY, seize=lot)
@@ -239,6 +238,6 @@ class EnglishAuctions(Mechanism[Any]):
         return self._open.keys()
 
     def wake(self, now: Clock) -> int | None:
-        """When a bid has stood, or an auction without one is over."""
+        """When a bid has stood, or an auction without one is over; what is due and refused waits until something changes."""
         times = [min(each.flip.expires, each.flip.end) + 1 if each.flip.expires else each.flip.end + 1 for each in self._open.values()]
-        return min((max(time, now.timestamp + 1) for time in times), default=None)
+        return min((time for time in times if time > now.timestamp), default=None)

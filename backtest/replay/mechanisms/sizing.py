@@ -48,8 +48,3 @@ def discount_factor_down(health: int, most: int) -> int:
     Euler V2 ``Liquidation.calculateMaxLiquidation``: the discount factor is the health score, and no less than the configured one.
     """
     return WAD * WAD // max(health, (BPS - most) * WAD // BPS)
-
-
-def is_toxic(factor: int, weight: int) -> bool:
-    """Threshold x (1 + bonus) is one or more: every liquidation leaves the account less healthy."""
-    return factor * weight >= WAD * WAD
