@@ -30,9 +30,11 @@ from backtest.resources import resource
 from backtest.results import load_market, load_timeline
 from backtest.scenario import (
     Competitive,
+    Costs,
     Dutch,
     English,
     FixedSpread,
+    Gas,
     HealthBonus,
     HealthDutch,
     Hybrid,
@@ -204,6 +206,7 @@ def test_an_english_auction_leaves_the_owner_what_nobody_needs() -> None:
     """The lot of 10 ETH is worth more than the debt: bids rise to it at once, then ask for 11,300 $ of ETH only; the winner pays after the ttl."""
     result = run(waiting(), English(ttl=600, tau=3_600))
     assert [r.step for r in result.liquidations] == ["tend", "dent", "deal"]
+    assert [r.takes for r in result.liquidations] == [False, False, True]
     deal = result.liquidations[-1]
     assert deal.clock.timestamp == 120 + 601
     assert deal.fill.repaid == 11_300 * 10**6
@@ -230,7 +233,8 @@ def test_every_mechanism_settles_many_accounts(name: str, model: Any) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_every_mechanism_on_aave_s_crash(name: str) -> None:
     lake = Lake(resource("sample") / "lake")
-    scenario = Scenario(liquidators=Competitive(), mechanism=EVERY[name], from_block=200, to_block=260)
+    costs = Costs(gas=Gas(fee="constant", base_fee=30 * 10**9))
+    scenario = Scenario(liquidators=Competitive(), mechanism=EVERY[name], costs=costs, from_block=200, to_block=260)
     result = replay(AAVE_V3, load_market(lake, "sample-crash"), load_timeline(lake, "sample-crash"), scenario)
     assert any(r.ends and r.fill.repaid for r in result.liquidations)
 

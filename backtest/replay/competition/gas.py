@@ -17,6 +17,8 @@ FLASH_LOAN_GAS = 90_000
 """Gas of borrowing and repaying within one call, beside the liquidation's own: an estimate, see ``assumption``."""
 SALE_GAS = 130_000
 """Gas of selling what was seized in a pool: an estimate, see ``assumption``."""
+BID_GAS = 95_000
+"""Gas of a bid in an auction that is not the protocol's own: an estimate."""
 BLOCK_SECONDS = 12
 _NATIVE = ("WETH", "ETH")
 
@@ -131,14 +133,17 @@ class GasPrice:
 
 
 def units_of(terms: Gas | None, of_calls: Mapping[str, int], step: str, *, flash: bool, sells: bool) -> int:
-    """Gas of one call. ``of_calls``: the protocol's own, by step. ScenarioError where neither says so."""
+    """Gas of one call. ``of_calls``: the protocol's own, by step. A mechanism that is not the
+    protocol's own settles for as much as that does. ScenarioError where neither says so."""
     if terms is None:
         return 0
     if terms.units is not None:
         return terms.units
-    if step not in of_calls:
+    settles = of_calls.get("liquidate", of_calls.get("take"))  # of a mechanism that is not the protocol's own
+    units = of_calls.get(step, BID_GAS if settles and step in ("tend", "dent") else settles)
+    if units is None:
         raise ScenarioError(f"costs.gas: how much gas '{step}' uses is not known", "give costs.gas.units")
-    return of_calls[step] + (FLASH_LOAN_GAS if flash else 0) + (SALE_GAS if sells else 0)
+    return units + (FLASH_LOAN_GAS if flash else 0) + (SALE_GAS if sells else 0)
 
 
 def _native_of(terms: Gas, market: Market) -> Asset:

@@ -181,7 +181,7 @@ class EnglishAuctions(Mechanism[Any]):
         if step is None:
             return ()
         order = Order(account, pair, liquidator, repay=bid // RAY, seize=lot)
-        return [Opportunity(order, Fill(order, 0, 0, 0, ()), 0, step, always=True)]
+        return [Opportunity(order, Fill(order, 0, 0, 0, ()), 0, step, lot=account, always=True)]  # a step, no liquidation by itself
 
     def _kept(self, book: Book[State], account: AccountId, pairs: Sequence[Pair]) -> _Rising | None:
         """The account's auction: the one that is open, as long as it fits the account, else a new one; None where it is healthy."""
