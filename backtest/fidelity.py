@@ -30,7 +30,7 @@ from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
 from backtest.result_tables import RESULTS, as_table
 from backtest.results import load_market, load_timeline, require_current
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Costs, ProtocolsOwn, Scenario
 from backtest.tables import RULES_VERSION
 
 LARGEST = 2
@@ -61,8 +61,9 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
         UserError: the scenario is not a model under history's parameters; nothing was liquidated; no current canonical tables.
     """
     terms = scenario.liquidators
-    if not isinstance(terms, Competitive) or scenario.overrides:
-        raise UserError("a validation holds a model under history's parameters against history", "use competitive liquidators and no overrides")
+    if not isinstance(terms, Competitive) or scenario.overrides or scenario.mechanism != ProtocolsOwn() or scenario.costs != Costs():
+        remedy = "use competitive liquidators without overrides, costs (but gas_cost) or another mechanism"
+        raise UserError("a validation holds a model under history's parameters against history", remedy)
     if largest < 0:
         raise UserError(f"--largest {largest} is negative", "give 0 or more")
     require_current(lake, market)

@@ -14,7 +14,7 @@ from backtest.protocols.maker.flip import Flip
 from backtest.protocols.maker.params import CAT_1_1, DOG_2_0
 from backtest.protocols.maker.state import MakerState
 from backtest.replay.auctions import Auctions
-from backtest.replay.bidding import Bidder, Worth, largest_lot_down, least_bid_up, lowered, raised, worth_to
+from backtest.replay.bidding import Bidder, Values, Worth, largest_lot_down, least_bid_up, lowered, raised, worth_to
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Costs, Gas, Participation, Scenario, Searcher, Step
@@ -81,7 +81,7 @@ def test_a_lot_that_is_asked_for_is_one_that_the_contract_takes_and_never_less_t
 @given(st.integers(0, 10**24), st.integers(0, 10**22), st.integers(0, BPS), st.none() | st.integers(0, 10**24), st.integers(WAD // 2, 2 * WAD))
 def test_a_lot_is_worth_what_leaves_costs_and_margin(proceeds: int, costs: int, margin: int, most: int | None, dai: int) -> None:
     flip = Flip(10**5 * WAD * RAY, 50 * WAD, 10**6)
-    worth = worth_to(Bidder("k", costs, margin, most), flip, proceeds, max(1, proceeds // 50), WAD, dai)
+    worth = worth_to(Bidder("k", costs, margin, most), flip, proceeds, Values(max(1, proceeds // 50), WAD, dai, WAD))
     paid = worth.bid * dai // (RAY * WAD)
     assert 0 <= worth.bid <= flip.tab
     assert most is None or paid <= most

@@ -214,6 +214,29 @@ def test_an_english_auction_leaves_the_owner_what_nobody_needs() -> None:
     assert deal.health_after is None
 
 
+def test_a_winner_pays_the_interest_since_the_auction_began() -> None:
+    """Half a year's interest accrues each year: a bid for all of the debt clears all of it, however long it had to stand."""
+    h = opened()
+    h.index(USDC, borrow_rate=RAY // 2)
+    borrower(h, 0, 10, 11_300)
+    h.block(10).price(WETH, 1400 * USD).block(2_000).price(USDC, USD)
+    result = run(h, English(ttl=3_600, tau=7_200))
+    deal = result.liquidations[-1]
+    assert deal.step == "deal"
+    assert deal.fill.repaid > 11_300 * 10**6 * (1 + 3_600 / 31_536_000 / 2)
+    assert result.book.state.balances[0].get((USDC, "debt"), 0) <= 1  # the sketch burns its scaled debt rounded down
+
+
+def test_few_bidders_pay_less_in_an_english_auction() -> None:
+    """Alone one bids next to nothing for the whole lot; two bid it up to the debt."""
+    h = waiting(1_120)  # 11,200 $ of collateral against 11,300 of debt
+    alone, two = (run(h, English(ttl=600, tau=3_600), SealedBid(searchers=n)).liquidations[-1] for n in (1, 2))
+    assert (alone.step, two.step) == ("deal", "deal")
+    assert alone.fill.repaid <= 1
+    assert two.fill.repaid == 11_200 * 10**6
+    assert alone.fill.seized == two.fill.seized == 10 * ETH
+
+
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("model", [Competitive(), SealedBid(private_cost=10 * USD)], ids=["frictionless", "sealed-bid"])
 def test_every_mechanism_settles_many_accounts(name: str, model: Any) -> None:

@@ -45,6 +45,7 @@ def test_defaults_are_not_part_of_a_scenario_s_id() -> None:
         ('[liquidators]\nkind = "oev"\nprotocol_share = 9000', "liquidators.shares_together = 12500 is no share"),
         ('[liquidators]\nkind = "latency-race"\nexpress_lane = "me"', "express_lane = 'me' is no searcher"),
         ('[liquidators]\nkind = "sealed-bid"\nsearchers = [{name = "a"}, {name = "a"}]', "a name appears twice"),
+        ('[liquidators]\nkind = "sealed-bid"\nsearchers = [{name = "front-runner"}]', "the name 'front-runner' has a meaning of its own"),
         ('[costs.gas]\nfee = "constant"', "costs.gas: fee = 'constant' without base_fee; give base_fee, in wei"),
         ("[costs.gas]\nbase_fee = 5", "costs.gas: fee = 'historical' with base_fee"),
         ('[costs.gas]\nfee = "steps"', "costs.gas: fee = 'steps' without steps"),

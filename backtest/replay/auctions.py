@@ -29,7 +29,7 @@ from backtest.protocols.maker.flip import Flip
 from backtest.protocols.maker.params import DOG_2_0, STAIRSTEP
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
-from backtest.replay.bidding import Bidders, bids_made, lowered, raised, worth_to
+from backtest.replay.bidding import Bidders, Values, better_bid
 from backtest.replay.book import Book
 from backtest.replay.mechanism import Mechanism, Opportunity
 from backtest.replay.record import Bid
@@ -283,14 +283,13 @@ class Auctions(Mechanism[MakerState]):
         price, dai = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
         if not price or not dai:
             return None
-        beg, proceeds, unit = book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), book.units[COLLATERAL]
-        there = [(bidder, worth_to(bidder, flip, proceeds, price, unit, dai)) for bidder in bidders.bidding(book, lot.account, number)]
-        dents, worth = flip.bid == flip.tab, [each for _, each in there]
-        found = lowered(flip, lot.holder, worth, beg) if dents else raised(flip, lot.holder, worth, beg)
+        values = Values(price, book.units[COLLATERAL], dai, book.units[DAI])
+        there = bidders.bidding(book, lot.account, number)
+        found = better_bid(flip, lot.holder, there, book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), values)
         if found is None:
             return None
-        step = self._step(lot, number, liquidator, "dent" if dents else "tend", asked=found[1])
-        return structs.replace(step, taker=found[0], bids=bids_made(found, flip.tab if dents else found[1], there, proceeds, dai))
+        step = self._step(lot, number, liquidator, found.step, asked=found.asked)
+        return structs.replace(step, taker=found.name, bids=found.bids)
 
     def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
         """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the least lot for it."""

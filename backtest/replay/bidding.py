@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from backtest.model import AccountId
 from backtest.protocols import State
@@ -30,7 +30,6 @@ class Bidder:
     most: int | None = None
 
 
-@runtime_checkable
 class Bidders(Protocol):
     """Those who compete in auctions that last, as a model of liquidators knows them."""
 
@@ -45,38 +44,49 @@ class Bidders(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a lot is worth to one bidder: ``bid`` (rad, the tab at most) for all of it; ``lot`` (wad), the least of it for the whole tab, or None."""
+    """What a lot is worth to one bidder: ``bid`` (the tab at most) for all of it; ``lot``, the least of it for the whole tab, or None."""
 
     name: str
     bid: int
     lot: int | None = None
 
 
-def worth_to(bidder: Bidder, flip: Flip, proceeds: int, price: int, unit: int, dai: int) -> Worth:
-    """What a lot is worth that sells for ``proceeds`` (base units), at ``price`` base units a ``unit``; ``dai`` base units a DAI."""
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What collateral sells for and debt costs, base units a ``unit`` of native ones. Bids and tabs are native units of the debt times a ray (of
+    DAI: rad), lots native units of the collateral."""
+
+    price: int
+    unit: int
+    debt_price: int
+    debt_unit: int
+
+
+def worth_to(bidder: Bidder, flip: Flip, proceeds: int, values: Values) -> Worth:
+    """What a lot is worth that sells for ``proceeds`` (base units)."""
     most = max(0, proceeds - bidder.costs) * BPS // (BPS + bidder.margin)
     if bidder.most is not None:
         most = min(most, bidder.most)
-    bid = most * RAY * WAD // dai
+    bid = most * RAY * values.debt_unit // values.debt_price
     if bid < flip.tab:
         return Worth(bidder.name, bid)
-    pays = -(-flip.tab * dai // (RAY * WAD))
+    pays = -(-flip.tab * values.debt_price // (RAY * values.debt_unit))
     needed = pays + -(-pays * bidder.margin // BPS) + bidder.costs
-    return Worth(bidder.name, flip.tab, min(flip.lot, -(-needed * unit // price)))
+    return Worth(bidder.name, flip.tab, min(flip.lot, -(-needed * values.unit // values.price)))
 
 
 def least_bid_up(flip: Flip, beg: int) -> int:
-    """Rad: the least that ``tend`` accepts now."""
+    """The least that ``tend`` accepts now."""
     return min(flip.tab, max(flip.bid + 1, -(-beg * flip.bid // WAD)))
 
 
 def largest_lot_down(flip: Flip, beg: int) -> int:
-    """Wad: the largest lot that ``dent`` accepts now."""
+    """The largest lot that ``dent`` accepts now."""
     return min(flip.lot - 1, flip.lot * WAD // beg)
 
 
 def raised(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
-    """Who has the standing bid once bidding comes to rest, and what it is (rad); None where nobody moves."""
+    """Who has the standing bid once bidding comes to rest, and what it is; None where nobody moves."""
     least = least_bid_up(flip, beg)
     able = sorted((worth for worth in there if worth.bid >= least), key=lambda worth: -worth.bid)
     if flip.bid >= flip.tab or not able or (able[0].name == holder and len(able) == 1):
@@ -85,7 +95,7 @@ def raised(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> 
 
 
 def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
-    """The same once the bid is the tab: who takes the least lot, and what that is (wad)."""
+    """The same once the bid is the tab: who takes the least lot, and what that is."""
     largest = largest_lot_down(flip, beg)
     able = sorted(((worth.lot, worth.name) for worth in there if worth.lot is not None and worth.lot <= largest), key=lambda each: each[0])
     if not able or (able[0][1] == holder and len(able) == 1):
@@ -93,10 +103,31 @@ def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) ->
     return able[0][1], min(largest, able[1][0] if len(able) > 1 else largest)
 
 
-def bids_made(found: tuple[str, int], paid: int, there: Sequence[tuple[Bidder, Worth]], proceeds: int, dai: int) -> tuple[Bid, ...]:
-    """What everybody there did, base units rounded down: the winner bids ``paid`` (rad), the others what they had gone up to."""
+@dataclass(frozen=True, slots=True)
+class Better:
+    """The next bid: ``tend`` asks for a higher one, ``dent`` for a smaller lot at the whole tab. ``bids``: what everybody there did."""
+
+    step: Literal["tend", "dent"]
+    name: str
+    asked: int
+    bids: tuple[Bid, ...]
+
+
+def better_bid(flip: Flip, holder: str | None, bidders: Sequence[Bidder], beg: int, proceeds: int, values: Values) -> Better | None:
+    """Where bidding among those who are there comes to rest; None where the standing bid is that."""
+    there = [(bidder, worth_to(bidder, flip, proceeds, values)) for bidder in bidders]
+    dents, worths = flip.bid == flip.tab, [worth for _, worth in there]
+    found = lowered(flip, holder, worths, beg) if dents else raised(flip, holder, worths, beg)
+    if found is None:
+        return None
+    name, asked = found
+    return Better("dent" if dents else "tend", name, asked, _bids(name, flip.tab if dents else asked, there, proceeds, values))
+
+
+def _bids(winner: str, paid: int, there: Sequence[tuple[Bidder, Worth]], proceeds: int, values: Values) -> tuple[Bid, ...]:
+    """Base units rounded down: the winner bids ``paid``, the others what they had gone up to."""
     return tuple(
-        Bid(bidder.name, max(0, proceeds - bidder.costs), bid, bid if bidder.name == found[0] else 0, bidder.name == found[0])
+        Bid(bidder.name, max(0, proceeds - bidder.costs), bid, bid if bidder.name == winner else 0, bidder.name == winner)
         for bidder, worth in there
-        for bid in (min(worth.bid, paid) * dai // (RAY * WAD),)
+        for bid in (min(worth.bid, paid) * values.debt_price // (RAY * values.debt_unit),)
     )

@@ -32,7 +32,6 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
-from backtest.replay.bidding import Bidders
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel, before_bids
 from backtest.replay.competition.gas import NO_FEES, BaseFees
@@ -127,7 +126,7 @@ class Engine(Generic[State]):
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
-        names = ("competitive", *searcher_names(scenario.liquidators))
+        names = searcher_names(scenario.liquidators)
         self._searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
         market = replace(market, accounts=(*market.accounts, *(f"model:{name}" for name in names)))
         self._recompute = scenario.rates == "recomputed"
@@ -171,8 +170,7 @@ class Engine(Generic[State]):
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed)
         self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
-        if isinstance(self._model, Bidders):
-            mechanism.bidders = self._model
+        mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
         self._made: set[AccountId] = set()
@@ -451,7 +449,7 @@ class Engine(Generic[State]):
         fill = opportunity.fill
         if take.searcher is not None:
             fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
-        if matches is None and not measure.is_over:
+        if matches is None and not measure.is_over and (opportunity.opens or fill.repaid or fill.seized):  # a bid alone takes nothing
             self.opportunities.taken(book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids)
         account, ordinal = fill.order.account, len(result.liquidations)
         before = book.protocol.view(book.state, account, book.prices, book.now).health

@@ -12,6 +12,7 @@ from msgspec import Struct
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
+from backtest.replay.bidding import Bidder, Bidders
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.draws import Draws
@@ -19,6 +20,8 @@ from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Bid, Waterfall
 
+COMPETITIVE = "competitive"
+"""The one account that stands for all liquidators where they do not differ."""
 FRONT_RUNNER = "front-runner"
 """Who copies the winner's transaction."""
 
@@ -57,12 +60,18 @@ class LiquidatorModel(Protocol):
         """The next timestamp after ``now`` at which time alone may make it take what it left; None: never."""
         ...
 
+    @property
+    def bidders(self) -> Bidders | None:
+        """Who bids where bidding lasts; None: what bidders do is the mechanism's to say."""
+        ...
+
 
 class NobodyElse:
     """Only history's liquidators act: re-enacted by the engine, nobody takes anything else."""
 
     receive_collateral_token = False
     missed: Mapping[Key, str] = MappingProxyType({})
+    bidders = None
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """Nothing."""
@@ -143,6 +152,19 @@ class Competition:
         """Never: it looks when something changes."""
         return None
 
+    @property
+    def bidders(self) -> Bidders | None:
+        """Two that are alike bid each other up to what is left after the calls; where those cost nothing, or always the same, mechanisms know it."""
+        return None if self._costs.free else self
+
+    def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
+        """See ``bidding.Bidders``."""
+        return [Bidder(COMPETITIVE, self._costs.bidding_up(book))] * 2
+
+    def bidding_changes(self, now: int) -> int:
+        """See ``bidding.Bidders``."""
+        return self._costs.changes_after(now)
+
     def _profit(self, book: Book[State], opportunity: Opportunity) -> int:
         if self._costs.free:
             return opportunity.profit - self._costs.fixed
@@ -174,7 +196,7 @@ def model_of(liquidators: config.Liquidators, costs: CostModel, seed: int = 0) -
 
 
 def searcher_names(liquidators: config.Liquidators) -> tuple[str, ...]:
-    """Who may take an opportunity by name: ``Take.searcher``."""
+    """Who may take an opportunity by name (``Take.searcher``); the first stands for whoever has none."""
     if not isinstance(liquidators, config.Contest):
-        return ()
-    return (*(searcher.name for searcher in liquidators.each), FRONT_RUNNER)
+        return (COMPETITIVE,)
+    return (COMPETITIVE, *(searcher.name for searcher in liquidators.each), FRONT_RUNNER)

@@ -11,6 +11,8 @@ from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, at_least, share
 
 MOST_SEARCHERS = 1_000
+RESERVED = frozenset({"competitive", "front-runner"})
+"""Names that results use for liquidators that are no searcher of a scenario."""
 
 
 class Observed(Strict, frozen=True, tag_field="kind", tag="observed"):
@@ -102,6 +104,8 @@ class Contest(Strict, frozen=True):
         if isinstance(self.searchers, int):
             if not 0 <= self.searchers <= MOST_SEARCHERS:
                 raise ScenarioError(f"liquidators.searchers = {self.searchers}", f"give a number from 0 to {MOST_SEARCHERS}")
+        elif taken := {searcher.name for searcher in self.searchers} & RESERVED:
+            raise ScenarioError(f"liquidators.searchers: the name '{min(taken)}' has a meaning of its own", "give another")
         elif len({searcher.name for searcher in self.searchers}) < len(self.searchers):
             raise ScenarioError("liquidators.searchers: a name appears twice", "give each a name of its own")
         share(liquidators__front_run=self.front_run)

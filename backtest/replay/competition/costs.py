@@ -11,7 +11,7 @@ from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Market
 from backtest.protocols import LendingProtocol, State
 from backtest.replay.book import Book
-from backtest.replay.competition.gas import FLASH_LOAN_GAS, NO_FEES, SALE_GAS, BaseFees, GasPrice, units_of
+from backtest.replay.competition.gas import FLASH_LOAN_GAS, NEVER, NO_FEES, SALE_GAS, BaseFees, GasPrice, units_of
 from backtest.replay.competition.slippage import loss_up
 from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Waterfall
@@ -69,6 +69,14 @@ class CostModel:
         if self.gas is None:
             return self.fixed
         return self.fixed + self.gas.cost_up(book, units_of(self.terms.gas, self.gas_units, step, flash=flash, sells=sells))
+
+    def bidding_up(self, book: Book[State]) -> int:
+        """What a bid and the call that ends its auction cost now."""
+        return self.call_up(book, "tend", flash=False, sells=False) + self.call_up(book, "deal", flash=False, sells=True)
+
+    def changes_after(self, now: int) -> int:
+        """The first time after ``now`` (seconds) from which gas may cost something else."""
+        return NEVER if self.gas is None else self.gas.next_change(now)
 
     def funding_up(self, book: Book[State], opportunity: Opportunity) -> int:
         """Fee of a flash loan of what is repaid."""

@@ -20,6 +20,7 @@ SALE_GAS = 130_000
 BID_GAS = 95_000
 """Gas of a bid in an auction that is not the protocol's own: an estimate."""
 BLOCK_SECONDS = 12
+NEVER = 2**63
 _NATIVE = ("WETH", "ETH")
 
 
@@ -85,7 +86,7 @@ class GasPrice:
             where = f"market '{self.market.name}' has no base fee at the window's start"
             raise ScenarioError(f"costs.gas: {where}", "use fee = 'constant' or 'steps' (--gas constant:30), or fetch the block headers")
         since = seconds_of(terms.spike_from, "costs.gas.spike_from") if terms.spike_from else 0
-        until = seconds_of(terms.spike_until, "costs.gas.spike_until") if terms.spike_until else 2**63
+        until = seconds_of(terms.spike_until, "costs.gas.spike_until") if terms.spike_until else NEVER
         self._spike = since, until
 
     @property
@@ -105,7 +106,7 @@ class GasPrice:
         """The first time after ``now`` from which the base fee may be another."""
         place = bisect_right(self._fees.times, now)
         times = (*self._fees.times[place : place + 1], *(time for time in self._spike if time > now))
-        return min(times, default=2**63)
+        return min(times, default=NEVER)
 
     def cost_up(self, book: Book[State], units: int) -> int:
         """Base units of so much gas now, with the priority fee. PriceMissing where the native token has no price now."""

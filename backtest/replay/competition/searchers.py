@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from backtest import scenario as config
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
-from backtest.replay.bidding import Bidder
+from backtest.replay.bidding import Bidder, Bidders
 from backtest.replay.book import Book
 from backtest.replay.competition import contests
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
 from backtest.replay.competition.draws import Draws, negative_binomial, poisson, softmax_weights
+from backtest.replay.competition.gas import NEVER
 from backtest.replay.competition.opportunities import (
     AUCTIONED,
     CALLS,
@@ -35,8 +36,6 @@ from backtest.units import BPS
 REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
-NEVER = 2**63
-"""Seconds: after everything."""
 
 _CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher who came closest."""
@@ -128,7 +127,7 @@ class Searchers:
         """When what was left may find a taker by time alone."""
         return None if self._again is None else max(self._again, now.timestamp + 1)
 
-    def present(self, book: Book[State], key: Key, step: str) -> list[Searcher]:
+    def present(self, book: Book[State], key: Key) -> list[Searcher]:
         """Who looks at this block and can act at its gas price: the bidders of an auction that goes on for a while."""
         self._enter(book)
         shown = self._shown(book, key)
@@ -143,13 +142,18 @@ class Searchers:
 
     # -- Bidders --------------------------------------------------------------------------------------------------------
 
+    @property
+    def bidders(self) -> Bidders:
+        """Itself."""
+        return self
+
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> list[Bidder]:
         """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other auction ties up."""
         self._enter(book)
         if self._alike is not None:
             return self._alike
-        there = self.present(book, (account, lot), "tend")
-        calls = self.costs.call_up(book, "tend", flash=False, sells=False) + self.costs.call_up(book, "deal", flash=False, sells=True)
+        there = self.present(book, (account, lot))
+        calls = self.costs.bidding_up(book)
         found = [Bidder(each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))) for each in there]
         if not self._owners and not self._drawn:
             self._alike = found
@@ -160,9 +164,7 @@ class Searchers:
         if self._drawn:
             return now + self.terms.block_seconds
         times = [*self._stuck.values(), *(back for lent in self._lent.values() for back, _ in lent)]
-        if self.costs.gas is not None:
-            times.append(self.costs.gas.next_change(now))
-        return min((time for time in times if time > now), default=NEVER)
+        return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's own money until a better
@@ -198,14 +200,15 @@ class Searchers:
             self._calls.clear()
             self._second.clear()
         look = (*moment, book.seq)
-        if look != self._look:  # all that is open is looked at anew
+        if look != self._look:  # all that is open is looked at anew, at the prices and costs of now
             self._look = look
             self._again = self._alike = None
             self.missed.clear()
+            self._offers.clear()
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
-        if known is not None and known[0] == offers and not self.costs.moves:
+        if known is not None and known[0] == offers:
             return known[1]
         chosen = max(
             (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),

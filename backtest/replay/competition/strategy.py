@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from backtest.protocols import LinearExposure, Order, Refusal, State
+from backtest.protocols import Order, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.mechanism import Opportunity, spread
@@ -12,8 +12,8 @@ from backtest.units import WAD
 
 HALVINGS = 7
 """Sizes that are tried: all of it, a half, a quarter, down to 1/128."""
-_SAFETY = 1_000_000
-"""The first step stays below the computed one by a millionth, since thresholds come as floats."""
+_ROUNDING = 4
+"""Base units by which the first step stays below the computed one: values and health are cut to whole units on the way."""
 
 
 def of_size(book: Book[State], offer: Opportunity, repay: int) -> Opportunity | None:
@@ -44,28 +44,22 @@ def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:
     """The largest liquidation after which the account is still unhealthy, where the whole offer would heal it (Qin et al., IMC 2021).
 
     Repaying r takes LT (1 + i) r of the weighted collateral B and r of the debt D: still unhealthy while r < (D - B) / (1 - LT (1 + i)).
-    None where the whole offer leaves it unhealthy as well, or where that cannot be told.
+    None where the whole offer leaves it unhealthy as well, or where the protocol does not say what its collateral counts.
     """
-    protocol, account, fill = book.protocol, offer.order.account, offer.fill
-    if offer.opens or offer.lot is not None:
-        return None
-    view = protocol.view(book.state, account, book.prices, book.now)
-    form = protocol.exposure(book.state, account, book.now)
-    pair = offer.order.pair
+    fill, pair = offer.fill, offer.order.pair
+    weight = getattr(book.protocol, "weight", None)
     repaid = book.value_down(pair.debt_asset, fill.repaid)
-    if view.health is None or not isinstance(form, LinearExposure) or not repaid:
+    if offer.opens or offer.lot is not None or weight is None or not repaid:
         return None
-    held = next((h.collateral for h in protocol.holdings(book.state, account, book.now) if h.asset == pair.collateral_asset), 0)
-    value = book.value_down(pair.collateral_asset, held)
-    if not value:
+    view = book.protocol.view(book.state, offer.order.account, book.prices, book.now)
+    if view.health is None:
         return None
-    weighted = (form.weights.get(pair.collateral_asset, 0.0) + form.debt.get(pair.collateral_asset, 0.0)) * book.oracle[pair.collateral_asset]
     taken = book.value_down(pair.collateral_asset, fill.seized + fill.protocol_fee)
-    kept = int(WAD * (1 - weighted / value * taken / repaid))
     missing = view.debt_base - view.debt_base * view.health // WAD
+    kept = WAD - weight(book.state, offer.order.account, pair.collateral_asset) * taken // repaid
     if kept <= 0:
         return None
-    first = missing * WAD // kept * (_SAFETY - 1) // _SAFETY
+    first = missing * WAD // kept - _ROUNDING
     if first >= repaid or first <= 0:
         return None
     return of_size(book, offer, fill.repaid * first // repaid)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from msgspec.structs import replace
 
 from backtest import scenario as config
 from backtest.errors import ScenarioError
@@ -33,7 +32,9 @@ class Terms:
     most: int
 
 
-def sale(book: Book[State], account: AccountId, pair: Pair, liquidator: AccountId, terms: Terms, held: int) -> Opportunity | Refusal:
+def sale(
+    book: Book[State], account: AccountId, pair: Pair, liquidator: AccountId, terms: Terms, held: int, *, receive_collateral_token: bool = False
+) -> Opportunity | Refusal:
     """As much as the terms allow; where the collateral ``held`` is worth less, all of it; where that would leave dust, what leaves none."""
     prices = book.oracle[pair.debt_asset], book.units[pair.debt_asset], book.oracle[pair.collateral_asset], book.units[pair.collateral_asset]
 
@@ -41,7 +42,7 @@ def sale(book: Book[State], account: AccountId, pair: Pair, liquidator: AccountI
         seize = seized_down(repay, *prices, terms.factor)
         if seize > held:
             seize, repay = held, min(repay, repaid_up(held, *prices, terms.factor))
-        return Order(account, pair, liquidator, repay=repay, seize=seize, agreed=True)
+        return Order(account, pair, liquidator, repay=repay, seize=seize, agreed=True, receive_collateral_token=receive_collateral_token)
 
     asked = order(terms.most)
     if not asked.repay or not asked.seize:
@@ -65,9 +66,10 @@ def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
 class AtOnce(Mechanism[Any]):
     """Settles at once."""
 
+    @abstractmethod
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
         """What a call gives now; None: nothing."""
-        raise NotImplementedError
+        ...
 
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
@@ -82,14 +84,9 @@ class AtOnce(Mechanism[Any]):
         for pair in pairs:
             debt, collateral = holdings[pair.debt_asset], holdings[pair.collateral_asset]
             terms = self.terms(book, account, pair, view, debt, collateral)
-            if terms is None:
-                continue
-            offer = sale(book, account, pair, liquidator, terms, collateral.collateral)
-            if receive_collateral_token and isinstance(offer, Opportunity):
-                offer = replace(offer, order=replace(offer.order, receive_collateral_token=True))
-                fill = book.protocol.quote(book.state, offer.order, book.prices, book.now)
-                offer = fill if isinstance(fill, Refusal) else replace(offer, fill=fill)
-            found.append(offer)
+            if terms is not None:
+                tokens = receive_collateral_token
+                found.append(sale(book, account, pair, liquidator, terms, collateral.collateral, receive_collateral_token=tokens))
         return found
 
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:

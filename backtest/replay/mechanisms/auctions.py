@@ -15,13 +15,13 @@ from backtest.protocols import Fill, Order, Pair, Refusal, State
 from backtest.protocols.maker.clip import Bounds, Curve
 from backtest.protocols.maker.flip import Flip
 from backtest.protocols.maker.params import STAIRSTEP
+from backtest.replay.bidding import Bidder, Values, better_bid
 from backtest.replay.book import Book
-from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity
+from backtest.replay.liquidators import COMPETITIVE
+from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
 from backtest.replay.mechanisms.agreed import Terms, sale
+from backtest.replay.record import Bid
 from backtest.units import BPS, RAY, WAD
-
-BLOCK_SECONDS = 12
-"""Where a bid was made, others may answer this much later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +139,19 @@ class HybridLiquidations(DutchAuctions):
 
 @dataclass(frozen=True, slots=True)
 class _Rising:
-    """One English auction of a pair: ``flip`` holds bids (native debt times ray) and the lot (native collateral)."""
+    """One English auction of a pair: ``flip`` holds bids (native debt times a ray) and the lot (native collateral), of which ``whole`` is all.
+    ``holder`` made the standing bid; ``bids`` are those of everybody then."""
 
     pair: Pair
     flip: Flip
+    whole: int
+    holder: str | None = None
+    bids: tuple[Bid, ...] = ()
 
 
 class EnglishAuctions(Mechanism[Any]):
-    """See ``scenario.English``. One account stands for all bidders, who bid what the lot sells for less the ``cost`` (base units) of two calls."""
+    """See ``scenario.English``. Without ``bidders`` two that are alike bid each other up to what the lot sells for less the ``cost`` (base units) of
+    two calls."""
 
     name = "english"
 
@@ -154,72 +159,81 @@ class EnglishAuctions(Mechanism[Any]):
         self._terms, self._cost = terms, cost
         self._beg = terms.beg * WAD // BPS
         self._open: dict[AccountId, _Rising] = {}
+        self._due: int | None = None
+        """Where bidders come and go: when others may be there."""
 
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
     ) -> Sequence[Opportunity | Refusal]:
         """The step that is due: a better bid, or the sale to the winner."""
-        pairs = book.protocol.pairs(book.state, account, book.prices, book.now)
-        auction = self._kept(book, account, pairs)
+        auction = self._kept(book, account)
         if auction is None:
             return ()
         now, flip, pair = book.now.timestamp, auction.flip, auction.pair
         if flip.is_won(now):
-            order = Order(account, pair, liquidator, repay=flip.bid // RAY, seize=flip.lot, agreed=True)
-            fill = book.protocol.quote(book.state, order, book.prices, book.now)
-            if isinstance(fill, Refusal):
-                return [fill]
-            profit = book.proceeds_down(pair.collateral_asset, fill.seized) - book.cost_up(pair.debt_asset, fill.repaid)
-            return [Opportunity(order, fill, profit, "deal", always=True)]
+            return [self._deal(book, account, liquidator, auction)]
         if not flip.is_open(now):
             return ()
-        bid, lot = self._best(book, auction)
-        if bid == flip.tab == flip.bid:
-            step = "dent" if flip.dent_refused(lot, self._beg, now) is None else None
-        else:
-            step, lot = "tend" if bid and flip.tend_refused(bid, self._beg, now) is None else None, flip.lot
-        if step is None:
+        found = better_bid(flip, auction.holder, self._bidders(book, account), self._beg, *self._values(book, auction))
+        if found is None:
             return ()
-        order = Order(account, pair, liquidator, repay=bid // RAY, seize=lot)
-        return [Opportunity(order, Fill(order, 0, 0, 0, ()), 0, step, lot=account, always=True)]  # a step, no liquidation by itself
+        lot = found.asked if found.step == "dent" else flip.lot
+        order = Order(account, pair, liquidator, repay=found.asked if found.step == "tend" else flip.bid, seize=lot)
+        step = Opportunity(order, Fill(order, 0, 0, 0, ()), 0, found.step, lot=account, always=True, taker=found.name, bids=found.bids)
+        return [step]  # which is no liquidation by itself
 
-    def _kept(self, book: Book[State], account: AccountId, pairs: Sequence[Pair]) -> _Rising | None:
+    def _bidders(self, book: Book[State], account: AccountId) -> Sequence[Bidder]:
+        if self.bidders is None:
+            return [Bidder(COMPETITIVE, 2 * self._cost)] * 2
+        self._due = self.bidders.bidding_changes(book.now.timestamp)
+        return self.bidders.bidding(book, account, account)
+
+    def _values(self, book: Book[State], auction: _Rising) -> tuple[int, Values]:
+        """What the lot sells for, and the prices."""
+        debt, collateral = auction.pair.debt_asset, auction.pair.collateral_asset
+        values = Values(book.prices.execution[collateral], book.units[collateral], book.prices.market[debt], book.units[debt])
+        return book.proceeds_down(collateral, auction.flip.lot), values
+
+    def _deal(self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising) -> Opportunity | Refusal:
+        """The winner pays. What was all of the debt, or of the collateral, when the auction began is all of it with the interest since."""
+        flip, pair = auction.flip, auction.pair
+        owed, held = self._balances(book, account, pair)
+        repay = owed if flip.bid == flip.tab else flip.bid // RAY
+        order = Order(account, pair, liquidator, repay=repay, seize=held if flip.lot == auction.whole else flip.lot, agreed=True)
+        fill = book.protocol.quote(book.state, order, book.prices, book.now)
+        if isinstance(fill, Refusal):
+            return fill
+        return Opportunity(order, fill, spread(book, fill), "deal", always=True, taker=auction.holder, bids=auction.bids)
+
+    def _balances(self, book: Book[State], account: AccountId, pair: Pair) -> tuple[int, int]:
+        holdings = {h.asset: h for h in book.protocol.holdings(book.state, account, book.now)}
+        return holdings[pair.debt_asset].debt, holdings[pair.collateral_asset].collateral
+
+    def _kept(self, book: Book[State], account: AccountId) -> _Rising | None:
         """The account's auction: the one that is open, as long as it fits the account, else a new one; None where it is healthy."""
+        pairs = book.protocol.pairs(book.state, account, book.prices, book.now)
         known = self._open.get(account)
         if not pairs:
             self._open.pop(account, None)
             return None
         now = book.now.timestamp
-        holdings = {h.asset: h for h in book.protocol.holdings(book.state, account, book.now)}
         if known is not None and known.pair in pairs and not known.flip.is_abandoned(now):
-            owed, held = holdings[known.pair.debt_asset].debt, holdings[known.pair.collateral_asset].collateral
+            owed, held = self._balances(book, account, known.pair)
             if known.flip.bid <= owed * RAY and known.flip.lot <= held:
                 return known
+        sizes = {pair: self._balances(book, account, pair) for pair in pairs}
         pair = max(
             pairs,
             key=lambda p: (
-                book.value_down(p.debt_asset, holdings[p.debt_asset].debt),
-                book.value_down(p.collateral_asset, holdings[p.collateral_asset].collateral),
+                book.value_down(p.debt_asset, sizes[p][0]),
+                book.value_down(p.collateral_asset, sizes[p][1]),
                 -p.debt_asset,
                 -p.collateral_asset,
             ),
         )
-        flip = Flip(holdings[pair.debt_asset].debt * RAY, holdings[pair.collateral_asset].collateral, now + self._terms.tau)
-        self._open[account] = _Rising(pair, flip)
+        owed, held = sizes[pair]
+        self._open[account] = _Rising(pair, Flip(owed * RAY, held, now + self._terms.tau), held)
         return self._open[account]
-
-    def _best(self, book: Book[State], auction: _Rising) -> tuple[int, int]:
-        """The bid (native debt x ray) that leaves nothing beyond the cost, and, where that is the whole debt, the least lot for it."""
-        pair, flip = auction.pair, auction.flip
-        price = book.prices.market.get(pair.debt_asset, 0)
-        value = book.proceeds_down(pair.collateral_asset, flip.lot) - 2 * self._cost
-        whole = flip.tab // RAY
-        bid = max(0, value) * book.units[pair.debt_asset] // price if price else 0
-        if bid < whole:
-            return bid * RAY, flip.lot
-        worth = book.cost_up(pair.debt_asset, whole) + 2 * self._cost
-        sells = book.prices.execution[pair.collateral_asset]
-        return flip.tab, min(flip.lot, -(-worth * book.units[pair.collateral_asset] // sells))
 
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
         """A bid stands, or the auction is over."""
@@ -230,7 +244,8 @@ class EnglishAuctions(Mechanism[Any]):
         auction = self._open[account]
         assert order.repay is not None
         assert order.seize is not None
-        self._open[account] = replace(auction, flip=auction.flip.with_bid(order.repay * RAY, order.seize, self._terms.ttl, now))
+        flip = auction.flip.with_bid(order.repay, order.seize, self._terms.ttl, now)
+        self._open[account] = replace(auction, flip=flip, holder=opportunity.taker, bids=opportunity.bids)
         return None
 
     def open_accounts(self) -> Collection[AccountId]:
@@ -238,6 +253,8 @@ class EnglishAuctions(Mechanism[Any]):
         return self._open.keys()
 
     def wake(self, now: Clock) -> int | None:
-        """When a bid has stood, or an auction without one is over; what is due and refused waits until something changes."""
+        """When a bid has stood, or an auction without one is over, or others may bid; what is due and refused waits until something changes."""
         times = [min(each.flip.expires, each.flip.end) + 1 if each.flip.expires else each.flip.end + 1 for each in self._open.values()]
+        if self._due is not None and self._open:
+            times.append(self._due)
         return min((time for time in times if time > now.timestamp), default=None)
