@@ -7,7 +7,7 @@ liquidation mechanism and the liquidator model (``backtest.replay``). The engine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -32,6 +32,7 @@ from backtest.model import (
     PositionChange,
     Prices,
     SettingChange,
+    Side,
     SourceChange,
 )
 
@@ -135,6 +136,45 @@ class Fill(Struct, frozen=True):
     deficits: tuple[tuple[AssetId, int], ...] = ()
     rules: str = ""
     rules_tested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each account, again and again, as long
+    as one pays. Columns have one row a liquidation, those of an account in order.
+
+    A protocol that can tell many at once has ``together(state, accounts, prices, now, liquidator, *, cost, calls, most) -> Together | None``: what
+    ``pairs`` and ``quote`` of each come to, where the liquidator receives the underlying and a refusal's ``instead`` is taken; None where it cannot.
+    Each call costs the liquidator ``cost`` base units, and each account is called at most ``most`` times, ``calls`` of them before.
+    ``settle_together(state, found)`` has the effect of the changes of all fills on the state.
+
+    Attributes:
+        profit: base units after the cost, both sides rounded against the liquidator. repaid, seized, protocol_fee: native units.
+        health_before, health_after: wad; None without debt.
+        deficits: liquidation, asset and native amount of debts written off.
+        positions: what all of them change in scaled balances: account, asset, side, sum of changes. settings: as in ``SettingChange``, in order.
+        on_offer: accounts that can be liquidated on, though it does not pay or is not allowed any more.
+        refused: account and reason of quotes that were refused.
+        rules: as in ``Fill``, with whether they are tested.
+        fill: the fill of a liquidation, by row.
+    """
+
+    account: list[AccountId]
+    debt_asset: list[AssetId]
+    collateral_asset: list[AssetId]
+    profit: list[int]
+    repaid: list[int]
+    seized: list[int]
+    protocol_fee: list[int]
+    health_before: list[int]
+    health_after: list[int | None]
+    deficits: list[tuple[int, AssetId, int]]
+    positions: list[tuple[AccountId, AssetId, Side, int]]
+    settings: list[tuple[AccountId, str, AssetId, int]]
+    on_offer: list[AccountId]
+    refused: list[tuple[AccountId, str]]
+    rules: tuple[str, bool]
+    fill: Callable[[int], Fill]
 
 
 class AccountView(Struct, frozen=True):

@@ -25,7 +25,7 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Views
+from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Together, Views
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
@@ -111,7 +111,7 @@ class AaveV3:
         """See ``valuation.views``."""
         from backtest.protocols.aave_v3.valuation import views  # compiled: whoever values one account needs none of it
 
-        return views(state, prices.oracle, now)
+        return views(state, prices, now)
 
     def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
@@ -124,6 +124,21 @@ class AaveV3:
     def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    def together(
+        self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *, cost: int,
+        calls: Mapping[AccountId, int], most: int,
+    ) -> Together | None:  # fmt: skip
+        """See ``together.together``."""
+        from backtest.protocols.aave_v3.together import together  # see views
+
+        return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
+
+    def settle_together(self, state: AaveState, found: Together) -> None:
+        """See ``together.settle``."""
+        from backtest.protocols.aave_v3.together import settle  # see views
+
+        settle(state, found)
 
     def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:
         """See ``liquidation.weight``."""

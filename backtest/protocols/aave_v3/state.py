@@ -190,6 +190,8 @@ class AaveState:
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
     latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(default_factory=dict, compare=False, repr=False)
     """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an account that changed since."""
+    weights: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    """``valuation.weights`` of each e-mode, as long as no parameter changes."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
         """Independent of this one; an account is copied when either changes it."""
@@ -202,6 +204,7 @@ class AaveState:
             accounts=self.accounts.copy(),
             own=set(),
             latest={},
+            weights={},
             moved=self.moved.copy(),
         )
 
@@ -296,6 +299,7 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         _apply_setting(state, event)
     elif isinstance(event, ParamChange):
         state.latest.clear()
+        state.weights.clear()
         _apply_param(state, event)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
