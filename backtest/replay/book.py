@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, MarketPrice, PoolChange, PoolId, Prices, PriceUpdate
@@ -63,6 +63,10 @@ class Book(Generic[State]):
         oracle, indexes, traded = dict(self.oracle), dict(self.indexes), dict(self.traded)
         pools = {pool: state.copy() for pool, state in self.pools.items()}
         return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools, self.plain)
+
+    def priced_now(self) -> Book[State]:
+        """The book with its prices and clock as they are now, whatever becomes of its state."""
+        return replace(self, oracle=dict(self.oracle), traded=dict(self.traded))
 
     def apply(self, event: MarketEvent) -> None:
         """Apply one event or effect; prices and pools are kept here, everything else is the protocol's."""

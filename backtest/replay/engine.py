@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
 
-from msgspec import structs
-
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
@@ -33,14 +31,15 @@ from backtest.model import (
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
-from backtest.replay.competition.costs import CostModel, before_bids
+from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
+from backtest.replay.later import Later
 from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
+from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
 from backtest.replay.mechanisms import swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.memory import uncollected
@@ -49,12 +48,13 @@ from backtest.replay.overrides import Overrides, check
 from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of, views_of, with_late
-from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
+from backtest.replay.record import Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
+from backtest.replay.settlement import Settlement
 from backtest.replay.timeline import Timeline
+from backtest.replay.together import TakingTogether
 from backtest.replay.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Observed, Scenario
-from backtest.units import WAD
 
 if TYPE_CHECKING:
     from backtest.replay.start import Start
@@ -127,7 +127,7 @@ class Engine(Generic[State]):
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         names = searcher_names(scenario.liquidators)
-        self._searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
+        searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
         market = replace(market, accounts=(*market.accounts, *(f"model:{name}" for name in names)))
         self._recompute = scenario.rates == "recomputed"
         self._overrides = Overrides(market, scenario.overrides, timeline, units)
@@ -173,11 +173,12 @@ class Engine(Generic[State]):
         mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
-        self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
+        self._settlement = Settlement(self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers, self)
+        self._together = TakingTogether(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
         self._start = start
@@ -188,7 +189,7 @@ class Engine(Generic[State]):
         """What the window's past left behind, apart from book and users."""
         result = self.result
         self._begin = start.block
-        result.liquidations, result.deficits, result.mismatches = list(start.liquidations), list(start.deficits), list(start.mismatches)
+        result.liquidations, result.deficits, result.mismatches = Later(start.liquidations), list(start.deficits), list(start.mismatches)
         result.events, result.rules = start.events, dict(start.rules)
         for change in self._timeline.params:
             if change.block_number < start.block:
@@ -258,7 +259,7 @@ class Engine(Generic[State]):
             reach, made = reach_of(texts, before, views_of(self.book), clock)
             self.result.reach.append(reach)
             self.result.made_liquidatable += made
-            self._made.update(one.account for one in made)
+            self._settlement.made_liquidatable.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
 
@@ -314,7 +315,7 @@ class Engine(Generic[State]):
             for change in changes:
                 self.watch.touch(change.account)
                 self.opportunities.owner_acted(change.account)
-            return self._take_effect(made) and not self._prices_only
+            return self.take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
             if self._acting:
                 self.result.left_out += not self._measure.is_over
@@ -329,7 +330,7 @@ class Engine(Generic[State]):
                 self._set_parameter(replaced)
             else:
                 self._stand_at(event)
-                self._take_effect(self._parameter_call(replaced))
+                self.take_effect(self._parameter_call(replaced))
             return not self._prices_only
         if isinstance(event, IndexUpdate) and self._recompute:
             return False
@@ -343,7 +344,7 @@ class Engine(Generic[State]):
         acted = book.protocol.act(book.state, Action("parameter", (change,)), book.prices, book.now)
         return () if isinstance(acted, Refusal) else acted.changes
 
-    def _take_effect(self, effects: Iterable[Effect]) -> bool:
+    def take_effect(self, effects: Iterable[Effect]) -> bool:
         """Apply what a call does; whether an index moved."""
         moved = False
         for effect in effects:
@@ -382,7 +383,7 @@ class Engine(Generic[State]):
         if not same:
             self.result.mismatches.append(Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ"))
         offer = Opportunity(order, fill, spread(book, fill))
-        self._settle(Take(offer, self._costs.charged(book, offer)), same)
+        self._settlement.settle(Take(offer, self._costs.charged(book, offer)), same)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -418,12 +419,12 @@ class Engine(Generic[State]):
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
         may_be = self.watch.candidates(book)
-        open_to = Offers(self._on_offer, {*may_be, *mechanism.open_accounts()})
-        taken = False
+        taken, rest = self._together.take(may_be, self._refused)
+        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settle(take, None, lot)
+            touched, market_wide = self._settlement.settle(take, None, lot)
             open_to.outdate(touched)
             if market_wide:
                 open_to.outdate_all()
@@ -442,56 +443,3 @@ class Engine(Generic[State]):
         if len(offers) < len(found):
             self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
         return offers
-
-    def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
-        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
-        book, opportunity, result, measure = self.book, take.opportunity, self.result, self._measure
-        fill = opportunity.fill
-        if take.searcher is not None:
-            fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
-        if matches is None and not measure.is_over and (opportunity.opens or fill.repaid or fill.seized):  # a bid alone takes nothing
-            self.opportunities.taken(book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids)
-        account, ordinal = fill.order.account, len(result.liquidations)
-        before = book.protocol.view(book.state, account, book.prices, book.now).health
-        touched, market_wide = {account}, False
-        for change in fill.changes:
-            if isinstance(change, _CHANGES):
-                self.users.modelled(change)
-                touched.add(change.account)
-            elif isinstance(change, ParamChange):
-                market_wide |= change.name in book.protocol.order_parameters
-            else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
-                market_wide = True
-        self._take_effect(fill.changes)  # which touches whom it changes
-        self.watch.touch(account)
-        for asset, amount in fill.deficits:
-            value = book.value_down(asset, amount)
-            deficit = Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
-            measure.wrote_off(deficit)
-            if not measure.is_over:
-                result.deficits.append(deficit)
-        if fill.rules:
-            result.rules[fill.rules] = fill.rules_tested
-        after = book.protocol.view(book.state, account, book.prices, book.now).health
-        made = Liquidation(
-            ordinal=ordinal,
-            seq=book.seq,
-            clock=book.now,
-            fill=fill,
-            step=opportunity.step,
-            profit_base=take.waterfall.rent,
-            waterfall=take.waterfall,
-            health_before=before,
-            health_after=after,
-            matches_history=matches,
-            made_by_override=account in self._made,
-            stage="opened" if opportunity.opens else "whole" if opportunity.lot is None else "auction",
-            lot=lot,
-            **in_base(book, fill),
-        )
-        if after is None or after >= WAD:
-            self._made.discard(account)
-        measure.liquidated(made)
-        if not measure.is_over:
-            result.liquidations.append(made)
-        return touched, market_wide

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Refusal, State
+from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Refusal, State, Together
 from backtest.replay.book import Book
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
@@ -88,18 +88,25 @@ class UserActions(Generic[State]):
         """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""
         if isinstance(change, PositionChange):
             self._note(change)
-            self._drifted(change, -change.delta)
+            self._drifted(_key(change), -change.delta)
             if change.delta > 0:
                 self._receivers.add(change.account)
         else:
-            self._set(self._theirs, change)
+            self._set(self._theirs, _setting(change), change.value)
 
     def modelled(self, change: Change) -> None:
         """The replay made this change and history did not."""
         if isinstance(change, PositionChange):
-            self._drifted(change, change.delta)
+            self._drifted(_key(change), change.delta)
         else:
-            self._set(self._ours, change)
+            self._set(self._ours, _setting(change), change.value)
+
+    def modelled_together(self, found: Together) -> None:
+        """The same of all changes of liquidations that were made together."""
+        for account, asset, side, delta in found.positions:
+            self._drifted((account, asset, side), delta)
+        for account, setting, asset, value in found.settings:
+            self._set(self._ours, (account, setting, asset), value)
 
     def shadow(self, event: MarketEvent) -> None:
         """Anything else that history did: kept beside, for users whose response is measured by it."""
@@ -222,16 +229,16 @@ class UserActions(Generic[State]):
         if recorded is not made:
             for change in recorded:
                 if isinstance(change, PositionChange):
-                    self._drifted(change, -change.delta)
+                    self._drifted(_key(change), -change.delta)
             for effect in made:
                 if isinstance(effect, PositionChange):
-                    self._drifted(effect, effect.delta)
+                    self._drifted(_key(effect), effect.delta)
         for change in recorded:
             if isinstance(change, SettingChange):
-                self._set(self._theirs, change)
+                self._set(self._theirs, _setting(change), change.value)
         for effect in made:
             if isinstance(effect, SettingChange):
-                self._set(self._ours, effect)
+                self._set(self._ours, _setting(effect), effect.value)
 
     def _took(self, effects: Sequence[Effect], amount: int | None, sign: int) -> None:
         """Users' calls move underlying between market and account: each change by its own amount as logged, or all by that of the call."""
@@ -245,21 +252,19 @@ class UserActions(Generic[State]):
                 else:
                     self.outside.pop(key, None)
 
-    def _drifted(self, change: PositionChange, delta: int) -> None:
-        key = (change.account, change.asset, change.side)
+    def _drifted(self, key: Key, delta: int) -> None:
         before = self._drift.get(key, 0)
         after = before + delta
         if after:
             self._drift[key] = after
         else:
             self._drift.pop(key, None)
-        self._differs(change.account, bool(after) - bool(before))
+        self._differs(key[0], bool(after) - bool(before))
 
-    def _set(self, values: dict[Setting, int], change: SettingChange) -> None:
-        key = (change.account, change.setting, change.asset)
+    def _set(self, values: dict[Setting, int], key: Setting, value: int) -> None:
         before = self._theirs.get(key, 0) != self._ours.get(key, 0)
-        values[key] = change.value
-        self._differs(change.account, (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
+        values[key] = value
+        self._differs(key[0], (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
 
     def _differs(self, account: AccountId, by: int) -> None:
         if by:
@@ -329,3 +334,11 @@ def _raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
         elif isinstance(change, PositionChange) and (change.delta > 0) == (change.side == "debt"):
             return True
     return False
+
+
+def _key(change: PositionChange) -> Key:
+    return change.account, change.asset, change.side
+
+
+def _setting(change: SettingChange) -> Setting:
+    return change.account, change.setting, change.asset
