@@ -47,8 +47,8 @@ from backtest.scenario import (
 )
 from backtest.units import BPS, RAY, WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History
-from tests.test_competition import ETH, POOL, USD, USDC, WETH, borrower, one_account, opened
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, opened
+from tests.test_competition import POOL, one_account
 from tests.test_maker_replay import history as vault
 
 EVERY: dict[str, Mechanism] = {
