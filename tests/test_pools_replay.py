@@ -16,8 +16,7 @@ from backtest.replay.engine import replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Scenario
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
-from tests.test_replay_engine import USD, WETH, borrower, opened
+from tests.sketches.history import USD, WETH, History, borrower, market, opened
 
 PLAIN = FixedSpreadPool()
 BARE = market(("WETH", 18), ("USDC", 6))

@@ -20,8 +20,8 @@ from backtest.replay.record import Replay
 from backtest.replay.several import state_at
 from backtest.scenario import Competitive, Override, Scenario, Users
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
-from tests.test_replay_engine import ETH, USD, WETH, borrower, liquidated_history, opened
+from tests.sketches.history import ETH, USD, WETH, History, borrower, market, opened
+from tests.test_replay_engine import liquidated_history
 from tests.test_replay_screen import random_history
 
 POOL = FixedSpreadPool()

@@ -195,10 +195,11 @@ class EnglishAuctions(Mechanism[Any]):
         return book.proceeds_down(collateral, auction.flip.lot), values
 
     def _deal(self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising) -> Opportunity | Refusal:
-        """The winner pays. What was all of the debt, or of the collateral, when the auction began is all of it with the interest since."""
+        """The winner pays, a native unit at least. What was all of the debt, or of the collateral, when the auction began is all of it with the
+        interest since."""
         flip, pair = auction.flip, auction.pair
         owed, held = self._balances(book, account, pair)
-        repay = owed if flip.bid == flip.tab else flip.bid // RAY
+        repay = owed if flip.bid == flip.tab else -(-flip.bid // RAY)
         order = Order(account, pair, liquidator, repay=repay, seize=held if flip.lot == auction.whole else flip.lot, agreed=True)
         fill = book.protocol.quote(book.state, order, book.prices, book.now)
         if isinstance(fill, Refusal):
