@@ -27,12 +27,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 U = np.uint64
 _0, _1 = U(0), U(1)
 _32, _63, _64 = U(32), U(63), U(64)
-_LOW, _BASE, _TOP = U(0xFFFFFFFF), U(1 << 32), U(1 << 63)
+_LOW, _BASE = U(0xFFFFFFFF), U(1 << 32)
 
 DOWN, HALF_UP, UP = 0, 1, 2
 """Roundings."""
-SCRATCH, _V, OVER = 14, 9, 13
-"""Words of scratch: 9 of numerator, 4 of divisor, and at ``OVER`` whether something did not fit."""
+SCRATCH, OVER = 1, 0
+"""Words of scratch, and the one that says whether something did not fit."""
 _NAME = sha256(getsource(modules[__name__]).encode()).hexdigest()[:8]
 
 
@@ -86,15 +86,19 @@ def sub(a: Pair, b: Pair) -> Pair:
 
 
 @compiled
+def _leading(word: Word) -> Word:
+    """How many leading zeros a word has that is not 0."""
+    count = _0
+    for step in (_32, U(16), U(8), U(4), U(2), _1):
+        if word >> (_64 - step) == _0:
+            word <<= step
+            count += step
+    return count
+
+
+@compiled
 def _divide(high: Word, low: Word, divisor: Word) -> Pair:
-    """Quotient and rest of two words, whose high one is below the divisor (Hacker's Delight, divlu)."""
-    shift = _0
-    while divisor < _TOP:
-        divisor <<= _1
-        shift += _1
-    if shift != _0:
-        high = (high << shift) | (low >> (_64 - shift))
-        low <<= shift
+    """Quotient and rest of two words, whose high one is below the divisor, which has its top bit set (Hacker's Delight, divlu)."""
     first, second = divisor >> _32, divisor & _LOW
     quotient = _0
     for part in (low >> _32, low & _LOW):
@@ -107,7 +111,7 @@ def _divide(high: Word, low: Word, divisor: Word) -> Pair:
                 break
         high = ((high << _32) | part) - digit * divisor
         quotient = (quotient << _32) | digit
-    return quotient, high >> shift
+    return quotient, high
 
 
 @compiled
@@ -140,69 +144,60 @@ def mul_div(w: Words, a: Pair, b: Pair, d: Pair, rounding: int) -> Pair:
         carry += _1 if n1 < c[0] else _0
         n2 += carry
         n3 += _1 if n2 < carry else _0
-    if not n3 and not n2 and not d[0] and d[1]:
-        top = n1 // d[1]
-        return top, _divide(n1 - top * d[1], n0, d[1])[0]
-    return _long_divide(w, n3, n2, n1, n0, d)
+    if n3 or n2:
+        return _long(w, (n3, n2), n1, n0, d)
+    if d[0]:
+        return _long(w, ZERO, n1, n0, d)
+    if not d[1]:
+        w[OVER] = _1
+        return ZERO
+    if not n1:
+        return _0, n0 // d[1]
+    top, shift = n1 // d[1], _leading(d[1])
+    rest = n1 - top * d[1]
+    if shift:
+        rest = (rest << shift) | (n0 >> (_64 - shift))
+    return top, _divide(rest, n0 << shift, d[1] << shift)[0]
 
 
 @compiled
-def _long_divide(w: Words, n3: Word, n2: Word, n1: Word, n0: Word, d: Pair) -> Pair:
-    """Four words by two: schoolbook division in base 2**32 (Knuth, The Art of Computer Programming 2, algorithm D)."""
-    u, v = w[:_V], w[_V:OVER]
-    v[0], v[1], v[2], v[3] = d[1] & _LOW, d[1] >> _32, d[0] & _LOW, d[0] >> _32
-    n = 4
-    while n > 0 and not v[n - 1]:
-        n -= 1
-    if n < 2:  # by 0, or a quotient so large that nothing here comes near it
+def _step(rest: Pair, word: Word, d: Pair) -> tuple[Word, Pair]:
+    """A digit, and the rest, of a rest below the divisor, which has its top bit set, and the next word (Knuth, The Art of Computer Programming 2,
+    algorithm D, in base 2**64)."""
+    within = True
+    if rest[0] >= d[0]:
+        digit, left = ~_0, rest[1] + d[0]
+        within = bool(left >= d[0])
+    else:
+        digit, left = _divide(rest[0], rest[1], d[0])
+    product = mul(digit, d[1])
+    while within and less((left, word), product):
+        digit -= _1
+        left += d[0]
+        within = bool(left >= d[0])
+        product = sub(product, (_0, d[1]))
+    return digit, sub((left, word), product)
+
+
+@compiled
+def _long(w: Words, rest: Pair, n1: Word, n0: Word, d: Pair) -> Pair:
+    """Four words by two."""
+    if not less(rest, d):
         w[OVER] = _1
         return ZERO
-    u[0], u[1], u[2], u[3] = n0 & _LOW, n0 >> _32, n1 & _LOW, n1 >> _32
-    u[4], u[5], u[6], u[7] = n2 & _LOW, n2 >> _32, n3 & _LOW, n3 >> _32
-    shift, top = _0, v[n - 1]
-    while top < (_BASE >> _1):
-        top <<= _1
-        shift += _1
-    back = _32 - shift
-    u[8] = u[7] >> back
-    for i in range(7, 0, -1):
-        u[i] = ((u[i] << shift) | (u[i - 1] >> back)) & _LOW
-    u[0] = (u[0] << shift) & _LOW
-    for i in range(n - 1, 0, -1):
-        v[i] = ((v[i] << shift) | (v[i - 1] >> back)) & _LOW
-    v[0] = (v[0] << shift) & _LOW
-    first, second = v[n - 1], v[n - 2]
-    high, low, over = _0, _0, _0
-    for j in range(8 - n, -1, -1):
-        digit = _0
-        if u[j + n] or u[j + n - 1] >= first:
-            head = (u[j + n] << _32) | u[j + n - 1]
-            digit = head // first
-            rest = head - digit * first
-            while digit >= _BASE or digit * second > ((rest << _32) | u[j + n - 2]):
-                digit -= _1
-                rest += first
-                if rest >= _BASE:
-                    break
-            carry, borrow = _0, _0
-            for i in range(n):
-                product = digit * v[i] + carry
-                carry = product >> _32
-                part = u[i + j] - (product & _LOW) - borrow
-                u[i + j] = part & _LOW
-                borrow = part >> _63
-            part = u[j + n] - carry - borrow
-            u[j + n] = part & _LOW
-            if part >> _63:
-                digit -= _1
-                carry = _0
-                for i in range(n):
-                    part = u[i + j] + v[i] + carry
-                    u[i + j] = part & _LOW
-                    carry = part >> _32
-                u[j + n] = (u[j + n] + carry) & _LOW
-        over |= high >> _32
-        high = (high << _32) | (low >> _32)
-        low = (low << _32) | digit
-    w[OVER] |= over
-    return high, low
+    if not d[0]:
+        shift = _leading(d[1])
+        divisor = d[1] << shift
+        if shift:
+            back = _64 - shift
+            rest, n1, n0 = (_0, (rest[1] << shift) | (n1 >> back)), (n1 << shift) | (n0 >> back), n0 << shift
+        high, left = _divide(rest[1], n1, divisor)
+        return high, _divide(left, n0, divisor)[0]
+    shift = _leading(d[0])
+    if shift:
+        back = _64 - shift
+        d = (d[0] << shift) | (d[1] >> back), d[1] << shift
+        rest = (rest[0] << shift) | (rest[1] >> back), (rest[1] << shift) | (n1 >> back)
+        n1, n0 = (n1 << shift) | (n0 >> back), n0 << shift
+    high, rest = _step(rest, n1, d)
+    return high, _step(rest, n0, d)[0]
