@@ -30,7 +30,8 @@ class Book(Generic[State]):
         traded: market prices, of the assets whose market price is known.
         plain: accounts are valued one by one, by the plain rule: the reference.
         pools: those that are initialized or hold liquidity.
-        prices: a live view: the oracle's, and as market and execution price that of ``traded``, or the oracle's for an asset that is not in it.
+        prices: a live view, another one from the first market price on: the oracle's, which decide about health; and as market and execution price,
+            which value what liquidators get and pay, that of ``traded``, or the oracle's for an asset that is not in it.
     """
 
     protocol: LendingProtocol[State]
@@ -48,9 +49,13 @@ class Book(Generic[State]):
     units: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        known = ChainMap(self.traded, self.oracle) if self.market.pools else self.oracle
-        self.prices = Prices(self.oracle, known, known)
+        self._price()
         self.units = [self.market.unit(asset.id) for asset in self.market.assets]
+
+    def _price(self) -> None:
+        """Only where something was traded does asking for a market price cost a second look-up."""
+        known = ChainMap(self.traded, self.oracle) if self.traded else self.oracle
+        self.prices = Prices(self.oracle, known, known)
 
     @classmethod
     def open(cls, protocol: LendingProtocol[State], market: Market, *, recompute: bool = False) -> Book[State]:
@@ -76,6 +81,8 @@ class Book(Generic[State]):
                 known.pop(event.asset, None)
             else:
                 known[event.asset] = event.price
+            if self.traded and self.prices.market is self.oracle:
+                self._price()
             return
         if type(event) is PoolChange:
             if event.pool not in self.pools:

@@ -4,8 +4,8 @@ A transaction at a time: what users and governance did is applied (``users``, ``
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
 nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment. While offers
-stand that did not pay, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index updates are not
-applied: every call says what it does to the reserves it touches.
+stand that did not pay, or auctions are open, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index
+updates are not applied: every call says what it does to the reserves it touches.
 """
 
 from __future__ import annotations
@@ -336,7 +336,7 @@ class Engine(Generic[State]):
             return False
         self.book.apply(event)
         if isinstance(event, MarketPrice | PoolChange):
-            return self._offered and not self._prices_only
+            return not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
         return isinstance(event, PriceUpdate) or not self._prices_only
 
     def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:

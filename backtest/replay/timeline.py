@@ -234,7 +234,7 @@ class Timeline:
     def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
         """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
 
-        Of ``market_prices`` only those of pools become events: what an import brings is a venue's, which the oracle's stand for.
+        Of ``market_prices`` only those with a source become events: what an import brings is a venue's, which the oracle's stand for.
         Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
         decimals prices have than base units; those digits are in ``price_rest``.
         """
