@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.errors import RulesError
-from backtest.model import PositionChange, SettingChange
+from backtest.model import IndexUpdate, ParamChange, PositionChange, SettingChange
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.condense import condensed
 from backtest.replay.engine import replay
@@ -74,6 +74,24 @@ def test_the_book_at_every_later_block_is_the_same(seed: int, before: int) -> No
             whole, less = (state_at(POOL, h.market, t, block)[0] for t in (timeline, short.timeline))
             assert whole == less
     assert [len(t) for t in timeline.transactions(None, before)] == [len(t) for t in short.timeline.transactions(None, before)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 120))
+def test_what_accounts_begin_with_stands_for_their_changes(seed: int, before: int) -> None:
+    h = random_history(seed, liquidations=seed % 2 == 0)
+    timeline = h.timeline()
+    short = condensed(timeline, [before])
+    opening, rest = short.opened()
+    assert len(rest.timeline) + rest.events == len(timeline)
+    for block in {max(before - 1, 1), before, timeline.last_block}:
+        if block <= timeline.last_block and block in timeline.blocks:
+            state = POOL.open(h.market)
+            POOL.open_accounts(state, opening)
+            for event in (event for transaction in rest.timeline.transactions(block) for event in transaction):
+                if isinstance(event, PositionChange | SettingChange | ParamChange | IndexUpdate):
+                    POOL.apply(state, event)
+            assert state == state_at(POOL, h.market, short.timeline, block)[0]
 
 
 CHANGES = st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(-(2**125), 2**125), st.booleans())
@@ -157,7 +175,7 @@ def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
 class Counting(FixedSpreadPool):
     """A pool that does not say that a past adds up: every event comes to it."""
 
-    past_adds_up = False
+    open_accounts: Any = None
 
     def __init__(self) -> None:
         self.applied = 0
@@ -173,7 +191,7 @@ def test_a_protocol_that_does_not_say_so_gets_the_whole_past() -> None:
         borrower(h, 0, 1, 400)
     h.block(20).price(WETH, 1900 * USD)
     counts = []
-    for protocol in (Counting(), type("Short", (Counting,), {"past_adds_up": True})()):
+    for protocol in (Counting(), type("Short", (Counting,), {"open_accounts": FixedSpreadPool.open_accounts})()):
         replay(protocol, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=20))
         counts.append(protocol.applied)
-    assert counts == [8, 4]
+    assert counts == [8, 3]

@@ -58,7 +58,7 @@ class LinearExposure(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Exposures:
-    """Linear exposures of some accounts as columns, in id order; the terms of each are its rows from ``start`` on.
+    """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
     can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.
@@ -240,6 +240,15 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset, side, as the protocol stores
+    it) and each setting (account, name, asset, value) once."""
+
+    balances: Sequence[tuple[AccountId, AssetId, Side, int]]
+    settings: Sequence[tuple[AccountId, str, AssetId | None, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """What an account holds of one asset: stored (scaled) and, accrued to a moment, in native units."""
 
@@ -290,8 +299,9 @@ class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
     updates the state it is given.
 
-    Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
-    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
+    Optional: ``open_accounts(state, opening: Opening)``, into a state that knows none of them, as their changes would. It is there where an account's
+    past may be replayed in short: its balances are the sums of their changes whatever else happened between, its settings the last ones, and what a
+    liquidation does depends on no sum over accounts. ``gas_units``, by step of a
     liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
     ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the account's health, for mechanisms that aim at one.
     """

@@ -9,7 +9,7 @@ from typing import Generic
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, MarketPrice, PoolChange, PoolId, Prices, PriceUpdate
 from backtest.pools.uniswap_v3 import PoolState, swap
-from backtest.protocols import LendingProtocol, State
+from backtest.protocols import LendingProtocol, Opening, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,10 @@ class Book(Generic[State]):
     def open(cls, protocol: LendingProtocol[State], market: Market, *, recompute: bool = False) -> Book[State]:
         """The empty book of a market; with ``recompute`` interest follows the book."""
         return cls(protocol, market, protocol.open(market, recompute=recompute))
+
+    def begin(self, opening: Opening) -> None:
+        """Accounts that the book begins with; for a protocol that has ``open_accounts``."""
+        self.protocol.open_accounts(self.state, opening)  # type: ignore[attr-defined]
 
     def copy(self) -> Book[State]:
         """The book as it is now, independent of this one."""

@@ -8,13 +8,14 @@ counts where the next one is not there yet when something is re-enacted or read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
+from backtest.protocols import Opening
 from backtest.replay.kernels import Ints, net
 from backtest.replay.timeline import Timeline
 
@@ -26,15 +27,30 @@ _STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset")
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """A shorter timeline, and how many events and users' actions it leaves out."""
+    """A shorter timeline, and how many events and users' actions it leaves out. ``opens``: changes in it (masks over those of a kind) that only say
+    what somebody holds or has set before the first block that is read."""
 
     timeline: Timeline
     events: int = 0
     actions: int = 0
+    opens: Mapping[type[MarketEvent], Mask] = field(default_factory=dict)
+
+    def opened(self) -> tuple[Opening, Condensed]:
+        """What these changes come to, and the timeline without them. The last transaction before the first block that is read stays: the replay
+        stands at it."""
+        timeline = self.timeline
+        position, setting = self.opens[PositionChange], self.opens[SettingChange]
+        balances = timeline.values(PositionChange, position, "account", "asset", "side", "delta")
+        settings = timeline.values(SettingChange, setting, "account", "setting", "asset", "value")
+        opening = Opening(list(zip(*balances, strict=True)), list(zip(*settings, strict=True)))
+        kept = {PositionChange: ~position, SettingChange: ~setting}
+        rest = timeline.thinned(kept, timeline.column(PositionChange, "delta")[0][~position])
+        left_out = len(timeline) - len(rest)
+        return opening, Condensed(rest, self.events + left_out, self.actions + _actions(timeline) - _actions(rest))
 
 
 def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
-    """The timeline in short, for a protocol whose ``past_adds_up``: read before each of these blocks (increasing) it is as the whole one, and from
+    """The timeline in short, for a protocol with ``open_accounts``: read before each of these blocks (increasing) it is as the whole one, and from
     the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain."""
     stops = {event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)}
     hot = _hot(timeline, {event: int(rows[-1]) for event, rows in stops.items()})
@@ -59,7 +75,10 @@ def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
     rows = np.flatnonzero(free[SettingChange])
     kept[SettingChange][rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]] = True
     short = timeline.thinned(kept, deltas)
-    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short))
+    last = int(np.searchsorted(short.ends, np.searchsorted(short.block, blocks[0])))
+    begin = short.ends[last - 1] if last else 0
+    opens: dict[type[MarketEvent], Mask] = {event: free[event][kept[event]] & (short.rows(event) < begin) for event in _CHANGES}
+    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opens)
 
 
 def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:

@@ -91,9 +91,9 @@ def replay(
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
-    reported = engine.result.events
     with uncollected():
+        engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
+        reported = engine.result.events
         for transaction in engine.transactions():
             engine.advance(transaction)
             if progress is not None and engine.result.events - reported >= 2_000:
@@ -152,11 +152,17 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         past = Condensed(timeline)
-        if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
+        if screened and not self._recompute and start is None and getattr(protocol, "open_accounts", None) is not None:
             if model is None:
                 past = condensed(timeline, self._measure.reads)
             elif not self._overrides.begins_within(timeline.first_block, first):
                 past = condensed(timeline, [first])
+        if any(mask.any() for mask in past.opens.values()):
+            opening, past = past.opened()
+            self.book.begin(opening)
+            self.users.begin(opening)
+            for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
+                self.watch.touch(account)
         self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"

@@ -33,7 +33,7 @@ SLACK = np.array([2.0**-k for k in range(1, 10)])
 """Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at every decision."""
 NEAR = len(SLACK)
 GONE = NEAR + 1
-MANY = 1_000
+MANY = 200
 """Accounts from which on exposures are asked for all at once."""
 
 

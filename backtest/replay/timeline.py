@@ -318,6 +318,14 @@ class Timeline:
         column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
+    def values(self, event: type[MarketEvent], mask: npt.NDArray[np.bool_], *attributes: str) -> list[list[Any]]:
+        """Attributes of some events of a kind (a mask over all of it), as the events have them."""
+        columns, count = self.kinds[_code(event)].columns, int(np.count_nonzero(mask))
+        if not count:
+            return [[] for _ in attributes]
+        found = [columns[name] for name in attributes]
+        return [column.take(mask).values(0, count) if isinstance(column, _Column) else list(compress(column, mask)) for column in found]
+
     def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
         """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""
         stays = np.ones(len(self), dtype=np.bool_)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Refusal, State, Together
+from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.replay.book import Book
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
@@ -67,6 +67,14 @@ class UserActions(Generic[State]):
     def differs(self) -> Mapping[AccountId, int]:
         """Accounts that are not as in history, and in how many balances and settings."""
         return self._apart
+
+    def begin(self, opening: Opening) -> None:
+        """What accounts hold and have set before anything else: in the replay as in history."""
+        self._history.update(((who, asset, side), balance) for who, asset, side, balance in opening.balances)
+        self._theirs.update(((who, name, asset), value) for who, name, asset, value in opening.settings)
+        self._ours = self._theirs.copy()
+        if self._shadow is not None:
+            self._shadow.begin(opening)
 
     def repeat(self, transaction: Iterable[MarketEvent]) -> None:
         """The replay makes these events as history did."""

@@ -25,13 +25,28 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Together, Views
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Exposures,
+    Fill,
+    Holding,
+    Opening,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+    Together,
+    Views,
+)
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
-from backtest.protocols.aave_v3.state import AaveState, apply, open_state
+from backtest.protocols.aave_v3.state import AaveState, apply, open_accounts, open_state
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
@@ -44,8 +59,6 @@ class AaveV3:
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
     order_parameters: frozenset[str] = frozenset()
-    # Scaled balances are sums; the book's totals decide rates and caps, and no rule of a liquidation reads them.
-    past_adds_up = True
     # Median of liquidations on a node running versions 3.0 and 3.6.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.
@@ -87,6 +100,10 @@ class AaveV3:
     def apply(self, state: AaveState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
         apply(state, event)
+
+    def open_accounts(self, state: AaveState, opening: Opening) -> None:
+        """See ``state.open_accounts``: scaled balances are sums. The book's totals decide rates and caps, and no rule of a liquidation reads them."""
+        open_accounts(state, opening)
 
     def accounts(self, state: AaveState) -> Sequence[AccountId]:
         """Accounts with a scaled balance or stable debt, in id order."""

@@ -27,6 +27,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+from backtest.protocols import Opening
 from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_interest, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
 from backtest.units import RAY
@@ -278,6 +279,27 @@ def open_state(market: Market, *, recompute: bool = False) -> AaveState:
     return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute)
 
 
+def open_accounts(state: AaveState, opening: Opening) -> None:
+    """The accounts that a replay begins with, into a book that knows none of them; RulesError as in ``apply``."""
+    accounts = state.accounts
+    sums = {"collateral": [0] * len(state.reserves), "debt": [0] * len(state.reserves)}
+    for who, asset, side, balance in opening.balances:
+        account = accounts.get(who)
+        if account is None:
+            account = accounts[who] = Account()
+        if balance:
+            (account.debt if side == "debt" else account.collateral)[asset] = balance
+            sums[side][asset] += balance
+    for reserve, supply, debt in zip(state.reserves, sums["collateral"], sums["debt"], strict=True):
+        reserve.scaled_supply += supply
+        reserve.scaled_debt += debt
+    for who, name, of, value in opening.settings:
+        account = accounts.get(who)
+        if account is None:
+            account = accounts[who] = Account()
+        _set(account, name, of, value, "")
+
+
 def apply(state: AaveState, event: MarketEvent) -> None:
     """Apply one canonical event or effect of a fill. Prices are the engine's: a PriceUpdate changes nothing here.
 
@@ -328,18 +350,20 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
 
 
 def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    account = state.account(event.account)
-    name, asset = event.setting, event.asset
+    _set(state.account(event.account), event.setting, event.asset, event.value, f"block {event.block_number}: ")
+
+
+def _set(account: Account, name: str, asset: AssetId | None, value: int, where: str) -> None:
     if name == "emode":
-        account.emode = event.value
+        account.emode = value
     elif asset is None:
-        raise RulesError(f"block {event.block_number}: setting '{name}' names no asset", "rebuild the canonical tables")
+        raise RulesError(f"{where}setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
-        (account.enabled.add if event.value else account.enabled.discard)(asset)
+        (account.enabled.add if value else account.enabled.discard)(asset)
     elif name in _STABLE:
-        setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], event.value)
+        setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
-        raise RulesError(f"block {event.block_number}: unknown setting '{name}'", "rebuild the canonical tables")
+        raise RulesError(f"{where}unknown setting '{name}'", "rebuild the canonical tables")
 
 
 def _apply_param(state: AaveState, event: ParamChange) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -172,22 +172,49 @@ def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
     return np.searchsorted(groups, category), found
 
 
-def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
-    """``account.linear_exposure`` of those of some accounts that owe and have not changed since the columns were made.
+def _whole(state: AaveState) -> Columns:
+    """Every account, as it was when few had ``moved`` since."""
+    if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
+        state.columns, state.moved = columns_of(state.accounts, state.accounts), set()
+    return cast(Columns, state.columns)
 
-    In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a basis point lower.
-    """
-    columns = state.columns
-    if columns is None or not len(columns.account):
-        columns = columns_of({}, ())
-        return Exposures(columns.account, columns.start, columns.asset, columns.owed, np.empty(0), np.empty(0), FLOAT_ERROR)
+
+def _among(columns: Columns, ids: Ints) -> Columns:
+    """Of these accounts (increasing) those that the columns have rows of."""
+    place = np.searchsorted(columns.account, ids)
+    place = place[place < len(columns.account)]
+    place = place[np.isin(columns.account[place], ids)]
+    begin = columns.start[place]
+    sizes = columns.start[place + 1] - begin
+    start = np.concatenate([[0], np.cumsum(sizes)])
+    row = np.arange(start[-1]) + np.repeat(begin - start[:-1], sizes)
+    return Columns(columns.account[place], columns.category[place], start, columns.asset[row], columns.owed[row], columns.scaled[row], ())
+
+
+def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
+    """``account.linear_exposure`` of those of some accounts that owe, stable debt and very large amounts apart."""
+    whole = _whole(state)
+    moved = [account for account in accounts if account in state.moved]
+    parts = [columns_of(state.accounts, moved)] if moved else []
+    if len(moved) < len(accounts) or not moved:
+        still = np.array(accounts, np.int64)
+        parts.append(_among(whole, np.sort(still[~np.isin(still, moved)] if moved else still)))
+    found = [_exposures(state, columns, now) for columns in parts]
+    if len(found) == 1:
+        return found[0]
+    first, second = found
+    joined = (np.concatenate([getattr(part, name) for part in found]) for name in ("account", "asset", "owed", "amount", "constant"))
+    account, asset, owed, amount, constant = joined
+    return Exposures(account, np.concatenate([first.start, first.start[-1] + second.start[1:]]), asset, owed, amount, constant, FLOAT_ERROR)
+
+
+def _exposures(state: AaveState, columns: Columns, now: Clock) -> Exposures:
+    """In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a basis point lower."""
     rules, reserves, timestamp = state.rules, state.reserves, now.timestamp
     sizes = np.diff(columns.start)
     of = np.repeat(np.arange(len(sizes)), sizes)
     some = np.zeros(len(sizes), np.bool_)
     some[of[columns.owed]] = True
-    some &= np.isin(columns.account, np.array(accounts, np.int64))
-    some &= ~np.isin(columns.account, np.fromiter(state.moved, np.int64, len(state.moved)))
     counts = np.array([is_collateral(rules, reserve) for reserve in reserves])
     group, (threshold, _, _) = weights(state, columns.category)
     keep = some[of] & (columns.owed | (counts[columns.asset] & columns.scaled.any(axis=1)))
@@ -217,9 +244,7 @@ def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> t
 
 def views(state: AaveState, prices: Prices, now: Clock) -> Views:
     """Every account's view at ``now`` with these oracle prices."""
-    if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
-        state.columns, state.moved = columns_of(state.accounts, state.accounts), set()
-    whole, moved = state.columns, state.moved
+    whole, moved = _whole(state), state.moved
     parts = [(whole, ~np.isin(whole.account, np.fromiter(moved, np.int64, len(moved))))]
     if moved:
         changed = columns_of(state.accounts, moved)
