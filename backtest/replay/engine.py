@@ -183,7 +183,7 @@ class Engine(Generic[State]):
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
-        self._settlement = Settlement(self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers, self)
+        self._settlement = Settlement(self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers)
         self._together = TakingTogether(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
@@ -389,7 +389,7 @@ class Engine(Generic[State]):
         if not same:
             self.result.mismatches.append(Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ"))
         offer = Opportunity(order, fill, spread(book, fill))
-        self._settlement.settle(Take(offer, self._costs.charged(book, offer)), same)
+        self._settlement.settle(self, Take(offer, self._costs.charged(book, offer)), same)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -425,12 +425,12 @@ class Engine(Generic[State]):
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
         may_be = self.watch.candidates(book)
-        taken, rest = self._together.take(may_be, self._refused)
+        taken, rest = self._together.take(self, may_be, self._refused)
         open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settlement.settle(take, None, lot)
+            touched, market_wide = self._settlement.settle(self, take, None, lot)
             open_to.outdate(touched)
             if market_wide:
                 open_to.outdate_all()

@@ -34,7 +34,8 @@ class Taker(Protocol[State]):
 
 @dataclass(slots=True)
 class Settlement(Generic[State]):
-    """Owned by one replay. ``searchers``: the account of each modelled liquidator.
+    """Owned by one replay. ``searchers``: the account of each modelled liquidator. It keeps no engine, or neither would go before the garbage
+    collector comes.
 
     ``made_liquidatable``: accounts that an override made liquidatable, and that are still.
     """
@@ -46,10 +47,9 @@ class Settlement(Generic[State]):
     result: Replay[State]
     costs: CostModel
     searchers: Mapping[str, AccountId]
-    engine: Taker[State]
     made_liquidatable: set[AccountId] = field(default_factory=set)
 
-    def settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
+    def settle(self, engine: Taker[State], take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
         """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
         book, opportunity, result, measure = self.book, take.opportunity, self.result, self.measure
         fill = opportunity.fill
@@ -68,8 +68,8 @@ class Settlement(Generic[State]):
                 market_wide |= change.name in book.protocol.order_parameters
             else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
                 market_wide = True
-        self.engine.take_effect(fill.changes)  # which touches whom it changes
-        self.engine.watch.touch(account)
+        engine.take_effect(fill.changes)  # which touches whom it changes
+        engine.watch.touch(account)
         ordinal = len(result.liquidations)
         for asset, amount in fill.deficits:
             self._write_off(ordinal, account, asset, amount)
@@ -98,13 +98,13 @@ class Settlement(Generic[State]):
             result.liquidations.append(made)
         return touched, market_wide
 
-    def settle_together(self, found: Together, order: Sequence[int]) -> None:
+    def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:
         """Liquidations that do not depend on each other, in this order of their rows; records are made when somebody reads them."""
         book, measure, result = self.book, self.measure, self.result
         self.users.modelled_together(found)
         book.protocol.settle_together(book.state, found)  # type: ignore[attr-defined]
         for account in {position[0] for position in found.positions}:
-            self.engine.watch.touch(account)
+            engine.watch.touch(account)
         value = book.value_down
         measure.took(
             len(order),
@@ -122,12 +122,12 @@ class Settlement(Generic[State]):
         by_override = [self._by_override(found.account[row], found.health_after[row]) for row in order] if self.made_liquidatable else ()
         if measure.is_over:
             return
-        then = book.priced_now()
+        then, costs = book.priced_now(), self.costs  # what is put off holds no more than it needs
 
         def offer(row: int) -> tuple[Opportunity, Waterfall]:
             fill = found.fill(row)
             opportunity = Opportunity(fill.order, fill, spread(then, fill))
-            return opportunity, self.costs.charged(then, opportunity, flash=True)
+            return opportunity, costs.charged(then, opportunity, flash=True)
 
         def record() -> Iterator[Liquidation]:
             for place, row in enumerate(order):

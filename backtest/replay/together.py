@@ -16,7 +16,7 @@ from backtest.protocols import State, Together
 from backtest.replay.book import Book
 from backtest.replay.liquidators import Competition, LiquidatorModel
 from backtest.replay.mechanism import FixedSpread, Mechanism
-from backtest.replay.settlement import Settlement
+from backtest.replay.settlement import Settlement, Taker
 
 FEW = 2
 """Fewer accounts are looked at one by one: arrays would take longer."""
@@ -32,7 +32,7 @@ class TakingTogether(Generic[State]):
         self._model = model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
         self._ask: Any = None if book.plain else getattr(book.protocol, "together", None)
 
-    def take(self, candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]) -> tuple[bool, Collection[AccountId]]:
+    def take(self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]) -> tuple[bool, Collection[AccountId]]:
         """What happens to the candidates at this moment, if it can be told together: whether anything does, and who is to be looked at one by one.
         Adds to ``refused``."""
         book, model = self._book, self._model
@@ -48,7 +48,7 @@ class TakingTogether(Generic[State]):
         if not found.account:
             return False, found.on_offer
         calls.update(found.account)
-        self._settlement.settle_together(found, _order(found, book))
+        self._settlement.settle_together(engine, found, _order(found, book))
         return True, found.on_offer
 
 

@@ -64,7 +64,7 @@ class OpportunityBook:
         if known is not None:
             self._close(key, known, "missed", known.reason)
         number = self._number() if known is None else known.number
-        opened = self._opened(book, number, offer, profit, "")
+        opened = _opened(book, number, offer, profit, "")
         self._close(key, opened, "taken", "", liquidation, bids)
         self.acted.discard(key[0])
 
@@ -80,11 +80,11 @@ class OpportunityBook:
             numbers.append(self._number() if before is None else before.number)
         self.acted.difference_update(accounts)
 
-        def spells() -> Iterator[Spell]:
+        def spells() -> Iterator[Spell]:  # holds no more than it needs, and not this book
             for place, (account, number, before) in enumerate(zip(accounts, numbers, known, strict=True)):
                 if before is not None:
                     yield _spell(account, before, "missed", before.reason)
-                opened = self._opened(book, number, *offer(place), "")
+                opened = _opened(book, number, *offer(place), "")
                 yield _spell(account, opened, "taken", "", liquidation + place)
 
         self.spells.put_off(len(numbers) + sum(before is not None for before in known), spells)
@@ -94,7 +94,7 @@ class OpportunityBook:
         for key in [key for key in self._open if key not in left]:
             gone = self._open.pop(key)
             self._close(key, gone, "missed", gone.reason)
-            ended = self._opened(book, gone.number, gone.offer, gone.profit, "")
+            ended = _opened(book, gone.number, gone.offer, gone.profit, "")
             self._close(key, ended, "expired", RESCUED if key[0] in self.acted else PRICE_BACK)
         for key, (offer, profit) in left.items():
             reason = missed.get(key, UNPROFITABLE)
@@ -106,7 +106,7 @@ class OpportunityBook:
             if known is not None:
                 self._close(key, known, "missed", known.reason)
             number = self._number() if known is None else known.number
-            self._open[key] = self._opened(book, number, offer, profit, reason)
+            self._open[key] = _opened(book, number, offer, profit, reason)
         self.acted.clear()
 
     def close(self) -> None:
@@ -119,14 +119,15 @@ class OpportunityBook:
         self._next += 1
         return self._next - 1
 
-    def _opened(self, book: Book[State], number: int, offer: Opportunity, profit: int, reason: str) -> _Open:
-        pair, fill = offer.order.pair, offer.fill
-        repaid = book.value_down(pair.debt_asset, fill.repaid)
-        seized = book.value_down(pair.collateral_asset, fill.seized)
-        return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
-
     def _close(self, key: Key, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> None:
         self.spells.append(_spell(key[0], known, ending, reason, liquidation, bids))
+
+
+def _opened(book: Book[State], number: int, offer: Opportunity, profit: int, reason: str) -> _Open:
+    pair, fill = offer.order.pair, offer.fill
+    repaid = book.value_down(pair.debt_asset, fill.repaid)
+    seized = book.value_down(pair.collateral_asset, fill.seized)
+    return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
 
 
 def _spell(account: AccountId, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> Spell:
