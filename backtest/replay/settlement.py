@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Generic, Protocol
 
 from msgspec import structs
@@ -124,6 +125,7 @@ class Settlement(Generic[State]):
             return
         then, costs = book.priced_now(), self.costs  # what is put off holds no more than it needs
 
+        @cache
         def offer(row: int) -> tuple[Opportunity, Waterfall]:
             fill = found.fill(row)
             opportunity = Opportunity(fill.order, fill, spread(then, fill))

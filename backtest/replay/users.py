@@ -64,6 +64,11 @@ class UserActions(Generic[State]):
         return [self._counts[key] for key in sorted(self._counts)]
 
     @property
+    def responds(self) -> bool:
+        """Whether what they do depends on history's own book, which then has to be kept beside."""
+        return self._shadow is not None
+
+    @property
     def differs(self) -> Mapping[AccountId, int]:
         """Accounts that are not as in history, and in how many balances and settings."""
         return self._apart

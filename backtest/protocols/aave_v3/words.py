@@ -153,8 +153,10 @@ def mul_div(w: Words, a: Pair, b: Pair, d: Pair, rounding: int) -> Pair:
         return ZERO
     if not n1:
         return _0, n0 // d[1]
-    top, shift = n1 // d[1], _leading(d[1])
-    rest = n1 - top * d[1]
+    top, rest, shift = _0, n1, _leading(d[1])
+    if n1 >= d[1]:
+        top = n1 // d[1]
+        rest = n1 - top * d[1]
     if shift:
         rest = (rest << shift) | (n0 >> (_64 - shift))
     return top, _divide(rest, n0 << shift, d[1] << shift)[0]
@@ -199,5 +201,8 @@ def _long(w: Words, rest: Pair, n1: Word, n0: Word, d: Pair) -> Pair:
         d = (d[0] << shift) | (d[1] >> back), d[1] << shift
         rest = (rest[0] << shift) | (rest[1] >> back), (rest[1] << shift) | (n1 >> back)
         n1, n0 = (n1 << shift) | (n0 >> back), n0 << shift
-    high, rest = _step(rest, n1, d)
+    if rest[0] or not less((rest[1], n1), d):
+        high, rest = _step(rest, n1, d)
+    else:
+        high, rest = _0, (rest[1], n1)
     return high, _step(rest, n0, d)[0]
