@@ -148,7 +148,7 @@ def _run_checked(seeds: Iterable[int], make: Make) -> int:
         h = random_history(seed)
         timeline = h.timeline()
         engine = Checked(FixedSpreadPool(), h.market, timeline, COMPETITIVE, FixedSpread())
-        engine.watch = make(engine, timeline)
+        watch_by(engine, make, timeline)
         made += len(_run(engine).liquidations)
     return made
 
@@ -167,6 +167,13 @@ def test_the_check_above_checks_something(make: Make) -> None:
     assert Checked.checked > 10
 
 
+def watch_by(engine: Engine[Any], make: Make, timeline: Timeline) -> None:
+    """Another watch, which is told of the accounts that the book begins with."""
+    engine.watch = make(engine, timeline)
+    for account in engine.book.protocol.accounts(engine.book.state):
+        engine.watch.touch(account)
+
+
 @pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), changed=st.booleans(), chunk=st.sampled_from([2, 7, 100]))
@@ -176,7 +183,7 @@ def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, c
     overrides = (Override(parameter="close_factor", value=9000, from_block=20),) if changed else ()
     scenario = Scenario(liquidators=Competitive(max_calls=3, gas_cost=10 * USD), overrides=overrides, from_block=10)
     engine: Engine[object] = Engine(FixedSpreadPool(), h.market, timeline, scenario, FixedSpread(), samples=5)
-    engine.watch = make(engine, timeline)
+    watch_by(engine, make, timeline)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(foresight, "CHUNK", chunk)
         one = _run(engine)
@@ -239,12 +246,12 @@ def test_where_a_liquidation_moves_an_index_nothing_is_foreseen_any_more() -> No
 class Given(FixedSpreadPool):
     """Exposures as given."""
 
-    def __init__(self, exposures: dict[int, LinearExposure | BoxExposure | None]) -> None:
-        self.exposures, self.asked = exposures, []
+    def __init__(self, given: dict[int, LinearExposure | BoxExposure | None]) -> None:
+        self.given, self.asked = given, []
 
     def exposure(self, state: object, account: int, now: object) -> LinearExposure | BoxExposure | None:
         self.asked.append(account)
-        return self.exposures[account]
+        return self.given[account]
 
 
 def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[object]]:
@@ -252,7 +259,7 @@ def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[obje
     book = Book.open(protocol, h.market)
     book.oracle.update({"ABC".index(name): price for name, price in prices.items()})
     screen: Screen[object] = Screen(3)
-    for account in protocol.exposures:
+    for account in protocol.given:
         screen.touch(AccountId(account))
     return screen, book
 
@@ -325,7 +332,7 @@ def test_an_account_without_exposure_leaves_and_its_row_is_used_again() -> None:
     protocol = Given({0: LinearExposure({0: -1.0})})
     screen, book = screen_of(protocol, A=100)
     assert screen.candidates(book) == [0]
-    protocol.exposures = {0: None, 1: LinearExposure({0: -1.0})}
+    protocol.given = {0: None, 1: LinearExposure({0: -1.0})}
     screen.touch(AccountId(0))
     screen.touch(AccountId(1))
     assert screen.candidates(book) == [1]
