@@ -264,6 +264,17 @@ def test_every_mechanism_on_aave_s_crash(name: str) -> None:
     assert any(r.ends and r.fill.repaid for r in result.liquidations)
 
 
+def test_a_lone_bidder_pays_the_few_units_that_the_protocol_books() -> None:
+    """One unit of debt is no scaled unit once the index is above one: its auctions end all the same."""
+    lake = Lake(resource("sample") / "lake")
+    scenario = Scenario(liquidators=SealedBid(searchers=1), mechanism=EVERY["english"], from_block=200, to_block=260)
+    result = replay(AAVE_V3, load_market(lake, "sample-crash"), load_timeline(lake, "sample-crash"), scenario)
+    paid = [r.fill.repaid for r in result.liquidations if r.step == "deal"]
+    assert len(paid) > 50
+    assert max(paid) <= 16
+    assert not any("debt token" in reason for reason in result.refused)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_every_mechanism_on_a_vault_of_maker(name: str) -> None:
     h = vault(DOG_2_0, 1_290)
