@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backtest.protocols.aave_v3.words import DOWN, HALF_UP, OVER, SCRATCH, UP, mul_div, pair
+from backtest.protocols.aave_v3.words import DOWN, HALF_UP, OVER, SCRATCH, UP, compiled, mul_div, pair
 from backtest.units import RAY
 
 WIDE = st.integers(0, 128).flatmap(lambda bits: st.integers(0, (1 << bits) - 1))
@@ -40,3 +42,14 @@ def test_products_next_to_a_multiple_of_the_divisor(quotient: int, d: int, by: i
     """Where a digit that is guessed too large would show."""
     check(quotient, d, min(max(0, d + by), (1 << 128) - 1), rounding)
     check(max(0, quotient + by) % (1 << 128), d, d, rounding)
+
+
+def test_a_function_is_named_by_what_is_compiled_into_it() -> None:
+    """Numba's cache would not notice that a constant, or a function of this file, has changed."""
+    source = "def double(a):\n    return a * FACTOR\n"
+    names = []
+    for factor in (2, 3, 2):
+        space: dict[str, Any] = {"FACTOR": factor, "__name__": "somewhere"}
+        exec(compile(source, __file__, "exec"), space)
+        names.append(compiled(space["double"]).__qualname__)
+    assert names[0] == names[2] != names[1]

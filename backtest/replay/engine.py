@@ -151,18 +151,7 @@ class Engine(Generic[State]):
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
-        past = Condensed(timeline)
-        if screened and not self._recompute and start is None and getattr(protocol, "open_accounts", None) is not None:
-            if model is None:
-                past = condensed(timeline, self._measure.reads)
-            elif not self._overrides.begins_within(timeline.first_block, first):
-                past = condensed(timeline, [first])
-        if any(mask.any() for mask in past.opens.values()):
-            opening, past = past.opened()
-            self.book.begin(opening)
-            self.users.begin(opening)
-            for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
-                self.watch.touch(account)
+        past = self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
         self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
@@ -190,6 +179,23 @@ class Engine(Generic[State]):
         self._start = start
         if start is not None:
             self._go_on_from(start)
+
+    def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
+        """History in short, as far as nobody asks for more, with the accounts that it begins with in the book."""
+        past = Condensed(timeline)
+        if self._recompute or getattr(self.book.protocol, "open_accounts", None) is None:
+            return past
+        if not acts:
+            past = condensed(timeline, self._measure.reads)
+        elif not self._overrides.begins_within(timeline.first_block, first):
+            past = condensed(timeline, [first])
+        if any(mask.any() for mask in past.opens.values()):
+            opening, past = past.opened()
+            self.book.begin(opening)
+            self.users.begin(opening)
+            for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
+                self.watch.touch(account)
+        return past
 
     def _go_on_from(self, start: Start[State]) -> None:
         """What the window's past left behind, apart from book and users."""

@@ -35,8 +35,10 @@ def together(
     most: int,
 ) -> Together | None:  # fmt: skip
     """See ``protocols.Together``."""
+    if state.recompute or cost >= 1 << 62:
+        return None
     columns = columns_of(state.accounts, accounts)
-    if state.recompute or columns.plain or cost >= 1 << 62:
+    if columns.plain:
         return None
     assets = np.unique(columns.asset).tolist()
     treasuries = {at: state.reserves[at].treasury for at in assets}

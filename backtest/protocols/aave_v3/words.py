@@ -3,8 +3,9 @@
 ``mul_div`` is the one operation of the rules: a * b / d, with a rounding that is named. What does not fit (a quotient of 2**128 or more) raises a
 flag in the scratch, and whoever asked leaves its case to the plain rules.
 
-Numba's cache on disk knows that a function changed by its own file alone. ``compiled`` names functions by this file's content as well, so that the
-files that call into it are compiled anew with it; beyond it, functions that call each other share a file.
+Numba's cache on disk knows that a function changed by its own file alone. ``compiled`` names functions by this file's content and by the constants
+of their own as well, so that whatever calls into it or takes a number from elsewhere is compiled anew with it; beyond that, functions that call each
+other share a file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ DOWN, HALF_UP, UP = 0, 1, 2
 """Roundings."""
 SCRATCH, OVER = 1, 0
 """Words of scratch, and the one that says whether something did not fit."""
-_NAME = sha256(getsource(modules[__name__]).encode()).hexdigest()[:8]
+_SOURCE = getsource(modules[__name__])
 
 
 def pair(number: int) -> Pair:
@@ -46,7 +47,8 @@ ZERO, ONE = pair(0), pair(1)
 
 def compiled(function: F) -> F:
     """The function as machine code, kept on disk; it may run while other threads do."""
-    function.__qualname__ += f"_{_NAME}"
+    constants = {name: value for name, value in function.__globals__.items() if isinstance(value, int | np.integer | tuple)}
+    function.__qualname__ += "_" + sha256(f"{_SOURCE}{sorted(constants.items())}".encode()).hexdigest()[:8]
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
 
