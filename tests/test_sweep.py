@@ -11,8 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -244,7 +245,13 @@ def test_another_writer_is_waited_for(sketch: Lake, monkeypatch: pytest.MonkeyPa
 MEASURES = ("bad_debt", "borrower_loss", "borrowing_power", "repaid")
 
 
-def made_up(lake: Lake, values: dict[tuple[int, str], tuple[int, int, int, int]], held_out: Sequence[str] = (), axis: Sequence[int] = ()) -> None:
+def made_up(
+    lake: Lake,
+    values: dict[tuple[int, str], tuple[int, int, int, int]],
+    held_out: Sequence[str] = (),
+    axis: Sequence[int] = (),
+    blocks: Mapping[str, tuple[int | None, int | None]] = MappingProxyType({}),
+) -> None:
     """A sweep whose runs have these measures, by point and window."""
     points = sorted({point for point, _ in values})
     windows = list(dict.fromkeys(window for _, window in values))
@@ -259,7 +266,10 @@ def made_up(lake: Lake, values: dict[tuple[int, str], tuple[int, int, int, int]]
         ends.append({**ended, **measured, "run_id": run_id})
     data = {
         "sweeps": [{**common, **dict.fromkeys(SWEEPS["sweeps"].names[2:], "x"), "points": len(points), "scenarios": len(values)}],
-        "sweep_windows": [{**common, "name": w, "ordinal": i, "held_out": w in held_out} for i, w in enumerate(windows)],
+        "sweep_windows": [
+            {**common, "name": w, "ordinal": i, "held_out": w in held_out, **dict(zip(("from_block", "to_block"), blocks.get(w, ()), strict=False))}
+            for i, w in enumerate(windows)
+        ],
         "sweep_objectives": [{**common, "measure": m, "better": "max" if m == "borrowing_power" else "min"} for m in MEASURES],
         "sweep_values": [
             {**common, "point": p, "axis": "a", "level": p, "value": str(v), "number": v} for p, v in zip(points, axis or points, strict=True)
@@ -343,6 +353,14 @@ def test_rank_correlations_and_shares_of_the_best(sketch: Lake) -> None:
 
 
 # -- reports and the command line --------------------------------------------------------------------------------------
+
+
+def test_a_window_held_out_that_others_have_seen_is_named(sketch: Lake) -> None:
+    made_up(
+        sketch, {(0, w): (1, 1, 1, 1) for w in ("a", "b", "later")}, held_out=["later"], blocks={"a": (None, 9), "b": (5, 20), "later": (10, None)}
+    )
+    assert find_sweep(sketch, "s").overlaps == ["later is held out and shares blocks with b, which chooses: no check of its own."]
+    assert "later is held out and shares blocks with b" in as_text(find_sweep(sketch, "s"))
 
 
 def test_text_and_page_show_the_sweep(serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ class View:
         parts = [f"{row['design']} design, {row['points']:,} parameter sets", f"{row['done']:,} of {row['scenarios']:,} scenarios done"]
         return ", ".join([*parts, *([f"{row['failed']:,} failed"] if row["failed"] else []), *([f"{todo:,} to do"] if todo else [])])
 
+    @property
+    def overlaps(self) -> list[str]:
+        """Windows held out that share blocks with one that chooses, in sentences: what was chosen there is no surprise to them."""
+        found = self.rows("SELECT held_out, chooses FROM sweep_overlaps WHERE sweep_id = $sweep")
+        return [f"{row['held_out']} is held out and shares blocks with {row['chooses']}, which chooses: no check of its own." for row in found]
+
     def rows(self, text: str) -> list[Row]:
         """Rows of a SELECT in which ``$sweep`` stands for this one."""
         return self.query(text.replace("$sweep", "'" + self.sweep["sweep_id"] + "'"))
@@ -282,6 +288,7 @@ def as_text(view: View) -> str:
     """The whole outcome for a terminal."""
     lines = [f"Sweep {view.sweep['name']} of {view.sweep['market']}: {view.head}; id {view.sweep['sweep_id'][:16]}"]
     lines.append(f"Amounts in {view.currency}, at the oracle price of each execution; means over the windows that are not held out.")
+    lines += view.overlaps
     for title, table in view.tables():
         lines += ["", title, tables.as_text(table)]
     return "\n".join(lines)
