@@ -240,11 +240,11 @@ class Given(FixedSpreadPool):
     """Exposures as given."""
 
     def __init__(self, exposures: dict[int, LinearExposure | BoxExposure | None]) -> None:
-        self.exposures, self.asked = exposures, []
+        self.given, self.asked = exposures, []
 
     def exposure(self, state: object, account: int, now: object) -> LinearExposure | BoxExposure | None:
         self.asked.append(account)
-        return self.exposures[account]
+        return self.given[account]
 
 
 def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[object]]:
@@ -252,7 +252,7 @@ def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[obje
     book = Book.open(protocol, h.market)
     book.oracle.update({"ABC".index(name): price for name, price in prices.items()})
     screen: Screen[object] = Screen(3)
-    for account in protocol.exposures:
+    for account in protocol.given:
         screen.touch(AccountId(account))
     return screen, book
 
@@ -325,7 +325,7 @@ def test_an_account_without_exposure_leaves_and_its_row_is_used_again() -> None:
     protocol = Given({0: LinearExposure({0: -1.0})})
     screen, book = screen_of(protocol, A=100)
     assert screen.candidates(book) == [0]
-    protocol.exposures = {0: None, 1: LinearExposure({0: -1.0})}
+    protocol.given = {0: None, 1: LinearExposure({0: -1.0})}
     screen.touch(AccountId(0))
     screen.touch(AccountId(1))
     assert screen.candidates(book) == [1]

@@ -57,7 +57,7 @@ class LinearExposure(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Exposures:
-    """Linear exposures of some accounts as columns, in id order; the terms of each are its rows from ``start`` on.
+    """Linear exposures of some accounts as columns, in any order; the terms of each are its rows from ``start`` on. None: it has no debt.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
     can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.

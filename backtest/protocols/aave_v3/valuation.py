@@ -241,6 +241,25 @@ class Columns:
     scaled: Words
     plain: tuple[AccountId, ...]
 
+    def taken(self, places: Ints) -> Columns:
+        """Those of some accounts, by their places; none are plain."""
+        sizes = self.start[places + 1] - self.start[places]
+        start = np.concatenate([[0], np.cumsum(sizes)])
+        rows = np.arange(start[-1]) + np.repeat(self.start[places] - start[:-1], sizes)
+        return Columns(self.account[places], self.category[places], start, self.asset[rows], self.owed[rows], self.scaled[rows], ())
+
+    def and_those(self, other: Columns) -> Columns:
+        """With those of other accounts behind, hence in no order."""
+        return Columns(
+            account=np.concatenate([self.account, other.account]),
+            category=np.concatenate([self.category, other.category]),
+            start=np.concatenate([self.start, other.start[1:] + self.start[-1]]),
+            asset=np.concatenate([self.asset, other.asset]),
+            owed=np.concatenate([self.owed, other.owed]),
+            scaled=np.concatenate([self.scaled, other.scaled]),
+            plain=self.plain + other.plain,
+        )
+
 
 def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) -> Columns:
     """Those of some accounts."""
@@ -301,34 +320,51 @@ def _weights(state: AaveState, columns: Columns) -> tuple[Ints, Words, Words]:
     return np.searchsorted(groups, columns.category), ltv, threshold
 
 
+def _whole(state: AaveState) -> Columns:
+    """The state's columns, made anew where there are none or most accounts changed since."""
+    if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
+        state.columns, state.moved = columns_of(state.accounts, state.accounts), set()
+    whole: Columns = state.columns
+    return whole
+
+
+def _some(state: AaveState, accounts: Sequence[AccountId]) -> Columns:
+    """Some accounts as they are now: from the state's columns where they did not change since. A large part of all makes them first."""
+    if 4 * len(accounts) > len(state.accounts):
+        _whole(state)
+    moved = accounts if state.columns is None else state.moved.intersection(accounts)
+    changed = columns_of(state.accounts, moved)
+    if len(moved) == len(accounts):
+        return changed
+    whole: Columns = state.columns
+    wanted = np.setdiff1d(np.array(accounts, np.int64), np.fromiter(moved, np.int64, len(moved)))
+    places = np.searchsorted(whole.account, wanted)
+    known = whole.taken(places[np.append(whole.account, -1)[places] == wanted])
+    return known.and_those(changed) if moved else known
+
+
 def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
-    """``account.linear_exposure`` of those of some accounts that owe and have not changed since the columns were made.
+    """``account.linear_exposure`` of those of some different accounts that fit and hold anything.
 
     In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a basis point lower.
     """
-    columns = state.columns
-    if columns is None or not len(columns.account):
-        columns = columns_of({}, ())
-        return Exposures(columns.account, columns.start, columns.asset, columns.owed, np.empty(0), np.empty(0), FLOAT_ERROR)
-    rules, reserves, timestamp = state.rules, state.reserves, now.timestamp
+    rules, reserves, timestamp, columns = state.rules, state.reserves, now.timestamp, _some(state, accounts)
     sizes = np.diff(columns.start)
     of = np.repeat(np.arange(len(sizes)), sizes)
-    some = np.zeros(len(sizes), np.bool_)
-    some[of[columns.owed]] = True
-    some &= np.isin(columns.account, np.array(accounts, np.int64))
-    some &= ~np.isin(columns.account, np.fromiter(state.moved, np.int64, len(state.moved)))
+    owes = np.zeros(len(sizes), np.bool_)
+    owes[of[columns.owed]] = True
     counts = np.array([is_collateral(rules, reserve) for reserve in reserves])
     group, _, threshold = _weights(state, columns)
-    keep = some[of] & (columns.owed | (counts[columns.asset] & columns.scaled.any(axis=1)))
+    keep = owes[of] & (columns.owed | (counts[columns.asset] & columns.scaled.any(axis=1)))
     of, asset, owed = of[keep], columns.asset[keep], columns.owed[keep]
     index = np.array([(reserve.income(timestamp) / RAY, reserve.debt_index(timestamp, rules) / RAY) for reserve in reserves])
     unit = np.array([float(reserve.unit) for reserve in reserves])
     balance = (columns.scaled[keep, 1] * 2.0**64 + columns.scaled[keep, 0]) * index[asset, owed.astype(np.int64)]
     share = np.maximum(threshold[group[of], asset] - float(rules.health is health_of_averaged_threshold), 0) / BPS
     amount = np.where(owed, np.ceil(balance) + 2, np.maximum(np.floor(balance) - 2, 0) * share) / unit[asset]
-    terms = np.bincount(of, minlength=len(sizes))[some]
+    terms = np.bincount(of, minlength=len(sizes))
     start = np.concatenate([[0], np.cumsum(terms)])
-    return Exposures(columns.account[some], start, asset, owed, amount, -1.0 - terms.astype(np.float64), FLOAT_ERROR)
+    return Exposures(columns.account, start, asset, owed, amount, np.where(owes, -1.0 - terms, 0.0), FLOAT_ERROR)
 
 
 def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], now: Clock) -> tuple[Words, Words, Mask]:
@@ -375,9 +411,7 @@ def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], n
 
 def views(state: AaveState, prices: Mapping[AssetId, int], now: Clock) -> Views:
     """Every account's view at ``now`` with these oracle prices."""
-    if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
-        state.columns, state.moved = columns_of(state.accounts, state.accounts), set()
-    whole, moved = state.columns, state.moved
+    whole, moved = _whole(state), state.moved
     parts = [(whole, ~np.isin(whole.account, np.fromiter(moved, np.int64, len(moved))))]
     if moved:
         changed = columns_of(state.accounts, moved)
