@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -32,6 +33,7 @@ from backtest.model import (
     PositionChange,
     Prices,
     SettingChange,
+    Side,
     SourceChange,
 )
 
@@ -70,6 +72,29 @@ class Exposures:
     amount: npt.NDArray[np.float64]
     constant: npt.NDArray[np.float64]
     relative_error: float
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What accounts come to before a block, in place of the changes that led there. Entries of one account follow each other.
+
+    Attributes:
+        balances: columns account, asset, side, amount (scaled units, not negative; 0: what there was is gone).
+        settings: columns account, setting, asset, value, and the block of the change that set it.
+    """
+
+    balances: tuple[list[AccountId], list[AssetId], list[Side], list[int]]
+    settings: tuple[list[AccountId], list[str], list[AssetId | None], list[int], list[int]]
+
+    @cached_property
+    def balance(self) -> Mapping[tuple[AccountId, AssetId, Side], int]:
+        """The balances by account, asset and side; those of accounts that are never asked about again need no such dictionary."""
+        return dict(zip(zip(*self.balances[:3], strict=True), self.balances[3], strict=True))
+
+    @cached_property
+    def setting(self) -> Mapping[tuple[AccountId, str, AssetId | None], int]:
+        """The settings by account, name and asset."""
+        return dict(zip(zip(*self.settings[:3], strict=True), self.settings[3], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +276,9 @@ class LendingProtocol(Protocol[State]):
     updates the state it is given.
 
     Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
-    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
+    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. With it,
+    ``open_accounts(state, opening)``: accounts that had nothing before, as the changes that an ``Opening`` stands for would leave them; no account
+    else, no parameter, price or index has to be known by then. ``gas_units``, by step of a
     liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
     ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the account's health, for mechanisms that aim at one.
     """

@@ -4,19 +4,24 @@ Before a model acts, users' actions are made as recorded. What an account holds 
 last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took part in a liquidation
 keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index, and what a swap left in a pool,
 counts where the next one is not there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
+What is summed up to the first of these blocks needs no events: where the protocol can, its accounts are opened with it at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
+from backtest.protocols import Opening, State
+from backtest.replay.book import Book
 from backtest.replay.kernels import Ints, net
+from backtest.replay.screen import Watch
 from backtest.replay.timeline import Timeline
+from backtest.replay.users import UserActions
 
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)
@@ -26,17 +31,27 @@ _STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset")
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """A shorter timeline, and how many events and users' actions it leaves out."""
+    """A shorter timeline, and how many events and users' actions it leaves out.
+
+    ``opening``: what some of them come to. It holds once the first block of the timeline has begun, before its events, and is read at its end at
+    the earliest: what happens between the two asks for none of these accounts.
+    """
 
     timeline: Timeline
     events: int = 0
     actions: int = 0
+    opening: Opening | None = None
 
 
-def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
+def condensed(timeline: Timeline, blocks: Sequence[int], *, opens: bool = False) -> Condensed:
     """The timeline in short, for a protocol whose ``past_adds_up``: read before each of these blocks (increasing) it is as the whole one, and from
-    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain."""
-    stops = {event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)}
+    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain.
+
+    ``opens``: the protocol has ``open_accounts``.
+    """
+    stops: dict[type[MarketEvent], Ints] = {
+        event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)
+    }
     hot = _hot(timeline, {event: int(rows[-1]) for event, rows in stops.items()})
     free: dict[type[MarketEvent], Mask] = {}
     for event in _CHANGES:
@@ -46,6 +61,7 @@ def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
     kept = {event: ~mask for event, mask in free.items()}
     kept |= _steps(timeline, blocks, kept)
     deltas = timeline.column(PositionChange, "delta")[0]
+    bulk: dict[type[MarketEvent], Ints] = {event: np.empty(0, dtype=np.int64) for event in _CHANGES}
     if free[PositionChange].any():
         (account, _), (asset, _), (side, sides) = (timeline.column(PositionChange, attribute) for attribute in ("account", "asset", "side"))
         slot = asset.astype(np.int32) * len(sides or ()) + side
@@ -54,12 +70,41 @@ def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
         summed = np.zeros(len(deltas), dtype=np.bool_)
         if not net(account[past], slot[past], deltas, free[PositionChange], stops[PositionChange], int(slot.max()) + 1, summed, total):
             return Condensed(timeline)
-        mask = kept[PositionChange] = kept[PositionChange] | summed
-        deltas = np.where(summed[mask, None], total[mask], deltas[mask])
+        deltas = np.where(summed[:, None], total, deltas)
+        kept[PositionChange] |= summed
+        bulk[PositionChange] = np.flatnonzero(summed)
     rows = np.flatnonzero(free[SettingChange])
-    kept[SettingChange][rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]] = True
-    short = timeline.thinned(kept, deltas)
-    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short))
+    bulk[SettingChange] = rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]
+    kept[SettingChange][bulk[SettingChange]] = True
+    opening = _opening(timeline, {event: found[found < stops[event][0]] for event, found in bulk.items()}, blocks[0], deltas, kept) if opens else None
+    short = timeline.thinned(kept, deltas[kept[PositionChange]])
+    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opening)
+
+
+def begin_with(opening: Opening, book: Book[State], users: UserActions[State], watch: Watch[State]) -> None:
+    """What an opening stands for has happened, to the book and to all who follow it."""
+    users.open(opening)
+    book.protocol.open_accounts(book.state, opening)  # type: ignore[attr-defined]
+    for accounts in (opening.balances[0], opening.settings[0]):
+        watch.touch_all(accounts)
+
+
+def _opening(
+    timeline: Timeline, found: Mapping[type[MarketEvent], Ints], before: int, deltas: Ints, kept: Mapping[type[MarketEvent], Mask]
+) -> Opening | None:
+    """What these changes before a block come to. They are ``kept`` no more, but for the block's last event, which says where a replay stands."""
+    last = int(np.searchsorted(timeline.block, before)) - 1
+    rows: list[Ints] = []
+    for event, mine in found.items():
+        mine = mine[timeline.rows(event)[mine] != last]
+        kept[event][mine] = False
+        rows.append(mine[np.argsort(timeline.column(event, "account")[0][mine], kind="stable")])
+    if not any(map(len, rows)):
+        return None
+    account, asset, side = (timeline.values(PositionChange, name, rows[0]) for name in ("account", "asset", "side"))
+    amount = timeline.values(PositionChange, "delta", rows[0], deltas[rows[0]])
+    who, name, of, value, block = (timeline.values(SettingChange, name, rows[1]) for name in ("account", "setting", "asset", "value", "block_number"))
+    return Opening((account, asset, side, amount), (who, name, of, value, block))
 
 
 def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:

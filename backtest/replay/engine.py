@@ -36,7 +36,7 @@ from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel, before_bids
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
-from backtest.replay.condense import Condensed, condensed
+from backtest.replay.condense import Condensed, begin_with, condensed
 from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
@@ -152,12 +152,10 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         past = Condensed(timeline)
-        if screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False):
-            if model is None:
-                past = condensed(timeline, self._measure.reads)
-            elif not self._overrides.begins_within(timeline.first_block, first):
-                past = condensed(timeline, [first])
-        self._timeline = past.timeline
+        adds_up = screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False)
+        if adds_up and (model is None or not self._overrides.begins_within(timeline.first_block, first)):
+            past = condensed(timeline, self._measure.reads if model is None else [first], opens=hasattr(protocol, "open_accounts"))
+        self._timeline, self._opening = past.timeline, past.opening
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
@@ -261,6 +259,9 @@ class Engine(Generic[State]):
             self._made.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            begin_with(opening, self.book, self.users, self.watch)
 
     def stand(self) -> None:
         """Where the last transaction ended."""

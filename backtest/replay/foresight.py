@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import sys
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from copy import copy
 from dataclasses import dataclass
 
@@ -117,6 +117,10 @@ class Foresight(Watch[State]):
     def touch(self, account: AccountId) -> None:
         """The account is looked up again before the next answer."""
         self._rows.touch(account)
+
+    def touch_all(self, accounts: Iterable[AccountId]) -> None:
+        """The same for these."""
+        self._rows.touch_all(accounts)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
         """Every account with a term in the asset, or every account, is looked up again."""

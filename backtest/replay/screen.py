@@ -44,6 +44,10 @@ class Watch(Protocol[State]):
         """The account changed."""
         ...
 
+    def touch_all(self, accounts: Iterable[AccountId]) -> None:
+        """These accounts changed."""
+        ...
+
     def touch_parameter(self, asset: AssetId | None) -> None:
         """A parameter that exposures depend on changed, of one asset or of no particular one."""
         ...
@@ -57,6 +61,9 @@ class EveryAccount(Watch[State]):
     """The plain reference: look at everyone, always."""
 
     def touch(self, account: AccountId) -> None:
+        """Nothing to do."""
+
+    def touch_all(self, accounts: Iterable[AccountId]) -> None:
         """Nothing to do."""
 
     def touch_parameter(self, asset: AssetId | None) -> None:
@@ -111,6 +118,10 @@ class Rows(Generic[State]):
     def touch(self, account: AccountId) -> None:
         """See ``Watch``."""
         self._dirty.add(account)
+
+    def touch_all(self, accounts: Iterable[AccountId]) -> None:
+        """See ``Watch``."""
+        self._dirty.update(accounts)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
         """See ``Watch``."""
@@ -289,6 +300,10 @@ class Screen(Watch[State]):
     def touch(self, account: AccountId) -> None:
         """The account's exposure is asked for again before the next reading."""
         self._rows.touch(account)
+
+    def touch_all(self, accounts: Iterable[AccountId]) -> None:
+        """The same for these."""
+        self._rows.touch_all(accounts)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
         """Every row with a term in the asset, or every row, is asked for again."""

@@ -150,8 +150,8 @@ class _Column:
             found[self.null] = np.nan
         return found
 
-    def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
-        """The column of the rows of a mask."""
+    def take(self, rows: npt.NDArray[np.bool_] | Ints) -> _Column:
+        """The column of the rows of a mask, or of these rows in their order."""
         made = self.valued(self.words[rows])
         made.null = None if self.null is None else self.null[rows]
         return made
@@ -317,6 +317,14 @@ class Timeline:
         """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
         column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
+
+    def values(self, event: type[MarketEvent], attribute: str, rows: Ints, words: npt.NDArray[Any] | None = None) -> list[Any]:
+        """One attribute of these events of a kind, in their order, as a replay sees it; of other ``words`` in the place of what is stored."""
+        column = self.kinds[_code(event)].columns.get(attribute)
+        if not isinstance(column, _Column):
+            return [] if column is None else [column[row] for row in rows.tolist()]
+        taken = column.take(rows)
+        return (taken if words is None else taken.valued(words)).values(0, len(rows))
 
     def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
         """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Refusal, State
+from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
@@ -33,6 +33,8 @@ class UserActions(Generic[State]):
 
     def __init__(self, protocol: LendingProtocol[State], market: Market, terms: Users, *, recompute: bool) -> None:
         self._protocol, self._terms, self._recompute = protocol, terms, recompute
+        self._opening: Opening | None = None
+        """What accounts began with: theirs where nothing below says otherwise."""
         self._history: dict[Key, int] = {}
         self._drift: dict[Key, int] = {}
         """Replayed minus historical scaled balance, where they differ."""
@@ -68,14 +70,19 @@ class UserActions(Generic[State]):
         """Accounts that are not as in history, and in how many balances and settings."""
         return self._apart
 
+    def open(self, opening: Opening) -> None:
+        """Accounts begin with what changes of history come to, which the replay makes as well. Once, before any other."""
+        self._opening = opening
+        if self._shadow is not None:
+            self._protocol.open_accounts(self._shadow.state, opening)  # type: ignore[attr-defined]
+
     def repeat(self, transaction: Iterable[MarketEvent]) -> None:
         """The replay makes these events as history did."""
-        history, theirs, ours = self._history, self._theirs, self._ours
+        theirs, ours = self._theirs, self._ours
         actions = set()
         for event in transaction:
             if type(event) is PositionChange:
-                key = (event.account, event.asset, event.side)
-                history[key] = history.get(key, 0) + event.delta
+                self._note(event)
                 actions.add(event.action_seq)
             elif type(event) is SettingChange:
                 setting = (event.account, event.setting, event.asset)
@@ -142,8 +149,10 @@ class UserActions(Generic[State]):
 
     def _note(self, change: PositionChange) -> int:
         key = (change.account, change.asset, change.side)
-        after = self._history.get(key, 0) + change.delta
-        self._history[key] = after
+        before = self._history.get(key)
+        if before is None:
+            before = 0 if self._opening is None else self._opening.balance.get(key, 0)
+        after = self._history[key] = before + change.delta
         return after
 
     def _follow(self, action: Action, book: Book[State]) -> None:
@@ -257,9 +266,10 @@ class UserActions(Generic[State]):
 
     def _set(self, values: dict[Setting, int], change: SettingChange) -> None:
         key = (change.account, change.setting, change.asset)
-        before = self._theirs.get(key, 0) != self._ours.get(key, 0)
+        at_first = 0 if self._opening is None else self._opening.setting.get(key, 0)
+        before = self._theirs.get(key, at_first) != self._ours.get(key, at_first)
         values[key] = change.value
-        self._differs(change.account, (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
+        self._differs(change.account, (self._theirs.get(key, at_first) != self._ours.get(key, at_first)) - before)
 
     def _differs(self, account: AccountId, by: int) -> None:
         if by:

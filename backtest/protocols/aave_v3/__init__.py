@@ -25,13 +25,13 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Order, Pair, RawEvents, Refusal, Views
+from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Opening, Order, Pair, RawEvents, Refusal, Views
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
-from backtest.protocols.aave_v3.state import AaveState, apply, open_state
+from backtest.protocols.aave_v3.state import AaveState, apply, open_accounts, open_state
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
@@ -87,6 +87,10 @@ class AaveV3:
     def apply(self, state: AaveState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
         apply(state, event)
+
+    def open_accounts(self, state: AaveState, opening: Opening) -> None:
+        """See ``state.open_accounts``."""
+        open_accounts(state, opening)
 
     def accounts(self, state: AaveState) -> Sequence[AccountId]:
         """Accounts with a scaled balance or stable debt, in id order."""

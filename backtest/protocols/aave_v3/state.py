@@ -27,6 +27,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+from backtest.protocols import Opening
 from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_interest, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
 from backtest.units import RAY
@@ -293,12 +294,35 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         reserve.updated = event.timestamp
     elif isinstance(event, SettingChange):
         state.latest.pop(event.account, None)
-        _apply_setting(state, event)
+        _set(state.account(event.account), event.setting, event.asset, event.value, event.block_number)
     elif isinstance(event, ParamChange):
         state.latest.clear()
         _apply_param(state, event)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
+
+
+def open_accounts(state: AaveState, opening: Opening) -> None:
+    """Accounts that had nothing before, as the changes that these balances and settings sum up would leave them.
+
+    Raises:
+        RulesError: an unknown setting.
+    """
+    state.latest.clear()
+    supplied, owed = ([0] * len(state.reserves) for _ in range(2))
+    last, book = None, Account()
+    for id, asset, side, amount in zip(*opening.balances, strict=True):
+        if id != last:
+            last, book = id, state.account(id)
+        held, total = (book.debt, owed) if side == "debt" else (book.collateral, supplied)
+        if amount:
+            held[asset] = amount
+            total[asset] += amount
+    for reserve in state.reserves:
+        reserve.scaled_supply += supplied[reserve.asset]
+        reserve.scaled_debt += owed[reserve.asset]
+    for id, name, of, value, block in zip(*opening.settings, strict=True):
+        _set(state.account(id), name, of, value, block)
 
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
@@ -323,19 +347,17 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         reserve.scaled_supply += delta
 
 
-def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    account = state.account(event.account)
-    name, asset = event.setting, event.asset
+def _set(account: Account, name: str, asset: AssetId | None, value: int, block: int) -> None:
     if name == "emode":
-        account.emode = event.value
+        account.emode = value
     elif asset is None:
-        raise RulesError(f"block {event.block_number}: setting '{name}' names no asset", "rebuild the canonical tables")
+        raise RulesError(f"block {block}: setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
-        (account.enabled.add if event.value else account.enabled.discard)(asset)
+        (account.enabled.add if value else account.enabled.discard)(asset)
     elif name in _STABLE:
-        setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], event.value)
+        setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
-        raise RulesError(f"block {event.block_number}: unknown setting '{name}'", "rebuild the canonical tables")
+        raise RulesError(f"block {block}: unknown setting '{name}'", "rebuild the canonical tables")
 
 
 def _apply_param(state: AaveState, event: ParamChange) -> None:
