@@ -204,6 +204,7 @@ class Engine(Generic[State]):
             return
         if transaction[0].block_number != self._block:
             self._enter_block(transaction[0])
+            self._quiet.ends()
         moved = False
         event = transaction[-1]
         try:

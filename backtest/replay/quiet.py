@@ -39,6 +39,10 @@ class Quiet(Generic[State]):
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
 
+    def ends(self) -> None:
+        """Something follows that a decision just made, when overrides started, knows nothing of."""
+        self._before = -1
+
     def passes(self, transaction: Sequence[MarketEvent]) -> bool:
         """Applies a transaction and returns True where it is quiet; one that is not ends the stretch."""
         last = transaction[-1]
