@@ -7,7 +7,7 @@ or more, a value of 2**62 base units or more, a price that is missing) is left t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numba
@@ -32,6 +32,8 @@ _0, _1, _32, _64 = U(0), U(1), U(32), U(64)
 _LOW, _BASE, _TOP = U(0xFFFFFFFF), U(1 << 32), U(1 << 63)
 _BILLION, _WAD, _BPS, _LIMIT = U(10**9), U(WAD), U(BPS), U(1 << 62)
 _WORD = (1 << 64) - 1
+KEPT = 8
+"""Moments of which the values of all rows are kept, 8 bytes a row each."""
 _LARGEST = 1 << 100
 """Scaled amounts below it are valued here; indexes are below 2**112."""
 
@@ -139,17 +141,25 @@ def _value(n: Words, row: Words, index: Words, added: Words, price: Word, units:
 
 
 @compiled
+def _row_values(
+    asset: Ints, owed: Mask, scaled: Words, price: Words, units: Words, index: Words, added: Words, value_up: bool, found: Words
+) -> None:  # fmt: skip
+    """Base value of each row. ``index`` and ``added`` are by side: [0] of collateral, [1] of debt."""
+    n = np.zeros(4, np.uint64)
+    for row in range(len(asset)):
+        of = asset[row]
+        side = 1 if owed[row] else 0
+        found[row] = _value(n, scaled[row], index[side, of], added[side], price[of], units[of], value_up and owed[row])
+
+
+@compiled
 def _values(
     start: Ints,
     asset: Ints,
     owed: Mask,
-    scaled: Words,
+    values: Words,
     category: Ints,
     price: Words,
-    units: Words,
-    index: Words,
-    added: Words,
-    value_up: bool,
     counts: Mask,
     ltv: Words,
     threshold: Words,
@@ -159,7 +169,7 @@ def _values(
     health: Words,
     fits: Mask,
 ) -> None:
-    """See ``views``. ``index`` and ``added`` are by side: [0] of collateral, [1] of debt."""
+    """See ``views``; ``values`` are those of the rows."""
     n = np.zeros(4, np.uint64)
     for account in range(len(start) - 1):
         group = category[account]
@@ -170,13 +180,12 @@ def _values(
             if price[of] == _0:
                 fit = False
                 break
+            value = values[row]
             if owed[row]:
-                value = _value(n, scaled[row], index[1, of], added[1], price[of], units[of], value_up)
                 debt += value
-            elif not counts[of] or (scaled[row, 0] | scaled[row, 1]) == _0:
+            elif not counts[of]:
                 continue
             else:
-                value = _value(n, scaled[row], index[0, of], added[0], price[of], units[of], False)
                 collateral += value
                 more, part = _mul(value, ltv[group, of])
                 ltv_low += part
@@ -240,6 +249,8 @@ class Columns:
     owed: Mask
     scaled: Words
     plain: tuple[AccountId, ...]
+    known: dict[bytes, Words] = field(default_factory=dict, compare=False, repr=False)
+    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the same moments."""
 
     def taken(self, places: Ints) -> Columns:
         """Those of some accounts, by their places; none are plain."""
@@ -386,17 +397,22 @@ def _valued(state: AaveState, columns: Columns, prices: Mapping[AssetId, int], n
             index[0, at], index[1, at] = ((each & _WORD, each >> 64) for each in ray)
     group, ltv, threshold = _weights(state, columns)
     added = np.array([(each & _WORD, each >> 64) for each in (_ADDED[rules.collateral_balance], _ADDED[rules.debt_balance])], np.uint64)
+    value_up = rules.debt_value is mul_div_up
+    moment = b"".join((price.tobytes(), index.tobytes(), added.tobytes(), bytes([value_up])))
+    values = columns.known.get(moment)
+    if values is None:
+        if len(columns.known) >= KEPT:
+            columns.known.clear()
+        values = np.empty(len(columns.asset), np.uint64)
+        _row_values(columns.asset, columns.owed, columns.scaled, price, units, index, added, value_up, values)
+        columns.known[moment] = values
     _values(
         columns.start,
         columns.asset,
         columns.owed,
-        columns.scaled,
+        values,
         group,
         price,
-        units,
-        index,
-        added,
-        rules.debt_value is mul_div_up,
         np.array([is_collateral(rules, reserve) for reserve in reserves]),
         ltv,
         threshold,
