@@ -13,7 +13,7 @@ from backtest.replay.start import start_of
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.test_replay_engine import USD, WETH, borrower, opened
+from tests.test_replay_engine import ETH, USD, USDC, WETH, borrower, opened
 
 ACCOUNTS, TICKS = 60, 400
 RAMP = Override(parameter="liquidation_threshold", change=-300, asset="A0", from_block=50, until_block=350, steps=5)
@@ -46,8 +46,8 @@ def test_quiet_ticks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_a_stretch_that_begins_with_an_override_ends_with_the_transaction_after_it(screened: bool) -> None:
     """Who borrows right after an override started is seen when the price falls."""
     h = opened()
-    borrower(h, 0, 1, 10).block(20)
-    borrower(h, 1, 1, 1000).block(24).price(WETH, 1200 * USD)
+    borrower(h, 0, 1, 10).position(1, WETH, "collateral", ETH)
+    h.block(20).position(1, USDC, "debt", 1000 * 10**6, "borrow").block(24).price(WETH, 1200 * USD)
     override = Override(parameter="close_factor", value=10_000, from_block=20)
     scenario = Scenario(liquidators=Competitive(), from_block=10, overrides=(override,))
     result = replay(FixedSpreadPool(), h.market, h.timeline(), scenario, screened=screened)
