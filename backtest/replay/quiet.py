@@ -20,7 +20,7 @@ from backtest.replay.overrides import Overrides
 from backtest.replay.screen import Watch
 from backtest.replay.users import UserActions
 
-_PASSING = (PriceUpdate, IndexUpdate, MarketPrice)
+_PASSING = frozenset((PriceUpdate, IndexUpdate, MarketPrice))
 
 
 class Quiet(Generic[State]):
@@ -48,7 +48,7 @@ class Quiet(Generic[State]):
         last = transaction[-1]
         if last.seq >= self._before:
             return False
-        if last.block_number > self._last or any(type(event) not in _PASSING for event in transaction):
+        if last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
             self._before = -1
             return False
         for event in transaction:
