@@ -6,7 +6,7 @@ or more, a value of 2**62 base units or more, a price that is missing) is left t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -272,8 +272,8 @@ class Columns:
         )
 
 
-def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) -> Columns:
-    """Those of some accounts."""
+def columns_of(accounts: Mapping[AccountId, Account], ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
+    """Those of some accounts; ``large`` are known to have amounts that do not fit."""
     account: list[int] = []
     category: list[int] = []
     start = [0]
@@ -289,6 +289,9 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
             if book.collateral or book.debt or any(stable.principal for stable in book.stable.values()):
                 plain.append(id)
             continue
+        if id in large:
+            plain.append(id)
+            continue
         held, debts = book.collateral, book.debt
         for flagged in book.enabled:
             asset.append(flagged)
@@ -298,13 +301,12 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
             asset += debts
             owed += [True] * len(debts)
             scaled += debts.values()
-        if scaled and max(scaled[start[-1] :], default=0) >= _LARGEST:
-            del asset[start[-1] :], owed[start[-1] :], scaled[start[-1] :]
-            plain.append(id)
-            continue
         account.append(id)
         category.append(book.emode)
         start.append(len(asset))
+    if max(scaled, default=0) >= _LARGEST:  # they are rare: it is not asked for each
+        of = np.repeat(account, np.diff(start)).tolist()
+        return columns_of(accounts, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST})
     words = np.empty((len(scaled), 2), np.uint64)
     words[:, 0] = np.array([amount & _WORD for amount in scaled], np.uint64)
     words[:, 1] = np.array([amount >> 64 for amount in scaled], np.uint64)
