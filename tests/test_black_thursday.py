@@ -15,12 +15,12 @@ from backtest.black_thursday.day import RULES_1_0, RULES_2_0, market_of
 from backtest.cli import main
 from backtest.cli.illustrate import read_paths
 from backtest.errors import UserError
-from backtest.model import PriceUpdate
+from backtest.model import MarketPrice, PriceUpdate
 from backtest.protocols.maker import MAKER
 from backtest.replay.competition.draws import Draws
 from backtest.replay.engine import replay
-from backtest.scenario import Costs, Gas, Participation, Scenario
-from backtest.units import BPS, WAD
+from backtest.scenario import Costs, Gas, Participation, Scenario, Searcher
+from backtest.units import BPS, RAY, WAD
 from tests.maker_exports import real_folder
 
 MIDNIGHT = 1_583_971_200  # 2020-03-12
@@ -116,8 +116,34 @@ def test_nothing_is_lost_on_the_way_through_auctions(seed: int, number: int, med
 
 def test_the_oracle_is_the_market_an_hour_ago_at_full_hours() -> None:
     _, timeline = market_of(DAY, BOOK.drawn(200 * WAD, Draws(1)), RULES_1_0)
+    assert [(event.timestamp, event.price) for event in timeline if isinstance(event, MarketPrice)] == list(zip(DAY.times, DAY.prices, strict=True))
     steps = [((event.timestamp - MIDNIGHT) / 3_600, event.price) for event in timeline if isinstance(event, PriceUpdate) and event.asset == 0]
     assert steps == [(0, 200 * WAD), *((hour, (200 if hour < 5 else 120) * WAD) for hour in range(1, HOURS))]
+
+
+def test_a_day_that_begins_within_a_row_begins_at_its_price() -> None:
+    late = [MIDNIGHT + 900 + 600 * i for i in range(10)]
+    paths = replace(DAY, prices=[(200 + i) * WAD for i in range(len(TIMES))], gas_times=late, gas=[Gwei] * 10)
+    _, timeline = market_of(paths, [], RULES_1_0)
+    traded = [(event.timestamp, event.price) for event in timeline if isinstance(event, MarketPrice)]
+    assert traded[:2] == [(MIDNIGHT + 900, 201 * WAD), (MIDNIGHT + 1_200, 202 * WAD)]
+
+
+def test_lots_are_worth_the_market_price_of_the_moment_and_vaults_are_unsafe_at_the_oracle_s() -> None:
+    """The market falls from 200 to 120 after four hours, which the oracle says an hour later: two lots of one vault. By then it is at 110, and ten
+    minutes later at 130, while the oracle still says 120: two bidders whose calls cost nothing raise each other to all of it, and again while bids
+    stand, which here is longer than on that day."""
+    prices = [(200 if i < FALL else 120 if i < FALL + 6 else 110 if i == FALL + 6 else 130) * WAD for i in range(len(TIMES))]
+    market, timeline = market_of(replace(DAY, prices=prices), [(75 * WAD, 9_900 * WAD)], {**RULES_1_0, "ttl": 1_200})
+    keepers = tuple(Searcher(name=name) for name in ("a", "b"))
+    free = Costs(gas=Gas(fee="constant", base_fee=0, native_price=WAD, units=0))
+    terms = Participation(searchers=keepers, distribution="searchers")
+    result = replay(MAKER, market, timeline, Scenario(liquidators=terms, costs=free, from_block=2))
+    for lot, size in ((0, 50), (1, 25)):
+        mine = [row for row in result.liquidations if row.lot == lot]
+        assert [(row.step, row.clock.timestamp - MIDNIGHT - 5 * 3_600) for row in mine] == [("bite", 0), ("tend", 0), ("tend", 600), ("deal", 1_801)]
+        assert [row.fill.order.repay for row in mine[1:3]] == [size * 110 * WAD * RAY, size * 130 * WAD * RAY]
+        assert (mine[3].fill.repaid, mine[3].profit_base, mine[3].seized_base) == (size * 130 * WAD, 0, size * 120 * WAD)
 
 
 def test_vaults_have_the_stated_debt_and_are_safe_when_the_day_begins() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from backtest.errors import ScenarioError
-from backtest.model import AssetId
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay, Waterfall
@@ -28,25 +27,13 @@ from backtest.scenario import (
 )
 from tests.closed_forms import two_step
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market, opened
 
 POOL = FixedSpreadPool()
-WETH, USDC = AssetId(0), AssetId(1)
-USD, ETH, GWEI = 10**8, 10**18, 10**9
+GWEI = 10**9
 FREE = Costs()
 GAS = Gas(fee="constant", base_fee=30 * GWEI, units=500_000)
 COSTLY = Costs(gas=GAS, flash_fee=5, sandwich=20, slippage=(Slippage(model="constant-product", reserve=5_000_000 * USD),))
-
-
-def opened(accounts: int = 8) -> History:
-    """WETH at 2000 $, threshold 80 %, bonus 5 %; USDC at 1 $."""
-    h = History(market(("WETH", 18), ("USDC", 6), accounts=accounts))
-    h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
-    return h.price(WETH, 2000 * USD).price(USDC, USD)
-
-
-def borrower(h: History, account: int, eth: int, usdc: int) -> History:
-    return h.position(account, WETH, "collateral", eth * ETH).position(account, USDC, "debt", usdc * 10**6, "borrow")
 
 
 def falling(accounts: int = 20, steps: int = 12, each: int = 60) -> History:

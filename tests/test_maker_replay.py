@@ -83,6 +83,17 @@ def test_a_vault_is_barked_and_bought_once_its_price_is_below_the_market(screene
     assert (result.book.state.ink, result.book.state.art, result.book.state.params["raising"]) == ({}, {}, 0)
 
 
+@pytest.mark.parametrize(("looks", "taken"), [("any-change", 100), ("price-update", 960)])
+def test_a_market_price_makes_liquidators_look_at_open_auctions(looks: str, taken: int) -> None:
+    """At 100 s the auction asks 1,406, the oracle says 1,290 and the market pays 1,500. Only oracle prices: as soon as that pays by time alone."""
+    h = history(DOG_2_0, 1_290, end=100).traded(ETH, 1_500 * WAD).block(8_000, START + 40_000).price(DAI, WAD)
+    result = run(h, looks=looks)
+    assert steps(result) == [("bark", 0), ("take", taken)]
+    take = result.liquidations[1]
+    assert take.profit_base == take.fill.seized * 1_500 - 11_300 * WAD
+    assert take.seized_base == take.fill.seized * 1_290
+
+
 def test_costs_make_the_liquidator_wait_for_a_lower_price() -> None:
     """20 more to earn: 8.78 at 1,290 less 11,300 first exceeds 20 when the price is 0.3 % below: one step later."""
     result = run(history(DOG_2_0, 1_290), gas_cost=20 * WAD)

@@ -47,8 +47,8 @@ from backtest.scenario import (
 )
 from backtest.units import BPS, RAY, WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History
-from tests.test_competition import ETH, POOL, USD, USDC, WETH, borrower, one_account, opened
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, opened
+from tests.test_competition import POOL, one_account
 from tests.test_maker_replay import history as vault
 
 EVERY: dict[str, Mechanism] = {
@@ -228,13 +228,15 @@ def test_a_winner_pays_the_interest_since_the_auction_began() -> None:
 
 
 def test_few_bidders_pay_less_in_an_english_auction() -> None:
-    """Alone one bids next to nothing for the whole lot; two bid it up to the debt."""
+    """Alone one bids next to nothing for the whole lot; two bid it up to the debt. Bids are on record, those of nothing too."""
     h = waiting(1_120)  # 11,200 $ of collateral against 11,300 of debt
-    alone, two = (run(h, English(ttl=600, tau=3_600), SealedBid(searchers=n)).liquidations[-1] for n in (1, 2))
+    results = [run(h, English(ttl=600, tau=3_600), SealedBid(searchers=n)) for n in (1, 2)]
+    alone, two = (result.liquidations[-1] for result in results)
     assert (alone.step, two.step) == ("deal", "deal")
-    assert alone.fill.repaid <= 1
+    assert alone.fill.repaid == 1
     assert two.fill.repaid == 11_200 * 10**6
     assert alone.fill.seized == two.fill.seized == 10 * ETH
+    assert [[bid.bid for bid in result.spells[-1].bids] for result in results] == [[0], [11_200 * USD] * 2]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -260,6 +262,17 @@ def test_every_mechanism_on_aave_s_crash(name: str) -> None:
     scenario = Scenario(liquidators=Competitive(), mechanism=EVERY[name], costs=costs, from_block=200, to_block=260)
     result = replay(AAVE_V3, load_market(lake, "sample-crash"), load_timeline(lake, "sample-crash"), scenario)
     assert any(r.ends and r.fill.repaid for r in result.liquidations)
+
+
+def test_a_lone_bidder_pays_the_few_units_that_the_protocol_books() -> None:
+    """One unit of debt is no scaled unit once the index is above one: its auctions end all the same."""
+    lake = Lake(resource("sample") / "lake")
+    scenario = Scenario(liquidators=SealedBid(searchers=1), mechanism=EVERY["english"], from_block=200, to_block=260)
+    result = replay(AAVE_V3, load_market(lake, "sample-crash"), load_timeline(lake, "sample-crash"), scenario)
+    paid = [r.fill.repaid for r in result.liquidations if r.step == "deal"]
+    assert len(paid) > 50
+    assert max(paid) <= 16
+    assert not any("debt token" in reason for reason in result.refused)
 
 
 @pytest.mark.parametrize("name", EVERY)

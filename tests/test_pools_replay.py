@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.model import AssetId, MarketPrice, Pool, PoolChange, PoolId
+from backtest.model import AssetId, Market, MarketPrice, Pool, PoolChange, PoolId, PriceUpdate
 from backtest.pools.uniswap_v3 import MAX_SQRT_PRICE, Q96, PoolState, sqrt_price_at, swap
 from backtest.replay.book import Book, Sale
 from backtest.replay.condense import condensed
@@ -16,8 +17,7 @@ from backtest.replay.engine import replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Scenario
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
-from tests.test_replay_engine import USD, WETH, borrower, opened
+from tests.sketches.history import USD, WETH, History, borrower, market, opened
 
 PLAIN = FixedSpreadPool()
 BARE = market(("WETH", 18), ("USDC", 6))
@@ -41,24 +41,34 @@ def test_every_field_comes_through_and_imported_prices_are_no_events() -> None:
     assert next(iter(Timeline.of(h.tables(), price_digits=3))).price == 2_000_000
 
 
-def book_of(timeline: Timeline, block: int | None = None) -> Book:
-    book = Book.open(PLAIN, MARKET)
+def book_of(timeline: Timeline, block: int | None = None, of: Market = MARKET) -> Book:
+    book = Book.open(PLAIN, of)
     for transaction in timeline.transactions(block):
         for event in transaction:
             book.apply(event)
     return book
 
 
-def test_prices_are_the_markets_and_else_the_oracles() -> None:
-    h = History(MARKET)
+@pytest.mark.parametrize("of", [BARE, MARKET])
+def test_prices_are_the_markets_and_else_the_oracles(of: Market) -> None:
+    """With a pool that tells the market price, and where something else does."""
+    h = History(of)
     h.price(0, 2000 * 10**8).price(1, 10**8).traded(0, 1900 * 10**8)
-    book = book_of(h.timeline())
+    book = book_of(h.timeline(), of=of)
     assert (dict(book.prices.oracle), dict(book.prices.market)) == ({0: 2000 * 10**8, 1: 10**8}, {0: 1900 * 10**8, 1: 10**8})
     assert (book.value_down(0, 10**18), book.proceeds_down(0, 10**18), book.cost_up(0, 10**18)) == (2000 * 10**8, 1900 * 10**8, 1900 * 10**8)
     copy = book.copy()
     book.apply(MarketPrice(seq=9, block_number=1, log_index=9, timestamp=12, asset=AssetId(0), price=None))
     assert book.prices.market[0] == 2000 * 10**8
     assert copy.prices.market[0] == 1900 * 10**8
+    copy.apply(PriceUpdate(seq=10, block_number=2, log_index=1, timestamp=24, asset=AssetId(0), price=1000 * 10**8))
+    assert (copy.value_up(0, 10**18), copy.proceeds_down(0, 10**18), copy.cost_up(0, 10**18)) == (1000 * 10**8, 1900 * 10**8, 1900 * 10**8)
+    assert book.prices.oracle[0] == 2000 * 10**8
+
+
+def test_a_book_without_market_prices_has_the_oracles_only() -> None:
+    book = book_of(History(BARE).price(0, 2000 * 10**8).timeline())
+    assert book.prices.market is book.prices.execution is book.oracle
 
 
 def test_a_sale_walks_the_pool_and_leaves_it() -> None:

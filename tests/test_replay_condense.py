@@ -11,37 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.errors import RulesError
-from backtest.model import PositionChange, SettingChange
-from backtest.protocols import Opening
+from backtest.model import IndexUpdate, ParamChange, PositionChange, SettingChange
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.condense import condensed
 from backtest.replay.engine import replay
 from backtest.replay.kernels import net
 from backtest.replay.record import Replay
 from backtest.replay.several import state_at
-from backtest.replay.start import start_of
 from backtest.scenario import Competitive, Override, Scenario, Users
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
-from tests.test_replay_engine import ETH, USD, WETH, borrower, liquidated_history, opened
+from tests.sketches.history import ETH, USD, WETH, History, borrower, market, opened
+from tests.test_replay_engine import liquidated_history
 from tests.test_replay_screen import random_history
 
 POOL = FixedSpreadPool()
-
-
-class AtOnce(FixedSpreadPool):
-    """A pool that opens accounts with what their past comes to. They must be new to it."""
-
-    def open_accounts(self, state: Any, opening: Opening) -> None:
-        new = set(opening.balances[0])
-        assert not new & state.balances.keys()
-        for account, asset, side, amount in zip(*opening.balances, strict=True):
-            held = state.balances.setdefault(account, {})
-            if amount:
-                held[asset, side] = amount
-
-
-POOLS = st.sampled_from([POOL, AtOnce()])
 
 
 def same(one: Replay[Any], other: Replay[Any]) -> None:
@@ -55,21 +38,21 @@ def same(one: Replay[Any], other: Replay[Any]) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32), st.integers(0, 9), st.one_of(st.none(), st.integers(1, 150)), st.booleans(), POOLS)
-def test_a_reenactment_in_short_is_the_whole_one(seed: int, samples: int, to_block: int | None, liquidations: bool, pool: FixedSpreadPool) -> None:
+@given(st.integers(0, 2**32), st.integers(0, 9), st.one_of(st.none(), st.integers(1, 150)), st.booleans())
+def test_a_reenactment_in_short_is_the_whole_one(seed: int, samples: int, to_block: int | None, liquidations: bool) -> None:
     h = random_history(seed, liquidations=liquidations)
-    same(*(replay(pool, h.market, h.timeline(), Scenario(to_block=to_block), samples=samples, screened=short) for short in (True, False)))
+    same(*(replay(POOL, h.market, h.timeline(), Scenario(to_block=to_block), samples=samples, screened=short) for short in (True, False)))
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(2, 120), st.sampled_from(["frozen", "same-health"]), POOLS)
-def test_a_model_after_a_past_in_short_does_as_after_the_whole_one(seed: int, block: int, response: str, pool: FixedSpreadPool) -> None:
+@given(st.integers(0, 2**32), st.integers(2, 120), st.sampled_from(["frozen", "same-health"]))
+def test_a_model_after_a_past_in_short_does_as_after_the_whole_one(seed: int, block: int, response: str) -> None:
     h = random_history(seed, liquidations=True)
     scenario = Scenario(liquidators=Competitive(), from_block=min(block, h.timeline().last_block), users=Users(response=response))
     found: list[Replay[Any] | str] = []
     for short in (True, False):
         try:
-            found.append(replay(pool, h.market, h.timeline(), scenario, samples=4, screened=short))
+            found.append(replay(POOL, h.market, h.timeline(), scenario, samples=4, screened=short))
         except RulesError as error:  # a user who responds, in an asset without a price
             found.append(error.what)
     one, other = found
@@ -77,25 +60,6 @@ def test_a_model_after_a_past_in_short_does_as_after_the_whole_one(seed: int, bl
         assert one == other
     else:
         same(one, other)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.integers(2, 100))
-def test_a_start_opened_at_once_goes_on_like_one_that_was_replayed(seed: int, block: int) -> None:
-    """With an override at the window's first block: what time alone and prices from before offer is seen where the replay stands."""
-    h = random_history(seed, liquidations=True)
-    timeline = h.timeline()
-    block = min(block, timeline.last_block)
-    scenario = Scenario(
-        liquidators=Competitive(),
-        from_block=block,
-        overrides=(Override(parameter="liquidation_threshold", value=5000, asset="A0", from_block=block),),
-    )
-    plain = replay(POOL, h.market, timeline, scenario, samples=3, screened=False)
-    for pool in (POOL, AtOnce()):
-        start = start_of(pool, h.market, timeline, scenario)
-        for _ in range(2):
-            same(replay(pool, h.market, timeline, scenario, samples=3, start=start), plain)
 
 
 @settings(max_examples=60, deadline=None)
@@ -110,6 +74,24 @@ def test_the_book_at_every_later_block_is_the_same(seed: int, before: int) -> No
             whole, less = (state_at(POOL, h.market, t, block)[0] for t in (timeline, short.timeline))
             assert whole == less
     assert [len(t) for t in timeline.transactions(None, before)] == [len(t) for t in short.timeline.transactions(None, before)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 120))
+def test_what_accounts_begin_with_stands_for_their_changes(seed: int, before: int) -> None:
+    h = random_history(seed, liquidations=seed % 2 == 0)
+    timeline = h.timeline()
+    short = condensed(timeline, [before])
+    opening, rest = short.opened()
+    assert len(rest.timeline) + rest.events == len(timeline)
+    for block in {max(before - 1, 1), before, timeline.last_block}:
+        if block <= timeline.last_block and block in timeline.blocks:
+            state = POOL.open(h.market)
+            POOL.open_accounts(state, opening)
+            for event in (event for transaction in rest.timeline.transactions(block) for event in transaction):
+                if isinstance(event, PositionChange | SettingChange | ParamChange | IndexUpdate):
+                    POOL.apply(state, event)
+            assert state == state_at(POOL, h.market, short.timeline, block)[0]
 
 
 CHANGES = st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(-(2**125), 2**125), st.booleans())
@@ -156,23 +138,6 @@ def test_one_change_is_left_of_a_balance_and_one_of_a_setting() -> None:
     assert (short.events, short.actions) == (3, 3)
 
 
-def test_what_is_before_the_first_block_is_opened_with_apart_from_its_last_event() -> None:
-    h = History(market(("WETH", 18), ("USDC", 6)))
-    h.price(0, USD).position(1, 0, "collateral", 2**100).position(0, 1, "debt", 5, "borrow").setting(1, "flag", 1, 0).setting(1, "mode", 2)
-    h.block(5).position(1, 0, "collateral", 2**70, "supply").position(0, 1, "debt", -5, "repay").setting(1, "flag", 0, 0)
-    h.block(7).position(0, 0, "collateral", 3).block(9).position(1, 0, "collateral", 4)
-    timeline = h.timeline()
-    short = condensed(timeline, [8, 9], opens=True)
-    assert short.opening == Opening(
-        ([0, 1], [1, 0], ["debt", "collateral"], [0, 2**100 + 2**70]), ([1, 1], ["flag", "mode"], [0, None], [0, 2], [5, 1])
-    )
-    assert [type(event).__name__ for event in short.timeline] == ["PriceUpdate", "PositionChange", "PositionChange"]
-    assert (short.events, short.actions) == (7, 7)
-    assert short.opening.balance == {(0, 1, "debt"): 0, (1, 0, "collateral"): 2**100 + 2**70}
-    assert short.opening.setting == {(1, "mode", None): 2, (1, "flag", 0): 0}
-    assert condensed(timeline, [1], opens=True).opening is None
-
-
 def test_who_was_liquidated_keeps_the_history() -> None:
     h = liquidated_history()
     h.block(20)
@@ -210,7 +175,7 @@ def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
 class Counting(FixedSpreadPool):
     """A pool that does not say that a past adds up: every event comes to it."""
 
-    past_adds_up = False
+    open_accounts: Any = None
 
     def __init__(self) -> None:
         self.applied = 0
@@ -226,7 +191,7 @@ def test_a_protocol_that_does_not_say_so_gets_the_whole_past() -> None:
         borrower(h, 0, 1, 400)
     h.block(20).price(WETH, 1900 * USD)
     counts = []
-    for protocol in (Counting(), type("Short", (Counting,), {"past_adds_up": True})(), type("Open", (AtOnce, Counting), {"past_adds_up": True})()):
+    for protocol in (Counting(), type("Short", (Counting,), {"open_accounts": FixedSpreadPool.open_accounts})()):
         replay(protocol, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=20))
         counts.append(protocol.applied)
-    assert counts == [8, 4, 3]  # the last event before the window stays
+    assert counts == [8, 3]

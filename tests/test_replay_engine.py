@@ -14,24 +14,10 @@ from backtest.replay.several import replay_together, state_at
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History, market
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market, opened
 
 POOL = FixedSpreadPool()
-WETH, USDC = 0, 1
-USD = 10**8
-ETH = 10**18
 COMPETITIVE = Scenario(liquidators=Competitive())
-
-
-def opened(accounts: int = 8) -> History:
-    """WETH at 2000 $, threshold 80 %, bonus 5 %; USDC at 1 $."""
-    h = History(market(("WETH", 18), ("USDC", 6), accounts=accounts))
-    h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
-    return h.price(WETH, 2000 * USD).price(USDC, USD)
-
-
-def borrower(h: History, account: int, eth: int, usdc: int) -> History:
-    return h.position(account, WETH, "collateral", eth * ETH).position(account, USDC, "debt", usdc * 10**6, "borrow")
 
 
 def run(h: History, scenario: Scenario = COMPETITIVE, **options: object) -> Replay[object]:

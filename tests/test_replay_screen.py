@@ -148,7 +148,7 @@ def _run_checked(seeds: Iterable[int], make: Make) -> int:
         h = random_history(seed)
         timeline = h.timeline()
         engine = Checked(FixedSpreadPool(), h.market, timeline, COMPETITIVE, FixedSpread())
-        engine.watch = make(engine, timeline)
+        watch_by(engine, make, timeline)
         made += len(_run(engine).liquidations)
     return made
 
@@ -167,6 +167,13 @@ def test_the_check_above_checks_something(make: Make) -> None:
     assert Checked.checked > 10
 
 
+def watch_by(engine: Engine[Any], make: Make, timeline: Timeline) -> None:
+    """Another watch, which is told of the accounts that the book begins with."""
+    engine.watch = make(engine, timeline)
+    for account in engine.book.protocol.accounts(engine.book.state):
+        engine.watch.touch(account)
+
+
 @pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), changed=st.booleans(), chunk=st.sampled_from([2, 7, 100]))
@@ -176,7 +183,7 @@ def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, c
     overrides = (Override(parameter="close_factor", value=9000, from_block=20),) if changed else ()
     scenario = Scenario(liquidators=Competitive(max_calls=3, gas_cost=10 * USD), overrides=overrides, from_block=10)
     engine: Engine[object] = Engine(FixedSpreadPool(), h.market, timeline, scenario, FixedSpread(), samples=5)
-    engine.watch = make(engine, timeline)
+    watch_by(engine, make, timeline)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(foresight, "CHUNK", chunk)
         one = _run(engine)
@@ -239,8 +246,8 @@ def test_where_a_liquidation_moves_an_index_nothing_is_foreseen_any_more() -> No
 class Given(FixedSpreadPool):
     """Exposures as given."""
 
-    def __init__(self, exposures: dict[int, LinearExposure | BoxExposure | None]) -> None:
-        self.given, self.asked = exposures, []
+    def __init__(self, given: dict[int, LinearExposure | BoxExposure | None]) -> None:
+        self.given, self.asked = given, []
 
     def exposure(self, state: object, account: int, now: object) -> LinearExposure | BoxExposure | None:
         self.asked.append(account)

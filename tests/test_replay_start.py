@@ -67,9 +67,6 @@ def test_scenarios_from_a_start_are_those_from_the_beginning(crash: tuple[Market
         assert whole.liquidations[len(start.liquidations) :]
         assert whole.book.state == short.book.state
         assert start.book.state == before
-    plain = replay(AAVE_V3, *crash, SCENARIOS[1], samples=6, screened=False)
-    same(plain, replay(AAVE_V3, *crash, SCENARIOS[1], samples=6, start=start))
-    assert plain.book.state == replay(AAVE_V3, *crash, SCENARIOS[1], samples=6).book.state
 
 
 def test_a_reenactment_in_short_is_the_whole_one(crash: tuple[Market, Timeline]) -> None:

@@ -20,8 +20,8 @@ from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import History
-from tests.test_replay_engine import ETH, USD, WETH, liquidated_history
+from tests.sketches.history import ETH, USD, WETH, History
+from tests.test_replay_engine import liquidated_history
 
 CONFIG = MarketConfig(name="sketch", protocol="sketch", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20})
 COMPETITIVE = Scenario(name="competitive", liquidators=Competitive())

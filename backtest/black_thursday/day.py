@@ -158,9 +158,10 @@ def _normal(draws: Draws, what: str, number: int) -> float:
 
 
 def market_of(paths: Paths, vaults: Sequence[tuple[int, int]], rules: Mapping[str, int]) -> tuple[Market, Timeline]:
-    """The market and its history: the book at ``start``, then the oracle's prices: the market's, cut to full hours and an hour old (the OSM).
+    """The market and its history: the book at ``start``, then the market's prices, at which bidders value lots, and the oracle's, which decide what
+    is unsafe: the market's, cut to full hours and an hour old (the OSM).
 
-    Until the first hour is over the oracle says the day's first price. Bidders value lots at the oracle's price too.
+    Until the first hour is over the oracle says the day's first price. Where both move at once, bidders know the market's before the oracle's.
     """
     config = MarketConfig(name="black-thursday", protocol=MAKER.name, chain_id=1, start_block=1, contracts={}, base_decimals=18)
     ledger = Ledger(config, ("0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "ETH"), ("0x6b175474e89094c44da98b954eedeac495271d0f", "DAI"))
@@ -172,15 +173,21 @@ def market_of(paths: Paths, vaults: Sequence[tuple[int, int]], rules: Mapping[st
     ledger.open(place(paths.start))
     for name, value in rules.items():
         ledger.param(place(paths.start), name, value)
-    first = paths.prices[0]
-    ledger.price(place(paths.start), COLLATERAL, first, source=None, method="proxy", exact=False)
+    ledger.price(place(paths.start), COLLATERAL, paths.prices[0], source=None, method="proxy", exact=False)
     for number, (ink, art) in enumerate(vaults):
         account = ledger.account(f"vault-{number + 1}")
         ledger.frob(place(paths.start), account, ink, art, "borrow", dai=art)
-    for step in proxy_steps(paths.times, paths.prices, delay=3_600):
-        if paths.start < step.timestamp < paths.end:
-            ledger.price(place(step.timestamp), COLLATERAL, step.price, source=None, method="proxy", exact=False)
+    oracle = {step.timestamp: step.price for step in proxy_steps(paths.times, paths.prices, delay=3_600) if paths.start < step.timestamp < paths.end}
+    traded = {max(time, paths.start): price for time, price in zip(paths.times, paths.prices, strict=True)}  # at the start the last one before it
+    market_prices = []
+    for time in sorted(oracle.keys() | traded.keys()):
+        if time in traded:
+            market_prices.append({**place(time), "asset_id": COLLATERAL, "price": traded[time], "source": "market"})
+        if time in oracle:
+            ledger.price(place(time), COLLATERAL, oracle[time], source=None, method="proxy", exact=False)
     tables = dict(ledger.tables())
+    schema = CANONICAL["market_prices"]
+    tables["market_prices"] = pa.Table.from_pylist(market_prices, pa.schema([schema.field(name) for name in market_prices[0]]))
     ends = [paths.start, paths.end]
     tables["blocks"] = pa.table({"block_number": [1 + (end - paths.start) // BLOCK_SECONDS for end in ends], "timestamp": ends})
     assets = (Asset(AssetId(0), tables["assets"]["asset"][0].as_py(), "ETH", 18), Asset(AssetId(1), tables["assets"]["asset"][1].as_py(), "DAI", 18))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +49,7 @@ class Task:
 @dataclass(frozen=True, slots=True)
 class Run:
     """What came of one replay. Amounts in whole wad; ``free`` are auctions won for less than one DAI and ``free_value`` what their lots were worth
-    at the market's price then (not the oracle's); ``waiting`` are auctions that were still open at the day's end."""
+    at the market's price when they were sold; ``waiting`` are auctions that were still open at the day's end."""
 
     cell: Cell
     seed: int
@@ -124,7 +123,7 @@ def perform(task: Task) -> Run:
             continue
         if not step.fill.seized:
             continue
-        value = step.fill.seized * paths.prices[bisect_right(paths.times, step.clock.timestamp) - 1] // WAD
+        value = step.fill.repaid + step.waterfall.bonus + step.waterfall.basis  # at market prices; DAI counts as one
         sold_value, paid = sold_value + value, paid + step.fill.repaid
         ended.add(step.lot)
         if step.fill.repaid < WAD:

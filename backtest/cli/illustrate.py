@@ -234,9 +234,11 @@ def _facts(book: Vaults, paths: Paths, gas_column: str, cap_sigma: float, capita
         f"above 150 % with a median of {book.ratio_median / 100:g} % (sigma {book.ratio_sigma:g}). Nobody tops up. One in {book.sample} is replayed "
         f"and counts {book.sample} times; amounts grow in proportion to the book.",
         f"Keepers are assumed: caps on the gas price are log-normal (sigma {cap_sigma:g}) around the median given; each keeper has {own} and values "
-        "a lot at the oracle's price less its calls. They take part when gas is at or below their cap, and for nothing else.",
+        "a lot at the market's price of that moment less its calls; DAI counts as one dollar. They take part when gas is at or below their cap, "
+        "and for nothing else.",
         f"Gas is the column '{gas_column}' of the file; without the spike it is the median of the first six hours, {calm:.3g} gwei, all day.",
-        "The oracle is the market's price cut to full hours and an hour old (OSM). Bites, and ends of auctions, happen at once whatever gas is.",
+        "Which vaults are unsafe the oracle decides: the market's price cut to full hours and an hour old (OSM). Bites, and ends of auctions, "
+        "happen at once whatever gas is.",
         "Rules 1.0: lump 50 ETH, bids live 10 minutes, auctions 3 days, steps of 3 % (in force until the spell of 12 March 2020). "
         "Rules 2.0: those of ETH-A from 30 April 2021.",
         "Most auctions open at a few full hours, when the oracle steps, and keepers differ in nothing but their caps: a draw gives away nearly "

@@ -136,7 +136,8 @@ def replay(
     name
         Name of the run in tables and charts.
     baseline
-        Replay what the scenario is compared with: the same without its changed parameters.
+        Replay what the scenario is compared with: the same without its changed parameters and with the protocol's own way of
+        liquidating.
     band
         Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and compare.
     repeats

@@ -37,7 +37,8 @@ def validate(
     market
         Market; may be left out where the lake holds one.
     scenario
-        TOML file of a scenario (docs/scenarios.md) with competitive liquidators and no overrides.
+        TOML file of a scenario (docs/scenarios.md) with competitive liquidators; overrides, another mechanism and costs beside
+        gas_cost are refused.
     gas_cost
         What one call costs a liquidator, in units of the market's base currency (US dollars).
     from_block

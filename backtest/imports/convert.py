@@ -127,12 +127,12 @@ class _Conversion:
         """A column, nulls where the SELECT lacks it; empty text is null."""
         return [value or None for value in self.columns[name]] if name in self.columns else [None] * self.rows
 
-    def parsed(self, name: str, parse: Callable[[str], T]) -> list[T | None]:
-        """A column through ``parse``; a ValueError quarantines the row, null stays null."""
+    def parsed(self, name: str, parse: Callable[..., T], *beside: Column) -> list[T | None]:
+        """A column through ``parse``, which also gets the row's values ``beside`` it; a ValueError quarantines the row, null stays null."""
         out: list[T | None] = []
-        for row, value in enumerate(self.text(name)):
+        for row, (value, *more) in enumerate(zip(self.text(name), *beside, strict=True)):
             try:
-                out.append(None if value is None else parse(value))
+                out.append(None if value is None else parse(value, *more))
             except ValueError as error:
                 out.append(None)
                 self.bad.setdefault(row, f"{name}: {error}")
@@ -149,17 +149,12 @@ class _Conversion:
         """An amount in native units, not negative; in whole tokens if the SELECT has it under that name."""
         if f"{name}_native" in self.columns:
             return self.parsed(f"{name}_native", whole)
-        rounding = self.rounding(name)
-        assets = self.text(self.spec.amounts[name])
-        decimals = self.loaded.body.assets
-        out: list[int | None] = []
-        for row, (value, asset) in enumerate(zip(self.text(name), assets, strict=True)):
-            try:
-                out.append(None if value is None else _not_negative(value, scaled(value, _decimals(asset, decimals), rounding)))
-            except ValueError as error:
-                out.append(None)
-                self.bad.setdefault(row, f"{name}: {error}")
-        return out
+        rounding, decimals = self.rounding(name), self.loaded.body.assets
+
+        def native(value: str, asset: str | None) -> int:
+            return _not_negative(value, scaled(value, _decimals(asset, decimals), rounding))
+
+        return self.parsed(name, native, self.text(self.spec.amounts[name]))
 
     def rounding(self, name: str) -> str | None:
         found = self.loaded.body.rounding.get(f"{self.target}.{name}")
@@ -259,15 +254,8 @@ class _Conversion:
         }
 
     def _parameter(self) -> dict[str, Column]:
-        rounding = self.rounding("value")
-        decimals = self.parsed("decimals", whole)
-        values: list[int | None] = []
-        for row, text in enumerate(self.text("value")):
-            try:
-                values.append(None if text is None else scaled(text, decimals[row] or 0, rounding))
-            except ValueError as error:
-                values.append(None)
-                self.bad.setdefault(row, f"value: {error}")
+        rounding, decimals = self.rounding("value"), self.parsed("decimals", whole)
+        values = self.parsed("value", lambda text, places: scaled(text, places or 0, rounding), decimals)
         return {
             "name": self.given("name", self.text("name")),
             "asset": self.parsed("asset", str.lower),

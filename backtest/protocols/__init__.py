@@ -7,9 +7,8 @@ liquidation mechanism and the liquidator model (``backtest.replay``). The engine
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -59,7 +58,7 @@ class LinearExposure(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Exposures:
-    """Linear exposures of some accounts as columns, in any order; the terms of each are its rows from ``start`` on. None: it has no debt.
+    """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
     can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.
@@ -72,29 +71,6 @@ class Exposures:
     amount: npt.NDArray[np.float64]
     constant: npt.NDArray[np.float64]
     relative_error: float
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What accounts come to before a block, in place of the changes that led there. Entries of one account follow each other.
-
-    Attributes:
-        balances: columns account, asset, side, amount (scaled units, not negative; 0: what there was is gone).
-        settings: columns account, setting, asset, value, and the block of the change that set it.
-    """
-
-    balances: tuple[list[AccountId], list[AssetId], list[Side], list[int]]
-    settings: tuple[list[AccountId], list[str], list[AssetId | None], list[int], list[int]]
-
-    @cached_property
-    def balance(self) -> Mapping[tuple[AccountId, AssetId, Side], int]:
-        """The balances by account, asset and side; those of accounts that are never asked about again need no such dictionary."""
-        return dict(zip(zip(*self.balances[:3], strict=True), self.balances[3], strict=True))
-
-    @cached_property
-    def setting(self) -> Mapping[tuple[AccountId, str, AssetId | None], int]:
-        """The settings by account, name and asset."""
-        return dict(zip(zip(*self.settings[:3], strict=True), self.settings[3], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +138,45 @@ class Fill(Struct, frozen=True):
     rules_tested: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each account, again and again, as long
+    as one pays. Columns have one row a liquidation, those of an account in order.
+
+    A protocol that can tell many at once has ``together(state, accounts, prices, now, liquidator, *, cost, calls, most) -> Together | None``: what
+    ``pairs`` and ``quote`` of each come to, where the liquidator receives the underlying and a refusal's ``instead`` is taken; None where it cannot.
+    Each call costs the liquidator ``cost`` base units, and each account is called at most ``most`` times, ``calls`` of them before.
+    ``settle_together(state, found)`` has the effect of the changes of all fills on the state.
+
+    Attributes:
+        profit: base units after the cost, both sides rounded against the liquidator. repaid, seized, protocol_fee: native units.
+        health_before, health_after: wad; None without debt.
+        deficits: liquidation, asset and native amount of debts written off.
+        positions: what all of them change in scaled balances: account, asset, side, sum of changes. settings: as in ``SettingChange``, in order.
+        on_offer: accounts that can be liquidated on, though it does not pay or is not allowed any more.
+        refused: account and reason of quotes that were refused.
+        rules: as in ``Fill``, with whether they are tested.
+        fill: the fill of a liquidation, by row.
+    """
+
+    account: list[AccountId]
+    debt_asset: list[AssetId]
+    collateral_asset: list[AssetId]
+    profit: list[int]
+    repaid: list[int]
+    seized: list[int]
+    protocol_fee: list[int]
+    health_before: list[int]
+    health_after: list[int | None]
+    deficits: list[tuple[int, AssetId, int]]
+    positions: list[tuple[AccountId, AssetId, Side, int]]
+    settings: list[tuple[AccountId, str, AssetId, int]]
+    on_offer: list[AccountId]
+    refused: list[tuple[AccountId, str]]
+    rules: tuple[str, bool]
+    fill: Callable[[int], Fill]
+
+
 class AccountView(Struct, frozen=True):
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
@@ -225,6 +240,15 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset, side, as the protocol stores
+    it) and each setting (account, name, asset, value) once."""
+
+    balances: Sequence[tuple[AccountId, AssetId, Side, int]]
+    settings: Sequence[tuple[AccountId, str, AssetId | None, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """What an account holds of one asset: stored (scaled) and, accrued to a moment, in native units."""
 
@@ -275,10 +299,9 @@ class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
     updates the state it is given.
 
-    Optional: ``past_adds_up``, True where an account's past may be replayed in short: its balances are the sums of their changes whatever
-    else happened between, its settings the last ones, and what a liquidation does depends on no sum over accounts. With it,
-    ``open_accounts(state, opening)``: accounts that had nothing before, as the changes that an ``Opening`` stands for would leave them; no account
-    else, no parameter, price or index has to be known by then. ``gas_units``, by step of a
+    Optional: ``open_accounts(state, opening: Opening)``, into a state that knows none of them, as their changes would. It is there where an account's
+    past may be replayed in short: its balances are the sums of their changes whatever else happened between, its settings the last ones, and what a
+    liquidation does depends on no sum over accounts. ``gas_units``, by step of a
     liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
     ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the account's health, for mechanisms that aim at one.
     """

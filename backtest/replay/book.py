@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, MarketPrice, PoolChange, PoolId, Prices, PriceUpdate
 from backtest.pools.uniswap_v3 import PoolState, swap
-from backtest.protocols import LendingProtocol, State
+from backtest.protocols import LendingProtocol, Opening, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Book(Generic[State]):
         traded: market prices, of the assets whose market price is known.
         plain: accounts are valued one by one, by the plain rule: the reference.
         pools: those that are initialized or hold liquidity.
-        prices: a live view: the oracle's, and as market and execution price that of ``traded``, or the oracle's for an asset that is not in it.
+        prices: a live view, another one from the first market price on: the oracle's, which decide about health; and as market and execution price,
+            which value what liquidators get and pay, that of ``traded``, or the oracle's for an asset that is not in it.
     """
 
     protocol: LendingProtocol[State]
@@ -48,14 +49,22 @@ class Book(Generic[State]):
     units: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        known = ChainMap(self.traded, self.oracle) if self.market.pools else self.oracle
-        self.prices = Prices(self.oracle, known, known)
+        self._price()
         self.units = [self.market.unit(asset.id) for asset in self.market.assets]
+
+    def _price(self) -> None:
+        """Only where something was traded does asking for a market price cost a second look-up."""
+        known = ChainMap(self.traded, self.oracle) if self.traded else self.oracle
+        self.prices = Prices(self.oracle, known, known)
 
     @classmethod
     def open(cls, protocol: LendingProtocol[State], market: Market, *, recompute: bool = False) -> Book[State]:
         """The empty book of a market; with ``recompute`` interest follows the book."""
         return cls(protocol, market, protocol.open(market, recompute=recompute))
+
+    def begin(self, opening: Opening) -> None:
+        """Accounts that the book begins with; for a protocol that has ``open_accounts``."""
+        self.protocol.open_accounts(self.state, opening)  # type: ignore[attr-defined]
 
     def copy(self) -> Book[State]:
         """The book as it is now, independent of this one."""
@@ -63,6 +72,10 @@ class Book(Generic[State]):
         oracle, indexes, traded = dict(self.oracle), dict(self.indexes), dict(self.traded)
         pools = {pool: state.copy() for pool, state in self.pools.items()}
         return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools, self.plain)
+
+    def priced_now(self) -> Book[State]:
+        """The book with its prices and clock as they are now, whatever becomes of its state."""
+        return replace(self, oracle=dict(self.oracle), traded=dict(self.traded))
 
     def apply(self, event: MarketEvent) -> None:
         """Apply one event or effect; prices and pools are kept here, everything else is the protocol's."""
@@ -72,6 +85,8 @@ class Book(Generic[State]):
                 known.pop(event.asset, None)
             else:
                 known[event.asset] = event.price
+            if self.traded and self.prices.market is self.oracle:
+                self._price()
             return
         if type(event) is PoolChange:
             if event.pool not in self.pools:

@@ -4,24 +4,20 @@ Before a model acts, users' actions are made as recorded. What an account holds 
 last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took part in a liquidation
 keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index, and what a swap left in a pool,
 counts where the next one is not there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
-What is summed up to the first of these blocks needs no events: where the protocol can, its accounts are opened with it at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
-from backtest.protocols import Opening, State
-from backtest.replay.book import Book
+from backtest.protocols import Opening
 from backtest.replay.kernels import Ints, net
-from backtest.replay.screen import Watch
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import UserActions
 
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)
@@ -31,27 +27,32 @@ _STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset")
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """A shorter timeline, and how many events and users' actions it leaves out.
-
-    ``opening``: what some of them come to. It holds once the first block of the timeline has begun, before its events, and is read at its end at
-    the earliest: what happens between the two asks for none of these accounts.
-    """
+    """A shorter timeline, and how many events and users' actions it leaves out. ``opens``: changes in it (masks over those of a kind) that only say
+    what somebody holds or has set before the first block that is read."""
 
     timeline: Timeline
     events: int = 0
     actions: int = 0
-    opening: Opening | None = None
+    opens: Mapping[type[MarketEvent], Mask] = field(default_factory=dict)
+
+    def opened(self) -> tuple[Opening, Condensed]:
+        """What these changes come to, and the timeline without them. The last transaction before the first block that is read stays: the replay
+        stands at it."""
+        timeline = self.timeline
+        position, setting = self.opens[PositionChange], self.opens[SettingChange]
+        balances = timeline.values(PositionChange, position, "account", "asset", "side", "delta")
+        settings = timeline.values(SettingChange, setting, "account", "setting", "asset", "value")
+        opening = Opening(list(zip(*balances, strict=True)), list(zip(*settings, strict=True)))
+        kept = {PositionChange: ~position, SettingChange: ~setting}
+        rest = timeline.thinned(kept, timeline.column(PositionChange, "delta")[0][~position])
+        left_out = len(timeline) - len(rest)
+        return opening, Condensed(rest, self.events + left_out, self.actions + _actions(timeline) - _actions(rest))
 
 
-def condensed(timeline: Timeline, blocks: Sequence[int], *, opens: bool = False) -> Condensed:
-    """The timeline in short, for a protocol whose ``past_adds_up``: read before each of these blocks (increasing) it is as the whole one, and from
-    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain.
-
-    ``opens``: the protocol has ``open_accounts``.
-    """
-    stops: dict[type[MarketEvent], Ints] = {
-        event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)
-    }
+def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
+    """The timeline in short, for a protocol with ``open_accounts``: read before each of these blocks (increasing) it is as the whole one, and from
+    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain."""
+    stops = {event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)}
     hot = _hot(timeline, {event: int(rows[-1]) for event, rows in stops.items()})
     free: dict[type[MarketEvent], Mask] = {}
     for event in _CHANGES:
@@ -61,7 +62,6 @@ def condensed(timeline: Timeline, blocks: Sequence[int], *, opens: bool = False)
     kept = {event: ~mask for event, mask in free.items()}
     kept |= _steps(timeline, blocks, kept)
     deltas = timeline.column(PositionChange, "delta")[0]
-    bulk: dict[type[MarketEvent], Ints] = {event: np.empty(0, dtype=np.int64) for event in _CHANGES}
     if free[PositionChange].any():
         (account, _), (asset, _), (side, sides) = (timeline.column(PositionChange, attribute) for attribute in ("account", "asset", "side"))
         slot = asset.astype(np.int32) * len(sides or ()) + side
@@ -70,41 +70,15 @@ def condensed(timeline: Timeline, blocks: Sequence[int], *, opens: bool = False)
         summed = np.zeros(len(deltas), dtype=np.bool_)
         if not net(account[past], slot[past], deltas, free[PositionChange], stops[PositionChange], int(slot.max()) + 1, summed, total):
             return Condensed(timeline)
-        deltas = np.where(summed[:, None], total, deltas)
-        kept[PositionChange] |= summed
-        bulk[PositionChange] = np.flatnonzero(summed)
+        mask = kept[PositionChange] = kept[PositionChange] | summed
+        deltas = np.where(summed[mask, None], total[mask], deltas[mask])
     rows = np.flatnonzero(free[SettingChange])
-    bulk[SettingChange] = rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]
-    kept[SettingChange][bulk[SettingChange]] = True
-    opening = _opening(timeline, {event: found[found < stops[event][0]] for event, found in bulk.items()}, blocks[0], deltas, kept) if opens else None
-    short = timeline.thinned(kept, deltas[kept[PositionChange]])
-    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opening)
-
-
-def begin_with(opening: Opening, book: Book[State], users: UserActions[State], watch: Watch[State]) -> None:
-    """What an opening stands for has happened, to the book and to all who follow it."""
-    users.open(opening)
-    book.protocol.open_accounts(book.state, opening)  # type: ignore[attr-defined]
-    for accounts in (opening.balances[0], opening.settings[0]):
-        watch.touch_all(accounts)
-
-
-def _opening(
-    timeline: Timeline, found: Mapping[type[MarketEvent], Ints], before: int, deltas: Ints, kept: Mapping[type[MarketEvent], Mask]
-) -> Opening | None:
-    """What these changes before a block come to. They are ``kept`` no more, but for the block's last event, which says where a replay stands."""
-    last = int(np.searchsorted(timeline.block, before)) - 1
-    rows: list[Ints] = []
-    for event, mine in found.items():
-        mine = mine[timeline.rows(event)[mine] != last]
-        kept[event][mine] = False
-        rows.append(mine[np.argsort(timeline.column(event, "account")[0][mine], kind="stable")])
-    if not any(map(len, rows)):
-        return None
-    account, asset, side = (timeline.values(PositionChange, name, rows[0]) for name in ("account", "asset", "side"))
-    amount = timeline.values(PositionChange, "delta", rows[0], deltas[rows[0]])
-    who, name, of, value, block = (timeline.values(SettingChange, name, rows[1]) for name in ("account", "setting", "asset", "value", "block_number"))
-    return Opening((account, asset, side, amount), (who, name, of, value, block))
+    kept[SettingChange][rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]] = True
+    short = timeline.thinned(kept, deltas)
+    last = int(np.searchsorted(short.ends, np.searchsorted(short.block, blocks[0])))
+    begin = short.ends[last - 1] if last else 0
+    opens: dict[type[MarketEvent], Mask] = {event: free[event][kept[event]] & (short.rows(event) < begin) for event in _CHANGES}
+    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opens)
 
 
 def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:

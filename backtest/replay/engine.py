@@ -4,8 +4,8 @@ A transaction at a time: what users and governance did is applied (``users``, ``
 re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
 each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
 nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment. While offers
-stand that did not pay, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index updates are not
-applied: every call says what it does to the reserves it touches.
+stand that did not pay, or auctions are open, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index
+updates are not applied: every call says what it does to the reserves it touches.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
-
-from msgspec import structs
 
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
@@ -33,14 +31,15 @@ from backtest.model import (
 )
 from backtest.protocols import Action, LendingProtocol, Refusal, State
 from backtest.replay.book import Book
-from backtest.replay.competition.costs import CostModel, before_bids
+from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
-from backtest.replay.condense import Condensed, begin_with, condensed
+from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
+from backtest.replay.later import Later
 from backtest.replay.liquidators import Take, model_of, searcher_names
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import Mechanism, Opportunity, in_base, mechanism_of, spread
+from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
 from backtest.replay.mechanisms import swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.memory import uncollected
@@ -49,12 +48,13 @@ from backtest.replay.overrides import Overrides, check
 from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of, views_of, with_late
-from backtest.replay.record import Deficit, Liquidation, Mismatch, Replay
+from backtest.replay.record import Mismatch, Replay
 from backtest.replay.screen import EveryAccount, Screen, Watch
+from backtest.replay.settlement import Settlement
 from backtest.replay.timeline import Timeline
+from backtest.replay.together import TakingTogether
 from backtest.replay.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Observed, Scenario
-from backtest.units import WAD
 
 if TYPE_CHECKING:
     from backtest.replay.start import Start
@@ -91,9 +91,9 @@ def replay(
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
         RulesError: no rule covers a contract revision in the history; names its block.
     """
-    engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
-    reported = engine.result.events
     with uncollected():
+        engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
+        reported = engine.result.events
         for transaction in engine.transactions():
             engine.advance(transaction)
             if progress is not None and engine.result.events - reported >= 2_000:
@@ -127,7 +127,7 @@ class Engine(Generic[State]):
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
         names = searcher_names(scenario.liquidators)
-        self._searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
+        searchers = {name: AccountId(self.liquidator + place) for place, name in enumerate(names)}
         market = replace(market, accounts=(*market.accounts, *(f"model:{name}" for name in names)))
         self._recompute = scenario.rates == "recomputed"
         self._overrides = Overrides(market, scenario.overrides, timeline, units)
@@ -151,11 +151,8 @@ class Engine(Generic[State]):
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
-        past = Condensed(timeline)
-        adds_up = screened and not self._recompute and start is None and getattr(protocol, "past_adds_up", False)
-        if adds_up and (model is None or not self._overrides.begins_within(timeline.first_block, first)):
-            past = condensed(timeline, self._measure.reads if model is None else [first], opens=hasattr(protocol, "open_accounts"))
-        self._timeline, self._opening = past.timeline, past.opening
+        past = self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
+        self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
         self._acting = False
@@ -171,22 +168,40 @@ class Engine(Generic[State]):
         mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
-        self._made: set[AccountId] = set()
         self._refused: set[tuple[AccountId, str]] = set()
         if first > self._measure.end:
             raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
+        self._settlement = Settlement(self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers)
+        self._together = TakingTogether(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
         self._start = start
         if start is not None:
             self._go_on_from(start)
 
+    def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
+        """History in short, as far as nobody asks for more, with the accounts that it begins with in the book."""
+        past = Condensed(timeline)
+        if self._recompute or getattr(self.book.protocol, "open_accounts", None) is None:
+            return past
+        if not acts:
+            past = condensed(timeline, self._measure.reads)
+        elif not self._overrides.begins_within(timeline.first_block, first):
+            past = condensed(timeline, [first])
+        if any(mask.any() for mask in past.opens.values()):
+            opening, past = past.opened()
+            self.book.begin(opening)
+            self.users.begin(opening)
+            for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
+                self.watch.touch(account)
+        return past
+
     def _go_on_from(self, start: Start[State]) -> None:
         """What the window's past left behind, apart from book and users."""
         result = self.result
         self._begin = start.block
-        result.liquidations, result.deficits, result.mismatches = list(start.liquidations), list(start.deficits), list(start.mismatches)
+        result.liquidations, result.deficits, result.mismatches = Later(start.liquidations), list(start.deficits), list(start.mismatches)
         result.events, result.rules = start.events, dict(start.rules)
         for change in self._timeline.params:
             if change.block_number < start.block:
@@ -257,12 +272,9 @@ class Engine(Generic[State]):
             reach, made = reach_of(texts, before, views_of(self.book), clock)
             self.result.reach.append(reach)
             self.result.made_liquidatable += made
-            self._made.update(one.account for one in made)
+            self._settlement.made_liquidatable.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
-        opening, self._opening = self._opening, None
-        if opening is not None:
-            begin_with(opening, self.book, self.users, self.watch)
 
     def stand(self) -> None:
         """Where the last transaction ended."""
@@ -316,7 +328,7 @@ class Engine(Generic[State]):
             for change in changes:
                 self.watch.touch(change.account)
                 self.opportunities.owner_acted(change.account)
-            return self._take_effect(made) and not self._prices_only
+            return self.take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
             if self._acting:
                 self.result.left_out += not self._measure.is_over
@@ -331,13 +343,13 @@ class Engine(Generic[State]):
                 self._set_parameter(replaced)
             else:
                 self._stand_at(event)
-                self._take_effect(self._parameter_call(replaced))
+                self.take_effect(self._parameter_call(replaced))
             return not self._prices_only
         if isinstance(event, IndexUpdate) and self._recompute:
             return False
         self.book.apply(event)
         if isinstance(event, MarketPrice | PoolChange):
-            return self._offered and not self._prices_only
+            return not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
         return isinstance(event, PriceUpdate) or not self._prices_only
 
     def _parameter_call(self, change: ParamChange) -> Sequence[Effect]:
@@ -345,7 +357,7 @@ class Engine(Generic[State]):
         acted = book.protocol.act(book.state, Action("parameter", (change,)), book.prices, book.now)
         return () if isinstance(acted, Refusal) else acted.changes
 
-    def _take_effect(self, effects: Iterable[Effect]) -> bool:
+    def take_effect(self, effects: Iterable[Effect]) -> bool:
         """Apply what a call does; whether an index moved."""
         moved = False
         for effect in effects:
@@ -384,7 +396,7 @@ class Engine(Generic[State]):
         if not same:
             self.result.mismatches.append(Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ"))
         offer = Opportunity(order, fill, spread(book, fill))
-        self._settle(Take(offer, self._costs.charged(book, offer)), same)
+        self._settlement.settle(self, Take(offer, self._costs.charged(book, offer)), same)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -420,12 +432,12 @@ class Engine(Generic[State]):
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
         book, mechanism, model = self.book, self._mechanism, self._model
         may_be = self.watch.candidates(book)
-        open_to = Offers(self._on_offer, {*may_be, *mechanism.open_accounts()})
-        taken = False
+        taken, rest = self._together.take(self, may_be, self._refused)
+        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
-            touched, market_wide = self._settle(take, None, lot)
+            touched, market_wide = self._settlement.settle(self, take, None, lot)
             open_to.outdate(touched)
             if market_wide:
                 open_to.outdate_all()
@@ -444,56 +456,3 @@ class Engine(Generic[State]):
         if len(offers) < len(found):
             self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
         return offers
-
-    def _settle(self, take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
-        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
-        book, opportunity, result, measure = self.book, take.opportunity, self.result, self._measure
-        fill = opportunity.fill
-        if take.searcher is not None:
-            fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self._searchers[take.searcher]))
-        if matches is None and not measure.is_over and (opportunity.opens or fill.repaid or fill.seized):  # a bid alone takes nothing
-            self.opportunities.taken(book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids)
-        account, ordinal = fill.order.account, len(result.liquidations)
-        before = book.protocol.view(book.state, account, book.prices, book.now).health
-        touched, market_wide = {account}, False
-        for change in fill.changes:
-            if isinstance(change, _CHANGES):
-                self.users.modelled(change)
-                touched.add(change.account)
-            elif isinstance(change, ParamChange):
-                market_wide |= change.name in book.protocol.order_parameters
-            else:  # recomputed interest: fills quoted before this one do not know what it did to the reserves
-                market_wide = True
-        self._take_effect(fill.changes)  # which touches whom it changes
-        self.watch.touch(account)
-        for asset, amount in fill.deficits:
-            value = book.value_down(asset, amount)
-            deficit = Deficit(liquidation=ordinal, seq=book.seq, clock=book.now, account=account, asset=asset, amount=amount, amount_base=value)
-            measure.wrote_off(deficit)
-            if not measure.is_over:
-                result.deficits.append(deficit)
-        if fill.rules:
-            result.rules[fill.rules] = fill.rules_tested
-        after = book.protocol.view(book.state, account, book.prices, book.now).health
-        made = Liquidation(
-            ordinal=ordinal,
-            seq=book.seq,
-            clock=book.now,
-            fill=fill,
-            step=opportunity.step,
-            profit_base=take.waterfall.rent,
-            waterfall=take.waterfall,
-            health_before=before,
-            health_after=after,
-            matches_history=matches,
-            made_by_override=account in self._made,
-            stage="opened" if opportunity.opens else "whole" if opportunity.lot is None else "auction",
-            lot=lot,
-            **in_base(book, fill),
-        )
-        if after is None or after >= WAD:
-            self._made.discard(account)
-        measure.liquidated(made)
-        if not measure.is_over:
-            result.liquidations.append(made)
-        return touched, market_wide

@@ -70,10 +70,7 @@ class Forms:
     def rows_with(self, columns: Sequence[int]) -> Ints:
         """Rows that have a term in any of these columns."""
         rows, entries = self.terms(np.arange(len(self.span)))
-        found = np.zeros(len(self.span), dtype=np.bool_)
-        for column in columns:
-            found[rows[self.column[entries] == column]] = True
-        return np.flatnonzero(found)
+        return np.unique(rows[np.isin(self.column[entries], columns)])
 
     def terms(self, rows: Ints) -> tuple[Ints, Ints]:
         """Row and place of every term of these rows."""

@@ -101,14 +101,33 @@ class Competition:
         self._ranked: dict[AccountId, tuple[Sequence[Opportunity], tuple[_Rank, Opportunity] | None]] = {}
         """The best of what was open to each account when it was last seen: as good as new while the offers are the same ones."""
 
-    def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
-        """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
+    @property
+    def by_itself(self) -> bool:
+        """Whether it takes of each account what pays most, whatever is open to others: then only the order depends on them."""
+        return self._costs.free and self._terms.pair == "most-profitable" and not self.receive_collateral_token
+
+    @property
+    def cost(self) -> int:
+        """Of each call, base units, where nothing else costs anything."""
+        return self._costs.fixed
+
+    @property
+    def most_calls(self) -> int:
+        """Per account and moment."""
+        return self._terms.max_calls
+
+    def calls(self, book: Book[State]) -> Counter[AccountId]:
+        """Those of this moment so far; whoever calls for it adds to them."""
         moment = (book.now.block_number, book.now.timestamp)  # between known blocks auctions wake by time alone
         if moment != self._moment:
             self._moment = moment
             self._calls.clear()
             self._ranked.clear()
-        ranked, calls, most = self._ranked, self._calls, self._terms.max_calls
+        return self._calls
+
+    def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
+        """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
+        ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
         kept = self._costs.free  # otherwise quotes of sales are counted
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():

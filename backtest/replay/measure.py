@@ -60,10 +60,15 @@ class Measure(Generic[State]):
     def liquidated(self, made: Liquidation) -> None:
         """Count a liquidation. Of auctions: the debt that left the account, and the collateral that its buyers got."""
         if made.clock.block_number >= self._first:
-            self._sums["liquidations"] += made.takes
-            self._sums["repaid_base"] += made.repaid_base * made.takes
-            self._sums["seized_base"] += made.seized_base * made.ends
-            self._sums["protocol_fee_base"] += made.protocol_fee_base
+            self.took(int(made.takes), made.repaid_base * made.takes, made.seized_base * made.ends, made.protocol_fee_base)
+
+    def took(self, liquidations: int, repaid_base: int, seized_base: int, protocol_fee_base: int) -> None:
+        """Count several, within the scenario's blocks: the sums of what they took."""
+        sums = self._sums
+        sums["liquidations"] += liquidations
+        sums["repaid_base"] += repaid_base
+        sums["seized_base"] += seized_base
+        sums["protocol_fee_base"] += protocol_fee_base
 
     def wrote_off(self, deficit: Deficit) -> None:
         """Count debt that the protocol wrote off."""

@@ -1,6 +1,6 @@
 """How an account that may be liquidated becomes a settled liquidation.
 
-A mechanism owns liquidations from the moment they open until they close. One that settles at once (``FixedSpread``) keeps
+A mechanism owns liquidations from the moment they open until they close. One that settles at once (``Immediate``) keeps
 nothing; an auction opens (``kick``), is priced over time, taken in parts, reset and ended, and tells the engine when time
 alone changes what it offers. The protocol says who may be liquidated and what an order does to the book; the mechanism says at
 which price; the liquidator model says who takes.
@@ -69,7 +69,23 @@ class Mechanism(Protocol[State]):
         ...
 
 
-class FixedSpread(Mechanism[State]):
+class Immediate(Mechanism[State]):
+    """Settles at once: nothing stays open."""
+
+    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
+        """Nothing stays open."""
+        return None
+
+    def open_accounts(self) -> Collection[AccountId]:
+        """None: nothing stays open."""
+        return ()
+
+    def wake(self, now: Clock) -> int | None:
+        """Never: without open liquidations time alone offers nothing."""
+        return None
+
+
+class FixedSpread(Immediate[State]):
     """Settles at once at the protocol's own price: repay debt, receive collateral with the bonus."""
 
     name = "fixed-spread"
@@ -88,18 +104,6 @@ class FixedSpread(Mechanism[State]):
                 fill = protocol.quote(state, order, prices, now)
             found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
         return found
-
-    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
-        """Nothing stays open."""
-        return None
-
-    def open_accounts(self) -> Collection[AccountId]:
-        """None: nothing stays open."""
-        return ()
-
-    def wake(self, now: Clock) -> int | None:
-        """Never: without open liquidations time alone offers nothing."""
-        return None
 
 
 def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:

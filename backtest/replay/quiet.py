@@ -20,7 +20,7 @@ from backtest.replay.overrides import Overrides
 from backtest.replay.screen import Watch
 from backtest.replay.users import UserActions
 
-_PASSING = frozenset((PriceUpdate, IndexUpdate, MarketPrice))
+_PASSING = frozenset({PriceUpdate, IndexUpdate, MarketPrice})
 
 
 class Quiet(Generic[State]):
@@ -28,6 +28,7 @@ class Quiet(Generic[State]):
 
     def __init__(self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides) -> None:
         self._book, self._users, self._measure, self._overrides = book, users, measure, overrides
+        self._shadowed = users.responds
         self._before = -1
         """Transactions that end before this seq are quiet,"""
         self._last = -1
@@ -48,10 +49,16 @@ class Quiet(Generic[State]):
         last = transaction[-1]
         if last.seq >= self._before:
             return False
-        if last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
+        if last.block_number > self._last:
             self._before = -1
             return False
         for event in transaction:
-            self._users.shadow(event)
-            self._book.apply(event)
+            if type(event) not in _PASSING:
+                self._before = -1
+                return False
+        apply = self._book.apply
+        for event in transaction:
+            if self._shadowed:
+                self._users.shadow(event)
+            apply(event)
         return True

@@ -11,6 +11,7 @@ from msgspec import Struct
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
 from backtest.replay.book import Book
+from backtest.replay.later import Later
 
 Stage = Literal["whole", "opened", "auction"]
 """A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
@@ -257,7 +258,7 @@ class Replay(Generic[State]):
 
     book: Book[State]
     from_clock: Clock
-    liquidations: list[Liquidation] = field(default_factory=list)
+    liquidations: Later[Liquidation] = field(default_factory=Later)
     deficits: list[Deficit] = field(default_factory=list)
     totals: list[Totals] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -272,6 +273,6 @@ class Replay(Generic[State]):
     reach: list[Reach] = field(default_factory=list)
     rate_check: RateCheck | None = None
     rules: dict[str, bool] = field(default_factory=dict)
-    spells: list[Spell] = field(default_factory=list)
+    spells: Later[Spell] = field(default_factory=Later)
     costs: list[str] = field(default_factory=list)
     overrides: Mapping[str, int] = field(default_factory=dict)

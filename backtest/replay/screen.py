@@ -33,8 +33,8 @@ SLACK = np.array([2.0**-k for k in range(1, 10)])
 """Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at every decision."""
 NEAR = len(SLACK)
 GONE = NEAR + 1
-MANY = 50
-"""Accounts from which on exposures are asked for all at once: as long as it takes to ask for about 35 one by one."""
+MANY = 200
+"""Accounts from which on exposures are asked for all at once."""
 
 
 class Watch(Protocol[State]):
@@ -42,10 +42,6 @@ class Watch(Protocol[State]):
 
     def touch(self, account: AccountId) -> None:
         """The account changed."""
-        ...
-
-    def touch_all(self, accounts: Iterable[AccountId]) -> None:
-        """These accounts changed."""
         ...
 
     def touch_parameter(self, asset: AssetId | None) -> None:
@@ -61,9 +57,6 @@ class EveryAccount(Watch[State]):
     """The plain reference: look at everyone, always."""
 
     def touch(self, account: AccountId) -> None:
-        """Nothing to do."""
-
-    def touch_all(self, accounts: Iterable[AccountId]) -> None:
         """Nothing to do."""
 
     def touch_parameter(self, asset: AssetId | None) -> None:
@@ -119,10 +112,6 @@ class Rows(Generic[State]):
         """See ``Watch``."""
         self._dirty.add(account)
 
-    def touch_all(self, accounts: Iterable[AccountId]) -> None:
-        """See ``Watch``."""
-        self._dirty.update(accounts)
-
     def touch_parameter(self, asset: AssetId | None) -> None:
         """See ``Watch``."""
         if asset is None:
@@ -164,7 +153,7 @@ class Rows(Generic[State]):
         forms: list[Form] = []
         at_once = getattr(book.protocol, "exposures", None)
         if at_once is not None and len(self._dirty) >= MANY:
-            changed, gone = self._put_many(at_once(state, list(self._dirty), clock), book, bounds)
+            changed = self._put_many(at_once(state, list(self._dirty), clock), book, bounds)
         many = len(changed)
         for account in sorted(self._dirty):
             exposure = ask(state, account, clock)
@@ -175,7 +164,9 @@ class Rows(Generic[State]):
                 forms.append(self._form(row, exposure, book, bounds))
             elif row is not None:
                 gone.append(row)
-                self._drop(account)
+                del self._row[account]
+                self.boxes.pop(row, None)
+                self.forms.drop(row)
         self._free += gone
         self._dirty.clear()
         self.forms.put(changed[many:], forms)
@@ -189,21 +180,15 @@ class Rows(Generic[State]):
         """In id order."""
         return sorted(self.account[row] for row in rows)
 
-    def _put_many(self, found: Exposures, book: Book[State], bounds: IndexBounds) -> tuple[list[int], list[int]]:
-        """Forms of many accounts, which are then clean; their rows, and those of accounts that have no debt any more."""
-        owes, every = np.diff(found.start) > 0, found.account.tolist()
-        accounts = cast("list[AccountId]", found.account[owes].tolist())
-        clear = [] if len(accounts) == len(every) else [account for account in found.account[~owes].tolist() if account in self._row]
-        gone = [self._drop(account) for account in clear]
-        for account in accounts:
-            if account not in self._row:
-                self._take(account)
-        rows = [self._row[account] for account in accounts]
+    def _put_many(self, found: Exposures, book: Book[State], bounds: IndexBounds) -> list[int]:
+        """Forms of many accounts, which are then clean; their rows."""
+        accounts = cast("list[AccountId]", found.account.tolist())
+        rows = [self._take(account) if (row := self._row.get(account)) is None else row for account in accounts]
         for row in rows if self.boxes else ():
             self.boxes.pop(row, None)
         count, margin = len(rows), found.relative_error + FLOAT_ERROR
         tilt = (1 + margin) / (1 - margin)
-        of = np.repeat(np.arange(count), np.diff(found.start)[owes])
+        of = np.repeat(np.arange(count), np.diff(found.start))
         asset, owed, amount = found.asset, found.owed, found.amount
         price = np.array([float(book.oracle.get(each.id, 0)) for each in book.market.assets])
         worth = np.where(owed, amount * price[asset], 0.0)
@@ -212,23 +197,15 @@ class Rows(Generic[State]):
         order = order[worth[order] > 0]
         base[of[order]] = 1 + asset[order]
         weight = np.where(owed, amount / np.array(bounds.borrow_low)[asset] * tilt, amount / np.array(bounds.supply_high)[asset])
-        constant = found.constant[owes]
-        below = np.flatnonzero(constant < 0)
+        below = np.flatnonzero(found.constant < 0)
         of, owed = np.concatenate([of, below]), np.concatenate([owed, np.ones(len(below), np.bool_)])
         column = np.concatenate([np.where(found.owed, 1 + self._assets + asset, 1 + asset), np.zeros(len(below), np.int64)])
-        weight = np.concatenate([weight, -constant[below] * tilt])
+        weight = np.concatenate([weight, -found.constant[below] * tilt])
         order = np.lexsort((owed, of))
         ends = np.concatenate([[0], np.cumsum(np.bincount(2 * of + owed, minlength=2 * count))])
         self.forms.put_packed(rows, ends, column[order].astype(np.int32), weight[order], base)
-        self._dirty.difference_update(every)
-        return rows, gone
-
-    def _drop(self, account: AccountId) -> int:
-        """The account's row, which it has no more."""
-        row = self._row.pop(account)
-        self.boxes.pop(row, None)
-        self.forms.drop(row)
-        return row
+        self._dirty.difference_update(accounts)
+        return rows
 
     def _take(self, account: AccountId) -> int:
         if self._free:
@@ -300,10 +277,6 @@ class Screen(Watch[State]):
     def touch(self, account: AccountId) -> None:
         """The account's exposure is asked for again before the next reading."""
         self._rows.touch(account)
-
-    def touch_all(self, accounts: Iterable[AccountId]) -> None:
-        """The same for these."""
-        self._rows.touch_all(accounts)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
         """Every row with a term in the asset, or every row, is asked for again."""

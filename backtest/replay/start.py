@@ -65,17 +65,17 @@ def start_of(
         ValueError: the scenario recomputes interest, or only re-enacts.
         RulesError: see ``replay``.
     """
-    engine = Engine(
-        protocol,
-        market,
-        timeline,
-        structs.replace(scenario, overrides=()),
-        mechanism or mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0)),
-    )
-    watch, result = engine.watch, engine.result
-    if not isinstance(watch, Foresight):
-        raise ValueError("no common start: it takes a model that acts, and history's rates")
     with uncollected():
+        engine = Engine(
+            protocol,
+            market,
+            timeline,
+            structs.replace(scenario, overrides=()),
+            mechanism or mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0)),
+        )
+        watch, result = engine.watch, engine.result
+        if not isinstance(watch, Foresight):
+            raise ValueError("no common start: it takes a model that acts, and history's rates")
         for transaction in engine.transactions(result.from_clock.block_number - 1):
             engine.advance(transaction)
         engine.stand()

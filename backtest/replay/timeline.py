@@ -150,8 +150,8 @@ class _Column:
             found[self.null] = np.nan
         return found
 
-    def take(self, rows: npt.NDArray[np.bool_] | Ints) -> _Column:
-        """The column of the rows of a mask, or of these rows in their order."""
+    def take(self, rows: npt.NDArray[np.bool_]) -> _Column:
+        """The column of the rows of a mask."""
         made = self.valued(self.words[rows])
         made.null = None if self.null is None else self.null[rows]
         return made
@@ -234,7 +234,7 @@ class Timeline:
     def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
         """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
 
-        Of ``market_prices`` only those of pools become events: what an import brings is a venue's, which the oracle's stand for.
+        Of ``market_prices`` only those with a source become events: what an import brings is a venue's, which the oracle's stand for.
         Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
         decimals prices have than base units; those digits are in ``price_rest``.
         """
@@ -318,13 +318,13 @@ class Timeline:
         column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
-    def values(self, event: type[MarketEvent], attribute: str, rows: Ints, words: npt.NDArray[Any] | None = None) -> list[Any]:
-        """One attribute of these events of a kind, in their order, as a replay sees it; of other ``words`` in the place of what is stored."""
-        column = self.kinds[_code(event)].columns.get(attribute)
-        if not isinstance(column, _Column):
-            return [] if column is None else [column[row] for row in rows.tolist()]
-        taken = column.take(rows)
-        return (taken if words is None else taken.valued(words)).values(0, len(rows))
+    def values(self, event: type[MarketEvent], mask: npt.NDArray[np.bool_], *attributes: str) -> list[list[Any]]:
+        """Attributes of some events of a kind (a mask over all of it), as the events have them."""
+        columns, count = self.kinds[_code(event)].columns, int(np.count_nonzero(mask))
+        if not count:
+            return [[] for _ in attributes]
+        found = [columns[name] for name in attributes]
+        return [column.take(mask).values(0, count) if isinstance(column, _Column) else list(compress(column, mask)) for column in found]
 
     def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
         """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Generic
 
 from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State
+from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.replay.book import Book
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
@@ -33,8 +33,6 @@ class UserActions(Generic[State]):
 
     def __init__(self, protocol: LendingProtocol[State], market: Market, terms: Users, *, recompute: bool) -> None:
         self._protocol, self._terms, self._recompute = protocol, terms, recompute
-        self._opening: Opening | None = None
-        """What accounts began with: theirs where nothing below says otherwise."""
         self._history: dict[Key, int] = {}
         self._drift: dict[Key, int] = {}
         """Replayed minus historical scaled balance, where they differ."""
@@ -66,23 +64,31 @@ class UserActions(Generic[State]):
         return [self._counts[key] for key in sorted(self._counts)]
 
     @property
+    def responds(self) -> bool:
+        """Whether what they do depends on history's own book, which then has to be kept beside."""
+        return self._shadow is not None
+
+    @property
     def differs(self) -> Mapping[AccountId, int]:
         """Accounts that are not as in history, and in how many balances and settings."""
         return self._apart
 
-    def open(self, opening: Opening) -> None:
-        """Accounts begin with what changes of history come to, which the replay makes as well. Once, before any other."""
-        self._opening = opening
+    def begin(self, opening: Opening) -> None:
+        """What accounts hold and have set before anything else: in the replay as in history."""
+        self._history.update(((who, asset, side), balance) for who, asset, side, balance in opening.balances)
+        self._theirs.update(((who, name, asset), value) for who, name, asset, value in opening.settings)
+        self._ours = self._theirs.copy()
         if self._shadow is not None:
-            self._protocol.open_accounts(self._shadow.state, opening)  # type: ignore[attr-defined]
+            self._shadow.begin(opening)
 
     def repeat(self, transaction: Iterable[MarketEvent]) -> None:
         """The replay makes these events as history did."""
-        theirs, ours = self._theirs, self._ours
+        history, theirs, ours = self._history, self._theirs, self._ours
         actions = set()
         for event in transaction:
             if type(event) is PositionChange:
-                self._note(event)
+                key = (event.account, event.asset, event.side)
+                history[key] = history.get(key, 0) + event.delta
                 actions.add(event.action_seq)
             elif type(event) is SettingChange:
                 setting = (event.account, event.setting, event.asset)
@@ -95,18 +101,25 @@ class UserActions(Generic[State]):
         """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""
         if isinstance(change, PositionChange):
             self._note(change)
-            self._drifted(change, -change.delta)
+            self._drifted(_key(change), -change.delta)
             if change.delta > 0:
                 self._receivers.add(change.account)
         else:
-            self._set(self._theirs, change)
+            self._set(self._theirs, _setting(change), change.value)
 
     def modelled(self, change: Change) -> None:
         """The replay made this change and history did not."""
         if isinstance(change, PositionChange):
-            self._drifted(change, change.delta)
+            self._drifted(_key(change), change.delta)
         else:
-            self._set(self._ours, change)
+            self._set(self._ours, _setting(change), change.value)
+
+    def modelled_together(self, found: Together) -> None:
+        """The same of all changes of liquidations that were made together."""
+        for account, asset, side, delta in found.positions:
+            self._drifted((account, asset, side), delta)
+        for account, setting, asset, value in found.settings:
+            self._set(self._ours, (account, setting, asset), value)
 
     def shadow(self, event: MarketEvent) -> None:
         """Anything else that history did: kept beside, for users whose response is measured by it."""
@@ -149,10 +162,8 @@ class UserActions(Generic[State]):
 
     def _note(self, change: PositionChange) -> int:
         key = (change.account, change.asset, change.side)
-        before = self._history.get(key)
-        if before is None:
-            before = 0 if self._opening is None else self._opening.balance.get(key, 0)
-        after = self._history[key] = before + change.delta
+        after = self._history.get(key, 0) + change.delta
+        self._history[key] = after
         return after
 
     def _follow(self, action: Action, book: Book[State]) -> None:
@@ -231,16 +242,16 @@ class UserActions(Generic[State]):
         if recorded is not made:
             for change in recorded:
                 if isinstance(change, PositionChange):
-                    self._drifted(change, -change.delta)
+                    self._drifted(_key(change), -change.delta)
             for effect in made:
                 if isinstance(effect, PositionChange):
-                    self._drifted(effect, effect.delta)
+                    self._drifted(_key(effect), effect.delta)
         for change in recorded:
             if isinstance(change, SettingChange):
-                self._set(self._theirs, change)
+                self._set(self._theirs, _setting(change), change.value)
         for effect in made:
             if isinstance(effect, SettingChange):
-                self._set(self._ours, effect)
+                self._set(self._ours, _setting(effect), effect.value)
 
     def _took(self, effects: Sequence[Effect], amount: int | None, sign: int) -> None:
         """Users' calls move underlying between market and account: each change by its own amount as logged, or all by that of the call."""
@@ -254,22 +265,19 @@ class UserActions(Generic[State]):
                 else:
                     self.outside.pop(key, None)
 
-    def _drifted(self, change: PositionChange, delta: int) -> None:
-        key = (change.account, change.asset, change.side)
+    def _drifted(self, key: Key, delta: int) -> None:
         before = self._drift.get(key, 0)
         after = before + delta
         if after:
             self._drift[key] = after
         else:
             self._drift.pop(key, None)
-        self._differs(change.account, bool(after) - bool(before))
+        self._differs(key[0], bool(after) - bool(before))
 
-    def _set(self, values: dict[Setting, int], change: SettingChange) -> None:
-        key = (change.account, change.setting, change.asset)
-        at_first = 0 if self._opening is None else self._opening.setting.get(key, 0)
-        before = self._theirs.get(key, at_first) != self._ours.get(key, at_first)
-        values[key] = change.value
-        self._differs(change.account, (self._theirs.get(key, at_first) != self._ours.get(key, at_first)) - before)
+    def _set(self, values: dict[Setting, int], key: Setting, value: int) -> None:
+        before = self._theirs.get(key, 0) != self._ours.get(key, 0)
+        values[key] = value
+        self._differs(key[0], (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
 
     def _differs(self, account: AccountId, by: int) -> None:
         if by:
@@ -339,3 +347,11 @@ def _raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
         elif isinstance(change, PositionChange) and (change.delta > 0) == (change.side == "debt"):
             return True
     return False
+
+
+def _key(change: PositionChange) -> Key:
+    return change.account, change.asset, change.side
+
+
+def _setting(change: SettingChange) -> Setting:
+    return change.account, change.setting, change.asset

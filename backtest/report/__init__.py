@@ -40,11 +40,10 @@ def find(lake: Lake, word: str, *, market: str | None = None) -> Row:
 
 def write_report(lake: Lake, wanted: Sequence[str], path: Path, *, market: str | None = None) -> Selection:
     """Write the page of these runs to ``path``; see ``select`` for the arguments and errors."""
-    from backtest.report.page import render
+    from backtest.report.page import write_runs
 
     shown = select(lake, wanted, market=market)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(shown, chain_id=lake.market_config(shown.market).chain_id), encoding="utf-8")
+    write_runs(shown, path, chain_id=lake.market_config(shown.market).chain_id)
     return shown
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from backtest.report import tables
 from backtest.report.charts import Spec
-from backtest.report.page import Figure, draw, environment, library
+from backtest.report.page import Figure, draw, fill_in
 from backtest.report.tables import MISSING, Table
 from backtest.report.text import WIDTH
-from backtest.version import VERSION
 
 Row = Mapping[str, Any]
 
@@ -151,24 +150,18 @@ def write_page(rows: Sequence[Row], facts: Sequence[str], path: Path) -> None:
         Figure("Auctions won for nothing", f"Mean share over draws; the day had {SHARE:.0%}.", heat_map(rows, "free_share", 1, ".0%")),
         Figure("Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", 1e6, ".2f")),
     ]
-    page = (
-        environment()
-        .get_template("illustration.html")
-        .render(
-            title=TITLE,
-            label=LABEL,
-            history=HISTORY,
-            totals=totals(rows),
-            figures=[draw(figure) for figure in figures],
-            region=region_lines(rows),
-            grids=grids(rows),
-            facts=facts,
-            version=VERSION,
-            library=library(),
-        )
+    fill_in(
+        "illustration.html",
+        path,
+        title=TITLE,
+        label=LABEL,
+        history=HISTORY,
+        totals=totals(rows),
+        figures=[draw(figure) for figure in figures],
+        region=region_lines(rows),
+        grids=grids(rows),
+        facts=facts,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
 
 
 def _cell(row: Row) -> str:

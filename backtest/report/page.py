@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from backtest.report import fidelity, notes, tables
 from backtest.report import queries as q
@@ -21,10 +21,6 @@ from backtest.version import VERSION
 
 _RATES = "Dot: share. Line: its 95 % interval, Wilson's for counts, a bootstrap over accounts for debt."
 _EPISODES = 60
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
@@ -44,8 +40,8 @@ class Figure:
         return json.dumps(self.spec, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def render(selection: Selection, *, chain_id: int) -> str:
-    """The page of a selection of runs, as HTML."""
+def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
+    """The page of a selection of runs."""
     comparison = Comparison(selection)
     labels = comparison.labels
     competition = Competition.of(selection, labels)
@@ -61,44 +57,43 @@ def render(selection: Selection, *, chain_id: int) -> str:
         }
         for i, (run, label) in enumerate(zip(selection.runs, labels, strict=True))
     ]
-    return (
-        environment()
-        .get_template("page.html")
-        .render(
-            selection=selection,
-            chain_id=chain_id,
-            runs=runs,
-            main=selection.main,
-            main_label=labels[selection.runs.index(selection.main)],
-            start=tables.moment(selection.start),
-            end=tables.moment(selection.end),
-            digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
-            rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
-            comparison=comparison.liquidations(),
-            losses=comparison.losses(),
-            verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
-            criterion=CRITERION,
-            remarks=comparison.remarks(),
-            flags=tables.data_flags(selection.runs),
-            effects=draw(effects(comparison, _charts(selection, labels))),
-            fidelity=Fidelity.of(selection),
-            competition=competition,
-            contests=[draw(figure) for figure in contests(competition, _charts(selection, labels))],
-            pairs=tables.pairs(selection),
-            largest=tables.largest(selection),
-            figures=[draw(figure) for figure in figures(selection, labels)],
-            notes=notes(selection.runs),
-            version=VERSION,
-            library=library(),
-        )
+    fill_in(
+        "page.html",
+        path,
+        selection=selection,
+        chain_id=chain_id,
+        runs=runs,
+        main=selection.main,
+        main_label=labels[selection.runs.index(selection.main)],
+        start=tables.moment(selection.start),
+        end=tables.moment(selection.end),
+        digests=list(dict.fromkeys(run["lake_digest"] for run in selection.runs)),
+        rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
+        comparison=comparison.liquidations(),
+        losses=comparison.losses(),
+        verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
+        criterion=CRITERION,
+        remarks=comparison.remarks(),
+        flags=tables.data_flags(selection.runs),
+        effects=draw(effects(comparison, _charts(selection, labels))),
+        fidelity=Fidelity.of(selection),
+        competition=competition,
+        contests=[draw(figure) for figure in contests(competition, _charts(selection, labels))],
+        pairs=tables.pairs(selection),
+        largest=tables.largest(selection),
+        figures=[draw(figure) for figure in figures(selection, labels)],
+        notes=notes(selection.runs),
     )
 
 
-def environment() -> Environment:
-    """Where templates come from, and how they are filled in."""
+def fill_in(template: str, path: Path, **values: object) -> None:
+    """Write a template, filled in with these values and with what every page needs; folders are made."""
     from jinja2 import Environment, FileSystemLoader
 
-    return Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.get_template(template).render(version=VERSION, library=library(), **values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +144,11 @@ def effects(comparison: Comparison, charts: Charts) -> Figure:
             ends |= {"error_low": None if each.own_error is None else -each.own_error, "error_high": each.own_error}
             shown = {key: None if value is None else value / divisor for key, value in ends.items()}
             rows.append({"run": judged.label, "measure": each.measure.label, "kind": each.measure.kind, "words": each.words, **shown})
-    if not rows:
-        return Figure(title, "", None, empty="No run has a baseline to be compared with.")
     caption = (
         "Dot: effect against the baseline. Line: its 95 % interval. Coloured bar: range over the users' responses, where all are stored. "
         "Grey bar: the replay's own error, the distance of the baseline from history, where it is known."
     )
-    return Figure(title, caption, charts.effects(rows))
+    return Figure(title, caption, charts.effects(rows) if rows else None, empty="No run has a baseline to be compared with.")
 
 
 def contests(competition: Competition | None, charts: Charts) -> list[Figure]:
@@ -201,6 +194,7 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
     timeline, totals = rows(q.TIMELINE), rows(q.TOTALS)
     by_collateral, concentration, health = rows(q.BY_COLLATERAL), rows(q.CONCENTRATION), rows(q.HEALTH)
     none, unsampled = "No run liquidated anything in this window.", "These runs stored no totals over time."
+    sampled = f"Valued at oracle prices, at the last sampled block of bins of {every}."
     some = any(row["liquidations"] for row in timeline)
     return [
         Figure(
@@ -211,35 +205,29 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
         Figure(
             "Debt liquidated since the start",
             "Debt repaid by liquidators, valued at the oracle price of each liquidation.",
-            charts.cumulative(timeline),
-        )
-        if some
-        else Figure("Debt liquidated since the start", "", None, empty=none),
+            charts.cumulative(timeline) if some else None,
+            empty=none,
+        ),
         Figure(
-            "Liquidations by collateral asset", "Debt repaid, by the collateral that liquidators took for it.", charts.by_collateral(by_collateral)
-        )
-        if some
-        else Figure("Liquidations by collateral asset", "", None, empty=none),
-        Figure("Collateral and debt", f"Valued at oracle prices, at the last sampled block of bins of {every}.", charts.totals(totals))
-        if totals
-        else Figure("Collateral and debt", "", None, empty=unsampled),
-        Figure("Bad debt and deficits", f"Valued at oracle prices, at the last sampled block of bins of {every}.", charts.bad_debt(totals))
-        if totals
-        else Figure("Bad debt and deficits", "", None, empty=unsampled),
+            "Liquidations by collateral asset",
+            "Debt repaid, by the collateral that liquidators took for it.",
+            charts.by_collateral(by_collateral) if some else None,
+            empty=none,
+        ),
+        Figure("Collateral and debt", sampled, charts.totals(totals) if totals else None, empty=unsampled),
+        Figure("Bad debt and deficits", sampled, charts.bad_debt(totals) if totals else None, empty=unsampled),
         Figure(
             "How concentrated the liquidations were",
             "A line that starts high means that a few accounts made up most of the debt repaid.",
-            charts.concentration(concentration),
-        )
-        if some
-        else Figure("How concentrated the liquidations were", "", None, empty=none),
+            charts.concentration(concentration) if some else None,
+            empty=none,
+        ),
         Figure(
             "How far below the threshold accounts were",
             "Debt repaid by the account's health factor just before each liquidation.",
-            charts.health(health),
-        )
-        if health
-        else Figure("How far below the threshold accounts were", "", None, empty="No run recorded a health factor."),
+            charts.health(health) if health else None,
+            empty="No run recorded a health factor.",
+        ),
     ]
 
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from backtest.errors import UserError
 from backtest.report import tables
 from backtest.report.charts import WIDTH, Money, Spec
-from backtest.report.page import Figure, draw, environment, library
+from backtest.report.page import Figure, draw, fill_in
 from backtest.report.selection import Query, Row
 from backtest.report.tables import MISSING, Table
-from backtest.version import VERSION
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -164,12 +163,11 @@ class View:
             SELECT axis, response, measure, effect_base / {unit} AS effect, rank_correlation AS correlation FROM sweep_sensitivity
             WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis
         """)
-        titles = ("Losses against borrowing power", "What moves the results")
         return [
-            Figure(titles[0], _FRONT_CAPTION, self._scatter(points))
-            if points
-            else Figure(titles[0], "", None, empty="No parameter set is complete."),
-            Figure(titles[1], _EFFECT_CAPTION, self._bars(effects)) if effects else Figure(titles[1], "", None, empty="Nothing moves them."),
+            Figure(
+                "Losses against borrowing power", _FRONT_CAPTION, self._scatter(points) if points else None, empty="No parameter set is complete."
+            ),
+            Figure("What moves the results", _EFFECT_CAPTION, self._bars(effects) if effects else None, empty="Nothing moves them."),
         ]
 
     def _scatter(self, rows: list[Row]) -> Spec:
@@ -295,20 +293,14 @@ def write_sweep_report(lake: Lake, word: str, path: Path, *, market: str | None 
     runs = view.rows("SELECT DISTINCT notes, synthetic, proxy_prices FROM runs JOIN sweep_scenarios USING (run_id) WHERE sweep_id = $sweep")
     stated = [tables.notes_of(run) for run in runs]
     shared = [note for note in stated[0] if all(note in other for other in stated)] if stated else []
-    page = (
-        environment()
-        .get_template("sweep.html")
-        .render(
-            view=view,
-            figures=[draw(figure) for figure in view.figures()],
-            notes=shared,
-            flags=tables.data_flags(runs),
-            version=VERSION,
-            library=library(),
-        )
+    fill_in(
+        "sweep.html",
+        path,
+        view=view,
+        figures=[draw(figure) for figure in view.figures()],
+        notes=shared,
+        flags=tables.data_flags(runs),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
     return view
 
 

@@ -34,8 +34,8 @@ class Competitive(Strict, frozen=True, tag_field="kind", tag="competitive"):
     max_calls: int = 10
     """Most calls per account and block."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay, a
-    market price or a pool), or those that change an oracle price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay or auctions
+    are open, a market price or a pool), or those that change an oracle price only."""
 
     def __post_init__(self) -> None:
         if self.gas_cost < 0:
@@ -97,8 +97,8 @@ class Contest(Strict, frozen=True):
     block_seconds: int = 12
     """Where something was left for the next block, how much later that is."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay, a
-    market price or a pool), or those that change an oracle price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay or auctions
+    are open, a market price or a pool), or those that change an oracle price only."""
 
     def __post_init__(self) -> None:
         if isinstance(self.searchers, int):

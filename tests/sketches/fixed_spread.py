@@ -43,7 +43,6 @@ class FixedSpreadPool:
     liquidation_events = ()
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset()
-    past_adds_up = True
     parameters = {"ltv": 1, "liquidation_threshold": 1, "liquidation_bonus": 1, "close_factor": 1}  # noqa: RUF012
 
     def fault(self, values):
@@ -62,6 +61,12 @@ class FixedSpreadPool:
             return self.view(trial, account, prices, now)
 
         return call(action, lambda c: state.balances.get(c.account, {}).get((c.asset, c.side), 0), after)
+
+    def open_accounts(self, state, opening):
+        for account, asset, side, balance in opening.balances:
+            held = state.balances.setdefault(account, {})
+            if balance:
+                held[asset, side] = balance
 
     def apply(self, state, event):
         if isinstance(event, PositionChange):

@@ -13,6 +13,13 @@ from backtest.replay.timeline import Timeline
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 
+WETH, USDC = AssetId(0), AssetId(1)
+"""Assets of ``opened``."""
+ETH = 10**18
+"""One WETH, native units."""
+USD = 10**8
+"""One dollar, base units."""
+
 
 def market(*assets: tuple[str, int], accounts: int = 8, name: str = "sketch", protocol: str = "sketch") -> Market:
     """A market with these (symbol, decimals), and accounts 0x00.., 0x01.., in the order of their addresses."""
@@ -117,3 +124,15 @@ class History:
         self.rows["events"].append({**key, "transaction_index": self._transaction, "transaction_hash": bytes(32), "address": "0x", "event": table})
         self.rows[table].append({**key, **columns})
         return self
+
+
+def opened(accounts: int = 8) -> History:
+    """WETH at 2000 $, threshold 80 %, bonus 5 %; USDC at 1 $."""
+    h = History(market(("WETH", 18), ("USDC", 6), accounts=accounts))
+    h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+    return h.price(WETH, 2000 * USD).price(USDC, USD)
+
+
+def borrower(h: History, account: int, eth: int, usdc: int) -> History:
+    """An account with this many whole WETH that owes this many whole USDC."""
+    return h.position(account, WETH, "collateral", eth * ETH).position(account, USDC, "debt", usdc * 10**6, "borrow")

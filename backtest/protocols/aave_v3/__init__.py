@@ -25,7 +25,22 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Exposures, Fill, Holding, Opening, Order, Pair, RawEvents, Refusal, Views
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Exposures,
+    Fill,
+    Holding,
+    Opening,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+    Together,
+    Views,
+)
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
@@ -44,8 +59,6 @@ class AaveV3:
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
     order_parameters: frozenset[str] = frozenset()
-    # Scaled balances are sums; the book's totals decide rates and caps, and no rule of a liquidation reads them.
-    past_adds_up = True
     # Median of liquidations on a node running versions 3.0 and 3.6.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.
@@ -89,7 +102,7 @@ class AaveV3:
         apply(state, event)
 
     def open_accounts(self, state: AaveState, opening: Opening) -> None:
-        """See ``state.open_accounts``."""
+        """See ``state.open_accounts``: scaled balances are sums. The book's totals decide rates and caps, and no rule of a liquidation reads them."""
         open_accounts(state, opening)
 
     def accounts(self, state: AaveState) -> Sequence[AccountId]:
@@ -115,7 +128,7 @@ class AaveV3:
         """See ``valuation.views``."""
         from backtest.protocols.aave_v3.valuation import views  # compiled: whoever values one account needs none of it
 
-        return views(state, prices.oracle, now)
+        return views(state, prices, now)
 
     def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
@@ -128,6 +141,21 @@ class AaveV3:
     def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    def together(
+        self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *, cost: int,
+        calls: Mapping[AccountId, int], most: int,
+    ) -> Together | None:  # fmt: skip
+        """See ``together.together``."""
+        from backtest.protocols.aave_v3.together import together  # see views
+
+        return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
+
+    def settle_together(self, state: AaveState, found: Together) -> None:
+        """See ``together.settle``."""
+        from backtest.protocols.aave_v3.together import settle  # see views
+
+        settle(state, found)
 
     def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:
         """See ``liquidation.weight``."""

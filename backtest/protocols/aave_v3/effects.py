@@ -81,6 +81,8 @@ def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
         yield
     finally:
         state.latest.clear()
+        if reserves:
+            state.weights.clear()
         for account, book in accounts.items():
             if book is None:
                 state.accounts.pop(account, None)

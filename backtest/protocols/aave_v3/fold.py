@@ -23,12 +23,13 @@ from backtest.protocols.aave_v3.accrual import SilentAccruals
 from backtest.protocols.aave_v3.actions import Codes, Keys
 from backtest.protocols.aave_v3.events import address_text
 from backtest.protocols.aave_v3.frame import COLUMNS, Frame, amounts, build, integers, numbers_of, words
-from backtest.protocols.aave_v3.kernel import Addresses, Balances, Words
+from backtest.protocols.aave_v3.kernel import Addresses, Balances
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.moved import moved as amounts_moved
 from backtest.protocols.aave_v3.params import parameters
 from backtest.protocols.aave_v3.reserves import DISCOUNT_EVENT, FLAGS_AFTER_FROM_POOL, INCOMPLETE, Listing, Versions, rows
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
+from backtest.protocols.aave_v3.words import Words
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 

@@ -15,8 +15,9 @@ from backtest.errors import RulesError
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3.actions import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v3.events import address_text
-from backtest.protocols.aave_v3.kernel import Addresses, Quads, Words
+from backtest.protocols.aave_v3.kernel import Addresses, Quads
 from backtest.protocols.aave_v3.reserves import INCOMPLETE, Listing, address_set
+from backtest.protocols.aave_v3.words import Words
 from backtest.tables import AMOUNT
 
 # Event, kind of row, column that names asset or token, account column, second account column.

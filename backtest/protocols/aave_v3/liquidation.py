@@ -38,6 +38,13 @@ from backtest.units import BPS, WAD, mul_div_up
 
 OracleP = Mapping[AssetId, int]
 
+NO_DEBT = "the account has no debt in this asset"
+NO_BONUS = "the collateral has no liquidation bonus configured"
+DUST = "it would leave dust: clear the debt, or the collateral, or leave 1000 base-currency units of both"
+NO_COLLATERAL_BURNED = "no collateral token would be burned: the amount is too small"
+NO_DEBT_BURNED = "no debt token would be burned: the amount is too small"
+"""Refusals that ``together`` knows as well."""
+
 
 @dataclass(slots=True)
 class _Case:
@@ -121,7 +128,7 @@ def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Cas
 # -- CHECK -----------------------------------------------------------------------------------------------------------
 
 
-def _closed(rules: Rules, reserve: Reserve, now: Clock) -> str | None:
+def closed(rules: Rules, reserve: Reserve, now: Clock) -> str | None:
     """Why no liquidation may touch this reserve now, or None (validateLiquidationCall; the grace period is inclusive, 3.1+)."""
     if not reserve.active:
         return "reserve is not active"
@@ -137,16 +144,16 @@ def _check(case: _Case) -> str | None:
     if order.account == order.liquidator and not rules.self_liquidation:
         return "self-liquidation is forbidden"
     for reserve in (case.debt_reserve, case.collateral_reserve):
-        if closed := _closed(rules, reserve, case.now):
-            return closed
+        if reason := closed(rules, reserve, case.now):
+            return reason
     if case.data.health_factor >= LIQUIDATION_HEALTH:
         return "health factor is not below 1"
     if case.collateral_reserve.asset not in case.account.enabled or not is_collateral(rules, case.collateral_reserve):
         return "the asset is not enabled as collateral"
     if not case.debt:
-        return "the account has no debt in this asset"
+        return NO_DEBT
     if not case.bonus:
-        return "the collateral has no liquidation bonus configured"
+        return NO_BONUS
     return None
 
 
@@ -201,10 +208,9 @@ def _check_size(case: _Case, size: _Size) -> Refusal | None:
         debt_left = rules.debt_value(case.debt - size.repaid, case.debt_price, case.debt_reserve.unit)
         collateral_left = (case.collateral - size.gross) * case.collateral_price // case.collateral_reserve.unit
         if debt_left < MIN_LEFTOVER_BASE or collateral_left < MIN_LEFTOVER_BASE:
-            reason = "it would leave dust: clear the debt, or the collateral, or leave 1000 base-currency units of both"
-            return Refusal(reason, instead=_without_dust(case, size.repaid))
+            return Refusal(DUST, instead=_without_dust(case, size.repaid))
     if not case.order.receive_collateral_token and not rules.collateral_scaled(size.seized, case.income):
-        return Refusal("no collateral token would be burned: the amount is too small")
+        return Refusal(NO_COLLATERAL_BURNED)
     return None
 
 
@@ -247,7 +253,7 @@ def _settle(state: AaveState, case: _Case, size: _Size) -> Fill | Refusal:
     if after.clears_flag:
         changes.setting(borrower, "collateral_enabled", asset, 0)
     if not _burn_debt(case, case.debt if writes_off else size.repaid, changes):
-        return Refusal("no debt token would be burned: the amount is too small")
+        return Refusal(NO_DEBT_BURNED)
 
     scaled_seized = rules.collateral_scaled(size.seized, case.income)
     remaining = scaled_balance - scaled_seized
@@ -386,9 +392,9 @@ def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> 
     takeable = [
         asset
         for asset in sorted(book.enabled)
-        if asset in held and is_collateral(rules, reserves[asset]) and _closed(rules, reserves[asset], now) is None
+        if asset in held and is_collateral(rules, reserves[asset]) and closed(rules, reserves[asset], now) is None
     ]
-    owed = [asset for asset in sorted(debts(book) if book.stable else book.debt) if _closed(rules, reserves[asset], now) is None]
+    owed = [asset for asset in sorted(debts(book) if book.stable else book.debt) if closed(rules, reserves[asset], now) is None]
     return [Pair(debt, collateral) for debt in owed for collateral in takeable]
 
 

@@ -191,6 +191,8 @@ class AaveState:
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
     latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(default_factory=dict, compare=False, repr=False)
     """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an account that changed since."""
+    weights: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
+    """``valuation.weights`` of each e-mode, as long as no parameter changes."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
         """Independent of this one; an account is copied when either changes it."""
@@ -203,6 +205,7 @@ class AaveState:
             accounts=self.accounts.copy(),
             own=set(),
             latest={},
+            weights={},
             moved=self.moved.copy(),
         )
 
@@ -276,6 +279,27 @@ def open_state(market: Market, *, recompute: bool = False) -> AaveState:
     return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute)
 
 
+def open_accounts(state: AaveState, opening: Opening) -> None:
+    """The accounts that a replay begins with, into a book that knows none of them; RulesError as in ``apply``."""
+    accounts = state.accounts
+    sums = {"collateral": [0] * len(state.reserves), "debt": [0] * len(state.reserves)}
+    for who, asset, side, balance in opening.balances:
+        account = accounts.get(who)
+        if account is None:
+            account = accounts[who] = Account()
+        if balance:
+            (account.debt if side == "debt" else account.collateral)[asset] = balance
+            sums[side][asset] += balance
+    for reserve, supply, debt in zip(state.reserves, sums["collateral"], sums["debt"], strict=True):
+        reserve.scaled_supply += supply
+        reserve.scaled_debt += debt
+    for who, name, of, value in opening.settings:
+        account = accounts.get(who)
+        if account is None:
+            account = accounts[who] = Account()
+        _set(account, name, of, value, "")
+
+
 def apply(state: AaveState, event: MarketEvent) -> None:
     """Apply one canonical event or effect of a fill. Prices are the engine's: a PriceUpdate changes nothing here.
 
@@ -294,35 +318,13 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         reserve.updated = event.timestamp
     elif isinstance(event, SettingChange):
         state.latest.pop(event.account, None)
-        _set(state.account(event.account), event.setting, event.asset, event.value, event.block_number)
+        _apply_setting(state, event)
     elif isinstance(event, ParamChange):
         state.latest.clear()
+        state.weights.clear()
         _apply_param(state, event)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
-
-
-def open_accounts(state: AaveState, opening: Opening) -> None:
-    """Accounts that had nothing before, as the changes that these balances and settings sum up would leave them.
-
-    Raises:
-        RulesError: an unknown setting.
-    """
-    state.latest.clear()
-    supplied, owed = ([0] * len(state.reserves) for _ in range(2))
-    last, book = None, Account()
-    for id, asset, side, amount in zip(*opening.balances, strict=True):
-        if id != last:
-            last, book = id, state.account(id)
-        held, total = (book.debt, owed) if side == "debt" else (book.collateral, supplied)
-        if amount:
-            held[asset] = amount
-            total[asset] += amount
-    for reserve in state.reserves:
-        reserve.scaled_supply += supplied[reserve.asset]
-        reserve.scaled_debt += owed[reserve.asset]
-    for id, name, of, value, block in zip(*opening.settings, strict=True):
-        _set(state.account(id), name, of, value, block)
 
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
@@ -347,17 +349,21 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         reserve.scaled_supply += delta
 
 
-def _set(account: Account, name: str, asset: AssetId | None, value: int, block: int) -> None:
+def _apply_setting(state: AaveState, event: SettingChange) -> None:
+    _set(state.account(event.account), event.setting, event.asset, event.value, f"block {event.block_number}: ")
+
+
+def _set(account: Account, name: str, asset: AssetId | None, value: int, where: str) -> None:
     if name == "emode":
         account.emode = value
     elif asset is None:
-        raise RulesError(f"block {block}: setting '{name}' names no asset", "rebuild the canonical tables")
+        raise RulesError(f"{where}setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
         (account.enabled.add if value else account.enabled.discard)(asset)
     elif name in _STABLE:
         setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
-        raise RulesError(f"block {block}: unknown setting '{name}'", "rebuild the canonical tables")
+        raise RulesError(f"{where}unknown setting '{name}'", "rebuild the canonical tables")
 
 
 def _apply_param(state: AaveState, event: ParamChange) -> None:

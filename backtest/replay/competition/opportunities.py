@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
 from backtest.replay.book import Book
+from backtest.replay.later import Later
 from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Bid, Ending, Spell
 
@@ -45,7 +46,7 @@ class OpportunityBook:
     """Fed by the engine after each decision. ``spells`` are complete once it is closed."""
 
     def __init__(self) -> None:
-        self.spells: list[Spell] = []
+        self.spells: Later[Spell] = Later()
         self.acted: set[AccountId] = set()
         """Accounts with open opportunities whose owners acted since the last look."""
         self._open: dict[Key, _Open] = {}
@@ -63,16 +64,37 @@ class OpportunityBook:
         if known is not None:
             self._close(key, known, "missed", known.reason)
         number = self._number() if known is None else known.number
-        opened = self._opened(book, number, offer, profit, "")
+        opened = _opened(book, number, offer, profit, "")
         self._close(key, opened, "taken", "", liquidation, bids)
         self.acted.discard(key[0])
+
+    def taken_together(
+        self, book: Book[State], accounts: Sequence[AccountId], offer: Callable[[int], tuple[Opportunity, int]], liquidation: int
+    ) -> None:
+        """The same of liquidations that settle at once, in order, ``liquidation`` being the ordinal of the first. The opportunity and profit of each
+        are asked for, by its place, when somebody reads what came of them; ``book`` has the prices of the moment then."""
+        numbers, known = [], []
+        for account in accounts:
+            before = self._open.pop((account, None), None) if self._open else None
+            known.append(before)
+            numbers.append(self._number() if before is None else before.number)
+        self.acted.difference_update(accounts)
+
+        def spells() -> Iterator[Spell]:  # holds no more than it needs, and not this book
+            for place, (account, number, before) in enumerate(zip(accounts, numbers, known, strict=True)):
+                if before is not None:
+                    yield _spell(account, before, "missed", before.reason)
+                opened = _opened(book, number, *offer(place), "")
+                yield _spell(account, opened, "taken", "", liquidation + place)
+
+        self.spells.put_off(len(numbers) + sum(before is not None for before in known), spells)
 
     def look(self, book: Book[State], left: Mapping[Key, tuple[Opportunity, int]], missed: Mapping[Key, str]) -> None:
         """What is still on offer after a decision, with its profit before bids, and why it was not taken."""
         for key in [key for key in self._open if key not in left]:
             gone = self._open.pop(key)
             self._close(key, gone, "missed", gone.reason)
-            ended = self._opened(book, gone.number, gone.offer, gone.profit, "")
+            ended = _opened(book, gone.number, gone.offer, gone.profit, "")
             self._close(key, ended, "expired", RESCUED if key[0] in self.acted else PRICE_BACK)
         for key, (offer, profit) in left.items():
             reason = missed.get(key, UNPROFITABLE)
@@ -84,7 +106,7 @@ class OpportunityBook:
             if known is not None:
                 self._close(key, known, "missed", known.reason)
             number = self._number() if known is None else known.number
-            self._open[key] = self._opened(book, number, offer, profit, reason)
+            self._open[key] = _opened(book, number, offer, profit, reason)
         self.acted.clear()
 
     def close(self) -> None:
@@ -97,29 +119,32 @@ class OpportunityBook:
         self._next += 1
         return self._next - 1
 
-    def _opened(self, book: Book[State], number: int, offer: Opportunity, profit: int, reason: str) -> _Open:
-        pair, fill = offer.order.pair, offer.fill
-        repaid = book.value_down(pair.debt_asset, fill.repaid)
-        seized = book.value_down(pair.collateral_asset, fill.seized)
-        return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
-
     def _close(self, key: Key, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> None:
-        self.spells.append(
-            Spell(
-                opportunity=known.number,
-                account=key[0],
-                begins=known.begins,
-                ends=known.ends,
-                looks=known.looks,
-                debt_asset=known.offer.order.pair.debt_asset,
-                collateral_asset=known.offer.order.pair.collateral_asset,
-                repaid=known.offer.fill.repaid,
-                repaid_base=known.repaid_base,
-                seized_base=known.seized_base,
-                profit_base=known.profit,
-                ending=ending,
-                reason=reason,
-                liquidation=liquidation,
-                bids=bids,
-            )
-        )
+        self.spells.append(_spell(key[0], known, ending, reason, liquidation, bids))
+
+
+def _opened(book: Book[State], number: int, offer: Opportunity, profit: int, reason: str) -> _Open:
+    pair, fill = offer.order.pair, offer.fill
+    repaid = book.value_down(pair.debt_asset, fill.repaid)
+    seized = book.value_down(pair.collateral_asset, fill.seized)
+    return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
+
+
+def _spell(account: AccountId, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> Spell:
+    return Spell(
+        opportunity=known.number,
+        account=account,
+        begins=known.begins,
+        ends=known.ends,
+        looks=known.looks,
+        debt_asset=known.offer.order.pair.debt_asset,
+        collateral_asset=known.offer.order.pair.collateral_asset,
+        repaid=known.offer.fill.repaid,
+        repaid_base=known.repaid_base,
+        seized_base=known.seized_base,
+        profit_base=known.profit,
+        ending=ending,
+        reason=reason,
+        liquidation=liquidation,
+        bids=bids,
+    )

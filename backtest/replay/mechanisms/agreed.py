@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backtest import scenario as config
 from backtest.errors import ScenarioError
-from backtest.model import AccountId, AssetId, Clock
+from backtest.model import AccountId, AssetId
 from backtest.protocols import AccountView, Holding, Order, Pair, Refusal, State
 from backtest.replay.book import Book
-from backtest.replay.mechanism import Mechanism, Opportunity, spread
+from backtest.replay.mechanism import Immediate, Opportunity, spread
 from backtest.replay.mechanisms.sizing import (
     debt_to_target_up,
     discount_factor_down,
@@ -63,8 +63,8 @@ def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
     return found
 
 
-class AtOnce(Mechanism[Any]):
-    """Settles at once."""
+class Agreed(Immediate[Any]):
+    """Both amounts of an order by terms of its own (``Order.agreed``)."""
 
     @abstractmethod
     def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
@@ -89,20 +89,8 @@ class AtOnce(Mechanism[Any]):
                 found.append(sale(book, account, pair, liquidator, terms, collateral.collateral, receive_collateral_token=tokens))
         return found
 
-    def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
-        """Nothing stays open."""
-        return None
 
-    def open_accounts(self) -> Collection[AccountId]:
-        """None."""
-        return ()
-
-    def wake(self, now: Clock) -> int | None:
-        """Never."""
-        return None
-
-
-class Fixed(AtOnce):
+class Fixed(Agreed):
     """See ``scenario.FixedSpread``."""
 
     name = "fixed-spread"
@@ -115,7 +103,7 @@ class Fixed(AtOnce):
         return Terms(self._factor, debt.debt * self._close // BPS)
 
 
-class ByHealth(AtOnce):
+class ByHealth(Agreed):
     """See ``scenario.HealthBonus``."""
 
     name = "health-bonus"
@@ -132,7 +120,7 @@ class ByHealth(AtOnce):
         return Terms(factor, debt.debt * config.close_factor // BPS)
 
 
-class ToTarget(AtOnce):
+class ToTarget(Agreed):
     """See ``scenario.TargetHealth``."""
 
     name = "target-health"
@@ -154,7 +142,7 @@ class ToTarget(AtOnce):
         return Terms(self._factor, most)
 
 
-class Discounted(AtOnce):
+class Discounted(Agreed):
     """See ``scenario.HealthDutch``."""
 
     name = "dutch-health"

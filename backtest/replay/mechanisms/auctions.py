@@ -149,6 +149,10 @@ class _Rising:
     bids: tuple[Bid, ...] = ()
 
 
+_FEW = (2, 4, 8, 16)
+"""Native units, where a lone bidder's are so few that they are no scaled unit of debt: there are more of those to a unit as an index grows."""
+
+
 class EnglishAuctions(Mechanism[Any]):
     """See ``scenario.English``. Without ``bidders`` two that are alike bid each other up to what the lot sells for less the ``cost`` (base units) of
     two calls."""
@@ -195,15 +199,21 @@ class EnglishAuctions(Mechanism[Any]):
         return book.proceeds_down(collateral, auction.flip.lot), values
 
     def _deal(self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising) -> Opportunity | Refusal:
-        """The winner pays. What was all of the debt, or of the collateral, when the auction began is all of it with the interest since."""
+        """The winner pays, a native unit at least, or the few that the protocol can book. What was all of the debt, or of the collateral, when the
+        auction began is all of it with the interest since."""
         flip, pair = auction.flip, auction.pair
         owed, held = self._balances(book, account, pair)
-        repay = owed if flip.bid == flip.tab else flip.bid // RAY
-        order = Order(account, pair, liquidator, repay=repay, seize=held if flip.lot == auction.whole else flip.lot, agreed=True)
-        fill = book.protocol.quote(book.state, order, book.prices, book.now)
-        if isinstance(fill, Refusal):
-            return fill
-        return Opportunity(order, fill, spread(book, fill), "deal", always=True, taker=auction.holder, bids=auction.bids)
+        repay = owed if flip.bid == flip.tab else -(-flip.bid // RAY)
+        seize = held if flip.lot == auction.whole else flip.lot
+        refusal: Refusal | None = None
+        for paid in (repay, *(few for few in _FEW if repay < few < owed)):
+            order = Order(account, pair, liquidator, repay=paid, seize=seize, agreed=True)
+            fill = book.protocol.quote(book.state, order, book.prices, book.now)
+            if not isinstance(fill, Refusal):
+                return Opportunity(order, fill, spread(book, fill), "deal", always=True, taker=auction.holder, bids=auction.bids)
+            refusal = refusal or fill
+        assert refusal is not None
+        return refusal
 
     def _balances(self, book: Book[State], account: AccountId, pair: Pair) -> tuple[int, int]:
         holdings = {h.asset: h for h in book.protocol.holdings(book.state, account, book.now)}

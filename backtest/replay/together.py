@@ -1,0 +1,71 @@
+"""Decisions about many accounts at once, where none depends on another's.
+
+A competition that costs nothing, or the same for each call, takes of each account what pays most, again and again; what others do changes only who
+comes first. A protocol that can tell what happens to many accounts (``protocols.Together``) is then asked once a moment, and its liquidations are put
+in the order in which they would have been taken one by one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Sequence
+from typing import Any, Generic
+
+from backtest.model import AccountId
+from backtest.protocols import State, Together
+from backtest.replay.book import Book
+from backtest.replay.liquidators import Competition, LiquidatorModel
+from backtest.replay.mechanism import FixedSpread, Mechanism
+from backtest.replay.settlement import Settlement, Taker
+
+FEW = 2
+"""Fewer accounts are looked at one by one: arrays would take longer."""
+
+
+class TakingTogether(Generic[State]):
+    """Owned by one replay."""
+
+    def __init__(
+        self, book: Book[State], settlement: Settlement[State], mechanism: Mechanism[State], model: LiquidatorModel, liquidator: AccountId
+    ) -> None:
+        self._book, self._settlement, self._liquidator = book, settlement, liquidator
+        self._model = model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
+        self._ask: Any = None if book.plain else getattr(book.protocol, "together", None)
+
+    def take(self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]) -> tuple[bool, Collection[AccountId]]:
+        """What happens to the candidates at this moment, if it can be told together: whether anything does, and who is to be looked at one by one.
+        Adds to ``refused``."""
+        book, model = self._book, self._model
+        if model is None or self._ask is None or len(candidates) < FEW:
+            return False, candidates
+        calls = model.calls(book)
+        found: Together | None = self._ask(
+            book.state, candidates, book.prices, book.now, self._liquidator, cost=model.cost, calls=calls, most=model.most_calls
+        )
+        if found is None:
+            return False, candidates
+        refused.update(found.refused)
+        if not found.account:
+            return False, found.on_offer
+        calls.update(found.account)
+        self._settlement.settle_together(engine, found, _order(found, book))
+        return True, found.on_offer
+
+
+def _order(found: Together, book: Book[Any]) -> list[int]:
+    """Rows as a competition takes them: of the next of each account the most profitable, ties by address."""
+    first = [row for row, account in enumerate(found.account) if not row or found.account[row - 1] != account]
+    if len(first) == len(found.account):
+        return sorted(first, key=lambda row: (-found.profit[row], book.address(found.account[row])))
+    after = dict(zip(first, [*first[1:], len(found.account)], strict=True))
+    heap = [(-found.profit[row], book.address(found.account[row]), row, after[row]) for row in first]
+    heapq.heapify(heap)
+    order = []
+    while heap:
+        _, address, row, stop = heap[0]
+        order.append(row)
+        if row + 1 < stop:
+            heapq.heapreplace(heap, (-found.profit[row + 1], address, row + 1, stop))
+        else:
+            heapq.heappop(heap)
+    return order

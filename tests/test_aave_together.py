@@ -1,0 +1,205 @@
+"""Many liquidations in one call of the compiled rules are the plain rules' one after another."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from backtest.model import AccountId, Clock, Prices
+from backtest.protocols import Fill, Order, Refusal, Together
+from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.aave_v3.rules import RULES
+from backtest.protocols.aave_v3.state import AaveState
+from backtest.units import RAY
+from tests.aave_books import COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, TREASURY, Toy
+from tests.test_aave_valuation import INDEX, books
+
+ASSETS = (COL, DEBT, OTHER)
+BORROWERS = (AccountId(0), AccountId(3))
+Ending = tuple[list[AccountId], set[tuple[AccountId, str]]]
+
+
+@st.composite
+def liquidatable(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
+    """Accounts near a health of one, small and large, of several assets, e-modes and closed reserves among them."""
+    decimals = draw(st.sampled_from((2, 6, 8, 18)))
+    toy = Toy(draw(st.sampled_from(sorted(RULES))), decimals)
+    price = {asset: draw(st.sampled_from((ONE, 10 * ONE, 3123 * ONE + 7, 99_999_999))) for asset in ASSETS}
+    for asset in ASSETS:
+        toy.index(asset, draw(INDEX), draw(INDEX), draw(st.integers(0, RAY // 5)), draw(st.integers(0, RAY)))
+        toy.param("ltv", 7000, asset=asset)
+        toy.param("liquidation_threshold", draw(st.sampled_from((5000, 8000, 8001, 9500))), asset=asset)
+        toy.param("liquidation_bonus", draw(st.sampled_from((10_000, 10_100, 10_500, 11_111))), asset=asset)
+        toy.param("liquidation_protocol_fee", draw(st.sampled_from((0, 1, 1000, 10_000))), asset=asset)
+        toy.param("reserve_id", 2 - asset, asset=asset)
+        toy.param("emode_category", draw(st.integers(0, 1)), asset=asset)
+        toy.param("emode_collateral", draw(st.integers(0, 1)), asset=asset, category=1)
+        if draw(st.integers(0, 9)) == 0:
+            toy.param(draw(st.sampled_from(("active", "liquidation_threshold", "liquidation_bonus"))), 0, asset=asset)
+        if draw(st.integers(0, 9)) == 0:
+            toy.param("grace_until", NOW.timestamp + draw(st.integers(0, 20)), asset=asset)
+    toy.param("emode_ltv", 9000, category=1)
+    toy.param("emode_liquidation_threshold", 9300, category=1)
+    toy.param("emode_liquidation_bonus", 10_200, category=1)
+    toy.param("close_factor", draw(st.sampled_from((5000, 3333, 10_000))))
+    for account in BORROWERS:
+        worth = draw(st.sampled_from((1, 100, 1900, 2100, 10**6))) * ONE * draw(st.integers(50, 150)) // 100
+        held = draw(st.lists(st.sampled_from(ASSETS), min_size=1, max_size=3, unique=True))
+        owed = draw(st.lists(st.sampled_from(ASSETS), min_size=1, max_size=3, unique=True))
+        share = draw(st.integers(60, 130))
+        for asset in held:
+            scaled = worth * 10**decimals * RAY // (price[asset] * len(held) * toy.state.reserves[asset].supply_index)
+            toy.supply(asset, max(1, scaled), account, enabled=draw(st.integers(0, 9)) > 0)
+        for asset in owed:
+            scaled = worth * share * 10**decimals * RAY // (100 * price[asset] * len(owed) * toy.state.reserves[asset].borrow_index)
+            toy.borrow(asset, max(1, scaled), account)
+        toy.setting("emode", draw(st.integers(0, 1)), None, account)
+    oracle = {asset: price[asset] for asset in ASSETS if draw(st.integers(0, 19))}
+    market = {asset: value * draw(st.integers(97, 103)) // 100 for asset, value in oracle.items()}
+    return toy.state, Prices(oracle, market, market), replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 12, 10**7))))
+
+
+def spread(state: AaveState, prices: Prices, fill: Fill) -> int:
+    pair, unit = fill.order.pair, [reserve.unit for reserve in state.reserves]
+    kept = fill.seized * prices.execution.get(pair.collateral_asset, 0) // unit[pair.collateral_asset]
+    return kept - -(-fill.repaid * prices.market.get(pair.debt_asset, 0) // unit[pair.debt_asset])
+
+
+def one_by_one(
+    state: AaveState, accounts: list[AccountId], prices: Prices, now: Clock, cost: int, calls: dict[AccountId, int], most: int
+) -> tuple[list[tuple[int, Fill, int | None]], Ending]:
+    """Profit, fill and health afterwards of each liquidation; the state is changed."""
+    made: list[tuple[int, Fill, int | None]] = []
+    on_offer: list[AccountId] = []
+    refused: set[tuple[AccountId, str]] = set()
+    for account in accounts:
+        done = calls.get(account, 0)
+        while True:
+            offers: list[tuple[int, int, int, Fill]] = []
+            for pair in AAVE_V3.pairs(state, account, prices, now):
+                order = Order(account, pair, LIQUIDATOR)
+                fill = AAVE_V3.quote(state, order, prices, now)
+                if isinstance(fill, Refusal) and fill.instead is not None:
+                    fill = AAVE_V3.quote(state, structs.replace(order, repay=fill.instead), prices, now)
+                if isinstance(fill, Refusal):
+                    refused.add((account, fill.reason))
+                else:
+                    offers.append((-spread(state, prices, fill), pair.debt_asset, pair.collateral_asset, fill))
+            best = min(offers, default=None, key=lambda offer: offer[:3])
+            if best is None or -best[0] <= cost or done >= most:
+                on_offer += [account] * bool(offers)
+                break
+            for change in best[3].changes:
+                AAVE_V3.apply(state, change)
+            done += 1
+            made.append((-best[0] - cost, best[3], AAVE_V3.view(state, account, prices, now).health))
+    return made, (on_offer, refused)
+
+
+def compare(
+    state: AaveState,
+    accounts: list[AccountId],
+    prices: Prices,
+    now: Clock,
+    *,
+    cost: int = 0,
+    calls: dict[AccountId, int] | None = None,
+    most: int = 10,
+) -> Together | None:
+    """Both ways; what the compiled rules say, None where they leave it to the plain ones."""
+    plain = deepcopy(state)
+    before = {account: AAVE_V3.view(state, account, prices, now).health for account in accounts}
+    found = AAVE_V3.together(state, accounts, prices, now, LIQUIDATOR, cost=cost, calls=calls or {}, most=most)
+    if found is None:
+        return None
+    made, (on_offer, refused) = one_by_one(plain, accounts, prices, now, cost, calls or {}, most)
+    assert [found.fill(row) for row in range(len(found.account))] == [fill for _, fill, _ in made]
+    assert found.profit == [profit for profit, _, _ in made]
+    assert found.health_after == [after for _, _, after in made]
+    seen: dict[AccountId, int | None] = dict(before)
+    for account, then, after in zip(found.account, found.health_before, found.health_after, strict=True):
+        assert seen.get(account, then) == then
+        seen[account] = after
+    for column, name in ((found.repaid, "repaid"), (found.seized, "seized"), (found.protocol_fee, "protocol_fee")):
+        assert column == [getattr(fill, name) for _, fill, _ in made]
+    assert found.account == [fill.order.account for _, fill, _ in made]
+    assert found.on_offer == on_offer
+    assert set(found.refused) == refused
+    AAVE_V3.settle_together(state, found)
+    assert books_of(state) == books_of(plain)
+    return found
+
+
+def books_of(state: AaveState) -> Any:
+    accounts = {id: book for id, book in state.accounts.items() if book.collateral or book.debt or book.enabled}
+    return accounts, [(r.scaled_supply, r.scaled_debt, r.deficit) for r in state.reserves]
+
+
+def priced(state: AaveState, prices: Prices) -> bool:
+    return all(prices.oracle.get(asset) for book in state.accounts.values() for asset in {*book.enabled, *book.debt, *book.stable})
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(liquidatable(), st.sampled_from((0, 5 * 10**7)), st.sampled_from((1, 2, 10)), st.integers(0, 2))
+def test_together_is_one_by_one(book: tuple[AaveState, Prices, Clock], cost: int, most: int, called: int) -> None:
+    state, prices, now = book
+    if not priced(state, prices):
+        prices = replace(prices, oracle={**dict.fromkeys(ASSETS, ONE), **prices.oracle})
+    compare(state, list(BORROWERS), prices, now, cost=cost, calls={BORROWERS[0]: called}, most=most)
+
+
+@settings(max_examples=400, deadline=None)
+@given(books())
+def test_extreme_amounts_are_left_to_the_plain_rules_or_the_same(book: tuple[AaveState, Prices, Clock]) -> None:
+    state, prices, now = book
+    if priced(state, prices):
+        compare(state, [account for account in BORROWERS if account in state.accounts], prices, now)
+
+
+def test_usual_liquidations_need_no_plain_rule() -> None:
+    """Of every revision, one after another until the account is safe or written off."""
+    for revision in RULES:
+        toy = Toy(revision, 18, RAY * 11 // 10, RAY * 12 // 10)
+        for account, share in ((BORROWERS[0], 7_500), (BORROWERS[1], 9_900)):
+            toy.supply(COL, 10**22, account)
+            toy.borrow(DEBT, 10**18 * share, account)
+        oracle = dict.fromkeys(ASSETS, ONE)
+        found = compare(toy.state, list(BORROWERS), Prices(oracle, oracle, oracle), NOW)
+        assert found is not None
+        assert {*found.account} == {*BORROWERS}
+        if RULES[revision].writes_off:
+            assert found.deficits
+
+
+def test_a_missing_price_stops_its_account_only() -> None:
+    toy = Toy(10, 18)
+    for account, asset in ((BORROWERS[0], COL), (BORROWERS[1], OTHER)):
+        toy.supply(asset, 10**22, account)
+        toy.borrow(DEBT, 9 * 10**21, account)
+    oracle = {COL: ONE, DEBT: ONE}
+    found = AAVE_V3.together(toy.state, list(BORROWERS), Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10)
+    assert found is not None
+    assert {*found.account} == {BORROWERS[0]}
+
+
+@pytest.mark.parametrize("why", ["treasury", "unknown treasury", "stable", "recompute"])
+def test_what_depends_on_others_is_left_to_the_plain_rules(why: str) -> None:
+    toy = Toy(10, 18)
+    accounts = [*BORROWERS, TREASURY]
+    for account in accounts if why == "treasury" else BORROWERS:
+        toy.supply(COL, 10**22, account)
+        toy.borrow(DEBT, 9 * 10**21, account)
+    if why == "unknown treasury":
+        toy.state.reserves[COL].treasury = None
+    elif why == "stable":
+        toy.setting("stable_principal", 10, DEBT, BORROWERS[0])
+    elif why == "recompute":
+        toy.state.recompute = True
+    oracle = dict.fromkeys(ASSETS, ONE)
+    assert AAVE_V3.together(toy.state, accounts, Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10) is None
