@@ -105,6 +105,28 @@ def test_changes_since_are_seen_by_the_copy_that_has_them(data: st.DataObject) -
     assert all_at_once(AAVE_V3.views(state, prices, now)) == before == one_by_one(state, prices, now)
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_values_kept_of_a_moment_are_those_of_no_other(data: st.DataObject) -> None:
+    """Copies with other parameters, prices, indexes, times and rules, each seen again and again: more of them than are kept."""
+    state, prices, now = data.draw(books())
+    AAVE_V3.views(state, prices, now)
+    for step in range(12):
+        toy = Toy(10)
+        toy.state = deepcopy(state)
+        if step % 2:
+            toy.param("liquidation_threshold", 7000 + step, asset=COL)
+            toy.param("pool_revision", data.draw(st.sampled_from(sorted(RULES))))
+        if data.draw(st.booleans()):
+            prices = Prices(*[{asset: price for asset in ASSETS if (price := data.draw(PRICE)) is not None}] * 3)
+        if data.draw(st.booleans()):
+            now = replace(now, timestamp=now.timestamp + 1000)
+        if data.draw(st.booleans()):
+            toy.index(DEBT, data.draw(INDEX), data.draw(INDEX))
+        assert all_at_once(AAVE_V3.views(toy.state, prices, now)) == one_by_one(toy.state, prices, now)
+        assert toy.state.columns is state.columns
+
+
 def test_usual_amounts_are_valued_in_words() -> None:
     """A book like a real one leaves nothing to the plain rule."""
     for revision in RULES:

@@ -174,21 +174,25 @@ class Foresight(Watch[State]):
         found, read = self._pyramid.first_unsafe(self._rows.forms, linear, start, np.full(len(linear), self._stop - self._first))
         self.read += read
         found += self._first
-        for row, tick in zip(linear.tolist(), found.tolist(), strict=True):
-            self._note(row, tick)
+        self._note(linear, found)
         if boxes:
-            for row in rows:
-                if row in boxes:
-                    self._note(row, self._first_outside(row))
+            outside = [row for row in rows if row in boxes]
+            self._note(np.array(outside, dtype=np.int64), np.array([self._first_outside(row) for row in outside], dtype=np.int64))
 
-    def _note(self, row: int, tick: int) -> None:
-        self._due[row] = tick
-        if tick == self._tick:
-            self._now.add(row)
-            return
-        self._now.discard(row)
-        if tick < self._stop:
-            heapq.heappush(self._next, (tick, row))
+    def _note(self, rows: Ints, ticks: Ints) -> None:
+        """These rows are looked up again at these ticks."""
+        self._due.update(zip(rows.tolist(), ticks.tolist(), strict=True))
+        now = ticks == self._tick
+        self._now.difference_update(rows[~now].tolist())
+        self._now.update(rows[now].tolist())
+        later = ~now & (ticks < self._stop)
+        queued = list(zip(ticks[later].tolist(), rows[later].tolist(), strict=True))
+        if len(queued) > len(self._next):  # a heap of all is made in the time of its length
+            self._next += queued
+            heapq.heapify(self._next)
+        else:
+            for one in queued:
+                heapq.heappush(self._next, one)
 
     def _first_outside(self, row: int) -> int:
         prices = self._price[self._tick - self._first :]

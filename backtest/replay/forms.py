@@ -70,7 +70,10 @@ class Forms:
     def rows_with(self, columns: Sequence[int]) -> Ints:
         """Rows that have a term in any of these columns."""
         rows, entries = self.terms(np.arange(len(self.span)))
-        return np.unique(rows[np.isin(self.column[entries], columns)])
+        found = np.zeros(len(self.span), dtype=np.bool_)
+        for column in columns:
+            found[rows[self.column[entries] == column]] = True
+        return np.flatnonzero(found)
 
     def terms(self, rows: Ints) -> tuple[Ints, Ints]:
         """Row and place of every term of these rows."""

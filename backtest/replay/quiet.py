@@ -49,13 +49,9 @@ class Quiet(Generic[State]):
         last = transaction[-1]
         if last.seq >= self._before:
             return False
-        if last.block_number > self._last:
+        if last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
             self._before = -1
             return False
-        for event in transaction:
-            if type(event) not in _PASSING:
-                self._before = -1
-                return False
         apply = self._book.apply
         for event in transaction:
             if self._shadowed:

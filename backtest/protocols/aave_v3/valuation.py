@@ -245,23 +245,26 @@ def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> t
 def views(state: AaveState, prices: Prices, now: Clock) -> Views:
     """Every account's view at ``now`` with these oracle prices."""
     whole, moved = _whole(state), state.moved
-    parts = [(whole, ~np.isin(whole.account, np.fromiter(moved, np.int64, len(moved))))]
+    stay = np.ones(len(whole.account), np.bool_)
+    parts, plain = [(whole, stay)], [account for account in whole.plain if account not in moved]
     if moved:
+        ids = np.fromiter(moved, np.int64, len(moved))
+        places = np.searchsorted(whole.account, ids)
+        stay[places[np.append(whole.account, -1)[places] == ids]] = False
         changed = columns_of(state.accounts, moved)
         parts.append((changed, np.ones(len(changed.account), np.bool_)))
-    plain = [account for account in whole.plain if account not in moved]
+        plain += changed.plain
     made: list[tuple[Any, ...]] = []
     for columns, counts in parts:
         totals, health, fits = _valued(state, columns, prices, now)
         plain += columns.account[counts & ~fits].tolist()
-        keep = counts & fits
-        collateral, debt, power = totals[:, keep].view(np.int64)
-        made.append((columns.account[keep], collateral, debt, power, health[keep], columns.category[keep]))
+        every, keep = (columns.account, *totals.view(np.int64), health, columns.category), counts & fits
+        made.append(every if keep.all() else tuple(column[keep] for column in every))
     if moved:
-        plain += changed.plain
-    found = [np.concatenate(column) for column in zip(*made, strict=True)]
-    order = np.argsort(found[0], kind="stable")
-    account, collateral, debt, power, health, category = (column[order] for column in found)
+        joined = [np.concatenate(column) for column in zip(*made, strict=True)]
+        order = np.argsort(joined[0], kind="stable")
+        made = [tuple(column[order] for column in joined)]
+    account, collateral, debt, power, health, category = made[0]
     rest = {one: _plain(state, one, prices, now) for one in sorted(plain)}
     return Views(account, collateral, debt, power, health, category, rest)
 
