@@ -40,7 +40,11 @@ def sum_of(values: Ints) -> int:
 
 def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock) -> tuple[Reach, list[MadeLiquidatable]]:
     """Compares every account right before and right after; ``overrides`` are the texts of those that took effect."""
-    both, then, now = np.intersect1d(before.account, after.account, assume_unique=True, return_indices=True)
+    both = after.account
+    if np.array_equal(before.account, both):  # as a rule: an override moves no balance
+        then = now = np.arange(len(both))
+    else:
+        both, then, now = np.intersect1d(before.account, both, assume_unique=True, return_indices=True)
     owes, owed = after.debt_base[now] > 0, before.debt_base[then] > 0
     differs = (after.health[now] != before.health[then]).any(axis=1) | ~owed
     differs = owes & (differs | (after.borrowing_power_base[now] != before.borrowing_power_base[then]))

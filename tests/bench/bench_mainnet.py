@@ -7,7 +7,6 @@ it took and its peak memory. Events are synthetic: every account supplies and bo
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from backtest.reconstruct import stamp
 from backtest.results import run as run_scenario
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import AMOUNT, CANONICAL
+from tests.bench.memory import peak_memory
 from tests.lake_tables import CONFIG, MARKET, account, canonical
 
 ACCOUNTS, ASSETS, POSITIONS, TICKS = 200_000, 50, 10_000_000, 1_000_000
@@ -161,7 +161,7 @@ def child(path: str, from_block: int | None) -> None:
     start = time.perf_counter()
     stored = run_scenario(Lake(Path(path)), MARKET, scenario)
     seconds, busy = time.perf_counter() - start, time.process_time()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     print(json.dumps([seconds, busy, stored.summary["liquidations"], peak]))
 
 

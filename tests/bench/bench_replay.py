@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.tables import AMOUNT, CANONICAL
+from tests.bench.memory import peak_memory
 
 ASSETS = 8
 EVENTS = 1_000_000
@@ -173,7 +173,7 @@ def _part(accounts: int, ticks: int, fall: float, count: int, place: int, of: in
     begun, start = _seconds(lambda: start_of(AAVE_V3, market(accounts), timeline(accounts, ticks, fall=fall), WINDOW))
     own = scenarios(count)[place::of]
     taken, _ = _seconds(lambda: [bool(replay(AAVE_V3, market(accounts), start.timeline, each, start=start).liquidations) for each in own])
-    return begun, taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return begun, taken, peak_memory()
 
 
 def thousand(name: str, accounts: int, ticks: int, fall: float, bound: float, sample: int) -> list[dict[str, Any]]:

@@ -96,51 +96,68 @@ def _health(w: Words, collateral: Word, weighted: Pair, debt: Word, averaged: in
 
 
 @compiled
+def _row_value(w: Words, of: int, owed: bool, amount: Pair, terms: Words, how: Ints) -> Word:
+    """Base value of a scaled amount of an asset; ``LIMIT`` where it does not fit or has no price."""
+    if not terms[of, PRICE]:
+        return LIMIT
+    if owed:
+        value = _base(w, _debt(w, amount, terms, of, how), terms, of, PRICE, how[DEBT_VALUE])
+    else:
+        value = _base(w, _collateral(w, amount, terms, of, how), terms, of, PRICE, DOWN)
+    fits = not w[OVER] and not value[0] and value[1] < LIMIT
+    w[OVER] = _0
+    return value[1] if fits else LIMIT
+
+
+@compiled
+def row_values(asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints, value: Words) -> None:
+    """Base value of each row of ``valuation.Columns``; ``LIMIT`` where it does not fit or has no price. ``terms``: assets x ``TERMS``."""
+    w = np.zeros(SCRATCH, np.uint64)
+    for row in range(len(asset)):
+        value[row] = _row_value(w, asset[row], owed[row], (scaled[row, 1], scaled[row, 0]), terms, how)
+
+
+@compiled
 def _sums(
-    w: Words, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words, threshold: Words, ltv: Words, how: Ints
+    first: int, stop: int, asset: Ints, owed: Mask, value: Words, terms: Words, threshold: Words, ltv: Words
 ) -> tuple[bool, Word, Word, Pair, Pair]:
     """Of the account in these rows: whether it fits, collateral and debt in base units, collateral weighted by threshold and by loan-to-value."""
     collateral = debt = _0
     weighted = by_ltv = ZERO
     for row in range(first, stop):
-        of = asset[row]
+        of, worth = asset[row], value[row]
         if not terms[of, PRICE]:
             return False, _0, _0, ZERO, ZERO
-        amount = scaled[row, 1], scaled[row, 0]
         if owed[row]:
-            value = _base(w, _debt(w, amount, terms, of, how), terms, of, PRICE, how[DEBT_VALUE])
-            debt += value[1]
-        elif not terms[of, COUNTS] or not some(amount):
-            continue
+            debt += worth
+        elif terms[of, COUNTS]:
+            collateral += worth
+            weighted = add(weighted, mul(worth, threshold[of]))
+            by_ltv = add(by_ltv, mul(worth, ltv[of]))
         else:
-            value = _base(w, _collateral(w, amount, terms, of, how), terms, of, PRICE, DOWN)
-            collateral += value[1]
-            weighted = add(weighted, mul(value[1], threshold[of]))
-            by_ltv = add(by_ltv, mul(value[1], ltv[of]))
-        if w[OVER] or value[0] or value[1] >= LIMIT or collateral >= LIMIT or debt >= LIMIT:
+            continue
+        if worth >= LIMIT or collateral >= LIMIT or debt >= LIMIT:
             return False, _0, _0, ZERO, ZERO
     return True, collateral, debt, weighted, by_ltv
 
 
 @compiled
 def values(
-    start: Ints, asset: Ints, owed: Mask, scaled: Words, group: Ints, terms: Words, threshold: Words, ltv: Words, how: Ints,
+    start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words, ltv: Words, how: Ints,
     totals: Words, health: Words, fits: Mask,
 ) -> None:  # fmt: skip
     """``account.account_data`` of each account: collateral, debt and power (three rows of ``totals``), health (low, high).
 
     Args:
-        start, asset, owed, scaled, group: see ``valuation.Columns``; the group is a row of ``threshold`` and ``ltv`` (groups x assets, bps).
-        terms: assets x ``TERMS``. how: ``RULES``.
+        start, asset, owed, group: see ``valuation.Columns``; the group is a row of ``threshold`` and ``ltv`` (groups x assets, bps).
+        value: of ``row_values``. how: ``RULES``.
         fits: False where an account is left to the plain rule.
     """
     w = np.zeros(SCRATCH, np.uint64)
     for account in range(len(start) - 1):
         w[OVER] = _0
         of = group[account]
-        fit, collateral, debt, weighted, by_ltv = _sums(
-            w, start[account], start[account + 1], asset, owed, scaled, terms, threshold[of], ltv[of], how
-        )
+        fit, collateral, debt, weighted, by_ltv = _sums(start[account], start[account + 1], asset, owed, value, terms, threshold[of], ltv[of])
         if not fit:
             continue
         power = ZERO
@@ -383,7 +400,8 @@ def liquidate(
     """Each account is liquidated by its most profitable pair as long as one pays, at most ``most`` times with the ``calls`` there were.
 
     Args:
-        start to how: see ``values``; ``scaled`` is what is left afterwards, nothing where a flag was cleared. ``bonus`` is as ``threshold``.
+        start to how: see ``values`` and ``row_values``; ``scaled`` is what is left afterwards, nothing where a flag was cleared. ``bonus`` is as
+            ``threshold``.
         gas: base units that each call costs the liquidator.
         made: liquidations x ``MADE``, of one account after another, filled from the front. lost: as many rows of ``LOST`` as are needed.
         refused: accounts x ways of refusing. ends: ``SAFE`` or ``ON_OFFER``.
@@ -392,7 +410,7 @@ def liquidate(
     """
     w, out, best = np.zeros(SCRATCH, np.uint64), np.zeros(MADE, np.uint64), np.zeros(MADE, np.uint64)
     count = used = 0
-    none = np.zeros(threshold.shape[1], np.uint64)
+    none, value = np.zeros(threshold.shape[1], np.uint64), np.zeros(len(asset), np.uint64)
     for account in range(len(start) - 1):
         of, first, stop, done = group[account], start[account], start[account + 1], calls[account]
         last = -1
@@ -402,7 +420,9 @@ def liquidate(
         if last == -2:  # a price is missing: nobody may be liquidated
             continue
         while True:
-            fit, collateral, debt, weighted, _ = _sums(w, first, stop, asset, owed, scaled, terms, threshold[of], none, how)
+            for row in range(first, stop):
+                value[row] = _row_value(w, asset[row], owed[row], (scaled[row, 1], scaled[row, 0]), terms, how)
+            fit, collateral, debt, weighted, _ = _sums(first, stop, asset, owed, value, terms, threshold[of], none)
             if not fit:
                 return NO_FIT, 0
             health = _health(w, collateral, weighted, debt, how[AVERAGED]) if debt else ZERO

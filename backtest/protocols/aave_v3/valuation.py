@@ -6,8 +6,8 @@ plain rule. ``tests/test_aave_valuation.py`` compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
@@ -50,6 +50,8 @@ from backtest.units import BPS, RAY, mul_div_down, mul_div_up
 _WORD = (1 << 64) - 1
 _LARGEST = 1 << 100
 """Scaled amounts below it are valued here; indexes are below 2**112."""
+KEPT = 4
+"""Moments of which the values of all rows are kept, 8 bytes a row each."""
 
 _ROUNDING: dict[Callable[..., int], int] = {
     ray_mul_down: DOWN, ray_mul_half_up: HALF_UP, ray_mul_up: UP,
@@ -76,10 +78,12 @@ class Columns:
     owed: Mask
     scaled: Words
     plain: tuple[AccountId, ...]
+    known: dict[bytes, Words] = field(default_factory=dict, compare=False, repr=False)
+    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the same moments."""
 
 
-def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) -> Columns:
-    """Those of some accounts."""
+def columns_of(accounts: Mapping[AccountId, Account], ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
+    """Those of some accounts; ``large`` are known to have amounts that do not fit."""
     account: list[int] = []
     category: list[int] = []
     start = [0]
@@ -95,6 +99,9 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
             if book.collateral or book.debt or any(stable.principal for stable in book.stable.values()):
                 plain.append(id)
             continue
+        if id in large:
+            plain.append(id)
+            continue
         held, debts = book.collateral, book.debt
         for flagged in book.enabled:
             asset.append(flagged)
@@ -104,13 +111,12 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Iterable[AccountId]) 
             asset += debts
             owed += [True] * len(debts)
             scaled += debts.values()
-        if scaled and max(scaled[start[-1] :], default=0) >= _LARGEST:
-            del asset[start[-1] :], owed[start[-1] :], scaled[start[-1] :]
-            plain.append(id)
-            continue
         account.append(id)
         category.append(book.emode)
         start.append(len(asset))
+    if max(scaled, default=0) >= _LARGEST:  # they are rare: it is not asked for each
+        of = np.repeat(account, np.diff(start)).tolist()
+        return columns_of(accounts, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST})
     words = np.empty((len(scaled), 2), np.uint64)
     words[:, 0] = np.array([amount & _WORD for amount in scaled], np.uint64)
     words[:, 1] = np.array([amount >> 64 for amount in scaled], np.uint64)
@@ -235,10 +241,14 @@ def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> t
     totals, health, fits = np.zeros((3, count), np.uint64), np.zeros((count, 2), np.uint64), np.zeros(count, np.bool_)
     if count:
         group, (threshold, ltv, _) = weights(state, columns.category)
-        terms = terms_of(state, range(len(state.reserves)), prices, now)
-        c.values(
-            columns.start, columns.asset, columns.owed, columns.scaled, group, terms, threshold, ltv, how_of(state.rules), totals, health, fits
-        )  # fmt: skip
+        terms, how = terms_of(state, range(len(state.reserves)), prices, now), how_of(state.rules)
+        value = columns.known.get(moment := terms.tobytes() + how.tobytes())
+        if value is None:
+            if len(columns.known) >= KEPT:
+                columns.known.clear()
+            value = columns.known[moment] = np.empty(len(columns.asset), np.uint64)
+            c.row_values(columns.asset, columns.owed, columns.scaled, terms, how, value)
+        c.values(columns.start, columns.asset, columns.owed, value, group, terms, threshold, ltv, how, totals, health, fits)
     return totals, health, fits
 
 
