@@ -281,7 +281,8 @@ def open_state(market: Market, *, recompute: bool = False) -> AaveState:
 
 def open_accounts(state: AaveState, opening: Opening) -> None:
     """The accounts that a replay begins with, into a book that knows none of them; RulesError as in ``apply``."""
-    accounts = state.accounts
+    accounts, state.columns = state.accounts, None  # of a book that was looked at when it was empty
+    state.latest.clear()
     sums = {"collateral": [0] * len(state.reserves), "debt": [0] * len(state.reserves)}
     for who, asset, side, balance in opening.balances:
         account = accounts.get(who)
