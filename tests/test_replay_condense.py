@@ -192,6 +192,19 @@ def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
         replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9))
 
 
+@pytest.mark.parametrize(("name", "asset"), [("unheard_of", 0), ("collateral_enabled", None)])
+def test_a_setting_that_nobody_knows_is_refused_as_by_the_whole_history(name: str, asset: int | None) -> None:
+    h = History(market(("WETH", 18), ("USDC", 6), protocol="aave-v3"))
+    h.param("pool_revision", 10).price(0, USD).block(5).setting(0, name, 1, asset).position(1, 0, "collateral", 5).block(9).price(0, USD)
+    said = []
+    for short in (True, False):
+        with pytest.raises(RulesError) as error:
+            replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9), screened=short)
+        said.append(error.value.what)
+    assert said[0] == said[1]
+    assert said[0].startswith("block 5: ")
+
+
 class Counting(FixedSpreadPool):
     """A pool that does not say that a past adds up: every event comes to it."""
 
