@@ -19,6 +19,8 @@ from backtest.replay.kernels import net
 from backtest.replay.record import Replay
 from backtest.replay.several import state_at
 from backtest.scenario import Competitive, Override, Scenario, Users
+from tests.bench.bench_replay import market as bench_market
+from tests.bench.bench_replay import timeline
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, WETH, History, borrower, market, opened
 from tests.test_replay_engine import liquidated_history
@@ -164,12 +166,43 @@ def test_a_replay_counts_what_it_left_out(override: Override | None) -> None:
     assert one.liquidations
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        Override(parameter="liquidation_threshold", value=7800, asset="A0"),
+        Override(parameter="liquidation_bonus", change=200),
+        Override(parameter="close_factor", value=9000, from_block=1),
+    ],
+)
+@pytest.mark.parametrize("liquidators", [Competitive(), Competitive(gas_cost=20 * USD)])
+def test_overrides_from_the_beginning_find_the_empty_book_that_history_has(override: Override, liquidators: Competitive) -> None:
+    """They start before anything else happened: no rules apply yet, and nobody is reached. What is seen of the book then is not kept."""
+    history, scenario = timeline(40, 200, fall=0.3), Scenario(liquidators=liquidators, from_block=60, overrides=(override,))
+    one, other = (replay(AAVE_V3, bench_market(40), history, scenario, samples=4, screened=short) for short in (True, False))
+    same(one, other)
+    assert one.liquidations
+    assert any(total.debt_base for total in one.totals)
+
+
 def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
     h = History(market(("WETH", 18), ("USDC", 6), protocol="aave-v3"))
     h.param("pool_revision", 10).price(0, USD).position(0, 0, "collateral", 5).block(5).position(0, 0, "collateral", -6, "withdraw")
     h.position(0, 0, "collateral", 9).block(9).price(0, USD)
     with pytest.raises(RulesError, match="would hold -1"):
         replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9))
+
+
+@pytest.mark.parametrize(("name", "asset"), [("unheard_of", 0), ("collateral_enabled", None)])
+def test_a_setting_that_nobody_knows_is_refused_as_by_the_whole_history(name: str, asset: int | None) -> None:
+    h = History(market(("WETH", 18), ("USDC", 6), protocol="aave-v3"))
+    h.param("pool_revision", 10).price(0, USD).block(5).setting(0, name, 1, asset).position(1, 0, "collateral", 5).block(9).price(0, USD)
+    said = []
+    for short in (True, False):
+        with pytest.raises(RulesError) as error:
+            replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9), screened=short)
+        said.append(error.value.what)
+    assert said[0] == said[1]
+    assert said[0].startswith("block 5: ")
 
 
 class Counting(FixedSpreadPool):

@@ -242,10 +242,10 @@ class Acted:
 @dataclass(frozen=True, slots=True)
 class Opening:
     """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset, side, as the protocol stores
-    it) and each setting (account, name, asset, value) once."""
+    it) and each setting (account, name, asset, value, block of the last change) once."""
 
     balances: Sequence[tuple[AccountId, AssetId, Side, int]]
-    settings: Sequence[tuple[AccountId, str, AssetId | None, int]]
+    settings: Sequence[tuple[AccountId, str, AssetId | None, int, int]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Condensed:
         timeline = self.timeline
         position, setting = self.opens[PositionChange], self.opens[SettingChange]
         balances = timeline.values(PositionChange, position, "account", "asset", "side", "delta")
-        settings = timeline.values(SettingChange, setting, "account", "setting", "asset", "value")
+        settings = timeline.values(SettingChange, setting, "account", "setting", "asset", "value", "block_number")
         opening = Opening(list(zip(*balances, strict=True)), list(zip(*settings, strict=True)))
         kept = {PositionChange: ~position, SettingChange: ~setting}
         rest = timeline.thinned(kept, timeline.column(PositionChange, "delta")[0][~position])

@@ -29,7 +29,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import Action, LendingProtocol, Refusal, State
+from backtest.protocols import Action, LendingProtocol, Opening, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
@@ -151,6 +151,7 @@ class Engine(Generic[State]):
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
+        self._opening: Opening | None = None
         past = self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
         self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
@@ -181,7 +182,7 @@ class Engine(Generic[State]):
             self._go_on_from(start)
 
     def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
-        """History in short, as far as nobody asks for more, with the accounts that it begins with in the book."""
+        """History in short, as far as nobody asks for more."""
         past = Condensed(timeline)
         if self._recompute or getattr(self.book.protocol, "open_accounts", None) is None:
             return past
@@ -190,12 +191,15 @@ class Engine(Generic[State]):
         elif not self._overrides.begins_within(timeline.first_block, first):
             past = condensed(timeline, [first])
         if any(mask.any() for mask in past.opens.values()):
-            opening, past = past.opened()
-            self.book.begin(opening)
-            self.users.begin(opening)
-            for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
-                self.watch.touch(account)
+            self._opening, past = past.opened()
         return past
+
+    def _open(self, opening: Opening) -> None:
+        """Accounts come with what their past, which is left out, comes to."""
+        self.book.begin(opening)
+        self.users.begin(opening)
+        for account in {*(held[0] for held in opening.balances), *(made[0] for made in opening.settings)}:
+            self.watch.touch(account)
 
     def _go_on_from(self, start: Start[State]) -> None:
         """What the window's past left behind, apart from book and users."""
@@ -275,6 +279,9 @@ class Engine(Generic[State]):
             self._settlement.made_liquidatable.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
+        if self._opening is not None:  # in the first block, after its overrides: they find the book as empty as the whole history leaves it
+            self._open(self._opening)
+            self._opening = None
 
     def stand(self) -> None:
         """Where the last transaction ended."""

@@ -76,7 +76,7 @@ class UserActions(Generic[State]):
     def begin(self, opening: Opening) -> None:
         """What accounts hold and have set before anything else: in the replay as in history."""
         self._history.update(((who, asset, side), balance) for who, asset, side, balance in opening.balances)
-        self._theirs.update(((who, name, asset), value) for who, name, asset, value in opening.settings)
+        self._theirs.update(((who, name, asset), value) for who, name, asset, value, _ in opening.settings)
         self._ours = self._theirs.copy()
         if self._shadow is not None:
             self._shadow.begin(opening)

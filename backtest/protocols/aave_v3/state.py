@@ -281,7 +281,8 @@ def open_state(market: Market, *, recompute: bool = False) -> AaveState:
 
 def open_accounts(state: AaveState, opening: Opening) -> None:
     """The accounts that a replay begins with, into a book that knows none of them; RulesError as in ``apply``."""
-    accounts = state.accounts
+    accounts, state.columns = state.accounts, None  # of a book that was looked at when it was empty
+    state.latest.clear()
     sums = {"collateral": [0] * len(state.reserves), "debt": [0] * len(state.reserves)}
     for who, asset, side, balance in opening.balances:
         account = accounts.get(who)
@@ -293,11 +294,11 @@ def open_accounts(state: AaveState, opening: Opening) -> None:
     for reserve, supply, debt in zip(state.reserves, sums["collateral"], sums["debt"], strict=True):
         reserve.scaled_supply += supply
         reserve.scaled_debt += debt
-    for who, name, of, value in opening.settings:
+    for who, name, of, value, block in opening.settings:
         account = accounts.get(who)
         if account is None:
             account = accounts[who] = Account()
-        _set(account, name, of, value, "")
+        _set(account, name, of, value, block)
 
 
 def apply(state: AaveState, event: MarketEvent) -> None:
@@ -350,20 +351,20 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
 
 
 def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    _set(state.account(event.account), event.setting, event.asset, event.value, f"block {event.block_number}: ")
+    _set(state.account(event.account), event.setting, event.asset, event.value, event.block_number)
 
 
-def _set(account: Account, name: str, asset: AssetId | None, value: int, where: str) -> None:
+def _set(account: Account, name: str, asset: AssetId | None, value: int, block: int) -> None:
     if name == "emode":
         account.emode = value
     elif asset is None:
-        raise RulesError(f"{where}setting '{name}' names no asset", "rebuild the canonical tables")
+        raise RulesError(f"block {block}: setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
         (account.enabled.add if value else account.enabled.discard)(asset)
     elif name in _STABLE:
         setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
-        raise RulesError(f"{where}unknown setting '{name}'", "rebuild the canonical tables")
+        raise RulesError(f"block {block}: unknown setting '{name}'", "rebuild the canonical tables")
 
 
 def _apply_param(state: AaveState, event: ParamChange) -> None:
