@@ -128,7 +128,7 @@ class Competition:
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
         """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
         ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
-        kept = self._costs.free  # otherwise quotes of sales are counted
+        kept = not self._costs.counts
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
             known = ranked.get(account)

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Generic
 
+from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
 from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.replay.book import Book
@@ -192,11 +193,15 @@ class UserActions(Generic[State]):
         return outcome
 
     def _target(self, action: Action) -> Callable[[AccountView], bool] | None:
-        """Whether an account is within what the user kept in history after this action; None where history's account had no debt."""
+        """Whether an account is within what the user kept in history after this action; None where history's account had no debt, or used an asset
+        without a price, so that nothing tells how much it kept."""
         assert self._shadow is not None
         account, shadow = action.changes[0], self._shadow
         assert not isinstance(account, ParamChange)
-        then = self._protocol.view(shadow.state, account.account, shadow.prices, shadow.now)
+        try:
+            then = self._protocol.view(shadow.state, account.account, shadow.prices, shadow.now)
+        except PriceMissing:
+            return None
         health = then.health
         if health is None:
             return None

@@ -83,7 +83,7 @@ class Users(Strict, frozen=True):
 
     response: Literal["frozen", "same-ltv", "same-health"] = "frozen"
     """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing power, or has the
-    same health factor afterwards."""
+    same health factor afterwards (as in history where that cannot be told: without debt, or while a price is missing)."""
     refused: Literal["skip", "shrink"] = "skip"
     """An action that would revert is skipped, or shrunk to the largest amount allowed."""
 

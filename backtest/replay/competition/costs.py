@@ -60,6 +60,11 @@ class CostModel:
         return model
 
     @property
+    def counts(self) -> bool:
+        """Quotes of sales are counted: asking twice is not asking once."""
+        return bool(self._slippage)
+
+    @property
     def moves(self) -> bool:
         """Costs change with time alone."""
         return self.gas is not None and self.gas.moves
