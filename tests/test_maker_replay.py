@@ -16,7 +16,8 @@ from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState
 from backtest.protocols.registry import protocol_named
 from backtest.replay.auctions import Auctions
 from backtest.replay.engine import replay
-from backtest.replay.mechanism import FixedSpread, mechanism_of
+from backtest.replay.mechanism import FixedSpread
+from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.record import Replay
 from backtest.scenario import Competitive, Scenario, Users, parse_override
 from backtest.units import RAY, WAD

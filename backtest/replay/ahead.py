@@ -17,8 +17,8 @@ from backtest.model import SettingChange as Setting
 from backtest.protocols import LendingProtocol, Refusal, State
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
-from backtest.replay.liquidators import model_of
-from backtest.replay.mechanism import mechanism_of
+from backtest.replay.competition.searchers import model_of
+from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.screen import Screen
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Costs

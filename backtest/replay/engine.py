@@ -34,13 +34,14 @@ from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
+from backtest.replay.competition.searchers import model_of
 from backtest.replay.condense import Condensed, condensed
 from backtest.replay.foresight import Foresight
 from backtest.replay.later import Later
-from backtest.replay.liquidators import Take, model_of, searcher_names
+from backtest.replay.liquidators import Take, searcher_names
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import Mechanism, Opportunity, mechanism_of, spread
-from backtest.replay.mechanisms import swapped
+from backtest.replay.mechanism import Mechanism, Opportunity, spread
+from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.memory import uncollected
 from backtest.replay.offers import Offers

@@ -15,7 +15,6 @@ from backtest.protocols import State
 from backtest.replay.bidding import Bidder, Bidders
 from backtest.replay.book import Book
 from backtest.replay.competition.costs import CostModel
-from backtest.replay.competition.draws import Draws
 from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Bid, Waterfall
@@ -203,15 +202,6 @@ def of_chosen_pair(choice: str, book: Book[State], account: AccountId, opportuni
         assets = [o.order.pair.collateral_asset for o in opportunities]
     largest = min(assets, key=lambda asset: (-size.get(asset, 0), asset))
     return [o for o, asset in zip(opportunities, assets, strict=True) if asset == largest]
-
-
-def model_of(liquidators: config.Liquidators, costs: CostModel, seed: int = 0) -> LiquidatorModel:
-    """The model that a scenario asks for."""
-    if isinstance(liquidators, config.Contest):
-        from backtest.replay.competition.searchers import Searchers  # which take as the others do
-
-        return Searchers(liquidators, costs, Draws(seed))
-    return Competition(liquidators, costs) if isinstance(liquidators, config.Competitive) else NobodyElse()
 
 
 def searcher_names(liquidators: config.Liquidators) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ which price; the liquidator model says who takes.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from backtest.model import AccountId, Clock
-from backtest.protocols import Fill, LendingProtocol, Order, Refusal, State
+from backtest.protocols import Fill, Order, Refusal, State
 from backtest.replay.bidding import Bidders
 from backtest.replay.book import Book
 from backtest.replay.record import Bid
@@ -104,16 +104,6 @@ class FixedSpread(Immediate[State]):
                 fill = protocol.quote(state, order, prices, now)
             found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
         return found
-
-
-def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
-    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each replay.
-
-    ``cost`` is what a call costs the liquidator, base units.
-    """
-    from backtest.replay.auctions import Auctions  # which is a Mechanism itself
-
-    return Auctions(cost) if getattr(protocol, "mechanism", FixedSpread.name) == Auctions.name else FixedSpread()
 
 
 def spread(book: Book[State], fill: Fill) -> int:

@@ -12,7 +12,8 @@ from backtest.protocols import LendingProtocol, State, Views
 from backtest.replay.book import Book
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
-from backtest.replay.mechanism import Mechanism, mechanism_of
+from backtest.replay.mechanism import Mechanism
+from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.memory import uncollected
 from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch

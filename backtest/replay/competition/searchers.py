@@ -27,7 +27,7 @@ from backtest.replay.competition.opportunities import (
     Key,
 )
 from backtest.replay.competition.strategy import best_size, first_step
-from backtest.replay.liquidators import FRONT_RUNNER, Take, of_chosen_pair
+from backtest.replay.liquidators import FRONT_RUNNER, Competition, LiquidatorModel, NobodyElse, Take, of_chosen_pair
 from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Bid, Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
@@ -434,3 +434,10 @@ def _gone_on(able: Sequence[Entrant], going_on: tuple[str, int, int]) -> Result 
     if not mine:
         return NOT_INCLUDED
     return contests.first_come(mine, [0], mine[0].value * bid // value)
+
+
+def model_of(liquidators: config.Liquidators, costs: CostModel, seed: int = 0) -> LiquidatorModel:
+    """The model that a scenario asks for."""
+    if isinstance(liquidators, config.Contest):
+        return Searchers(liquidators, costs, Draws(seed))
+    return Competition(liquidators, costs) if isinstance(liquidators, config.Competitive) else NobodyElse()

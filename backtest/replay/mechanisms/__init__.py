@@ -1,13 +1,23 @@
-"""Ways of liquidating that a scenario may put in the place of the protocol's own, on any protocol."""
+"""A protocol's own way of liquidating, and those that a scenario may put in its place, on any protocol."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from backtest import scenario as config
-from backtest.replay.mechanism import Mechanism
+from backtest.protocols import LendingProtocol, State
+from backtest.replay.auctions import Auctions
+from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.mechanisms.agreed import ByHealth, Discounted, Fixed, ToTarget
 from backtest.replay.mechanisms.auctions import DutchAuctions, EnglishAuctions, HybridLiquidations
+
+
+def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
+    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each replay.
+
+    ``cost`` is what a call costs the liquidator, base units.
+    """
+    return Auctions(cost) if getattr(protocol, "mechanism", FixedSpread.name) == Auctions.name else FixedSpread()
 
 
 def swapped(terms: config.Mechanism, cost: int = 0) -> Mechanism[Any] | None:
