@@ -17,7 +17,7 @@ test:
 	$(ENVIRONMENT) test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-# Without the local node, whole demos, documented commands, sweeps and validations: under two minutes.
+# Without the local node, whole demos, documented commands, sweeps, many replays of the bundled crash, and real history: under two minutes.
 test-fast:
 	$(ENVIRONMENT) test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not chain and not slow"

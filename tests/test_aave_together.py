@@ -145,7 +145,7 @@ def priced(state: AaveState, prices: Prices) -> bool:
     return all(prices.oracle.get(asset) for book in state.accounts.values() for asset in {*book.enabled, *book.debt, *book.stable})
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(liquidatable(), st.sampled_from((0, 5 * 10**7)), st.sampled_from((1, 2, 10)), st.integers(0, 2))
 def test_together_is_one_by_one(book: tuple[AaveState, Prices, Clock], cost: int, most: int, called: int) -> None:
     state, prices, now = book

@@ -26,7 +26,7 @@ def check(a: int, b: int, d: int, rounding: int) -> None:
         assert (int(high) << 64) | int(low) == exact
 
 
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(NUMBER, NUMBER, NUMBER, st.sampled_from((DOWN, HALF_UP, UP)))
 @example((1 << 128) - 1, (1 << 128) - 1, (1 << 128) - 1, HALF_UP)
 @example((1 << 128) - 1, (1 << 127) + 1, (1 << 127) + 2, UP)
@@ -36,7 +36,7 @@ def test_mul_div_is_that_of_integers(a: int, b: int, d: int, rounding: int) -> N
     check(a, b, d, rounding)
 
 
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 @given(NUMBER, NUMBER, st.integers(-2, 2), st.sampled_from((DOWN, HALF_UP, UP)))
 def test_products_next_to_a_multiple_of_the_divisor(quotient: int, d: int, by: int, rounding: int) -> None:
     """Where a digit that is guessed too large would show."""

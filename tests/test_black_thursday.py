@@ -205,6 +205,7 @@ def test_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert DAY.calm_gas() == 10 * Gwei
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prices, gas = written(tmp_path)
     small = [*BOOK_OPTIONS.split(), *GRID_OPTIONS.split()]
@@ -263,6 +264,7 @@ def test_options_that_make_no_sense(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_real_day() -> None:
     """The files of the day: the clock of ``timestamp`` is the one by which gas rises as the price falls. Without the spike nothing is given away."""
     folder = real_folder() / "prices"

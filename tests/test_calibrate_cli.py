@@ -228,6 +228,7 @@ def test_mistakes_get_one_line(words: list[str], line: str, said: Said, tmp_path
 # -- real history ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_latency_on_arbitrum(said: Said) -> None:
     """Under Nitro a block is a quarter of a second; most winners are in the next block, the others far behind: no exponential fits that."""
     text = said("latency", real("latency") / "aave_compound_arbitrum.csv", "--block-seconds", "0.25", "--from-block", "22207817")

@@ -165,6 +165,7 @@ def test_the_command_for_a_baseline_makes_one(tmp_path: Path) -> None:
     assert baseline_of(again).users == odd.users
 
 
+@pytest.mark.slow
 def test_the_band_is_three_responses_and_their_baselines(tmp_path: Path) -> None:
     planned = band_of(ALTERNATIVE)
     assert [one.name for one in planned] == [

@@ -49,6 +49,7 @@ def crash() -> Any:
     return load_market(lake, "sample-crash"), load_timeline(lake, "sample-crash")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_crash_of_aave(crash: Any, name: str) -> None:
     result = replay(AAVE_V3, *crash, Scenario(liquidators=MODELS[name], costs=COSTS, to_block=400))

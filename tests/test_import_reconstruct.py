@@ -317,6 +317,7 @@ def test_mistakes_are_one_line(tmp_path: Path, run: Run, words: list[str], said:
 # -- real exports ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_morpho_liquidations_are_exact(tmp_path: Path) -> None:
     folder = real("morpho_base")
     lake = Lake(tmp_path / "lake", create=True)
@@ -330,6 +331,7 @@ def test_morpho_liquidations_are_exact(tmp_path: Path) -> None:
     assert [(row["block_number"], row["log_index"], row["repaid"], row["seized"], row["bad_debt"]) for row in rows] == wanted
 
 
+@pytest.mark.slow
 def test_chainlink_rounds_and_candles_of_a_crash(tmp_path: Path, lake: Lake) -> None:
     folder = real("prices")
     summary = import_files(lake, load("chainlink-rounds"), market=MARKET, folder=folder)
@@ -341,6 +343,7 @@ def test_chainlink_rounds_and_candles_of_a_crash(tmp_path: Path, lake: Lake) -> 
     assert [int(rows["1583971200:eth:market:600"][name]) for name in ("price", "low", "high")] == [19521 * 10**16, 19438 * 10**16, 19543 * 10**16]
 
 
+@pytest.mark.slow
 def test_the_whole_history_of_eth_b(tmp_path: Path) -> None:
     folder = real("maker_eth_b")
     lake = Lake(tmp_path / "lake", create=True)
@@ -368,6 +371,7 @@ def test_the_whole_history_of_eth_b(tmp_path: Path) -> None:
     assert {problems.get(vault) for vault in ("18247", "24052", "17637")} == {"owes without collateral"}
 
 
+@pytest.mark.slow
 def test_the_checks_find_what_the_exports_of_eth_b_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the rules of Maker: four vaults owe without collateral, which makes up the 0.8 million Dai by which total debt is off from June 2021."""
     folder = real("maker_eth_b")

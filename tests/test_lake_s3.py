@@ -174,6 +174,7 @@ def copied_sample(address: str) -> Lake:
     return Lake(address)
 
 
+@pytest.mark.slow
 def test_a_replay_on_s3_equals_the_local_one(address: str, tmp_path: Path) -> None:
     scenario = Scenario(name="baseline", liquidators=Competitive())
     shutil.copytree(resource("sample") / "lake", tmp_path / "lake")

@@ -307,6 +307,7 @@ def episodes(lake: Lake) -> list[Episode]:
     return [episode for some in found.values() for episode in some]
 
 
+@pytest.mark.slow
 def test_real_vaults_are_rebuilt_within_the_bounds(real: Lake) -> None:
     """Whole vaults: collateral within 1e-4 of what was seized; debt within 1e-6 at the median and 5e-4 at the 95th percentile."""
     whole = [episode for episode in episodes(real) if episode.seized >= 0.99 * episode.ink]
@@ -319,6 +320,7 @@ def test_real_vaults_are_rebuilt_within_the_bounds(real: Lake) -> None:
     assert debt[int(0.95 * len(debt))] <= 5e-4
 
 
+@pytest.mark.slow
 def test_the_real_accumulator_is_that_of_every_liquidation(real: Lake) -> None:
     steps = [(row["seq"], int(row["borrow_index"])) for row in rows(real, "indexes") if row["asset_id"] == 1]
     debts = {(row["block_number"], row["log_index"]): int(row["debt_scaled"]) for row in real.read(LIQUIDATION, "maker-eth-b").to_pylist()}
@@ -329,12 +331,14 @@ def test_the_real_accumulator_is_that_of_every_liquidation(real: Lake) -> None:
     assert worst <= 1e-4
 
 
+@pytest.mark.slow
 def test_the_four_real_vaults_with_flows_outside_the_export_are_named(real: Lake) -> None:
     names = {row["account_id"]: row["account"] for row in rows(real, "accounts")}
     found = {names[row["account_id"]] for row in rows(real, "position_events") if row["action"] == "unrecorded"}
     assert found == {"18295", "19092", "20083", "20111"}
 
 
+@pytest.mark.slow
 def test_the_real_history_replays(real: Lake) -> None:
     """Observed: nearly all liquidations find an unsafe vault at the proxied price. Competitive: auctions open, settle, and end."""
     described, timeline = load_market(real, "maker-eth-b"), load_timeline(real, "maker-eth-b")

@@ -255,6 +255,7 @@ def test_every_mechanism_settles_many_accounts(name: str, model: Any) -> None:
         assert r.waterfall.bonus + r.waterfall.basis + r.waterfall.reward == uses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_every_mechanism_on_aave_s_crash(name: str) -> None:
     lake = Lake(resource("sample") / "lake")

@@ -96,6 +96,7 @@ SCENARIOS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_replay_with_the_screen_is_the_plain_reference(crash: tuple[Market, Timeline], name: str) -> None:
     scenario = SCENARIOS[name]
@@ -195,6 +196,7 @@ def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Time
     assert timeline.clock_at(part.horizons[1].clock.block_number).timestamp - part.horizons[0].clock.timestamp <= 3600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", ["historical", "recomputed"])
 @pytest.mark.parametrize("response", ["frozen", "same-ltv", "same-health"])
 def test_no_override_equals_the_baseline(crash: tuple[Market, Timeline], rates: str, response: str) -> None:

@@ -180,6 +180,7 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     assert len(_specs(page)) == 8
 
 
+@pytest.mark.slow
 def test_making_a_page_neither_replays_nor_talks_to_a_node(lake: Lake, tmp_path: Path) -> None:
     program = f"""
 import sys

@@ -303,6 +303,7 @@ def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(lake: Lak
     assert "no baseline is stored" not in out
 
 
+@pytest.mark.slow
 def test_a_band_is_three_responses_with_their_baselines(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--band")
     assert (code, err) == (0, "")
@@ -323,6 +324,7 @@ def test_a_band_is_three_responses_with_their_baselines(lake: Lake, capsys: pyte
     assert (code, again.count("(stored already, not replayed again)")) == (0, 6)
 
 
+@pytest.mark.slow
 def test_an_unfinished_band_says_so(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ((), ("--baseline",)):
         assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", *more)[0] == 0
