@@ -11,6 +11,7 @@ from backtest.protocols.aave_v3.state import AaveState
 from backtest.replay.engine import replay
 from backtest.replay.later import Later
 from backtest.scenario import Competitive, Scenario
+from tests.bench import bench_events
 from tests.bench.bench_replay import WINDOW, market, timeline
 
 
@@ -48,6 +49,17 @@ def test_made_together_or_one_by_one(scenario: Scenario) -> None:
     assert fast.liquidations == plain.liquidations
     assert fast.spells == plain.spells
     for name in ("deficits", "refused", "horizons", "rules", "actions", "events"):
+        assert getattr(fast, name) == getattr(plain, name), name
+    assert fast.book.state == plain.book.state
+
+
+def test_an_event_heavy_book_is_the_plain_reference_s() -> None:
+    """Users act, a threshold falls in steps, loops of a staked asset: the book of ``bench_events``."""
+    history, of = bench_events.timeline(60, 400), market(60)
+    fast, plain = (replay(AAVE_V3, of, history, WINDOW, screened=screened) for screened in (True, False))
+    assert fast.liquidations
+    assert fast.actions
+    for name in ("liquidations", "spells", "deficits", "refused", "horizons", "actions", "actions_made", "events"):
         assert getattr(fast, name) == getattr(plain, name), name
     assert fast.book.state == plain.book.state
 
