@@ -10,7 +10,7 @@ from backtest.errors import RulesError, ScenarioError
 from backtest.model import AccountId, Market
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
-from backtest.replay.several import replay_together, state_at
+from backtest.replay.several import replay_markets, state_at
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
@@ -387,7 +387,7 @@ def test_the_window_ends_with_its_last_block() -> None:
 
 def test_several_markets_in_one_run_do_not_disturb_each_other() -> None:
     first, second = liquidated_history(), three_assets()
-    together = replay_together([(POOL, first.market, first.timeline()), (POOL, second.market, second.timeline())], COMPETITIVE)
+    together = replay_markets([(POOL, first.market, first.timeline()), (POOL, second.market, second.timeline())], COMPETITIVE)
     alone = [run(first), run(second)]
     assert [r.liquidations for r in together] == [r.liquidations for r in alone]
 

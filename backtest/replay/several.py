@@ -15,7 +15,7 @@ from backtest.replay.timeline import Timeline
 from backtest.scenario import Scenario
 
 
-def replay_together(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
+def replay_markets(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
     """Several markets in one run, their transactions interleaved by time, then in the order given."""
     engines = [Engine(protocol, market, timeline, scenario, mechanism_for(protocol, scenario)) for protocol, market, timeline in markets]
 

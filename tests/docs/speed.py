@@ -1,4 +1,4 @@
-"""Write table and chart of docs/speed.md from build/bench.json: ``make bench ONLY="screen replay events mainnet"``, then ``python -m tests.docs.speed``."""
+"""Write table and chart of docs/speed.md from build/bench.json: run ``make bench`` as that page says, then ``python -m tests.docs.speed``."""
 
 from __future__ import annotations
 
