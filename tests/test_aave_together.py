@@ -49,15 +49,18 @@ def liquidatable(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
     toy.param("emode_liquidation_bonus", 10_200, category=1)
     toy.param("close_factor", draw(st.sampled_from((5000, 3333, 10_000))))
     for account in BORROWERS:
-        worth = draw(st.sampled_from((1, 100, 1900, 2100, 10**6))) * ONE * draw(st.integers(50, 150)) // 100
+        worth = draw(st.sampled_from((1, 100, 1900, 2100, 5000, 10**6))) * ONE * draw(st.integers(50, 150)) // 100
         held = draw(st.lists(st.sampled_from(ASSETS), min_size=1, max_size=3, unique=True))
         owed = draw(st.lists(st.sampled_from(ASSETS), min_size=1, max_size=3, unique=True))
         share = draw(st.integers(60, 130))
+        parts = draw(st.permutations((1, 2, 5)))  # unequal, so that what half of the debt leaves may be dust
         for asset in held:
-            scaled = worth * 10**decimals * RAY // (price[asset] * len(held) * toy.state.reserves[asset].supply_index)
+            part = worth * parts[asset] // sum(parts[each] for each in held)
+            scaled = part * 10**decimals * RAY // (price[asset] * toy.state.reserves[asset].supply_index)
             toy.supply(asset, max(1, scaled), account, enabled=draw(st.integers(0, 9)) > 0)
         for asset in owed:
-            scaled = worth * share * 10**decimals * RAY // (100 * price[asset] * len(owed) * toy.state.reserves[asset].borrow_index)
+            part = worth * parts[asset] // sum(parts[each] for each in owed)
+            scaled = part * share * 10**decimals * RAY // (100 * price[asset] * toy.state.reserves[asset].borrow_index)
             toy.borrow(asset, max(1, scaled), account)
         toy.setting("emode", draw(st.integers(0, 1)), None, account)
     oracle = {asset: price[asset] for asset in ASSETS if draw(st.integers(0, 19))}
@@ -175,6 +178,36 @@ def test_usual_liquidations_need_no_plain_rule() -> None:
         assert {*found.account} == {*BORROWERS}
         if RULES[revision].writes_off:
             assert found.deficits
+
+
+@pytest.mark.parametrize("revision", [revision for revision in RULES if RULES[revision].leaves_no_dust])
+def test_less_is_asked_for_where_dust_would_be_left(revision: int) -> None:
+    """Half of 4,040 $ of debt would leave 500 of the 2,520 $ of one of the two."""
+    toy = Toy(revision, 18)
+    toy.supply(COL, 5_000 * 10**18)
+    toy.borrow(DEBT, 2_520 * 10**18)
+    toy.borrow(OTHER, 1_520 * 10**18)
+    oracle = dict.fromkeys(ASSETS, ONE)
+    found = compare(toy.state, [BORROWERS[0]], Prices(oracle, oracle, oracle), NOW, most=1)
+    assert found is not None
+    assert (found.debt_asset, found.repaid, found.fill(0).order.repay) == ([DEBT], [1_520 * 10**18], 1_520 * 10**18)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([revision for revision in RULES if RULES[revision].leaves_no_dust]), st.sampled_from((6, 18)), st.integers(2_000, 3_500),
+    st.integers(500, 3_000), st.integers(9_501, 9_999), st.sampled_from((ONE, 3_123 * ONE + 7, 99_999_999)), INDEX, INDEX,
+)  # fmt: skip
+def test_what_is_asked_for_instead_of_dust(
+    revision: int, decimals: int, debt: int, other: int, health: int, price: int, supply: int, borrow: int
+) -> None:
+    """Debts and health at which half of the debt may leave dust of one."""
+    toy, unit = Toy(revision, decimals, supply, borrow), 10**decimals
+    oracle = {COL: price, DEBT: 99_999_999, OTHER: ONE}
+    for asset, dollars in ((DEBT, debt), (OTHER, other)):
+        toy.borrow(asset, dollars * ONE * unit * RAY // (oracle[asset] * borrow))
+    toy.supply(COL, (debt + other) * ONE * health * unit * RAY // (8_000 * price * supply))
+    compare(toy.state, [BORROWERS[0]], Prices(oracle, oracle, oracle), NOW)
 
 
 def test_a_missing_price_stops_its_account_only() -> None:
