@@ -1,4 +1,5 @@
-"""Create .venv from a lock file: ``python3 .ci/environment.py demo|test|bench``. Run by make; written so that an old Python can read it and say so.
+"""Create .venv from a lock file: ``python3 .ci/environment.py demo|test|bench``. Run by make; written so that an old
+Python can read it and say so.
 
 An environment whose stamp names the same locks, the same Python and the same pyproject.toml is left alone.
 """
@@ -22,7 +23,10 @@ def remedy(version, modules):
     """What to do first on this machine, or None. ``modules``: a function that says whether a module can be imported."""
     if version < NEEDED:
         found = ".".join(map(str, version[:2]))
-        return f"Python 3.11 or newer is needed, this is {found}: install one and name it, for example: make PYTHON=python3.12 demo"
+        return (
+            f"Python 3.11 or newer is needed, this is {found}: install one and name it, for example: make"
+            " PYTHON=python3.12 demo"
+        )
     missing = [name for name in ("venv", "ensurepip") if not modules(name)]
     if missing:
         package = f"python{version[0]}.{version[1]}-venv"
@@ -69,7 +73,9 @@ def usable(python):
 
 
 def build(venv, kind):
-    """Make or complete the environment: every file checked against its hash in the lock, the checkout itself linked in."""
+    """Make or complete the environment: every file checked against its hash in the lock, the checkout itself linked
+    in.
+    """
     python = os.path.join(venv, "bin", "python")
     for candidate in LOCKS:
         stamp = os.path.join(venv, "made-for-" + candidate)

@@ -66,7 +66,8 @@ def snake_case(name: str) -> str:
 def parse_event(signature: str) -> EventAbi:
     """``"Supply(address indexed reserve, uint256 amount)"`` parsed; ValueError for what is not supported (arrays).
 
-    The members of a struct in the data, ``"(address token, uint256 cap) terms"``, become arguments: without dynamic members it is encoded so.
+    The members of a struct in the data, ``"(address token, uint256 cap) terms"``, become arguments: without dynamic
+    members it is encoded so.
     """
     match = _SIGNATURE.match(signature)
     if not match:
@@ -134,7 +135,9 @@ def column_type(argument: Argument, wide: bool) -> pa.DataType:
 
 @cache
 def event_schema(spec: EventSpec) -> pa.Schema:
-    """The columns of the raw dataset of ``spec``: ``tables.RAW_KEY``, then the arguments in the order of the signature."""
+    """The columns of the raw dataset of ``spec``: ``tables.RAW_KEY``, then the arguments in the order of the
+    signature.
+    """
     abi = parse_event(spec.signature)
     own = [pa.field(a.column, column_type(a, a.name in spec.wide), nullable=False) for a in abi.arguments]
     sender = [pa.field("sender", ADDRESS, nullable=False)] if spec.note == "sender" else []

@@ -43,7 +43,9 @@ class RulesError(UserError):
 
 
 class PriceMissing(RulesError):
-    """An account uses an asset whose oracle would revert: it has no health, and no liquidation of it would go through."""
+    """An account uses an asset whose oracle would revert: it has no health, and no liquidation of it would go
+    through.
+    """
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

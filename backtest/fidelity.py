@@ -1,7 +1,9 @@
-"""How well a model tells history: its liquidations against those that happened, which it is not shown, measured and stored.
+"""How well a model tells history: its liquidations against those that happened, which it is not shown, measured and
+stored.
 
-One step ahead the model is asked at every price update in history's own book; free-running it acts from the first block on. Both are held
-against history by ``backtest.validation``; the result is stored in the lake as ``results/validations`` and ``results/validation_episodes``.
+One step ahead the model is asked at every price update in history's own book; free-running it acts from the first block
+on. Both are held against history by ``backtest.validation``; the result is stored in the lake as
+``results/validations`` and ``results/validation_episodes``.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ _TABLES = ("validations", "validation_episodes")
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A stored validation: rows of ``validations`` and of ``validation_episodes``; ``made`` is false where the lake held it already."""
+    """A stored validation: rows of ``validations`` and of ``validation_episodes``; ``made`` is false where the lake
+    held it already.
+    """
 
     run_id: str
     rows: list[dict[str, Any]]
@@ -50,7 +54,9 @@ class Validation:
     made: bool
 
 
-def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARGEST, progress: Progress | None = None) -> Validation:
+def validate(
+    lake: Lake, market: str, scenario: Scenario, *, largest: int = LARGEST, progress: Progress | None = None
+) -> Validation:
     """Hold the model of ``scenario`` against history and store the result; read it where it is stored already.
 
     Args:
@@ -58,10 +64,16 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
         progress: of the free-running replay.
 
     Raises:
-        UserError: the scenario is not a model under history's parameters; nothing was liquidated; no current canonical tables.
+        UserError: the scenario is not a model under history's parameters; nothing was liquidated; no current canonical
+            tables.
     """
     terms = scenario.liquidators
-    if not isinstance(terms, Competitive) or scenario.overrides or scenario.mechanism != ProtocolsOwn() or scenario.costs != Costs():
+    if (
+        not isinstance(terms, Competitive)
+        or scenario.overrides
+        or scenario.mechanism != ProtocolsOwn()
+        or scenario.costs != Costs()
+    ):
         remedy = "use competitive liquidators without overrides, costs (but gas_cost) or another mechanism"
         raise UserError("a validation holds a model under history's parameters against history", remedy)
     if largest < 0:
@@ -79,14 +91,20 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
     first, last = scenario.from_block or timeline.first_block, timeline.last_known_block(scenario.to_block)
     ahead = look_ahead(protocol, described, timeline, terms, ranges, from_block=first, to_block=last)
     if not ahead.pasts:
-        raise UserError(f"nothing was liquidated in blocks {first} to {last} of market '{market}'", "there is nothing to hold a model against")
+        raise UserError(
+            f"nothing was liquidated in blocks {first} to {last} of market '{market}'",
+            "there is nothing to hold a model against",
+        )
     actual = v.episodes(_past_rows(ahead, described, _stated(lake, market)))
     one_step = v.explain(
-        v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual), _evidence(ahead, described, actual, proxy=bool(ranges))
+        v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual),
+        _evidence(ahead, described, actual, proxy=bool(ranges)),
     )
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
-    free = v.explain_free(v.match(v.episodes(_free_rows(made, described, one_step, proxy=bool(ranges))), actual), one_step)
+    free = v.explain_free(
+        v.match(v.episodes(_free_rows(made, described, one_step, proxy=bool(ranges))), actual), one_step
+    )
     common = {
         "run_id": run_id,
         "market": market,
@@ -104,7 +122,9 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
     modes = ((ONE_STEP, one_step, ahead.questions), (FREE, free, outcome.events))
     tables = {
         "validations": [
-            {**common, **row} for mode, pairings, questions in modes for row in _figures(mode, pairings, questions, whales, scenario.seed, actual)
+            {**common, **row}
+            for mode, pairings, questions in modes
+            for row in _figures(mode, pairings, questions, whales, scenario.seed, actual)
         ],
         "validation_episodes": [
             {"run_id": run_id, "market": market, "mode": mode, "number": number, **_episode(pairing, whales)}
@@ -116,7 +136,11 @@ def validate(lake: Lake, market: str, scenario: Scenario, *, largest: int = LARG
         again = _stored(lake, market, run_id)
         if again is not None:
             return again
-        writer.append_all(market, {f"results/{name}": as_table(RESULTS[name], rows) for name, rows in tables.items()}, stamp=RULES_VERSION)
+        writer.append_all(
+            market,
+            {f"results/{name}": as_table(RESULTS[name], rows) for name, rows in tables.items()},
+            stamp=RULES_VERSION,
+        )
     return Validation(run_id, tables["validations"], tables["validation_episodes"], tuple(notes), made=True)
 
 
@@ -125,7 +149,11 @@ def _stored(lake: Lake, market: str, run_id: str) -> Validation | None:
     for name in _TABLES:
         table = lake.read(f"results/{name}", market)
         found.append(table.filter(pc.equal(table["run_id"], run_id)).to_pylist())
-    return Validation(run_id, found[0], found[1], tuple(json.loads(found[0][0]["notes"])), made=False) if found[0] else None
+    return (
+        Validation(run_id, found[0], found[1], tuple(json.loads(found[0][0]["notes"])), made=False)
+        if found[0]
+        else None
+    )
 
 
 # -- prices ------------------------------------------------------------------------------------------------------------
@@ -134,30 +162,43 @@ def _stored(lake: Lake, market: str, run_id: str) -> Validation | None:
 def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRanges]:
     """Between what the oracle may have been, for every asset whose oracle price is a venue's.
 
-    The price in force was read ``delay`` or more before: by an oracle that is poked at any moment of its period, and from sources that may
-    lag themselves. So it lies within what the venue had in the period that starts at the moment taken for the reading and in the one
-    before it. Where the venue has a gap there, nothing is known.
+    The price in force was read ``delay`` or more before: by an oracle that is poked at any moment of its period, and
+    from sources that may lag themselves. So it lies within what the venue had in the period that starts at the moment
+    taken for the reading and in the one before it. Where the venue has a gap there, nothing is known.
     """
     methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
     proxied = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
-    venue = lake.read("canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"])
+    venue = lake.read(
+        "canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"]
+    )
     venue = venue.filter(pc.is_null(venue["source"]))
     found = {}
     for asset in sorted(set(methods.filter(proxied)["asset_id"].to_pylist())):
         rows = venue.filter(pc.equal(venue["asset_id"], asset)).sort_by("timestamp").to_pylist()
         bounds = _bounds(rows)
-        steps = proxy_steps([row["timestamp"] for row in rows], [int(row["price"]) for row in rows], [row["period"] for row in rows], delay=delay)
-        found[AssetId(asset)] = PriceRanges([s.timestamp for s in steps], [None if s.gap else bounds[s.market_timestamp] for s in steps])
+        steps = proxy_steps(
+            [row["timestamp"] for row in rows],
+            [int(row["price"]) for row in rows],
+            [row["period"] for row in rows],
+            delay=delay,
+        )
+        found[AssetId(asset)] = PriceRanges(
+            [s.timestamp for s in steps], [None if s.gap else bounds[s.market_timestamp] for s in steps]
+        )
     return found
 
 
 def _bounds(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int] | None]:
-    """Lowest and highest of each row's period and of the one right before it, by the row's time; None where the venue does not say."""
+    """Lowest and highest of each row's period and of the one right before it, by the row's time; None where the venue
+    does not say.
+    """
     own = [None if row["low"] is None or row["high"] is None else (int(row["low"]), int(row["high"])) for row in rows]
     out: dict[int, tuple[int, int] | None] = {row["timestamp"]: None for row in rows[:1]}
     for (row, mine), (before, theirs) in pairwise(zip(rows[::-1], own[::-1], strict=True)):
         adjoins = before["period"] is not None and before["timestamp"] + before["period"] == row["timestamp"]
-        out[row["timestamp"]] = (min(mine[0], theirs[0]), max(mine[1], theirs[1])) if adjoins and mine and theirs else None
+        out[row["timestamp"]] = (
+            (min(mine[0], theirs[0]), max(mine[1], theirs[1])) if adjoins and mine and theirs else None
+        )
     return out
 
 
@@ -170,11 +211,15 @@ def _delay(protocol: LendingProtocol[Any], scenario: Scenario) -> int:
 
 
 def _stated(lake: Lake, market: str) -> dict[tuple[int, int], int | None] | None:
-    """What exports say was repaid as the protocol stores it, by place; canonical rows of exports have what left the rebuilt account instead.
-    None where the market's liquidations are not imported."""
+    """What exports say was repaid as the protocol stores it, by place; canonical rows of exports have what left the
+    rebuilt account instead. None where the market's liquidations are not imported.
+    """
     table = lake.read("raw/import/Liquidation", market, columns=["block_number", "log_index", "debt_scaled"])
     rows = table.to_pylist()
-    found = {(row["block_number"], row["log_index"]): None if row["debt_scaled"] is None else int(row["debt_scaled"]) for row in rows}
+    found = {
+        (row["block_number"], row["log_index"]): None if row["debt_scaled"] is None else int(row["debt_scaled"])
+        for row in rows
+    }
     return found or None
 
 
@@ -217,7 +262,9 @@ def _alarm_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
         )
 
 
-def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v.Pairing], *, proxy: bool) -> Iterable[v.Row]:
+def _free_rows(
+    made: Iterable[Liquidation], market: Market, one_step: Sequence[v.Pairing], *, proxy: bool
+) -> Iterable[v.Row]:
     """What the replay did; certain where a certain alarm stood in history's own book at about that time."""
     sure: dict[str, list[v.Episode]] = {}
     for pairing in one_step:
@@ -234,13 +281,17 @@ def _free_rows(made: Iterable[Liquidation], market: Market, one_step: Sequence[v
             debt_base=one.repaid_base,
             repaid_base=one.repaid_base,
             health=one.health_before,
-            certain=not proxy or any(episode.first - v.WITHIN <= time <= episode.last + v.WITHIN for episode in sure.get(account, ())),
+            certain=not proxy
+            or any(episode.first - v.WITHIN <= time <= episode.last + v.WITHIN for episode in sure.get(account, ())),
         )
 
 
 def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
     names = market.accounts
-    missing = {account: f"rebuilt {error:.1%} off what its own liquidation took" for account, error in v.contradicted(actual).items()}
+    missing = {
+        account: f"rebuilt {error:.1%} off what its own liquidation took"
+        for account, error in v.contradicted(actual).items()
+    }
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
         outside=missing | {names[account]: "it gives more than it ever got in the data" for account in ahead.outside},
@@ -253,7 +304,12 @@ def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, prox
 
 
 def _figures(
-    mode: str, pairings: Sequence[v.Pairing], questions: int, whales: Sequence[str], seed: int, actual: Sequence[v.Episode]
+    mode: str,
+    pairings: Sequence[v.Pairing],
+    questions: int,
+    whales: Sequence[str],
+    seed: int,
+    actual: Sequence[v.Episode],
 ) -> Iterable[dict[str, Any]]:
     """A row for all and for certain alarms, of all accounts and without the largest."""
     for accounts, left_out in (("all", ()), (f"without the largest {len(whales)}", tuple(whales))):
@@ -269,7 +325,9 @@ def _figures(
                 "time_error": v.spread([p.time_error for p in chosen if p.time_error is not None]),
                 "amount_error": v.spread([abs(p.amount_error) for p in chosen if p.amount_error is not None]),
             }
-            rates = {name: getattr(scores, name) for name in ("recall", "precision", "recall_by_debt", "precision_by_debt")}
+            rates = {
+                name: getattr(scores, name) for name in ("recall", "precision", "recall_by_debt", "precision_by_debt")
+            }
             yield {
                 "mode": mode,
                 "alarms": alarms,
@@ -277,12 +335,19 @@ def _figures(
                 "left_out": json.dumps(left_out),
                 "questions": questions,
                 **{name: getattr(scores, name) for name in ("actual", "predicted", "hits", "explained")},
-                **{f"{name}_base": getattr(scores, name) for name in ("actual_debt", "predicted_debt", "hit_actual_debt", "hit_predicted_debt")},
+                **{
+                    f"{name}_base": getattr(scores, name)
+                    for name in ("actual_debt", "predicted_debt", "hit_actual_debt", "hit_predicted_debt")
+                },
                 **{name: rate.value for name, rate in rates.items()},
                 **{f"{name}_low": rate.low for name, rate in rates.items()},
                 **{f"{name}_high": rate.high for name, rate in rates.items()},
                 "whole_episodes": len(collateral),
-                **{f"{name}_{q}": getattr(error, q) for name, error in errors.items() for q in ("least", "median", "p95", "largest")},
+                **{
+                    f"{name}_{q}": getattr(error, q)
+                    for name, error in errors.items()
+                    for q in ("least", "median", "p95", "largest")
+                },
             }
 
 
@@ -308,28 +373,42 @@ def _episode(pairing: v.Pairing, whales: Sequence[str]) -> dict[str, Any]:
         "actual_seized": actual.seized if actual else None,
         "held_collateral": actual.rows[0].held_collateral if actual else None,
         "held_debt": actual.rows[0].held_debt if actual else None,
-        "health": min(pairing.episode.rows[0].health, 10**38 - 1) if pairing.episode.rows[0].health is not None else None,
+        "health": (
+            min(pairing.episode.rows[0].health, 10**38 - 1) if pairing.episode.rows[0].health is not None else None
+        ),
         "time_error": pairing.time_error,
         "amount_error": pairing.amount_error,
     }
 
 
-def _notes(protocol: LendingProtocol[Any], ahead: Ahead, ranges: Mapping[AssetId, PriceRanges], market: Market) -> list[str]:
+def _notes(
+    protocol: LendingProtocol[Any], ahead: Ahead, ranges: Mapping[AssetId, PriceRanges], market: Market
+) -> list[str]:
     """What the figures rest on, in sentences."""
     within = v.WITHIN // 3600
     out = [
-        f"Episodes: liquidations of one account at most {within} h apart; matched one to one where at most {within} h lie between.",
-        f"One step ahead: asked at {ahead.questions:,} price updates in history's own book. Free-running: one replay from the first block on.",
-        "By debt: of an alarm all that the account owes, of a liquidation what it repaid; intervals of 95 %, Wilson's for counts, a bootstrap "
-        "over accounts for debt.",
-        "Time error: from the first alarm to the first liquidation. Amount error: an alarm's first call against the first liquidation, "
-        "a replay's whole episode against history's.",
+        (
+            f"Episodes: liquidations of one account at most {within} h apart; matched one to one where at most {within}"
+            " h lie between."
+        ),
+        (
+            f"One step ahead: asked at {ahead.questions:,} price updates in history's own book. Free-running: one"
+            " replay from the first block on."
+        ),
+        (
+            "By debt: of an alarm all that the account owes, of a liquidation what it repaid; intervals of 95 %,"
+            " Wilson's for counts, a bootstrap over accounts for debt."
+        ),
+        (
+            "Time error: from the first alarm to the first liquidation. Amount error: an alarm's first call against the"
+            " first liquidation, a replay's whole episode against history's."
+        ),
     ]
     if ranges:
         symbols = ", ".join(market.assets[asset].symbol for asset in ranges)
         out.append(
-            f"{symbols}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable price of the period that the "
-            "oracle read and of the one before."
+            f"{symbols}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable"
+            " price of the period that the oracle read and of the one before."
         )
     else:
         out.append("Oracle prices are known from logs: every alarm is certain.")

@@ -24,8 +24,11 @@ Wanted = dict[int, list[tuple[int, int]]]
 """Block to (row of the result, account id)."""
 
 
-def health(lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False) -> pa.Table:
-    """Health of accounts of a market at the end of blocks: rows of the SQL macro ``health``, decided exactly where DOUBLE is not enough.
+def health(
+    lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False
+) -> pa.Table:
+    """Health of accounts of a market at the end of blocks: rows of the SQL macro ``health``, decided exactly where
+    DOUBLE is not enough.
 
     Args:
         market: name of the market.
@@ -33,8 +36,9 @@ def health(lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iter
         blocks: block numbers whose header the lake has.
         exact: decide every row by the exact rule (a replay to the last block), not only those that need it.
 
-    Returns: the macro's columns, and ``health_wad``: the exact health (wad) where the rule was asked, else null. In those
-        rows ``health`` is ``health_wad`` / 1e18 and ``near_one`` is false: compare ``health_wad`` with 1e18 (liquidatable below).
+    Returns: the macro's columns, and ``health_wad``: the exact health (wad) where the rule was asked, else null. In
+        those rows ``health`` is ``health_wad`` / 1e18 and ``near_one`` is false: compare ``health_wad`` with 1e18
+        (liquidatable below).
 
     Raises:
         UserError: a block without a header in the lake.
@@ -43,12 +47,17 @@ def health(lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iter
     wanted = sorted(set(blocks))
     people = "NULL" if accounts is None else "[" + ", ".join(f"'{_address(account)}'" for account in accounts) + "]"
     lake.market_config(market)
-    rows = f"FROM health({people}::VARCHAR[], {wanted}::BIGINT[]) WHERE market = '{market}' ORDER BY block_number, account_id"
+    rows = (
+        f"FROM health({people}::VARCHAR[], {wanted}::BIGINT[]) WHERE market = '{market}' ORDER BY block_number,"
+        " account_id"
+    )
     table = lake.sql(f"SELECT * {rows}").to_arrow_table()
     times = table["timestamp"].to_pylist()
     if None in times:
         block = table["block_number"][times.index(None)].as_py()
-        raise UserError(f"block {block} of '{market}' has no header in this lake", "choose a block of the view 'blocks'")
+        raise UserError(
+            f"block {block} of '{market}' has no header in this lake", "choose a block of the view 'blocks'"
+        )
     asked: Wanted = {}
     columns = (table[name].to_pylist() for name in ("block_number", "account_id", "near_one", "missing"))
     for row, (block, account, near, missing) in enumerate(zip(*columns, strict=True)):

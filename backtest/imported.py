@@ -1,7 +1,8 @@
 """Imported facts as reconstruction needs them: rows of the spine, times of their blocks, and price steps. Pure.
 
-A price that is a market's, or whose block is not known, is placed by its time: in a block of its own between the known ones, so that it
-is in force from its own moment on and not from the next known event only. Such places are estimates, and those steps are not exact.
+A price that is a market's, or whose block is not known, is placed by its time: in a block of its own between the known
+ones, so that it is in force from its own moment on and not from the next known event only. Such places are estimates,
+and those steps are not exact.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from backtest.tables import AMOUNT, TEXT
 PRICE, CHECKPOINT = "raw/import/Price", "raw/import/Checkpoint"
 PROXY, PROXY_GAP, FEED = "proxy", "proxy-gap", "feed"
 _BEFORE = 7 * 86_400
-"""Market prices of so many seconds before the first known block are kept: an oracle with a longer delay says them then."""
+"""Market prices of so many seconds before the first known block are kept: an oracle with a longer delay says them
+then.
+"""
 MARKET_PRICES = pa.schema(
     [
         pa.field("block_number", pa.int64(), nullable=False),
@@ -39,7 +42,9 @@ MARKET_PRICES = pa.schema(
 
 
 def spine_rows(dataset: str, table: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which imported rows are events of the chain: all but checkpoints, and prices that are a market's or whose block is not known."""
+    """Which imported rows are events of the chain: all but checkpoints, and prices that are a market's or whose block
+    is not known.
+    """
     if dataset == CHECKPOINT:
         return np.zeros(table.num_rows, np.bool_)
     if dataset != PRICE:
@@ -49,8 +54,9 @@ def spine_rows(dataset: str, table: pa.Table) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class ImportedPrices:
-    """Price steps in the schema ``PRICES``, market prices in ``MARKET_PRICES``, both placed; the estimated blocks with their times;
-    and what a user should know."""
+    """Price steps in the schema ``PRICES``, market prices in ``MARKET_PRICES``, both placed; the estimated blocks with
+    their times; and what a user should know.
+    """
 
     steps: pa.Table
     market: pa.Table
@@ -58,18 +64,21 @@ class ImportedPrices:
     notes: Sequence[str] = field(default=())
 
 
-def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int], *, delay: int | None) -> ImportedPrices:
+def imported_prices(
+    rows: pa.Table, blocks: Sequence[int], times: Sequence[int], *, delay: int | None
+) -> ImportedPrices:
     """Steps of all assets from the rows of ``raw/import/Price``.
 
-    An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is a proxy: the market's
-    price ``delay`` seconds late (``proxy_prices``). Of market prices at one time those of the shortest period count. Steps after the last
-    known block are left out, and of those before the first known one all but the last.
+    An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is a
+    proxy: the market's price ``delay`` seconds late (``proxy_prices``). Of market prices at one time those of the
+    shortest period count. Steps after the last known block are left out, and of those before the first known one all
+    but the last.
 
     Args:
         rows: all of them.
         blocks: known blocks of the market, ascending; times: theirs.
-        delay: seconds from a market price to the protocol's oracle, 0 or more. None: the market's own oracle is known, so there are no
-            steps, and market prices stand beside it.
+        delay: seconds from a market price to the protocol's oracle, 0 or more. None: the market's own oracle is known,
+            so there are no steps, and market prices stand beside it.
     """
     if not rows.num_rows or not blocks:
         return ImportedPrices(PRICES.empty_table(), MARKET_PRICES.empty_table(), {})
@@ -82,14 +91,19 @@ def imported_prices(rows: pa.Table, blocks: Sequence[int], times: Sequence[int],
         said = _oracle(asset, mine.filter(pc.equal(mine["kind"], "oracle")), logged)
         venue = _market(mine.filter(pc.equal(mine["kind"], "market")))
         if delay is not None:
-            until = min([step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None)
+            until = min(
+                [step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None
+            )
             proxy = _proxy(asset, venue, delay) if venue else []
             timed += said + [step for step in proxy if until is None or step.time < until]
         elif count := len(said) + sum(step.asset == asset for step in logged):
             notes.append(f"imported oracle prices of {asset}, left out for those of the market's own oracle: {count}")
         market += [(time, asset, *row) for time, row in sorted(venue.items())]
         if missing := gaps(sorted(venue), [venue[time][3] for time in sorted(venue)]):
-            notes.append(f"market prices of {asset} have {len(missing)} gaps, the longest of {max(b - a for a, b in missing)} seconds")
+            notes.append(
+                f"market prices of {asset} have {len(missing)} gaps, the longest of {max(b - a for a, b in missing)}"
+                " seconds"
+            )
     return _placed(timed, logged if delay is not None else [], market, (blocks, times), notes)
 
 
@@ -128,7 +142,9 @@ def _market(rows: pa.Table) -> dict[int, tuple[int, int | None, int | None, int 
 
 def _proxy(asset: str, venue: Mapping[int, tuple[int, int | None, int | None, int | None]], delay: int) -> list[_Step]:
     times = sorted(venue)
-    steps = proxy_steps(times, [venue[time][0] for time in times], [venue[time][3] for time in times], delay=delay, hop=HOP)
+    steps = proxy_steps(
+        times, [venue[time][0] for time in times], [venue[time][3] for time in times], delay=delay, hop=HOP
+    )
     return [_Step(step.timestamp, asset, step.price, PROXY_GAP if step.gap else PROXY, False) for step in steps]
 
 
@@ -158,7 +174,9 @@ def _placed(
 
     if placed:
         notes.append(f"blocks of prices, placed by their time: {len(placed)}")
-    rows = [(*(step.at or (0, 0)), 0, step) for step in logged] + [(block_of(step.time), START_OF_BLOCK, 1, step) for step in kept]
+    rows = [(*(step.at or (0, 0)), 0, step) for step in logged] + [
+        (block_of(step.time), START_OF_BLOCK, 1, step) for step in kept
+    ]
     return ImportedPrices(_steps(rows), _market_table(venue, block_of), placed, tuple(notes))
 
 
@@ -172,9 +190,11 @@ def _proxies(prices: pa.Table) -> pa.ChunkedArray:
 
 
 def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: int) -> pa.Table:
-    """Canonical prices of a market under another delay of its oracle: what a replay of ``oracle_delay`` takes instead of its own.
+    """Canonical prices of a market under another delay of its oracle: what a replay of ``oracle_delay`` takes instead
+    of its own.
 
-    Steps that follow market prices are made anew, in the places that reconstruction gave to prices; what an oracle said stays.
+    Steps that follow market prices are made anew, in the places that reconstruction gave to prices; what an oracle said
+    stays.
 
     Args:
         prices, market, blocks: the canonical tables ``prices``, ``market_prices`` and ``blocks``.
@@ -186,7 +206,11 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
     stays = prices.filter(pc.invert(_proxies(prices))).select(names)
     block_times = dict(zip(blocks["block_number"].to_pylist(), blocks["timestamp"].to_pylist(), strict=True))
     starts = [table.filter(pc.equal(table["log_index"], START_OF_BLOCK)) for table in (prices, market)]
-    numbers = [(seq, block) for table in starts for seq, block in zip(table["seq"].to_pylist(), table["block_number"].to_pylist(), strict=True)]
+    numbers = [
+        (seq, block)
+        for table in starts
+        for seq, block in zip(table["seq"].to_pylist(), table["block_number"].to_pylist(), strict=True)
+    ]
     places = sorted({(block_times[block], seq, block) for seq, block in numbers})
     rows: dict[tuple[int, int], dict[str, object]] = {}
     for asset in sorted(set(market["asset_id"].to_pylist())):
@@ -198,7 +222,14 @@ def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: 
             if place_ == len(places) or (until is not None and step.timestamp >= until):
                 break
             time, seq, block = places[place_]
-            row = {"seq": seq, "block_number": block, "log_index": START_OF_BLOCK, "timestamp": time, "asset_id": asset, "price": Decimal(step.price)}
+            row = {
+                "seq": seq,
+                "block_number": block,
+                "log_index": START_OF_BLOCK,
+                "timestamp": time,
+                "asset_id": asset,
+                "price": Decimal(step.price),
+            }
             rows[seq, asset] = row  # of two steps that share a place the later one counts
     made = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=stays.schema)
     return pa.concat_tables([stays, made]).sort_by([("seq", "ascending"), ("asset_id", "ascending")])
@@ -221,10 +252,14 @@ def _steps(rows: Iterable[tuple[int, int, int, _Step]]) -> pa.Table:
     return pa.Table.from_pylist(named, schema=PRICES)  # columns that are not named are null
 
 
-def _market_table(venue: Sequence[tuple[int, str, int, int | None, int | None, int | None]], block_of: Callable[[int], int]) -> pa.Table:
+def _market_table(
+    venue: Sequence[tuple[int, str, int, int | None, int | None, int | None]], block_of: Callable[[int], int]
+) -> pa.Table:
     rows = sorted((block_of(row[0]), *row) for row in venue)
     columns = list(zip(*rows, strict=True)) or [()] * len(MARKET_PRICES)
-    return pa.table([_exact(column, f.type) for column, f in zip(columns, MARKET_PRICES, strict=True)], schema=MARKET_PRICES)
+    return pa.table(
+        [_exact(column, f.type) for column, f in zip(columns, MARKET_PRICES, strict=True)], schema=MARKET_PRICES
+    )
 
 
 def _exact(column: Sequence[object], kind: pa.DataType) -> pa.Array:

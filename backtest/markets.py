@@ -15,8 +15,8 @@ _ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pool whose trades are fetched with a market, as in ``[[pools]]`` of its file.
 
-    ``prices`` is the token whose market price it tells and into which pool that token is sold: its symbol or address. ``start_block`` is the
-    first block with a log of the pool, or one before it; by default the market's.
+    ``prices`` is the token whose market price it tells and into which pool that token is sold: its symbol or address.
+    ``start_block`` is the first block with a log of the pool, or one before it; by default the market's.
     """
 
     address: str
@@ -37,8 +37,9 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
     ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
-    ``base_decimals`` are the name and decimals of the oracle's base currency; ``price_decimals`` are those of its exact prices where they
-    have more. ``parameters`` say which of several markets in the same contracts this is, in the protocol's own words (Maker: ilk; Morpho
+    ``base_decimals`` are the name and decimals of the oracle's base currency; ``price_decimals`` are those of its exact
+    prices where they have more. ``parameters`` say which of several markets in the same contracts this is, in the
+    protocol's own words (Maker: ilk; Morpho
     Blue: id). ``pools`` are where its assets are traded.
     """
 
@@ -57,17 +58,24 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         if self.price_decimals is not None and self.price_decimals < self.base_decimals:
             raise UserError(
-                f"market '{self.name}': price_decimals = {self.price_decimals} is below base_decimals = {self.base_decimals}", "lower base_decimals"
+                f"market '{self.name}': price_decimals = {self.price_decimals} is below base_decimals ="
+                f" {self.base_decimals}",
+                "lower base_decimals",
             )
         if self.start_block < 0:
             raise UserError(f"market '{self.name}': start_block = {self.start_block}", "block numbers start at 0")
         for role, address in self.contracts.items():
             if not _ADDRESS.match(address):
-                raise UserError(f"market '{self.name}': contracts.{role} = '{address}' is not an address", "give 0x and 40 hex digits")
+                raise UserError(
+                    f"market '{self.name}': contracts.{role} = '{address}' is not an address",
+                    "give 0x and 40 hex digits",
+                )
         named = [pool.address for pool in self.pools]
         if twice := next((address for address in named if named.count(address) > 1), None):
             raise UserError(f"market '{self.name}': pool {twice} is named twice", "leave one of them out")
-        msgspec.structs.force_setattr(self, "contracts", {role: address.lower() for role, address in self.contracts.items()})
+        msgspec.structs.force_setattr(
+            self, "contracts", {role: address.lower() for role, address in self.contracts.items()}
+        )
 
     def keeping_pools_of(self, older: MarketConfig) -> MarketConfig:
         """This description with the pools that only an older one names, before its own."""

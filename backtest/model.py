@@ -33,7 +33,8 @@ class Pool:
 
     Attributes:
         kind: whose rules it follows: ``uniswap-v3``.
-        tokens: addresses of token 0 and token 1, with their ``decimals``; ``assets``: which assets of the market they are, None: none.
+        tokens: addresses of token 0 and token 1, with their ``decimals``; ``assets``: which assets of the market they
+            are, None: none.
         fee: parts of a million of what is put in.
         spacing: ticks between two that may be initialized.
         prices: address of the token whose market price this pool tells, and that is sold into it.
@@ -70,11 +71,13 @@ class EventSpec:
         emitter: the role of the emitting contract within a market (``pool``, ``token``, ``feed``, ...).
         wide: arguments stored as 32 big-endian bytes because they may need more than 38 digits; all other 256-bit
             integers become DECIMAL(38, 0), and a log that does not fit is quarantined.
-        key: where one contract emits for many markets, the name of the market's parameter (``MarketConfig.parameters``) whose value
-            the first indexed argument has; only such logs are asked for. All events of an emitter have the same key.
-        note: an anonymous log of a call (``LogNote``), whose ``signature`` is the function's: its first topic is the selector at the left
-            of the word, its data are the call data. "arguments": the other topics are the first three arguments; "sender": they
-            are the caller and the first two arguments, and the dataset has the caller as its first own column, ``sender``.
+        key: where one contract emits for many markets, the name of the market's parameter (``MarketConfig.parameters``)
+            whose value the first indexed argument has; only such logs are asked for. All events of an emitter have the
+            same key.
+        note: an anonymous log of a call (``LogNote``), whose ``signature`` is the function's: its first topic is the
+            selector at the left of the word, its data are the call data. "arguments": the other topics are the first
+            three arguments; "sender": they are the caller and the first two arguments, and the dataset has the caller
+            as its first own column, ``sender``.
     """
 
     name: str
@@ -89,11 +92,11 @@ class EventSpec:
 class SourceChange:
     """From this log on, ``oracle`` (the market's oracle then in force) takes the price of ``asset`` from ``source``.
 
-    Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the market
-    gives one change per asset that it prices, at the log that made it the market's.
+    Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the
+    market gives one change per asset that it prices, at the log that made it the market's.
 
-    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the price by
-    definition (the market's own unit of account): nothing is asked.
+    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the
+    price by definition (the market's own unit of account): nothing is asked.
     """
 
     block_number: int
@@ -109,8 +112,8 @@ class SourceChange:
 class Deployment:
     """Code that a proxy runs from a position on, whose revision a fetcher must read (``raw/chain/Revision``).
 
-    ``implementation`` is None where no log names it (a token as it was listed): then it is what the proxy's EIP-1967 slot
-    holds at the end of ``block_number``. ``getter`` is the name of the constant, for example POOL_REVISION.
+    ``implementation`` is None where no log names it (a token as it was listed): then it is what the proxy's EIP-1967
+    slot holds at the end of ``block_number``. ``getter`` is the name of the constant, for example POOL_REVISION.
     """
 
     proxy: str
@@ -133,7 +136,9 @@ class Constant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened at (block, log index). ``seq`` is dense within a market; ``timestamp`` is the block's, in seconds."""
+    """Something that happened at (block, log index). ``seq`` is dense within a market; ``timestamp`` is the block's, in
+    seconds.
+    """
 
     seq: int
     block_number: int
@@ -145,9 +150,9 @@ class Event:
 class PositionChange(Event):
     """``delta`` scaled units were added to (or, negative, taken from) one side of an account.
 
-    ``action`` is what the user did (supply, withdraw, borrow, repay, transfer, liquidation, treasury); all changes of one
-    action share ``action_seq``, the seq of the event that closes it. ``amount`` is what the call moved in native units, not
-    negative; None where history does not say.
+    ``action`` is what the user did (supply, withdraw, borrow, repay, transfer, liquidation, treasury); all changes of
+    one action share ``action_seq``, the seq of the event that closes it. ``amount`` is what the call moved in native
+    units, not negative; None where history does not say.
     """
 
     account: AccountId
@@ -184,8 +189,9 @@ class IndexUpdate(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceUpdate(Event):
-    """The oracle price of one asset from here on, base currency per whole token with ``Market.price_decimals`` decimals; None where
-    the oracle would revert."""
+    """The oracle price of one asset from here on, base currency per whole token with ``Market.price_decimals``
+    decimals; None where the oracle would revert.
+    """
 
     asset: AssetId
     price: int | None
@@ -203,8 +209,9 @@ class MarketPrice(Event):
 class PoolChange(Event):
     """Something that happened to a pool, or the sum of what had happened to it before a market's history begins.
 
-    With ``sqrt_price`` (X96) it is where a swap or the initialization left the pool: at ``tick``, with ``liquidity`` active.
-    Without, ``liquidity`` was added to (or, negative, taken from) the range of ticks from ``tick`` up to below ``upper``.
+    With ``sqrt_price`` (X96) it is where a swap or the initialization left the pool: at ``tick``, with ``liquidity``
+    active. Without, ``liquidity`` was added to (or, negative, taken from) the range of ticks from ``tick`` up to below
+    ``upper``.
     """
 
     pool: PoolId
@@ -226,10 +233,11 @@ class ParamChange(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoricalLiquidation(Event):
-    """A liquidation that happened: the external facts (who, which pair, how much) that an ``observed`` replay re-enacts.
+    """A liquidation that happened: the external facts (who, which pair, how much) that an ``observed`` replay
+    re-enacts.
 
-    ``repaid`` and ``seized`` are native units; ``seized`` is what the liquidator got, ``protocol_fee`` what the treasury got.
-    ``debt_scaled`` is what was repaid as the protocol stores it, where its log says so.
+    ``repaid`` and ``seized`` are native units; ``seized`` is what the liquidator got, ``protocol_fee`` what the
+    treasury got. ``debt_scaled`` is what was repaid as the protocol stores it, where its log says so.
     """
 
     account: AccountId
@@ -244,14 +252,24 @@ class HistoricalLiquidation(Event):
     debt_scaled: int | None = None
 
 
-MarketEvent = PositionChange | SettingChange | IndexUpdate | PriceUpdate | MarketPrice | PoolChange | ParamChange | HistoricalLiquidation
+MarketEvent = (
+    PositionChange
+    | SettingChange
+    | IndexUpdate
+    | PriceUpdate
+    | MarketPrice
+    | PoolChange
+    | ParamChange
+    | HistoricalLiquidation
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
     """What is fixed about a market: its name, protocol, chain, and assets and pools (dense by id).
 
-    Values are in base units, 10^-``base_decimals`` of the base currency; prices may have more decimals, ``price_decimals`` (None: the same).
+    Values are in base units, 10^-``base_decimals`` of the base currency; prices may have more decimals,
+    ``price_decimals`` (None: the same).
     """
 
     name: str
@@ -264,7 +282,9 @@ class Market:
     pools: tuple[Pool, ...] = ()
 
     def unit(self, asset: AssetId) -> int:
-        """Native units times a price are this many times their value in base units: one whole token, and what the price has more decimals."""
+        """Native units times a price are this many times their value in base units: one whole token, and what the price
+        has more decimals.
+        """
         more = 0 if self.price_decimals is None else self.price_decimals - self.base_decimals
         return int(10 ** (self.assets[asset].decimals + more))
 
@@ -291,8 +311,8 @@ class Prices:
     """The three prices of every asset, base currency per whole token with ``Market.price_decimals`` decimals.
 
     ``oracle`` decides who may be liquidated, ``market`` values what is at stake, ``execution`` is what a liquidator
-    receives per whole token of a small amount (``Book.sale_down`` says what a large one brings). An asset without a market price has the
-    oracle's for all three: an assumption that results state.
+    receives per whole token of a small amount (``Book.sale_down`` says what a large one brings). An asset without a
+    market price has the oracle's for all three: an assumption that results state.
     """
 
     oracle: Mapping[AssetId, int]

@@ -1,4 +1,6 @@
-"""What a run keeps of a replay's outcome: rows of the result tables, and in sentences what its numbers rest on. Pure."""
+"""What a run keeps of a replay's outcome: rows of the result tables, and in sentences what its numbers rest on.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,18 @@ def question_of(scenario: Scenario) -> str:
 def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: Sequence[str]) -> list[str]:
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
     modelled = not isinstance(scenario.liquidators, Observed)
-    notes = [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."] if is_synthetic(config) else []
+    notes = (
+        [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."]
+        if is_synthetic(config)
+        else []
+    )
     notes += _market_price_notes(outcome)
     notes += outcome.costs
     if not modelled and scenario.costs != Costs():
-        notes.append("What history's liquidators paid to be included, and how they were funded, is not known: it is part of their rent here.")
+        notes.append(
+            "What history's liquidators paid to be included, and how they were funded, is not known: it is part of"
+            " their rent here."
+        )
     if modelled:
         notes += _competition_notes(scenario.liquidators)
         notes += _model_notes(outcome, scenario)
@@ -77,21 +86,31 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     if compared or outcome.mismatches:
         refused = sum(1 for mismatch in outcome.mismatches if mismatch.ours is None)
         exact = sum(1 for r in compared if r.matches_history)
-        notes.append(f"{exact} of {len(compared) + refused} re-enacted liquidations equal history's to the last unit; {refused} would have reverted.")
+        notes.append(
+            f"{exact} of {len(compared) + refused} re-enacted liquidations equal history's to the last unit; {refused}"
+            " would have reverted."
+        )
         notes += [_mismatch(outcome, i) for i in range(min(5, len(outcome.mismatches)))]
         if len(outcome.mismatches) > 5:
             notes.append(f"... and {len(outcome.mismatches) - 5} more differ.")
     for name, tested in sorted(outcome.rules.items()):
-        notes.append(f"Rules of {name}: {'tested against the deployed bytecode' if tested else 'tested by hand-worked vectors only'}.")
+        notes.append(
+            f"Rules of {name}:"
+            f" {'tested against the deployed bytecode' if tested else 'tested by hand-worked vectors only'}."
+        )
     notes += _action_notes(outcome.actions, config)
     for reason, accounts in outcome.refused.items():
         notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
     notes += _override_notes(outcome, config)
     if outcome.short_of:
         notes.append(f"No figures for windows that end {', '.join(outcome.short_of)} later: the data end before.")
-    unpriced = max((totals.accounts_unpriced for totals in (*outcome.totals, *(h.totals for h in outcome.horizons))), default=0)
+    unpriced = max(
+        (totals.accounts_unpriced for totals in (*outcome.totals, *(h.totals for h in outcome.horizons))), default=0
+    )
     if unpriced:
-        notes.append(f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts.")
+        notes.append(
+            f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts."
+        )
     return [*notes, *assumptions]
 
 
@@ -122,7 +141,9 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
     """What the model does in history's place."""
     check = outcome.rate_check
     compared = (
-        f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray" if check and check.updates else ""
+        f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray"
+        if check and check.updates
+        else ""
     )
     if scenario.rates == "recomputed":
         yield "Interest follows this book's utilisation through the market's own rate strategies."
@@ -131,7 +152,11 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
         yield "Interest rates and indexes are history's: they do not react to what the model changes."
         if compared:
             yield f"Recomputed interest would give, before the model acts: {compared}."
-    fit = "one that would revert is skipped" if scenario.users.refused == "skip" else "one that would revert is shrunk to the largest amount allowed"
+    fit = (
+        "one that would revert is skipped"
+        if scenario.users.refused == "skip"
+        else "one that would revert is shrunk to the largest amount allowed"
+    )
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
     yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
     yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
@@ -149,16 +174,32 @@ def _competition_notes(model: Liquidators) -> Iterator[str]:
         case SealedBid():
             how = f"{many} bid sealed to block builders, each by the equilibrium of evenly distributed private costs"
         case Participation():
-            mean = "each by its own probability" if model.distribution == "searchers" else f"{model.distribution} with mean {model.mean / 10_000:g}"
-            how = f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %, several the second highest value"
+            mean = (
+                "each by its own probability"
+                if model.distribution == "searchers"
+                else f"{model.distribution} with mean {model.mean / 10_000:g}"
+            )
+            how = (
+                f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %,"
+                " several the second highest value"
+            )
         case LatencyRace():
-            how = f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of a whole block"
+            how = (
+                f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of"
+                " a whole block"
+            )
         case Oev():
-            how = f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where nobody bid"
+            how = (
+                f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where"
+                " nobody bid"
+            )
     yield f"Competition: {how}."
     if model.front_run:
         yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
-    yield f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are by Philox, keyed by the seed."
+    yield (
+        f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are"
+        " by Philox, keyed by the seed."
+    )
 
 
 def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Iterator[str]:
@@ -188,7 +229,10 @@ def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[st
         share = f" ({reach.accounts / reach.of:.1%})"
         left = f"; {reach.in_emode:,} with debt in an e-mode are left alone" if reach.in_emode else ""
         when = ", as of the end of the window" if reach.at_end else ""
-        yield f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with debt{share}{left}{when}."
+        yield (
+            f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with"
+            f" debt{share}{left}{when}."
+        )
     made = outcome.made_liquidatable
     if made:
         accounts = len({each.account for each in made})
@@ -227,8 +271,8 @@ def tables_of(
 ) -> dict[str, pa.Table]:
     """Every table of ``backtest.result_tables.RUN_TABLES``. UserError where a value does not fit its column.
 
-    Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was re-enacted before it is no
-    part of the run.
+    Liquidations and deficits are those from the scenario's first block on, as in the outcome's horizons: what was
+    re-enacted before it is no part of the run.
     """
     first = outcome.from_clock.block_number
     liquidations = [r for r in outcome.liquidations if r.clock.block_number >= first]
@@ -269,7 +313,11 @@ def tables_of(
         "run_liquidations": _liquidations(outcome, liquidations),
         "run_deficits": _deficits(outcome, deficits),
         "run_waterfalls": [
-            {"ordinal": r.ordinal, **{f"{name}_base": getattr(r.waterfall, name) for name in Waterfall.__struct_fields__}} for r in liquidations
+            {
+                "ordinal": r.ordinal,
+                **{f"{name}_base": getattr(r.waterfall, name) for name in Waterfall.__struct_fields__},
+            }
+            for r in liquidations
         ],
         "run_opportunities": _opportunities(outcome),
         "run_bids": _bids(outcome),
@@ -298,7 +346,12 @@ def tables_of(
             for made in outcome.made_liquidatable
         ],
         "run_reach": [
-            {"override": reach.override, "accounts": reach.accounts, "accounts_with_debt": reach.of, "accounts_in_emode": reach.in_emode}
+            {
+                "override": reach.override,
+                "accounts": reach.accounts,
+                "accounts_with_debt": reach.of,
+                "accounts_in_emode": reach.in_emode,
+            }
             for reach in outcome.reach
         ],
     }

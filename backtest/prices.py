@@ -1,8 +1,9 @@
 """Raw oracle facts to canonical prices: pure, in chain order.
 
-A price changes at a log where there is one (an answer, a cap, a source). What changes without a log (the phase of a proxy, the
-exchange rate behind an adapter, time) changes at the start of a block, and is exact there unless something else that matters
-happened in that block. ``getAssetsPrices`` reads decide where a rule is not known, and overrule it where it is wrong.
+A price changes at a log where there is one (an answer, a cap, a source). What changes without a log (the phase of a
+proxy, the exchange rate behind an adapter, time) changes at the start of a block, and is exact there unless something
+else that matters happened in that block. ``getAssetsPrices`` reads decide where a rule is not known, and overrule it
+where it is wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ import pyarrow as pa
 from backtest.errors import LakeError
 from backtest.markets import MarketConfig
 from backtest.model import SourceChange
-from backtest.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Reverts, Source, Unknown, answer, parse_source
+from backtest.oracles import (
+    CAPPED_RATIO,
+    DISCOUNTED,
+    FEED,
+    FIXED,
+    SAMPLED,
+    Reverts,
+    Source,
+    Unknown,
+    answer,
+    parse_source,
+)
 from backtest.tables import AMOUNT, TEXT
 
 START_OF_BLOCK = -1
@@ -41,7 +53,8 @@ PRICES = pa.schema(
     ]
 )
 
-# What logs set: dataset, argument, name of the value as in raw/oracle/State. Values that no rule reads mark a possible change.
+# What logs set: dataset, argument, name of the value as in raw/oracle/State. Values that no rule reads mark a possible
+# change.
 _VALUES = (
     ("raw/chainlink/AnswerUpdated", "current", "answer"),
     ("raw/chainlink/SecondaryRoundIdUpdated", "secondary_round_id", "secondary_round"),
@@ -66,7 +79,9 @@ _METHODS = {FEED: "feed", FIXED: "fixed", SAMPLED: "read"}
 
 @dataclass(frozen=True, slots=True)
 class RoundGap:
-    """Answers of one aggregator whose round ids do not follow each other: ``after`` was followed by ``next_round`` at ``block_number``."""
+    """Answers of one aggregator whose round ids do not follow each other: ``after`` was followed by ``next_round`` at
+    ``block_number``.
+    """
 
     aggregator: str
     block_number: int
@@ -75,12 +90,17 @@ class RoundGap:
 
 
 def round_gaps(answers: pa.Table) -> list[RoundGap]:
-    """Where consecutive ``AnswerUpdated`` logs of an aggregator do not have consecutive round ids: lost or doubled logs.
+    """Where consecutive ``AnswerUpdated`` logs of an aggregator do not have consecutive round ids: lost or doubled
+    logs.
 
-    ``answers`` cover a range without gaps. OCR aggregators count without holes (libocr, ``OffchainAggregator.sol`` ``transmit``); a
-    FluxAggregator (until 2021) may skip a round that timed out, which shows here too.
+    ``answers`` cover a range without gaps. OCR aggregators count without holes (libocr, ``OffchainAggregator.sol``
+    ``transmit``); a FluxAggregator (until 2021) may skip a round that timed out, which shows here too.
     """
-    addresses, blocks, rounds = _addresses(answers["address"]), answers["block_number"].to_pylist(), answers["round_id"].to_pylist()
+    addresses, blocks, rounds = (
+        _addresses(answers["address"]),
+        answers["block_number"].to_pylist(),
+        answers["round_id"].to_pylist(),
+    )
     last: dict[str, int] = {}
     gaps = []
     for place in np.lexsort((answers["log_index"].to_numpy(), answers["block_number"].to_numpy())).tolist():
@@ -101,14 +121,15 @@ def fold_prices(
 ) -> pa.Table:
     """Every step of every asset's price, sorted by (block_number, log_index, asset), one row per position and asset.
 
-    ``order`` 0: the price holds from the log at (block_number, log_index) on, and shares its seq. ``order`` 1: no log says so; the
-    price holds from the start of the block, ``log_index`` is ``START_OF_BLOCK``, before the block's first log. ``price`` None: the
-    oracle would revert or (``exact`` false) nothing is known; ``price_rest`` are its digits below a base unit. The schema's metadata
-    count the reads that overruled a rule (``mismatches``): those rows have ``method`` read and are not exact.
+    ``order`` 0: the price holds from the log at (block_number, log_index) on, and shares its seq. ``order`` 1: no log
+    says so; the price holds from the start of the block, ``log_index`` is ``START_OF_BLOCK``, before the block's first
+    log. ``price`` None: the oracle would revert or (``exact`` false) nothing is known; ``price_rest`` are its digits
+    below a base unit. The schema's metadata count the reads that overruled a rule (``mismatches``): those rows have
+    ``method`` read and are not exact.
 
     Args:
-        raw: dataset name to table: ``raw/chainlink/AnswerUpdated``, ``raw/oracle-adapters/*``, ``raw/oracle/*``; what a market does
-            not have may be left out.
+        raw: dataset name to table: ``raw/chainlink/AnswerUpdated``, ``raw/oracle-adapters/*``, ``raw/oracle/*``; what a
+            market does not have may be left out.
         sources: ``LendingProtocol.price_sources``.
         blocks: block number to timestamp of every known header; time-dependent prices step in these blocks.
         liquidation_blocks: blocks with a liquidation: a price that changed in one without a log is not exact there.
@@ -120,7 +141,9 @@ def fold_prices(
     """
     digits = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
     walk = _Walk(config.name, digits, read_sources(raw.get("raw/oracle/Source")), blocks, liquidation_blocks)
-    steps = sorted([*_logs(raw), *_phases(raw), *_states(raw), *_reads(raw), *_changes(sources)], key=lambda step: step[:3])
+    steps = sorted(
+        [*_logs(raw), *_phases(raw), *_states(raw), *_reads(raw), *_changes(sources)], key=lambda step: step[:3]
+    )
     walk.busy.update(step[0] for step in steps if 0 <= step[1] < _END_OF_BLOCK)
     for (block, log_index), group in groupby(steps, key=lambda step: step[:2]):
         walk.ticks(block)
@@ -133,11 +156,16 @@ def read_sources(table: pa.Table | None) -> dict[str, Source]:
     """The sources of ``raw/oracle/Source`` by address; the last row of an address counts."""
     if table is None:
         return {}
-    rows = zip(_addresses(table["address"]), *(table[name].to_pylist() for name in ("kind", "description", "decimals", "parameters")), strict=True)
+    rows = zip(
+        _addresses(table["address"]),
+        *(table[name].to_pylist() for name in ("kind", "description", "decimals", "parameters")),
+        strict=True,
+    )
     return {row[0]: parse_source(*row) for row in rows}
 
 
-# -- steps: (block, log index, rank, kind, what) ---------------------------------------------------------------------------
+# -- steps: (block, log index, rank, kind, what)
+# ---------------------------------------------------------------------------
 
 _SET, _PHASE, _SOURCE, _READ = "set", "phase", "source", "read"
 _Step = tuple[int, int, int, str, tuple[Any, ...]]
@@ -157,8 +185,9 @@ def _logs(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
 
 
 def _phases(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
-    """Switches of proxies, each once. A fetch says of the phase it found in force that it began with its range: the earliest counts,
-    and an exact block more than an estimate."""
+    """Switches of proxies, each once. A fetch says of the phase it found in force that it began with its range: the
+    earliest counts, and an exact block more than an estimate.
+    """
     if (table := raw.get("raw/oracle/Phase")) is None:
         return
     rows = zip(
@@ -169,17 +198,28 @@ def _phases(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
         table["exact"].to_pylist(),
         strict=True,
     )
-    best = {(proxy, phase): (block, aggregator, exact) for proxy, phase, block, aggregator, exact in sorted(rows, key=lambda r: (r[4], -r[2]))}
+    best = {
+        (proxy, phase): (block, aggregator, exact)
+        for proxy, phase, block, aggregator, exact in sorted(rows, key=lambda r: (r[4], -r[2]))
+    }
     for (proxy, phase), (block, aggregator, exact) in best.items():
         yield block, START_OF_BLOCK, phase, _PHASE, (proxy, aggregator, exact)
 
 
 def _states(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
-    """Values that views returned at the end of a block. One that logs tell of holds from the next block on; a ratio, of which no
-    log tells, changed in the block itself if it was read one block before, and else somewhere since the read before."""
+    """Values that views returned at the end of a block. One that logs tell of holds from the next block on; a ratio, of
+    which no log tells, changed in the block itself if it was read one block before, and else somewhere since the read
+    before.
+    """
     if (table := raw.get("raw/oracle/State")) is None:
         return
-    rows = zip(_addresses(table["address"]), table["name"].to_pylist(), table["block_number"].to_pylist(), _integers(table["value"]), strict=True)
+    rows = zip(
+        _addresses(table["address"]),
+        table["name"].to_pylist(),
+        table["block_number"].to_pylist(),
+        _integers(table["value"]),
+        strict=True,
+    )
     before: tuple[str, str, int] | None = None
     for address, name, block, value in sorted(set(rows), key=lambda row: row[:3]):
         if name == "ratio":
@@ -194,7 +234,14 @@ def _reads(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
     rows: set[tuple[int, str, int | None]] = set()
     for dataset in ("raw/oracle/Read", "raw/oracle/WideRead"):
         if (table := raw.get(dataset)) is not None:
-            rows.update(zip(table["block_number"].to_pylist(), _addresses(table["asset"]), _integers(table["price"]), strict=True))
+            rows.update(
+                zip(
+                    table["block_number"].to_pylist(),
+                    _addresses(table["asset"]),
+                    _integers(table["price"]),
+                    strict=True,
+                )
+            )
     for block, asset, price in sorted(rows, key=lambda row: row[:2]):
         yield block, _END_OF_BLOCK, 1, _READ, (asset, price)
 
@@ -204,13 +251,21 @@ def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
         yield change.block_number, change.log_index, 2 + rank, _SOURCE, (change.asset, change.source, change.fixed)
 
 
-# -- the walk --------------------------------------------------------------------------------------------------------------
+# -- the walk
+# --------------------------------------------------------------------------------------------------------------
 
 
 class _Walk:
     """State of the fold between two positions, and the rows so far."""
 
-    def __init__(self, market: str, digits: int, sources: dict[str, Source], blocks: Mapping[int, int], liquidation_blocks: Collection[int]) -> None:
+    def __init__(
+        self,
+        market: str,
+        digits: int,
+        sources: dict[str, Source],
+        blocks: Mapping[int, int],
+        liquidation_blocks: Collection[int],
+    ) -> None:
         self.market = market
         self.digits = digits
         self.fixed: dict[str, int] = {}  # prices by definition
@@ -233,10 +288,16 @@ class _Walk:
         self.doubt: set[str] = set()
         self.done: tuple[list[Any], ...] = tuple([] for _ in PRICES)
         self._users = _closure(sources)
-        self._timed = {user for source in sources.values() if source.kind in (CAPPED_RATIO, DISCOUNTED) for user in self._users[source.address]}
+        self._timed = {
+            user
+            for source in sources.values()
+            if source.kind in (CAPPED_RATIO, DISCOUNTED)
+            for user in self._users[source.address]
+        }
         self._affected: dict[str, tuple[str, ...]] = {}
 
-    # -- one position ----------------------------------------------------------------------------------------------------
+    # -- one position
+    # ----------------------------------------------------------------------------------------------------
     def at(self, block: int, log_index: int, steps: Iterable[_Step]) -> None:
         """Apply all steps of one position, then write the rows of the assets they touch."""
         self._open(block)
@@ -264,7 +325,8 @@ class _Walk:
         if log_index == START_OF_BLOCK:
             if key in self.values and self.values[key] == value:
                 return ()
-            # A first reading says what was so already; a change without a log is exact if it is known to be of this block alone.
+            # A first reading says what was so already; a change without a log is exact if it is known to be of this
+            # block alone.
             if key in self.values and not (proven and (name != "ratio" or self.block not in self.busy)):
                 self.doubt.update(self._assets(address))
         self.values[key] = value
@@ -283,7 +345,9 @@ class _Walk:
         if address not in self._affected:
             feeds = {address, *(proxy for proxy, aggregator in self.phase.items() if aggregator == address)}
             users = {user for feed in feeds for user in self._users.get(feed, ())}
-            self._affected[address] = tuple(sorted(asset for asset, source in self.source_of.items() if source in users))
+            self._affected[address] = tuple(
+                sorted(asset for asset, source in self.source_of.items() if source in users)
+            )
         return self._affected[address]
 
     def _touch(self, asset: str, log_index: int) -> None:
@@ -306,7 +370,10 @@ class _Walk:
         if source is None:
             return False, None
         if source.address in self._timed and self.block not in self.blocks:
-            raise LakeError(f"market '{self.market}': no header of block {self.block}, which the price of {asset} needs", "run backtest fetch again")
+            raise LakeError(
+                f"market '{self.market}': no header of block {self.block}, which the price of {asset} needs",
+                "run backtest fetch again",
+            )
         try:
             value, due = answer(source, self.sources, self._value, self.blocks.get(self.block, 0))
         except Unknown:
@@ -352,10 +419,15 @@ class _Walk:
         elif asset not in self.price:
             self.rows[self.block + 1, START_OF_BLOCK, asset] = (price, "read", True)
         elif self.price[asset] != price:
-            self.rows[self.block, START_OF_BLOCK, asset] = (price, "read", one_block_after and self.block not in self.busy)
+            self.rows[self.block, START_OF_BLOCK, asset] = (
+                price,
+                "read",
+                one_block_after and self.block not in self.busy,
+            )
         self.price[asset] = price
 
-    # -- time ------------------------------------------------------------------------------------------------------------
+    # -- time
+    # ------------------------------------------------------------------------------------------------------------
     def ticks(self, until: int | None) -> None:
         """Step the prices that change by time alone in every known block up to ``until`` (None: to the end)."""
         while self.due:
@@ -369,7 +441,8 @@ class _Walk:
                     self.price[asset] = price
                     self.rows[self.block, START_OF_BLOCK, asset] = (price, self._method(asset), True)
 
-    # -- rows ------------------------------------------------------------------------------------------------------------
+    # -- rows
+    # ------------------------------------------------------------------------------------------------------------
     def _open(self, block: int) -> None:
         if block != self.block:
             self._close()
@@ -384,9 +457,22 @@ class _Walk:
             sure = exact and (block < self.block or asset not in self.doubt)
             whole, rest = (None, None) if price is None else divmod(price, 10**self.digits)
             if whole is not None and whole >= _TOO_LARGE:
-                raise LakeError(f"market '{self.market}': the price of {asset} at block {block} has more than 38 digits", "lower its base_decimals")
+                raise LakeError(
+                    f"market '{self.market}': the price of {asset} at block {block} has more than 38 digits",
+                    "lower its base_decimals",
+                )
             rest = rest if self.digits else None
-            row = (block, log_index, int(log_index == START_OF_BLOCK), asset, whole, rest, self.source_of[asset], method, sure)
+            row = (
+                block,
+                log_index,
+                int(log_index == START_OF_BLOCK),
+                asset,
+                whole,
+                rest,
+                self.source_of[asset],
+                method,
+                sure,
+            )
             for column, value in zip(self.done, row, strict=True):
                 column.append(value)
         self.rows = later
@@ -411,7 +497,8 @@ def _closure(sources: Mapping[str, Source]) -> dict[str, set[str]]:
     return users
 
 
-# -- columns to Python -----------------------------------------------------------------------------------------------------
+# -- columns to Python
+# -----------------------------------------------------------------------------------------------------
 
 
 def _addresses(column: pa.ChunkedArray) -> list[str]:

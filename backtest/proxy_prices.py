@@ -1,8 +1,9 @@
 """A venue's prices as a stand-in for a protocol's oracle: pure.
 
-Where the oracle's own prices are not known, those of a market are, at the start of each of its periods. An oracle with a delay
-takes the market's price at every full ``hop`` and puts it in force ``delay`` seconds later: Maker's OSM (makerdao/osm, src/osm.sol,
-``poke``: the price read one hop ago becomes current; times are cut to full hops by ``era() - era() % hop``).
+Where the oracle's own prices are not known, those of a market are, at the start of each of its periods. An oracle with
+a delay takes the market's price at every full ``hop`` and puts it in force ``delay`` seconds later: Maker's OSM
+(makerdao/osm, src/osm.sol, ``poke``: the price read one hop ago becomes current; times are cut to full hops by ``era()
+- era() % hop``).
 """
 
 from __future__ import annotations
@@ -29,13 +30,18 @@ class ProxyStep:
 
 
 def proxy_steps(
-    times: Sequence[int], prices: Sequence[int], periods: Sequence[int | None] | None = None, *, delay: int, hop: int = HOP
+    times: Sequence[int],
+    prices: Sequence[int],
+    periods: Sequence[int | None] | None = None,
+    *,
+    delay: int,
+    hop: int = HOP,
 ) -> list[ProxyStep]:
     """The steps of an oracle that follows a market.
 
-    With ``delay`` 0 every market price is in force at once. Else the price in force from each full hop ``h`` on is the market's at
-    ``h - delay``: the last row at or before it. Missing rows are not filled in silence: a step whose row is older than the row's
-    period keeps its price and is flagged.
+    With ``delay`` 0 every market price is in force at once. Else the price in force from each full hop ``h`` on is the
+    market's at ``h - delay``: the last row at or before it. Missing rows are not filled in silence: a step whose row is
+    older than the row's period keeps its price and is flagged.
 
     Args:
         times: ascending and distinct, seconds.

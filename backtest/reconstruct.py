@@ -1,8 +1,9 @@
 """Raw datasets of a market to its canonical tables: a deterministic fold in chain order.
 
-Every log gets its place, ``seq``: dense from 0 over all events of the market, in the order of (block number, log index). A
-price that steps without a log has a place of its own, before the first log of its block; steps of several assets there share it.
-The same raw rows give the same bytes, however they were cut into files and in whatever order they came.
+Every log gets its place, ``seq``: dense from 0 over all events of the market, in the order of (block number, log
+index). A price that steps without a log has a place of its own, before the first log of its block; steps of several
+assets there share it. The same raw rows give the same bytes, however they were cut into files and in whatever order
+they came.
 """
 
 from __future__ import annotations
@@ -58,12 +59,16 @@ class Summary:
 
 
 def stamp(lake: Lake, market: str) -> str:
-    """What the canonical tables of a market are stamped with: the version of the rules and the digest of the raw data."""
+    """What the canonical tables of a market are stamped with: the version of the rules and the digest of the raw
+    data.
+    """
     return f"{RULES_VERSION}:{lake.digest(market)}"
 
 
 def is_current(lake: Lake, market: str) -> bool:
-    """Whether a market's canonical tables are there and were made by these rules from the raw data that the lake holds."""
+    """Whether a market's canonical tables are there and were made by these rules from the raw data that the lake
+    holds.
+    """
     stamps = {file.stamp for dataset in CANONICAL for file in lake.files(f"canonical/{dataset}", market)}
     return stamps == {stamp(lake, market)}
 
@@ -92,7 +97,9 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
 
 
 def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
-    """The same items, made by a thread of its own up to ``depth`` ahead of the reader; an error in it is raised here."""
+    """The same items, made by a thread of its own up to ``depth`` ahead of the reader; an error in it is raised
+    here.
+    """
     waiting: queue.Queue[tuple[bool, Any]] = queue.Queue(depth)
     stop = threading.Event()
 
@@ -131,9 +138,12 @@ def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
 
 
 def _covered_to(lake: Lake, config: MarketConfig) -> int:
-    """The last block up to which every source is complete from the market's first block on. Of a market that was only imported, the
+    """The last block up to which every source is complete from the market's first block on. Of a market that was only
+    imported, the
     last one that its rows name: exports do not say what they leave out."""
-    held = [file.to_block for name in IMPORTED for file in lake.files(name, config.name) if name not in (PRICE, CHECKPOINT)]
+    held = [
+        file.to_block for name in IMPORTED for file in lake.files(name, config.name) if name not in (PRICE, CHECKPOINT)
+    ]
     imported = [block for block in held if block is not None]
     if imported and not lake.sources(config.name):
         return max(imported)
@@ -143,7 +153,10 @@ def _covered_to(lake: Lake, config: MarketConfig) -> int:
         expected = config.start_block
         for start, stop in [*ranges, (last + 1, last)]:
             if start > expected:
-                command = f"backtest fetch {config.protocol} --market {config.name} --from-block {expected} --to-block {start - 1}"
+                command = (
+                    f"backtest fetch {config.protocol} --market {config.name} --from-block {expected} --to-block"
+                    f" {start - 1}"
+                )
                 raise UserError(
                     f"market '{config.name}' lacks blocks {expected} to {start - 1} of {source}",
                     f"fetch them first: {command} --lake {lake.path} --rpc URL",
@@ -171,13 +184,17 @@ class History:
         for table in self.spine.values():
             self.add_headers(table["block_number"].to_numpy(), table["timestamp"].to_numpy())
         own = [name for name in self.events if name not in IMPORTED]
-        fetched = [lake.read(name, config.name, columns=_PLACE, from_block=begin if name in _POOLS else None) for name in own]
+        fetched = [
+            lake.read(name, config.name, columns=_PLACE, from_block=begin if name in _POOLS else None) for name in own
+        ]
         parts = [_keys(table) for table in (*self.spine.values(), *fetched)]
         self.keys: Numbers = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
         doubled = np.flatnonzero(self.keys[1:] == self.keys[:-1])
         if len(doubled):
             block, log = divmod(int(self.keys[doubled[0]]), _PLACES)
-            raise LakeError(f"market '{config.name}' holds log {log - 1} of block {block} twice", "fetch it into a new lake")
+            raise LakeError(
+                f"market '{config.name}' holds log {log - 1} of block {block} twice", "fetch it into a new lake"
+            )
 
     def set_headers(self, headers: pa.Table) -> None:
         """These are the known blocks and their times."""
@@ -192,13 +209,21 @@ class History:
         wrong = self.timestamps(blocks[held]) != times[held]
         if wrong.any():
             block = int(blocks[held][wrong][0])
-            raise LakeError(f"market '{self.config.name}': block {block} has another time in imported rows than in its header", "mend the import")
+            raise LakeError(
+                f"market '{self.config.name}': block {block} has another time in imported rows than in its header",
+                "mend the import",
+            )
         self.set_headers(pa.concat_tables([self.headers, new.filter(pa.array(~held)).cast(self.headers.schema)]))
 
     def imported_prices(self, delay: int | None) -> ImportedPrices:
         """Price steps from imported prices; the blocks that they are placed in are known from here on."""
         rows = self._imports.get(PRICE)
-        made = imported_prices(rows if rows is not None else IMPORTED[PRICE].empty_table(), self.blocks.tolist(), self.times.tolist(), delay=delay)
+        made = imported_prices(
+            rows if rows is not None else IMPORTED[PRICE].empty_table(),
+            self.blocks.tolist(),
+            self.times.tolist(),
+            delay=delay,
+        )
         self.add_headers(np.array(list(made.placed), np.int64), np.array(list(made.placed.values()), np.int64))
         self.notes += made.notes
         return made
@@ -210,14 +235,29 @@ class History:
     def begin_pools(self) -> None:
         """Make room for the sum of what happened to pools before the market's first known block."""
         self.start = int(self.blocks[0]) * _PLACES if len(self.blocks) else 0
-        if any(self._lake.read(name, self.config.name, columns=_PLACE, to_block=self.config.start_block - 1).num_rows for name in self._pools):
+        if any(
+            self._lake.read(name, self.config.name, columns=_PLACE, to_block=self.config.start_block - 1).num_rows
+            for name in self._pools
+        ):
             self.add_places(np.array([self.start], np.int64))
 
     def pool_logs(self, ids: Mapping[str, PoolId]) -> Iterator[list[Log]]:
-        """All logs of these pools (by address), those before the market's first block among them, some ``POOL_ROWS`` at a time."""
-        keys = np.sort(np.concatenate([np.zeros(0, np.int64), *(_keys(self._lake.read(n, self.config.name, columns=_PLACE)) for n in self._pools)]))
+        """All logs of these pools (by address), those before the market's first block among them, some ``POOL_ROWS`` at
+        a time.
+        """
+        keys = np.sort(
+            np.concatenate(
+                [
+                    np.zeros(0, np.int64),
+                    *(_keys(self._lake.read(n, self.config.name, columns=_PLACE)) for n in self._pools),
+                ]
+            )
+        )
         for first, last in _ranges(keys, POOL_ROWS):
-            tables = {_POOLS[name]: self._lake.read(name, self.config.name, from_block=first, to_block=last) for name in self._pools}
+            tables = {
+                _POOLS[name]: self._lake.read(name, self.config.name, from_block=first, to_block=last)
+                for name in self._pools
+            }
             yield logs_of(tables, {event: _keys(table).tolist() for event, table in tables.items()}, ids)
 
     def seq(self, keys: Numbers) -> Numbers:
@@ -230,7 +270,10 @@ class History:
         wrong = self.blocks[place] != blocks if len(self.blocks) else np.ones(len(blocks), np.bool_)
         if wrong.any():
             block = int(blocks[int(np.argmax(wrong))])
-            raise UserError(f"market '{self.config.name}' has no header of block {block}", "run the fetch again: it reads what is missing")
+            raise UserError(
+                f"market '{self.config.name}' has no header of block {block}",
+                "run the fetch again: it reads what is missing",
+            )
         times: Numbers = self.times[place]
         return times
 
@@ -239,7 +282,11 @@ class History:
         if dataset in RAW_STATE:
             return self._lake.read(dataset, self.config.name)
         if dataset.endswith("/Quarantine"):
-            return self._lake.read(dataset, self.config.name) if self._lake.files(dataset, self.config.name) else QUARANTINE.empty_table()
+            return (
+                self._lake.read(dataset, self.config.name)
+                if self._lake.files(dataset, self.config.name)
+                else QUARANTINE.empty_table()
+            )
         if dataset in IMPORTED:
             return self.placed(self.spine.get(dataset) or IMPORTED[dataset].empty_table())
         if dataset in self.events:
@@ -251,7 +298,13 @@ class History:
 
         def read() -> Iterator[tuple[int, dict[str, pa.Table]]]:
             for first, last in self.ranges(rows):
-                yield last, {event: self.placed(self.read(self._own + event, names, first, last)) for event, names in wanted.items()}
+                yield (
+                    last,
+                    {
+                        event: self.placed(self.read(self._own + event, names, first, last))
+                        for event, names in wanted.items()
+                    },
+                )
 
         for last, segment in ahead(read(), depth=1):
             yield segment
@@ -264,10 +317,15 @@ class History:
     def read(self, dataset: str, columns: Sequence[str], first: int, last: int) -> pa.Table:
         """Some columns of a dataset in an inclusive block range; exports lack some, which are null."""
         if (table := self.spine.get(dataset)) is not None:
-            rows = table.filter(pc.and_(pc.greater_equal(table["block_number"], first), pc.less_equal(table["block_number"], last)))
+            rows = table.filter(
+                pc.and_(pc.greater_equal(table["block_number"], first), pc.less_equal(table["block_number"], last))
+            )
             kinds = {key.name: key.type for key in RAW_KEY}
             held = rows.schema.names
-            return pa.table([rows[name] if name in held else pa.nulls(rows.num_rows, kinds[name]) for name in columns], names=list(columns))
+            return pa.table(
+                [rows[name] if name in held else pa.nulls(rows.num_rows, kinds[name]) for name in columns],
+                names=list(columns),
+            )
         return self._lake.read(dataset, self.config.name, columns=columns, from_block=first, to_block=last)
 
     def oracle_data(self) -> dict[str, pa.Table]:
@@ -275,7 +333,9 @@ class History:
         held = {file.dataset for file in self._lake.files(None, self.config.name)}
         wanted = ("raw/chainlink/", "raw/oracle-adapters/", "raw/oracle/")
         return {
-            name: self._lake.read(name, self.config.name) for name in sorted(held) if name.startswith(wanted) and not name.endswith("/Quarantine")
+            name: self._lake.read(name, self.config.name)
+            for name in sorted(held)
+            if name.startswith(wanted) and not name.endswith("/Quarantine")
         }
 
     def placed(self, table: pa.Table) -> pa.Table:
@@ -314,22 +374,34 @@ def _prices(history: History, protocol: LendingProtocol[Any], imported: Imported
     A step from the start of a block of which no header is known holds from the next known block: nothing of the market
     happens in between. One that is after everything is left out.
     """
-    liquidations = {block for event in protocol.liquidation_events for block in history.table(event)["block_number"].to_pylist()}
+    liquidations = {
+        block for event in protocol.liquidation_events for block in history.table(event)["block_number"].to_pylist()
+    }
     known = dict(zip(history.blocks.tolist(), history.times.tolist(), strict=True))
-    prices = fold_prices(history.config, history.oracle_data(), protocol.price_sources(history), known, liquidation_blocks=liquidations)
+    prices = fold_prices(
+        history.config, history.oracle_data(), protocol.price_sources(history), known, liquidation_blocks=liquidations
+    )
     notes = {key.decode(): value.decode() for key, value in (prices.schema.metadata or {}).items()}
-    history.notes += [f"oracle reads that overruled a price rule: {notes['mismatches']}"] if int(notes.get("mismatches", 0)) else []
+    history.notes += (
+        [f"oracle reads that overruled a price rule: {notes['mismatches']}"] if int(notes.get("mismatches", 0)) else []
+    )
     prices = pa.concat_tables([prices.replace_schema_metadata(None), imported.steps])
     between = prices["order"].to_numpy() == 1
     blocks = prices["block_number"].to_numpy()
     known_from = np.searchsorted(history.blocks, blocks)
     held = ~between | (known_from < len(history.blocks))
     prices, between, blocks, known_from = prices.filter(pa.array(held)), between[held], blocks[held], known_from[held]
-    moved = np.where(between, history.blocks[np.minimum(known_from, len(history.blocks) - 1)], blocks) if len(blocks) else blocks
+    moved = (
+        np.where(between, history.blocks[np.minimum(known_from, len(history.blocks) - 1)], blocks)
+        if len(blocks)
+        else blocks
+    )
     keys = moved * _PLACES + np.where(between, 0, prices["log_index"].to_numpy() + 1)
     history.add_places(np.concatenate([keys[between], imported.market["block_number"].to_numpy() * _PLACES]))
     prices = prices.set_column(0, "block_number", pa.array(moved)).append_column("key", pa.array(keys))
-    if imported.steps.num_rows or (moved != blocks).any():  # of two steps of an asset that now share a place the later one counts
+    if (
+        imported.steps.num_rows or (moved != blocks).any()
+    ):  # of two steps of an asset that now share a place the later one counts
         steps = zip(keys.tolist(), prices["asset"].to_pylist(), strict=True)
         last = {step: row for row, step in enumerate(steps)}
         prices = prices.take(pa.array(sorted(last.values()), pa.int64()))
@@ -339,7 +411,9 @@ def _prices(history: History, protocol: LendingProtocol[Any], imported: Imported
 class _Chunks:
     """All canonical tables, chunk by chunk; counts rows as they pass."""
 
-    def __init__(self, history: History, protocol: LendingProtocol[Any], prices: pa.Table, imported: ImportedPrices) -> None:
+    def __init__(
+        self, history: History, protocol: LendingProtocol[Any], prices: pa.Table, imported: ImportedPrices
+    ) -> None:
         self._history, self._protocol, self._prices, self._imported = history, protocol, prices, imported
         self._market = history.config.name
         self.rows: dict[str, int] = dict.fromkeys(CANONICAL, 0)
@@ -357,7 +431,9 @@ class _Chunks:
         for name, table in self._protocol.fold(history.config, history):
             if name == "assets":
                 ids = table["asset_id"].to_pylist()
-                symbols = zip((symbol.lower() for symbol in table["symbol"].to_pylist()), ids, strict=True)  # exports name assets by symbol
+                symbols = zip(
+                    (symbol.lower() for symbol in table["symbol"].to_pylist()), ids, strict=True
+                )  # exports name assets by symbol
                 assets = {**dict(symbols), **dict(zip(table["asset"].to_pylist(), ids, strict=True))}
             yield name, table
         yield "prices", self._listed_prices(assets)
@@ -371,14 +447,20 @@ class _Chunks:
         ids = pa.array([assets.get(asset) for asset in rows["asset"].to_pylist()], pa.int16())
         listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
         seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
-        whole = listed.append_column("seq", pa.array(seq)).append_column("log_index", pa.array(np.full(len(seq), START_OF_BLOCK, np.int32)))
+        whole = listed.append_column("seq", pa.array(seq)).append_column(
+            "log_index", pa.array(np.full(len(seq), START_OF_BLOCK, np.int32))
+        )
         whole = whole.append_column("source", pa.nulls(len(seq), pa.string()))
-        return _with_market(self._market, whole).select(CANONICAL["market_prices"].names).cast(CANONICAL["market_prices"])
+        return (
+            _with_market(self._market, whole).select(CANONICAL["market_prices"].names).cast(CANONICAL["market_prices"])
+        )
 
     def _pools(self, assets: Mapping[str, int]) -> Iterator[tuple[str, pa.Table]]:
         """Pools, what happened to them, and the market prices that they tell."""
         history, config = self._history, self._history.config
-        pools = pools_of(config.pools, history.table(POOL).to_pylist(), history.table("raw/chain/Token").to_pylist(), assets)
+        pools = pools_of(
+            config.pools, history.table(POOL).to_pylist(), history.table("raw/chain/Token").to_pylist(), assets
+        )
         yield "pools", pool_table(pools, self._market)
         more = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
         fold = PoolFold(pools, history.start, more)
@@ -396,10 +478,16 @@ class _Chunks:
             step = next(steps, None)
         fold.end()
         yield from self._placed(fold)
-        said = "all as the rules say" if not fold.differing else f"{fold.differing} differ from the rules, the first: {fold.first}"
+        said = (
+            "all as the rules say"
+            if not fold.differing
+            else f"{fold.differing} differ from the rules, the first: {fold.first}"
+        )
         history.notes.append(f"swaps of pools made again: {fold.swaps}, {said}")
 
-    def _quotes(self, wanted: Collection[int], assets: Mapping[str, int], more: int) -> Iterator[tuple[int, AssetId, int | None]]:
+    def _quotes(
+        self, wanted: Collection[int], assets: Mapping[str, int], more: int
+    ) -> Iterator[tuple[int, AssetId, int | None]]:
         """Oracle price steps of some assets in order: place, asset, and the oracle's own number."""
         names = ("key", "asset", "price", "price_rest")
         named = pa.array([name for name, asset in assets.items() if asset in wanted], pa.string())
@@ -413,7 +501,11 @@ class _Chunks:
             schema = CANONICAL[name]
             keys = np.array([row["key"] for row in rows], np.int64)
             blocks = keys // _PLACES
-            body = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema if not pa.types.is_dictionary(f.type)}
+            body = {
+                f.name: pa.array([row.get(f.name) for row in rows], f.type)
+                for f in schema
+                if not pa.types.is_dictionary(f.type)
+            }
             if "event" in schema.names:
                 body["event"] = pa.array([row["event"] for row in rows], pa.string())
             body |= {"seq": pa.array(self._history.seq(keys)), "block_number": pa.array(blocks)}
@@ -450,7 +542,10 @@ class _Chunks:
             "seq": pa.array(self._history.seq(listed["key"].to_numpy())),
             "timestamp": pa.array(self._history.timestamps(blocks)),
             "method": listed["method"].combine_chunks().dictionary_encode(),
-            "asset_id": pa.array(np.array(list(assets.values()), np.int16)[listed["asset_id"].to_numpy()] if len(blocks) else [], pa.int16()),
+            "asset_id": pa.array(
+                np.array(list(assets.values()), np.int16)[listed["asset_id"].to_numpy()] if len(blocks) else [],
+                pa.int16(),
+            ),
             **{name: listed[name] for name in ("block_number", "log_index", "price", "price_rest", "source", "exact")},
         }
         return _with_market(self._market, pa.table(columns)).select(CANONICAL["prices"].names).cast(CANONICAL["prices"])

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_CHECKOUT = {"queries": _PACKAGE.parent / "queries", "markets": _PACKAGE.parent / "data/markets", "sample": _PACKAGE.parent / "data/sample"}
+_CHECKOUT = {
+    "queries": _PACKAGE.parent / "queries",
+    "markets": _PACKAGE.parent / "data/markets",
+    "sample": _PACKAGE.parent / "data/sample",
+}
 
 
 def resource(name: str) -> Path:

@@ -1,4 +1,5 @@
-"""The columns of every result table: what replays and validations store, append-only, beside the history they are of; a digest of a run's rows.
+"""The columns of every result table: what replays and validations store, append-only, beside the history they are of; a
+digest of a run's rows.
 
 Columns that rows of older versions lack are null there.
 """
@@ -28,9 +29,10 @@ def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) ->
 
 
 RESULTS: dict[str, pa.Schema] = {
-    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list). ``terms`` is the
-    # scenario without its overrides: runs of equal terms are comparable; ``question`` is it with frozen users: runs that differ in the
-    # users' response alone share it. An observed run is history. Columns that runs of older versions lack are null there.
+    # One row per run; scenario is canonical TOML-able JSON, notes the printed assumptions and warnings (JSON list).
+    # ``terms`` is the scenario without its overrides: runs of equal terms are comparable; ``question`` is it with
+    # frozen users: runs that differ in the users' response alone share it. An observed run is history. Columns that
+    # runs of older versions lack are null there.
     "runs": _result(
         ("name", TEXT),
         ("market", TEXT),
@@ -88,13 +90,14 @@ RESULTS: dict[str, pa.Schema] = {
         ("rules_tested", pa.bool_()),
         ("matches_history", pa.bool_(), True),
         ("made_by_override", pa.bool_(), True),
-        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one. step: what it is called.
+        # whole: settled at once; opened: collateral and debt leave the account into an auction; auction: a step of one.
+        # step: what it is called.
         ("stage", TEXT, True),
         ("step", TEXT, True),
         ("lot", pa.int64(), True),
     ),
-    # Where the bonus of each liquidation (``ordinal``, as in run_liquidations) goes, base-currency units: bonus + basis + reward is the sum of the
-    # rest.
+    # Where the bonus of each liquidation (``ordinal``, as in run_liquidations) goes, base-currency units: bonus + basis
+    # + reward is the sum of the rest.
     "run_waterfalls": _result(
         ("market", TEXT),
         ("ordinal", pa.int64()),
@@ -112,9 +115,10 @@ RESULTS: dict[str, pa.Schema] = {
         ("oracle_share_base", AMOUNT),
         ("rent_base", AMOUNT),
     ),
-    # What came of each opportunity: one row for each stretch of looks at which it was the same. The offer is the best one at the first look.
-    # ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last row of an opportunity (``spell`` numbers the
-    # run's rows in order) says how it ended, missed being still open at the end.
+    # What came of each opportunity: one row for each stretch of looks at which it was the same. The offer is the best
+    # one at the first look. ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last
+    # row of an opportunity (``spell`` numbers the run's rows in order) says how it ended, missed being still open at
+    # the end.
     "run_opportunities": _result(
         ("market", TEXT),
         ("spell", pa.int64()),
@@ -135,7 +139,8 @@ RESULTS: dict[str, pa.Schema] = {
         ("reason", TEXT),
         ("ordinal", pa.int64(), True),
     ),
-    # What each searcher bid where an opportunity was taken, base-currency units; losers may have paid for reverted calls.
+    # What each searcher bid where an opportunity was taken, base-currency units; losers may have paid for reverted
+    # calls.
     "run_bids": _result(
         ("market", TEXT),
         ("opportunity", pa.int64()),
@@ -181,8 +186,9 @@ RESULTS: dict[str, pa.Schema] = {
         ("deficit_base", AMOUNT),
         ("accounts_liquidatable", pa.int64()),
     ),
-    # The outcome as it stands at the end of the window, and later where the data allow (label: end, +1h, +1d, +7d); sums run from the
-    # first block. Base-currency units; bad debt is realised (written off) or open; the peak is of both together.
+    # The outcome as it stands at the end of the window, and later where the data allow (label: end, +1h, +1d, +7d);
+    # sums run from the first block. Base-currency units; bad debt is realised (written off) or open; the peak is of
+    # both together.
     "run_windows": _result(
         ("market", TEXT),
         ("label", TEXT),
@@ -231,10 +237,11 @@ RESULTS: dict[str, pa.Schema] = {
         ("timestamp", pa.int64()),
         ("debt_base", AMOUNT),
     ),
-    # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a replay from the start);
-    # alarms: all, or certain (whatever the oracle said within the range in which its price is known; then events that only other alarms
-    # predicted count as missed); accounts: all, or without the largest (left_out, JSON list). explained: misses and false alarms whose
-    # cause can be told. Rates and errors are DOUBLE: shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
+    # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a
+    # replay from the start); alarms: all, or certain (whatever the oracle said within the range in which its price is
+    # known; then events that only other alarms predicted count as missed); accounts: all, or without the largest
+    # (left_out, JSON list). explained: misses and false alarms whose cause can be told. Rates and errors are DOUBLE:
+    # shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
     "validations": _result(
         ("market", TEXT),
         ("name", TEXT),
@@ -271,8 +278,8 @@ RESULTS: dict[str, pa.Schema] = {
         ),
         ("notes", TEXT),
     ),
-    # One row per hit, miss and false alarm of a validation. Times are seconds since 1970; amounts native, ``*_base`` base units; health is
-    # that of the first alarm, or where there was none right before the liquidation.
+    # One row per hit, miss and false alarm of a validation. Times are seconds since 1970; amounts native, ``*_base``
+    # base units; health is that of the first alarm, or where there was none right before the liquidation.
     "validation_episodes": _result(
         ("market", TEXT),
         ("mode", TEXT),
@@ -315,10 +322,11 @@ RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation")
 
 
 def rows_digest(tables: Mapping[str, pa.Table]) -> str:
-    """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as the replay made them.
+    """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as
+    the replay made them.
 
-    Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so that files and how they are
-    laid out do not matter. Runs of the same digest came to the same result.
+    Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so
+    that files and how they are laid out do not matter. Runs of the same digest came to the same result.
     """
     digest = hashlib.sha256()
     for name in RUN_TABLES:
@@ -344,7 +352,8 @@ def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> 
     return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
 
 
-# What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets ``results/...`` as well.
+# What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets
+# ``results/...`` as well.
 SWEEPS: dict[str, pa.Schema] = {
     # One row per sweep; spec is canonical JSON, scenarios the number planned, baselines included.
     "sweeps": _sweep(
@@ -358,13 +367,20 @@ SWEEPS: dict[str, pa.Schema] = {
         ("engine_version", TEXT),
     ),
     "sweep_windows": _sweep(
-        ("name", TEXT), ("ordinal", pa.int64()), ("from_block", pa.int64(), True), ("to_block", pa.int64(), True), ("held_out", pa.bool_())
+        ("name", TEXT),
+        ("ordinal", pa.int64()),
+        ("from_block", pa.int64(), True),
+        ("to_block", pa.int64(), True),
+        ("held_out", pa.bool_()),
     ),
     # Which way a measure is better: min or max.
     "sweep_objectives": _sweep(("measure", TEXT), ("better", TEXT)),
     # The level of each axis at each point: its place among the axis's levels, as text, and as a number where it is one.
-    "sweep_values": _sweep(("point", pa.int64()), ("axis", TEXT), ("level", pa.int64()), ("value", TEXT), ("number", pa.int64(), True)),
-    # One row per attempt at a scenario. role: scenario, or baseline (then point is null); replayed: by this sweep, else the lake held the run.
+    "sweep_values": _sweep(
+        ("point", pa.int64()), ("axis", TEXT), ("level", pa.int64()), ("value", TEXT), ("number", pa.int64(), True)
+    ),
+    # One row per attempt at a scenario. role: scenario, or baseline (then point is null); replayed: by this sweep, else
+    # the lake held the run.
     "sweep_scenarios": _sweep(
         ("ordinal", pa.int64()),
         ("attempt", pa.int64()),
@@ -382,7 +398,9 @@ SWEEPS: dict[str, pa.Schema] = {
 
 
 def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mapping[str, Any] | None = None) -> pa.Table:
-    """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a value does not fit."""
+    """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a
+    value does not fit.
+    """
     columns = []
     for field in schema:
         plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
@@ -394,7 +412,9 @@ def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mappi
                 column = _amounts(values) if field.type == AMOUNT else pa.array(values, plain)
             columns.append(column.cast(field.type))
         except pa.ArrowInvalid:
-            raise UserError(f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario") from None
+            raise UserError(
+                f"a value of {field.name} does not fit {field.type}", "please report it with the run's scenario"
+            ) from None
     return pa.table(columns, schema=schema)
 
 
@@ -411,4 +431,8 @@ def _amounts(values: Sequence[int | None]) -> pa.Array:
         high = np.array([value >> 64 for value in whole], dtype=np.int64)
     words = np.stack([low, high], axis=1)
     found = pa.Array.from_buffers(AMOUNT, len(whole), [None, pa.py_buffer(words)])
-    return pc.if_else(pa.array([value is not None for value in values]), found, pa.scalar(None, AMOUNT)) if None in values else found
+    return (
+        pc.if_else(pa.array([value is not None for value in values]), found, pa.scalar(None, AMOUNT))
+        if None in values
+        else found
+    )

@@ -1,7 +1,7 @@
 """Runs: a market of a lake replayed under a scenario, stored beside its history, append-only.
 
-A run id is a hash of what decides the outcome: canonical scenario, market, the lake's content, versions of the rules and of
-the engine. The same run again is read from the lake, not replayed.
+A run id is a hash of what decides the outcome: canonical scenario, market, the lake's content, versions of the rules
+and of the engine. The same run again is read from the lake, not replayed.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that replays of one market need, loaded once and shared by them: its canonical tables, and a history for each oracle delay asked for."""
+    """All that replays of one market need, loaded once and shared by them: its canonical tables, and a history for each
+    oracle delay asked for.
+    """
 
     config: MarketConfig
     digest: str
@@ -107,9 +109,13 @@ class Material:
         return BaseFees(known["timestamp"].to_pylist(), [int(fee) for fee in known["base_fee"].to_pylist()])
 
     def start(self, scenario: Scenario) -> Start[Any] | None:
-        """History up to the scenario's first block, made once for all scenarios that change nothing before it; None where this one may."""
+        """History up to the scenario's first block, made once for all scenarios that change nothing before it; None
+        where this one may.
+        """
         first, delay = scenario.from_block, scenario.oracle_delay
-        early = any(override.from_time is not None or override.from_block < (first or 0) for override in scenario.overrides)
+        early = any(
+            override.from_time is not None or override.from_block < (first or 0) for override in scenario.overrides
+        )
         if not first or early or scenario.rates != "historical" or isinstance(scenario.liquidators, Observed):
             return None
         key = (first, delay, scenario.users)
@@ -119,7 +125,9 @@ class Material:
         return self._starts[key]
 
 
-def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None) -> Run:
+def run(
+    lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None
+) -> Run:
     """Replay ``market`` under ``scenario`` and store the run; read it where it is stored already.
 
     Args:
@@ -127,13 +135,16 @@ def run(lake: Lake, market: str, scenario: Scenario, *, samples: int = SAMPLES, 
         progress: called with the number of events replayed so far, and of all.
 
     Raises:
-        UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover its history.
+        UserError: there are no canonical tables, or stale ones; the scenario does not fit the market; no rules cover
+            its history.
     """
     [made] = run_all(lake, market, [scenario], samples=samples, progress=progress)
     return made
 
 
-def run_all(lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None) -> Iterator[Run]:
+def run_all(
+    lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None
+) -> Iterator[Run]:
     """``run`` of each scenario, one after another: what they share is loaded and replayed once."""
     require_current(lake, market)
     material: Material | None = None
@@ -151,12 +162,19 @@ def _keep(lake: Lake, market: str, made: Run) -> Run:
     with lake.writer() as writer:  # refreshes the lake
         again = _stored(lake, market, made.run_id)
         if again is None:
-            writer.append_all(market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION)
+            writer.append_all(
+                market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION
+            )
     return made if again is None else again
 
 
 def replayed(
-    material: Material, scenario: Scenario, *, samples: int = SAMPLES, start: Start[Any] | None = None, progress: Progress | None = None
+    material: Material,
+    scenario: Scenario,
+    *,
+    samples: int = SAMPLES,
+    start: Start[Any] | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Replay a scenario, without a lake: nothing is looked up or stored. Arguments and errors as those of ``run``.
 
@@ -170,8 +188,15 @@ def replayed(
     fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
     outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
     inexact, proxies = _prices(material, outcome)
-    notes = (*notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())), *inexact, *proxies, *_untold(material, outcome))
-    tables = tables_of(outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes)
+    notes = (
+        *notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())),
+        *inexact,
+        *proxies,
+        *_untold(material, outcome),
+    )
+    tables = tables_of(
+        outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes
+    )
     return Run(run_id, tables, notes, replayed=True)
 
 
@@ -186,7 +211,9 @@ def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
     unread = {"transaction_hash", "address", "event", "market", "source", "amount0", "amount1"}
     read = {name: [column for column in CANONICAL[name].names if column not in unread] for name in _REPLAYED}
     read["market_prices"].append("source")
-    return _fixed(lake, market) | {name: lake.read(f"canonical/{name}", market, columns=columns) for name, columns in read.items()}
+    return _fixed(lake, market) | {
+        name: lake.read(f"canonical/{name}", market, columns=columns) for name, columns in read.items()
+    }
 
 
 def _fixed(lake: Lake, market: str) -> dict[str, pa.Table]:
@@ -201,12 +228,23 @@ def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
 
 
 def baseline_of(scenario: Scenario) -> Scenario:
-    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under history's parameters."""
-    return replace(scenario, name=_responding("baseline", scenario), overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn())
+    """What a scenario that alters the market is compared with: the same liquidators, users, rates and seed under
+    history's parameters.
+    """
+    return replace(
+        scenario,
+        name=_responding("baseline", scenario),
+        overrides=(),
+        allow_invalid=False,
+        oracle_delay=None,
+        mechanism=ProtocolsOwn(),
+    )
 
 
 def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
-    """The scenario under every response of users, frozen first; where it has overrides, after all of their baselines."""
+    """The scenario under every response of users, frozen first; where it has overrides, after all of their
+    baselines.
+    """
     base = scenario.name.removesuffix(f", {scenario.users.response}")
     each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
     named = [replace(one, name=_responding(base, one)) for one in each]
@@ -219,9 +257,14 @@ def repeats_of(scenario: Scenario, number: int) -> tuple[Scenario, ...]:
         raise ScenarioError(f"{number} repeats", "give 2 or more: an interval needs several runs")
     if not draws(scenario.liquidators):
         kind = scenario.liquidators.__struct_config__.tag
-        raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out")
+        raise ScenarioError(
+            f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out"
+        )
     name, first = scenario.name, scenario.seed
-    return (scenario, *(replace(scenario, name=f"{name}, seed {seed}", seed=seed) for seed in range(first + 1, first + number)))
+    return (
+        scenario,
+        *(replace(scenario, name=f"{name}, seed {seed}", seed=seed) for seed in range(first + 1, first + number)),
+    )
 
 
 def _responding(name: str, scenario: Scenario) -> str:
@@ -230,7 +273,9 @@ def _responding(name: str, scenario: Scenario) -> str:
 
 
 def scenario_of(row: Mapping[str, Any]) -> Scenario:
-    """The scenario of a stored run, from its row of ``runs``. LakeError where a later version of the program wrote it."""
+    """The scenario of a stored run, from its row of ``runs``. LakeError where a later version of the program wrote
+    it.
+    """
     body = json.loads(row["scenario"])
     version = body.pop("version")
     try:
@@ -250,7 +295,11 @@ def require_current(lake: Lake, market: str) -> None:
     stale = sorted({file.stamp for file in files} - {stamp(lake, market)})
     if stale:
         rules = stale[0].partition(":")[0]
-        why = "the raw data changed since" if rules == RULES_VERSION else f"made by rules version {rules}, this is {RULES_VERSION}"
+        why = (
+            "the raw data changed since"
+            if rules == RULES_VERSION
+            else f"made by rules version {rules}, this is {RULES_VERSION}"
+        )
         raise LakeError(f"the canonical tables of market '{market}' are stale ({why})", remedy)
 
 
@@ -262,7 +311,8 @@ def load_market(lake: Lake, market: str) -> Market:
 def load_timeline(lake: Lake, market: str, *, oracle_delay: int | None = None) -> Timeline:
     """The canonical history of a market. LakeError where its tables are missing or stale.
 
-    ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without market prices.
+    ``oracle_delay``: seconds from a market price to the oracle's instead of the protocol's own; UserError without
+    market prices.
     """
     return _timeline_of(lake.market_config(market), read_material(lake, market), oracle_delay)
 
@@ -273,11 +323,18 @@ def _timeline_of(config: MarketConfig, tables: Mapping[str, pa.Table], oracle_de
         prices, venue, blocks = (tables[name] for name in ("prices", "market_prices", "blocks"))
         venue = venue.filter(pc.is_null(venue["source"]))
         if not venue.num_rows:
-            raise UserError(f"oracle_delay: market '{config.name}' has no market prices", "import them (backtest import candles), or leave it out")
+            raise UserError(
+                f"oracle_delay: market '{config.name}' has no market prices",
+                "import them (backtest import candles), or leave it out",
+            )
         if not follows_market(prices):
-            raise UserError(f"oracle_delay: the oracle prices of market '{config.name}' are its own, not a venue's", "leave it out")
+            raise UserError(
+                f"oracle_delay: the oracle prices of market '{config.name}' are its own, not a venue's", "leave it out"
+            )
         replayed["prices"] = delayed_prices(prices, venue, blocks, oracle_delay)
-    return Timeline.of(replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals)
+    return Timeline.of(
+        replayed, price_digits=0 if config.price_decimals is None else config.price_decimals - config.base_decimals
+    )
 
 
 def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str) -> Market:
@@ -286,7 +343,8 @@ def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str)
     ids = accounts["account_id"].to_pylist()
     if ids != list(range(len(ids))) or [a["asset_id"] for a in rows] != list(range(len(rows))):
         raise LakeError(
-            f"account or asset ids of market '{config.name}' have gaps", f"run backtest reconstruct --lake {where} --market {config.name}"
+            f"account or asset ids of market '{config.name}' have gaps",
+            f"run backtest reconstruct --lake {where} --market {config.name}",
         )
     return Market(
         name=config.name,
@@ -335,10 +393,19 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
         return [(market.assets[asset].symbol, number) for asset, number in sorted(counted.items())]
 
     proxy = pc.equal(table["method"].cast(pa.string()), "proxy")
-    inexact, proxies = counts(table.filter(pc.and_(pc.invert(table["exact"]), pc.invert(proxy)))), counts(table.filter(proxy))
+    inexact, proxies = (
+        counts(table.filter(pc.and_(pc.invert(table["exact"]), pc.invert(proxy)))),
+        counts(table.filter(proxy)),
+    )
     return (
-        [f"{symbol}: {number} prices are not known exactly at their position (read between oracle updates)." for symbol, number in inexact],
-        [f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's." for symbol, number in proxies],
+        [
+            f"{symbol}: {number} prices are not known exactly at their position (read between oracle updates)."
+            for symbol, number in inexact
+        ],
+        [
+            f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's."
+            for symbol, number in proxies
+        ],
     )
 
 
@@ -355,6 +422,7 @@ def _untold(material: Material, outcome: Replay[State]) -> list[str]:
         if seconds := int(np.diff(steps)[~told].sum()):
             share = seconds / (last - first)
             sentences.append(
-                f"{material.market.assets[asset].symbol}: no pool told a market price in {share:.1%} of the window; the oracle's stands in."
+                f"{material.market.assets[asset].symbol}: no pool told a market price in {share:.1%} of the window; the"
+                " oracle's stands in."
             )
     return sentences

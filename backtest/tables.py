@@ -1,4 +1,5 @@
-"""The columns of every raw and canonical table (results: ``result_tables``): one place that fetch, reconstruction, replay and SQL agree on.
+"""The columns of every raw and canonical table (results: ``result_tables``): one place that fetch, reconstruction,
+replay and SQL agree on.
 
 Types: ``AMOUNT`` is DECIMAL(38, 0) and exact; addresses of canonical tables are lower-case 0x text; ``seq`` is dense
 within a market from 0 and increases with (block_number, log_index). Every table carries ``market``.
@@ -45,7 +46,8 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("decimals", pa.int16(), nullable=False),
         ]
     ),
-    # The revision constant of an implementation contract that a proxy was upgraded to (POOL_REVISION, ATOKEN_REVISION, ...).
+    # The revision constant of an implementation contract that a proxy was upgraded to (POOL_REVISION, ATOKEN_REVISION,
+    # ...).
     "raw/chain/Revision": pa.schema(
         [
             pa.field("address", ADDRESS, nullable=False),
@@ -53,7 +55,8 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("revision", pa.int32(), nullable=False),
         ]
     ),
-    # What a view without arguments of a contract that never changes returned: parameters of a rate strategy. Null where it has none.
+    # What a view without arguments of a contract that never changes returned: parameters of a rate strategy. Null where
+    # it has none.
     "raw/chain/Constant": pa.schema(
         [
             pa.field("address", ADDRESS, nullable=False),
@@ -83,8 +86,9 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("exact", pa.bool_(), nullable=False),
         ]
     ),
-    # What a view of a price source returned at the end of a block; null where it reverted. name: answer (an aggregator's
-    # latestAnswer), ratio, snapshot_ratio, snapshot_timestamp, max_growth_percent, price_cap, price, max_discount.
+    # What a view of a price source returned at the end of a block; null where it reverted. name: answer (an
+    # aggregator's latestAnswer), ratio, snapshot_ratio, snapshot_timestamp, max_growth_percent, price_cap, price,
+    # max_discount.
     "raw/oracle/State": pa.schema(
         [
             pa.field("block_number", pa.int64(), nullable=False),
@@ -133,21 +137,30 @@ QUARANTINE = pa.schema(
     ]
 )
 
-# What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them. Dataset name to
-# schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case text as the mapping gives them.
-# An import merges into these datasets and writes them anew: what they hold does not depend on the order of imports.
+# What ``backtest import`` stores: facts of exports in the project's own words, whatever their source called them.
+# Dataset name to schema; IMPORT_KEY comes first in each. Amounts are native units; accounts and assets are lower-case
+# text as the mapping gives them. An import merges into these datasets and writes them anew: what they hold does not
+# depend on the order of imports.
 IMPORT_KEY: list[pa.Field] = [
     pa.field("block_number", pa.int64(), nullable=False),
-    pa.field("log_index", pa.int32(), nullable=False),  # unique in the block over all events; the export's own wherever that leaves room
+    pa.field(
+        "log_index", pa.int32(), nullable=False
+    ),  # unique in the block over all events; the export's own wherever that leaves room
     pa.field("timestamp", pa.int64(), nullable=False),
     pa.field("transaction_hash", pa.binary(32)),
     pa.field("ordered", pa.bool_(), nullable=False),  # false: the order within the block is not known
     pa.field("ambiguous", pa.bool_(), nullable=False),  # true: an identical row without transaction hash is stored too
-    pa.field("block_known", pa.bool_(), nullable=False),  # false: the export has a time only, and the block is placed by it
+    pa.field(
+        "block_known", pa.bool_(), nullable=False
+    ),  # false: the export has a time only, and the block is placed by it
     pa.field("own_index", pa.int32()),  # the export's own log index
     pa.field("rank", pa.int32(), nullable=False),  # order among rows of the block that have no index
-    pa.field("identity", TEXT, nullable=False),  # what makes a row the same fact: its natural key, else file digest and row
-    pa.field("source_digest", WORD, nullable=False),  # SHA-256 of the file that the row comes from, and its row there from 0
+    pa.field(
+        "identity", TEXT, nullable=False
+    ),  # what makes a row the same fact: its natural key, else file digest and row
+    pa.field(
+        "source_digest", WORD, nullable=False
+    ),  # SHA-256 of the file that the row comes from, and its row there from 0
     pa.field("source_row", pa.int64(), nullable=False),
 ]
 
@@ -187,8 +200,8 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("value", AMOUNT, nullable=False),
         ]
     ),
-    # Base-currency units per whole token. kind: market (a venue's price at the start of its period; low and high are the period's), or
-    # oracle (what a protocol's oracle said from here on).
+    # Base-currency units per whole token. kind: market (a venue's price at the start of its period; low and high are
+    # the period's), or oracle (what a protocol's oracle said from here on).
     "raw/import/Price": pa.schema(
         [
             *IMPORT_KEY,
@@ -200,7 +213,8 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("period", pa.int64()),  # seconds that low and high cover, from the row's timestamp on
         ]
     ),
-    # What an independent source says that all accounts together hold of an asset on one side at the end of a block, native units.
+    # What an independent source says that all accounts together hold of an asset on one side at the end of a block,
+    # native units.
     "raw/import/Checkpoint": pa.schema(
         [
             *IMPORT_KEY,
@@ -209,7 +223,8 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("amount", AMOUNT, nullable=False),
         ]
     ),
-    # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is known.
+    # Rows that could not be taken, whole: nothing of a file is lost. dataset: what it would have become, where that is
+    # known.
     "raw/import/Quarantine": pa.schema(
         [
             pa.field("mapping", TEXT, nullable=False),
@@ -257,7 +272,8 @@ CANONICAL: dict[str, pa.Schema] = {
         ("base_fee", AMOUNT, True),
         event=False,
     ),
-    # Every raw event of the market once: the spine that gives all others their seq. Exports may lack the nullable columns.
+    # Every raw event of the market once: the spine that gives all others their seq. Exports may lack the nullable
+    # columns.
     "events": _table(
         ("transaction_index", pa.int32(), True),
         ("transaction_hash", pa.binary(32), True),
@@ -288,11 +304,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("supply_rate", AMOUNT),
         ("borrow_rate", AMOUNT),
     ),
-    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by the oracle's delay),
-    # proxy-gap (the same where the market has no price for that moment: the last one before). exact is false where the price
-    # between two reads is not known at this position. price is null where the oracle would revert.
-    # price_rest are the digits below a base unit of markets whose prices have some (price_decimals above base_decimals): the oracle's own
-    # number is price, then these digits.
+    # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by
+    # the oracle's delay), proxy-gap (the same where the market has no price for that moment: the last one before).
+    # exact is false where the price between two reads is not known at this position. price is null where the oracle
+    # would revert. price_rest are the digits below a base unit of markets whose prices have some (price_decimals above
+    # base_decimals): the oracle's own number is price, then these digits.
     "prices": _table(
         ("asset_id", pa.int16()),
         ("price", AMOUNT, True),
@@ -301,9 +317,9 @@ CANONICAL: dict[str, pa.Schema] = {
         ("method", CATEGORY),
         ("exact", pa.bool_()),
     ),
-    # Prices of a venue, where a market's oracle is known by them only (method 'proxy' in prices) or beside it. low and high are those of
-    # the ``period`` seconds from here on. source: the address of the pool whose price it is, in force until the next of its asset, null
-    # where it is not known any more; a row without source was imported.
+    # Prices of a venue, where a market's oracle is known by them only (method 'proxy' in prices) or beside it. low and
+    # high are those of the ``period`` seconds from here on. source: the address of the pool whose price it is, in force
+    # until the next of its asset, null where it is not known any more; a row without source was imported.
     "market_prices": _table(
         ("asset_id", pa.int16()),
         ("price", AMOUNT, True),
@@ -328,10 +344,11 @@ CANONICAL: dict[str, pa.Schema] = {
         ("prices", TEXT),
         event=False,
     ),
-    # What happened to pools. event: initialize and swap leave the pool at sqrt_price (X96, 32 big-endian bytes) and tick, with
-    # liquidity active; mint and burn add liquidity (burn: negative) to the ticks from tick up to below upper. Amounts are what the pool
-    # got (negative: gave), native units. What happened before the market's first block is summed up at its start: one mint for each range
-    # of ticks, then one initialize; these have log_index -1 and no amounts.
+    # What happened to pools. event: initialize and swap leave the pool at sqrt_price (X96, 32 big-endian bytes) and
+    # tick, with liquidity active; mint and burn add liquidity (burn: negative) to the ticks from tick up to below
+    # upper. Amounts are what the pool got (negative: gave), native units. What happened before the market's first block
+    # is summed up at its start: one mint for each range of ticks, then one initialize; these have log_index -1 and no
+    # amounts.
     "pool_events": _table(
         ("pool_id", pa.int16()),
         ("event", CATEGORY),

@@ -1,8 +1,11 @@
-"""A model's liquidations held against those that happened: episodes, one-to-one matching, rates with intervals, errors, causes. Pure.
+"""A model's liquidations held against those that happened: episodes, one-to-one matching, rates with intervals, errors,
+causes. Pure.
 
-An episode is a run of rows of one account, each at most ``WITHIN`` after the one before. A predicted and an actual episode of one account
-match where at most ``WITHIN`` lies between them; each is matched once. Recall is the share of what happened that was predicted, precision
-the share of what was predicted that happened: by count with Wilson's interval, by debt with a bootstrap over accounts (Philox, seeded).
+An episode is a run of rows of one account, each at most ``WITHIN`` after the one before. A predicted and an actual
+episode of one account match where at most ``WITHIN`` lies between them; each is matched once. Recall is the share of
+what happened that was predicted, precision
+the share of what was predicted that happened: by count with Wilson's interval, by debt with a bootstrap over accounts
+(Philox, seeded).
 """
 
 from __future__ import annotations
@@ -32,11 +35,11 @@ WHOLE = 100
 class Row:
     """One liquidation, or one alarm, at ``time`` (seconds). Amounts in native units, ``*_base`` in base units.
 
-    ``pair`` names the debt and the collateral asset, ``repaid_base`` is the value of ``repaid``, ``debt_base`` what counts by debt.
-    ``certain``: whatever the oracle said within the range in which its price is known. ``until``: an alarm stands until then.
-    ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right before and right after;
-    ``*_scaled`` is debt as the protocol stores it, where history says what was repaid of it. ``unwanted``: why the model
-    would not take it at this moment; None where it would.
+    ``pair`` names the debt and the collateral asset, ``repaid_base`` is the value of ``repaid``, ``debt_base`` what
+    counts by debt. ``certain``: whatever the oracle said within the range in which its price is known. ``until``: an
+    alarm stands until then. ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right
+    before and right after; ``*_scaled`` is debt as the protocol stores it, where history says what was repaid of it.
+    ``unwanted``: why the model would not take it at this moment; None where it would.
     """
 
     account: str
@@ -62,7 +65,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Rows of one account in order of time. ``standing``: its rows repeat one alarm, so that the first one's amounts count, not their sum."""
+    """Rows of one account in order of time. ``standing``: its rows repeat one alarm, so that the first one's amounts
+    count, not their sum.
+    """
 
     rows: tuple[Row, ...]
     standing: bool = False
@@ -151,12 +156,15 @@ class Pairing:
 
     @property
     def amount_error(self) -> float | None:
-        """Debt predicted over debt repaid, in base units, less one: of the whole episode, or of an alarm's first call against the first
-        liquidation."""
+        """Debt predicted over debt repaid, in base units, less one: of the whole episode, or of an alarm's first call
+        against the first liquidation.
+        """
         if not (self.actual and self.predicted):
             return None
         count = 1 if self.predicted.standing else None
-        predicted, happened = (sum(row.repaid_base for row in episode.rows[:count]) for episode in (self.predicted, self.actual))
+        predicted, happened = (
+            sum(row.repaid_base for row in episode.rows[:count]) for episode in (self.predicted, self.actual)
+        )
         return predicted / happened - 1 if happened else None
 
 
@@ -176,7 +184,8 @@ def episodes(rows: Iterable[Row], *, standing: bool = False, within: int = WITHI
 def match(predicted: Iterable[Episode], actual: Iterable[Episode], *, within: int = WITHIN) -> list[Pairing]:
     """As many one-to-one pairs as there can be, and what is left on either side, in order of time, then account.
 
-    Of one account both are in order of time and apart, so that taking the earliest that fits each is the most that can be matched.
+    Of one account both are in order of time and apart, so that taking the earliest that fits each is the most that can
+    be matched.
     """
     theirs: dict[str, list[Episode]] = defaultdict(list)
     for episode in sorted(actual, key=lambda episode: episode.first):
@@ -208,7 +217,9 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Counts, debts (base units) and rates of one set of pairings. ``explained`` counts false alarms and misses with a cause."""
+    """Counts, debts (base units) and rates of one set of pairings. ``explained`` counts false alarms and misses with a
+    cause.
+    """
 
     actual: int
     predicted: int
@@ -235,12 +246,16 @@ def wilson(part: int, whole: int) -> Rate:
 
 
 def bootstrap(parts: Mapping[str, tuple[int, int]], seed: int) -> Rate:
-    """The ratio of two sums over accounts (part, whole), and its percentile interval when accounts are drawn anew with replacement."""
+    """The ratio of two sums over accounts (part, whole), and its percentile interval when accounts are drawn anew with
+    replacement.
+    """
     whole = sum(row[1] for row in parts.values())
     if not whole:
         return Rate(None, None, None)
     values = np.array([parts[account] for account in sorted(parts)], dtype=np.float64)
-    draws = np.random.Generator(np.random.Philox(key=seed)).multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES)
+    draws = np.random.Generator(np.random.Philox(key=seed)).multinomial(
+        len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES
+    )
     sums = draws @ values
     ratios = sums[sums[:, 1] > 0]
     low, high = np.quantile(ratios[:, 0] / ratios[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -286,7 +301,11 @@ def certain_only(pairings: Iterable[Pairing]) -> list[Pairing]:
         if pairing.predicted is None or pairing.predicted.certain:
             found.append(pairing)
         elif pairing.actual is not None:
-            found.append(replace(pairing, predicted=None, cause="price proxy", detail="predicted by an alarm that is not certain"))
+            found.append(
+                replace(
+                    pairing, predicted=None, cause="price proxy", detail="predicted by an alarm that is not certain"
+                )
+            )
     return found
 
 
@@ -321,7 +340,8 @@ def spread(values: Collection[float]) -> Spread:
 
 
 def reconstruction(actual: Iterable[Episode]) -> tuple[list[float], list[float]]:
-    """Relative errors of collateral and of debt of every episode that took the whole: what the rebuilt account held against what was taken.
+    """Relative errors of collateral and of debt of every episode that took the whole: what the rebuilt account held
+    against what was taken.
 
     Debt is compared as the protocol stores it where history says that of every row, else in native units.
     """
@@ -331,13 +351,17 @@ def reconstruction(actual: Iterable[Episode]) -> tuple[list[float], list[float]]
             collateral.append(abs(episode.rows[0].held_collateral / episode.seized - 1))
             scaled = [row.repaid_scaled for row in episode.rows if row.repaid_scaled]
             known = len(scaled) == len(episode.rows)
-            held, taken = (episode.rows[0].held_scaled, sum(scaled)) if known else (episode.rows[0].held_debt, episode.repaid)
+            held, taken = (
+                (episode.rows[0].held_scaled, sum(scaled)) if known else (episode.rows[0].held_debt, episode.repaid)
+            )
             debt.append(abs(held / taken - 1))
     return collateral, debt
 
 
 def contradicted(actual: Iterable[Episode]) -> dict[str, float]:
-    """Accounts whose own liquidation says that they did not hold what was rebuilt, with the larger error: more than one part in ``WHOLE``."""
+    """Accounts whose own liquidation says that they did not hold what was rebuilt, with the larger error: more than one
+    part in ``WHOLE``.
+    """
     found: dict[str, float] = {}
     for episode in actual:
         error = max((abs(one[0]) for one in reconstruction([episode]) if one), default=0.0)
@@ -378,7 +402,9 @@ class Evidence:
 
 
 def explain(pairings: Sequence[Pairing], evidence: Evidence) -> list[Pairing]:
-    """The same pairings of one-step answers, each miss and false alarm with its cause where it can be told, and hits that were partial."""
+    """The same pairings of one-step answers, each miss and false alarm with its cause where it can be told, and hits
+    that were partial.
+    """
     happened: dict[str, list[Episode]] = defaultdict(list)
     for pairing in pairings:
         if pairing.actual:
@@ -408,7 +434,11 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
     health = "" if first.health is None else f"health {first.health / WAD:.4f} at the price taken"
     if actual.account in evidence.outside:
         return OUTSIDE, f"{evidence.outside[actual.account]}; {health}"
-    let_be = [reason for time, reason in evidence.refusals.get(actual.account, ()) if actual.first - WITHIN <= time <= actual.last + WITHIN]
+    let_be = [
+        reason
+        for time, reason in evidence.refusals.get(actual.account, ())
+        if actual.first - WITHIN <= time <= actual.last + WITHIN
+    ]
     if let_be:
         return (UNPROFITABLE if let_be[0] == UNPROFITABLE else REFUSED), f"{let_be[0]}; {health}"
     if first.health is None or (first.health >= WAD and not evidence.proxy):
@@ -416,7 +446,13 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
     if first.health >= WAD:
         if any(row.possible for row in actual.rows):
             return PROXY, f"{health}, liquidatable within its range"
-        return PROXY, f"{health}: the oracle's price was lower than any of the venue's in that range, or collateral had gone elsewhere"
+        return (
+            PROXY,
+            (
+                f"{health}: the oracle's price was lower than any of the venue's in that range, or collateral had gone"
+                " elsewhere"
+            ),
+        )
     return BETWEEN, f"liquidatable after the last price update before it, not at one; {health}"
 
 
@@ -449,7 +485,9 @@ def _health(row: Row) -> str:
 
 
 def explain_free(pairings: Sequence[Pairing], ahead: Sequence[Pairing]) -> list[Pairing]:
-    """Causes of a free-running replay's misses and false alarms: those of the one-step answers at the same time, else that its book differs."""
+    """Causes of a free-running replay's misses and false alarms: those of the one-step answers at the same time, else
+    that its book differs.
+    """
     known: dict[str, list[Pairing]] = defaultdict(list)
     for pairing in ahead:
         known[pairing.account].append(pairing)
@@ -462,7 +500,9 @@ def explain_free(pairings: Sequence[Pairing], ahead: Sequence[Pairing]) -> list[
         if same:
             out.append(replace(pairing, cause=same[0].cause, detail=same[0].detail))
         else:
-            out.append(replace(pairing, cause=BOOK, detail="one step ahead, in history's own book, the model says otherwise"))
+            out.append(
+                replace(pairing, cause=BOOK, detail="one step ahead, in history's own book, the model says otherwise")
+            )
     return out
 
 

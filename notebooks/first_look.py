@@ -1,8 +1,9 @@
 # %% [markdown]
 # # A first look at a lake
 #
-# Run `backtest demo` first: this reads its lake in `backtest-demo/lake`. Cells are separated by `# %%`; editors such as VS Code, PyCharm and
-# Jupyter (with jupytext) open the file as a notebook, and `python notebooks/first_look.py` runs it as a program.
+# Run `backtest demo` first: this reads its lake in `backtest-demo/lake`. Cells are separated by `# %%`; editors such as
+# VS Code, PyCharm and Jupyter (with jupytext) open the file as a notebook, and `python notebooks/first_look.py` runs it
+# as a program.
 
 # %%
 import altair as alt
@@ -18,14 +19,18 @@ lake.sql("SELECT name, liquidations, repaid_base, deficit_base FROM run_summary 
 
 # %%
 lowest = lake.sql(
-    f"SELECT arg_min(block_number, price) FROM prices JOIN assets USING (market, asset_id) WHERE market = '{market}' AND symbol = 'WETH'"
+    f"SELECT arg_min(block_number, price) FROM prices JOIN assets USING (market, asset_id) WHERE market = '{market}'"
+    " AND symbol = 'WETH'"
 ).fetchall()[0][0]
-close = lake.sql(f"SELECT account, health, debt_base / 1e8 AS debt_usd FROM health(NULL, [{lowest}]) WHERE market = '{market}' AND health < 1.1")
+close = lake.sql(
+    f"SELECT account, health, debt_base / 1e8 AS debt_usd FROM health(NULL, [{lowest}]) WHERE market = '{market}' AND"
+    " health < 1.1"
+)
 print(len(close.df()), "accounts below 1.1 at block", lowest)
 
 # %% [markdown]
-# What if the bonus of WETH had been 10 %? The run is stored beside the others; the same run again is read, not replayed. It ends where the
-# demo's baseline ends, so that the two can be compared.
+# What if the bonus of WETH had been 10 %? The run is stored beside the others; the same run again is read, not
+# replayed. It ends where the demo's baseline ends, so that the two can be compared.
 
 # %%
 to_block = lake.sql("SELECT to_block FROM runs WHERE name = 'baseline'").fetchall()[0][0]
@@ -44,9 +49,13 @@ print(stored.summary["liquidations"], "liquidations;", len(stored.notes), "assum
 
 # %%
 rows = lake.sql(
-    "SELECT runs.name AS run, symbol, sum(repaid_base) / 1e8 AS repaid_usd FROM run_liquidations JOIN runs USING (run_id) "
-    "JOIN assets ON assets.asset = collateral_asset AND assets.market = runs.market "
-    f"WHERE runs.name IN ('baseline', '{scenario.name}') GROUP BY ALL"
+    "SELECT runs.name AS run, symbol, sum(repaid_base) / 1e8 AS repaid_usd FROM run_liquidations JOIN runs USING"
+    " (run_id) JOIN assets ON assets.asset = collateral_asset AND assets.market = runs.market WHERE runs.name IN"
+    f" ('baseline', '{scenario.name}') GROUP BY ALL"
 ).df()
-chart = alt.Chart(rows).mark_bar().encode(x=alt.X("repaid_usd", title="Debt repaid (USD)"), y="symbol", yOffset="run", color="run")
+chart = (
+    alt.Chart(rows)
+    .mark_bar()
+    .encode(x=alt.X("repaid_usd", title="Debt repaid (USD)"), y="symbol", yOffset="run", color="run")
+)
 print(chart.to_json()[:60], "...")

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from backtest.model import AccountId, Asset, AssetId, Clock, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange
+from backtest.model import (
+    AccountId,
+    Asset,
+    AssetId,
+    Clock,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    SettingChange,
+)
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.liquidation import quote
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
@@ -17,12 +28,18 @@ ONE = 10**8
 
 
 def market(decimals: int = 2) -> Market:
-    assets = tuple(Asset(AssetId(i), f"0x{i + 1:040x}", symbol, decimals) for i, symbol in enumerate(("COL", "DEBT", "OTHER")))
-    return Market(name="toy", protocol="aave-v3", chain_id=1, assets=assets, accounts=tuple(f"0x{i + 1:040x}" for i in range(4)))
+    assets = tuple(
+        Asset(AssetId(i), f"0x{i + 1:040x}", symbol, decimals) for i, symbol in enumerate(("COL", "DEBT", "OTHER"))
+    )
+    return Market(
+        name="toy", protocol="aave-v3", chain_id=1, assets=assets, accounts=tuple(f"0x{i + 1:040x}" for i in range(4))
+    )
 
 
 class Toy:
-    """Three assets of ``decimals``, priced at a dollar; COL has threshold 80 %, bonus 5 %, protocol fee 10 % of the bonus."""
+    """Three assets of ``decimals``, priced at a dollar; COL has threshold 80 %, bonus 5 %, protocol fee 10 % of the
+    bonus.
+    """
 
     def __init__(self, revision: int, decimals: int = 2, supply_index: int = RAY, borrow_index: int = RAY) -> None:
         self.state: AaveState = open_state(market(decimals))
@@ -41,11 +58,31 @@ class Toy:
         apply(self.state, event)
 
     def param(self, name: str, value: int, asset: AssetId | None = None, category: int | None = None) -> None:
-        self.do(ParamChange(seq=0, block_number=99, log_index=0, timestamp=START, name=name, value=value, asset=asset, category=category))
+        self.do(
+            ParamChange(
+                seq=0,
+                block_number=99,
+                log_index=0,
+                timestamp=START,
+                name=name,
+                value=value,
+                asset=asset,
+                category=category,
+            )
+        )
 
     def index(self, asset: AssetId, supply: int, borrow: int, supply_rate: int = 0, borrow_rate: int = 0) -> None:
         at = {"seq": 0, "block_number": 99, "log_index": 0, "timestamp": START}
-        self.do(IndexUpdate(**at, asset=asset, supply_index=supply, borrow_index=borrow, supply_rate=supply_rate, borrow_rate=borrow_rate))
+        self.do(
+            IndexUpdate(
+                **at,
+                asset=asset,
+                supply_index=supply,
+                borrow_index=borrow,
+                supply_rate=supply_rate,
+                borrow_rate=borrow_rate,
+            )
+        )
 
     def setting(self, name: str, value: int, asset: AssetId | None = None, account: AccountId = ALICE) -> None:
         at = {"seq": 0, "block_number": 99, "log_index": 0, "timestamp": START, "action": "other", "action_seq": 0}
@@ -64,9 +101,17 @@ class Toy:
         self.move("debt", asset, scaled, account)
 
     def order(
-        self, repay: int | None = None, *, debt: AssetId = DEBT, collateral: AssetId = COL, tokens: bool = False, by: AccountId = LIQUIDATOR
+        self,
+        repay: int | None = None,
+        *,
+        debt: AssetId = DEBT,
+        collateral: AssetId = COL,
+        tokens: bool = False,
+        by: AccountId = LIQUIDATOR,
     ) -> Order:
-        return Order(account=ALICE, pair=Pair(debt, collateral), liquidator=by, repay=repay, receive_collateral_token=tokens)
+        return Order(
+            account=ALICE, pair=Pair(debt, collateral), liquidator=by, repay=repay, receive_collateral_token=tokens
+        )
 
     def quote(self, order: Order | None = None, now: Clock = NOW) -> Fill | Refusal:
         return quote(self.state, order or self.order(), self.prices, now)  # type: ignore[arg-type]

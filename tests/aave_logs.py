@@ -1,4 +1,6 @@
-"""Hand-written Aave V3 histories: logs in emission order, as raw tables in memory or in a lake, and what the fold makes of them."""
+"""Hand-written Aave V3 histories: logs in emission order, as raw tables in memory or in a lake, and what the fold makes
+of them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def address(name: str) -> str:
     return "0x" + hashlib.sha256(name.encode()).hexdigest()[:40]
 
 
-PROVIDER, POOL, CONFIGURATOR, ORACLE, TREASURY = map(address, ("provider", "pool", "configurator", "oracle", "treasury"))
+PROVIDER, POOL, CONFIGURATOR, ORACLE, TREASURY = map(
+    address, ("provider", "pool", "configurator", "oracle", "treasury")
+)
 CONFIG = MarketConfig(
     name="test",
     protocol="aave-v3",
@@ -38,7 +42,9 @@ _EMITTERS = {"provider": PROVIDER, "pool": POOL, "configurator": CONFIGURATOR, "
 
 
 class Logs:
-    """A chain being written: ``tx()`` starts a transaction, ``log()`` adds to it. One block a transaction unless ``same_block``."""
+    """A chain being written: ``tx()`` starts a transaction, ``log()`` adds to it. One block a transaction unless
+    ``same_block``.
+    """
 
     def __init__(self, config: MarketConfig = CONFIG) -> None:
         self.config = config
@@ -74,8 +80,15 @@ class Logs:
     def quarantined(self, event: str, at: str, reason: str = "data too short") -> None:
         """A log that could not be decoded."""
         self.index += 1
-        key = {"block_number": self.block, "transaction_index": self.transaction, "log_index": self.index, "transaction_hash": bytes(32)}
-        self.quarantine.append({**key, "address": _bytes(at), "event": event, "reason": reason, "topics": [], "data": b""})
+        key = {
+            "block_number": self.block,
+            "transaction_index": self.transaction,
+            "log_index": self.index,
+            "transaction_hash": bytes(32),
+        }
+        self.quarantine.append(
+            {**key, "address": _bytes(at), "event": event, "reason": reason, "topics": [], "data": b""}
+        )
 
     # -- the market ------------------------------------------------------------------------------------------------
     def open(self, revision: int = 1) -> None:
@@ -86,7 +99,9 @@ class Logs:
         self.log("PriceOracleUpdated", new_address=ORACLE)
 
     def revision(self, proxy: str, implementation: str, number: int) -> None:
-        self.revisions.append({"address": _bytes(proxy), "implementation": _bytes(address(implementation)), "revision": number})
+        self.revisions.append(
+            {"address": _bytes(proxy), "implementation": _bytes(address(implementation)), "revision": number}
+        )
 
     def upgrade_pool(self, revision: int) -> None:
         self.log("PoolUpgraded", implementation=address(f"pool {revision}"))
@@ -98,7 +113,12 @@ class Logs:
 
     def list_asset(self, name: str, decimals: int = 18) -> None:
         self.log(
-            "ATokenInitialized", at=a_token(name), underlying_asset=asset(name), treasury=TREASURY, a_token_decimals=decimals, a_token_symbol=name
+            "ATokenInitialized",
+            at=a_token(name),
+            underlying_asset=asset(name),
+            treasury=TREASURY,
+            a_token_decimals=decimals,
+            a_token_symbol=name,
         )
         self.log(
             "ReserveInitialized",
@@ -122,7 +142,13 @@ class Logs:
     def headers(self, first: int = 0, last: int | None = None) -> pa.Table:
         last = self.block if last is None else last
         body = [
-            {"block_number": n, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": time_of(n), "base_fee": 7}
+            {
+                "block_number": n,
+                "block_hash": bytes(32),
+                "parent_hash": bytes(32),
+                "timestamp": time_of(n),
+                "base_fee": 7,
+            }
             for n in range(max(first, 1), last + 1)
         ]
         return pa.Table.from_pylist(body, RAW_STATE["raw/chain/Header"])
@@ -137,7 +163,9 @@ class Logs:
                 data["raw/chain/Header"] = self.headers(first, last)
                 if not place:
                     data["raw/chain/Revision"] = pa.Table.from_pylist(self.revisions, RAW_STATE["raw/chain/Revision"])
-                writer.commit(self.config.name, data, from_block=first, to_block=last, covers={"aave-v3": (first, last)})
+                writer.commit(
+                    self.config.name, data, from_block=first, to_block=last, covers={"aave-v3": (first, last)}
+                )
 
 
 class Memory:
@@ -160,7 +188,11 @@ class Memory:
         return self._own[event] if event in self._own else _placed(event_schema(SPECS[event]).empty_table(), [])
 
     def segments(self, rows: int, columns: Mapping[str, Sequence[str]]) -> Iterator[Mapping[str, pa.Table]]:
-        yield {event: self._own[event].select(["seq", "timestamp", *names]) for event, names in columns.items() if event in self._own}
+        yield {
+            event: self._own[event].select(["seq", "timestamp", *names])
+            for event, names in columns.items()
+            if event in self._own
+        }
 
 
 def _placed(table: pa.Table, seq: list[int]) -> pa.Table:
@@ -221,12 +253,18 @@ def people(found: dict[str, list[dict[str, Any]]]) -> dict[int, str]:
 def changes(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, int, str, int, str, int]]:
     """Position changes as (account, asset, side, delta, action, action_seq)."""
     who = people(found)
-    return [(who[r["account_id"]], r["asset_id"], r["side"], int(r["delta"]), r["action"], r["action_seq"]) for r in found["position_events"]]
+    return [
+        (who[r["account_id"]], r["asset_id"], r["side"], int(r["delta"]), r["action"], r["action_seq"])
+        for r in found["position_events"]
+    ]
 
 
 def flags(found: dict[str, list[dict[str, Any]]]) -> list[tuple[str, str, int | None, int, str, int]]:
     who = people(found)
-    return [(who[r["account_id"]], r["setting"], r["asset_id"], int(r["value"]), r["action"], r["action_seq"]) for r in found["setting_events"]]
+    return [
+        (who[r["account_id"]], r["setting"], r["asset_id"], int(r["value"]), r["action"], r["action_seq"])
+        for r in found["setting_events"]
+    ]
 
 
 # -- logs of one action, at an index of one ray ------------------------------------------------------------------------
@@ -258,7 +296,15 @@ def flag(logs: Logs, who: str, name: str, on: bool) -> int:
     return logs.log("ReserveUsedAsCollateral" + ("Enabled" if on else "Disabled"), reserve=asset(name), user=who)
 
 
-def liquidation(logs: Logs, *, collateral: str = "WETH", debt: str = "USDC", takes_tokens: bool = False, repaid: int = 5, seized: int = 7) -> int:
+def liquidation(
+    logs: Logs,
+    *,
+    collateral: str = "WETH",
+    debt: str = "USDC",
+    takes_tokens: bool = False,
+    repaid: int = 5,
+    seized: int = 7,
+) -> int:
     return logs.log(
         "LiquidationCall",
         collateral_asset=asset(collateral),

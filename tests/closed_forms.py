@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 
 def sealed_bid_payment(value: float, cost: float, n: int) -> float:
-    """What the winner of a sealed first-price auction pays on average: n >= 2 bidders, private costs even on [0, cost]: V - 2C / (n + 1)."""
+    """What the winner of a sealed first-price auction pays on average: n >= 2 bidders, private costs even on [0, cost]:
+    V - 2C / (n + 1).
+    """
     return value - 2 * cost / (n + 1)
 
 
@@ -22,7 +24,9 @@ def bid_share(cost: float, n: int) -> float:
 
 
 def participation_share(p: float, n: int) -> float:
-    """Share of the value that is bid where each of n alike shows up with probability p: one alone bids nothing, several all of it."""
+    """Share of the value that is bid where each of n alike shows up with probability p: one alone bids nothing, several
+    all of it.
+    """
     return 1 - (1 - p) ** n - n * p * (1 - p) ** (n - 1)
 
 
@@ -48,7 +52,11 @@ def softmax(latencies: Sequence[float], temperature: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def two_step(collateral: float, debt: float, threshold: float, bonus: float, close_factor: float) -> tuple[float, float]:
-    """First repayment of the two-step liquidation of Qin et al. (IMC 2021), and by what share both steps gain more than one."""
+def two_step(
+    collateral: float, debt: float, threshold: float, bonus: float, close_factor: float
+) -> tuple[float, float]:
+    """First repayment of the two-step liquidation of Qin et al. (IMC 2021), and by what share both steps gain more than
+    one.
+    """
     first = (debt - threshold * collateral) / (1 - threshold * (1 + bonus))
     return first, (1 - close_factor) * first / (close_factor * debt)

@@ -1,4 +1,6 @@
-"""Fixtures: the network is loopback only, and the test chain (one node per worker and market, started when first asked for)."""
+"""Fixtures: the network is loopback only, and the test chain (one node per worker and market, started when first asked
+for).
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "chain: needs the local node; set by itself on tests that use a fixture of the test chain")
+    config.addinivalue_line(
+        "markers", "chain: needs the local node; set by itself on tests that use a fixture of the test chain"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of the test chain, and keep the tests of one played market on one worker (under ``--dist loadgroup``)."""
+    """Mark tests of the test chain, and keep the tests of one played market on one worker (under ``--dist
+    loadgroup``).
+    """
     for item in items:
         fixtures: set[str] = set(getattr(item, "fixturenames", ()))
         if "chain_packages" in fixtures:

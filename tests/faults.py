@@ -1,8 +1,10 @@
-"""A proxy in front of a node that misbehaves as real providers do. Each fault is a function of one request; a plan deals them out.
+"""A proxy in front of a node that misbehaves as real providers do. Each fault is a function of one request; a plan
+deals them out.
 
     with FaultProxy(node.url, Plan(seed=1, faults=[too_many_requests, truncated], chance=0.3)) as proxy: ...
 
-Faults see whole HTTP requests (``raw``) or single JSON-RPC answers (``logs``); requests with ids are forwarded unchanged.
+Faults see whole HTTP requests (``raw``) or single JSON-RPC answers (``logs``); requests with ids are forwarded
+unchanged.
 """
 
 from __future__ import annotations
@@ -97,7 +99,11 @@ def logs_fault(change: Callable[[list[dict[str, Any]], random.Random], list[dict
 
 
 omitted = logs_fault(lambda logs, draw: [log for log in logs if draw.random() < 0.8])
-omitted_ends = logs_fault(lambda logs, draw: logs[: draw.randrange(len(logs))] if draw.random() < 0.5 else logs[draw.randrange(len(logs)) + 1 :])
+omitted_ends = logs_fault(
+    lambda logs, draw: (
+        logs[: draw.randrange(len(logs))] if draw.random() < 0.5 else logs[draw.randrange(len(logs)) + 1 :]
+    )
+)
 doubled = logs_fault(lambda logs, draw: [log for log in logs for _ in range(1 + (draw.random() < 0.3))])
 shuffled = logs_fault(lambda logs, draw: draw.sample(logs, len(logs)))
 
@@ -112,7 +118,9 @@ def range_limit(most: int, code: int, message: str, status: int = 200) -> Fault:
         first, last = (int(request["params"][0][end], 16) for end in ("fromBlock", "toBlock"))
         if last - first + 1 <= most:
             return None
-        text = message.format(first=hex(first), fits=hex(first + most - 1), first10=first, fits10=first + most - 1, most=most)
+        text = message.format(
+            first=hex(first), fits=hex(first + most - 1), first10=first, fits10=first + most - 1, most=most
+        )
         return error_reply(body, code, text, status)
 
     return fault
@@ -139,7 +147,11 @@ def address_limit(most: int) -> Fault:
 
     def fault(body: bytes, forward: Forward, draw: random.Random) -> Response | None:
         request = json.loads(body)
-        if not isinstance(request, dict) or request["method"] != "eth_getLogs" or len(request["params"][0]["address"]) <= most:
+        if (
+            not isinstance(request, dict)
+            or request["method"] != "eth_getLogs"
+            or len(request["params"][0]["address"]) <= most
+        ):
             return None
         return error_reply(body, -32000, "exceed max addresses")
 
@@ -191,15 +203,23 @@ def batch_limit(most: int) -> Fault:
         request = json.loads(body)
         if not isinstance(request, list) or len(request) <= most:
             return None
-        return 200, {}, json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batch too large"}}).encode()
+        return (
+            200,
+            {},
+            json.dumps(
+                {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batch too large"}}
+            ).encode(),
+        )
 
     return fault
 
 
 @dataclass
 class Plan:
-    """``always`` are tried on every request in order; otherwise, with ``chance``, one of ``sometimes``. Reproducible for one client thread;
-    with several the order of requests varies, which is what a test of faults wants. At most ``most`` random faults are dealt."""
+    """``always`` are tried on every request in order; otherwise, with ``chance``, one of ``sometimes``. Reproducible
+    for one client thread; with several the order of requests varies, which is what a test of faults wants. At most
+    ``most`` random faults are dealt.
+    """
 
     always: Sequence[Fault] = ()
     sometimes: Sequence[Fault] = ()

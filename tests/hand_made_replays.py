@@ -1,4 +1,6 @@
-"""Outcomes of replays written down by hand, and lakes that hold them: what is stored and compared does not ask how it came about."""
+"""Outcomes of replays written down by hand, and lakes that hold them: what is stored and compared does not ask how it
+came about.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class _Empty:
 
 
 def hit(name: str, *, repaid: int, seized: int, fee: int, **more: Any) -> dict[str, Any]:
-    """A liquidation of an account, in whole units of the base currency (profit is what the liquidator gets beyond the debt)."""
+    """A liquidation of an account, in whole units of the base currency (profit is what the liquidator gets beyond the
+    debt).
+    """
     return {"account": name, "repaid": repaid, "seized": seized, "fee": fee, **more}
 
 
@@ -54,10 +58,14 @@ def replay_of(
     unpriced: Mapping[str, int] | None = None,
     **more: Any,
 ) -> Replay[Any]:
-    """An outcome. ``deficits``: account to debt written off with its first liquidation; ``equity``: window to account to collateral minus debt;
-    ``unpriced``: window to number of accounts without a price; all in whole units. Other fields of ``Replay`` as given."""
+    """An outcome. ``deficits``: account to debt written off with its first liquidation; ``equity``: window to account
+    to collateral minus debt; ``unpriced``: window to number of accounts without a price; all in whole units. Other
+    fields of ``Replay`` as given.
+    """
     assets = (Asset(AssetId(0), "0x" + "c0" * 20, "COL", 18), Asset(AssetId(1), "0x" + "d0" * 20, "USD", 6))
-    market = Market(name=MARKET, protocol="aave-v3", chain_id=1, assets=assets, accounts=tuple(address(name) for name in NAMES))
+    market = Market(
+        name=MARKET, protocol="aave-v3", chain_id=1, assets=assets, accounts=tuple(address(name) for name in NAMES)
+    )
     book: Book[Any] = Book.open(_Empty(), market)  # type: ignore[arg-type]
     book.now = END
     liquidations = [_liquidation(ordinal, each) for ordinal, each in enumerate(hits)]
@@ -73,7 +81,10 @@ def replay_of(
         )
         for name, amount in (deficits or {}).items()
     ]
-    horizons = [_horizon(label, own, liquidations, lost, peak, (unpriced or {}).get(label, 0)) for label, own in (equity or {"end": {}}).items()]
+    horizons = [
+        _horizon(label, own, liquidations, lost, peak, (unpriced or {}).get(label, 0))
+        for label, own in (equity or {"end": {}}).items()
+    ]
     short = tuple(label for label in LATER if label not in (equity or {"end": {}}))
     fields = {"short_of": short, "from_clock": START, **more}
     return Replay(book=book, liquidations=liquidations, deficits=lost, horizons=horizons, **fields)
@@ -104,7 +115,12 @@ def _liquidation(ordinal: int, each: Mapping[str, Any]) -> Liquidation:
 
 
 def _horizon(
-    label: str, equity: Mapping[str, int], liquidations: Sequence[Liquidation], lost: Sequence[Deficit], peak: int, unpriced: int
+    label: str,
+    equity: Mapping[str, int],
+    liquidations: Sequence[Liquidation],
+    lost: Sequence[Deficit],
+    peak: int,
+    unpriced: int,
 ) -> Horizon:
     clock = Clock(END.block_number + LATER[label] // 12, -1, END.timestamp + LATER[label])
     totals = Totals(
@@ -142,7 +158,9 @@ def lake_of(path: Path, runs: Mapping[str, tuple[Scenario, Replay[Any]]], config
         writer.set_market(config)
         for run_id, (scenario, outcome) in runs.items():
             notes = notes_of(outcome, scenario, config, ())
-            stored = tables_of(outcome, scenario, config, run_id, lake_digest="ab" * 32, proxy_prices=False, notes=notes)
+            stored = tables_of(
+                outcome, scenario, config, run_id, lake_digest="ab" * 32, proxy_prices=False, notes=notes
+            )
             writer.append_all(config.name, {f"results/{name}": table for name, table in stored.items()})
     lake.refresh()
     return lake

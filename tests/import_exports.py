@@ -1,4 +1,6 @@
-"""Small made-up exports in the form of Maker vault exports, mappings written by tests, and a protocol that folds imported flows."""
+"""Small made-up exports in the form of Maker vault exports, mappings written by tests, and a protocol that folds
+imported flows.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,12 @@ def vaults() -> dict[str, list[Row]]:
     urn = {"7": "0x" + "07" * 20, "8": "0x" + "08" * 20}
 
     def place(block: int, number: int, index: int) -> Row:
-        return {"BLOCK_NUMBER": str(block), "BLOCK_TIMESTAMP": at(block), "TX_HASH": tx(number), "EVENT_INDEX": str(index)}
+        return {
+            "BLOCK_NUMBER": str(block),
+            "BLOCK_TIMESTAMP": at(block),
+            "TX_HASH": tx(number),
+            "EVENT_INDEX": str(index),
+        }
 
     def parameter(block: int, name: str, old: str, new: str, by: str = "DssSpell") -> Row:
         time = at(block).replace("T0", " ").replace("T", " ").rstrip("Z")
@@ -69,14 +76,23 @@ def vaults() -> dict[str, list[Row]]:
     both = {"VAULT_NUMBER": "7", "COLLATERAL_TYPE": "ETH-B"}
     other = {"VAULT_NUMBER": "8", "COLLATERAL_TYPE": "ETH-B"}
     return {
-        "creations": [{**place(10, 1, 2), **both, "URN_ADDRESS": urn["7"]}, {**place(12, 2, 2), **other, "URN_ADDRESS": urn["8"]}],
+        "creations": [
+            {**place(10, 1, 2), **both, "URN_ADDRESS": urn["7"]},
+            {**place(12, 2, 2), **other, "URN_ADDRESS": urn["8"]},
+        ],
         "deposits": [
             _deposit(10, urn, "7", "2.5"),
             _deposit(12, urn, "8", "1.000000000000000001"),
             _deposit(30, urn, "7", "0.5"),
         ],
-        "withdrawals": [{**place(30, 5, 4), **both, "WITHDRAWN_AMOUNT_ADJ": "1E-1"}, {**place(50, 6, 0), **both, "WITHDRAWN_AMOUNT_ADJ": "0.2"}],
-        "borrows": [{**place(10, 1, 0), **both, "DAI_MINTED": "500"}, {**place(12, 2, 9), **other, "DAI_MINTED": "250.25"}],
+        "withdrawals": [
+            {**place(30, 5, 4), **both, "WITHDRAWN_AMOUNT_ADJ": "1E-1"},
+            {**place(50, 6, 0), **both, "WITHDRAWN_AMOUNT_ADJ": "0.2"},
+        ],
+        "borrows": [
+            {**place(10, 1, 0), **both, "DAI_MINTED": "500"},
+            {**place(12, 2, 9), **other, "DAI_MINTED": "250.25"},
+        ],
         "repayments": [{**place(50, 7, 3), **both, "URN_ADDRESS": urn["7"], "DAI_REPAYED": "100"}],
         "liquidations": [
             {
@@ -133,7 +149,9 @@ def mapping(folder: Path, selects: Mapping[str, str], *, market: bool = True, mo
     folder.mkdir(parents=True, exist_ok=True)
     described = '[market]\nname = "own"\nprotocol = "maker"\nchain_id = 1\nbase_decimals = 18\n' if market else ""
     source = '[sources.rows]\nfiles = "rows*"\ncolumns = ["a", "t"]\n'
-    (folder / "mapping.toml").write_text(f'description = "a test"\n{more}\n[assets]\neth = 18\nusd = 6\n{described}{source}')
+    (folder / "mapping.toml").write_text(
+        f'description = "a test"\n{more}\n[assets]\neth = 18\nusd = 6\n{described}{source}'
+    )
     for name, sql in selects.items():
         (folder / f"{name}.sql").write_text(sql)
     return folder
@@ -143,7 +161,9 @@ FLOWS = "SELECT source_row, 'me' AS account, 'eth' AS asset, 'supply' AS action,
 
 
 class Toy:
-    """As much of a protocol as reconstruction uses: flows and liquidations to balances, without interest; what is missing is added first."""
+    """As much of a protocol as reconstruction uses: flows and liquidations to balances, without interest; what is
+    missing is added first.
+    """
 
     events = ()
     liquidation_events = ()
@@ -155,22 +175,35 @@ class Toy:
     def fold(self, config: MarketConfig, raw: Any) -> Iterator[tuple[str, pa.Table]]:
         changes = []
         for row in raw.table("raw/import/Flow").to_pylist():
-            changes.append((row["seq"], row, row["account"], row["asset"], row["side"], int(row["amount"]), row["action"]))
+            changes.append(
+                (row["seq"], row, row["account"], row["asset"], row["side"], int(row["amount"]), row["action"])
+            )
         for row in raw.table("raw/import/Liquidation").to_pylist():
-            for asset, side, amount in ((row["debt_asset"], "debt", row["repaid"]), (row["collateral_asset"], "collateral", row["seized"])):
+            for asset, side, amount in (
+                (row["debt_asset"], "debt", row["repaid"]),
+                (row["collateral_asset"], "collateral", row["seized"]),
+            ):
                 changes.append((row["seq"], row, row["account"], asset, side, -int(amount), "liquidation"))
         changes.sort(key=lambda change: change[0])
         assets = {name: number for number, name in enumerate(sorted({change[3] for change in changes}))}
         accounts = {name: number for number, name in enumerate(dict.fromkeys(change[2] for change in changes))}
         yield "assets", _table("assets", [_asset(config.name, name, number) for name, number in assets.items()])
-        yield "accounts", _table("accounts", [{"market": config.name, "account_id": number, "account": name} for name, number in accounts.items()])
+        yield (
+            "accounts",
+            _table(
+                "accounts",
+                [{"market": config.name, "account_id": number, "account": name} for name, number in accounts.items()],
+            ),
+        )
         held: dict[tuple[str, str, str], int] = {}
         rows = []
         for seq, row, account, asset, side, delta, action in changes:
             key = (account, asset, side)
             lacking = -(held.get(key, 0) + delta)
             if lacking > 0:
-                rows.append(_change(config.name, seq, row, accounts[account], assets[asset], side, lacking, "unrecorded"))
+                rows.append(
+                    _change(config.name, seq, row, accounts[account], assets[asset], side, lacking, "unrecorded")
+                )
             held[key] = held.get(key, 0) + delta + max(lacking, 0)
             rows.append(_change(config.name, seq, row, accounts[account], assets[asset], side, delta, action))
         yield "position_events", _table("position_events", rows)
@@ -180,9 +213,19 @@ def _asset(market: str, name: str, number: int) -> dict[str, Any]:
     return {"market": market, "asset_id": number, "asset": name, "symbol": name.upper(), "decimals": 18}
 
 
-def _change(market: str, seq: int, row: Mapping[str, Any], account: int, asset: int, side: str, delta: int, action: str) -> dict[str, Any]:
+def _change(
+    market: str, seq: int, row: Mapping[str, Any], account: int, asset: int, side: str, delta: int, action: str
+) -> dict[str, Any]:
     place = {name: row[name] for name in ("block_number", "log_index", "timestamp")}
-    own = {"account_id": account, "asset_id": asset, "side": side, "delta": delta, "action": action, "action_seq": seq, "amount": abs(delta)}
+    own = {
+        "account_id": account,
+        "asset_id": asset,
+        "side": side,
+        "delta": delta,
+        "action": action,
+        "action_seq": seq,
+        "amount": abs(delta),
+    }
     return {"market": market, "seq": seq, **place, **own}
 
 

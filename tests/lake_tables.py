@@ -14,9 +14,17 @@ from backtest.markets import MarketConfig
 from backtest.reconstruct import stamp
 
 MARKET = "toy"
-CONFIG = MarketConfig(name=MARKET, protocol="aave-v3", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20})
+CONFIG = MarketConfig(
+    name=MARKET, protocol="aave-v3", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20}
+)
 RAY = 10**27
-SUPPLY = pa.schema([*tables.RAW_KEY, pa.field("reserve", tables.ADDRESS, nullable=False), pa.field("amount", tables.AMOUNT, nullable=False)])
+SUPPLY = pa.schema(
+    [
+        *tables.RAW_KEY,
+        pa.field("reserve", tables.ADDRESS, nullable=False),
+        pa.field("amount", tables.AMOUNT, nullable=False),
+    ]
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -31,7 +39,9 @@ def table(schema: pa.Schema, rows: Rows) -> pa.Table:
 
 
 def canonical(data: Mapping[str, Rows], market: str = MARKET) -> dict[str, pa.Table]:
-    """Canonical tables by dataset name. ``market`` is filled in; ``log_index`` defaults to 0, ``timestamp`` to 12 seconds a block."""
+    """Canonical tables by dataset name. ``market`` is filled in; ``log_index`` defaults to 0, ``timestamp`` to 12
+    seconds a block.
+    """
     out = {}
     for name, rows in data.items():
         full = [{"market": market, "log_index": 0, "timestamp": 12 * row.get("block_number", 0), **row} for row in rows]
@@ -44,7 +54,9 @@ def write(path: Path, data: Mapping[str, Rows], config: MarketConfig = CONFIG) -
     lake = Lake(path, create=True)
     with lake.writer() as writer:
         writer.set_market(config)
-        writer.replace(config.name, "canonical/", iter(canonical(data, config.name).items()), stamp=stamp(lake, config.name))
+        writer.replace(
+            config.name, "canonical/", iter(canonical(data, config.name).items()), stamp=stamp(lake, config.name)
+        )
     return lake
 
 

@@ -10,14 +10,27 @@ Row = dict[str, Any]
 SEARCHERS = ("alpha", "beta", "gamma", "delta")
 REASONS = ("unprofitable", "gas above caps", "no capital", "not included")
 SOURCES = ("bonus", "basis", "reward")
-USES = ("protocol_fee", "slippage", "sandwich", "gas", "funding", "private", "bid", "protocol_share", "oracle_share", "rent")
+USES = (
+    "protocol_fee",
+    "slippage",
+    "sandwich",
+    "gas",
+    "funding",
+    "private",
+    "bid",
+    "protocol_share",
+    "oracle_share",
+    "rent",
+)
 BLOCK = 12
 
 
 def competition(draw: random.Random, hits: Sequence[Row], run: Row) -> dict[str, list[Row]]:
-    """Rows of ``run_opportunities``, ``run_bids`` and ``run_waterfalls`` for these liquidations and for as many opportunities that nobody took.
+    """Rows of ``run_opportunities``, ``run_bids`` and ``run_waterfalls`` for these liquidations and for as many
+    opportunities that nobody took.
 
-    Half of the liquidations were missed before, some for two reasons; the last one made no bid row, as one that happens anyway.
+    Half of the liquidations were missed before, some for two reasons; the last one made no bid row, as one that happens
+    anyway.
     """
     spells: list[Row] = []
     bids: list[Row] = []
@@ -32,9 +45,15 @@ def competition(draw: random.Random, hits: Sequence[Row], run: Row) -> dict[str,
     for number, hit in enumerate(hits, len(hits)):
         spells += _missed(draw, number, hit, draw.choice((1, 2)))
         if ending := draw.choice(("rescued", "price back", "")):
-            spells.append(_spell(number, hit, hit["timestamp"] + 5 * BLOCK, hit["timestamp"] + 5 * BLOCK, "expired", ending, None))
+            spells.append(
+                _spell(number, hit, hit["timestamp"] + 5 * BLOCK, hit["timestamp"] + 5 * BLOCK, "expired", ending, None)
+            )
     for place, spell in enumerate(spells):
-        spell |= {"spell": place, "from_block": _block(spell["from_timestamp"], run), "to_block": _block(spell["to_timestamp"], run)}
+        spell |= {
+            "spell": place,
+            "from_block": _block(spell["from_timestamp"], run),
+            "to_block": _block(spell["to_timestamp"], run),
+        }
     return {"run_opportunities": spells, "run_bids": bids, "run_waterfalls": waterfalls}
 
 
@@ -46,11 +65,18 @@ def _block(timestamp: int, run: Row) -> int:
 def _missed(draw: random.Random, number: int, hit: Row, spells: int) -> list[Row]:
     """Up to so many stretches before the liquidation, each for another reason; some in one and the same block."""
     begins = max(1_583_971_200, hit["timestamp"] - draw.choice((0, BLOCK, 40 * BLOCK, 900 * BLOCK)))
-    return [_spell(number, hit, begins, begins, "missed", reason, None, looks=draw.randrange(1, 9)) for reason in draw.sample(REASONS, spells)]
+    return [
+        _spell(number, hit, begins, begins, "missed", reason, None, looks=draw.randrange(1, 9))
+        for reason in draw.sample(REASONS, spells)
+    ]
 
 
-def _spell(number: int, hit: Row, begins: int, ends: int, ending: str, reason: str, ordinal: int | None, looks: int = 1) -> Row:
-    offer = {key: hit[key] for key in ("account", "debt_asset", "collateral_asset", "repaid", "repaid_base", "seized_base")}
+def _spell(
+    number: int, hit: Row, begins: int, ends: int, ending: str, reason: str, ordinal: int | None, looks: int = 1
+) -> Row:
+    offer = {
+        key: hit[key] for key in ("account", "debt_asset", "collateral_asset", "repaid", "repaid_base", "seized_base")
+    }
     worth = 1 if ending != "missed" else 1 + len(reason) % 3  # stretches differ in what they offer
     profit = hit["profit_base"] * (-1 if reason == "unprofitable" else 1)
     return {
@@ -71,7 +97,14 @@ def _contest(draw: random.Random, number: int, hit: Row) -> list[Row]:
     """Bids of one to four searchers; one alone bids nothing, and now and then nobody bids more."""
     there = draw.sample(SEARCHERS, draw.randrange(1, 5))
     value = hit["profit_base"] - draw.randrange(hit["profit_base"] // 3)
-    bids = [0 if len(there) == 1 or draw.random() < 0.1 else value * draw.randrange(50, 100) * (len(there) - 1) // (100 * len(there)) for _ in there]
+    bids = [
+        (
+            0
+            if len(there) == 1 or draw.random() < 0.1
+            else value * draw.randrange(50, 100) * (len(there) - 1) // (100 * len(there))
+        )
+        for _ in there
+    ]
     best = bids.index(max(bids))
     gas = draw.choice((0, 10**8))
     return [
@@ -92,7 +125,11 @@ def _contest(draw: random.Random, number: int, hit: Row) -> list[Row]:
 def _waterfall(draw: random.Random, hit: Row, price: int) -> Row:
     """Sums to the last unit; the basis is negative now and then, and so is the rent."""
     fee = hit["protocol_fee_base"]
-    sources = {"bonus": hit["profit_base"] + fee, "basis": draw.randrange(-(10**9), 10**9), "reward": draw.choice((0, 10**7))}
+    sources = {
+        "bonus": hit["profit_base"] + fee,
+        "basis": draw.randrange(-(10**9), 10**9),
+        "reward": draw.choice((0, 10**7)),
+    }
     uses: Mapping[str, int] = {
         "protocol_fee": fee,
         "slippage": hit["repaid_base"] // 200,

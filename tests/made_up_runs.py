@@ -35,7 +35,11 @@ SCENARIOS = (
         overrides=(Override(parameter="liquidation_threshold", asset="WETH", value=8000),),
     ),
     # Of other liquidators than the baseline: it has none to be compared with.
-    Scenario(name="bonus +2 points", liquidators=Competitive(gas_cost=5 * 10**8), overrides=(Override(parameter="liquidation_bonus", value=10_700),)),
+    Scenario(
+        name="bonus +2 points",
+        liquidators=Competitive(gas_cost=5 * 10**8),
+        overrides=(Override(parameter="liquidation_bonus", value=10_700),),
+    ),
 )
 RESPONDING = tuple(
     replace(scenario, name=f"{scenario.name}, {response}", users=Users(response=response))
@@ -54,18 +58,24 @@ def make_lake(
     band: bool = False,
     scenarios: Sequence[Scenario] = SCENARIOS,
 ) -> Lake:
-    """A lake of a run of each scenario in one market; ``liquidations`` in the first, named ``name``, a few more in each other; 0: none in any.
+    """A lake of a run of each scenario in one market; ``liquidations`` in the first, named ``name``, a few more in each
+    other; 0: none in any.
 
-    With ``band`` the first alternative and its baseline are there for users who respond, too. Runs of searchers that compete have opportunities,
-    bids and waterfalls.
+    With ``band`` the first alternative and its baseline are there for users who respond, too. Runs of searchers that
+    compete have opportunities, bids and waterfalls.
     """
     lake = Lake(path, create=True)
     draw = random.Random(7)
-    config = MarketConfig(name=market, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20})
+    config = MarketConfig(
+        name=market, protocol="aave-v3", chain_id=31_337, start_block=1, contracts={"pool": "0x" + "11" * 20}
+    )
     prices = _prices(draw)
     with lake.writer() as writer:
         writer.set_market(config)
-        canonical = [("canonical/assets", _assets(market)), ("canonical/prices", _table(CANONICAL["prices"], prices, market))]
+        canonical = [
+            ("canonical/assets", _assets(market)),
+            ("canonical/prices", _table(CANONICAL["prices"], prices, market)),
+        ]
         writer.replace(market, "canonical/", canonical, stamp="1:made-up")
         for i, scenario in enumerate((*scenarios, *(RESPONDING if band else ()))):
             rows_of = _run(draw, market, i, scenario, prices, liquidations + 6 * i if liquidations else 0)
@@ -162,7 +172,9 @@ def _run(
             amount = hit["repaid_base"] // 20
             asset = hit["debt_asset"]
             row = {key: hit[key] for key in ("seq", "block_number", "timestamp", "account")}
-            deficits.append({**row, "ordinal": len(deficits), "asset": asset, "amount": amount * 10**10, "amount_base": amount})
+            deficits.append(
+                {**row, "ordinal": len(deficits), "asset": asset, "amount": amount * 10**10, "amount_base": amount}
+            )
     for hour in range(HOURS):
         end = START + hour * HOUR
         weth = next(row["price"] for row in prices if row["asset_id"] == 0 and row["timestamp"] == end)
@@ -173,8 +185,12 @@ def _run(
                 "timestamp": end,
                 "collateral_base": weth * 5000 - gone,
                 "debt_base": 500_000 * 10**8 - gone,
-                "liquidatable_debt_base": sum(hit["repaid_base"] for hit in hits if end < hit["timestamp"] <= end + HOUR // 2),
-                "bad_debt_base": sum(row["amount_base"] for row in deficits if end < row["timestamp"] <= end + HOUR * 4),
+                "liquidatable_debt_base": sum(
+                    hit["repaid_base"] for hit in hits if end < hit["timestamp"] <= end + HOUR // 2
+                ),
+                "bad_debt_base": sum(
+                    row["amount_base"] for row in deficits if end < row["timestamp"] <= end + HOUR * 4
+                ),
                 "deficit_base": sum(row["amount_base"] for row in deficits if row["timestamp"] <= end),
                 "accounts_liquidatable": 0,
             }
@@ -215,18 +231,41 @@ def _run(
         "run_deficits": deficits,
         "run_totals": totals,
         "run_windows": [_window(label, hits, deficits, totals, equity) for label in ("end", "+1h")],
-        "run_equity": [{"label": label, "account": account, "equity_base": value} for label in ("end", "+1h") for account, value in equity.items()],
-        "run_actions": [
-            {"action": "borrow", "outcome": "skipped", "reason": "health factor", "unfunded": False, "actions": i, "value_base": i * 10**11},
-            {"action": "repay", "outcome": "cut", "reason": "", "unfunded": True, "actions": i, "value_base": i * 10**9},
-        ]
-        * bool(i),
+        "run_equity": [
+            {"label": label, "account": account, "equity_base": value}
+            for label in ("end", "+1h")
+            for account, value in equity.items()
+        ],
+        "run_actions": (
+            [
+                {
+                    "action": "borrow",
+                    "outcome": "skipped",
+                    "reason": "health factor",
+                    "unfunded": False,
+                    "actions": i,
+                    "value_base": i * 10**11,
+                },
+                {
+                    "action": "repay",
+                    "outcome": "cut",
+                    "reason": "",
+                    "unfunded": True,
+                    "actions": i,
+                    "value_base": i * 10**9,
+                },
+            ]
+            * bool(i)
+        ),
         "run_override_accounts": [
             {"account": hit["account"], "block_number": FIRST_BLOCK, "timestamp": START, "debt_base": 7 * 10**10}
             for hit in hits
             if hit["made_by_override"]
         ],
-        "run_reach": [{"override": "made up", "accounts": 12, "accounts_with_debt": 48, "accounts_in_emode": 5}] * bool(scenario.overrides),
+        "run_reach": (
+            [{"override": "made up", "accounts": 12, "accounts_with_debt": 48, "accounts_in_emode": 5}]
+            * bool(scenario.overrides)
+        ),
         **(competition(draw, hits, run) if isinstance(scenario.liquidators, Contest) else {}),
     }
     return {dataset: [{"run_id": run_id, **row} for row in rows] for dataset, rows in tables.items()}
@@ -235,11 +274,17 @@ def _run(
 def _equity(draw: random.Random, hits: list[dict[str, Any]]) -> dict[str, int]:
     """Of every account that was liquidated and of ten others; the first two owe more than they hold."""
     accounts = sorted({hit["account"] for hit in hits} | {f"0x{0xBEEF + n:040x}" for n in range(10)})
-    return {account: draw.randrange(10**10, 10**13) * (-1 if place < 2 else 1) for place, account in enumerate(accounts)}
+    return {
+        account: draw.randrange(10**10, 10**13) * (-1 if place < 2 else 1) for place, account in enumerate(accounts)
+    }
 
 
 def _window(
-    label: str, hits: list[dict[str, Any]], deficits: list[dict[str, Any]], totals: list[dict[str, Any]], equity: dict[str, int]
+    label: str,
+    hits: list[dict[str, Any]],
+    deficits: list[dict[str, Any]],
+    totals: list[dict[str, Any]],
+    equity: dict[str, int],
 ) -> dict[str, Any]:
     realised, still_open = sum(row["amount_base"] for row in deficits), sum(max(0, -value) for value in equity.values())
     later = HOUR * (label == "+1h")
@@ -255,6 +300,9 @@ def _window(
         "peak_bad_debt_base": 2 * (realised + still_open),
         "peak_block": totals[3]["block_number"],
         "peak_timestamp": totals[3]["timestamp"],
-        **{key: totals[-1][key] for key in ("collateral_base", "debt_base", "liquidatable_debt_base", "accounts_liquidatable")},
+        **{
+            key: totals[-1][key]
+            for key in ("collateral_base", "debt_base", "liquidatable_debt_base", "accounts_liquidatable")
+        },
         "accounts_unpriced": 0,
     }

@@ -15,13 +15,23 @@ from backtest.tables import IMPORTED
 
 FLOW, LIQUIDATION, PARAMETER = "raw/import/Flow", "raw/import/Liquidation", "raw/import/Parameter"
 COLLATERAL, DAI = "eth", "dai"
-CONFIG = MarketConfig(name="vaults", protocol="maker", chain_id=1, start_block=0, contracts={}, base_decimals=18, parameters={"ilk": "ETH-B"})
+CONFIG = MarketConfig(
+    name="vaults",
+    protocol="maker",
+    chain_id=1,
+    start_block=0,
+    contracts={},
+    base_decimals=18,
+    parameters={"ilk": "ETH-B"},
+)
 
 
 class MemoryRaw:
     """``RawEvents`` of rows in memory; rows get ``seq`` in the order of (block_number, log_index)."""
 
-    def __init__(self, rows: Mapping[str, Sequence[Mapping[str, Any]]], parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, rows: Mapping[str, Sequence[Mapping[str, Any]]], parameters: Mapping[str, str] | None = None
+    ) -> None:
         self.parameters = dict(parameters or {"ilk": "ETH-B"})
         places = sorted({(row["block_number"], row["log_index"]) for some in rows.values() for row in some})
         self.seq = {place: seq for seq, place in enumerate(places)}
@@ -43,7 +53,13 @@ class MemoryRaw:
 
 def key(block: int, log: int, timestamp: int, source_row: int = 0) -> dict[str, Any]:
     """The columns that every imported row has, as far as a fold looks at them."""
-    known = {"transaction_hash": bytes(32), "ordered": True, "ambiguous": False, "source_digest": bytes(32), "source_row": source_row}
+    known = {
+        "transaction_hash": bytes(32),
+        "ordered": True,
+        "ambiguous": False,
+        "source_digest": bytes(32),
+        "source_row": source_row,
+    }
     return {"block_number": block, "log_index": log, "timestamp": timestamp, **known}
 
 

@@ -1,6 +1,8 @@
-"""Logs of one Maker ilk as the contracts write them, built from the ABI: a script of calls becomes a chain that a node serves.
+"""Logs of one Maker ilk as the contracts write them, built from the ABI: a script of calls becomes a chain that a node
+serves.
 
-``Script`` keeps a book of its own, by the formulas of the reference, so that what it logs is what the contracts would have logged.
+``Script`` keeps a book of its own, by the formulas of the reference, so that what it logs is what the contracts would
+have logged.
 """
 
 from __future__ import annotations
@@ -31,7 +33,15 @@ CONFIG = MarketConfig(
     start_block=1,
     base_decimals=18,
     parameters={"ilk": "ETH-B"},
-    contracts={"vat": VAT, "jug": JUG, "spotter": SPOTTER, "cat_1_1": CAT, "dog": DOG, "gem": address("gem"), "dai": address("dai")},
+    contracts={
+        "vat": VAT,
+        "jug": JUG,
+        "spotter": SPOTTER,
+        "cat_1_1": CAT,
+        "dog": DOG,
+        "gem": address("gem"),
+        "dai": address("dai"),
+    },
 )
 
 
@@ -50,7 +60,9 @@ def note(emitter: str, function: str, *values: Any, sender: str | None = None) -
     """The anonymous log of a call: of the Vat without ``sender``, else of a contract with ``src/lib.sol``."""
     kinds = function[function.index("(") + 1 : -1].split(",")
     selector = keccak(text=function)[:4]
-    call = (selector + b"".join(_word(kind, value) for kind, value in zip(kinds, values, strict=True))).ljust(224, b"\0")
+    call = (selector + b"".join(_word(kind, value) for kind, value in zip(kinds, values, strict=True))).ljust(
+        224, b"\0"
+    )
     topics = [selector.ljust(32, b"\0")]
     if sender is not None:
         topics.append(_word("address", sender))
@@ -71,8 +83,9 @@ def event(emitter: str, signature: str, *values: Any) -> MadeLog:
 
 
 class Script:
-    """Calls, a block at a time. The logs of one block make up transactions of three logs each, as ``synthetic.Chain`` cuts them; so
-    a bite, which must be one transaction, starts at a multiple of three."""
+    """Calls, a block at a time. The logs of one block make up transactions of three logs each, as ``synthetic.Chain``
+    cuts them; so a bite, which must be one transaction, starts at a multiple of three.
+    """
 
     def __init__(self) -> None:
         self.logs: dict[int, list[MadeLog]] = {}
@@ -130,7 +143,9 @@ class Script:
         """The feed moves on and the Spotter takes it up."""
         spot = price * 10**9 * RAY // RAY * RAY // ratio
         value = price.to_bytes(32, "big")
-        return self.add(event(OSM, "LogValue(bytes32)", value), event(SPOTTER, "Poke(bytes32,bytes32,uint256)", ILK, value, spot))
+        return self.add(
+            event(OSM, "LogValue(bytes32)", value), event(SPOTTER, "Poke(bytes32,bytes32,uint256)", ILK, value, spot)
+        )
 
     # -- vaults ------------------------------------------------------------------------------------------------------
 
@@ -141,18 +156,41 @@ class Script:
     def frob(self, who: str, dink: int, dart: int) -> Script:
         self._change(who, dink, dart)
         urn = address(who)
-        return self.add(note(VAT, "frob(bytes32,address,address,address,int256,int256)", ILK, urn, urn, urn, dink, dart))
+        return self.add(
+            note(VAT, "frob(bytes32,address,address,address,int256,int256)", ILK, urn, urn, urn, dink, dart)
+        )
 
     def fork(self, src: str, dst: str, dink: int, dart: int) -> Script:
         self._change(src, -dink, -dart)
         self._change(dst, dink, dart)
-        return self.add(note(VAT, "fork(bytes32,address,address,int256,int256)", ILK, address(src), address(dst), dink, dart))
+        return self.add(
+            note(VAT, "fork(bytes32,address,address,int256,int256)", ILK, address(src), address(dst), dink, dart)
+        )
 
     def bite(self, who: str, dink: int, dart: int, chop: int, number: int = 1) -> Script:
         self.pad()._grab(who, dink, dart, CAT)
         due = dart * self.rate
-        kick = event(FLIP, "Kick(uint256,uint256,uint256,uint256,address!,address!)", number, dink, 0, due * chop // WAD, address(who), GOVERNANCE)
-        bite = event(CAT, "Bite(bytes32!,address!,uint256,uint256,uint256,address,uint256)", ILK, address(who), dink, dart, due, FLIP, number)
+        kick = event(
+            FLIP,
+            "Kick(uint256,uint256,uint256,uint256,address!,address!)",
+            number,
+            dink,
+            0,
+            due * chop // WAD,
+            address(who),
+            GOVERNANCE,
+        )
+        bite = event(
+            CAT,
+            "Bite(bytes32!,address!,uint256,uint256,uint256,address,uint256)",
+            ILK,
+            address(who),
+            dink,
+            dart,
+            due,
+            FLIP,
+            number,
+        )
         return self.add(kick, bite)
 
     def bark(self, who: str, dink: int, dart: int, chop: int, keeper: str, number: int = 1) -> Script:
@@ -169,12 +207,33 @@ class Script:
             address(keeper),
             300 * RAD,
         )
-        bark = event(DOG, "Bark(bytes32!,address!,uint256,uint256,uint256,address,uint256!)", ILK, address(who), dink, dart, due, CLIP, number)
+        bark = event(
+            DOG,
+            "Bark(bytes32!,address!,uint256,uint256,uint256,address,uint256!)",
+            ILK,
+            address(who),
+            dink,
+            dart,
+            due,
+            CLIP,
+            number,
+        )
         return self.add(kick, bark)
 
     def _grab(self, who: str, dink: int, dart: int, by: str) -> None:
         self._change(who, -dink, -dart)
-        self.add(note(VAT, "grab(bytes32,address,address,address,int256,int256)", ILK, address(who), by, GOVERNANCE, -dink, -dart))
+        self.add(
+            note(
+                VAT,
+                "grab(bytes32,address,address,address,int256,int256)",
+                ILK,
+                address(who),
+                by,
+                GOVERNANCE,
+                -dink,
+                -dart,
+            )
+        )
 
     def _change(self, who: str, dink: int, dart: int) -> None:
         self.ink[who] = self.ink.get(who, 0) + dink

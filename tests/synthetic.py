@@ -1,4 +1,5 @@
-"""A made-up chain and a node that serves it: headers with true blooms, logs of a made-up protocol. For tests and benchmarks of the fetcher.
+"""A made-up chain and a node that serves it: headers with true blooms, logs of a made-up protocol. For tests and
+benchmarks of the fetcher.
 
 The protocol: a factory (role ``factory``) creates vaults (role ``vault``); vaults log deposits and labels.
 """
@@ -57,7 +58,9 @@ class Vaults:
 
 
 def market(start_block: int = 0) -> MarketConfig:
-    return MarketConfig(name="made-up", protocol="vaults", chain_id=CHAIN_ID, start_block=start_block, contracts={"factory": FACTORY})
+    return MarketConfig(
+        name="made-up", protocol="vaults", chain_id=CHAIN_ID, start_block=start_block, contracts={"factory": FACTORY}
+    )
 
 
 def word(value: int | bytes | str) -> str:
@@ -83,7 +86,9 @@ class MadeLog:
 
 @dataclass
 class Chain:
-    """Blocks 0 to ``height``; ``logs``: block to its logs in order. Hashes depend on everything before, as on a real chain."""
+    """Blocks 0 to ``height``; ``logs``: block to its logs in order. Hashes depend on everything before, as on a real
+    chain.
+    """
 
     height: int
     logs: dict[int, list[MadeLog]] = field(default_factory=dict)
@@ -150,7 +155,9 @@ def bloom_of(logs: Iterable[MadeLog]) -> str:
 
 
 def made_up_chain(height: int = 400, vaults: int = 3, per_block: float = 1.5, seed: int = 1, odd: bool = True) -> Chain:
-    """Vaults created over the first quarter; random deposits, labels and words; with ``odd`` logs that do not fit their ABI."""
+    """Vaults created over the first quarter; random deposits, labels and words; with ``odd`` logs that do not fit their
+    ABI.
+    """
     draw = random.Random(seed)
     addresses = [f"0x{draw.getrandbits(160):040x}" for _ in range(vaults)]
     assets = [f"0x{draw.getrandbits(160):040x}" for _ in range(vaults)]
@@ -171,11 +178,23 @@ def made_up_chain(height: int = 400, vaults: int = 3, per_block: float = 1.5, se
                 data = word(amount) + word(draw.choice([-1, 1]) * draw.getrandbits(90)) + word(draw.getrandbits(1))
                 own.append(MadeLog(vault, (topic0(DEPOSIT), "0x" + word(draw.choice(users))), data))
             elif kind < 0.8:
-                own.append(MadeLog(vault, (topic0(LABEL), "0x" + word(draw.getrandbits(16))), text_data("label " * draw.randrange(12))))
+                own.append(
+                    MadeLog(
+                        vault,
+                        (topic0(LABEL), "0x" + word(draw.getrandbits(16))),
+                        text_data("label " * draw.randrange(12)),
+                    )
+                )
             elif kind < 0.9:
-                own.append(MadeLog(vault, (topic0(WORD), "0x" + word(draw.getrandbits(256))), word(draw.getrandbits(256))))
+                own.append(
+                    MadeLog(vault, (topic0(WORD), "0x" + word(draw.getrandbits(256))), word(draw.getrandbits(256)))
+                )
             elif kind < 0.95 and odd:
-                own.append(MadeLog(vault, (topic0(DEPOSIT), "0x" + word(draw.choice(users))), word(1 << 200) + word(0) + word(2)))
+                own.append(
+                    MadeLog(
+                        vault, (topic0(DEPOSIT), "0x" + word(draw.choice(users))), word(1 << 200) + word(0) + word(2)
+                    )
+                )
             else:
                 own.append(MadeLog(draw.choice(users), (topic0(OTHER),), word(1)))
         if own:
@@ -187,8 +206,10 @@ def made_up_chain(height: int = 400, vaults: int = 3, per_block: float = 1.5, se
 
 
 class RpcServer:
-    """An HTTP server of JSON-RPC on 127.0.0.1. ``answer(request) -> reply`` gets one request object (method, params) and returns
-    the JSON of its result as bytes, or raises ``RpcFault``. ``whole(body) -> (status, headers, bytes) | None`` may take over."""
+    """An HTTP server of JSON-RPC on 127.0.0.1. ``answer(request) -> reply`` gets one request object (method, params)
+    and returns the JSON of its result as bytes, or raises ``RpcFault``. ``whole(body) -> (status, headers, bytes) |
+    None`` may take over.
+    """
 
     def __init__(self) -> None:
         owner = self
@@ -204,7 +225,11 @@ class RpcServer:
                     self.wfile.write(data)
                     self.close_connection = True
                     return
-                lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", *(f"{k}: {v}" for k, v in headers.items())]
+                lines = [
+                    f"HTTP/1.1 {status} X",
+                    "Content-Type: application/json",
+                    *(f"{k}: {v}" for k, v in headers.items()),
+                ]
                 if "Content-Length" not in headers:
                     lines.append(f"Content-Length: {len(data)}")
                 self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode() + data)
@@ -235,7 +260,9 @@ class RpcServer:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def handle(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -251,9 +278,13 @@ class RpcFault(Exception):
 
 
 class ChainNode(RpcServer):
-    """Serves a ``Chain``; ``chain`` may be replaced while it runs (a reorganisation). ``calls``: (address, selector) to returned hex."""
+    """Serves a ``Chain``; ``chain`` may be replaced while it runs (a reorganisation). ``calls``: (address, selector) to
+    returned hex.
+    """
 
-    def __init__(self, chain: Chain, calls: Mapping[tuple[str, str], str] | None = None, finalized: int | None = None) -> None:
+    def __init__(
+        self, chain: Chain, calls: Mapping[tuple[str, str], str] | None = None, finalized: int | None = None
+    ) -> None:
         self.chain = chain
         self.calls = dict(calls or {})
         self.finalized = finalized
@@ -271,7 +302,13 @@ class ChainNode(RpcServer):
         number = json.dumps(request["id"]).encode()
         self.seen.append(request["method"])
         try:
-            return b'{"jsonrpc":"2.0","id":' + number + b',"result":' + self._result(request["method"], request.get("params", [])) + b"}"
+            return (
+                b'{"jsonrpc":"2.0","id":'
+                + number
+                + b',"result":'
+                + self._result(request["method"], request.get("params", []))
+                + b"}"
+            )
         except RpcFault as fault:
             error = json.dumps({"code": fault.code, "message": str(fault)}).encode()
             return b'{"jsonrpc":"2.0","id":' + number + b',"error":' + error + b"}"
@@ -283,7 +320,11 @@ class ChainNode(RpcServer):
         if method == "eth_getBlockByNumber":
             block = self._block(params[0])
             return b"null" if block is None or block > chain.height else json.dumps(chain.header(block)).encode()
-        simple: dict[str, Any] = {"eth_chainId": hex(chain.chain_id), "eth_blockNumber": hex(chain.height), "web3_clientVersion": "made-up/1"}
+        simple: dict[str, Any] = {
+            "eth_chainId": hex(chain.chain_id),
+            "eth_blockNumber": hex(chain.height),
+            "web3_clientVersion": "made-up/1",
+        }
         if method in simple:
             return json.dumps(simple[method]).encode()
         if method == "eth_getCode":
@@ -313,5 +354,9 @@ class ChainNode(RpcServer):
         topics, *others = (set(some) for some in question["topics"])
         for block in range(first, last + 1):
             for log, encoded in chain.encoded[block]:
-                if log.address in addresses and log.topics[0] in topics and all(t in some for t, some in zip(log.topics[1:], others, strict=False)):
+                if (
+                    log.address in addresses
+                    and log.topics[0] in topics
+                    and all(t in some for t, some in zip(log.topics[1:], others, strict=False))
+                ):
                     yield encoded

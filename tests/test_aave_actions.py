@@ -89,7 +89,9 @@ def test_bare_transfers_take_their_flags(revision: int) -> None:
     logs.tx()
     seqs, changed = [], []
     for sender, to in ((ALICE, BOB), (BOB, BOT)):
-        logs.log("Mint", at=a_token("WETH"), on_behalf_of=sender, value=3, balance_increase=3, index=RAY)  # prints interest
+        logs.log(
+            "Mint", at=a_token("WETH"), on_behalf_of=sender, value=3, balance_increase=3, index=RAY
+        )  # prints interest
         if revision == 10:
             seqs.append(transfer(logs, "WETH", sender, to, 100))
         for who, on in ((sender, False), (to, True)):
@@ -126,7 +128,10 @@ def test_bare_flags_modes_and_treasury() -> None:
     logs.log("Mint", at=a_token("USDC"), caller=POOL, on_behalf_of=TREASURY, value=9, index=RAY)
     m = logs.log("MintedToTreasury", reserve=asset("USDC"), amount_minted=9)
     found = folded(logs)
-    assert flags(found) == [(ALICE, "collateral_enabled", 0, 1, "collateral-flag", f), (BOB, "emode", None, 3, "emode", e)]
+    assert flags(found) == [
+        (ALICE, "collateral_enabled", 0, 1, "collateral-flag", f),
+        (BOB, "emode", None, 3, "emode", e),
+    ]
     assert changes(found)[-1] == ("treasury", 1, "collateral", 9, "treasury", m)
 
 
@@ -153,7 +158,9 @@ def opened(revision: int) -> Logs:
 
 
 def test_liquidation_takes_its_own_logs_only() -> None:
-    """3.0, one transaction of a bot: it supplies, is sent aTokens by the borrower, liquidates twice, and moves its own aTokens between."""
+    """3.0, one transaction of a bot: it supplies, is sent aTokens by the borrower, liquidates twice, and moves its own
+    aTokens between.
+    """
     logs = opened(1)
     s = supply(logs, BOT, "WETH", 30, first=True)
     t = transfer(logs, "WETH", ALICE, BOT, 1)
@@ -187,10 +194,20 @@ def test_liquidation_takes_its_own_logs_only() -> None:
         (ALICE, 0, "collateral", -6, "liquidation", second),
         ("treasury", 0, "collateral", 6, "liquidation", second),
     ]
-    assert flags(found)[-2:] == [(ALICE, "collateral_enabled", 0, 0, "liquidation", second), (BOT, "emode", None, 1, "emode", e)]
+    assert flags(found)[-2:] == [
+        (ALICE, "collateral_enabled", 0, 0, "liquidation", second),
+        (BOT, "emode", None, 1, "emode", e),
+    ]
     who = people(found)
     assert [
-        (who[r["account_id"]], who[r["liquidator_id"]], int(r["repaid"]), int(r["seized"]), int(r["protocol_fee"]), r["receive_collateral_token"])
+        (
+            who[r["account_id"]],
+            who[r["liquidator_id"]],
+            int(r["repaid"]),
+            int(r["seized"]),
+            int(r["protocol_fee"]),
+            r["receive_collateral_token"],
+        )
         for r in found["liquidations"]
     ] == [(ALICE, BOT, 20, 22, 1, True), (ALICE, BOT, 30, 70, 6, False)]
 
@@ -240,7 +257,10 @@ def test_same_asset_on_both_sides() -> None:
     burn(logs, debt_token("WETH"), ALICE, 5)
     burn(logs, a_token("WETH"), ALICE, 6)
     seq = liquidation(logs, collateral="WETH", debt="WETH", seized=6)
-    assert [change[2:] for change in changes(folded(logs))[4:]] == [("debt", -5, "liquidation", seq), ("collateral", -6, "liquidation", seq)]
+    assert [change[2:] for change in changes(folded(logs))[4:]] == [
+        ("debt", -5, "liquidation", seq),
+        ("collateral", -6, "liquidation", seq),
+    ]
 
 
 def test_small_burns_logged_as_mints_belong_to_the_liquidation() -> None:
@@ -249,7 +269,10 @@ def test_small_burns_logged_as_mints_belong_to_the_liquidation() -> None:
     logs.log("Mint", at=debt_token("USDC"), on_behalf_of=ALICE, value=3, balance_increase=8, index=RAY)
     logs.log("Mint", at=a_token("WETH"), on_behalf_of=ALICE, value=1, balance_increase=8, index=RAY)
     seq = liquidation(logs)
-    assert [change[2:] for change in changes(folded(logs))[4:]] == [("debt", -5, "liquidation", seq), ("collateral", -7, "liquidation", seq)]
+    assert [change[2:] for change in changes(folded(logs))[4:]] == [
+        ("debt", -5, "liquidation", seq),
+        ("collateral", -7, "liquidation", seq),
+    ]
 
 
 def test_fee_in_native_units_by_the_tokens_rounding() -> None:

@@ -1,4 +1,6 @@
-"""Users' calls on small books worked out by hand: what each version refuses, takes and leaves. One dollar each, two decimals, indexes at one."""
+"""Users' calls on small books worked out by hand: what each version refuses, takes and leaves. One dollar each, two
+decimals, indexes at one.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ def toy(revision: int, **kwargs: int) -> Toy:
     return book
 
 
-def moved(name: str, *changes: tuple[AccountId, AssetId, Side, int], emptied: tuple[int, ...] = (), amount: int | None = None) -> Action:
+def moved(
+    name: str, *changes: tuple[AccountId, AssetId, Side, int], emptied: tuple[int, ...] = (), amount: int | None = None
+) -> Action:
     at = {"seq": 1, "block_number": 100, "log_index": 1, "timestamp": NOW.timestamp, "action": name, "action_seq": 1}
-    rows = tuple(PositionChange(**at, account=a, asset=s, side=side, delta=d, amount=abs(d)) for a, s, side, d in changes)  # type: ignore[arg-type]
+    rows = tuple(
+        PositionChange(**at, account=a, asset=s, side=side, delta=d, amount=abs(d)) for a, s, side, d in changes
+    )  # type: ignore[arg-type]
     return Action(name, rows, frozenset(emptied), amount)
 
 
@@ -62,7 +68,11 @@ def test_a_borrow_up_to_the_loan_to_value(revision: int) -> None:
     acted = made(book, borrow(75_000))
     assert (acted.amount, acted.account) == (75_000, ALICE)
     assert acted.view is not None
-    assert (acted.view.collateral_base, acted.view.debt_base, acted.view.borrowing_power_base) == (1000 * ONE, 750 * ONE, 750 * ONE)
+    assert (acted.view.collateral_base, acted.view.debt_base, acted.view.borrowing_power_base) == (
+        1000 * ONE,
+        750 * ONE,
+        750 * ONE,
+    )
     assert acted.view.health == (1_066_666_666_666_666_667 if revision == V30 else 1_066_666_666_666_666_666)
     assert refused(book, borrow(75_001)) == "the collateral cannot cover the new debt"
     assert book.scaled("debt", DEBT) == 0
@@ -198,7 +208,11 @@ def test_leaving_no_emode_is_not_checked_to_31() -> None:
     """Health is below 1 in any case: 3.1 asks for it only when another category is left."""
     for revision, passes in ((4, True), (5, False)):
         book = toy(revision)
-        for name, value in (("emode_ltv", 8500), ("emode_liquidation_threshold", 8600), ("emode_liquidation_bonus", 10100)):
+        for name, value in (
+            ("emode_ltv", 8500),
+            ("emode_liquidation_threshold", 8600),
+            ("emode_liquidation_bonus", 10100),
+        ):
             book.param(name, value, category=1)
         book.param("emode_category", 1, asset=DEBT)
         book.param("emode_borrowable", 1, asset=DEBT, category=1)
@@ -208,7 +222,9 @@ def test_leaving_no_emode_is_not_checked_to_31() -> None:
 
 
 def test_rounding_is_against_the_user_from_35_on() -> None:
-    """Index 1.5: 100 are 66.67 scaled; 3.0 rounds both to 67; from 3.5 on a supply is 66, a withdrawal and a debt 67, a repayment 66."""
+    """Index 1.5: 100 are 66.67 scaled; 3.0 rounds both to 67; from 3.5 on a supply is 66, a withdrawal and a debt 67, a
+    repayment 66.
+    """
     index = 3 * RAY // 2
     for revision, (supplied, withdrawn, borrowed, repaid) in ((V30, (67, -67, 67, -67)), (V36, (66, -67, 67, -66))):
         book = toy(revision, supply_index=index, borrow_index=index)
@@ -219,7 +235,10 @@ def test_rounding_is_against_the_user_from_35_on() -> None:
             (borrow(100), borrowed),
             (moved("repay", (ALICE, DEBT, "debt", -100)), repaid),
         ):
-            assert [c.delta for c in made(book, action).changes if isinstance(c, PositionChange)] == [delta], (revision, action.name)
+            assert [c.delta for c in made(book, action).changes if isinstance(c, PositionChange)] == [delta], (
+                revision,
+                action.name,
+            )
 
 
 def test_a_missing_price_is_a_refusal() -> None:

@@ -95,7 +95,13 @@ def test_every_event_has_a_known_topic() -> None:
 @pytest.mark.parametrize("spec", EVENTS, ids=lambda spec: spec.name)
 def test_topic(spec) -> None:
     assert "0x" + keccak(parse_event(spec.signature).canonical.encode()).hex() == TOPICS[spec.name]
-    assert event_schema(spec).names[:5] == ["block_number", "transaction_index", "log_index", "transaction_hash", "address"]
+    assert event_schema(spec).names[:5] == [
+        "block_number",
+        "transaction_index",
+        "log_index",
+        "transaction_hash",
+        "address",
+    ]
 
 
 def test_one_topic_and_emitter_are_one_dataset() -> None:

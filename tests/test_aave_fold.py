@@ -32,7 +32,15 @@ def test_stable_debt() -> None:
     stable = address("stable USDC")
     logs.tx()
     borrowed = logs.block
-    logs.log("StableMint", at=stable, on_behalf_of=ALICE, amount=100, current_balance=0, balance_increase=0, new_rate=5 * 10**25)
+    logs.log(
+        "StableMint",
+        at=stable,
+        on_behalf_of=ALICE,
+        amount=100,
+        current_balance=0,
+        balance_increase=0,
+        new_rate=5 * 10**25,
+    )
     b = logs.log("Borrow", reserve=asset("USDC"), on_behalf_of=ALICE, amount=100, interest_rate_mode=1)
     logs.tx()
     # 100 have become 103; 30 repaid: 27 net of interest.
@@ -70,7 +78,10 @@ def test_indexes_start_at_one_ray() -> None:
         variable_borrow_index=RAY + 5,
     )
     names = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
-    assert [tuple(int(row[name]) for name in names) for row in folded(logs)["indexes"]] == [(RAY, RAY, 0, 0), (RAY + 4, RAY + 5, 2, 3)]
+    assert [tuple(int(row[name]) for name in names) for row in folded(logs)["indexes"]] == [
+        (RAY, RAY, 0, 0),
+        (RAY + 4, RAY + 5, 2, 3),
+    ]
 
 
 def test_parameters() -> None:
@@ -81,16 +92,22 @@ def test_parameters() -> None:
     logs.log("LiquidationProtocolFeeChanged", asset=a, old_fee=0, new_fee=1000)
     logs.log("LiquidationGracePeriodChanged", asset=a, grace_period_until=99)
     logs.log("LiquidationGracePeriodDisabled", asset=a)
-    logs.log("EModeCategoryAdded", category_id=1, ltv=9000, liquidation_threshold=9300, liquidation_bonus=10100, label="ETH")
+    logs.log(
+        "EModeCategoryAdded", category_id=1, ltv=9000, liquidation_threshold=9300, liquidation_bonus=10100, label="ETH"
+    )
     logs.log("EModeAssetCategoryChanged", asset=a, new_category_id=1)
-    logs.log("ReserveInterestRateDataChanged", asset=a, data=b"".join(n.to_bytes(32, "big") for n in (9000, 0, 270, 8000)))
+    logs.log(
+        "ReserveInterestRateDataChanged", asset=a, data=b"".join(n.to_bytes(32, "big") for n in (9000, 0, 270, 8000))
+    )
     logs.tx()
     logs.upgrade_pool(12)
     logs.log("AssetCollateralInEModeChanged", asset=a, category_id=1, collateral=True)
     logs.log("ReservePaused", asset=asset("USDC"), paused=True)
     logs.log("FlashloanPremiumTotalUpdated", new_flashloan_premium_total=5)
     found = folded(logs)
-    rows = [(r["name"], int(r["value"]), r["asset_id"], r["category"]) for r in found["params"] if r["block_number"] > 2]
+    rows = [
+        (r["name"], int(r["value"]), r["asset_id"], r["category"]) for r in found["params"] if r["block_number"] > 2
+    ]
     assert rows == [
         ("ltv", 8000, 0, None),
         ("liquidation_threshold", 8250, 0, None),
@@ -112,7 +129,12 @@ def test_parameters() -> None:
         ("flash_premium_total", 5, None, None),
     ]
     listed = [(r["name"], int(r["value"])) for r in found["params"] if r["block_number"] <= 2 and r["asset_id"] == 1]
-    assert listed[:4] == [("treasury", 0), ("collateral_token_revision", 2), ("debt_token_revision", 2), ("reserve_id", 1)]
+    assert listed[:4] == [
+        ("treasury", 0),
+        ("collateral_token_revision", 2),
+        ("debt_token_revision", 2),
+        ("reserve_id", 1),
+    ]
     assert ("active", 1) in listed
     assert ("ltv", 0) in listed
 
@@ -124,7 +146,12 @@ def test_a_dropped_reserve_frees_its_id() -> None:
     logs.tx()
     logs.list_asset("D")
     found = folded(logs)
-    assert [(r["asset_id"], int(r["value"])) for r in found["params"] if r["name"] == "reserve_id"] == [(0, 0), (1, 1), (2, 2), (3, 1)]
+    assert [(r["asset_id"], int(r["value"])) for r in found["params"] if r["name"] == "reserve_id"] == [
+        (0, 0),
+        (1, 1),
+        (2, 2),
+        (3, 1),
+    ]
 
 
 def test_accounts_in_order_of_first_appearance() -> None:
@@ -150,7 +177,9 @@ def test_a_balance_below_zero_names_the_log() -> None:
     supply(logs, ALICE, "WETH", 10)
     logs.tx()
     burn(logs, a_token("WETH"), ALICE, 11)
-    with pytest.raises(RulesError, match=rf"block 4, log 0: {address(ALICE)} would hold less than no scaled units of {a_token('WETH')}"):
+    with pytest.raises(
+        RulesError, match=rf"block 4, log 0: {address(ALICE)} would hold less than no scaled units of {a_token('WETH')}"
+    ):
         folded(logs)
 
 

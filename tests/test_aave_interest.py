@@ -1,4 +1,6 @@
-"""Rates and accrual worked out by hand; the chain itself decides in test_end_to_end, test_random_actions and test_twins."""
+"""Rates and accrual worked out by hand; the chain itself decides in test_end_to_end, test_random_actions and
+test_twins.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ def toy(revision: int) -> Toy:
     """Kink at 80 %, base 1 %, 4 % up to it, 75 % above; reserve factor 10 %."""
     book = Toy(revision)
     book.state.recompute = True
-    values = {"optimal_usage": 80 * PERCENT, "base_rate": PERCENT, "slope1": 4 * PERCENT, "slope2": 75 * PERCENT, "reserve_factor": 1000}
+    values = {
+        "optimal_usage": 80 * PERCENT,
+        "base_rate": PERCENT,
+        "slope1": 4 * PERCENT,
+        "slope2": 75 * PERCENT,
+        "reserve_factor": 1000,
+    }
     for name, value in values.items():
         book.param(name, value, asset=DEBT)
     return book
@@ -42,14 +50,20 @@ def toy(revision: int) -> Toy:
 @pytest.mark.parametrize("revision", [3, 10])
 def test_the_two_slopes(revision: int, debt: int, liquidity: int, borrow: int, supply: int) -> None:
     book = toy(revision)
-    assert rates(book.state, book.state.reserves[DEBT], NOW, debt=debt, liquidity=liquidity, deficit=0) == (supply, borrow)
+    assert rates(book.state, book.state.reserves[DEBT], NOW, debt=debt, liquidity=liquidity, deficit=0) == (
+        supply,
+        borrow,
+    )
 
 
 def test_bad_debt_lowers_the_supply_rate_from_33_on() -> None:
     """40 of 100 used and 100 of deficit: suppliers share 3 % * 0.2 * 0.9."""
     for revision, supply in ((3, 108 * PERCENT // 100), (7, 54 * PERCENT // 100)):
         book = toy(revision)
-        assert rates(book.state, book.state.reserves[DEBT], NOW, debt=40, liquidity=60, deficit=100) == (supply, 3 * PERCENT)
+        assert rates(book.state, book.state.reserves[DEBT], NOW, debt=40, liquidity=60, deficit=100) == (
+            supply,
+            3 * PERCENT,
+        )
 
 
 def test_a_tiny_debt_shows_the_average_of_30() -> None:
@@ -73,8 +87,9 @@ def test_what_cannot_be_recomputed_says_so() -> None:
 
 @pytest.mark.parametrize("revision", [3, 10])
 def test_a_year_of_interest_and_the_treasury_s_share(revision: int) -> None:
-    """1000 owed at 10 %, suppliers at 5 %: supply index 1.05, borrow index 1.1052 (three terms: 1.105166...), interest 105, a tenth of it
-    (10.5, to nearest 11) at 1.05: 10.48, to nearest and down 10."""
+    """1000 owed at 10 %, suppliers at 5 %: supply index 1.05, borrow index 1.1052 (three terms: 1.105166...), interest
+    105, a tenth of it (10.5, to nearest 11) at 1.05: 10.48, to nearest and down 10.
+    """
     book = toy(revision)
     book.borrow(DEBT, 1_000)
     book.index(DEBT, RAY, RAY, 5 * PERCENT, 10 * PERCENT)
@@ -92,7 +107,9 @@ def test_indexes_stand_still_without_a_rate_or_a_debt() -> None:
 
 
 def test_a_flash_loan_s_premium_goes_to_suppliers_to_33_and_to_the_treasury_after() -> None:
-    """100 of premium on 10,000 supplied, 30 % of it the protocol's: the index rises by 0.7 % to 3.3; from 3.4 on all accrues."""
+    """100 of premium on 10,000 supplied, 30 % of it the protocol's: the index rises by 0.7 % to 3.3; from 3.4 on all
+    accrues.
+    """
     for revision, index, accrued in ((3, RAY * 1007 // 1000, 30), (10, RAY, 100)):
         book = toy(revision)
         book.param("flash_premium_to_protocol", 3000)
@@ -108,7 +125,15 @@ def test_a_flash_loan_s_premium_goes_to_suppliers_to_33_and_to_the_treasury_afte
 
 
 def test_a_new_reserve_factor_takes_effect_at_once_from_31_on() -> None:
-    change = ParamChange(seq=1, block_number=200, log_index=0, timestamp=YEAR_LATER.timestamp, name="reserve_factor", value=5000, asset=DEBT)
+    change = ParamChange(
+        seq=1,
+        block_number=200,
+        log_index=0,
+        timestamp=YEAR_LATER.timestamp,
+        name="reserve_factor",
+        value=5000,
+        asset=DEBT,
+    )
     for revision, kinds in ((3, ["ParamChange"]), (10, ["IndexUpdate", "ParamChange", "ParamChange", "IndexUpdate"])):
         book = toy(revision)
         book.supply(DEBT, 100_000)
@@ -120,7 +145,8 @@ def test_a_new_reserve_factor_takes_effect_at_once_from_31_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "found"), [(0, 0, 0), (7, 7, 7), (999, 1001, 1000), (1_234_500, 1_234_567, 1_234_500), (95, 96, 95), (10, 100, 100)]
+    ("low", "high", "found"),
+    [(0, 0, 0), (7, 7, 7), (999, 1001, 1000), (1_234_500, 1_234_567, 1_234_500), (95, 96, 95), (10, 100, 100)],
 )
 def test_the_roundest_amount(low: int, high: int, found: int) -> None:
     assert roundest(low, high) == found

@@ -17,7 +17,9 @@ TO_32, FROM_33 = [1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11]
 
 
 def small(revision: int, collateral: int = 1001, debt: int = 1001) -> Toy:
-    """Indexes of 1.5 (supply) and 1.25 (borrow), dollar prices, two decimals: every rounding shows in the last digit."""
+    """Indexes of 1.5 (supply) and 1.25 (borrow), dollar prices, two decimals: every rounding shows in the last
+    digit.
+    """
     toy = Toy(revision, supply_index=RAY * 3 // 2, borrow_index=RAY * 5 // 4)
     toy.supply(COL, collateral)
     toy.borrow(DEBT, debt)
@@ -28,13 +30,13 @@ def small(revision: int, collateral: int = 1001, debt: int = 1001) -> Toy:
 #
 # 1001 scaled of each: collateral 1501.5, debt 1251.25 native; health about 0.96, worth some 15 dollars.
 #
-# 3.0-3.2: C = 1502, D = 1251; half of D = 625.5 -> 626. base 626, with bonus 657.3 -> 657. Without: 657 / 1.05 = 625.7 -> 626, bonus part 31,
-#          fee 3.1 -> 3, seized 654. Scaled: debt 626 / 1.25 = 500.8 -> 501; 654 / 1.5 = 436; fee 3 / 1.5 = 2.
-# 3.3-3.4: a small position: all of D = 1251. With bonus 1313.55 -> 1314; 1314 / 1.05 = 1251.43 -> 1251, bonus part 63, fee 6.3 -> 6,
-#          seized 1308. Scaled: debt 1000.8 -> 1001, all of it; 872; fee 4.
-# 3.5-3.6: C = 1501, D = 1252. With bonus 1314.6 -> 1315; 1252.38 -> 1252, bonus part 63, fee 6, seized 1309. Scaled: debt 1001.6 -> 1001;
-#          872.67 -> 873; fee 4.
-# 3.7:     with bonus 1314.6 -> 1314; 1251.43 -> 1251, bonus part 63, fee 6.3 -> 7, seized 1307. Scaled: 1001; 871.33 -> 872; 4.67 -> 5.
+# 3.0-3.2: C = 1502, D = 1251; half of D = 625.5 -> 626. base 626, with bonus 657.3 -> 657. Without: 657 / 1.05 = 625.7
+# -> 626, bonus part 31, fee 3.1 -> 3, seized 654. Scaled: debt 626 / 1.25 = 500.8 -> 501; 654 / 1.5 = 436; fee 3 / 1.5
+# = 2. 3.3-3.4: a small position: all of D = 1251. With bonus 1313.55 -> 1314; 1314 / 1.05 = 1251.43 -> 1251, bonus part
+# 63, fee 6.3 -> 6, seized 1308. Scaled: debt 1000.8 -> 1001, all of it; 872; fee 4. 3.5-3.6: C = 1501, D = 1252. With
+# bonus 1314.6 -> 1315; 1252.38 -> 1252, bonus part 63, fee 6, seized 1309. Scaled: debt 1001.6 -> 1001; 872.67 -> 873;
+# fee 4. 3.7:     with bonus 1314.6 -> 1314; 1251.43 -> 1251, bonus part 63, fee 6.3 -> 7, seized 1307. Scaled: 1001;
+# 871.33 -> 872; 4.67 -> 5.
 PARTIAL = {
     **dict.fromkeys(TO_32, (626, 654, 3, 501, 436, 2)),
     **dict.fromkeys([7, 8], (1251, 1308, 6, 1001, 872, 4)),
@@ -61,12 +63,12 @@ def test_a_call_that_leaves_collateral(revision: int, tokens: bool) -> None:
     assert fill.rules == RULES[revision].label
 
 
-# 1002 scaled collateral = 1503 native exactly, debt 2001 * 1.25 = 2501.25: the collateral limits the call. Also 77 * 1.25 = 96.25 of OTHER.
-# 1503 / 1.05 = 1431.43: to 3.4 half up 1431, from 3.5 up 1432.
-# to 3.6: bonus part 1503 - 1431 = 72, fee 7.2 -> 7, seized 1496. 3.7: 72, fee -> 8, seized 1495.
-# Scaled collateral: to 3.4 997.33 -> 997 and 4.67 -> 5, all 1002; 3.5-3.6: 998 and 5, but only 4 are left: 4 * 1.5 = 6 of fee;
-# 3.7: 996.67 -> 997 and 5.33 -> 6, but 5 are left: 7.5 -> 7 of fee.
-# Scaled debt to 3.2: 1431 / 1.25 = 1144.8 -> 1145. From 3.3 all debt goes: 2501 - 1431 = 2502 - 1432 = 1070 lost, and 96 or 97 of OTHER.
+# 1002 scaled collateral = 1503 native exactly, debt 2001 * 1.25 = 2501.25: the collateral limits the call. Also 77 *
+# 1.25 = 96.25 of OTHER. 1503 / 1.05 = 1431.43: to 3.4 half up 1431, from 3.5 up 1432. to 3.6: bonus part 1503 - 1431 =
+# 72, fee 7.2 -> 7, seized 1496. 3.7: 72, fee -> 8, seized 1495. Scaled collateral: to 3.4 997.33 -> 997 and 4.67 -> 5,
+# all 1002; 3.5-3.6: 998 and 5, but only 4 are left: 4 * 1.5 = 6 of fee; 3.7: 996.67 -> 997 and 5.33 -> 6, but 5 are
+# left: 7.5 -> 7 of fee. Scaled debt to 3.2: 1431 / 1.25 = 1144.8 -> 1145. From 3.3 all debt goes: 2501 - 1431 = 2502 -
+# 1432 = 1070 lost, and 96 or 97 of OTHER.
 TOXIC = {
     **dict.fromkeys(TO_32, (1431, 1496, 7, 856, 5, ())),
     **dict.fromkeys([7, 8], (1431, 1496, 7, 0, 5, ((DEBT, 1070), (OTHER, 96)))),
@@ -118,9 +120,11 @@ def test_all_debt_repaid_with_all_collateral_has_no_deficit() -> None:
 
 
 def test_worthless_leftovers_count_as_none() -> None:
-    """18 decimals: a few wei of collateral left are worth 0 base units, so 3.3+ writes the rest off; the flag shows which version decides how.
+    """18 decimals: a few wei of collateral left are worth 0 base units, so 3.3+ writes the rest off; the flag shows
+    which version decides how.
 
-    Debt of 1.0 DEBT (2 decimals) worth 1 dollar; collateral 1.05e18 + 5 wei, bonus 5 %, no fee. Repaying 1.0 takes 1.05e18; 5 wei stay.
+    Debt of 1.0 DEBT (2 decimals) worth 1 dollar; collateral 1.05e18 + 5 wei, bonus 5 %, no fee. Repaying 1.0 takes
+    1.05e18; 5 wei stay.
     """
     for revision in FROM_33:
         toy = Toy(revision)
@@ -170,8 +174,9 @@ def test_small_positions_are_liquidated_whole(revision: int) -> None:
     assert at.fill().repaid == 1_000_00
     below = large(revision, 2_375_98, {DEBT: 1_999_99})
     assert below.fill().repaid == 1_999_99
-    # Debt of 3000 with 1999.99 dollars of collateral in the reserve (the rest of it in another one): all debt, limited to 1999.99 / 1.05 =
-    # 1904.752. With 2000.00 half of the debt is the most, which would leave 425 dollars of collateral; 952.38 takes 1000.00 and leaves 1000.
+    # Debt of 3000 with 1999.99 dollars of collateral in the reserve (the rest of it in another one): all debt, limited
+    # to 1999.99 / 1.05 = 1904.752. With 2000.00 half of the debt is the most, which would leave 425 dollars of
+    # collateral; 952.38 takes 1000.00 and leaves 1000.
     toy = large(revision, 1_999_99, {DEBT: 3_000_00})
     toy.supply(OTHER, 1_564_01)
     assert toy.fill().repaid == (1_904_75 if revision <= 8 else 1_904_76)
@@ -219,7 +224,9 @@ def test_no_dust_from_33(revision: int) -> None:
 
 @pytest.mark.parametrize("revision", FROM_33)
 def test_collateral_dust(revision: int) -> None:
-    """10500 dollars of debt, 9450 of collateral: repaying 8047.62 takes 8450.00 and leaves exactly 1000; one cent more leaves dust."""
+    """10500 dollars of debt, 9450 of collateral: repaying 8047.62 takes 8450.00 and leaves exactly 1000; one cent more
+    leaves dust.
+    """
     toy = large(revision, 9_450_00, {DEBT: 10_500_00})
     assert toy.fill(toy.order(8_047_62)).repaid == 8_047_62
     assert "dust" in toy.refusal(toy.order(8_047_64))
@@ -246,7 +253,9 @@ def test_emode_bonus(revision: int) -> None:
 
 @pytest.mark.parametrize("revision", RULES)
 def test_collateral_without_a_base_threshold(revision: int) -> None:
-    """3.6 liquidates what is flagged, with the bonus of the e-mode; before, an asset without a base threshold is out of reach."""
+    """3.6 liquidates what is flagged, with the bonus of the e-mode; before, an asset without a base threshold is out of
+    reach.
+    """
     toy = large(revision)
     toy.param("emode_liquidation_threshold", 8000, category=1)
     toy.param("emode_liquidation_bonus", 10500, category=1)
@@ -265,9 +274,10 @@ def test_collateral_without_a_base_threshold(revision: int) -> None:
 def test_decimals_and_prices() -> None:
     """3.6: 30000 USDC-like debt (6 decimals) against 10 ETH-like (18) at 3700: health 37000 * 0.8 / 30000 = 0.98667.
 
-    Half: 15000e6 repaid. base = 1e8 * 15000e6 * 1e18 / (3700e8 * 1e6) = 4054054054054054054 (.05); with 5 %: 4256756756756756756.7 -> ...757.
-    Without: 4256756756756756757 / 1.05 = 4054054054054054054.3 -> 4054054054054054054, bonus part 202702702702702703, a tenth is
-    20270270270270270.3 -> 20270270270270270.
+    Half: 15000e6 repaid. base = 1e8 * 15000e6 * 1e18 / (3700e8 * 1e6) = 4054054054054054054 (.05); with 5 %:
+        4256756756756756756.7 -> ...757.
+    Without: 4256756756756756757 / 1.05 = 4054054054054054054.3 -> 4054054054054054054, bonus part 202702702702702703, a
+    tenth is 20270270270270270.3 -> 20270270270270270.
     """
     toy = Toy(10)
     toy.state.reserves[COL].unit, toy.state.reserves[DEBT].unit = 10**18, 10**6
@@ -287,7 +297,9 @@ def test_refusals_name_their_reason() -> None:
     assert toy.refusal(toy.order(by=ALICE)) == "self-liquidation is forbidden"
     assert toy.refusal(toy.order(debt=OTHER)) == "the account has no debt in this asset"
     assert toy.refusal(toy.order(collateral=OTHER)) == "the asset is not enabled as collateral"
-    assert "no debt token would be burned" in toy.refusal(toy.order(0)) or "no collateral token" in toy.refusal(toy.order(0))
+    assert "no debt token would be burned" in toy.refusal(toy.order(0)) or "no collateral token" in toy.refusal(
+        toy.order(0)
+    )
     toy.prices[DEBT] = None
     assert "no oracle price of DEBT" in toy.refusal()
     toy.prices[DEBT] = ONE * 9 // 10
@@ -371,7 +383,8 @@ def test_when_received_tokens_become_collateral(revision: int) -> None:
 def test_self_liquidation_to_33(revision: int) -> None:
     toy = small(revision, 1002, 2001)
     toy.liquidate(toy.order(tokens=True, by=ALICE))
-    # All 1002 scaled were taken, 997 came back to the same account and 5 went to the treasury; only 3.3 enables them again.
+    # All 1002 scaled were taken, 997 came back to the same account and 5 went to the treasury; only 3.3 enables them
+    # again.
     assert toy.scaled("collateral", COL) == 997
     assert toy.enabled(COL) == (revision == 7)
     assert toy.scaled("debt", DEBT) == (0 if revision == 7 else 856)
@@ -443,8 +456,10 @@ def past(fill: Fill, **changed: int) -> HistoricalLiquidation:
     order = fill.order
     amounts = {"repaid": fill.repaid, "seized": fill.seized, "protocol_fee": fill.protocol_fee} | changed
     return HistoricalLiquidation(
-        seq=1, block_number=100, log_index=5, timestamp=START, account=order.account, liquidator=order.liquidator, debt_asset=order.pair.debt_asset,
-        collateral_asset=order.pair.collateral_asset, receive_collateral_token=order.receive_collateral_token, deficits=fill.deficits, **amounts,
+        seq=1, block_number=100, log_index=5, timestamp=START, account=order.account, liquidator=order.liquidator,
+        debt_asset=order.pair.debt_asset,
+        collateral_asset=order.pair.collateral_asset, receive_collateral_token=order.receive_collateral_token,
+        deficits=fill.deficits, **amounts,
     )  # fmt: skip
 
 
@@ -456,7 +471,12 @@ def test_the_observed_order_repeats_what_happened(revision: int, repay: int | No
     fill = toy.fill(toy.order(repay, tokens=True))
     order = observed_order(toy.state, past(fill), toy.prices, NOW)  # type: ignore[arg-type]
     again = toy.fill(order)
-    assert (again.repaid, again.seized, again.protocol_fee, again.changes) == (fill.repaid, fill.seized, fill.protocol_fee, fill.changes)
+    assert (again.repaid, again.seized, again.protocol_fee, again.changes) == (
+        fill.repaid,
+        fill.seized,
+        fill.protocol_fee,
+        fill.changes,
+    )
     assert order.repay in (None, fill.repaid)
     assert order.receive_collateral_token
 

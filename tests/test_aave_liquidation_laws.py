@@ -1,4 +1,6 @@
-"""Laws of a liquidation over random positions, every version: conservation, purity, bad debt, health, what is offered instead of dust."""
+"""Laws of a liquidation over random positions, every version: conservation, purity, bad debt, health, what is offered
+instead of dust.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,9 @@ def test_laws_of_a_fill(toy: Toy, repay: int | None, tokens: bool, elapsed: int)
 def test_what_is_offered_instead_of_dust_goes_through_and_is_the_most(
     revision: int, debt: int, collateral: int, prices: tuple[int, int], health: int
 ) -> None:
-    """One reserve's debt and collateral of an account with more of both elsewhere: the whole close factor may leave dust of the collateral."""
+    """One reserve's debt and collateral of an account with more of both elsewhere: the whole close factor may leave
+    dust of the collateral.
+    """
     toy = Toy(revision)
     toy.supply(COL, collateral)
     toy.borrow(DEBT, debt)
@@ -124,7 +128,9 @@ def test_what_is_offered_instead_of_dust_goes_through_and_is_the_most(
     bonus=st.integers(10_000, 10_900),
     share=st.integers(1, 100),
 )
-def test_health_does_not_fall_where_the_collateral_pays_for_the_bonus(revision: int, debt: int, health: int, bonus: int, share: int) -> None:
+def test_health_does_not_fall_where_the_collateral_pays_for_the_bonus(
+    revision: int, debt: int, health: int, bonus: int, share: int
+) -> None:
     """With one collateral worth more than debt times bonus, a liquidation improves health (up to rounding)."""
     toy = Toy(revision, decimals=6)
     collateral = debt * health * 10 // 8000

@@ -47,13 +47,22 @@ def test_directed_rounding_of_an_inexact_result(down, up, a: int, b: int, floor:
 
 
 def test_a_zero_divisor_fails_as_the_contract_reverts() -> None:
-    for function in (m.ray_div_half_up, m.ray_div_down, m.ray_div_up, m.percent_div_half_up, m.percent_div_up, m.percent_div_down, m.wad_div_half_up):
+    for function in (
+        m.ray_div_half_up,
+        m.ray_div_down,
+        m.ray_div_up,
+        m.percent_div_half_up,
+        m.percent_div_up,
+        m.percent_div_down,
+        m.wad_div_half_up,
+    ):
         with pytest.raises(ZeroDivisionError):
             function(1, 0)
 
 
 def test_simple_interest() -> None:
-    # 5 % for a year; one second of a rate that is not a multiple of the year: floor(1e26 / 31536000) = 3170979198376458650.
+    # 5 % for a year; one second of a rate that is not a multiple of the year: floor(1e26 / 31536000) =
+    # 3170979198376458650.
     assert m.linear_interest(5 * RAY // 100, SECONDS_PER_YEAR) == RAY + 5 * RAY // 100
     assert m.linear_interest(10**26, 1) == RAY + 3170979198376458650
 
@@ -68,10 +77,12 @@ PER_SECOND = SECONDS_PER_YEAR * 10**18
         (0, 0, 0),
         # 3.0: 1e18. 3.4: x = 1e18, x / 6 = 166666666666666666, squared 1.67e8; x * (5e17 + 166666667) = 500000000.17
         (1, 10**18, 10**18 + 500_000_000),
-        # 3.0: r^2 per second^2 = 1e9, times 2 * 1 / 2. 3.4: x = 2e18; x * x / 6 = 666666666.67; x * (1e18 + 666666667) = 2000000001.33
+        # 3.0: r^2 per second^2 = 1e9, times 2 * 1 / 2. 3.4: x = 2e18; x * x / 6 = 666666666.67; x * (1e18 + 666666667)
+        # = 2000000001.33
         (2, 2 * 10**18 + 10**9, 2 * 10**18 + 2_000_000_001),
         # 3.0: 4 * 3 * 1e9 / 2 = 6e9; r^3 = floor(31536000.5) / 31536000 = 1, times 4 * 3 * 2 / 6 = 4.
-        # 3.4: x = 4e18, x / 6 = 666666666666666666; x * that = 2666666666.67 -> 2666666667; x * (2e18 + 2666666667) = 8000000010.67
+        # 3.4: x = 4e18, x / 6 = 666666666666666666; x * that = 2666666666.67 -> 2666666667; x * (2e18 + 2666666667) =
+        # 8000000010.67
         (4, 4 * 10**18 + 6 * 10**9 + 4, 4 * 10**18 + 8_000_000_011),
     ],
 )
@@ -95,8 +106,18 @@ def test_each_rounding_is_what_its_name_says(amount: int, index: int) -> None:
 @given(AMOUNTS, PERCENTAGES)
 def test_percentages_round_as_named(value: int, bps: int) -> None:
     for exact, down, half, up in (
-        (Fraction(value * bps, BPS), m.percent_mul_down(value, bps), m.percent_mul_half_up(value, bps), m.percent_mul_up(value, bps)),
-        (Fraction(value * BPS, bps), m.percent_div_down(value, bps), m.percent_div_half_up(value, bps), m.percent_div_up(value, bps)),
+        (
+            Fraction(value * bps, BPS),
+            m.percent_mul_down(value, bps),
+            m.percent_mul_half_up(value, bps),
+            m.percent_mul_up(value, bps),
+        ),
+        (
+            Fraction(value * BPS, bps),
+            m.percent_div_down(value, bps),
+            m.percent_div_half_up(value, bps),
+            m.percent_div_up(value, bps),
+        ),
     ):
         assert exact - 1 < down <= exact <= up < exact + 1
         assert half in (down, up)
@@ -104,7 +125,9 @@ def test_percentages_round_as_named(value: int, bps: int) -> None:
 
 @given(AMOUNTS, INDEXES)
 def test_scaling_a_whole_balance_gives_the_stored_units_back(scaled: int, index: int) -> None:
-    """Why a full repayment or withdrawal leaves nothing: every version's pair of roundings inverts exactly for an index of 1 or more."""
+    """Why a full repayment or withdrawal leaves nothing: every version's pair of roundings inverts exactly for an index
+    of 1 or more.
+    """
     assert m.ray_div_half_up(m.ray_mul_half_up(scaled, index), index) == scaled
     assert m.ray_div_up(m.ray_mul_down(scaled, index), index) == scaled  # collateral, 3.5+
     assert m.ray_div_down(m.ray_mul_up(scaled, index), index) == scaled  # debt, 3.5+

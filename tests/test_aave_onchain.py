@@ -1,4 +1,5 @@
-"""The rules against the bytecode of Aave 3.0 and 3.6: random accounts, prices and calls; every amount, balance, flag and deficit exact.
+"""The rules against the bytecode of Aave 3.0 and 3.6: random accounts, prices and calls; every amount, balance, flag
+and deficit exact.
 
 The book is read from the chain by calls (``tests/chain/aave_state.py``), so that nothing but the rules is under test.
 """
@@ -40,14 +41,21 @@ class Crowd:
         self.seen: Counter[str] = Counter()
 
     def populate(self) -> None:
-        """Deep reserves, borrowers with one or two collaterals and debts from dust to millions near their limit, some in e-mode; then time."""
+        """Deep reserves, borrowers with one or two collaterals and debts from dust to millions near their limit, some
+        in e-mode; then time.
+        """
         market, node, draw = self.market, self.market.node, self.random
         prices = market.prices()
         lent = {symbol: 10**10 * 10**8 * reserve.unit // prices[symbol] for symbol, reserve in market.reserves.items()}
         for symbol, reserve in market.reserves.items():
             for user in (self.lender, self.liquidator):
                 node.send_block([reserve.asset.transaction("mint", user, 3 * lent[symbol])])
-            node.send_block([market.supply(self.lender, symbol, lent[symbol]), market.borrow(self.lender, symbol, lent[symbol] // 3)])
+            node.send_block(
+                [
+                    market.supply(self.lender, symbol, lent[symbol]),
+                    market.borrow(self.lender, symbol, lent[symbol] // 3),
+                ]
+            )
         for user in self.borrowers:
             emode = draw.choice([0, 0, 1, 2, 3]) if market.version != "3.0" else draw.choice([0, 0, 1, 2])
             collaterals = draw.sample(self.symbols, draw.choice([1, 1, 2, 3]))
@@ -59,7 +67,13 @@ class Crowd:
                 amount = worth * market.reserves[symbol].unit // prices[symbol] + draw.randrange(10**3)
                 node.send_block([market.reserves[symbol].asset.transaction("mint", user, amount)])
                 node.send_block([market.supply(user, symbol, amount)])
-            for symbol in draw.sample(self.symbols, draw.choice([1, 2, 3])) if not emode else ["WETH"] if emode == 1 else ["USDC", "DAI"]:
+            for symbol in (
+                draw.sample(self.symbols, draw.choice([1, 2, 3]))
+                if not emode
+                else ["WETH"]
+                if emode == 1
+                else ["USDC", "DAI"]
+            ):
                 available = market.account_data([user])[0]
                 assert available is not None
                 amount = int(available[2] * draw.uniform(0.7, 0.9999)) * market.reserves[symbol].unit // prices[symbol]
@@ -74,7 +88,10 @@ class Crowd:
         """Other prices, fees and bonuses; time passes."""
         market, draw = self.market, self.random
         symbols = [s for s in ("WETH", "WBTC", "DAI", "LINK") if draw.random() < 0.8]
-        transactions = [market.reserves[s].feed.transmit(max(1, int(market.prices()[s] * draw.choice([0.75, 0.9, 1.0, 1.05, 1.2])))) for s in symbols]
+        transactions = [
+            market.reserves[s].feed.transmit(max(1, int(market.prices()[s] * draw.choice([0.75, 0.9, 1.0, 1.05, 1.2]))))
+            for s in symbols
+        ]
         if draw.random() < 0.5:
             transactions.append(market.set_protocol_fee(draw.choice(self.symbols), draw.choice([0, 1, 3333, 10_000])))
         if draw.random() < 0.3:
@@ -120,10 +137,21 @@ class Crowd:
         debt = market.balances([self.accounts[account]])[0][len(self.symbols) + pair.debt_asset]
         if liquidator == account:
             node.send_block([market.reserves[owed].asset.transaction("mint", self.accounts[account], 2 * debt)])
-        repay = None if draw.random() < 0.5 else draw.choice([0, 1, 1000, debt // 3, debt // 2, debt - debt // 50, debt, debt + 1, 2 * debt])
+        repay = (
+            None
+            if draw.random() < 0.5
+            else draw.choice([0, 1, 1000, debt // 3, debt // 2, debt - debt // 50, debt, debt + 1, 2 * debt])
+        )
         tokens = draw.random() < 0.4
         state, at = self.read(), node.timestamp() + draw.choice([1, 12, 86400])
-        call = market.liquidate(self.accounts[liquidator], collateral, owed, self.accounts[account], UINT256_MAX if repay is None else repay, tokens)
+        call = market.liquidate(
+            self.accounts[liquidator],
+            collateral,
+            owed,
+            self.accounts[account],
+            UINT256_MAX if repay is None else repay,
+            tokens,
+        )
         (receipt,) = node.send_block([call], timestamp=at)
         now = self.clock(at)
         order = Order(account=account, pair=pair, liquidator=liquidator, repay=repay, receive_collateral_token=tokens)
@@ -133,7 +161,11 @@ class Crowd:
             self.seen[answer.reason.split(":")[0]] += 1
             if answer.instead is not None:
                 (receipt,) = node.send_block(
-                    [market.liquidate(self.accounts[liquidator], collateral, owed, self.accounts[account], answer.instead, tokens)]
+                    [
+                        market.liquidate(
+                            self.accounts[liquidator], collateral, owed, self.accounts[account], answer.instead, tokens
+                        )
+                    ]
                 )
                 assert receipt["status"] == "0x1", answer
             return
@@ -143,29 +175,49 @@ class Crowd:
     def _compare(self, state: AaveState, fill: Fill, receipt) -> None:  # type: ignore[no-untyped-def]
         (event,) = [log for log in receipt["logs"] if log["topics"][0] == LIQUIDATION_CALL]
         assert (fill.repaid, fill.seized) == (int(event["data"][2:66], 16), int(event["data"][66:130], 16))
-        deficits = [(log["topics"][2][-40:], int(log["data"], 16)) for log in receipt["logs"] if log["topics"][0] == DEFICIT_CREATED]
+        deficits = [
+            (log["topics"][2][-40:], int(log["data"], 16))
+            for log in receipt["logs"]
+            if log["topics"][0] == DEFICIT_CREATED
+        ]
         assert [(state.market.assets[asset].asset[2:], amount) for asset, amount in fill.deficits] == deficits
         a_token = self.market.reserves[self.symbols[fill.order.pair.collateral_asset]].a_token.address.lower()
         treasury = self.market.treasury[2:].lower()
-        fees = [log for log in receipt["logs"] if log["address"] == a_token and log["topics"][0] == TRANSFER and log["topics"][2][-40:] == treasury]
-        assert [int(log["data"], 16) for log in fees if int(log["topics"][1], 16)] == [fill.protocol_fee] * bool(_fee_scaled(fill))
+        fees = [
+            log
+            for log in receipt["logs"]
+            if log["address"] == a_token and log["topics"][0] == TRANSFER and log["topics"][2][-40:] == treasury
+        ]
+        assert [int(log["data"], 16) for log in fees if int(log["topics"][1], 16)] == [fill.protocol_fee] * bool(
+            _fee_scaled(fill)
+        )
         for change in fill.changes:
             apply(state, change)
         after = self.read()
         assert state.accounts == after.accounts
         for ours, chain in zip(state.reserves, after.reserves, strict=True):
-            assert (ours.scaled_supply, ours.scaled_debt, ours.deficit) == (chain.scaled_supply, chain.scaled_debt, chain.deficit)
+            assert (ours.scaled_supply, ours.scaled_debt, ours.deficit) == (
+                chain.scaled_supply,
+                chain.scaled_debt,
+                chain.deficit,
+            )
         partial = state.accounts[fill.order.account].debt.get(fill.order.pair.debt_asset, 0)
         self.seen["partial" if partial else "whole debt"] += 1
         self.seen["deficit"] += bool(fill.deficits)
         self.seen["tokens"] += fill.order.receive_collateral_token
         self.seen["in e-mode"] += bool(state.accounts[fill.order.account].emode)
-        self.seen["all collateral"] += fill.order.pair.collateral_asset not in state.accounts[fill.order.account].enabled
+        self.seen["all collateral"] += (
+            fill.order.pair.collateral_asset not in state.accounts[fill.order.account].enabled
+        )
 
 
 def _fee_scaled(fill: Fill) -> int:
     """Scaled units that the fill moves to the treasury."""
-    return sum(change.delta for change in fill.changes if isinstance(change, PositionChange) and change.account == BORROWERS + 1)
+    return sum(
+        change.delta
+        for change in fill.changes
+        if isinstance(change, PositionChange) and change.account == BORROWERS + 1
+    )
 
 
 def play(market: Deployment, seed: int) -> Counter[str]:
@@ -205,7 +257,9 @@ def test_a_market_upgraded_from_30(fresh_v30: Deployment) -> None:
 
 
 def test_stable_debt_of_30(fresh_v30: Deployment) -> None:
-    """Variable and stable debt in one asset: totals after months, then liquidations that reach the stable part, leave some of it, and clear it."""
+    """Variable and stable debt in one asset: totals after months, then liquidations that reach the stable part, leave
+    some of it, and clear it.
+    """
     market, node = fresh_v30, fresh_v30.node
     crowd = Crowd(market, 5)
     borrower, dai, weth = crowd.borrowers[0], market.reserves["DAI"], market.reserves["WETH"]
@@ -218,25 +272,38 @@ def test_stable_debt_of_30(fresh_v30: Deployment) -> None:
         assert receipt["status"] == "0x1"
     node.warp(200 * 86_400)
     node.mine()
-    token = Contract(node, market.data_provider.call("getReserveTokensAddresses", dai.asset.address)[1], artifact_v30("StableDebtToken").abi)
+    token = Contract(
+        node,
+        market.data_provider.call("getReserveTokensAddresses", dai.asset.address)[1],
+        artifact_v30("StableDebtToken").abi,
+    )
 
     def read() -> AaveState:
         state = crowd.read()
-        principal, rate, since = (token.call(name, borrower) for name in ("principalBalanceOf", "getUserStableRate", "getUserLastUpdated"))
+        principal, rate, since = (
+            token.call(name, borrower) for name in ("principalBalanceOf", "getUserStableRate", "getUserLastUpdated")
+        )
         if principal:
             state.accounts[AccountId(0)].stable[AssetId(3)] = StableDebt(principal, rate, since)
         return state
 
     state = read()
     assert state.accounts[AccountId(0)].stable[AssetId(3)].rate > 0
-    assert tuple(account_data(state, AccountId(0), crowd.oracle(), crowd.clock(node.timestamp()))) == market.account_data([borrower])[0]
+    assert (
+        tuple(account_data(state, AccountId(0), crowd.oracle(), crowd.clock(node.timestamp())))
+        == market.account_data([borrower])[0]
+    )
     seen = []
     for repay, price in ((10**21, 128), (2 * 10**22, 128), (None, 120)):
         node.send_block([weth.feed.transmit(price * 10**8)])
         state = read()
         before = copy.copy(state.accounts[AccountId(0)].stable[AssetId(3)])
-        (receipt,) = node.send_block([market.liquidate(crowd.liquidator, "WETH", "DAI", borrower, UINT256_MAX if repay is None else repay)])
-        order = Order(account=AccountId(0), pair=Pair(AssetId(3), AssetId(0)), liquidator=AccountId(BORROWERS), repay=repay)
+        (receipt,) = node.send_block(
+            [market.liquidate(crowd.liquidator, "WETH", "DAI", borrower, UINT256_MAX if repay is None else repay)]
+        )
+        order = Order(
+            account=AccountId(0), pair=Pair(AssetId(3), AssetId(0)), liquidator=AccountId(BORROWERS), repay=repay
+        )
         fill = quote(state, order, crowd.oracle(), crowd.clock(node.timestamp()))
         assert receipt["status"] == "0x1"
         assert isinstance(fill, Fill), fill

@@ -1,4 +1,6 @@
-"""Which rules each pool revision has, account totals and health by version, the book's events, and the screening form."""
+"""Which rules each pool revision has, account totals and health by version, the book's events, and the screening
+form.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,19 @@ from backtest.protocols.registry import PROTOCOLS, protocol_named
 from backtest.units import RAY, SECONDS_PER_YEAR, UINT256_MAX, WAD
 from tests.aave_books import ALICE, BOB, COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, START, Toy, market
 
-VERSIONS = {1: "3.0", 2: "3.0", 3: "3.0", 4: "3.1", 5: "3.2", 6: "3.2", 7: "3.3", 8: "3.4", 9: "3.5", 10: "3.6", 11: "3.7"}
+VERSIONS = {
+    1: "3.0",
+    2: "3.0",
+    3: "3.0",
+    4: "3.1",
+    5: "3.2",
+    6: "3.2",
+    7: "3.3",
+    8: "3.4",
+    9: "3.5",
+    10: "3.6",
+    11: "3.7",
+}
 UP_TO_34, FROM_35 = [1, 2, 3, 4, 5, 6, 7, 8], [9, 10, 11]
 
 
@@ -43,9 +57,29 @@ def test_versions_differ_where_their_changes_say() -> None:
     assert differences(1, 3) == differences(5, 6) == set()
     assert differences(3, 4) == {"grace_period", "syncs_rates", "reads_balance", "repay_with_tokens"}
     assert differences(4, 5) == {"emode_by_bitmap", "averages_rates", "emode_always_checked"}
-    assert differences(6, 7) == {"max_debt", "leaves_no_dust", "writes_off", "self_receiver_enables", "deficit_in_usage"}
-    assert differences(7, 8) == {"self_liquidation", "self_receiver_enables", "compounded_interest", "premium_to_suppliers"}
-    rounding = {"collateral_balance", "debt_balance", "collateral_scaled", "debt_scaled", "debt_value", "health", "borrow_power", "needed_div"}
+    assert differences(6, 7) == {
+        "max_debt",
+        "leaves_no_dust",
+        "writes_off",
+        "self_receiver_enables",
+        "deficit_in_usage",
+    }
+    assert differences(7, 8) == {
+        "self_liquidation",
+        "self_receiver_enables",
+        "compounded_interest",
+        "premium_to_suppliers",
+    }
+    rounding = {
+        "collateral_balance",
+        "debt_balance",
+        "collateral_scaled",
+        "debt_scaled",
+        "debt_value",
+        "health",
+        "borrow_power",
+        "needed_div",
+    }
     rounding |= {"collateral_minted", "debt_minted", "debt_accrued", "treasury_scaled"}
     assert differences(8, 9) == rounding | {"accrues_seized", "borrow_checked_after", "repay_with_tokens"}
     assert differences(9, 10) == {"threshold_gates_collateral", "emode_ltv_own", "receiver_enables", "emode_lists_all"}
@@ -53,7 +87,9 @@ def test_versions_differ_where_their_changes_say() -> None:
 
 
 def test_an_unknown_revision_names_the_block() -> None:
-    with pytest.raises(RulesError, match=r"pool revision 12 at block 24000000 is unknown; the rules cover revisions 1 to 11"):
+    with pytest.raises(
+        RulesError, match=r"pool revision 12 at block 24000000 is unknown; the rules cover revisions 1 to 11"
+    ):
         rules_for(12, 24_000_000)
     toy = Toy(10)
     with pytest.raises(RulesError, match="pool revision 12 at block 99"):
@@ -89,7 +125,8 @@ def two_collaterals(revision: int) -> Toy:
 
 
 # weighted threshold: 2000e8 * 8250 + 3001e8 * 7000 = 3.7507e15, over 5001e8 = 7499.90 -> 7499
-# weighted ltv: 2000e8 * 8000 + 3001e8 * 6501 = 3.5509501e15, over 5001e8 = 7100.48 -> 7100; 5001e8 * 0.71 = 3550.71 < 3600: nothing to borrow
+# weighted ltv: 2000e8 * 8000 + 3001e8 * 6501 = 3.5509501e15, over 5001e8 = 7100.48 -> 7100; 5001e8 * 0.71 = 3550.71 <
+# 3600: nothing to borrow
 
 
 @pytest.mark.parametrize("revision", UP_TO_34)
@@ -106,7 +143,8 @@ def test_health_by_weighted_sum(revision: int) -> None:
 
 @pytest.mark.parametrize(("revision", "expected"), [(r, 5) for r in UP_TO_34] + [(r, 4) for r in FROM_35])
 def test_borrow_power_is_rounded_by_version(revision: int, expected: int) -> None:
-    # 6 base units of collateral at 75 % = 4.5: half up 5, floor 4. One native unit is worth 6 base units at a price of 600.
+    # 6 base units of collateral at 75 % = 4.5: half up 5, floor 4. One native unit is worth 6 base units at a price of
+    # 600.
     toy = Toy(revision)
     toy.prices[COL] = 600
     toy.supply(COL, 1)
@@ -115,7 +153,8 @@ def test_borrow_power_is_rounded_by_version(revision: int, expected: int) -> Non
 
 @pytest.mark.parametrize("revision", RULES)
 def test_balances_and_values_round_by_version(revision: int) -> None:
-    # 1001 * 1.5 = 1501.5 collateral, 1001 * 1.25 = 1251.25 debt; a price of 150 makes 1.5 base units of each native one.
+    # 1001 * 1.5 = 1501.5 collateral, 1001 * 1.25 = 1251.25 debt; a price of 150 makes 1.5 base units of each native
+    # one.
     toy = Toy(revision, supply_index=RAY * 3 // 2, borrow_index=RAY * 5 // 4)
     toy.prices[COL] = toy.prices[DEBT] = 150
     toy.supply(COL, 1001)
@@ -143,8 +182,13 @@ def test_interest_to_the_moment(revision: int) -> None:
     toy.supply(COL, 10**27)
     toy.borrow(DEBT, 10**27)
     later = Clock(101, 0, START + 2)
-    (col, debt) = holdings(toy.state, ALICE, later)
-    assert (col.asset, col.collateral, col.collateral_scaled, col.collateral_enabled) == (COL, 10**27 + 2 * 10**18, 10**27, True)
+    col, debt = holdings(toy.state, ALICE, later)
+    assert (col.asset, col.collateral, col.collateral_scaled, col.collateral_enabled) == (
+        COL,
+        10**27 + 2 * 10**18,
+        10**27,
+        True,
+    )
     assert debt.debt == 10**27 + 2 * 10**18 + (10**9 if revision <= 7 else 2_000_000_001)
     assert holdings(toy.state, ALICE, NOW)[1].debt == 10**27
 
@@ -202,7 +246,9 @@ def test_emode_membership_is_the_assets_own_category_to_31_and_the_list_after(re
 @pytest.mark.parametrize("revision", RULES)
 def test_loan_to_value_rules(revision: int) -> None:
     toy = emode_account(revision)
-    toy.param("ltv", 0, asset=COL)  # to 3.5 this takes the e-mode's away too: 7500 / 2; from 3.6 the category decides alone
+    toy.param(
+        "ltv", 0, asset=COL
+    )  # to 3.5 this takes the e-mode's away too: 7500 / 2; from 3.6 the category decides alone
     assert data(toy)[4] == (8400 if revision >= 10 else 3750)
     toy.param("ltv", 7500, asset=COL)
     toy.param("emode_ltvzero", 1, asset=COL, category=1)
@@ -230,7 +276,8 @@ def test_stable_debt_counts_and_grows_at_its_own_rate() -> None:
     toy.setting("stable_rate", RAY // 10, DEBT)
     toy.setting("stable_since", START, DEBT)
     assert data(toy)[1] == 300 * ONE
-    # A year at 10 %: 1 + 0.1 + 0.005 + 0.000167 - about; 20000 native * 1.10517 = 22103.4 -> 22103, with 10000 of variable debt
+    # A year at 10 %: 1 + 0.1 + 0.005 + 0.000167 - about; 20000 native * 1.10517 = 22103.4 -> 22103, with 10000 of
+    # variable debt
     assert data(toy, Clock(101, 0, START + SECONDS_PER_YEAR))[1] == 321_03 * ONE // 100
 
 
@@ -240,7 +287,9 @@ def test_stable_debt_counts_and_grows_at_its_own_rate() -> None:
 def test_a_balance_never_goes_below_zero() -> None:
     toy = Toy(10)
     toy.supply(COL, 5)
-    with pytest.raises(RulesError, match=r"block 99, log 7: account 0x0+1 would hold -1 scaled units of COL as collateral"):
+    with pytest.raises(
+        RulesError, match=r"block 99, log 7: account 0x0+1 would hold -1 scaled units of COL as collateral"
+    ):
         toy.move("collateral", COL, -6)
     assert toy.scaled("collateral", COL) == 5
     toy.move("collateral", COL, -5)
@@ -265,7 +314,8 @@ def test_events_that_the_book_does_not_know_are_refused() -> None:
     with pytest.raises(RulesError, match="unknown setting 'colour'"):
         toy.setting("colour", 1, COL)
     past = HistoricalLiquidation(
-        seq=0, block_number=1, log_index=0, timestamp=1, account=ALICE, liquidator=BOB, debt_asset=DEBT, collateral_asset=COL,
+        seq=0, block_number=1, log_index=0, timestamp=1, account=ALICE, liquidator=BOB, debt_asset=DEBT,
+        collateral_asset=COL,
         repaid=1, seized=1, protocol_fee=0, receive_collateral_token=False,
     )  # fmt: skip
     with pytest.raises(TypeError, match="HistoricalLiquidation"):
@@ -277,8 +327,12 @@ def test_events_that_the_book_does_not_know_are_refused() -> None:
 # -- The screening form ----------------------------------------------------------------------------------------------
 
 
-def form_value(toy: Toy, prices: dict[int, int], now: Clock = NOW, *, age: dict[int, tuple[float, float]] | None = None) -> float | None:
-    """The form's value less what its error grants; the supply and borrow indexes have since grown by the factors in ``age``."""
+def form_value(
+    toy: Toy, prices: dict[int, int], now: Clock = NOW, *, age: dict[int, tuple[float, float]] | None = None
+) -> float | None:
+    """The form's value less what its error grants; the supply and borrow indexes have since grown by the factors in
+    ``age``.
+    """
     form = linear_exposure(toy.state, ALICE, now)
     if form is None:
         return None
@@ -307,7 +361,9 @@ def test_no_debt_needs_no_look() -> None:
     near=st.integers(-3000, 3000),
     elapsed=st.integers(0, 10 * 86_400),
 )
-def test_an_account_that_the_form_calls_safe_is_safe(revision, collateral, debt, thresholds, prices, rates, near, elapsed) -> None:  # type: ignore[no-untyped-def]
+def test_an_account_that_the_form_calls_safe_is_safe(
+    revision, collateral, debt, thresholds, prices, rates, near, elapsed
+) -> None:  # type: ignore[no-untyped-def]
     """At once and after the form has been aged by the growth of the indexes; prices are moved near the boundary."""
     toy = Toy(revision, supply_index=RAY * 11 // 10, borrow_index=RAY * 13 // 10)
     for asset in (COL, DEBT, OTHER):
@@ -331,7 +387,10 @@ def test_an_account_that_the_form_calls_safe_is_safe(revision, collateral, debt,
     later = Clock(101, 0, START + elapsed)
     rules = toy.state.rules
     age = {
-        reserve.asset: (reserve.income(later.timestamp) / reserve.supply_index, reserve.debt_index(later.timestamp, rules) / reserve.borrow_index)
+        reserve.asset: (
+            reserve.income(later.timestamp) / reserve.supply_index,
+            reserve.debt_index(later.timestamp, rules) / reserve.borrow_index,
+        )
         for reserve in toy.state.reserves
     }
     aged = form_value(toy, now_prices, age=age)

@@ -65,7 +65,11 @@ def liquidatable(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
         toy.setting("emode", draw(st.integers(0, 1)), None, account)
     oracle = {asset: price[asset] for asset in ASSETS if draw(st.integers(0, 19))}
     market = {asset: value * draw(st.integers(97, 103)) // 100 for asset, value in oracle.items()}
-    return toy.state, Prices(oracle, market, market), replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 12, 10**7))))
+    return (
+        toy.state,
+        Prices(oracle, market, market),
+        replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 12, 10**7)))),
+    )
 
 
 def spread(state: AaveState, prices: Prices, fill: Fill) -> int:
@@ -75,7 +79,13 @@ def spread(state: AaveState, prices: Prices, fill: Fill) -> int:
 
 
 def one_by_one(
-    state: AaveState, accounts: list[AccountId], prices: Prices, now: Clock, cost: int, calls: dict[AccountId, int], most: int
+    state: AaveState,
+    accounts: list[AccountId],
+    prices: Prices,
+    now: Clock,
+    cost: int,
+    calls: dict[AccountId, int],
+    most: int,
 ) -> tuple[list[tuple[int, Fill, int | None]], Ending]:
     """Profit, fill and health afterwards of each liquidation; the state is changed."""
     made: list[tuple[int, Fill, int | None]] = []
@@ -145,7 +155,11 @@ def books_of(state: AaveState) -> Any:
 
 
 def priced(state: AaveState, prices: Prices) -> bool:
-    return all(prices.oracle.get(asset) for book in state.accounts.values() for asset in {*book.enabled, *book.debt, *book.stable})
+    return all(
+        prices.oracle.get(asset)
+        for book in state.accounts.values()
+        for asset in {*book.enabled, *book.debt, *book.stable}
+    )
 
 
 @settings(max_examples=1_000, deadline=None)
@@ -195,8 +209,10 @@ def test_less_is_asked_for_where_dust_would_be_left(revision: int) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.sampled_from([revision for revision in RULES if RULES[revision].leaves_no_dust]), st.sampled_from((6, 18)), st.integers(2_000, 3_500),
-    st.integers(500, 3_000), st.integers(9_501, 9_999), st.sampled_from((ONE, 3_123 * ONE + 7, 99_999_999)), INDEX, INDEX,
+    st.sampled_from([revision for revision in RULES if RULES[revision].leaves_no_dust]), st.sampled_from((6, 18)),
+    st.integers(2_000, 3_500),
+    st.integers(500, 3_000), st.integers(9_501, 9_999), st.sampled_from((ONE, 3_123 * ONE + 7, 99_999_999)), INDEX,
+    INDEX,
 )  # fmt: skip
 def test_what_is_asked_for_instead_of_dust(
     revision: int, decimals: int, debt: int, other: int, health: int, price: int, supply: int, borrow: int
@@ -216,7 +232,9 @@ def test_a_missing_price_stops_its_account_only() -> None:
         toy.supply(asset, 10**22, account)
         toy.borrow(DEBT, 9 * 10**21, account)
     oracle = {COL: ONE, DEBT: ONE}
-    found = AAVE_V3.together(toy.state, list(BORROWERS), Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10)
+    found = AAVE_V3.together(
+        toy.state, list(BORROWERS), Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10
+    )
     assert found is not None
     assert {*found.account} == {BORROWERS[0]}
 
@@ -235,4 +253,9 @@ def test_what_depends_on_others_is_left_to_the_plain_rules(why: str) -> None:
     elif why == "recompute":
         toy.state.recompute = True
     oracle = dict.fromkeys(ASSETS, ONE)
-    assert AAVE_V3.together(toy.state, accounts, Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10) is None
+    assert (
+        AAVE_V3.together(
+            toy.state, accounts, Prices(oracle, oracle, oracle), NOW, LIQUIDATOR, cost=0, calls={}, most=10
+        )
+        is None
+    )

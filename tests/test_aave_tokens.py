@@ -1,4 +1,6 @@
-"""Scaled balances from token logs: by hand, the compiled twin against the plain rules, and models of the contracts of each version."""
+"""Scaled balances from token logs: by hand, the compiled twin against the plain rules, and models of the contracts of
+each version.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,22 @@ from hypothesis import strategies as st
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
 from backtest.protocols.aave_v3 import kernel, tokens
-from tests.aave_logs import ALICE, BOB, CONFIG, ORACLE, POOL, PROVIDER, RAY, Logs, a_token, address, changes, debt_token, folded, market
+from tests.aave_logs import (
+    ALICE,
+    BOB,
+    CONFIG,
+    ORACLE,
+    POOL,
+    PROVIDER,
+    RAY,
+    Logs,
+    a_token,
+    address,
+    changes,
+    debt_token,
+    folded,
+    market,
+)
 
 # -- scaled changes, worked by hand ------------------------------------------------------------------------------------
 
@@ -120,7 +137,11 @@ def _plain(op: int, rule: int, unscaled: bool, balance: int, last: int, value: i
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(0, 2), amounts, amounts, indexes), min_size=1, max_size=12)
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans(), st.integers(0, 2), amounts, amounts, indexes),
+        min_size=1,
+        max_size=12,
+    )
 )
 def test_kernel_is_the_plain_rule(events: list[tuple[int, int, bool, int, int, int, int]]) -> None:
     """Event by event, up to the first that would leave a negative or a too large balance: both stop there."""
@@ -131,7 +152,9 @@ def test_kernel_is_the_plain_rule(events: list[tuple[int, int, bool, int, int, i
         if rule == tokens.DISCOUNTED and op < kernel.OUT:
             # The log of a discounted token never exceeds the interest accrued, and its index never falls.
             index = max(index, last[holder], RAY)
-            accrued = tokens.ray_mul_half_up(balances[holder], index) - tokens.ray_mul_half_up(balances[holder], last[holder])
+            accrued = tokens.ray_mul_half_up(balances[holder], index) - tokens.ray_mul_half_up(
+                balances[holder], last[holder]
+            )
             interest = min(interest, accrued)
         good.append((op, rule, unscaled, holder, value, interest, index))
         try:
@@ -168,18 +191,35 @@ def test_tables_grow() -> None:
     zeros, one = np.zeros(count, np.int8), _words([RAY] * count)
     for sign, value in ((kernel.MINT, 7), (kernel.BURN, 7)):
         code, _, out = running.deltas(
-            zeros + np.int8(sign), zeros, zeros.astype(np.bool_), np.arange(count) * 3, _words([value] * count), one * np.uint64(0), one
+            zeros + np.int8(sign),
+            zeros,
+            zeros.astype(np.bool_),
+            np.arange(count) * 3,
+            _words([value] * count),
+            one * np.uint64(0),
+            one,
         )
         assert code == kernel.OK
         assert {_signed(line) for line in out} == {7 if sign == kernel.MINT else -7}
     code, row, _ = running.deltas(
-        zeros[:1] + np.int8(kernel.BURN), zeros[:1], np.zeros(1, np.bool_), np.array([3]), _words([1]), _words([0]), _words([RAY])
+        zeros[:1] + np.int8(kernel.BURN),
+        zeros[:1],
+        np.zeros(1, np.bool_),
+        np.array([3]),
+        _words([1]),
+        _words([0]),
+        _words([RAY]),
     )
     assert (code, row) == (kernel.NEGATIVE, 0)
 
 
 @settings(deadline=None)
-@given(st.lists(st.lists(st.binary(min_size=20, max_size=20) | st.sampled_from([bytes(20), b"\xff" * 20]), max_size=8), max_size=4))
+@given(
+    st.lists(
+        st.lists(st.binary(min_size=20, max_size=20) | st.sampled_from([bytes(20), b"\xff" * 20]), max_size=8),
+        max_size=4,
+    )
+)
 def test_addresses_are_numbered_as_they_come(calls: list[list[bytes]]) -> None:
     numbered, expected = kernel.Addresses(), dict[bytes, int]()
     for call in calls:
@@ -196,7 +236,9 @@ def test_addresses_are_numbered_as_they_come(calls: list[list[bytes]]) -> None:
 
 
 class Contract:
-    """A scaled-balance token in a few lines: stores scaled balances, emits what ScaledBalanceTokenBase of its version emits."""
+    """A scaled-balance token in a few lines: stores scaled balances, emits what ScaledBalanceTokenBase of its version
+    emits.
+    """
 
     def __init__(self, logs: Logs, token: str, *, debt: bool, directed: bool) -> None:
         self.logs, self.token, self.debt, self.directed = logs, token, debt, directed
@@ -224,9 +266,25 @@ class Contract:
         logged = self.shown(after, index) - previous if self.directed else (amount if mint else -amount) + interest
         self.scaled[who], self.last[who] = after, index
         if mint or logged > 0:
-            self.logs.log("Mint", at=self.token, caller=who, on_behalf_of=who, value=logged, balance_increase=interest, index=index)
+            self.logs.log(
+                "Mint",
+                at=self.token,
+                caller=who,
+                on_behalf_of=who,
+                value=logged,
+                balance_increase=interest,
+                index=index,
+            )
         else:
-            self.logs.log("Burn", at=self.token, **{"from": who}, target=who, value=-logged, balance_increase=interest, index=index)
+            self.logs.log(
+                "Burn",
+                at=self.token,
+                **{"from": who},
+                target=who,
+                value=-logged,
+                balance_increase=interest,
+                index=index,
+            )
 
     def transfer(self, sender: str, to: str, amount: int, index: int) -> None:
         scaled = min(self.to_scaled(amount, index, up=True), self.scaled[sender])
@@ -234,7 +292,15 @@ class Contract:
             interest = self.shown(self.scaled[who], index) - self.shown(self.scaled[who], self.last[who])
             self.last[who] = index
             if interest:
-                self.logs.log("Mint", at=self.token, caller=sender, on_behalf_of=who, value=interest, balance_increase=interest, index=index)
+                self.logs.log(
+                    "Mint",
+                    at=self.token,
+                    caller=sender,
+                    on_behalf_of=who,
+                    value=interest,
+                    balance_increase=interest,
+                    index=index,
+                )
         self.scaled[sender] -= scaled
         self.scaled[to] += scaled
         self.logs.log("BalanceTransfer", at=self.token, **{"from": sender}, to=to, value=scaled, index=index)
@@ -257,7 +323,10 @@ def test_fold_gives_back_the_scaled_balances(versions: tuple[int, int], actions:
     logs = market(pool, "WETH")
     directed = pool >= 9
     index = {False: RAY, True: RAY}
-    book = {debt: Contract(logs, (debt_token if debt else a_token)("WETH"), debt=debt, directed=directed) for debt in (False, True)}
+    book = {
+        debt: Contract(logs, (debt_token if debt else a_token)("WETH"), debt=debt, directed=directed)
+        for debt in (False, True)
+    }
     for token in (a_token("WETH"), debt_token("WETH")):
         logs.revision(token, "first", revision)
     for kind, who, to, amount, growth, debt in actions:
@@ -306,7 +375,9 @@ def test_fold_across_an_upgrade(before: list[Any], after: list[Any]) -> None:
     sums: dict[str, int] = defaultdict(int)
     for who, _, _, delta, *_ in changes(folded(logs)):
         sums[who] += delta
-    assert {who: scaled for who, scaled in contract.scaled.items() if scaled} == {who: scaled for who, scaled in sums.items() if scaled}
+    assert {who: scaled for who, scaled in contract.scaled.items() if scaled} == {
+        who: scaled for who, scaled in sums.items() if scaled
+    }
 
 
 @pytest.mark.parametrize("decoded", [True, False])
@@ -335,7 +406,12 @@ def test_discounted_debt_by_a_model_of_gho(decoded: bool) -> None:
             logs.log("Burn", at=token, **{"from": ALICE}, value=-value, balance_increase=net, index=index)
         expected.append(delta)
 
-    for amount, percent, growth in ((10**21, 0, 0), (5 * 10**20, 3000, 10**25 + 7), (0, 3000, 10**24 + 1), (-(10**20), 3000, 3 * 10**25)):
+    for amount, percent, growth in (
+        (10**21, 0, 0),
+        (5 * 10**20, 3000, 10**25 + 7),
+        (0, 3000, 10**24 + 1),
+        (-(10**20), 3000, 3 * 10**25),
+    ):
         logs.tx()
         index += growth
         act(amount, percent)
@@ -373,7 +449,9 @@ def test_transfers_of_2022_are_amounts_until_the_upgrade() -> None:
     def history(pool: str) -> list[int]:
         logs = Logs()
         logs.tx()
-        logs.log("ProxyCreated", id=b"POOL".ljust(32, b"\0"), proxy_address=pool, implementation_address=address("pool 1"))
+        logs.log(
+            "ProxyCreated", id=b"POOL".ljust(32, b"\0"), proxy_address=pool, implementation_address=address("pool 1")
+        )
         logs.revision(pool, "pool 1", 1)
         logs.list_asset("WETH")
         logs.tx()

@@ -49,7 +49,11 @@ def books(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
     for account in map(AccountId, range(4)):
         change(draw, toy, account)
     oracle = {asset: price for asset in ASSETS if (price := draw(PRICE)) is not None}
-    return toy.state, Prices(oracle, oracle, oracle), replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 1, 12, 10**7))))
+    return (
+        toy.state,
+        Prices(oracle, oracle, oracle),
+        replace(NOW, timestamp=NOW.timestamp + draw(st.sampled_from((0, 1, 12, 10**7)))),
+    )
 
 
 def change(draw: Draw, toy: Toy, account: AccountId) -> None:
@@ -76,8 +80,17 @@ def one_by_one(state: AaveState, prices: Prices, now: Clock) -> dict[AccountId, 
 
 def all_at_once(views: Views) -> dict[AccountId, AccountView | None]:
     found: dict[AccountId, AccountView | None] = {}
-    columns = (views.account, views.collateral_base, views.debt_base, views.borrowing_power_base, views.health, views.category)
-    for account, collateral, debt, power, (low, high), category in zip(*(column.tolist() for column in columns), strict=True):
+    columns = (
+        views.account,
+        views.collateral_base,
+        views.debt_base,
+        views.borrowing_power_base,
+        views.health,
+        views.category,
+    )
+    for account, collateral, debt, power, (low, high), category in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
         assert debt or not (low or high)
         found[AccountId(account)] = AccountView(collateral, debt, (high << 64) | low if debt else None, power, category)
     assert list(found) == sorted(found)
@@ -108,7 +121,9 @@ def test_changes_since_are_seen_by_the_copy_that_has_them(data: st.DataObject) -
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_values_kept_of_a_moment_are_those_of_no_other(data: st.DataObject) -> None:
-    """Copies with other parameters, prices, indexes, times and rules, each seen again and again: more of them than are kept."""
+    """Copies with other parameters, prices, indexes, times and rules, each seen again and again: more of them than are
+    kept.
+    """
     state, prices, now = data.draw(books())
     AAVE_V3.views(state, prices, now)
     for step in range(12):
@@ -143,7 +158,9 @@ def test_usual_amounts_are_valued_in_words() -> None:
 @settings(max_examples=200, deadline=None)
 @given(books(), st.data())
 def test_exposures_at_once_are_on_the_safe_side(book: tuple[AaveState, Prices, Clock], data: st.DataObject) -> None:
-    """No more collateral and no less debt than each account's own exposure, and but a little apart where amounts are not tiny."""
+    """No more collateral and no less debt than each account's own exposure, and but a little apart where amounts are
+    not tiny.
+    """
     state, prices, now = book
     if data.draw(st.booleans()):
         AAVE_V3.views(state, prices, now)
@@ -160,7 +177,9 @@ def test_exposures_at_once_are_on_the_safe_side(book: tuple[AaveState, Prices, C
         own = AAVE_V3.exposure(state, AccountId(account), now)
         assert isinstance(own, LinearExposure)
         rows = slice(found.start[place], found.start[place + 1])
-        terms = list(zip(found.asset[rows].tolist(), found.owed[rows].tolist(), found.amount[rows].tolist(), strict=True))
+        terms = list(
+            zip(found.asset[rows].tolist(), found.owed[rows].tolist(), found.amount[rows].tolist(), strict=True)
+        )
         owed = {asset: amount for asset, is_debt, amount in terms if is_debt}
         assert owed.keys() == own.debt.keys()
         for asset, amount in own.debt.items():

@@ -12,7 +12,9 @@ from backtest.protocols.aave_v3.words import DOWN, HALF_UP, OVER, SCRATCH, UP, c
 from backtest.units import RAY
 
 WIDE = st.integers(0, 128).flatmap(lambda bits: st.integers(0, (1 << bits) - 1))
-EDGE = st.builds(lambda bits, by: min(max(0, (1 << bits) + by), (1 << 128) - 1), st.integers(0, 128), st.integers(-2, 2))
+EDGE = st.builds(
+    lambda bits, by: min(max(0, (1 << bits) + by), (1 << 128) - 1), st.integers(0, 128), st.integers(-2, 2)
+)
 NUMBER = WIDE | EDGE
 
 

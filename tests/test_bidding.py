@@ -1,4 +1,6 @@
-"""English auctions with few bidders: who bids what, as laws of single moments and through whole replays, numbers by hand."""
+"""English auctions with few bidders: who bids what, as laws of single moments and through whole replays, numbers by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def moments(draw: st.DrawFn) -> tuple[Flip, str | None, list[Worth], int]:
 
 
 @given(moments())
-def test_a_bid_is_one_that_the_contract_takes_and_never_above_what_the_lot_is_worth(moment: tuple[Flip, str | None, list[Worth], int]) -> None:
+def test_a_bid_is_one_that_the_contract_takes_and_never_above_what_the_lot_is_worth(
+    moment: tuple[Flip, str | None, list[Worth], int],
+) -> None:
     flip, holder, there, beg = moment
     found = raised(flip, holder, there, beg)
     others = sorted((worth.bid for worth in there if worth.name != (found or (None,))[0]), reverse=True)
@@ -55,7 +59,9 @@ def test_a_bid_is_one_that_the_contract_takes_and_never_above_what_the_lot_is_wo
     assert flip.tend_refused(bid, beg, 100) is None
     assert bid <= worth
     assert worth >= max(others, default=0)
-    assert bid == max(least_bid_up(flip, beg), others[0] if others else 0)  # what the second would still give, or the least
+    assert bid == max(
+        least_bid_up(flip, beg), others[0] if others else 0
+    )  # what the second would still give, or the least
     assert len(there) > 1 or bid == least_bid_up(flip, beg)
 
 
@@ -75,11 +81,23 @@ def test_a_lot_that_is_asked_for_is_one_that_the_contract_takes_and_never_less_t
     assert flip.dent_refused(lot, beg, 100) is None
     assert least is not None
     assert least <= lot
-    assert lot == min(largest_lot_down(flip, beg), *(each.lot for each in there if each.name != name and each.lot is not None), flip.lot)
+    assert lot == min(
+        largest_lot_down(flip, beg),
+        *(each.lot for each in there if each.name != name and each.lot is not None),
+        flip.lot,
+    )
 
 
-@given(st.integers(0, 10**24), st.integers(0, 10**22), st.integers(0, BPS), st.none() | st.integers(0, 10**24), st.integers(WAD // 2, 2 * WAD))
-def test_a_lot_is_worth_what_leaves_costs_and_margin(proceeds: int, costs: int, margin: int, most: int | None, dai: int) -> None:
+@given(
+    st.integers(0, 10**24),
+    st.integers(0, 10**22),
+    st.integers(0, BPS),
+    st.none() | st.integers(0, 10**24),
+    st.integers(WAD // 2, 2 * WAD),
+)
+def test_a_lot_is_worth_what_leaves_costs_and_margin(
+    proceeds: int, costs: int, margin: int, most: int | None, dai: int
+) -> None:
     flip = Flip(10**5 * WAD * RAY, 50 * WAD, 10**6)
     worth = worth_to(Bidder("k", costs, margin, most), flip, proceeds, Values(max(1, proceeds // 50), WAD, dai, WAD))
     paid = worth.bid * dai // (RAY * WAD)
@@ -97,7 +115,8 @@ def test_who_holds_the_bid_does_not_outbid_itself() -> None:
     assert raised(flip, "b", [Worth("a", 50 * RAY)], BEG) == ("a", 2)
 
 
-# -- replays -------------------------------------------------------------------------------------------------------------------
+# -- replays
+# -------------------------------------------------------------------------------------------------------------------
 
 FREE = Costs(gas=Gas(fee="constant", base_fee=0, native_price=WAD, units=0))
 
@@ -110,7 +129,10 @@ def run(h: Any, *searchers: Searcher, costs: Costs = FREE, auctions: Auctions | 
 def fees(*steps: tuple[int, int]) -> Costs:
     """Base fees (gwei) by seconds after the fall; calls cost nothing, so that only caps matter."""
     times = [
-        Step(from_time=f"1970-01-01T{(START + s) // 3600:02}:{(START + s) % 3600 // 60:02}:{(START + s) % 60:02}", base_fee=fee * GWEI)
+        Step(
+            from_time=f"1970-01-01T{(START + s) // 3600:02}:{(START + s) % 3600 // 60:02}:{(START + s) % 60:02}",
+            base_fee=fee * GWEI,
+        )
         for s, fee in steps
     ]
     first = Step(from_time="1970-01-01T00:00:00", base_fee=10 * GWEI)
@@ -118,7 +140,9 @@ def fees(*steps: tuple[int, int]) -> Costs:
 
 
 def conserved(result: Replay[MakerState]) -> None:
-    """Collateral: what left the vault went to winners or, by dents, to its owner. Debt: what was bid and what was not covers it."""
+    """Collateral: what left the vault went to winners or, by dents, to its owner. Debt: what was bid and what was not
+    covers it.
+    """
     opened = [row.fill for row in result.liquidations if row.stage == "opened"]
     deals = [row.fill for row in result.liquidations if row.step == "deal"]
     assert sum(fill.seized for fill in deals) <= sum(fill.seized for fill in opened) == 10 * WAD
@@ -157,7 +181,10 @@ def test_equals_end_where_frictionless_bidding_does() -> None:
     for price in (600, 1_290):
         few = run(history(CAT_1_1, price), Searcher(name="a"), Searcher(name="b"))
         all_of_them = frictionless(history(CAT_1_1, price))
-        sold = [sorted((row.fill.repaid, row.fill.seized) for row in each.liquidations if row.step == "deal") for each in (few, all_of_them)]
+        sold = [
+            sorted((row.fill.repaid, row.fill.seized) for row in each.liquidations if row.step == "deal")
+            for each in (few, all_of_them)
+        ]
         assert sold[0] == sold[1]
         conserved(few)
 
@@ -177,7 +204,9 @@ def test_an_auction_nobody_could_bid_for_starts_again() -> None:
 
 
 def test_a_second_bidder_that_comes_in_time_ends_the_gift() -> None:
-    """ttl is an hour. b comes after half of it, and the lots bring what they are worth; after more than that it is too late."""
+    """ttl is an hour. b comes after half of it, and the lots bring what they are worth; after more than that it is too
+    late.
+    """
     pair = (Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=15 * GWEI))
     in_time = run(history(CAT_1_1, 600), *pair, costs=fees((0, 50), (1_800, 10)))
     too_late = run(history(CAT_1_1, 600), *pair, costs=fees((0, 50), (3_601, 10)))
@@ -194,9 +223,16 @@ def test_who_is_stuck_comes_back_late() -> None:
 
 
 def test_capital_that_stands_in_one_auction_is_not_there_for_another() -> None:
-    """b has 3,000: enough for the first lot (2,654), not for the second, which a takes for what b has left. Once b's money is back, it bids again."""
+    """b has 3,000: enough for the first lot (2,654), not for the second, which a takes for what b has left. Once b's
+    money is back, it bids again.
+    """
     auctions = Auctions()
-    result = run(history(CAT_1_1, 600), Searcher(name="a", min_profit=1), Searcher(name="b", capital=3_000 * WAD), auctions=auctions)
+    result = run(
+        history(CAT_1_1, 600),
+        Searcher(name="a", min_profit=1),
+        Searcher(name="b", capital=3_000 * WAD),
+        auctions=auctions,
+    )
     paid = [row.fill.repaid for row in result.liquidations if row.step == "deal"]
     assert paid[0] > 2_600 * WAD
     assert paid[1] < 400 * WAD
@@ -206,7 +242,9 @@ def test_capital_that_stands_in_one_auction_is_not_there_for_another() -> None:
 
 def test_bids_of_a_deal_say_who_bid_what() -> None:
     h = history(CAT_1_1, 600)
-    terms = Participation(searchers=(Searcher(name="a"), Searcher(name="b", min_profit=100 * WAD)), distribution="searchers")
+    terms = Participation(
+        searchers=(Searcher(name="a"), Searcher(name="b", min_profit=100 * WAD)), distribution="searchers"
+    )
     result = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=terms, costs=FREE))
     taken = [spell for spell in result.spells if spell.bids]
     assert len(taken) == 3
@@ -227,15 +265,30 @@ def test_a_dutch_auction_sells_to_one_bidder_at_its_own_price() -> None:
 @pytest.mark.parametrize("cap", [15, 100])
 def test_the_spike_makes_the_difference(cap: int) -> None:
     """One has a cap of 100 gwei, the other of 15 or 100: with gas at 50 the first is alone where the other's is low."""
-    result = run(history(CAT_1_1, 600), Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=cap * GWEI), costs=fees((0, 50)))
+    result = run(
+        history(CAT_1_1, 600),
+        Searcher(name="a", gas_cap=100 * GWEI),
+        Searcher(name="b", gas_cap=cap * GWEI),
+        costs=fees((0, 50)),
+    )
     free = sum(row.fill.repaid < WAD for row in result.liquidations if row.step == "deal")
     assert free == (3 if cap == 15 else 0)
 
 
 @pytest.mark.parametrize("cap", [15, 100])
 def test_auctions_recover_more_than_a_fixed_spread_only_where_participation_is_cheap(cap: int) -> None:
-    """A fixed spread of 13 % sells for value / 1.13 to whoever comes, one is enough (10 at 600: 5,309.73). Two bidders make it 6,000, one nothing."""
-    result = run(history(CAT_1_1, 600), Searcher(name="a", gas_cap=100 * GWEI), Searcher(name="b", gas_cap=cap * GWEI), costs=fees((0, 50)))
-    recovered, fixed = sum(row.fill.repaid for row in result.liquidations if row.step == "deal"), 6_000 * WAD * 100 // 113
+    """A fixed spread of 13 % sells for value / 1.13 to whoever comes, one is enough (10 at 600: 5,309.73). Two bidders
+    make it 6,000, one nothing.
+    """
+    result = run(
+        history(CAT_1_1, 600),
+        Searcher(name="a", gas_cap=100 * GWEI),
+        Searcher(name="b", gas_cap=cap * GWEI),
+        costs=fees((0, 50)),
+    )
+    recovered, fixed = (
+        sum(row.fill.repaid for row in result.liquidations if row.step == "deal"),
+        6_000 * WAD * 100 // 113,
+    )
     assert (recovered > fixed) == (cap == 100)
     assert recovered < WAD or recovered > 5_999 * WAD

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.black_thursday import Cell, Gwei, Keepers, Mean, Paths, Run, Task, Vaults, cells, perform, region, summarised
+from backtest.black_thursday import (
+    Cell,
+    Gwei,
+    Keepers,
+    Mean,
+    Paths,
+    Run,
+    Task,
+    Vaults,
+    cells,
+    perform,
+    region,
+    summarised,
+)
 from backtest.black_thursday.day import RULES_1_0, RULES_2_0, market_of
 from backtest.cli import main
 from backtest.cli.illustrate import read_paths
@@ -44,7 +57,9 @@ def run(cell: Cell, seed: int = 1, book: Vaults = BOOK) -> Run:
 
 
 def test_a_spike_of_gas_with_auctions_of_fixed_length_makes_zero_bids() -> None:
-    """Keepers with caps around 100 gwei: without the spike all four are there and nothing is given away; with it, in some draws, one alone is."""
+    """Keepers with caps around 100 gwei: without the spike all four are there and nothing is given away; with it, in
+    some draws, one alone is.
+    """
     spike = [run(Cell(10, "day", FEW), seed) for seed in range(1, 9)]
     calm = [run(Cell(10, "calm", FEW), seed) for seed in range(1, 9)]
     assert [one.free for one in calm] == [0] * 8
@@ -54,7 +69,9 @@ def test_a_spike_of_gas_with_auctions_of_fixed_length_makes_zero_bids() -> None:
 
 
 def test_who_is_alone_follows_from_the_caps_and_nothing_else() -> None:
-    """Of each draw: everything for nothing where one cap is at or above the spike, nothing for nothing where two are; none: gas comes back first."""
+    """Of each draw: everything for nothing where one cap is at or above the spike, nothing for nothing where two are;
+    none: gas comes back first.
+    """
     seen = set()
     for seed in range(1, 13):
         above = sum((searcher.gas_cap or 0) >= 150 * Gwei for searcher in FEW.drawn(Draws(seed)))
@@ -65,7 +82,9 @@ def test_who_is_alone_follows_from_the_caps_and_nothing_else() -> None:
 
 
 def test_dutch_auctions_never_sell_for_nothing() -> None:
-    """Where nobody can act for hours the price falls until a reset: to cusp times buf, 0.52 of the oracle's price, and no lower."""
+    """Where nobody can act for hours the price falls until a reset: to cusp times buf, 0.52 of the oracle's price, and
+    no lower.
+    """
     runs = [run(Cell(20, "day", FEW), seed) for seed in range(1, 9)]
     assert [one.free for one in runs] == [0] * 8
     assert all(one.paid * 100 >= one.sold_value * 52 for one in runs if one.closed)
@@ -86,14 +105,22 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not() -> None:
     st.sampled_from((None, 50_000, 1_000_000)),
     st.sampled_from((10, 20)),
 )
-def test_nothing_is_lost_on_the_way_through_auctions(seed: int, number: int, median: int, stuck: int, capital: int | None, rules: int) -> None:
-    """Collateral: seized from vaults, bought, given back, or under auction. DAI: what vaults owed was paid or is short, or is still under auction;
-    nobody pays more than a lot is worth, and nobody has more in auctions than it owns."""
+def test_nothing_is_lost_on_the_way_through_auctions(
+    seed: int, number: int, median: int, stuck: int, capital: int | None, rules: int
+) -> None:
+    """Collateral: seized from vaults, bought, given back, or under auction. DAI: what vaults owed was paid or is short,
+    or is still under auction; nobody pays more than a lot is worth, and nobody has more in auctions than it owns.
+    """
     vaults = BOOK.drawn(DAY.prices[0], Draws(seed))
     market, timeline = market_of(DAY, vaults, RULES_1_0 if rules == 10 else RULES_2_0)
     keepers = Keepers(number, median, 0.75, stuck, capital).drawn(Draws(seed)) if number else ()
     gas = Gas(fee="constant", base_fee=150 * Gwei)
-    scenario = Scenario(liquidators=Participation(searchers=keepers, distribution="searchers"), costs=Costs(gas=gas), from_block=2, seed=seed)
+    scenario = Scenario(
+        liquidators=Participation(searchers=keepers, distribution="searchers"),
+        costs=Costs(gas=gas),
+        from_block=2,
+        seed=seed,
+    )
     result = replay(MAKER, market, timeline, scenario)
     state, lots = result.book.state, {}
     for row in result.liquidations:
@@ -109,15 +136,23 @@ def test_nothing_is_lost_on_the_way_through_auctions(seed: int, number: int, med
             assert sum(fill.repaid for fill in sold) + short >= opened.repaid
     bitten = sum(steps[0].fill.seized for steps in lots.values())
     assert sum(ink for ink, _ in vaults) == bitten + sum(state.ink.values())
-    assert sum(art for _, art in vaults) == sum(steps[0].fill.repaid for steps in lots.values()) + sum(state.art.values())
+    assert sum(art for _, art in vaults) == sum(steps[0].fill.repaid for steps in lots.values()) + sum(
+        state.art.values()
+    )
     if not number:
         assert {row.step for row in result.liquidations} <= {"bite", "bark", "redo"}
 
 
 def test_the_oracle_is_the_market_an_hour_ago_at_full_hours() -> None:
     _, timeline = market_of(DAY, BOOK.drawn(200 * WAD, Draws(1)), RULES_1_0)
-    assert [(event.timestamp, event.price) for event in timeline if isinstance(event, MarketPrice)] == list(zip(DAY.times, DAY.prices, strict=True))
-    steps = [((event.timestamp - MIDNIGHT) / 3_600, event.price) for event in timeline if isinstance(event, PriceUpdate) and event.asset == 0]
+    assert [(event.timestamp, event.price) for event in timeline if isinstance(event, MarketPrice)] == list(
+        zip(DAY.times, DAY.prices, strict=True)
+    )
+    steps = [
+        ((event.timestamp - MIDNIGHT) / 3_600, event.price)
+        for event in timeline
+        if isinstance(event, PriceUpdate) and event.asset == 0
+    ]
     assert steps == [(0, 200 * WAD), *((hour, (200 if hour < 5 else 120) * WAD) for hour in range(1, HOURS))]
 
 
@@ -130,10 +165,14 @@ def test_a_day_that_begins_within_a_row_begins_at_its_price() -> None:
 
 
 def test_lots_are_worth_the_market_price_of_the_moment_and_vaults_are_unsafe_at_the_oracle_s() -> None:
-    """The market falls from 200 to 120 after four hours, which the oracle says an hour later: two lots of one vault. By then it is at 110, and ten
-    minutes later at 130, while the oracle still says 120: two bidders whose calls cost nothing raise each other to all of it, and again while bids
-    stand, which here is longer than on that day."""
-    prices = [(200 if i < FALL else 120 if i < FALL + 6 else 110 if i == FALL + 6 else 130) * WAD for i in range(len(TIMES))]
+    """The market falls from 200 to 120 after four hours, which the oracle says an hour later: two lots of one vault. By
+    then it is at 110, and ten
+    minutes later at 130, while the oracle still says 120: two bidders whose calls cost nothing raise each other to all
+    of it, and again while bids stand, which here is longer than on that day.
+    """
+    prices = [
+        (200 if i < FALL else 120 if i < FALL + 6 else 110 if i == FALL + 6 else 130) * WAD for i in range(len(TIMES))
+    ]
     market, timeline = market_of(replace(DAY, prices=prices), [(75 * WAD, 9_900 * WAD)], {**RULES_1_0, "ttl": 1_200})
     keepers = tuple(Searcher(name=name) for name in ("a", "b"))
     free = Costs(gas=Gas(fee="constant", base_fee=0, native_price=WAD, units=0))
@@ -141,9 +180,18 @@ def test_lots_are_worth_the_market_price_of_the_moment_and_vaults_are_unsafe_at_
     result = replay(MAKER, market, timeline, Scenario(liquidators=terms, costs=free, from_block=2))
     for lot, size in ((0, 50), (1, 25)):
         mine = [row for row in result.liquidations if row.lot == lot]
-        assert [(row.step, row.clock.timestamp - MIDNIGHT - 5 * 3_600) for row in mine] == [("bite", 0), ("tend", 0), ("tend", 600), ("deal", 1_801)]
+        assert [(row.step, row.clock.timestamp - MIDNIGHT - 5 * 3_600) for row in mine] == [
+            ("bite", 0),
+            ("tend", 0),
+            ("tend", 600),
+            ("deal", 1_801),
+        ]
         assert [row.fill.order.repay for row in mine[1:3]] == [size * 110 * WAD * RAY, size * 130 * WAD * RAY]
-        assert (mine[3].fill.repaid, mine[3].profit_base, mine[3].seized_base) == (size * 130 * WAD, 0, size * 120 * WAD)
+        assert (mine[3].fill.repaid, mine[3].profit_base, mine[3].seized_base) == (
+            size * 130 * WAD,
+            0,
+            size * 120 * WAD,
+        )
 
 
 def test_vaults_have_the_stated_debt_and_are_safe_when_the_day_begins() -> None:
@@ -170,7 +218,9 @@ def test_the_grid_and_its_summaries() -> None:
     [summary] = summarised([made, replace(made, seed=2, free=0, shortfall=0)])
     assert summary.free_share == Mean(0.5, 0.0, 1.0)
     assert (summary.shortfall.value, summary.shortfall.low) == (2.0, 0.0)
-    assert summary.shortfall.high == pytest.approx(2 + 12.7062047 * 2)  # Student's t, one degree: 12.706 standard errors of 2
+    assert summary.shortfall.high == pytest.approx(
+        2 + 12.7062047 * 2
+    )  # Student's t, one degree: 12.706 standard errors of 2
     assert region([summary]) == [summary]
     [certain] = summarised([made])
     assert certain.free_share == Mean(1.0, 1.0, 1.0)
@@ -179,7 +229,8 @@ def test_the_grid_and_its_summaries() -> None:
     assert (nothing.free_share, nothing.recovered) == (None, None)
 
 
-# -- files ---------------------------------------------------------------------------------------------------------------------
+# -- files
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 BOOK_OPTIONS = "--vaults 16 --debt 1600000 --sample 2 --ratio 250 --seeds 2 --jobs 1"
@@ -211,11 +262,32 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path: Path, capsys: pyt
     small = [*BOOK_OPTIONS.split(), *GRID_OPTIONS.split()]
     page, rows = tmp_path / "out/page.html", tmp_path / "out/rows.csv"
     with pytest.raises(SystemExit) as done:
-        main(["illustrate", "black-thursday", "--prices", str(prices), "--gas", str(gas), *small, "--output", str(page), "--rows", str(rows)])
+        main(
+            [
+                "illustrate",
+                "black-thursday",
+                "--prices",
+                str(prices),
+                "--gas",
+                str(gas),
+                *small,
+                "--output",
+                str(page),
+                "--rows",
+                str(rows),
+            ]
+        )
     assert done.value.code == 0
     said = capsys.readouterr().out
     assert "Illustration: vaults and keepers are assumptions, nothing was fitted to the outcome." in said
-    for part in ("Rules 1.0, gas as it was", "Rules 1.0, gas without the spike", "Rules 2.0, gas as it was", "5.67 million DAI", "36%", "One in 2"):
+    for part in (
+        "Rules 1.0, gas as it was",
+        "Rules 1.0, gas without the spike",
+        "Rules 2.0, gas as it was",
+        "5.67 million DAI",
+        "36%",
+        "One in 2",
+    ):
         assert part in said
     html = page.read_text()
     assert "Illustration: vaults and keepers are assumptions" in html
@@ -256,7 +328,9 @@ def test_files_that_cannot_be_used(tmp_path: Path, change: tuple[str, str], mess
         ("--ratio 150", "above the liquidation ratio"),
     ],
 )
-def test_options_that_make_no_sense(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+def test_options_that_make_no_sense(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
     prices, gas = written(tmp_path)
     with pytest.raises(SystemExit) as done:
         main(["illustrate", "black-thursday", "--prices", str(prices), "--gas", str(gas), *words.split()])
@@ -266,7 +340,9 @@ def test_options_that_make_no_sense(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 def test_the_real_day() -> None:
-    """The files of the day: the clock of ``timestamp`` is the one by which gas rises as the price falls. Without the spike nothing is given away."""
+    """The files of the day: the clock of ``timestamp`` is the one by which gas rises as the price falls. Without the
+    spike nothing is given away.
+    """
     folder = real_folder() / "prices"
     paths = read_paths(folder / "eth_usd_10m_2020-03-12.csv", folder / "gas_gwei_10m_2020-03-12.csv", "60.0 Perc")
     assert len(paths.times) == len(paths.gas_times) == 144
@@ -274,7 +350,10 @@ def test_the_real_day() -> None:
     assert paths.gas[noon] > 5 * paths.gas[0]
     assert paths.prices[noon] < 75 * paths.prices[0] // 100
     book, keepers = Vaults(sample=80), Keepers(number=5, cap_median=75)
-    runs = {way: [perform(Task(Cell(*way, keepers), seed, book, paths)) for seed in range(1, 9)] for way in ((10, "day"), (10, "calm"), (20, "day"))}
+    runs = {
+        way: [perform(Task(Cell(*way, keepers), seed, book, paths)) for seed in range(1, 9)]
+        for way in ((10, "day"), (10, "calm"), (20, "day"))
+    }
     assert sum(one.free for one in runs[10, "calm"]) == sum(one.free for one in runs[20, "day"]) == 0
     shares = [one.free_share or 0 for one in runs[10, "day"]]
     assert min(shares) < 0.36 < max(shares)

@@ -81,7 +81,9 @@ def auctions(folder: Path) -> Path:
 def bids(folder: Path, *, values: bool = False) -> Path:
     """Shares of 1 - 0.6 / (n + 1) and a little, of 2 to 10 searchers, and 50 auctions with one."""
     random = generator(4)
-    rows = [{"searchers": 2 + i % 9, "share": 1 - 0.6 / (3 + i % 9) + 0.01 * random.standard_normal()} for i in range(300)]
+    rows = [
+        {"searchers": 2 + i % 9, "share": 1 - 0.6 / (3 + i % 9) + 0.01 * random.standard_normal()} for i in range(300)
+    ]
     alone = [{"searchers": 1, "share": 0}] * 50
     return written(folder / "bids.csv", [{**row, **({"value": 10**10} if values else {})} for row in [*rows, *alone]])
 
@@ -94,10 +96,15 @@ def test_a_race_from_liquidations(said: Said, tmp_path: Path) -> None:
     race = parse_scenario(text, "fragment").liquidators
     assert isinstance(race, LatencyRace)
     assert [one.latency for one in race.each] == [race.each[0].latency] * 4
-    assert 4 * 2_000 * 2.4 < race.each[0].latency < 4 * 2_000 * 3.6  # a mean of three blocks of two seconds, of the fastest of four
+    assert (
+        4 * 2_000 * 2.4 < race.each[0].latency < 4 * 2_000 * 3.6
+    )  # a mean of three blocks of two seconds, of the fastest of four
     assert race.block_seconds == 2
     assert "300 liquidations, 2022-04-15, blocks 1000 to 15950." in text
-    assert "Left out: 100 rows without an update found, 10 rows at 100 blocks or beyond, 20 rows of a transaction already counted." in text
+    assert (
+        "Left out: 100 rows without an update found, 10 rows at 100 blocks or beyond, 20 rows of a transaction already"
+        " counted." in text
+    )
     assert "the first 210 rows are fitted, the other 90 held out" in text
     assert "the file says 2 s from update to liquidation" in text
     assert text == said("latency", liquidations(tmp_path), "--block-seconds", "2", "--searchers", "4", "--draws", "19")
@@ -155,11 +162,17 @@ def test_curves_from_quotes(pair: str, said: Said, tmp_path: Path) -> None:
         share = size / (2_000_000 * 10**8)
         assert loss / 10_000 == pytest.approx(share / (1 + share), abs=0.02)
     other = said("depth", quotes(tmp_path), "--pair", pair, "--price", "2", "--base-decimals", "18")
-    assert parse_scenario(other, "fragment").costs.slippage[0].curve[-1][0] == pytest.approx(2 * 10**10 * entry.curve[-1][0], rel=1e-6)
+    assert parse_scenario(other, "fragment").costs.slippage[0].curve[-1][0] == pytest.approx(
+        2 * 10**10 * entry.curve[-1][0], rel=1e-6
+    )
 
 
 def test_fragments_go_together(said: Said, tmp_path: Path) -> None:
-    parts = ['name = "calibrated"\n', said("participation", "--recapture", "0.73"), said("depth", quotes(tmp_path), "--pair", "all")]
+    parts = [
+        'name = "calibrated"\n',
+        said("participation", "--recapture", "0.73"),
+        said("depth", quotes(tmp_path), "--pair", "all"),
+    ]
     scenario = parse_scenario("\n".join(parts), "scenario.toml")
     assert isinstance(scenario.liquidators, Participation)
     assert [entry.asset for entry in scenario.costs.slippage] == [WETH]
@@ -167,7 +180,9 @@ def test_fragments_go_together(said: Said, tmp_path: Path) -> None:
 
 
 def test_a_fragment_says_what_it_was_given() -> None:
-    text = fragment(["a", "", "b"], {"costs.slippage": [{"model": "depth", "measured": 'a "b" \\', "curve": [(1, 2)]}], "users": {}})
+    text = fragment(
+        ["a", "", "b"], {"costs.slippage": [{"model": "depth", "measured": 'a "b" \\', "curve": [(1, 2)]}], "users": {}}
+    )
     assert text.startswith("# a\n#\n# b\n\n[[costs.slippage]]\n")
     assert parse_scenario(text, "fragment").costs.slippage[0].measured == 'a "b" \\'
     assert parse_scenario(fragment([], {}), "fragment") == Scenario()
@@ -206,7 +221,9 @@ def test_a_fragment_says_what_it_was_given() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_get_one_line(words: list[str], line: str, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_get_one_line(
+    words: list[str], line: str, said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     bids(tmp_path, values=True).rename("valued.csv")
     bids(tmp_path)
@@ -230,10 +247,17 @@ def test_mistakes_get_one_line(words: list[str], line: str, said: Said, tmp_path
 
 @pytest.mark.slow
 def test_latency_on_arbitrum(said: Said) -> None:
-    """Under Nitro a block is a quarter of a second; most winners are in the next block, the others far behind: no exponential fits that."""
-    text = said("latency", real("latency") / "aave_compound_arbitrum.csv", "--block-seconds", "0.25", "--from-block", "22207817")
+    """Under Nitro a block is a quarter of a second; most winners are in the next block, the others far behind: no
+    exponential fits that.
+    """
+    text = said(
+        "latency", real("latency") / "aave_compound_arbitrum.csv", "--block-seconds", "0.25", "--from-block", "22207817"
+    )
     assert "1,027 liquidations, 2022-09-01 to 2023-08-31" in text
-    assert "1,885 rows without an update found, 2,613 rows outside the blocks chosen, 33 rows of a transaction already counted" in text
+    assert (
+        "1,885 rows without an update found, 2,613 rows outside the blocks chosen, 33 rows of a transaction already"
+        " counted" in text
+    )
     assert "the file says 0.252 s from update to liquidation" in text
     assert "Best on what was held out: log-normal." in text
     race = parse_scenario(text, "fragment").liquidators
@@ -242,7 +266,9 @@ def test_latency_on_arbitrum(said: Said) -> None:
 
 
 def test_depth_of_a_calm_day(said: Said) -> None:
-    """WETH into USDC: the quotes of one million dollars lose a few basis points, those of a hundred million more than the bonus of a market."""
+    """WETH into USDC: the quotes of one million dollars lose a few basis points, those of a hundred million more than
+    the bonus of a market.
+    """
     file = real("depth") / "aggregator_quotes_2023-11-20.csv"
     entries = parse_scenario(said("depth", file, "--pair", "all"), "fragment").costs.slippage
     assert len(entries) == 7

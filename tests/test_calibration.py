@@ -1,4 +1,6 @@
-"""Calibration: known parameters are found again, figures of the literature come out, tests of fit tell right from wrong."""
+"""Calibration: known parameters are found again, figures of the literature come out, tests of fit tell right from
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SIGMAS = 4.5  # a false alarm once in 150,000
 
 
 def near(estimates: list[float], truth: float, bias: float = 0.0) -> bool:
-    """The mean of estimates from independent samples is within its interval of the truth; ``bias`` is what a fit may be off by itself."""
+    """The mean of estimates from independent samples is within its interval of the truth; ``bias`` is what a fit may be
+    off by itself.
+    """
     error = float(np.std(estimates, ddof=1)) / math.sqrt(len(estimates))
     return abs(float(np.mean(estimates)) - truth) <= SIGMAS * error + bias
 
@@ -91,7 +95,9 @@ def times(name: str, rows: int, random: np.random.Generator) -> np.ndarray:
 
 
 def drawn(name: str, rows: int, seed: int, limit: int = 100) -> np.ndarray:
-    """Counts of distances: an update anywhere in its block, a shift, a time; those at the limit or beyond are not seen."""
+    """Counts of distances: an update anywhere in its block, a shift, a time; those at the limit or beyond are not
+    seen.
+    """
     random = generator(seed)
     distances = np.floor(random.random(rows) + TRUE[name][0] + times(name, rows, random)).astype(int)
     return latency.tally(distances[distances < limit], limit)
@@ -128,7 +134,10 @@ def test_no_family_beats_the_true_one_by_more_than_chance_on_what_is_held_out(na
 
 def test_tests_of_fit_reject_the_wrong_family_only() -> None:
     counts = drawn("log-normal", 1_000, 4)
-    right, wrong = (latency.tested(latency.fit(FAMILIES[name], counts), counts, seed=0, draws=99) for name in ("log-normal", "exponential"))
+    right, wrong = (
+        latency.tested(latency.fit(FAMILIES[name], counts), counts, seed=0, draws=99)
+        for name in ("log-normal", "exponential")
+    )
     assert (right.p_value or 0) > 0.02
     assert wrong.p_value == 0.01
     assert wrong.statistic > 5 * right.statistic
@@ -197,10 +206,15 @@ def bidders(thresholds: tuple[int, ...], rows: int, seed: int, conditional: bool
 
 @pytest.mark.parametrize("conditional", [False, True])
 def test_means_and_sizes_are_found_again_from_what_a_replay_draws(conditional: bool) -> None:
-    plain = [participation.poisson(bidders(poisson(17_800, 60), 800, seed, conditional), conditional=conditional).mean for seed in range(12)]
+    plain = [
+        participation.poisson(bidders(poisson(17_800, 60), 800, seed, conditional), conditional=conditional).mean
+        for seed in range(12)
+    ]
     assert near(plain, 1.78)
     fits = [
-        participation.negative_binomial(bidders(negative_binomial(33_000, 12_400, 60), 2_000, seed, conditional), conditional=conditional)
+        participation.negative_binomial(
+            bidders(negative_binomial(33_000, 12_400, 60), 2_000, seed, conditional), conditional=conditional
+        )
         for seed in range(12)
     ]
     assert near([fit.mean for fit in fits], 3.3, 0.03)
@@ -241,7 +255,9 @@ def test_the_cost_is_found_again_from_a_replays_auctions() -> None:
     for i in range(4_000):
         n = 2 + i % 9
         costs = [draws.below(cost + 1, "cost", i, j) for j in range(n)]
-        paid = sealed_bid([Entrant(j, str(j), value - c, c) for j, c in enumerate(costs)], [value - cost] * n, n - 1).price
+        paid = sealed_bid(
+            [Entrant(j, str(j), value - c, c) for j, c in enumerate(costs)], [value - cost] * n, n - 1
+        ).price
         searchers.append(float(n))
         shares.append(paid / value)
     x = bid_share.regressor(np.array(searchers), None)
@@ -249,7 +265,9 @@ def test_the_cost_is_found_again_from_a_replays_auctions() -> None:
     assert abs(fit.cost - 0.3) <= SIGMAS * fit.error
     assert fit.error < 0.003
     assert 0.1 < fit.r_squared < 1
-    assert fit.predicted(bid_share.regressor(np.array([4.0]), None))[0] == pytest.approx(expected_bid_share(fit.cost, 4))
+    assert fit.predicted(bid_share.regressor(np.array([4.0]), None))[0] == pytest.approx(
+        expected_bid_share(fit.cost, 4)
+    )
     assert (bid_share.lack_of_fit(fit, np.array(searchers), np.array(shares)).p_value or 0) > 1e-4
     flat = np.array(shares) - np.array(shares).mean() * (np.array(searchers) > 8)
     wrong = bid_share.lack_of_fit(bid_share.fit(x, flat), np.array(searchers), flat).p_value
@@ -309,7 +327,9 @@ def test_pooling_is_the_nearest_that_never_falls(values: list[float]) -> None:
     assert all(one <= other + 1e-12 for one, other in pairwise(found))
     mean = {(a, b): float(np.mean(values[a : b + 1])) for a in range(len(values)) for b in range(a, len(values))}
     for place, one in enumerate(found):
-        assert one == pytest.approx(max(min(mean[a, b] for b in range(place, len(values))) for a in range(place + 1)), abs=1e-9)
+        assert one == pytest.approx(
+            max(min(mean[a, b] for b in range(place, len(values))) for a in range(place + 1)), abs=1e-9
+        )
 
 
 @given(st.integers(1, 10**13))

@@ -22,7 +22,9 @@ def test_the_network_is_loopback_only() -> None:
 
 def test_one_block_keeps_the_order_of_its_transactions(anvil: Node) -> None:
     token = anvil.deploy(own("Token.sol")["Token"], "ABC", 6)
-    receipts = anvil.send_block([token.transaction("mint", anvil.admin, amount, sender=f"0x{amount + 16:040x}") for amount in range(50)])
+    receipts = anvil.send_block(
+        [token.transaction("mint", anvil.admin, amount, sender=f"0x{amount + 16:040x}") for amount in range(50)]
+    )
     logs = anvil.get_logs(address=token.address)
     assert [int(log["data"], 16) for log in logs] == list(range(50))
     assert {receipt["blockNumber"] for receipt in receipts} == {logs[0]["blockNumber"]}
@@ -33,7 +35,9 @@ def test_failed_transactions_are_told(anvil: Node) -> None:
     token = anvil.deploy(own("Token.sol")["Token"], "ABC", 6)
     with pytest.raises(Reverted):
         token.send("transfer", anvil.accounts[1], 1)
-    receipts = anvil.send_block([token.transaction("mint", anvil.admin, 5), token.transaction("transfer", anvil.accounts[1], 9)])
+    receipts = anvil.send_block(
+        [token.transaction("mint", anvil.admin, 5), token.transaction("transfer", anvil.accounts[1], 9)]
+    )
     assert [receipt["status"] for receipt in receipts] == ["0x1", "0x0"]
 
 
@@ -65,8 +69,15 @@ def test_a_read_of_the_past_runs_at_that_block_number_and_time(anvil: Node) -> N
 def _one_loan(market: Deployment) -> tuple[str, str]:
     node = market.node
     lender, borrower = node.accounts[1], node.accounts[2]
-    mint = [market.reserves["USDC"].asset.transaction("mint", lender, 10**12), market.reserves["WETH"].asset.transaction("mint", borrower, 10**20)]
-    steps = [market.supply(lender, "USDC", 10**12), market.supply(borrower, "WETH", 10**20), market.borrow(borrower, "USDC", 10**10)]
+    mint = [
+        market.reserves["USDC"].asset.transaction("mint", lender, 10**12),
+        market.reserves["WETH"].asset.transaction("mint", borrower, 10**20),
+    ]
+    steps = [
+        market.supply(lender, "USDC", 10**12),
+        market.supply(borrower, "WETH", 10**20),
+        market.borrow(borrower, "USDC", 10**10),
+    ]
     _mined(node, mint + steps)
     return lender, borrower
 
@@ -99,14 +110,24 @@ def test_market_of_version_36(fresh_v36: Deployment) -> None:
 
 
 def test_upgrade_of_a_market_in_use(fresh_v30: Deployment) -> None:
-    """Balances and settings outlive the upgrade to the last unit of scaled balance; the new rules are in force on the same addresses."""
+    """Balances and settings outlive the upgrade to the last unit of scaled balance; the new rules are in force on the
+    same addresses.
+    """
     node, (lender, borrower) = fresh_v30.node, _one_loan(fresh_v30)
     _mined(node, [fresh_v30.set_emode(lender, 2)])
     node.warp(86400 * 100)
-    before = fresh_v30.scaled_balances([lender, borrower]), fresh_v30.user_configuration([lender, borrower]), fresh_v30.user_emode([lender])
+    before = (
+        fresh_v30.scaled_balances([lender, borrower]),
+        fresh_v30.user_configuration([lender, borrower]),
+        fresh_v30.user_emode([lender]),
+    )
     market = upgrade_v30_to_v36(fresh_v30)
     assert market.pool.call("POOL_REVISION") == 10
-    assert before == (market.scaled_balances([lender, borrower]), market.user_configuration([lender, borrower]), market.user_emode([lender]))
+    assert before == (
+        market.scaled_balances([lender, borrower]),
+        market.user_configuration([lender, borrower]),
+        market.user_emode([lender]),
+    )
     for reserve in market.reserves.values():
         assert reserve.a_token.call("ATOKEN_REVISION") == reserve.debt_token.call("DEBT_TOKEN_REVISION") == 5
         held = reserve.asset.call("balanceOf", reserve.a_token.address)
@@ -114,9 +135,14 @@ def test_upgrade_of_a_market_in_use(fresh_v30: Deployment) -> None:
         assert market.pool.call("getReserveDeficit", reserve.asset.address) == 0
     for symbol in ("USDC", "DAI"):
         assert market.pool.call("getEModeCategoryCollateralBitmap", 2) >> market.reserves[symbol].id & 1
-    crash = market.reserves["WETH"].feed.transmit(50_00000000), market.reserves["USDC"].asset.transaction("mint", lender, 10**12)
+    crash = (
+        market.reserves["WETH"].feed.transmit(50_00000000),
+        market.reserves["USDC"].asset.transaction("mint", lender, 10**12),
+    )
     _mined(node, [*crash, market.liquidate(lender, "WETH", "USDC", borrower, receive_a_token=True)])
-    (loss,) = node.get_logs(topics=["0x2bccfb3fad376d59d7accf970515eb77b2f27b082c90ed0fb15583dd5a942699"], address=market.pool.address)
+    (loss,) = node.get_logs(
+        topics=["0x2bccfb3fad376d59d7accf970515eb77b2f27b082c90ed0fb15583dd5a942699"], address=market.pool.address
+    )
     assert int(loss["data"], 16) == market.pool.call("getReserveDeficit", market.reserves["USDC"].asset.address) > 0
     assert market.scaled_balances([borrower])[0] == (0,) * 12
 
@@ -128,9 +154,34 @@ def _mined(node: Node, transactions: list[Transaction]) -> None:
 
 def _check_story(record: Record) -> None:
     """Every kind of thing that other tests want to meet did happen."""
-    wanted = {"supply", "borrow", "repay", "repay all", "repay with aTokens", "withdraw", "withdraw all", "transfer", "transfer all", "flag", "emode"}
-    assert wanted | {"liquidate", "report", "flash loan", "treasury"} <= {kind for kind, count in record.done.items() if count}
-    assert {"phase", "source", "ratio", "threshold", "bonus", "protocol fee", "reserve factor", "rates", "pause", "freeze"} <= set(record.marks)
+    wanted = {
+        "supply",
+        "borrow",
+        "repay",
+        "repay all",
+        "repay with aTokens",
+        "withdraw",
+        "withdraw all",
+        "transfer",
+        "transfer all",
+        "flag",
+        "emode",
+    }
+    assert wanted | {"liquidate", "report", "flash loan", "treasury"} <= {
+        kind for kind, count in record.done.items() if count
+    }
+    assert {
+        "phase",
+        "source",
+        "ratio",
+        "threshold",
+        "bonus",
+        "protocol fee",
+        "reserve factor",
+        "rates",
+        "pause",
+        "freeze",
+    } <= set(record.marks)
     done = record.liquidations
     assert len(record.accounts) > 200
     assert len(done) > 100

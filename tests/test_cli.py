@@ -97,7 +97,11 @@ def test_a_full_disk_is_told_and_a_defect_keeps_its_traceback(monkeypatch: pytes
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     _verb_that(monkeypatch, full)
-    assert ended("report") == (2, "", "backtest: No space left on device (/data/x.parquet); free some space and run it again\n")
+    assert ended("report") == (
+        2,
+        "",
+        "backtest: No space left on device (/data/x.parquet); free some space and run it again\n",
+    )
     _verb_that(monkeypatch, defect)
     with pytest.raises(OSError, match="Bad file descriptor"):
         main(["report"])
@@ -118,7 +122,10 @@ def test_what_a_verb_returns_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, e
 
 @pytest.mark.parametrize("prints", ["print('x')", "print('x' * 10**6)"])
 def test_a_reader_that_leaves_is_no_error(prints: str) -> None:
-    program = f"import backtest.cli.report as verb; verb.report = lambda: {prints}; from backtest.cli import main; main(['report'])"
+    program = (
+        f"import backtest.cli.report as verb; verb.report = lambda: {prints}; from backtest.cli import main;"
+        " main(['report'])"
+    )
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run([sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True)
@@ -129,5 +136,8 @@ def test_a_reader_that_leaves_is_no_error(prints: str) -> None:
 def test_the_demo_leaves_folders_of_others_alone(tmp_path: Path, ended: Ended) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     code, _, err = ended("demo", str(tmp_path))
-    assert (code, err) == (2, f"backtest: {tmp_path} holds something else; name an empty or a new folder: backtest demo FOLDER\n")
+    assert (code, err) == (
+        2,
+        f"backtest: {tmp_path} holds something else; name an empty or a new folder: backtest demo FOLDER\n",
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -1,4 +1,6 @@
-"""Comparisons: which runs are columns, what is compared with what, what is said to be missing, and SQL against sums in Python."""
+"""Comparisons: which runs are columns, what is compared with what, what is said to be missing, and SQL against sums in
+Python.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,12 @@ def test_history_comes_first_then_baselines_then_alternatives(lake: Lake) -> Non
 def test_named_runs_bring_what_they_are_compared_with(lake: Lake) -> None:
     assert names(select(lake, ["3333"])) == ["history", "baseline", "WETH threshold −3 points"]
     assert names(select(lake, ["3333", "baseline", "3333"])) == ["history", "baseline", "WETH threshold −3 points"]
-    assert names(select(lake, ["4444", "3333"])) == ["history", "baseline", "bonus +2 points", "WETH threshold −3 points"]
+    assert names(select(lake, ["4444", "3333"])) == [
+        "history",
+        "baseline",
+        "bonus +2 points",
+        "WETH threshold −3 points",
+    ]
     assert names(select(lake, ["history"])) == ["history"]
 
 
@@ -112,7 +119,9 @@ def test_runs_of_several_markets_are_told_apart_by_market(tmp_path: Path) -> Non
 def test_runs_of_older_versions_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = lake_with(tmp_path / "lake", BASELINE)
     now = RESULTS["runs"]
-    then = pa.schema([field for field in now if field.name not in ("terms", "question", "engine_version", "missing_windows")])
+    then = pa.schema(
+        [field for field in now if field.name not in ("terms", "question", "engine_version", "missing_windows")]
+    )
     old = {**lake.read("results/runs", TOY).to_pylist()[0], "run_id": "9" * 64, "name": "old"}
     monkeypatch.setitem(RESULTS, "runs", then)
     with lake.writer() as writer:
@@ -121,7 +130,9 @@ def test_runs_of_older_versions_are_left_out_and_counted(tmp_path: Path, monkeyp
     lake.refresh()
     assert names(select(lake)) == ["baseline"]
     assert Comparison(select(lake)).remarks() == ["1 runs of older versions are left out: replay them again."]
-    with pytest.raises(UserError, match="run 'old' was stored by an older version and cannot be compared; replay it again"):
+    with pytest.raises(
+        UserError, match="run 'old' was stored by an older version and cannot be compared; replay it again"
+    ):
         select(lake, ["old"])
 
 
@@ -156,7 +167,14 @@ def test_a_baseline_differs_by_the_overrides_alone(tmp_path: Path, other: Mappin
 
 
 def test_the_command_for_a_baseline_makes_one(tmp_path: Path) -> None:
-    odd = replace(ALTERNATIVE, seed=7, allow_invalid=True, users=Users(response="same-health", refused="shrink"), rates="recomputed", oracle_delay=5)
+    odd = replace(
+        ALTERNATIVE,
+        seed=7,
+        allow_invalid=True,
+        users=Users(response="same-health", refused="shrink"),
+        rates="recomputed",
+        oracle_delay=5,
+    )
     lake = lake_with(tmp_path / "lake", odd)
     again = scenario_of(find(lake, "lower"))
     assert again == odd
@@ -182,8 +200,9 @@ def test_the_band_is_three_responses_and_their_baselines(tmp_path: Path) -> None
     assert judged.missing == ()
     assert [list(each.band) for each in judged.verdicts] == [["frozen", "same-health", "same-ltv"]] * 7
     remarks = Comparison(select(lake_with(tmp_path / "less", *planned[:2], *planned[3:]), ["lower"])).remarks()
-    assert remarks[0] == (
-        f"lower: the band lacks users who respond by same-health. Make it: backtest replay --lake {tmp_path / 'less'} --run cccccccccccc --band"
+    assert (
+        remarks[0] == "lower: the band lacks users who respond by same-health. Make it: backtest replay --lake"
+        f" {tmp_path / 'less'} --run cccccccccccc --band"
     )
 
 
@@ -191,21 +210,42 @@ def test_own_errors_are_the_distance_from_history_of_the_same_blocks(tmp_path: P
     """History repaid 100, the baseline 130: 30. History's profit after costs is not known."""
     runs = {
         "a" * 64: (Scenario(), replay_of([hit("A", repaid=100, seized=105, fee=1, matches=True)])),
-        "b" * 64: (BASELINE, replay_of([hit("A", repaid=100, seized=105, fee=1), hit("B", repaid=30, seized=31, fee=0)])),
+        "b" * 64: (
+            BASELINE,
+            replay_of([hit("A", repaid=100, seized=105, fee=1), hit("B", repaid=30, seized=31, fee=0)]),
+        ),
         "c" * 64: (ALTERNATIVE, replay_of([hit("A", repaid=100, seized=105, fee=1)])),
     }
     (judged,) = Comparison(select(lake_of(tmp_path / "lake", runs))).judged
     own = {each.measure.key: each.own_error for each in judged.verdicts}
-    expected = {"repaid": 30 * U, "liquidations": 1, "accounts": 1, "bad_debt": 0, "borrower_loss": U, "protocol_fee": 0, "profit": None}
+    expected = {
+        "repaid": 30 * U,
+        "liquidations": 1,
+        "accounts": 1,
+        "bad_debt": 0,
+        "borrower_loss": U,
+        "protocol_fee": 0,
+        "profit": None,
+    }
     assert own == expected
 
 
 def test_several_baselines_are_named_in_the_header(tmp_path: Path) -> None:
     dear = Competitive(gas_cost=5)
     lake = lake_with(
-        tmp_path / "lake", BASELINE, ALTERNATIVE, replace(BASELINE, name="dear", liquidators=dear), replace(ALTERNATIVE, name="x", liquidators=dear)
+        tmp_path / "lake",
+        BASELINE,
+        ALTERNATIVE,
+        replace(BASELINE, name="dear", liquidators=dear),
+        replace(ALTERNATIVE, name="x", liquidators=dear),
     )
-    assert Comparison(select(lake)).table().header == ("", "baseline", "dear\nbaseline", "lower\nagainst baseline", "x\nagainst dear")
+    assert Comparison(select(lake)).table().header == (
+        "",
+        "baseline",
+        "dear\nbaseline",
+        "lower\nagainst baseline",
+        "x\nagainst dear",
+    )
 
 
 def test_the_same_run_under_two_names_is_no_different(tmp_path: Path) -> None:
@@ -235,13 +275,25 @@ def test_marts_equal_sums_in_python(banded: Lake) -> None:
             own[row["run_id"], row["account"]]["open_bad_debt_base"] += max(0, -int(row["equity_base"]))
     found = banded.sql("SELECT * FROM run_accounts").to_arrow_table().to_pylist()
     assert {(row["run_id"], row["account"]) for row in found} == set(own)
-    keys = ("liquidations", "repaid_base", "borrower_loss_base", "profit_base", "realised_bad_debt_base", "open_bad_debt_base")
+    keys = (
+        "liquidations",
+        "repaid_base",
+        "borrower_loss_base",
+        "profit_base",
+        "realised_bad_debt_base",
+        "open_bad_debt_base",
+    )
     for row in found:
         assert {key: int(row[key]) for key in keys} == {key: own[row["run_id"], row["account"]][key] for key in keys}
-    losses = {row["run_id"]: row for row in banded.sql("SELECT * FROM run_losses WHERE label = 'end'").to_arrow_table().to_pylist()}
+    losses = {
+        row["run_id"]: row
+        for row in banded.sql("SELECT * FROM run_losses WHERE label = 'end'").to_arrow_table().to_pylist()
+    }
     for run, row in losses.items():
         mine = [account for (of, _), account in own.items() if of == run]
-        assert row["bad_debt_base"] == sum(account["realised_bad_debt_base"] + account["open_bad_debt_base"] for account in mine)
+        assert row["bad_debt_base"] == sum(
+            account["realised_bad_debt_base"] + account["open_bad_debt_base"] for account in mine
+        )
         assert row["borrower_loss_base"] == sum(account["borrower_loss_base"] for account in mine)
 
 
@@ -264,11 +316,20 @@ def test_totals_of_verdicts_are_those_of_the_table(banded: Lake) -> None:
     (judged,) = Comparison(select(banded)).judged
     summary = {row["run_id"]: row for row in banded.sql("SELECT * FROM run_summary").to_arrow_table().to_pylist()}
     run, baseline = summary[judged.run["run_id"]], summary[judged.run["baseline_id"]]
-    columns = {"repaid": "repaid_base", "liquidations": "liquidations", "accounts": "accounts_liquidated", "bad_debt": "bad_debt_base"}
+    columns = {
+        "repaid": "repaid_base",
+        "liquidations": "liquidations",
+        "accounts": "accounts_liquidated",
+        "bad_debt": "bad_debt_base",
+    }
     effects = {each.measure.key: each.effect for each in judged.verdicts}
-    assert {key: effects[key] for key in columns} == {key: run[column] - baseline[column] for key, column in columns.items()}
+    assert {key: effects[key] for key in columns} == {
+        key: run[column] - baseline[column] for key, column in columns.items()
+    }
     history = summary[judged.run["history_id"]]
-    assert {each.own_error for each in judged.verdicts if each.measure.key == "repaid"} == {abs(baseline["repaid_base"] - history["repaid_base"])}
+    assert {each.own_error for each in judged.verdicts if each.measure.key == "repaid"} == {
+        abs(baseline["repaid_base"] - history["repaid_base"])
+    }
 
 
 # -- text --------------------------------------------------------------------------------------------------------------
@@ -277,7 +338,10 @@ def test_totals_of_verdicts_are_those_of_the_table(banded: Lake) -> None:
 def test_text_says_everything_once(banded: Lake) -> None:
     text = as_text(select(banded))
     for part in (
-        "Market made-up, blocks 1,000 to 15,400 (2020-03-12 00:00:00 to 2020-03-14 00:00:00 UTC); synthetic data: not a real market",
+        (
+            "Market made-up, blocks 1,000 to 15,400 (2020-03-12 00:00:00 to 2020-03-14 00:00:00 UTC); synthetic data:"
+            " not a real market"
+        ),
         "Verdict: WETH threshold −3 points against baseline (users frozen;",
         f"({RESAMPLES:,}",
         "bonus +2 points: no baseline is stored, so it is not compared. Make it: backtest replay --lake",
@@ -307,7 +371,10 @@ def test_notes_are_said_once_and_name_their_runs(lake: Lake) -> None:
         "history: Liquidators: observed.",
         "baseline, WETH threshold −3 points, bonus +2 points: Liquidators: competitive.",
     ]
-    assert notes(select(lake, ["history"]).runs) == ["Market and execution prices are the oracle's.", "Liquidators: observed."]
+    assert notes(select(lake, ["history"]).runs) == [
+        "Market and execution prices are the oracle's.",
+        "Liquidators: observed.",
+    ]
 
 
 def test_runs_that_share_a_name_are_told_apart() -> None:

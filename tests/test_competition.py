@@ -1,4 +1,6 @@
-"""Searchers that compete in a replay: where each bonus goes, what came of each opportunity, and the signs that the literature reports."""
+"""Searchers that compete in a replay: where each bonus goes, what came of each opportunity, and the signs that the
+literature reports.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ POOL = FixedSpreadPool()
 GWEI = 10**9
 FREE = Costs()
 GAS = Gas(fee="constant", base_fee=30 * GWEI, units=500_000)
-COSTLY = Costs(gas=GAS, flash_fee=5, sandwich=20, slippage=(Slippage(model="constant-product", reserve=5_000_000 * USD),))
+COSTLY = Costs(
+    gas=GAS, flash_fee=5, sandwich=20, slippage=(Slippage(model="constant-product", reserve=5_000_000 * USD),)
+)
 
 
 def falling(accounts: int = 20, steps: int = 12, each: int = 60) -> History:
@@ -47,11 +51,15 @@ def falling(accounts: int = 20, steps: int = 12, each: int = 60) -> History:
     return h
 
 
-def run(h: History, liquidators: Any, costs: Costs = FREE, *, seed: int = 0, fees: BaseFees | None = None, **more: Any) -> Replay[Any]:
+def run(
+    h: History, liquidators: Any, costs: Costs = FREE, *, seed: int = 0, fees: BaseFees | None = None, **more: Any
+) -> Replay[Any]:
     """With the screen and without: the same result."""
     scenario = Scenario(liquidators=liquidators, costs=costs, seed=seed, **more)
     options: dict[str, Any] = {} if fees is None else {"base_fees": fees}
-    result, plain = (replay(POOL, h.market, h.timeline(), scenario, screened=screened, **options) for screened in (True, False))
+    result, plain = (
+        replay(POOL, h.market, h.timeline(), scenario, screened=screened, **options) for screened in (True, False)
+    )
     assert result.liquidations == plain.liquidations
     assert result.spells == plain.spells
     return result
@@ -65,9 +73,14 @@ MODELS: dict[str, Contest] = {
     "poisson": Participation(),
     "negative binomial": Participation(distribution="negative-binomial", mean=33_000, dispersion=15_000, searchers=20),
     "of their own": Participation(
-        distribution="searchers", searchers=(Searcher(name="a", shows_up=3_000), Searcher(name="b", shows_up=8_000, capital=10**13))
+        distribution="searchers",
+        searchers=(Searcher(name="a", shows_up=3_000), Searcher(name="b", shows_up=8_000, capital=10**13)),
     ),
-    "lane": LatencyRace(searchers=(Searcher(name="slow", latency=900), Searcher(name="fast", latency=100)), express_lane="slow", lane_fee=3_000),
+    "lane": LatencyRace(
+        searchers=(Searcher(name="slow", latency=900), Searcher(name="fast", latency=100)),
+        express_lane="slow",
+        lane_fee=3_000,
+    ),
     "softmax": LatencyRace(race="softmax"),
     "oev": Oev(delay=3),
     "oev half covered": Oev(coverage=5_000, mean=8_000),
@@ -88,7 +101,17 @@ def test_every_bonus_is_accounted_for(name: str, costs: Costs) -> None:
         assert all(use >= 0 for use in uses[:-1])
         price = result_price(result, r.clock.block_number)
         bought = r.fill.seized * price // ETH - w.slippage - w.sandwich
-        assert w.rent == bought - -(-r.fill.repaid * USD // 10**6) - w.gas - w.funding - w.private - w.bid - w.protocol_share - w.oracle_share
+        assert (
+            w.rent
+            == bought
+            - -(-r.fill.repaid * USD // 10**6)
+            - w.gas
+            - w.funding
+            - w.private
+            - w.bid
+            - w.protocol_share
+            - w.oracle_share
+        )
         assert r.profit_base == w.rent
 
 
@@ -103,7 +126,11 @@ def test_every_opportunity_ends(name: str) -> None:
     last = {}
     for spell in result.spells:
         known = last.get(spell.opportunity)
-        assert known is None or (known.ending == "missed" and known.account == spell.account and spell.begins.timestamp >= known.ends.timestamp)
+        assert known is None or (
+            known.ending == "missed"
+            and known.account == spell.account
+            and spell.begins.timestamp >= known.ends.timestamp
+        )
         last[spell.opportunity] = spell
     assert sorted(last) == list(range(len(last)))
     taken = [spell for spell in result.spells if spell.ending == "taken"]
@@ -180,7 +207,11 @@ def test_a_stuck_transaction_keeps_a_searcher_out() -> None:
     fees = BaseFees([0, 12 * 12], [200 * GWEI, 50 * GWEI])
     model = SealedBid(searchers=(Searcher(name="careful", gas_cap=100 * GWEI, stuck=300),))
     result = run(h, model, Costs(gas=Gas(units=400_000)), fees=fees)
-    assert [(e, r) for e, r, _ in reasons(result)] == [("missed", "gas above caps"), ("missed", "transaction stuck"), ("taken", "")]
+    assert [(e, r) for e, r, _ in reasons(result)] == [
+        ("missed", "gas above caps"),
+        ("missed", "transaction stuck"),
+        ("taken", ""),
+    ]
     assert result.liquidations[0].clock.timestamp == 120 + 300
 
 
@@ -219,7 +250,9 @@ def test_what_stays_open_is_missed_to_the_end() -> None:
 
 
 def test_two_steps_gain_what_they_should() -> None:
-    """C = 100, D = 84, LT = 0.83, i = 5 %, CF = 50 %: the first step repays 7.782, both together gain 9.26 % more (Qin et al.)."""
+    """C = 100, D = 84, LT = 0.83, i = 5 %, CF = 50 %: the first step repays 7.782, both together gain 9.26 % more (Qin
+    et al.).
+    """
     h = History(market(("WETH", 18), ("USDC", 6)))
     h.param("liquidation_threshold", 8300, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
     h.price(WETH, 2000 * USD).price(USDC, USD)
@@ -230,9 +263,13 @@ def test_two_steps_gain_what_they_should() -> None:
     assert [r.fill.repaid / 10**9 for r in both.liquidations] == pytest.approx([first, (84 - first) / 2], rel=1e-5)
     assert first == pytest.approx(7.782, abs=5e-4)
     assert gain == pytest.approx(0.0926, abs=5e-5)
-    assert sum(r.profit_base for r in both.liquidations) / plain.liquidations[0].profit_base - 1 == pytest.approx(gain, abs=5e-5)
+    assert sum(r.profit_base for r in both.liquidations) / plain.liquidations[0].profit_base - 1 == pytest.approx(
+        gain, abs=5e-5
+    )
     assert both.liquidations[0].health_after < 10**18
-    assert {result.book.address(r.fill.order.liquidator) for result in (both,) for r in result.liquidations} == {"model:searcher-1"}
+    assert {result.book.address(r.fill.order.liquidator) for result in (both,) for r in result.liquidations} == {
+        "model:searcher-1"
+    }
 
 
 def test_patient_searchers_wait_for_the_whole_debt() -> None:
@@ -248,7 +285,9 @@ def test_patient_searchers_wait_for_the_whole_debt() -> None:
 
 def test_smaller_sales_where_the_market_is_thin() -> None:
     thin = Costs(slippage=(Slippage(model="constant-product", reserve=50_000 * USD, fee=0),))
-    all_of_it, best = (run(one_account(), SealedBid(size=size, max_calls=1), thin) for size in ("largest", "most-profitable"))
+    all_of_it, best = (
+        run(one_account(), SealedBid(size=size, max_calls=1), thin) for size in ("largest", "most-profitable")
+    )
     assert all_of_it.liquidations == []  # 5,932 $ into 50,000 loses 10.6 %, more than the bonus
     [record] = best.liquidations
     assert record.fill.repaid == 11_300 * 10**6 // 2 >> 2  # the halving that leaves most
@@ -321,7 +360,10 @@ def test_a_gas_spike_makes_zero_bids_where_few_have_high_caps() -> None:
 @pytest.mark.parametrize(
     ("costs", "message"),
     [
-        (Costs(gas=Gas(fee="constant", base_fee=1)), "how much gas 'liquidate' uses is not known; give costs.gas.units"),
+        (
+            Costs(gas=Gas(fee="constant", base_fee=1)),
+            "how much gas 'liquidate' uses is not known; give costs.gas.units",
+        ),
         (Costs(gas=Gas(units=1)), "no base fee at the window's start; use fee = 'constant'"),
         (Costs(gas=Gas(fee="constant", base_fee=1, native="WET", units=1)), "did you mean 'WETH'"),
         (Costs(gas=Gas(fee="constant", base_fee=1, native="USDC", units=1)), "has 6 decimals"),
@@ -336,7 +378,12 @@ def test_costs_that_do_not_fit_the_market(costs: Costs, message: str) -> None:
 def test_runs_say_what_costs_rest_on() -> None:
     result = run(falling(), SealedBid(), COSTLY)
     text = " ".join(result.costs)
-    for part in ("a base fee of 30 gwei", "Slippage of every other asset: constant-product", "Flash loans cost 0.05 %", "Sandwiching takes 0.2 %"):
+    for part in (
+        "a base fee of 30 gwei",
+        "Slippage of every other asset: constant-product",
+        "Flash loans cost 0.05 %",
+        "Sandwiching takes 0.2 %",
+    ):
         assert part in text
 
 
@@ -347,5 +394,7 @@ def test_equals_win_alike() -> None:
         result = run(falling(), Participation(mean=1_000_000, searchers=4), seed=seed)
         wins.update(result.book.address(r.fill.order.liquidator) for r in result.liquidations)
     total = sum(wins.values())
-    assert sum((count - total / 4) ** 2 / (total / 4) for count in wins.values()) < 21.1  # chi-square, 3 degrees of freedom, 1 in 10,000
+    assert (
+        sum((count - total / 4) ** 2 / (total / 4) for count in wins.values()) < 21.1
+    )  # chi-square, 3 degrees of freedom, 1 in 10,000
     assert len(wins) == 4

@@ -1,4 +1,6 @@
-"""Searchers that compete over real protocols' rules: Aave's on the bundled crash, Maker's auctions; every bonus accounted for."""
+"""Searchers that compete over real protocols' rules: Aave's on the bundled crash, Maker's auctions; every bonus
+accounted for.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,19 @@ from backtest.replay.engine import replay
 from backtest.replay.record import Replay, Waterfall
 from backtest.resources import resource
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Competitive, Costs, Gas, LatencyRace, Oev, Participation, PriorityGas, Scenario, SealedBid, Searcher, Slippage
+from backtest.scenario import (
+    Competitive,
+    Costs,
+    Gas,
+    LatencyRace,
+    Oev,
+    Participation,
+    PriorityGas,
+    Scenario,
+    SealedBid,
+    Searcher,
+    Slippage,
+)
 from backtest.units import WAD
 from tests.test_maker_replay import history as vault
 
@@ -29,7 +43,9 @@ MODELS: dict[str, Any] = {
     "priority-gas": PriorityGas(private_cost=10**9),
     "sealed-bid": SealedBid(private_cost=10**10, strategy="two-step"),
     "participation": Participation(),
-    "latency-race": LatencyRace(searchers=(Searcher(name="own", capital=10**13), Searcher(name="borrower", latency=500))),
+    "latency-race": LatencyRace(
+        searchers=(Searcher(name="own", capital=10**13), Searcher(name="borrower", latency=500))
+    ),
     "oev": Oev(),
 }
 
@@ -38,7 +54,9 @@ def accounted(result: Replay[Any]) -> None:
     for r in result.liquidations:
         if r.ends:
             w = r.waterfall
-            uses = sum(getattr(w, name) for name in Waterfall.__struct_fields__ if name not in ("bonus", "basis", "reward"))
+            uses = sum(
+                getattr(w, name) for name in Waterfall.__struct_fields__ if name not in ("bonus", "basis", "reward")
+            )
             assert w.bonus + w.basis + w.reward == uses
         assert r.profit_base == r.waterfall.rent
 
@@ -70,7 +88,10 @@ def test_frictionless_competition_without_costs_is_what_it_was(crash: Any) -> No
     bids = replay(AAVE_V3, *crash, Scenario(liquidators=SealedBid()))
 
     def what(result: Replay[Any]) -> list[Any]:
-        return [(r.clock, r.fill.order.account, r.fill.repaid, r.fill.seized, r.fill.protocol_fee) for r in result.liquidations]
+        return [
+            (r.clock, r.fill.order.account, r.fill.repaid, r.fill.seized, r.fill.protocol_fee)
+            for r in result.liquidations
+        ]
 
     assert what(plain) == what(bids)
     assert plain.horizons == bids.horizons
@@ -81,7 +102,11 @@ def test_frictionless_competition_without_costs_is_what_it_was(crash: Any) -> No
 def test_auctions_of_maker(system: int, name: str) -> None:
     h = vault(system, 1_290)
     costs = Costs(gas=Gas(fee="constant", base_fee=40 * GWEI))
-    model = {"frictionless": Competitive(), "sealed-bid": SealedBid(private_cost=WAD), "participation": Participation(mean=40_000, searchers=9)}
+    model = {
+        "frictionless": Competitive(),
+        "sealed-bid": SealedBid(private_cost=WAD),
+        "participation": Participation(mean=40_000, searchers=9),
+    }
     result = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=model[name], costs=costs))
     accounted(result)
     assert result.liquidations[-1].step in ("take", "deal")

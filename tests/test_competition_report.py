@@ -1,4 +1,6 @@
-"""What users see of competition: the section of the page, printed lines, repeats under several seeds, and the digest of a run's rows."""
+"""What users see of competition: the section of the page, printed lines, repeats under several seeds, and the digest of
+a run's rows.
+"""
 
 from __future__ import annotations
 
@@ -109,27 +111,51 @@ def test_bars_of_the_waterfall_begin_where_the_one_above_ends(page: str, lake: L
     sums = [float(sum(row[f"{part}_base"] for row in stored)) / 1e11 for part in (*SOURCES, *USES)]
     assert [bar["amount_usd"] for bar in bars] == [pytest.approx(amount) for amount in sums if amount]
     assert bars[0]["from_usd"] == bars[-1]["from_usd"] == 0
-    assert bars[-1]["to_usd"] == pytest.approx(bars[-1]["amount_usd"]) == pytest.approx(bars[-2]["to_usd"]), "what is left is the rent"
+    assert bars[-1]["to_usd"] == pytest.approx(bars[-1]["amount_usd"]) == pytest.approx(bars[-2]["to_usd"]), (
+        "what is left is the rent"
+    )
     assert all(after["from_usd"] == pytest.approx(before["to_usd"]) for before, after in pairwise(bars[:-1]))
 
 
 def test_tables_are_those_of_the_views(page: str, lake: Lake) -> None:
-    cells = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)]
+    cells = [
+        html.unescape(re.sub(r"<[^>]+>", "", cell))
+        for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)
+    ]
     mine = run_id_of(lake, "sealed bid")
-    winner = lake.sql(f"FROM league_table WHERE run_id = '{mine}' ORDER BY repaid_base DESC LIMIT 1").to_arrow_table().to_pylist()[0]
+    winner = (
+        lake.sql(f"FROM league_table WHERE run_id = '{mine}' ORDER BY repaid_base DESC LIMIT 1")
+        .to_arrow_table()
+        .to_pylist()[0]
+    )
     at = cells.index(winner["searcher"])
     assert cells[at - 1] == f"sealed bid (HHI {winner['hhi']:,.0f})"
-    figures = [str(winner["bids"]), str(winner["won"]), f"{winner['win_rate']:.1%}", str(winner["liquidations"]), money(winner["repaid_base"], 8)]
+    figures = [
+        str(winner["bids"]),
+        str(winner["won"]),
+        f"{winner['win_rate']:.1%}",
+        str(winner["liquidations"]),
+        money(winner["repaid_base"], 8),
+    ]
     assert cells[at + 1 : at + 6] == figures
-    reason = lake.sql(f"FROM missed_by_reason WHERE run_id = '{mine}' ORDER BY lost_debt_base DESC LIMIT 1").to_arrow_table().to_pylist()[0]
+    reason = (
+        lake.sql(f"FROM missed_by_reason WHERE run_id = '{mine}' ORDER BY lost_debt_base DESC LIMIT 1")
+        .to_arrow_table()
+        .to_pylist()[0]
+    )
     at = cells.index(reason["reason"])
     assert cells[at + 1 : at + 4] == [str(reason["opportunities"]), str(reason["looks"]), money(reason["debt_base"], 8)]
     assert "sealed bid, 3 seeds from 0 to 2 (USD)" in cells
-    assert cells[cells.index("Opportunities") + 1] == str(len({row["opportunity"] for row in rows_of(lake, "run_opportunities", mine)}))
+    assert cells[cells.index("Opportunities") + 1] == str(
+        len({row["opportunity"] for row in rows_of(lake, "run_opportunities", mine)})
+    )
 
 
 def test_runs_come_in_the_order_of_the_page(tmp_path: Path) -> None:
-    scenarios = [replace(SEEDS[0], name=name, liquidators=SealedBid(private_cost=cost)) for name, cost in (("d", 1), ("b", 2), ("c", 3), ("a", 4))]
+    scenarios = [
+        replace(SEEDS[0], name=name, liquidators=SealedBid(private_cost=cost))
+        for name, cost in (("d", 1), ("b", 2), ("c", 3), ("a", 4))
+    ]
     lake = make_lake(tmp_path / "lake", name="d", scenarios=scenarios)
     selection = select(lake, ["c", "a", "d", "b"])
     labels = [run["name"] for run in selection.runs]
@@ -164,7 +190,10 @@ def test_long_curves_are_thinned_and_keep_their_ends(seconds: list[int]) -> None
 def test_repeats_are_one_column_and_their_number_is_said(lake: Lake) -> None:
     selection = select(lake)
     assert [run["name"] for run in selection.runs] == ["history", "baseline", "sealed bid"]
-    assert "sealed bid: one seed of 3 that are stored; run_repeats has their means with intervals." in Comparison(selection).remarks()
+    assert (
+        "sealed bid: one seed of 3 that are stored; run_repeats has their means with intervals."
+        in Comparison(selection).remarks()
+    )
     named = select(lake, ["sealed bid, seed 2", "sealed bid, seed 1"])
     assert [run["name"] for run in named.runs] == ["history", "sealed bid, seed 2", "sealed bid, seed 1"]
 
@@ -189,7 +218,10 @@ def test_a_model_that_draws_nothing_has_no_repeats() -> None:
             repeated(Scenario(liquidators=liquidators), 3)
     with pytest.raises(ScenarioError, match="1 repeats; give 2 or more"):
         repeated(SEEDS[0], 1)
-    assert [(one.seed, one.name) for one in repeated(replace(SEEDS[0], seed=7), 2)] == [(7, "sealed bid"), (8, "sealed bid, seed 8")]
+    assert [(one.seed, one.name) for one in repeated(replace(SEEDS[0], seed=7), 2)] == [
+        (7, "sealed bid"),
+        (8, "sealed bid, seed 8"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,8 +252,14 @@ def test_which_models_draw(liquidators: Liquidators, drawn: bool) -> None:
 
 def test_mistakes_get_one_line(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["--repeats", "3"], "repeats of 'observed' liquidators, which draw nothing here: every seed gives the same; leave them out"),
-        (["--liquidators", "competitive", "--repeats", "3", "--band"], "--band and --repeats together; give one of them"),
+        (
+            ["--repeats", "3"],
+            "repeats of 'observed' liquidators, which draw nothing here: every seed gives the same; leave them out",
+        ),
+        (
+            ["--liquidators", "competitive", "--repeats", "3", "--band"],
+            "--band and --repeats together; give one of them",
+        ),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(["replay", "--lake", str(lake.path), *words])
@@ -246,18 +284,19 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def test_views_of_a_replay_agree_with_its_liquidations(replayed: Lake) -> None:
-    rows = replayed.sql(
-        """
-        SELECT s.liquidations, s.repaid_base, t.taken, l.liquidations, l.repaid, l.rent, l.hhi, w.sources, w.uses, w.rent, m.lost,
+    rows = replayed.sql("""
+        SELECT s.liquidations, s.repaid_base, t.taken, l.liquidations, l.repaid, l.rent, l.hhi, w.sources, w.uses,
+        w.rent, m.lost,
             t.expired + t.still_open
         FROM run_summary AS s JOIN time_to_liquidation AS t USING (run_id)
-        JOIN (SELECT run_id, sum(liquidations) AS liquidations, sum(repaid_base) AS repaid, sum(rent_base) AS rent, max(hhi) AS hhi
+        JOIN (SELECT run_id, sum(liquidations) AS liquidations, sum(repaid_base) AS repaid, sum(rent_base) AS rent,
+        max(hhi) AS hhi
             FROM league_table GROUP BY run_id) AS l USING (run_id)
-        JOIN (SELECT run_id, sum(amount_base) FILTER (side = 'source') AS sources, sum(amount_base) FILTER (side = 'use') AS uses,
+        JOIN (SELECT run_id, sum(amount_base) FILTER (side = 'source') AS sources, sum(amount_base) FILTER (side =
+        'use') AS uses,
             sum(amount_base) FILTER (part = 'rent') AS rent FROM waterfall GROUP BY run_id) AS w USING (run_id)
         JOIN (SELECT run_id, sum(lost) AS lost FROM missed_by_reason GROUP BY run_id) AS m USING (run_id)
-        """
-    ).fetchall()
+        """).fetchall()
     assert len(rows) == 3
     for liquidations, repaid, taken, counted, volume, rent, hhi, sources, uses, left, lost, untaken in rows:
         assert liquidations == taken == counted > 10
@@ -266,38 +305,61 @@ def test_views_of_a_replay_agree_with_its_liquidations(replayed: Lake) -> None:
         assert 3333 <= hhi <= 10_000
     [(runs,)] = replayed.sql("SELECT DISTINCT runs FROM run_repeats").fetchall()
     assert runs == 3
-    [(took, unknown)] = replayed.sql("SELECT count(*), count(*) FILTER (rivals IS NULL) FROM opportunities WHERE ending = 'taken'").fetchall()
+    [(took, unknown)] = replayed.sql(
+        "SELECT count(*), count(*) FILTER (rivals IS NULL) FROM opportunities WHERE ending = 'taken'"
+    ).fetchall()
     assert took > 30
     assert unknown == 0
 
 
 @pytest.mark.parametrize("system", [CAT_1_1, DOG_2_0])
 def test_auctions_are_in_the_views_once(system: int, tmp_path: Path) -> None:
-    """What opens an auction, its steps and its buyers: every profit is in the waterfall, the debt bought in the league table."""
+    """What opens an auction, its steps and its buyers: every profit is in the waterfall, the debt bought in the league
+    table.
+    """
     history = vault(system, 1_290)
-    scenario = Scenario(liquidators=Participation(mean=40_000, searchers=9), costs=Costs(gas=Gas(fee="constant", base_fee=40 * 10**9)))
+    scenario = Scenario(
+        liquidators=Participation(mean=40_000, searchers=9), costs=Costs(gas=Gas(fee="constant", base_fee=40 * 10**9))
+    )
     outcome = replay(MAKER, history.market, history.timeline(), scenario)
     config = MarketConfig(
-        name=history.market.name, protocol="maker", chain_id=31_337, start_block=1, contracts={}, base_decimals=18, base_currency="DAI"
+        name=history.market.name,
+        protocol="maker",
+        chain_id=31_337,
+        start_block=1,
+        contracts={},
+        base_decimals=18,
+        base_currency="DAI",
     )
     lake = lake_of(tmp_path / "lake", {"a" * 64: (scenario, outcome)}, config)
-    profit, bought = sum(r.profit_base for r in outcome.liquidations), sum(r.repaid_base for r in outcome.liquidations if r.stage == "auction")
+    profit, bought = (
+        sum(r.profit_base for r in outcome.liquidations),
+        sum(r.repaid_base for r in outcome.liquidations if r.stage == "auction"),
+    )
     assert lake.sql("SELECT amount_base FROM waterfall WHERE part = 'rent'").fetchall() == [(profit,)]
     assert lake.sql("SELECT sum(rent_base), sum(repaid_base) FROM league_table").fetchall() == [(profit, bought)]
     sides = dict(lake.sql("SELECT side, sum(amount_base) FROM waterfall GROUP BY side").fetchall())
     assert sides["source"] == sides["use"]
-    assert lake.sql("SELECT count(*) FROM opportunities").fetchall() == [(len({spell.opportunity for spell in outcome.spells}),)]
+    assert lake.sql("SELECT count(*) FROM opportunities").fetchall() == [
+        (len({spell.opportunity for spell in outcome.spells}),)
+    ]
 
 
-def test_scenarios_that_share_their_history_come_to_what_each_comes_to_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenarios_that_share_their_history_come_to_what_each_comes_to_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
-    late = repeated(Scenario(name="late", liquidators=SealedBid(private_cost=900 * USD), costs=COSTLY, from_block=45), 2)
+    late = repeated(
+        Scenario(name="late", liquidators=SealedBid(private_cost=900 * USD), costs=COSTLY, from_block=45), 2
+    )
     together = run_all(sketch_lake(tmp_path / "a", falling()), "sketch", late)
     alone = [run(sketch_lake(tmp_path / f"b{one.seed}", falling()), "sketch", one) for one in late]
     assert [one.digest for one in together] == [one.digest for one in alone]
 
 
-def test_the_same_seed_gives_the_same_rows_and_another_others(replayed: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_seed_gives_the_same_rows_and_another_others(
+    replayed: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
     there = {row["run_id"]: row for row in replayed.read("results/runs", "sketch").to_pylist()}
     elsewhere = sketch_lake(tmp_path / "lake", falling())
@@ -325,7 +387,10 @@ def test_the_digest_is_of_the_outcome_alone(lake: Lake, tmp_path: Path) -> None:
     digest = rows_digest(mine)
     again = make_lake(tmp_path / "lake", scenarios=(*OTHERS, *SEEDS))
     assert rows_digest(stored(again, run_id_of(again, "sealed bid"))) == digest
-    assert rows_digest({name: table.set_column(0, "run_id", pa.array(["x"] * len(table))) for name, table in mine.items()}) == digest
+    assert (
+        rows_digest({name: table.set_column(0, "run_id", pa.array(["x"] * len(table))) for name, table in mine.items()})
+        == digest
+    )
     assert rows_digest({name: pa.concat_tables([table[:3], table[3:]]) for name, table in mine.items()}) == digest
     assert rows_digest({**mine, "runs": mine["runs"][:0]}) == digest
     others = [stored(lake, run_id_of(lake, one.name)) for one in SEEDS[1:]]

@@ -18,8 +18,14 @@ from backtest.scenario import Competitive, Scenario, SealedBid
 from tests.made_up_competition import SOURCES, USES
 from tests.made_up_runs import MARKET, make_lake
 
-SEEDS = tuple(Scenario(name="sealed bid", liquidators=SealedBid(private_cost=10**8), seed=seed) for seed in (0, 1, 2, 5))
-OTHERS = (Scenario(), Scenario(name="baseline", liquidators=Competitive()), Scenario(name="other", liquidators=SealedBid(private_cost=10**9)))
+SEEDS = tuple(
+    Scenario(name="sealed bid", liquidators=SealedBid(private_cost=10**8), seed=seed) for seed in (0, 1, 2, 5)
+)
+OTHERS = (
+    Scenario(),
+    Scenario(name="baseline", liquidators=Competitive()),
+    Scenario(name="other", liquidators=SealedBid(private_cost=10**9)),
+)
 Row = dict[str, Any]
 
 
@@ -106,12 +112,19 @@ def test_the_league_table(lake: Lake, stored: dict[str, list[Row]]) -> None:
     winners = {(bid["run_id"], bid["ordinal"]): bid["searcher"] for bid in stored["run_bids"] if bid["won"]}
     hits = {(hit["run_id"], hit["ordinal"]): hit for hit in stored["run_liquidations"]}
     named = [
-        {**row, "searcher": winners.get((row["run_id"], row["ordinal"])) or hits[row["run_id"], row["ordinal"]]["liquidator"]}
+        {
+            **row,
+            "searcher": (
+                winners.get((row["run_id"], row["ordinal"])) or hits[row["run_id"], row["ordinal"]]["liquidator"]
+            ),
+        }
         for row in stored["run_waterfalls"]
     ]
     taken = grouped(named, "run_id", "searcher")
     assert rows.keys() == bids.keys() | taken.keys()
-    volumes = {key: sum(hits[row["run_id"], row["ordinal"]]["repaid_base"] for row in own) for key, own in taken.items()}
+    volumes = {
+        key: sum(hits[row["run_id"], row["ordinal"]]["repaid_base"] for row in own) for key, own in taken.items()
+    }
     for (run_id, searcher), row in rows.items():
         own = bids.get((run_id, searcher))
         won = sum(bid["won"] for bid in own) if own else None
@@ -135,7 +148,8 @@ def test_the_waterfall_adds_up_to_the_last_unit(lake: Lake, stored: dict[str, li
         assert [rows[run_id, part]["amount_base"] for part in sums] == list(sums.values())
         assert [rows[run_id, part]["place"] for part in sums] == list(range(1, 14))
         by_side = {
-            side: sum(row["amount_base"] for (run, _), row in rows.items() if run == run_id and row["side"] == side) for side in ("source", "use")
+            side: sum(row["amount_base"] for (run, _), row in rows.items() if run == run_id and row["side"] == side)
+            for side in ("source", "use")
         }
         assert by_side["source"] == by_side["use"] != 0
         assert rows[run_id, "bonus"]["percent_of_bonus"] == 100.0
@@ -148,7 +162,9 @@ def test_what_was_missed_by_reason(lake: Lake, stored: dict[str, list[Row]]) -> 
     expected: dict[Any, Row] = {}
     names = ("opportunities", "debt_base", "looks", "lost", "lost_expired", "lost_debt_base", "lost_profit_base")
     for each in ended(stored):
-        for (reason,), spells in grouped([spell for spell in each["spells"] if spell["ending"] == "missed"], "reason").items():
+        for (reason,), spells in grouped(
+            [spell for spell in each["spells"] if spell["ending"] == "missed"], "reason"
+        ).items():
             row = expected.setdefault((each["run_id"], reason), dict.fromkeys(names, 0))
             row["opportunities"] += 1
             row["debt_base"] += spells[0]["repaid_base"]
@@ -170,13 +186,19 @@ def test_time_to_liquidation_and_its_curve(lake: Lake, stored: dict[str, list[Ro
         still_open, taken_share, half = Fraction(1), Fraction(0), None
         for seconds in sorted({each["seconds"] for each in own}):
             at_risk = sum(each["seconds"] >= seconds for each in own)
-            taken, expired = (sum(each["seconds"] == seconds and each["ending"] == ending for each in own) for ending in ("taken", "expired"))
+            taken, expired = (
+                sum(each["seconds"] == seconds and each["ending"] == ending for each in own)
+                for ending in ("taken", "expired")
+            )
             taken_share += still_open * Fraction(taken, at_risk)
             still_open *= 1 - Fraction(taken + expired, at_risk)
             half = seconds if half is None and taken_share >= Fraction(1, 2) else half
             point = curve[run_id, seconds]
             assert (point["at_risk"], point["taken"], point["expired"]) == (at_risk, taken, expired)
-            assert (point["open_share"], point["taken_share"]) == (pytest.approx(float(still_open)), pytest.approx(float(taken_share)))
+            assert (point["open_share"], point["taken_share"]) == (
+                pytest.approx(float(still_open)),
+                pytest.approx(float(taken_share)),
+            )
         times = sorted(each["seconds"] for each in own if each["ending"] == "taken")
         row = rows[run_id,]
         counts = [sum(each["ending"] == ending for each in own) for ending in ("taken", "expired", "missed")]
@@ -198,7 +220,11 @@ def test_bid_share_by_rivals_and_zero_bids(lake: Lake, stored: dict[str, list[Ro
     assert shares.keys() == found.keys()
     for key, own in found.items():
         row = shares[key]
-        assert (row["contests"], row["mean_share"], row["median_share"]) == (len(own), pytest.approx(mean(own)), pytest.approx(median(own)))
+        assert (row["contests"], row["mean_share"], row["median_share"]) == (
+            len(own),
+            pytest.approx(mean(own)),
+            pytest.approx(median(own)),
+        )
         if len(own) > 1:
             error = stdev(own) / sqrt(len(own))
             width = student.ppf(0.975, len(own) - 1) * error
@@ -208,9 +234,17 @@ def test_bid_share_by_rivals_and_zero_bids(lake: Lake, stored: dict[str, list[Ro
     for (run_id,), row in zero.items():
         own = [bids for (run, _), bids in contests.items() if run == run_id]
         nothing = sum(next(bid["bid_base"] for bid in bids if bid["won"]) == 0 for bids in own)
-        assert (row["contests"], row["zero_bids"], row["alone"]) == (len(own), nothing, sum(len(bids) == 1 for bids in own))
+        assert (row["contests"], row["zero_bids"], row["alone"]) == (
+            len(own),
+            nothing,
+            sum(len(bids) == 1 for bids in own),
+        )
         low, high = _wilson(nothing, len(own))
-        assert (row["share"], row["low"], row["high"]) == (pytest.approx(nothing / len(own)), pytest.approx(low), pytest.approx(high))
+        assert (row["share"], row["low"], row["high"]) == (
+            pytest.approx(nothing / len(own)),
+            pytest.approx(low),
+            pytest.approx(high),
+        )
 
 
 def _wilson(hits: int, of: int) -> tuple[float, float]:
@@ -223,9 +257,13 @@ def _wilson(hits: int, of: int) -> tuple[float, float]:
 
 def test_runs_that_differ_by_seed_alone_are_repeats(lake: Lake, stored: dict[str, list[Row]]) -> None:
     rows = view(lake, "run_repeats", "repeats_id", "measure")
-    assert len({repeats_id for repeats_id, _ in rows}) == 1, "a scenario with one seed, and another of the same model, are no repeats"
+    assert len({repeats_id for repeats_id, _ in rows}) == 1, (
+        "a scenario with one seed, and another of the same model, are no repeats"
+    )
     by_measure = {measure: row for (_, measure), row in rows.items()}
-    assert {(row["name"], row["runs"], row["first_seed"], row["last_seed"]) for row in rows.values()} == {("sealed bid", 4, 0, 5)}
+    assert {(row["name"], row["runs"], row["first_seed"], row["last_seed"]) for row in rows.values()} == {
+        ("sealed bid", 4, 0, 5)
+    }
     mine = [run["run_id"] for run in stored["runs"] if run["name"] == "sealed bid"]
     at_end = {row["run_id"]: row for row in stored["run_windows"] if row["label"] == "end"}
     lost = defaultdict(int)
@@ -237,7 +275,8 @@ def test_runs_that_differ_by_seed_alone_are_repeats(lake: Lake, stored: dict[str
         "bad_debt": [at_end[run]["realised_bad_debt_base"] + at_end[run]["open_bad_debt_base"] for run in mine],
         "missed_debt": [lost[run] for run in mine],
         **{
-            part: [sum(row[f"{part}_base"] for row in stored["run_waterfalls"] if row["run_id"] == run) for run in mine] for part in (*SOURCES, *USES)
+            part: [sum(row[f"{part}_base"] for row in stored["run_waterfalls"] if row["run_id"] == run) for run in mine]
+            for part in (*SOURCES, *USES)
         },
     }
     assert by_measure.keys() == values.keys()
@@ -251,7 +290,9 @@ def test_runs_that_differ_by_seed_alone_are_repeats(lake: Lake, stored: dict[str
 def test_a_seed_without_liquidations_counts_as_none_of_each(tmp_path: Path) -> None:
     lake = make_lake(tmp_path / "lake", liquidations=0, scenarios=SEEDS[:2])
     assert view(lake, "run_repeats", "measure")["liquidations",]["high"] == 0
-    assert view(lake, "opportunities", "run_id", "opportunity") == view(lake, "league_table", "run_id", "searcher") == {}
+    assert (
+        view(lake, "opportunities", "run_id", "opportunity") == view(lake, "league_table", "run_id", "searcher") == {}
+    )
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 7, 20, 21, 25, 40, 100, 999, 1000])

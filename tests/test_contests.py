@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.replay.competition.contests import Entrant, cooperative, first_come, open_auction, sealed_bid, second_price, shaded_down
+from backtest.replay.competition.contests import (
+    Entrant,
+    cooperative,
+    first_come,
+    open_auction,
+    sealed_bid,
+    second_price,
+    shaded_down,
+)
 from backtest.replay.competition.draws import WORD, Draws, negative_binomial, poisson, softmax_weights
 from backtest.replay.competition.gas import next_base_fee_down, path_of
 from backtest.replay.competition.slippage import constant_product_loss_up, depth_loss_up, loss_up, square_root_loss_up
@@ -53,7 +61,18 @@ def sealed(draws: Draws, n: int, auction: int) -> tuple[int, int]:
 def test_draws_are_functions_of_what_they_are_for() -> None:
     draws = Draws(7)
     assert draws.word("a", 1, 2) == Draws(7).word("a", 1, 2)
-    assert len({Draws(7).word("a", 1), Draws(8).word("a", 1), draws.word("b", 1), draws.word("a", 2), draws.word("a", 1, 1)}) == 5
+    assert (
+        len(
+            {
+                Draws(7).word("a", 1),
+                Draws(8).word("a", 1),
+                draws.word("b", 1),
+                draws.word("a", 2),
+                draws.word("a", 1, 1),
+            }
+        )
+        == 5
+    )
 
 
 def philox(key: tuple[int, int], counter: tuple[int, ...]) -> int:
@@ -75,14 +94,18 @@ def test_draws_are_philox(seed: int, counter: list[int]) -> None:
 def test_even_draws_are_even() -> None:
     drawn = [Draws(1).below(10, "x", i) for i in range(20_000)]
     counts = [drawn.count(k) for k in range(10)]
-    assert sum((count - 2000) ** 2 / 2000 for count in counts) < 33.7  # chi-square with 9 degrees of freedom, 1 in 10,000
+    assert (
+        sum((count - 2000) ** 2 / 2000 for count in counts) < 33.7
+    )  # chi-square with 9 degrees of freedom, 1 in 10,000
     assert within([int(Draws(1).chance(2_500, "y", i)) for i in range(20_000)], 0.25)
 
 
 def test_waiting_times_are_exponential() -> None:
     times = [Draws(2).waiting_time(1_000_000, "t", i) for i in range(20_000)]
     assert within(times, 1_000_000)
-    assert abs(sum(time > 2_000_000 for time in times) / len(times) - math.exp(-2)) < SIGMAS * math.sqrt(math.exp(-2) / len(times))
+    assert abs(sum(time > 2_000_000 for time in times) / len(times) - math.exp(-2)) < SIGMAS * math.sqrt(
+        math.exp(-2) / len(times)
+    )
 
 
 @pytest.mark.parametrize("mean", [0, 5_000, 17_800, 25_900, 100_000])
@@ -179,7 +202,9 @@ def test_participation_pays_its_closed_form(mean: int) -> None:
 def test_known_numbers_of_participants_pay_theirs() -> None:
     n, p = 6, 0.4
     paid = [
-        second_price(entrants(*[VALUE] * k)).price // VALUE for i in range(8_000) if (k := sum(Draws(6).chance(4_000, "p", i, j) for j in range(n)))
+        second_price(entrants(*[VALUE] * k)).price // VALUE
+        for i in range(8_000)
+        if (k := sum(Draws(6).chance(4_000, "p", i, j) for j in range(n)))
     ]
     assert within(paid, participation_share(p, n) / (1 - (1 - p) ** n))
 
@@ -239,7 +264,9 @@ def test_slippage_grows_with_size(value: int, more: int) -> None:
     for model in terms:
         (less, _), (loss, _) = loss_up(value, model), loss_up(value + more, model)
         assert 0 <= less <= value
-        assert loss * value >= (less - 2) * (value + more) - (value + more)  # the share lost does not fall, but for rounding
+        assert loss * value >= (less - 2) * (value + more) - (
+            value + more
+        )  # the share lost does not fall, but for rounding
 
 
 def test_square_root_by_hand() -> None:
@@ -254,4 +281,7 @@ def test_a_curve_between_and_beyond_its_points() -> None:
     loss, beyond = depth_loss_up(12_000_000, curve)  # four times the last point: twice its slippage
     assert beyond
     assert loss == pytest.approx(120_000, abs=2)
-    assert loss_up(1_000_000, Slippage(model="depth", curve=curve, depth=5_000)) == (3_000, False)  # as one of twice the size, 30 bp
+    assert loss_up(1_000_000, Slippage(model="depth", curve=curve, depth=5_000)) == (
+        3_000,
+        False,
+    )  # as one of twice the size, 30 bp

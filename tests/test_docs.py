@@ -1,4 +1,5 @@
-"""The documentation: examples marked ``run`` are run on the demo's lake, all other commands are parsed, lists are current, links lead somewhere.
+"""The documentation: examples marked ``run`` are run on the demo's lake, all other commands are parsed, lists are
+current, links lead somewhere.
 
 A fence is marked by the word after its language: ```sh run, ```sql run, ```python run.
 """
@@ -49,7 +50,11 @@ def _commands() -> Iterator[tuple[str, list[str]]]:
     """Every line that calls backtest, in fences, indented blocks and quoted code, with its place."""
     for page in PAGES:
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-            code = [line] if re.match(r"^(    )?(\w+=\S+ )?backtest \w", line) else re.findall(r"`(backtest \w[^`]*)`", line)
+            code = (
+                [line]
+                if re.match(r"^(    )?(\w+=\S+ )?backtest \w", line)
+                else re.findall(r"`(backtest \w[^`]*)`", line)
+            )
             for command in code:
                 words = shlex.split(command, comments=True)
                 words = words[words.index("backtest") + 1 :]
@@ -83,7 +88,9 @@ def _run(command: list[str], folder: Path, text: str = "") -> str:
 
 @pytest.mark.slow
 def test_the_demo_compares_and_judges(workplace: Path) -> None:
-    """What a newcomer sees: three kinds of columns, whole bands, later windows, effects that are there and effects that are not."""
+    """What a newcomer sees: three kinds of columns, whole bands, later windows, effects that are there and effects that
+    are not.
+    """
     said = (workplace / "demo.txt").read_text(encoding="utf-8")
     columns = next(line.split("  ") for line in said.splitlines() if " history " in line and " baseline " in line)
     assert [name.strip() for name in columns if name.strip()] == [
@@ -103,45 +110,57 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
     assert "Losses 7 days after the window: not known, the data end before" in said
     assert "synthetic data: not a real market" in said
     assert "under the baseline: 0 liquidations (each would be a false alarm)" in said
-    [override] = [line.split() for line in said.splitlines() if line.startswith("Accounts made liquidatable by an override itself")]
+    [override] = [
+        line.split()
+        for line in said.splitlines()
+        if line.startswith("Accounts made liquidatable by an override itself")
+    ]
     assert override[-5:-2] == ["0", "0", "0"]
     assert int(override[-2]) > 0
 
 
 @pytest.mark.slow
 def test_figures_of_two_origins_agree(workplace: Path) -> None:
-    """What a replay measured as it ran, against the sums of what it stored, for every run of the demo and one that starts late."""
+    """What a replay measured as it ran, against the sums of what it stored, for every run of the demo and one that
+    starts late.
+    """
     lake = Lake(workplace / "backtest-demo/lake")
     run(lake, "sample-crash", Scenario(name="late", liquidators=Competitive(), from_block=300, to_block=677))
     lake.refresh()
-    rows = lake.sql(
-        """
+    rows = lake.sql("""
         WITH own AS (
-            SELECT run_id, sum(open_bad_debt_base) AS open, sum(realised_bad_debt_base) AS realised, sum(borrower_loss_base) AS loss,
+            SELECT run_id, sum(open_bad_debt_base) AS open, sum(realised_bad_debt_base) AS realised,
+            sum(borrower_loss_base) AS loss,
                 sum(equity_base) AS equity, sum(liquidations) AS liquidations
             FROM run_accounts GROUP BY run_id
         )
-        SELECT s.name, s.liquidations, s.liquidations = w.liquidations AND s.liquidations = own.liquidations, own.open = w.open_bad_debt_base,
+        SELECT s.name, s.liquidations, s.liquidations = w.liquidations AND s.liquidations = own.liquidations,
+        own.open = w.open_bad_debt_base,
             own.realised = w.realised_bad_debt_base AND own.realised = s.deficit_base,
-            own.loss = l.borrower_loss_base AND own.loss = s.borrower_loss_base, own.equity = w.collateral_base - w.debt_base,
+            own.loss = l.borrower_loss_base AND own.loss = s.borrower_loss_base, own.equity = w.collateral_base -
+            w.debt_base,
             w.peak_bad_debt_base >= w.realised_bad_debt_base + w.open_bad_debt_base
-        FROM run_summary AS s JOIN own USING (run_id) JOIN run_windows AS w USING (run_id) JOIN run_losses AS l USING (run_id, label)
+        FROM run_summary AS s JOIN own USING (run_id) JOIN run_windows AS w USING (run_id) JOIN run_losses AS l USING
+        (run_id, label)
         WHERE label = 'end'
-        """
-    ).fetchall()
+        """).fetchall()
     assert len(rows) >= 14
     assert [row for row in rows if not all(row[1:])] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language != "sql"], ids=lambda block: block.where)
+@pytest.mark.parametrize(
+    "block", [block for block in RUNNABLE if block.language != "sql"], ids=lambda block: block.where
+)
 def test_examples_run(block: Block, workplace: Path) -> None:
     command = {"sh": ["sh", "-eu"], "python": [sys.executable, "-"]}[block.language]
     _run(command, workplace, block.text)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where)
+@pytest.mark.parametrize(
+    "block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where
+)
 def test_queries_run_and_find_something(block: Block, workplace: Path) -> None:
     assert Lake(workplace / "backtest-demo/lake").sql(block.text).limit(1).fetchall()
 

@@ -1,6 +1,7 @@
 """The headline claim: from the fetched lake alone, everything that the chain says about a market, to the last integer.
 
-Each market is the script of ``tests/chain/market.py`` on real Aave bytecode: 3.0, 3.6, and 3.0 upgraded to 3.6 in the middle of the crash.
+Each market is the script of ``tests/chain/market.py`` on real Aave bytecode: 3.0, 3.6, and 3.0 upgraded to 3.6 in the
+middle of the crash.
 """
 
 from __future__ import annotations
@@ -47,14 +48,24 @@ class History:
         return asset.id
 
 
-VERSIONS = [pytest.param(version, marks=pytest.mark.xdist_group(version)) for version in ("market_v30", "market_v36", "market_upgraded")]
+VERSIONS = [
+    pytest.param(version, marks=pytest.mark.xdist_group(version))
+    for version in ("market_v30", "market_v36", "market_upgraded")
+]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def history(request: pytest.FixtureRequest, chain_packages: None, tmp_path_factory: pytest.TempPathFactory) -> History:
     record: Record = request.getfixturevalue(request.param)
     lake = Lake(tmp_path_factory.mktemp("lake"), create=True)
-    fetch(lake, record.deployment.market_config(MARKET), Rpc(record.deployment.node.url), to_block=record.last_block, finality=0, headers="all")
+    fetch(
+        lake,
+        record.deployment.market_config(MARKET),
+        Rpc(record.deployment.node.url),
+        to_block=record.last_block,
+        finality=0,
+        headers="all",
+    )
     lake.refresh()
     reconstruct(lake, MARKET)
     lake.refresh()
@@ -97,9 +108,14 @@ def test_every_liquidation_is_predicted_from_the_state_before_it(history: Histor
                 continue
             request = next(requests)
             assert (event.block_number, history.market.accounts[event.account]) == (request.block, request.user.lower())
-            assert (event.collateral_asset, event.debt_asset) == (history.asset(request.collateral), history.asset(request.debt))
+            assert (event.collateral_asset, event.debt_asset) == (
+                history.asset(request.collateral),
+                history.asset(request.debt),
+            )
             assert event.receive_collateral_token == request.receive_a_token
-            book.now = replace(book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp)
+            book.now = replace(
+                book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp
+            )
             order = AAVE_V3.observed_order(book.state, event, book.prices, book.now)
             order = msgspec.structs.replace(order, repay=None if request.amount == UINT256_MAX else request.amount)
             fill = AAVE_V3.quote(book.state, order, book.prices, book.now)
@@ -116,7 +132,9 @@ def test_every_liquidation_is_predicted_from_the_state_before_it(history: Histor
 
 
 def test_refused_requests_would_be_refused_by_the_rules(history: History) -> None:
-    """A liquidationCall that reverted on the chain is a refusal here, unless users acted between the state we know and the call."""
+    """A liquidationCall that reverted on the chain is a refusal here, unless users acted between the state we know and
+    the call.
+    """
     market, ids = history.market, {account: i for i, account in enumerate(history.market.accounts)}
     refused = [request for request in history.record.requests if request.error]
     assert refused
@@ -127,7 +145,10 @@ def test_refused_requests_would_be_refused_by_the_rules(history: History) -> Non
             continue
         state, prices, now = state_at(AAVE_V3, market, history.timeline, request.block)
         pair = Pair(AssetId(history.asset(request.debt)), AssetId(history.asset(request.collateral)))
-        account, liquidator = AccountId(ids[request.user.lower()]), AccountId(ids.get(request.liquidator.lower(), len(ids)))
+        account, liquidator = (
+            AccountId(ids[request.user.lower()]),
+            AccountId(ids.get(request.liquidator.lower(), len(ids))),
+        )
         amount = None if request.amount == UINT256_MAX else request.amount
         found = AAVE_V3.quote(state, Order(account, pair, liquidator, amount, request.receive_a_token), prices, now)
         assert isinstance(found, Refusal), f"{request.error} on the chain, here {found}"
@@ -143,7 +164,9 @@ def test_observed_replay_ends_in_the_chain_s_own_state(history: History) -> None
     assert all(liquidation.matches_history for liquidation in outcome.liquidations)
     assert_state_is_the_chain_s(history, outcome.book.state, record.last_block)
     if record.version != "3.0":
-        covered = history.lake.sql("SELECT asset_id, sum(amount) FROM deficits WHERE kind = 'covered' GROUP BY asset_id").fetchall()
+        covered = history.lake.sql(
+            "SELECT asset_id, sum(amount) FROM deficits WHERE kind = 'covered' GROUP BY asset_id"
+        ).fetchall()
         for symbol, reserve in record.deployment.reserves.items():
             left = record.deployment.pool.call("getReserveDeficit", reserve.asset.address, block=record.last_block)
             ours = outcome.book.state.reserves[history.asset(symbol)].deficit
@@ -194,4 +217,6 @@ def test_recomputed_interest_is_that_of_the_chain(history: History) -> None:
     assert outcome.actions == []
     ours, theirs = outcome.book.state, recorded.book.state
     assert ours.accounts == theirs.accounts
-    assert [reserve.scaled_supply for reserve in ours.reserves] == [reserve.scaled_supply for reserve in theirs.reserves]
+    assert [reserve.scaled_supply for reserve in ours.reserves] == [
+        reserve.scaled_supply for reserve in theirs.reserves
+    ]

@@ -100,7 +100,9 @@ class Market:
         """As ``backtest.fetch.fetch`` makes it."""
         logs = LogFetcher(lake, writer, "test", rpc, self.notes)
 
-        def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, first: int, last: int) -> int:
+        def fetch_logs(
+            specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, first: int, last: int
+        ) -> int:
             emitters = list(addresses)
             return logs.fetch(namespace, specs, {spec.emitter: emitters for spec in specs}, first, last)
 
@@ -112,8 +114,14 @@ class Market:
         asked = [(block, asset) for block in range(first, last + 1) for asset in self.assets if block >= listed[asset]]
         data = [self.book.function("getAssetPrice").encode([asset]) for _, asset in asked]
         to = self.book.address
-        calls = [("eth_call", [{"to": to, "data": "0x" + code.hex()}, hex(block)]) for (block, _), code in zip(asked, data, strict=True)]
-        return {key: int(found, 16) if isinstance(found, str) else None for key, found in zip(asked, self.node.batch(calls), strict=True)}
+        calls = [
+            ("eth_call", [{"to": to, "data": "0x" + code.hex()}, hex(block)])
+            for (block, _), code in zip(asked, data, strict=True)
+        ]
+        return {
+            key: int(found, 16) if isinstance(found, str) else None
+            for key, found in zip(asked, self.node.batch(calls), strict=True)
+        }
 
 
 def at_end(prices: pa.Table, first: int, last: int) -> dict[tuple[int, str], int | None]:
@@ -134,7 +142,9 @@ def at_end(prices: pa.Table, first: int, last: int) -> dict[tuple[int, str], int
 def assert_as_on_chain(market: Market, prices: pa.Table, first: int | None = None) -> None:
     start, end = first or market.first, market.node.block_number
     expected, got = market.said(start, end), at_end(prices, start, end)
-    assert {key: (got.get(key, "nothing"), value) for key, value in expected.items() if got.get(key, "nothing") != value} == {}
+    assert {
+        key: (got.get(key, "nothing"), value) for key, value in expected.items() if got.get(key, "nothing") != value
+    } == {}
     positions = list(zip(*(prices[name].to_pylist() for name in ("block_number", "log_index", "asset")), strict=True))
     assert positions == sorted(set(positions))
 
@@ -164,7 +174,16 @@ def build(market: Market) -> dict[str, Contract]:
         "ratio": ratio,
         "scaled_ratio": scaled_ratio,
         "capped": market.deploy("CappedRatioAdapter", eth_proxy.address, ratio.address, "lst", 18, *snapshot),
-        "scaled": market.deploy("ScaledCappedRatioAdapter", eth_proxy.address, scaled_ratio.address, "lst2", 18, 104 * 10**16, now - 999, 317),
+        "scaled": market.deploy(
+            "ScaledCappedRatioAdapter",
+            eth_proxy.address,
+            scaled_ratio.address,
+            "lst2",
+            18,
+            104 * 10**16,
+            now - 999,
+            317,
+        ),
         "stable": market.deploy("CappedStableAdapter", dai_proxy.address, "capped dai", 1_04000000),
         "fixed": market.deploy("FixedAdapter", 8, 1_00000000, "fixed"),
         "constant": market.deploy("ConstantAnswer"),
@@ -187,7 +206,9 @@ def test_every_kind_of_source(market: Market) -> None:
     node.mine(3)
     made["eth"].send("transmitAll", [1850_00000000, 1840_00000000, 1845_00000000])
     made["capped"].send("setCapParameters", 13 * 10**17, node.timestamp() - 10, 900)
-    made["scaled"].send("setCapParameters", 103 * 10**16, node.timestamp() - 10, 5000)  # binds, growth with six more digits
+    made["scaled"].send(
+        "setCapParameters", 103 * 10**16, node.timestamp() - 10, 5000
+    )  # binds, growth with six more digits
     node.warp(86400 * 30)
     node.mine(2)
     made["scaled_ratio"].send("setRatio", 10**18)
@@ -208,7 +229,9 @@ def test_every_kind_of_source(market: Market) -> None:
     fresh.send("transmit", -1)  # no price: the fallback oracle would be asked
     fresh.send("transmit", 1500_00000000)
     market.list(made["dai_proxy"])
-    market.book.send("setAssetSources", [market.assets[1], market.assets[5]], [made["capped"].address, made["eth_proxy"].address])
+    market.book.send(
+        "setAssetSources", [market.assets[1], market.assets[5]], [made["capped"].address, made["eth_proxy"].address]
+    )
     node.warp(86400 * 80)
     made["ratio"].send("setRatio", 14 * 10**17)
     node.mine(3)
@@ -243,7 +266,9 @@ def test_update_within_a_block_holds_from_its_own_log(market: Market) -> None:
     block = int(receipt["blockNumber"], 16)
     prices = market.fetch()
     eth = [row for row in prices.to_pylist() if row["asset"] == market.assets[0] and row["block_number"] == block]
-    assert [(row["log_index"], int(row["price"]), row["order"], row["exact"]) for row in eth] == [(n, (n + 1) * 10**8, 0, True) for n in range(3)]
+    assert [(row["log_index"], int(row["price"]), row["order"], row["exact"]) for row in eth] == [
+        (n, (n + 1) * 10**8, 0, True) for n in range(3)
+    ]
     opaque = [row for row in prices.to_pylist() if row["asset"] == market.assets[8] and row["block_number"] == block]
     assert [(row["log_index"], int(row["price"]), row["exact"]) for row in opaque] == [
         (0, 1000_00000000, False),
@@ -264,7 +289,11 @@ def test_phase_switch_beside_other_events_is_not_exact(market: Market) -> None:
     rows = [row for row in prices.to_pylist() if row["asset"] == market.assets[0] and row["block_number"] == block]
     assert [row["exact"] for row in rows if row["exact"]] == [] != rows
     (switch,) = [row for row in market.raw["raw/oracle/Phase"].to_pylist() if row["phase"] == 2]
-    assert (switch["from_block"], switch["exact"], switch["aggregator"].hex()) == (block, True, fresh.address[2:].lower())
+    assert (switch["from_block"], switch["exact"], switch["aggregator"].hex()) == (
+        block,
+        True,
+        fresh.address[2:].lower(),
+    )
 
 
 def test_ratio_change_in_a_liquidation_block_is_not_exact(market: Market) -> None:
@@ -399,14 +428,19 @@ def test_phases_without_old_state_are_estimates(market: Market, monkeypatch: pyt
     monkeypatch.setattr("tests.test_feeds.Rpc", WithoutState)
     monkeypatch.setattr(WithoutState, "oldest", market.node.block_number)
     prices = market.fetch()
-    assert at_end(prices, market.first, market.node.block_number)[market.node.block_number, market.assets[0]] == 200_00000000
+    assert (
+        at_end(prices, market.first, market.node.block_number)[market.node.block_number, market.assets[0]]
+        == 200_00000000
+    )
     assert [row["exact"] for row in market.raw["raw/oracle/Phase"].to_pylist()] == [False, False]
     assert any("estimated" in note for note in market.notes.said)
     assert any("not compared" in note for note in market.notes.said)
 
 
 def test_answers_that_become_visible_later(market: Market) -> None:
-    """A dual aggregator behind a proxy: no log says when an answer is seen, so its price is read, and found to the block."""
+    """A dual aggregator behind a proxy: no log says when an answer is seen, so its price is read, and found to the
+    block.
+    """
     delayed = market.deploy("DelayedAggregator", 8, 50_00000000, 100)
     proxy = market.deploy("FeedProxy", delayed.address)
     market.list(proxy, market.deploy("CappedStableAdapter", proxy.address, "over a delayed feed", 1000_00000000))
@@ -425,7 +459,9 @@ def test_rate_feed_behind_a_ratio(market: Market) -> None:
     node = market.node
     eth, eth_proxy = market.feed(2000_00000000)
     rate, rate_proxy = market.feed(105 * 10**16, 18)
-    adapter = market.deploy("RateFeedAdapter", eth_proxy.address, rate_proxy.address, "lst", 18, 105 * 10**16, node.timestamp() - 99, 1000)
+    adapter = market.deploy(
+        "RateFeedAdapter", eth_proxy.address, rate_proxy.address, "lst", 18, 105 * 10**16, node.timestamp() - 99, 1000
+    )
     market.list(adapter)
     rate.send("transmit", 104 * 10**16)
     eth.send("transmit", 1999_00000000)
@@ -437,12 +473,29 @@ def test_rate_feed_behind_a_ratio(market: Market) -> None:
     assert market.kinds[adapter.address.lower()] == "capped-ratio"
 
 
-ACTIONS = ("eth", "dai", "steth", "ratio", "scaled_ratio", "cap", "stable", "fixed", "discount", "phase", "source", "mine", "warp", "broken")
+ACTIONS = (
+    "eth",
+    "dai",
+    "steth",
+    "ratio",
+    "scaled_ratio",
+    "cap",
+    "stable",
+    "fixed",
+    "discount",
+    "phase",
+    "source",
+    "mine",
+    "warp",
+    "broken",
+)
 
 
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 10**6), st.booleans()), min_size=4, max_size=16))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_sequence_of_actions(anvil: Node, tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, bool]]) -> None:
+def test_any_sequence_of_actions(
+    anvil: Node, tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int, bool]]
+) -> None:
     """Whatever happens to the sources, one action a block or two: the fold says what the oracle said at every block."""
     snapshot = anvil.snapshot()
     try:
@@ -456,12 +509,18 @@ def test_any_sequence_of_actions(anvil: Node, tmp_path_factory: pytest.TempPathF
                 "steth": lambda n: made["steth"].transaction("transmit", 10**18 - n * 10**11),
                 "ratio": lambda n: made["ratio"].transaction("setRatio", 10**18 + n * 3 * 10**11),
                 "scaled_ratio": lambda n: made["scaled_ratio"].transaction("setRatio", 10**18 + n * 10**11),
-                "cap": lambda n: made["capped"].transaction("setCapParameters", 10**18 + n * 10**11, anvil.timestamp() - n % 9999, n % 2000),
+                "cap": (
+                    lambda n: made["capped"].transaction(
+                        "setCapParameters", 10**18 + n * 10**11, anvil.timestamp() - n % 9999, n % 2000
+                    )
+                ),
                 "stable": lambda n: made["stable"].transaction("setPriceCap", 98 * 10**6 + n * 10),
                 "fixed": lambda n: made["fixed"].transaction("setPrice", n),
                 "discount": lambda n: made["discount"].transaction("setMaxDiscountPerYear", n % 3000 + 1),
                 "broken": lambda n: made["opaque"].transaction("setBroken", n % 2 == 0),
-                "source": lambda n: market.book.transaction("setAssetSources", [market.assets[n % 10]], [made[names[n % 9]].address]),
+                "source": lambda n: market.book.transaction(
+                    "setAssetSources", [market.assets[n % 10]], [made[names[n % 9]].address]
+                ),
             }
             if action == "mine":
                 anvil.mine(number % 5 + 1)

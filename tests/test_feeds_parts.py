@@ -1,4 +1,6 @@
-"""Parts of the price fetch that need no node: selectors, constant bytecode, sampling, and that every adapter event is folded."""
+"""Parts of the price fetch that need no node: selectors, constant bytecode, sampling, and that every adapter event is
+folded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from tests.chain.node import selector
 
 
 def test_selectors_are_those_of_solidity() -> None:
-    assert all(ours(name) == "0x" + selector(name).hex() for name in ("latestAnswer()", "getAssetsPrices(address[])", "phaseId()"))
+    assert all(
+        ours(name) == "0x" + selector(name).hex()
+        for name in ("latestAnswer()", "getAssetsPrices(address[])", "phaseId()")
+    )
     assert ours("phaseId()") == "0x58303b10"
 
 
@@ -47,7 +52,14 @@ def test_refine_finds_every_step_that_samples_show(steps: dict[int, int], gap: i
 
 
 def test_every_adapter_event_has_a_place_in_the_fold() -> None:
-    known = {f"raw/{namespace}/{spec.name}": event_schema(spec).names for namespace, specs in feeds.EVENTS.items() for spec in specs}
-    used = {dataset: [argument for name, argument, _ in module._VALUES if name == dataset] for dataset, _, _ in module._VALUES}
+    known = {
+        f"raw/{namespace}/{spec.name}": event_schema(spec).names
+        for namespace, specs in feeds.EVENTS.items()
+        for spec in specs
+    }
+    used = {
+        dataset: [argument for name, argument, _ in module._VALUES if name == dataset]
+        for dataset, _, _ in module._VALUES
+    }
     assert used.keys() == known.keys()
     assert all(set(arguments) <= set(known[dataset]) for dataset, arguments in used.items())

@@ -1,4 +1,6 @@
-"""The fetcher on a node with real contracts: faults leave no trace in the lake, and samples against the chain find what is wrong."""
+"""The fetcher on a node with real contracts: faults leave no trace in the lake, and samples against the chain find what
+is wrong.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,15 @@ NAME = "local-aave"
 def fetched(record: Record, url: str, path: Path) -> Lake:
     lake = Lake(path, create=True)
     with Rpc(url, workers=4, backoff=0.01, attempts=12) as rpc:
-        fetch(lake, record.deployment.market_config(NAME), rpc, to_block=record.last_block, finality=0, headers="all", omissions="always")
+        fetch(
+            lake,
+            record.deployment.market_config(NAME),
+            rpc,
+            to_block=record.last_block,
+            finality=0,
+            headers="all",
+            omissions="always",
+        )
     return lake
 
 
@@ -45,8 +55,19 @@ def node(market_upgraded: Record) -> Iterator[Rpc]:
 
 
 def test_faults_leave_no_trace(market_upgraded: Record, good: Lake, tmp_path: Path) -> None:
-    troubles = [f.too_many_requests, f.server_error, f.truncated, f.cut_off, f.dropped, f.doubled, f.shuffled, f.omitted]
-    limit = f.range_limit(150, -32005, "query returned more than 10000 results. Try with this block range [{first}, {fits}].")
+    troubles = [
+        f.too_many_requests,
+        f.server_error,
+        f.truncated,
+        f.cut_off,
+        f.dropped,
+        f.doubled,
+        f.shuffled,
+        f.omitted,
+    ]
+    limit = f.range_limit(
+        150, -32005, "query returned more than 10000 results. Try with this block range [{first}, {fits}]."
+    )
     plan = f.Plan(always=[limit, f.batch_limit(40)], sometimes=troubles, chance=0.25, most=120, seed=2)
     with f.FaultProxy(market_upgraded.deployment.node.url, plan) as proxy:
         lake = fetched(market_upgraded, proxy.url, tmp_path / "lake")
@@ -57,7 +78,9 @@ def test_faults_leave_no_trace(market_upgraded: Record, good: Lake, tmp_path: Pa
 def test_the_chain_agrees(good: Lake, node: Rpc) -> None:
     report = verify(good, NAME, node)
     assert report.mismatches == []
-    assert {"user configuration", "e-mode", "scaled collateral total", "scaled debt total", "feed rounds"} <= set(report.compared)
+    assert {"user configuration", "e-mode", "scaled collateral total", "scaled debt total", "feed rounds"} <= set(
+        report.compared
+    )
     assert report.lines()[0].endswith("all agree")
 
 
@@ -80,7 +103,11 @@ def one_more(table: pa.Table, column: str, rows: pa.ChunkedArray) -> pa.Table:
     at = pc.index(rows, True).as_py()
     values = table.column(column).to_pylist()
     values[at] += 1 if isinstance(values[at], int) else Decimal(1)
-    return table.set_column(table.schema.get_field_index(column), table.schema.field(column), pa.array(values, table.schema.field(column).type))
+    return table.set_column(
+        table.schema.get_field_index(column),
+        table.schema.field(column),
+        pa.array(values, table.schema.field(column).type),
+    )
 
 
 def plain(table: pa.Table, column: str) -> pa.ChunkedArray:
@@ -103,10 +130,30 @@ def test_the_command(market_upgraded: Record, good: Lake, tmp_path: Path, capsys
     """From a node to canonical tables that agree with the chain, in one command; again, it finds nothing to do."""
     config = market_upgraded.deployment.market_config(NAME)
     contracts = "".join(f'{role} = "{address}"\n' for role, address in config.contracts.items())
-    head = f'name = "{NAME}"\nprotocol = "{config.protocol}"\nchain_id = {config.chain_id}\nstart_block = {config.start_block}\n'
+    head = (
+        f'name = "{NAME}"\nprotocol = "{config.protocol}"\nchain_id = {config.chain_id}\nstart_block ='
+        f" {config.start_block}\n"
+    )
     (tmp_path / "market.toml").write_text(f"{head}[contracts]\n{contracts}")
-    words = ["fetch", "aave-v3", "--market", str(tmp_path / "market.toml"), "--rpc", market_upgraded.deployment.node.url, "--finality", "0"]
-    words += ["--to-block", str(market_upgraded.last_block), "--headers", "all", "--lake", str(tmp_path / "lake"), "--verify"]
+    words = [
+        "fetch",
+        "aave-v3",
+        "--market",
+        str(tmp_path / "market.toml"),
+        "--rpc",
+        market_upgraded.deployment.node.url,
+        "--finality",
+        "0",
+    ]
+    words += [
+        "--to-block",
+        str(market_upgraded.last_block),
+        "--headers",
+        "all",
+        "--lake",
+        str(tmp_path / "lake"),
+        "--verify",
+    ]
     for said in ("liquidations", "up to date"):
         with pytest.raises(SystemExit) as caught:
             main(words)
@@ -121,11 +168,19 @@ def test_the_command(market_upgraded: Record, good: Lake, tmp_path: Path, capsys
 
 POSITIONS, SETTINGS, ANSWERS = "canonical/position_events", "canonical/setting_events", "raw/chainlink/AnswerUpdated"
 WRONG: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
-    "a balance": (POSITIONS, lambda t: one_more(t, "delta", pc.equal(plain(t, "side"), "debt")), r"block \d+: scaled debt total of \w+ \(0x"),
+    "a balance": (
+        POSITIONS,
+        lambda t: one_more(t, "delta", pc.equal(plain(t, "side"), "debt")),
+        r"block \d+: scaled debt total of \w+ \(0x",
+    ),
     "a supply left out": (POSITIONS, lambda t: without(t, 0), r"scaled collateral total of"),
     "flags": (SETTINGS, no("collateral_enabled"), r"user configuration of 0x\w{40}: the lake says \d+, the chain \d+"),
     "e-modes": (SETTINGS, no("emode"), r"e-mode of 0x\w{40}: the lake says 0, the chain"),
-    "an answer left out": (ANSWERS, lambda t: without(t, t.num_rows // 2), r"feed 0x\w{40}: round \d+ is missing, the chain has it"),
+    "an answer left out": (
+        ANSWERS,
+        lambda t: without(t, t.num_rows // 2),
+        r"feed 0x\w{40}: round \d+ is missing, the chain has it",
+    ),
     "an answer twice": (ANSWERS, twice, r"round \d+ follows round"),
 }
 

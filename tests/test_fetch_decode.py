@@ -38,8 +38,15 @@ def events(draw: st.DrawFn) -> EventSpec:
     parts, count = [], 0
     for number, (kind, chosen) in enumerate(zip(arguments, indexed, strict=True)):
         count += chosen and count < 3
-        parts.append(f"{kind}{' indexed' if chosen and count <= 3 and sum('indexed' in p for p in parts) < 3 else ''} theArg{number}")
-    wide = frozenset(f"theArg{number}" for number, kind in enumerate(arguments) if kind in ("uint256", "int256") and draw(st.booleans()))
+        parts.append(
+            f"{kind}{' indexed' if chosen and count <= 3 and sum('indexed' in p for p in parts) < 3 else ''}"
+            f" theArg{number}"
+        )
+    wide = frozenset(
+        f"theArg{number}"
+        for number, kind in enumerate(arguments)
+        if kind in ("uint256", "int256") and draw(st.booleans())
+    )
     return EventSpec("Thing", f"Thing({', '.join(parts)})", "pool", wide)
 
 
@@ -56,7 +63,11 @@ def value_of(draw: st.DrawFn, kind: str) -> Any:
         return draw(st.binary(min_size=int(kind[5:]), max_size=int(kind[5:])))
     signed, bits = kind.startswith("int"), int(kind.lstrip("uint"))
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    edges = [v for v in (low, high, 0, 1, -1, MOST, MOST + 1, -MOST, -MOST - 1, 2**64 - 1, 2**64, 2**127, -(2**64)) if low <= v <= high]
+    edges = [
+        v
+        for v in (low, high, 0, 1, -1, MOST, MOST + 1, -MOST, -MOST - 1, 2**64 - 1, 2**64, 2**127, -(2**64))
+        if low <= v <= high
+    ]
     return draw(st.one_of(st.sampled_from(edges), st.integers(low, high)))
 
 
@@ -68,9 +79,17 @@ def logs_of(draw: st.DrawFn, spec: EventSpec) -> MadeLog:
     topics = [topic0(spec)]
     for argument, value in zip(abi.arguments, values, strict=True):
         if argument.indexed:
-            raw = Web3.keccak(text=value) if argument.type == "string" else Web3.keccak(value) if argument.type == "bytes" else None
+            raw = (
+                Web3.keccak(text=value)
+                if argument.type == "string"
+                else Web3.keccak(value)
+                if argument.type == "bytes"
+                else None
+            )
             topics.append("0x" + (bytes(raw) if raw is not None else encode([argument.type], [value])).hex())
-    data = encode([a.type for a in abi.data], [v for a, v in zip(abi.arguments, values, strict=True) if not a.indexed]).hex()
+    data = encode(
+        [a.type for a in abi.data], [v for a, v in zip(abi.arguments, values, strict=True) if not a.indexed]
+    ).hex()
     damage = draw(st.sampled_from(["", "", "", "", "topic+", "topic-", "cut", "grow", "flip", "dirt"]))
     if damage == "topic+" and len(topics) < 4:
         topics.append("0x" + draw(st.binary(min_size=32, max_size=32)).hex())
@@ -91,7 +110,16 @@ def logs_of(draw: st.DrawFn, spec: EventSpec) -> MadeLog:
 def columns(made: list[MadeLog]) -> LogColumns:
     return LogColumns.of(
         [
-            Log(log.address, Topics(*log.topics), "0x" + log.data, hex(5), "0x" + "bb" * 32, "0x" + "cc" * 32, hex(1), hex(number))
+            Log(
+                log.address,
+                Topics(*log.topics),
+                "0x" + log.data,
+                hex(5),
+                "0x" + "bb" * 32,
+                "0x" + "cc" * 32,
+                hex(1),
+                hex(number),
+            )
             for number, log in enumerate(made)
         ]
     )
@@ -148,7 +176,11 @@ def test_what_is_kept_is_what_web3_reads_and_what_it_refuses_is_quarantined(data
     made = data.draw(st.lists(logs_of(spec), min_size=1, max_size=8))
     tables = decode(columns(made), [spec], "x")
     kept = {row["log_index"]: row for row in tables.get("raw/x/Thing", event_schema(spec).empty_table()).to_pylist()}
-    refused = {row["log_index"]: row for row in tables["raw/x/Quarantine"].to_pylist()} if "raw/x/Quarantine" in tables else {}
+    refused = (
+        {row["log_index"]: row for row in tables["raw/x/Quarantine"].to_pylist()}
+        if "raw/x/Quarantine" in tables
+        else {}
+    )
     assert sorted([*kept, *refused]) == list(range(len(made)))
     dynamic = any(a.dynamic for a in parse_event(spec.signature).data)
     for number, log in enumerate(made):
@@ -161,7 +193,9 @@ def test_what_is_kept_is_what_web3_reads_and_what_it_refuses_is_quarantined(data
             assert refused[number]["topics"] == [bytes.fromhex(topic[2:]) for topic in log.topics]
             assert refused[number]["data"].hex() == log.data
             assert refused[number]["reason"]
-            if expected is not None:  # web3 ignores what follows the arguments, and padding of indexed ones; Solidity emits neither
+            if (
+                expected is not None
+            ):  # web3 ignores what follows the arguments, and padding of indexed ones; Solidity emits neither
                 size = 32 * len(parse_event(spec.signature).data)
                 assert (not dynamic and len(log.data) != 2 * size) or "indexed" in spec.signature
 
@@ -213,7 +247,10 @@ def test_events_that_share_a_topic_are_told_apart_by_what_is_indexed() -> None:
 
 def test_schema_of_an_event() -> None:
     spec = EventSpec(
-        "Sup", "Supply(address indexed reserve, address onBehalfOf, uint256 amount, uint16 indexed code, uint x)", "pool", frozenset({"x"})
+        "Sup",
+        "Supply(address indexed reserve, address onBehalfOf, uint256 amount, uint16 indexed code, uint x)",
+        "pool",
+        frozenset({"x"}),
     )
     assert [(f.name, str(f.type)) for f in event_schema(spec)][5:] == [
         ("reserve", "fixed_size_binary[20]"),
@@ -227,14 +264,21 @@ def test_schema_of_an_event() -> None:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [("onBehalfOf", "on_behalf_of"), ("receiveAToken", "receive_a_token"), ("_to", "to"), ("aTokenDecimals", "a_token_decimals"), ("ID", "id")],
+    [
+        ("onBehalfOf", "on_behalf_of"),
+        ("receiveAToken", "receive_a_token"),
+        ("_to", "to"),
+        ("aTokenDecimals", "a_token_decimals"),
+        ("ID", "id"),
+    ],
 )
 def test_column_names(name: str, column: str) -> None:
     assert snake_case(name) == column
 
 
 @pytest.mark.parametrize(
-    "signature", ["E(uint256[] x)", "E((uint256,bool) x)", "E(address address)", "E(uint256 a, uint256 a)", "E", "E(uint256 a b c)"]
+    "signature",
+    ["E(uint256[] x)", "E((uint256,bool) x)", "E(address address)", "E(uint256 a, uint256 a)", "E", "E(uint256 a b c)"],
 )
 def test_signatures_that_cannot_be_stored(signature: str) -> None:
     with pytest.raises(ValueError, match=r"E"):

@@ -7,17 +7,17 @@ import pytest
 from backtest.fetch.dialects import classify
 
 ALCHEMY = (
-    "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range and no limit on the response size, or you can "
-    "request any block range with a cap of 10K logs in the response. Based on your parameters and the response size limit, this block range "
-    "should work: [0x0, 0x133f]"
+    "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range and no limit on the"
+    " response size, or you can request any block range with a cap of 10K logs in the response. Based on your"
+    " parameters and the response size limit, this block range should work: [0x0, 0x133f]"
 )
 ALCHEMY_FREE = (
-    "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. Based on your parameters, this block range "
-    "should work: [0x10, 0x19]."
+    "Under the Free tier plan, you can make eth_getLogs requests with up to a 10 block range. Based on your parameters,"
+    " this block range should work: [0x10, 0x19]."
 )
 ALCHEMY_SLOW = (
-    "Query timeout exceeded. Consider reducing your block range. Based on your parameters and the response size limit, this block range "
-    "should work: [0x5223c98, 0x5223e80]"
+    "Query timeout exceeded. Consider reducing your block range. Based on your parameters and the response size limit,"
+    " this block range should work: [0x5223c98, 0x5223e80]"
 )
 INFURA = "query returned more than 10000 results. Try with this block range [0xC2D7B8, 0xC2D9A9]."
 CASES = [
@@ -37,7 +37,8 @@ CASES = [
     ("ankr cap", -32602, 200, "block range is too wide (maximum 1024)", "range", 1024),
     ("drpc range", 35, 200, "ranges over 10000 blocks are not supported on freetier", "range", 10_000),
     ("drpc timeout", 30, 408, "Request timeout on the free tier, please upgrade your tier to paid", "timeout", None),
-    ("reth results", -32602, 200, "query exceeds max results 20000, retry with the range 24383075-24383096", "range", 22),
+    ("reth results", -32602, 200, "query exceeds max results 20000, retry with the range 24383075-24383096", "range",
+    22),
     ("reth range", -32602, 200, "query exceeds max block range 100000", "range", 100_000),
     ("geth bsc", -32000, 200, "exceed maximum block range: 5000", "range", 5000),
     ("geth addresses", -32000, 200, "exceed max addresses", "addresses", None),
@@ -56,14 +57,19 @@ CASES = [
     ("erigon old", -32000, 200, "old data not available due to pruning", "pruned", None),
     ("besu state", -32000, 200, "World state unavailable", "archive", None),
     ("besu range", -32005, 200, "Requested range exceeds maximum RPC range limit", "range", None),
-    ("cloudflare", -32047, 200, "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: 800", "range", 800),
-    ("chainstack range", -32005, 200, "Block range limit exceeded. See more details at the documentation of limits", "range", None),
-    ("chainstack archive", -32002, 403, "Archive, Debug and Trace requests are not available on your current plan.", "archive", None),
-    ("blockpi", -32602, 200, "eth_getLogs is limited to 1024 block range. Please check the parameter requirements", "range", 1024),
+    ("cloudflare", -32047, 200, "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: 800",
+    "range", 800),
+    ("chainstack range", -32005, 200, "Block range limit exceeded. See more details at the documentation of limits",
+    "range", None),
+    ("chainstack archive", -32002, 403, "Archive, Debug and Trace requests are not available on your current plan.",
+    "archive", None),
+    ("blockpi", -32602, 200, "eth_getLogs is limited to 1024 block range. Please check the parameter requirements",
+    "range", 1024),
     ("1rpc", -32602, 200, "eth_getLogs is limited to 0 - 10000 blocks range", "range", 10_000),
     ("1rpc size", -32000, 200, "response size should not greater than 10000000 bytes", "range", None),
     ("publicnode", -32701, 200, "exceed maximum block range: 50000", "range", 50_000),
-    ("publicnode pruned", -32701, 200, "History has been pruned for this block. To remove restrictions, order a dedicated full node", "pruned", None),
+    ("publicnode pruned", -32701, 200,
+    "History has been pruned for this block. To remove restrictions, order a dedicated full node", "pruned", None),
     ("avalanche", -32000, 200, "requested too many blocks from 0 to 5000000, maximum is set to 1024", "range", 1024),
     ("thirdweb", -32005, 200, "Maximum allowed number of requested blocks is 3500", "range", 3500),
     ("coinbase", -32602, 200, "please limit the query to at most 1,000 blocks", "range", 1000),
@@ -82,12 +88,15 @@ CASES = [
     ("code only limit", -32005, 200, "limit exceeded", "limit", None),
     ("code only rate", -32029, 200, "exceeded", "rate", None),
     ("revert", 3, 200, "execution reverted: 51", "revert", None),
-    ("unknown method", -32601, 200, "the method eth_getHeaderByNumber does not exist/is not available", "unsupported", None),
+    ("unknown method", -32601, 200, "the method eth_getHeaderByNumber does not exist/is not available",
+    "unsupported", None),
     ("unknown", -32000, 200, "something nobody has said before", "other", None),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "status", "message", "kind", "width"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("code", "status", "message", "kind", "width"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
 def test_wording(code: int | None, status: int, message: str, kind: str, width: int | None) -> None:
     complaint = classify(message, code, status)
     assert (complaint.kind, complaint.width) == (kind, width)

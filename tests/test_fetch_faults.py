@@ -1,4 +1,6 @@
-"""Whatever a provider does to the fetcher, the lake ends equal to one fetched without faults, or the fetch ends with a named error."""
+"""Whatever a provider does to the fetcher, the lake ends equal to one fetched without faults, or the fetch ends with a
+named error.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def lake(tmp_path: Path) -> Lake:
 
 
 DIALECTS = {
-    "alchemy": f.range_limit(10, -32600, "Under the Free tier plan, you can make eth_getLogs requests with up to a {most} block range. Based on "
+    "alchemy": f.range_limit(10, -32600,
+    "Under the Free tier plan, you can make eth_getLogs requests with up to a {most} block range. Based on "
                              "your parameters, this block range should work: [{first}, {fits}].", 400),
     "infura": f.result_limit(40, -32005, "query returned more than {most} results"),
     "infura range": f.range_limit(50, -32602, "range 600 exceeds limit of {most}"),
@@ -61,7 +64,8 @@ DIALECTS = {
     "erigon": f.result_limit(30, -32000, "query returned more than {most} results"),
     "geth": f.range_limit(5, -32000, "exceed maximum block range: {most}"),
     "nethermind": f.result_limit(25, -32005, "Too many logs requested. Max logs per response is {most}."),
-    "cloudflare": f.range_limit(80, -32047, "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: {most}"),
+    "cloudflare": f.range_limit(80, -32047,
+    "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: {most}"),
     "chainstack": f.range_limit(100, -32005, "Block range limit exceeded. See more details in the documentation"),
     "blockpi": f.range_limit(24, -32602, "eth_getLogs is limited to {most} block range"),
     "413": f.range_limit(90, 0, "", 413),
@@ -89,7 +93,9 @@ def test_limits_of_providers(node: ChainNode, lake: Lake, good: str, name: str) 
 def test_passing_troubles(node: ChainNode, lake: Lake, good: str, fault: f.Fault) -> None:
     plan = f.Plan(sometimes=[fault], chance=0.4, most=8 if "stalled" in fault.__qualname__ else 40)
     with f.FaultProxy(node.url, plan) as proxy:
-        summary = run(lake, proxy.url, headers="all", timeout=0.5 if "stalled" in fault.__qualname__ else 5.0, attempts=12)
+        summary = run(
+            lake, proxy.url, headers="all", timeout=0.5 if "stalled" in fault.__qualname__ else 5.0, attempts=12
+        )
     assert plan.dealt["sometimes"] > 0
     assert summary.requests.retries + summary.requests.refused > 0
     assert lake.digest("made-up") == good
@@ -98,7 +104,9 @@ def test_passing_troubles(node: ChainNode, lake: Lake, good: str, fault: f.Fault
 def test_a_plan_with_few_requests_at_once_is_kept_to(node: ChainNode, lake: Lake, good: str) -> None:
     """Sixteen workers where two may ask: they slow down together instead of giving up one by one."""
     busy = f.InFlight(2, 0.005)
-    with f.FaultProxy(node.url, f.Plan(always=[f.range_limit(15, -32000, "eth_getLogs is limited to a {most} range"), busy])) as proxy:
+    with f.FaultProxy(
+        node.url, f.Plan(always=[f.range_limit(15, -32000, "eth_getLogs is limited to a {most} range"), busy])
+    ) as proxy:
         run(lake, proxy.url, headers="all", workers=16)
     assert busy.refused > 0
     assert lake.digest("made-up") == good
@@ -111,7 +119,9 @@ def test_doubled_and_shuffled_logs_are_counted_and_dropped(node: ChainNode, lake
     assert lake.digest("made-up") == good
 
 
-@pytest.mark.parametrize(("fault", "omissions"), [(f.omitted, "always"), (f.omitted_ends, "auto")], ids=["scattered", "ends"])
+@pytest.mark.parametrize(
+    ("fault", "omissions"), [(f.omitted, "always"), (f.omitted_ends, "auto")], ids=["scattered", "ends"]
+)
 def test_omitted_logs_are_found(node: ChainNode, lake: Lake, good: str, fault: f.Fault, omissions: str) -> None:
     """Blocks all of whose logs are left out among them: with every header read, each block has a witness."""
     plan = f.Plan(always=[f.range_limit(40, -32000, "block range is too wide")], sometimes=[fault], chance=0.6, most=15)
@@ -135,13 +145,20 @@ def test_a_round_number_of_logs_is_not_believed(lake: Lake, tmp_path: Path) -> N
 
 def test_all_troubles_at_once(node: ChainNode, lake: Lake, good: str) -> None:
     troubles = [f.too_many_requests, f.server_error, f.truncated, f.cut_off, f.dropped, f.doubled, f.shuffled]
-    plan = f.Plan(always=[f.range_limit(60, -32005, "query returned more than 10000 results")], sometimes=troubles, chance=0.3, most=150, seed=3)
+    plan = f.Plan(
+        always=[f.range_limit(60, -32005, "query returned more than 10000 results")],
+        sometimes=troubles,
+        chance=0.3,
+        most=150,
+        seed=3,
+    )
     with f.FaultProxy(node.url, plan) as proxy:
         run(lake, proxy.url, headers="all", attempts=14)
     assert lake.digest("made-up") == good
 
 
-# -- interruptions ---------------------------------------------------------------------------------------------------------
+# -- interruptions
+# ---------------------------------------------------------------------------------------------------------
 
 ZYGOTE = """
 import os, sys
@@ -166,7 +183,9 @@ def test_killed_at_any_moment_and_run_again(node: ChainNode, tmp_path: Path, goo
     draw = random.Random(11)
     path = tmp_path / "lake"
     killed = 0
-    with subprocess.Popen([sys.executable, "-c", ZYGOTE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as zygote:
+    with subprocess.Popen(
+        [sys.executable, "-c", ZYGOTE], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as zygote:
         assert zygote.stdin is not None
         assert zygote.stdout is not None
         for attempt in range(16):
@@ -188,7 +207,9 @@ def test_killed_at_any_moment_and_run_again(node: ChainNode, tmp_path: Path, goo
 
 
 @pytest.mark.parametrize("writes", [0, 2, 7, 12])
-def test_disk_full_and_run_again(node: ChainNode, lake: Lake, good: str, writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_full_and_run_again(
+    node: ChainNode, lake: Lake, good: str, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs_module, "COMMIT_ROWS", 50)
     done = 0
     real = os.fsync
@@ -209,7 +230,9 @@ def test_disk_full_and_run_again(node: ChainNode, lake: Lake, good: str, writes:
     assert lake.digest("made-up") == good
 
 
-def test_an_error_in_the_middle_keeps_what_was_ready(node: ChainNode, lake: Lake, good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_middle_keeps_what_was_ready(
+    node: ChainNode, lake: Lake, good: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs_module, "COMMIT_ROWS", 50)
     plan = f.Plan(always=[f.range_limit(20, -32000, "block range is too wide")])
     with f.FaultProxy(node.url, plan) as proxy:
@@ -227,7 +250,8 @@ def test_an_error_in_the_middle_keeps_what_was_ready(node: ChainNode, lake: Lake
     assert lake.digest("made-up") == good
 
 
-# -- reorganisations -------------------------------------------------------------------------------------------------------
+# -- reorganisations
+# -------------------------------------------------------------------------------------------------------
 
 
 def forked(chain: Chain, block: int) -> Chain:
@@ -236,7 +260,9 @@ def forked(chain: Chain, block: int) -> Chain:
     kept = {number: own for number, own in chain.logs.items() if number < block}
     born = {log.topics[1] for own in kept.values() for log in own if log.address == FACTORY}
     assert born
-    later = {number: [log for log in own if log.address != FACTORY] for number, own in other.logs.items() if number >= block}
+    later = {
+        number: [log for log in own if log.address != FACTORY] for number, own in other.logs.items() if number >= block
+    }
     return Chain(chain.height, kept | {number: own for number, own in later.items() if own}, salt="b", fork_block=block)
 
 
@@ -249,7 +275,9 @@ def test_a_reorganisation_above_the_final_block_changes_nothing(chain: Chain, tm
         def flip(body: bytes, forward: f.Forward, draw: random.Random) -> None:
             node.chain = branch if draw.random() < 0.5 else chain
 
-        with f.FaultProxy(node.url, f.Plan(always=[flip, f.range_limit(30, -32000, "block range is too wide")])) as proxy:
+        with f.FaultProxy(
+            node.url, f.Plan(always=[flip, f.range_limit(30, -32000, "block range is too wide")])
+        ) as proxy:
             run(lake, proxy.url, finality=50)
     assert lake.digest("made-up") == calm.digest("made-up")
 
@@ -270,7 +298,9 @@ def test_a_reorganisation_below_what_is_stored_ends_the_fetch(chain: Chain, lake
 def test_a_reorganisation_during_the_fetch_mixes_no_branches(
     chain: Chain, lake: Lake, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is not stored yet is asked for again; where something of the old branch is, the first commit after the change notices."""
+    """What is not stored yet is asked for again; where something of the old branch is, the first commit after the
+    change notices.
+    """
     monkeypatch.setattr(logs_module, "COMMIT_ROWS", rows)
     branch = forked(chain, 100)
     with ChainNode(branch, calls_of(chain)) as node:
@@ -308,7 +338,12 @@ def test_a_node_behind_a_load_balancer_lags_for_a_while(node: ChainNode, lake: L
     def unknown(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
         return f.error_reply(body, -32000, "header not found") if b"eth_getBlockByNumber" in body else None
 
-    plan = f.Plan(always=[f.range_limit(50, -32000, "block range is too wide")], sometimes=[f.once(wrong), f.once(unknown)], chance=0.5, seed=5)
+    plan = f.Plan(
+        always=[f.range_limit(50, -32000, "block range is too wide")],
+        sometimes=[f.once(wrong), f.once(unknown)],
+        chance=0.5,
+        seed=5,
+    )
     with f.FaultProxy(node.url, plan) as proxy:
         run(lake, proxy.url, headers="all", workers=2)
     assert plan.dealt["sometimes"] > 0

@@ -73,11 +73,16 @@ def test_everything_that_was_logged_arrives(chain: Chain, node: ChainNode, lake:
                 expected[name] = expected.get(name, 0) + 1
     assert {name: lake.read(f"raw/vaults/{name}", "made-up").num_rows for name in expected} == expected
     assert lake.read("raw/vaults/Quarantine", "made-up").num_rows == odd == summary.quarantined > 0
-    with_logs = {row for name in [*expected, "Quarantine"] for row in lake.read(f"raw/vaults/{name}", "made-up")["block_number"].to_pylist()}
+    with_logs = {
+        row
+        for name in [*expected, "Quarantine"]
+        for row in lake.read(f"raw/vaults/{name}", "made-up")["block_number"].to_pylist()
+    }
     headers = lake.read("raw/chain/Header", "made-up").to_pylist()
     assert [row["block_number"] for row in headers] == sorted(with_logs | {0, chain.height})
     assert all(
-        row["block_hash"].hex() == chain.hashes[row["block_number"]][2:] and row["timestamp"] == 1_600_000_000 + 12 * row["block_number"]
+        row["block_hash"].hex() == chain.hashes[row["block_number"]][2:]
+        and row["timestamp"] == 1_600_000_000 + 12 * row["block_number"]
         for row in headers
     )
     tokens = {row["symbol"]: row["decimals"] for row in lake.read("raw/chain/Token", "made-up").to_pylist()}
@@ -123,7 +128,11 @@ def test_a_set_of_events_that_grew_is_not_taken_for_covered(node: ChainNode, lak
     grown = Vaults()
     grown.events = (*Vaults.events, OTHER_OF_VAULT)
     with pytest.raises(
-        FetchError, match=r"logs of vault 0x\w{40} as an older version of backtest defined its events; fetch the market into a new lake"
+        FetchError,
+        match=(
+            r"logs of vault 0x\w{40} as an older version of backtest defined its events; fetch the market into a new"
+            r" lake"
+        ),
     ):
         run(lake, node.url, protocol=grown)
 

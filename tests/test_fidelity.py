@@ -1,4 +1,6 @@
-"""Validations of whole markets: the walk one step ahead by hand, the bundled sample, what is stored and shown, and the real vaults."""
+"""Validations of whole markets: the walk one step ahead by hand, the bundled sample, what is stored and shown, and the
+real vaults.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_history_itself_is_told_one_step_ahead(sample: Lake) -> None:
     assert row["recall"] > 0.9
     assert row["recall_by_debt"] > 0.9
     assert row["precision"] > 0.9
-    assert row["predicted"] - row["hits"] + row["actual"] - row["hits"] == row["explained"]  # each exception has a cause
+    assert (
+        row["predicted"] - row["hits"] + row["actual"] - row["hits"] == row["explained"]
+    )  # each exception has a cause
     assert row["collateral_error_largest"] < 1e-6
     assert figures(made.rows, ONE_STEP, "certain")["hits"] == row["hits"]  # prices are known from logs
     assert sum(one["actual_rows"] or 0 for one in made.episodes if one["mode"] == ONE_STEP) == happened
@@ -65,7 +69,12 @@ def test_history_itself_is_told_one_step_ahead(sample: Lake) -> None:
 def test_a_validation_is_stored_once_and_read_again(sample: Lake) -> None:
     first = validate(sample, "sample-crash", MODEL)
     again = validate(sample, "sample-crash", MODEL)
-    assert (again.made, again.run_id, len(again.rows), len(again.episodes)) == (False, first.run_id, len(first.rows), len(first.episodes))
+    assert (again.made, again.run_id, len(again.rows), len(again.episodes)) == (
+        False,
+        first.run_id,
+        len(first.rows),
+        len(first.episodes),
+    )
     sample.refresh()
     stored = sample.sql(f"SELECT count(*) FROM validation_episodes WHERE run_id = '{first.run_id}'").fetchall()
     assert stored == [(len(first.episodes),)]
@@ -74,12 +83,20 @@ def test_a_validation_is_stored_once_and_read_again(sample: Lake) -> None:
     assert other.run_id != first.run_id
 
 
-def test_the_command_prints_figures_and_causes_and_the_page_shows_them(sample: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_figures_and_causes_and_the_page_shows_them(
+    sample: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as done:
         main(["validate", "--lake", str(sample.path), "--market", "sample-crash", "--rows", "3", "--gas-cost", "1"])
     assert done.value.code == 0
     printed = capsys.readouterr().out
-    for text in ("Recall by debt", "one step ahead: misses, 3 of", "between questions", "free-running", "every alarm is certain"):
+    for text in (
+        "Recall by debt",
+        "one step ahead: misses, 3 of",
+        "between questions",
+        "free-running",
+        "every alarm is certain",
+    ):
         assert text in printed
     sample.refresh()
     run(sample, "sample-crash", MODEL, samples=0)
@@ -94,7 +111,10 @@ def test_the_command_prints_figures_and_causes_and_the_page_shows_them(sample: L
     ("scenario", "message"),
     [
         (Scenario(liquidators=Observed()), "a model under history's parameters"),
-        (Scenario(liquidators=Competitive(), overrides=(Override(parameter="ltv", value=1),)), "a model under history's parameters"),
+        (
+            Scenario(liquidators=Competitive(), overrides=(Override(parameter="ltv", value=1),)),
+            "a model under history's parameters",
+        ),
         (Scenario(liquidators=Competitive(), to_block=10), "nothing was liquidated"),
     ],
 )
@@ -123,7 +143,9 @@ def test_the_oracle_lies_within_the_period_read_and_the_one_before(tmp_path: Pat
         for hour, opening, low, high in candles
     ]
     price = {"seq": 9, "block_number": 9, "asset_id": 0, "price": 1, "method": "proxy", "exact": False}
-    lake = write(tmp_path / "lake", {"market_prices": venue, "prices": [price, {**price, "asset_id": 1, "method": "fixed"}]})
+    lake = write(
+        tmp_path / "lake", {"market_prices": venue, "prices": [price, {**price, "asset_id": 1, "method": "fixed"}]}
+    )
     found = price_ranges(lake, "toy", HOUR)
     assert set(found) == {0}
     ranges = found[0]  # type: ignore[index]
@@ -144,7 +166,12 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     folder = real_folder()
     lake = Lake(tmp_path_factory.mktemp("real") / "lake", create=True)
     import_files(lake, load("maker-vaults"), folder=folder / "maker_eth_b")
-    import_files(lake, load("candles"), market="maker-eth-b", sources={"hours": [str(folder / "prices/eth_usd_1h_2020_2021.csv")]})
+    import_files(
+        lake,
+        load("candles"),
+        market="maker-eth-b",
+        sources={"hours": [str(folder / "prices/eth_usd_1h_2020_2021.csv")]},
+    )
     reconstruct(lake, "maker-eth-b")
     lake.refresh()
     return lake
@@ -173,17 +200,27 @@ def test_a_free_replay_of_the_real_vaults_is_held_against_history_too(real: Lake
     row = figures(made.rows, FREE)
     assert row["actual"] == 49
     assert 0 < row["hits"] <= min(row["actual"], row["predicted"])
-    assert {one["cause"] for one in made.episodes if one["mode"] == FREE and one["outcome"] != "hit"} >= {validation.BOOK}
+    assert {one["cause"] for one in made.episodes if one["mode"] == FREE and one["outcome"] != "hit"} >= {
+        validation.BOOK
+    }
 
 
 def test_a_delay_of_the_oracle_is_an_alternative_with_a_baseline(real: Lake) -> None:
     last = 11_700_000
     baseline = run(real, "maker-eth-b", Scenario(name="baseline", liquidators=Competitive(), to_block=last), samples=0)
-    at_once = run(real, "maker-eth-b", Scenario(name="no delay", liquidators=Competitive(), to_block=last, oracle_delay=0), samples=0)
+    at_once = run(
+        real,
+        "maker-eth-b",
+        Scenario(name="no delay", liquidators=Competitive(), to_block=last, oracle_delay=0),
+        samples=0,
+    )
     real.refresh()
     pairs = dict(real.sql("SELECT run_id, baseline_id FROM run_pairs WHERE market = 'maker-eth-b'").fetchall())
     assert pairs[at_once.run_id] == baseline.run_id
-    firsts = [real.sql(f"SELECT min(timestamp) FROM run_liquidations WHERE run_id = '{one.run_id}'").fetchall() for one in (baseline, at_once)]
+    firsts = [
+        real.sql(f"SELECT min(timestamp) FROM run_liquidations WHERE run_id = '{one.run_id}'").fetchall()
+        for one in (baseline, at_once)
+    ]
     assert firsts[0] != firsts[1]
 
 
@@ -206,8 +243,13 @@ def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> N
         for response in responses:
             label = name if response == "frozen" else f"{name}, {response}"
             assert answers[label, response]["kind"] == "alternative"
-            assert answers["baseline" if response == "frozen" else f"baseline, {response}", response]["kind"] == "baseline"
-    refused = [answers[name, "frozen"]["refused_percent"] for name in ("baseline", "ratio 135 %", "ratio 140 %", "ratio 145 %", "ratio 150 %")]
+            assert (
+                answers["baseline" if response == "frozen" else f"baseline, {response}", response]["kind"] == "baseline"
+            )
+    refused = [
+        answers[name, "frozen"]["refused_percent"]
+        for name in ("baseline", "ratio 135 %", "ratio 140 %", "ratio 145 %", "ratio 150 %")
+    ]
     assert refused[-1] == max(refused) > refused[0]
     loss = {name: answers[name, "frozen"]["loss_million"] for name in ("baseline", "penalty 8 %")}
     assert loss["penalty 8 %"] < loss["baseline"]

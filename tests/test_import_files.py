@@ -1,4 +1,6 @@
-"""Files of every form become the same text; broken ones are an error in one line, or a row in quarantine. Nothing is lost."""
+"""Files of every form become the same text; broken ones are an error in one line, or a row in quarantine. Nothing is
+lost.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def _read(folder: Path, name: str, data: bytes) -> Sources:
 
 
 def _rows(found: Sources) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name != "source_row"} for row in found.tables["rows"].to_pylist()]
+    return [
+        {name: value for name, value in row.items() if name != "source_row"} for row in found.tables["rows"].to_pylist()
+    ]
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -64,9 +68,20 @@ def test_every_form_gives_the_same_text(tmp_path: Path, name: str, data: bytes) 
 
 
 def test_numbers_of_json_keep_their_digits(tmp_path: Path) -> None:
-    data = b'[{"a": 123456789012345678901234567890.10, "t": 1E+2, "deep": {"x": [1.50, null, true]}, "no": null, "yes": true}]'
+    data = (
+        b'[{"a": 123456789012345678901234567890.10, "t": 1E+2, "deep": {"x": [1.50, null, true]}, "no": null, "yes":'
+        b" true}]"
+    )
     found = _rows(_read(tmp_path, "rows.json", data))
-    assert found == [{"a": "123456789012345678901234567890.10", "t": "1E+2", "deep": '{"x": ["1.50", null, true]}', "no": None, "yes": "true"}]
+    assert found == [
+        {
+            "a": "123456789012345678901234567890.10",
+            "t": "1E+2",
+            "deep": '{"x": ["1.50", null, true]}',
+            "no": None,
+            "yes": "true",
+        }
+    ]
 
 
 def test_columns_of_parquet_are_written_out(tmp_path: Path) -> None:
@@ -99,7 +114,9 @@ def test_names_of_columns_may_differ_in_case_and_files_in_columns(tmp_path: Path
         ("rows.jsonl", b'{"a": 1, "t": 2}\n[1]\n{"a": 1, "a": 2}\n', {1: "not an object", 2: "a name comes twice"}),
     ],
 )
-def test_rows_that_do_not_fit_are_kept_apart_whole(tmp_path: Path, name: str, data: bytes, reason: dict[int, str]) -> None:
+def test_rows_that_do_not_fit_are_kept_apart_whole(
+    tmp_path: Path, name: str, data: bytes, reason: dict[int, str]
+) -> None:
     found = _read(tmp_path, name, data)
     assert {bad.row: bad.reason[: len(reason[bad.row])] for bad in found.bad} == reason
     assert found.files[0].rows == len(found.bad) + found.tables["rows"].num_rows
@@ -109,7 +126,11 @@ def test_rows_that_do_not_fit_are_kept_apart_whole(tmp_path: Path, name: str, da
 @pytest.mark.parametrize(
     ("name", "data", "what"),
     [
-        ("rows.csv.gz", gzip.compress(TEXT.encode() * 99, mtime=0)[:-9], "rows.csv.gz cannot be unpacked: .*cut off or damaged"),
+        (
+            "rows.csv.gz",
+            gzip.compress(TEXT.encode() * 99, mtime=0)[:-9],
+            "rows.csv.gz cannot be unpacked: .*cut off or damaged",
+        ),
         ("rows.csv.gz", b"plain", "rows.csv.gz cannot be unpacked"),
         ("rows.parquet", _parquet(pa.Table.from_pylist(ROWS))[:-20], "rows.parquet: .*cut off or not Parquet"),
         ("rows.json", json.dumps(ROWS).encode()[:-3], "rows.json: .*cut off or not JSON"),
@@ -150,7 +171,8 @@ def test_the_same_file_twice_is_read_once(tmp_path: Path) -> None:
     assert (len(found.files), found.repeated, found.tables["rows"].num_rows) == (1, ["rows2.csv"], 2)
 
 
-# -- mappings ------------------------------------------------------------------------------------------------------------------
+# -- mappings
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def _own(tmp_path: Path, select: str, *, target: str = "flow", more: str = "") -> Callable[[], object]:
@@ -195,7 +217,10 @@ def test_a_wrong_select_is_one_line_and_leaves_the_lake(tmp_path: Path, select: 
     [
         ("timezon = 'UTC'", "own/mapping.toml: .*unknown field `timezon`; did you mean 'timezone'"),
         ("timezone = 'Mars/Olympus'", "own/mapping.toml: unknown timezone 'Mars/Olympus'"),
-        ("[rounding]\n'flow.amuont' = { direction = 'down', reason = 'x' }", "rounding of 'flow.amuont'; did you mean 'flow.amount'"),
+        (
+            "[rounding]\n'flow.amuont' = { direction = 'down', reason = 'x' }",
+            "rounding of 'flow.amuont'; did you mean 'flow.amount'",
+        ),
         ("[rounding]\n'flow.amount' = { direction = 'up', reason = 'x' }", "own/mapping.toml: Invalid enum value 'up'"),
         ("[rounding]\n'flow.amount' = { direction = 'down', reason = ' ' }", "gives no reason"),
         ("[parameters]\n'A-B' = 'x'", "parameter 'A-B'; use lower-case"),

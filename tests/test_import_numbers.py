@@ -33,7 +33,10 @@ def test_decimals_are_exact(text: str, decimals: int, value: int) -> None:
     assert scaled(text, decimals) == value
 
 
-@pytest.mark.parametrize("text", ["", ".", "nan", "inf", "0x10", "1,000", "1 000", "1_000", "--5", "1e", "e5", " 1", "1\n", "١٢", "1.2.3", "True"])
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "nan", "inf", "0x10", "1,000", "1 000", "1_000", "--5", "1e", "e5", " 1", "1\n", "١٢", "1.2.3", "True"],
+)
 def test_what_is_no_decimal_number_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a decimal number"):
         scaled(text, 18)
@@ -46,7 +49,9 @@ def test_more_decimals_than_the_asset_has_are_refused_unless_rounding_is_allowed
     assert [scaled(text, 2, "half-up") for text in ("1.005", "1.0049", "-1.005")] == [101, 100, -101]
 
 
-@pytest.mark.parametrize(("text", "reason"), [("1e21", "38 digits"), ("1e500", "out of range"), ("1e-500", "out of range")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("1e21", "38 digits"), ("1e500", "out of range"), ("1e-500", "out of range")]
+)
 def test_amounts_beyond_38_digits_are_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         scaled(text, 18)

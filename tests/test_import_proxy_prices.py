@@ -17,7 +17,11 @@ rows = st.lists(st.integers(0, 200), min_size=1, max_size=30, unique=True).map(s
 
 def test_with_a_delay_of_an_hour_the_open_of_an_hour_ago_is_in_force() -> None:
     steps = proxy_steps([0, HOUR, 2 * HOUR], [100, 110, 120], [HOUR] * 3, delay=HOUR)
-    assert steps == [ProxyStep(HOUR, 100, 0, False), ProxyStep(2 * HOUR, 110, HOUR, False), ProxyStep(3 * HOUR, 120, 2 * HOUR, False)]
+    assert steps == [
+        ProxyStep(HOUR, 100, 0, False),
+        ProxyStep(2 * HOUR, 110, HOUR, False),
+        ProxyStep(3 * HOUR, 120, 2 * HOUR, False),
+    ]
 
 
 def test_a_missing_candle_keeps_the_last_price_and_is_flagged() -> None:
@@ -41,7 +45,12 @@ def test_ten_minute_candles_step_at_full_hours_only() -> None:
 
 def test_without_a_delay_every_market_price_is_in_force_at_once() -> None:
     steps = proxy_steps([0, 600, 1800], [1, 2, 3], [600] * 3, delay=0)
-    assert steps == [ProxyStep(0, 1, 0, False), ProxyStep(600, 2, 600, False), ProxyStep(1200, 2, 600, True), ProxyStep(1800, 3, 1800, False)]
+    assert steps == [
+        ProxyStep(0, 1, 0, False),
+        ProxyStep(600, 2, 600, False),
+        ProxyStep(1200, 2, 600, True),
+        ProxyStep(1800, 3, 1800, False),
+    ]
 
 
 def test_nothing_comes_of_nothing_and_nonsense_is_refused() -> None:
@@ -52,10 +61,14 @@ def test_nothing_comes_of_nothing_and_nonsense_is_refused() -> None:
 
 
 @given(rows, st.integers(1, 50), st.integers(1, 20), st.integers(1, 30))
-def test_a_step_has_the_last_price_that_was_known_a_delay_before(times: list[int], delay: int, hop: int, period: int) -> None:
+def test_a_step_has_the_last_price_that_was_known_a_delay_before(
+    times: list[int], delay: int, hop: int, period: int
+) -> None:
     prices = [time * 7 + 1 for time in times]
     steps = proxy_steps(times, prices, [period] * len(times), delay=delay, hop=hop)
-    assert [step.timestamp for step in steps] == [h for h in range(0, 400, hop) if times[0] + delay <= h <= times[-1] + period - 1 + delay]
+    assert [step.timestamp for step in steps] == [
+        h for h in range(0, 400, hop) if times[0] + delay <= h <= times[-1] + period - 1 + delay
+    ]
     for step in steps:
         known = [time for time in times if time <= step.timestamp - delay]
         assert step.market_timestamp == known[-1]
@@ -73,9 +86,12 @@ def test_without_a_delay_the_price_in_force_is_the_last_one(times: list[int], pe
         assert (step.price, step.gap) == (known, moment >= known + period)
 
 
-# -- blocks ------------------------------------------------------------------------------------------------------------------
+# -- blocks
+# ------------------------------------------------------------------------------------------------------------------
 
-pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 5)), max_size=7, unique_by=lambda pair: pair[:2])
+pairs = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 5)), max_size=7, unique_by=lambda pair: pair[:2]
+)
 
 
 def _possible(found: tuple[tuple[int, int, int], ...]) -> bool:
@@ -88,7 +104,12 @@ def test_of_blocks_and_times_the_heaviest_possible_set_stays(stated: list[tuple[
     kept = consistent(stated)
     chosen = tuple(pair for pair in stated if pair[:2] in kept)
     assert _possible(chosen)
-    best = max(sum(pair[2] for pair in part) for size in range(len(stated) + 1) for part in itertools.combinations(stated, size) if _possible(part))
+    best = max(
+        sum(pair[2] for pair in part)
+        for size in range(len(stated) + 1)
+        for part in itertools.combinations(stated, size)
+        if _possible(part)
+    )
     assert sum(pair[2] for pair in chosen) == best
 
 
@@ -103,7 +124,9 @@ def test_a_time_falls_between_the_blocks_around_it(times: list[int], steps: list
         if block in blocks:
             assert known[blocks.index(block)] == time
         assert all(number < block for number, moment in zip(blocks, known, strict=True) if moment < time)
-        assert all(number > block or moment == time for number, moment in zip(blocks, known, strict=True) if moment > time)
+        assert all(
+            number > block or moment == time for number, moment in zip(blocks, known, strict=True) if moment > time
+        )
 
 
 def test_times_and_blocks_by_hand() -> None:

@@ -67,9 +67,15 @@ def test_the_spine_has_every_fact_of_the_chain_once_and_the_blocks_their_times(l
     assert all(time == seconds(block) for _, block, time, _, _ in events)
     assert {event[3] for event in events} == {"import/Flow", "import/Liquidation", "import/Parameter"}
     assert {event[4] for event in events} == {None}
-    assert _table(lake, "blocks", "block_number", "timestamp") == [(block, seconds(block)) for block in (5, 10, 12, 30, 40, 50, 60)]
+    assert _table(lake, "blocks", "block_number", "timestamp") == [
+        (block, seconds(block)) for block in (5, 10, 12, 30, 40, 50, 60)
+    ]
     assert is_current(lake, MARKET)
-    assert all(finding.passed for finding in _findings(lake).values() if not finding.check.startswith(("prices__", "totals__", "imports__")))
+    assert all(
+        finding.passed
+        for finding in _findings(lake).values()
+        if not finding.check.startswith(("prices__", "totals__", "imports__"))
+    )
 
 
 def test_market_prices_become_oracle_prices_an_hour_late(tmp_path: Path, lake: Lake) -> None:
@@ -77,12 +83,28 @@ def test_market_prices_become_oracle_prices_an_hour_late(tmp_path: Path, lake: L
     _candles(lake, tmp_path / "prices", [(hour, str(100 + hour)) for hour in range(12)])
     summary = reconstruct(lake, MARKET)
     prices = _table(lake, "prices", "timestamp", "price", "method", "exact", "log_index")
-    assert [((time - seconds(0)) / HOUR, int(price) // 10**18) for time, price, *_ in prices] == [(hour, 99 + hour) for hour in range(1, 11)]
+    assert [((time - seconds(0)) / HOUR, int(price) // 10**18) for time, price, *_ in prices] == [
+        (hour, 99 + hour) for hour in range(1, 11)
+    ]
     assert {row[2:] for row in prices} == {("proxy", False, -1)}
-    # Each step is in a block of its time: an estimated one, or the known one of that very time (60 at 10 h, 12 at 2 h, 30 at 5 h).
-    assert [block for block, _ in _table(lake, "prices", "block_number", "price")] == [6, 12, 18, 24, 30, 36, 42, 48, 54, 60]
+    # Each step is in a block of its time: an estimated one, or the known one of that very time (60 at 10 h, 12 at 2 h,
+    # 30 at 5 h).
+    assert [block for block, _ in _table(lake, "prices", "block_number", "price")] == [
+        6,
+        12,
+        18,
+        24,
+        30,
+        36,
+        42,
+        48,
+        54,
+        60,
+    ]
     market = _table(lake, "market_prices", "timestamp", "price", "period")
-    assert [((time - seconds(0)) // HOUR, int(price) // 10**18, period) for time, price, period in market] == [(h, 100 + h, HOUR) for h in range(11)]
+    assert [((time - seconds(0)) // HOUR, int(price) // 10**18, period) for time, price, period in market] == [
+        (h, 100 + h, HOUR) for h in range(11)
+    ]
     assert "blocks of prices, placed by their time: 7" in summary.notes
     assert _findings(lake)["events__sequence"].passed
     assert _findings(lake)["market_prices__no_gaps"].passed
@@ -124,9 +146,15 @@ def test_what_an_oracle_said_counts_from_its_first_word_on(tmp_path: Path, lake:
 def test_candles_before_the_market_and_behind_it(tmp_path: Path, lake: Lake) -> None:
     _candles(lake, tmp_path / "prices", [(-20, "1"), (-19, "2"), (30, "3")])
     summary = reconstruct(lake, MARKET)
-    assert _table(lake, "prices", "block_number", "price")[0] == (FIRST, 2 * 10**18)  # the last one before is in force at the start
+    assert _table(lake, "prices", "block_number", "price")[0] == (
+        FIRST,
+        2 * 10**18,
+    )  # the last one before is in force at the start
     assert "price steps after the last known block, left out: 21" in summary.notes
-    assert [int(price) for (price,) in _table(lake, "market_prices", "price")] == [10**18, 2 * 10**18]  # those of the week before are kept
+    assert [int(price) for (price,) in _table(lake, "market_prices", "price")] == [
+        10**18,
+        2 * 10**18,
+    ]  # those of the week before are kept
     assert {block for (block,) in _table(lake, "market_prices", "block_number")} == {FIRST}
 
 
@@ -145,8 +173,23 @@ def test_a_scenario_may_set_another_delay(tmp_path: Path, lake: Lake) -> None:
     _candles(lake, tmp_path / "prices", [(hour, str(100 + hour)) for hour in range(-3, 12) if hour not in (4, 5)])
     reconstruct(lake, MARKET)
     start = FIRST / 6  # the first block; what was in force before it is in force there
-    own = [((time - seconds(0)) / HOUR, int(price) // 10**18) for time, price in _table(lake, "prices", "timestamp", "price")]
-    assert own == [(start, 99), (1, 100), (2, 101), (3, 102), (4, 103), (5, 103), (6, 103), (7, 106), (8, 107), (9, 108), (10, 109)]
+    own = [
+        ((time - seconds(0)) / HOUR, int(price) // 10**18)
+        for time, price in _table(lake, "prices", "timestamp", "price")
+    ]
+    assert own == [
+        (start, 99),
+        (1, 100),
+        (2, 101),
+        (3, 102),
+        (4, 103),
+        (5, 103),
+        (6, 103),
+        (7, 106),
+        (8, 107),
+        (9, 108),
+        (10, 109),
+    ]
     assert _delayed(lake, HOUR) == own
     assert _delayed(lake, 3 * HOUR) == [
         (start, 97),
@@ -161,7 +204,18 @@ def test_a_scenario_may_set_another_delay(tmp_path: Path, lake: Lake) -> None:
         (9, 106),
         (10, 107),
     ]
-    assert _delayed(lake, 0) == [(start, 100), (1, 101), (2, 102), (3, 103), (4, 103), (6, 106), (7, 107), (8, 108), (9, 109), (10, 110)]
+    assert _delayed(lake, 0) == [
+        (start, 100),
+        (1, 101),
+        (2, 102),
+        (3, 103),
+        (4, 103),
+        (6, 106),
+        (7, 107),
+        (8, 108),
+        (9, 109),
+        (10, 110),
+    ]
 
 
 def test_another_delay_needs_market_prices(lake: Lake) -> None:
@@ -184,7 +238,9 @@ def test_candles_may_come_first(tmp_path: Path) -> None:
 def test_headers_that_were_fetched_must_agree(tmp_path: Path, lake: Lake) -> None:
     header = {"block_number": 12, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": seconds(12) + 1}
     with lake.writer() as writer:
-        writer.commit(MARKET, {"raw/chain/Header": table(lake.schema("raw/chain/Header"), [header])}, from_block=12, to_block=12)
+        writer.commit(
+            MARKET, {"raw/chain/Header": table(lake.schema("raw/chain/Header"), [header])}, from_block=12, to_block=12
+        )
     with pytest.raises(LakeError, match="block 12 has another time in imported rows than in its header"):
         reconstruct(lake, MARKET)
 
@@ -192,9 +248,21 @@ def test_headers_that_were_fetched_must_agree(tmp_path: Path, lake: Lake) -> Non
 def test_beside_a_fetched_market_prices_of_venues_are_no_oracle(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake", create=True)
     config = MarketConfig(name=MARKET, protocol="maker", chain_id=1, start_block=1, contracts={}, base_decimals=18)
-    note = {"block_number": 12, "transaction_index": 0, "log_index": 1, "transaction_hash": bytes(32), "address": bytes(20)}
-    headers = [{"block_number": block, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": seconds(block)} for block in (12, 60)]
-    rows = {"raw/maker/Note": table(pa.schema(RAW_KEY), [note]), "raw/chain/Header": table(lake.schema("raw/chain/Header"), headers)}
+    note = {
+        "block_number": 12,
+        "transaction_index": 0,
+        "log_index": 1,
+        "transaction_hash": bytes(32),
+        "address": bytes(20),
+    }
+    headers = [
+        {"block_number": block, "block_hash": bytes(32), "parent_hash": bytes(32), "timestamp": seconds(block)}
+        for block in (12, 60)
+    ]
+    rows = {
+        "raw/maker/Note": table(pa.schema(RAW_KEY), [note]),
+        "raw/chain/Header": table(lake.schema("raw/chain/Header"), headers),
+    }
     with lake.writer() as writer:
         writer.set_market(config)
         writer.commit(MARKET, rows, from_block=1, to_block=60, covers={"logs": (1, 60)})
@@ -212,7 +280,8 @@ def test_beside_a_fetched_market_prices_of_venues_are_no_oracle(tmp_path: Path) 
         load_timeline(lake, MARKET, oracle_delay=0)
 
 
-# -- checks ----------------------------------------------------------------------------------------------------------------------
+# -- checks
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_accounts_whose_flows_are_not_in_the_files_are_named(tmp_path: Path) -> None:
@@ -238,7 +307,9 @@ def test_amounts_with_wrong_decimals_are_found_by_the_checks(tmp_path: Path) -> 
     assert "account 7, problem collateral goes negative" in _findings(lake)["imports__flows_complete"].examples[0]
 
 
-@pytest.mark.parametrize(("line", "difference"), [("1750.25", None), ("1751", None), ("1752.25", "-200000"), ("1748.25", "200000")])
+@pytest.mark.parametrize(
+    ("line", "difference"), [("1750.25", None), ("1751", None), ("1752.25", "-200000"), ("1748.25", "200000")]
+)
 def test_total_debt_is_held_against_the_debt_ceiling(tmp_path: Path, line: str, difference: str | None) -> None:
     files = vaults()
     files["parameter_changes"][-1]["TO_VALUE"] = line  # 1000 more than 750.25 Dai of debt in block 40
@@ -248,7 +319,9 @@ def test_total_debt_is_held_against_the_debt_ceiling(tmp_path: Path, line: str, 
     found = _findings(lake)["totals__match_checkpoints"]
     assert found.violations == (difference is not None)
     assert difference is None or "month 2020-09-01, checkpoints 1, differing 1" in found.examples[0]
-    assert difference is None or f"median_difference {difference}" in found.examples[0]  # 2 Dai, the rest of the digits is a float's
+    assert (
+        difference is None or f"median_difference {difference}" in found.examples[0]
+    )  # 2 Dai, the rest of the digits is a float's
 
 
 def test_rows_that_may_be_one_fact_are_named(tmp_path: Path) -> None:
@@ -258,10 +331,14 @@ def test_rows_that_may_be_one_fact_are_named(tmp_path: Path) -> None:
     import_vaults(lake, write(tmp_path / "exports", files))
     reconstruct(lake, MARKET)
     found = _findings(lake)["imports__unambiguous"]
-    assert (found.violations, found.examples) == (1, (f"market {MARKET}, dataset flow, block_number 30, account 7, rows 2",))
+    assert (found.violations, found.examples) == (
+        1,
+        (f"market {MARKET}, dataset flow, block_number 30, account 7, rows 2",),
+    )
 
 
-# -- the verb --------------------------------------------------------------------------------------------------------------------
+# -- the verb
+# --------------------------------------------------------------------------------------------------------------------
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -314,7 +391,8 @@ def test_mistakes_are_one_line(tmp_path: Path, run: Run, words: list[str], said:
     assert err.count("\n") == 1
 
 
-# -- real exports ------------------------------------------------------------------------------------------------------------------
+# -- real exports
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -326,9 +404,18 @@ def test_morpho_liquidations_are_exact(tmp_path: Path) -> None:
     told = pq.read_table(folder / "liquidations.parquet").to_pylist()
     assert [count.stored for count in summary.files] == [len(told)]
     wanted = sorted(
-        (row["block_number"], row["log_index"], int(row["repaidAssets"]), int(row["seizedAssets"]), int(row["badDebtAssets"])) for row in told
+        (
+            row["block_number"],
+            row["log_index"],
+            int(row["repaidAssets"]),
+            int(row["seizedAssets"]),
+            int(row["badDebtAssets"]),
+        )
+        for row in told
     )
-    assert [(row["block_number"], row["log_index"], row["repaid"], row["seized"], row["bad_debt"]) for row in rows] == wanted
+    assert [
+        (row["block_number"], row["log_index"], row["repaid"], row["seized"], row["bad_debt"]) for row in rows
+    ] == wanted
 
 
 @pytest.mark.slow
@@ -340,7 +427,11 @@ def test_chainlink_rounds_and_candles_of_a_crash(tmp_path: Path, lake: Lake) -> 
     assert [(count.rows - count.stored, count.quarantined) for count in candles.files] == [(0, 0)] * 3
     rows = {row["identity"]: row for row in lake.read("raw/import/Price", MARKET).to_pylist()}
     assert rows["eth:round:110680464442257309697"]["price"] == 190818855732 * 10**10
-    assert [int(rows["1583971200:eth:market:600"][name]) for name in ("price", "low", "high")] == [19521 * 10**16, 19438 * 10**16, 19543 * 10**16]
+    assert [int(rows["1583971200:eth:market:600"][name]) for name in ("price", "low", "high")] == [
+        19521 * 10**16,
+        19438 * 10**16,
+        19543 * 10**16,
+    ]
 
 
 @pytest.mark.slow
@@ -373,7 +464,9 @@ def test_the_whole_history_of_eth_b(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_checks_find_what_the_exports_of_eth_b_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the rules of Maker: four vaults owe without collateral, which makes up the 0.8 million Dai by which total debt is off from June 2021."""
+    """By the rules of Maker: four vaults owe without collateral, which makes up the 0.8 million Dai by which total debt
+    is off from June 2021.
+    """
     folder = real("maker_eth_b")
     if MAKER is None:
         pytest.skip("this version has no protocol 'maker'")
@@ -385,7 +478,12 @@ def test_the_checks_find_what_the_exports_of_eth_b_lack(tmp_path: Path, monkeypa
     wanted = ("imports__flows_complete", "totals__match_checkpoints")
     found = {query.name: lake.sql(query.select).fetchall() for query in queries.load() if query.name in wanted}
     problems = {row[1]: row[2] for row in found["imports__flows_complete"]}
-    assert {vault for vault, problem in problems.items() if problem == "owes without collateral"} == {"18247", "24052", "17608", "17637"}
+    assert {vault for vault, problem in problems.items() if problem == "owes without collateral"} == {
+        "18247",
+        "24052",
+        "17608",
+        "17637",
+    }
     assert {vault: problem.partition(",")[0] for vault, problem in problems.items() if "negative" in problem} == {
         "20083": "collateral goes negative",
         "20111": "debt goes negative",

@@ -1,4 +1,6 @@
-"""The shipped mapping for Maker vaults over small exports: what is stored, known and refused; broken copies; order and times."""
+"""The shipped mapping for Maker vaults over small exports: what is stored, known and refused; broken copies; order and
+times.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +50,18 @@ def test_amounts_times_and_keys_are_exact(tmp_path: Path, lake: Lake) -> None:
     flows = {(row["block_number"], row["account"], row["action"]): row for row in _flows(lake)}
     assert flows[12, "8", "supply"]["amount"] == ETH + 1
     assert flows[30, "7", "withdraw"]["amount"] == -ETH // 10
-    assert (flows[12, "8", "borrow"]["amount"], flows[50, "7", "repay"]["amount"]) == (250_250 * DAI // 1000, -100 * DAI)
+    assert (flows[12, "8", "borrow"]["amount"], flows[50, "7", "repay"]["amount"]) == (
+        250_250 * DAI // 1000,
+        -100 * DAI,
+    )
     assert flows[10, "7", "borrow"]["transaction_hash"] == bytes.fromhex(tx(1)[2:])
     assert {row["timestamp"] - seconds(row["block_number"]) for row in flows.values()} == {0}
     (liquidation,) = lake.read("raw/import/Liquidation", "maker-eth-b").to_pylist()
-    assert (liquidation["debt_scaled"], liquidation["repaid"], liquidation["seized"]) == (250 * DAI, 250_250 * DAI // 1000, ETH + 1)
+    assert (liquidation["debt_scaled"], liquidation["repaid"], liquidation["seized"]) == (
+        250 * DAI,
+        250_250 * DAI // 1000,
+        ETH + 1,
+    )
     assert (liquidation["account"], liquidation["liquidator"], liquidation["bad_debt"]) == ("8", "0x" + "ab" * 20, None)
     (checkpoint,) = lake.read("raw/import/Checkpoint", "maker-eth-b").to_pylist()
     assert (checkpoint["asset"], checkpoint["side"], checkpoint["amount"]) == ("dai", "debt", 750_250 * DAI // 1000)
@@ -75,8 +84,12 @@ def test_parameters_come_in_the_order_of_their_values_and_in_the_protocols_units
 
 def test_what_was_set_before_the_export_begins_is_known_from_its_first_changes(tmp_path: Path, lake: Lake) -> None:
     files = vaults()
-    files["parameter_changes"] = [{**row, "BLOCK": "55", "TIMESTAMP": _spaced(seconds(55))} for row in files["parameter_changes"][:1]]
-    files["parameter_changes"] += [{**files["parameter_changes"][0], "PARAMETER": "DOG.ilks.hole", "FROM_VALUE": "5", "TO_VALUE": "6"}]
+    files["parameter_changes"] = [
+        {**row, "BLOCK": "55", "TIMESTAMP": _spaced(seconds(55))} for row in files["parameter_changes"][:1]
+    ]
+    files["parameter_changes"] += [
+        {**files["parameter_changes"][0], "PARAMETER": "DOG.ilks.hole", "FROM_VALUE": "5", "TO_VALUE": "6"}
+    ]
     import_vaults(lake, write(tmp_path / "exports", files))
     rows = lake.read("raw/import/Parameter", "maker-eth-b").to_pylist()
     assert [(row["block_number"], row["name"], int(row["value"])) for row in rows] == [
@@ -90,7 +103,9 @@ def test_what_was_set_before_the_export_begins_is_known_from_its_first_changes(t
 
 def test_rows_without_an_index_come_before_or_behind_those_with_one(tmp_path: Path, lake: Lake) -> None:
     import_vaults(lake, write(tmp_path / "exports", vaults()))
-    found = [(row["block_number"], row["log_index"], row["own_index"], row["action"], row["ordered"]) for row in _flows(lake)]
+    found = [
+        (row["block_number"], row["log_index"], row["own_index"], row["action"], row["ordered"]) for row in _flows(lake)
+    ]
     assert found == [
         (10, 1, None, "supply", False),  # no room below log 0: the block is numbered anew, parameters first
         (10, 2, 0, "borrow", True),
@@ -141,7 +156,8 @@ def test_shuffled_and_doubled_rows(tmp_path: Path) -> None:
         mixed,
         write(
             tmp_path / "doubled",
-            {name: rows * 2 for name, rows in files.items() if name != "parameter_changes"} | {"parameter_changes": files["parameter_changes"]},
+            {name: rows * 2 for name, rows in files.items() if name != "parameter_changes"}
+            | {"parameter_changes": files["parameter_changes"]},
         ),
     )
     counts = {count.source: (count.stored, count.known) for count in doubled.files}
@@ -165,19 +181,30 @@ def _set(source: str, row: int, **values: str) -> Change:
         (_set("borrows", 0, DAI_MINTED="nan"), "amount: 'nan' is not a decimal number"),
         (_set("borrows", 0, DAI_MINTED=""), "amount: no value"),
         (_set("withdrawals", 1, WITHDRAWN_AMOUNT_ADJ="1,000"), "amount: '1,000' is not a decimal number"),
-        (_set("deposits", 0, DEPOSIT_AMOUNT_ADJ="0.1234567890123456789"), "amount: '0.1234567890123456789' has more than 18 decimals"),
+        (
+            _set("deposits", 0, DEPOSIT_AMOUNT_ADJ="0.1234567890123456789"),
+            "amount: '0.1234567890123456789' has more than 18 decimals",
+        ),
         (_set("repayments", 0, TX_HASH="0x12"), "transaction_hash: '0x12' is not a transaction hash"),
         (_set("repayments", 0, BLOCK_NUMBER="50.0"), "block: '50.0' is not a whole number"),
-        (_set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13 12:26:40"), "timestamp: '2020-09-13 12:26:40' states no time zone"),
+        (
+            _set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13 12:26:40"),
+            "timestamp: '2020-09-13 12:26:40' states no time zone",
+        ),
         (_set("repayments", 0, COLLATERAL_TYPE="ETH-A"), "collateral type ETH-A, not ETH-B"),
         (_set("deposits", 0, URN_ADDRESS="0x" + "09" * 20), "vault 7 has urn"),
         (_set("parameter_changes", 0, PARAMETER="POT.dsr"), "unknown parameter pot.dsr"),
         (_set("liquidations", 0, COLLATERAL_LIQUIDATED_AMOUNT=""), "seized: no value"),
-        (_set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13T20:00:00Z"), "block 50 has time 1600027200 here and 1600028400 in other rows"),
+        (
+            _set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13T20:00:00Z"),
+            "block 50 has time 1600027200 here and 1600028400 in other rows",
+        ),
         (_set("borrows", 1, BLOCK_NUMBER="31"), "block 31 at time 1600005600 contradicts the blocks around it"),
     ],
 )
-def test_a_row_that_is_wrong_is_quarantined_whole_and_the_rest_is_stored(tmp_path: Path, lake: Lake, change: Change, reason: str) -> None:
+def test_a_row_that_is_wrong_is_quarantined_whole_and_the_rest_is_stored(
+    tmp_path: Path, lake: Lake, change: Change, reason: str
+) -> None:
     files = vaults()
     change(files)
     folder = write(tmp_path / "exports", files)
@@ -187,7 +214,9 @@ def test_a_row_that_is_wrong_is_quarantined_whole_and_the_rest_is_stored(tmp_pat
     assert row["reason"].startswith(reason)
     (text,) = [row_ for row_ in files[row["source"]] if json.loads(row["text"]).items() <= row_.items()]
     assert files[row["source"]].index(text) == row["source_row"]
-    assert lake.sql("SELECT event, reason, logs FROM quarantine").fetchall() == [(f"{row['source']}.csv", row["reason"], 1)]
+    assert lake.sql("SELECT event, reason, logs FROM quarantine").fetchall() == [
+        (f"{row['source']}.csv", row["reason"], 1)
+    ]
     again = import_vaults(lake, folder)
     assert (again.changed, _counts(again, "quarantined"), _counts(again, "known")) == (False, 1, 14)
 
@@ -198,7 +227,9 @@ def test_a_mended_file_clears_the_quarantine_of_the_earlier_one(tmp_path: Path, 
     import_vaults(lake, write(tmp_path / "exports", files))
     files["borrows"][0]["DAI_MINTED"] = "500"
     kept = import_vaults(lake, write(tmp_path / "exports", files))
-    assert _counts(kept, "stored") == 2  # the borrow, and the parameter that is known from its block on, which had no time without it
+    assert (
+        _counts(kept, "stored") == 2
+    )  # the borrow, and the parameter that is known from its block on, which had no time without it
     assert lake.read("raw/import/Quarantine", "maker-eth-b").num_rows == 2
     assert import_vaults(lake, tmp_path / "exports", mended=True).changed
     assert [row["file"] for row in lake.read("raw/import/Quarantine", "maker-eth-b").to_pylist()] == ["deposits.csv"]
@@ -226,7 +257,11 @@ def test_a_file_in_another_time_zone_is_found_out(tmp_path: Path, lake: Lake) ->
     for row in files["deposits"]:
         row["BLOCK_TIMESTAMP"] = row["BLOCK_TIMESTAMP"].replace("Z", "-01:00")
     with pytest.raises(
-        UserError, match=r"deposits.csv: its times are 3600 seconds later than those of other files .* 3 blocks .*nothing was imported"
+        UserError,
+        match=(
+            r"deposits.csv: its times are 3600 seconds later than those of other files .* 3 blocks .*nothing was"
+            r" imported"
+        ),
     ):
         import_vaults(lake, write(tmp_path / "exports", files))
     assert lake.markets() == []
@@ -235,22 +270,37 @@ def test_a_file_in_another_time_zone_is_found_out(tmp_path: Path, lake: Lake) ->
 def test_a_file_whose_times_do_not_fit_between_the_others_is_found_out(tmp_path: Path, lake: Lake) -> None:
     files = vaults()
     import_vaults(lake, write(tmp_path / "exports", files))
-    rows = [{**files["withdrawals"][0], "BLOCK_NUMBER": str(block), "TX_HASH": tx(500 + block)} for block in (20, 21, 22, 23)]
+    rows = [
+        {**files["withdrawals"][0], "BLOCK_NUMBER": str(block), "TX_HASH": tx(500 + block)}
+        for block in (20, 21, 22, 23)
+    ]
     for number, row in enumerate(rows):
         row["BLOCK_TIMESTAMP"] = files["withdrawals"][1]["BLOCK_TIMESTAMP"].replace(":00Z", f":0{number}Z")
     with pytest.raises(UserError, match=r"withdrawals.csv: 100% of its times contradict those of other rows"):
-        import_files(lake, load("maker-vaults"), sources={"withdrawals": [str(write(tmp_path / "late", {"withdrawals": rows}) / "withdrawals.csv")]})
+        import_files(
+            lake,
+            load("maker-vaults"),
+            sources={"withdrawals": [str(write(tmp_path / "late", {"withdrawals": rows}) / "withdrawals.csv")]},
+        )
 
 
 @pytest.mark.parametrize(
     ("broken", "what"),
     [
-        (lambda text: text.replace("DAI_MINTED", "DAI_MINT"), "borrows.csv .* has no column 'DAI_MINTED'; did you mean 'DAI_MINT'"),
-        (lambda text: "\n".join(line.rpartition(",")[0] for line in text.splitlines()) + "\n", "borrows.csv .* has no column 'DAI_MINTED'"),
+        (
+            lambda text: text.replace("DAI_MINTED", "DAI_MINT"),
+            "borrows.csv .* has no column 'DAI_MINTED'; did you mean 'DAI_MINT'",
+        ),
+        (
+            lambda text: "\n".join(line.rpartition(",")[0] for line in text.splitlines()) + "\n",
+            "borrows.csv .* has no column 'DAI_MINTED'",
+        ),
         (lambda text: "", "borrows.csv is empty"),
     ],
 )
-def test_a_broken_file_leaves_the_lake_as_it_was(tmp_path: Path, lake: Lake, broken: Callable[[str], str], what: str) -> None:
+def test_a_broken_file_leaves_the_lake_as_it_was(
+    tmp_path: Path, lake: Lake, broken: Callable[[str], str], what: str
+) -> None:
     folder = write(tmp_path / "exports", vaults())
     path = folder / "borrows.csv"
     path.write_text(broken(path.read_text()))
@@ -278,7 +328,8 @@ def test_another_ilk_is_another_market(tmp_path: Path, lake: Lake) -> None:
         import_vaults(lake, folder, parameters={"ilc": "ETH-A"})
 
 
-# -- facts without keys, blocks or times -----------------------------------------------------------------------------------------
+# -- facts without keys, blocks or times
+# -----------------------------------------------------------------------------------------
 
 
 def _own(tmp_path: Path, lake: Lake, text: str, select: str = FLOWS, *, name: str = "rows.csv", more: str = "") -> Any:
@@ -304,7 +355,11 @@ def test_identical_rows_without_a_key_are_kept_and_marked(tmp_path: Path, lake: 
 
 def test_rows_with_a_time_only_are_placed_by_it(tmp_path: Path, lake: Lake) -> None:
     _own(tmp_path, lake, "a,t\n1,100\n2,130\n3,160\n")
-    assert _stored(lake, "block_number", "timestamp", "block_known") == [(100, 100, False), (130, 130, False), (160, 160, False)]
+    assert _stored(lake, "block_number", "timestamp", "block_known") == [
+        (100, 100, False),
+        (130, 130, False),
+        (160, 160, False),
+    ]
     with_blocks = FLOWS.replace("a AS amount", "a AS amount, b AS block")
     _own(tmp_path, lake, "a,t,b\n4,100,10\n5,160,20\n6,,20\n", with_blocks, name="rows2.csv")
     assert _stored(lake, "block_number", "timestamp", "block_known", "amount") == [
@@ -332,7 +387,9 @@ def test_times_without_a_zone_are_taken_as_the_mapping_says(tmp_path: Path, lake
 
 def test_rounding_is_a_matter_of_the_mapping(tmp_path: Path, lake: Lake) -> None:
     dollars = FLOWS.replace("'eth'", "'usd'")
-    assert list(_own(tmp_path, lake, "a,t\n1.0000005,100\n", dollars).reasons) == ["amount: '1.0000005' has more than 6 decimals"]
+    assert list(_own(tmp_path, lake, "a,t\n1.0000005,100\n", dollars).reasons) == [
+        "amount: '1.0000005' has more than 6 decimals"
+    ]
     allowed = "[rounding]\n'flow.amount' = { direction = 'half-up', reason = 'the export divides in floats' }"
     _own(tmp_path, lake, "a,t\n1.0000005,101\n", dollars, name="rows2.csv", more=allowed)
     assert _stored(lake, "amount") == [(1_000_001,)]
@@ -342,6 +399,10 @@ def test_a_row_that_no_select_takes_is_quarantined(tmp_path: Path, lake: Lake) -
     summary = _own(tmp_path, lake, "a,t\n1,100\n2,200\n", f"{FLOWS} WHERE a <> '2'")
     assert dict(summary.reasons) == {"no SELECT of the mapping takes it": 1}
     aside = _own(
-        tmp_path, lake, "a,t\n1,100\n3,200\n", FLOWS.replace("a AS amount", "a AS amount, CASE a WHEN '3' THEN 'a test' END AS aside"), name="r.csv"
+        tmp_path,
+        lake,
+        "a,t\n1,100\n3,200\n",
+        FLOWS.replace("a AS amount", "a AS amount, CASE a WHEN '3' THEN 'a test' END AS aside"),
+        name="r.csv",
     )
     assert (dict(aside.aside), aside.files[0].stored, aside.files[0].aside) == ({"a test": 1}, 1, 1)

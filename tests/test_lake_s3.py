@@ -1,4 +1,6 @@
-"""A lake on an S3 server: created, written, read, asked, replayed; one winner of two writers; copies; errors in one line."""
+"""A lake on an S3 server: created, written, read, asked, replayed; one winner of two writers; copies; errors in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,12 @@ CRASH = "sample-crash"
 def server() -> Iterator[str]:
     """The address of an S3 server on this machine: a process of its own, stopped by its number."""
     program = (
-        "from moto.server import ThreadedMotoServer; import time; s = ThreadedMotoServer('127.0.0.1', 0, verbose=False); s.start();"
-        "print(s.get_host_and_port()[1], flush=True); time.sleep(3600)"
+        "from moto.server import ThreadedMotoServer; import time; s = ThreadedMotoServer('127.0.0.1', 0,"
+        " verbose=False); s.start();print(s.get_host_and_port()[1], flush=True); time.sleep(3600)"
     )
-    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdout is not None
     try:
         yield f"http://127.0.0.1:{int(process.stdout.readline())}"
@@ -48,7 +52,12 @@ def address(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str
     """An empty prefix of a bucket that exists, and a cache of this test's own."""
     import boto3
 
-    settings = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": server}
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server,
+    }
     for name, value in {**settings, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     name = f"b-{abs(hash(tmp_path)):x}"
@@ -107,7 +116,9 @@ def test_of_many_conditional_puts_at_once_exactly_one_succeeds(address: str) -> 
 
 
 def test_a_writer_that_fell_far_behind_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket.Bucket, "grace", 0)  # old manifests go at once, so that the late writer's number is free again
+    monkeypatch.setattr(
+        bucket.Bucket, "grace", 0
+    )  # old manifests go at once, so that the late writer's number is free again
     late = filled(address)
     with late.writer() as behind:
         for block in range(21, 23 + m.KEEP_VERSIONS):
@@ -118,7 +129,9 @@ def test_a_writer_that_fell_far_behind_is_refused(address: str, monkeypatch: pyt
             behind.commit(MARKET, {EVENT: supplies([90])}, from_block=90, to_block=90)
 
 
-def test_what_another_writer_is_about_to_publish_is_no_garbage_yet(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_writer_is_about_to_publish_is_no_garbage_yet(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lake = filled(address)
     lake.storage.put("data/toy/orphan.parquet", b"not published yet")
     with lake.writer() as writer:

@@ -41,7 +41,13 @@ def lake(tmp_path: Path) -> Lake:
     with made.writer() as writer:
         writer.set_market(CONFIG)
         writer.commit(MARKET, {EVENT: supplies([9, 3, 5])}, from_block=1, to_block=10, covers={"pool": (1, 10)})
-        writer.commit(MARKET, {EVENT: supplies([12, 12, 20])}, from_block=11, to_block=20, covers={"pool": (11, 20), "token": (15, 20)})
+        writer.commit(
+            MARKET,
+            {EVENT: supplies([12, 12, 20])},
+            from_block=11,
+            to_block=20,
+            covers={"pool": (11, 20), "token": (15, 20)},
+        )
     return made
 
 
@@ -91,7 +97,9 @@ def test_datasets_with_overlapping_files_are_merged_in_order(lake: Lake) -> None
         ({"../outside": supplies([22])}, {}, "not a dataset name"),
     ],
 )
-def test_bad_commits_are_refused_and_leave_the_lake_as_it_was(lake: Lake, data: dict[str, pa.Table], covers: dict[str, Any], message: str) -> None:
+def test_bad_commits_are_refused_and_leave_the_lake_as_it_was(
+    lake: Lake, data: dict[str, pa.Table], covers: dict[str, Any], message: str
+) -> None:
     before = lake.manifest
     with lake.writer() as writer, pytest.raises(LakeError, match=message.replace("(", r"\(").replace(")", r"\)")):
         writer.commit(MARKET, data, from_block=21, to_block=30, covers=covers)
@@ -138,7 +146,9 @@ def test_a_folder_with_other_things_does_not_become_a_lake(tmp_path: Path) -> No
 
 
 def accounts(names: list[str]) -> tuple[str, pa.Table]:
-    return "canonical/accounts", table(tables.CANONICAL["accounts"], [{"market": MARKET, "account_id": i, "account": n} for i, n in enumerate(names)])
+    return "canonical/accounts", table(
+        tables.CANONICAL["accounts"], [{"market": MARKET, "account_id": i, "account": n} for i, n in enumerate(names)]
+    )
 
 
 def test_replace_swaps_a_layer_in_one_commit(lake: Lake) -> None:
@@ -169,12 +179,16 @@ def test_results_are_appended(lake: Lake) -> None:
         row = {"run_id": run, "market": MARKET, "account": "0x1", "asset": "0x2", "collateral_enabled": True}
         amounts = dict.fromkeys(("collateral_scaled", "debt_scaled", "collateral", "debt"), 1)
         with lake.writer() as writer:
-            writer.append(MARKET, "results/run_balances", table(result_tables.RESULTS["run_balances"], [{**row, **amounts}]))
+            writer.append(
+                MARKET, "results/run_balances", table(result_tables.RESULTS["run_balances"], [{**row, **amounts}])
+            )
     assert lake.read("results/run_balances", MARKET)["run_id"].to_pylist() == ["a", "b"]
 
 
 def test_columns_that_an_older_version_did_not_write(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new column that may be null is null in old files, in Python and in SQL, also after compaction; another is an error."""
+    """A new column that may be null is null in old files, in Python and in SQL, also after compaction; another is an
+    error.
+    """
     old = tables.CANONICAL["blocks"]
     row = {"market": MARKET, "block_number": 1, "timestamp": 12, "base_fee": 7}
     with lake.writer() as writer:
@@ -189,16 +203,30 @@ def test_columns_that_an_older_version_did_not_write(lake: Lake, monkeypatch: py
 
 def test_event_columns_may_have_any_name(lake: Lake) -> None:
     """Arguments of events are called from, to, user, index; in SQL too, with rows and without."""
-    schema = pa.schema([*tables.RAW_KEY, *(pa.field(name, tables.ADDRESS, nullable=False) for name in ("from", "to", "user", "index"))])
-    key = {"block_number": 22, "transaction_index": 0, "log_index": 0, "transaction_hash": bytes(32), "address": bytes(20)}
+    schema = pa.schema(
+        [*tables.RAW_KEY, *(pa.field(name, tables.ADDRESS, nullable=False) for name in ("from", "to", "user", "index"))]
+    )
+    key = {
+        "block_number": 22,
+        "transaction_index": 0,
+        "log_index": 0,
+        "transaction_hash": bytes(32),
+        "address": bytes(20),
+    }
     full = table(schema, [{**key, **dict.fromkeys(("from", "to", "user", "index"), bytes(20))}])
     with lake.writer() as writer:
-        writer.commit(MARKET, {"raw/aave-v3/Full": full, "raw/aave-v3/Empty": schema.empty_table()}, from_block=21, to_block=30)
+        writer.commit(
+            MARKET, {"raw/aave-v3/Full": full, "raw/aave-v3/Empty": schema.empty_table()}, from_block=21, to_block=30
+        )
     for name, count in (("Full", 1), ("Empty", 0)):
-        assert lake.sql(f'SELECT "from", "to", "user", "index" FROM raw.aave_v3_{name}').fetchall() == [(bytes(20),) * 4] * count
+        assert (
+            lake.sql(f'SELECT "from", "to", "user", "index" FROM raw.aave_v3_{name}').fetchall()
+            == [(bytes(20),) * 4] * count
+        )
 
 
-# -- compaction and garbage ------------------------------------------------------------------------------------------------
+# -- compaction and garbage
+# ------------------------------------------------------------------------------------------------
 
 
 def test_compaction_changes_files_only(lake: Lake) -> None:
@@ -240,7 +268,8 @@ def test_what_interrupted_writes_left_is_collected(lake: Lake) -> None:
     assert blocks_of(lake) == [3, 5, 9, 12, 12, 20]
 
 
-# -- digests ---------------------------------------------------------------------------------------------------------------
+# -- digests
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.data())
@@ -261,7 +290,9 @@ def test_content_digests_see_every_column(column: str) -> None:
     values = rows[column].to_pylist()
     other = {int: lambda v: v + 1, bytes: lambda v: v[:-1] + b"\xff"}.get(type(values[1]), lambda v: v + 1)(values[1])
     changed = rows.set_column(
-        SUPPLY.get_field_index(column), SUPPLY.field(column), pa.array([values[0], other, values[2]], SUPPLY.field(column).type)
+        SUPPLY.get_field_index(column),
+        SUPPLY.field(column),
+        pa.array([values[0], other, values[2]], SUPPLY.field(column).type),
     )
     assert content.content_digest(changed) != content.content_digest(rows)
     swapped = rows.set_column(SUPPLY.get_field_index("amount"), "amount", rows["amount"].take([1, 0, 2]))
@@ -271,7 +302,14 @@ def test_content_digests_see_every_column(column: str) -> None:
 def test_content_digests_tell_values_apart_in_every_type() -> None:
     """Null is not zero, not empty, not false; text depends on its value, not on how a dictionary numbers it."""
     schema = pa.schema(
-        [("n", pa.int64()), ("t", pa.string()), ("b", pa.bool_()), ("x", pa.binary()), ("l", pa.list_(pa.binary(2))), ("d", tables.CATEGORY)]
+        [
+            ("n", pa.int64()),
+            ("t", pa.string()),
+            ("b", pa.bool_()),
+            ("x", pa.binary()),
+            ("l", pa.list_(pa.binary(2))),
+            ("d", tables.CATEGORY),
+        ]
     )
     rows = [
         {},
@@ -312,7 +350,8 @@ def test_the_lake_digest_ignores_cuts_and_sees_rows_and_coverage(tmp_path: Path)
     assert filled("longer", [(1, 21, [3, 5, 9, 12])]) != one
 
 
-# -- formats ---------------------------------------------------------------------------------------------------------------
+# -- formats
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def as_format_1(lake: Lake) -> None:
@@ -358,11 +397,16 @@ def test_a_broken_manifest_is_named(lake: Lake) -> None:
         Lake(lake.path)
 
 
-# -- writers ---------------------------------------------------------------------------------------------------------------
+# -- writers
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_second_writer_is_told_who_the_first_is(lake: Lake) -> None:
-    with lake.writer(), pytest.raises(LakeError, match=f"is being written by process {os.getpid()}"), Lake(lake.path).writer():
+    with (
+        lake.writer(),
+        pytest.raises(LakeError, match=f"is being written by process {os.getpid()}"),
+        Lake(lake.path).writer(),
+    ):
         pass
     with Lake(lake.path).writer():
         pass
@@ -390,7 +434,10 @@ def test_a_full_disk_commits_nothing(lake: Lake, failing: str, monkeypatch: pyte
         return builtins.open(path, mode)
 
     monkeypatch.setattr(storage, "open", full, raising=False)
-    with pytest.raises(LakeError, match=r"cannot write .*: No space left on device; nothing was committed"), lake.writer() as writer:
+    with (
+        pytest.raises(LakeError, match=r"cannot write .*: No space left on device; nothing was committed"),
+        lake.writer() as writer,
+    ):
         writer.commit(MARKET, {EVENT: supplies([25])}, from_block=21, to_block=30, covers={"pool": (21, 30)})
     monkeypatch.undo()
     assert Lake(lake.path).manifest == before
@@ -421,14 +468,23 @@ with lake.writer() as writer:
 
 
 def test_kill_at_any_moment_leaves_a_committed_prefix(tmp_path: Path) -> None:
-    """A writer that commits and compacts is killed again and again; each time what is covered is there, once, and no more."""
+    """A writer that commits and compacts is killed again and again; each time what is covered is there, once, and no
+    more.
+    """
     lake = Lake(tmp_path / "lake", create=True)
     with lake.writer() as writer:
         writer.set_market(CONFIG)
-        writer.commit(MARKET, {f"raw/aave-v3/{name}": SUPPLY.empty_table() for name in ("Supply", "Repay")}, from_block=0, to_block=0)
+        writer.commit(
+            MARKET,
+            {f"raw/aave-v3/{name}": SUPPLY.empty_table() for name in ("Supply", "Repay")},
+            from_block=0,
+            to_block=0,
+        )
     rng = random.Random(7)
     for _ in range(5):
-        with subprocess.Popen([sys.executable, "-c", _WRITER, str(lake.path)], stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(lake.path)], stdout=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             for _ in range(rng.randrange(1, 6)):
                 committed = int(process.stdout.readline())

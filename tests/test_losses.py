@@ -4,8 +4,8 @@ In whole units of the base currency; A, B, C, D borrow, H liquidates.
 
     baseline      A: 100 repaid, 104 seized, 1 fee; B: 50 repaid, 54 seized, 2 fee, and 20 of B's debt written off
                   at the end A has 30, C owes 7 more than it holds, D has 500; B has nothing
-    alternative   A: 80 repaid, 90 seized, no fee; C: 60 repaid, 63 seized, 3 fee, made liquidatable by the override; nothing written off
-                  at the end A has 25, B has 4, C owes 12 more than it holds, D has 500
+    alternative   A: 80 repaid, 90 seized, no fee; C: 60 repaid, 63 seized, 3 fee, made liquidatable by the override;
+                  nothing written off at the end A has 25, B has 4, C owes 12 more than it holds, D has 500
 """
 
 from __future__ import annotations
@@ -22,14 +22,22 @@ from backtest.scenario import Competitive, Override, Scenario
 from tests.hand_made_replays import U, address, hit, lake_of, replay_of
 
 BASELINE = Scenario(name="baseline", liquidators=Competitive())
-ALTERNATIVE = Scenario(name="less", liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", asset="COL", value=8000),))
+ALTERNATIVE = Scenario(
+    name="less",
+    liquidators=Competitive(),
+    overrides=(Override(parameter="liquidation_threshold", asset="COL", value=8000),),
+)
 RUNS = {
     "a" * 64: (
         BASELINE,
         replay_of(
             [hit("A", repaid=100, seized=104, fee=1), hit("B", repaid=50, seized=54, fee=2)],
             deficits={"B": 20},
-            equity={"end": {"A": 30, "C": -7, "D": 500}, "+1h": {"A": 28, "C": -9, "D": 500}, "+1d": {"A": 28, "C": -9, "D": 500}},
+            equity={
+                "end": {"A": 30, "C": -7, "D": 500},
+                "+1h": {"A": 28, "C": -9, "D": 500},
+                "+1d": {"A": 28, "C": -9, "D": 500},
+            },
             peak=40,
             unpriced={"+1d": 1},
         ),
@@ -65,19 +73,30 @@ def test_bad_debt_is_realised_open_and_at_its_peak(lake: Lake) -> None:
         "SELECT name, kind, realised_bad_debt_base, open_bad_debt_base, bad_debt_base, peak_bad_debt_base "
         "FROM run_losses WHERE label = 'end' ORDER BY name",
     )
-    assert found == [("baseline", "baseline", 20 * U, 7 * U, 27 * U, 40 * U), ("less", "alternative", 0, 12 * U, 12 * U, 13 * U)]
+    assert found == [
+        ("baseline", "baseline", 20 * U, 7 * U, 27 * U, 40 * U),
+        ("less", "alternative", 0, 12 * U, 12 * U, 13 * U),
+    ]
 
 
 def test_what_borrowers_lose_is_bonus_plus_fee(lake: Lake) -> None:
     """Baseline: (104 + 1 - 100) + (54 + 2 - 50) = 5 + 6; alternative: (90 + 0 - 80) + (63 + 3 - 60) = 10 + 6."""
-    assert rows(lake, "SELECT borrower_loss_base FROM run_losses WHERE label = 'end' ORDER BY name") == [(11 * U,), (16 * U,)]
+    assert rows(lake, "SELECT borrower_loss_base FROM run_losses WHERE label = 'end' ORDER BY name") == [
+        (11 * U,),
+        (16 * U,),
+    ]
     assert rows(lake, "SELECT borrower_loss_base FROM run_summary ORDER BY name") == [(11 * U,), (16 * U,)]
-    by_account = rows(lake, f"SELECT account, borrower_loss_base FROM run_accounts WHERE run_id = '{'b' * 64}' AND liquidations > 0 ORDER BY account")
+    by_account = rows(
+        lake,
+        f"SELECT account, borrower_loss_base FROM run_accounts WHERE run_id = '{'b' * 64}' AND liquidations > 0 ORDER"
+        " BY account",
+    )
     assert by_account == [(address("A"), 10 * U), (address("C"), 6 * U)]
 
 
 def test_equity_is_compared_with_the_baseline_for_those_liquidated_in_either(lake: Lake) -> None:
-    """A 25 - 30, B 4 - 0, C -12 - -7: -6 together; an hour later A 20 - 28, B 4, C -15 - -9: -10. D is liquidated in neither.
+    """A 25 - 30, B 4 - 0, C -12 - -7: -6 together; an hour later A 20 - 28, B 4, C -15 - -9: -10. D is liquidated in
+    neither.
 
     A day later an account has no price in the baseline, and what an account without a row has is not known.
     """
@@ -92,7 +111,8 @@ def test_shares_of_the_largest_accounts(lake: Lake) -> None:
         (run[0], measure): values
         for run, measure, *values in rows(
             lake,
-            "SELECT run_id, measure, accounts, total_base, largest_base, largest_five_base, share_largest, share_largest_five FROM run_concentration",
+            "SELECT run_id, measure, accounts, total_base, largest_base, largest_five_base, share_largest,"
+            " share_largest_five FROM run_concentration",
         )
     }
     assert found["a", "repaid"] == [2, 150 * U, 100 * U, 150 * U, pytest.approx(2 / 3), 1.0]
@@ -135,6 +155,11 @@ def test_verdicts_are_about_these_numbers(lake: Lake) -> None:
 def test_sums_of_large_amounts_stay_exact(tmp_path: Path) -> None:
     """Sums in SQL must not go through DOUBLE: these differ in the last of 22 digits."""
     large = 10**21 + 1
-    odd = replay_of([hit("A", repaid=large, seized=large + 1, fee=0), hit("B", repaid=large, seized=large, fee=1)], equity={"end": {"A": -1}})
+    odd = replay_of(
+        [hit("A", repaid=large, seized=large + 1, fee=0), hit("B", repaid=large, seized=large, fee=1)],
+        equity={"end": {"A": -1}},
+    )
     lake = lake_of(tmp_path / "lake", {"c" * 64: (BASELINE, odd)})
-    assert rows(lake, "SELECT repaid_base, borrower_loss_base, bad_debt_base FROM run_summary") == [(2 * large * U, 2 * U, U)]
+    assert rows(lake, "SELECT repaid_base, borrower_loss_base, bad_debt_base FROM run_summary") == [
+        (2 * large * U, 2 * U, U)
+    ]

@@ -1,5 +1,6 @@
-"""Logs of calls (LogNote) and Maker's events, over JSON-RPC into a lake, to canonical tables, into a replay. The contracts are on no registry,
-so the logs are built from the ABI."""
+"""Logs of calls (LogNote) and Maker's events, over JSON-RPC into a lake, to canonical tables, into a replay. The
+contracts are on no registry, so the logs are built from the ABI.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +27,25 @@ from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
-from tests.maker_logs import CALC, CAT, CLIP, CONFIG, DOG, FLIP, JUG, OSM, OTHER, RAD, RAY, SPOTTER, VAT, WAD, Script, address, note
+from tests.maker_logs import (
+    CALC,
+    CAT,
+    CLIP,
+    CONFIG,
+    DOG,
+    FLIP,
+    JUG,
+    OSM,
+    OTHER,
+    RAD,
+    RAY,
+    SPOTTER,
+    VAT,
+    WAD,
+    Script,
+    address,
+    note,
+)
 from tests.synthetic import ChainNode, MadeLog
 
 CHOP = 113 * WAD // 100
@@ -70,17 +89,33 @@ def test_first_topics_are_those_of_the_reference(spec: Any) -> None:
 def script() -> Script:
     """Two liquidation systems: bob is bitten at 1,500, carol barked at 1,200. Rates step twice."""
     s = Script().at(1).init()
-    s.file(VAT, "line", 10_000_000 * RAD).file(VAT, "dust", 500 * RAD).file(JUG, "duty", RAY + 10**18).file(SPOTTER, "mat", RATIO)
-    s.use(SPOTTER, "pip", OSM).use(CAT, "flip", FLIP).file(CAT, "chop", CHOP).file(CAT, "dunk", 5_000 * RAD).file_all(CAT, "box", 1_000_000 * RAD)
-    s.at(2).file(FLIP, "beg", 103 * WAD // 100).file(FLIP, "ttl", 3_600).file(FLIP, "tau", 7_200).price(2_000 * WAD, RATIO)
-    s.at(10).frob("alice", 10 * WAD, 5_000 * WAD).frob("bob", 10 * WAD, 14_000 * WAD).frob("carol", 10 * WAD, 3_000 * WAD)
-    s.at(20).fold(10**24).frob("carol", 0, 5_000 * WAD).at(25).frob("alice", -WAD, -1_000 * WAD).fork("alice", "dave", 2 * WAD, 1_000 * WAD)
+    s.file(VAT, "line", 10_000_000 * RAD).file(VAT, "dust", 500 * RAD).file(JUG, "duty", RAY + 10**18).file(
+        SPOTTER, "mat", RATIO
+    )
+    s.use(SPOTTER, "pip", OSM).use(CAT, "flip", FLIP).file(CAT, "chop", CHOP).file(CAT, "dunk", 5_000 * RAD).file_all(
+        CAT, "box", 1_000_000 * RAD
+    )
+    s.at(2).file(FLIP, "beg", 103 * WAD // 100).file(FLIP, "ttl", 3_600).file(FLIP, "tau", 7_200).price(
+        2_000 * WAD, RATIO
+    )
+    s.at(10).frob("alice", 10 * WAD, 5_000 * WAD).frob("bob", 10 * WAD, 14_000 * WAD).frob(
+        "carol", 10 * WAD, 3_000 * WAD
+    )
+    s.at(20).fold(10**24).frob("carol", 0, 5_000 * WAD).at(25).frob("alice", -WAD, -1_000 * WAD).fork(
+        "alice", "dave", 2 * WAD, 1_000 * WAD
+    )
     s.at(30).price(1_500 * WAD, RATIO)
     dart = 5_000 * RAD * WAD // s.rate // CHOP
     s.at(31).bite("bob", 10 * WAD * dart // (14_000 * WAD), dart, CHOP)
-    s.at(40).use(DOG, "clip", CLIP).file(DOG, "chop", CHOP).file(DOG, "hole", 2_000_000 * RAD).file_all(DOG, "Hole", 100_000_000 * RAD)
-    s.use(CLIP, "calc", CALC).at(41).file(CLIP, "buf", 12 * RAY // 10).file(CLIP, "tail", 8_400).file(CLIP, "cusp", 4 * RAY // 10)
-    s.file(CLIP, "chip", WAD // 1000).file(CLIP, "tip", 300 * RAD).file(CALC, "cut", 99 * RAY // 100).file(CALC, "step", 90)
+    s.at(40).use(DOG, "clip", CLIP).file(DOG, "chop", CHOP).file(DOG, "hole", 2_000_000 * RAD).file_all(
+        DOG, "Hole", 100_000_000 * RAD
+    )
+    s.use(CLIP, "calc", CALC).at(41).file(CLIP, "buf", 12 * RAY // 10).file(CLIP, "tail", 8_400).file(
+        CLIP, "cusp", 4 * RAY // 10
+    )
+    s.file(CLIP, "chip", WAD // 1000).file(CLIP, "tip", 300 * RAD).file(CALC, "cut", 99 * RAY // 100).file(
+        CALC, "step", 90
+    )
     s.at(50).fold(2 * 10**24).price(1_020 * WAD, RATIO)
     return s.at(51).bark("carol", 10 * WAD, 8_000 * WAD, CHOP, "keeper").at(60).price(1_000 * WAD, RATIO)
 
@@ -101,7 +136,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def rows(lake: Lake, table: str) -> list[dict[str, Any]]:
-    return lake.read(f"canonical/{table}", CONFIG.name).sort_by("seq" if table not in ("accounts", "assets") else f"{table[:-1]}_id").to_pylist()
+    return (
+        lake.read(f"canonical/{table}", CONFIG.name)
+        .sort_by("seq" if table not in ("accounts", "assets") else f"{table[:-1]}_id")
+        .to_pylist()
+    )
 
 
 def test_vaults_are_what_the_calls_left(lake: Lake) -> None:
@@ -118,7 +157,10 @@ def test_vaults_are_what_the_calls_left(lake: Lake) -> None:
 
 
 def test_actions_are_named_and_share_their_log(lake: Lake) -> None:
-    found = [(row["action"], row["side"], int(row["delta"]) // WAD, row["action_seq"] - row["seq"]) for row in rows(lake, "position_events")]
+    found = [
+        (row["action"], row["side"], int(row["delta"]) // WAD, row["action_seq"] - row["seq"])
+        for row in rows(lake, "position_events")
+    ]
     assert ("withdraw", "collateral", -1, 0) in found
     assert ("transfer", "debt", -1_000, 0) in found
     assert ("transfer", "debt", 1_000, 0) in found
@@ -157,11 +199,18 @@ def test_parameters_in_the_units_of_the_tables(lake: Lake) -> None:
         "calc": STAIRSTEP,
         "liquidation_system": DOG_2_0,
     }
-    assert [int(row["value"]) for row in rows(lake, "params") if row["name"] == "liquidation_system"] == [CAT_1_1, DOG_2_0]
+    assert [int(row["value"]) for row in rows(lake, "params") if row["name"] == "liquidation_system"] == [
+        CAT_1_1,
+        DOG_2_0,
+    ]
 
 
 def test_prices_are_those_that_the_spotter_took_up(lake: Lake) -> None:
-    steps = [(row["block_number"], int(row["price"]) // WAD, row["exact"]) for row in rows(lake, "prices") if row["asset_id"] == 0]
+    steps = [
+        (row["block_number"], int(row["price"]) // WAD, row["exact"])
+        for row in rows(lake, "prices")
+        if row["asset_id"] == 0
+    ]
     assert steps == [(2, 2_000, True), (30, 1_500, True), (50, 1_020, True), (60, 1_000, True)]
 
 
@@ -239,7 +288,9 @@ def test_an_ilk_is_a_market_that_ships_or_one_made_of_it() -> None:
         ("aave-v3", "no market given; give one of --market"),
     ],
 )
-def test_what_the_command_line_says_of_markets(words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_command_line_says_of_markets(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["fetch", *words.split(), "--lake", str(tmp_path / "lake"), "--rpc", "http://127.0.0.1:1"])
     error = capsys.readouterr().err
@@ -261,5 +312,9 @@ def test_of_the_vat_only_the_ilks_own_logs_are_asked_for(tmp_path: Path) -> None
 
 def test_a_market_without_its_ilk_says_so(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake", create=True)
-    with ChainNode(script().chain()) as node, Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc, pytest.raises(UserError, match="names no ilk"):
+    with (
+        ChainNode(script().chain()) as node,
+        Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc,
+        pytest.raises(UserError, match="names no ilk"),
+    ):
         fetch(lake, msgspec.structs.replace(CONFIG, parameters={}), rpc, finality=0)

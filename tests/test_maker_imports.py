@@ -1,4 +1,6 @@
-"""Exports of vaults to canonical tables: by hand, against the same history from logs, and on the real files where they are there."""
+"""Exports of vaults to canonical tables: by hand, against the same history from logs, and on the real files where they
+are there.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,16 @@ class Export:
 
     def liquidation(self, who: str, seized: int, art: int | None, repaid: int | None = None) -> Export:
         assets = {"debt_asset": DAI, "collateral_asset": COLLATERAL}
-        return self._add(LIQUIDATION, account=who, liquidator=None, **assets, repaid=repaid, debt_scaled=art, seized=seized, bad_debt=None)
+        return self._add(
+            LIQUIDATION,
+            account=who,
+            liquidator=None,
+            **assets,
+            repaid=repaid,
+            debt_scaled=art,
+            seized=seized,
+            bad_debt=None,
+        )
 
     def _add(self, dataset: str, **columns: Any) -> Export:
         self.rows[dataset].append({**key(self.block, self._log, 100 * self.block), **columns})
@@ -70,12 +81,20 @@ class Export:
 
 
 def export(fee: int = 6 * RAY // 100) -> Export:
-    return Export().param("stability_fee", fee).param("liquidation_ratio", 13 * RAY // 10).param("dust", 500 * WAD).param("dunk", 50_000 * WAD)
+    return (
+        Export()
+        .param("stability_fee", fee)
+        .param("liquidation_ratio", 13 * RAY // 10)
+        .param("dust", 500 * WAD)
+        .param("dunk", 50_000 * WAD)
+    )
 
 
 def changes(tables: Tables) -> list[tuple[str, str, int, str]]:
     names = {row["account_id"]: row["account"] for row in tables["accounts"]}
-    return [(names[row["account_id"]], row["side"], int(row["delta"]), row["action"]) for row in tables["position_events"]]
+    return [
+        (names[row["account_id"]], row["side"], int(row["delta"]), row["action"]) for row in tables["position_events"]
+    ]
 
 
 def balances(tables: Tables) -> dict[tuple[str, str], int]:
@@ -86,7 +105,16 @@ def balances(tables: Tables) -> dict[tuple[str, str], int]:
 
 
 def test_the_accumulator_compounds_from_the_fee_at_every_flow_and_before_a_new_fee() -> None:
-    made = export().at(5).flow("a", "supply", 1).at(9).param("stability_fee", 4 * RAY // 100).at(12).flow("a", "supply", 1).folded()
+    made = (
+        export()
+        .at(5)
+        .flow("a", "supply", 1)
+        .at(9)
+        .param("stability_fee", 4 * RAY // 100)
+        .at(12)
+        .flow("a", "supply", 1)
+        .folded()
+    )
     first = rmul_down(rpow_half_up(DUTY, 400), RAY)
     second = rmul_down(rpow_half_up(DUTY, 400), first)
     third = rmul_down(rpow_half_up(per_second(4 * RAY // 100), 300), second)
@@ -110,7 +138,11 @@ def test_borrows_draw_up_and_repayments_wipe_down() -> None:
     rate = rmul_down(rpow_half_up(DUTY, 100), RAY)
     later = rmul_down(rpow_half_up(DUTY, 100), rate)
     drawn, wiped = -(-1_000 * WAD * RAY // rate), 100 * WAD * RAY // later
-    assert changes(made) == [("a", "debt", drawn, "borrow"), ("a", "collateral", 10 * WAD, "borrow"), ("a", "debt", -wiped, "repay")]
+    assert changes(made) == [
+        ("a", "debt", drawn, "borrow"),
+        ("a", "collateral", 10 * WAD, "borrow"),
+        ("a", "debt", -wiped, "repay"),
+    ]
     assert drawn * rate >= 1_000 * WAD * RAY > (drawn - 1) * rate
 
 
@@ -124,24 +156,51 @@ def test_flows_of_a_vault_in_one_block_are_one_action() -> None:
 
 
 def test_a_repayment_that_leaves_less_than_half_of_dust_leaves_nothing() -> None:
-    made = export().at(2).flow("a", "supply", 10).flow("a", "borrow", 1_000).at(3).flow("a", "repay", 751).at(4).flow("b", "supply", 10)
+    made = (
+        export()
+        .at(2)
+        .flow("a", "supply", 10)
+        .flow("a", "borrow", 1_000)
+        .at(3)
+        .flow("a", "repay", 751)
+        .at(4)
+        .flow("b", "supply", 10)
+    )
     made.flow("b", "borrow", 1_000).at(5).flow("b", "repay", 749)
     held = balances(made.folded())
     assert held["a", "debt"] == 0
     assert 250 * WAD < held["b", "debt"] < 252 * WAD
-    over = balances(export().at(2).flow("a", "supply", 10).flow("a", "borrow", 1_000).at(3).flow("a", "repay", 1_001).folded())
+    over = balances(
+        export().at(2).flow("a", "supply", 10).flow("a", "borrow", 1_000).at(3).flow("a", "repay", 1_001).folded()
+    )
     assert over["a", "debt"] == 0
 
 
 def test_a_withdrawal_within_the_rounding_of_the_export_empties() -> None:
     """Ten digits: 366.9008898 of 366.90088975."""
-    made = export().at(2).flow("a", "supply", 36_690_088_975, 10**10).at(3).flow("a", "withdraw", 3_669_008_898, 10**11).folded()
+    made = (
+        export()
+        .at(2)
+        .flow("a", "supply", 36_690_088_975, 10**10)
+        .at(3)
+        .flow("a", "withdraw", 3_669_008_898, 10**11)
+        .folded()
+    )
     assert balances(made)["a", "collateral"] == 0
     assert [action for *_, action in changes(made)] == ["supply", "withdraw"]
 
 
 def test_what_an_export_lacks_is_added_and_named() -> None:
-    made = export().at(2).flow("a", "supply", 1).at(3).flow("a", "withdraw", 3).at(4).flow("b", "supply", 9).flow("b", "borrow", 600)
+    made = (
+        export()
+        .at(2)
+        .flow("a", "supply", 1)
+        .at(3)
+        .flow("a", "withdraw", 3)
+        .at(4)
+        .flow("b", "supply", 9)
+        .flow("b", "borrow", 600)
+    )
     made.at(5).flow("b", "repay", 2_000)
     found = [change for change in changes(made.folded()) if change[3] == "unrecorded"]
     assert found[0] == ("a", "collateral", 2 * WAD, "unrecorded")
@@ -166,7 +225,9 @@ def test_a_liquidation_of_everything_leaves_nothing_a_part_leaves_the_rest() -> 
 def test_what_an_export_does_not_say_of_a_liquidation() -> None:
     """No art: from the DAI; neither: the share of the collateral."""
     opened = export(fee=1).at(2).flow("a", "supply", 10).flow("a", "borrow", 1_000)
-    assert 499 * WAD < balances(opened.at(3).liquidation("a", 5 * WAD, None, 500 * WAD).folded())["a", "debt"] < 501 * WAD
+    assert (
+        499 * WAD < balances(opened.at(3).liquidation("a", 5 * WAD, None, 500 * WAD).folded())["a", "debt"] < 501 * WAD
+    )
     opened = export(fee=1).at(2).flow("a", "supply", 10).flow("a", "borrow", 1_000)
     assert 699 * WAD < balances(opened.at(3).liquidation("a", 3 * WAD, None).folded())["a", "debt"] < 701 * WAD
 
@@ -182,14 +243,19 @@ def test_mistakes_name_their_row_and_the_nearest_name() -> None:
         wrong.folded()
 
 
-# -- two origins -----------------------------------------------------------------------------------------------------------
+# -- two origins
+# -----------------------------------------------------------------------------------------------------------
 
 
 def two_origins() -> tuple[Script, Export]:
     """The same history as logs and as an export: dripped at every flow, drawn up and wiped down as proxies do."""
     script, made = Script().at(1).init(), Export()
-    script.file(JUG, "duty", DUTY).file(SPOTTER, "mat", 13 * RAY // 10).file(CAT, "dunk", 50_000 * RAD).file(CAT, "chop", 113 * WAD // 100)
-    made.param("duty", DUTY).param("liquidation_ratio", 13 * RAY // 10).param("dunk", 50_000 * WAD).param("liquidation_penalty", 113 * WAD // 100)
+    script.file(JUG, "duty", DUTY).file(SPOTTER, "mat", 13 * RAY // 10).file(CAT, "dunk", 50_000 * RAD).file(
+        CAT, "chop", 113 * WAD // 100
+    )
+    made.param("duty", DUTY).param("liquidation_ratio", 13 * RAY // 10).param("dunk", 50_000 * WAD).param(
+        "liquidation_penalty", 113 * WAD // 100
+    )
     made.param("dust", 500 * WAD)
     script.file(VAT, "dust", 500 * RAD)
     dripped = 1
@@ -204,7 +270,10 @@ def two_origins() -> tuple[Script, Export]:
 
     def flow(who: str, supply: int = 0, borrow: int = 0) -> None:
         script.frob(who, supply * WAD, -(-borrow * WAD * RAY // script.rate))  # up when drawn, down when wiped
-        for action, amount in (("supply" if supply > 0 else "withdraw", supply), ("borrow" if borrow > 0 else "repay", borrow)):
+        for action, amount in (
+            ("supply" if supply > 0 else "withdraw", supply),
+            ("borrow" if borrow > 0 else "repay", borrow),
+        ):
             if amount:
                 made.flow(address(who), action, abs(amount))
 
@@ -237,10 +306,15 @@ def test_logs_and_exports_of_the_same_history_make_the_same_positions(tmp_path: 
     theirs = made.folded()
     assert steps_of(ours) == steps_of(theirs)
     assert rates_of(ours) == rates_of(theirs)
-    liquidations = [[(int(row["repaid"]), int(row["seized"])) for row in tables["liquidations"]] for tables in (ours, theirs)]
+    liquidations = [
+        [(int(row["repaid"]), int(row["seized"])) for row in tables["liquidations"]] for tables in (ours, theirs)
+    ]
     assert liquidations[0] == liquidations[1] != []
     shared = {"duty", "dust", "dunk", "liquidation_ratio", "liquidation_penalty", "liquidation_system"}
-    values = [{row["name"]: int(row["value"]) for row in tables["params"] if row["name"] in shared} for tables in (ours, theirs)]
+    values = [
+        {row["name"]: int(row["value"]) for row in tables["params"] if row["name"] in shared}
+        for tables in (ours, theirs)
+    ]
     assert values[0] == values[1]
     assert values[0].keys() == shared
 
@@ -248,14 +322,18 @@ def test_logs_and_exports_of_the_same_history_make_the_same_positions(tmp_path: 
 def steps_of(tables: Tables) -> list[tuple[int, str, str, int]]:
     """Changes of balances as (block, account, side, delta)."""
     names = {row["account_id"]: row["account"] for row in tables["accounts"]}
-    return sorted((row["block_number"], names[row["account_id"]], row["side"], int(row["delta"])) for row in tables["position_events"])
+    return sorted(
+        (row["block_number"], names[row["account_id"]], row["side"], int(row["delta"]))
+        for row in tables["position_events"]
+    )
 
 
 def rates_of(tables: Tables) -> list[tuple[int, int]]:
     return [(row["block_number"], int(row["borrow_index"])) for row in tables["indexes"] if row["asset_id"] == 1]
 
 
-# -- the real files --------------------------------------------------------------------------------------------------------
+# -- the real files
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +366,10 @@ class Episode:
 
 
 def episodes(lake: Lake) -> list[Episode]:
-    debts = {(row["block_number"], row["log_index"]): int(row["debt_scaled"]) for row in lake.read(LIQUIDATION, "maker-eth-b").to_pylist()}
+    debts = {
+        (row["block_number"], row["log_index"]): int(row["debt_scaled"])
+        for row in lake.read(LIQUIDATION, "maker-eth-b").to_pylist()
+    }
     held: dict[tuple[int, str], int] = defaultdict(int)
     before: dict[int, tuple[int, int]] = {}
     for row in sorted(rows(lake, "position_events"), key=lambda row: row["seq"]):
@@ -309,7 +390,9 @@ def episodes(lake: Lake) -> list[Episode]:
 
 @pytest.mark.slow
 def test_real_vaults_are_rebuilt_within_the_bounds(real: Lake) -> None:
-    """Whole vaults: collateral within 1e-4 of what was seized; debt within 1e-6 at the median and 5e-4 at the 95th percentile."""
+    """Whole vaults: collateral within 1e-4 of what was seized; debt within 1e-6 at the median and 5e-4 at the 95th
+    percentile.
+    """
     whole = [episode for episode in episodes(real) if episode.seized >= 0.99 * episode.ink]
     assert len(episodes(real)) == 49
     assert len(whole) >= 40
@@ -323,7 +406,10 @@ def test_real_vaults_are_rebuilt_within_the_bounds(real: Lake) -> None:
 @pytest.mark.slow
 def test_the_real_accumulator_is_that_of_every_liquidation(real: Lake) -> None:
     steps = [(row["seq"], int(row["borrow_index"])) for row in rows(real, "indexes") if row["asset_id"] == 1]
-    debts = {(row["block_number"], row["log_index"]): int(row["debt_scaled"]) for row in real.read(LIQUIDATION, "maker-eth-b").to_pylist()}
+    debts = {
+        (row["block_number"], row["log_index"]): int(row["debt_scaled"])
+        for row in real.read(LIQUIDATION, "maker-eth-b").to_pylist()
+    }
     places, worst = [seq for seq, _ in steps], 0.0
     for row in rows(real, "liquidations"):
         rate = steps[bisect_right(places, row["seq"]) - 1][1]
@@ -340,7 +426,9 @@ def test_the_four_real_vaults_with_flows_outside_the_export_are_named(real: Lake
 
 @pytest.mark.slow
 def test_the_real_history_replays(real: Lake) -> None:
-    """Observed: nearly all liquidations find an unsafe vault at the proxied price. Competitive: auctions open, settle, and end."""
+    """Observed: nearly all liquidations find an unsafe vault at the proxied price. Competitive: auctions open, settle,
+    and end.
+    """
     described, timeline = load_market(real, "maker-eth-b"), load_timeline(real, "maker-eth-b")
     observed = replay(MAKER, described, timeline, Scenario())
     refused = [mismatch.reason for mismatch in observed.mismatches if mismatch.ours is None]

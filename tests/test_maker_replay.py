@@ -1,4 +1,6 @@
-"""Vaults and their auctions in a replay, numbers by hand: one vault of 10 collateral that owes 10,000 at a ratio of 130 %."""
+"""Vaults and their auctions in a replay, numbers by hand: one vault of 10 collateral that owes 10,000 at a ratio of 130
+%.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,8 @@ def test_the_engine_takes_the_protocols_own_mechanism() -> None:
     assert protocol_named("maker") is MAKER
 
 
-# -- Dutch -----------------------------------------------------------------------------------------------------------------
+# -- Dutch
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("screened", [True, False])
@@ -71,11 +74,15 @@ def test_a_vault_is_barked_and_bought_once_its_price_is_below_the_market(screene
     """At 1,290: top 1,419; 1.1 * 0.997 ** 32 < 1 after 960 s. 11,300 are raised, the rest is the owner's."""
     h = history(DOG_2_0, 1_290)
     auctions = Auctions()
-    result = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive()), mechanism=auctions, screened=screened)
+    result = replay(
+        MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive()), mechanism=auctions, screened=screened
+    )
     assert steps(result) == [("bark", 0), ("take", 960)]
     bark, take = (row.fill for row in result.liquidations)
     assert (bark.repaid, bark.seized) == (10_000 * WAD, 10 * WAD)
-    price = 1_419 * RAY * pow(997, 32) // pow(1_000, 32)  # the contract's rounds each step by less than a ray's last places
+    price = (
+        1_419 * RAY * pow(997, 32) // pow(1_000, 32)
+    )  # the contract's rounds each step by less than a ray's last places
     assert take.repaid == 11_300 * WAD
     assert abs(take.seized - 11_300 * WAD * RAY // price) <= 1
     assert result.liquidations[1].profit_base == take.seized * 1_290 - 11_300 * WAD
@@ -86,7 +93,9 @@ def test_a_vault_is_barked_and_bought_once_its_price_is_below_the_market(screene
 
 @pytest.mark.parametrize(("looks", "taken"), [("any-change", 100), ("price-update", 960)])
 def test_a_market_price_makes_liquidators_look_at_open_auctions(looks: str, taken: int) -> None:
-    """At 100 s the auction asks 1,406, the oracle says 1,290 and the market pays 1,500. Only oracle prices: as soon as that pays by time alone."""
+    """At 100 s the auction asks 1,406, the oracle says 1,290 and the market pays 1,500. Only oracle prices: as soon as
+    that pays by time alone.
+    """
     h = history(DOG_2_0, 1_290, end=100).traded(ETH, 1_500 * WAD).block(8_000, START + 40_000).price(DAI, WAD)
     result = run(h, looks=looks)
     assert steps(result) == [("bark", 0), ("take", taken)]
@@ -133,11 +142,18 @@ def test_an_auction_that_raises_less_than_the_debt_leaves_bad_debt() -> None:
 
 def test_an_auction_that_is_too_old_is_reset_and_its_price_starts_again() -> None:
     """tail 900 s ends it before 960 s: a reset each 901 s."""
-    assert steps(run(history(DOG_2_0, 1_290, end=3_000, tail=900))) == [("bark", 0), ("redo", 901), ("redo", 1_802), ("redo", 2_703)]
+    assert steps(run(history(DOG_2_0, 1_290, end=3_000, tail=900))) == [
+        ("bark", 0),
+        ("redo", 901),
+        ("redo", 1_802),
+        ("redo", 2_703),
+    ]
 
 
 def test_a_reset_takes_the_price_of_its_moment() -> None:
-    """At 500 s the market falls to 1,000: 1,419 * 0.997 ** n is still 1,083 at 2,700 s; the reset starts at 1,100 and meets it 960 s later."""
+    """At 500 s the market falls to 1,000: 1,419 * 0.997 ** n is still 1,083 at 2,700 s; the reset starts at 1,100 and
+    meets it 960 s later.
+    """
     h = History(replace(market(("ETH", 18), ("DAI", 18), protocol="maker"), base_decimals=18))
     h.rows = history(DOG_2_0, 1_290, end=500, tail=2_700).rows
     h._block, h._seq, h._log, h._transaction = 4_000, h.rows["events"][-1]["seq"], 0, 0
@@ -160,7 +176,9 @@ def test_the_hole_holds_a_second_vault_back_until_the_first_is_sold() -> None:
 
 
 def test_linear_auctions_and_levels_of_the_breaker() -> None:
-    """Linear over 3,600 s from 1,419: below 1,290 from 328 s on. Stopped at 1 nothing starts, at 2 nothing is reset, at 3 nothing is bought."""
+    """Linear over 3,600 s from 1,419: below 1,290 from 328 s on. Stopped at 1 nothing starts, at 2 nothing is reset, at
+    3 nothing is bought.
+    """
     assert steps(run(history(DOG_2_0, 1_290, calc=LINEAR, calc_tau=3_600)))[1] == ("take", 328)
     result = run(history(DOG_2_0, 1_290, stopped=1))
     assert not result.liquidations
@@ -169,7 +187,12 @@ def test_linear_auctions_and_levels_of_the_breaker() -> None:
 
 @pytest.mark.parametrize(
     ("level", "tail", "expected"),
-    [(2, 8_400, [("bark", 0), ("take", 960)]), (2, 900, [("bark", 0)]), (3, 8_400, [("bark", 0)]), (1, 900, [("bark", 0), ("redo", 901)])],
+    [
+        (2, 8_400, [("bark", 0), ("take", 960)]),
+        (2, 900, [("bark", 0)]),
+        (3, 8_400, [("bark", 0)]),
+        (1, 900, [("bark", 0), ("redo", 901)]),
+    ],
 )
 def test_the_breaker_while_an_auction_runs(level: int, tail: int, expected: list[tuple[str, int]]) -> None:
     h = history(DOG_2_0, 1_290, end=10, tail=tail).param("stopped", level).block(9_000, START + 1_000).price(DAI, WAD)
@@ -182,15 +205,22 @@ def test_the_keeper_is_paid_tip_and_chip() -> None:
     assert result.liquidations[0].profit_base == 3_113 * WAD // 10
 
 
-# -- English ---------------------------------------------------------------------------------------------------------------
+# -- English
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_lots_of_dunk_are_bid_for_their_tab_and_then_for_less_collateral() -> None:
-    """5,000 / 1.13 = 4,424.77... of debt and 4.42... of collateral, worth 5,708 at 1,290: the tab, then 5,000 / 1,290 = 3.875... of it."""
+    """5,000 / 1.13 = 4,424.77... of debt and 4.42... of collateral, worth 5,708 at 1,290: the tab, then 5,000 / 1,290 =
+    3.875... of it.
+    """
     result = run(history(CAT_1_1, 1_290))
     assert steps(result)[:9] == [("bite", 0), ("tend", 0), ("dent", 0)] * 3
     bites = [row.fill for row in result.liquidations if row.step == "bite"]
-    assert [fill.repaid for fill in bites] == [4_424_778_761_061_946_902_654, 4_424_778_761_061_946_902_654, 1_150_442_477_876_106_194_692]
+    assert [fill.repaid for fill in bites] == [
+        4_424_778_761_061_946_902_654,
+        4_424_778_761_061_946_902_654,
+        1_150_442_477_876_106_194_692,
+    ]
     assert sum(fill.seized for fill in bites) == 10 * WAD
     deals = sorted((row.fill.repaid, row.fill.seized) for row in result.liquidations if row.step == "deal")
     assert [step for step in steps(result) if step[0] == "deal"] == [("deal", 3_601)] * 3
@@ -211,7 +241,10 @@ def test_a_lot_worth_less_than_its_tab_goes_for_what_it_is_worth() -> None:
 
 def test_bidders_leave_two_calls_out_of_the_bid() -> None:
     result = run(history(CAT_1_1, 600), Auctions(cost=10 * WAD), gas_cost=10 * WAD)
-    assert next(row for row in result.liquidations if row.step == "deal").fill.repaid == 4_424_778_761_061_946_902 * 600 - 20 * WAD
+    assert (
+        next(row for row in result.liquidations if row.step == "deal").fill.repaid
+        == 4_424_778_761_061_946_902 * 600 - 20 * WAD
+    )
 
 
 def test_a_better_bid_needs_beg_and_extends_the_auction() -> None:
@@ -220,7 +253,9 @@ def test_a_better_bid_needs_beg_and_extends_the_auction() -> None:
     h.block(5_000, START + 1_000).price(ETH, 620 * WAD).block(5_100, START + 2_000).price(ETH, 640 * WAD)
     h.block(9_000, START + 20_000).price(DAI, WAD)
     result = run(h)
-    assert [step for step in steps(result) if step[0] != "bite"] == [("tend", 0)] * 3 + [("tend", 2_000)] * 3 + [("deal", 5_601)] * 3
+    assert [step for step in steps(result) if step[0] != "bite"] == [("tend", 0)] * 3 + [("tend", 2_000)] * 3 + [
+        ("deal", 5_601)
+    ] * 3
 
 
 def test_nobody_bids_for_what_is_worth_less_than_the_calls_and_the_auction_starts_again() -> None:
@@ -238,8 +273,9 @@ def test_cat_1_0_cuts_by_lumps_of_collateral() -> None:
 
 
 def test_the_box_holds_lots_back() -> None:
-    """A box of 6,000 has room for one lot of 5,000 and one of 1,000 with penalty: 884.95... of debt, and a last place more for what the first
-    lot's rounding left."""
+    """A box of 6,000 has room for one lot of 5,000 and one of 1,000 with penalty: 884.95... of debt, and a last place
+    more for what the first lot's rounding left.
+    """
     result = run(history(CAT_1_1, 1_290, end=100, box=6_000 * WAD, dust=500 * WAD))
     bites = [row.fill.repaid for row in result.liquidations if row.step == "bite"]
     assert bites == [4_424_778_761_061_946_902_654, 884_955_752_212_389_380_531]
@@ -256,14 +292,20 @@ def test_many_lots_take_several_blocks() -> None:
     assert sum(row.fill.repaid for row in result.liquidations if row.step == "bite") == 10_000 * WAD
 
 
-# -- the book ----------------------------------------------------------------------------------------------------------------
+# -- the book
+# ----------------------------------------------------------------------------------------------------------------
 
 NOW = Clock(200, 0, 2_000)
 
 
 def book(ink: int = 10 * WAD, art: int = 10_000 * WAD, **params: int) -> MakerState:
     state = MAKER.open(replace(market(("ETH", 18), ("DAI", 18)), base_decimals=18))
-    state.params = {"liquidation_ratio": 13 * RAY // 10, "liquidation_penalty": 113 * WAD // 100, "dust": 500 * WAD, **params}
+    state.params = {
+        "liquidation_ratio": 13 * RAY // 10,
+        "liquidation_penalty": 113 * WAD // 100,
+        "dust": 500 * WAD,
+        **params,
+    }
     state.ink, state.art = {AccountId(0): ink}, {AccountId(0): art}
     return state
 
@@ -305,7 +347,10 @@ def test_view_and_health() -> None:
 
 def test_debt_follows_the_stored_rate_only() -> None:
     state, key = book(), {"seq": 1, "block_number": 1, "log_index": 1, "timestamp": 1}
-    MAKER.apply(state, IndexUpdate(**key, asset=DAI, supply_index=RAY, borrow_index=11 * RAY // 10, supply_rate=0, borrow_rate=0))
+    MAKER.apply(
+        state,
+        IndexUpdate(**key, asset=DAI, supply_index=RAY, borrow_index=11 * RAY // 10, supply_rate=0, borrow_rate=0),
+    )
     assert [holding.debt for holding in MAKER.holdings(state, AccountId(0), Clock(9, 9, 10**9))] == [0, 11_000 * WAD]
 
 
@@ -315,7 +360,9 @@ def test_history_is_repeated_where_the_book_is_historys() -> None:
     assert isinstance(done, Acted)
     assert [c.delta for c in done.changes if isinstance(c, PositionChange)] == [2_000 * WAD]
     assert (done.amount, done.view is not None and done.view.debt_base) == (2_000 * WAD, 12_000 * WAD)
-    closed = act(book(), "withdraw", change("collateral", -10 * WAD), change("debt", -10_000 * WAD), emptied=frozenset({0, 1}))
+    closed = act(
+        book(), "withdraw", change("collateral", -10 * WAD), change("debt", -10_000 * WAD), emptied=frozenset({0, 1})
+    )
     assert isinstance(closed, Acted)
     assert (closed.amount, closed.view) == (10 * WAD, None)
 
@@ -351,7 +398,12 @@ def test_debt_below_dust_reverts_and_no_debt_does_not() -> None:
 def test_a_fork_is_checked_on_both_sides() -> None:
     state = book()
     state.ink[AccountId(1)] = 5 * WAD
-    move = (change("collateral", -WAD), change("debt", -6_000 * WAD), change("collateral", WAD, 1), change("debt", 6_000 * WAD, 1))
+    move = (
+        change("collateral", -WAD),
+        change("debt", -6_000 * WAD),
+        change("collateral", WAD, 1),
+        change("debt", 6_000 * WAD, 1),
+    )
     assert isinstance(act(state, "transfer", *move), Acted)
     assert act(state, "transfer", *move, price=1_200) == Refusal("not safe")
 
@@ -389,14 +441,18 @@ def test_what_the_contracts_refuse_to_be_set_to() -> None:
 def test_a_scenario_changes_the_rules(override: str, expected: set[str]) -> None:
     """At 1,290 a vault of 130 % is unsafe, one of 120 % is not; the system in force is a parameter."""
     h = history(CAT_1_1, 1_290)
-    result = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=(parse_override(override),)))
+    result = replay(
+        MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=(parse_override(override),))
+    )
     assert {row.step for row in result.liquidations} == expected
 
 
 def test_actions_are_checked_again_under_the_scenario() -> None:
     """A borrow to 10,000 at 2,000 passes at 130 % and reverts at 250 %, where 8,000 fit."""
     h = History(replace(market(("ETH", 18), ("DAI", 18), protocol="maker"), base_decimals=18))
-    h.param("liquidation_ratio", 13 * RAY // 10).param("liquidation_penalty", 113 * WAD // 100).index(DAI).price(DAI, WAD).price(ETH, 2_000 * WAD)
+    h.param("liquidation_ratio", 13 * RAY // 10).param("liquidation_penalty", 113 * WAD // 100).index(DAI).price(
+        DAI, WAD
+    ).price(ETH, 2_000 * WAD)
     h.position(0, ETH, "collateral", 10 * WAD).position(0, DAI, "debt", 10_000 * WAD, "borrow")
     plain = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive()))
     assert (plain.book.state.art, plain.actions) == ({0: 10_000 * WAD}, [])
@@ -404,7 +460,17 @@ def test_actions_are_checked_again_under_the_scenario() -> None:
     skipped = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher))
     assert skipped.book.state.art == {}
     assert [(a.action, a.outcome, a.reason, a.count) for a in skipped.actions] == [("borrow", "skipped", "not safe", 1)]
-    shrunk = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(refused="shrink")))
+    shrunk = replay(
+        MAKER,
+        h.market,
+        h.timeline(),
+        Scenario(liquidators=Competitive(), overrides=higher, users=Users(refused="shrink")),
+    )
     assert shrunk.book.state.art == {0: 8_000 * WAD}
-    same = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")))
+    same = replay(
+        MAKER,
+        h.market,
+        h.timeline(),
+        Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")),
+    )
     assert 0 <= same.book.state.art[AccountId(0)] - 5_200 * WAD < 10_000  # health has 18 digits

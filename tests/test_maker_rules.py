@@ -13,7 +13,11 @@ CHOP = 113 * WAD // 100
 
 
 def test_multiplications_and_divisions_round_down() -> None:
-    assert (rmul_down(7, RAY // 2), wmul_down(7, WAD // 2), rdiv_down(2, 3)) == (3, 3, 666_666_666_666_666_666_666_666_666)
+    assert (rmul_down(7, RAY // 2), wmul_down(7, WAD // 2), rdiv_down(2, 3)) == (
+        3,
+        3,
+        666_666_666_666_666_666_666_666_666,
+    )
 
 
 def test_powers_round_each_multiplication_to_nearest_halves_up() -> None:
@@ -44,25 +48,36 @@ def test_unsafe_is_below_not_at() -> None:
     assert not is_unsafe(10 * WAD, 10_000 * WAD, RAY, 0)
 
 
-# -- what a liquidation takes --------------------------------------------------------------------------------------------
+# -- what a liquidation takes
+# --------------------------------------------------------------------------------------------
 
 
 def test_cat_1_0_takes_a_lump_of_collateral_and_its_share_of_the_debt() -> None:
     limits = Limits(CHOP, lump=50 * WAD)
-    assert seizure(CAT_1_0, 120 * WAD, 12_000 * WAD, RAY, limits) == Seizure(50 * WAD, 5_000 * WAD, 5_000 * RAD, 5_650 * RAD)
-    assert seizure(CAT_1_0, 20 * WAD, 2_000 * WAD, RAY, limits) == Seizure(20 * WAD, 2_000 * WAD, 2_000 * RAD, 2_260 * RAD)
+    assert seizure(CAT_1_0, 120 * WAD, 12_000 * WAD, RAY, limits) == Seizure(
+        50 * WAD, 5_000 * WAD, 5_000 * RAD, 5_650 * RAD
+    )
+    assert seizure(CAT_1_0, 20 * WAD, 2_000 * WAD, RAY, limits) == Seizure(
+        20 * WAD, 2_000 * WAD, 2_000 * RAD, 2_260 * RAD
+    )
     assert seizure(CAT_1_0, 0, WAD, RAY, limits) == "no collateral"
 
 
 def test_cat_1_1_takes_debt_for_dunk_with_penalty() -> None:
-    """50,000 / 1.13 = 44,247.787610619469026548...; its share of 100 collateral is 44.247...; a rate of 1.25 makes it 35,398.23... of art."""
+    """50,000 / 1.13 = 44,247.787610619469026548...; its share of 100 collateral is 44.247...; a rate of 1.25 makes it
+    35,398.23... of art.
+    """
     limits = Limits(CHOP, dust=100 * RAD, dunk=50_000 * RAD, room=1_000_000 * RAD)
     dart = 44_247_787_610_619_469_026_548
-    assert seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, RAY, limits) == Seizure(44_247_787_610_619_469_026, dart, dart * RAY, dart * RAY * 113 // 100)
+    assert seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, RAY, limits) == Seizure(
+        44_247_787_610_619_469_026, dart, dart * RAY, dart * RAY * 113 // 100
+    )
     found = seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, 125 * RAY // 100, limits)
     assert isinstance(found, Seizure)
     assert found.dart == 35_398_230_088_495_575_221_238
-    assert seizure(CAT_1_1, 9 * WAD, 9_000 * WAD, RAY, limits) == Seizure(9 * WAD, 9_000 * WAD, 9_000 * RAD, 10_170 * RAD)
+    assert seizure(CAT_1_1, 9 * WAD, 9_000 * WAD, RAY, limits) == Seizure(
+        9 * WAD, 9_000 * WAD, 9_000 * RAD, 10_170 * RAD
+    )
 
 
 def test_the_box_of_cat_1_1() -> None:
@@ -71,7 +86,10 @@ def test_the_box_of_cat_1_1() -> None:
     assert isinstance(found, Seizure)
     assert found.dart == 26_548_672_566_371_681_415_929
     for room in (0, -1, 99 * RAD):
-        assert seizure(CAT_1_1, WAD, WAD, RAY, Limits(CHOP, dust=100 * RAD, dunk=RAD, room=room)) == "liquidation limit hit"
+        assert (
+            seizure(CAT_1_1, WAD, WAD, RAY, Limits(CHOP, dust=100 * RAD, dunk=RAD, room=room))
+            == "liquidation limit hit"
+        )
     assert seizure(CAT_1_1, 0, WAD, RAY, Limits(CHOP, dunk=RAD)) == "null auction"
 
 
@@ -100,10 +118,13 @@ def test_what_the_dog_refuses() -> None:
 
 
 def test_a_part_of_a_vault_gives_its_share_of_collateral() -> None:
-    assert part(9 * WAD, 6_000 * WAD, 2 * RAY, CHOP, 2_000 * WAD) == Seizure(3 * WAD, 2_000 * WAD, 4_000 * RAD, 4_520 * RAD)
+    assert part(9 * WAD, 6_000 * WAD, 2 * RAY, CHOP, 2_000 * WAD) == Seizure(
+        3 * WAD, 2_000 * WAD, 4_000 * RAD, 4_520 * RAD
+    )
 
 
-# -- Dutch auctions --------------------------------------------------------------------------------------------------------
+# -- Dutch auctions
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_a_stairstep_reaches_the_market_after_960_seconds_and_halves_in_6930() -> None:
@@ -136,17 +157,23 @@ def test_a_take_never_pays_more_than_the_tab() -> None:
 
 
 def test_a_take_of_everything_may_leave_a_tab() -> None:
-    assert take(20_000 * RAD, 10 * WAD, 900 * RAY, 10 * WAD, 16_950 * RAD) == Bought(10 * WAD, 9_000 * RAD, 11_000 * RAD, 0)
+    assert take(20_000 * RAD, 10 * WAD, 900 * RAY, 10 * WAD, 16_950 * RAD) == Bought(
+        10 * WAD, 9_000 * RAD, 11_000 * RAD, 0
+    )
 
 
 def test_a_partial_take_leaves_chost() -> None:
-    """dust 15,000 and penalty 13 %: chost 16,950. 5 at 900 would leave 15,500: it is cut to pay 3,050, for 3.388... collateral."""
+    """dust 15,000 and penalty 13 %: chost 16,950. 5 at 900 would leave 15,500: it is cut to pay 3,050, for 3.388...
+    collateral.
+    """
     chost = chost_down(15_000 * RAD, CHOP)
     assert chost == 16_950 * RAD
     assert take(20_000 * RAD, 10 * WAD, 900 * RAY, 5 * WAD, chost) == Bought(
         3_388_888_888_888_888_888, 3_050 * RAD, 16_950 * RAD, 6_611_111_111_111_111_112
     )
-    assert take(20_000 * RAD, 10 * WAD, 900 * RAY, 3 * WAD, chost) == Bought(3 * WAD, 2_700 * RAD, 17_300 * RAD, 7 * WAD)
+    assert take(20_000 * RAD, 10 * WAD, 900 * RAY, 3 * WAD, chost) == Bought(
+        3 * WAD, 2_700 * RAD, 17_300 * RAD, 7 * WAD
+    )
     assert take(16_950 * RAD, 10 * WAD, 900 * RAY, 5 * WAD, chost) == "no partial purchase"
 
 
@@ -158,7 +185,8 @@ def test_incentives() -> None:
     assert paid == [300 * RAD, 0, 0]
 
 
-# -- English auctions ------------------------------------------------------------------------------------------------------
+# -- English auctions
+# ------------------------------------------------------------------------------------------------------
 
 BEG = 105 * WAD // 100
 

@@ -87,7 +87,13 @@ def test_debt_to_a_target_by_hand() -> None:
     assert debt_to_target_up(84 * USD, WAD * 83 // 84, WAD, 13 * WAD // 10, 83 * WAD // 100) is None
 
 
-@given(st.integers(1, 10**15), st.integers(WAD // 2, WAD - 1), st.integers(10_001, 15_000), st.integers(10_000, 12_000), st.integers(1, 9_500))
+@given(
+    st.integers(1, 10**15),
+    st.integers(WAD // 2, WAD - 1),
+    st.integers(10_001, 15_000),
+    st.integers(10_000, 12_000),
+    st.integers(1, 9_500),
+)
 def test_the_target_is_reached(debt: int, health: int, target: int, bonus: int, threshold: int) -> None:
     """HF' = (HF D - LT (1 + i) r) / (D - r) is the target, or there is no such r below the debt."""
     lam = Fraction(bonus * threshold, BPS * BPS)
@@ -97,7 +103,11 @@ def test_the_target_is_reached(debt: int, health: int, target: int, bonus: int, 
     elif value < debt:
         after = (Fraction(health * debt, WAD) - lam * value) / (debt - value)
         assert after >= Fraction(target, BPS) - Fraction(2, WAD) * debt
-        assert value == 0 or (Fraction(health * debt, WAD) - lam * (value - 1)) / (debt - value + 1) < Fraction(target, BPS) + Fraction(2, WAD) * debt
+        assert (
+            value == 0
+            or (Fraction(health * debt, WAD) - lam * (value - 1)) / (debt - value + 1)
+            < Fraction(target, BPS) + Fraction(2, WAD) * debt
+        )
 
 
 @given(st.integers(0, WAD - 1), st.integers(10_000, 12_000), st.integers(0, 10_000), st.integers(0, 9_999))
@@ -112,7 +122,9 @@ def test_the_bonus_grows_as_health_falls(health: int, bonus: int, least: int, lo
 
 
 @given(st.integers(WAD, 2 * WAD), st.integers(0, 10**15), st.integers(1, 10**15), st.integers(1, 10**12))
-def test_a_capped_bonus_never_leaves_less_collateral_for_each_debt(factor: int, collateral: int, debt: int, repaid: int) -> None:
+def test_a_capped_bonus_never_leaves_less_collateral_for_each_debt(
+    factor: int, collateral: int, debt: int, repaid: int
+) -> None:
     capped = harmless_down(factor, collateral, debt)
     assert WAD <= capped <= max(factor, WAD)
     if collateral >= debt:
@@ -122,11 +134,17 @@ def test_a_capped_bonus_never_leaves_less_collateral_for_each_debt(factor: int, 
 @given(st.integers(1, WAD - 1), st.integers(1, 9_999))
 def test_a_discount_is_what_health_is_below_one(health: int, most: int) -> None:
     discount = min(1 - Fraction(health, WAD), Fraction(most, BPS))
-    assert 0 <= 1 / (1 - discount) - Fraction(discount_factor_down(health, most), WAD) < Fraction(2, WAD) / (1 - discount) ** 2 + Fraction(1, WAD)
+    assert (
+        0
+        <= 1 / (1 - discount) - Fraction(discount_factor_down(health, most), WAD)
+        < Fraction(2, WAD) / (1 - discount) ** 2 + Fraction(1, WAD)
+    )
 
 
 @given(*[st.integers(1, 10**13)] * 3, st.sampled_from([10**6, 10**8, 10**18]), st.integers(WAD // 2, 2 * WAD))
-def test_sizes_are_rounded_against_the_liquidator(repaid: int, debt_price: int, price: int, unit: int, factor: int) -> None:
+def test_sizes_are_rounded_against_the_liquidator(
+    repaid: int, debt_price: int, price: int, unit: int, factor: int
+) -> None:
     seized = seized_down(repaid, debt_price, 10**6, price, unit, factor)
     exact = Fraction(repaid * debt_price * unit * factor, price * 10**6 * WAD)
     assert 0 <= exact - seized < 1
@@ -135,7 +153,9 @@ def test_sizes_are_rounded_against_the_liquidator(repaid: int, debt_price: int, 
 
 
 def test_maker_s_stair_steps_reach_par_after_960_seconds() -> None:
-    """buf 1.10, cut 0.997, step 30 s: 960 s by steps, 952 s on the continuous curve; half of the price after 6,930 and 6,921 s."""
+    """buf 1.10, cut 0.997, step 30 s: 960 s by steps, 952 s on the continuous curve; half of the price after 6,930 and
+    6,921 s.
+    """
     curve, top = Curve(STAIRSTEP, 0, 30, 997 * RAY // 1000), 11 * RAY // 10
     assert next(s for s in range(0, 5_000, 10) if curve.price_down(top, s) <= RAY) == 960
     assert next(s for s in range(0, 9_000, 10) if curve.price_down(top, s) <= top // 2) == 6_930
@@ -148,7 +168,10 @@ def test_maker_s_stair_steps_reach_par_after_960_seconds() -> None:
 
 def test_a_fixed_spread_of_the_protocol_s_own_terms_is_its_own() -> None:
     h = waiting()
-    own, swapped = run(h, FixedSpread(bonus=10_500, close_factor=5_000)), replay(POOL, h.market, h.timeline(), Scenario(liquidators=Competitive()))
+    own, swapped = (
+        run(h, FixedSpread(bonus=10_500, close_factor=5_000)),
+        replay(POOL, h.market, h.timeline(), Scenario(liquidators=Competitive())),
+    )
     what = [[(r.fill.repaid, r.fill.seized, r.health_after) for r in result.liquidations] for result in (own, swapped)]
     assert what[0] == what[1]
 
@@ -203,7 +226,9 @@ def test_a_hybrid_is_the_protocol_s_own_at_first() -> None:
 
 
 def test_an_english_auction_leaves_the_owner_what_nobody_needs() -> None:
-    """The lot of 10 ETH is worth more than the debt: bids rise to it at once, then ask for 11,300 $ of ETH only; the winner pays after the ttl."""
+    """The lot of 10 ETH is worth more than the debt: bids rise to it at once, then ask for 11,300 $ of ETH only; the
+    winner pays after the ttl.
+    """
     result = run(waiting(), English(ttl=600, tau=3_600))
     assert [r.step for r in result.liquidations] == ["tend", "dent", "deal"]
     assert [r.takes for r in result.liquidations] == [False, False, True]
@@ -215,7 +240,9 @@ def test_an_english_auction_leaves_the_owner_what_nobody_needs() -> None:
 
 
 def test_a_winner_pays_the_interest_since_the_auction_began() -> None:
-    """Half a year's interest accrues each year: a bid for all of the debt clears all of it, however long it had to stand."""
+    """Half a year's interest accrues each year: a bid for all of the debt clears all of it, however long it had to
+    stand.
+    """
     h = opened()
     h.index(USDC, borrow_rate=RAY // 2)
     borrower(h, 0, 10, 11_300)
@@ -228,7 +255,9 @@ def test_a_winner_pays_the_interest_since_the_auction_began() -> None:
 
 
 def test_few_bidders_pay_less_in_an_english_auction() -> None:
-    """Alone one bids next to nothing for the whole lot; two bid it up to the debt. Bids are on record, those of nothing too."""
+    """Alone one bids next to nothing for the whole lot; two bid it up to the debt. Bids are on record, those of nothing
+    too.
+    """
     h = waiting(1_120)  # 11,200 $ of collateral against 11,300 of debt
     results = [run(h, English(ttl=600, tau=3_600), SealedBid(searchers=n)) for n in (1, 2)]
     alone, two = (result.liquidations[-1] for result in results)
@@ -251,7 +280,9 @@ def test_every_mechanism_settles_many_accounts(name: str, model: Any) -> None:
     result = run(h, EVERY[name], model)
     assert sum(r.ends and r.fill.repaid > 0 for r in result.liquidations) >= 6
     for r in result.liquidations:
-        uses = sum(getattr(r.waterfall, f) for f in r.waterfall.__struct_fields__ if f not in ("bonus", "basis", "reward"))
+        uses = sum(
+            getattr(r.waterfall, f) for f in r.waterfall.__struct_fields__ if f not in ("bonus", "basis", "reward")
+        )
         assert r.waterfall.bonus + r.waterfall.basis + r.waterfall.reward == uses
 
 
@@ -287,12 +318,18 @@ def test_every_mechanism_on_a_vault_of_maker(name: str) -> None:
 
 
 def test_a_dutch_auction_with_maker_s_parameters_clears_when_maker_s_does() -> None:
-    """The generic one sells only what the debt needs, without a penalty; both clear at the first price below the market, 960 s on."""
+    """The generic one sells only what the debt needs, without a penalty; both clear at the first price below the
+    market, 960 s on.
+    """
     h = vault(DOG_2_0, 1_290)
     own = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive())).liquidations[-1]
-    swapped = replay(MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), mechanism=Dutch())).liquidations[-1]
+    swapped = replay(
+        MAKER, h.market, h.timeline(), Scenario(liquidators=Competitive(), mechanism=Dutch())
+    ).liquidations[-1]
     assert (own.step, own.clock) == (swapped.step, swapped.clock)
-    assert Fraction(own.fill.repaid, own.fill.seized) == pytest.approx(Fraction(swapped.fill.repaid, swapped.fill.seized), rel=1e-12)
+    assert Fraction(own.fill.repaid, own.fill.seized) == pytest.approx(
+        Fraction(swapped.fill.repaid, swapped.fill.seized), rel=1e-12
+    )
 
 
 # -- configuration -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""What a Morpho Blue market needs of fetch and of prices: logs by market id, structs in events, oracles of one wide price."""
+"""What a Morpho Blue market needs of fetch and of prices: logs by market id, structs in events, oracles of one wide
+price.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +53,17 @@ def test_the_members_of_a_struct_are_columns() -> None:
     assert parse_event("E((uint256 a, address b) s, bool c)").canonical == "E((uint256,address),bool)"
 
 
-@pytest.mark.parametrize("signature", ["E((uint256, bool) x)", "E((uint256 a, string b) x)", "E((uint256 a) indexed x)", "E((uint256 indexed a) x)"])
+@pytest.mark.parametrize(
+    "signature",
+    ["E((uint256, bool) x)", "E((uint256 a, string b) x)", "E((uint256 a) indexed x)", "E((uint256 indexed a) x)"],
+)
 def test_structs_that_cannot_be_columns(signature: str) -> None:
     with pytest.raises(ValueError, match="x"):
         parse_event(signature)
 
 
-# -- one market's logs ---------------------------------------------------------------------------------------------------
+# -- one market's logs
+# ---------------------------------------------------------------------------------------------------
 
 QUESTION = Question({"morpho": [MORPHO]}, [SPECS["Supply"], SPECS["Borrow"]], ID)
 
@@ -91,16 +97,21 @@ def test_a_log_of_another_market_was_not_asked_for() -> None:
 @pytest.mark.parametrize(("key", "suspected"), [(ID, True), (OTHER, False)])
 def test_a_block_without_the_market_in_its_bloom_is_not_suspected(key: str, suspected: bool) -> None:
     made = MadeLog(MORPHO, (topic0(SPECS["Supply"]), key), "")
-    header = Header(number="0x7", hash="0x" + "cc" * 32, parent_hash="0x" + "dd" * 32, timestamp="0x1", logs_bloom=bloom_of([made]))
+    header = Header(
+        number="0x7", hash="0x" + "cc" * 32, parent_hash="0x" + "dd" * 32, timestamp="0x1", logs_bloom=bloom_of([made])
+    )
     found, _ = Omissions(QUESTION, "auto").suspects([header], LogColumns.of([]))
     assert (7 in found) == suspected
     assert bloom.bits([header.logs_bloom]).any()
 
 
-# -- prices --------------------------------------------------------------------------------------------------------------
+# -- prices
+# --------------------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 10**60), st.lists(st.integers(0, 10**20), max_size=2), st.lists(st.integers(1, 10**20), max_size=2))
+@given(
+    st.integers(1, 10**60), st.lists(st.integers(0, 10**20), max_size=2), st.lists(st.integers(1, 10**20), max_size=2)
+)
 def test_a_quotient_is_cut_once(scale: int, base: list[int], quote: list[int]) -> None:
     exact = Fraction(scale)
     for feed in base:
@@ -141,21 +152,33 @@ def table(dataset: str, *rows: dict[str, Any]) -> pa.Table:
 
 def source(kind: str, **parameters: Any) -> dict[str, Any]:
     made = oracles.Source(ORACLE, kind, "", None, parameters)
-    return {"address": bytes.fromhex(ORACLE[2:]), "kind": kind, "description": "", "decimals": None, "parameters": made.parameters_json}
+    return {
+        "address": bytes.fromhex(ORACLE[2:]),
+        "kind": kind,
+        "description": "",
+        "decimals": None,
+        "parameters": made.parameters_json,
+    }
 
 
 def reads(*rows: tuple[int, int | None]) -> pa.Table:
     return table(
         "raw/oracle/WideRead",
         *(
-            {"block_number": block, "asset": bytes.fromhex(COLLATERAL[2:]), "price": None if price is None else price.to_bytes(32, "big")}
+            {
+                "block_number": block,
+                "asset": bytes.fromhex(COLLATERAL[2:]),
+                "price": None if price is None else price.to_bytes(32, "big"),
+            }
             for block, price in rows
         ),
     )
 
 
 def test_prices_of_more_than_38_digits_keep_every_digit() -> None:
-    """46 decimals, 18 of them of base units: 28 digits are the rest. The loan token's price is one, from the market's creation on."""
+    """46 decimals, 18 of them of base units: 28 digits are the rest. The loan token's price is one, from the market's
+    creation on.
+    """
     wide = 17_123 * 10**46 + 10**28 + 9
     raw = {
         "raw/oracle/Source": table("raw/oracle/Source", source("sampled", feeds=[], reason="x")),
@@ -169,6 +192,9 @@ def test_prices_of_more_than_38_digits_keep_every_digit() -> None:
 
 
 def test_a_price_that_does_not_fit_is_named() -> None:
-    raw = {"raw/oracle/Source": table("raw/oracle/Source", source("sampled", feeds=[], reason="x")), "raw/oracle/WideRead": reads((3, 10**60))}
+    raw = {
+        "raw/oracle/Source": table("raw/oracle/Source", source("sampled", feeds=[], reason="x")),
+        "raw/oracle/WideRead": reads((3, 10**60)),
+    }
     with pytest.raises(LakeError, match="block 3 has more than 38 digits; lower its base_decimals"):
         fold_prices(config(40), raw, CHANGES, {3: 30})

@@ -1,4 +1,6 @@
-"""Morpho Blue's arithmetic: vectors worked out by hand or printed by the protocol's own SDK (numbers only), and laws."""
+"""Morpho Blue's arithmetic: vectors worked out by hand or printed by the protocol's own SDK (numbers only), and
+laws.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET, MAX_RATE_AT_TARGET, MIN_RATE_AT_TARGET, borrow_rate
+from backtest.protocols.morpho_blue.irm import (
+    INITIAL_RATE_AT_TARGET,
+    MAX_RATE_AT_TARGET,
+    MIN_RATE_AT_TARGET,
+    borrow_rate,
+)
 from backtest.protocols.morpho_blue.math import (
     div_to_zero,
     exp_to_zero,
@@ -59,7 +66,9 @@ def test_incentive_of_the_governed_thresholds(lltv: int, factor: int) -> None:
 
 @given(st.integers(0, WAD - 1))
 def test_incentive_is_the_formula_cut_twice(lltv: int) -> None:
-    """The cursor's product is cut, so the factor may lie below the exact quotient by its cut and by that of the product."""
+    """The cursor's product is cut, so the factor may lie below the exact quotient by its cut and by that of the
+    product.
+    """
     exact = min(Fraction(115, 100), 1 / (1 - Fraction(3, 10) * (1 - Fraction(lltv, WAD))))
     assert 0 <= exact * WAD - incentive_factor(lltv) < 4
 
@@ -132,12 +141,19 @@ def test_curve_vectors(utilization: int, at_target: int, elapsed: int, average: 
 
 
 def test_curve_by_hand() -> None:
-    """Nothing supplied counts as nothing used: a quarter of the rate at target, which starts at 4 % a year. Wholly used: four times it."""
+    """Nothing supplied counts as nothing used: a quarter of the rate at target, which starts at 4 % a year. Wholly
+    used: four times it.
+    """
     assert borrow_rate(0, 0, 0, 0) == (INITIAL_RATE_AT_TARGET // 4, INITIAL_RATE_AT_TARGET)
     assert borrow_rate(100, 100, 10**9, 0) == (4 * 10**9, 10**9)
 
 
-@given(st.integers(0, 10**30), st.integers(1, 10**30), st.integers(MIN_RATE_AT_TARGET, MAX_RATE_AT_TARGET), st.integers(0, 10**9))
+@given(
+    st.integers(0, 10**30),
+    st.integers(1, 10**30),
+    st.integers(MIN_RATE_AT_TARGET, MAX_RATE_AT_TARGET),
+    st.integers(0, 10**9),
+)
 def test_curve_stays_within_its_bounds(borrow: int, supply: int, at_target: int, elapsed: int) -> None:
     average, end = borrow_rate(supply, min(borrow, supply), at_target, elapsed)
     assert MIN_RATE_AT_TARGET <= end <= MAX_RATE_AT_TARGET

@@ -1,6 +1,8 @@
-"""From the fetched lake alone, everything that Morpho Blue's own contract says about two of its markets, to the last integer.
+"""From the fetched lake alone, everything that Morpho Blue's own contract says about two of its markets, to the last
+integer.
 
-The script is that of ``tests/chain/morpho.py``: over a hundred accounts, a crash, liquidations by collateral and by shares, bad debt, fees.
+The script is that of ``tests/chain/morpho.py``: over a hundred accounts, a crash, liquidations by collateral and by
+shares, bad debt, fees.
 """
 
 from __future__ import annotations
@@ -96,7 +98,14 @@ def test_totals_and_positions_equal_the_chain_at_every_sample(history: History) 
         stored, virtual = state.totals, state.accrued(now.timestamp)
         theirs = record.deployment.totals(history.pair, block)
         assert theirs == (
-            *(stored.supply_assets, stored.supply_shares, stored.borrow_assets, stored.borrow_shares, stored.updated, stored.fee),
+            *(
+                stored.supply_assets,
+                stored.supply_shares,
+                stored.borrow_assets,
+                stored.borrow_shares,
+                stored.updated,
+                stored.fee,
+            ),
             *(virtual.supply_assets, virtual.supply_shares, virtual.borrow_assets, virtual.borrow_shares),
         ), f"block {block}"
         accruing += stored.borrow_assets != virtual.borrow_assets
@@ -124,8 +133,12 @@ def test_totals_and_positions_equal_the_chain_at_every_sample(history: History) 
 
 
 def test_every_liquidation_is_predicted_from_the_state_before_it(history: History) -> None:
-    """The amounts of each Liquidate log, from what the liquidator asked for; in between and after, the book is the chain's."""
-    requests = iter([request for request in history.record.requests if request.pair == history.pair.name and not request.error])
+    """The amounts of each Liquidate log, from what the liquidator asked for; in between and after, the book is the
+    chain's.
+    """
+    requests = iter(
+        [request for request in history.record.requests if request.pair == history.pair.name and not request.error]
+    )
     book = Book.open(MORPHO_BLUE, history.market)
     predicted = lost = 0
     for transaction in history.timeline.transactions(history.record.last_block):
@@ -136,15 +149,27 @@ def test_every_liquidation_is_predicted_from_the_state_before_it(history: Histor
                 book.apply(event)
                 continue
             request = next(requests)
-            assert (event.block_number, history.market.accounts[event.account]) == (request.block, request.borrower.lower())
-            book.now = replace(book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp)
+            assert (event.block_number, history.market.accounts[event.account]) == (
+                request.block,
+                request.borrower.lower(),
+            )
+            book.now = replace(
+                book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp
+            )
             fill = MORPHO_BLUE.quote(book.state, _order(history, request), book.prices, book.now)
             assert isinstance(fill, Fill), fill
-            assert (fill.repaid, fill.seized, fill.protocol_fee, fill.deficits) == (event.repaid, event.seized, 0, event.deficits)
-            debts = [-change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt"]
+            assert (fill.repaid, fill.seized, fill.protocol_fee, fill.deficits) == (
+                event.repaid,
+                event.seized,
+                0,
+                event.deficits,
+            )
+            debts = [
+                -change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt"
+            ]
             logged = history.lake.sql(
-                f"SELECT repaid_shares, bad_debt_shares FROM raw.morpho_blue_Liquidate WHERE market = '{history.market.name}' "
-                f"AND transaction_hash = unhex('{request.transaction_hash[2:]}')"
+                "SELECT repaid_shares, bad_debt_shares FROM raw.morpho_blue_Liquidate WHERE market ="
+                f" '{history.market.name}' AND transaction_hash = unhex('{request.transaction_hash[2:]}')"
             ).fetchall()
             assert [tuple(debts)] == [tuple(int(shares) for shares in row[: len(debts)]) for row in logged]
             for change in fill.changes:
@@ -169,7 +194,9 @@ def _order(history: History, request: Request) -> Order:
 
 
 def test_refused_calls_would_be_refused_by_the_rules(history: History) -> None:
-    """A call that reverted is a refusal in the state at the end of its block, where no other liquidation of the borrower changed that."""
+    """A call that reverted is a refusal in the state at the end of its block, where no other liquidation of the
+    borrower changed that.
+    """
     refused = [request for request in history.record.requests if request.error and request.pair == history.pair.name]
     paid = {(request.block, request.borrower) for request in history.record.requests if not request.error}
     reasons = set()
@@ -181,7 +208,11 @@ def test_refused_calls_would_be_refused_by_the_rules(history: History) -> None:
         assert isinstance(found, Refusal), f"{request.error} on the chain, here {found}"
         reasons.add(found.reason)
         assert (found.reason == "position is healthy") == (request.error == "position is healthy")
-    assert reasons >= {"position is healthy", "repays more than the position owes", "seizes more collateral than there is"}
+    assert reasons >= {
+        "position is healthy",
+        "repays more than the position owes",
+        "seizes more collateral than there is",
+    }
 
 
 def test_observed_replay_ends_in_the_chain_s_own_state(history: History) -> None:
@@ -191,15 +222,23 @@ def test_observed_replay_ends_in_the_chain_s_own_state(history: History) -> None
     assert len(outcome.liquidations) > 40
     assert all(liquidation.matches_history for liquidation in outcome.liquidations)
     for account, row in zip(record.accounts, record.deployment.positions(history.pair, record.accounts), strict=True):
-        position = outcome.book.state.positions.get(history.id(account)) if account.lower() in history.market.accounts else None
-        assert row[:3] == ((position.supply_shares, position.borrow_shares, position.collateral) if position else (0, 0, 0))
+        position = (
+            outcome.book.state.positions.get(history.id(account))
+            if account.lower() in history.market.accounts
+            else None
+        )
+        assert row[:3] == (
+            (position.supply_shares, position.borrow_shares, position.collateral) if position else (0, 0, 0)
+        )
 
 
 def test_recomputed_interest_is_the_chain_s(history: History) -> None:
     """Every user's call made again by the rules, interest by the curve: each index, rate and total as on the chain."""
     scenario = Scenario(rates="recomputed", liquidators=Competitive(), from_block=history.record.last_block)
     if history.pair.name == "wbtc-weth":
-        with pytest.raises(UserError, match=r"block \d+: market 'wbtc-weth' has an interest rate model other than the adaptive curve"):
+        with pytest.raises(
+            UserError, match=r"block \d+: market 'wbtc-weth' has an interest rate model other than the adaptive curve"
+        ):
             replay(MORPHO_BLUE, history.market, history.timeline, scenario)
         return
     outcome = replay(MORPHO_BLUE, history.market, history.timeline, scenario)
@@ -209,7 +248,14 @@ def test_recomputed_interest_is_the_chain_s(history: History) -> None:
     assert outcome.rate_check.updates > 200
     assert (outcome.rate_check.differing, outcome.rate_check.largest) == (0, 0)
     totals = outcome.book.state.totals
-    ours = (totals.supply_assets, totals.supply_shares, totals.borrow_assets, totals.borrow_shares, totals.updated, totals.fee)
+    ours = (
+        totals.supply_assets,
+        totals.supply_shares,
+        totals.borrow_assets,
+        totals.borrow_shares,
+        totals.updated,
+        totals.fee,
+    )
     assert history.record.deployment.totals(history.pair)[:6] == ours
 
 
@@ -220,7 +266,9 @@ def test_a_model_acts_the_same_with_and_without_the_screen(history: History, rat
     symbol = history.market.assets[COLLATERAL].symbol
     for overrides in ((), (Override(parameter="liquidation_threshold", value=7800, asset=symbol),)):
         scenario = Scenario(liquidators=Competitive(), rates=rates, overrides=overrides)
-        screened, plain = (replay(MORPHO_BLUE, history.market, history.timeline, scenario, screened=flag) for flag in (True, False))
+        screened, plain = (
+            replay(MORPHO_BLUE, history.market, history.timeline, scenario, screened=flag) for flag in (True, False)
+        )
         assert [(r.clock, r.fill) for r in screened.liquidations] == [(r.clock, r.fill) for r in plain.liquidations]
         assert len(screened.liquidations) > 10
         assert all(r.health_before is not None and r.health_before < WAD for r in screened.liquidations)
@@ -229,18 +277,23 @@ def test_a_model_acts_the_same_with_and_without_the_screen(history: History, rat
 
 
 def test_sql_balances_and_health_are_the_chain_s(history: History) -> None:
-    """Shares are exact; native amounts within a millionth (between accruals the curve drifts, which SQL does not follow), else to DOUBLE."""
+    """Shares are exact; native amounts within a millionth (between accruals the curve drifts, which SQL does not
+    follow), else to DOUBLE.
+    """
     lake, name, record = history.lake, history.market.name, history.record
     near = 2e-6 if history.pair.name == "weth-usdc" else 1e-12
     compared = 0
     for block in record.samples[5::9]:
         held = lake.sql(
-            f"SELECT h.*, a.account FROM holdings(NULL, [{block}]) AS h JOIN accounts AS a USING (market, account_id) WHERE market = '{name}'"
+            f"SELECT h.*, a.account FROM holdings(NULL, [{block}]) AS h JOIN accounts AS a USING (market, account_id)"
+            f" WHERE market = '{name}'"
         )
         rows = {(row["account"], row["asset_id"]): row for row in held.to_arrow_table().to_pylist()}
         balances = lake.sql(f"SELECT * FROM balances_at({block}) WHERE market = '{name}'").to_arrow_table().to_pylist()
         at = {(row["account"], row["asset_id"]): row for row in balances}
-        for account, theirs in zip(record.accounts, record.deployment.positions(history.pair, record.accounts, block), strict=True):
+        for account, theirs in zip(
+            record.accounts, record.deployment.positions(history.pair, record.accounts, block), strict=True
+        ):
             loan, coins = (account.lower(), LOAN), (account.lower(), COLLATERAL)
             if theirs[0] or theirs[1]:
                 assert (rows[loan]["collateral_scaled"], rows[loan]["debt_scaled"]) == theirs[:2]
@@ -267,7 +320,9 @@ def test_every_check_passes(lake: Lake) -> None:
 def test_only_the_market_s_own_logs_are_asked_for_and_kept(record: Record, lake: Lake) -> None:
     for name, pair in record.deployment.pairs.items():
         for event in ("Supply", "Borrow", "Liquidate", "AccrueInterest", "CreateMarket"):
-            ids = lake.sql(f"SELECT DISTINCT lower(hex(id)) FROM raw.morpho_blue_{event} WHERE market = '{name}'").fetchall()
+            ids = lake.sql(
+                f"SELECT DISTINCT lower(hex(id)) FROM raw.morpho_blue_{event} WHERE market = '{name}'"
+            ).fetchall()
             assert ids == [(pair.id[2:],)]
 
 
@@ -279,7 +334,10 @@ def test_what_the_market_s_description_must_say(record: Record, tmp_path: Path) 
         fetch(lake, msgspec.structs.replace(config, name="a", parameters={}), Rpc(deployment.node.url), finality=0)
     wrong = {
         "b": (msgspec.structs.replace(config, name="b", price_decimals=20), "write price_decimals = 24"),
-        "c": (msgspec.structs.replace(config, name="c", parameters={"id": "0x" + "12" * 32}), "was not created by the last block fetched"),
+        "c": (
+            msgspec.structs.replace(config, name="c", parameters={"id": "0x" + "12" * 32}),
+            "was not created by the last block fetched",
+        ),
     }
     for name, (described, message) in wrong.items():
         fetch(lake, described, Rpc(deployment.node.url), to_block=record.last_block, finality=0)
@@ -310,10 +368,23 @@ def test_the_command_line_knows_no_difference(record: Record, tmp_path: Path) ->
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    backtest("fetch", "morpho-blue", "--market", str(description), "--rpc", node.url, "--finality", "0", "--to-block", str(record.last_block))
+    backtest(
+        "fetch",
+        "morpho-blue",
+        "--market",
+        str(description),
+        "--rpc",
+        node.url,
+        "--finality",
+        "0",
+        "--to-block",
+        str(record.last_block),
+    )
     backtest("reconstruct", "--market", "weth-usdc")
     assert "liquidations" in backtest("replay", "--market", "weth-usdc", "--liquidators", "observed")
-    backtest("replay", "--market", "weth-usdc", "--liquidators", "competitive", "--set", "WETH.liquidation_threshold=8000")
+    backtest(
+        "replay", "--market", "weth-usdc", "--liquidators", "competitive", "--set", "WETH.liquidation_threshold=8000"
+    )
     count = backtest("sql", "SELECT count(*) AS n FROM liquidations", "--format", "csv").split()[-1]
     assert int(count) == sum(1 for request in record.requests if request.pair == "weth-usdc" and not request.error)
     runs = backtest("sql", "SELECT liquidations FROM runs ORDER BY liquidations", "--format", "csv").split()

@@ -1,6 +1,8 @@
-"""One Morpho Blue market worked out by hand: USDC (6) lent against WETH (18), threshold 86 %, nothing accrued unless a test says so.
+"""One Morpho Blue market worked out by hand: USDC (6) lent against WETH (18), threshold 86 %, nothing accrued unless a
+test says so.
 
-Shares are worth 10^-6 units each while no interest was paid. A price of 2000 USDC is 2000 x 10^24 (36 + 6 - 18 decimals).
+Shares are worth 10^-6 units each while no interest was paid. A price of 2000 USDC is 2000 x 10^24 (36 + 6 - 18
+decimals).
 """
 
 from __future__ import annotations
@@ -11,7 +13,19 @@ import pytest
 from msgspec import structs
 
 from backtest.errors import PriceMissing, RulesError
-from backtest.model import AccountId, Asset, AssetId, Clock, HistoricalLiquidation, IndexUpdate, Market, ParamChange, PositionChange, Prices, Side
+from backtest.model import (
+    AccountId,
+    Asset,
+    AssetId,
+    Clock,
+    HistoricalLiquidation,
+    IndexUpdate,
+    Market,
+    ParamChange,
+    PositionChange,
+    Prices,
+    Side,
+)
 from backtest.protocols import Acted, Action, Fill, Order, Refusal
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
@@ -42,8 +56,12 @@ def param(name: str, value: int, asset: AssetId | None = None) -> ParamChange:
     return ParamChange(**PLACE, name=name, value=value, asset=asset)
 
 
-def moved(account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int | None) -> PositionChange:
-    return PositionChange(**PLACE, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=0, amount=amount)
+def moved(
+    account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int | None
+) -> PositionChange:
+    return PositionChange(
+        **PLACE, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=0, amount=amount
+    )
 
 
 SUPPLY = moved(LENDER, LOAN, "collateral", 5_000 * USDC * SHARE, "supply", 5_000 * USDC)
@@ -54,7 +72,13 @@ BORROW = moved(BORROWER, LOAN, "debt", 1_700 * USDC * SHARE, "borrow", 1_700 * U
 def book(*, recompute: bool = False) -> MorphoState:
     """The lender lends 5000, the borrower owes 1700 against one ETH."""
     state = MORPHO_BLUE.open(MARKET, recompute=recompute)
-    for event in (param("created", 1), param("liquidation_threshold", 86 * WAD // 100, COLLATERAL), SUPPLY, DEPOSIT, BORROW):
+    for event in (
+        param("created", 1),
+        param("liquidation_threshold", 86 * WAD // 100, COLLATERAL),
+        SUPPLY,
+        DEPOSIT,
+        BORROW,
+    ):
         MORPHO_BLUE.apply(state, event)
     return state
 
@@ -75,7 +99,11 @@ def test_health_turns_where_the_collateral_carries_less_than_the_debt() -> None:
     """0.86 x 2000 = 1720 carries 1700: 1720 / 1700 = 1.011764705882352941. At 1976 it carries 1699.36."""
     state = book()
     view = MORPHO_BLUE.view(state, BORROWER, at(2000), NOW)
-    assert (view.collateral_base, view.debt_base, view.borrowing_power_base) == (2000 * 10**8, 1700 * 10**8, 1720 * 10**8)
+    assert (view.collateral_base, view.debt_base, view.borrowing_power_base) == (
+        2000 * 10**8,
+        1700 * 10**8,
+        1720 * 10**8,
+    )
     assert view.health == 1_011_764_705_882_352_941
     assert not MORPHO_BLUE.pairs(state, BORROWER, at(2000), NOW)
     assert MORPHO_BLUE.pairs(state, BORROWER, at(1976), NOW) == (PAIR,)
@@ -104,7 +132,9 @@ def test_a_native_amount_becomes_shares_rounded_down() -> None:
 
 
 def test_bad_debt_is_shared_at_once() -> None:
-    """At 1000 the debt would take 1.77 ETH: all of it is taken for 958.000001, and 741.999999 are lost by the lender."""
+    """At 1000 the debt would take 1.77 ETH: all of it is taken for 958.000001, and 741.999999 are lost by the
+    lender.
+    """
     state = book()
     fill = quoted(state, 1000)
     assert (fill.repaid, fill.seized, fill.deficits) == (958_000_001, ETH, ((LOAN, 741_999_999),))
@@ -130,7 +160,11 @@ def test_orders_that_the_contract_refuses() -> None:
     assert refused(state, 1000, seize=ETH + 1) == "seizes more collateral than there is"
     assert refused(state, 1900, repay_scaled=1_700 * USDC * SHARE + 1) == "repays more than the position owes"
     assert refused(state, 1000, repay_scaled=1_700 * USDC * SHARE) == "seizes more collateral than there is"
-    assert refused(state, 1900, seize=0) == refused(state, 1900, repay=0) == "inconsistent input: nothing is repaid or seized"
+    assert (
+        refused(state, 1900, seize=0)
+        == refused(state, 1900, repay=0)
+        == "inconsistent input: nothing is repaid or seized"
+    )
     missing = MORPHO_BLUE.quote(state, Order(BORROWER, PAIR, LIQUIDATOR), Prices({}, {}, {}), NOW)
     assert missing == Refusal("WETH has no price")
 
@@ -167,7 +201,8 @@ def test_a_liquidation_that_happened_is_explained(asked: dict[str, int]) -> None
     assert again.changes == fill.changes
 
 
-# -- interest ------------------------------------------------------------------------------------------------------------
+# -- interest
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_recorded_interest_and_its_fee() -> None:
@@ -176,16 +211,23 @@ def test_recorded_interest_and_its_fee() -> None:
     state = book()
     MORPHO_BLUE.apply(state, param("fee", WAD // 10, LOAN))
     later = Clock(9, 0, 1_001_000)
-    MORPHO_BLUE.apply(state, IndexUpdate(**PLACE, asset=LOAN, supply_index=1, borrow_index=1, supply_rate=0, borrow_rate=10**9 * RATE_SCALE))
+    MORPHO_BLUE.apply(
+        state,
+        IndexUpdate(**PLACE, asset=LOAN, supply_index=1, borrow_index=1, supply_rate=0, borrow_rate=10**9 * RATE_SCALE),
+    )
     expected = state.accrued(later.timestamp)
     assert (expected.borrow_assets, expected.supply_assets) == (1_701_700_850, 5_001_700_850)
     MORPHO_BLUE.apply(state, replace(param("accrued", 10**9, LOAN), timestamp=later.timestamp))
     assert state.totals == replace(expected, rate=state.totals.rate)
-    assert state.totals.supply_shares - 5_000 * USDC * SHARE == 170_085 * (5_000 * 10**12 + 10**6) // (5_001_700_850 - 170_085 + 1)
+    assert state.totals.supply_shares - 5_000 * USDC * SHARE == 170_085 * (5_000 * 10**12 + 10**6) // (
+        5_001_700_850 - 170_085 + 1
+    )
 
 
 def test_the_curve_runs_between_accruals() -> None:
-    """34 % used: the rate is (1 - 0.75 x 0.62222...) of that at target in the first instant, and drifts down from there."""
+    """34 % used: the rate is (1 - 0.75 x 0.62222...) of that at target in the first instant, and drifts down from
+    there.
+    """
     state = book()
     MORPHO_BLUE.apply(state, param("rate_at_target", INITIAL_RATE_AT_TARGET, LOAN))
     assert state.totals.rates(1000)[0] == 676_475_562
@@ -214,10 +256,13 @@ def test_exposure_turns_before_health_does() -> None:
     assert MORPHO_BLUE.exposure(state, LENDER, NOW) is None
 
 
-# -- users ---------------------------------------------------------------------------------------------------------------
+# -- users
+# ---------------------------------------------------------------------------------------------------------------
 
 
-def acted(state: MorphoState, change: PositionChange, price: int = 2000, *, emptied: bool = False, amount: int | None = None) -> Acted | Refusal:
+def acted(
+    state: MorphoState, change: PositionChange, price: int = 2000, *, emptied: bool = False, amount: int | None = None
+) -> Acted | Refusal:
     action = Action(change.action, (change,), frozenset([0]) if emptied else frozenset(), amount)
     return MORPHO_BLUE.act(state, action, at(price), NOW)
 
@@ -264,7 +309,9 @@ def test_a_repayment_that_emptied_empties_and_one_too_large_is_cut() -> None:
 
 
 def test_the_form_that_gives_the_logged_amounts_is_taken() -> None:
-    """With 1.5 units a share: 100 assets give 66666666 shares by assets; 66666667 shares cost 101 by shares, which the log then says."""
+    """With 1.5 units a share: 100 assets give 66666666 shares by assets; 66666667 shares cost 101 by shares, which the
+    log then says.
+    """
     state = book()
     state.totals.borrow_assets = 1_700 * USDC * 3 // 2
     state.totals.borrow_shares = 1_700 * USDC * SHARE

@@ -22,7 +22,9 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"
 
 
 def _tracked(*suffixes: str) -> list[Path]:
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    names = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     return [ROOT / name for name in names if name.endswith(suffixes) and (ROOT / name).exists()]
 
 
@@ -98,13 +100,18 @@ def _fake_python(path: Path, before: str) -> Path:
     ("before", "said"),
     [
         ("sys.version_info = (3, 9, 2)", "Python 3.11 or newer is needed, this is 3.9"),
-        ("sys.modules['ensurepip'] = None", "module ensurepip is missing: install it, on Debian and Ubuntu with: apt install python3."),
+        (
+            "sys.modules['ensurepip'] = None",
+            "module ensurepip is missing: install it, on Debian and Ubuntu with: apt install python3.",
+        ),
         (None, "not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 demo"),
     ],
 )
 def test_make_says_in_one_line_what_is_missing(before: str | None, said: str, tmp_path: Path) -> None:
     python = tmp_path / "python3" if before is None else _fake_python(tmp_path / "python3", before)
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # these tests run under make, too
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # these tests run under make, too
     done = subprocess.run(["make", f"PYTHON={python}", "demo"], cwd=ROOT, env=alone, capture_output=True, text=True)
     assert done.returncode != 0
     first, *rest = done.stderr.splitlines()
@@ -136,7 +143,12 @@ def test_an_unfinished_environment_is_not_usable(environment: dict[str, Any], tm
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (path,) = folder.glob("*.whl")
     return path
 
@@ -163,11 +175,28 @@ def test_the_demo_runs_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path
     venv = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin/python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(wheel),
+    ]
     subprocess.run(install, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    where = subprocess.run([str(python), "-c", "import backtest; print(backtest.__file__)"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    where = subprocess.run(
+        [str(python), "-c", "import backtest; print(backtest.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert Path(where.stdout.strip()).is_relative_to(venv)
     done = subprocess.run([str(venv / "bin/backtest"), "demo", "out"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,6 @@
-"""Uniswap v3's rules without a chain: hand-worked numbers, laws of swaps, changes of liquidity. Against bytecode: ``test_pools_onchain``."""
+"""Uniswap v3's rules without a chain: hand-worked numbers, laws of swaps, changes of liquidity. Against bytecode:
+``test_pools_onchain``.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,29 @@ from hypothesis import strategies as st
 
 from backtest.model import PoolChange, PoolId
 from backtest.pools import uniswap_v3 as v3
-from backtest.pools.uniswap_v3 import MAX_SQRT_PRICE, MAX_TICK, MIN_SQRT_PRICE, MIN_TICK, Q96, PoolState, Swapped, sqrt_price_at, swap, tick_at
+from backtest.pools.uniswap_v3 import (
+    MAX_SQRT_PRICE,
+    MAX_TICK,
+    MIN_SQRT_PRICE,
+    MIN_TICK,
+    Q96,
+    PoolState,
+    Swapped,
+    sqrt_price_at,
+    swap,
+    tick_at,
+)
 
 PLACE = {"seq": 0, "block_number": 1, "log_index": 0, "timestamp": 1, "pool": PoolId(0)}
 CONSTANTS = """
-    fffcb933bd6fad37aa2d162d1a594001 fff97272373d413259a46990580e213a fff2e50f5f656932ef12357cf3c7fdcc ffe5caca7e10e4e61c3624eaa0941cd0
-    ffcb9843d60f6159c9db58835c926644 ff973b41fa98c081472e6896dfb254c0 ff2ea16466c96a3843ec78b326b52861 fe5dee046a99a2a811c461f1969c3053
-    fcbe86c7900a88aedcffc83b479aa3a4 f987a7253ac413176f2b074cf7815e54 f3392b0822b70005940c7a398e4b70f3 e7159475a2c29b7443b29c7fa6e889d9
-    d097f3bdfd2022b8845ad8f792aa5825 a9f746462d870fdf8a65dc1f90e061e5 70d869a156d2a1b890bb3df62baf32f7 31be135f97d08fd981231505542fcfa6
+    fffcb933bd6fad37aa2d162d1a594001 fff97272373d413259a46990580e213a fff2e50f5f656932ef12357cf3c7fdcc
+    ffe5caca7e10e4e61c3624eaa0941cd0
+    ffcb9843d60f6159c9db58835c926644 ff973b41fa98c081472e6896dfb254c0 ff2ea16466c96a3843ec78b326b52861
+    fe5dee046a99a2a811c461f1969c3053
+    fcbe86c7900a88aedcffc83b479aa3a4 f987a7253ac413176f2b074cf7815e54 f3392b0822b70005940c7a398e4b70f3
+    e7159475a2c29b7443b29c7fa6e889d9
+    d097f3bdfd2022b8845ad8f792aa5825 a9f746462d870fdf8a65dc1f90e061e5 70d869a156d2a1b890bb3df62baf32f7
+    31be135f97d08fd981231505542fcfa6
     9aa508b5b7a84e1c677de54f3e99bc9 5d6af8dedb81196699c329225ee604 2216e584f5fa1ea926041bedfe98 48a170391f7dc42444e8fa2
 """
 """What TickMath.sol multiplies by for each bit of a tick."""
@@ -27,7 +44,9 @@ def minted(lower: int, upper: int, liquidity: int) -> PoolChange:
     return PoolChange(**PLACE, tick=lower, upper=upper, liquidity=liquidity)
 
 
-def pool_of(ranges: list[tuple[int, int, int]], tick: int, beyond: int = 0, *, fee: int = 3000, spacing: int = 60) -> PoolState:
+def pool_of(
+    ranges: list[tuple[int, int, int]], tick: int, beyond: int = 0, *, fee: int = 3000, spacing: int = 60
+) -> PoolState:
     """A pool of these ranges (in units of its spacing) at a tick's price."""
     made = PoolState(fee, spacing)
     price = sqrt_price_at(tick) + beyond
@@ -43,7 +62,9 @@ def after(pool: PoolState, done: Swapped) -> PoolState:
     return left
 
 
-edges = st.tuples(st.integers(-400, 399), st.integers(1, 800), st.integers(1, 10**20)).map(lambda e: (e[0], min(e[0] + e[1], 400), e[2]))
+edges = st.tuples(st.integers(-400, 399), st.integers(1, 800), st.integers(1, 10**20)).map(
+    lambda e: (e[0], min(e[0] + e[1], 400), e[2])
+)
 pools = st.builds(
     lambda ranges, tick, fee: pool_of(ranges, tick, fee=fee[0], spacing=fee[1]),
     st.lists(edges, min_size=1, max_size=8),
@@ -70,7 +91,8 @@ def test_a_price_belongs_to_the_last_tick_not_above_it(tick: int, below: int) ->
 
 
 def test_a_swap_by_hand() -> None:
-    """1 for 1, liquidity 10^18 in one range, 10^15 in: 0.3 % stay, 997 10^12 move the price to 1 / (1 + 0.000997), and 1 / (1 + 1 / 0.000997)
+    """1 for 1, liquidity 10^18 in one range, 10^15 in: 0.3 % stay, 997 10^12 move the price to 1 / (1 + 0.000997), and
+    1 / (1 + 1 / 0.000997)
     comes out: 996006981039903 and a bit, rounded down."""
     pool = pool_of([(-100, 100, 10**18)], 0)
     done = swap(pool, True, 10**15)
@@ -111,7 +133,9 @@ def test_liquidity_is_the_sum_of_its_ranges(ranges: list[tuple[int, int, int]], 
 
 
 @given(pools, st.booleans(), amounts, amounts)
-def test_more_in_gives_more_out_and_never_better_than_the_mid_price(pool: PoolState, down: bool, first: int, second: int) -> None:
+def test_more_in_gives_more_out_and_never_better_than_the_mid_price(
+    pool: PoolState, down: bool, first: int, second: int
+) -> None:
     less, more = sorted((first, second))
     one, two = swap(pool, down, less), swap(pool, down, more)
     assert one.amount_out <= two.amount_out
@@ -127,7 +151,9 @@ def test_more_in_gives_more_out_and_never_better_than_the_mid_price(pool: PoolSt
         usable, part = more * (10**6 - pool.fee) // 10**6, pool.liquidity << 96
         virtual = (part // pool.sqrt_price + 1, pool.liquidity * pool.sqrt_price // Q96 + 1)
         inside, outside = virtual if down else virtual[::-1]
-        assert two.amount_out <= outside * usable // (inside - 1 + usable)  # the constant product of the range's virtual reserves
+        assert two.amount_out <= outside * usable // (
+            inside - 1 + usable
+        )  # the constant product of the range's virtual reserves
 
 
 @given(pools, st.booleans(), amounts, amounts)

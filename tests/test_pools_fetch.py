@@ -1,6 +1,8 @@
-"""A market with pools, from a local node to a replay: history before the market's first block, state and prices against the chain, decisions.
+"""A market with pools, from a local node to a replay: history before the market's first block, state and prices against
+the chain, decisions.
 
-WETH is priced by a pool with USDC that is older than the market; WBTC by two, through a token that is no asset of the market.
+WETH is priced by a pool with USDC that is older than the market; WBTC by two, through a token that is no asset of the
+market.
 """
 
 from __future__ import annotations
@@ -86,7 +88,9 @@ def played(chain_packages: None) -> Iterator[Played]:
             """The market's tokens, and one that is traded before the market is."""
             found = plain(node)
             exchange = deploy_exchange(node, *found.values())
-            pool = exchange.pool(found["WETH"], found["USDC"], 500, tick_of(found["WETH"], found["USDC"], 194.0, (18, 6)))
+            pool = exchange.pool(
+                found["WETH"], found["USDC"], 500, tick_of(found["WETH"], found["USDC"], 194.0, (18, 6))
+            )
             pool.mint(-887_270, 887_270, 10**17)  # more would be amounts of more than 38 digits when it is drained
             around(pool, 600, 4 * 10**20)
             pool.play(random.Random(1), 20, 10**13)
@@ -108,7 +112,11 @@ def _play(node: Node, market: Deployment, exchange: Exchange, weth: ChainPool, t
     around(to_mid, 300, 10**21)
     to_usdc = exchange.pool(mid, tokens["USDC"], 10_000, tick_of(mid, tokens["USDC"], 198.0, (12, 6)))
     around(to_usdc, 200, 10**21)
-    for user, symbol, amount in ((LENDER, "USDC", 10**6 * 10**6), (BORROWER, "WETH", 100 * 10**18), (OTHER, "WBTC", 10**8)):
+    for user, symbol, amount in (
+        (LENDER, "USDC", 10**6 * 10**6),
+        (BORROWER, "WETH", 100 * 10**18),
+        (OTHER, "WBTC", 10**8),
+    ):
         node.send(tokens[symbol].transaction("mint", user, amount))
         node.send(market.supply(user, symbol, amount))
     node.send(market.borrow(BORROWER, "USDC", 14_000 * 10**6))
@@ -151,7 +159,10 @@ def lake(played: Played, tmp_path_factory: pytest.TempPathFactory) -> Lake:
         assert made.market_config(NAME).pools == played.config.pools  # a description that names none takes none away
     made.refresh()
     summary = reconstruct(made, NAME)
-    assert any(note.startswith("swaps of pools made again:") and note.endswith("all as the rules say") for note in summary.notes), summary.notes
+    assert any(
+        note.startswith("swaps of pools made again:") and note.endswith("all as the rules say")
+        for note in summary.notes
+    ), summary.notes
     made.refresh()
     return made
 
@@ -198,8 +209,15 @@ def test_market_prices_are_mid_prices_in_base_currency(played: Played, lake: Lak
         symbols = {asset.symbol: asset.id for asset in book.market.assets}
         weth = worth(played.weth, block, tokens["WETH"], (18, 6), usdc)
         wbtc = worth(played.wbtc, block, tokens["WBTC"], (8, 12), worth(played.mid, block, mid, (12, 6), usdc))
-        assert book.traded == {symbols["WETH"]: pytest.approx(weth, rel=1e-9), symbols["WBTC"]: pytest.approx(wbtc, rel=1e-9)}
-        assert book.prices.market[symbols["WETH"]] == book.traded[symbols["WETH"]] == book.prices.execution[symbols["WETH"]]
+        assert book.traded == {
+            symbols["WETH"]: pytest.approx(weth, rel=1e-9),
+            symbols["WBTC"]: pytest.approx(wbtc, rel=1e-9),
+        }
+        assert (
+            book.prices.market[symbols["WETH"]]
+            == book.traded[symbols["WETH"]]
+            == book.prices.execution[symbols["WETH"]]
+        )
         assert book.prices.market[symbols["USDC"]] == book.oracle[symbols["USDC"]] == usdc
 
 
@@ -214,7 +232,9 @@ def test_a_sale_brings_what_the_contracts_pay(played: Played, lake: Lake) -> Non
         assert theirs is not None
         assert sale is not None
         assert (sale.sold, sale.proceeds) == (theirs.amount_in, theirs.amount_out * price // 10**6)
-    (first,) = played.wbtc.probes([(played.wbtc.contract.call("token0") == played.deployment.reserves["WBTC"].asset.address, 10**6, None)])
+    (first,) = played.wbtc.probes(
+        [(played.wbtc.contract.call("token0") == played.deployment.reserves["WBTC"].asset.address, 10**6, None)]
+    )
     assert first is not None
     (second,) = played.mid.probes([(played.mid.contract.call("token1").lower() == usdc, first.amount_out, None)])
     assert second is not None
@@ -227,12 +247,17 @@ def test_a_sale_brings_what_the_contracts_pay(played: Played, lake: Lake) -> Non
 
 def test_depth_in_sql_is_that_of_the_rules(played: Played, lake: Lake) -> None:
     state, fixed = book_at(lake, played.last).pools, load_market(lake, NAME).pools
-    rows = lake.sql(f"SELECT pool_id, fall, price, sold, received, slippage FROM pool_depth_at({played.last}) ORDER BY pool_id, fall").fetchall()
+    rows = lake.sql(
+        f"SELECT pool_id, fall, price, sold, received, slippage FROM pool_depth_at({played.last}) ORDER BY pool_id,"
+        " fall"
+    ).fetchall()
     assert [row[:2] for row in rows] == [(pool, fall) for pool in range(3) for fall in (0.01, 0.02, 0.05, 0.1)]
     for number, fall, price, sold, received, slippage in rows:
         pool, down = fixed[number], fixed[number].quote == 1
         root = state[number].sqrt_price
-        done = swap(state[number], down, 2**200, round(root * math.sqrt(1 - fall) if down else root / math.sqrt(1 - fall)))
+        done = swap(
+            state[number], down, 2**200, round(root * math.sqrt(1 - fall) if down else root / math.sqrt(1 - fall))
+        )
         units = 10.0 ** pool.decimals[1 - pool.quote], 10.0 ** pool.decimals[pool.quote]
         assert sold == pytest.approx(done.amount_in / units[0], rel=1e-5)
         assert received == pytest.approx(done.amount_out / units[1], rel=1e-5)
@@ -244,7 +269,9 @@ def test_depth_in_sql_is_that_of_the_rules(played: Played, lake: Lake) -> None:
 
 
 def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> None:
-    """The oracle makes the borrower liquidatable while the pool pays less than the bonus covers; a swap back makes it pay, without any update."""
+    """The oracle makes the borrower liquidatable while the pool pays less than the bonus covers; a swap back makes it
+    pay, without any update.
+    """
     stored = run(lake, NAME, Scenario(name="c", liquidators=Competitive()))
     (row,) = stored.tables["run_liquidations"].slice(0, 1).to_pylist()
     assert row["block_number"] == played.dear > played.fell
@@ -252,15 +279,25 @@ def test_liquidators_wait_for_the_market_price(played: Played, lake: Lake) -> No
     text = " ".join(stored.notes)
     assert f"WETH (uniswap-v3 {played.weth.contract.address.lower()})" in text
     assert "The market price of USDC, DAI, wstETH, LINK is the oracle's." in text
-    assert re.search(r"WBTC: no pool told a market price in \d+\.\d% of the window; the oracle's stands in\.", text)  # its pools came later
+    assert re.search(
+        r"WBTC: no pool told a market price in \d+\.\d% of the window; the oracle's stands in\.", text
+    )  # its pools came later
     plain, screened = (
-        replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), Scenario(liquidators=Competitive()), screened=flag)
+        replay(
+            AAVE_V3,
+            load_market(lake, NAME),
+            load_timeline(lake, NAME),
+            Scenario(liquidators=Competitive()),
+            screened=flag,
+        )
         for flag in (False, True)
     )
     assert plain.liquidations == screened.liquidations
     late = Scenario(liquidators=Competitive(), from_block=played.fell)
     short = replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), late)  # its past condensed
-    assert [(r.clock, r.profit_base) for r in short.liquidations] == [(r.clock, r.profit_base) for r in plain.liquidations]
+    assert [(r.clock, r.profit_base) for r in short.liquidations] == [
+        (r.clock, r.profit_base) for r in plain.liquidations
+    ]
     only = Scenario(liquidators=Competitive(looks="price-update"))
     assert not replay(AAVE_V3, load_market(lake, NAME), load_timeline(lake, NAME), only).liquidations
 
@@ -274,13 +311,29 @@ def test_the_lake_keeps_its_invariants(played: Played, lake: Lake) -> None:
 def test_the_command(played: Played, lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a market file with pools to tables that agree with the chain, at once."""
     config = played.config
-    lines = [f'name = "{NAME}"', 'protocol = "aave-v3"', f"chain_id = {config.chain_id}", f"start_block = {config.start_block}", "[contracts]"]
+    lines = [
+        f'name = "{NAME}"',
+        'protocol = "aave-v3"',
+        f"chain_id = {config.chain_id}",
+        f"start_block = {config.start_block}",
+        "[contracts]",
+    ]
     lines += [f'{role} = "{address}"' for role, address in config.contracts.items()]
     for pool in config.pools:
         lines += ["[[pools]]", f'address = "{pool.address}"', f'prices = "{pool.prices}"']
         lines += [f"start_block = {pool.start_block}"] if pool.start_block else []
     (tmp_path / "market.toml").write_text("\n".join(lines))
-    words = ["fetch", "aave-v3", "--market", str(tmp_path / "market.toml"), "--rpc", played.deployment.node.url, "--finality", "0", "--verify"]
+    words = [
+        "fetch",
+        "aave-v3",
+        "--market",
+        str(tmp_path / "market.toml"),
+        "--rpc",
+        played.deployment.node.url,
+        "--finality",
+        "0",
+        "--verify",
+    ]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--to-block", str(played.last), "--lake", str(tmp_path / "lake")])
     told = capsys.readouterr().out
@@ -317,7 +370,9 @@ def test_prices_of_a_market_with_more_digits(anvil: Node, tmp_path: Path) -> Non
                 book.apply(event)
     collateral = next(asset.id for asset in fixed.assets if asset.asset == pair.collateral.address.lower())
     assert set(book.traded) == {collateral}
-    assert book.traded[collateral] == pytest.approx(worth(pool, anvil.block_number, pair.collateral.address.lower(), (18, 6), 1.0) * 10**24, rel=1e-9)
+    assert book.traded[collateral] == pytest.approx(
+        worth(pool, anvil.block_number, pair.collateral.address.lower(), (18, 6), 1.0) * 10**24, rel=1e-9
+    )
     assert book.traded[collateral] == pytest.approx(book.oracle[collateral], rel=0.01)  # the oracle says 2000
     sale = book.sale_down(collateral, 10**18)
     assert sale is not None
@@ -325,7 +380,9 @@ def test_prices_of_a_market_with_more_digits(anvil: Node, tmp_path: Path) -> Non
 
 
 def test_slippage_is_what_the_pool_would_have_taken(played: Played, lake: Lake) -> None:
-    """Selling into the pool: the first liquidation earns what the contract pays at the block's end for the collateral, less the debt."""
+    """Selling into the pool: the first liquidation earns what the contract pays at the block's end for the collateral,
+    less the debt.
+    """
     scenario = Scenario(liquidators=Competitive(), costs=Costs(slippage=(Slippage(model="pools"),)))
     stored = run(lake, NAME, scenario)
     row = stored.tables["run_liquidations"].to_pylist()[0]
@@ -350,7 +407,13 @@ def test_what_is_wrong_with_a_pool_is_said(played: Played, lake: Lake) -> None:
 
     def tried(*pools: PoolConfig) -> None:
         with Rpc(node.url, workers=4) as rpc:
-            fetch(lake, structs.replace(played.deployment.market_config(NAME), pools=pools), rpc, to_block=played.last, finality=0)
+            fetch(
+                lake,
+                structs.replace(played.deployment.market_config(NAME), pools=pools),
+                rpc,
+                to_block=played.last,
+                finality=0,
+            )
 
     before = lake.digest(NAME)
     with pytest.raises(FetchError, match="is no pool of Uniswap v3"):
@@ -358,5 +421,8 @@ def test_what_is_wrong_with_a_pool_is_said(played: Played, lake: Lake) -> None:
     with pytest.raises(UserError, match=r"trades .* prices = 'DAI' names neither"):
         tried(PoolConfig(address=played.weth.contract.address, prices="DAI"))
     with pytest.raises(UserError, match="is not the only one that prices"):
-        tried(PoolConfig(address=played.weth.contract.address, prices="USDC"), PoolConfig(address=played.mid.contract.address, prices="USDC"))
+        tried(
+            PoolConfig(address=played.weth.contract.address, prices="USDC"),
+            PoolConfig(address=played.mid.contract.address, prices="USDC"),
+        )
     assert (lake.digest(NAME), lake.market_config(NAME).pools) == (before, played.config.pools)

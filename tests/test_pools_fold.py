@@ -1,4 +1,6 @@
-"""The fold of pools' logs without a chain: sums before the start, prices by the unit, what is refused, what is counted."""
+"""The fold of pools' logs without a chain: sums before the start, prices by the unit, what is refused, what is
+counted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from backtest.pools.uniswap_v3 import Q96, PoolState, sqrt_price_at, swap, tick_
 A, B, C = (f"0x{i:040x}" for i in (1, 2, 3))
 FIRST, SECOND, THIRD = (f"0x{i:040x}" for i in (11, 12, 13))
 TOKENS = [
-    {"address": bytes.fromhex(token[2:]), "symbol": symbol, "decimals": d} for token, symbol, d in ((A, "AAA", 18), (B, "BBB", 6), (C, "CCC", 8))
+    {"address": bytes.fromhex(token[2:]), "symbol": symbol, "decimals": d}
+    for token, symbol, d in ((A, "AAA", 18), (B, "BBB", 6), (C, "CCC", 8))
 ]
 
 
@@ -33,8 +36,26 @@ def made(*pools: tuple[str, str, str, str], assets: Sequence[str] = (A, B, C)) -
     return pools_of(configs, [fact(*pool[:3]) for pool in pools], TOKENS, {asset: i for i, asset in enumerate(assets)})
 
 
-def log(key: int, event: str, tick: int, liquidity: int, *, pool: int = 0, amounts: tuple[int, int] | None = None, **more: int) -> Log:
-    change = PoolChange(seq=0, block_number=key // 10, log_index=key % 10, timestamp=0, pool=PoolId(pool), tick=tick, liquidity=liquidity, **more)
+def log(
+    key: int,
+    event: str,
+    tick: int,
+    liquidity: int,
+    *,
+    pool: int = 0,
+    amounts: tuple[int, int] | None = None,
+    **more: int,
+) -> Log:
+    change = PoolChange(
+        seq=0,
+        block_number=key // 10,
+        log_index=key % 10,
+        timestamp=0,
+        pool=PoolId(pool),
+        tick=tick,
+        liquidity=liquidity,
+        **more,
+    )
     return Log(key, event, change, *(amounts or (None, None)))
 
 
@@ -78,7 +99,9 @@ def state_of(rows: Sequence[dict[str, Any]]) -> PoolState:
     for row in rows:
         price = None if row["sqrt_price"] is None else int.from_bytes(row["sqrt_price"], "big")
         place = {"seq": 0, "block_number": 0, "log_index": 0, "timestamp": 0, "pool": PoolId(0)}
-        state.apply(PoolChange(**place, tick=row["tick"], upper=row["upper"], liquidity=int(row["liquidity"]), sqrt_price=price))
+        state.apply(
+            PoolChange(**place, tick=row["tick"], upper=row["upper"], liquidity=int(row["liquidity"]), sqrt_price=price)
+        )
     return state
 
 
@@ -94,7 +117,9 @@ def test_what_was_before_the_start_comes_as_its_sum(seed: int) -> None:
         sums = [row for row in late.events if row["key"] == start]
         assert [row["event"] for row in sums][-1] == "initialize"
         assert {row["event"] for row in sums[:-1]} <= {"mint"}
-        assert [row["key"] for row in late.events if row["key"] != start] == [each.key for each in logs if each.key >= start]
+        assert [row["key"] for row in late.events if row["key"] != start] == [
+            each.key for each in logs if each.key >= start
+        ]
 
 
 def test_a_swap_that_the_rules_do_not_give_is_counted_and_named() -> None:
@@ -120,7 +145,9 @@ def steps(fold: PoolFold) -> list[tuple[int, int, int | None]]:
 
 
 def test_a_price_steps_with_its_pool_and_with_what_it_is_quoted_in() -> None:
-    """18 and 6 decimals; the mid price is exact, and rounded down once. Oracle prices have two decimals more than base units."""
+    """18 and 6 decimals; the mid price is exact, and rounded down once. Oracle prices have two decimals more than base
+    units.
+    """
     fold = PoolFold(made((FIRST, A, B, A)), 0, 2)
     root = sqrt_price_at(tick_at(Q96 * 44_721 // 10**9))  # about 2000 B for an A
     fold.log(log(10, "initialize", tick_at(root), 0, sqrt_price=root))

@@ -22,24 +22,47 @@ def exchange(anvil: Node) -> tuple[Exchange, list[Contract]]:
 
 
 def followed(pool: ChainPool) -> tuple[PoolState, int, list[int]]:
-    """The state by the pool's own logs, how many swaps are among them, and the places of those that the rules do not give."""
+    """The state by the pool's own logs, how many swaps are among them, and the places of those that the rules do not
+    give.
+    """
     names = {}
     for entry in pool.contract.abi:
         if entry["type"] == "event":
-            names["0x" + keccak(text=f"{entry['name']}({','.join(item['type'] for item in entry['inputs'])})").hex()] = entry
+            names[
+                "0x" + keccak(text=f"{entry['name']}({','.join(item['type'] for item in entry['inputs'])})").hex()
+            ] = entry
     state, swaps, wrong = PoolState(pool.fee, pool.spacing), 0, []
     for log in pool.exchange.node.get_logs(address=pool.contract.address):
         entry = names[log["topics"][0]]
         plain = [item for item in entry["inputs"] if not item["indexed"]]
-        values = dict(zip((item["name"] for item in plain), decode([item["type"] for item in plain], bytes.fromhex(log["data"][2:])), strict=True))
+        values = dict(
+            zip(
+                (item["name"] for item in plain),
+                decode([item["type"] for item in plain], bytes.fromhex(log["data"][2:])),
+                strict=True,
+            )
+        )
         indexed = [item["name"] for item in entry["inputs"] if item["indexed"]]
-        words = {name: int.from_bytes(bytes.fromhex(topic[2:]), "big", signed=True) for name, topic in zip(indexed, log["topics"][1:], strict=True)}
-        place = {"seq": 0, "block_number": int(log["blockNumber"], 16), "log_index": 0, "timestamp": 0, "pool": PoolId(0)}
+        words = {
+            name: int.from_bytes(bytes.fromhex(topic[2:]), "big", signed=True)
+            for name, topic in zip(indexed, log["topics"][1:], strict=True)
+        }
+        place = {
+            "seq": 0,
+            "block_number": int(log["blockNumber"], 16),
+            "log_index": 0,
+            "timestamp": 0,
+            "pool": PoolId(0),
+        }
         if entry["name"] in ("Mint", "Burn"):
             sign = 1 if entry["name"] == "Mint" else -1
-            change = PoolChange(**place, tick=words["tickLower"], upper=words["tickUpper"], liquidity=sign * values["amount"])
+            change = PoolChange(
+                **place, tick=words["tickLower"], upper=words["tickUpper"], liquidity=sign * values["amount"]
+            )
         elif entry["name"] in ("Initialize", "Swap"):
-            change = PoolChange(**place, tick=values["tick"], liquidity=values.get("liquidity", 0), sqrt_price=values["sqrtPriceX96"])
+            change = PoolChange(
+                **place, tick=values["tick"], liquidity=values.get("liquidity", 0), sqrt_price=values["sqrtPriceX96"]
+            )
             if entry["name"] == "Swap":
                 swaps += 1
                 if not agrees(state, change, values["amount0"], values["amount1"]):
@@ -50,8 +73,12 @@ def followed(pool: ChainPool) -> tuple[PoolState, int, list[int]]:
     return state, swaps, wrong
 
 
-@pytest.mark.parametrize(("fee", "tick", "beyond"), [(100, 3, 0), (500, -200_405, 12_345), (3000, 76_020, 7), (10000, -400, 0)])
-def test_states_and_swaps_equal_the_contracts(exchange: tuple[Exchange, list[Contract]], fee: int, tick: int, beyond: int) -> None:
+@pytest.mark.parametrize(
+    ("fee", "tick", "beyond"), [(100, 3, 0), (500, -200_405, 12_345), (3000, 76_020, 7), (10000, -400, 0)]
+)
+def test_states_and_swaps_equal_the_contracts(
+    exchange: tuple[Exchange, list[Contract]], fee: int, tick: int, beyond: int
+) -> None:
     market, (a, b) = exchange
     draw = random.Random(fee)
     pool = market.pool(a, b, fee, tick, beyond)
@@ -65,7 +92,10 @@ def test_states_and_swaps_equal_the_contracts(exchange: tuple[Exchange, list[Con
         known = {tick: (state.gross[tick], state.net[tick]) for tick in state.ticks}
         asked = sorted({*known, *(edge for place in pool.positions for edge in place)})
         assert known == pool.ticks(asked)
-        asked_swaps = [draw_swap(draw, state, 10**17) for _ in range(60)] + [(True, 10**40, None), (False, 10**40, None)]
+        asked_swaps = [draw_swap(draw, state, 10**17) for _ in range(60)] + [
+            (True, 10**40, None),
+            (False, 10**40, None),
+        ]
         for (down, amount, limit), theirs in zip(asked_swaps, pool.probes(asked_swaps), strict=True):
             if theirs is None:  # it stands at the last price, or the limit is behind it
                 if limit is None:

@@ -22,13 +22,17 @@ from tests.sketches.history import USD, WETH, History, borrower, market, opened
 PLAIN = FixedSpreadPool()
 BARE = market(("WETH", 18), ("USDC", 6))
 LISTED = [asset.asset for asset in BARE.assets]
-WETH_USDC = Pool(PoolId(0), "0xpool", "uniswap-v3", (LISTED[0], LISTED[1]), (18, 6), (AssetId(0), AssetId(1)), 500, 10, LISTED[0])
+WETH_USDC = Pool(
+    PoolId(0), "0xpool", "uniswap-v3", (LISTED[0], LISTED[1]), (18, 6), (AssetId(0), AssetId(1)), 500, 10, LISTED[0]
+)
 MARKET = dataclasses.replace(BARE, pools=(WETH_USDC,))
 
 
 def test_every_field_comes_through_and_imported_prices_are_no_events() -> None:
     h = History(MARKET)
-    h.traded(0, 1999, None).traded(0, 2000).pool(-20, 10**30, upper=40).pool(-30, -(10**20), upper=50).pool(7, 9, sqrt_price=MAX_SQRT_PRICE)
+    h.traded(0, 1999, None).traded(0, 2000).pool(-20, 10**30, upper=40).pool(-30, -(10**20), upper=50).pool(
+        7, 9, sqrt_price=MAX_SQRT_PRICE
+    )
     h.traded(0, None)
     one = {"block_number": 1, "timestamp": 12}
     assert list(h.timeline()) == [
@@ -55,14 +59,25 @@ def test_prices_are_the_markets_and_else_the_oracles(of: Market) -> None:
     h = History(of)
     h.price(0, 2000 * 10**8).price(1, 10**8).traded(0, 1900 * 10**8)
     book = book_of(h.timeline(), of=of)
-    assert (dict(book.prices.oracle), dict(book.prices.market)) == ({0: 2000 * 10**8, 1: 10**8}, {0: 1900 * 10**8, 1: 10**8})
-    assert (book.value_down(0, 10**18), book.proceeds_down(0, 10**18), book.cost_up(0, 10**18)) == (2000 * 10**8, 1900 * 10**8, 1900 * 10**8)
+    assert (dict(book.prices.oracle), dict(book.prices.market)) == (
+        {0: 2000 * 10**8, 1: 10**8},
+        {0: 1900 * 10**8, 1: 10**8},
+    )
+    assert (book.value_down(0, 10**18), book.proceeds_down(0, 10**18), book.cost_up(0, 10**18)) == (
+        2000 * 10**8,
+        1900 * 10**8,
+        1900 * 10**8,
+    )
     copy = book.copy()
     book.apply(MarketPrice(seq=9, block_number=1, log_index=9, timestamp=12, asset=AssetId(0), price=None))
     assert book.prices.market[0] == 2000 * 10**8
     assert copy.prices.market[0] == 1900 * 10**8
     copy.apply(PriceUpdate(seq=10, block_number=2, log_index=1, timestamp=24, asset=AssetId(0), price=1000 * 10**8))
-    assert (copy.value_up(0, 10**18), copy.proceeds_down(0, 10**18), copy.cost_up(0, 10**18)) == (1000 * 10**8, 1900 * 10**8, 1900 * 10**8)
+    assert (copy.value_up(0, 10**18), copy.proceeds_down(0, 10**18), copy.cost_up(0, 10**18)) == (
+        1000 * 10**8,
+        1900 * 10**8,
+        1900 * 10**8,
+    )
     assert book.prices.oracle[0] == 2000 * 10**8
 
 
@@ -73,7 +88,9 @@ def test_a_book_without_market_prices_has_the_oracles_only() -> None:
 
 def test_a_sale_walks_the_pool_and_leaves_it() -> None:
     h = History(MARKET)
-    h.price(1, 99_000_000).pool(-200_010, 10**15, upper=-199_990).pool(-200_000, 10**15, sqrt_price=sqrt_price_at(-200_000))
+    h.price(1, 99_000_000).pool(-200_010, 10**15, upper=-199_990).pool(
+        -200_000, 10**15, sqrt_price=sqrt_price_at(-200_000)
+    )
     book = book_of(h.timeline())
     before = dataclasses.replace(book.pools[0].copy())
     small, all_of_it = book.sale_down(AssetId(0), 10**15), book.sale_down(AssetId(0), 10**30)
@@ -101,13 +118,31 @@ def test_a_past_in_short_has_the_same_pools_and_market_prices(seed: int, before:
             h.pool(held[-1][0], held[-1][2], upper=held[-1][1])
             pool.apply(
                 PoolChange(
-                    seq=0, block_number=0, log_index=0, timestamp=0, pool=PoolId(0), tick=held[-1][0], upper=held[-1][1], liquidity=held[-1][2]
+                    seq=0,
+                    block_number=0,
+                    log_index=0,
+                    timestamp=0,
+                    pool=PoolId(0),
+                    tick=held[-1][0],
+                    upper=held[-1][1],
+                    liquidity=held[-1][2],
                 )
             )
         elif kind < 0.4:
             lower, upper, amount = held.pop(draw.randrange(len(held)))
             h.pool(lower, -amount, upper=upper)
-            pool.apply(PoolChange(seq=0, block_number=0, log_index=0, timestamp=0, pool=PoolId(0), tick=lower, upper=upper, liquidity=-amount))
+            pool.apply(
+                PoolChange(
+                    seq=0,
+                    block_number=0,
+                    log_index=0,
+                    timestamp=0,
+                    pool=PoolId(0),
+                    tick=lower,
+                    upper=upper,
+                    liquidity=-amount,
+                )
+            )
         elif kind < 0.8:
             done = swap(pool, draw.random() < 0.5, draw.randint(1, 10**10))
             pool.sqrt_price, pool.tick, pool.liquidity = done.sqrt_price, done.tick, done.liquidity

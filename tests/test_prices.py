@@ -26,15 +26,27 @@ from backtest.tables import RAW_STATE
 YEAR = 31_536_000
 ASSET, OTHER = (f"0x{number:040x}" for number in (1, 2))
 PROXY, OLD, NEW, ADAPTER, ORACLE = (f"0x{number:040x}" for number in (0xA0, 0xA1, 0xA2, 0xB0, 0xC0))
-SCHEMAS = {f"raw/{namespace}/{spec.name}": event_schema(spec) for namespace, specs in EVENTS.items() for spec in specs} | RAW_STATE
+SCHEMAS = {
+    f"raw/{namespace}/{spec.name}": event_schema(spec) for namespace, specs in EVENTS.items() for spec in specs
+} | RAW_STATE
 CONFIG = MarketConfig(
-    name="m", protocol="aave-v3", chain_id=1, start_block=1, contracts=dict.fromkeys(("provider", "pool", "configurator", "oracle"), ORACLE)
+    name="m",
+    protocol="aave-v3",
+    chain_id=1,
+    start_block=1,
+    contracts=dict.fromkeys(("provider", "pool", "configurator", "oracle"), ORACLE),
 )
 
 
 def table(dataset: str, *rows: Mapping[str, Any]) -> pa.Table:
     """Rows of a raw dataset; addresses as text, what is left out as zero."""
-    blank: dict[str, Any] = {"transaction_index": 0, "transaction_hash": b"\0" * 32, "updated_at": 0, "description": "", "round_id": 0}
+    blank: dict[str, Any] = {
+        "transaction_index": 0,
+        "transaction_hash": b"\0" * 32,
+        "updated_at": 0,
+        "description": "",
+        "round_id": 0,
+    }
 
     def value(field: pa.Field, row: Mapping[str, Any]) -> Any:
         found = row.get(field.name, blank.get(field.name))
@@ -45,11 +57,21 @@ def table(dataset: str, *rows: Mapping[str, Any]) -> pa.Table:
 
 
 def feed(address: str, *, proxy: bool = True) -> dict[str, Any]:
-    return {"address": address, "kind": "feed", "decimals": 8, "parameters": Source(address, "feed", "", 8, {"proxy": proxy}).parameters_json}
+    return {
+        "address": address,
+        "kind": "feed",
+        "decimals": 8,
+        "parameters": Source(address, "feed", "", 8, {"proxy": proxy}).parameters_json,
+    }
 
 
 def source(address: str, kind: str, **parameters: Any) -> dict[str, Any]:
-    return {"address": address, "kind": kind, "decimals": 8, "parameters": Source(address, kind, "", 8, parameters).parameters_json}
+    return {
+        "address": address,
+        "kind": kind,
+        "decimals": 8,
+        "parameters": Source(address, kind, "", 8, parameters).parameters_json,
+    }
 
 
 def answers(*rows: tuple[int, int, str, int]) -> pa.Table:
@@ -75,15 +97,23 @@ def change(block: int, log_index: int, source_address: str, asset: str = ASSET) 
     return SourceChange(block, log_index, asset, source_address, ORACLE)
 
 
-def fold(raw: Mapping[str, pa.Table], changes: Sequence[SourceChange], blocks: Mapping[int, int] | None = None, **more: Any) -> list[tuple[Any, ...]]:
-    """Rows as (block, log index, price, method, exact) of ``ASSET``, with the asset in front of the price of any other."""
+def fold(
+    raw: Mapping[str, pa.Table], changes: Sequence[SourceChange], blocks: Mapping[int, int] | None = None, **more: Any
+) -> list[tuple[Any, ...]]:
+    """Rows as (block, log index, price, method, exact) of ``ASSET``, with the asset in front of the price of any
+    other.
+    """
     prices = fold_prices(CONFIG, raw, changes, blocks or {}, **more)
     assert prices.schema.remove_metadata() == PRICES
     rows = []
     for row in prices.to_pylist():
         assert row["order"] == (row["log_index"] == -1)
         price = None if row["price"] is None else int(row["price"])
-        place = (row["block_number"], row["log_index"]) if row["asset"] == ASSET else (row["block_number"], row["log_index"], row["asset"])
+        place = (
+            (row["block_number"], row["log_index"])
+            if row["asset"] == ASSET
+            else (row["block_number"], row["log_index"], row["asset"])
+        )
         rows.append((*place, price, row["method"], row["exact"]))
     return rows
 
@@ -92,7 +122,10 @@ FEED = {"raw/oracle/Source": table("raw/oracle/Source", feed(PROXY)), "raw/oracl
 
 
 def test_updates_of_one_block_hold_from_their_own_logs() -> None:
-    raw = {**FEED, "raw/chainlink/AnswerUpdated": answers((10, 7, OLD, 3), (10, 2, OLD, 1), (10, 5, OLD, 2), (9, 4, OLD, 9))}
+    raw = {
+        **FEED,
+        "raw/chainlink/AnswerUpdated": answers((10, 7, OLD, 3), (10, 2, OLD, 1), (10, 5, OLD, 2), (9, 4, OLD, 9)),
+    }
     assert fold(raw, [change(5, 0, PROXY)]) == [
         (5, 0, None, "read", False),
         (9, 4, 9, "feed", True),
@@ -105,7 +138,9 @@ def test_updates_of_one_block_hold_from_their_own_logs() -> None:
 def test_source_change_takes_the_answer_of_its_own_position() -> None:
     raw = {
         "raw/oracle/Source": table("raw/oracle/Source", feed(OLD, proxy=False), feed(NEW, proxy=False)),
-        "raw/chainlink/AnswerUpdated": answers((4, 0, OLD, 100), (4, 1, NEW, 200), (10, 1, NEW, 201), (10, 3, NEW, 202), (10, 4, OLD, 101)),
+        "raw/chainlink/AnswerUpdated": answers(
+            (4, 0, OLD, 100), (4, 1, NEW, 200), (10, 1, NEW, 201), (10, 3, NEW, 202), (10, 4, OLD, 101)
+        ),
     }
     assert fold(raw, [change(5, 0, OLD), change(10, 2, NEW)]) == [
         (5, 0, 100, "feed", True),
@@ -118,9 +153,16 @@ def test_phase_switch_takes_effect_at_the_start_of_its_block() -> None:
     raw = {
         **FEED,
         "raw/oracle/Phase": phases((1, OLD, 1, True), (2, NEW, 20, True)),
-        "raw/chainlink/AnswerUpdated": answers((6, 0, OLD, 100), (15, 0, NEW, 200), (16, 0, OLD, 101), (21, 0, OLD, 102), (22, 0, NEW, 203)),
+        "raw/chainlink/AnswerUpdated": answers(
+            (6, 0, OLD, 100), (15, 0, NEW, 200), (16, 0, OLD, 101), (21, 0, OLD, 102), (22, 0, NEW, 203)
+        ),
     }
-    expected = [(6, 0, 100, "feed", True), (16, 0, 101, "feed", True), (20, -1, 200, "feed", True), (22, 0, 203, "feed", True)]
+    expected = [
+        (6, 0, 100, "feed", True),
+        (16, 0, 101, "feed", True),
+        (20, -1, 200, "feed", True),
+        (22, 0, 203, "feed", True),
+    ]
     assert fold(raw, [change(5, 0, PROXY)])[1:] == expected
     (switch,) = [row for row in fold(raw, [change(5, 0, PROXY)], liquidation_blocks=[20]) if row[0] == 20]
     assert switch == (20, -1, 200, "feed", False)
@@ -137,20 +179,32 @@ def test_the_earliest_report_of_a_phase_counts_and_an_exact_one_more_than_an_est
 
 def test_no_answer_is_no_price() -> None:
     raw = {**FEED, "raw/chainlink/AnswerUpdated": answers((6, 0, OLD, 0), (7, 0, OLD, -5), (8, 0, OLD, 1))}
-    assert fold(raw, [change(5, 0, PROXY)])[1:] == [(6, 0, None, "feed", True), (7, 0, None, "feed", True), (8, 0, 1, "feed", True)]
+    assert fold(raw, [change(5, 0, PROXY)])[1:] == [
+        (6, 0, None, "feed", True),
+        (7, 0, None, "feed", True),
+        (8, 0, 1, "feed", True),
+    ]
 
 
 def test_state_before_the_first_log_holds_from_the_next_block() -> None:
-    raw = {**FEED, "raw/oracle/State": states((9, OLD, "answer", 77)), "raw/chainlink/AnswerUpdated": answers((10, 3, OLD, 78))}
+    raw = {
+        **FEED,
+        "raw/oracle/State": states((9, OLD, "answer", 77)),
+        "raw/chainlink/AnswerUpdated": answers((10, 3, OLD, 78)),
+    }
     assert fold(raw, [change(5, 0, PROXY)])[1:] == [(10, -1, 77, "feed", True), (10, 3, 78, "feed", True)]
 
 
 def test_source_of_unknown_rule_changes_at_the_last_of_its_triggers() -> None:
     raw = {
         **FEED,
-        "raw/oracle/Source": table("raw/oracle/Source", feed(PROXY), source(ADAPTER, "sampled", feeds=[PROXY], reason="test")),
+        "raw/oracle/Source": table(
+            "raw/oracle/Source", feed(PROXY), source(ADAPTER, "sampled", feeds=[PROXY], reason="test")
+        ),
         "raw/chainlink/AnswerUpdated": answers((10, 1, OLD, 1), (10, 4, OLD, 2)),
-        "raw/oracle/Read": reads((5, ASSET, 50), (10, ASSET, 60), (11, ASSET, 60), (12, ASSET, 70), (20, ASSET, 80), (21, ASSET, None)),
+        "raw/oracle/Read": reads(
+            (5, ASSET, 50), (10, ASSET, 60), (11, ASSET, 60), (12, ASSET, 70), (20, ASSET, 80), (21, ASSET, None)
+        ),
     }
     assert fold(raw, [change(5, 3, ADAPTER)], liquidation_blocks=[21]) == [
         (5, 3, 50, "read", True),
@@ -163,14 +217,20 @@ def test_source_of_unknown_rule_changes_at_the_last_of_its_triggers() -> None:
 
 
 def test_a_read_overrules_a_rule_and_is_counted() -> None:
-    raw = {**FEED, "raw/chainlink/AnswerUpdated": answers((10, 1, OLD, 5), (11, 1, OLD, 6)), "raw/oracle/Read": reads((10, ASSET, 4), (11, ASSET, 6))}
+    raw = {
+        **FEED,
+        "raw/chainlink/AnswerUpdated": answers((10, 1, OLD, 5), (11, 1, OLD, 6)),
+        "raw/oracle/Read": reads((10, ASSET, 4), (11, ASSET, 6)),
+    }
     assert fold(raw, [change(5, 0, PROXY)])[1:] == [(10, 1, 4, "read", False), (11, 1, 6, "feed", True)]
     assert fold_prices(CONFIG, raw, [change(5, 0, PROXY)], {}).schema.metadata == {b"mismatches": b"1"}
 
 
 CAPPED = {
     **FEED,
-    "raw/oracle/Source": table("raw/oracle/Source", feed(PROXY), source(ADAPTER, "capped-ratio", feed=PROXY, ratio_decimals=2, scaled=False)),
+    "raw/oracle/Source": table(
+        "raw/oracle/Source", feed(PROXY), source(ADAPTER, "capped-ratio", feed=PROXY, ratio_decimals=2, scaled=False)
+    ),
     "raw/chainlink/AnswerUpdated": answers((2, 0, OLD, 1000)),
 }
 CAP = (("snapshot_ratio", 100 * YEAR), ("snapshot_timestamp", 1000), ("max_growth_percent", 10_000))
@@ -189,25 +249,36 @@ def test_ratio_change_is_exact_where_the_block_before_was_read() -> None:
 
 
 def test_a_binding_cap_steps_in_every_known_block() -> None:
-    caps = [(4, ADAPTER, name, value) for name, value in (("snapshot_ratio", YEAR), ("snapshot_timestamp", 1000), ("max_growth_percent", 10_000))]
+    caps = [
+        (4, ADAPTER, name, value)
+        for name, value in (("snapshot_ratio", YEAR), ("snapshot_timestamp", 1000), ("max_growth_percent", 10_000))
+    ]
     raw = {**CAPPED, "raw/oracle/State": states(*caps, (5, ADAPTER, "ratio", YEAR + 130))}
     blocks = {5: 1000, 6: 1050, 8: 1100, 9: 1200, 11: 1300}
     # growth is one a second: the limit passes the ratio 130 s after the snapshot
     limits = [0, 50, 100, 130]
     assert [row[:3] for row in fold(raw, [change(5, 2, ADAPTER)], blocks)] == [
-        (block, place, 1000 * (YEAR + limit) // 100) for (block, place), limit in zip(((5, 2), (6, -1), (8, -1), (9, -1)), limits, strict=True)
+        (block, place, 1000 * (YEAR + limit) // 100)
+        for (block, place), limit in zip(((5, 2), (6, -1), (8, -1), (9, -1)), limits, strict=True)
     ]
 
 
 def test_a_time_dependent_price_without_a_header_is_an_error() -> None:
-    raw = {**CAPPED, "raw/oracle/State": states(*((4, ADAPTER, name, value) for name, value in CAP), (5, ADAPTER, "ratio", 110))}
+    raw = {
+        **CAPPED,
+        "raw/oracle/State": states(*((4, ADAPTER, name, value) for name, value in CAP), (5, ADAPTER, "ratio", 110)),
+    }
     with pytest.raises(LakeError, match="no header of block 5"):
         fold(raw, [change(5, 0, ADAPTER)], {4: 1})
 
 
 def test_two_assets_of_one_source_and_none() -> None:
     zero = oracles.ZERO_ADDRESS
-    raw = {**FEED, "raw/chainlink/AnswerUpdated": answers((4, 0, OLD, 8), (9, 1, OLD, 9)), "raw/oracle/Read": reads((10, OTHER, None))}
+    raw = {
+        **FEED,
+        "raw/chainlink/AnswerUpdated": answers((4, 0, OLD, 8), (9, 1, OLD, 9)),
+        "raw/oracle/Read": reads((10, OTHER, None)),
+    }
     assert fold(raw, [change(5, 0, PROXY), change(5, 1, PROXY, OTHER), change(10, 0, zero, OTHER)]) == [
         (5, 0, 8, "feed", True),
         (5, 1, OTHER, 8, "feed", True),
@@ -253,7 +324,8 @@ def test_the_order_of_raw_rows_does_not_matter(seed: int) -> None:
     assert len({row[:2] if len(row) == 5 else row[:3] for row in once}) == len(once)
 
 
-# -- rules -----------------------------------------------------------------------------------------------------------------
+# -- rules
+# -----------------------------------------------------------------------------------------------------------------
 
 answer = st.integers(-(10**3), 10**14)
 ratio = st.integers(-(10**3), 10**27)
@@ -299,7 +371,9 @@ def test_discount_and_when_it_next_changes(left: int, most: int, price: int) -> 
     """``due`` is the first second at which the answer's discount differs."""
     maturity = 2_000_000_000
     now = maturity - left
-    made = parse_source(ADAPTER, "discounted", "", 8, source(ADAPTER, "discounted", feed=OLD, maturity=maturity)["parameters"])
+    made = parse_source(
+        ADAPTER, "discounted", "", 8, source(ADAPTER, "discounted", feed=OLD, maturity=maturity)["parameters"]
+    )
     values = {(OLD, "answer"): price, (ADAPTER, "max_discount"): most}
     sources = {ADAPTER: made, OLD: Source(OLD, "feed", "", 8, {"proxy": False})}
     got, due = oracles.answer(made, sources, lambda *key: values[key], now)
@@ -313,5 +387,10 @@ def test_discount_and_when_it_next_changes(left: int, most: int, price: int) -> 
 def test_round_gaps_are_per_aggregator_and_see_doubled_rounds() -> None:
     rows = [(1, 0, OLD, 5), (1, 1, NEW, 9), (2, 0, OLD, 6), (3, 0, OLD, 8), (4, 0, NEW, 9), (5, 0, OLD, 9)]
     names = ("block_number", "log_index", "address", "round_id")
-    made = table("raw/chainlink/AnswerUpdated", *({"current": Decimal(1)} | dict(zip(names, row, strict=True)) for row in rows))
-    assert [(gap.aggregator, gap.block_number, gap.after, gap.next_round) for gap in round_gaps(made)] == [(OLD, 3, 6, 8), (NEW, 4, 9, 9)]
+    made = table(
+        "raw/chainlink/AnswerUpdated", *({"current": Decimal(1)} | dict(zip(names, row, strict=True)) for row in rows)
+    )
+    assert [(gap.aggregator, gap.block_number, gap.after, gap.next_round) for gap in round_gaps(made)] == [
+        (OLD, 3, 6, 8),
+        (NEW, 4, 9, 9),
+    ]

@@ -1,4 +1,6 @@
-"""Random sequences of actions on the real contracts: the fetched lake gives back the chain's state and account data, whatever was done."""
+"""Random sequences of actions on the real contracts: the fetched lake gives back the chain's state and account data,
+whatever was done.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,20 @@ from tests.chain.node import UINT256_MAX, Transaction
 
 PEOPLE = [f"0x{0xA11CE000 + i:040x}" for i in range(5)]
 SYMBOLS = ("WETH", "WBTC", "USDC", "DAI", "wstETH", "LINK")
-KINDS = ("supply", "borrow", "repay", "withdraw", "transfer", "flag", "emode", "repay_with_a_tokens", "liquidate", "price", "treasury", "warp")
+KINDS = (
+    "supply",
+    "borrow",
+    "repay",
+    "withdraw",
+    "transfer",
+    "flag",
+    "emode",
+    "repay_with_a_tokens",
+    "liquidate",
+    "price",
+    "treasury",
+    "warp",
+)
 
 # kind, who, other, asset, other asset, size (dollars to about a million; 0 means everything), yes or no
 Action = tuple[str, int, int, int, int, int, bool]
@@ -110,8 +125,14 @@ def _compare(market: Deployment, first: int) -> None:
     assets = {symbol: asset.id for symbol in SYMBOLS if (asset := book.asset_named(symbol))}
     for block in {last, (first + last) // 2}:
         state, prices, now = state_at(AAVE_V3, book, timeline, block)
-        held, flags, modes = market.scaled_balances(people, block), market.user_configuration(people, block), market.user_emode(people, block)
-        for person, balances, bits, mode, six in zip(people, held, flags, modes, market.account_data(people, block), strict=True):
+        held, flags, modes = (
+            market.scaled_balances(people, block),
+            market.user_configuration(people, block),
+            market.user_emode(people, block),
+        )
+        for person, balances, bits, mode, six in zip(
+            people, held, flags, modes, market.account_data(people, block), strict=True
+        ):
             id = ids.get(person.lower())
             ours = state.accounts.get(id) if id is not None else None
             if ours is None:
@@ -126,13 +147,18 @@ def _compare(market: Deployment, first: int) -> None:
     recomputed = replay(AAVE_V3, book, timeline, Scenario(rates="recomputed"))
     assert recomputed.rate_check is not None
     assert (recomputed.rate_check.differing, recomputed.actions, recomputed.mismatches) == (0, [], [])
-    treasury = [market.data_provider.call("getReserveData", market.reserves[symbol].asset.address, block=last)[1] for symbol in SYMBOLS]
+    treasury = [
+        market.data_provider.call("getReserveData", market.reserves[symbol].asset.address, block=last)[1]
+        for symbol in SYMBOLS
+    ]
     assert [recomputed.book.state.reserves[assets[symbol]].accrued_to_treasury for symbol in SYMBOLS] == treasury
     observed = replay(AAVE_V3, book, timeline, Scenario())
     assert observed.mismatches == []
-    assert {a: (x.collateral, x.debt, x.enabled, x.emode) for a, x in observed.book.state.accounts.items() if x.collateral or x.debt} == {
-        a: (x.collateral, x.debt, x.enabled, x.emode) for a, x in final.accounts.items() if x.collateral or x.debt
-    }
+    assert {
+        a: (x.collateral, x.debt, x.enabled, x.emode)
+        for a, x in observed.book.state.accounts.items()
+        if x.collateral or x.debt
+    } == {a: (x.collateral, x.debt, x.enabled, x.emode) for a, x in final.accounts.items() if x.collateral or x.debt}
 
 
 CHAIN = settings(

@@ -32,10 +32,14 @@ def history() -> Logs:
         for who in ("alice", "bob"):
             index = RAY + number * 10**24
             logs.log("ReserveDataUpdated", reserve=asset("WETH"), liquidity_index=index, variable_borrow_index=index)
-            logs.log("Mint", at=a_token("WETH"), caller=who, on_behalf_of=f"{who} {number % 3}", value=10**20, index=index)
+            logs.log(
+                "Mint", at=a_token("WETH"), caller=who, on_behalf_of=f"{who} {number % 3}", value=10**20, index=index
+            )
             logs.log("Supply", reserve=asset("WETH"), user=who, on_behalf_of=f"{who} {number % 3}", amount=10**20)
             logs.tx(same_block=True)
-        logs.log("BalanceTransfer", at=a_token("WETH"), **{"from": f"bob {number % 3}"}, to="carol", value=10**19, index=RAY)
+        logs.log(
+            "BalanceTransfer", at=a_token("WETH"), **{"from": f"bob {number % 3}"}, to="carol", value=10**19, index=RAY
+        )
         logs.log("Mint", at=debt_token("USDC"), caller="carol", on_behalf_of="carol", value=10**8, index=RAY)
         logs.log("Borrow", reserve=asset("USDC"), user="carol", on_behalf_of="carol", amount=10**8)
     logs.tx()
@@ -67,14 +71,18 @@ def test_every_log_has_its_place(tmp_path: Path) -> None:
     events = rows(lake, "events")
     assert [row["seq"] for row in events] == list(range(len(logs.rows)))
     assert [row["event"] for row in events] == [f"aave-v3/{event}" for event, _ in logs.rows]
-    assert [(row["block_number"], row["log_index"]) for row in events] == [(row["block_number"], row["log_index"]) for _, row in logs.rows]
+    assert [(row["block_number"], row["log_index"]) for row in events] == [
+        (row["block_number"], row["log_index"]) for _, row in logs.rows
+    ]
     assert {row["timestamp"] - time_of(row["block_number"]) for row in events} == {0}
     assert rows(lake, "blocks")[0] == {"market": "test", "block_number": 1, "timestamp": time_of(1), "base_fee": 7}
     assert summary.rows["events"] == len(logs.rows)
     assert summary.rows["position_events"] == 2 * 8 + 3 * 8
     assert (summary.from_block, summary.to_block) == (1, logs.block)
     assert seen[-1] == (len(logs.rows), len(logs.rows))
-    places = {row["seq"] for name in ("position_events", "setting_events", "indexes", "params") for row in rows(lake, name)}
+    places = {
+        row["seq"] for name in ("position_events", "setting_events", "indexes", "params") for row in rows(lake, name)
+    }
     assert places <= set(range(len(logs.rows)))
 
 
@@ -114,7 +122,13 @@ def test_current_until_the_raw_data_change(tmp_path: Path) -> None:
     assert is_current(lake, "test")
     block = logs.block + 1
     with lake.writer() as writer:
-        writer.commit("test", {"raw/chain/Header": logs.headers(block, block)}, from_block=block, to_block=block, covers={"aave-v3": (block, block)})
+        writer.commit(
+            "test",
+            {"raw/chain/Header": logs.headers(block, block)},
+            from_block=block,
+            to_block=block,
+            covers={"aave-v3": (block, block)},
+        )
     assert not is_current(lake, "test")
     reconstruct(lake, "test")
     assert is_current(lake, "test")
@@ -124,12 +138,17 @@ def test_current_until_the_raw_data_change(tmp_path: Path) -> None:
     ("ranges", "missing"),
     [([(3, 9)], (1, 2)), ([(1, 4), (7, 9)], (5, 6))],
 )
-def test_a_gap_names_the_blocks_and_the_command(tmp_path: Path, ranges: list[tuple[int, int]], missing: tuple[int, int]) -> None:
+def test_a_gap_names_the_blocks_and_the_command(
+    tmp_path: Path, ranges: list[tuple[int, int]], missing: tuple[int, int]
+) -> None:
     lake = written(tmp_path / "lake", history(), ranges)
     first, last = missing
     with pytest.raises(UserError, match=rf"lacks blocks {first} to {last} of aave-v3") as caught:
         reconstruct(lake, "test")
-    assert f"backtest fetch aave-v3 --market test --from-block {first} --to-block {last} --lake {lake.path}" in caught.value.fix
+    assert (
+        f"backtest fetch aave-v3 --market test --from-block {first} --to-block {last} --lake {lake.path}"
+        in caught.value.fix
+    )
     assert not any(canonical(lake).values())
 
 
@@ -165,7 +184,13 @@ def test_a_failed_fold_changes_nothing(tmp_path: Path) -> None:
     lake = written(tmp_path / "lake", logs)
     reconstruct(lake, "test")
     before = canonical(lake)
-    row = {"block_number": 3, "transaction_index": 0, "log_index": 99, "transaction_hash": bytes(32), "address": bytes(20)}
+    row = {
+        "block_number": 3,
+        "transaction_index": 0,
+        "log_index": 99,
+        "transaction_hash": bytes(32),
+        "address": bytes(20),
+    }
     bad = pa.Table.from_pylist([{**row, "event": "Burn", "reason": "short", "topics": [], "data": b""}], QUARANTINE)
     with lake.writer() as writer:
         writer.commit("test", {"raw/aave-v3/Quarantine": bad}, from_block=3, to_block=3)
@@ -223,17 +248,31 @@ def test_prices_between_logs_have_places_of_their_own(tmp_path: Path, monkeypatc
     assert taken == list(range(len(logs.rows) + 3))
     assert given["blocks"] == {block: time_of(block) for block in range(1, logs.block + 1)}
     assert given["sources"] == []
-    assert summary.notes == ("oracle reads that overruled a price rule: 2", "assets with prices that are not listed, left out: 1")
+    assert summary.notes == (
+        "oracle reads that overruled a price rule: 2",
+        "assets with prices that are not listed, left out: 1",
+    )
 
 
-def test_a_step_in_a_block_without_header_holds_from_the_next_known_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_in_a_block_without_header_holds_from_the_next_known_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logs = history()
     keep = logs.headers().filter([row != 6 for row in range(1, logs.block + 1)])
     logs.rows = [(event, row) for event, row in logs.rows if row["block_number"] != 6]
     logs.headers = lambda first=0, last=None: keep  # type: ignore[method-assign]
     lake = written(tmp_path / "lake", logs)
     body = [
-        {"block_number": block, "log_index": -1, "order": 1, "asset": asset("WETH"), "price": price, "source": None, "method": "read", "exact": True}
+        {
+            "block_number": block,
+            "log_index": -1,
+            "order": 1,
+            "asset": asset("WETH"),
+            "price": price,
+            "source": None,
+            "method": "read",
+            "exact": True,
+        }
         for block, price in ((6, 1), (7, 2))
     ]
     monkeypatch.setattr(module, "fold_prices", lambda *_, **__: pa.Table.from_pylist(body, PRICES))
@@ -255,9 +294,16 @@ def test_prices_by_the_real_fold(tmp_path: Path) -> None:
         "parameters": '{"constant": 100000000}',
     }
     with lake.writer() as writer:
-        writer.commit("test", {"raw/oracle/Source": pa.Table.from_pylist([source], RAW_STATE["raw/oracle/Source"])}, from_block=1, to_block=1)
+        writer.commit(
+            "test",
+            {"raw/oracle/Source": pa.Table.from_pylist([source], RAW_STATE["raw/oracle/Source"])},
+            from_block=1,
+            to_block=1,
+        )
     reconstruct(lake, "test")
-    assert [(row["seq"], row["asset_id"], row["price"], row["method"]) for row in rows(lake, "prices")] == [(set_at, 0, 100000000, "fixed")]
+    assert [(row["seq"], row["asset_id"], row["price"], row["method"]) for row in rows(lake, "prices")] == [
+        (set_at, 0, 100000000, "fixed")
+    ]
 
 
 def test_ahead_keeps_order_and_raises_errors_where_they_are_read() -> None:

@@ -41,16 +41,25 @@ def same(one: Replay[Any], other: Replay[Any]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 9), st.one_of(st.none(), st.integers(1, 150)), st.booleans())
-def test_a_reenactment_in_short_is_the_whole_one(seed: int, samples: int, to_block: int | None, liquidations: bool) -> None:
+def test_a_reenactment_in_short_is_the_whole_one(
+    seed: int, samples: int, to_block: int | None, liquidations: bool
+) -> None:
     h = random_history(seed, liquidations=liquidations)
-    same(*(replay(POOL, h.market, h.timeline(), Scenario(to_block=to_block), samples=samples, screened=short) for short in (True, False)))
+    same(
+        *(
+            replay(POOL, h.market, h.timeline(), Scenario(to_block=to_block), samples=samples, screened=short)
+            for short in (True, False)
+        )
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 120), st.sampled_from(["frozen", "same-health"]))
 def test_a_model_after_a_past_in_short_does_as_after_the_whole_one(seed: int, block: int, response: str) -> None:
     h = random_history(seed, liquidations=True)
-    scenario = Scenario(liquidators=Competitive(), from_block=min(block, h.timeline().last_block), users=Users(response=response))
+    scenario = Scenario(
+        liquidators=Competitive(), from_block=min(block, h.timeline().last_block), users=Users(response=response)
+    )
     same(*(replay(POOL, h.market, h.timeline(), scenario, samples=4, screened=short) for short in (True, False)))
 
 
@@ -65,7 +74,9 @@ def test_the_book_at_every_later_block_is_the_same(seed: int, before: int) -> No
         if block <= timeline.last_block and block in timeline.blocks:
             whole, less = (state_at(POOL, h.market, t, block)[0] for t in (timeline, short.timeline))
             assert whole == less
-    assert [len(t) for t in timeline.transactions(None, before)] == [len(t) for t in short.timeline.transactions(None, before)]
+    assert [len(t) for t in timeline.transactions(None, before)] == [
+        len(t) for t in short.timeline.transactions(None, before)
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -93,7 +104,9 @@ CHANGES = st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(-(2**125),
 @given(st.lists(CHANGES, min_size=1, max_size=40), st.lists(st.integers(0, 40), max_size=4))
 def test_sums_of_128_bits_are_those_of_integers(rows: list[tuple[int, int, int, bool]], stops: list[int]) -> None:
     ends = [*sorted(min(stop, len(rows)) for stop in stops), len(rows)]
-    words = np.array([[(v & (2**64 - 1)) - (2**64 if v >> 63 & 1 else 0), v >> 64] for _, _, v, _ in rows], dtype=np.int64)
+    words = np.array(
+        [[(v & (2**64 - 1)) - (2**64 if v >> 63 & 1 else 0), v >> 64] for _, _, v, _ in rows], dtype=np.int64
+    )
     running: dict[tuple[int, int], int] = {}
     wanted: dict[tuple[tuple[int, int], int], tuple[int, int]] = {}
     fine = True
@@ -110,15 +123,21 @@ def test_sums_of_128_bits_are_those_of_integers(rows: list[tuple[int, int, int, 
     kept, total = np.zeros(len(rows), dtype=np.bool_), np.zeros_like(words)
     assert net(account, slot, words, np.array([f for *_, f in rows]), np.array(ends), 2, kept, total) == fine
     if fine:
-        found = {int(row): (int(total[row, 1]) << 64) | (int(total[row, 0]) & (2**64 - 1)) for row in np.flatnonzero(kept)}
+        found = {
+            int(row): (int(total[row, 1]) << 64) | (int(total[row, 0]) & (2**64 - 1)) for row in np.flatnonzero(kept)
+        }
         assert found == dict(wanted.values())
 
 
 def test_one_change_is_left_of_a_balance_and_one_of_a_setting() -> None:
     big = 10**30
     h = History(market(("WETH", 18), ("USDC", 6)))
-    h.price(0, USD).position(0, 0, "collateral", big).setting(0, "flag", 1, 0).block(5).position(0, 0, "collateral", -big + 7, "withdraw")
-    h.position(0, 1, "debt", 5, "borrow").position(0, 1, "debt", -5, "repay").setting(0, "flag", 0, 0).block(9).position(0, 0, "collateral", 3)
+    h.price(0, USD).position(0, 0, "collateral", big).setting(0, "flag", 1, 0).block(5).position(
+        0, 0, "collateral", -big + 7, "withdraw"
+    )
+    h.position(0, 1, "debt", 5, "borrow").position(0, 1, "debt", -5, "repay").setting(0, "flag", 0, 0).block(
+        9
+    ).position(0, 0, "collateral", 3)
     short = condensed(h.timeline(), [9])
     changes = [event for event in short.timeline if isinstance(event, PositionChange | SettingChange)]
     assert [(e.block_number, getattr(e, "delta", None), getattr(e, "value", None)) for e in changes] == [
@@ -137,13 +156,21 @@ def test_who_was_liquidated_keeps_the_history() -> None:
     timeline = h.timeline()
     short = condensed(timeline, [30])
     assert short.events == 2
-    assert [(e.account, e.delta) for e in short.timeline if isinstance(e, PositionChange) and e.account == 5] == [(5, 2 * ETH), (5, 20 * 10**6)]
+    assert [(e.account, e.delta) for e in short.timeline if isinstance(e, PositionChange) and e.account == 5] == [
+        (5, 2 * ETH),
+        (5, 20 * 10**6),
+    ]
     whole = [e for e in timeline if isinstance(e, PositionChange) and e.account != 5]
     assert [e for e in short.timeline if isinstance(e, PositionChange) and e.account != 5] == whole
 
 
 @pytest.mark.parametrize(
-    "override", [None, Override(parameter="close_factor", value=9000, from_block=15), Override(parameter="close_factor", value=9000)]
+    "override",
+    [
+        None,
+        Override(parameter="close_factor", value=9000, from_block=15),
+        Override(parameter="close_factor", value=9000),
+    ],
 )
 def test_a_replay_counts_what_it_left_out(override: Override | None) -> None:
     h = opened()
@@ -152,7 +179,12 @@ def test_a_replay_counts_what_it_left_out(override: Override | None) -> None:
     h.block(15).price(WETH, 1900 * USD).block(20).price(WETH, 400 * USD)
     scenario = Scenario(liquidators=Competitive(), from_block=20, overrides=() if override is None else (override,))
     one, other = (replay(POOL, h.market, h.timeline(), scenario, screened=s) for s in (True, False))
-    assert (one.events, one.actions_made, one.liquidations, one.reach) == (other.events, other.actions_made, other.liquidations, other.reach)
+    assert (one.events, one.actions_made, one.liquidations, one.reach) == (
+        other.events,
+        other.actions_made,
+        other.liquidations,
+        other.reach,
+    )
     assert one.liquidations
 
 
@@ -165,10 +197,19 @@ def test_a_replay_counts_what_it_left_out(override: Override | None) -> None:
     ],
 )
 @pytest.mark.parametrize("liquidators", [Competitive(), Competitive(gas_cost=20 * USD)])
-def test_overrides_from_the_beginning_find_the_empty_book_that_history_has(override: Override, liquidators: Competitive) -> None:
-    """They start before anything else happened: no rules apply yet, and nobody is reached. What is seen of the book then is not kept."""
-    history, scenario = timeline(40, 200, fall=0.3), Scenario(liquidators=liquidators, from_block=60, overrides=(override,))
-    one, other = (replay(AAVE_V3, bench_market(40), history, scenario, samples=4, screened=short) for short in (True, False))
+def test_overrides_from_the_beginning_find_the_empty_book_that_history_has(
+    override: Override, liquidators: Competitive
+) -> None:
+    """They start before anything else happened: no rules apply yet, and nobody is reached. What is seen of the book
+    then is not kept.
+    """
+    history, scenario = (
+        timeline(40, 200, fall=0.3),
+        Scenario(liquidators=liquidators, from_block=60, overrides=(override,)),
+    )
+    one, other = (
+        replay(AAVE_V3, bench_market(40), history, scenario, samples=4, screened=short) for short in (True, False)
+    )
     same(one, other)
     assert one.liquidations
     assert any(total.debt_base for total in one.totals)
@@ -176,7 +217,9 @@ def test_overrides_from_the_beginning_find_the_empty_book_that_history_has(overr
 
 def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
     h = History(market(("WETH", 18), ("USDC", 6), protocol="aave-v3"))
-    h.param("pool_revision", 10).price(0, USD).position(0, 0, "collateral", 5).block(5).position(0, 0, "collateral", -6, "withdraw")
+    h.param("pool_revision", 10).price(0, USD).position(0, 0, "collateral", 5).block(5).position(
+        0, 0, "collateral", -6, "withdraw"
+    )
     h.position(0, 0, "collateral", 9).block(9).price(0, USD)
     with pytest.raises(RulesError, match="would hold -1"):
         replay(AAVE_V3, h.market, h.timeline(), Scenario(liquidators=Competitive(), from_block=9))
@@ -185,7 +228,9 @@ def test_a_history_that_takes_more_than_there_is_still_says_so() -> None:
 @pytest.mark.parametrize(("name", "asset"), [("unheard_of", 0), ("collateral_enabled", None)])
 def test_a_setting_that_nobody_knows_is_refused_as_by_the_whole_history(name: str, asset: int | None) -> None:
     h = History(market(("WETH", 18), ("USDC", 6), protocol="aave-v3"))
-    h.param("pool_revision", 10).price(0, USD).block(5).setting(0, name, 1, asset).position(1, 0, "collateral", 5).block(9).price(0, USD)
+    h.param("pool_revision", 10).price(0, USD).block(5).setting(0, name, 1, asset).position(
+        1, 0, "collateral", 5
+    ).block(9).price(0, USD)
     said = []
     for short in (True, False):
         with pytest.raises(RulesError) as error:

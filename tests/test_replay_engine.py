@@ -40,7 +40,9 @@ def amounts(result: Replay[object]) -> list[tuple[int, int, int]]:
 
 
 def liquidated_history(seized: int = 131_250_000_000_000_000 * 2) -> History:
-    """1 ETH against 1000 USDC; at 1200 $ half the debt (500) buys 500 * 1.05 / 1200 = 0.4375 ETH; history took 0.2625 for 300."""
+    """1 ETH against 1000 USDC; at 1200 $ half the debt (500) buys 500 * 1.05 / 1200 = 0.4375 ETH; history took 0.2625
+    for 300.
+    """
     h = borrower(opened(), 0, 1, 1000)
     h.block(10).price(WETH, 1200 * USD)
     h.block(11)
@@ -67,12 +69,18 @@ def test_observed_lists_what_the_rules_explain_otherwise() -> None:
     result = run(liquidated_history(seized=ETH // 4), Scenario())
     assert [r.matches_history for r in result.liquidations] == [False]
     [mismatch] = result.mismatches
-    assert (mismatch.past.seized, mismatch.ours, mismatch.reason) == (ETH // 4, (300 * 10**6, 262_500_000_000_000_000, 0), "amounts differ")
+    assert (mismatch.past.seized, mismatch.ours, mismatch.reason) == (
+        ETH // 4,
+        (300 * 10**6, 262_500_000_000_000_000, 0),
+        "amounts differ",
+    )
 
 
 def test_observed_lists_a_liquidation_that_the_rules_refuse() -> None:
     h = borrower(opened(), 0, 1, 1000)
-    h.block(11).position(0, USDC, "debt", -300 * 10**6, "liquidation").liquidation(0, 3, USDC, WETH, repaid=300 * 10**6, seized=1)
+    h.block(11).position(0, USDC, "debt", -300 * 10**6, "liquidation").liquidation(
+        0, 3, USDC, WETH, repaid=300 * 10**6, seized=1
+    )
     result = run(h, Scenario())
     assert [(m.ours, m.reason) for m in result.mismatches] == [(None, "healthy")]
     assert result.liquidations == []
@@ -165,7 +173,9 @@ def three_assets() -> History:
 )
 def test_pair_choice(pair: str, expected: tuple[int, int]) -> None:
     result = run(three_assets(), Scenario(liquidators=Competitive(pair=pair, max_calls=1)))
-    assert [(r.fill.order.pair.debt_asset, r.fill.order.pair.collateral_asset) for r in result.liquidations] == [expected]
+    assert [(r.fill.order.pair.debt_asset, r.fill.order.pair.collateral_asset) for r in result.liquidations] == [
+        expected
+    ]
 
 
 def test_deficits_are_booked() -> None:
@@ -194,7 +204,10 @@ def test_interest_alone_is_seen_at_the_next_decision() -> None:
 
 
 def overridden(*overrides: Override, h: History | None = None) -> Replay[object]:
-    return run(h or borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1400 * USD), Scenario(liquidators=Competitive(), overrides=overrides))
+    return run(
+        h or borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1400 * USD),
+        Scenario(liquidators=Competitive(), overrides=overrides),
+    )
 
 
 def test_an_override_replaces_what_history_set() -> None:
@@ -206,7 +219,9 @@ def test_an_override_replaces_what_history_set() -> None:
 
 def test_an_override_from_a_block_holds_against_later_history() -> None:
     h = borrower(opened(), 0, 1, 1000)
-    h.block(10).price(WETH, 1400 * USD).block(15).price(USDC, USD).block(20).param("liquidation_threshold", 9000, asset=WETH)
+    h.block(10).price(WETH, 1400 * USD).block(15).price(USDC, USD).block(20).param(
+        "liquidation_threshold", 9000, asset=WETH
+    )
     result = overridden(Override(parameter="liquidation_threshold", value=7000, asset="weth", from_block=15), h=h)
     assert [r.clock.block_number for r in result.liquidations] == [15]
     assert result.book.state.params["liquidation_threshold", WETH] == 7000
@@ -227,16 +242,27 @@ def test_for_every_asset_an_override_makes_no_new_collateral() -> None:
 
 
 def test_a_parameter_that_history_never_set_is_set() -> None:
-    result = overridden(Override(parameter="close_factor", value=10000), Override(parameter="liquidation_threshold", value=7000))
+    result = overridden(
+        Override(parameter="close_factor", value=10000), Override(parameter="liquidation_threshold", value=7000)
+    )
     assert amounts(result) == [(0, 1000 * 10**6, 750_000_000_000_000_000)]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (Override(parameter="liquidation_threshold", value=7000, asset="WTEH"), r"market sketch has no asset 'WTEH'; did you mean 'WETH'\?"),
-        (Override(parameter="liquidation_threshold", value=9700, asset="WETH"), r"WETH at block 1: threshold 9700 with bonus 10500 would seize"),
-        (Override(parameter="ltv", value=7000, emode=7), r"override ltv of e-mode 7 = 7000 from block 0 touches nothing"),
+        (
+            Override(parameter="liquidation_threshold", value=7000, asset="WTEH"),
+            r"market sketch has no asset 'WTEH'; did you mean 'WETH'\?",
+        ),
+        (
+            Override(parameter="liquidation_threshold", value=9700, asset="WETH"),
+            r"WETH at block 1: threshold 9700 with bonus 10500 would seize",
+        ),
+        (
+            Override(parameter="ltv", value=7000, emode=7),
+            r"override ltv of e-mode 7 = 7000 from block 0 touches nothing",
+        ),
         (Override(parameter="ltv", value=7000, from_block=11), r"touches nothing in this history; check its asset"),
     ],
 )
@@ -273,7 +299,11 @@ def test_an_action_that_emptied_a_balance_also_empties_a_larger_one() -> None:
 
 
 def test_a_repayment_is_cut_to_the_debt() -> None:
-    result = run(diverged().position(0, USDC, "debt", -800 * 10**6, "repay").position(0, WETH, "collateral", -ETH // 2, "withdraw"))
+    result = run(
+        diverged()
+        .position(0, USDC, "debt", -800 * 10**6, "repay")
+        .position(0, WETH, "collateral", -ETH // 2, "withdraw")
+    )
     assert result.book.state.balances[0] == {(WETH, "collateral"): 62_500_000_000_000_000}
     assert counted(result) == [("repay", "cut", 1, 300 * USD)]
 
@@ -289,7 +319,9 @@ def test_a_transfer_hands_over_what_the_sender_has_and_conserves() -> None:
 
 
 def test_an_action_that_would_revert_is_skipped_with_all_that_hangs_on_it() -> None:
-    """After the seizure 0.5625 ETH back 500 USDC: 0.2 ETH more cannot leave (0.3625 * 2000 * 80 % = 580 is enough), 0.3 cannot (420)."""
+    """After the seizure 0.5625 ETH back 500 USDC: 0.2 ETH more cannot leave (0.3625 * 2000 * 80 % = 580 is enough), 0.3
+    cannot (420).
+    """
     fits, too_much = ETH // 5, 3 * ETH // 10
     assert counted(run(diverged().position(0, WETH, "collateral", -fits, "withdraw"))) == []
     result = run(diverged().position(0, WETH, "collateral", -too_much, "withdraw"))
@@ -297,7 +329,9 @@ def test_an_action_that_would_revert_is_skipped_with_all_that_hangs_on_it() -> N
     assert result.actions[0].reason == "health would fall below 1"
     last = (h := diverged()).next_seq + 1
     with h.transaction():
-        h.position(0, WETH, "collateral", -too_much, "transfer", last).position(1, WETH, "collateral", too_much, "transfer", last)
+        h.position(0, WETH, "collateral", -too_much, "transfer", last).position(
+            1, WETH, "collateral", too_much, "transfer", last
+        )
     assert not run(h).book.state.balances.get(1)
 
 
@@ -323,12 +357,16 @@ def test_users_who_respond_keep_their_health() -> None:
 
 
 def test_what_users_take_out_counts_as_if_they_held_it() -> None:
-    """A refused borrow leaves 1000 USDC less debt, and 1000 USDC less in the user's hands; half an ETH less withdrawn counts at the end's price."""
+    """A refused borrow leaves 1000 USDC less debt, and 1000 USDC less in the user's hands; half an ETH less withdrawn
+    counts at the end's price.
+    """
     h = opened().position(0, WETH, "collateral", ETH).position(0, USDC, "debt", 1000 * 10**6, "borrow")
     h.position(1, WETH, "collateral", ETH).position(1, USDC, "debt", 100 * 10**6, "borrow")
     h.position(1, WETH, "collateral", -9 * ETH // 10, "withdraw").block(12).price(WETH, 3000 * USD)
     base = run(h)
-    strict = Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=4000, asset="WETH"),))
+    strict = Scenario(
+        liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=4000, asset="WETH"),)
+    )
     alternative = run(h, strict)
     assert counted(alternative) == [("borrow", "skipped", 1, 1000 * USD), ("withdraw", "skipped", 1, 1800 * USD)]
     (then,), (now,) = base.horizons, alternative.horizons
@@ -341,8 +379,12 @@ def test_what_history_s_liquidators_did_with_their_proceeds_counts_apart() -> No
     """Account 3 received the collateral as tokens in the liquidation that is left out, and withdrew it."""
     h = borrower(opened(), 0, 1, 1000).block(10).price(WETH, 1200 * USD).block(11)
     with h.transaction():
-        h.position(0, USDC, "debt", -300 * 10**6, "liquidation").position(0, WETH, "collateral", -ETH // 4, "liquidation")
-        h.position(3, WETH, "collateral", ETH // 4, "liquidation").liquidation(0, 3, USDC, WETH, repaid=300 * 10**6, seized=ETH // 4)
+        h.position(0, USDC, "debt", -300 * 10**6, "liquidation").position(
+            0, WETH, "collateral", -ETH // 4, "liquidation"
+        )
+        h.position(3, WETH, "collateral", ETH // 4, "liquidation").liquidation(
+            0, 3, USDC, WETH, repaid=300 * 10**6, seized=ETH // 4
+        )
     result = run(h.block(12).position(3, WETH, "collateral", -ETH // 8, "withdraw"))
     assert counted(result) == [("withdraw", "skipped", 1, 150 * USD)]
     assert result.actions[0].unfunded
@@ -387,7 +429,9 @@ def test_the_window_ends_with_its_last_block() -> None:
 
 def test_several_markets_in_one_run_do_not_disturb_each_other() -> None:
     first, second = liquidated_history(), three_assets()
-    together = replay_markets([(POOL, first.market, first.timeline()), (POOL, second.market, second.timeline())], COMPETITIVE)
+    together = replay_markets(
+        [(POOL, first.market, first.timeline()), (POOL, second.market, second.timeline())], COMPETITIVE
+    )
     alone = [run(first), run(second)]
     assert [r.liquidations for r in together] == [r.liquidations for r in alone]
 

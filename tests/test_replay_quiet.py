@@ -26,7 +26,15 @@ SCENARIOS = {
 
 
 def outcome(result: Replay[object]) -> tuple[object, ...]:
-    found = (result.liquidations, result.spells, result.deficits, result.totals, result.horizons, result.events, result.reach)
+    found = (
+        result.liquidations,
+        result.spells,
+        result.deficits,
+        result.totals,
+        result.horizons,
+        result.events,
+        result.reach,
+    )
     return (*found, result.made_liquidatable, result.refused, result.costs, result.book)
 
 
@@ -62,4 +70,6 @@ def test_exposures_at_once_change_nothing(name: str, monkeypatch: pytest.MonkeyP
     quick = replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9)
     start = start_of(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name])
     assert outcome(quick) == outcome(plain)
-    assert outcome(replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, start=start)) == outcome(plain)
+    assert outcome(replay(AAVE_V3, market(ACCOUNTS), history, SCENARIOS[name], samples=9, start=start)) == outcome(
+        plain
+    )

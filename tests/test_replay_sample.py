@@ -1,4 +1,6 @@
-"""Replays of the bundled sample (real contracts' history): exact re-enactment, the screen against the plain reference, cut windows."""
+"""Replays of the bundled sample (real contracts' history): exact re-enactment, the screen against the plain reference,
+cut windows.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def crash(lake: Lake) -> tuple[Market, Timeline]:
     return load_market(lake, CRASH), load_timeline(lake, CRASH)
 
 
-def run(history: tuple[Market, Timeline], scenario: Scenario = BASELINE, *, screened: bool = True, samples: int = 0) -> Replay[AaveState]:
+def run(
+    history: tuple[Market, Timeline], scenario: Scenario = BASELINE, *, screened: bool = True, samples: int = 0
+) -> Replay[AaveState]:
     market, timeline = history
     return replay(AAVE_V3, market, timeline, scenario, screened=screened, samples=samples)
 
@@ -73,12 +77,22 @@ def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
 @pytest.mark.parametrize("name", [CRASH, CALM])
 def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -> None:
     """Every account, at sixty blocks of the sample; debts of ten dollars or less are beyond what DOUBLE promises."""
-    known = [block for (block,) in lake.sql(f"SELECT block_number FROM blocks WHERE market = '{name}' ORDER BY 1").fetchall()]
+    known = [
+        block for (block,) in lake.sql(f"SELECT block_number FROM blocks WHERE market = '{name}' ORDER BY 1").fetchall()
+    ]
     blocks = sorted({known[i * (len(known) - 1) // 59] for i in range(60)})
     query = f"SELECT * FROM health(NULL, {blocks}) WHERE market = '{name}' ORDER BY block_number, account_id"
     compared = 0
-    for fast, sure in zip(lake.sql(query).to_arrow_table().to_pylist(), health(lake, name, None, blocks, exact=True).to_pylist(), strict=True):
-        assert (fast["block_number"], fast["account_id"], fast["missing"]) == (sure["block_number"], sure["account_id"], sure["missing"])
+    for fast, sure in zip(
+        lake.sql(query).to_arrow_table().to_pylist(),
+        health(lake, name, None, blocks, exact=True).to_pylist(),
+        strict=True,
+    ):
+        assert (fast["block_number"], fast["account_id"], fast["missing"]) == (
+            sure["block_number"],
+            sure["account_id"],
+            sure["missing"],
+        )
         if sure["health_wad"] is not None and fast["debt_base"] > 10 * 10**8 and not fast["near_one"]:
             compared += 1
             assert fast["health"] == pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-9, abs=0), (fast, sure)
@@ -87,7 +101,9 @@ def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -
 
 
 SCENARIOS = {
-    "threshold": Scenario(liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=8000, asset="WETH"),)),
+    "threshold": Scenario(
+        liquidators=Competitive(), overrides=(Override(parameter="liquidation_threshold", value=8000, asset="WETH"),)
+    ),
     "late": Scenario(
         liquidators=Competitive(gas_cost=20 * 10**8, pair="largest-debt", settle="collateral-token", max_calls=2),
         overrides=(Override(parameter="close_factor", value=10_000, from_block=300),),
@@ -131,7 +147,9 @@ def test_an_override_to_the_value_in_force_changes_nothing(crash: tuple[Market, 
     """The bonus of each asset, from the block where history sets its last."""
     last = {c.asset: c for c in crash[1].params if c.name == "liquidation_bonus" and c.asset is not None and c.value}
     overrides = tuple(
-        Override(parameter="liquidation_bonus", value=c.value, asset=crash[0].assets[asset].symbol, from_block=c.block_number)
+        Override(
+            parameter="liquidation_bonus", value=c.value, asset=crash[0].assets[asset].symbol, from_block=c.block_number
+        )
         for asset, c in last.items()
     )
     assert overrides
@@ -189,9 +207,13 @@ def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Time
     assert part.liquidations[-1].clock.block_number <= middle
     for later in part.horizons[1:]:
         longer = run(crash, msgspec.structs.replace(BASELINE, to_block=later.clock.block_number))
-        (end, *_) = longer.horizons
+        end, *_ = longer.horizons
         assert (end.clock, end.totals, end.equity) == (later.clock, later.totals, later.equity)
-        assert (end.liquidations, end.seized_base, end.peak_bad_debt_base) == (later.liquidations, later.seized_base, later.peak_bad_debt_base)
+        assert (end.liquidations, end.seized_base, end.peak_bad_debt_base) == (
+            later.liquidations,
+            later.seized_base,
+            later.peak_bad_debt_base,
+        )
         assert end.liquidations == len(longer.liquidations) > len(part.liquidations)
     assert timeline.clock_at(part.horizons[1].clock.block_number).timestamp - part.horizons[0].clock.timestamp <= 3600
 
@@ -202,7 +224,10 @@ def test_a_later_horizon_is_the_end_of_a_longer_window(crash: tuple[Market, Time
 def test_no_override_equals_the_baseline(crash: tuple[Market, Timeline], rates: str, response: str) -> None:
     """Overrides to what history has change nothing, to the last integer, whatever users and rates do."""
     base = msgspec.structs.replace(BASELINE, rates=rates, users=Users(response=response))
-    none = tuple(Override(parameter=name, change=0, asset="WETH") for name in ("liquidation_threshold", "liquidation_bonus", "ltv"))
+    none = tuple(
+        Override(parameter=name, change=0, asset="WETH")
+        for name in ("liquidation_threshold", "liquidation_bonus", "ltv")
+    )
     one, other = run(crash, base), run(crash, msgspec.structs.replace(base, overrides=none))
     assert one.liquidations == other.liquidations
     assert one.liquidations

@@ -32,10 +32,14 @@ USD = 10**8
 COMPETITIVE = Scenario(liquidators=Competitive(max_calls=3))
 
 
-def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4, liquidations: bool = False) -> History:
-    """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes, and users who
-    withdraw, repay and hand over what they have (the pool refuses a negative balance). With ``liquidations`` some of which the pool's rules
-    explain and some which they do not, so that accounts differ from history after them."""
+def random_history(
+    seed: int, *, steps: int = 60, accounts: int = 12, assets: int = 4, liquidations: bool = False
+) -> History:
+    """A book near the edge: loops of an asset against itself, high rates, long gaps, missing prices, parameter changes,
+    and users who withdraw, repay and hand over what they have (the pool refuses a negative balance). With
+    ``liquidations`` some of which the pool's rules explain and some which they do not, so that accounts differ from
+    history after them.
+    """
     draw = random.Random(seed)
     h = History(market(*((f"A{i}", draw.choice((6, 8, 18))) for i in range(assets)), accounts=accounts))
     units = [10**asset.decimals for asset in h.market.assets]
@@ -44,7 +48,9 @@ def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: in
     balances: Counter[tuple[int, int, str]] = Counter()
     time, block = 12, 1
     for asset in range(assets):
-        h.param("liquidation_threshold", draw.choice((0, 7000, 9000)), asset=asset).param("liquidation_bonus", 10500, asset=asset)
+        h.param("liquidation_threshold", draw.choice((0, 7000, 9000)), asset=asset).param(
+            "liquidation_bonus", 10500, asset=asset
+        )
         h.price(asset, price[asset])
     for _ in range(steps):
         block += draw.randrange(1, 5)
@@ -71,7 +77,9 @@ def random_history(seed: int, *, steps: int = 60, accounts: int = 12, assets: in
             if side == "collateral" and draw.random() < 0.4:
                 last = h.next_seq + 1
                 with h.transaction():
-                    h.position(who, what, side, -part, "transfer", last).position(account, what, side, part, "transfer", last)
+                    h.position(who, what, side, -part, "transfer", last).position(
+                        account, what, side, part, "transfer", last
+                    )
                 balances[account, what, side] += part
             else:
                 h.position(who, what, side, -part, "withdraw" if side == "collateral" else "repay")
@@ -98,12 +106,17 @@ def _liquidate(h: History, draw: random.Random, balances: Counter[tuple[int, int
     if not pledged:
         return
     _, collateral, _ = draw.choice(pledged)
-    repaid, seized = (max(1, balances[who, asset, side] // draw.choice((1, 2, 9))) for asset, side in ((debt, "debt"), (collateral, "collateral")))
+    repaid, seized = (
+        max(1, balances[who, asset, side] // draw.choice((1, 2, 9)))
+        for asset, side in ((debt, "debt"), (collateral, "collateral"))
+    )
     balances[who, debt, "debt"] -= repaid
     balances[who, collateral, "collateral"] -= seized
     with h.transaction():
         last = h.next_seq + 2
-        h.position(who, debt, "debt", -repaid, "liquidation", last).position(who, collateral, "collateral", -seized, "liquidation", last)
+        h.position(who, debt, "debt", -repaid, "liquidation", last).position(
+            who, collateral, "collateral", -seized, "liquidation", last
+        )
         h.liquidation(who, draw.randrange(accounts), debt, collateral, repaid, seized)
 
 
@@ -196,7 +209,9 @@ def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, c
 
 def test_a_screen_that_forgets_interest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The property has teeth."""
-    monkeypatch.setattr(module, "index_bounds", lambda book: module.IndexBounds(*([1.0] * len(book.market.assets) for _ in range(4))))
+    monkeypatch.setattr(
+        module, "index_bounds", lambda book: module.IndexBounds(*([1.0] * len(book.market.assets) for _ in range(4)))
+    )
     with pytest.raises(AssertionError):
         _run_checked(range(20), lazy)
 
@@ -265,7 +280,12 @@ def screen_of(protocol: Given, **prices: int) -> tuple[Screen[object], Book[obje
 
 
 def test_only_accounts_at_or_below_the_margin_are_candidates() -> None:
-    forms = {0: LinearExposure({0: 1.0, 1: -1.0}), 1: LinearExposure({0: 1.0, 1: -1.001}), 2: LinearExposure({0: 1.1, 1: -1.0}), 3: None}
+    forms = {
+        0: LinearExposure({0: 1.0, 1: -1.0}),
+        1: LinearExposure({0: 1.0, 1: -1.001}),
+        2: LinearExposure({0: 1.1, 1: -1.0}),
+        3: None,
+    }
     screen, book = screen_of(Given(forms), A=100, B=100)
     assert screen.candidates(book) == [0, 1]
     book.oracle[0] = 90
@@ -289,7 +309,9 @@ def test_rows_are_asked_for_only_when_touched() -> None:
 
 def test_accounts_far_from_the_edge_are_not_read_until_prices_moved() -> None:
     """An account at a half bears a fall of collateral by a third together with a rise of debt by a third."""
-    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.5}) for a in range(500)} | {500: LinearExposure({0: 1.0, 1: -0.999})})
+    protocol = Given(
+        {a: LinearExposure({0: 1.0, 1: -0.5}) for a in range(500)} | {500: LinearExposure({0: 1.0, 1: -0.999})}
+    )
     screen, book = screen_of(protocol, A=1000, B=1000)
     assert screen.candidates(book) == []
     assert screen.read == 501
@@ -304,7 +326,9 @@ def test_accounts_far_from_the_edge_are_not_read_until_prices_moved() -> None:
 
 def test_a_loop_is_not_read_again_when_both_its_prices_fall() -> None:
     """What counts is their ratio: values are held in units of what is owed most."""
-    protocol = Given({a: LinearExposure({0: 1.0, 1: -0.95}) for a in range(50)} | {50: LinearExposure({2: 1.0, 1: -0.9})})
+    protocol = Given(
+        {a: LinearExposure({0: 1.0, 1: -0.95}) for a in range(50)} | {50: LinearExposure({2: 1.0, 1: -0.9})}
+    )
     screen, book = screen_of(protocol, A=1000, B=1000, C=1000)
     assert screen.candidates(book) == []
     for price in (900, 500, 2000):
@@ -316,7 +340,11 @@ def test_a_loop_is_not_read_again_when_both_its_prices_fall() -> None:
 
 
 def test_a_box_is_a_candidate_outside_of_it() -> None:
-    screen, book = screen_of(Given({0: BoxExposure({0: (90.0, float("inf")), 1: (0.0, 110.0)}), 1: LinearExposure({0: 1.0, 1: -0.1})}), A=100, B=100)
+    screen, book = screen_of(
+        Given({0: BoxExposure({0: (90.0, float("inf")), 1: (0.0, 110.0)}), 1: LinearExposure({0: 1.0, 1: -0.1})}),
+        A=100,
+        B=100,
+    )
     assert screen.candidates(book) == []
     book.oracle[0] = 89
     assert screen.candidates(book) == [0]

@@ -1,4 +1,6 @@
-"""The engine carries what is not Aave: a vault with an auction that lives in time, a signed margin account. Numbers by hand."""
+"""The engine carries what is not Aave: a vault with an auction that lives in time, a signed margin account. Numbers by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ COMPETITIVE = Scenario(liquidators=Competitive())
 def vaults(*, hole: int = 10_000) -> History:
     """10 ETH against 1000 DAI at a ratio of 150 %, ETH at 200 $: unsafe below 150 $. Penalty 13 %."""
     h = History(market(("ETH", 18), ("DAI", 18)))
-    for name, value in {"ratio": 15000, "chop": 11300, "buf": 12000, "cut": 9000, "step": 60, "tail": 3600, "dirt": 0, "tip": 100 * USD}.items():
+    for name, value in {
+        "ratio": 15000,
+        "chop": 11300,
+        "buf": 12000,
+        "cut": 9000,
+        "step": 60,
+        "tail": 3600,
+        "dirt": 0,
+        "tip": 100 * USD,
+    }.items():
         h.param(name, value)
     h.param("hole", hole * WAD).price(ETH, 200 * USD).price(DAI, USD)
     h.position(0, ETH, "collateral", 10 * WAD).position(0, DAI, "debt", 1000 * WAD)
@@ -51,7 +62,9 @@ def test_an_auction_is_kicked_priced_over_time_taken_in_parts_and_ended(screened
 def test_the_market_wide_ceiling_holds_a_second_vault_back_until_the_first_is_sold(screened: bool) -> None:
     h = vaults(hole=1130).position(1, ETH, "collateral", 10 * WAD).position(1, DAI, "debt", 1000 * WAD)
     h.block(100, 1200).price(ETH, 149 * USD).block(300, 3600).price(DAI, USD)
-    result = replay(VaultProtocol(), h.market, h.timeline(), COMPETITIVE, mechanism=DutchAuction(most=10 * WAD), screened=screened)
+    result = replay(
+        VaultProtocol(), h.market, h.timeline(), COMPETITIVE, mechanism=DutchAuction(most=10 * WAD), screened=screened
+    )
     assert [(r.fill.order.account, r.step, r.clock.timestamp) for r in result.liquidations] == [
         (0, "kick", 1200),
         (0, "take", 1320),
@@ -69,8 +82,19 @@ def test_a_partial_bark_fills_the_room_that_is_left() -> None:
 
 
 def test_an_expired_auction_is_started_again_at_the_new_price() -> None:
-    """``tail`` of 100 s ends it before the price meets the market at 120 s; then the market has risen to 170: top 204, 183.6, 165.24."""
-    h = vaults().param("tail", 100).block(100, 1200).price(ETH, 149 * USD).block(107, 1290).price(ETH, 170 * USD).block(200, 2400).price(DAI, USD)
+    """``tail`` of 100 s ends it before the price meets the market at 120 s; then the market has risen to 170: top 204,
+    183.6, 165.24.
+    """
+    h = (
+        vaults()
+        .param("tail", 100)
+        .block(100, 1200)
+        .price(ETH, 149 * USD)
+        .block(107, 1290)
+        .price(ETH, 170 * USD)
+        .block(200, 2400)
+        .price(DAI, USD)
+    )
     result = replay(VaultProtocol(), h.market, h.timeline(), COMPETITIVE, mechanism=DutchAuction(most=10 * WAD))
     # after 60 s the price is 160.92, after 90 s the market is at 170: profitable at once
     assert [(r.step, r.clock.timestamp) for r in result.liquidations] == [("kick", 1200), ("take", 1290)]
@@ -101,7 +125,8 @@ CASH, BTC, EUR = 0, 1, 2
 
 
 def margins() -> History:
-    """Margin 10 %, fee 1 %. Account 0: long 1 BTC (10000 $) on 8000 $ borrowed. Account 1: short 1 BTC with 12000 $ cash.
+    """Margin 10 %, fee 1 %. Account 0: long 1 BTC (10000 $) on 8000 $ borrowed. Account 1: short 1 BTC with 12000 $
+    cash.
     Account 2: long 1 BTC, short 5000 EUR (1.1 $), 0 cash."""
     h = History(market(("USD", 18), ("BTC", 18), ("EUR", 18)))
     h.param("margin", 1000).param("fee", 100).price(CASH, USD).price(BTC, 10_000 * USD).price(EUR, 11 * USD // 10)
@@ -143,5 +168,8 @@ def test_an_account_with_both_signs(screened: bool) -> None:
     result = replay(MarginProtocol(), h.market, h.timeline(), COMPETITIVE, screened=screened)
     first = result.liquidations[0]
     assert (first.fill.order.account, first.clock.block_number) == (2, 11)
-    assert (first.fill.order.pair.collateral_asset, first.profit_base) == (BTC, 100 * USD)  # the long earns 1 % of 10000, the short of 8200
+    assert (first.fill.order.pair.collateral_asset, first.profit_base) == (
+        BTC,
+        100 * USD,
+    )  # the long earns 1 % of 10000, the short of 8200
     assert result.book.state.held[2] == {BTC: 0, EUR: -5000 * WAD, CASH: 9900 * WAD}

@@ -34,7 +34,10 @@ def scenario(*overrides: Override, **options: object) -> Scenario:
 SCENARIOS = (
     scenario(),
     scenario(Override(parameter="liquidation_threshold", value=8000, asset="WETH", from_block=FROM)),
-    scenario(Override(parameter="liquidation_bonus", change=200, from_block=FROM), Override(parameter="close_factor", value=10_000, from_block=300)),
+    scenario(
+        Override(parameter="liquidation_bonus", change=200, from_block=FROM),
+        Override(parameter="close_factor", value=10_000, from_block=300),
+    ),
 )
 
 
@@ -51,7 +54,8 @@ def crash(tmp_path_factory: pytest.TempPathFactory) -> tuple[Market, Timeline]:
 
 def same(one: Replay[object], other: Replay[object]) -> None:
     for name in (
-        "from_clock", "liquidations", "deficits", "totals", "mismatches", "left_out", "events", "refused", "actions", "actions_made", "horizons",
+        "from_clock", "liquidations", "deficits", "totals", "mismatches", "left_out", "events", "refused", "actions",
+        "actions_made", "horizons",
         "short_of", "made_liquidatable", "reach", "rules", "overrides",
     ):  # fmt: skip
         assert getattr(one, name) == getattr(other, name), name
@@ -114,7 +118,9 @@ def test_only_a_model_with_historys_rates_has_a_start(crash: tuple[Market, Timel
 
 
 def test_the_material_of_a_sweep_shares_starts_where_it_may(tmp_path: Path) -> None:
-    """One start for scenarios that change nothing before the window; the rows are those of a replay from the beginning."""
+    """One start for scenarios that change nothing before the window; the rows are those of a replay from the
+    beginning.
+    """
     shutil.copytree(resource("sample") / "lake", tmp_path / "lake")
     material = load_material(Lake(tmp_path / "lake"), "sample-crash")
     baseline, threshold, several = SCENARIOS
@@ -126,6 +132,12 @@ def test_the_material_of_a_sweep_shares_starts_where_it_may(tmp_path: Path) -> N
         assert whole.tables == short.tables
     early = Override(parameter="liquidation_bonus", change=200, from_block=FROM - 1)
     dated = Override(parameter="liquidation_bonus", change=200, from_time="2020-03-12")
-    for other in (scenario(early), scenario(dated), scenario(rates="recomputed"), Scenario(liquidators=Competitive()), Scenario(from_block=FROM)):
+    for other in (
+        scenario(early),
+        scenario(dated),
+        scenario(rates="recomputed"),
+        Scenario(liquidators=Competitive()),
+        Scenario(from_block=FROM),
+    ):
         assert material.start(other) is None
     assert material.start(scenario(users=Users(response="same-ltv"))) is not start

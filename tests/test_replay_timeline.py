@@ -1,4 +1,6 @@
-"""Timeline: order, transactions, exact integers; property: any set of tables comes out merged by seq, ints unchanged."""
+"""Timeline: order, transactions, exact integers; property: any set of tables comes out merged by seq, ints
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.errors import UserError
-from backtest.model import Clock, HistoricalLiquidation, IndexUpdate, ParamChange, PositionChange, PriceUpdate, SettingChange
+from backtest.model import (
+    Clock,
+    HistoricalLiquidation,
+    IndexUpdate,
+    ParamChange,
+    PositionChange,
+    PriceUpdate,
+    SettingChange,
+)
 from backtest.replay import timeline as module
 from backtest.replay.timeline import Timeline
 from tests.sketches.history import History, market
@@ -37,10 +47,36 @@ def test_every_field_of_every_event_comes_through() -> None:
         ParamChange(seq=0, **one, log_index=0, name="liquidation_threshold", value=8000, asset=0),
         ParamChange(seq=1, **one, log_index=1, name="emode_ltv", value=9000, category=1),
         PriceUpdate(seq=2, **one, log_index=2, asset=0, price=2000 * 10**8),
-        PositionChange(seq=3, **five, log_index=0, account=0, asset=0, side="collateral", delta=BIG, action="supply", action_seq=3, amount=BIG),
-        IndexUpdate(seq=4, **five, log_index=1, asset=1, supply_index=10**27, borrow_index=10**28, supply_rate=0, borrow_rate=0),
-        PositionChange(seq=5, **five, log_index=2, account=0, asset=1, side="debt", delta=-(2**70), action="repay", action_seq=5, amount=2**70),
-        SettingChange(seq=6, **five, log_index=3, account=0, setting="emode", asset=None, value=1, action="other", action_seq=6),
+        PositionChange(
+            seq=3,
+            **five,
+            log_index=0,
+            account=0,
+            asset=0,
+            side="collateral",
+            delta=BIG,
+            action="supply",
+            action_seq=3,
+            amount=BIG,
+        ),
+        IndexUpdate(
+            seq=4, **five, log_index=1, asset=1, supply_index=10**27, borrow_index=10**28, supply_rate=0, borrow_rate=0
+        ),
+        PositionChange(
+            seq=5,
+            **five,
+            log_index=2,
+            account=0,
+            asset=1,
+            side="debt",
+            delta=-(2**70),
+            action="repay",
+            action_seq=5,
+            amount=2**70,
+        ),
+        SettingChange(
+            seq=6, **five, log_index=3, account=0, setting="emode", asset=None, value=1, action="other", action_seq=6
+        ),
         PriceUpdate(seq=7, **six, log_index=0, asset=0, price=None),
         HistoricalLiquidation(
             seq=8,
@@ -135,7 +171,13 @@ def test_any_history_comes_out_in_order_whatever_the_chunk(logs: list[tuple[str,
         module._CHUNK = before
     assert [e.seq for e in events] == list(range(len(logs)))
     for event, (_, amount, _) in zip(events, logs, strict=True):
-        value = event.delta if isinstance(event, PositionChange) else event.price if isinstance(event, PriceUpdate) else event.borrow_index
+        value = (
+            event.delta
+            if isinstance(event, PositionChange)
+            else event.price
+            if isinstance(event, PriceUpdate)
+            else event.borrow_index
+        )
         assert value == (amount if isinstance(event, PositionChange) else abs(amount))
 
 

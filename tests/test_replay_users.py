@@ -1,4 +1,6 @@
-"""Users whose actions are made again: whatever was seized, no balance turns negative, what history emptied is empty, transfers create nothing."""
+"""Users whose actions are made again: whatever was seized, no balance turns negative, what history emptied is empty,
+transfers create nothing.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ steps = st.lists(
 
 
 @given(steps, st.sampled_from(["skip", "shrink"]))
-def test_the_book_stays_possible_and_skipped_actions_conserve_tokens(script: list[tuple[str, int, int, int, bool]], refused: str) -> None:
+def test_the_book_stays_possible_and_skipped_actions_conserve_tokens(
+    script: list[tuple[str, int, int, int, bool]], refused: str
+) -> None:
     pool, described = FixedSpreadPool(), market(("A", 0))
     book = Book.open(pool, described)
     users = UserActions(pool, described, Users(refused=refused), recompute=False)
@@ -66,7 +70,9 @@ def test_the_book_stays_possible_and_skipped_actions_conserve_tokens(script: lis
         for effect in made:
             if isinstance(effect, PositionChange) and effect.delta < 0 and history[effect.account, effect.side] == 0:
                 assert not book.state.balances[effect.account].get((ASSET, effect.side))
-        return sum(effect.delta for effect in made if isinstance(effect, PositionChange) and effect.side == "collateral")
+        return sum(
+            effect.delta for effect in made if isinstance(effect, PositionChange) and effect.side == "collateral"
+        )
 
     for seq, (action, account, other, amount, everything) in enumerate(script):
         side: Side = "debt" if action in ("borrow", "repay") else "collateral"
@@ -86,7 +92,10 @@ def test_the_book_stays_possible_and_skipped_actions_conserve_tokens(script: lis
         elif action == "left out" and amount:
             users.historical(change(account, side, -amount, "liquidation", seq))
             history[account, side] -= amount
-    assert sum(balance for held in book.state.balances.values() for (_, s), balance in held.items() if s == "collateral") == brought
+    assert (
+        sum(balance for held in book.state.balances.values() for (_, s), balance in held.items() if s == "collateral")
+        == brought
+    )
 
 
 @given(steps)

@@ -35,7 +35,9 @@ def page(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _specs(page: str) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)]
+    return [
+        json.loads(text) for text in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    ]
 
 
 def _rows(lake: Lake, dataset: str) -> list[dict[str, Any]]:
@@ -49,7 +51,8 @@ def _rows(lake: Lake, dataset: str) -> list[dict[str, Any]]:
 def test_page_names_no_address_but_xml_namespaces(page: str) -> None:
     assert set(re.findall(r"https?://[\w.-]+", page)) <= {"http://www.w3.org"}
     assert not re.findall(
-        r"""(?:src|href|srcset|action|data)\s*=\s*["']?(?!data:)[a-z]+:""", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+        r"""(?:src|href|srcset|action|data)\s*=\s*["']?(?!data:)[a-z]+:""",
+        re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL),
     )
 
 
@@ -107,19 +110,33 @@ def test_numbers_are_those_of_the_tables(page: str, lake: Lake) -> None:
     def _loss(hit: dict[str, Any]) -> int:
         return int(hit["seized_base"] + hit["protocol_fee_base"] - hit["repaid_base"])
 
-    cells = [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)]
+    cells = [
+        html.unescape(re.sub(r"<[^>]+>", "", cell))
+        for cell in re.findall(r"<t[dh][^>]*>(.*?)(?:<small>.*?)?</t[dh]>", page, re.DOTALL)
+    ]
     order = [run["run_id"] for run in sorted(_rows(lake, "results/runs"), key=lambda run: run["run_id"])]
     for label, of in (
         ("Debt repaid by liquidators", lambda run: sum(hit["repaid_base"] for hit in hits if hit["run_id"] == run)),
-        ("Collateral liquidators received", lambda run: sum(hit["seized_base"] for hit in hits if hit["run_id"] == run)),
-        ("Bad debt, realised (written off)", lambda run: sum(row["amount_base"] for row in deficits if row["run_id"] == run)),
+        (
+            "Collateral liquidators received",
+            lambda run: sum(hit["seized_base"] for hit in hits if hit["run_id"] == run),
+        ),
+        (
+            "Bad debt, realised (written off)",
+            lambda run: sum(row["amount_base"] for row in deficits if row["run_id"] == run),
+        ),
         ("Borrowers' loss (bonus plus fee)", lambda run: sum(_loss(hit) for hit in hits if hit["run_id"] == run)),
-        ("Largest liquidation (debt repaid)", lambda run: max(hit["repaid_base"] for hit in hits if hit["run_id"] == run)),
+        (
+            "Largest liquidation (debt repaid)",
+            lambda run: max(hit["repaid_base"] for hit in hits if hit["run_id"] == run),
+        ),
     ):
         at = cells.index(label)
         assert cells[at + 1 : at + 5] == [tables.money(of(run), 8) for run in order]
     at = len(cells) - 1 - cells[::-1].index("Accounts liquidated")  # the first ones are verdicts
-    assert cells[at + 1 : at + 5] == [str(len({hit["account"] for hit in hits if hit["run_id"] == run})) for run in order]
+    assert cells[at + 1 : at + 5] == [
+        str(len({hit["account"] for hit in hits if hit["run_id"] == run})) for run in order
+    ]
 
 
 def test_charts_show_the_same_totals(page: str, lake: Lake) -> None:
@@ -144,7 +161,9 @@ def test_prices_are_those_in_force(page: str, lake: Lake) -> None:
     shown = _specs(page)[1]["vconcat"][0]["data"]["values"]
     assert {row["symbol"] for row in shown} == set(SYMBOLS)
     for row in shown:
-        known = [p for p in prices if p["asset_id"] == SYMBOLS.index(row["symbol"]) and p["timestamp"] <= row["time"] / 1000]
+        known = [
+            p for p in prices if p["asset_id"] == SYMBOLS.index(row["symbol"]) and p["timestamp"] <= row["time"] / 1000
+        ]
         assert row["price_usd"] == pytest.approx(float(known[-1]["price"]) / 1e8)
 
 
@@ -188,9 +207,13 @@ from pathlib import Path
 from backtest.lake import Lake
 from backtest.report import write_report
 write_report(Lake({str(lake.path)!r}), [], Path({str(tmp_path / "report.html")!r}))
-print([name for name in sys.modules if name.split(".")[0] in ("web3", "numba") or name.startswith(("backtest.replay", "backtest.fetch"))])
+print([name for name in sys.modules if name.split(".")[0] in ("web3", "numba") or name.startswith(("backtest.replay",
+"backtest.fetch"))])
 """
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+        == "[]"
+    )
 
 
 # -- words and numbers -------------------------------------------------------------------------------------------------
@@ -235,9 +258,14 @@ def test_missing_is_not_zero() -> None:
         ("{}", "liquidators as in history"),
         ('{"liquidators":{"kind":"competitive","max_calls":3}}', "competitive liquidators; max calls 3"),
         (
-            '{"liquidators":{"kind":"competitive"},"overrides":[{"parameter":"ltv","value":7000,"emode":1,"from_block":9},'
-            '{"asset":"0xAA","parameter":"liquidation_bonus","value":10500}],"from_block":5}',
-            "competitive liquidators; ltv of e-mode 1 = 70.00\u00a0% from block 9; liquidation bonus of WETH = 5.00\u00a0%; from block 5",
+            (
+                '{"liquidators":{"kind":"competitive"},"overrides":[{"parameter":"ltv","value":7000,"emode":1,"from_block":9},'
+                '{"asset":"0xAA","parameter":"liquidation_bonus","value":10500}],"from_block":5}'
+            ),
+            (
+                "competitive liquidators; ltv of e-mode 1 = 70.00\u00a0% from block 9; liquidation bonus of WETH ="
+                " 5.00\u00a0%; from block 5"
+            ),
         ),
     ],
 )
@@ -251,7 +279,15 @@ def test_tables_for_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(60, "1 minute"), (300, "5 minutes"), (3600, "1 hour"), (86_400, "1 day"), (604_800, "7 days"), (61, "61 seconds")]
+    ("seconds", "said"),
+    [
+        (60, "1 minute"),
+        (300, "5 minutes"),
+        (3600, "1 hour"),
+        (86_400, "1 day"),
+        (604_800, "7 days"),
+        (61, "61 seconds"),
+    ],
 )
 def test_durations(seconds: int, said: str) -> None:
     assert duration(seconds) == said

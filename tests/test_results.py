@@ -1,4 +1,6 @@
-"""Runs in a lake: stored once, refused on stale tables, exact values in the tables; and the verbs replay and compare."""
+"""Runs in a lake: stored once, refused on stale tables, exact values in the tables; and the verbs replay and
+compare.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, WETH, History
 from tests.test_replay_engine import liquidated_history
 
-CONFIG = MarketConfig(name="sketch", protocol="sketch", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20})
+CONFIG = MarketConfig(
+    name="sketch", protocol="sketch", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20}
+)
 COMPETITIVE = Scenario(name="competitive", liquidators=Competitive())
 
 
@@ -36,7 +40,14 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None) -> Lake:
     """A lake with this history as canonical tables, current unless stamped otherwise."""
     h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
     h.rows["assets"] = [
-        {"asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals, "collateral_token": None, "debt_token": None}
+        {
+            "asset_id": a.id,
+            "asset": a.asset,
+            "symbol": a.symbol,
+            "decimals": a.decimals,
+            "collateral_token": None,
+            "debt_token": None,
+        }
         for a in h.market.assets
     ]
     lake = Lake(path, create=True)
@@ -82,7 +93,10 @@ def test_a_run_is_stored_with_exact_values(lake: Lake) -> None:
     assert hit["block_number"] == 11
     assert stored.summary["liquidations"] == 1
     assert (stored.summary["from_block"], stored.summary["to_block"], stored.summary["to_timestamp"]) == (1, 11, 132)
-    assert {(r["account"][-1], r["asset"][-1], int(r["collateral"]), int(r["debt"])) for r in stored.tables["run_balances"].to_pylist()} == {
+    assert {
+        (r["account"][-1], r["asset"][-1], int(r["collateral"]), int(r["debt"]))
+        for r in stored.tables["run_balances"].to_pylist()
+    } == {
         ("0", "0", 737_500_000_000_000_000, 0),
         ("0", "1", 0, 700 * 10**6),
     }
@@ -149,7 +163,10 @@ def test_inexact_prices_are_named(tmp_path: Path) -> None:
 
 def test_stale_or_missing_tables_are_refused(tmp_path: Path) -> None:
     old_rules = lake_of(tmp_path / "a", liquidated_history(), stamped="0:abc")
-    with pytest.raises(LakeError, match=r"stale \(made by rules version 0, this is \d+\); run backtest reconstruct --lake .*a --market sketch"):
+    with pytest.raises(
+        LakeError,
+        match=r"stale \(made by rules version 0, this is \d+\); run backtest reconstruct --lake .*a --market sketch",
+    ):
         run(old_rules, "sketch", Scenario())
     old_data = lake_of(tmp_path / "b", liquidated_history(), stamped=f"{results.RULES_VERSION}:abc")
     with pytest.raises(LakeError, match="the raw data changed since"):
@@ -163,7 +180,11 @@ def test_stale_or_missing_tables_are_refused(tmp_path: Path) -> None:
 
 def test_a_scenario_that_does_not_fit_stores_nothing(lake: Lake) -> None:
     with pytest.raises(ScenarioError, match="has no asset 'WTEH'"):
-        run(lake, "sketch", Scenario(liquidators=Competitive(), overrides=(Override(parameter="ltv", value=1, asset="WTEH"),)))
+        run(
+            lake,
+            "sketch",
+            Scenario(liquidators=Competitive(), overrides=(Override(parameter="ltv", value=1, asset="WTEH"),)),
+        )
     lake.refresh()
     assert not [file for file in lake.files(None, "sketch") if file.dataset.startswith("results/")]
 
@@ -186,7 +207,9 @@ def cli(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
     return int(exit_.value.code or 0), out, err
 
 
-def test_replay_prints_the_result_with_units_and_its_assumptions(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_prints_the_result_with_units_and_its_assumptions(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = cli(capsys, "replay", "--lake", lake.path)
     assert (code, err) == (0, "")
     assert "history: market sketch, blocks 1 to 11 (1970-01-01 00:00:12 to 1970-01-01 00:02:12 UTC)" in out
@@ -201,7 +224,16 @@ def test_replay_prints_the_result_with_units_and_its_assumptions(lake: Lake, cap
 
 
 def test_replay_options_make_the_scenario(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--liquidators", "competitive", "--gas-cost", "0.5", "--set", "WETH.liquidation_threshold=7900", "--set", "close_factor=10000")
+    options = (
+        "--liquidators",
+        "competitive",
+        "--gas-cost",
+        "0.5",
+        "--set",
+        "WETH.liquidation_threshold=7900",
+        "--set",
+        "close_factor=10000",
+    )
     code, out, _ = cli(capsys, "replay", "--lake", lake.path, *options, "--from-block", 5, "--seed", 3)
     assert code == 0
     lake.refresh()
@@ -209,7 +241,10 @@ def test_replay_options_make_the_scenario(lake: Lake, capsys: pytest.CaptureFixt
     assert json.loads(stored["scenario"]) == {
         "from_block": 5,
         "liquidators": {"gas_cost": 5 * 10**7, "kind": "competitive"},
-        "overrides": [{"asset": "WETH", "parameter": "liquidation_threshold", "value": 7900}, {"parameter": "close_factor", "value": 10000}],
+        "overrides": [
+            {"asset": "WETH", "parameter": "liquidation_threshold", "value": 7900},
+            {"parameter": "close_factor", "value": 10000},
+        ],
         "seed": 3,
         "version": 1,
     }
@@ -217,7 +252,9 @@ def test_replay_options_make_the_scenario(lake: Lake, capsys: pytest.CaptureFixt
     assert "seed 3" in out
 
 
-def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_of_a_scenario_file_equals_that_of_options(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "s.toml"
     file.write_text('name = "file"\n[liquidators]\nkind = "competitive"\nmax_calls = 1\n')
     assert cli(capsys, "replay", "--lake", lake.path, "--scenario", file)[0] == 0
@@ -243,11 +280,16 @@ def test_replay_of_a_scenario_file_equals_that_of_options(lake: Lake, tmp_path: 
         (["--run", "nothing"], "holds no runs; make one first"),
         (["--run", "a", "--scenario", "missing.toml"], "--scenario and --run together"),
         (["--run", "a", "--set", "ltv=1"], "--run and --set together"),
-        (["--band"], "--band with observed liquidators: they and users act as in history; add --liquidators competitive"),
+        (
+            ["--band"],
+            "--band with observed liquidators: they and users act as in history; add --liquidators competitive",
+        ),
         (["--baseline"], "--baseline with observed liquidators"),
     ],
 )
-def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+def test_mistakes_get_one_line_and_exit_code_2(
+    lake: Lake, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     code, out, err = cli(capsys, "replay", "--lake", lake.path, *words)
     assert (code, out) == (2, "")
     assert message in err
@@ -256,7 +298,9 @@ def test_mistakes_get_one_line_and_exit_code_2(lake: Lake, capsys: pytest.Captur
 
 @pytest.mark.parametrize("amount", ["NaN", "sNaN", "Infinity", "-1", "1e-9"])
 def test_a_gas_cost_is_an_amount(amount: str) -> None:
-    with pytest.raises(UserError, match=r"is no amount, negative or finer than 8 decimals; give an amount such as 5 or 0\.25"):
+    with pytest.raises(
+        UserError, match=r"is no amount, negative or finer than 8 decimals; give an amount such as 5 or 0\.25"
+    ):
         base_units(Decimal(amount), 8)
     assert base_units(Decimal("1e60"), 8) == 10**68
 
@@ -291,11 +335,17 @@ def test_compare_puts_runs_side_by_side(lake: Lake, capsys: pytest.CaptureFixtur
 LOWER = ("--liquidators", "competitive", "--set", "WETH.liquidation_threshold=7900")
 
 
-def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(
+    lake: Lake, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--seed", 3)[0] == 0
     _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
     assert "Verdict" not in out
-    [line] = [line for line in out.splitlines() if line.startswith("lower: no baseline is stored, so it is not compared. Make it: ")]
+    [line] = [
+        line
+        for line in out.splitlines()
+        if line.startswith("lower: no baseline is stored, so it is not compared. Make it: ")
+    ]
     command = line.partition("Make it: backtest ")[2].split()
     assert cli(capsys, *command)[0] == 0
     _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
@@ -329,7 +379,11 @@ def test_an_unfinished_band_says_so(lake: Lake, capsys: pytest.CaptureFixture[st
     for more in ((), ("--baseline",)):
         assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", *more)[0] == 0
     _, out, _ = cli(capsys, "compare", "--lake", lake.path)
-    [line] = [line for line in out.splitlines() if line.startswith("lower: the band lacks users who respond by same-ltv and same-health.")]
+    [line] = [
+        line
+        for line in out.splitlines()
+        if line.startswith("lower: the band lacks users who respond by same-ltv and same-health.")
+    ]
     assert "incomplete" in out
     assert cli(capsys, *line.partition("Make it: backtest ")[2].split())[0] == 0
     _, out, _ = cli(capsys, "compare", "--lake", lake.path)

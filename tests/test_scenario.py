@@ -64,7 +64,10 @@ def test_an_empty_file_is_history() -> None:
     [
         ("liquidator = 1", "f.toml: unknown field 'liquidator'; did you mean 'liquidators'?"),
         ('liquidators = {kind = "observd"}', "f.toml: unknown liquidators 'observd'; did you mean 'observed'?"),
-        ('[liquidators]\nkind = "competitive"\ngascost = 5', "f.toml: unknown field 'liquidators.gascost'; did you mean 'gas_cost'?"),
+        (
+            '[liquidators]\nkind = "competitive"\ngascost = 5',
+            "f.toml: unknown field 'liquidators.gascost'; did you mean 'gas_cost'?",
+        ),
         ('[liquidators]\nkind = "observed"\ngas_cost = 5', "f.toml: unknown field 'liquidators.gas_cost'; known: "),
         ('[[overrides]]\nparam = "x"', "f.toml: unknown field 'overrides[0].param'; did you mean 'parameter'?"),
         ('[[overrides]]\nparameter = "ltv"', "f.toml: override ltv: neither value and change; give one of them"),
@@ -73,16 +76,25 @@ def test_an_empty_file_is_history() -> None:
         ("oracle_delay = 0", "f.toml: 'observed' liquidators with overrides: "),
         ('seed = "a"', "f.toml: seed: Expected `int`, got `str`; see docs/scenarios.md"),
         ("seed = 1.5", "f.toml: seed: Expected `int`, got `float`; see docs/scenarios.md"),
-        ('[liquidators]\nkind = "competitive"\npair = "x"', "f.toml: liquidators.pair: Invalid enum value 'x'; see docs/scenarios.md"),
+        (
+            '[liquidators]\nkind = "competitive"\npair = "x"',
+            "f.toml: liquidators.pair: Invalid enum value 'x'; see docs/scenarios.md",
+        ),
         ("a =", "f.toml is not TOML: "),
         (
             "liquidators = {}",
-            "f.toml: unknown liquidators ''; known: competitive, latency-race, observed, oev, participation, priority-gas, sealed-bid",
+            (
+                "f.toml: unknown liquidators ''; known: competitive, latency-race, observed, oev, participation,"
+                " priority-gas, sealed-bid"
+            ),
         ),
         ("from_block = 5\nto_block = 4", "f.toml: from_block = 5 is after to_block = 4; swap them"),
         ("from_block = -5", "f.toml: from_block = -5 is negative"),
         ('[[overrides]]\nparameter = "ltv"\nvalue = 1', "f.toml: 'observed' liquidators with overrides: "),
-        ('[liquidators]\nkind = "competitive"\nmax_calls = 0', "f.toml: liquidators.max_calls = 0 lets nobody liquidate"),
+        (
+            '[liquidators]\nkind = "competitive"\nmax_calls = 0',
+            "f.toml: liquidators.max_calls = 0 lets nobody liquidate",
+        ),
         ('[liquidators]\nkind = "competitive"\ngas_cost = -1', "f.toml: liquidators.gas_cost = -1 is negative"),
     ],
 )
@@ -109,9 +121,18 @@ def test_a_mistake_is_one_line_with_a_remedy(text: str, message: str) -> None:
         ({"parameter": "ltv", "value": 1, "asset": "WETH", "emode": 1}, "together; give one of them"),
         ({"parameter": "ltv", "value": 1, "from_block": -1}, "a block below zero"),
         ({"parameter": "ltv", "value": 1, "change": 1}, "both value and change; give one of them"),
-        ({"parameter": "ltv", "value": 1, "from_block": 5, "until_block": 5}, "until_block = 5 is not after from_block = 5; swap them"),
-        ({"parameter": "ltv", "value": 1, "from_block": 5, "from_time": "2020-01-01"}, "from_block and from_time together; give one of them"),
-        ({"parameter": "ltv", "value": 1, "until_time": "2020-13-01"}, "until_time = '2020-13-01' is no date; write 2020-03-12"),
+        (
+            {"parameter": "ltv", "value": 1, "from_block": 5, "until_block": 5},
+            "until_block = 5 is not after from_block = 5; swap them",
+        ),
+        (
+            {"parameter": "ltv", "value": 1, "from_block": 5, "from_time": "2020-01-01"},
+            "from_block and from_time together; give one of them",
+        ),
+        (
+            {"parameter": "ltv", "value": 1, "until_time": "2020-13-01"},
+            "until_time = '2020-13-01' is no date; write 2020-03-12",
+        ),
         ({"parameter": "ltv", "value": 1, "steps": 3}, "steps = 3 without an end"),
     ],
 )
@@ -132,7 +153,14 @@ def test_overrides_that_no_market_could_take(fields: dict[str, object], message:
         ("WETH+emode.ltv=7000", Override(parameter="ltv", value=7000, asset="WETH", emode="all")),
         (
             "WETH.ltv=7000@2024-01-01..2024-02-01T12:00:00/10",
-            Override(parameter="ltv", value=7000, asset="WETH", from_time="2024-01-01", until_time="2024-02-01T12:00:00", steps=10),
+            Override(
+                parameter="ltv",
+                value=7000,
+                asset="WETH",
+                from_time="2024-01-01",
+                until_time="2024-02-01T12:00:00",
+                steps=10,
+            ),
         ),
         ("ltv=1@5..9/2", Override(parameter="ltv", value=1, from_block=5, until_block=9, steps=2)),
         (f"0x{'a' * 40}.ltv=1@5", Override(parameter="ltv", value=1, asset=f"0x{'a' * 40}", from_block=5)),
@@ -142,7 +170,9 @@ def test_overrides_on_the_command_line(text: str, override: Override) -> None:
     assert parse_override(text) == override
 
 
-@pytest.mark.parametrize("text", ["", "WETH", "WETH.ltv", "ltv=", "ltv=x", "ltv=-1", "ltv=1@", "ltv=0.5", "ltv=1@5..", "ltv=1@5/3"])
+@pytest.mark.parametrize(
+    "text", ["", "WETH", "WETH.ltv", "ltv=", "ltv=x", "ltv=-1", "ltv=1@", "ltv=0.5", "ltv=1@5..", "ltv=1@5/3"]
+)
 def test_what_is_no_override(text: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(f"--set '{text}' is not understood")):
         parse_override(text)
@@ -154,7 +184,9 @@ def test_what_is_no_override(text: str) -> None:
 def test_the_canonical_form_leaves_defaults_and_the_name_out() -> None:
     assert Scenario().canonical() == '{"version":1}'
     assert Scenario(name="x", seed=0, liquidators=Observed()).digest() == Scenario().digest()
-    spelled_out = Scenario(name="y", liquidators=Competitive(gas_cost=0, pair="most-profitable", settle="underlying", max_calls=10))
+    spelled_out = Scenario(
+        name="y", liquidators=Competitive(gas_cost=0, pair="most-profitable", settle="underlying", max_calls=10)
+    )
     assert spelled_out.canonical() == '{"liquidators":{"kind":"competitive"},"version":1}'
 
 
@@ -186,7 +218,11 @@ scenarios = st.builds(
     name=st.text("abc ", max_size=9),
     liquidators=models,
     overrides=st.lists(overrides, max_size=3).map(tuple),
-    users=st.builds(Users, response=st.sampled_from(["frozen", "same-ltv", "same-health"]), refused=st.sampled_from(["skip", "shrink"])),
+    users=st.builds(
+        Users,
+        response=st.sampled_from(["frozen", "same-ltv", "same-health"]),
+        refused=st.sampled_from(["skip", "shrink"]),
+    ),
     rates=st.sampled_from(["historical", "recomputed"]),
     seed=st.integers(0, 9),
 )
@@ -197,8 +233,15 @@ def toml(scenario: Scenario) -> str:
     body = {"name": scenario.name, **json.loads(scenario.canonical())}
     body.pop("version")
     users = [("[users]", body.pop("users"))] if "users" in body else []
-    tables = [("[liquidators]", body.pop("liquidators")), *users, *(("[[overrides]]", override) for override in body.pop("overrides", ()))]
-    return "\n".join(f"{head}\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items()) for head, table in [("", body), *tables])
+    tables = [
+        ("[liquidators]", body.pop("liquidators")),
+        *users,
+        *(("[[overrides]]", override) for override in body.pop("overrides", ())),
+    ]
+    return "\n".join(
+        f"{head}\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
+        for head, table in [("", body), *tables]
+    )
 
 
 @given(scenarios)

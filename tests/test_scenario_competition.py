@@ -1,4 +1,6 @@
-"""Competition and costs as configuration: what is accepted, what is refused in one line, what the command line says in short."""
+"""Competition and costs as configuration: what is accepted, what is refused in one line, what the command line says in
+short.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from backtest.errors import ScenarioError
-from backtest.scenario import Costs, Demand, Dutch, Gas, Participation, Scenario, SealedBid, Searcher, Slippage, TargetHealth
+from backtest.scenario import (
+    Costs,
+    Demand,
+    Dutch,
+    Gas,
+    Participation,
+    Scenario,
+    SealedBid,
+    Searcher,
+    Slippage,
+    TargetHealth,
+)
 from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
@@ -19,8 +32,13 @@ def test_searchers_are_a_number_or_each_of_them() -> None:
     alike = parse_scenario('[liquidators]\nkind = "sealed-bid"\nsearchers = 3\n', "f.toml").liquidators
     assert alike == SealedBid(searchers=3)
     assert [searcher.name for searcher in alike.each] == ["searcher-1", "searcher-2", "searcher-3"]  # type: ignore[union-attr]
-    text = '[liquidators]\nkind = "sealed-bid"\n[[liquidators.searchers]]\nname = "a"\ngas_cap = 5\n[[liquidators.searchers]]\nname = "b"\n'
-    assert parse_scenario(text, "f.toml").liquidators == SealedBid(searchers=(Searcher(name="a", gas_cap=5), Searcher(name="b")))
+    text = (
+        '[liquidators]\nkind = "sealed-bid"\n[[liquidators.searchers]]\nname = "a"\ngas_cap ='
+        ' 5\n[[liquidators.searchers]]\nname = "b"\n'
+    )
+    assert parse_scenario(text, "f.toml").liquidators == SealedBid(
+        searchers=(Searcher(name="a", gas_cap=5), Searcher(name="b"))
+    )
 
 
 def test_defaults_are_not_part_of_a_scenario_s_id() -> None:
@@ -36,16 +54,31 @@ def test_defaults_are_not_part_of_a_scenario_s_id() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[liquidators]\nkind = "sealed-bid"\nsearcher = 3', "unknown field 'liquidators.searcher'; did you mean 'searchers'?"),
+        (
+            '[liquidators]\nkind = "sealed-bid"\nsearcher = 3',
+            "unknown field 'liquidators.searcher'; did you mean 'searchers'?",
+        ),
         ('[liquidators]\nkind = "sealedbid"', "unknown liquidators 'sealedbid'; did you mean 'sealed-bid'?"),
-        ('[liquidators]\nkind = "sealed-bid"\nsearchers = -1', "liquidators.searchers = -1; give a number from 0 to 1000"),
-        ('[liquidators]\nkind = "sealed-bid"\nprivate_cost = -1', "liquidators.private_cost = -1 is negative; give 0 or more"),
+        (
+            '[liquidators]\nkind = "sealed-bid"\nsearchers = -1',
+            "liquidators.searchers = -1; give a number from 0 to 1000",
+        ),
+        (
+            '[liquidators]\nkind = "sealed-bid"\nprivate_cost = -1',
+            "liquidators.private_cost = -1 is negative; give 0 or more",
+        ),
         ('[liquidators]\nkind = "participation"\nmean = -1', "liquidators.mean = -1 is negative"),
-        ('[liquidators]\nkind = "participation"\nreserve = 10001', "liquidators.reserve = 10001 is no share; give basis points, 0 to 10000"),
+        (
+            '[liquidators]\nkind = "participation"\nreserve = 10001',
+            "liquidators.reserve = 10001 is no share; give basis points, 0 to 10000",
+        ),
         ('[liquidators]\nkind = "oev"\nprotocol_share = 9000', "liquidators.shares_together = 12500 is no share"),
         ('[liquidators]\nkind = "latency-race"\nexpress_lane = "me"', "express_lane = 'me' is no searcher"),
         ('[liquidators]\nkind = "sealed-bid"\nsearchers = [{name = "a"}, {name = "a"}]', "a name appears twice"),
-        ('[liquidators]\nkind = "sealed-bid"\nsearchers = [{name = "front-runner"}]', "the name 'front-runner' has a meaning of its own"),
+        (
+            '[liquidators]\nkind = "sealed-bid"\nsearchers = [{name = "front-runner"}]',
+            "the name 'front-runner' has a meaning of its own",
+        ),
         ('[costs.gas]\nfee = "constant"', "costs.gas: fee = 'constant' without base_fee; give base_fee, in wei"),
         ("[costs.gas]\nbase_fee = 5", "costs.gas: fee = 'historical' with base_fee"),
         ('[costs.gas]\nfee = "steps"', "costs.gas: fee = 'steps' without steps"),
@@ -76,14 +109,30 @@ def test_gas_in_short() -> None:
 def test_slippage_in_short() -> None:
     assert parse_slippage("pools", 10**8) == Slippage(model="pools")
     assert parse_slippage("constant-product:5_000_000", 10**8) == Slippage(model="constant-product", reserve=5 * 10**14)
-    assert parse_slippage("square-root:200000000@4.5", 10**8) == Slippage(model="square-root", daily_volume=2 * 10**16, daily_volatility=450)
+    assert parse_slippage("square-root:200000000@4.5", 10**8) == Slippage(
+        model="square-root", daily_volume=2 * 10**16, daily_volatility=450
+    )
 
 
 @pytest.mark.parametrize(
-    "text", ["", "spike", "spike:0", "spike:1.5", "constant:", "constant:-5", "constant:nan", "eip-1559:30:x", "historical:1", "foo"]
+    "text",
+    [
+        "",
+        "spike",
+        "spike:0",
+        "spike:1.5",
+        "constant:",
+        "constant:-5",
+        "constant:nan",
+        "eip-1559:30:x",
+        "historical:1",
+        "foo",
+    ],
 )
 def test_gas_that_is_not_understood(text: str) -> None:
-    with pytest.raises(ScenarioError, match=re.escape(f"--gas '{text}' is not understood; write historical, constant:30")):
+    with pytest.raises(
+        ScenarioError, match=re.escape(f"--gas '{text}' is not understood; write historical, constant:30")
+    ):
         parse_gas(text)
 
 

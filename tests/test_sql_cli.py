@@ -46,14 +46,27 @@ def test_csv_keeps_every_digit(lake: Lake, capfdbinary: pytest.CaptureFixture[by
     ]
 
 
-def test_json_is_one_object_a_line_with_large_amounts_as_text(lake: Lake, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_json_is_one_object_a_line_with_large_amounts_as_text(
+    lake: Lake, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     amounts = "9007199254740992 AS a, 9007199254740993 AS b, NULL AS c"
     query = f"SELECT {amounts}, 'x' AS d, '\\x00\\xFF'::BLOB AS e, [1, 2] AS f, 'nan'::DOUBLE AS g, true AS h"
     run = Run(capfdbinary, "sql", query, "--lake", str(lake.path), "--format", "json")
-    assert json.loads(run.out) == {"a": 2**53, "b": str(2**53 + 1), "c": None, "d": "x", "e": "0x00ff", "f": [1, 2], "g": None, "h": True}
+    assert json.loads(run.out) == {
+        "a": 2**53,
+        "b": str(2**53 + 1),
+        "c": None,
+        "d": "x",
+        "e": "0x00ff",
+        "f": [1, 2],
+        "g": None,
+        "h": True,
+    }
 
 
-def test_parquet_goes_to_a_file_with_exact_types(lake: Lake, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_parquet_goes_to_a_file_with_exact_types(
+    lake: Lake, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     target = tmp_path / "out.parquet"
     assert Run(capfdbinary, "sql", QUERY, "--lake", str(lake.path), "--format", "parquet", "-o", str(target)).code == 0
     written = pq.read_table(target)
@@ -64,7 +77,17 @@ def test_parquet_goes_to_a_file_with_exact_types(lake: Lake, tmp_path: Path, cap
 def test_a_failed_query_leaves_no_file(lake: Lake, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     target = tmp_path / "out.csv"
     target.write_text("before")
-    run = Run(capfdbinary, "sql", "SELECT sum(delta * delta) FROM position_events", "--lake", str(lake.path), "--format", "csv", "-o", str(target))
+    run = Run(
+        capfdbinary,
+        "sql",
+        "SELECT sum(delta * delta) FROM position_events",
+        "--lake",
+        str(lake.path),
+        "--format",
+        "csv",
+        "-o",
+        str(target),
+    )
     assert run.code == 2
     assert run.err.count("\n") == 1
     assert target.read_text() == "before"
@@ -91,7 +114,9 @@ def test_tables_are_for_reading(lake: Lake, capfdbinary: pytest.CaptureFixture[b
         (["SELECT 1", "--memory", "lots"], "check the limits"),
     ],
 )
-def test_mistakes_are_one_line_and_code_2(lake: Lake, words: list[str], message: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_mistakes_are_one_line_and_code_2(
+    lake: Lake, words: list[str], message: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     run = Run(capfdbinary, "sql", *words, "--lake", str(lake.path))
     assert run.code == 2
     assert run.out == ""
@@ -113,7 +138,9 @@ def test_attach_writes_a_database(lake: Lake, tmp_path: Path, capfdbinary: pytes
     assert (tmp_path / "market.duckdb").stat().st_size > 0
 
 
-def test_the_prompt(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_the_prompt(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     typed = iter(
         [
             ".help",
@@ -155,7 +182,9 @@ def test_info_shows_ranges_gaps_and_what_is_stale(tmp_path: Path, capfdbinary: p
         writer.set_provenance(MARKET, {"client": "anvil/1.7"})
         for start, stop in ((1, 10), (21, 30)):
             covers = {"pool": (start, stop), "configurator": (start, stop)}
-            writer.commit(MARKET, {"raw/aave-v3/Supply": supplies([start])}, from_block=start, to_block=stop, covers=covers)
+            writer.commit(
+                MARKET, {"raw/aave-v3/Supply": supplies([start])}, from_block=start, to_block=stop, covers=covers
+            )
     run = Run(capfdbinary, "info", "--lake", str(lake.path))
     assert run.code == 0
     lines = [" ".join(line.split()) for line in run.out.splitlines()]

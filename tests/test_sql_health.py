@@ -19,12 +19,32 @@ BLOCKS = [900, 1_000, 5_000_000]  # just after the last index of some assets, an
 
 
 def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Six reserves with decimals from 2 to 18 and all sorts of prices, thresholds, indexes; accounts in and out of e-mode."""
+    """Six reserves with decimals from 2 to 18 and all sorts of prices, thresholds, indexes; accounts in and out of
+    e-mode.
+    """
     rng = random.Random(f"{revision} {seed}")
     decimals = [18, 6, 8, 18, 2, 18]
-    prices = [rng.randrange(1, 5_000 * 10**8), 10**8, rng.randrange(10**10, 10**13), rng.randrange(10**6, 10**12), 10**8, rng.randrange(1, 10**6)]
+    prices = [
+        rng.randrange(1, 5_000 * 10**8),
+        10**8,
+        rng.randrange(10**10, 10**13),
+        rng.randrange(10**6, 10**12),
+        10**8,
+        rng.randrange(1, 10**6),
+    ]
     data: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in ("accounts", "assets", "blocks", "events", "position_events", "setting_events", "indexes", "prices", "params")
+        name: []
+        for name in (
+            "accounts",
+            "assets",
+            "blocks",
+            "events",
+            "position_events",
+            "setting_events",
+            "indexes",
+            "prices",
+            "params",
+        )
     }
     seq = 0
 
@@ -38,14 +58,24 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
     for category in (1, 2):
         add("params", category=category, name="emode_liquidation_threshold", value=rng.randrange(9_000, 9_800))
     for asset, digits in enumerate(decimals):
-        data["assets"].append({"asset_id": asset, "asset": account(900 + asset), "symbol": f"T{asset}", "decimals": digits})
-        add("params", asset_id=asset, name="liquidation_threshold", value=rng.choice([0, 8_000, 8_000, rng.randrange(5_000, 9_000)]))
+        data["assets"].append(
+            {"asset_id": asset, "asset": account(900 + asset), "symbol": f"T{asset}", "decimals": digits}
+        )
+        add(
+            "params",
+            asset_id=asset,
+            name="liquidation_threshold",
+            value=rng.choice([0, 8_000, 8_000, rng.randrange(5_000, 9_000)]),
+        )
         add("params", asset_id=asset, name="emode_category", value=rng.choice([0, 1, 1, 2]))
         add("params", asset_id=asset, category=1, name="emode_collateral", value=rng.choice([0, 1, 1]))
         add("prices", asset_id=asset, price=prices[asset], method="feed", exact=True)
         if asset != 3:  # an asset whose indexes were never stored: they stay at one
             index = RAY + rng.randrange(0, rng.choice([10**12, 10**20, RAY]))
-            rates = {"supply_rate": rng.randrange(0, RAY // 10), "borrow_rate": rng.randrange(0, rng.choice([10**20, RAY // 5]))}
+            rates = {
+                "supply_rate": rng.randrange(0, RAY // 10),
+                "borrow_rate": rng.randrange(0, rng.choice([10**20, RAY // 5])),
+            }
             add(
                 "indexes",
                 asset_id=asset,
@@ -64,11 +94,23 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
         for asset in collateral:
             value = rng.randrange(10**9, 10 ** rng.randrange(10, 16))  # base units: 10 dollars to ten million
             worth += value
-            add("position_events", asset_id=asset, side="collateral", delta=value * 10 ** decimals[asset] // prices[asset], **key)
+            add(
+                "position_events",
+                asset_id=asset,
+                side="collateral",
+                delta=value * 10 ** decimals[asset] // prices[asset],
+                **key,
+            )
             add("setting_events", setting="collateral_enabled", asset_id=asset, value=rng.choice([0, 1, 1, 1]), **key)
         for asset in rng.sample(range(6), rng.randrange(0, 3)):
             value = max(10 * 10**8, int(worth * rng.uniform(0.05, 0.6)))
-            add("position_events", asset_id=asset, side="debt", delta=value * 10 ** decimals[asset] // prices[asset] + 1, **key)
+            add(
+                "position_events",
+                asset_id=asset,
+                side="debt",
+                delta=value * 10 ** decimals[asset] // prices[asset] + 1,
+                **key,
+            )
         if revision <= 4 and rng.random() < 0.2:
             terms = {
                 "stable_principal": rng.randrange(10**9, 10**13),
@@ -86,7 +128,11 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("revision", sorted(RULES))
 def test_sql_is_within_1e_9_of_the_exact_rule(revision: int, tmp_path: Path) -> None:
     lake = write(tmp_path / "lake", random_market(revision, seed=1))
-    rows = lake.sql(f"SELECT * FROM health(NULL, {BLOCKS}) ORDER BY market, block_number, account_id").to_arrow_table().to_pylist()
+    rows = (
+        lake.sql(f"SELECT * FROM health(NULL, {BLOCKS}) ORDER BY market, block_number, account_id")
+        .to_arrow_table()
+        .to_pylist()
+    )
     exact = health(lake, MARKET, None, BLOCKS, exact=True).to_pylist()
     compared = 0
     for fast, sure in zip(rows, exact, strict=True):
@@ -115,12 +161,30 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
             {"seq": 0, "block_number": 1, "name": "pool_revision", "value": 10},
             {"seq": 1, "block_number": 1, "asset_id": 0, "name": "liquidation_threshold", "value": 8_000},
         ],
-        "prices": [{"seq": 2 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": one, "method": "feed", "exact": True} for n in range(2)],
+        "prices": [
+            {
+                "seq": 2 + n,
+                "block_number": 1,
+                "log_index": n,
+                "asset_id": n,
+                "price": one,
+                "method": "feed",
+                "exact": True,
+            }
+            for n in range(2)
+        ],
         "position_events": [],
         "setting_events": [],
     }
     for number, debt in enumerate((80 * one, 80 * one + 1, 79 * one)):
-        key = {"block_number": 2, "log_index": number, "seq": 10 + number, "account_id": number, "action": "supply", "action_seq": 10 + number}
+        key = {
+            "block_number": 2,
+            "log_index": number,
+            "seq": 10 + number,
+            "account_id": number,
+            "action": "supply",
+            "action_seq": 10 + number,
+        }
         data["position_events"].append({**key, "asset_id": 0, "side": "collateral", "delta": 100 * one})
         data["position_events"].append({**key, "asset_id": 1, "side": "debt", "delta": debt})
         data["setting_events"].append({**key, "asset_id": 0, "setting": "collateral_enabled", "value": 1})
@@ -128,7 +192,8 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
     rows = lake.sql("SELECT near_one FROM health(NULL, [5]) ORDER BY account_id").fetchall()
     assert rows == [(True,), (True,), (False,)]
     decided = health(lake, MARKET, None, [5]).to_pylist()
-    # 80e8 * 1e18 / 80.00000001e8 = 0.999999999875000000015..., and 3.5+ divides the wad of a sum in basis points by 10000.
+    # 80e8 * 1e18 / 80.00000001e8 = 0.999999999875000000015..., and 3.5+ divides the wad of a sum in basis points by
+    # 10000.
     assert [row["health_wad"] for row in decided] == [WAD, 999999999875000000, None]
     assert decided[2]["health"] == pytest.approx(80 / 79)
 
@@ -136,9 +201,10 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
 def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tmp_path: Path) -> None:
     """To 3.4 the average threshold is cut to whole basis points: a base unit of collateral may cost one of them.
 
-    1000 at 80 % and 1000 at 60 % average to 7000 basis points exactly; with one base unit less of the first, to 6999.99...,
-    which is cut to 6999. Against a debt of 1000, health is 1.4 and (1999.99999999 x 0.6999 = 1399.799999993001, to whole
-    base units 1399.79999999) 1.3997999999. Far from one, yet DOUBLE may not tell them apart, so both are flagged.
+    1000 at 80 % and 1000 at 60 % average to 7000 basis points exactly; with one base unit less of the first, to
+    6999.99..., which is cut to 6999. Against a debt of 1000, health is 1.4 and (1999.99999999 x 0.6999 =
+    1399.799999993001, to whole base units 1399.79999999) 1.3997999999. Far from one, yet DOUBLE may not tell them
+    apart, so both are flagged.
     """
     one = 10**8
     data: dict[str, list[dict[str, Any]]] = {
@@ -146,21 +212,50 @@ def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tm
         "assets": [{"asset_id": n, "asset": account(900 + n), "symbol": f"T{n}", "decimals": 8} for n in range(3)],
         "blocks": [{"block_number": 5, "timestamp": 60}],
         "params": [{"seq": 0, "block_number": 1, "name": "pool_revision", "value": 8}],
-        "prices": [{"seq": 1 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": one, "method": "feed", "exact": True} for n in range(3)],
+        "prices": [
+            {
+                "seq": 1 + n,
+                "block_number": 1,
+                "log_index": n,
+                "asset_id": n,
+                "price": one,
+                "method": "feed",
+                "exact": True,
+            }
+            for n in range(3)
+        ],
         "position_events": [],
         "setting_events": [],
     }
     for asset, threshold in ((0, 8_000), (1, 6_000)):
-        data["params"].append({"seq": 4 + asset, "block_number": 1, "asset_id": asset, "name": "liquidation_threshold", "value": threshold})
+        data["params"].append(
+            {
+                "seq": 4 + asset,
+                "block_number": 1,
+                "asset_id": asset,
+                "name": "liquidation_threshold",
+                "value": threshold,
+            }
+        )
     for number, first in enumerate((1_000 * one, 1_000 * one - 1)):
-        key = {"block_number": 2, "log_index": number, "seq": 10 + number, "account_id": number, "action": "supply", "action_seq": 10 + number}
+        key = {
+            "block_number": 2,
+            "log_index": number,
+            "seq": 10 + number,
+            "account_id": number,
+            "action": "supply",
+            "action_seq": 10 + number,
+        }
         for asset, side, delta in ((0, "collateral", first), (1, "collateral", 1_000 * one), (2, "debt", 1_000 * one)):
             data["position_events"].append({**key, "asset_id": asset, "side": side, "delta": delta})
             if side == "collateral":
                 data["setting_events"].append({**key, "asset_id": asset, "setting": "collateral_enabled", "value": 1})
     lake = write(tmp_path / "lake", data)
     assert lake.sql("SELECT near_one FROM health(NULL, [5])").fetchall() == [(True,), (True,)]
-    assert [row["health_wad"] for row in health(lake, MARKET, None, [5]).to_pylist()] == [14 * WAD // 10, 1_399_799_999_990_000_000]
+    assert [row["health_wad"] for row in health(lake, MARKET, None, [5]).to_pylist()] == [
+        14 * WAD // 10,
+        1_399_799_999_990_000_000,
+    ]
 
 
 def test_missing_says_why(tmp_path: Path) -> None:
@@ -171,20 +266,29 @@ def test_missing_says_why(tmp_path: Path) -> None:
     data = random_market(10, seed=2)
     assert reasons("time", data, 901) == [("block time",)]
     assert reasons("price", {**data, "prices": []}, 900) == [("price",)]
-    assert reasons("rules", {**data, "params": [row for row in data["params"] if row["name"] != "pool_revision"]}, 900) == [("rules",)]
+    assert reasons(
+        "rules", {**data, "params": [row for row in data["params"] if row["name"] != "pool_revision"]}, 900
+    ) == [("rules",)]
 
 
 def test_accounts_may_be_chosen_and_addresses_in_any_case(tmp_path: Path) -> None:
     lake = write(tmp_path / "lake", random_market(7, seed=3))
     some = [account(3).upper().replace("X", "x"), account(5)]
     rows = lake.sql(f"SELECT account_id, health FROM health({some}, [900]) ORDER BY account_id").fetchall()
-    every = lake.sql("SELECT account_id, health FROM health(NULL, [900]) WHERE account_id IN (3, 5) ORDER BY account_id").fetchall()
+    every = lake.sql(
+        "SELECT account_id, health FROM health(NULL, [900]) WHERE account_id IN (3, 5) ORDER BY account_id"
+    ).fetchall()
     assert rows == every
     assert [row[0] for row in rows] == [3, 5]
 
 
 def test_rules_table_agrees_with_the_rules(tmp_path: Path) -> None:
-    rows = Lake(tmp_path / "lake", create=True).sql("SELECT * FROM aave_v3_rules ORDER BY revision").to_arrow_table().to_pylist()
+    rows = (
+        Lake(tmp_path / "lake", create=True)
+        .sql("SELECT * FROM aave_v3_rules ORDER BY revision")
+        .to_arrow_table()
+        .to_pylist()
+    )
     assert [row["revision"] for row in rows] == sorted(RULES)
     for row in rows:
         rules = RULES[row["revision"]]

@@ -37,7 +37,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 def filled(lake: Lake, query: str) -> str:
     """The query with ``{lake}``, ``{file}`` (one that counts) and ``{secret}`` filled in."""
-    return query.format(lake=lake.path, file=lake.files("canonical/prices")[0].path, secret=lake.path.parent / "secret.csv")
+    return query.format(
+        lake=lake.path, file=lake.files("canonical/prices")[0].path, secret=lake.path.parent / "secret.csv"
+    )
 
 
 REFUSED = [
@@ -166,7 +168,10 @@ def test_errors_say_what_to_do(lake: Lake, query: str, message: str) -> None:
 def test_memory_and_disk_are_limited_and_spills_stay_private(lake: Lake) -> None:
     import duckdb
 
-    big = "SELECT max(s) FROM (SELECT md5(a::VARCHAR) AS s, row_number() OVER (ORDER BY hash(a)) AS r FROM range(3000000) AS t(a)) WHERE r > 5"
+    big = (
+        "SELECT max(s) FROM (SELECT md5(a::VARCHAR) AS s, row_number() OVER (ORDER BY hash(a)) AS r FROM range(3000000)"
+        " AS t(a)) WHERE r > 5"
+    )
     enough, too_little = Limits(memory="60MB", threads=1, disk="1GB"), Limits(memory="60MB", threads=1, disk="1MB")
     assert len(Lake(lake.path).sql(big, limits=enough).fetchall()) == 1
     with pytest.raises(duckdb.Error, match="max_temp_directory_size"):
@@ -176,10 +181,17 @@ def test_memory_and_disk_are_limited_and_spills_stay_private(lake: Lake) -> None
 
 @pytest.mark.parametrize("form", ["table", "csv"])
 def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
-    """In a process of its own, asked again like a user would until it stops: one signal may fall between two moments that listen."""
+    """In a process of its own, asked again like a user would until it stops: one signal may fall between two moments
+    that listen.
+    """
     endless = "SELECT count(*) FROM range(1000000000000) AS a, range(1000000) AS b"
-    program = f"from backtest.cli import main; main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}', '--threads', '1'])"
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    program = (
+        f"from backtest.cli import main; main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}',"
+        " '--threads', '1'])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         for _ in range(60):
             time.sleep(2)
             process.send_signal(signal.SIGINT)
@@ -194,7 +206,9 @@ def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
 
 
 @pytest.mark.parametrize("words", [["-o", "{0}"], ["-o", "{0}/no/x.csv"]])
-def test_an_output_that_cannot_be_written_is_one_line(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_an_output_that_cannot_be_written_is_one_line(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["sql", "SELECT 1", "--lake", str(lake.path), *(word.format(tmp_path) for word in words)])
     err = capsys.readouterr().err
@@ -205,7 +219,10 @@ def test_an_output_that_cannot_be_written_is_one_line(lake: Lake, tmp_path: Path
 def test_results_are_relations_pandas_and_arrow(lake: Lake) -> None:
     relation = lake.sql("SELECT symbol, decimals FROM assets ORDER BY asset_id")
     assert relation.columns == ["symbol", "decimals"]
-    assert relation.to_arrow_table().to_pylist() == [{"symbol": "WETH", "decimals": 18}, {"symbol": "USDC", "decimals": 6}]
+    assert relation.to_arrow_table().to_pylist() == [
+        {"symbol": "WETH", "decimals": 18},
+        {"symbol": "USDC", "decimals": 6},
+    ]
     assert relation.df()["decimals"].tolist() == [18, 6]
 
 
@@ -231,7 +248,8 @@ def test_data_files_are_read_only(lake: Lake) -> None:
     assert {os.stat(file.path).st_mode & 0o777 for file in lake.files(None)} == {0o444}
 
 
-# -- database files for other clients --------------------------------------------------------------------------------------
+# -- database files for other clients
+# --------------------------------------------------------------------------------------
 
 _CLIENT = """
 import duckdb, sys
@@ -247,7 +265,9 @@ def test_an_attached_file_serves_another_process(lake: Lake, tmp_path: Path) -> 
     target = tmp_path / "market.duckdb"
     attach(lake, target)
     attach(lake, target)  # its own file is replaced
-    done = subprocess.run([sys.executable, "-c", _CLIENT, str(target)], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _CLIENT, str(target)], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     expected = """\
         [(2,)]
         [('WETH', Decimal('10000000000000000000'))]
@@ -259,7 +279,9 @@ def test_an_attached_file_serves_another_process(lake: Lake, tmp_path: Path) -> 
 
 
 def test_an_attached_file_has_the_format_of_duckdb_1(lake: Lake, tmp_path: Path) -> None:
-    """The main header: 8 bytes of checksum, DUCK, then the version number of the storage: 64 is what DuckDB 0.9 to 1.1 write and all 1.x read."""
+    """The main header: 8 bytes of checksum, DUCK, then the version number of the storage: 64 is what DuckDB 0.9 to 1.1
+    write and all 1.x read.
+    """
     attach(lake, tmp_path / "market.duckdb")
     head = (tmp_path / "market.duckdb").read_bytes()[:20]
     assert head[8:12] == b"DUCK"

@@ -25,7 +25,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return Lake(tmp_path_factory.mktemp("empty") / "lake", create=True)
 
 
-# -- headers ---------------------------------------------------------------------------------------------------------------
+# -- headers
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(QUERIES))
@@ -37,7 +38,9 @@ def test_header_says_what_each_query_is(empty: Lake, name: str) -> None:
     if query.folder == "checks":
         relation = empty.session().connection.sql(query.select)
     else:
-        call = f"{name}({', '.join(ARGUMENTS[parameter] for parameter in query.parameters)})" if query.parameters else name
+        call = (
+            f"{name}({', '.join(ARGUMENTS[parameter] for parameter in query.parameters)})" if query.parameters else name
+        )
         relation = empty.sql(f"SELECT * FROM {call}")
     assert relation.columns == list(query.columns)
     assert relation.fetchall() == [] or name in ("aave_v3_rules", "protocol_rules", "student_t")
@@ -60,14 +63,15 @@ def test_queries_are_ordered_by_what_they_mention(tmp_path: Path) -> None:
         queries.load(tmp_path)
 
 
-# -- by hand ---------------------------------------------------------------------------------------------------------------
+# -- by hand
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def book() -> dict[str, list[dict[str, Any]]]:
     """Two assets (WETH 18 decimals, USDC 6), two accounts, one liquidation; blocks 1 to 5, a year between 2 and 5.
 
-    Alice supplies 10 WETH at index 1 in block 1 and takes 4 back in block 4. Bob supplies 2 WETH and borrows 1000 USDC at
-    index 1.25 (800e6 scaled) in block 2; in block 4 Alice liquidates 100 USDC of it for 0.0525 WETH.
+    Alice supplies 10 WETH at index 1 in block 1 and takes 4 back in block 4. Bob supplies 2 WETH and borrows 1000 USDC
+    at index 1.25 (800e6 scaled) in block 2; in block 4 Alice liquidates 100 USDC of it for 0.0525 WETH.
     """
     weth, usdc = 10**18, 10**6
     times = {1: 1_600_000_000, 2: 1_600_000_100, 3: 1_600_000_200, 4: 1_600_000_300, 5: 1_600_000_100 + YEAR}
@@ -75,11 +79,31 @@ def book() -> dict[str, list[dict[str, Any]]]:
     def at(seq: int, block: int, log_index: int, **row: Any) -> dict[str, Any]:
         return {"seq": seq, "block_number": block, "log_index": log_index, "timestamp": times[block], **row}
 
-    def moved(seq: int, block: int, log: int, account_id: int, asset: int, side: str, delta: int, action: str) -> dict[str, Any]:
-        change = {"account_id": account_id, "asset_id": asset, "side": side, "delta": delta, "action": action, "action_seq": seq}
+    def moved(
+        seq: int, block: int, log: int, account_id: int, asset: int, side: str, delta: int, action: str
+    ) -> dict[str, Any]:
+        change = {
+            "account_id": account_id,
+            "asset_id": asset,
+            "side": side,
+            "delta": delta,
+            "action": action,
+            "action_seq": seq,
+        }
         return at(seq, block, log, **change)
 
-    spine = [(0, 1, 0), (1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 0), (5, 2, 1), (7, 3, 0), (8, 4, 0), (9, 4, 1), (10, 4, 2)]
+    spine = [
+        (0, 1, 0),
+        (1, 1, 1),
+        (2, 1, 2),
+        (3, 1, 3),
+        (4, 2, 0),
+        (5, 2, 1),
+        (7, 3, 0),
+        (8, 4, 0),
+        (9, 4, 1),
+        (10, 4, 2),
+    ]
     return {
         "accounts": [{"account_id": 0, "account": account(0xA11CE)}, {"account_id": 1, "account": account(0xB0B)}],
         "assets": [
@@ -87,7 +111,10 @@ def book() -> dict[str, list[dict[str, Any]]]:
             {"asset_id": 1, "asset": account(0x05D), "symbol": "USDC", "decimals": 6},
         ],
         "blocks": [{"block_number": block, "timestamp": time} for block, time in times.items()],
-        "events": [at(*place, transaction_index=0, transaction_hash=bytes(32), address=account(1), event="Supply") for place in spine],
+        "events": [
+            at(*place, transaction_index=0, transaction_hash=bytes(32), address=account(1), event="Supply")
+            for place in spine
+        ],
         "params": [
             at(0, 1, 0, name="pool_revision", value=10),
             at(1, 1, 1, asset_id=0, name="liquidation_threshold", value=8_000),
@@ -111,7 +138,9 @@ def book() -> dict[str, list[dict[str, Any]]]:
             moved(10, 4, 2, 1, 0, "collateral", -weth * 525 // 10_000, "liquidation"),
             moved(10, 4, 2, 1, 1, "debt", -80 * usdc, "liquidation"),
         ],
-        "setting_events": [at(4, 2, 0, account_id=1, setting="collateral_enabled", asset_id=0, value=1, action="supply", action_seq=4)],
+        "setting_events": [
+            at(4, 2, 0, account_id=1, setting="collateral_enabled", asset_id=0, value=1, action="supply", action_seq=4)
+        ],
         "liquidations": [
             at(
                 10,
@@ -140,16 +169,26 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def test_balances_at_a_block(lake: Lake) -> None:
     """Scaled balances are sums; native ones grow with the index from the last time it was stored.
 
-    Block 5 is a year after block 2. WETH collateral at 5 % simple: 1.05. USDC debt at 10 % by 3.6's polynomial, x = 0.1:
-    1 + x + x (x/2 + x (x/6)) = 1.1051666..., times the stored 1.25: 720 scaled are 994.65 USDC.
+    Block 5 is a year after block 2. WETH collateral at 5 % simple: 1.05. USDC debt at 10 % by 3.6's polynomial, x =
+    0.1: 1 + x + x (x/2 + x (x/6)) = 1.1051666..., times the stored 1.25: 720 scaled are 994.65 USDC.
     """
     rows = lake.sql("SELECT account_id, symbol, collateral_scaled, debt_scaled FROM balances_at(1)").fetchall()
     assert rows == [(0, "WETH", Decimal(10 * 10**18), Decimal(0))]
     rows = lake.sql(
-        "SELECT account_id, symbol, collateral_scaled, debt_scaled, collateral, debt, collateral_usd, debt_usd FROM balances_at(5) ORDER BY ALL"
+        "SELECT account_id, symbol, collateral_scaled, debt_scaled, collateral, debt, collateral_usd, debt_usd FROM"
+        " balances_at(5) ORDER BY ALL"
     )
     alice, bob_debt, bob = rows.fetchall()
-    assert alice == (0, "WETH", Decimal(6 * 10**18), Decimal(0), pytest.approx(6.3e18), 0.0, pytest.approx(6_300.0), 0.0)
+    assert alice == (
+        0,
+        "WETH",
+        Decimal(6 * 10**18),
+        Decimal(0),
+        pytest.approx(6.3e18),
+        0.0,
+        pytest.approx(6_300.0),
+        0.0,
+    )
     assert bob_debt[:4] == (1, "USDC", Decimal(0), Decimal(720 * 10**6))
     assert bob_debt[5] == pytest.approx(720e6 * 1.25 * (1 + 0.1 + 0.1 * (0.05 + 0.1 * 0.1 / 6)))
     assert bob_debt[7] == pytest.approx(994.65)
@@ -157,16 +196,16 @@ def test_balances_at_a_block(lake: Lake) -> None:
 
 
 def test_scaled_balances_need_no_header_but_native_ones_do(lake: Lake) -> None:
-    assert lake.sql("SELECT DISTINCT collateral_scaled IS NULL, collateral IS NULL, debt_usd IS NULL FROM balances_at(6)").fetchall() == [
-        (False, True, True)
-    ]
+    assert lake.sql(
+        "SELECT DISTINCT collateral_scaled IS NULL, collateral IS NULL, debt_usd IS NULL FROM balances_at(6)"
+    ).fetchall() == [(False, True, True)]
 
 
 def test_health_by_hand(lake: Lake) -> None:
     """Block 2, Bob: 2 WETH at 2000, threshold 80 %: 3200 against a debt of 1000: 3.2.
 
-    Block 5: 1.9475 WETH with 5 % interest is 2.044875 at 1000, threshold 82.5 %: 1687.021875 against 994.65 (rounded up to a
-    millionth of a dollar and then to a base unit): 1.6961. Alice has no debt, and no flag, so nothing counts.
+    Block 5: 1.9475 WETH with 5 % interest is 2.044875 at 1000, threshold 82.5 %: 1687.021875 against 994.65 (rounded up
+    to a millionth of a dollar and then to a base unit): 1.6961. Alice has no debt, and no flag, so nothing counts.
     """
     columns = "block_number, account, collateral_base, debt_base, health, missing, prices_exact"
     rows = lake.sql(f"SELECT {columns} FROM health(['{account(0xB0B)}'], [2, 5]) ORDER BY 1")
@@ -175,13 +214,15 @@ def test_health_by_hand(lake: Lake) -> None:
     assert five[2] == Decimal(204_487_500_000)
     assert five[3] in (Decimal(99_465_000_000), Decimal(99_465_000_100))
     assert five[4] == pytest.approx(1687.021875 / 994.65, rel=1e-8)
-    assert lake.sql(f"SELECT collateral_base, debt_base, health, missing FROM health(['{account(0xA11CE)}'], [5])").fetchall() == [
-        (Decimal(0), Decimal(0), None, "no debt")
-    ]
+    assert lake.sql(
+        f"SELECT collateral_base, debt_base, health, missing FROM health(['{account(0xA11CE)}'], [5])"
+    ).fetchall() == [(Decimal(0), Decimal(0), None, "no debt")]
 
 
 def test_prices_between_blocks_that_are_not_exact_are_said_to_be(lake: Lake) -> None:
-    assert lake.sql("SELECT block_number, prices_exact FROM health(NULL, [2, 3, 4]) WHERE account_id = 1 ORDER BY 1").fetchall() == [
+    assert lake.sql(
+        "SELECT block_number, prices_exact FROM health(NULL, [2, 3, 4]) WHERE account_id = 1 ORDER BY 1"
+    ).fetchall() == [
         (2, True),
         (3, False),
         (4, True),
@@ -189,25 +230,46 @@ def test_prices_between_blocks_that_are_not_exact_are_said_to_be(lake: Lake) -> 
 
 
 def test_prices_and_parameters_as_they_stand(lake: Lake) -> None:
-    assert lake.sql("SELECT symbol, price, price_usd, exact, since_block FROM price_at(3) ORDER BY symbol").fetchall() == [
+    assert lake.sql(
+        "SELECT symbol, price, price_usd, exact, since_block FROM price_at(3) ORDER BY symbol"
+    ).fetchall() == [
         ("USDC", Decimal(10**8), 1.0, True, 1),
         ("WETH", Decimal(1_500 * 10**8), 1_500.0, False, 3),
     ]
     query = "SELECT symbol, name, value, since_block FROM params_at({}) ORDER BY name"
-    assert lake.sql(query.format(2)).fetchall() == [("WETH", "liquidation_threshold", 8_000, 1), (None, "pool_revision", 10, 1)]
-    assert lake.sql(query.format(3)).fetchall() == [("WETH", "liquidation_threshold", 8_250, 3), (None, "pool_revision", 10, 1)]
+    assert lake.sql(query.format(2)).fetchall() == [
+        ("WETH", "liquidation_threshold", 8_000, 1),
+        (None, "pool_revision", 10, 1),
+    ]
+    assert lake.sql(query.format(3)).fetchall() == [
+        ("WETH", "liquidation_threshold", 8_250, 3),
+        (None, "pool_revision", 10, 1),
+    ]
     assert lake.sql(query.format(0)).fetchall() == []
 
 
 def test_liquidations_have_names_and_the_price_just_before(lake: Lake) -> None:
     """The WETH price of 1000 came in the same block, one log earlier: 0.0525 WETH are 52.5."""
-    row = lake.sql("SELECT account, liquidator, debt_symbol, collateral_symbol, repaid, seized, repaid_usd, seized_usd FROM liquidations").fetchall()
+    row = lake.sql(
+        "SELECT account, liquidator, debt_symbol, collateral_symbol, repaid, seized, repaid_usd, seized_usd FROM"
+        " liquidations"
+    ).fetchall()
     assert row == [
-        (account(0xB0B), account(0xA11CE), "USDC", "WETH", Decimal(100 * 10**6), Decimal(525 * 10**14), pytest.approx(100.0), pytest.approx(52.5)),
+        (
+            account(0xB0B),
+            account(0xA11CE),
+            "USDC",
+            "WETH",
+            Decimal(100 * 10**6),
+            Decimal(525 * 10**14),
+            pytest.approx(100.0),
+            pytest.approx(52.5),
+        ),
     ]
     # 1600000300 s are 2020-09-13 12:31:40 UTC.
     days = lake.sql(
-        "SELECT CAST(day AS VARCHAR), debt_symbol, collateral_symbol, liquidations, accounts, unpriced FROM liquidations_by_day"
+        "SELECT CAST(day AS VARCHAR), debt_symbol, collateral_symbol, liquidations, accounts, unpriced FROM"
+        " liquidations_by_day"
     ).fetchall()
     assert days == [("2020-09-13", "USDC", "WETH", 1, 1, 0)]
 
@@ -216,7 +278,11 @@ def test_near_liquidation_is_about_the_last_block(tmp_path: Path) -> None:
     data = book()
     data["prices"].append({**data["prices"][-1], "seq": 10, "log_index": 5, "price": 600 * 10**8})
     # 2.044875 WETH at 600, 82.5 %: 1012.213125 against 994.65: 1.0177.
-    rows = write(tmp_path / "lake", data).sql("SELECT account_id, block_number, round(health, 4), near_one FROM near_liquidation").fetchall()
+    rows = (
+        write(tmp_path / "lake", data)
+        .sql("SELECT account_id, block_number, round(health, 4), near_one FROM near_liquidation")
+        .fetchall()
+    )
     assert rows == [(1, 5, 1.0177, False)]
     assert write(tmp_path / "other", book()).sql("FROM near_liquidation").fetchall() == []
 
@@ -236,35 +302,59 @@ def test_runs_are_summed(tmp_path: Path) -> None:
         writer.append_all(MARKET, {"results/runs": row("runs", run_id="b")})
         for ordinal in range(2):
             writer.append(
-                MARKET, "results/run_liquidations", row("run_liquidations", run_id="a", ordinal=ordinal, repaid_base=10 + ordinal, seized_base=20)
+                MARKET,
+                "results/run_liquidations",
+                row("run_liquidations", run_id="a", ordinal=ordinal, repaid_base=10 + ordinal, seized_base=20),
             )
         writer.append(MARKET, "results/run_deficits", row("run_deficits", run_id="a", amount_base=9))
-    rows = lake.sql("SELECT run_id, liquidations, repaid_base, seized_base, deficit_base, bad_debt_base FROM run_summary ORDER BY run_id").fetchall()
+    rows = lake.sql(
+        "SELECT run_id, liquidations, repaid_base, seized_base, deficit_base, bad_debt_base FROM run_summary ORDER BY"
+        " run_id"
+    ).fetchall()
     assert rows == [("a", 2, 21, 40, 9, None), ("b", 0, 0, 0, 0, None)]
 
 
 def test_raw_events_and_quarantine_carry_their_market(tmp_path: Path) -> None:
-    bad = {"block_number": 4, "transaction_index": 0, "log_index": 0, "transaction_hash": bytes(32), "address": bytes(20), "event": "Mint"}
+    bad = {
+        "block_number": 4,
+        "transaction_index": 0,
+        "log_index": 0,
+        "transaction_hash": bytes(32),
+        "address": bytes(20),
+        "event": "Mint",
+    }
     lake = Lake(tmp_path / "lake", create=True)
     with lake.writer() as writer:
         writer.set_market(CONFIG)
-        rows = table(tables.QUARANTINE, [{**bad, "reason": "too long", "topics": [], "data": b"", "log_index": n} for n in range(3)])
+        rows = table(
+            tables.QUARANTINE,
+            [{**bad, "reason": "too long", "topics": [], "data": b"", "log_index": n} for n in range(3)],
+        )
         writer.commit(
-            MARKET, {"raw/aave-v3/Supply": supplies([2]), "raw/aave-v3/Quarantine": rows}, from_block=1, to_block=5, covers={"pool": (1, 5)}
+            MARKET,
+            {"raw/aave-v3/Supply": supplies([2]), "raw/aave-v3/Quarantine": rows},
+            from_block=1,
+            to_block=5,
+            covers={"pool": (1, 5)},
         )
     assert lake.sql("SELECT * FROM quarantine").fetchall() == [(MARKET, "Mint", "too long", 3, 4, 4)]
-    assert lake.sql("SELECT market, block_number, amount FROM raw.aave_v3_Supply").fetchall() == [(MARKET, 2, Decimal(7))]
+    assert lake.sql("SELECT market, block_number, amount FROM raw.aave_v3_Supply").fetchall() == [
+        (MARKET, 2, Decimal(7))
+    ]
     assert lake.sql("FROM coverage").fetchall() == [(MARKET, "pool", 1, 5)]
     assert lake.sql("SELECT market, protocol, chain_id FROM markets").fetchall() == [(MARKET, "aave-v3", 31337)]
 
 
-# -- checks ----------------------------------------------------------------------------------------------------------------
+# -- checks
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_sound_lake_passes_every_check(lake: Lake) -> None:
     found = list(checks.run(lake))
     assert [finding for finding in found if not finding.passed] == []
-    assert {finding.check for finding in found} == {"files", "content", "coverage"} | {q.name for q in QUERIES.values() if q.folder == "checks"}
+    assert {finding.check for finding in found} == {"files", "content", "coverage"} | {
+        q.name for q in QUERIES.values() if q.folder == "checks"
+    }
 
 
 BROKEN: dict[str, tuple[str, int, dict[str, Any]]] = {

@@ -1,4 +1,6 @@
-"""Sweeps in a lake: the same rows whoever replays them, stopped and continued, failures recorded, marts equal to sums in Python."""
+"""Sweeps in a lake: the same rows whoever replays them, stopped and continued, failures recorded, marts equal to sums
+in Python.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, li
 # -- who replays -------------------------------------------------------------------------------------------------------
 
 
-def test_processes_make_the_same_rows(serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_make_the_same_rows(
+    serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sweeps, "BATCH", 3)
     lake = sample(tmp_path / "lake")
     seen: list[tuple[int, int, int]] = []
@@ -101,7 +105,9 @@ class Backwards:
         yield from reversed(list(Serial().outcomes(tasks, folder)))
 
 
-def test_rows_do_not_depend_on_the_order_of_answers(sketch: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_depend_on_the_order_of_answers(
+    sketch: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = lake_of(tmp_path / "other", liquidated_history())
     spec = Sweep(axes=(GAS,), scenario=BASE)
     sweep(sketch, "sketch", spec)
@@ -118,7 +124,9 @@ def test_runs_are_those_of_single_replays(serial: tuple[Lake, dict[str, list[str
     held = serial[0].read("results/run_balances", CRASH).to_pylist()
     assert [row for row in held if row["run_id"] == stored.run_id] == stored.tables["run_balances"].to_pylist()
     assert stored.summary["liquidations"] == next(
-        row["liquidations"] for row in serial[0].read("results/runs", CRASH).to_pylist() if row["run_id"] == stored.run_id
+        row["liquidations"]
+        for row in serial[0].read("results/runs", CRASH).to_pylist()
+        if row["run_id"] == stored.run_id
     )
 
 
@@ -131,7 +139,9 @@ class Deadly:
         return os._exit, (9,)
 
 
-def test_a_process_that_dies_takes_one_scenario_with_it(serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path) -> None:
+def test_a_process_that_dies_takes_one_scenario_with_it(
+    serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path
+) -> None:
     from backtest.sweep.plan import plan_of
     from backtest.sweep.worker import material_in, pack
 
@@ -158,10 +168,16 @@ def test_a_worker_of_another_version_replays_nothing(tmp_path: Path) -> None:
 def test_a_killed_sweep_continues(serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path) -> None:
     lake = sample(tmp_path / "lake")
     program = (
-        "import sys; from backtest import sweep as s; from backtest.lake import Lake; from tests.test_sweep import CRASH, small;"
-        "s.BATCH = 1; s.sweep(Lake(sys.argv[1]), CRASH, small(), progress=lambda *now: print(*now, flush=True))"
+        "import sys; from backtest import sweep as s; from backtest.lake import Lake; from tests.test_sweep import"
+        " CRASH, small;s.BATCH = 1; s.sweep(Lake(sys.argv[1]), CRASH, small(), progress=lambda *now: print(*now,"
+        " flush=True))"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(lake.path)], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(lake.path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
     assert process.stdout is not None
     while not process.stdout.readline().startswith("3 "):
         assert process.poll() is None
@@ -185,7 +201,9 @@ def test_what_is_done_is_kept_when_a_sweep_is_interrupted(sketch: Lake) -> None:
     assert sweep(sketch, "sketch", spec).replayed == 1
 
 
-def test_failures_are_rows_with_their_reason_and_may_be_tried_again(sketch: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_are_rows_with_their_reason_and_may_be_tried_again(
+    sketch: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = FixedSpreadPool()
     plain = broken.open
 
@@ -210,7 +228,11 @@ def test_failures_are_rows_with_their_reason_and_may_be_tried_again(sketch: Lake
     assert sweep(sketch, "sketch", spec).failed == outcome.failed
     again = sweep(sketch, "sketch", spec, retry=True)
     assert (again.replayed, len(again.failed)) == (2, 1)
-    assert sketch.sql("SELECT status, attempts FROM sweep_scenarios ORDER BY ordinal").fetchall() == [("failed", 1), ("done", 2), ("done", 2)]
+    assert sketch.sql("SELECT status, attempts FROM sweep_scenarios ORDER BY ordinal").fetchall() == [
+        ("failed", 1),
+        ("done", 2),
+        ("done", 2),
+    ]
     assert sketch.sql("SELECT done, failed FROM sweeps").fetchall() == [(2, 1)]
 
 
@@ -218,7 +240,9 @@ def test_runs_that_the_lake_holds_are_not_replayed(sketch: Lake) -> None:
     stored = run(sketch, "sketch", Scenario(liquidators=Competitive()))
     outcome = sweep(sketch, "sketch", Sweep(axes=(GAS,), scenario=BASE))
     assert outcome.replayed == 2
-    assert sketch.sql("SELECT run_id, replayed FROM sweep_scenarios WHERE ordinal = 0").fetchall() == [(stored.run_id, False)]
+    assert sketch.sql("SELECT run_id, replayed FROM sweep_scenarios WHERE ordinal = 0").fetchall() == [
+        (stored.run_id, False)
+    ]
 
 
 def test_another_writer_is_waited_for(sketch: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,19 +284,48 @@ def made_up(
     scenarios, ends = [], []
     for ordinal, ((point, window), (bad, loss, power, repaid)) in enumerate(values.items()):
         run_id = f"{point} {window}"
-        row = {"ordinal": ordinal, "attempt": 1, "role": "scenario", "point": point, "window": window, "response": "frozen", "name": "n"}
+        row = {
+            "ordinal": ordinal,
+            "attempt": 1,
+            "role": "scenario",
+            "point": point,
+            "window": window,
+            "response": "frozen",
+            "name": "n",
+        }
         scenarios.append({**common, **row, "run_id": run_id, "status": "done", "error": None, "replayed": True})
-        measured = {"realised_bad_debt_base": bad, "repaid_base": repaid, "seized_base": repaid + loss, "borrowing_power_base": power}
+        measured = {
+            "realised_bad_debt_base": bad,
+            "repaid_base": repaid,
+            "seized_base": repaid + loss,
+            "borrowing_power_base": power,
+        }
         ends.append({**ended, **measured, "run_id": run_id})
     data = {
-        "sweeps": [{**common, **dict.fromkeys(SWEEPS["sweeps"].names[2:], "x"), "points": len(points), "scenarios": len(values)}],
+        "sweeps": [
+            {
+                **common,
+                **dict.fromkeys(SWEEPS["sweeps"].names[2:], "x"),
+                "points": len(points),
+                "scenarios": len(values),
+            }
+        ],
         "sweep_windows": [
-            {**common, "name": w, "ordinal": i, "held_out": w in held_out, **dict(zip(("from_block", "to_block"), blocks.get(w, ()), strict=False))}
+            {
+                **common,
+                "name": w,
+                "ordinal": i,
+                "held_out": w in held_out,
+                **dict(zip(("from_block", "to_block"), blocks.get(w, ()), strict=False)),
+            }
             for i, w in enumerate(windows)
         ],
-        "sweep_objectives": [{**common, "measure": m, "better": "max" if m == "borrowing_power" else "min"} for m in MEASURES],
+        "sweep_objectives": [
+            {**common, "measure": m, "better": "max" if m == "borrowing_power" else "min"} for m in MEASURES
+        ],
         "sweep_values": [
-            {**common, "point": p, "axis": "a", "level": p, "value": str(v), "number": v} for p, v in zip(points, axis or points, strict=True)
+            {**common, "point": p, "axis": "a", "level": p, "value": str(v), "number": v}
+            for p, v in zip(points, axis or points, strict=True)
         ],
         "sweep_scenarios": scenarios,
         "run_windows": ends,
@@ -298,7 +351,9 @@ def test_the_front_is_what_nothing_dominates(sketch: Lake) -> None:
         return bad, loss, -power, repaid
 
     def dominated(mine: tuple[int, ...]) -> bool:
-        return any(all(o <= m for o, m in zip(costs(other), mine, strict=True)) and costs(other) != mine for other in range(41))
+        return any(
+            all(o <= m for o, m in zip(costs(other), mine, strict=True)) and costs(other) != mine for other in range(41)
+        )
 
     found = dict(sketch.sql("SELECT point, on_front FROM sweep_pareto").fetchall())
     assert found == {point: not dominated(costs(point)) for point in range(41)}
@@ -307,9 +362,14 @@ def test_the_front_is_what_nothing_dominates(sketch: Lake) -> None:
 
 def test_worst_windows_means_and_those_held_out_are_apart(sketch: Lake) -> None:
     made_up(
-        sketch, {(0, "a"): (1, 2, 30, 4), (0, "b"): (5, 0, 10, 4), (0, "later"): (900, 900, 900, 900), (1, "a"): (0, 9, 5, 9)}, held_out=["later"]
+        sketch,
+        {(0, "a"): (1, 2, 30, 4), (0, "b"): (5, 0, 10, 4), (0, "later"): (900, 900, 900, 900), (1, "a"): (0, 9, 5, 9)},
+        held_out=["later"],
     )
-    rows = sketch.sql("SELECT measure, total_base, mean_base, worst_base, worst_window FROM sweep_points WHERE point = 0 AND NOT held_out").fetchall()
+    rows = sketch.sql(
+        "SELECT measure, total_base, mean_base, worst_base, worst_window FROM sweep_points WHERE point = 0 AND NOT"
+        " held_out"
+    ).fetchall()
     assert sorted((m, int(t), mean, int(worst), w) for m, t, mean, worst, w in rows) == [
         ("bad_debt", 6, 3.0, 5, "b"),
         ("borrower_loss", 2, 1.0, 2, "a"),
@@ -323,7 +383,9 @@ def test_worst_windows_means_and_those_held_out_are_apart(sketch: Lake) -> None:
 
 
 def _ranks(values: Sequence[int]) -> list[float]:
-    return [sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values]
+    return [
+        sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values
+    ]
 
 
 def test_rank_correlations_and_shares_of_the_best(sketch: Lake) -> None:
@@ -334,18 +396,29 @@ def test_rank_correlations_and_shares_of_the_best(sketch: Lake) -> None:
     axis = [draw.randrange(6) for _ in range(12)]
     made_up(sketch, {(p, w): (bad[w][p], 0, 0, 0) for p in range(12) for w in bad}, held_out=["later"], axis=axis)
     found = sketch.sql(
-        "SELECT \"window\", other_window, held_out, correlation FROM sweep_rank_stability WHERE measure = 'bad_debt' ORDER BY ALL"
+        "SELECT \"window\", other_window, held_out, correlation FROM sweep_rank_stability WHERE measure = 'bad_debt'"
+        " ORDER BY ALL"
     ).fetchall()
-    expected = [(x, y, y == "later", statistics.correlation(_ranks(bad[x]), _ranks(bad[y]))) for x, y in (("a", "b"), ("a", "later"), ("b", "later"))]
+    expected = [
+        (x, y, y == "later", statistics.correlation(_ranks(bad[x]), _ranks(bad[y])))
+        for x, y in (("a", "b"), ("a", "later"), ("b", "later"))
+    ]
     assert [row[:3] for row in found] == [row[:3] for row in expected]
     assert [row[3] for row in found] == pytest.approx([row[3] for row in expected])
-    assert set(sketch.sql("SELECT correlation FROM sweep_rank_stability WHERE measure = 'repaid'").fetchall()) == {(None,)}
+    assert set(sketch.sql("SELECT correlation FROM sweep_rank_stability WHERE measure = 'repaid'").fetchall()) == {
+        (None,)
+    }
     best = {p: sum(sum(other < bad[w][p] for other in bad[w]) < 3 for w in ("a", "b")) / 2 for p in range(12)}
     assert dict(sketch.sql("SELECT point, share FROM sweep_top(3) WHERE measure = 'bad_debt'").fetchall()) == best
     later = {p: float(sum(other < bad["later"][p] for other in bad["later"]) < 3) for p in range(12)}
-    assert dict(sketch.sql("SELECT point, held_out_share FROM sweep_top(3) WHERE measure = 'bad_debt'").fetchall()) == later
+    assert (
+        dict(sketch.sql("SELECT point, held_out_share FROM sweep_top(3) WHERE measure = 'bad_debt'").fetchall())
+        == later
+    )
     totals = [bad["a"][p] + bad["b"][p] for p in range(12)]
-    ((rank, effect, place),) = sketch.sql("SELECT rank_correlation, effect_base, place FROM sweep_sensitivity WHERE measure = 'bad_debt'").fetchall()
+    ((rank, effect, place),) = sketch.sql(
+        "SELECT rank_correlation, effect_base, place FROM sweep_sensitivity WHERE measure = 'bad_debt'"
+    ).fetchall()
     assert rank == pytest.approx(statistics.correlation(_ranks(axis), _ranks(totals)))
     # levels are the places of values; here each set has its own
     assert effect == pytest.approx((max(totals) - min(totals)) / 2)
@@ -357,9 +430,14 @@ def test_rank_correlations_and_shares_of_the_best(sketch: Lake) -> None:
 
 def test_a_window_held_out_that_others_have_seen_is_named(sketch: Lake) -> None:
     made_up(
-        sketch, {(0, w): (1, 1, 1, 1) for w in ("a", "b", "later")}, held_out=["later"], blocks={"a": (None, 9), "b": (5, 20), "later": (10, None)}
+        sketch,
+        {(0, w): (1, 1, 1, 1) for w in ("a", "b", "later")},
+        held_out=["later"],
+        blocks={"a": (None, 9), "b": (5, 20), "later": (10, None)},
     )
-    assert find_sweep(sketch, "s").overlaps == ["later is held out and shares blocks with b, which chooses: no check of its own."]
+    assert find_sweep(sketch, "s").overlaps == [
+        "later is held out and shares blocks with b, which chooses: no check of its own."
+    ]
     assert "later is held out and shares blocks with b" in as_text(find_sweep(sketch, "s"))
 
 
@@ -402,7 +480,18 @@ def cli(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 def test_the_verb(sketch: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("sweep", "--lake", sketch.path, "--axis", "liquidators.gas_cost=0,5", "--workers", 1)
     code, out, err = cli(
-        capsys, *words, "--response", "frozen", "--response", "same-ltv", "--window", "w=..9", "--held-out", "h=10..", "-o", tmp_path / "p.html"
+        capsys,
+        *words,
+        "--response",
+        "frozen",
+        "--response",
+        "same-ltv",
+        "--window",
+        "w=..9",
+        "--held-out",
+        "h=10..",
+        "-o",
+        tmp_path / "p.html",
     )
     assert (code, err) == (0, "")
     assert "2 parameter sets, 8 of 8 scenarios done" in out

@@ -1,4 +1,6 @@
-"""Sweeps on a real Dask cluster on this machine, one worker killed meanwhile, and on a lake in a bucket: the same rows as by one process."""
+"""Sweeps on a real Dask cluster on this machine, one worker killed meanwhile, and on a lake in a bucket: the same rows
+as by one process.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_a_scheduler_that_goes_ends_the_sweep_and_fails_no_scenario(cluster: Any
     dask = Dask(cluster.scheduler_address)
     try:
         with pytest.raises(UserError, match="the scheduler is gone; start it again and run the same"):
-            sweep(lake, CRASH, small(), dask, progress=lambda done, total, failed: cluster.close() if done == 2 else None)
+            sweep(
+                lake, CRASH, small(), dask, progress=lambda done, total, failed: cluster.close() if done == 2 else None
+            )
     finally:
         dask.close()
     lake.refresh()
@@ -99,4 +103,7 @@ def test_a_sweep_on_s3_makes_the_same_rows(serial: tuple[Lake, dict[str, list[st
     lake = copied_sample(address)
     assert sweep(lake, CRASH, small()).replayed == 10
     assert rows_of(Lake(address), CRASH) == serial[1]
-    assert lake.sql("SELECT count(*) FROM sweep_pareto").fetchall() == serial[0].sql("SELECT count(*) FROM sweep_pareto").fetchall()
+    assert (
+        lake.sql("SELECT count(*) FROM sweep_pareto").fetchall()
+        == serial[0].sql("SELECT count(*) FROM sweep_pareto").fetchall()
+    )

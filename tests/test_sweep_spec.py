@@ -77,7 +77,11 @@ def test_a_file_says_what_options_say() -> None:
         ("step = 500", "stp = 500", "unknown field 'axes[0].stp'; did you mean 'step'?"),
         ("from = 5000", "from_ = 5000", "unknown field 'axes[0].from_'; did you mean 'from'?"),
         ('parameter = "ltv"', 'parameter = "ltw"', "unknown parameter 'ltw' in an override; did you mean 'ltv'?"),
-        ('kind = "competitive"', 'kind = "competitiv"', "unknown liquidators 'competitiv'; did you mean 'competitive'?"),
+        (
+            'kind = "competitive"',
+            'kind = "competitiv"',
+            "unknown liquidators 'competitiv'; did you mean 'competitive'?",
+        ),
         ("held_out = true", "heldout = true", "did you mean 'held_out'?"),
         ("points = 4", "points = 6", "points = 6; give 1 or more; of a Sobol design a power of two"),
         ("points = 4", "", "design = 'sobol' without points"),
@@ -104,7 +108,11 @@ def test_mistakes_in_a_file_are_named(old: str, new: str, said: str) -> None:
     [
         ("liquidators.gas_cots", 1, "unknown field 'liquidators.gas_cots'; did you mean 'gas_cost'?"),
         ("liquidator.gas_cost", 1, "unknown field 'liquidator'; did you mean 'liquidators'?"),
-        ("overrides[1].value", 1, "axis overrides[1].value: the base scenario has 1 of overrides; give it there first; the first is [0]"),
+        (
+            "overrides[1].value",
+            1,
+            "axis overrides[1].value: the base scenario has 1 of overrides; give it there first; the first is [0]",
+        ),
         ("overrides.value", 1, "the base scenario has 1 of overrides"),
         ("seed.more", 1, "seed holds no fields"),
         ("liquidators.gas_cost", "much", "liquidators.gas_cost: Expected `int`, got `str`"),
@@ -124,7 +132,13 @@ def test_axes_set_fields_together_and_nothing_else() -> None:
 
 def test_axes_as_options_add_overrides_or_vary_fields() -> None:
     base, axes = with_axes(
-        BASE, ["WETH.ltv=7000..8000/500", "liquidation_bonus-=0,100", "liquidators.gas_cost=1,2", "users.response=frozen,same-ltv"]
+        BASE,
+        [
+            "WETH.ltv=7000..8000/500",
+            "liquidation_bonus-=0,100",
+            "liquidators.gas_cost=1,2",
+            "users.response=frozen,same-ltv",
+        ],
     )
     assert [(axis.label, axis.paths, list(axis.levels)) for axis in axes] == [
         ("WETH.ltv", ("overrides[1].value",), [7000, 7500, 8000]),
@@ -132,7 +146,10 @@ def test_axes_as_options_add_overrides_or_vary_fields() -> None:
         ("liquidators.gas_cost", ("liquidators.gas_cost",), [1, 2]),
         ("users.response", ("users.response",), ["frozen", "same-ltv"]),
     ]
-    assert base.overrides[1:] == (Override(parameter="ltv", asset="WETH", value=7000), Override(parameter="liquidation_bonus", change=0))
+    assert base.overrides[1:] == (
+        Override(parameter="ltv", asset="WETH", value=7000),
+        Override(parameter="liquidation_bonus", change=0),
+    )
     for text in ("WETH.ltv", "=5", "ltv="):
         with pytest.raises(ScenarioError, match="is not understood"):
             with_axes(BASE, [text])
@@ -151,8 +168,12 @@ def test_a_grid_is_every_combination_in_order() -> None:
     st.integers(0, 6),
     st.lists(st.integers(1, 30), min_size=1, max_size=4),
 )
-def test_drawn_points_are_levels_each_once_and_the_same_again(design: Any, seed: int, power: int, sizes: list[int]) -> None:
-    axes = tuple(Axis(field="seed", name=str(i), from_=100, to=100 + 7 * (size - 1), step=7) for i, size in enumerate(sizes))
+def test_drawn_points_are_levels_each_once_and_the_same_again(
+    design: Any, seed: int, power: int, sizes: list[int]
+) -> None:
+    axes = tuple(
+        Axis(field="seed", name=str(i), from_=100, to=100 + 7 * (size - 1), step=7) for i, size in enumerate(sizes)
+    )
     sweep = Sweep(axes=axes, design=design, points=2**power, seed=seed, scenario=BASE)
     points = points_of(sweep)
     assert points == points_of(sweep)
@@ -183,7 +204,9 @@ def test_a_plan_crosses_points_responses_and_windows_and_adds_baselines() -> Non
     # a baseline per gas cost, response and window
     assert len(made.rows) - len(scenarios) == 3 * 2 * 2
     assert len(made.scenarios) == len(made.rows)
-    two = [made.scenarios[row.run_id] for row in made.rows if row.window == "two" and row.point is not None and row.run_id]
+    two = [
+        made.scenarios[row.run_id] for row in made.rows if row.window == "two" and row.point is not None and row.run_id
+    ]
     assert {scenario.overrides[0].from_block for scenario in two} == {6}  # changes hold from the window's start
     assert all(not made.scenarios[row.run_id].overrides for row in made.rows if row.point is None and row.run_id)
 
@@ -198,7 +221,9 @@ def test_the_response_is_no_parameter_of_a_point() -> None:
     response = Axis(field="users.response", values=("frozen", "same-health"))
     made = plan(Sweep(axes=(LTV, response), scenario=BASE))
     assert made.points == ({"ltv": 5000}, {"ltv": 6000})
-    assert [(row.point, row.response) for row in made.rows if row.point is not None] == [(p, r) for p in (0, 1) for r in ("frozen", "same-health")]
+    assert [(row.point, row.response) for row in made.rows if row.point is not None] == [
+        (p, r) for p in (0, 1) for r in ("frozen", "same-health")
+    ]
     with pytest.raises(ScenarioError, match=r"responses and an axis users\.response together"):
         Sweep(axes=(response,), scenario=BASE, responses=("frozen",))
 
@@ -213,7 +238,13 @@ def test_a_scenario_that_makes_no_sense_is_planned_with_its_reason() -> None:
 
 def test_windows_by_time_become_blocks() -> None:
     history = liquidated_history().timeline()
-    made = plan(Sweep(axes=(LTV,), scenario=BASE, windows=(Window(name="w", from_time="1970-01-01T00:01:00", to_time="1970-01-01T00:02:00"),)))
+    made = plan(
+        Sweep(
+            axes=(LTV,),
+            scenario=BASE,
+            windows=(Window(name="w", from_time="1970-01-01T00:01:00", to_time="1970-01-01T00:02:00"),),
+        )
+    )
     (window,) = made.windows
     assert (window.from_block, window.to_block) == (history.block_from(60), history.block_before(120))
     for bad, said in (

@@ -1,7 +1,9 @@
-"""Counterfactuals against the real contracts: from the lake of chain A alone, the replay of changed parameters is chain B, to the last integer.
+"""Counterfactuals against the real contracts: from the lake of chain A alone, the replay of changed parameters is chain
+B, to the last integer.
 
-Chain A and chain B get the same user transactions (``tests/chain/twin.py``). B's governance sets other parameters; on each chain a bot
-liquidates in the block of every price report by the rule that ``Competitive(looks="price-update")`` documents.
+Chain A and chain B get the same user transactions (``tests/chain/twin.py``). B's governance sets other parameters; on
+each chain a bot liquidates in the block of every price report by the rule that ``Competitive(looks="price-update")``
+documents.
 """
 
 from __future__ import annotations
@@ -52,9 +54,11 @@ Overrides = tuple[Override, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A change of B, and what a user would write to ask for it, given the blocks of the slots: one or several scenarios' overrides that say it.
+    """A change of B, and what a user would write to ask for it, given the blocks of the slots: one or several
+    scenarios' overrides that say it.
 
-    ``refuses``: at least so many users' transactions that pass on A fail on B; ``makes``: so many accounts are liquidatable by the change itself.
+    ``refuses``: at least so many users' transactions that pass on A fail on B; ``makes``: so many accounts are
+    liquidatable by the change itself.
     """
 
     change: Change
@@ -66,9 +70,19 @@ class Case:
         return self.change.name
 
 
-def _case(name: str, *steps: dict[Key, int], refuses: int = 0, makes: int = 0, also: Callable[[Sequence[int]], Overrides] | None = None) -> Case:
+def _case(
+    name: str,
+    *steps: dict[Key, int],
+    refuses: int = 0,
+    makes: int = 0,
+    also: Callable[[Sequence[int]], Overrides] | None = None,
+) -> Case:
     def overrides(slots: Sequence[int]) -> Overrides:
-        return tuple(_override(key, value, block) for block, step in zip(slots, steps, strict=False) for key, value in step.items())
+        return tuple(
+            _override(key, value, block)
+            for block, step in zip(slots, steps, strict=False)
+            for key, value in step.items()
+        )
 
     return Case(Change(name, steps), (overrides, also) if also else (overrides,), refuses, makes)
 
@@ -82,10 +96,17 @@ def _override(key: Key, value: int, block: int) -> Override:
 def _ramp(name: str, key: Key, first: int, last: int, *, refuses: int, makes: int) -> Case:
     """From history's value ``first`` to ``last`` in equal steps, one a slot after the first slot."""
     steps = SLOTS - 1
-    values = [first + (last - first) * k // steps if last > first else first - (first - last) * k // steps for k in range(1, SLOTS)]
+    values = [
+        first + (last - first) * k // steps if last > first else first - (first - last) * k // steps
+        for k in range(1, SLOTS)
+    ]
 
     def overrides(slots: Sequence[int]) -> Overrides:
-        return (Override(parameter=key[1], asset=str(key[0]), value=last, from_block=slots[0], until_block=slots[-1], steps=steps),)
+        return (
+            Override(
+                parameter=key[1], asset=str(key[0]), value=last, from_block=slots[0], until_block=slots[-1], steps=steps
+            ),
+        )
 
     return Case(Change(name, ({}, *({key: value} for value in values))), (overrides,), refuses, makes)
 
@@ -103,7 +124,9 @@ CASES = (
         "threshold",
         {("WETH", "liquidation_threshold"): 7500},
         refuses=10,
-        also=lambda slots: (Override(parameter="liquidation_threshold", asset="WETH", change=-750, from_block=slots[0]),),
+        also=lambda slots: (
+            Override(parameter="liquidation_threshold", asset="WETH", change=-750, from_block=slots[0]),
+        ),
     ),
     _case("looser threshold", {("WETH", "liquidation_threshold"): 8800}),
     _case("bonus", {("WETH", "liquidation_bonus"): 11000}),
@@ -143,11 +166,15 @@ class History:
     timeline: Timeline
 
 
-VERSIONS = [pytest.param(version, marks=pytest.mark.xdist_group(f"twins {version}"), id=version) for version in ("3.0", "3.6")]
+VERSIONS = [
+    pytest.param(version, marks=pytest.mark.xdist_group(f"twins {version}"), id=version) for version in ("3.0", "3.6")
+]
 
 
 @pytest.fixture(scope="module", params=VERSIONS)
-def history(request: pytest.FixtureRequest, chain_packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+def history(
+    request: pytest.FixtureRequest, chain_packages: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
     with Node(timestamp=START) as node:
         yield _recorded(play(node, request.param), tmp_path_factory)
 
@@ -155,7 +182,14 @@ def history(request: pytest.FixtureRequest, chain_packages: None, tmp_path_facto
 def _recorded(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> History:
     """A chain fetched into a lake of its own."""
     lake = Lake(tmp_path_factory.mktemp("twins"), create=True)
-    fetch(lake, twin.deployment.market_config(MARKET), Rpc(twin.deployment.node.url), to_block=twin.last_block, finality=0, headers="all")
+    fetch(
+        lake,
+        twin.deployment.market_config(MARKET),
+        Rpc(twin.deployment.node.url),
+        to_block=twin.last_block,
+        finality=0,
+        headers="all",
+    )
     lake.refresh()
     reconstruct(lake, MARKET)
     lake.refresh()
@@ -173,10 +207,14 @@ def test_the_replay_of_changed_parameters_is_the_chain_that_had_them(history: Hi
         skipped = refused(a, b)
         _not_trivial(a, b, case, skipped)
         for write in case.writings:
-            scenario = Scenario(name=case.change.name, liquidators=COMPETITIVE, overrides=write(a.slots), rates="recomputed")
+            scenario = Scenario(
+                name=case.change.name, liquidators=COMPETITIVE, overrides=write(a.slots), rates="recomputed"
+            )
             outcome = assert_is_chain(history, scenario, b)
             assert _skipped(outcome) == Counter(sent.kind for sent in skipped), skipped
-            assert {b.names[outcome.book.address(made.account)] for made in outcome.made_liquidatable} == _made_liquidatable(b, case)
+            assert {
+                b.names[outcome.book.address(made.account)] for made in outcome.made_liquidatable
+            } == _made_liquidatable(b, case)
         _cuts_do_not_matter(history, scenario, b)
 
 
@@ -196,7 +234,11 @@ def _made_liquidatable(b: Twin, case: Case) -> set[str]:
     for slot, step in zip(b.slots, case.change.steps, strict=False):
         if step:
             before, after = b.deployment.account_data(accounts, slot - 1), b.deployment.account_data(accounts, slot)
-            found |= {b.names[who] for who, x, y in zip(accounts, before, after, strict=True) if x and y and x[5] >= 10**18 > y[5]}
+            found |= {
+                b.names[who]
+                for who, x, y in zip(accounts, before, after, strict=True)
+                if x and y and x[5] >= 10**18 > y[5]
+            }
     assert len(found) >= case.makes
     return found
 
@@ -213,8 +255,12 @@ def _cuts_do_not_matter(history: History, scenario: Scenario, b: Twin) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("seed", "name"), [(3, "no ltv"), (4, "several")])
-def test_borrowers_at_random(version: str, seed: int, name: str, chain_packages: None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The script with hundreds of random steps by borrowers at the edge. What was silent on A is not sent on B: no lake knows of it."""
+def test_borrowers_at_random(
+    version: str, seed: int, name: str, chain_packages: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The script with hundreds of random steps by borrowers at the edge. What was silent on A is not sent on B: no lake
+    knows of it.
+    """
     case = next(case for case in CASES if case.change.name == name)
     with Node(timestamp=START) as node:
         a = play(node, version, seed=seed, wild=3)
@@ -223,7 +269,14 @@ def test_borrowers_at_random(version: str, seed: int, name: str, chain_packages:
         assert_is_chain(history, Scenario(rates="recomputed"), a)
         assert_is_chain(history, Scenario(liquidators=COMPETITIVE, rates="recomputed"), a)
     with Node(timestamp=START) as node:
-        b = play(node, version, case.change, seed=seed, wild=3, without={place for place, sent in enumerate(a.sent) if sent.silent})
+        b = play(
+            node,
+            version,
+            case.change,
+            seed=seed,
+            wild=3,
+            without={place for place, sent in enumerate(a.sent) if sent.silent},
+        )
         skipped = refused(a, b)
         assert len(skipped) >= case.refuses
         scenario = Scenario(name=name, liquidators=COMPETITIVE, overrides=case.writings[0](a.slots), rates="recomputed")
@@ -234,7 +287,9 @@ def test_borrowers_at_random(version: str, seed: int, name: str, chain_packages:
 def test_the_baseline_is_history(history: History) -> None:
     """The model under history's parameters does what the bot did, with recomputed interest and with history's."""
     for rates in ("recomputed", "historical"):
-        outcome = assert_is_chain(history, Scenario(liquidators=COMPETITIVE, rates=rates), history.twin, accrued=rates == "recomputed")
+        outcome = assert_is_chain(
+            history, Scenario(liquidators=COMPETITIVE, rates=rates), history.twin, accrued=rates == "recomputed"
+        )
         assert [count for count in outcome.actions if count.outcome != "changed"] == []
         assert outcome.left_out == len(losses(history.twin)[0])
 
@@ -260,7 +315,9 @@ def test_the_script_gives_the_same_chain_again(history: History) -> None:
 
 
 def test_the_script_is_what_the_claim_needs(history: History) -> None:
-    """Failed transactions are those meant to fail; every kind of action is there; the bot leaves nothing that pays, and holds nothing."""
+    """Failed transactions are those meant to fail; every kind of action is there; the bot leaves nothing that pays, and
+    holds nothing.
+    """
     a = history.twin
     assert [sent for sent in a.sent if bool(sent.error) != sent.fails] == []
     kinds = Counter(sent.kind for sent in a.sent if not sent.error)
@@ -274,7 +331,9 @@ def test_the_script_is_what_the_claim_needs(history: History) -> None:
     assert len({call.debt for call in calls}) >= 2
     assert len({call.collateral for call in calls}) >= 4
     assert any(call.debt == call.collateral for call in calls), "debt liquidated in its own collateral"
-    assert max(Counter((call.block, call.account) for call in calls).values()) > 1, "an account is liquidated again in the same block"
+    assert max(Counter((call.block, call.account) for call in calls).values()) > 1, (
+        "an account is liquidated again in the same block"
+    )
     assert bool(lost) == (a.version == "3.6")
     held = holdings(a)
     assert a.bot.lower() not in held
@@ -285,7 +344,9 @@ def test_the_script_is_what_the_claim_needs(history: History) -> None:
 
 
 def _not_trivial(a: Twin, b: Twin, case: Case, skipped: list[Sent]) -> None:
-    """The chains differ by the change in ways that matter, and nobody does anything on B that A's lake cannot know of."""
+    """The chains differ by the change in ways that matter, and nobody does anything on B that A's lake cannot know
+    of.
+    """
     assert unknown(a, b) == []
     assert b.slots == a.slots
     assert b.last_block == a.last_block
@@ -302,7 +363,8 @@ def _not_trivial(a: Twin, b: Twin, case: Case, skipped: list[Sent]) -> None:
 
 
 def assert_is_chain(history: History, scenario: Scenario, chain: Twin, *, accrued: bool = True) -> Replay[AaveState]:
-    """The scenario's replay of A's lake is this chain: liquidations, deficits, accounts and reserves. Names the first difference and its block.
+    """The scenario's replay of A's lake is this chain: liquidations, deficits, accounts and reserves. Names the first
+    difference and its block.
 
     ``accrued``: also what only recomputed interest keeps, the treasury's accrual and liquidity.
     """
@@ -314,7 +376,12 @@ def assert_is_chain(history: History, scenario: Scenario, chain: Twin, *, accrue
     differences += _compare(outcome, chain, symbols, "latest", accrued)
     if differences:
         block = next(
-            (b for b in range(chain.slots[0] - 1, chain.last_block + 1) if _at(history, scenario, chain, symbols, b, accrued)), chain.last_block
+            (
+                b
+                for b in range(chain.slots[0] - 1, chain.last_block + 1)
+                if _at(history, scenario, chain, symbols, b, accrued)
+            ),
+            chain.last_block,
         )
         found = _at(history, scenario, chain, symbols, block, accrued)
         pytest.fail("\n".join([f"differs from block {block} on:", *found[:12], "at the end:", *differences[:12]]))
@@ -323,7 +390,9 @@ def assert_is_chain(history: History, scenario: Scenario, chain: Twin, *, accrue
 
 def _at(history: History, scenario: Scenario, chain: Twin, symbols: list[str], block: int, accrued: bool) -> list[str]:
     """Differences at the end of one block."""
-    early = structs.replace(scenario, overrides=tuple(o for o in scenario.overrides if o.from_block <= block), to_block=block)
+    early = structs.replace(
+        scenario, overrides=tuple(o for o in scenario.overrides if o.from_block <= block), to_block=block
+    )
     return _compare(replay(AAVE_V3, history.market, history.timeline, early), chain, symbols, block, accrued)
 
 
@@ -341,7 +410,10 @@ def _losses(outcome: Replay[AaveState], symbols: list[str]) -> tuple[list[Liquid
         )
         for row in outcome.liquidations
     ]
-    lost = [Lost(row.clock.block_number, book.address(row.account), symbols[row.asset], row.amount) for row in outcome.deficits]
+    lost = [
+        Lost(row.clock.block_number, book.address(row.account), symbols[row.asset], row.amount)
+        for row in outcome.deficits
+    ]
     return calls, lost
 
 
@@ -351,12 +423,17 @@ def _first(ours: Sequence[Any], theirs: Sequence[Any], names: dict[str, str]) ->
         pair = [rows[i] if i < len(rows) else None for rows in (ours, theirs)]
         if pair[0] != pair[1]:
             who = ", ".join(names.get(row.account, row.account) for row in pair if row is not None)
-            return [f"row {i} of {len(ours)} here and {len(theirs)} on the chain ({who}): {pair[0]} here, {pair[1]} on the chain"]
+            return [
+                f"row {i} of {len(ours)} here and {len(theirs)} on the chain ({who}): {pair[0]} here, {pair[1]} on the"
+                " chain"
+            ]
     return []
 
 
 def _compare(outcome: Replay[AaveState], chain: Twin, symbols: list[str], block: int | str, accrued: bool) -> list[str]:
-    """Accounts and reserves at the end of a replay and at a block of the chain: one line for every number that differs."""
+    """Accounts and reserves at the end of a replay and at a block of the chain: one line for every number that
+    differs.
+    """
     state, market = outcome.book.state, outcome.book.market
     ours = {
         market.accounts[id]: Held(
@@ -373,7 +450,8 @@ def _compare(outcome: Replay[AaveState], chain: Twin, symbols: list[str], block:
     for account in sorted(ours.keys() | theirs.keys()):
         mine, chains = ours.get(account, empty), theirs.get(account, empty)
         lines += [
-            f"{chain.names.get(account, account)} {f.name}: {getattr(mine, f.name)} here, {getattr(chains, f.name)} on the chain"
+            f"{chain.names.get(account, account)} {f.name}: {getattr(mine, f.name)} here, {getattr(chains, f.name)} on"
+            " the chain"
             for f in fields(Held)
             if getattr(mine, f.name) != getattr(chains, f.name)
         ]

@@ -28,7 +28,11 @@ def event(account: str, *times: int, debt: int = 100, **more: object) -> Episode
 def test_rows_of_one_account_within_three_hours_are_one_episode() -> None:
     rows = [row("a", 0), row("b", 5), row("a", 3 * HOUR), row("a", 6 * HOUR + 1)]
     found = v.episodes(rows)
-    assert [(one.account, one.first, one.last) for one in found] == [("a", 0, 3 * HOUR), ("b", 5, 5), ("a", 6 * HOUR + 1, 6 * HOUR + 1)]
+    assert [(one.account, one.first, one.last) for one in found] == [
+        ("a", 0, 3 * HOUR),
+        ("b", 5, 5),
+        ("a", 6 * HOUR + 1, 6 * HOUR + 1),
+    ]
     assert [one.debt_base for one in found] == [200, 100, 100]
     assert v.episodes(rows, standing=True)[0].debt_base == 100
 
@@ -57,7 +61,10 @@ def test_no_other_matching_has_more_pairs(ours: list[int], theirs: list[int]) ->
     """Against a matching by augmenting paths."""
     predicted = v.episodes([row("a", HOUR * t) for t in ours], standing=True)
     actual = v.episodes([row("a", HOUR * t) for t in theirs])
-    near = [[j for j, b in enumerate(actual) if b.first - a.last <= v.WITHIN and a.first - b.last <= v.WITHIN] for a in predicted]
+    near = [
+        [j for j, b in enumerate(actual) if b.first - a.last <= v.WITHIN and a.first - b.last <= v.WITHIN]
+        for a in predicted
+    ]
     taken: dict[int, int] = {}
 
     def augment(i: int, seen: set[int]) -> bool:
@@ -102,19 +109,29 @@ def test_wilsons_interval() -> None:
 
 
 def test_certain_alarms_alone_leave_what_others_predicted_as_missed() -> None:
-    pairings = [Pairing(alarm("a", 0), event("a", 0)), Pairing(alarm("b", 0, certain=True), event("b", 0)), Pairing(alarm("c", 0), None)]
+    pairings = [
+        Pairing(alarm("a", 0), event("a", 0)),
+        Pairing(alarm("b", 0, certain=True), event("b", 0)),
+        Pairing(alarm("c", 0), None),
+    ]
     found = v.certain_only(pairings)
     assert [(p.account, p.outcome) for p in found] == [("a", "miss"), ("b", "hit")]
     assert found[0].cause == v.PROXY
 
 
 def test_errors_of_time_amount_and_reconstruction() -> None:
-    happened = event("a", 100, 200, debt=50, held_collateral=1000, held_debt=101, left_collateral=0, left_debt=0, seized=500)
+    happened = event(
+        "a", 100, 200, debt=50, held_collateral=1000, held_debt=101, left_collateral=0, left_debt=0, seized=500
+    )
     hit = Pairing(alarm("a", 40, debt=60), happened)
     assert hit.time_error == 60
     assert hit.amount_error == pytest.approx(0.2)  # the first call against the first liquidation
-    assert Pairing(event("a", 40, debt=150), happened).amount_error == pytest.approx(0.5)  # a replay's episode against history's
-    collateral, debt = v.reconstruction([happened, event("b", 0, held_collateral=1000, left_collateral=11, held_debt=100)])
+    assert Pairing(event("a", 40, debt=150), happened).amount_error == pytest.approx(
+        0.5
+    )  # a replay's episode against history's
+    collateral, debt = v.reconstruction(
+        [happened, event("b", 0, held_collateral=1000, left_collateral=11, held_debt=100)]
+    )
     assert collateral == [0]
     assert debt == pytest.approx([0.01])
     stored = event("c", 0, debt=50, held_collateral=1, held_debt=100, held_scaled=202, repaid_scaled=200)
@@ -125,12 +142,18 @@ def test_errors_of_time_amount_and_reconstruction() -> None:
 
 def test_an_account_whose_liquidation_took_something_else_is_contradicted() -> None:
     held = {"held_collateral": 1000, "left_collateral": 0, "left_debt": 0, "seized": 1000}
-    events = [event("exact", 0, held_debt=100, **held), event("off", 0, held_debt=106, **held), event("part", 0, held_debt=300, left_debt=200)]
+    events = [
+        event("exact", 0, held_debt=100, **held),
+        event("off", 0, held_debt=106, **held),
+        event("part", 0, held_debt=300, left_debt=200),
+    ]
     assert v.contradicted(events) == pytest.approx({"off": 0.06})
 
 
 def test_causes_of_false_alarms() -> None:
-    evidence = Evidence(relief={"saved": [1800], "late": [8 * HOUR], "little": [1800]}, outside={"moved": "more than it got"})
+    evidence = Evidence(
+        relief={"saved": [1800], "late": [8 * HOUR], "little": [1800]}, outside={"moved": "more than it got"}
+    )
     alarms = {
         "saved": (alarm("saved", 0, certain=True), v.RESCUED),
         "moved": (alarm("moved", 0, certain=True), v.OUTSIDE),
@@ -140,16 +163,24 @@ def test_causes_of_false_alarms() -> None:
         "late": (alarm("late", 0, health=WAD - 1), v.ELSEWHEN),
         "back": (alarm("back", 0, certain=True, health=WAD - 1), v.PASSED),
     }
-    pairings = [*(Pairing(one, None) for one, _ in alarms.values()), Pairing(None, event("late", 5 * HOUR, health=WAD - 1))]
+    pairings = [
+        *(Pairing(one, None) for one, _ in alarms.values()),
+        Pairing(None, event("late", 5 * HOUR, health=WAD - 1)),
+    ]
     found = {p.account: p for p in v.explain(pairings, evidence) if p.predicted}
-    assert {account: p.cause for account, p in found.items()} == {account: cause for account, (_, cause) in alarms.items()}
+    assert {account: p.cause for account, p in found.items()} == {
+        account: cause for account, (_, cause) in alarms.items()
+    }
     assert "1,800 s" in found["saved"].detail
     assert "+5.0 h" in found["late"].detail
     assert "down to health 0.900" in found["stood"].detail
 
 
 def test_causes_of_misses_and_partial_hits() -> None:
-    evidence = Evidence(outside={"moved": "more than it got"}, refusals={"small": [(0, v.UNPROFITABLE)], "full": [(0, "liquidation limit hit")]})
+    evidence = Evidence(
+        outside={"moved": "more than it got"},
+        refusals={"small": [(0, v.UNPROFITABLE)], "full": [(0, "liquidation limit hit")]},
+    )
     above = {"health": WAD + 1}
     assert v.explain([Pairing(None, event("exact", 0, **above))], Evidence(proxy=False))[0].cause == ""
     pairings = [
@@ -180,11 +211,19 @@ def test_causes_of_misses_and_partial_hits() -> None:
 
 
 def test_a_free_replay_takes_over_causes_of_the_same_time() -> None:
-    ahead = [Pairing(alarm("a", 0), None, v.RESCUED, "by its owner"), Pairing(alarm("b", 9 * HOUR), None, v.RESCUED, "by its owner")]
+    ahead = [
+        Pairing(alarm("a", 0), None, v.RESCUED, "by its owner"),
+        Pairing(alarm("b", 9 * HOUR), None, v.RESCUED, "by its owner"),
+    ]
     free = [Pairing(event("a", HOUR), None), Pairing(event("b", 0), None), Pairing(None, event("c", 0))]
     assert [p.cause for p in v.explain_free(free, ahead)] == [v.RESCUED, v.BOOK, v.BOOK]
 
 
 def test_the_largest_are_those_with_most_collateral_seized() -> None:
-    rows = [event("a", 0, collateral_base=5), event("b", 0, collateral_base=9), event("a", 9 * HOUR, collateral_base=6), event("c", 0)]
+    rows = [
+        event("a", 0, collateral_base=5),
+        event("b", 0, collateral_base=9),
+        event("a", 9 * HOUR, collateral_base=6),
+        event("c", 0),
+    ]
     assert v.largest(rows, 2) == ["a", "b"]

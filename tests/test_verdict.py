@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from backtest.report.verdict import MEASURES, RESAMPLES, Verdict, intervals, judge, totals
 
 KEYS = [measure.key for measure in MEASURES]
-ACCOUNTS = st.dictionaries(st.sampled_from([f"0x{n:02x}" for n in range(12)]), st.fixed_dictionaries({key: st.integers(0, 10**15) for key in KEYS}))
+ACCOUNTS = st.dictionaries(
+    st.sampled_from([f"0x{n:02x}" for n in range(12)]),
+    st.fixed_dictionaries({key: st.integers(0, 10**15) for key in KEYS}),
+)
 
 
 def repaid(**amounts: int) -> dict[str, dict[str, int]]:
@@ -28,7 +31,9 @@ def of(verdicts: list[Verdict], key: str) -> Verdict:
 
 
 def test_effect_own_error_and_band_by_hand() -> None:
-    """History repaid 100 + 40, the baseline 120 + 30, the alternative 200 + 30 + 5; the same with users who respond: 130 against 150."""
+    """History repaid 100 + 40, the baseline 120 + 30, the alternative 200 + 30 + 5; the same with users who respond:
+    130 against 150.
+    """
     history, baseline = repaid(a=100, b=40), repaid(a=120, b=30)
     frozen, responding = repaid(a=200, b=30, c=5), (repaid(a=130), repaid(a=150))
     band = {"frozen": (frozen, baseline), "same-ltv": responding}
@@ -42,14 +47,18 @@ def test_effect_own_error_and_band_by_hand() -> None:
 
 
 def test_one_account_alone_is_no_material_difference() -> None:
-    """Its effect is there 0, 1, 2, ... times in a resample, and with probability (1 - 1/N)^N, about 0.37, not at all."""
+    """Its effect is there 0, 1, 2, ... times in a resample, and with probability (1 - 1/N)^N, about 0.37, not at
+    all.
+    """
     low, high = intervals(repaid(a=500), {}, population=1000, seed=3)["repaid"]
     assert (low, high) == (0, 1500)  # 2.5 % of a Poisson(1) draw are above 2, about 1.9 % above 3: 97.5 % are at most 3
     assert of(judge(repaid(a=500), {}, population=1000, seed=3), "repaid").words == "no material difference"
 
 
 def test_many_alike_are_material() -> None:
-    """400 of 1000 accounts with 10 each: the sum of a resample has mean 4000 and deviation 10 sqrt(1000 x 0.4 x 0.6) = 154.9."""
+    """400 of 1000 accounts with 10 each: the sum of a resample has mean 4000 and deviation 10 sqrt(1000 x 0.4 x 0.6) =
+    154.9.
+    """
     many = {f"{n:03}": {"repaid": 10} for n in range(400)}
     low, high = intervals(many, {}, population=1000, seed=0)["repaid"]
     assert abs(low - (4000 - 1.96 * 154.9)) < 40
@@ -70,8 +79,22 @@ MONEY = MEASURES[0]
         (50, 0, 90, 1, {}, "no material difference"),
         (-50, -90, 0, 1, {}, "no material difference"),
         (-50, -90, -1, 1, {"frozen": -50, "same-ltv": -20, "same-health": -1}, "lower"),
-        (-50, -90, -1, 1, {"frozen": -50, "same-ltv": 0, "same-health": -1}, "lower, but not for every response of users"),
-        (50, 10, 90, 1, {"frozen": 50, "same-ltv": 10, "same-health": -1}, "higher, but not for every response of users"),
+        (
+            -50,
+            -90,
+            -1,
+            1,
+            {"frozen": -50, "same-ltv": 0, "same-health": -1},
+            "lower, but not for every response of users",
+        ),
+        (
+            50,
+            10,
+            90,
+            1,
+            {"frozen": 50, "same-ltv": 10, "same-health": -1},
+            "higher, but not for every response of users",
+        ),
     ],
 )
 def test_words(effect: int, low: int, high: int, own_error: int | None, band: dict[str, int], words: str) -> None:
@@ -92,7 +115,9 @@ def test_a_run_compared_with_itself_has_no_effect(run: dict[str, Any], seed: int
 @given(ACCOUNTS, ACCOUNTS, st.integers(0, 2**63 - 1))
 def test_the_same_arguments_give_the_same_interval(one: dict[str, Any], other: dict[str, Any], seed: int) -> None:
     first = intervals(one, other, population=20, seed=seed, resamples=50)
-    again = intervals(dict(reversed(one.items())), dict(reversed(other.items())), population=20, seed=seed, resamples=50)
+    again = intervals(
+        dict(reversed(one.items())), dict(reversed(other.items())), population=20, seed=seed, resamples=50
+    )
     assert first == again
 
 
@@ -117,7 +142,10 @@ def test_effects_are_exact_sums(one: dict[str, Any], other: dict[str, Any]) -> N
 def test_another_seed_draws_other_accounts() -> None:
     """Of many different amounts: with few, quantiles of different draws may agree."""
     amounts = {f"{n:03}": {"repaid": n * n * n} for n in range(100)}
-    assert intervals(amounts, {}, population=1000, seed=0)["repaid"] != intervals(amounts, {}, population=1000, seed=1)["repaid"]
+    assert (
+        intervals(amounts, {}, population=1000, seed=0)["repaid"]
+        != intervals(amounts, {}, population=1000, seed=1)["repaid"]
+    )
 
 
 def test_draws_are_made_in_parts_where_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,8 +48,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one replay. Amounts in whole wad; ``free`` are auctions won for less than one DAI and ``free_value`` what their lots were worth
-    at the market's price when they were sold; ``waiting`` are auctions that were still open at the day's end."""
+    """What came of one replay. Amounts in whole wad; ``free`` are auctions won for less than one DAI and ``free_value``
+    what their lots were worth at the market's price when they were sold; ``waiting`` are auctions that were still open
+    at the day's end.
+    """
 
     cell: Cell
     seed: int
@@ -79,7 +81,9 @@ class Mean:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One cell over its seeds: means of counts, USD and DAI, and of shares (0 to 1). ``free_share`` is None where nothing closed in any run."""
+    """One cell over its seeds: means of counts, USD and DAI, and of shares (0 to 1). ``free_share`` is None where
+    nothing closed in any run.
+    """
 
     cell: Cell
     seeds: int
@@ -91,9 +95,12 @@ class Summary:
     waiting: Mean
 
 
-def cells(medians: Sequence[int], numbers: Sequence[int], stuck: Sequence[int], sigma: float, capital: int | None = None) -> list[Cell]:
-    """The grid: all keepers under rules 1.0 with the day's gas, the same without its spike, and rules 2.0 with the day's gas. Where gas stands still
-    nobody gets stuck, so that there is one time for that."""
+def cells(
+    medians: Sequence[int], numbers: Sequence[int], stuck: Sequence[int], sigma: float, capital: int | None = None
+) -> list[Cell]:
+    """The grid: all keepers under rules 1.0 with the day's gas, the same without its spike, and rules 2.0 with the
+    day's gas. Where gas stands still nobody gets stuck, so that there is one time for that.
+    """
     ways: list[tuple[int, Gases]] = [(10, "day"), (10, "calm"), (20, "day")]
     return [
         Cell(rules, gas, Keepers(number, median, sigma, seconds, capital))
@@ -109,7 +116,9 @@ def perform(task: Task) -> Run:
     cell, paths, draws, sample = task.cell, task.paths, Draws(task.seed), task.vaults.sample
     rules = RULES_1_0 if cell.rules == 10 else RULES_2_0
     market, timeline = market_of(paths, task.vaults.drawn(paths.prices[0], draws), rules)
-    liquidators = Participation(searchers=cell.keepers.drawn(draws, sample), distribution="searchers", block_seconds=LOOK_SECONDS)
+    liquidators = Participation(
+        searchers=cell.keepers.drawn(draws, sample), distribution="searchers", block_seconds=LOOK_SECONDS
+    )
     costs = Costs(gas=_gas(cell.gas, paths))
     scenario = Scenario(name="black thursday", liquidators=liquidators, costs=costs, from_block=2, seed=task.seed)
     result = replay(MAKER, market, timeline, scenario)
@@ -139,7 +148,10 @@ def _gas(kind: Gases, paths: Paths) -> Gas:
         return Gas(fee="constant", base_fee=paths.calm_gas())
     first = next(i for i in range(len(paths.gas_times)) if paths.gas_times[i] >= paths.start)
     times = [datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S") for time in paths.gas_times[first:]]
-    return Gas(fee="steps", steps=tuple(Step(from_time=time, base_fee=gas) for time, gas in zip(times, paths.gas[first:], strict=True)))
+    return Gas(
+        fee="steps",
+        steps=tuple(Step(from_time=time, base_fee=gas) for time, gas in zip(times, paths.gas[first:], strict=True)),
+    )
 
 
 def summarised(runs: Iterable[Run]) -> list[Summary]:
@@ -182,5 +194,7 @@ def region(summaries: Iterable[Summary]) -> list[Summary]:
     return [
         each
         for each in summaries
-        if (each.cell.rules, each.cell.gas) == (10, "day") and each.free_share is not None and each.free_share.low <= share <= each.free_share.high
+        if (each.cell.rules, each.cell.gas) == (10, "day")
+        and each.free_share is not None
+        and each.free_share.low <= share <= each.free_share.high
     ]

@@ -1,4 +1,5 @@
-"""How the share that is bid rises with the number of searchers: sealed first-price bids with private costs even on [0, C].
+"""How the share that is bid rises with the number of searchers: sealed first-price bids with private costs even on [0,
+C].
 
 An auction worth V with n searchers pays V - 2C / (n + 1) on average, a share of s(n) = 1 - 2 (C / V) / (n + 1).
 """
@@ -17,7 +18,9 @@ from backtest.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A cost by least squares through s = 1 - cost * x, with x = 2 / ((n + 1) V), or 2 / (n + 1) where values are not known."""
+    """A cost by least squares through s = 1 - cost * x, with x = 2 / ((n + 1) V), or 2 / (n + 1) where values are not
+    known.
+    """
 
     cost: float
     """C, in units of the values; or C / V."""
@@ -44,12 +47,22 @@ def fit(x: Floats, shares: Floats) -> Fit:
     left = 1 - shares - cost * x
     spread = float(((shares - shares.mean()) ** 2).sum())
     if cost <= 0:
-        raise UserError(f"the cost fitted is {cost:.4g}: bids are not below what is at stake", "check the column share: paid over what was at stake")
-    return Fit(cost, math.sqrt(float(left @ left) / (len(x) - 1) / squares), 1 - float(left @ left) / spread if spread else float("nan"), len(x))
+        raise UserError(
+            f"the cost fitted is {cost:.4g}: bids are not below what is at stake",
+            "check the column share: paid over what was at stake",
+        )
+    return Fit(
+        cost,
+        math.sqrt(float(left @ left) / (len(x) - 1) / squares),
+        1 - float(left @ left) / spread if spread else float("nan"),
+        len(x),
+    )
 
 
 def lack_of_fit(one: Fit, searchers: Floats, shares: Floats) -> Test:
-    """F test of the line against a mean of its own for each number of searchers, where all auctions are worth the same (Fisher 1922)."""
+    """F test of the line against a mean of its own for each number of searchers, where all auctions are worth the same
+    (Fisher 1922).
+    """
     groups = [shares[searchers == n] for n in np.unique(searchers)]
     within = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
     whole = float(((shares - one.predicted(regressor(searchers, None))) ** 2).sum())

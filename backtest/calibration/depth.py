@@ -1,6 +1,7 @@
 """Slippage by size from quotes of one pair: how much less than at the smallest sizes a sale brings on average.
 
-Quotes come in rounds of many sizes within a minute or two; prices move between rounds. The price of a round is the median of its smallest quotes.
+Quotes come in rounds of many sizes within a minute or two; prices move between rounds. The price of a round is the
+median of its smallest quotes.
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ class Quote(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A curve that never falls: slippage (share of the price) by size (smallest units of the token bought, at the price of the round)."""
+    """A curve that never falls: slippage (share of the price) by size (smallest units of the token bought, at the price
+    of the round).
+    """
 
     sizes: tuple[float, ...]
     slippages: tuple[float, ...]
 
     def at(self, sizes: Floats) -> Floats:
-        """Slippage of these sizes as a replay reads the curve: straight lines from nothing on, beyond the last point the square root of size."""
+        """Slippage of these sizes as a replay reads the curve: straight lines from nothing on, beyond the last point
+        the square root of size.
+        """
         inside = np.interp(sizes, (0.0, *self.sizes), (0.0, *self.slippages))
         beyond = self.slippages[-1] * np.sqrt(np.asarray(sizes) / self.sizes[-1])
         return np.where(np.asarray(sizes) > self.sizes[-1], np.minimum(beyond, 1.0), inside)
@@ -60,7 +65,9 @@ def measured(quotes: Sequence[Quote]) -> Measured:
     """Sizes and slippages of the quotes of one pair. UserError where there are too few."""
     if len(quotes) < LEAST_QUOTES:
         raise UserError(f"{len(quotes)} quotes of the pair", f"a curve needs {LEAST_QUOTES} or more")
-    seconds, sold, bought = (np.array([quote[field] for quote in sorted(quotes)], dtype=np.float64) for field in range(3))
+    seconds, sold, bought = (
+        np.array([quote[field] for quote in sorted(quotes)], dtype=np.float64) for field in range(3)
+    )
     breaks = np.nonzero(np.diff(seconds) > ROUND_GAP)[0] + 1
     prices, whole = [], np.empty(len(quotes))
     for part in np.split(np.arange(len(quotes)), breaks):
@@ -71,8 +78,9 @@ def measured(quotes: Sequence[Quote]) -> Measured:
 
 
 def curve(sizes: Floats, lost: Floats) -> Curve:
-    """The monotone curve nearest to all quotes (pool adjacent violators), between 0 and 1, read at sizes even on a logarithmic scale up to the
-    largest quoted."""
+    """The monotone curve nearest to all quotes (pool adjacent violators), between 0 and 1, read at sizes even on a
+    logarithmic scale up to the largest quoted.
+    """
     order = np.argsort(sizes, kind="stable")
     nearest = np.clip(pooled(lost[order]), 0.0, 1.0)
     at = np.geomspace(sizes.min(), sizes.max(), POINTS)
@@ -107,11 +115,15 @@ def held_out(sizes: Floats, lost: Floats) -> Errors:
     """The errors at every second quote of a curve from the others."""
     made = curve(sizes[::2], lost[::2])
     wrong = made.at(sizes[1::2]) - lost[1::2]
-    return Errors(len(wrong), float(np.median(np.abs(wrong))), float(np.quantile(np.abs(wrong), 0.9)), float(wrong.mean()))
+    return Errors(
+        len(wrong), float(np.median(np.abs(wrong))), float(np.quantile(np.abs(wrong), 0.9)), float(wrong.mean())
+    )
 
 
 def points(made: Curve, unit: float) -> list[tuple[int, int]]:
-    """A curve as a scenario has it: (size in base units, basis points), sizes rising; ``unit`` is base units per smallest unit bought."""
+    """A curve as a scenario has it: (size in base units, basis points), sizes rising; ``unit`` is base units per
+    smallest unit bought.
+    """
     rows: dict[int, int] = {}
     for size, slippage in zip(made.sizes, made.slippages, strict=True):
         if (base := round(size * unit)) > 0:

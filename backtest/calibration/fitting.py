@@ -34,10 +34,14 @@ class Test(NamedTuple):
 def split_at(rows: int, share: float) -> int:
     """How many of the first rows are fitted on; the rest is held out. UserError where either part is too small."""
     if not 0 < share < 1:
-        raise UserError(f"--split {share} leaves nothing to fit or nothing to test on", "give a share between 0 and 1, such as 0.7")
+        raise UserError(
+            f"--split {share} leaves nothing to fit or nothing to test on", "give a share between 0 and 1, such as 0.7"
+        )
     first = round(rows * share)
     if min(first, rows - first) < LEAST_ROWS:
-        raise UserError(f"{rows} rows split into {first} and {rows - first}", f"each part needs {LEAST_ROWS} rows or more")
+        raise UserError(
+            f"{rows} rows split into {first} and {rows - first}", f"each part needs {LEAST_ROWS} rows or more"
+        )
     return first
 
 
@@ -51,8 +55,11 @@ def distance(counts: Counts, probabilities: Floats) -> float:
     return float(np.abs(np.cumsum(counts) / counts.sum() - np.cumsum(probabilities)).max())
 
 
-def ks_test(counts: Counts, probabilities: Floats, *, seed: int, draws: int, refit: Callable[[Counts], Floats] | None = None) -> Test:
-    """Kolmogorov-Smirnov with a p-value by parametric bootstrap, as tables do not hold for discrete values or fitted parameters.
+def ks_test(
+    counts: Counts, probabilities: Floats, *, seed: int, draws: int, refit: Callable[[Counts], Floats] | None = None
+) -> Test:
+    """Kolmogorov-Smirnov with a p-value by parametric bootstrap, as tables do not hold for discrete values or fitted
+    parameters.
 
     Args:
         counts: how often each of 0, 1, 2, ... was seen.
@@ -68,7 +75,9 @@ def ks_test(counts: Counts, probabilities: Floats, *, seed: int, draws: int, ref
 
 
 def chi_square(counts: Counts, probabilities: Floats, parameters: int) -> Test:
-    """Pearson's test; the last cell of ``probabilities`` holds the rest of the tail, ``parameters`` were fitted on the same counts."""
+    """Pearson's test; the last cell of ``probabilities`` holds the rest of the tail, ``parameters`` were fitted on the
+    same counts.
+    """
     seen: list[float] = []
     expected: list[float] = []
     open_seen = open_expected = 0.0
@@ -90,7 +99,9 @@ Table = Mapping[str, Any]
 
 
 def fragment(notes: Sequence[str], tables: Mapping[str, Table | Sequence[Table]]) -> str:
-    """TOML that a scenario may hold: what it rests on as comments, then its tables, one or an array of them by their dotted name."""
+    """TOML that a scenario may hold: what it rests on as comments, then its tables, one or an array of them by their
+    dotted name.
+    """
     lines = [f"# {note}".rstrip() for note in notes]
     for name, content in tables.items():
         for table in [content] if isinstance(content, Mapping) else content:

@@ -1,9 +1,10 @@
 """How long liquidations take after the oracle's update: distances in blocks, fitted with truncation.
 
-An update lies anywhere in its block and the liquidation comes T blocks of time later, so that a distance is d = floor(U + T) with U even on
-[0, 1), and P(d <= k) is the integral of T's distribution function F from k to k + 1. With G(t) the integral of F from 0 to t,
-P(d = k) = G(k + 1) - 2 G(k) + G(k - 1): exact for every family whose partial mean is known. What lies at or beyond the limit was not looked for,
-so probabilities are those of d given d < limit. Every family has a shift: a time that nobody beats.
+An update lies anywhere in its block and the liquidation comes T blocks of time later, so that a distance is d = floor(U
++ T) with U even on [0, 1), and P(d <= k) is the integral of T's distribution function F from k to k + 1. With G(t) the
+integral of F from 0 to t, P(d = k) = G(k + 1) - 2 G(k) + G(k - 1): exact for every family whose partial mean is known.
+What lies at or beyond the limit was not looked for, so probabilities are those of d given d < limit. Every family has a
+shift: a time that nobody beats.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ FAMILIES = (
     EXPONENTIAL,
     Family("gamma", ("shape", "scale"), _gamma, lambda shape, scale: shape * scale, ((0.7, 5.0), (0.3, 50.0))),
     Family(
-        "log-normal", ("log_median", "sigma"), _log_normal, lambda middle, sigma: float(np.exp(middle + sigma * sigma / 2)), ((0.5, 1.0), (3.0, 2.0))
+        "log-normal",
+        ("log_median", "sigma"),
+        _log_normal,
+        lambda middle, sigma: float(np.exp(middle + sigma * sigma / 2)),
+        ((0.5, 1.0), (3.0, 2.0)),
     ),
     Family(
         "at once or exponential",
@@ -87,7 +92,13 @@ FAMILIES = (
     ),
 )
 
-_BOUNDS = {"shift": (0.0, 5.0), "share": (0.0, 1.0), "log_median": (-5.0, 7.0), "sigma": (0.05, 6.0), "shape": (0.02, 50.0)}
+_BOUNDS = {
+    "shift": (0.0, 5.0),
+    "share": (0.0, 1.0),
+    "log_median": (-5.0, 7.0),
+    "sigma": (0.05, 6.0),
+    "shape": (0.02, 50.0),
+}
 _SCALE = (0.01, 2_000.0)
 
 
@@ -181,7 +192,8 @@ def tally(distances: Sequence[int], limit: int) -> Counts:
 def fit(family: Family, counts: Counts, starts: Iterable[tuple[float, ...]] | None = None) -> Fit:
     """Maximum likelihood, given that distances are below ``len(counts)``.
 
-    The likelihood has several peaks: that of a shift has one on either side of where two blocks meet. The search begins at each of ``starts``.
+    The likelihood has several peaks: that of a shift has one on either side of where two blocks meet. The search begins
+    at each of ``starts``.
     """
     limit = len(counts)
     bounds = [_BOUNDS["shift"], *(_BOUNDS.get(name, _SCALE) for name in family.names)]
@@ -216,17 +228,28 @@ def candidates(first: Counts, second: Counts) -> list[Candidate]:
     made = []
     for family in FAMILIES:
         one = fit(family, first)
-        made.append(Candidate(one, one.log_likelihood(first) / int(first.sum()), one.log_likelihood(second) / int(second.sum())))
+        made.append(
+            Candidate(one, one.log_likelihood(first) / int(first.sum()), one.log_likelihood(second) / int(second.sum()))
+        )
     return sorted(made, key=lambda one: (-one.held_out, one.fit.family.parameters))
 
 
 def tested(one: Fit, counts: Counts, *, seed: int, draws: int) -> Test:
-    """Kolmogorov-Smirnov of a fit on the counts it was fitted on; each draw is fitted anew, from the parameters it was drawn with."""
-    return ks_test(counts, one.probabilities, seed=seed, draws=draws, refit=lambda sample: fit(one.family, sample, [one.values]).probabilities)
+    """Kolmogorov-Smirnov of a fit on the counts it was fitted on; each draw is fitted anew, from the parameters it was
+    drawn with.
+    """
+    return ks_test(
+        counts,
+        one.probabilities,
+        seed=seed,
+        draws=draws,
+        refit=lambda sample: fit(one.family, sample, [one.values]).probabilities,
+    )
 
 
 def race_of(one: Fit, *, searchers: int, block_seconds: float) -> tuple[int, int]:
-    """Floor and each searcher's mean latency in milliseconds, of a race whose winner takes the time of an exponential fit.
+    """Floor and each searcher's mean latency in milliseconds, of a race whose winner takes the time of an exponential
+    fit.
 
     The fastest of n equal exponentials has an n-th of their mean.
     """

@@ -1,7 +1,8 @@
 """How many searchers show up: from one published share, or from counts of bidders per auction.
 
-A Poisson number with mean m is zero with e^-m and one with m e^-m; alone a bidder pays the reserve, two or more bid everything away. A negative
-binomial number with mean m and size k has variance m + m^2 / k: the smaller k, the more often nobody comes at the same mean.
+A Poisson number with mean m is zero with e^-m and one with m e^-m; alone a bidder pays the reserve, two or more bid
+everything away. A negative binomial number with mean m and size k has variance m + m^2 / k: the smaller k, the more
+often nobody comes at the same mean.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def mean_of_single(share: float, *, conditional: bool) -> float:
             "add --conditional where auctions without bidders are not counted",
         )
     low, high = (
-        float(optimize.brentq(lambda mean: mean * math.exp(-mean) - share, start, end, xtol=1e-12)) for start, end in ((0.0, 1.0), (1.0, 700.0))
+        float(optimize.brentq(lambda mean: mean * math.exp(-mean) - share, start, end, xtol=1e-12))
+        for start, end in ((0.0, 1.0), (1.0, 700.0))
     )
     raise UserError(
         f"{share:.4g} of all auctions with a single bidder: a mean of {low:.4f} and one of {high:.4f} give it",
@@ -75,10 +77,13 @@ def size_of_none(mean: float, share: float) -> float:
         raise UserError(f"a mean of {mean:g} bidders", f"give a number above zero, {_HIGHEST:g} at most")
     if share <= math.exp(-mean) * (1 + 1e-6):
         raise UserError(
-            f"nobody in {share:.4g} of auctions at a mean of {mean}: a Poisson number already gives {math.exp(-mean):.4g}",
+            f"nobody in {share:.4g} of auctions at a mean of {mean}: a Poisson number already gives"
+            f" {math.exp(-mean):.4g}",
             "no negative binomial gives less; use the Poisson mean",
         )
-    found = optimize.brentq(lambda log: -math.exp(log) * math.log1p(mean / math.exp(log)) - math.log(share), -30.0, 30.0, xtol=1e-13)
+    found = optimize.brentq(
+        lambda log: -math.exp(log) * math.log1p(mean / math.exp(log)) - math.log(share), -30.0, 30.0, xtol=1e-13
+    )
     return float(math.exp(found))
 
 
@@ -109,7 +114,9 @@ class Fit:
         return 1 if self.size is None else 2
 
     def probabilities(self, most: int) -> Floats:
-        """Of 0, 1, ..., ``most`` - 1 bidders, and last of ``most`` or more; given that there is one where the fit is conditional."""
+        """Of 0, 1, ..., ``most`` - 1 bidders, and last of ``most`` or more; given that there is one where the fit is
+        conditional.
+        """
         masses = np.append(self._law.pmf(np.arange(most)), self._law.sf(most - 1))
         if self.conditional:
             masses[0] = 0.0
@@ -132,7 +139,11 @@ class Fit:
 
     @property
     def _law(self) -> Any:
-        return stats.poisson(self.mean) if self.size is None else stats.nbinom(self.size, self.size / (self.size + self.mean))
+        return (
+            stats.poisson(self.mean)
+            if self.size is None
+            else stats.nbinom(self.size, self.size / (self.size + self.mean))
+        )
 
     def log_likelihood(self, counts: Counts) -> float:
         """Of counts of 0, 1, ... bidders."""
@@ -155,8 +166,12 @@ def poisson(counts: Counts, *, conditional: bool) -> Fit:
     if not conditional:
         return Fit(average, None, False)
     if average <= 1:
-        raise UserError("every auction has one bidder", "a share of single bidders of 1 fits no mean; give more auctions")
-    return Fit(float(optimize.brentq(lambda mean: mean / -math.expm1(-mean) - average, 1e-9, average, xtol=1e-12)), None, True)
+        raise UserError(
+            "every auction has one bidder", "a share of single bidders of 1 fits no mean; give more auctions"
+        )
+    return Fit(
+        float(optimize.brentq(lambda mean: mean / -math.expm1(-mean) - average, 1e-9, average, xtol=1e-12)), None, True
+    )
 
 
 def negative_binomial(counts: Counts, *, conditional: bool) -> Fit:
@@ -169,7 +184,9 @@ def negative_binomial(counts: Counts, *, conditional: bool) -> Fit:
     start = poisson(counts, conditional=conditional).mean
     if not conditional:  # the mean is the average
         found = optimize.minimize_scalar(
-            lambda log: -Fit(average, float(math.exp(log)), False).log_likelihood(counts), bounds=(-8.0, math.log(MOST)), method="bounded"
+            lambda log: -Fit(average, float(math.exp(log)), False).log_likelihood(counts),
+            bounds=(-8.0, math.log(MOST)),
+            method="bounded",
         )
         return Fit(average, float(math.exp(found.x)), False)
     found = optimize.minimize(

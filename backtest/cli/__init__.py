@@ -46,7 +46,9 @@ _MENDABLE = {
 
 
 def spelled(verb: str) -> str:
-    """The name of a verb's function and module: the verb, with ``_`` behind it where Python keeps the word for itself."""
+    """The name of a verb's function and module: the verb, with ``_`` behind it where Python keeps the word for
+    itself.
+    """
     return f"{verb}_" if iskeyword(verb) else verb
 
 
@@ -54,7 +56,10 @@ def app(verb: str = "") -> App:
     """The command line as a cyclopts App. Only ``verb`` is imported, and only when it is run or explained."""
     root = App(
         name="backtest",
-        help="On-chain liquidation backtester: fetch a market's history, replay its liquidations, ask what would have happened.",
+        help=(
+            "On-chain liquidation backtester: fetch a market's history, replay its liquidations, ask what would have"
+            " happened."
+        ),
         help_epilogue=None if verb else "backtest VERB --help says more. Start with backtest demo.",
         help_format="plaintext",
         version=VERSION,

@@ -22,8 +22,8 @@ calibrate = App(
     name="calibrate",
     help="""Fit what a scenario says about competition and costs to data, and write it as TOML.
 
-Every fit is tested on rows that it did not see. Without --out the TOML is printed, what it rests on being its comments; it may be put into the
-file of a scenario as it is (docs/calibration.md).
+Every fit is tested on rows that it did not see. Without --out the TOML is printed, what it rests on being its
+comments; it may be put into the file of a scenario as it is (docs/calibration.md).
 
 Examples:
 
@@ -63,9 +63,9 @@ def latency(
 ) -> None:
     """Fit how long liquidations take after the oracle's update, for kind = "latency-race".
 
-    Several distributions are fitted by maximum likelihood, given that distances are below the limit; the one that gives the later rows the
-    highest likelihood is named. The race draws exponential times: what is written is the exponential fit of all rows, and how far it is from
-    the data is said.
+    Several distributions are fitted by maximum likelihood, given that distances are below the limit; the one that gives
+    the later rows the highest likelihood is named. The race draws exponential times: what is written is the exponential
+    fit of all rows, and how far it is from the data is said.
 
     Examples:
 
@@ -74,8 +74,8 @@ def latency(
     Parameters
     ----------
     file
-        CSV with a row for each liquidation: tx, block, dist (blocks from the update; empty where none was found); ts and uts (seconds of both) and
-        ub (block of the update) where known.
+        CSV with a row for each liquidation: tx, block, dist (blocks from the update; empty where none was found); ts
+        and uts (seconds of both) and ub (block of the update) where known.
     block_seconds
         Seconds a block takes.
     split
@@ -100,7 +100,8 @@ def latency(
 
     if block_seconds <= 0 or limit < 2 or searchers < 1 or draws < 1:
         raise UserError(
-            "--block-seconds, --limit, --searchers or --draws is too small", "give seconds above zero, a limit of 2 or more, the others 1"
+            "--block-seconds, --limit, --searchers or --draws is too small",
+            "give seconds above zero, a limit of 2 or more, the others 1",
         )
     rows, left_out = _distances(file, limit, from_block, to_block)
     first = split_at(len(rows), split)
@@ -116,19 +117,30 @@ def latency(
     own, shared = fits.own_seconds(rows), fits.sharing(rows)
     unseen = ks_test(late, ranked[0].fit.probabilities, seed=seed, draws=draws)
     notes = [
-        f"A latency race, fitted on {file.name}: {len(rows):,} liquidations, {period(row.seconds for row in rows)}blocks {rows[0].block} to"
-        f" {rows[-1].block}.",
+        (
+            f"A latency race, fitted on {file.name}: {len(rows):,} liquidations,"
+            f" {period(row.seconds for row in rows)}blocks {rows[0].block} to {rows[-1].block}."
+        ),
         f"Left out: {listed(left_out)}.",
-        f"Distances below {limit} blocks, given that they are; the first {first:,} rows are fitted, the other {len(rows) - first:,} held out.",
+        (
+            f"Distances below {limit} blocks, given that they are; the first {first:,} rows are fitted, the other"
+            f" {len(rows) - first:,} held out."
+        ),
         "",
         *text_table(
             ("distribution", "log-likelihood a row", "held out", "parameters (blocks)"),
             [(one.fit.family.name, f"{one.fitted:.4f}", f"{one.held_out:.4f}", one.fit.described()) for one in ranked],
         ),
         "",
-        f"Best on what was held out: {best.family.name}. On held-out rows its {_ks(unseen)}; fitted on all rows {best.described()},"
-        f" {_ks(fits.tested(best, early + late, seed=seed, draws=draws))}; {best.beyond:.1%} would lie at {limit} blocks or beyond.",
-        f"The race draws exponential times; fitted on all rows: {race.described()}, {_ks(fits.tested(race, early + late, seed=seed, draws=draws))}.",
+        (
+            f"Best on what was held out: {best.family.name}. On held-out rows its {_ks(unseen)}; fitted on all rows"
+            f" {best.described()}, {_ks(fits.tested(best, early + late, seed=seed, draws=draws))}; {best.beyond:.1%}"
+            f" would lie at {limit} blocks or beyond."
+        ),
+        (
+            f"The race draws exponential times; fitted on all rows: {race.described()},"
+            f" {_ks(fits.tested(race, early + late, seed=seed, draws=draws))}."
+        ),
         "",
         *text_table(
             ("blocks", "half", "90 %", "99 %"),
@@ -140,14 +152,39 @@ def latency(
         ),
         "",
         "What falls short:",
-        f"- Only winners are seen: that {searchers} race, all alike, is assumed; each has {searchers} times the winner's mean.",
-        f"- A block is taken to last {block_seconds:g} s{'' if own is None else f'; the file says {own:.3g} s from update to liquidation'}.",
-        "- In a replay latencies say who is first, and nobody is late for a block: what counts is how they differ between searchers.",
+        (
+            f"- Only winners are seen: that {searchers} race, all alike, is assumed; each has {searchers} times the"
+            " winner's mean."
+        ),
+        (
+            f"- A block is taken to last {block_seconds:g}"
+            f" s{'' if own is None else f'; the file says {own:.3g} s from update to liquidation'}."
+        ),
+        (
+            "- In a replay latencies say who is first, and nobody is late for a block: what counts is how they differ"
+            " between searchers."
+        ),
         "- Who was liquidated without an update found, or later than the limit, is not in it: latency is understated.",
-        *([] if best.family is fits.EXPONENTIAL else [f"- The times are {best.family.name}, those of the race exponential: see the table."]),
-        *([f"- {shared:,} of the liquidations follow an update that others follow too: p-values take them as independent."] if shared else []),
+        *(
+            []
+            if best.family is fits.EXPONENTIAL
+            else [f"- The times are {best.family.name}, those of the race exponential: see the table."]
+        ),
+        *(
+            [
+                f"- {shared:,} of the liquidations follow an update that others follow too: p-values take them as"
+                " independent."
+            ]
+            if shared
+            else []
+        ),
     ]
-    table = {"kind": "latency-race", "race": "exponential", "floor": floor, "block_seconds": max(1, round(block_seconds))}
+    table = {
+        "kind": "latency-race",
+        "race": "exponential",
+        "floor": floor,
+        "block_seconds": max(1, round(block_seconds)),
+    }
     alike = [{"name": f"searcher-{number}", "latency": each} for number in range(1, searchers + 1)]
     _give(fragment(notes, {"liquidators": table, "liquidators.searchers": alike}), out)
 
@@ -167,8 +204,9 @@ def participation(
 ) -> None:
     """How many searchers show up, for kind = "participation": from a published share, or from counts of bidders.
 
-    A Poisson mean from the share of single bidders or from the share recaptured; a negative binomial from a mean and the share of auctions
-    without bidders; or both distributions by maximum likelihood from a file, the better one on what was held out being written.
+    A Poisson mean from the share of single bidders or from the share recaptured; a negative binomial from a mean and
+    the share of auctions without bidders; or both distributions by maximum likelihood from a file, the better one on
+    what was held out being written.
 
     Examples:
 
@@ -205,33 +243,55 @@ def participation(
     from backtest.calibration.fitting import fragment
 
     given = [
-        name for name, value in (("FILE", file), ("--single-share", single_share), ("--recapture", recapture), ("--mean", mean)) if value is not None
+        name
+        for name, value in (
+            ("FILE", file),
+            ("--single-share", single_share),
+            ("--recapture", recapture),
+            ("--mean", mean),
+        )
+        if value is not None
     ]
     if len(given) != 1 or (mean is None) != (none_share is None):
-        raise UserError(f"{' and '.join(given) or 'nothing'} to fit", "give a file, --single-share, --recapture, or --mean and --none-share together")
+        raise UserError(
+            f"{' and '.join(given) or 'nothing'} to fit",
+            "give a file, --single-share, --recapture, or --mean and --none-share together",
+        )
     if conditional and (recapture is not None or mean is not None):
         raise UserError(f"{given[0]} with --conditional: it counts auctions without bidders", "leave --conditional out")
     if file is not None:
         chosen, notes = _from_counts(file, column, split, conditional)
     elif single_share is not None:
         chosen = fits.Fit(fits.mean_of_single(single_share, conditional=conditional), None, conditional)
-        notes = [f"Participation: {single_share:.4g} of the auctions with at least one bidder have exactly one; Poisson with a {chosen.described()}."]
+        notes = [
+            f"Participation: {single_share:.4g} of the auctions with at least one bidder have exactly one; Poisson with"
+            f" a {chosen.described()}."
+        ]
     elif recapture is not None:
         chosen = fits.Fit(fits.mean_of_recapture(recapture), None, False)
-        notes = [f"Participation: {recapture:.4g} of what is at stake is bid, 1 - e^-m (1 + m); Poisson with a {chosen.described()}."]
+        notes = [
+            f"Participation: {recapture:.4g} of what is at stake is bid, 1 - e^-m (1 + m); Poisson with a"
+            f" {chosen.described()}."
+        ]
     else:
         assert mean is not None
         assert none_share is not None
         chosen = fits.Fit(mean, fits.size_of_none(mean, none_share), False)
         notes = [
-            f"Participation: {mean:g} bidders on average, nobody in {none_share:.4g} of auctions; negative binomial with a {chosen.described()}."
+            f"Participation: {mean:g} bidders on average, nobody in {none_share:.4g} of auctions; negative binomial"
+            f" with a {chosen.described()}."
         ]
     if file is None:
         notes.append("What falls short: one figure solved for exactly, so nothing says how well the distribution fits.")
     most = chosen.most()
     notes.append(f"At most {most} show up: more come in less than one auction of 10,000.")
     notes.append(f"Nobody comes to {chosen.none:.1%} of auctions; {chosen.alone:.1%} have a single bidder.")
-    table: dict[str, Any] = {"kind": "participation", "searchers": most, "distribution": chosen.name, "mean": round(10_000 * chosen.mean)}
+    table: dict[str, Any] = {
+        "kind": "participation",
+        "searchers": most,
+        "distribution": chosen.name,
+        "mean": round(10_000 * chosen.mean),
+    }
     if chosen.size is not None:
         table["dispersion"] = max(1, round(10_000 * chosen.size))
     _give(fragment(notes, {"liquidators": table}), out)
@@ -250,9 +310,11 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
     Parameters
     ----------
     file
-        CSV with a row for each auction in order of time: searchers, share (paid over what was at stake), and value (base units) if known.
+        CSV with a row for each auction in order of time: searchers, share (paid over what was at stake), and value
+        (base units) if known.
     value
-        What is at stake in a typical auction, base units (1e8 = one US dollar on the main markets); needed where the file has no values.
+        What is at stake in a typical auction, base units (1e8 = one US dollar on the main markets); needed where the
+        file has no values.
     split
         Share of the rows that is fitted; the rest is held out.
     out
@@ -269,7 +331,11 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
     if valued == (value is not None):
         raise UserError(
             f"{file}: {'values in the file and --value' if valued else 'no column value, and no --value'}",
-            "leave --value out" if valued else "say what is at stake in a typical auction: --value 5000000000, in base units",
+            (
+                "leave --value out"
+                if valued
+                else "say what is at stake in a typical auction: --value 5000000000, in base units"
+            ),
         )
     if value is not None and value < 1:
         raise UserError(f"--value {value}", "give base units, 1 or more")
@@ -285,23 +351,37 @@ def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: 
     what = "C" if valued else "C / V"
     counts = sorted({int(number) for number in searchers})
     notes = [
-        f"Sealed bids, fitted on {file.name}: {len(rows):,} auctions, {counts[0]} to {counts[-1]} searchers; the first {first:,} rows are fitted,"
-        f" the other {len(rows) - first:,} held out; {len(every) - len(rows):,} with fewer than two are left out: one alone need not bid.",
-        f"s(n) = 1 - 2C / ((n + 1) V) by least squares: {what} = {early.cost:.6g} (standard error {early.error:.2g}), R^2 {early.r_squared:.3f};"
-        f" on all rows {whole.cost:.6g} (standard error {whole.error:.2g}), R^2 {whole.r_squared:.3f}.",
+        (
+            f"Sealed bids, fitted on {file.name}: {len(rows):,} auctions, {counts[0]} to {counts[-1]} searchers; the"
+            f" first {first:,} rows are fitted, the other {len(rows) - first:,} held out; {len(every) - len(rows):,}"
+            " with fewer than two are left out: one alone need not bid."
+        ),
+        (
+            f"s(n) = 1 - 2C / ((n + 1) V) by least squares: {what} = {early.cost:.6g} (standard error"
+            f" {early.error:.2g}), R^2 {early.r_squared:.3f}; on all rows {whole.cost:.6g} (standard error"
+            f" {whole.error:.2g}), R^2 {whole.r_squared:.3f}."
+        ),
         f"Error on what was held out (root mean square of the share): {wrong:.4f}; of the mean share {plain:.4f}.",
         *([] if valued else [_lack(fits.lack_of_fit(whole, searchers, shares))]),
         "",
         *text_table(
             ("searchers", "auctions", "mean share", "fitted"),
             [
-                (str(n), str(int((searchers == n).sum())), f"{shares[searchers == n].mean():.4f}", f"{whole.predicted(x[searchers == n]).mean():.4f}")
+                (
+                    str(n),
+                    str(int((searchers == n).sum())),
+                    f"{shares[searchers == n].mean():.4f}",
+                    f"{whole.predicted(x[searchers == n]).mean():.4f}",
+                )
                 for n in counts
             ],
         ),
         "",
-        f"What falls short: costs are taken as even on [0, C] for everybody{'' if valued else f', and C as that of an auction worth {value}'};"
-        f" {int((shares > 1).sum())} rows paid more than was at stake and are in the fit.",
+        (
+            "What falls short: costs are taken as even on [0, C] for"
+            f" everybody{'' if valued else f', and C as that of an auction worth {value}'}; {int((shares > 1).sum())}"
+            " rows paid more than was at stake and are in the fit."
+        ),
     ]
     table = {"kind": "sealed-bid", "searchers": int(np.median(searchers)), "private_cost": cost}
     _give(fragment(notes, {"liquidators": table}), out)
@@ -320,8 +400,8 @@ def depth(
 ) -> None:
     """Curves of slippage by size from an aggregator's quotes, for model = "depth".
 
-    Slippage is measured against the smallest quotes of each round of quotes. Sizes in base units need to know what the token bought is worth:
-    US dollar stablecoins of Ethereum are known, others need --price and --decimals.
+    Slippage is measured against the smallest quotes of each round of quotes. Sizes in base units need to know what the
+    token bought is worth: US dollar stablecoins of Ethereum are known, others need --price and --decimals.
 
     Examples:
 
@@ -330,9 +410,11 @@ def depth(
     Parameters
     ----------
     file
-        CSV with a row for each quote: src, dst (addresses), in_amount, out_amount (smallest units), timestamp (seconds).
+        CSV with a row for each quote: src, dst (addresses), in_amount, out_amount (smallest units), timestamp
+        (seconds).
     pair
-        SRC/DST, addresses of what is sold and bought; may be repeated, one for each token sold. Or all: every token that is sold for --into.
+        SRC/DST, addresses of what is sold and bought; may be repeated, one for each token sold. Or all: every token
+        that is sold for --into.
     into
         What is bought, with --pair all; default USDC.
     price
@@ -356,12 +438,23 @@ def depth(
     if pair == ["all"]:
         chosen = sorted(name for name in quotes if name.endswith(f"/{into.lower()}"))
         if not chosen:
-            raise UserError(f"{file}: no quotes into {into}", did_you_mean(into.lower(), {name.partition("/")[2] for name in quotes}))
+            raise UserError(
+                f"{file}: no quotes into {into}",
+                did_you_mean(into.lower(), {name.partition("/")[2] for name in quotes}),
+            )
     else:
         chosen = [name.lower() for name in pair]
     if len({name.partition("/")[0] for name in chosen}) < len(chosen):
-        raise UserError("--pair names a token sold twice", "a scenario has one curve for each: choose what it is sold for")
-    notes = [f"Depth, from {file.name}. Slippage is against the smallest quotes of each round: fees that those pay too are not in it.", ""]
+        raise UserError(
+            "--pair names a token sold twice", "a scenario has one curve for each: choose what it is sold for"
+        )
+    notes = [
+        (
+            f"Depth, from {file.name}. Slippage is against the smallest quotes of each round: fees that those pay too"
+            " are not in it."
+        ),
+        "",
+    ]
     lines: list[tuple[str, ...]] = []
     tables: list[dict[str, Any]] = []
     for name in chosen:
@@ -371,14 +464,22 @@ def depth(
         places = DOLLARS.get(bought) if decimals is None else decimals
         worth = 1.0 if price is None and bought in DOLLARS else price
         if places is None or worth is None:
-            raise UserError(f"{bought} is no stablecoin that is known", "give --price and --decimals of the token bought")
+            raise UserError(
+                f"{bought} is no stablecoin that is known", "give --price and --decimals of the token bought"
+            )
         found = fits.measured(quotes[name])
         unit = worth * 10 ** (base_decimals - places)
         moved = float(found.prices.max() / found.prices.min() - 1)
         wrong = fits.held_out(found.sizes, found.lost)
         on = days([quote.seconds for quote in quotes[name]])
         lines.append(
-            (sold, str(len(found.sizes)), str(len(found.prices)), f"{moved:.2%}", *(f"{10_000 * part:.1f}" for part in wrong[1:])),
+            (
+                sold,
+                str(len(found.sizes)),
+                str(len(found.prices)),
+                f"{moved:.2%}",
+                *(f"{10_000 * part:.1f}" for part in wrong[1:]),
+            ),
         )
         curve = fits.points(fits.curve(found.sizes, found.lost), unit)
         tables.append(
@@ -386,26 +487,42 @@ def depth(
                 "asset": sold,
                 "model": "depth",
                 "curve": curve,
-                "measured": f"{on}, {'one calm day' if len(on) == 10 and moved <= CALM else f'prices moved by {moved:.1%}'}",
+                "measured": (
+                    f"{on}, {'one calm day' if len(on) == 10 and moved <= CALM else f'prices moved by {moved:.1%}'}"
+                ),
             }
         )
     notes += text_table(("token sold", "quotes", "rounds", "price range", "median error", "90 %", "mean error"), lines)
     notes += [
         "",
-        "Errors in basis points, at every second quote of a curve from the others; the mean is what the curve overstates.",
-        "What falls short: quotes of one aggregator, other routes at the same moment not counted; in a crash depth is a fraction of it.",
+        (
+            "Errors in basis points, at every second quote of a curve from the others; the mean is what the curve"
+            " overstates."
+        ),
+        (
+            "What falls short: quotes of one aggregator, other routes at the same moment not counted; in a crash depth"
+            " is a fraction of it."
+        ),
         "Stress it: depth = 2500 leaves a quarter.",
     ]
     _give(fragment(notes, {"costs.slippage": tables}), out)
 
 
-def _distances(file: Path, limit: int, from_block: int | None, to_block: int | None) -> tuple[list[Liquidation], dict[str, int]]:
+def _distances(
+    file: Path, limit: int, from_block: int | None, to_block: int | None
+) -> tuple[list[Liquidation], dict[str, int]]:
     """The liquidations of a file in order, one of each transaction, and how many rows were left out and why."""
     from backtest.calibration.latency import Liquidation
 
     found: dict[str, Liquidation] = {}
     left_out = dict.fromkeys(
-        ("without an update found", "outside the blocks chosen", f"at {limit} blocks or beyond", "of a transaction already counted"), 0
+        (
+            "without an update found",
+            "outside the blocks chosen",
+            f"at {limit} blocks or beyond",
+            "of a transaction already counted",
+        ),
+        0,
     )
     missing, outside, beyond, repeated = left_out
     for number, row in enumerate(rows_of(file, ("tx", "block", "dist"))):
@@ -442,16 +559,28 @@ def _from_counts(file: Path, column: str, split: float, conditional: bool) -> tu
     first = split_at(len(bidders), split)
     early, late = (fits.tally(part, int(bidders.max())) for part in (bidders[:first], bidders[first:]))
     ranked = fits.candidates(early, late, conditional=conditional)
-    best = (fits.poisson if ranked[0].fit.size is None else fits.negative_binomial)(early + late, conditional=conditional)
+    best = (fits.poisson if ranked[0].fit.size is None else fits.negative_binomial)(
+        early + late, conditional=conditional
+    )
     test = fits.tested(best, early + late, best.parameters)
     notes = [
-        f"Participation, fitted on {file.name}: {len(bidders):,} auctions{' with at least one bidder' if conditional else ''}; the first {first:,}"
-        f" are fitted, the other {len(bidders) - first:,} held out.",
+        (
+            f"Participation, fitted on {file.name}: {len(bidders):,}"
+            f" auctions{' with at least one bidder' if conditional else ''}; the first {first:,} are fitted, the other"
+            f" {len(bidders) - first:,} held out."
+        ),
         "",
         *text_table(
             ("distribution", "log-likelihood an auction", "held out", "chi-square", "held out", "parameters"),
             [
-                (one.fit.name, f"{one.fitted:.4f}", f"{one.held_out:.4f}", _chi(one.test), _chi(one.test_held_out), one.fit.described())
+                (
+                    one.fit.name,
+                    f"{one.fitted:.4f}",
+                    f"{one.held_out:.4f}",
+                    _chi(one.test),
+                    _chi(one.test_held_out),
+                    one.fit.described(),
+                )
                 for one in ranked
             ],
         ),
@@ -477,13 +606,19 @@ def _ks(test: Test) -> str:
 
 
 def _chi(test: Test) -> str:
-    return f"{test.statistic:.1f} ({test.freedom} df, {'too few cells' if test.p_value is None else f'p {test.p_value:.3g}'})"
+    return (
+        f"{test.statistic:.1f} ({test.freedom} df,"
+        f" {'too few cells' if test.p_value is None else f'p {test.p_value:.3g}'})"
+    )
 
 
 def _lack(test: Test) -> str:
     if test.p_value is None:
         return "Too few auctions of one number of searchers to test the line against their means."
-    return f"Against a mean for each number of searchers: F {test.statistic:.2f} (p {test.p_value:.3g}); a small p says that the line is not theirs."
+    return (
+        f"Against a mean for each number of searchers: F {test.statistic:.2f} (p {test.p_value:.3g}); a small p says"
+        " that the line is not theirs."
+    )
 
 
 def _quantile(distances: Sequence[int], share: float) -> int:

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> int:
-    """Check a lake: files against their digests, coverage, and the queries of queries/checks. Exits with 1 if anything is violated.
+    """Check a lake: files against their digests, coverage, and the queries of queries/checks. Exits with 1 if anything
+    is violated.
 
-    With a node, samples of what the lake says are also compared with the chain: totals of tokens, settings of accounts, rounds of feeds.
+    With a node, samples of what the lake says are also compared with the chain: totals of tokens, settings of accounts,
+    rounds of feeds.
 
     Examples:
 
@@ -48,8 +50,14 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     try:
         for finding in checks.run(opened, progress=progress.update if progress else None):
             findings.append(finding)
-        stale = [name for name in opened.markets() if any(part.startswith("raw/") for part in opened.datasets(name)) and not is_current(opened, name)]
-        findings.append(checks.Finding("canonical", "canonical tables are built from the raw events", len(stale), tuple(stale)))
+        stale = [
+            name
+            for name in opened.markets()
+            if any(part.startswith("raw/") for part in opened.datasets(name)) and not is_current(opened, name)
+        ]
+        findings.append(
+            checks.Finding("canonical", "canonical tables are built from the raw events", len(stale), tuple(stale))
+        )
         if rpc is not None:
             findings += [_on_chain(opened, name, rpc) for name in ([market] if market else opened.markets())]
     finally:
@@ -60,12 +68,18 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     table.add_column("violations", justify="right")
     table.add_column("what must hold, and what does not", overflow="fold")
     for finding in findings:
-        table.add_row(finding.check, "failed" if finding.violations is None else str(finding.violations), finding.purpose.rstrip("."))
+        table.add_row(
+            finding.check,
+            "failed" if finding.violations is None else str(finding.violations),
+            finding.purpose.rstrip("."),
+        )
         for example in finding.examples:
             table.add_row("", "", f"  {example}")
     console.print(table)
     broken = [finding for finding in findings if not finding.passed]
-    console.print(f"{len(findings)} checks, {len(broken)} violated" if broken else f"{len(findings)} checks, none violated")
+    console.print(
+        f"{len(findings)} checks, {len(broken)} violated" if broken else f"{len(findings)} checks, none violated"
+    )
     return 1 if broken else 0
 
 
@@ -77,4 +91,6 @@ def _on_chain(lake: Lake, market: str, rpc: str) -> Finding:
     with Rpc(rpc) as node:
         report = verify(lake, market, node)
     what = ", ".join(f"{count} {kind}" for kind, count in sorted(report.compared.items())) or "nothing to compare"
-    return Finding(f"chain: {market}", f"the chain says the same: {what}", len(report.mismatches), tuple(report.mismatches[:SHOWN]))
+    return Finding(
+        f"chain: {market}", f"the chain says the same: {what}", len(report.mismatches), tuple(report.mismatches[:SHOWN])
+    )

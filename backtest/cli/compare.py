@@ -8,8 +8,8 @@ from pathlib import Path
 def compare(*runs: str, lake: Path, market: str | None = None) -> None:
     """Print runs side by side, what each alternative changes against its baseline, and whether that is material.
 
-    A baseline is the same run under the parameters of history and the protocol's own way of liquidating; it and the replay of history are
-    shown with the runs that are named.
+    A baseline is the same run under the parameters of history and the protocol's own way of liquidating; it and the
+    replay of history are shown with the runs that are named.
     Nothing is compared with history itself: that would mix the model's effect with that of the parameters.
 
     Examples:

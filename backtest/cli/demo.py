@@ -24,11 +24,12 @@ DAY = 86_400
 
 
 def demo(folder: Path = Path("backtest-demo")) -> None:
-    """Replay the bundled crash: history, competitive liquidators under the parameters of history, and under three changes of them.
+    """Replay the bundled crash: history, competitive liquidators under the parameters of history, and under three
+    changes of them.
 
-    The changes are replayed for users who act as in history and for two kinds who respond. Prints a comparison, stores the results as Parquet
-    in a copy of the bundled lake, and writes one report page. It needs no node and no network. Run again, it reads the runs that are stored
-    already.
+    The changes are replayed for users who act as in history and for two kinds who respond. Prints a comparison, stores
+    the results as Parquet in a copy of the bundled lake, and writes one report page. It needs no node and no network.
+    Run again, it reads the runs that are stored already.
 
     Examples:
 
@@ -57,27 +58,39 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     first, to_block = _crash_days(lake, market)
     baseline = Scenario(name="baseline", liquidators=Competitive(), to_block=to_block)
     alternatives = scenarios(baseline, first)
-    planned = {scenario.name: scenario for scenario in (Scenario(to_block=to_block), *(one for each in alternatives for one in band_of(each)))}
+    planned = {
+        scenario.name: scenario
+        for scenario in (Scenario(to_block=to_block), *(one for each in alternatives for one in band_of(each)))
+    }
     runs = {}
     for scenario in planned.values():
         print(f"replaying {market}: {scenario.name}", file=sys.stderr)
         runs[scenario.name] = run(lake, market, scenario)
-    calm = {name: _false_alarms(lake, name, replace(baseline, to_block=None)) for name in lake.markets() if name != market}
+    calm = {
+        name: _false_alarms(lake, name, replace(baseline, to_block=None)) for name in lake.markets() if name != market
+    }
     lake.refresh()
     wanted = [runs[name].run_id for name in ("history", "baseline", *(scenario.name for scenario in alternatives))]
     page = folder / "report.html"
     write_report(lake, wanted, page)
     print(as_text(select(lake, wanted), shared_only=True))
     for name, count in calm.items():
-        print(f"\n{name}, where nobody was liquidated, under the baseline: {count} liquidations (each would be a false alarm)")
+        print(
+            f"\n{name}, where nobody was liquidated, under the baseline: {count} liquidations (each would be a false"
+            " alarm)"
+        )
     results = Path(lake.files("results/runs", market)[0].path).parent.parent.relative_to(lake.path)
     print(_next_steps(folder, page, folder / "lake" / results, wanted))
 
 
 def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
-    """The alternatives of the demo: WETH as weaker collateral from the start, or in steps on the day of the crash, and a higher bonus."""
+    """The alternatives of the demo: WETH as weaker collateral from the start, or in steps on the day of the crash, and
+    a higher bonus.
+    """
     weaker = [Override(parameter=name, asset="WETH", change=-WEAKER) for name in ("ltv", "liquidation_threshold")]
-    steps = [replace(each, from_time=str(crash), until_time=str(crash + timedelta(days=1)), steps=STEPS) for each in weaker]
+    steps = [
+        replace(each, from_time=str(crash), until_time=str(crash + timedelta(days=1)), steps=STEPS) for each in weaker
+    ]
     bonus = Override(parameter="liquidation_bonus", change=HIGHER_BONUS)
     points = WEAKER // 100
     return (
@@ -88,15 +101,23 @@ def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
 
 
 def _crash_days(lake: Lake, market: str) -> tuple[date, int]:
-    """The day of the first liquidation, and the last block of the day of the last one: what comes later shows how losses developed."""
-    ((first, last),) = lake.sql(f"SELECT min(timestamp), max(timestamp) FROM liquidations WHERE market = '{market}'").fetchall()
+    """The day of the first liquidation, and the last block of the day of the last one: what comes later shows how
+    losses developed.
+    """
+    ((first, last),) = lake.sql(
+        f"SELECT min(timestamp), max(timestamp) FROM liquidations WHERE market = '{market}'"
+    ).fetchall()
     midnight = last - last % DAY + DAY
-    ((to_block,),) = lake.sql(f"SELECT max(block_number) FROM blocks WHERE market = '{market}' AND timestamp < {midnight}").fetchall()
+    ((to_block,),) = lake.sql(
+        f"SELECT max(block_number) FROM blocks WHERE market = '{market}' AND timestamp < {midnight}"
+    ).fetchall()
     return datetime.fromtimestamp(first, UTC).date(), to_block
 
 
 def _false_alarms(lake: Lake, market: str, scenario: Scenario) -> int:
-    """Liquidations in a market without any, under a scenario; not stored, so that all runs of the lake are of one market."""
+    """Liquidations in a market without any, under a scenario; not stored, so that all runs of the lake are of one
+    market.
+    """
     from backtest.protocols.registry import protocol_named
     from backtest.replay.engine import replay
     from backtest.results import load_market, load_timeline
@@ -115,7 +136,10 @@ def _copied_sample(folder: Path) -> Path:
         if folder.exists() and any(entry != unfinished for entry in folder.iterdir()):
             raise UserError(f"{folder} holds something else", "name an empty or a new folder: backtest demo FOLDER")
         if not source.is_dir():
-            raise UserError(f"the bundled lake is missing ({source})", "install the package again, or record it in a checkout: make sample")
+            raise UserError(
+                f"the bundled lake is missing ({source})",
+                "install the package again, or record it in a checkout: make sample",
+            )
         shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(source, unfinished)
         unfinished.rename(lake)
@@ -140,7 +164,9 @@ Lake, with history and runs side by side: {lake}
 
 Ask it something:
   {command} sql --lake {lake} "SELECT name, kind, liquidations, repaid_base, bad_debt_base FROM run_summary"
-  {command} sql --lake {lake} "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
-  {command} sql --lake {lake} "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
+  {command} sql --lake {lake} \\
+    "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
+  {command} sql --lake {lake} \\
+    "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
 Replay it under parameters of your own:
   {command} replay --help"""

@@ -55,8 +55,8 @@ def fetch(
 ) -> int:
     """Fetch a market's history from a node into a lake, and rebuild its canonical tables.
 
-    Stored are final blocks only. Interrupted at any moment and run again, it continues where it was. Prices that are not a plain
-    feed need an archive node.
+    Stored are final blocks only. Interrupted at any moment and run again, it continues where it was. Prices that are
+    not a plain feed need an archive node.
 
     Examples:
 
@@ -66,14 +66,15 @@ def fetch(
 
         backtest fetch maker --ilk ETH-A --rpc http://127.0.0.1:8545 --lake data/lake
 
-        backtest fetch aave-v3 --market my-market.toml --rpc http://127.0.0.1:8545 --finality 0 --headers all --lake test-lake
+        backtest fetch aave-v3 --market mine.toml --rpc http://127.0.0.1:8545 --finality 0 --headers all --lake mine
 
     Parameters
     ----------
     protocol
         Protocol of the market, for example aave-v3.
     market
-        Name of a market that ships with backtest (data/markets) or that the lake holds already, or the path of a TOML file.
+        Name of a market that ships with backtest (data/markets) or that the lake holds already, or the path of a TOML
+        file.
     lake
         Folder of the lake; made if it does not exist.
     rpc
@@ -85,10 +86,11 @@ def fetch(
     finality
         What counts as final: "finalized" (the node's word) or a number of confirmations (0 on a test chain).
     headers
-        Headers of blocks with events, or of all blocks: those also reveal blocks whose logs the node left out altogether.
+        Headers of blocks with events, or of all blocks: those also reveal blocks whose logs the node left out
+        altogether.
     omissions
-        Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every reply, "always" by
-        asking for every block with logs twice, "never".
+        Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every
+        reply, "always" by asking for every block with logs twice, "never".
     workers
         Requests in flight.
     timeout
@@ -109,9 +111,14 @@ def fetch(
 
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol '{protocol}'", did_you_mean(protocol, PROTOCOLS))
-    config = _market(market, lake) if market is not None and not parameters else _described(protocol, market, parameters)
+    config = (
+        _market(market, lake) if market is not None and not parameters else _described(protocol, market, parameters)
+    )
     if config.protocol != protocol:
-        raise UserError(f"market '{config.name}' is of protocol {config.protocol}, not {protocol}", f"backtest fetch {config.protocol} ...")
+        raise UserError(
+            f"market '{config.name}' is of protocol {config.protocol}, not {protocol}",
+            f"backtest fetch {config.protocol} ...",
+        )
     url = rpc or os.environ.get(RPC_VARIABLE)
     if not url:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
@@ -139,7 +146,10 @@ def fetch(
                 _reconstruct(opened, config.name)
             return _verify(opened, config.name, node) if verify else 0
     except KeyboardInterrupt:
-        print(f"backtest: interrupted; what is stored stays in {lake.absolute()}: run the same command again to continue", file=sys.stderr)
+        print(
+            f"backtest: interrupted; what is stored stays in {lake.absolute()}: run the same command again to continue",
+            file=sys.stderr,
+        )
         sys.stderr.flush()
         os._exit(130)  # without waiting for requests in flight; every commit is atomic
 
@@ -161,7 +171,9 @@ def _market(name: str, lake: Path) -> MarketConfig:
 
 
 def _described(protocol: str, market: str | None, parameters: Mapping[str, str]) -> MarketConfig:
-    """The market that options of the protocol's own tell: one that ships with them, else what the protocol makes of those that ship."""
+    """The market that options of the protocol's own tell: one that ships with them, else what the protocol makes of
+    those that ship.
+    """
     from backtest.fetch.market_files import shipped_markets
     from backtest.protocols import ManyMarkets
     from backtest.protocols.registry import PROTOCOLS
@@ -170,7 +182,9 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
     known = owner.market_parameters if isinstance(owner, ManyMarkets) else ()
     for name in parameters:
         if name not in known:
-            raise UserError(f"unknown option --{name}", did_you_mean(f"--{name}", [f"--{option}" for option in (*known, *_OPTIONS)]))
+            raise UserError(
+                f"unknown option --{name}", did_you_mean(f"--{name}", [f"--{option}" for option in (*known, *_OPTIONS)])
+            )
     if market is not None or not parameters:
         own = "".join(f" or --{name}" for name in known)
         raise UserError("two markets given" if parameters else "no market given", f"give one of --market{own}")

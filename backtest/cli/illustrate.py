@@ -43,18 +43,20 @@ def illustrate(
     rows: Path | None = None,
     output: Path | None = None,
 ) -> None:
-    """Replay Maker's auctions through 12 March 2020 for vaults and keepers that are assumptions, over a grid of what keepers were like.
+    """Replay Maker's auctions through 12 March 2020 for vaults and keepers that are assumptions, over a grid of what
+    keepers were like.
 
-    An illustration: prices and gas are the day's, rules are Maker's of that day (and those of 2021 beside them), vaults and keepers are drawn from
-    the distributions given here, and nothing is fitted to the outcome. Keepers take part when gas is at or below their cap. It prints the share of
-    auctions won for nothing and the shortfall, with and without the spike of gas and under Liquidations 2.0, and for which keepers the share is
+    An illustration: prices and gas are the day's, rules are Maker's of that day (and those of 2021 beside them), vaults
+    and keepers are drawn from the distributions given here, and nothing is fitted to the outcome. Keepers take part
+    when gas is at or below their cap. It prints the share of auctions won for nothing and the shortfall, with and
+    without the spike of gas and under Liquidations 2.0, and for which keepers the share is
     that of the day. More: docs/black-thursday.md.
 
     Examples:
 
         backtest illustrate black-thursday --prices eth_usd_10m_2020-03-12.csv --gas gas_gwei_10m_2020-03-12.csv
 
-        backtest illustrate black-thursday --prices eth.csv --gas gas.csv --keepers 3 --keepers 6 --capital 500000 --output page.html
+        backtest illustrate black-thursday --prices eth.csv --gas gas.csv --keepers 3 --keepers 6 --output page.html
 
     Parameters
     ----------
@@ -161,7 +163,10 @@ def _column(path: Path, time: str, value: str) -> dict[int, Any]:
                 moment = datetime.fromisoformat(row[time].rstrip("Z")[:19]).replace(tzinfo=UTC)
                 number = Decimal(row[value])
             except (ValueError, InvalidOperation):
-                raise UserError(f"{path}, line {line}: '{row[time]}', '{row[value]}'", "give a time as 2020-03-12T00:10:00 and a number") from None
+                raise UserError(
+                    f"{path}, line {line}: '{row[time]}', '{row[value]}'",
+                    "give a time as 2020-03-12T00:10:00 and a number",
+                ) from None
             if int(moment.timestamp()) in found:
                 raise UserError(f"{path}, line {line}: {row[time]} is there twice", "keep one row for each time")
             found[int(moment.timestamp())] = number
@@ -225,26 +230,45 @@ def _flat(summary: Summary) -> dict[str, Any]:
     return flat
 
 
-def _facts(book: Vaults, paths: Paths, gas_column: str, cap_sigma: float, capital: int | None, seeds: int, seed: int) -> list[str]:
+def _facts(
+    book: Vaults, paths: Paths, gas_column: str, cap_sigma: float, capital: int | None, seeds: int, seed: int
+) -> list[str]:
     """What the illustration assumes, in sentences."""
     calm = paths.calm_gas() / 1e9
     own = f"{capital:,} DAI of its own" if capital is not None else "as much DAI as it needs"
     return [
-        f"Vaults are assumed: {book.number:,} with {book.debt:,} DAI together, log-normal debts (sigma {book.size_sigma:g}), collateral ratios "
-        f"above 150 % with a median of {book.ratio_median / 100:g} % (sigma {book.ratio_sigma:g}). Nobody tops up. One in {book.sample} is replayed "
-        f"and counts {book.sample} times; amounts grow in proportion to the book.",
-        f"Keepers are assumed: caps on the gas price are log-normal (sigma {cap_sigma:g}) around the median given; each keeper has {own} and values "
-        "a lot at the market's price of that moment less its calls; DAI counts as one dollar. They take part when gas is at or below their cap, "
-        "and for nothing else.",
-        f"Gas is the column '{gas_column}' of the file; without the spike it is the median of the first six hours, {calm:.3g} gwei, all day.",
-        "Which vaults are unsafe the oracle decides: the market's price cut to full hours and an hour old (OSM). Bites, and ends of auctions, "
-        "happen at once whatever gas is.",
-        "Rules 1.0: lump 50 ETH, bids live 10 minutes, auctions 3 days, steps of 3 % (in force until the spell of 12 March 2020). "
-        "Rules 2.0: those of ETH-A from 30 April 2021.",
-        "Most auctions open at a few full hours, when the oracle steps, and keepers differ in nothing but their caps: a draw gives away nearly "
-        "all of them or nearly none, and a mean over draws is close to how probable that is.",
-        f"Means over {seeds} draws of vaults and caps (seeds {seed} to {seed + seeds - 1}) with Student's 95 % intervals. "
-        "Nothing was fitted to the outcome.",
+        (
+            f"Vaults are assumed: {book.number:,} with {book.debt:,} DAI together, log-normal debts (sigma"
+            f" {book.size_sigma:g}), collateral ratios above 150 % with a median of {book.ratio_median / 100:g} %"
+            f" (sigma {book.ratio_sigma:g}). Nobody tops up. One in {book.sample} is replayed and counts {book.sample}"
+            " times; amounts grow in proportion to the book."
+        ),
+        (
+            f"Keepers are assumed: caps on the gas price are log-normal (sigma {cap_sigma:g}) around the median given;"
+            f" each keeper has {own} and values a lot at the market's price of that moment less its calls; DAI counts"
+            " as one dollar. They take part when gas is at or below their cap, and for nothing else."
+        ),
+        (
+            f"Gas is the column '{gas_column}' of the file; without the spike it is the median of the first six hours,"
+            f" {calm:.3g} gwei, all day."
+        ),
+        (
+            "Which vaults are unsafe the oracle decides: the market's price cut to full hours and an hour old (OSM)."
+            " Bites, and ends of auctions, happen at once whatever gas is."
+        ),
+        (
+            "Rules 1.0: lump 50 ETH, bids live 10 minutes, auctions 3 days, steps of 3 % (in force until the spell of"
+            " 12 March 2020). Rules 2.0: those of ETH-A from 30 April 2021."
+        ),
+        (
+            "Most auctions open at a few full hours, when the oracle steps, and keepers differ in nothing but their"
+            " caps: a draw gives away nearly all of them or nearly none, and a mean over draws is close to how probable"
+            " that is."
+        ),
+        (
+            f"Means over {seeds} draws of vaults and caps (seeds {seed} to {seed + seeds - 1}) with Student's 95 %"
+            " intervals. Nothing was fitted to the outcome."
+        ),
     ]
 
 

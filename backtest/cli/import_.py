@@ -27,10 +27,11 @@ def import_(
     set_: list[str] | None = None,
     mended: bool = False,
 ) -> None:
-    """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what the columns mean.
+    """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what
+    the columns mean.
 
-    Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, morpho-liquidations. docs/import.md shows how to write one.
-    Importing the same files again changes nothing; a mistake leaves the lake as it was.
+    Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, morpho-liquidations. docs/import.md shows
+    how to write one. Importing the same files again changes nothing; a mistake leaves the lake as it was.
 
     Examples:
 
@@ -67,7 +68,15 @@ def import_(
     parameters = dict(_pairs(set_ or [], "--set", "NAME=VALUE"))
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "check the path")
-    summary = import_files(Lake(lake, create=True), loaded, market=market, folder=folder, sources=given, parameters=parameters, mended=mended)
+    summary = import_files(
+        Lake(lake, create=True),
+        loaded,
+        market=market,
+        folder=folder,
+        sources=given,
+        parameters=parameters,
+        mended=mended,
+    )
     for line in lines(summary):
         print(line)
 
@@ -92,14 +101,31 @@ def lines(summary: ImportSummary) -> list[str]:
     for reason, rows in sorted(summary.reasons.items()):
         alike.setdefault(_VALUES.sub("", reason), []).append((reason, rows))
     for reasons in sorted(alike.values(), key=lambda found: -sum(rows for _, rows in found))[:SHOWN]:
-        out.append(f"quarantined {sum(rows for _, rows in reasons)}: {reasons[0][0]}{' (the first of several values)' if len(reasons) > 1 else ''}")
+        out.append(
+            f"quarantined {sum(rows for _, rows in reasons)}:"
+            f" {reasons[0][0]}{' (the first of several values)' if len(reasons) > 1 else ''}"
+        )
     if summary.reasons:
         out.append("the rows: SELECT * FROM import_quarantine")
     out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
-    held = ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items()) or "nothing"
-    out.append(f"market '{summary.market}' now holds {held}{f' ({summary.ambiguous} ambiguous)' if summary.ambiguous else ''}")
-    total = {what: sum(getattr(count, what) for count in summary.files) for what in ("rows", "stored", "known", "quarantined", "aside")}
+    held = (
+        ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items())
+        or "nothing"
+    )
+    out.append(
+        f"market '{summary.market}' now holds {held}{f' ({summary.ambiguous} ambiguous)' if summary.ambiguous else ''}"
+    )
+    total = {
+        what: sum(getattr(count, what) for count in summary.files)
+        for what in ("rows", "stored", "known", "quarantined", "aside")
+    }
     counted = ", ".join(f"{total[what]} {what}" for what in ("stored", "known", "quarantined"))
     out.append(f"{total['rows']} rows: {counted}, {total['aside']} set aside")
-    out.append("the lake changed: run backtest reconstruct" if summary.changed and total["stored"] else "nothing new" if not summary.changed else "")
+    out.append(
+        "the lake changed: run backtest reconstruct"
+        if summary.changed and total["stored"]
+        else "nothing new"
+        if not summary.changed
+        else ""
+    )
     return [line for line in out if line]

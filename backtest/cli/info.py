@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def info(*, lake: Path, market: str | None = None) -> None:
-    """Show what a lake holds: markets, blocks and their gaps, datasets, quarantined logs, whether canonical tables are current, runs.
+    """Show what a lake holds: markets, blocks and their gaps, datasets, quarantined logs, whether canonical tables are
+    current, runs.
 
     Examples:
 
@@ -37,15 +38,26 @@ def info(*, lake: Path, market: str | None = None) -> None:
     console = Console(highlight=False, markup=False)
     files = opened.files(None, market)
     size = sum(file.bytes for file in files)
-    console.print(f"{opened.path}: format {opened.manifest.format}, version {opened.manifest.version}, {len(files)} files, {_bytes(size)}")
+    console.print(
+        f"{opened.path}: format {opened.manifest.format}, version {opened.manifest.version}, {len(files)} files,"
+        f" {_bytes(size)}"
+    )
     for name in [market] if market else opened.markets():
         console.print()
         _market(opened, name, console.print)
-    runs = opened.sql("SELECT run_id, name, market, liquidator_model, liquidations FROM runs ORDER BY market, name, run_id").fetchall()
+    runs = opened.sql(
+        "SELECT run_id, name, market, liquidator_model, liquidations FROM runs ORDER BY market, name, run_id"
+    ).fetchall()
     runs = [run for run in runs if market in (None, run[2])]
     if runs:
         console.print("\nruns")
-        console.print(_table(("run", "name", "market", "liquidators", "liquidations"), [(run[0][:12], *run[1:]) for run in runs], right={4}))
+        console.print(
+            _table(
+                ("run", "name", "market", "liquidators", "liquidations"),
+                [(run[0][:12], *run[1:]) for run in runs],
+                right={4},
+            )
+        )
 
 
 def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
@@ -54,12 +66,19 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
     record = lake.manifest.markets[name]
     if record.config is not None:
         config = record.config
-        show(f"{name}: {config.protocol} on chain {config.chain_id}, from block {config.start_block}. {config.description}".rstrip(". "))
+        show(
+            f"{name}: {config.protocol} on chain {config.chain_id}, from block {config.start_block}."
+            f" {config.description}".rstrip(". ")
+        )
     else:
         show(f"{name}: no description")
     for fact, value in sorted(record.provenance.items()):
         show(f"  {fact}: {value}")
-    show(_table(("  source", "blocks", "gaps"), _coverage(record.coverage)) if record.coverage else "  no blocks are complete")
+    show(
+        _table(("  source", "blocks", "gaps"), _coverage(record.coverage))
+        if record.coverage
+        else "  no blocks are complete"
+    )
     datasets: dict[str, list[int]] = {}
     for file in record.files:
         total = datasets.setdefault(file.dataset, [0, 0, 0])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def reconstruct(*, lake: Path, market: str | None = None) -> None:
     """Rebuild the canonical tables of a lake from its raw events.
 
-    Only raw events are fetched; balances, settings, indexes, prices, parameters and liquidations are a fold of them in chain
-    order. Tables that are up to date are left as they are. Run it after a fetch.
+    Only raw events are fetched; balances, settings, indexes, prices, parameters and liquidations are a fold of them in
+    chain order. Tables that are up to date are left as they are. Run it after a fetch.
 
     Examples:
 
@@ -44,7 +44,9 @@ def reconstruct(*, lake: Path, market: str | None = None) -> None:
         with Progress(transient=True) as bar:
             task = bar.add_task(name, total=None)
             summary = rebuild(opened, name, progress=partial(_show, bar, task))
-        counted = ", ".join(f"{rows} {table}" for table, rows in summary.rows.items() if table in ("events", "accounts", "liquidations"))
+        counted = ", ".join(
+            f"{rows} {table}" for table, rows in summary.rows.items() if table in ("events", "accounts", "liquidations")
+        )
         print(f"{name}: blocks {summary.from_block} to {summary.to_block}: {counted}")
         for note in summary.notes:
             print(f"{name}: {note}")

@@ -64,9 +64,9 @@ def replay(
 
         backtest replay --lake backtest-demo/lake --market sample-crash
 
-        backtest replay --lake backtest-demo/lake --market sample-crash --liquidators competitive --gas-cost 5 --set WETH.liquidation_threshold=8000
+        backtest replay --lake backtest-demo/lake --liquidators competitive --set WETH.liquidation_threshold=8000
 
-        backtest replay --lake backtest-demo/lake --market sample-crash --liquidators sealed-bid --searchers 5 --gas constant:30
+        backtest replay --lake backtest-demo/lake --market sample-crash --liquidators sealed-bid --gas constant:30
 
         backtest replay --lake data/lake --market ethereum-core --liquidators participation --mean 1.78 --gas spike:6
 
@@ -85,27 +85,30 @@ def replay(
     run
         Take the scenario and the market of a stored run: its id, first digits of it, or its name.
     liquidators
-        Who liquidates: as in history (observed), whoever profits most (competitive: frictionless), or searchers that compete: priority-gas,
-        sealed-bid, participation, latency-race, oev (docs/scenarios.md).
+        Who liquidates: as in history (observed), whoever profits most (competitive: frictionless), or searchers that
+        compete: priority-gas, sealed-bid, participation, latency-race, oev (docs/scenarios.md).
     searchers
         How many searchers compete.
     private_cost
-        Each searcher has costs of its own, drawn from 0 to this, in units of the base currency (sealed-bid, priority-gas).
+        Each searcher has costs of its own, drawn from 0 to this, in units of the base currency (sealed-bid,
+        priority-gas).
     mean
         Mean number of searchers that show up at a block (participation, oev).
     strategy
-        Of searchers: at once; first just so much that the account stays unhealthy; or wait until all of the debt may be repaid.
+        Of searchers: at once; first just so much that the account stays unhealthy; or wait until all of the debt may be
+        repaid.
     gas_cost
         What one call costs a competitive liquidator, in units of the market's base currency (US dollars).
     gas
         What gas costs: historical, constant:GWEI, spike:TIMES (times history's) or eip-1559:GWEI:BLOCKS@PERCENT.
     slippage
-        What selling collateral costs: pools, constant-product:RESERVE or square-root:DAILY_VOLUME@DAILY_VOLATILITY (base currency, percent).
+        What selling collateral costs: pools, constant-product:RESERVE or square-root:DAILY_VOLUME@DAILY_VOLATILITY
+        (base currency, percent).
     flash_fee
         Fee of flash loans, basis points.
     mechanism
-        How liquidations settle instead of the protocol's own way, KIND[:FIELD=VALUE,...]: fixed-spread, health-bonus, target-health,
-        dutch-health, dutch, hybrid, english (docs/scenarios.md).
+        How liquidations settle instead of the protocol's own way, KIND[:FIELD=VALUE,...]: fixed-spread, health-bonus,
+        target-health, dutch-health, dutch, hybrid, english (docs/scenarios.md).
     pair
         How a competitive liquidator chooses among an account's debts and collaterals.
     settle
@@ -113,20 +116,23 @@ def replay(
     max_calls
         Most calls per account and block.
     looks
-        After which transactions competitive liquidators look: those that change a price, an index or a parameter, or a price only.
+        After which transactions competitive liquidators look: those that change a price, an index or a parameter, or a
+        price only.
     set_
-        A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it changes, PARAMETER-=VALUE;
-        may be repeated (docs/scenarios.md).
+        A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it
+        changes, PARAMETER-=VALUE; may be repeated (docs/scenarios.md).
     allow_invalid
         Let changed parameters pass that the market's configurator would refuse.
     response
-        What users do in a market that is no longer history's: the same, or so that they have the same loan-to-value or health factor.
+        What users do in a market that is no longer history's: the same, or so that they have the same loan-to-value or
+        health factor.
     refused
         What becomes of an action of a user that would revert.
     rates
         Interest as recorded, or following the replayed market's utilisation.
     oracle_delay
-        Seconds from a market price to the oracle's, where the oracle is known by market prices (0: at once); default the protocol's.
+        Seconds from a market price to the oracle's, where the oracle is known by market prices (0: at once); default
+        the protocol's.
     from_block
         First block in which the model acts.
     to_block
@@ -136,12 +142,14 @@ def replay(
     name
         Name of the run in tables and charts.
     baseline
-        Replay what the scenario is compared with: the same without its changed parameters and with the protocol's own way of
-        liquidating.
+        Replay what the scenario is compared with: the same without its changed parameters and with the protocol's own
+        way of liquidating.
     band
-        Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and compare.
+        Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and
+        compare.
     repeats
-        Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that draw.
+        Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that
+        draw.
     """
     from backtest.lake import Lake
     from backtest.report import find, select
@@ -163,10 +171,17 @@ def replay(
     costs = {"gas": gas, "slippage": slippage, "flash_fee": flash_fee}
     source = "--scenario" if scenario is not None else "--run"
     if scenario is not None or run is not None:
-        others = {"--run": run if scenario else None, "--liquidators": liquidators, "--mechanism": mechanism, "--set": set_}
+        others = {
+            "--run": run if scenario else None,
+            "--liquidators": liquidators,
+            "--mechanism": mechanism,
+            "--set": set_,
+        }
         others |= {**_options(terms), **_options(costs)}
         if given := [option for option, value in others.items() if value is not None]:
-            raise UserError(f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none")
+            raise UserError(
+                f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none"
+            )
     opened = Lake(lake)
     again = None if run is None else find(opened, run, market=market)
     chosen = market or (again["market"] if again else only_market(opened))
@@ -182,13 +197,26 @@ def replay(
         value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
         value = replace(value, costs=_costs(costs, decimals))
     users = {"response": response, "refused": refused}
-    changed = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name, "rates": rates, "allow_invalid": allow_invalid or None}
+    changed = {
+        "from_block": from_block,
+        "to_block": to_block,
+        "seed": seed,
+        "name": name,
+        "rates": rates,
+        "allow_invalid": allow_invalid or None,
+    }
     value = replace(value, users=replace(value.users, **_given(users)), **_given(changed))
     if oracle_delay is not None:
-        value = replace(value, oracle_delay=oracle_delay, name=value.name if name or value.overrides else f"oracle delay {oracle_delay} s")
+        value = replace(
+            value,
+            oracle_delay=oracle_delay,
+            name=value.name if name or value.overrides else f"oracle delay {oracle_delay} s",
+        )
     if (baseline or band) and isinstance(value.liquidators, Observed):
         flag = "--baseline" if baseline else "--band"
-        raise UserError(f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive")
+        raise UserError(
+            f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive"
+        )
     if band and repeats is not None:
         raise UserError("--band and --repeats together", "give one of them")
     if baseline:
@@ -201,7 +229,10 @@ def replay(
         _print(stored[0], value, opened)
         return
     for one, made in zip(wanted, stored, strict=True):
-        print(f"{one.name}: run {made.run_id[:16]}, rows {made.digest[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}")
+        print(
+            f"{one.name}: run {made.run_id[:16]}, rows"
+            f" {made.digest[:16]}{'' if made.replayed else ' (stored already, not replayed again)'}"
+        )
     if repeats is not None:
         print()
         print(repeated(opened, stored[0].run_id, market=chosen))
@@ -214,7 +245,10 @@ def replay(
 def only_market(lake: Lake) -> str:
     markets = lake.markets()
     if len(markets) != 1:
-        raise UserError(f"{lake.path} holds {len(markets)} markets", f"give one with --market: {', '.join(markets) or 'fetch one first'}")
+        raise UserError(
+            f"{lake.path} holds {len(markets)} markets",
+            f"give one with --market: {', '.join(markets) or 'fetch one first'}",
+        )
     return markets[0]
 
 
@@ -227,7 +261,9 @@ def _options(terms: dict[str, Any]) -> dict[str, Any]:
     return {f"--{field.replace('_', '-')}": value for field, value in terms.items()}
 
 
-def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str], mechanism: Mechanism | None = None) -> Scenario:
+def _from_options(
+    liquidators: str | None, terms: dict[str, Any], sets: list[str], mechanism: Mechanism | None = None
+) -> Scenario:
     """A scenario given by options alone."""
     given = _given(terms)
     kind = liquidators or "observed"
@@ -237,7 +273,9 @@ def _from_options(liquidators: str | None, terms: dict[str, Any], sets: list[str
     known = [field.name for field in fields(models[kind])]
     if strange := [option for field, option in zip(given, _options(given), strict=True) if field not in known]:
         having = [name for name, model in models.items() if {f.name for f in fields(model)} >= given.keys()]
-        remedy = f"add --liquidators {' or '.join(having)}" if having else "see docs/scenarios.md for what each model has"
+        remedy = (
+            f"add --liquidators {' or '.join(having)}" if having else "see docs/scenarios.md for what each model has"
+        )
         raise UserError(f"{', '.join(strange)} with {kind} liquidators", remedy)
     if "mean" in given:
         given["mean"] = int(given["mean"] * 10_000)
@@ -262,7 +300,10 @@ def base_units(amount: Decimal, decimals: int, option: str = "--gas-cost") -> in
     """A cost in whole units of the base currency as base units; exact, or UserError."""
     units = amount.scaleb(decimals) if amount.is_finite() else None
     if units is None or units < 0 or units != units.to_integral_value():
-        raise UserError(f"{option} {amount} is no amount, negative or finer than {decimals} decimals", "give an amount such as 5 or 0.25")
+        raise UserError(
+            f"{option} {amount} is no amount, negative or finer than {decimals} decimals",
+            "give an amount such as 5 or 0.25",
+        )
     return int(units)
 
 
@@ -296,9 +337,15 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     symbols = {asset["asset"]: asset["symbol"] for asset in lake.read("canonical/assets", row["market"]).to_pylist()}
 
     def total(column: str, without: str = "") -> str:
-        return money(sum(int(hit[column]) for hit in hits.select([column, "stage"]).to_pylist() if hit["stage"] != without), decimals)
+        return money(
+            sum(int(hit[column]) for hit in hits.select([column, "stage"]).to_pylist() if hit["stage"] != without),
+            decimals,
+        )
 
-    blocks = f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to {moment(row['to_timestamp'])} UTC)"
+    blocks = (
+        f"blocks {row['from_block']:,} to {row['to_block']:,} ({moment(row['from_timestamp'])} to"
+        f" {moment(row['to_timestamp'])} UTC)"
+    )
     flags = "".join(f"; {flag}" for flag in data_flags([row]))
     print(f"{row['name']}: market {row['market']}, {blocks}{flags}")
     print(f"  scenario      {describe(row['scenario'], decimals, currency, symbols)}; seed {row['seed']}")
@@ -307,7 +354,10 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     print(f"  rows          {run.digest[:16]} (SHA-256 of the result's rows)")
     print(f"  liquidations  {row['liquidations']:,} of {row['accounts_liquidated']:,} accounts")
     print(f"  debt repaid   {total('repaid_base', 'auction')} {currency}")
-    print(f"  collateral    {total('seized_base', 'opened')} {currency} to liquidators, {total('protocol_fee_base')} {currency} protocol fee")
+    print(
+        f"  collateral    {total('seized_base', 'opened')} {currency} to liquidators, {total('protocol_fee_base')}"
+        f" {currency} protocol fee"
+    )
     print(f"  profit        {total('profit_base')} {currency} after stated costs, at oracle prices")
     print(f"  user actions  {row['actions_altered']:,} of {row['actions']:,} not made as in history")
     for window in run.tables["run_windows"].to_pylist():

@@ -27,7 +27,9 @@ class Row(dict[str, str]):
         except (TypeError, ValueError):
             value = math.nan
         if not least <= value < math.inf:
-            raise UserError(f"{self.where}: {column} is '{self.get(column) or ''}'", f"give a number of {least:g} or more")
+            raise UserError(
+                f"{self.where}: {column} is '{self.get(column) or ''}'", f"give a number of {least:g} or more"
+            )
         return value
 
     def whole(self, column: str, least: int) -> int:
@@ -46,7 +48,9 @@ def rows_of(file: Path, columns: Sequence[str]) -> Iterator[Row]:
             there = reader.fieldnames or []
             for column in columns:
                 if column not in there:
-                    raise UserError(f"{file}: no column '{column}'", did_you_mean(column, there) if there else "the file is empty")
+                    raise UserError(
+                        f"{file}: no column '{column}'", did_you_mean(column, there) if there else "the file is empty"
+                    )
             for values in reader:
                 row = Row(values)
                 row.where = f"{file} line {reader.line_num}"

@@ -39,7 +39,8 @@ def sql(
 ) -> None:
     """Query a lake: its history, and the runs stored beside it. Without a query it asks at a prompt.
 
-    Only SELECT and EXPLAIN: nothing can be changed, and no file but the lake's is read. Type .tables at the prompt for what there is.
+    Only SELECT and EXPLAIN: nothing can be changed, and no file but the lake's is read. Type .tables at the prompt for
+    what there is.
 
     Examples:
 
@@ -49,7 +50,7 @@ def sql(
 
         backtest sql --lake data/lake --format csv -o balances.csv "FROM balances_at(17000000)"
 
-        backtest sql --lake data/lake "SELECT account, health FROM health(NULL, [17000000]) WHERE health < 1.05 ORDER BY health"
+        backtest sql --lake data/lake "SELECT account, health FROM health(NULL, [17000000]) WHERE health < 1.05"
 
         backtest sql --lake data/lake --attach market.duckdb
 
@@ -60,11 +61,13 @@ def sql(
     lake
         Folder of the lake.
     format
-        How to print rows. csv, json (one object a line) and parquet keep every digit of an amount; table stops after 200 rows.
+        How to print rows. csv, json (one object a line) and parquet keep every digit of an amount; table stops after
+        200 rows.
     output
         File to write instead of standard output.
     attach
-        Write a DuckDB database file with the same views over the lake's files, for other DuckDB clients (1.1 or later, but not 1.4.0 and 1.4.1).
+        Write a DuckDB database file with the same views over the lake's files, for other DuckDB clients (1.1 or later,
+        but not 1.4.0 and 1.4.1).
     memory
         Most memory, as DuckDB writes it.
     threads
@@ -139,7 +142,12 @@ def _prompt(session: Session, format: str) -> None:
             if word == ".quit":
                 return
             if word == ".tables":
-                print("\n".join(f"{_signature(query):40}{query.purpose}" for query in sorted(known.values(), key=lambda q: q.name)))
+                print(
+                    "\n".join(
+                        f"{_signature(query):40}{query.purpose}"
+                        for query in sorted(known.values(), key=lambda q: q.name)
+                    )
+                )
             elif word == ".schema":
                 print(_schema(known, rest.strip()))
             elif word == ".format" and rest.strip() in ("table", "csv", "json"):
@@ -183,4 +191,10 @@ def _schema(known: Mapping[str, Query], name: str) -> str:
         raise UserError(f"there is no view '{name}'", did_you_mean(name, known))
     query = known[name]
     rows = [*query.parameters.items(), *query.columns.items()]
-    return "\n".join([f"{_signature(query)}: {query.purpose}", f"one row: {query.grain}", *(f"  {column:26}{what}" for column, what in rows)])
+    return "\n".join(
+        [
+            f"{_signature(query)}: {query.purpose}",
+            f"one row: {query.grain}",
+            *(f"  {column:26}{what}" for column, what in rows),
+        ]
+    )

@@ -38,10 +38,12 @@ def sweep(
     retry: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> int:
-    """Replay many scenarios of a market, store the runs, and say which are not dominated, what moves them, and how stable that is.
+    """Replay many scenarios of a market, store the runs, and say which are not dominated, what moves them, and how
+    stable that is.
 
-    Each scenario is replayed as backtest replay does it, with its baseline. A sweep that was stopped continues when it is run again; what is
-    stored is not replayed. A scenario that fails is recorded with its reason. Exits with 1 if none has a run.
+    Each scenario is replayed as backtest replay does it, with its baseline. A sweep that was stopped continues when it
+    is run again; what is stored is not replayed. A scenario that fails is recorded with its reason. Exits with 1 if
+    none has a run.
 
     Examples:
 
@@ -64,8 +66,8 @@ def sweep(
     set_
         A changed parameter of the base, as in backtest replay; may be repeated.
     axis
-        What varies, PATH=a,b,c or PATH=from..to/step: a path is a field of the scenario (liquidators.gas_cost) or a parameter as in --set
-        (WETH.ltv, liquidation_bonus+). May be repeated.
+        What varies, PATH=a,b,c or PATH=from..to/step: a path is a field of the scenario (liquidators.gas_cost) or a
+        parameter as in --set (WETH.ltv, liquidation_bonus+). May be repeated.
     window
         Blocks or dates, NAME=FROM..TO, either end may be left out; may be repeated.
     held_out
@@ -111,7 +113,10 @@ def sweep(
     if file is not None and (given := [option for option, value in options.items() if value is not None]):
         raise UserError(f"a sweep file and {', '.join(given)} together", "write all of it into the file, or none")
     if workers is not None and (workers < 1 or scheduler is not None):
-        raise UserError(f"--workers {workers}" + (" and --scheduler together" if scheduler else ""), "give 1 or more, without a scheduler")
+        raise UserError(
+            f"--workers {workers}" + (" and --scheduler together" if scheduler else ""),
+            "give 1 or more, without a scheduler",
+        )
     if file is not None:
         spec = _read(file)
     else:
@@ -127,7 +132,10 @@ def sweep(
         if cluster is not None:
             cluster.close()
     print(as_text(find_sweep(opened, outcome.sweep_id)))
-    print(f'\n{outcome.replayed:,} replayed now. More: backtest sql --lake {opened.path} "SELECT * FROM sweep_pareto"; docs/sweep.md')
+    print(
+        f'\n{outcome.replayed:,} replayed now. More: backtest sql --lake {opened.path} "SELECT * FROM sweep_pareto";'
+        " docs/sweep.md"
+    )
     if output is not None:
         write_sweep_report(opened, outcome.sweep_id, output)
         print(f"Page: {output}")
@@ -136,7 +144,10 @@ def sweep(
 
 def _only_market(markets: Sequence[str], where: str) -> str:
     if len(markets) != 1:
-        raise UserError(f"{where} holds {len(markets)} markets", f"give one with --market: {', '.join(markets) or 'fetch one first'}")
+        raise UserError(
+            f"{where} holds {len(markets)} markets",
+            f"give one with --market: {', '.join(markets) or 'fetch one first'}",
+        )
     return markets[0]
 
 
@@ -171,7 +182,9 @@ def _from_options(
         try:
             base = parse_scenario(scenario.read_text(encoding="utf-8"), str(scenario))
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read scenario {scenario}: {error}", "give a TOML file; see docs/scenarios.md") from None
+            raise UserError(
+                f"cannot read scenario {scenario}: {error}", "give a TOML file; see docs/scenarios.md"
+            ) from None
     base = replace(base, overrides=(*base.overrides, *map(parse_override, sets)))
     base, varied = with_axes(base, axes)
     over = (*(_window(text, held_out=False) for text in windows), *(_window(text, held_out=True) for text in held_out))
@@ -184,7 +197,9 @@ def _window(text: str, *, held_out: bool) -> Window:
 
     found = re.fullmatch(r"(?P<name>[^=]+)=(?P<from>[\w:-]*)\.\.(?P<to>[\w:-]*)", text)
     if found is None:
-        raise UserError(f"window '{text}' is not understood", "write NAME=FROM..TO, blocks or dates: crash=2020-03-12..2020-03-14")
+        raise UserError(
+            f"window '{text}' is not understood", "write NAME=FROM..TO, blocks or dates: crash=2020-03-12..2020-03-14"
+        )
     ends: dict[str, Any] = {}
     for end in ("from", "to"):
         if re.fullmatch(r"[\d_]+", found[end]):
@@ -198,7 +213,14 @@ def _window(text: str, *, held_out: bool) -> Window:
 def _bar() -> Iterator[Progress]:
     """A progress bar with the time left on standard error, gone when done; none where that is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     left = TimeRemainingColumn(compact=True)
@@ -211,6 +233,10 @@ def _bar() -> Iterator[Progress]:
         TextColumn("left"),
         left,
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=600) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=600
+    ) as bar:
         task = bar.add_task("replaying", total=None, failed="")
-        yield lambda done, total, failed: bar.update(task, completed=done, total=total, failed=f"{failed} failed" if failed else "")
+        yield lambda done, total, failed: bar.update(
+            task, completed=done, total=total, failed=f"{failed} failed" if failed else ""
+        )

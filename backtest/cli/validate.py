@@ -21,8 +21,9 @@ def validate(
 ) -> None:
     """Hold a model under history's parameters against the liquidations that happened, which it is not shown.
 
-    One step ahead it is asked at every price update in history's own book, free-running it acts from the first block on. Printed and stored:
-    recall and precision with intervals, errors of time, amounts and reconstruction, every miss and false alarm with its cause.
+    One step ahead it is asked at every price update in history's own book, free-running it acts from the first block
+    on. Printed and stored: recall and precision with intervals, errors of time, amounts and reconstruction, every miss
+    and false alarm with its cause.
 
     Examples:
 
@@ -37,8 +38,8 @@ def validate(
     market
         Market; may be left out where the lake holds one.
     scenario
-        TOML file of a scenario (docs/scenarios.md) with competitive liquidators; overrides, another mechanism and costs beside
-        gas_cost are refused.
+        TOML file of a scenario (docs/scenarios.md) with competitive liquidators; overrides, another mechanism and costs
+        beside gas_cost are refused.
     gas_cost
         What one call costs a liquidator, in units of the market's base currency (US dollars).
     from_block
@@ -67,10 +68,21 @@ def validate(
     config = opened.market_config(chosen)
     value = Scenario(name="validation", liquidators=Competitive()) if scenario is None else read_scenario(scenario)
     if gas_cost is not None and isinstance(value.liquidators, Competitive):
-        value = replace(value, liquidators=replace(value.liquidators, gas_cost=base_units(gas_cost, config.base_decimals)))
+        value = replace(
+            value, liquidators=replace(value.liquidators, gas_cost=base_units(gas_cost, config.base_decimals))
+        )
     given = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name}
     value = replace(value, **{field: one for field, one in given.items() if one is not None})
     with progress_bar() as progress:
         made = validated(opened, chosen, value, largest=largest, progress=progress)
-    print(as_text(made.rows, made.episodes, made.notes, decimals=config.base_decimals, currency=config.base_currency, shown=rows))
+    print(
+        as_text(
+            made.rows,
+            made.episodes,
+            made.notes,
+            decimals=config.base_decimals,
+            currency=config.base_currency,
+            shown=rows,
+        )
+    )
     print(f"validation {made.run_id[:16]}{'' if made.made else ' (stored already, not made again)'}")

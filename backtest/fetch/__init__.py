@@ -1,7 +1,7 @@
 """From a node to raw datasets: ``fetch`` fills what a lake lacks of one market, in any number of runs.
 
-``rpc`` talks to the node, ``question`` judges its replies, ``logs`` cuts, orders and commits, ``decode`` turns logs into
-columns, ``state`` and ``feeds`` read what no log tells.
+``rpc`` talks to the node, ``question`` judges its replies, ``logs`` cuts, orders and commits, ``decode`` turns logs
+into columns, ``state`` and ``feeds`` read what no log tells.
 """
 
 from __future__ import annotations
@@ -72,14 +72,15 @@ def fetch(
     """Fill the gaps of one market between two blocks, inclusive; run again after an interruption it continues.
 
     Args:
-        from_block: default the market's ``start_block``. Positions need the history from the start. Blocks that the lake holds next to
-            the range are completed with it: what is found in one part (a token, a feed) is then fetched in the others too.
-            Prices are fetched once the range begins at the market's first block.
+        from_block: default the market's ``start_block``. Positions need the history from the start. Blocks that the
+            lake holds next to the range are completed with it: what is found in one part (a token, a feed) is then
+            fetched in the others too. Prices are fetched once the range begins at the market's first block.
         to_block: default the last final block; later ones are never stored.
         finality: "finalized" asks the node for its finalized block; a number counts confirmations below the latest one.
-        headers: "all" stores the header of every block of the range, and so also finds blocks whose logs were all omitted.
-        omissions: how to look for omitted logs, see ``backtest.fetch.question.Omissions``; unless "never", the first and the
-            last block with logs of every reply are asked for twice, since that is where replies are cut short.
+        headers: "all" stores the header of every block of the range, and so also finds blocks whose logs were all
+            omitted.
+        omissions: how to look for omitted logs, see ``backtest.fetch.question.Omissions``; unless "never", the first
+            and the last block with logs of every reply are asked for twice, since that is where replies are cut short.
         protocol: default the one that ``config.protocol`` names.
 
     Raises:
@@ -142,10 +143,16 @@ def _range(config: MarketConfig, final: int, from_block: int | None, to_block: i
     if first < 0 or (to_block is not None and to_block < 0):
         raise FetchError(f"block {first if first < 0 else to_block} of '{config.name}'", "block numbers start at 0")
     if to_block is not None and first > to_block:
-        fix = "swap them" if from_block is not None else f"the market starts at block {first}: choose a later --to-block"
+        fix = (
+            "swap them" if from_block is not None else f"the market starts at block {first}: choose a later --to-block"
+        )
         raise FetchError(f"blocks {first} to {to_block} of '{config.name}': the first is after the last", fix)
     if first > final:
-        none = f"block {final} is the last final one" if final >= 0 else "the chain has fewer blocks than the confirmations asked for"
+        none = (
+            f"block {final} is the last final one"
+            if final >= 0
+            else "the chain has fewer blocks than the confirmations asked for"
+        )
         raise FetchError(
             f"block {first} of '{config.name}' is not final: {none}",
             "choose an earlier --from-block, or on a short test chain fewer confirmations (--finality 0)",
@@ -154,7 +161,9 @@ def _range(config: MarketConfig, final: int, from_block: int | None, to_block: i
 
 
 def _with_neighbours(lake: Lake, config: MarketConfig, first: int, last: int) -> tuple[int, int]:
-    """The range joined with what the lake has of the market's own contracts next to it, so that gaps can be filled in any order."""
+    """The range joined with what the lake has of the market's own contracts next to it, so that gaps can be filled in
+    any order.
+    """
     own = [source for source in lake.sources(config.name) if source.rpartition("/")[2] in config.contracts.values()]
     covered = merge([(first, last), *(part for source in own for part in lake.covered(config.name, source))])
     return next(part for part in covered if part[0] <= first and last <= part[1])
@@ -167,25 +176,39 @@ def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
     try:
         header = rpc.header("finalized")
     except FetchError as error:
-        raise FetchError(f"{rpc.name} does not know its finalized block: {error.what}", "count confirmations instead: --finality 64") from None
+        raise FetchError(
+            f"{rpc.name} does not know its finalized block: {error.what}", "count confirmations instead: --finality 64"
+        ) from None
     if header is None or int(header.number, 16) == 0:
-        raise FetchError(f"{rpc.name} has no finalized block yet", "count confirmations instead: --finality 64, on a test chain 0")
+        raise FetchError(
+            f"{rpc.name} has no finalized block yet", "count confirmations instead: --finality 64, on a test chain 0"
+        )
     return int(header.number, 16)
 
 
 def _check_chain(rpc: Rpc, config: MarketConfig) -> None:
     found = rpc.chain_id()
     if found != config.chain_id:
-        raise FetchError(f"{rpc.name} is on chain {found}, market '{config.name}' is on chain {config.chain_id}", "give --rpc a node of that chain")
-    for (role, address), code in zip(config.contracts.items(), rpc.has_code(list(config.contracts.values())), strict=True):
+        raise FetchError(
+            f"{rpc.name} is on chain {found}, market '{config.name}' is on chain {config.chain_id}",
+            "give --rpc a node of that chain",
+        )
+    for (role, address), code in zip(
+        config.contracts.items(), rpc.has_code(list(config.contracts.values())), strict=True
+    ):
         if not code:
             raise FetchError(
-                f"there is no contract at {address} ({role} of market '{config.name}')", "check the market's contracts, and that the node is in sync"
+                f"there is no contract at {address} ({role} of market '{config.name}')",
+                "check the market's contracts, and that the node is in sync",
             )
 
 
-def _fetch_protocol_logs(logs: LogFetcher, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int) -> int:
-    """Logs of every contract that the market ever used; how many contracts. What is found may name further ones, until none is new."""
+def _fetch_protocol_logs(
+    logs: LogFetcher, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int
+) -> int:
+    """Logs of every contract that the market ever used; how many contracts. What is found may name further ones, until
+    none is new.
+    """
     start = {role: frozenset([address]) for role, address in config.contracts.items()}
     contracts = protocol.discover(start, raw)
     while True:
@@ -215,13 +238,18 @@ def _fetch_prices(
     last: int,
     progress: Progress,
 ) -> PriceSummary:
-    def fetch_logs(specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, from_block: int, to_block: int) -> int:
+    def fetch_logs(
+        specs: Sequence[EventSpec], addresses: Iterable[str], namespace: str, from_block: int, to_block: int
+    ) -> int:
         found = sorted(addresses)
         return logs.fetch(namespace, specs, {spec.emitter: found for spec in specs}, from_block, to_block)
 
     context = FetchContext(lake, writer, config, rpc, first, last, progress, fetch_logs, logs.fetch_headers)
     liquidations = {
-        block for event in protocol.liquidation_events for block in raw.table(event).column("block_number").to_pylist() if first <= block <= last
+        block
+        for event in protocol.liquidation_events
+        for block in raw.table(event).column("block_number").to_pylist()
+        if first <= block <= last
     }
     return fetch_prices(context, protocol.price_sources(raw), sorted(liquidations))
 
@@ -242,7 +270,9 @@ class _Notes:
 
 @contextmanager
 def _rare_collections() -> Iterator[None]:
-    """Parsing replies makes many objects and no cycles: with the default thresholds a third of the time goes into looking for some."""
+    """Parsing replies makes many objects and no cycles: with the default thresholds a third of the time goes into
+    looking for some.
+    """
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
     try:

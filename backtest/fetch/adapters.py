@@ -1,9 +1,11 @@
-"""Which rule a price source follows, found out by asking it: getters that tell its kind, then its own answer as the proof.
+"""Which rule a price source follows, found out by asking it: getters that tell its kind, then its own answer as the
+proof.
 
-Kinds and parameters are those of ``backtest.oracles``. A source whose getters name a known rule, but whose answer differs from
-that rule's, is ``sampled``: its price is read, never computed. Getter names are those of aave-capo (``PriceCapAdapterBase.sol``,
-``PriceCapAdapterStable.sol``, ``PendlePriceCapAdapter.sol``, ``misc-adapters/FixedPriceAdapter.sol``), of
-cl-synchronicity-price-adapter (``CLSynchronicityPriceAdapterPegToBase.sol``), of morpho-blue-oracles (``MorphoChainlinkOracleV2.sol``) and of
+Kinds and parameters are those of ``backtest.oracles``. A source whose getters name a known rule, but whose answer
+differs from that rule's, is ``sampled``: its price is read, never computed. Getter names are those of aave-capo
+(``PriceCapAdapterBase.sol``, ``PriceCapAdapterStable.sol``, ``PendlePriceCapAdapter.sol``,
+``misc-adapters/FixedPriceAdapter.sol``), of cl-synchronicity-price-adapter
+(``CLSynchronicityPriceAdapterPegToBase.sol``), of morpho-blue-oracles (``MorphoChainlinkOracleV2.sol``) and of
 Chainlink's ``AggregatorProxy.sol`` v0.6.
 """
 
@@ -87,7 +89,9 @@ _PROBES = (
 )
 
 # Opcodes through which code sees storage, other contracts, the block or the caller.
-_STATEFUL = frozenset([0x31, 0x32, 0x33, 0x3A, 0x3B, 0x3C, 0x3F, *range(0x40, 0x4B), 0x54, 0x5C, 0xF0, 0xF1, 0xF2, 0xF4, 0xF5, 0xFA])
+_STATEFUL = frozenset(
+    [0x31, 0x32, 0x33, 0x3A, 0x3B, 0x3C, 0x3F, *range(0x40, 0x4B), 0x54, 0x5C, 0xF0, 0xF1, 0xF2, 0xF4, 0xF5, 0xFA]
+)
 
 
 @cache
@@ -177,7 +181,14 @@ def resolve(rpc: Rpc, wanted: Iterable[str], block: int) -> dict[str, Source]:
         found |= {inner for source in todo if (inner := address(probed[source]["aggregator()"]))}
         todo = sorted(found - probed.keys())
     codes = dict(
-        zip(probed, (bytes.fromhex(code[2:]) for code in rpc.call_many([("eth_getCode", [a, hex(block)]) for a in probed], str)), strict=True)
+        zip(
+            probed,
+            (
+                bytes.fromhex(code[2:])
+                for code in rpc.call_many([("eth_getCode", [a, hex(block)]) for a in probed], str)
+            ),
+            strict=True,
+        )
     )
     header = rpc.header(block)
     now = int(header.timestamp, 16) if header else 0
@@ -194,22 +205,33 @@ def _reads(probe: Mapping[str, bytes | None]) -> list[str]:
 
 
 def _classify(
-    source: str, probed: Mapping[str, Mapping[str, bytes | None]], codes: Mapping[str, bytes], now: int, sources: dict[str, Source]
+    source: str,
+    probed: Mapping[str, Mapping[str, bytes | None]],
+    codes: Mapping[str, bytes],
+    now: int,
+    sources: dict[str, Source],
 ) -> Source | None:
     """The source at an address, its feeds first, put into ``sources``; None where the address answers nothing."""
     if source in sources:
         return sources[source]
     probe = probed[source]
-    tells = any(word(probe[name]) is not None for name in (ANSWER, "latestRound()", "price()")) or address(probe["aggregator()"])
+    tells = any(word(probe[name]) is not None for name in (ANSWER, "latestRound()", "price()")) or address(
+        probe["aggregator()"]
+    )
     if not tells and not _reads(probe):
         return None
     feeds = [feed for feed in _reads(probe) if feed != source and _classify(feed, probed, codes, now, sources)]
     kind, parameters = _rule(source, probe, probed, codes[source], sources)
-    if kind != SAMPLED and any(feed not in sources or sources[feed].kind == SAMPLED for feed in Source(source, kind, "", None, parameters).feeds):
+    if kind != SAMPLED and any(
+        feed not in sources or sources[feed].kind == SAMPLED
+        for feed in Source(source, kind, "", None, parameters).feeds
+    ):
         kind, parameters = SAMPLED, {"reason": "reads a source of unknown rule"}
     made = Source(source, kind, text(probe["description()"]), word(probe["decimals()"]), parameters)
     if kind not in (SAMPLED, FEED) and not _agrees(made, probed, sources, now):
-        made = Source(source, SAMPLED, made.description, made.decimals, {"reason": f"answers otherwise than kind {kind}"})
+        made = Source(
+            source, SAMPLED, made.description, made.decimals, {"reason": f"answers otherwise than kind {kind}"}
+        )
     if made.kind == SAMPLED:
         proxy = {"proxy": True} if address(probe["aggregator()"]) and word(probe["phaseId()"]) else {}
         if not proxy and (inner := address(probe["aggregator()"])) and _classify(inner, probed, codes, now, sources):
@@ -237,10 +259,22 @@ def _rule(
         return FEED, {"proxy": True}
     if {"MATURITY()", "getMaxDiscountPerYear()"} <= has and asset:
         return DISCOUNTED, {"feed": asset, "maturity": word(probe["MATURITY()"])}
-    if {"RATIO_PROVIDER()", "RATIO_DECIMALS()", RATIO, *STATE_GETTERS[CAPPED_RATIO].values()} <= has and base and "getLastGoodRatio()" not in has:
-        parameters = {"feed": base, "ratio_decimals": word(probe["RATIO_DECIMALS()"]), "scaled": "getMaxRatioGrowthPerSecondScaled()" in has}
+    if (
+        {"RATIO_PROVIDER()", "RATIO_DECIMALS()", RATIO, *STATE_GETTERS[CAPPED_RATIO].values()} <= has
+        and base
+        and "getLastGoodRatio()" not in has
+    ):
+        parameters = {
+            "feed": base,
+            "ratio_decimals": word(probe["RATIO_DECIMALS()"]),
+            "scaled": "getMaxRatioGrowthPerSecondScaled()" in has,
+        }
         provider = address(probe["RATIO_PROVIDER()"]) or ""
-        if provider in sources and sources[provider].kind == FEED and signed(probed[provider][ANSWER]) == signed(probe[RATIO]):
+        if (
+            provider in sources
+            and sources[provider].kind == FEED
+            and signed(probed[provider][ANSWER]) == signed(probe[RATIO])
+        ):
             parameters["ratio_feed"] = provider
         return CAPPED_RATIO, parameters
     if "getPriceCap()" in has and asset and not base:
@@ -255,7 +289,10 @@ def _rule(
     if {_SCALE, "price()", "BASE_FEED_1()", "BASE_FEED_2()", "QUOTE_FEED_1()", "QUOTE_FEED_2()"} <= has:
         if any(address(probe[vault]) for vault in _VAULTS):
             return SAMPLED, {"reason": "reads the exchange rate of a vault"}
-        sides = {side.lower(): [feed for number in (1, 2) if (feed := address(probe[f"{side}_FEED_{number}()"]))] for side in ("BASE", "QUOTE")}
+        sides = {
+            side.lower(): [feed for number in (1, 2) if (feed := address(probe[f"{side}_FEED_{number}()"]))]
+            for side in ("BASE", "QUOTE")
+        }
         return QUOTIENT, {**sides, "scale": str(word(probe[_SCALE]))}
     if _reads(probe):
         return SAMPLED, {"reason": "an adapter of unknown rule"}
@@ -273,11 +310,15 @@ def _asked(probe: Mapping[str, bytes | None]) -> str:
     return ANSWER if signed(probe[ANSWER]) is not None else "price()"
 
 
-def _agrees(source: Source, probed: Mapping[str, Mapping[str, bytes | None]], sources: Mapping[str, Source], now: int) -> bool:
+def _agrees(
+    source: Source, probed: Mapping[str, Mapping[str, bytes | None]], sources: Mapping[str, Source], now: int
+) -> bool:
     """Whether the rule gives what the source answers, from what its inputs answer in the same block."""
 
     def value(owner: str, name: str) -> int:
-        getter = {"answer": ANSWER, "ratio": RATIO}.get(name) or STATE_GETTERS[sources[owner].kind if owner in sources else source.kind][name]
+        getter = {"answer": ANSWER, "ratio": RATIO}.get(name) or STATE_GETTERS[
+            sources[owner].kind if owner in sources else source.kind
+        ][name]
         found = signed(probed[owner][getter])
         if found is None:
             raise Unknown(owner, name)

@@ -43,5 +43,7 @@ def contains(table: npt.NDArray[np.bool_], items: Sequence[tuple[int, int, int]]
 
 
 def saturated(table: npt.NDArray[np.bool_], pairs: int) -> npt.NDArray[np.bool_]:
-    """Which blooms are so full that of ``pairs`` (address, topic) more than half a one is expected to match by chance."""
+    """Which blooms are so full that of ``pairs`` (address, topic) more than half a one is expected to match by
+    chance.
+    """
     return np.asarray(pairs * table.mean(axis=1) ** 6 > 0.5)

@@ -97,21 +97,30 @@ class LogColumns:
         )
 
 
-def decode(logs: LogColumns, specs: Iterable[EventSpec], namespace: str, emitters: Mapping[str, Iterable[str]] | None = None) -> dict[str, pa.Table]:
-    """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do not fit.
+def decode(
+    logs: LogColumns, specs: Iterable[EventSpec], namespace: str, emitters: Mapping[str, Iterable[str]] | None = None
+) -> dict[str, pa.Table]:
+    """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do
+    not fit.
 
-    Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic are told apart by
-    the emitting contract, where ``emitters`` (role to addresses) is given, and those that differ in what is indexed by the number
-    of topics. ValueError for topics or data that are not hex.
+    Every log's first topic must be that of one of ``specs`` (KeyError otherwise). Specs that share a first topic are
+    told apart by the emitting contract, where ``emitters`` (role to addresses) is given, and those that differ in what
+    is indexed by the number of topics. ValueError for topics or data that are not hex.
     """
     by_topic: dict[str, list[EventSpec]] = {}
     for spec in specs:
         by_topic.setdefault(topic0(spec), []).append(spec)
-    shared = {topic for topic, some in by_topic.items() if len({spec.emitter for spec in some}) > 1} if emitters else set()
+    shared = (
+        {topic for topic, some in by_topic.items() if len({spec.emitter for spec in some}) > 1} if emitters else set()
+    )
     roles = {address: role for role, addresses in (emitters or {}).items() for address in addresses} if shared else {}
     groups: dict[tuple[str, int, str | None], list[int]] = defaultdict(list)
     firsts, *others = logs.topics
-    if len(set(firsts)) == 1 and firsts[0] not in shared and all(column.count(None) in (0, len(logs)) for column in others):
+    if (
+        len(set(firsts)) == 1
+        and firsts[0] not in shared
+        and all(column.count(None) in (0, len(logs)) for column in others)
+    ):
         groups[firsts[0], sum(column[0] is not None for column in logs.topics), None] = list(range(len(logs)))
     else:
         for row, (first, *rest) in enumerate(zip(*logs.topics, strict=True)):
@@ -142,7 +151,9 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
     if spec.note is not None:
         columns, fits = _decode_note(logs, spec, abi, topics, reasons)
     elif topics - 1 != len(abi.indexed):
-        reasons = dict.fromkeys(range(len(logs)), f"{topics - 1} indexed arguments where {spec.name} has {len(abi.indexed)}")
+        reasons = dict.fromkeys(
+            range(len(logs)), f"{topics - 1} indexed arguments where {spec.name} has {len(abi.indexed)}"
+        )
         columns = []
         fits = np.zeros(len(logs), bool)
     elif any(argument.dynamic for argument in abi.data):
@@ -154,14 +165,18 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
     return table, _quarantine(logs, spec, reasons)
 
 
-def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+def _decode_words(
+    logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]
+) -> tuple[list[pa.Array], Mask]:
     size = 2 + 64 * len(abi.data)
     fits: Mask = np.ones(len(logs), bool)
     if set(map(len, logs.data)) != {size}:
         lengths = np.fromiter(map(len, logs.data), np.int64, len(logs))
         fits = lengths == size
         for row in np.flatnonzero(~fits).tolist():
-            reasons[row] = f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
+            reasons[row] = (
+                f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
+            )
     rows = np.flatnonzero(fits)
     some = logs if len(rows) == len(logs) else logs.take(rows)
     words: dict[str, Words] = {}
@@ -175,7 +190,12 @@ def _decode_words(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dic
 
 
 def _built(
-    spec: EventSpec, arguments: Sequence[Argument], words: dict[str, Words], rows: npt.NDArray[np.int64], fits: Mask, reasons: dict[int, str]
+    spec: EventSpec,
+    arguments: Sequence[Argument],
+    words: dict[str, Words],
+    rows: npt.NDArray[np.int64],
+    fits: Mask,
+    reasons: dict[int, str],
 ) -> list[pa.Array]:
     """Columns of those of ``rows`` whose words are all valid; the others no longer fit."""
     clean: Mask = np.ones(len(rows), bool)
@@ -194,9 +214,13 @@ _NOTE_BYTES = 224  # of call data that a note holds, behind an offset and a leng
 _SENDER = Argument("sender", "sender", "address", True)
 
 
-def _decode_note(logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
-    """Anonymous logs of calls (makerdao/dss ``src/lib.sol`` and the deployed ``src/vat.sol``, ``note``): four topics; data are an offset of 32, a
-    length of 224 and the first 224 bytes of the call data, zeros behind its end. Topics must repeat what the call data say."""
+def _decode_note(
+    logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, reasons: dict[int, str]
+) -> tuple[list[pa.Array], Mask]:
+    """Anonymous logs of calls (makerdao/dss ``src/lib.sol`` and the deployed ``src/vat.sol``, ``note``): four topics;
+    data are an offset of 32, a length of 224 and the first 224 bytes of the call data, zeros behind its end. Topics
+    must repeat what the call data say.
+    """
     fits: Mask = np.zeros(len(logs), bool)
     size = 2 + 2 * (64 + _NOTE_BYTES)
     for row, text in enumerate(logs.data):
@@ -213,7 +237,9 @@ def _decode_note(logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, 
     call = data[:, 64:]
     selector = np.frombuffer(bytes.fromhex(topic0(spec)[2:10]), np.uint8)
     told: Mask = np.all(data[:, :64] == head, axis=1) & np.all(call[:, :4] == selector, axis=1)
-    words: dict[str, Words] = {a.column: np.ascontiguousarray(call[:, 4 + 32 * at : 36 + 32 * at]) for at, a in enumerate(abi.arguments)}
+    words: dict[str, Words] = {
+        a.column: np.ascontiguousarray(call[:, 4 + 32 * at : 36 + 32 * at]) for at, a in enumerate(abi.arguments)
+    }
     first = 1 if spec.note == "arguments" else 2
     for position in range(first, 4):
         at = position - first  # beyond the function's own arguments the topics are zeros, as the call data
@@ -224,7 +250,10 @@ def _decode_note(logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, 
     if first == 2:
         words["sender"] = _fixed(some.topics[1], 32, "topics")
     arguments = (_SENDER, *abi.arguments) if first == 2 else abi.arguments
-    return _built(spec, arguments, {column: array[told] for column, array in words.items()}, rows[told], fits, reasons), fits
+    return (
+        _built(spec, arguments, {column: array[told] for column, array in words.items()}, rows[told], fits, reasons),
+        fits,
+    )
 
 
 def _check(words: Words, argument: Argument, wide: bool) -> tuple[Mask, str]:
@@ -280,7 +309,9 @@ def _build(words: Words, argument: Argument, wide: bool) -> pa.Array:
     return _binary(words[:, 12:] if argument.type == "address" else words[:, :width], width)
 
 
-def _decode_slowly(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+def _decode_slowly(
+    logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]
+) -> tuple[list[pa.Array], Mask]:
     """Log by log, for events with text or bytes in their data."""
     from eth_abi.abi import decode as abi_decode
     from eth_abi.exceptions import DecodingError
@@ -289,7 +320,10 @@ def _decode_slowly(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: di
     values: dict[str, list[Any]] = {argument.column: [] for argument in abi.arguments}
     fits: Mask = np.zeros(len(logs), bool)
     for row in range(len(logs)):
-        words = {a.column: _fixed([topics[row]], 32, "topics") for a, topics in zip(abi.indexed, logs.topics[1:], strict=False)}
+        words = {
+            a.column: _fixed([topics[row]], 32, "topics")
+            for a, topics in zip(abi.indexed, logs.topics[1:], strict=False)
+        }
         try:
             found = abi_decode(kinds, bytes.fromhex(logs.data[row][2:]))
         except (DecodingError, ValueError, OverflowError) as error:
@@ -309,14 +343,18 @@ def _decode_slowly(logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: di
         fits[row] = True
         texts = dict(zip((a.column for a in abi.data), found, strict=True))
         for argument in abi.arguments:
-            values[argument.column].append(words[argument.column] if argument.column in words else texts[argument.column])
+            values[argument.column].append(
+                words[argument.column] if argument.column in words else texts[argument.column]
+            )
     columns = []
     for argument in abi.arguments:
         held = values[argument.column]
         if argument.dynamic and not argument.indexed:
             columns.append(pa.array(held, column_type(argument, False)))
         else:
-            columns.append(_build(np.concatenate([np.empty((0, 32), np.uint8), *held]), argument, argument.name in spec.wide))
+            columns.append(
+                _build(np.concatenate([np.empty((0, 32), np.uint8), *held]), argument, argument.name in spec.wide)
+            )
     return columns, fits
 
 
@@ -342,7 +380,9 @@ def _key(logs: LogColumns) -> list[pa.Array]:
 def _quarantine(logs: LogColumns, spec: EventSpec, reasons: dict[int, str]) -> pa.Table:
     rows = sorted(reasons)
     some = logs.take(rows)
-    topics = [[bytes.fromhex(topic[2:]) for topic in topics if topic is not None] for topics in zip(*some.topics, strict=True)]
+    topics = [
+        [bytes.fromhex(topic[2:]) for topic in topics if topic is not None] for topics in zip(*some.topics, strict=True)
+    ]
     return pa.Table.from_arrays(
         [
             *_key(some),
@@ -371,7 +411,9 @@ def _integers(texts: Sequence[str], field: str) -> npt.NDArray[np.int64]:
 
 
 def _fixed(texts: Sequence[Any], width: int, field: str) -> npt.NDArray[np.uint8]:
-    """Hex of one width as (rows, width) bytes. An "x" is no hex digit: if one stands wherever a text should begin, all have that width."""
+    """Hex of one width as (rows, width) bytes. An "x" is no hex digit: if one stands wherever a text should begin, all
+    have that width.
+    """
     try:
         digits = np.frombuffer("".join(texts).encode("ascii"), np.uint8).reshape(len(texts), 2 + 2 * width)
         if (digits[:, 0] != ord("0")).any() or (digits[:, 1] != ord("x")).any():
@@ -382,5 +424,11 @@ def _fixed(texts: Sequence[Any], width: int, field: str) -> npt.NDArray[np.uint8
     return np.frombuffer(data, np.uint8).reshape(len(texts), width)
 
 
-assert [field.name for field in RAW_KEY] == ["block_number", "transaction_index", "log_index", "transaction_hash", "address"]
+assert [field.name for field in RAW_KEY] == [
+    "block_number",
+    "transaction_index",
+    "log_index",
+    "transaction_hash",
+    "address",
+]
 assert pa.binary(20) == ADDRESS

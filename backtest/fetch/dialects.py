@@ -28,42 +28,67 @@ Kind = Literal[
 
 # First match wins. Each row: kind, wording (case-insensitive), who says so.
 _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
-    ("revert", r"\breverte?d?\b|vm execution error|invalid opcode|out of gas|stack (under|over)flow|invalid jump", "all"),
+    (
+        "revert",
+        r"\breverte?d?\b|vm execution error|invalid opcode|out of gas|stack (under|over)flow|invalid jump",
+        "all",
+    ),
     (
         "addresses",
-        r"(too many|max(imum)? (number of )?|less( number of)?|limit.{0,20}) addresses|addresses.{0,30}(exceed|limit)|exceed max addresses",
+        (
+            r"(too many|max(imum)? (number of )?|less( number of)?|limit.{0,20})"
+            r" addresses|addresses.{0,30}(exceed|limit)|exceed max addresses"
+        ),
         "Geth, BSC",
     ),
     (
         "batch",
-        r"batch (size|limit|request).{0,40}(large|exceed|limit|max)|batch too large|too many (requests|calls) in (the )?batch",
+        (
+            r"batch (size|limit|request).{0,40}(large|exceed|limit|max)|batch too large|too many (requests|calls) in"
+            r" (the )?batch"
+        ),
         "Geth, proxyd",
     ),
     ("batch", r"batch.{0,30}(not |un)(supported|allowed)", "nodes without batches"),
     (
         "pruned",
-        r"history (has been|is|was) pruned|history unavailable|(not |un)available due to pruning|below the pruning|receipts? .{0,40}pruned",
+        (
+            r"history (has been|is|was) pruned|history unavailable|(not |un)available due to pruning|below the"
+            r" pruning|receipts? .{0,40}pruned"
+        ),
         "EIP-4444",
     ),
     (
         "pruned",
-        r"(block|history|logs?|data) .{0,40}pruned|block #?\d+ (is )?(not available|unavailable)|earliest available block",
+        (
+            r"(block|history|logs?|data) .{0,40}pruned|block #?\d+ (is )?(not available|unavailable)|earliest available"
+            r" block"
+        ),
         "Nethermind, Erigon, public nodes",
     ),
     (
         "archive",
-        r"missing trie node|state (is )?(not|un)\s?available|state .{0,60}(not|un)\s?available|historical state|world state unavailable",
+        (
+            r"missing trie node|state (is )?(not|un)\s?available|state .{0,60}(not|un)\s?available|historical"
+            r" state|world state unavailable"
+        ),
         "Geth, Besu",
     ),
     (
         "archive",
-        r"no state available|state .{0,40}pruned|archive (nodes?|requests?|data|mode|depth|state)|requires? (an? )?archive|archive,",
+        (
+            r"no state available|state .{0,40}pruned|archive (nodes?|requests?|data|mode|depth|state)|requires? (an?"
+            r" )?archive|archive,"
+        ),
         "Nethermind, Erigon, Chainstack, Infura",
     ),
     ("archive", r"old data not available|distance to target block exceeds|proof window", "Erigon, Reth"),
     (
         "missing",
-        r"header (for hash )?not found|(unknown|unfinalized|invalid|no such) block|block (.{0,40} )?(not found|does not exist)",
+        (
+            r"header (for hash )?not found|(unknown|unfinalized|invalid|no such) block|block (.{0,40} )?(not found|does"
+            r" not exist)"
+        ),
         "Geth, Erigon",
     ),
     (
@@ -71,7 +96,11 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
         r"beyond (current )?head|after last accepted|specified .{0,80}cannot be found|resource not found|future block",
         "Geth, Avalanche, EIP-1474",
     ),
-    ("range", r"this block range should work|try with this block range|retry with the range", "Alchemy, Infura, zkSync, Reth"),
+    (
+        "range",
+        r"this block range should work|try with this block range|retry with the range",
+        "Alchemy, Infura, zkSync, Reth",
+    ),
     (
         "range",
         r"log response size exceeded|response (is too large|too large|too big|size)|(payload|entity) too large",
@@ -79,40 +108,69 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
     ),
     (
         "range",
-        r"(returned|exceeds?|exceeded|too many|more than).{0,40}(results|logs|events)|logs matched by query exceeds|max (results|logs)",
+        (
+            r"(returned|exceeds?|exceeded|too many|more than).{0,40}(results|logs|events)|logs matched by query"
+            r" exceeds|max (results|logs)"
+        ),
         "Infura, Nethermind, Nitro",
     ),
     (
         "range",
-        r"(block|blocks|eth_getlogs).{0,30} range|range.{0,60}(limit|large|wide|big|exceed|max|over|allowed)|ranges? over",
+        (
+            r"(block|blocks|eth_getlogs).{0,30}"
+            r" range|range.{0,60}(limit|large|wide|big|exceed|max|over|allowed)|ranges? over"
+        ),
         "QuickNode, Ankr, dRPC, BlockPI, Cloudflare",
     ),
     (
         "range",
-        r"too many blocks|(at most|more than|up to|limit).{0,20} blocks|blocks distance|number of requested blocks|must be smaller than size",
+        (
+            r"too many blocks|(at most|more than|up to|limit).{0,20} blocks|blocks distance|number of requested"
+            r" blocks|must be smaller than size"
+        ),
         "Avalanche, Coinbase, Harmony",
     ),
-    ("timeout", r"time(d)?[ -]?out|deadline exceeded|took too long|canceled due to|cancelled|request was aborted", "Geth, Nethermind, dRPC"),
+    (
+        "timeout",
+        r"time(d)?[ -]?out|deadline exceeded|took too long|canceled due to|cancelled|request was aborted",
+        "Geth, Nethermind, dRPC",
+    ),
     (
         "rate",
-        r"rate.{0,12}limit|too many requests|request(s)?(/| per )second|request (count|limit|rate)|compute units|throughput|capacity exceeded",
+        (
+            r"rate.{0,12}limit|too many requests|request(s)?(/| per )second|request (count|limit|rate)|compute"
+            r" units|throughput|capacity exceeded"
+        ),
         "Alchemy, Infura, QuickNode",
     ),
     ("rate", r"over rate|slow down|throttl|quota|try again (later|in)|\b429\b|credits", "proxyd, public nodes"),
     (
         "transient",
-        r"no (healthy )?backend|no backend is currently healthy|internal (server )?error|temporar|bad gateway|service unavailable|overloaded|busy",
+        (
+            r"no (healthy )?backend|no backend is currently healthy|internal (server )?error|temporar|bad"
+            r" gateway|service unavailable|overloaded|busy"
+        ),
         "proxyd",
     ),
-    ("transient", r"connection (reset|refused|closed)|upstream|still syncing|not (yet )?ready|no available (node|upstream)", "dRPC, eRPC"),
+    (
+        "transient",
+        r"connection (reset|refused|closed)|upstream|still syncing|not (yet )?ready|no available (node|upstream)",
+        "dRPC, eRPC",
+    ),
     (
         "unsupported",
-        r"method .{0,60}(not|n't|does not).{0,20}(found|exist|support|available|allowed|whitelist)|unsupported method|unknown method",
+        (
+            r"method .{0,60}(not|n't|does not).{0,20}(found|exist|support|available|allowed|whitelist)|unsupported"
+            r" method|unknown method"
+        ),
         "all",
     ),
     (
         "denied",
-        r"unauthori[sz]ed|forbidden|api.?key|must be authenticated|authenticate|invalid (project|token)|current plan|not allowed|permission",
+        (
+            r"unauthori[sz]ed|forbidden|api.?key|must be authenticated|authenticate|invalid (project|token)|current"
+            r" plan|not allowed|permission"
+        ),
         "all",
     ),
     ("limit", r"limit exceeded|exceed", "EIP-1474"),

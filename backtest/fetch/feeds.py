@@ -1,10 +1,13 @@
 """Everything that the prices of a market are made of: sources and their phases, answers, caps, ratios and oracle reads.
 
-Logs say when a Chainlink aggregator answers and when an adapter's cap moves. What changes without a log is found by reading old
-state: phase switches of proxies and changes of exchange rates by bisection between samples. ``getAssetsPrices`` is read at the end of
-every block in which an input of an adapter changed, of every liquidation and of every change of source, so that a rule is checked
-wherever it matters, and a source of unknown rule still has its price there. Sources whose changes no log shows are sampled besides:
-about once an hour, each change in between found to its block; one that moves all the time is known at samples only.
+Logs say when a Chainlink aggregator answers and when an adapter's cap moves. What changes without a log is found by
+reading old
+state: phase switches of proxies and changes of exchange rates by bisection between samples. ``getAssetsPrices`` is read
+at the end of every block in which an input of an adapter changed, of every liquidation and of every change of source,
+so that a rule is checked
+wherever it matters, and a source of unknown rule still has its price there. Sources whose changes no log shows are
+sampled besides: about once an hour, each change in between found to its block; one that moves all the time is known at
+samples only.
 """
 
 from __future__ import annotations
@@ -17,7 +20,17 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import ANSWER, RATIO, STATE_GETTERS, calls_at, lacks_state, raw_address, resolve, selector, signed
+from backtest.fetch.adapters import (
+    ANSWER,
+    RATIO,
+    STATE_GETTERS,
+    calls_at,
+    lacks_state,
+    raw_address,
+    resolve,
+    selector,
+    signed,
+)
 from backtest.fetch.context import FetchContext
 from backtest.fetch.oracle import ASSET_PRICE, Oracles, Use, uses_of
 from backtest.fetch.phases import Phase, estimated, phases_of
@@ -27,18 +40,26 @@ from backtest.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, Source
 from backtest.tables import RAW_STATE
 
 FEED_EVENTS = (
-    EventSpec("AnswerUpdated", "AnswerUpdated(int256 indexed current, uint256 indexed roundId, uint256 updatedAt)", "feed"),
+    EventSpec(
+        "AnswerUpdated", "AnswerUpdated(int256 indexed current, uint256 indexed roundId, uint256 updatedAt)", "feed"
+    ),
     EventSpec("SecondaryRoundIdUpdated", "SecondaryRoundIdUpdated(uint32 indexed secondaryRoundId)", "feed"),
     EventSpec("PrimaryFeedUnlocked", "PrimaryFeedUnlocked(uint32 indexed primaryRoundId)", "feed"),
 )
 _CAP = "uint256 snapshotRatio, uint256 snapshotTimestamp, uint256 maxRatioGrowthPerSecond"
 ADAPTER_EVENTS = (
     EventSpec("CapParametersUpdated", f"CapParametersUpdated({_CAP}, uint16 maxYearlyRatioGrowthPercent)", "adapter"),
-    EventSpec("CapParametersUpdatedWide", f"CapParametersUpdated({_CAP}, uint32 maxYearlyRatioGrowthPercent)", "adapter"),
+    EventSpec(
+        "CapParametersUpdatedWide", f"CapParametersUpdated({_CAP}, uint32 maxYearlyRatioGrowthPercent)", "adapter"
+    ),
     EventSpec("PriceCapUpdated", "PriceCapUpdated(int256 priceCap)", "adapter"),
     EventSpec("PriceCapRatioUpdated", "PriceCapRatioUpdated(int256 priceCapRatio)", "adapter"),
     EventSpec("FixedPriceUpdated", "FixedPriceUpdated(int256 currentPrice, int256 newPrice)", "adapter"),
-    EventSpec("MaxDiscountPerYearUpdated", "maxDiscountPerYearUpdated(uint16 oldMaxDiscountPerYear, uint16 newMaxDiscountPerYear)", "adapter"),
+    EventSpec(
+        "MaxDiscountPerYearUpdated",
+        "maxDiscountPerYearUpdated(uint16 oldMaxDiscountPerYear, uint16 newMaxDiscountPerYear)",
+        "adapter",
+    ),
 )
 # Namespace to its events: datasets are raw/<namespace>/<event>.
 EVENTS: Mapping[str, tuple[EventSpec, ...]] = {"chainlink": FEED_EVENTS, "oracle-adapters": ADAPTER_EVENTS}
@@ -60,7 +81,9 @@ class PriceSummary:
     restless: set[str] = field(default_factory=set)
 
 
-def fetch_prices(context: FetchContext, sources: Sequence[SourceChange], liquidation_blocks: Collection[int]) -> PriceSummary:
+def fetch_prices(
+    context: FetchContext, sources: Sequence[SourceChange], liquidation_blocks: Collection[int]
+) -> PriceSummary:
     """Fetch and store all oracle facts of the context's block range that the lake lacks.
 
     Args:
@@ -81,9 +104,14 @@ def fetch_prices(context: FetchContext, sources: Sequence[SourceChange], liquida
     for source in found.values():
         summary.kinds[source.kind] = summary.kinds.get(source.kind, 0) + 1
         if source.kind == SAMPLED:
-            context.progress.note(f"price source {source.address} '{source.description}' is read, not computed: {source.parameters['reason']}")
+            context.progress.note(
+                f"price source {source.address} '{source.description}' is read, not computed:"
+                f" {source.parameters['reason']}"
+            )
     phases = phases_of(context, [source.address for source in found.values() if source.parameters.get("proxy")])
-    aggregators = {phase.aggregator for phase in phases} | {a.address for a in found.values() if a.kind == FEED and not a.parameters["proxy"]}
+    aggregators = {phase.aggregator for phase in phases} | {
+        a.address for a in found.values() if a.kind == FEED and not a.parameters["proxy"]
+    }
     context.fetch_logs(FEED_EVENTS, sorted(aggregators), "chainlink", start, end)
     adapters = [source.address for source in found.values() if source.kind != FEED]
     context.fetch_logs(ADAPTER_EVENTS, sorted(adapters), "oracle-adapters", start, end)
@@ -96,11 +124,14 @@ def fetch_prices(context: FetchContext, sources: Sequence[SourceChange], liquida
         _Window(context, first, last, uses, found, phases, sorted(liquidation_blocks), summary).fetch()
         context.progress.advance(last - first + 1)
     for source_address in sorted(summary.restless):
-        context.progress.note(f"the price or ratio of {source_address} moves all the time: between its samples it is not exact")
+        context.progress.note(
+            f"the price or ratio of {source_address} moves all the time: between its samples it is not exact"
+        )
     return summary
 
 
-# -- who uses what, when ---------------------------------------------------------------------------------------------------
+# -- who uses what, when
+# ---------------------------------------------------------------------------------------------------
 
 
 def _gaps(covered: Iterable[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
@@ -115,7 +146,8 @@ def _gaps(covered: Iterable[tuple[int, int]], start: int, end: int) -> list[tupl
     return gaps
 
 
-# -- the state of one window -----------------------------------------------------------------------------------------------
+# -- the state of one window
+# -----------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -153,13 +185,23 @@ class _Window:
                 raise
             self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
             reads = {}
-        rows = [(block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()]
+        rows = [
+            (block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()
+        ]
         of_one_price = {raw_address(use.asset) for use in self.uses if use.getter != ASSET_PRICE}
-        wide = [(block, asset, None if price is None else price.to_bytes(32, "big")) for block, asset, price in rows if asset in of_one_price]
+        wide = [
+            (block, asset, None if price is None else price.to_bytes(32, "big"))
+            for block, asset, price in rows
+            if asset in of_one_price
+        ]
         self.summary.reads += len(rows)
         self.summary.samples += sum(map(len, ratios.values()))
-        blocks = {block for block, _, _ in rows if block >= first} | {phase.from_block for phase in self.phases if first <= phase.from_block <= last}
-        changed = {block for series in ratios.values() for (_, before), (block, value) in neighbours(series) if value != before}
+        blocks = {block for block, _, _ in rows if block >= first} | {
+            phase.from_block for phase in self.phases if first <= phase.from_block <= last
+        }
+        changed = {
+            block for series in ratios.values() for (_, before), (block, value) in neighbours(series) if value != before
+        }
         self.context.fetch_headers(sorted(blocks | changed | {first}))
         narrow = [row for row in rows if row[1] not in of_one_price]
         tables = {
@@ -168,13 +210,17 @@ class _Window:
             "raw/oracle/WideRead": _table("raw/oracle/WideRead", wide),
         }
         covers = {COVERAGE: (first, last)}
-        self.context.writer.commit(self.context.config.name, tables, from_block=max(first - 1, 0), to_block=last, covers=covers)
+        self.context.writer.commit(
+            self.context.config.name, tables, from_block=max(first - 1, 0), to_block=last, covers=covers
+        )
 
     def _users(self, source: str) -> list[str]:
         """Sources that read a source, directly or not, and itself."""
         users = [source]
         for user in users:
-            users += [other.address for other in self.found.values() if user in other.feeds and other.address not in users]
+            users += [
+                other.address for other in self.found.values() if user in other.feeds and other.address not in users
+            ]
         return users
 
     def _triggers(self, logs: Mapping[str, Sequence[int]]) -> dict[str, set[int]]:
@@ -194,7 +240,11 @@ class _Window:
         before = self.first - 1
         if before < 0:
             return []
-        getters = [(source, name, getter) for source in self.found.values() for name, getter in STATE_GETTERS.get(source.kind, {}).items()]
+        getters = [
+            (source, name, getter)
+            for source in self.found.values()
+            for name, getter in STATE_GETTERS.get(source.kind, {}).items()
+        ]
         getters = [item for item in getters if "constant" not in item[0].parameters]
         asked = [(source.address, name, selector(getter)) for source, name, getter in getters]
         asked += [(aggregator, "answer", selector(ANSWER)) for aggregator in sorted(self._aggregators())]
@@ -208,18 +258,32 @@ class _Window:
         return [(before, raw_address(owner), name, value) for owner, name, value in values if value is not None]
 
     def _aggregators(self) -> set[str]:
-        bare = {source.address for source in self.found.values() if source.kind == FEED and not source.parameters["proxy"]}
+        bare = {
+            source.address for source in self.found.values() if source.kind == FEED and not source.parameters["proxy"]
+        }
         return bare | {phase.aggregator for phase in self.phases if phase.from_block <= self.last}
 
     def _answers_before(self, logs: Mapping[str, Sequence[int]]) -> list[tuple[object, ...]]:
-        """The answers before the window from a node without old state: aggregators keep past rounds (``getRoundData``)."""
-        table = self.context.lake.read("raw/chainlink/AnswerUpdated", self.context.config.name, from_block=self.first, to_block=self.last)
+        """The answers before the window from a node without old state: aggregators keep past rounds
+        (``getRoundData``).
+        """
+        table = self.context.lake.read(
+            "raw/chainlink/AnswerUpdated", self.context.config.name, from_block=self.first, to_block=self.last
+        )
         rounds: dict[str, int] = {}
         for owner, number in zip(table["address"].to_pylist(), table["round_id"].to_pylist(), strict=True):
             rounds.setdefault(f"0x{owner.hex()}", int(number))
         end = self.context.to_block
         calls = [
-            (aggregator, f"{selector('getRoundData(uint80)')}{rounds[aggregator] - 1:064x}" if aggregator in rounds else selector(ANSWER), end)
+            (
+                aggregator,
+                (
+                    f"{selector('getRoundData(uint80)')}{rounds[aggregator] - 1:064x}"
+                    if aggregator in rounds
+                    else selector(ANSWER)
+                ),
+                end,
+            )
             for aggregator in sorted(self._aggregators())
         ]
         states: list[tuple[object, ...]] = []
@@ -229,38 +293,54 @@ class _Window:
         return states
 
     def _sample_blocks(self) -> list[int]:
-        """Blocks about ``SAMPLE_SECONDS`` apart, at least 64 in the window, its last one and the one before it included."""
+        """Blocks about ``SAMPLE_SECONDS`` apart, at least 64 in the window, its last one and the one before it
+        included.
+        """
         first, last = self.context.rpc.headers([self.first, self.last])
         seconds = max(int(last.timestamp, 16) - int(first.timestamp, 16), 1)
         step = max(1, min(SAMPLE_SECONDS * (self.last - self.first) // seconds, (self.last - self.first) // 64))
         return sorted({max(self.first - 1, 0), *range(self.first, self.last + 1, step), self.last})
 
     def _ratios(self, triggers: Mapping[str, set[int]]) -> dict[str, dict[int, int | None]]:
-        """Exchange rates of the adapters while they are in use: on the grid and around every change between; one that moves all the
-        time, at every trigger too."""
+        """Exchange rates of the adapters while they are in use: on the grid and around every change between; one that
+        moves all the time, at every trigger too.
+        """
         series: dict[str, dict[int, int | None]] = {}
         spans: dict[str, list[tuple[int, int]]] = {}
         for source in self.found.values():
             if source.kind == CAPPED_RATIO and "ratio_feed" not in source.parameters:
                 users = set(self._users(source.address))
-                uses = [(max(use.first, self.first - 1, 0), min(use.last, self.last)) for use in self.uses if use.source in users]
+                uses = [
+                    (max(use.first, self.first - 1, 0), min(use.last, self.last))
+                    for use in self.uses
+                    if use.source in users
+                ]
                 spans[source.address] = uses
                 blocks = {block for first, last in uses for block in (first, last, *_within(self.grid, first, last))}
                 series[source.address] = dict.fromkeys(sorted(blocks))
 
         def read(asked: list[tuple[str, int]]) -> list[int | None]:
-            return [signed(data) for data in calls_at(self.context.rpc, [(source, selector(RATIO), block) for source, block in asked])]
+            return [
+                signed(data)
+                for data in calls_at(self.context.rpc, [(source, selector(RATIO), block) for source, block in asked])
+            ]
 
         restless = refine(series, read)
         self.summary.restless |= restless
-        more = [(own, block) for own in sorted(restless) for span in spans[own] for block in _within(sorted(triggers[own]), *span)]
+        more = [
+            (own, block)
+            for own in sorted(restless)
+            for span in spans[own]
+            for block in _within(sorted(triggers[own]), *span)
+        ]
         for (own, block), value in zip(more, read(more), strict=True):
             series[own][block] = value
         return series
 
     def _prices(self, triggers: Mapping[str, set[int]]) -> dict[str, dict[int, int | None]]:
-        """Oracle prices by asset: where an adapter's input changed, and for every asset at liquidations, changes of source and
-        phase switches; sources of unknown rule on the grid too, and around every change between."""
+        """Oracle prices by asset: where an adapter's input changed, and for every asset at liquidations, changes of
+        source and phase switches; sources of unknown rule on the grid too, and around every change between.
+        """
         first, last = self.first, self.last
         switched = {phase.from_block for phase in self.phases}
         blocks: dict[str, set[int]] = defaultdict(set)
@@ -271,18 +351,25 @@ class _Window:
             wanted |= own & switched if source and source.kind in (FEED, FIXED) else own
             if source is None or source.kind == SAMPLED:
                 wanted |= {*self.grid, use.first, use.last}
-            blocks[use.asset] |= {block for block in wanted if max(use.first, first - 1, 0) <= block <= min(use.last, last)}
+            blocks[use.asset] |= {
+                block for block in wanted if max(use.first, first - 1, 0) <= block <= min(use.last, last)
+            }
         series: dict[str, dict[int, int | None]] = {asset: dict.fromkeys(sorted(own)) for asset, own in blocks.items()}
         oracles = Oracles(self.context.rpc, self.uses)
-        unknown = {use.asset for use in self.uses if use.source not in self.found or self.found[use.source].kind == SAMPLED}
-        for (asset, block), price in oracles.prices([(asset, block) for asset, own in series.items() for block in own]).items():
+        unknown = {
+            use.asset for use in self.uses if use.source not in self.found or self.found[use.source].kind == SAMPLED
+        }
+        for (asset, block), price in oracles.prices(
+            [(asset, block) for asset, own in series.items() for block in own]
+        ).items():
             series[asset][block] = price
         sampled = {asset: own for asset, own in series.items() if asset in unknown}
         self.summary.restless |= refine(sampled, lambda asked: list(oracles.prices(asked).values()), known=True)
         return series
 
 
-# -- small things ----------------------------------------------------------------------------------------------------------
+# -- small things
+# ----------------------------------------------------------------------------------------------------------
 
 
 def _log_blocks(context: FetchContext, first: int, last: int) -> dict[str, list[int]]:
@@ -292,7 +379,9 @@ def _log_blocks(context: FetchContext, first: int, last: int) -> dict[str, list[
     for namespace, specs in EVENTS.items():
         for spec in specs:
             if (dataset := f"raw/{namespace}/{spec.name}") in known:
-                table = context.lake.read(dataset, context.config.name, columns=["address", "block_number"], from_block=first, to_block=last)
+                table = context.lake.read(
+                    dataset, context.config.name, columns=["address", "block_number"], from_block=first, to_block=last
+                )
                 for owner, block in zip(table["address"].to_pylist(), table["block_number"].to_pylist(), strict=True):
                     blocks[f"0x{owner.hex()}"].add(block)
     return {owner: sorted(own) for owner, own in blocks.items()}
@@ -310,15 +399,26 @@ def _table(dataset: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
     schema = RAW_STATE[dataset]
     for row in rows:
         if any(isinstance(value, int) and abs(value) > _LARGEST for value in row):
-            raise FetchError(f"{dataset}: {row!r} does not fit 38 digits", "report this source: it is not supported yet")
+            raise FetchError(
+                f"{dataset}: {row!r} does not fit 38 digits", "report this source: it is not supported yet"
+            )
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.table([pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)], schema=schema)
 
 
 def _store_new(context: FetchContext, dataset: str, rows: Sequence[tuple[object, ...]]) -> None:
     """Commit the rows that the lake does not hold yet."""
-    table = context.lake.read(dataset, context.config.name) if dataset in context.lake.datasets(context.config.name) else None
+    table = (
+        context.lake.read(dataset, context.config.name)
+        if dataset in context.lake.datasets(context.config.name)
+        else None
+    )
     held = {tuple(row.values()) for row in table.to_pylist()} if table is not None else set()
     new = [row for row in rows if row not in held]
     if new:
-        context.writer.commit(context.config.name, {dataset: _table(dataset, new)}, from_block=context.from_block, to_block=context.to_block)
+        context.writer.commit(
+            context.config.name,
+            {dataset: _table(dataset, new)},
+            from_block=context.from_block,
+            to_block=context.to_block,
+        )

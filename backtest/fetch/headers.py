@@ -31,14 +31,19 @@ def header_table(headers: Sequence[Header]) -> pa.Table:
             raise FetchError(f"the node's header of block {header.number} is malformed", "use another node") from None
     schema = RAW_STATE[DATASET]
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    return pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
 
 
 class HeaderBook:
     """Number and hash of every header in the lake. Many threads may read while one adds."""
 
     def __init__(self, lake: Lake, market: str) -> None:
-        self._held: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]] = (np.empty(0, np.int64), np.empty((0, 32), np.uint8))
+        self._held: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]] = (
+            np.empty(0, np.int64),
+            np.empty((0, 32), np.uint8),
+        )
         if market in lake.markets() and DATASET in lake.datasets(market):
             self.add(lake.read(DATASET, market, columns=["block_number", "block_hash"]))
 
@@ -58,8 +63,14 @@ class HeaderBook:
         wanted = np.unique(np.fromiter(blocks, np.int64))
         at = np.searchsorted(numbers, wanted)
         inside = at < len(numbers)
-        found = inside & (numbers[np.minimum(at, max(len(numbers) - 1, 0))] == wanted) if len(numbers) else np.zeros(len(wanted), bool)
-        return {int(block): "0x" + hashes[row].tobytes().hex() for block, row in zip(wanted[found], at[found], strict=True)}
+        found = (
+            inside & (numbers[np.minimum(at, max(len(numbers) - 1, 0))] == wanted)
+            if len(numbers)
+            else np.zeros(len(wanted), bool)
+        )
+        return {
+            int(block): "0x" + hashes[row].tobytes().hex() for block, row in zip(wanted[found], at[found], strict=True)
+        }
 
     def new(self, headers: Iterable[Header]) -> list[Header]:
         """Those that are not in the book, each once."""
@@ -69,8 +80,9 @@ class HeaderBook:
 
 
 class Tip:
-    """The newest block whose hash vouches for everything stored: each commit notes its last block here, and every later commit
-    and run first looks whether the node still has it. A hash fixes all blocks before it, so one is enough."""
+    """The newest block whose hash vouches for everything stored: each commit notes its last block here, and every later
+    commit and run first looks whether the node still has it. A hash fixes all blocks before it, so one is enough.
+    """
 
     def __init__(self, lake: Lake, writer: Writer, rpc: Rpc, market: str) -> None:
         self._writer, self._rpc, self._market = writer, rpc, market
@@ -84,10 +96,14 @@ class Tip:
         number, hash_ = self._held
         header = self._rpc.header(number)
         if header is None:
-            raise FetchError(f"{self._rpc.name} does not have block {number}, up to which the lake is filled", "use a node that is in sync")
+            raise FetchError(
+                f"{self._rpc.name} does not have block {number}, up to which the lake is filled",
+                "use a node that is in sync",
+            )
         if header.hash != hash_:
             raise FetchError(
-                f"block {number} has hash {header.hash} now, it was {hash_} when the lake was filled: the chain was reorganised",
+                f"block {number} has hash {header.hash} now, it was {hash_} when the lake was filled: the chain was"
+                " reorganised",
                 "fetch into a new lake, with --finality finalized or more confirmations",
             )
 

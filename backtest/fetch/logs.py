@@ -34,9 +34,13 @@ from backtest.model import EventSpec
 COMMIT_ROWS = 200_000
 COMMIT_SECONDS = 20.0
 ATTEMPTS = 3
-"""How often a reply that contradicts its headers or omits logs is asked for again before its range is halved or the fetch ends."""
+"""How often a reply that contradicts its headers or omits logs is asked for again before its range is halved or the
+fetch ends.
+"""
 _BLOOM_SAMPLE = 256
-"""After this many headers, if nearly all blooms were saturated, headers that the lake has are no longer read again for theirs."""
+"""After this many headers, if nearly all blooms were saturated, headers that the lake has are no longer read again for
+theirs.
+"""
 
 
 @dataclass
@@ -67,8 +71,10 @@ class _Piece:
 class LogFetcher:
     """Fetches logs of one market. Not thread-safe; the worker threads only run ``piece``.
 
-    ``all_headers``: read and store the header of every block, not only of those with logs; then a block all of whose logs
-    were omitted shows by its bloom as well. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex words, or names).
+    ``all_headers``: read and store the header of every block, not only of those with logs; then a block all of whose
+    logs
+    were omitted shows by its bloom as well. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex
+    words, or names).
     """
 
     def __init__(
@@ -96,10 +102,14 @@ class LogFetcher:
 
     # -- what is missing ---------------------------------------------------------------------------------------------
 
-    def fetch(self, namespace: str, specs: Sequence[EventSpec], emitters: Mapping[str, Iterable[str]], first: int, last: int) -> int:
-        """Store what the lake lacks of these events of these contracts (role to addresses) in the inclusive range; rows added.
+    def fetch(
+        self, namespace: str, specs: Sequence[EventSpec], emitters: Mapping[str, Iterable[str]], first: int, last: int
+    ) -> int:
+        """Store what the lake lacks of these events of these contracts (role to addresses) in the inclusive range; rows
+        added.
 
-        Contracts with the same gaps share their requests, apart from those of which only the market's own logs are wanted.
+        Contracts with the same gaps share their requests, apart from those of which only the market's own logs are
+        wanted.
         """
         by_gaps: dict[tuple[tuple[Range, ...], str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for role, addresses in emitters.items():
@@ -107,7 +117,9 @@ class LogFetcher:
                 continue
             key = self._key(specs, role)
             for address in sorted({address.lower() for address in addresses}):
-                missing = gaps((first, last), self._lake.covered(self._market, self._source(namespace, specs, role, address)))
+                missing = gaps(
+                    (first, last), self._lake.covered(self._market, self._source(namespace, specs, role, address))
+                )
                 if missing:
                     by_gaps[tuple(missing), key][role].append(address)
         before = sum(self.stats.rows.values())
@@ -116,7 +128,11 @@ class LogFetcher:
             self._progress.begin(f"{namespace} logs", blocks)
         for (ranges, key), members in sorted(by_gaps.items()):
             question = Question(members, [spec for spec in specs if spec.emitter in members], key or None)
-            sources = [self._source(namespace, specs, role, address) for role, addresses in members.items() for address in addresses]
+            sources = [
+                self._source(namespace, specs, role, address)
+                for role, addresses in members.items()
+                for address in addresses
+            ]
             for start, stop in ranges:
                 _Run(self, question, namespace, sources, start, stop).run()
         return sum(self.stats.rows.values()) - before
@@ -131,18 +147,29 @@ class LogFetcher:
             self._commit({}, self._rpc.headers(some), some[0], some[-1], {})
 
     def _key(self, specs: Sequence[EventSpec], role: str) -> str:
-        """The word that the first indexed argument of all events of a role has, or "": any. A name is ASCII at the left of its word."""
+        """The word that the first indexed argument of all events of a role has, or "": any. A name is ASCII at the left
+        of its word.
+        """
         (name,) = {spec.key for spec in specs if spec.emitter == role}
         if name is None:
             return ""
         given = self._keys.get(name, "")
-        word = given.lower() if given.startswith("0x") or not given.isascii() else f"0x{given.encode().ljust(32, bytes(1)).hex()}"
+        word = (
+            given.lower()
+            if given.startswith("0x") or not given.isascii()
+            else f"0x{given.encode().ljust(32, bytes(1)).hex()}"
+        )
         if not given or len(word) != 66 or not word.startswith("0x") or set(word[2:]) - set("0123456789abcdef"):
-            raise FetchError(f"market '{self._market}': parameters.{name} = '{given}' is not a 32-byte word", "give 0x and 64 hex digits, or a name")
+            raise FetchError(
+                f"market '{self._market}': parameters.{name} = '{given}' is not a 32-byte word",
+                "give 0x and 64 hex digits, or a name",
+            )
         return word
 
     def _source(self, namespace: str, specs: Sequence[EventSpec], role: str, address: str) -> str:
-        """The coverage source of one contract; it names the set of events, so that a set that grew is not taken for covered."""
+        """The coverage source of one contract; it names the set of events, so that a set that grew is not taken for
+        covered.
+        """
         own = sorted(f"{spec.name} {spec.signature} {sorted(spec.wide)}" for spec in specs if spec.emitter == role)
         own += [key] if (key := self._key(specs, role)) else []
         prefix = f"{namespace}/{role}@"
@@ -151,11 +178,13 @@ class LogFetcher:
         for other in sources:
             if other != source and other.startswith(prefix) and other.endswith(address):
                 raise FetchError(
-                    f"the lake holds logs of {role} {address} as an older version of backtest defined its events", "fetch the market into a new lake"
+                    f"the lake holds logs of {role} {address} as an older version of backtest defined its events",
+                    "fetch the market into a new lake",
                 )
         return source
 
-    # -- one piece, on a worker thread -----------------------------------------------------------------------------------
+    # -- one piece, on a worker thread
+    # -----------------------------------------------------------------------------------
 
     def piece(self, question: Question, omissions: Omissions, namespace: str, first: int, last: int) -> _Piece:
         """Ask, judge, check against the headers, decode. ``Refused`` where the range must be cut."""
@@ -165,7 +194,11 @@ class LogFetcher:
             blocks = list(range(first, last + 1)) if self._all_headers else np.unique(logs.block).tolist()
             headers, hashes, contradiction = self._headers(logs, blocks, last)
             if contradiction is None and first < last and len(logs) and len(logs) % 1_000 == 0:
-                raise Refused(Complaint("range", f"exactly {len(logs)} logs of blocks {first} to {last}: more may have been cut off"))
+                raise Refused(
+                    Complaint(
+                        "range", f"exactly {len(logs)} logs of blocks {first} to {last}: more may have been cut off"
+                    )
+                )
             if contradiction is None:
                 suspects, saturated = omissions.suspects(headers, logs)
                 self.stats.saturated += saturated
@@ -189,11 +222,16 @@ class LogFetcher:
                 assert contradiction is not None
                 if first < last:
                     raise Refused(Complaint("range", contradiction))
-                raise FetchError(f"{self._rpc.name}: {contradiction}", "use another node, or more confirmations if the block is recent")
+                raise FetchError(
+                    f"{self._rpc.name}: {contradiction}",
+                    "use another node, or more confirmations if the block is recent",
+                )
         raise AssertionError("unreachable")
 
     def _ask(self, question: Question, first: int, last: int, addresses: Sequence[str] | None = None) -> list[Log]:
-        """The logs of a range. A single block that is refused, or a filter with too many addresses, is split by address."""
+        """The logs of a range. A single block that is refused, or a filter with too many addresses, is split by
+        address.
+        """
         addresses = addresses or question.addresses
         try:
             return self._rpc.logs(question.filter(first, last, addresses))
@@ -202,18 +240,24 @@ class LogFetcher:
                 raise
             if len(addresses) == 1:
                 raise FetchError(
-                    f"{self._rpc.name} refuses even the logs of {addresses[0]} in block {first} alone: {refused.complaint.text}",
+                    f"{self._rpc.name} refuses even the logs of {addresses[0]} in block {first} alone:"
+                    f" {refused.complaint.text}",
                     "use a node with higher limits",
                 ) from None
             return [log for half in halves(addresses) for log in self._ask(question, first, last, half)]
 
-    def _headers(self, logs: LogColumns, blocks: Sequence[int], last: int) -> tuple[list[Header], dict[int, str], str | None]:
-        """(headers of the blocks of the logs and of ``last``, ascending; hashes of all of them; what contradicts them, if anything does).
+    def _headers(
+        self, logs: LogColumns, blocks: Sequence[int], last: int
+    ) -> tuple[list[Header], dict[int, str], str | None]:
+        """(headers of the blocks of the logs and of ``last``, ascending; hashes of all of them; what contradicts them,
+        if anything does).
 
         While blooms tell something, headers that the lake has are read again, for their blooms.
         """
         known: dict[int, str] = {}
-        if self._omissions == "never" or (self.stats.blooms >= _BLOOM_SAMPLE and self.stats.saturated > 0.9 * self.stats.blooms):
+        if self._omissions == "never" or (
+            self.stats.blooms >= _BLOOM_SAMPLE and self.stats.saturated > 0.9 * self.stats.blooms
+        ):
             known = self._book.hashes(blocks)
         headers = self._rpc.headers(sorted({*(block for block in blocks if block not in known), last}))
         hashes = known | {int(header.number, 16): header.hash for header in headers} | self._book.hashes(blocks)
@@ -222,13 +266,22 @@ class LogFetcher:
                 return headers, hashes, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
         return headers, hashes, None
 
-    def _omitted(self, question: Question, logs: LogColumns, suspects: Mapping[int, Sequence[Pair]], hashes: Mapping[int, str]) -> int | None:
-        """The first block in which logs show up, asked for by its hash, that did not come before; None if there is none."""
+    def _omitted(
+        self, question: Question, logs: LogColumns, suspects: Mapping[int, Sequence[Pair]], hashes: Mapping[int, str]
+    ) -> int | None:
+        """The first block in which logs show up, asked for by its hash, that did not come before; None if there is
+        none.
+        """
         self.stats.rechecked += len(suspects)
         calls = []
         for block, pairs in suspects.items():
             addresses, topics = sorted({address for address, _ in pairs}), sorted({topic for _, topic in pairs})
-            calls.append(("eth_getLogs", [{"blockHash": hashes[block], "address": addresses, "topics": question.topics_filter(topics)}]))
+            calls.append(
+                (
+                    "eth_getLogs",
+                    [{"blockHash": hashes[block], "address": addresses, "topics": question.topics_filter(topics)}],
+                )
+            )
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
         came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
         for block, reply in zip(suspects, replies, strict=True):
@@ -237,12 +290,20 @@ class LogFetcher:
                 return block
         return None
 
-    # -- commits, on the main thread ---------------------------------------------------------------------------------------
+    # -- commits, on the main thread
+    # ---------------------------------------------------------------------------------------
 
     def standing(self, pieces: Sequence[_Piece]) -> int:
         """How many of the pieces, from the first on, are still of the node's chain by the hash of their last block."""
         headers = self._rpc.headers([piece.last for piece in pieces])
-        return next((at for at, (piece, header) in enumerate(zip(pieces, headers, strict=True)) if header.hash != piece.last_hash), len(pieces))
+        return next(
+            (
+                at
+                for at, (piece, header) in enumerate(zip(pieces, headers, strict=True))
+                if header.hash != piece.last_hash
+            ),
+            len(pieces),
+        )
 
     def commit(self, pieces: Sequence[_Piece], sources: Sequence[str]) -> None:
         """One atomic commit of neighbouring pieces."""
@@ -260,7 +321,14 @@ class LogFetcher:
             self.stats.rows[dataset] += table.num_rows
         self._progress.advance(last - first + 1, sum(piece.rows for piece in pieces))
 
-    def _commit(self, tables: Mapping[str, pa.Table], headers: Iterable[Header], first: int, last: int, covers: Mapping[str, Range]) -> None:
+    def _commit(
+        self,
+        tables: Mapping[str, pa.Table],
+        headers: Iterable[Header],
+        first: int,
+        last: int,
+        covers: Mapping[str, Range],
+    ) -> None:
         rows = header_table(self._book.new(headers))
         data = {**tables, HEADERS: rows} if rows.num_rows else dict(tables)
         self._writer.commit(self._market, data, from_block=first, to_block=last, covers=covers)
@@ -271,7 +339,9 @@ class LogFetcher:
 class _Run:
     """One gap: pieces out, pieces in, commits in order."""
 
-    def __init__(self, fetcher: LogFetcher, question: Question, namespace: str, sources: Sequence[str], first: int, last: int) -> None:
+    def __init__(
+        self, fetcher: LogFetcher, question: Question, namespace: str, sources: Sequence[str], first: int, last: int
+    ) -> None:
         self._fetcher, self._question, self._namespace, self._sources = fetcher, question, namespace, sources
         self._omissions = Omissions(question, fetcher._omissions)
         self._todo: list[Range] = [(first, last)]
@@ -284,7 +354,9 @@ class _Run:
         self._abandoned = 0
 
     def run(self) -> None:
-        """Until the last block is committed. If a piece fails for good, what is ready is committed if the node still vouches for it."""
+        """Until the last block is committed. If a piece fails for good, what is ready is committed if the node still
+        vouches for it.
+        """
         try:
             while self._next <= self._last or self._ready:
                 self._launch()
@@ -303,7 +375,9 @@ class _Run:
 
     def _launch(self) -> None:
         rpc, width = self._fetcher._rpc, self._fetcher._width
-        while self._todo and len(self._flying) < rpc.workers and len(self._flying) + len(self._landed) < 3 * rpc.workers:
+        while (
+            self._todo and len(self._flying) < rpc.workers and len(self._flying) + len(self._landed) < 3 * rpc.workers
+        ):
             first, last = heapq.heappop(self._todo)
             stop = min(last, first + width.blocks - 1)
             if stop < last:
@@ -343,7 +417,10 @@ class _Run:
         if standing < len(ready):
             self._abandoned += 1
             if self._abandoned > ATTEMPTS:
-                raise FetchError(f"the chain keeps being reorganised at or before block {ready[standing].last}", "ask for more confirmations")
+                raise FetchError(
+                    f"the chain keeps being reorganised at or before block {ready[standing].last}",
+                    "ask for more confirmations",
+                )
             self._next = ready[standing].first
             for piece in ready[standing:]:
                 heapq.heappush(self._todo, (piece.first, piece.last))

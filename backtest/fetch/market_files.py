@@ -17,13 +17,20 @@ def find_market(name_or_path: str) -> MarketConfig:
         path = shipped / f"{name_or_path}.toml"
         if not path.is_file():
             known = [file.stem for file in shipped.glob("*.toml")]
-            raise UserError(f"unknown market '{name_or_path}'", f"{did_you_mean(name_or_path, known)} or give the path of a TOML file")
+            raise UserError(
+                f"unknown market '{name_or_path}'",
+                f"{did_you_mean(name_or_path, known)} or give the path of a TOML file",
+            )
     try:
         return parse_market(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read market file {path}: {error}", "give the name of a market or the path of a TOML file") from None
+        raise UserError(
+            f"cannot read market file {path}: {error}", "give the name of a market or the path of a TOML file"
+        ) from None
 
 
 def shipped_markets() -> list[MarketConfig]:
     """Every description that ships, by name."""
-    return [parse_market(path.read_text(encoding="utf-8"), str(path)) for path in sorted(resource("markets").glob("*.toml"))]
+    return [
+        parse_market(path.read_text(encoding="utf-8"), str(path)) for path in sorted(resource("markets").glob("*.toml"))
+    ]

@@ -19,8 +19,9 @@ ASSET_PRICE = "getAssetPrice(address)"
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since`` is the block of
-    the change that began it; ``getter`` how the oracle is asked (``SourceChange``)."""
+    """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since``
+    is the block of the change that began it; ``getter`` how the oracle is asked (``SourceChange``).
+    """
 
     asset: str
     source: str
@@ -32,7 +33,9 @@ class Use:
 
 
 def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
-    """Every use of a source at the end of some block of the range, or of the block before it; not of prices by definition."""
+    """Every use of a source at the end of some block of the range, or of the block before it; not of prices by
+    definition.
+    """
     history: dict[str, list[SourceChange]] = defaultdict(list)
     for change in changes:
         history[change.asset].append(change)
@@ -42,7 +45,9 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
             until = own[place + 1].block_number - 1 if place + 1 < len(own) else end
             first, last = max(change.block_number, start - 1), min(until, end)
             if first <= last and change.fixed is None:
-                uses.append(Use(change.asset, change.source, change.oracle, change.block_number, first, last, change.getter))
+                uses.append(
+                    Use(change.asset, change.source, change.oracle, change.block_number, first, last, change.getter)
+                )
     return uses
 
 
@@ -58,7 +63,8 @@ class Oracles:
     def prices(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
         """The price of each (asset, block) at the end of the block, in the order asked; None where the oracle reverts.
 
-        One ``getAssetsPrices`` a block and oracle; where that reverts, each asset is asked for alone, and so an oracle of one price.
+        One ``getAssetsPrices`` a block and oracle; where that reverts, each asset is asked for alone, and so an oracle
+        of one price.
         """
         together: dict[tuple[str, int], list[str]] = defaultdict(list)
         own: list[tuple[str, int, Use]] = []
@@ -90,4 +96,6 @@ class Oracles:
 
 
 def _prices_call(assets: Sequence[str]) -> str:
-    return f"{selector('getAssetsPrices(address[])')}{32:064x}{len(assets):064x}" + "".join(f"{asset[2:]:0>64}" for asset in assets)
+    return f"{selector('getAssetsPrices(address[])')}{32:064x}{len(assets):064x}" + "".join(
+        f"{asset[2:]:0>64}" for asset in assets
+    )

@@ -11,8 +11,9 @@ class Stopped(Exception):
 
 
 class Pace:
-    """Shared by all threads of a client. A rate limit halves what may be in flight and makes everyone wait; answers let it grow
-    again, by about one per round of answers. Many requests that meet the same limit at once count as one."""
+    """Shared by all threads of a client. A rate limit halves what may be in flight and makes everyone wait; answers let
+    it grow again, by about one per round of answers. Many requests that meet the same limit at once count as one.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most

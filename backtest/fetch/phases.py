@@ -24,23 +24,34 @@ class Phase:
 
 
 def phases_of(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
-    """The phases in force within the range, by ``phaseId`` and ``phaseAggregators``; switch blocks by bisection of old state.
+    """The phases in force within the range, by ``phaseId`` and ``phaseAggregators``; switch blocks by bisection of old
+    state.
 
-    The proxies emit no event for a switch (chainlink ``evm-contracts/src/v0.6/AggregatorProxy.sol`` ``setAggregator``), and the next
-    aggregator answers before it is put in force, so no log tells. A node without old state gives phases that are not exact.
+    The proxies emit no event for a switch (chainlink ``evm-contracts/src/v0.6/AggregatorProxy.sol`` ``setAggregator``),
+    and the next aggregator answers before it is put in force, so no log tells. A node without old state gives phases
+    that are not exact.
     """
     start, end = context.from_block, context.to_block
     if not proxies:
         return []
-    last = [word(data) or 0 for data in context.rpc.eth_calls([(proxy, selector("phaseId()"), end) for proxy in proxies])]
+    last = [
+        word(data) or 0 for data in context.rpc.eth_calls([(proxy, selector("phaseId()"), end) for proxy in proxies])
+    ]
     try:
-        first = [word(data) or 0 for data in calls_at(context.rpc, [(proxy, selector("phaseId()"), start - 1) for proxy in proxies])]
+        first = [
+            word(data) or 0
+            for data in calls_at(context.rpc, [(proxy, selector("phaseId()"), start - 1) for proxy in proxies])
+        ]
         archive = True
     except FetchError as error:
         if not lacks_state(error):
             raise
         first, archive = [1] * len(proxies), False
-    wanted = [(proxy, phase) for proxy, low, high in zip(proxies, first, last, strict=True) for phase in range(max(low, 1), high + 1)]
+    wanted = [
+        (proxy, phase)
+        for proxy, low, high in zip(proxies, first, last, strict=True)
+        for phase in range(max(low, 1), high + 1)
+    ]
     in_force = dict(zip(proxies, first, strict=True))
     switch = dict.fromkeys(wanted, start)
     if archive:
@@ -54,7 +65,10 @@ def phases_of(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
             for key in [key for key, (low, high) in searches.items() if high - low <= 1]:
                 switch[key] = searches.pop(key)[1]
     else:
-        context.progress.note("the node has no old state: when feed proxies changed their aggregator is estimated, and such prices are not exact")
+        context.progress.note(
+            "the node has no old state: when feed proxies changed their aggregator is estimated, and such prices are"
+            " not exact"
+        )
     calls = [(proxy, f"{selector('phaseAggregators(uint16)')}{phase:064x}", end) for proxy, phase in wanted]
     aggregators = [address(data) for data in context.rpc.eth_calls(calls)]
     return [
@@ -65,10 +79,13 @@ def phases_of(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
 
 
 def estimated(context: FetchContext, phases: list[Phase], logs: Mapping[str, Sequence[int]]) -> list[Phase]:
-    """Without old state: a phase begins at the first answer that its aggregator gave in the range, which may be too early."""
+    """Without old state: a phase begins at the first answer that its aggregator gave in the range, which may be too
+    early.
+    """
     if all(phase.exact for phase in phases):
         return phases
     begun = [logs.get(phase.aggregator, [context.from_block])[0] for phase in phases]
     return [
-        phase if phase.exact else Phase(phase.proxy, phase.phase, phase.aggregator, block, False) for phase, block in zip(phases, begun, strict=True)
+        phase if phase.exact else Phase(phase.proxy, phase.phase, phase.aggregator, block, False)
+        for phase, block in zip(phases, begun, strict=True)
     ]

@@ -16,9 +16,11 @@ from backtest.pools.fold import pools_of
 from backtest.tables import RAW_STATE
 
 
-def fetch_pools(lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, logs: LogFetcher, first: int, last: int) -> None:
-    """Store the market's pools, and what the lake lacks of their logs in the inclusive range; from their own beginning where it begins with the
-    market. The lake's description names a pool once it is known to be one.
+def fetch_pools(
+    lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, logs: LogFetcher, first: int, last: int
+) -> None:
+    """Store the market's pools, and what the lake lacks of their logs in the inclusive range; from their own beginning
+    where it begins with the market. The lake's description names a pool once it is known to be one.
 
     Raises:
         FetchError: an address is no pool.
@@ -27,7 +29,14 @@ def fetch_pools(lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, logs
     config = config.keeping_pools_of(lake.market_config(config.name))
     _fetch_facts(lake, writer, config, rpc, last)
     facts = stored(lake, config.name, POOL)
-    fetch_tokens(lake, writer, config.name, rpc, sorted({"0x" + row[side].hex() for row in facts for side in ("token0", "token1")}), last)
+    fetch_tokens(
+        lake,
+        writer,
+        config.name,
+        rpc,
+        sorted({"0x" + row[side].hex() for row in facts for side in ("token0", "token1")}),
+        last,
+    )
     pools_of(config.pools, facts, stored(lake, config.name, TOKEN), {})
     writer.set_market(config)
     for pool in config.pools:
@@ -45,8 +54,15 @@ def _fetch_facts(lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, blo
         token0, token1, fee, spacing = (next(answers) for _ in GETTERS)
         pair, numbers = (address(token0), address(token1)), (word(fee), word(spacing))
         if pair[0] is None or pair[1] is None or None in numbers:
-            raise FetchError(f"{pool.address} is no pool of Uniswap v3 at block {block}", "check the address in the market's file")
-        body = {"token0": raw_address(pair[0]), "token1": raw_address(pair[1]), "fee": numbers[0], "tick_spacing": numbers[1]}
+            raise FetchError(
+                f"{pool.address} is no pool of Uniswap v3 at block {block}", "check the address in the market's file"
+            )
+        body = {
+            "token0": raw_address(pair[0]),
+            "token1": raw_address(pair[1]),
+            "fee": numbers[0],
+            "tick_spacing": numbers[1],
+        }
         rows.append({"address": raw_address(pool.address), "kind": pool.kind, **body})
     if rows:
         writer.append(config.name, POOL, pa.Table.from_pylist(rows, RAW_STATE[POOL]))

@@ -60,12 +60,22 @@ class Provider(HTTPProvider):
             shown = redact(url) if parts is not None and "://" in url else "***"
             raise UserError(f"'{shown}' is not the address of a node", "give --rpc http://... or https://...")
         self._session = requests.Session()  # one for all threads; its pool of connections is thread-safe
-        self._session.mount(f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections))
-        super().__init__(url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None)
+        self._session.mount(
+            f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections)
+        )
+        super().__init__(
+            url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None
+        )
         self._url = URI(url)
         self._timeout = timeout
         self._name = redact(url)
-        segments = [*parts.path.split("/"), *(p.partition("=")[2] for p in parts.query.split("&")), parts.username, parts.password, parts.fragment]
+        segments = [
+            *parts.path.split("/"),
+            *(p.partition("=")[2] for p in parts.query.split("&")),
+            parts.username,
+            parts.password,
+            parts.fragment,
+        ]
         secrets = {url, parts.query, f"{parts.path}?{parts.query}", *(s for s in segments if s and len(s) >= 8)}
         secrets |= {unquote(secret) for secret in secrets}
         self._secrets = sorted((s for s in secrets if len(s) >= 8), key=len, reverse=True)
@@ -89,11 +99,18 @@ class Provider(HTTPProvider):
         return True
 
     def post(self, payload: bytes) -> tuple[int, float, bytes]:
-        """(HTTP status, seconds of Retry-After, body), whatever the status; ``Unanswered`` if there is no whole reply in time."""
+        """(HTTP status, seconds of Retry-After, body), whatever the status; ``Unanswered`` if there is no whole reply
+        in time.
+        """
         deadline = time.monotonic() + self._timeout
         try:
             with self._request_session_manager.get_response_from_post_request(
-                self._url, data=payload, headers=self.get_request_headers(), timeout=self._timeout, stream=True, allow_redirects=False
+                self._url,
+                data=payload,
+                headers=self.get_request_headers(),
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
             ) as response:
                 chunks = []
                 for chunk in response.raw.stream(_CHUNK, decode_content=True):

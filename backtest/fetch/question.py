@@ -1,4 +1,6 @@
-"""One question to a node: which events of which contracts, how its reply is judged, and what its reply should have held."""
+"""One question to a node: which events of which contracts, how its reply is judged, and what its reply should have
+held.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,9 @@ _REMEDY = "use another node"
 
 @dataclass(frozen=True)
 class Question:
-    """``emitters``: role to addresses (lower-case); ``specs``: the events, each of one role; ``key``: the second topic that all of their
-    logs must have (0x hex), where only some of a contract's logs are meant."""
+    """``emitters``: role to addresses (lower-case); ``specs``: the events, each of one role; ``key``: the second topic
+    that all of their logs must have (0x hex), where only some of a contract's logs are meant.
+    """
 
     emitters: Mapping[str, Sequence[str]]
     specs: Sequence[EventSpec]
@@ -68,13 +71,24 @@ class Question:
             return columns, 0
         low, high = int(columns.block.min()), int(columns.block.max())
         if low < first or high > last:
-            raise FetchError(f"asked for logs of blocks {first} to {last}, the node sent one of block {low if low < first else high}", _REMEDY)
+            raise FetchError(
+                f"asked for logs of blocks {first} to {last}, the node sent one of block"
+                f" {low if low < first else high}",
+                _REMEDY,
+            )
         if columns.removed:
             block = next(int(log.block_number, 16) for log in logs if log.removed)
-            raise FetchError(f"the node sent a retracted log of block {block}: the chain is being reorganised", "ask for more confirmations")
+            raise FetchError(
+                f"the node sent a retracted log of block {block}: the chain is being reorganised",
+                "ask for more confirmations",
+            )
         if self.key and set(columns.topics[1]) != {self.key}:
             row, topic = next((row, topic) for row, topic in enumerate(columns.topics[1]) if topic != self.key)
-            raise FetchError(f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is {topic}", _REMEDY)
+            raise FetchError(
+                f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is"
+                f" {topic}",
+                _REMEDY,
+            )
         if set(zip(columns.addresses, columns.topics[0], strict=True)) - self.pairs:
             columns = self._meant(columns)
         return _in_order(columns)
@@ -84,16 +98,31 @@ class Question:
         try:
             return decode(logs, self.specs, namespace, self.emitters)
         except ValueError as error:
-            row = next((row for row in range(len(logs)) if _fails(decode, logs.take([row]), self.specs, namespace, self.emitters)), 0)
+            row = next(
+                (
+                    row
+                    for row in range(len(logs))
+                    if _fails(decode, logs.take([row]), self.specs, namespace, self.emitters)
+                ),
+                0,
+            )
             raise _malformed(str(logs.block[row]), logs.addresses[row], error) from None
 
     def _meant(self, columns: LogColumns) -> LogColumns:
-        columns = replace(columns, addresses=[address.lower() for address in columns.addresses])  # some nodes send checksum case
+        columns = replace(
+            columns, addresses=[address.lower() for address in columns.addresses]
+        )  # some nodes send checksum case
         addresses, topics = set(self.addresses), set(self.topics)
         for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
             if address not in addresses or topic not in topics:
-                raise FetchError(f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic {topic}", _REMEDY)
-        keep = [row for row, pair in enumerate(zip(columns.addresses, columns.topics[0], strict=True)) if pair in self.pairs]
+                raise FetchError(
+                    f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic"
+                    f" {topic}",
+                    _REMEDY,
+                )
+        keep = [
+            row for row, pair in enumerate(zip(columns.addresses, columns.topics[0], strict=True)) if pair in self.pairs
+        ]
         return columns.take(keep)
 
 
@@ -119,24 +148,34 @@ def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
         return columns, 0
     for row in np.flatnonzero(same).tolist():
         if _row(columns, row) != _row(columns, row + 1):
-            raise FetchError(f"the node sent two different logs as log {columns.log_index[row]} of block {columns.block[row]}", _REMEDY)
+            raise FetchError(
+                f"the node sent two different logs as log {columns.log_index[row]} of block {columns.block[row]}",
+                _REMEDY,
+            )
     return columns.take(np.flatnonzero(~np.append(False, same))), int(same.sum())
 
 
 def _row(columns: LogColumns, row: int) -> tuple[Any, ...]:
     topics = tuple(column[row] for column in columns.topics)
-    return columns.addresses[row], topics, columns.data[row], columns.block_hashes[row], columns.transaction_hash[row].tobytes()
+    return (
+        columns.addresses[row],
+        topics,
+        columns.data[row],
+        columns.block_hashes[row],
+        columns.transaction_hash[row].tobytes(),
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------------
 
 
 class Omissions:
-    """Finds blocks to ask for again, because their bloom has room for logs of ours that did not come. See ``backtest.fetch.bloom``.
+    """Finds blocks to ask for again, because their bloom has room for logs of ours that did not come. See
+    ``backtest.fetch.bloom``.
 
-    A bloom does not count: that one of two logs with the same address and topic was left out it cannot show. ``mode``: "auto"
-    looks for pairs of which no log came, except in saturated blooms; "always" takes every block that may have logs of ours,
-    whether some came or not; "never" takes none.
+    A bloom does not count: that one of two logs with the same address and topic was left out it cannot show. ``mode``:
+    "auto" looks for pairs of which no log came, except in saturated blooms; "always" takes every block that may have
+    logs of ours, whether some came or not; "never" takes none.
     """
 
     def __init__(self, question: Question, mode: str) -> None:
@@ -149,7 +188,8 @@ class Omissions:
         self._topic_of = np.array([question.topics.index(topic) for _, topic in self._pairs], dtype=np.int64)
 
     def suspects(self, headers: Sequence[Header], logs: LogColumns) -> tuple[dict[int, list[Pair]], int]:
-        """(blocks whose blooms may hold logs that are not in ``logs``, with the pairs to ask for; saturated blooms skipped).
+        """(blocks whose blooms may hold logs that are not in ``logs``, with the pairs to ask for; saturated blooms
+        skipped).
 
         Raises:
             FetchError: a log came that its block's bloom rules out.
@@ -159,7 +199,9 @@ class Omissions:
         try:
             table = bloom.bits([header.logs_bloom for header in headers])
         except ValueError as error:
-            raise FetchError(f"a header of blocks {headers[0].number} to {headers[-1].number} is malformed: {error}", _REMEDY) from None
+            raise FetchError(
+                f"a header of blocks {headers[0].number} to {headers[-1].number} is malformed: {error}", _REMEDY
+            ) from None
         empty = ~table.any(axis=1)
         may_address = bloom.contains(table, [self._address_bits[address] for address in self._question.addresses])
         may_topic = bloom.contains(table, [self._topic_bits[topic] for topic in self._question.topics])
@@ -182,5 +224,8 @@ class Omissions:
             full = bloom.saturated(table, len(self._pairs))
             doubtful = possible & ~came & ~full[:, None]
         rows = np.flatnonzero(doubtful.any(axis=1)).tolist()
-        pairs = {int(headers[row].number, 16): [self._pairs[column] for column in np.flatnonzero(doubtful[row]).tolist()] for row in rows}
+        pairs = {
+            int(headers[row].number, 16): [self._pairs[column] for column in np.flatnonzero(doubtful[row]).tolist()]
+            for row in rows
+        }
         return pairs, int(full.sum())

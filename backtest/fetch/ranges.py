@@ -38,8 +38,9 @@ def halves(items: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 class Width:
     """How many blocks to ask for at once: halved or set as the node says on refusal, doubled while replies stay small.
 
-    A firm limit (a number of blocks the node names) is kept for good; any other refusal sets a ceiling at three quarters
-    of what was refused, which is lifted after ``PATIENCE`` answers, since the density of logs changes along a chain.
+    A firm limit (a number of blocks the node names) is kept for good; any other refusal sets a ceiling at three
+    quarters of what was refused, which is lifted after ``PATIENCE`` answers, since the density of logs changes along a
+    chain.
     """
 
     PATIENCE = 64

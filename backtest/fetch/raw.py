@@ -16,10 +16,18 @@ _ORDER = [pa.field("seq", pa.int64(), nullable=False), pa.field("timestamp", pa.
 
 
 class LakeEvents:
-    """``RawEvents`` over raw datasets. ``seq`` orders all events but is not dense, and ``timestamp`` is null: reconstruction, which
-    needs the whole history to be there, knows better."""
+    """``RawEvents`` over raw datasets. ``seq`` orders all events but is not dense, and ``timestamp`` is null:
+    reconstruction, which needs the whole history to be there, knows better.
+    """
 
-    def __init__(self, lake: Lake, market: str, protocol: str, specs: Sequence[EventSpec], parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        market: str,
+        protocol: str,
+        specs: Sequence[EventSpec],
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
         self.parameters = dict(parameters or {})
         self._lake, self._market, self._protocol = lake, market, protocol
         self._specs = {spec.name: spec for spec in specs}

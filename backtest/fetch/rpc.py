@@ -1,4 +1,5 @@
-"""JSON-RPC to an Ethereum node: web3.py's HTTP provider for the transport, many requests in flight, retries, plain errors.
+"""JSON-RPC to an Ethereum node: web3.py's HTTP provider for the transport, many requests in flight, retries, plain
+errors.
 
 Whatever a node says goes through ``dialects``; what can be waited out is retried here, what can be asked in smaller
 parts is raised as ``Refused`` to whoever cut the parts, everything else is a ``FetchError``. Provider URLs hold keys:
@@ -28,7 +29,9 @@ Item = TypeVar("Item")
 
 
 class Topics(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
-    """One to four topics. Not a list: 100,000 lists would keep the garbage collector busy, and that is half the time of parsing."""
+    """One to four topics. Not a list: 100,000 lists would keep the garbage collector busy, and that is half the time of
+    parsing.
+    """
 
     first: str
     second: str | None = None
@@ -150,7 +153,9 @@ class Rpc:
     # -- work in parallel --------------------------------------------------------------------------------------------
 
     def submit(self, work: Callable[..., T], *args: Any) -> Any:
-        """``work(*args)`` on one of the threads: a Future. Called from one of them, ``map`` and ``call_many`` run in place."""
+        """``work(*args)`` on one of the threads: a Future. Called from one of them, ``map`` and ``call_many`` run in
+        place.
+        """
         return self._pool.submit(self._as_worker, work, *args)
 
     def _as_worker(self, work: Callable[..., T], *args: Any) -> T:
@@ -183,7 +188,9 @@ class Rpc:
 
     def eth_calls(self, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
         """What contracts return: (address, call data as 0x hex, block) each; None where the call reverted."""
-        results = self.call_many([("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str | None)
+        results = self.call_many(
+            [("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str | None
+        )
         return [
             None if result is None else _bytes(result, f"eth_call of {call[0]} at block {call[2]}")
             for call, result in zip(calls, results, strict=True)
@@ -191,12 +198,20 @@ class Rpc:
 
     def storage(self, slots: Sequence[tuple[str, str, int]]) -> list[bytes]:
         """Storage words: (address, slot as 0x hex, block) each."""
-        results = self.call_many([("eth_getStorageAt", [address, slot, hex(block)]) for address, slot, block in slots], str)
-        return [_bytes(result, f"storage of {slot[0]} at block {slot[2]}").rjust(32, b"\0") for slot, result in zip(slots, results, strict=True)]
+        results = self.call_many(
+            [("eth_getStorageAt", [address, slot, hex(block)]) for address, slot, block in slots], str
+        )
+        return [
+            _bytes(result, f"storage of {slot[0]} at block {slot[2]}").rjust(32, b"\0")
+            for slot, result in zip(slots, results, strict=True)
+        ]
 
     def has_code(self, addresses: Sequence[str]) -> list[bool]:
         """Whether there is a contract at each address now."""
-        return [len(code) > 2 for code in self.call_many([("eth_getCode", [address, "latest"]) for address in addresses], str)]
+        return [
+            len(code) > 2
+            for code in self.call_many([("eth_getCode", [address, "latest"]) for address in addresses], str)
+        ]
 
     def chain_id(self) -> int:
         """eth_chainId."""
@@ -221,7 +236,9 @@ class Rpc:
 
     def header(self, block: int | str) -> Header | None:
         """The header of a block or tag; None if the node has none."""
-        found: Header | None = self.call("eth_getBlockByNumber", [block if isinstance(block, str) else hex(block), False], Header | None)
+        found: Header | None = self.call(
+            "eth_getBlockByNumber", [block if isinstance(block, str) else hex(block), False], Header | None
+        )
         return found
 
     def headers(self, blocks: Sequence[int]) -> list[Header]:
@@ -229,15 +246,22 @@ class Rpc:
         if not blocks:
             return []
         method = self._header_method or self._find_header_method(blocks[0])
-        calls = [(method, [hex(block), False] if method == "eth_getBlockByNumber" else [hex(block)]) for block in blocks]
+        calls = [
+            (method, [hex(block), False] if method == "eth_getBlockByNumber" else [hex(block)]) for block in blocks
+        ]
         headers = []
         for block, found in zip(blocks, self.call_many(calls, Header | None), strict=True):
             header = found or self.header(block)  # asked once more: behind a load balancer some nodes lag
             if header is None:
-                raise FetchError(f"{self.name} has no block {block}", "use a node with full history (not pruned), or fetch a later range")
+                raise FetchError(
+                    f"{self.name} has no block {block}",
+                    "use a node with full history (not pruned), or fetch a later range",
+                )
             number = self._number(header.number, f"the number of block {block}")
             if number != block:
-                raise FetchError(f"{self.name} answered block {number} when asked for block {block}", "use another node")
+                raise FetchError(
+                    f"{self.name} answered block {number} when asked for block {block}", "use another node"
+                )
             headers.append(header)
         return headers
 
@@ -261,7 +285,10 @@ class Rpc:
     def _batch_of(self, calls: Sequence[tuple[str, Sequence[Any]]], kind: Any) -> list[Any]:
         if len(calls) == 1:
             return [self.call(calls[0][0], calls[0][1], kind)]
-        body = [{"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)} for number, (method, params) in enumerate(calls)]
+        body = [
+            {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
+            for number, (method, params) in enumerate(calls)
+        ]
         try:
             replies = self._ask(body, _batch_reader(len(calls)), _TOO_MUCH | _TOO_SLOW)
         except Refused as refused:
@@ -269,7 +296,9 @@ class Rpc:
                 self._batch = max(1, min(self._batch, len(calls) // 2))
             middle = len(calls) // 2
             return self._batch_of(calls[:middle], kind) + self._batch_of(calls[middle:], kind)
-        return [self._decode(reply, method, params, kind) for reply, (method, params) in zip(replies, calls, strict=True)]
+        return [
+            self._decode(reply, method, params, kind) for reply, (method, params) in zip(replies, calls, strict=True)
+        ]
 
     def _decode(self, reply: msgspec.Raw | None, method: str, params: Sequence[Any], kind: Any) -> Any:
         if reply is None:
@@ -278,11 +307,14 @@ class Rpc:
             return msgspec.json.decode(reply, type=kind)
         except msgspec.DecodeError as error:
             shown = ", ".join(str(p) for p in params)[:200]
-            raise FetchError(f"{self.name} answered {method}({shown}) with something else: {error}", "use another node") from None
+            raise FetchError(
+                f"{self.name} answered {method}({shown}) with something else: {error}", "use another node"
+            ) from None
 
     def _ask(self, body: Any, read: Callable[[bytes, int], T], refusals: frozenset[str] = frozenset()) -> T:
-        """Send ``body`` until ``read`` accepts the reply. Complaints of the kinds in ``refusals`` are ``Refused`` at once,
-        for the caller to ask for less; a reply twice cut short counts as a timeout."""
+        """Send ``body`` until ``read`` accepts the reply. Complaints of the kinds in ``refusals`` are ``Refused`` at
+        once, for the caller to ask for less; a reply twice cut short counts as a timeout.
+        """
         payload = msgspec.json.encode(body)
         delay = self._backoff
         broken = index = 0
@@ -360,12 +392,18 @@ def _question(body: dict[str, Any]) -> str:
     if body["method"] == "eth_getLogs":
         filter_ = params[0]
         where = (
-            f"block {filter_['blockHash']}" if "blockHash" in filter_ else f"blocks {int(filter_['fromBlock'], 16)} to {int(filter_['toBlock'], 16)}"
+            f"block {filter_['blockHash']}"
+            if "blockHash" in filter_
+            else f"blocks {int(filter_['fromBlock'], 16)} to {int(filter_['toBlock'], 16)}"
         )
         addresses = filter_["address"]
-        return f"eth_getLogs of {where}, {addresses[0]}" + (f" and {len(addresses) - 1} other addresses" if len(addresses) > 1 else "")
+        return f"eth_getLogs of {where}, {addresses[0]}" + (
+            f" and {len(addresses) - 1} other addresses" if len(addresses) > 1 else ""
+        )
     shown = [
-        p["to"] if isinstance(p, dict) and "to" in p else f"block {int(p, 16)}" if _is_block(p) else str(p) for p in params if not isinstance(p, bool)
+        p["to"] if isinstance(p, dict) and "to" in p else f"block {int(p, 16)}" if _is_block(p) else str(p)
+        for p in params
+        if not isinstance(p, bool)
     ]
     return f"{body['method']}({', '.join(shown)[:200]})"
 
@@ -388,10 +426,14 @@ def _parse(data: bytes, status: int, kind: type[T]) -> T:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         if 300 <= status < 400:
-            raise _Complained(Complaint("denied", f"HTTP {status}, a redirection: give the address that it leads to")) from None
+            raise _Complained(
+                Complaint("denied", f"HTTP {status}, a redirection: give the address that it leads to")
+            ) from None
         if status >= 400:
             raise _Complained(classify(data[:300].decode(errors="replace"), None, status)) from None
-        raise BrokenReply(f"a reply of {len(data)} bytes that is cut short or not what was asked for ({error})") from None
+        raise BrokenReply(
+            f"a reply of {len(data)} bytes that is cut short or not what was asked for ({error})"
+        ) from None
 
 
 def _reply_of(method: str) -> Callable[[bytes, int], msgspec.Raw | None]:

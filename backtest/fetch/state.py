@@ -25,7 +25,8 @@ IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca5
 def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequence[str], block: int) -> int:
     """Store symbol and decimals, as of ``block``, of the tokens that the lake does not know; how many those were.
 
-    A symbol is a string, or in old tokens bytes32; a token without one goes by its address. One without decimals is a FetchError.
+    A symbol is a string, or in old tokens bytes32; a token without one goes by its address. One without decimals is a
+    FetchError.
     """
     known = {row["address"] for row in stored(lake, market, TOKEN)}
     missing = [token for token in tokens if raw_address(token) not in known]
@@ -36,20 +37,25 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
         digits = word(data)
         if digits is None or digits > 255:
             raise FetchError(
-                f"{token} has no decimals() at block {block}", "check the market's contracts, or use a node with the state of that block"
+                f"{token} has no decimals() at block {block}",
+                "check the market's contracts, or use a node with the state of that block",
             )
         rows.append({"address": raw_address(token), "symbol": text(symbol) or token, "decimals": digits})
     return _append(writer, market, TOKEN, rows)
 
 
-def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deployments: Sequence[Deployment], block: int) -> int:
+def fetch_revisions(
+    lake: Lake, writer: Writer, market: str, rpc: Rpc, deployments: Sequence[Deployment], block: int
+) -> int:
     """Store the revision constant of every implementation that the lake does not know; how many those were.
 
     It is read on the implementation itself, where it is a constant, as of ``block``; -1 where there is none.
     """
     unnamed = [deployment for deployment in deployments if deployment.implementation is None]
     slots = rpc.storage([(deployment.proxy, IMPLEMENTATION_SLOT, deployment.block_number) for deployment in unnamed])
-    at_listing = {id(d): "0x" + slot[12:].hex() if any(slot) else d.proxy for d, slot in zip(unnamed, slots, strict=True)}
+    at_listing = {
+        id(d): "0x" + slot[12:].hex() if any(slot) else d.proxy for d, slot in zip(unnamed, slots, strict=True)
+    }
     known = {(row["address"], row["implementation"]) for row in stored(lake, market, REVISION)}
     wanted: dict[tuple[bytes, bytes], tuple[str, str]] = {}
     for deployment in deployments:
@@ -57,18 +63,32 @@ def fetch_revisions(lake: Lake, writer: Writer, market: str, rpc: Rpc, deploymen
         key = raw_address(deployment.proxy), raw_address(implementation)
         if key not in known:
             wanted.setdefault(key, (implementation, deployment.getter))
-    answers = rpc.eth_calls([(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()])
+    answers = rpc.eth_calls(
+        [(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()]
+    )
     rows = []
     for (proxy, code), data in zip(wanted, answers, strict=True):
         revision = word(data)
-        rows.append({"address": proxy, "implementation": code, "revision": -1 if revision is None or revision >= 1 << 31 else revision})
+        rows.append(
+            {
+                "address": proxy,
+                "implementation": code,
+                "revision": -1 if revision is None or revision >= 1 << 31 else revision,
+            }
+        )
     return _append(writer, market, REVISION, rows)
 
 
-def fetch_constants(lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int) -> int:
-    """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails or gives no word."""
+def fetch_constants(
+    lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int
+) -> int:
+    """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails
+    or gives no word.
+    """
     known = {(row["address"], row["name"]) for row in stored(lake, market, CONSTANT)}
-    wanted = dict.fromkeys(constant for constant in constants if (raw_address(constant.address), constant.getter) not in known)
+    wanted = dict.fromkeys(
+        constant for constant in constants if (raw_address(constant.address), constant.getter) not in known
+    )
     answers = rpc.eth_calls([(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
     rows: list[dict[str, Any]] = []
     for constant, data in zip(wanted, answers, strict=True):

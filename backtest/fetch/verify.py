@@ -1,8 +1,9 @@
 """Samples of a lake against the chain: what an omitted or misread log would have to change.
 
-Every balance is in some token's total, so scaled total supplies show an omission anywhere among balance events. Flags, e-modes
-and answers of feeds have no total: flags and e-modes are compared for sampled accounts, answers by their consecutive rounds. Pools say where
-they stand.
+Every balance is in some token's total, so scaled total supplies show an omission anywhere among balance events. Flags,
+e-modes
+and answers of feeds have no total: flags and e-modes are compared for sampled accounts, answers by their consecutive
+rounds. Pools say where they stand.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _MOST_ROUNDS = 1000
 
 @dataclass(frozen=True)
 class Claim:
-    """What the lake says a call returns at the end of a block; ``what`` names it in words. ``place``: which of the words returned."""
+    """What the lake says a call returns at the end of a block; ``what`` names it in words. ``place``: which of the
+    words returned.
+    """
 
     what: str
     block: int
@@ -60,7 +63,8 @@ class Report:
 
 
 def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int = 50, seed: int = 0) -> Report:
-    """Compare ``accounts`` accounts and all tokens at ``blocks`` blocks spread over the history, and all rounds of all feeds.
+    """Compare ``accounts`` accounts and all tokens at ``blocks`` blocks spread over the history, and all rounds of all
+    feeds.
 
     Raises:
         FetchError: the node is on another chain or lacks the state of a sampled block.
@@ -68,7 +72,10 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
     """
     config = lake.market_config(market)
     if rpc.chain_id() != config.chain_id:
-        raise FetchError(f"{rpc.name} is on another chain than market '{market}' ({config.chain_id})", "give --rpc a node of that chain")
+        raise FetchError(
+            f"{rpc.name} is on another chain than market '{market}' ({config.chain_id})",
+            "give --rpc a node of that chain",
+        )
     report = Report()
     draw = random.Random(seed)
     claims = list(_CLAIMS[config.protocol](lake, market, blocks, accounts, draw)) if config.protocol in _CLAIMS else []
@@ -79,23 +86,35 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
         report.compared[claim.what.partition(" of ")[0]] += 1
         if found != claim.value:
             shown = "reverts" if found is None else str(found)
-            report.mismatches.append(f"block {claim.block}: {claim.what}: the lake says {claim.value}, the chain {shown}")
+            report.mismatches.append(
+                f"block {claim.block}: {claim.what}: the lake says {claim.value}, the chain {shown}"
+            )
     _check_rounds(lake, market, rpc, report)
     return report
 
 
-# -- Aave V3 ---------------------------------------------------------------------------------------------------------------
+# -- Aave V3
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.Random) -> Iterator[Claim]:
-    """Scaled totals of aTokens and variable debt tokens (``IScaledBalanceToken.scaledTotalSupply``); of accounts the bitmap
-    (``IPool.getUserConfiguration``: bit 2i borrowing, 2i + 1 used as collateral, of the reserve with id i) and the e-mode."""
+    """Scaled totals of aTokens and variable debt tokens (``IScaledBalanceToken.scaledTotalSupply``); of accounts the
+    bitmap (``IPool.getUserConfiguration``: bit 2i borrowing, 2i + 1 used as collateral, of the reserve with id i) and
+    the e-mode.
+    """
     pool = lake.market_config(market).contracts["pool"]
-    changes = lake.read("canonical/position_events", market, columns=["block_number", "account_id", "asset_id", "side", "delta"])
+    changes = lake.read(
+        "canonical/position_events", market, columns=["block_number", "account_id", "asset_id", "side", "delta"]
+    )
     changes = changes.set_column(3, "side", changes.column("side").cast(pa.string()))
-    settings = lake.read("canonical/setting_events", market, columns=["block_number", "account_id", "setting", "asset_id", "value"])
+    settings = lake.read(
+        "canonical/setting_events", market, columns=["block_number", "account_id", "setting", "asset_id", "value"]
+    )
     params = lake.read("canonical/params", market, columns=["name", "asset_id", "value"])
-    reserve_ids = {row["asset_id"]: int(row["value"]) for row in params.filter(pc.equal(params["name"].cast(pa.string()), "reserve_id")).to_pylist()}
+    reserve_ids = {
+        row["asset_id"]: int(row["value"])
+        for row in params.filter(pc.equal(params["name"].cast(pa.string()), "reserve_id")).to_pylist()
+    }
     known = lake.read("canonical/accounts", market, columns=["account_id", "account"])
     names = dict(zip(known["account_id"].to_pylist(), known["account"].to_pylist(), strict=True))
     chosen = sorted(draw.sample(sorted(names), min(accounts, len(names))))
@@ -107,12 +126,27 @@ def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.R
             row = next(a for a in assets if a["asset_id"] == asset)
             token = row["collateral_token"] if side == "collateral" else row["debt_token"]
             if token is not None:
-                yield Claim(f"scaled {side} total of {row['symbol']} ({token})", block, token, selector("scaledTotalSupply()"), total)
+                yield Claim(
+                    f"scaled {side} total of {row['symbol']} ({token})",
+                    block,
+                    token,
+                    selector("scaledTotalSupply()"),
+                    total,
+                )
         bitmaps, emodes = _flags(own_changes, own_settings, reserve_ids, block)
         for account in chosen:
             argument = names[account][2:].rjust(64, "0")
-            for what, function, values in (("user configuration", "getUserConfiguration", bitmaps), ("e-mode", "getUserEMode", emodes)):
-                yield Claim(f"{what} of {names[account]}", block, pool, selector(f"{function}(address)") + argument, values.get(account, 0))
+            for what, function, values in (
+                ("user configuration", "getUserConfiguration", bitmaps),
+                ("e-mode", "getUserEMode", emodes),
+            ):
+                yield Claim(
+                    f"{what} of {names[account]}",
+                    block,
+                    pool,
+                    selector(f"{function}(address)") + argument,
+                    values.get(account, 0),
+                )
 
 
 def _totals(changes: pa.Table, block: int) -> Iterable[tuple[int, str, int]]:
@@ -122,7 +156,10 @@ def _totals(changes: pa.Table, block: int) -> Iterable[tuple[int, str, int]]:
 
 
 def _flags(
-    changes: Sequence[Mapping[str, int | str]], settings: Sequence[Mapping[str, int | str]], reserve_ids: Mapping[int, int], block: int
+    changes: Sequence[Mapping[str, int | str]],
+    settings: Sequence[Mapping[str, int | str]],
+    reserve_ids: Mapping[int, int],
+    block: int,
 ) -> tuple[dict[int, int], dict[int, int]]:
     """(bitmap by account, e-mode by account) at the end of a block."""
     debts: dict[tuple[int, int], int] = defaultdict(int)
@@ -152,11 +189,14 @@ def _flags(
 _CLAIMS = {"aave-v3": _aave_v3}
 
 
-# -- pools -----------------------------------------------------------------------------------------------------------------
+# -- pools
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def _pools(lake: Lake, market: str, blocks: int, draw: random.Random) -> Iterator[Claim]:
-    """Of every pool its price and tick (``IUniswapV3PoolState.slot0``), its active liquidity, and gross and net liquidity of some ticks."""
+    """Of every pool its price and tick (``IUniswapV3PoolState.slot0``), its active liquidity, and gross and net
+    liquidity of some ticks.
+    """
     events = lake.read("canonical/pool_events", market)
     for pool in lake.read("canonical/pools", market).to_pylist():
         rows = events.filter(pc.equal(events["pool_id"], pool["pool_id"]))
@@ -169,7 +209,9 @@ def _pools(lake: Lake, market: str, blocks: int, draw: random.Random) -> Iterato
 
 def _changes(rows: pa.Table) -> Iterator[PoolChange]:
     names = ("seq", "block_number", "log_index", "timestamp", "pool_id", "tick", "upper", "liquidity", "sqrt_price")
-    for seq, block, log, time, pool, tick, upper, liquidity, price in zip(*(rows[name].to_pylist() for name in names), strict=True):
+    for seq, block, log, time, pool, tick, upper, liquidity, price in zip(
+        *(rows[name].to_pylist() for name in names), strict=True
+    ):
         yield PoolChange(
             seq=seq,
             block_number=block,
@@ -190,15 +232,20 @@ def _pool_claims(address: str, state: PoolState, block: int, draw: random.Random
     for tick in draw.sample(state.ticks, min(_MOST_TICKS, len(state.ticks))):
         data = selector("ticks(int24)") + f"{tick % _WORDS:064x}"
         yield Claim(f"gross liquidity of tick {tick} of pool {address}", block, address, data, state.gross[tick])
-        yield Claim(f"net liquidity of tick {tick} of pool {address}", block, address, data, state.net[tick] % _WORDS, 1)
+        yield Claim(
+            f"net liquidity of tick {tick} of pool {address}", block, address, data, state.net[tick] % _WORDS, 1
+        )
 
 
-# -- feeds -----------------------------------------------------------------------------------------------------------------
+# -- feeds
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def _check_rounds(lake: Lake, market: str, rpc: Rpc, report: Report) -> None:
-    """Rounds of an aggregator follow each other. A round that is missing here must be without an answer there: old aggregators
-    (FluxAggregator) let rounds time out, and then ``answeredInRound`` is an earlier one (AggregatorV3Interface)."""
+    """Rounds of an aggregator follow each other. A round that is missing here must be without an answer there: old
+    aggregators (FluxAggregator) let rounds time out, and then ``answeredInRound`` is an earlier one
+    (AggregatorV3Interface).
+    """
     if ANSWERS not in lake.datasets(market):
         return
     rows = lake.read(ANSWERS, market, columns=["address", "round_id"])

@@ -2,9 +2,9 @@
 
     read files as text -> one SELECT for each kind of fact -> exact columns -> merge with what is stored -> one commit
 
-Every row of a file ends as stored, known already, quarantined with its reason, or set aside by the mapping with its reason: rows that are
-only looked up in, and rows that are not for this market.
-A mistake in the mapping or a file that cannot be read leaves the lake as it was.
+Every row of a file ends as stored, known already, quarantined with its reason, or set aside by the mapping with its
+reason: rows that are only looked up in, and rows that are not for this market. A mistake in the mapping or a file that
+cannot be read leaves the lake as it was.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class FileCount:
 class ImportSummary:
     """What an import did.
 
-    ``reasons``: reason to number of rows quarantined, ``aside``: to number set aside; ``rows``: what the market holds now, by dataset;
-    ``ambiguous``: rows of the market that are marked so; ``changed``: whether the lake is a new version; ``absent``: sources without files;
-    ``repeated``: files given twice.
+    ``reasons``: reason to number of rows quarantined, ``aside``: to number set aside; ``rows``: what the market holds
+    now, by dataset; ``ambiguous``: rows of the market that are marked so; ``changed``: whether the lake is a new
+    version; ``absent``: sources without files; ``repeated``: files given twice.
     """
 
     market: str
@@ -101,7 +101,11 @@ def import_files(
         held = config.name in lake.markets()
         files = read(mapping.body.sources, folder, sources or {})
         new, refused, aside = _mapped(mapping, files, values, config.base_decimals)
-        stored = {name: lake.read(name, config.name) for name in (*FACTS, QUARANTINE) if held and lake.files(name, config.name)}
+        stored = {
+            name: lake.read(name, config.name)
+            for name in (*FACTS, QUARANTINE)
+            if held and lake.files(name, config.name)
+        }
         merged = merge(stored, new, {file.digest: file.name for file in files.files})
         number = {file.digest: place for place, file in enumerate(files.files)}
         refused += [Refused(number[digest], row, dataset, reason) for digest, row, dataset, reason in merged.refused]
@@ -119,14 +123,24 @@ def import_files(
     reasons = Counter([row.reason for row in refused] + [row.reason for row in files.bad])
     rows = {name: table.num_rows for name, table in merged.tables.items()}
     return ImportSummary(
-        config.name, counts, dict(reasons), dict(Counter(row.reason for row in aside)), rows, merged.ambiguous, changed, files.absent, files.repeated
+        config.name,
+        counts,
+        dict(reasons),
+        dict(Counter(row.reason for row in aside)),
+        rows,
+        merged.ambiguous,
+        changed,
+        files.absent,
+        files.repeated,
     )
 
 
 def _parameters(mapping: Loaded, given: Mapping[str, str]) -> dict[str, str]:
     for name in given:
         if name not in mapping.body.parameters:
-            raise UserError(f"mapping '{mapping.name}' has no parameter '{name}'", did_you_mean(name, mapping.body.parameters))
+            raise UserError(
+                f"mapping '{mapping.name}' has no parameter '{name}'", did_you_mean(name, mapping.body.parameters)
+            )
     return {**mapping.body.parameters, **given}
 
 
@@ -137,10 +151,16 @@ def _config(lake: Lake, mapping: Loaded, market: str | None, values: Mapping[str
     if name in lake.markets():
         config = lake.market_config(name)
         if made is not None and made.protocol != config.protocol:
-            raise UserError(f"market '{name}' is of protocol {config.protocol}, mapping '{mapping.name}' of {made.protocol}", "name another market")
+            raise UserError(
+                f"market '{name}' is of protocol {config.protocol}, mapping '{mapping.name}' of {made.protocol}",
+                "name another market",
+            )
         for key, value in (made.parameters if made else {}).items():
             if config.parameters.get(key, value) != value:
-                raise UserError(f"market '{name}' has {key} {config.parameters[key]}, not {value}", f"give --set {key}=..., or name another market")
+                raise UserError(
+                    f"market '{name}' has {key} {config.parameters[key]}, not {value}",
+                    f"give --set {key}=..., or name another market",
+                )
         return config
     if made is None:
         what = f"there is no market '{name}' in {lake.path}" if name else f"mapping '{mapping.name}' names no market"
@@ -180,7 +200,9 @@ def _mapped(
     return new, refused, aside
 
 
-def _counts(mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[Refused], aside: Sequence[Refused]) -> list[FileCount]:
+def _counts(
+    mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[Refused], aside: Sequence[Refused]
+) -> list[FileCount]:
     apart: list[set[int]] = [set() for _ in files.files]
     for file_number, row in [*((bad.file, bad.row) for bad in refused), *((bad.file, bad.row) for bad in files.bad)]:
         apart[file_number].add(row)
@@ -204,7 +226,9 @@ def _counts(mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[R
     return out
 
 
-def _quarantine(mapping: Loaded, files: Sources, refused: Sequence[Refused], stored: pa.Table, mended: bool) -> pa.Table:
+def _quarantine(
+    mapping: Loaded, files: Sources, refused: Sequence[Refused], stored: pa.Table, mended: bool
+) -> pa.Table:
     """The stored quarantine, with what it holds of these files replaced by what this import says of them.
 
     ``mended``: also what it holds of other files of the same names.
@@ -218,14 +242,29 @@ def _quarantine(mapping: Loaded, files: Sources, refused: Sequence[Refused], sto
     for number, row, dataset, reason, text in set(found):
         file: File = files.files[number]
         name = called.get(file.digest, file.name)
-        about = {"mapping": mapping.name, "dataset": dataset, "source": file.source, "file": name, "source_digest": file.digest}
+        about = {
+            "mapping": mapping.name,
+            "dataset": dataset,
+            "source": file.source,
+            "file": name,
+            "source_digest": file.digest,
+        }
         rows.append({**about, "source_row": row, "reason": reason, "text": text})
     digests, names = {file.digest for file in files.files}, {(file.source, file.name) for file in files.files}
     for old in held:
         again = old["source_digest"] in digests or (mended and (old["source"], old["file"]) in names)
         if old["mapping"] != mapping.name or not again:
             rows.append(old)
-    rows.sort(key=lambda row: (row["mapping"], row["file"], row["source_digest"], row["source_row"], row["dataset"] or "", row["reason"]))
+    rows.sort(
+        key=lambda row: (
+            row["mapping"],
+            row["file"],
+            row["source_digest"],
+            row["source_row"],
+            row["dataset"] or "",
+            row["reason"],
+        )
+    )
     return pa.Table.from_pylist(rows, schema=IMPORTED[QUARANTINE])
 
 

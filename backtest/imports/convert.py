@@ -1,6 +1,8 @@
-"""The rows of a mapping's SELECT to the columns of its dataset: exact, and each row that is not what it should be with its reason.
+"""The rows of a mapping's SELECT to the columns of its dataset: exact, and each row that is not what it should be with
+its reason.
 
-The columns that only all rows together can fill stay open here: ``block_number`` and ``timestamp`` may be null, ``log_index`` is 0.
+The columns that only all rows together can fill stay open here: ``block_number`` and ``timestamp`` may be null,
+``log_index`` is 0.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Converted:
 def open_schema(dataset: str) -> pa.Schema:
     """The schema of a dataset whose rows have no place yet: block and time may be null."""
     loose = ("block_number", "timestamp")
-    return pa.schema([pa.field(field.name, field.type) if field.name in loose else field for field in IMPORTED[dataset]])
+    return pa.schema(
+        [pa.field(field.name, field.type) if field.name in loose else field for field in IMPORTED[dataset]]
+    )
 
 
 def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
@@ -63,10 +67,14 @@ def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
     if not names & {"block", "timestamp"}:
         lacking.append("timestamp")
     if lacking:
-        raise UserError(f"{where} has no column '{lacking[0]}'", f"add it; the columns of {target} are in docs/import.md")
+        raise UserError(
+            f"{where} has no column '{lacking[0]}'", f"add it; the columns of {target} are in docs/import.md"
+        )
     for name in spec.amounts:
         if {name, f"{name}_native"} <= names:
-            raise UserError(f"{where}: both '{name}' and '{name}_native'", "give the amount in whole tokens or in native units")
+            raise UserError(
+                f"{where}: both '{name}' and '{name}_native'", "give the amount in whole tokens or in native units"
+            )
 
 
 def convert(target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> Converted:
@@ -97,7 +105,9 @@ class _Conversion:
     def _place(self, text: str | None) -> tuple[int, int]:
         place = self.sources.place(text or "")
         if place is None:
-            raise UserError(f"{self.where}: '{text}' is no source_row", "pass on the column source_row of the source as it is")
+            raise UserError(
+                f"{self.where}: '{text}' is no source_row", "pass on the column source_row of the source as it is"
+            )
         return place
 
     def result(self) -> Converted:
@@ -121,14 +131,17 @@ class _Conversion:
         )
         return Converted(pa.table(arrays, schema=schema), refused, left)
 
-    # -- columns -----------------------------------------------------------------------------------------------------------
+    # -- columns
+    # -----------------------------------------------------------------------------------------------------------
 
     def text(self, name: str) -> Column:
         """A column, nulls where the SELECT lacks it; empty text is null."""
         return [value or None for value in self.columns[name]] if name in self.columns else [None] * self.rows
 
     def parsed(self, name: str, parse: Callable[..., T], *beside: Column) -> list[T | None]:
-        """A column through ``parse``, which also gets the row's values ``beside`` it; a ValueError quarantines the row, null stays null."""
+        """A column through ``parse``, which also gets the row's values ``beside`` it; a ValueError quarantines the row,
+        null stays null.
+        """
         out: list[T | None] = []
         for row, (value, *more) in enumerate(zip(self.text(name), *beside, strict=True)):
             try:
@@ -209,7 +222,8 @@ class _Conversion:
                 out.append(f"{values['source_digest'][row].hex()[:32]}:{values['source_row'][row]}{detail}")
         return out
 
-    # -- targets -----------------------------------------------------------------------------------------------------------
+    # -- targets
+    # -----------------------------------------------------------------------------------------------------------
 
     def _flow(self) -> dict[str, Column]:
         amounts = self.given("amount", self.amount("amount"))

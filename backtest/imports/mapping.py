@@ -1,6 +1,7 @@
 """What a mapping is: a folder with ``mapping.toml`` and one SELECT for each kind of fact that its files hold.
 
-``flow.sql``, ``liquidation.sql``, ``parameter.sql``, ``price.sql`` and ``checkpoint.sql`` are the SELECTs; their columns are listed in ``TARGETS``.
+``flow.sql``, ``liquidation.sql``, ``parameter.sql``, ``price.sql`` and ``checkpoint.sql`` are the SELECTs; their
+columns are listed in ``TARGETS``.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One kind of fact: its dataset, and the output columns that its SELECT may have. ``amounts``: column to the column that
-    names the asset whose decimals it has; it may be given in whole tokens (``amount``) or in native units (``amount_native``)."""
+    """One kind of fact: its dataset, and the output columns that its SELECT may have. ``amounts``: column to the column
+    that names the asset whose decimals it has; it may be given in whole tokens (``amount``) or in native units
+    (``amount_native``).
+    """
 
     dataset: str
     required: tuple[str, ...]
@@ -35,12 +38,15 @@ class Target:
     @property
     def columns(self) -> frozenset[str]:
         """Every output column that is known."""
-        return frozenset({*COMMON, *self.required, *self.optional, *self.amounts, *(f"{name}_native" for name in self.amounts)})
+        return frozenset(
+            {*COMMON, *self.required, *self.optional, *self.amounts, *(f"{name}_native" for name in self.amounts)}
+        )
 
 
 COMMON = ("source_row", "block", "timestamp", "transaction_hash", "log_index", "identity", "rank", "problem", "aside")
-"""Columns of every SELECT: ``source_row`` and one of ``block`` and ``timestamp`` are required. ``problem``: text that quarantines the row;
-``aside``: text that leaves it out on purpose, and says why."""
+"""Columns of every SELECT: ``source_row`` and one of ``block`` and ``timestamp`` are required. ``problem``: text that
+quarantines the row; ``aside``: text that leaves it out on purpose, and says why.
+"""
 
 TARGETS: dict[str, Target] = {
     "flow": Target("raw/import/Flow", ("account", "asset", "action"), ("side",), {"amount": "asset"}),
@@ -62,7 +68,9 @@ ACTIONS: dict[str, tuple[str | None, int]] = {
     "transfer_in": (None, 1),
     "transfer_out": (None, -1),
 }
-"""What a flow may be: the side that it changes (None: the SELECT says it) and the sign of its amount, which is given without one."""
+"""What a flow may be: the side that it changes (None: the SELECT says it) and the sign of its amount, which is given
+without one.
+"""
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,8 +78,9 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class MarketPart(_Strict, frozen=True):
-    """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``; ``$x`` in ``parameters``
-    stands for the mapping's parameter x."""
+    """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``; ``$x`` in
+    ``parameters`` stands for the mapping's parameter x.
+    """
 
     name: str
     protocol: str
@@ -84,7 +93,9 @@ class MarketPart(_Strict, frozen=True):
 
 
 class Source(_Strict, frozen=True):
-    """Files with the same columns. ``lookup``: rows that the SELECTs may join to others, and that become nothing by themselves."""
+    """Files with the same columns. ``lookup``: rows that the SELECTs may join to others, and that become nothing by
+    themselves.
+    """
 
     files: str
     columns: tuple[str, ...]
@@ -100,8 +111,9 @@ class Rounding(_Strict, frozen=True):
 
 
 class Mapping(_Strict, frozen=True):
-    """``mapping.toml``. ``assets`` gives the decimals of each; ``timezone`` is that of times without one; ``rounding`` names
-    columns as ``flow.amount``."""
+    """``mapping.toml``. ``assets`` gives the decimals of each; ``timezone`` is that of times without one; ``rounding``
+    names columns as ``flow.amount``.
+    """
 
     description: str
     sources: dict[str, Source]
@@ -139,7 +151,9 @@ class Loaded:
             description=part.description,
             base_decimals=part.base_decimals,
             base_currency=part.base_currency,
-            parameters={name: values[value[1:]] if value.startswith("$") else value for name, value in part.parameters.items()},
+            parameters={
+                name: values[value[1:]] if value.startswith("$") else value for name, value in part.parameters.items()
+            },
         )
 
 
@@ -152,7 +166,9 @@ def load(name: str) -> Loaded:
     """A mapping by its name or by the path of its folder; UserError in one line where it is not one."""
     folder = resource("queries") / "import" / name if name in shipped() else Path(name).expanduser()
     if not folder.is_dir():
-        raise UserError(f"there is no mapping '{name}'", f"{did_you_mean(name, shipped())} Or give the path of a folder")
+        raise UserError(
+            f"there is no mapping '{name}'", f"{did_you_mean(name, shipped())} Or give the path of a folder"
+        )
     path = folder / "mapping.toml"
     if not path.is_file():
         raise UserError(f"{folder} has no mapping.toml", "see docs/import.md")
@@ -161,7 +177,10 @@ def load(name: str) -> Loaded:
     selects = {}
     for file in sorted(folder.glob("*.sql")):
         if file.stem not in TARGETS:
-            raise UserError(f"{folder.name}/{file.name} feeds no table", did_you_mean(f"{file.stem}.sql", [f"{target}.sql" for target in TARGETS]))
+            raise UserError(
+                f"{folder.name}/{file.name} feeds no table",
+                did_you_mean(f"{file.stem}.sql", [f"{target}.sql" for target in TARGETS]),
+            )
         selects[file.stem] = file.read_text(encoding="utf-8")
     if not selects:
         raise UserError(f"{folder} has no SELECT", f"write one of {', '.join(f'{target}.sql' for target in TARGETS)}")
@@ -201,12 +220,17 @@ def _check(body: Mapping, where: str) -> None:
         if not 0 <= decimals <= 38 or asset != asset.lower():
             raise UserError(f"{where}: asset {asset} = {decimals}", "give a lower-case name and decimals from 0 to 38")
     plain = {"value", "price", "low", "high"}
-    known = [f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *(plain & spec.columns))]
+    known = [
+        f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *(plain & spec.columns))
+    ]
     for column, rounding in body.rounding.items():
         if column not in known:
             raise UserError(f"{where}: rounding of '{column}'", did_you_mean(column, known))
         if not rounding.reason.strip():
-            raise UserError(f"{where}: rounding of '{column}' gives no reason", "say why the files have more decimals than the asset")
+            raise UserError(
+                f"{where}: rounding of '{column}' gives no reason",
+                "say why the files have more decimals than the asset",
+            )
     for name, value in (body.market.parameters if body.market else {}).items():
         if value.startswith("$") and value[1:] not in body.parameters:
             raise UserError(f"{where}: market.parameters.{name} = '{value}'", did_you_mean(value[1:], body.parameters))
@@ -214,4 +238,6 @@ def _check(body: Mapping, where: str) -> None:
         try:
             ZoneInfo(body.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise UserError(f"{where}: unknown timezone '{body.timezone}'", "give a name such as UTC or Europe/Berlin") from None
+            raise UserError(
+                f"{where}: unknown timezone '{body.timezone}'", "give a name such as UTC or Europe/Berlin"
+            ) from None

@@ -1,10 +1,13 @@
-"""What is stored and what is new, together: known rows, contradictions, times of blocks, and the order within each block.
+"""What is stored and what is new, together: known rows, contradictions, times of blocks, and the order within each
+block.
 
-All is worked out anew over both, so that what a lake holds does not depend on the order of imports. A row that was stored stays.
+All is worked out anew over both, so that what a lake holds does not depend on the order of imports. A row that was
+stored stays.
 
-Order within a block: rows that have a log index by it. Those without one that make nobody riskier (parameters, oracle prices, deposits,
-repayments) come before them, the others (withdrawals, borrows, liquidations) behind them; among themselves by kind, by the mapping's
-``rank``, and by content. Where that leaves no room below the first log index, the block is numbered anew from 0.
+Order within a block: rows that have a log index by it. Those without one that make nobody riskier (parameters, oracle
+prices, deposits, repayments) come before them, the others (withdrawals, borrows, liquidations) behind them; among
+themselves by kind, by the mapping's ``rank``, and by content. Where that leaves no room below the first log index, the
+block is numbered anew from 0.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ FACTS = ("raw/import/Parameter", PRICE, "raw/import/Flow", "raw/import/Liquidati
 
 @dataclass(slots=True)
 class Merged:
-    """The rows to store by dataset, in order, and what became of the new ones, by (digest, row): known before, taken, refused."""
+    """The rows to store by dataset, in order, and what became of the new ones, by (digest, row): known before, taken,
+    refused.
+    """
 
     tables: dict[str, pa.Table]
     known: set[tuple[bytes, int]] = field(default_factory=set)
@@ -122,15 +127,21 @@ def _ambiguous(table: pa.Table) -> pa.Table:
     return table.set_column(_KEY.index("ambiguous"), "ambiguous", pa.array(marked))
 
 
-# -- times ---------------------------------------------------------------------------------------------------------------------
+# -- times
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _timed(tables: Mapping[str, _Part], names: Mapping[bytes, str], out: Merged) -> dict[str, _Part]:
     """Every row with a block and a time that can be true together; the others refused."""
     pairs = pd.concat([_pairs(table, fresh) for table, fresh in tables.values()], ignore_index=True)
     _whole_files(pairs, names)
-    counted = pairs.groupby(["block", "time"], sort=True).agg(rows=("fresh", "size"), new=("fresh", "all")).reset_index()
-    weights = [rows if new else rows + _STORED_WEIGHT for rows, new in zip(counted["rows"].tolist(), counted["new"].tolist(), strict=True)]
+    counted = (
+        pairs.groupby(["block", "time"], sort=True).agg(rows=("fresh", "size"), new=("fresh", "all")).reset_index()
+    )
+    weights = [
+        rows if new else rows + _STORED_WEIGHT
+        for rows, new in zip(counted["rows"].tolist(), counted["new"].tolist(), strict=True)
+    ]
     kept = consistent(list(zip(counted["block"].tolist(), counted["time"].tolist(), weights, strict=True)))
     _mostly_out(pairs, kept, names)
     known = sorted(kept)
@@ -139,7 +150,10 @@ def _timed(tables: Mapping[str, _Part], names: Mapping[bytes, str], out: Merged)
     placeless = [table.filter(pc.invert(table["block_known"])) for name, (table, _) in tables.items() if name != PRICE]
     loose = sorted({time for table in placeless for time in table["timestamp"].to_pylist()})
     block_at = dict(zip(loose, place(loose, blocks, times), strict=True))
-    return {name: _fitted(name, table, fresh, time_of, (blocks, times), block_at, out) for name, (table, fresh) in tables.items()}
+    return {
+        name: _fitted(name, table, fresh, time_of, (blocks, times), block_at, out)
+        for name, (table, fresh) in tables.items()
+    }
 
 
 def _pairs(table: pa.Table, fresh: npt.NDArray[np.bool_]) -> pd.DataFrame:
@@ -171,9 +185,10 @@ def _whole_files(pairs: pd.DataFrame, names: Mapping[bytes, str]) -> None:
     if worst is not None:
         _, file, offset, shared = worst
         raise UserError(
-            f"{names.get(file, 'a file')}: its times are {abs(offset)} seconds {'later' if offset > 0 else 'earlier'} than those of other files "
-            f"in most of the {shared} blocks that both name",
-            "another time zone? Give each time its offset in the SELECT, or state 'timezone' in mapping.toml; nothing was imported",
+            f"{names.get(file, 'a file')}: its times are {abs(offset)} seconds {'later' if offset > 0 else 'earlier'}"
+            f" than those of other files in most of the {shared} blocks that both name",
+            "another time zone? Give each time its offset in the SELECT, or state 'timezone' in mapping.toml; nothing"
+            " was imported",
         )
 
 
@@ -186,7 +201,8 @@ def _mostly_out(pairs: pd.DataFrame, kept: set[tuple[int, int]], names: Mapping[
     for file, row in share.iterrows():
         if row["mean"] > 0.5 and row["size"] >= _SHARED:
             raise UserError(
-                f"{names.get(file, 'a file')}: {row['mean']:.0%} of its times contradict those of other rows (blocks later, times earlier)",
+                f"{names.get(file, 'a file')}: {row['mean']:.0%} of its times contradict those of other rows (blocks"
+                " later, times earlier)",
                 "another time zone, or columns mixed up? Mend the mapping; nothing was imported",
             )
 
@@ -221,7 +237,9 @@ def _fitted(
         out.refused.append((table["source_digest"][row].as_py(), table["source_row"][row].as_py(), dataset, reason))
     keep = np.array([row not in bad for row in range(table.num_rows)], np.bool_)
     filled = table.set_column(0, "block_number", pa.array([block or 0 for block in blocks], pa.int64()))
-    filled = filled.set_column(_KEY.index("timestamp"), "timestamp", pa.array([time or 0 for time in times], pa.int64()))
+    filled = filled.set_column(
+        _KEY.index("timestamp"), "timestamp", pa.array([time or 0 for time in times], pa.int64())
+    )
     return filled.filter(pa.array(keep)), fresh[keep]
 
 
@@ -232,7 +250,8 @@ def _price_block(time: int, blocks: Sequence[int], times: Sequence[int]) -> int:
     return blocks[min(bisect_left(times, time), len(blocks) - 1)]
 
 
-# -- order ---------------------------------------------------------------------------------------------------------------------
+# -- order
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 def _ordered(parts: Mapping[str, _Part]) -> dict[str, pa.Table]:
@@ -255,23 +274,37 @@ def _ordered(parts: Mapping[str, _Part]) -> dict[str, pa.Table]:
     out = {}
     for name, (table, _) in parts.items():
         placed = table.set_column(_KEY.index("log_index"), "log_index", pa.array(index[name])).cast(IMPORTED[name])
-        out[name] = placed.sort_by([(key, "ascending") for key in ("block_number", "log_index", "timestamp", "identity")])
+        out[name] = placed.sort_by(
+            [(key, "ascending") for key in ("block_number", "log_index", "timestamp", "identity")]
+        )
     return out
 
 
 def _order_keys(name: str, number: int, table: pa.Table) -> list[tuple[Any, ...]]:
-    """What a row is sorted by within its block: band (before -1, by log index 0, behind 1), index, kind, rank, content, source."""
+    """What a row is sorted by within its block: band (before -1, by log index 0, behind 1), index, kind, rank, content,
+    source.
+    """
     bands = np.where(np.asarray(table["own_index"].is_valid()), 0, -1 if name in ("raw/import/Parameter", PRICE) else 1)
     if name == "raw/import/Flow":
         calm = np.asarray(pc.equal(pc.equal(table["side"], "collateral"), pc.greater(table["amount"], 0)))
         bands = np.where((bands == 1) & calm, -1, bands)
-    columns = (bands.tolist(), pc.fill_null(table["own_index"], 0).to_pylist(), table["rank"].to_pylist(), _content(table).tolist())
+    columns = (
+        bands.tolist(),
+        pc.fill_null(table["own_index"], 0).to_pylist(),
+        table["rank"].to_pylist(),
+        _content(table).tolist(),
+    )
     sources = zip(table["source_digest"].to_pylist(), table["source_row"].to_pylist(), strict=True)
-    return [(band, own, number, rank, content, source) for band, own, rank, content, source in zip(*columns, sources, strict=True)]
+    return [
+        (band, own, number, rank, content, source)
+        for band, own, rank, content, source in zip(*columns, sources, strict=True)
+    ]
 
 
 def _indexes(own: Sequence[int | None]) -> list[int]:
-    """Log indexes for the rows of one block in order: their own where that leaves room for those without, else from 0 on."""
+    """Log indexes for the rows of one block in order: their own where that leaves room for those without, else from 0
+    on.
+    """
     indexed = [index for index in own if index is not None]
     before = own.index(indexed[0]) if indexed else 0
     if not indexed or indexed[0] < before or len(set(indexed)) < len(indexed):

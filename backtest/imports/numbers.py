@@ -1,4 +1,6 @@
-"""Text to exact integers: amounts, times, hashes. Whatever is not plainly what it should be is a ValueError that says so."""
+"""Text to exact integers: amounts, times, hashes. Whatever is not plainly what it should be is a ValueError that says
+so.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from zoneinfo import ZoneInfo
 
 _DECIMAL = re.compile(r"([+-]?)(?=[0-9.])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?", re.ASCII)
 _TIME = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(?: ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?", re.ASCII
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(?:"
+    r" ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?",
+    re.ASCII,
 )
 _EPOCH = re.compile(r"[0-9]{1,11}", re.ASCII)
 _LIMIT = 10**38
@@ -17,10 +21,11 @@ _LARGEST_SHIFT = 80
 
 
 def scaled(text: str, decimals: int, rounding: str | None = None) -> int:
-    """A decimal number times ``10**decimals``, exact. Digits, a point, an exponent; nothing else (no separators, hex, nan).
+    """A decimal number times ``10**decimals``, exact. Digits, a point, an exponent; nothing else (no separators, hex,
+    nan).
 
-    ``rounding``: None refuses a number with more decimals than that; "down" cuts them off towards zero, "half-up" rounds to nearest,
-    halves away from zero.
+    ``rounding``: None refuses a number with more decimals than that; "down" cuts them off towards zero, "half-up"
+    rounds to nearest, halves away from zero.
     """
     match = _DECIMAL.fullmatch(text)
     if match is None or not (match[2] or match[3]):

@@ -1,8 +1,9 @@
 """Files to text: CSV, JSON and Parquet files as relations in which every column is text, exactly as the file has it.
 
-Formats go by the end of the name: ``.csv``, ``.tsv``, ``.json`` (an array of objects, or one object a line), ``.jsonl``, ``.ndjson``,
-``.parquet``, each also with ``.gz``. Numbers of JSON keep their digits; an absent or null value is null; what is nested stays JSON.
-Integers and decimals of Parquet are written out, times in ISO form, bytes as 0x hex. A row that does not fit its file is kept apart.
+Formats go by the end of the name: ``.csv``, ``.tsv``, ``.json`` (an array of objects, or one object a line),
+``.jsonl``, ``.ndjson``, ``.parquet``, each also with ``.gz``. Numbers of JSON keep their digits; an absent or null
+value is null; what is nested stays JSON. Integers and decimals of Parquet are written out, times in ISO form, bytes as
+0x hex. A row that does not fit its file is kept apart.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ csv.field_size_limit(1 << 24)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file that was read. ``digest``: SHA-256 of its bytes, unpacked; ``rows``: those taken and those kept apart."""
+    """One file that was read. ``digest``: SHA-256 of its bytes, unpacked; ``rows``: those taken and those kept
+    apart.
+    """
 
     source: str
     name: str
@@ -52,8 +55,9 @@ class BadRow:
 
 @dataclass(slots=True)
 class Sources:
-    """All that was read. ``tables``: source to its relation, with ``source_row`` as its last column: ``file number:row from 0``.
-    ``absent``: sources without files; ``repeated``: files with the same bytes as one before."""
+    """All that was read. ``tables``: source to its relation, with ``source_row`` as its last column: ``file number:row
+    from 0``. ``absent``: sources without files; ``repeated``: files with the same bytes as one before.
+    """
 
     files: list[File] = field(default_factory=list)
     tables: dict[str, pa.Table] = field(default_factory=dict)
@@ -68,7 +72,8 @@ class Sources:
 
 
 def read(declared: Mapping[str, Source], folder: Path | None, given: Mapping[str, Sequence[str]]) -> Sources:
-    """Read the files of every source: those of ``given`` (source to paths or globs), else those of ``folder`` by the mapping's globs.
+    """Read the files of every source: those of ``given`` (source to paths or globs), else those of ``folder`` by the
+    mapping's globs.
 
     A source without files is an empty relation: with a folder only where the mapping calls it optional.
 
@@ -83,7 +88,10 @@ def read(declared: Mapping[str, Source], folder: Path | None, given: Mapping[str
         paths = _matching(name, given.get(name), source, folder)
         if not paths:
             if name not in given and folder is not None and not source.optional:
-                raise UserError(f"no file of source '{name}' in {folder}", f"expected {source.files}; name its files with --source {name}=GLOB")
+                raise UserError(
+                    f"no file of source '{name}' in {folder}",
+                    f"expected {source.files}; name its files with --source {name}=GLOB",
+                )
             out.absent.append(name)
         parts: list[tuple[list[str], list[Any]]] = []
         seen: set[bytes] = set()
@@ -100,7 +108,9 @@ def read(declared: Mapping[str, Source], folder: Path | None, given: Mapping[str
             taken = len(values[0]) if values else 0
             out.files.append(File(name, path.name, digest, taken + len(bad)))
             out.bad += bad
-            parts.append(([*columns, SOURCE_ROW], [*values, pa.array([f"{number}:{row}" for row in rows], pa.string())]))
+            parts.append(
+                ([*columns, SOURCE_ROW], [*values, pa.array([f"{number}:{row}" for row in rows], pa.string())])
+            )
         out.tables[name] = _union(parts, source)
     if not out.files:
         raise UserError("no files to import", "give a folder with --folder, or files with --source NAME=GLOB")
@@ -126,7 +136,10 @@ def _unpacked(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{path.name} cannot be unpacked: {error}", "the file is cut off or damaged: get it again; nothing was imported") from None
+        raise UserError(
+            f"{path.name} cannot be unpacked: {error}",
+            "the file is cut off or damaged: get it again; nothing was imported",
+        ) from None
 
 
 _Parsed = tuple[list[str], list[Any], Sequence[int], list[BadRow]]
@@ -138,11 +151,15 @@ def _parsed(path: Path, data: bytes, number: int) -> _Parsed:
     if end == ".parquet":
         return _parquet(path.name, data)
     if end not in _ENDS:
-        raise UserError(f"{path.name}: unknown kind of file", f"its name ends with one of {', '.join(_ENDS)}, and .gz where packed")
+        raise UserError(
+            f"{path.name}: unknown kind of file", f"its name ends with one of {', '.join(_ENDS)}, and .gz where packed"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path.name}: byte {error.start} is not UTF-8", "convert the file to UTF-8; nothing was imported") from None
+        raise UserError(
+            f"{path.name}: byte {error.start} is not UTF-8", "convert the file to UTF-8; nothing was imported"
+        ) from None
     if end in (".csv", ".tsv"):
         return _csv(path.name, text, number, "," if end == ".csv" else "\t")
     return _json(path.name, text, number)
@@ -153,7 +170,9 @@ def _csv(name: str, text: str, number: int, delimiter: str) -> _Parsed:
     try:
         lines = [line for line in reader if line]
     except csv.Error as error:
-        raise UserError(f"{name}, line {reader.line_num}: {error}", "the file is cut off or not CSV; nothing was imported") from None
+        raise UserError(
+            f"{name}, line {reader.line_num}: {error}", "the file is cut off or not CSV; nothing was imported"
+        ) from None
     if not lines:
         raise UserError(f"{name} is empty", "a CSV file starts with the names of its columns")
     header, body = [column.strip() for column in lines[0]], lines[1:]
@@ -162,7 +181,9 @@ def _csv(name: str, text: str, number: int, delimiter: str) -> _Parsed:
         if len(line) != len(header):
             bad[row] = f"{len(line)} fields, not {len(header)}"
     if body and not text.endswith(("\n", "\r")):
-        bad.setdefault(len(body) - 1, "the last line does not end: it may be cut off (end it with a newline if it is whole)")
+        bad.setdefault(
+            len(body) - 1, "the last line does not end: it may be cut off (end it with a newline if it is whole)"
+        )
     apart = [BadRow(number, row, reason, _as_json(header, body[row])) for row, reason in bad.items()]
     rows = [row for row in range(len(body)) if row not in bad] if bad else range(len(body))
     taken = [body[row] for row in rows] if bad else body
@@ -231,8 +252,15 @@ def _parquet(name: str, data: bytes) -> _Parsed:
     try:
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{name}: {str(error).splitlines()[0]}", "the file is cut off or not Parquet; nothing was imported") from None
-    return table.schema.names, [_column_text(column.combine_chunks(), name) for column in table.columns], range(table.num_rows), []
+        raise UserError(
+            f"{name}: {str(error).splitlines()[0]}", "the file is cut off or not Parquet; nothing was imported"
+        ) from None
+    return (
+        table.schema.names,
+        [_column_text(column.combine_chunks(), name) for column in table.columns],
+        range(table.num_rows),
+        [],
+    )
 
 
 def _column_text(column: Any, name: str) -> Any:
@@ -242,7 +270,9 @@ def _column_text(column: Any, name: str) -> Any:
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return pa.array([None if value is None else "0x" + value.hex() for value in column.to_pylist()], pa.string())
     if pa.types.is_nested(kind):
-        return pa.array([None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pa.string())
+        return pa.array(
+            [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()], pa.string()
+        )
     try:
         return column.cast(pa.string())
     except pa.ArrowException as error:
@@ -263,7 +293,9 @@ def _check_columns(file: str, source: str, columns: Sequence[str], declared: Sou
 
 
 def _union(parts: Iterable[tuple[list[str], list[Any]]], source: Source) -> pa.Table:
-    """The rows of all files; a column that a file lacks is null there. Names are the mapping's where they differ by case only."""
+    """The rows of all files; a column that a file lacks is null there. Names are the mapping's where they differ by
+    case only.
+    """
     names: dict[str, str] = {name.lower(): name for name in source.columns}
     tables = []
     for columns, values in parts:

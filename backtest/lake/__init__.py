@@ -65,7 +65,10 @@ class Lake:
         found = m.load_newest(self.storage)
         if found is None:
             if not create:
-                raise LakeError(f"there is no lake at {self.path}", "give its folder with --lake, or fetch one: backtest fetch --help")
+                raise LakeError(
+                    f"there is no lake at {self.path}",
+                    "give its folder with --lake, or fetch one: backtest fetch --help",
+                )
             self.storage.create()
             self.storage.put_if_absent(m.name_of(1), m.encode(m.Manifest(version=1)))
             found = m.load_newest(self.storage)
@@ -84,7 +87,8 @@ class Lake:
     def writer(self) -> Iterator[Writer]:
         """The one writer; LakeError naming the process if there is another. The lake is refreshed first.
 
-        On an object store, which has no locks, several may be open: of those that publish the same version one succeeds, the others get a LakeError.
+        On an object store, which has no locks, several may be open: of those that publish the same version one
+        succeeds, the others get a LakeError.
         """
         with self.storage.exclusive():
             self.refresh()
@@ -147,10 +151,18 @@ class Lake:
         for file in self.files(dataset):  # a lake of format 1 that no writer has touched since
             self.provide([file])
             return parquet.schema_of(file.path)
-        raise LakeError(f"unknown dataset '{dataset}'", did_you_mean(dataset, [*self.manifest.schemas, "canonical/position_events"]))
+        raise LakeError(
+            f"unknown dataset '{dataset}'", did_you_mean(dataset, [*self.manifest.schemas, "canonical/position_events"])
+        )
 
     def read(
-        self, dataset: str, market: str, *, columns: Sequence[str] | None = None, from_block: int | None = None, to_block: int | None = None
+        self,
+        dataset: str,
+        market: str,
+        *,
+        columns: Sequence[str] | None = None,
+        from_block: int | None = None,
+        to_block: int | None = None,
     ) -> pa.Table:
         """Rows of a dataset in chain order, within an inclusive block range where the rows have blocks."""
         schema = self.schema(dataset)
@@ -160,7 +172,10 @@ class Lake:
         files = list(self.files(dataset, market))
         if "block_number" in schema.names:
             files = [file for file in files if _meets(file, from_block, to_block)]
-        overlapping = any(a.to_block is not None and b.from_block is not None and b.from_block <= a.to_block for a, b in itertools.pairwise(files))
+        overlapping = any(
+            a.to_block is not None and b.from_block is not None and b.from_block <= a.to_block
+            for a, b in itertools.pairwise(files)
+        )
         wanted = list(columns) if columns is not None else schema.names
         keys = [name for name in parquet.ORDER if name in schema.names and name not in wanted] if overlapping else []
         self.provide(files)
@@ -175,7 +190,9 @@ class Lake:
         return sorted(self._record(market).coverage)
 
     def covered(self, market: str, source: str) -> list[tuple[int, int]]:
-        """Inclusive block ranges that are complete for a source, merged, ascending; none for an unknown market or source."""
+        """Inclusive block ranges that are complete for a source, merged, ascending; none for an unknown market or
+        source.
+        """
         record = self.manifest.markets.get(market)
         return list(record.coverage.get(source, ())) if record else []
 
@@ -189,9 +206,12 @@ class Lake:
         rows: dict[str, list[str]] = {}
         for file in record.files:
             if file.dataset.startswith(prefix):
-                rows.setdefault(file.dataset, []).append(self._content(file) if file.dataset.startswith("raw/") else file.sha256)
+                rows.setdefault(file.dataset, []).append(
+                    self._content(file) if file.dataset.startswith("raw/") else file.sha256
+                )
         body: dict[str, Any] = {
-            dataset: content.add(found) if dataset.startswith("raw/") else sorted(found) for dataset, found in sorted(rows.items())
+            dataset: content.add(found) if dataset.startswith("raw/") else sorted(found)
+            for dataset, found in sorted(rows.items())
         }
         if prefix.startswith("raw/"):
             body["coverage"] = {source: record.coverage[source] for source in sorted(record.coverage)}
@@ -205,7 +225,8 @@ class Lake:
         return self._session[2]
 
     def sql(self, query: str, *, limits: Limits | None = None) -> duckdb.DuckDBPyRelation:
-        """The result of one SELECT over the views of ``queries/``: a DuckDB relation, with ``.df()``, ``.to_arrow_table()``, ``.fetchall()``.
+        """The result of one SELECT over the views of ``queries/``: a DuckDB relation, with ``.df()``,
+        ``.to_arrow_table()``, ``.fetchall()``.
 
         Raises:
             LakeError: anything but one SELECT or EXPLAIN, an unknown name, a syntax error: in one line.
@@ -222,7 +243,9 @@ class Lake:
 
     def _record(self, market: str) -> m.MarketRecord:
         if market not in self.manifest.markets:
-            raise LakeError(f"there is no market '{market}' in {self.path}", did_you_mean(market, self.manifest.markets))
+            raise LakeError(
+                f"there is no market '{market}' in {self.path}", did_you_mean(market, self.manifest.markets)
+            )
         return self.manifest.markets[market]
 
 

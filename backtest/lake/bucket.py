@@ -1,9 +1,10 @@
 """A lake in a bucket of S3 or of a store that speaks its protocol: ``s3://bucket/prefix``, extra ``[s3]``.
 
-Address and keys come from the environment, by the names that AWS gives them (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...).
-Manifests are published by the conditional put (``If-None-Match: *``): of two writers of one version exactly one succeeds. There are no
-locks. Data files never change under their name, which holds a digest of their content, so that copies on the local disk never go stale: they
-lie below ``$XDG_CACHE_HOME/backtest/lakes`` and may be deleted at any time.
+Address and keys come from the environment, by the names that AWS gives them (AWS_ACCESS_KEY_ID, AWS_REGION,
+AWS_ENDPOINT_URL, ...). Manifests are published by the conditional put (``If-None-Match: *``): of two writers of one
+version exactly one succeeds. There are no
+locks. Data files never change under their name, which holds a digest of their content, so that copies on the local disk
+never go stale: they lie below ``$XDG_CACHE_HOME/backtest/lakes`` and may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ class Bucket:
         try:
             from obstore.store import S3Store
         except ModuleNotFoundError:
-            raise LakeError("lakes on S3 need the package obstore", "install it: pip install 'liquidation-backtest[s3]'") from None
+            raise LakeError(
+                "lakes on S3 need the package obstore", "install it: pip install 'liquidation-backtest[s3]'"
+            ) from None
         self.path: Path | str = f"s3://{bucket}/{prefix}".rstrip("/")
         plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         try:
             self._store = S3Store(bucket, prefix=prefix or None, client_options={"allow_http": plain})
         except Exception as error:
-            raise LakeError(f"cannot open {self.path}: {_one_line(error)}", "check the settings in the environment (AWS_...)") from None
+            raise LakeError(
+                f"cannot open {self.path}: {_one_line(error)}", "check the settings in the environment (AWS_...)"
+            ) from None
         # The same address may mean another store elsewhere.
         store = f"{os.environ.get('AWS_ENDPOINT_URL', '')} {self.path}"
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -51,7 +56,9 @@ class Bucket:
         for page in self._store.list():
             for item in page:
                 if item["path"].split("/")[0] not in ("manifest", "data"):
-                    raise LakeError(f"{self.path} is not a lake and not empty ('{item['path']}')", "give an empty or new prefix")
+                    raise LakeError(
+                        f"{self.path} is not a lake and not empty ('{item['path']}')", "give an empty or new prefix"
+                    )
 
     def exclusive(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -100,7 +107,10 @@ class Bucket:
         try:
             data = self.read(key)
         except FileNotFoundError:
-            raise LakeError(f"{self.path}/{key} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file") from None
+            raise LakeError(
+                f"{self.path}/{key} is gone",
+                "the lake was compacted meanwhile: refresh() and read again, or restore the file",
+            ) from None
         target.parent.mkdir(parents=True, exist_ok=True)
         unfinished = target.with_name(f"{target.name}.unfinished-{os.getpid()}")
         unfinished.write_bytes(data)
@@ -117,7 +127,9 @@ class Bucket:
         except (AlreadyExistsError, FileNotFoundError):
             raise
         except BaseError as error:
-            raise LakeError(f"{what}: {_one_line(error)}", "check the bucket, the network and AWS_... in the environment") from None
+            raise LakeError(
+                f"{what}: {_one_line(error)}", "check the bucket, the network and AWS_... in the environment"
+            ) from None
 
 
 def _one_line(error: Exception) -> str:

@@ -20,7 +20,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check. ``violations`` is their number, None where the check could not run; ``examples`` are a few, in words."""
+    """One check. ``violations`` is their number, None where the check could not run; ``examples`` are a few, in
+    words.
+    """
 
     check: str
     purpose: str
@@ -34,7 +36,9 @@ class Finding:
 
 
 def run(lake: Lake, *, progress: Progress | None = None) -> Iterator[Finding]:
-    """Every check of files, coverage and rows, as each is done. ``progress`` is told the name of each before it starts."""
+    """Every check of files, coverage and rows, as each is done. ``progress`` is told the name of each before it
+    starts.
+    """
     tell = progress or (lambda _: None)
     for check, purpose, look in (
         ("files", "every file is there with the bytes that the manifest names", _files),
@@ -60,7 +64,10 @@ def _query(lake: Lake, query: queries.Query) -> Finding:
         rows = cursor.execute(f"SELECT * FROM ({query.select}) LIMIT {SHOWN}").fetchall() if count else []
     except (duckdb.Error, LakeError) as error:
         return Finding(query.name, query.purpose, None, (sandbox.one_line(error),))
-    named = (", ".join(f"{name} {value}" for name, value in zip(query.columns, row, strict=True) if value is not None) for row in rows)
+    named = (
+        ", ".join(f"{name} {value}" for name, value in zip(query.columns, row, strict=True) if value is not None)
+        for row in rows
+    )
     return Finding(query.name, query.purpose, count, tuple(named))
 
 

@@ -61,11 +61,15 @@ def _column_bytes(column: Any) -> Bytes:
         encoded = column.dictionary_encode()
         return _by_value(encoded.dictionary.to_pylist(), encoded.indices)
     if pa.types.is_list(kind):
-        return np.frombuffer(b"".join(_hash_value(value) for value in column.to_pylist()), dtype=np.uint8).reshape(count, 32)
+        return np.frombuffer(b"".join(_hash_value(value) for value in column.to_pylist()), dtype=np.uint8).reshape(
+            count, 32
+        )
     if pa.types.is_boolean(kind):
         return np.asarray(column.fill_null(False).cast(pa.uint8()).to_numpy(), dtype=np.uint8).reshape(count, 1)
     width = kind.bit_width // 8
-    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)[column.offset * width : (column.offset + count) * width].reshape(count, width)
+    data = np.frombuffer(column.buffers()[1], dtype=np.uint8)[
+        column.offset * width : (column.offset + count) * width
+    ].reshape(count, width)
     if column.null_count:
         data = data * np.asarray(column.is_valid(), dtype=np.uint8).reshape(-1, 1)
     return data

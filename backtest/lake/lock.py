@@ -20,7 +20,10 @@ def exclusive(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-            raise LakeBusy(f"{path.parent} is being written by process {holder}", "wait for it to end, or stop it; the lock goes with it") from None
+            raise LakeBusy(
+                f"{path.parent} is being written by process {holder}",
+                "wait for it to end, or stop it; the lock goes with it",
+            ) from None
         os.truncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield

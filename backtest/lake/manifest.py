@@ -32,7 +32,9 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One Parquet file. ``path`` is relative to the lake; ``content`` is the digest of its rows (``backtest.lake.content``)."""
+    """One Parquet file. ``path`` is relative to the lake; ``content`` is the digest of its rows
+    (``backtest.lake.content``).
+    """
 
     dataset: str
     path: str
@@ -46,7 +48,9 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class MarketRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One market: its description, files in block order per dataset, inclusive block ranges per source, and facts about origin."""
+    """One market: its description, files in block order per dataset, inclusive block ranges per source, and facts about
+    origin.
+    """
 
     config: MarketConfig | None = None
     files: tuple[FileRecord, ...] = ()
@@ -55,7 +59,9 @@ class MarketRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One version of the lake. ``schemas``: (column, type, nullable) of the datasets that ``backtest.tables`` does not declare."""
+    """One version of the lake. ``schemas``: (column, type, nullable) of the datasets that ``backtest.tables`` does not
+    declare.
+    """
 
     format: int = FORMAT
     version: int = 0
@@ -92,7 +98,9 @@ def parse(text: bytes, where: str) -> Manifest:
     except (ValueError, TypeError, KeyError):
         raise LakeError(f"{where} is not a manifest", "restore the file, or fetch into a new folder") from None
     if number > FORMAT:
-        raise LakeError(f"{where} has format {number}, this version reads up to {FORMAT}", "install a newer version of backtest")
+        raise LakeError(
+            f"{where} has format {number}, this version reads up to {FORMAT}", "install a newer version of backtest"
+        )
     for older in range(number, FORMAT):
         body = _MIGRATIONS[older](body)
     try:
@@ -142,7 +150,10 @@ def schema_to_text(schema: pa.Schema) -> tuple[tuple[str, str, bool], ...]:
     """(column, type, nullable) of every column; LakeError for a type that the lake does not store."""
     for field in schema:
         if type_from_text(str(field.type)) is None:
-            raise LakeError(f"column '{field.name}' has type {field.type}", f"use one of {', '.join(_TYPES)}, fixed_size_binary or a list of them")
+            raise LakeError(
+                f"column '{field.name}' has type {field.type}",
+                f"use one of {', '.join(_TYPES)}, fixed_size_binary or a list of them",
+            )
     return tuple((field.name, str(field.type), bool(field.nullable)) for field in schema)
 
 

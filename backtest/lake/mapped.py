@@ -1,6 +1,8 @@
-"""One SELECT of an import mapping over text relations: the SQL that users write to say what the columns of their files mean.
+"""One SELECT of an import mapping over text relations: the SQL that users write to say what the columns of their files
+mean.
 
-It runs in a database of its own that holds nothing but the given relations, with the locks of ``backtest.lake.sandbox``: no files,
+It runs in a database of its own that holds nothing but the given relations, with the locks of
+``backtest.lake.sandbox``: no files,
 no network, no extensions, one SELECT. What comes back is text, exact: a column of floats is refused.
 """
 
@@ -17,7 +19,9 @@ from backtest.lake import sandbox
 from backtest.lake.relations import quoted
 
 _UNKNOWN_TABLE = re.compile(r"Table with name \"?([^ \"]+)\"? does not exist")
-_UNKNOWN_COLUMN = re.compile(r"Referenced column \"([^\"]+)\" not found|does not have a column named \"([^\"]+)\"|column named \"([^\"]+)\"")
+_UNKNOWN_COLUMN = re.compile(
+    r"Referenced column \"([^\"]+)\" not found|does not have a column named \"([^\"]+)\"|column named \"([^\"]+)\""
+)
 _PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 _INEXACT = frozenset({"FLOAT", "DOUBLE", "REAL"})
 
@@ -31,7 +35,11 @@ class TextDatabase:
         self._columns = {name: list(table.schema.names) for name, table in relations.items()}
         self.connection = duckdb.connect(
             ":memory:",
-            config={"python_enable_replacements": False, "autoinstall_known_extensions": False, "autoload_known_extensions": False},
+            config={
+                "python_enable_replacements": False,
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
         )
         self.connection.execute(f"SET memory_limit = {quoted(memory)}")
         self.connection.execute("SET temp_directory = ''")  # nothing is written anywhere: what does not fit is an error
@@ -58,7 +66,8 @@ class TextDatabase:
             where: names the file in errors.
 
         Raises:
-            LakeError: anything but one SELECT, an unknown relation, column or parameter, a column of floats; in one line.
+            LakeError: anything but one SELECT, an unknown relation, column or parameter, a column of floats; in one
+                line.
         """
         import duckdb
 
@@ -73,7 +82,8 @@ class TextDatabase:
             for name, kind in kinds:
                 if kind in _INEXACT:
                     raise LakeError(
-                        f"{where}: column '{name}' is {kind}, which is not exact", "leave amounts as text: decimals are converted after the SELECT"
+                        f"{where}: column '{name}' is {kind}, which is not exact",
+                        "leave amounts as text: decimals are converted after the SELECT",
                     )
             doubled = sorted({name for name, _ in kinds if sum(name == other for other, _ in kinds) > 1})
             if doubled:
@@ -96,7 +106,10 @@ class TextDatabase:
 
 
 def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table([column if pa.types.is_string(column.type) else column.cast(pa.string()) for column in table.columns], names=table.schema.names)
+    return pa.table(
+        [column if pa.types.is_string(column.type) else column.cast(pa.string()) for column in table.columns],
+        names=table.schema.names,
+    )
 
 
 def _without_comments(sql: str) -> str:

@@ -1,4 +1,6 @@
-"""Query results as text or Parquet. Amounts keep every digit; bytes are 0x and hex digits; null is empty (JSON: null)."""
+"""Query results as text or Parquet. Amounts keep every digit; bytes are 0x and hex digits; null is empty (JSON:
+null).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ def write(session: Session, query: str, form: str, stream: IO[bytes], *, width: 
     """Run a query and write its rows; returns how many.
 
     Args:
-        form: one of ``FORMATS``. ``table`` is for reading and stops after ``SHOWN_ROWS`` rows, saying so. ``json`` is one
-            object a line, amounts above 2^53 as text, since most readers of JSON round numbers.
+        form: one of ``FORMATS``. ``table`` is for reading and stops after ``SHOWN_ROWS`` rows, saying so. ``json`` is
+            one object a line, amounts above 2^53 as text, since most readers of JSON round numbers.
         width: columns of the terminal for ``table``; None for as wide as it takes.
 
     Raises:

@@ -22,16 +22,22 @@ def conform(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
     """
     if table.schema.names != schema.names:
         wrong = sorted(set(table.schema.names) ^ set(schema.names)) or ["their order"]
-        raise LakeError(f"{dataset}: columns differ from the schema in {', '.join(wrong)}", f"write {', '.join(schema.names)}")
+        raise LakeError(
+            f"{dataset}: columns differ from the schema in {', '.join(wrong)}", f"write {', '.join(schema.names)}"
+        )
     columns = []
     for field, column in zip(schema, table.columns, strict=True):
         if column.type != field.type:
             if not (pa.types.is_dictionary(field.type) and _plain(column.type) == field.type.value_type):
-                raise LakeError(f"{dataset}: column '{field.name}' is {column.type}, not {field.type}", "convert it before committing")
+                raise LakeError(
+                    f"{dataset}: column '{field.name}' is {column.type}, not {field.type}",
+                    "convert it before committing",
+                )
             column = column.cast(field.type.value_type).dictionary_encode().cast(field.type)
         if not field.nullable and column.null_count:
             raise LakeError(
-                f"{dataset}: column '{field.name}' has {column.null_count} nulls", "missing values are allowed only where the schema says so"
+                f"{dataset}: column '{field.name}' has {column.null_count} nulls",
+                "missing values are allowed only where the schema says so",
             )
         columns.append(column)
     return pa.table(columns, schema=schema)
@@ -89,7 +95,9 @@ def encode(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def read(path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tuple[int | None, int | None]) -> pa.Table:
+def read(
+    path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tuple[int | None, int | None]
+) -> pa.Table:
     """Rows of one file within an inclusive block range, in the types of ``schema``.
 
     Columns that an older version did not write are null where they may be, else a LakeError.
@@ -104,11 +112,19 @@ def read(path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tu
     try:
         held = pq.read_schema(path).names
         names = [field.name for field in wanted if field.name in held]
-        table = pq.read_table(path, columns=names, filters=filters, partitioning=None) if filters else pq.ParquetFile(path).read(columns=names)
+        table = (
+            pq.read_table(path, columns=names, filters=filters, partitioning=None)
+            if filters
+            else pq.ParquetFile(path).read(columns=names)
+        )
     except FileNotFoundError:
-        raise LakeError(f"{path} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file") from None
+        raise LakeError(
+            f"{path} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file"
+        ) from None
     except (pa.ArrowException, OSError) as error:
-        raise LakeError(f"{path}: {str(error).splitlines()[0]}", "run 'backtest check'; fetch the range again into a new lake") from None
+        raise LakeError(
+            f"{path}: {str(error).splitlines()[0]}", "run 'backtest check'; fetch the range again into a new lake"
+        ) from None
     filled = []
     for field in wanted:
         if field.name in held:
@@ -116,5 +132,8 @@ def read(path: str, schema: pa.Schema, columns: Sequence[str] | None, blocks: tu
         elif field.nullable:
             filled.append(pa.nulls(table.num_rows, field.type))
         else:
-            raise LakeError(f"{path} has no column '{field.name}'", "an older version wrote it: rebuild canonical tables, or run replays again")
+            raise LakeError(
+                f"{path} has no column '{field.name}'",
+                "an older version wrote it: rebuild canonical tables, or run replays again",
+            )
     return pa.table(filled, schema=pa.schema(wanted))

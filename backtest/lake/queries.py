@@ -22,7 +22,9 @@ _ENTRY = re.compile(r"^--   ([a-z_][a-z0-9_]*): (.+)$")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One file. ``parameters`` and ``columns`` map names to what the header says of them; ``select`` is the text without comments."""
+    """One file. ``parameters`` and ``columns`` map names to what the header says of them; ``select`` is the text
+    without comments.
+    """
 
     name: str
     folder: str
@@ -55,7 +57,9 @@ def parse(name: str, folder: str, text: str) -> Query:
             parts[section] = rest.strip()
     wanted = {"Purpose", "Grain", "Columns"} | ({"Parameters"} if folder == "macros" else set())
     for part in sorted(wanted - parts.keys()):
-        raise LakeError(f"queries/{folder}/{name}.sql: the header has no '{part}:'", "see the other files of the folder")
+        raise LakeError(
+            f"queries/{folder}/{name}.sql: the header has no '{part}:'", "see the other files of the folder"
+        )
     select = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
     return Query(name, folder, parts["Purpose"], parts["Grain"], entries["Parameters"], entries["Columns"], select)
 
@@ -67,13 +71,20 @@ def load(folder: Path | None = None) -> list[Query]:
     for part in FOLDERS:
         for path in sorted((root / part).glob("*.sql")):
             if path.stem in found:
-                raise LakeError(f"{path}: there is a query of that name in {found[path.stem].folder}", "names are unique")
+                raise LakeError(
+                    f"{path}: there is a query of that name in {found[path.stem].folder}", "names are unique"
+                )
             found[path.stem] = parse(path.stem, part, path.read_text())
-    mentions = {name: (set(_WORD.findall(_without_schemas(query.select))) & found.keys()) - {name} for name, query in found.items()}
+    mentions = {
+        name: (set(_WORD.findall(_without_schemas(query.select))) & found.keys()) - {name}
+        for name, query in found.items()
+    }
     try:
         return [found[name] for name in TopologicalSorter(mentions).static_order()]
     except CycleError as error:
-        raise LakeError(f"queries mention each other in a circle: {' -> '.join(error.args[1])}", "break the circle") from None
+        raise LakeError(
+            f"queries mention each other in a circle: {' -> '.join(error.args[1])}", "break the circle"
+        ) from None
 
 
 def _without_schemas(select: str) -> str:

@@ -1,4 +1,5 @@
-"""The tables of a lake as DuckDB sees them: schemas ``lake``, ``raw``, ``canonical`` and ``results`` over the committed files.
+"""The tables of a lake as DuckDB sees them: schemas ``lake``, ``raw``, ``canonical`` and ``results`` over the committed
+files.
 
 Files are listed one by one from the manifest; a dataset without files is an empty relation of the right types, so that
 every view of ``queries/`` exists in every lake.
@@ -36,7 +37,9 @@ def statements(lake: Lake) -> Iterator[str]:
             quarantined.append(dataset)
         else:
             yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"
-    parts = [_select(lake, dataset, tables.QUARANTINE) for dataset in quarantined] or [_empty(tables.QUARANTINE, with_market=True)]
+    parts = [_select(lake, dataset, tables.QUARANTINE) for dataset in quarantined] or [
+        _empty(tables.QUARANTINE, with_market=True)
+    ]
     yield f"CREATE OR REPLACE VIEW raw.quarantine AS {' UNION ALL '.join(parts)}"
     for query in queries.load():
         if query.folder != "checks":
@@ -65,7 +68,10 @@ def _select(lake: Lake, dataset: str, schema: pa.Schema) -> str:
         else:
             parts.append(f"SELECT {quoted(market)} AS market, * FROM read_parquet([{', '.join(paths)}])")
     if every:
-        return f"{_empty(schema, with_market=False)} UNION ALL BY NAME SELECT * FROM read_parquet([{', '.join(every)}], union_by_name = true)"
+        return (
+            f"{_empty(schema, with_market=False)} UNION ALL BY NAME SELECT * FROM read_parquet([{', '.join(every)}],"
+            " union_by_name = true)"
+        )
     return " UNION ALL ".join(parts) or _empty(schema, with_market=not named)
 
 
@@ -109,9 +115,15 @@ def _manifest_views(lake: Lake) -> Iterator[str]:
     for name, record in lake.manifest.markets.items():
         config = record.config
         if config is not None:
-            markets.append((name, config.protocol, config.chain_id, config.start_block, config.base_decimals, config.description))
-        coverage += [(name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges]
-    files = [(f.market, f.dataset, f.from_block, f.to_block, f.rows, f.bytes, f.sha256, f.stamp) for f in lake.files(None)]
+            markets.append(
+                (name, config.protocol, config.chain_id, config.start_block, config.base_decimals, config.description)
+            )
+        coverage += [
+            (name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges
+        ]
+    files = [
+        (f.market, f.dataset, f.from_block, f.to_block, f.rows, f.bytes, f.sha256, f.stamp) for f in lake.files(None)
+    ]
     yield _values("lake.markets", _MARKETS, markets)
     yield _values("lake.coverage", _COVERAGE, coverage)
     yield _values("lake.files", _FILES, files)

@@ -1,9 +1,11 @@
 """What a user's SQL may do: read. Three layers, each enough for most mischief.
 
-1. DuckDB opens nothing but the committed files, loads no extension, sees no Python variable, and its configuration is locked.
-2. One statement of type SELECT or EXPLAIN. The type is not enough: DuckDB 2.0 calls ``WITH x AS (COPY ... TO file) SELECT 1`` a
-   SELECT, and with ``use_tmp_file false`` it overwrites a file that may be read. So the parsed tree may hold no node that
-   writes, and no table function but those named here (``query('...')`` would hide a statement in a text).
+1. DuckDB opens nothing but the committed files, loads no extension, sees no Python variable, and its configuration is
+locked.
+2. One statement of type SELECT or EXPLAIN. The type is not enough: DuckDB 2.0 calls ``WITH x AS (COPY ... TO file)
+   SELECT 1`` a SELECT, and with ``use_tmp_file false`` it overwrites a file that may be read. So the parsed tree may
+   hold no node that writes, and no table function but those named here (``query('...')`` would hide a statement in a
+   text).
 3. Data files are read-only on disk, to all but root.
 """
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     import duckdb
 
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "repeat", "json_each", "json_tree"})
-CATALOG_FUNCTIONS = frozenset({"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info"})
-# Words and nothing else before the statement: a comment or a text among the options could hold a ")" that is none to DuckDB.
+CATALOG_FUNCTIONS = frozenset(
+    {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info"}
+)
+# Words and nothing else before the statement: a comment or a text among the options could hold a ")" that is none to
+# DuckDB.
 _EXPLAIN = re.compile(r"^EXPLAIN\b\s*(\([A-Za-z_,\s]*\)|ANALYZE\b)?", re.IGNORECASE)
 _READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
@@ -64,7 +69,9 @@ def _walk(tree: Any, macros: frozenset[str]) -> None:
             if kind == "TABLE_FUNCTION":
                 name = str((node.get("function") or {}).get("function_name", "")).lower()
                 if name not in TABLE_FUNCTIONS | CATALOG_FUNCTIONS | macros:
-                    raise LakeError(f"there is no table function '{name}' here", did_you_mean(name, TABLE_FUNCTIONS | macros))
+                    raise LakeError(
+                        f"there is no table function '{name}' here", did_you_mean(name, TABLE_FUNCTIONS | macros)
+                    )
             waiting += node.values()
 
 

@@ -21,14 +21,21 @@ if TYPE_CHECKING:
     from backtest.lake import Lake
 
 STORAGE_VERSION = "v1.0.0"
-"""DuckDB's format of attached files: 1.1.3, 1.2.2, 1.3.2, 1.4.5 and 1.5.6 read it; 1.4.0 and 1.4.1 cannot bind macros with several CTEs."""
+"""DuckDB's format of attached files: 1.1.3, 1.2.2, 1.3.2, 1.4.5 and 1.5.6 read it; 1.4.0 and 1.4.1 cannot bind macros
+with several CTEs.
+"""
 
-_UNKNOWN = re.compile(r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is not)')
+_UNKNOWN = re.compile(
+    r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is'
+    r" not)"
+)
 
 
 @cache
 def _temporary() -> str:
-    """A folder of this process, only for its user, removed at exit: relations may outlive the session that made them."""
+    """A folder of this process, only for its user, removed at exit: relations may outlive the session that made
+    them.
+    """
     folder = tempfile.mkdtemp(prefix="backtest-sql-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -36,7 +43,9 @@ def _temporary() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one session may use: ``memory`` and ``disk`` (temporary files) as DuckDB writes them, ``threads`` None for all cores."""
+    """What one session may use: ``memory`` and ``disk`` (temporary files) as DuckDB writes them, ``threads`` None for
+    all cores.
+    """
 
     memory: str = "4GB"
     threads: int | None = None
@@ -74,7 +83,8 @@ class Session:
             self.connection.execute(f"SET allowed_paths = [{paths}]")
         except duckdb.Error as error:
             raise LakeError(
-                f"cannot open the lake for SQL: {sandbox.one_line(error)}", "check the limits; 'backtest check' looks at the files"
+                f"cannot open the lake for SQL: {sandbox.one_line(error)}",
+                "check the limits; 'backtest check' looks at the files",
             ) from None
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
@@ -100,7 +110,8 @@ class Session:
 
 
 def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
-    """Write a DuckDB database file with the views and macros of this version of the lake, over its files by absolute path.
+    """Write a DuckDB database file with the views and macros of this version of the lake, over its files by absolute
+    path.
 
     A file that an earlier call wrote is replaced; any other is a LakeError.
     """
@@ -113,7 +124,10 @@ def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
     unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
     connection = duckdb.connect(":memory:", config={"python_enable_replacements": False})
     try:
-        connection.execute(f"ATTACH {relations.quoted(str(unfinished))} AS lake_file (STORAGE_VERSION {relations.quoted(STORAGE_VERSION)})")
+        connection.execute(
+            f"ATTACH {relations.quoted(str(unfinished))} AS lake_file (STORAGE_VERSION"
+            f" {relations.quoted(STORAGE_VERSION)})"
+        )
         connection.execute("USE lake_file")
         for statement in relations.statements(lake):
             connection.execute(statement)
@@ -121,7 +135,9 @@ def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
         connection.execute("DETACH lake_file")
         os.replace(unfinished, target)
     except (duckdb.Error, OSError) as error:
-        raise LakeError(f"cannot write {target}: {sandbox.one_line(error)}", "check the folder and its permissions") from None
+        raise LakeError(
+            f"cannot write {target}: {sandbox.one_line(error)}", "check the folder and its permissions"
+        ) from None
     finally:
         connection.close()
         unfinished.unlink(missing_ok=True)
@@ -132,6 +148,8 @@ def _is_ours(path: Path) -> bool:
 
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute("SELECT count(*) FROM duckdb_views() WHERE schema_name = 'lake' AND view_name = 'files'").fetchone() == (1,)
+            return connection.execute(
+                "SELECT count(*) FROM duckdb_views() WHERE schema_name = 'lake' AND view_name = 'files'"
+            ).fetchone() == (1,)
     except duckdb.Error:
         return False

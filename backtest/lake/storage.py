@@ -23,8 +23,8 @@ _UNFINISHED = ".unfinished"
 class Storage(Protocol):
     """What a lake needs of a store.
 
-    ``path`` is the store as a user writes it. ``grace``: seconds for which what no manifest names is kept, since without a lock it may be
-    what another writer is about to publish.
+    ``path`` is the store as a user writes it. ``grace``: seconds for which what no manifest names is kept, since
+    without a lock it may be what another writer is about to publish.
     """
 
     path: Path | str
@@ -34,20 +34,25 @@ class Storage(Protocol):
         """Make it ready for a first manifest; LakeError where that cannot be, or where it holds something else."""
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Keep other writers out meanwhile, where the store can; LakeError naming the holder. Where it cannot, ``put_if_absent`` alone decides."""
+        """Keep other writers out meanwhile, where the store can; LakeError naming the holder. Where it cannot,
+        ``put_if_absent`` alone decides.
+        """
 
     def put(self, key: str, data: bytes | memoryview) -> None:
         """Write the whole object; an object of the same name is replaced."""
 
     def put_if_absent(self, key: str, data: bytes | memoryview) -> bool:
-        """Write the whole object unless there is one already; False if there is. Of two callers exactly one gets True."""
+        """Write the whole object unless there is one already; False if there is. Of two callers exactly one gets
+        True.
+        """
 
     def read(self, key: str) -> bytes:
         """The whole object; FileNotFoundError if there is none."""
 
     def list(self, prefix: str, *, older_than: int = 0) -> list[str]:
-        """All keys below a folder, sorted, unfinished writes included (``is_unfinished`` tells them). ``older_than``: seconds since the last
-        change, at least."""
+        """All keys below a folder, sorted, unfinished writes included (``is_unfinished`` tells them). ``older_than``:
+        seconds since the last change, at least.
+        """
 
     def delete(self, key: str) -> None:
         """Remove an object; no error if there is none."""
@@ -88,10 +93,16 @@ class LocalStorage:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LakeError(f"cannot make a lake at {self.root}: {error.strerror}", "choose a folder that can be written") from error
-        strangers = [entry.name for entry in self.root.iterdir() if entry.name not in ("manifest", "data", "writer.lock")]
+            raise LakeError(
+                f"cannot make a lake at {self.root}: {error.strerror}", "choose a folder that can be written"
+            ) from error
+        strangers = [
+            entry.name for entry in self.root.iterdir() if entry.name not in ("manifest", "data", "writer.lock")
+        ]
         if strangers:
-            raise LakeError(f"{self.root} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder")
+            raise LakeError(
+                f"{self.root} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder"
+            )
 
     def exclusive(self) -> AbstractContextManager[None]:
         return lock.exclusive(self.root / "writer.lock")
@@ -167,4 +178,7 @@ class LocalStorage:
 
 
 def _cannot_write(path: Path, error: OSError) -> LakeError:
-    return LakeError(f"cannot write {path}: {error.strerror or error}", "nothing was committed; free space or fix permissions, then run again")
+    return LakeError(
+        f"cannot write {path}: {error.strerror or error}",
+        "nothing was committed; free space or fix permissions, then run again",
+    )

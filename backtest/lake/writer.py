@@ -36,7 +36,9 @@ class Writer:
         self._storage = lake.storage
 
     def complete(self) -> None:
-        """Give a lake of format 1 what its manifest lacks: digests of files and rows, schemas of event datasets. Else nothing."""
+        """Give a lake of format 1 what its manifest lacks: digests of files and rows, schemas of event datasets. Else
+        nothing.
+        """
         for name, record in list(self._lake.manifest.markets.items()):
             lacking = [file for file in record.files if not file.sha256]
             if not lacking:
@@ -55,7 +57,8 @@ class Writer:
             self._publish(name, msgspec.structs.replace(record, files=_sorted(files)), schemas)
 
     def set_market(self, config: MarketConfig) -> None:
-        """Store the description of a market. The same again changes nothing; a different one under its name is a LakeError.
+        """Store the description of a market. The same again changes nothing; a different one under its name is a
+        LakeError.
 
         Pools may be added or described anew; those that the lake knows and ``config`` does not name are kept.
         """
@@ -64,13 +67,20 @@ class Writer:
             config = config.keeping_pools_of(record.config)
             if record.config == config:
                 return
-            changed = [name for name in config.__struct_fields__ if getattr(config, name) != getattr(record.config, name)]
+            changed = [
+                name for name in config.__struct_fields__ if getattr(config, name) != getattr(record.config, name)
+            ]
             if not set(changed) <= {"description", "pools"}:
-                raise LakeError(f"market '{config.name}' of this lake differs in {', '.join(changed)}", "use another market name, or another lake")
+                raise LakeError(
+                    f"market '{config.name}' of this lake differs in {', '.join(changed)}",
+                    "use another market name, or another lake",
+                )
         self._publish(config.name, msgspec.structs.replace(record, config=config))
 
     def set_provenance(self, market: str, facts: Mapping[str, str]) -> None:
-        """Add facts about where the data of a market come from (node's client version, last final block); never a URL."""
+        """Add facts about where the data of a market come from (node's client version, last final block); never a
+        URL.
+        """
         record = self._market(market)
         self._publish(market, msgspec.structs.replace(record, provenance={**record.provenance, **facts}))
 
@@ -87,7 +97,8 @@ class Writer:
         """Add rows of the inclusive block range, and say which sources it completes.
 
         Args:
-            data: dataset to table; an empty table records the schema and stores no file. Rows are sorted into chain order.
+            data: dataset to table; an empty table records the schema and stores no file. Rows are sorted into chain
+                order.
             covers: source to the inclusive range that is now complete for it.
 
         Raises:
@@ -101,7 +112,9 @@ class Writer:
             if start > stop:
                 raise LakeError(f"'{source}' covers {start} to {stop}", "give the first block first")
             if doubled := m.overlap(coverage.get(source, ()), (start, stop)):
-                raise LakeError(f"'{source}' holds blocks {doubled[0]} to {doubled[1]} already", "commit only what covered() lacks")
+                raise LakeError(
+                    f"'{source}' holds blocks {doubled[0]} to {doubled[1]} already", "commit only what covered() lacks"
+                )
             coverage[source] = m.merge([*coverage.get(source, ()), (start, stop)])
         schemas = dict(self._lake.manifest.schemas)
         files = []
@@ -114,7 +127,9 @@ class Writer:
                 what = f"{dataset}: rows of blocks {blocks[0]} to {blocks[1]} in a commit of {from_block} to {to_block}"
                 raise LakeError(what, "commit the range that the rows have")
             files.append(self._store(market, dataset, table, (from_block, to_block), stamp))
-        self._publish(market, msgspec.structs.replace(record, files=_sorted([*record.files, *files]), coverage=coverage), schemas)
+        self._publish(
+            market, msgspec.structs.replace(record, files=_sorted([*record.files, *files]), coverage=coverage), schemas
+        )
 
     def append(self, market: str, dataset: str, table: pa.Table, *, stamp: str = "") -> None:
         """Add rows without block coverage (results)."""
@@ -125,7 +140,11 @@ class Writer:
         record = self._market(market)
         schemas = dict(self._lake.manifest.schemas)
         checked = {dataset: self._checked(market, dataset, table, schemas) for dataset, table in data.items()}
-        files = [self._store(market, dataset, table, _block_range(table), stamp) for dataset, table in checked.items() if table.num_rows]
+        files = [
+            self._store(market, dataset, table, _block_range(table), stamp)
+            for dataset, table in checked.items()
+            if table.num_rows
+        ]
         self._publish(market, msgspec.structs.replace(record, files=_sorted([*record.files, *files])), schemas)
 
     def replace(
@@ -187,7 +206,9 @@ class Writer:
         return saved
 
     def collect_garbage(self) -> None:
-        """Delete manifests behind the newest ``KEEP_VERSIONS``, files that none of those names, and unfinished writes."""
+        """Delete manifests behind the newest ``KEEP_VERSIONS``, files that none of those names, and unfinished
+        writes.
+        """
         self._forget_old_versions()
         numbers = m.versions(self._storage)
         needed: set[str] = set()
@@ -208,10 +229,14 @@ class Writer:
             raise LakeError(f"'{name}' is not a market name", "use lower-case letters, digits, '-', '_' and '.'")
         return self._lake.manifest.markets.get(name) or m.MarketRecord()
 
-    def _checked(self, market: str, dataset: str, table: pa.Table, schemas: dict[str, tuple[tuple[str, str, bool], ...]]) -> pa.Table:
+    def _checked(
+        self, market: str, dataset: str, table: pa.Table, schemas: dict[str, tuple[tuple[str, str, bool], ...]]
+    ) -> pa.Table:
         """The table in its dataset's schema and in chain order; an unknown dataset's schema is recorded."""
         if not _DATASET.match(dataset):
-            raise LakeError(f"'{dataset}' is not a dataset name", "use raw/<protocol>/<Event>, canonical/<table> or results/<table>")
+            raise LakeError(
+                f"'{dataset}' is not a dataset name", "use raw/<protocol>/<Event>, canonical/<table> or results/<table>"
+            )
         schema = m.declared_schema(dataset)
         if schema is None and dataset in schemas:
             schema = m.schema_from_text(schemas[dataset])
@@ -220,16 +245,23 @@ class Writer:
             if not dataset.startswith("raw/"):
                 raise LakeError(f"'{dataset}' is not in backtest.tables", "declare its schema there")
             if list(schema)[: len(tables.RAW_KEY)] != tables.RAW_KEY:
-                raise LakeError(f"{dataset}: an event dataset starts with {', '.join(f.name for f in tables.RAW_KEY)}", "see tables.RAW_KEY")
+                raise LakeError(
+                    f"{dataset}: an event dataset starts with {', '.join(f.name for f in tables.RAW_KEY)}",
+                    "see tables.RAW_KEY",
+                )
             schemas[dataset] = m.schema_to_text(schema)
         table = parquet.conform(table, schema, dataset)
         if not dataset.startswith("results/") and "market" in schema.names and table.num_rows:
             found = pc.unique(table.column("market")).to_pylist()
             if found != [market]:
-                raise LakeError(f"{dataset}: rows of market {', '.join(map(str, found))}", f"commit rows of '{market}' only")
+                raise LakeError(
+                    f"{dataset}: rows of market {', '.join(map(str, found))}", f"commit rows of '{market}' only"
+                )
         return parquet.in_chain_order(table)
 
-    def _store(self, market: str, dataset: str, table: pa.Table, blocks: tuple[int, int] | None, stamp: str) -> m.FileRecord:
+    def _store(
+        self, market: str, dataset: str, table: pa.Table, blocks: tuple[int, int] | None, stamp: str
+    ) -> m.FileRecord:
         """Write one file; until a manifest names it nobody sees it."""
         data = memoryview(parquet.encode(table))
         sha256 = hashlib.sha256(data).hexdigest()
@@ -262,7 +294,9 @@ class Writer:
         blocks = (min(starts), max(stops)) if starts and stops else None
         return self._store(market, dataset, table, blocks, group[0].stamp)
 
-    def _publish(self, market: str, record: m.MarketRecord, schemas: dict[str, tuple[tuple[str, str, bool], ...]] | None = None) -> None:
+    def _publish(
+        self, market: str, record: m.MarketRecord, schemas: dict[str, tuple[tuple[str, str, bool], ...]] | None = None
+    ) -> None:
         """Publish the next manifest version; LakeBusy if another writer did: without a lock that may happen."""
         old = self._lake.manifest
         # A number far behind may be free again, its manifest forgotten: only the newest version may be followed.
@@ -302,7 +336,11 @@ def _groups(files: tuple[m.FileRecord, ...]) -> list[list[m.FileRecord]]:
     groups: list[list[m.FileRecord]] = []
     for file in files:
         last = groups[-1] if groups else None
-        if last and (last[0].dataset, last[0].stamp) == (file.dataset, file.stamp) and sum(f.rows for f in last) + file.rows <= FILE_ROWS:
+        if (
+            last
+            and (last[0].dataset, last[0].stamp) == (file.dataset, file.stamp)
+            and sum(f.rows for f in last) + file.rows <= FILE_ROWS
+        ):
             last.append(file)
         else:
             groups.append([file])

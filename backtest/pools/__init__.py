@@ -1,1 +1,3 @@
-"""Pools that tokens are sold into: their exact rules, and the fold of their logs to canonical tables. Pure; nothing here knows a lending protocol."""
+"""Pools that tokens are sold into: their exact rules, and the fold of their logs to canonical tables. Pure; nothing
+here knows a lending protocol.
+"""

@@ -1,6 +1,7 @@
 """Which logs of a pool are needed (Uniswap/v3-core 1.0.1, ``contracts/interfaces/pool/IUniswapV3PoolEvents.sol``).
 
-The others (Flash, Collect, CollectProtocol, SetFeeProtocol, IncreaseObservationCardinalityNext) change neither price nor liquidity.
+The others (Flash, Collect, CollectProtocol, SetFeeProtocol, IncreaseObservationCardinalityNext) change neither price
+nor liquidity.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ EVENTS = (
     ),
     EventSpec(
         "Burn",
-        "Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+        "Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0,"
+        " uint256 amount1)",
         EMITTER,
     ),
     EventSpec(

@@ -1,8 +1,8 @@
 """Logs of a market's pools to canonical rows: what happened to them, and what it says about market prices.
 
-The market price of a token is its pool's mid price times the value of the pool's other token: that one's market price where a pool tells it
-in turn, else its oracle price. It steps with the pool and with that price, and is rounded down to a base unit once, at the end.
-Every recorded swap is made again by the exact rules from the state before it.
+The market price of a token is its pool's mid price times the value of the pool's other token: that one's market price
+where a pool tells it in turn, else its oracle price. It steps with the pool and with that price, and is rounded down to
+a base unit once, at the end. Every recorded swap is made again by the exact rules from the state before it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ Ratio = tuple[int, int]
 
 
 def pools_of(
-    configs: Sequence[PoolConfig], facts: Sequence[Mapping[str, Any]], tokens: Sequence[Mapping[str, Any]], assets: Mapping[str, int]
+    configs: Sequence[PoolConfig],
+    facts: Sequence[Mapping[str, Any]],
+    tokens: Sequence[Mapping[str, Any]],
+    assets: Mapping[str, int],
 ) -> list[Pool]:
     """The pools of a market, in the order of its file.
 
@@ -46,10 +49,15 @@ def pools_of(
         first, second = ("0x" + row[side].hex() for side in ("token0", "token1"))
         pair = (first, second)
         symbols = [named[token]["symbol"] for token in pair]
-        priced = [token for token, symbol in zip(pair, symbols, strict=True) if config.prices.lower() in (token, symbol.lower())]
+        priced = [
+            token
+            for token, symbol in zip(pair, symbols, strict=True)
+            if config.prices.lower() in (token, symbol.lower())
+        ]
         if len(priced) != 1:
             raise UserError(
-                f"pool {config.address} trades {symbols[0]} ({first}) for {symbols[1]} ({second}): prices = '{config.prices}' names neither or both",
+                f"pool {config.address} trades {symbols[0]} ({first}) for {symbols[1]} ({second}): prices ="
+                f" '{config.prices}' names neither or both",
                 "give the symbol or address of one",
             )
         made = Pool(
@@ -106,7 +114,9 @@ def chain_of(token: str, pools: Sequence[Pool]) -> list[Pool]:
     chain: list[Pool] = []
     while (pool := next((pool for pool in pools if pool.prices == token), None)) is not None:
         if pool in chain:
-            raise UserError(f"pools {', '.join(each.address for each in chain)} price tokens in each other", "leave one of them out")
+            raise UserError(
+                f"pools {', '.join(each.address for each in chain)} price tokens in each other", "leave one of them out"
+            )
         chain.append(pool)
         token = pool.tokens[pool.quote]
     return chain
@@ -124,7 +134,9 @@ class Log:
 
 
 def logs_of(tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], ids: Mapping[str, PoolId]) -> list[Log]:
-    """Raw rows (``raw/uniswap-v3``) of some blocks in chain order. ``keys``: the place of each row; ``ids``: pools by address."""
+    """Raw rows (``raw/uniswap-v3``) of some blocks in chain order. ``keys``: the place of each row; ``ids``: pools by
+    address.
+    """
     found = []
     for event, table in tables.items():
         for key, row in zip(keys[event], table.to_pylist(), strict=True):
@@ -132,7 +144,12 @@ def logs_of(tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], i
             if event in ("Mint", "Burn"):
                 tick, upper, price, liquidity = row["tick_lower"], row["tick_upper"], None, int(row["amount"])
             else:
-                tick, upper, price, liquidity = row["tick"], None, int.from_bytes(row["sqrt_price_x96"], "big"), int(row.get("liquidity", 0))
+                tick, upper, price, liquidity = (
+                    row["tick"],
+                    None,
+                    int.from_bytes(row["sqrt_price_x96"], "big"),
+                    int(row.get("liquidity", 0)),
+                )
             if event == "Burn":
                 liquidity, amount0, amount1 = -liquidity, -(amount0 or 0), -(amount1 or 0)
             change = PoolChange(
@@ -151,10 +168,14 @@ def logs_of(tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], i
 
 
 class PoolFold:
-    """Follows all pools of a market. ``swaps`` were made again, ``differing`` of them differ from their logs; ``first`` names one of these."""
+    """Follows all pools of a market. ``swaps`` were made again, ``differing`` of them differ from their logs; ``first``
+    names one of these.
+    """
 
     def __init__(self, pools: Sequence[Pool], start: int, more: int) -> None:
-        """``start``: the place where the market's history begins; ``more``: decimals that oracle prices have beyond base units."""
+        """``start``: the place where the market's history begins; ``more``: decimals that oracle prices have beyond
+        base units.
+        """
         self._pools, self._start, self._unit = pools, start, 10**more
         self._states = [PoolState(pool.fee, pool.spacing) for pool in pools]
         self._before: list[dict[tuple[int, int], int]] = [{} for _ in pools]
@@ -187,7 +208,9 @@ class PoolFold:
         self._tell(key, [each for each in self._priced if each[1][-1].assets[each[1][-1].quote] == asset])
 
     def log(self, log: Log) -> None:
-        """One log. UserError where its pool is not known to be initialized; LakeError where it takes liquidity that is not there."""
+        """One log. UserError where its pool is not known to be initialized; LakeError where it takes liquidity that is
+        not there.
+        """
         change, pool, state = log.change, self._pools[log.change.pool], self._states[log.change.pool]
         self._begin(log.key)
         if not state.sqrt_price and log.event != "initialize":
@@ -205,7 +228,8 @@ class PoolFold:
         state.apply(change)
         if change.upper is not None and min(state.gross.get(change.tick, 0), state.gross.get(change.upper, 0)) < 0:
             raise LakeError(
-                f"pool {pool.address}: more liquidity is burned in block {change.block_number} than was minted", "fetch it into a new lake"
+                f"pool {pool.address}: more liquidity is burned in block {change.block_number} than was minted",
+                "fetch it into a new lake",
             )
         if not self._begun:
             if change.upper is not None:
@@ -280,7 +304,9 @@ class PoolFold:
             self.prices.append({"key": key, "asset_id": asset, "price": exact, "source": chain[0].address})
 
     def _price_down(self, chain: Sequence[Pool]) -> int | None:
-        """Base units per whole token; None where the last oracle price is not there, a pool has no liquidity at its price, or no column has room."""
+        """Base units per whole token; None where the last oracle price is not there, a pool has no liquidity at its
+        price, or no column has room.
+        """
         last = chain[-1].assets[chain[-1].quote]
         oracle = None if last is None else self._oracle.get(last)
         if oracle is None:
@@ -291,7 +317,10 @@ class PoolFold:
             if not state.liquidity:
                 return None
             up, down = mid_price(state.sqrt_price) if pool.quote == 1 else mid_price(state.sqrt_price)[::-1]
-            above, below = above * up * 10 ** pool.decimals[1 - pool.quote], below * down * 10 ** pool.decimals[pool.quote]
+            above, below = (
+                above * up * 10 ** pool.decimals[1 - pool.quote],
+                below * down * 10 ** pool.decimals[pool.quote],
+            )
         price: int = above // below
         return price if price < 10**38 else None
 

@@ -1,9 +1,10 @@
 """Uniswap v3: what a swap takes and gives, to the unit, and where it leaves the pool.
 
-Rules of Uniswap/v3-core 1.0.1, ``contracts/``: ``UniswapV3Pool.sol`` (``swap``, ``_modifyPosition``) with ``libraries/TickMath.sol``,
-``SqrtPriceMath.sol``, ``SwapMath.sol`` and ``TickBitmap.sol``. Prices are square roots of token 1 per token 0 in native units, times 2^96 (X96);
-a tick t stands for the price 1.0001^t. Fees are parts of a million. Protocol fees (``setFeeProtocol``), ``collect`` and ``flash`` move neither
-price nor liquidity, so nothing here depends on them.
+Rules of Uniswap/v3-core 1.0.1, ``contracts/``: ``UniswapV3Pool.sol`` (``swap``, ``_modifyPosition``) with
+``libraries/TickMath.sol``, ``SqrtPriceMath.sol``, ``SwapMath.sol`` and ``TickBitmap.sol``. Prices are square roots of
+token 1 per token 0 in native units, times 2^96 (X96); a tick t stands for the price 1.0001^t. Fees are parts of a
+million. Protocol fees (``setFeeProtocol``), ``collect`` and ``flash`` move neither price nor liquidity, so nothing here
+depends on them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _WORD = 256
 
 
 def _factors() -> list[int]:
-    """2^128 / 1.0001^(2^k / 2) for each bit k of a tick, to the nearest: the constants of ``TickMath.getSqrtRatioAtTick``."""
+    """2^128 / 1.0001^(2^k / 2) for each bit k of a tick, to the nearest: the constants of
+    ``TickMath.getSqrtRatioAtTick``.
+    """
     exact = Context(prec=100)
     factor = exact.divide(Decimal(1), exact.sqrt(Decimal("1.0001")))
     found = []
@@ -42,7 +45,9 @@ _FACTORS = _factors()
 
 @lru_cache(maxsize=1 << 16)
 def sqrt_price_at(tick: int) -> int:
-    """The price of a tick, rounded up from 128 binary places to 96 (``TickMath.getSqrtRatioAtTick``). ValueError beyond the last ticks."""
+    """The price of a tick, rounded up from 128 binary places to 96 (``TickMath.getSqrtRatioAtTick``). ValueError beyond
+    the last ticks.
+    """
     if not MIN_TICK <= tick <= MAX_TICK:
         raise ValueError(f"tick {tick} is beyond {MAX_TICK}")
     ratio = 1 << 128
@@ -55,7 +60,9 @@ def sqrt_price_at(tick: int) -> int:
 
 
 def tick_at(sqrt_price: int) -> int:
-    """The last tick whose price is not above this one (``TickMath.getTickAtSqrtRatio``). ValueError for a price that no pool can have."""
+    """The last tick whose price is not above this one (``TickMath.getTickAtSqrtRatio``). ValueError for a price that no
+    pool can have.
+    """
     if not MIN_SQRT_PRICE <= sqrt_price < MAX_SQRT_PRICE:
         raise ValueError(f"no pool has the price {sqrt_price}")
     tick = min(max(floor(2 * log(sqrt_price / Q96) / log(1.0001)), MIN_TICK), MAX_TICK - 1)  # about; integers decide
@@ -170,8 +177,10 @@ class PoolState:
             self.liquidity += change.liquidity
 
     def next_tick(self, tick: int, down: bool, liquidity: int) -> tuple[int, bool]:
-        """The tick that the next step goes to, and whether it is initialized: within one word of the bitmap, since every step rounds
-        (``TickBitmap.nextInitializedTickWithinOneWord``). Without liquidity nothing is rounded, and it is the next initialized one."""
+        """The tick that the next step goes to, and whether it is initialized: within one word of the bitmap, since
+        every step rounds (``TickBitmap.nextInitializedTickWithinOneWord``). Without liquidity nothing is rounded, and
+        it is the next initialized one.
+        """
         if down:
             at = bisect_right(self.ticks, tick) - 1
             found = self.ticks[at] if at >= 0 else None
@@ -191,7 +200,8 @@ def swap(pool: PoolState, zero_for_one: bool, amount: int, limit: int | None = N
     Args:
         zero_for_one: token 0 is put in and token 1 taken out.
         amount: native units put in; negative: to be taken out.
-        limit: the price (X96) at which it ends; by default the last one possible, where a drained pool may stand already.
+        limit: the price (X96) at which it ends; by default the last one possible, where a drained pool may stand
+            already.
 
     Raises:
         ValueError: the pool is not initialized, or the limit is not on the price's way.
@@ -219,7 +229,9 @@ def swap(pool: PoolState, zero_for_one: bool, amount: int, limit: int | None = N
     return Swapped(paid, given, price, tick, liquidity)
 
 
-def _step(price: int, target: int, liquidity: int, left: int, fee: int, zero_for_one: bool) -> tuple[int, int, int, int]:
+def _step(
+    price: int, target: int, liquidity: int, left: int, fee: int, zero_for_one: bool
+) -> tuple[int, int, int, int]:
     """(price afterwards, put in, taken out, fee) of a swap within one tick range (``SwapMath.computeSwapStep``)."""
     low, high = (target, price) if zero_for_one else (price, target)
     if left > 0:
@@ -245,9 +257,11 @@ def amount_out_down(pool: PoolState, zero_for_one: bool, amount_in: int) -> int:
 
 
 def agrees(pool: PoolState, recorded: PoolChange, amount0: int, amount1: int) -> bool:
-    """Whether the rules, from the state before it, give a recorded swap to the unit: amounts, price, tick and liquidity.
+    """Whether the rules, from the state before it, give a recorded swap to the unit: amounts, price, tick and
+    liquidity.
 
-    Its log does not say what was asked for: an exact input, an exact output, or as much as a price limit allows. One of them must fit.
+    Its log does not say what was asked for: an exact input, an exact output, or as much as a price limit allows. One of
+    them must fit.
     """
     assert recorded.sqrt_price is not None
     to, price = recorded.sqrt_price, pool.sqrt_price

@@ -41,12 +41,14 @@ Ints = npt.NDArray[np.int64]
 
 
 class LinearExposure(Struct, frozen=True):
-    """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per base-unit price).
+    """An account is safe while ``constant + sum(weights[a] * price[a]) >= 0`` (base units; weights in base units per
+    base-unit price).
 
-    ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule decides.
-    ``debt[a]`` (>= 0) is the part of ``weights[a]`` that grows with the asset's borrow index, the rest grows with its supply
-    index; an asset not listed is debt where its weight is negative. The screen ages the form by the indexes instead of
-    asking again. ``until`` is a timestamp up to which that holds (None: always), for debts that grow by a rate of their own.
+    ``relative_error`` bounds the float error relative to the sum of the absolute terms; inside it the exact rule
+    decides. ``debt[a]`` (>= 0) is the part of ``weights[a]`` that grows with the asset's borrow index, the rest grows
+    with its supply index; an asset not listed is debt where its weight is negative. The screen ages the form by the
+    indexes instead of asking again. ``until`` is a timestamp up to which that holds (None: always), for debts that grow
+    by a rate of their own.
     """
 
     weights: Mapping[AssetId, float]
@@ -60,8 +62,9 @@ class LinearExposure(Struct, frozen=True):
 class Exposures:
     """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
-    ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against (``owed``). A protocol that
-    can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere where ``exposure`` is not. It may leave accounts out.
+    ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against
+    (``owed``). A protocol that can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere
+    where ``exposure`` is not. It may leave accounts out.
     """
 
     account: Ints
@@ -75,7 +78,9 @@ class Exposures:
 
 @dataclass(frozen=True, slots=True)
 class BoxExposure:
-    """For rules that are not linear: the account cannot be eligible while every listed price stays inside [low, high]."""
+    """For rules that are not linear: the account cannot be eligible while every listed price stays inside [low,
+    high].
+    """
 
     box: Mapping[AssetId, tuple[float, float]]
 
@@ -91,13 +96,16 @@ class Pair(Struct, frozen=True):
 
 
 class Order(Struct, frozen=True):
-    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's ``type(uint256).max``).
+    """What a liquidator asks for. ``repay`` None asks for as much as the rules allow (a contract's
+    ``type(uint256).max``).
 
-    Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the collateral to take
-    (native units). At most one of the three is given; a protocol whose calls know only ``repay`` ignores the others.
+    Where a protocol's call names it so: ``repay_scaled`` is the debt to repay as the protocol stores it, ``seize`` the
+    collateral to take (native units). At most one of the three is given; a protocol whose calls know only ``repay``
+    ignores the others.
 
-    ``agreed``: a mechanism that is not the protocol's own has set both ``repay`` and ``seize`` (what leaves the account, a protocol's fee included).
-    Close factor, bonus and auctions of the protocol do not apply; every other check, its fee and its rounding of what it stores do.
+    ``agreed``: a mechanism that is not the protocol's own has set both ``repay`` and ``seize`` (what leaves the
+    account, a protocol's fee included). Close factor, bonus and auctions of the protocol do not apply; every other
+    check, its fee and its rounding of what it stores do.
     """
 
     account: AccountId
@@ -140,19 +148,22 @@ class Fill(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each account, again and again, as long
-    as one pays. Columns have one row a liquidation, those of an account in order.
+    """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each
+    account, again and again, as long as one pays. Columns have one row a liquidation, those of an account in order.
 
-    A protocol that can tell many at once has ``together(state, accounts, prices, now, liquidator, *, cost, calls, most) -> Together | None``: what
-    ``pairs`` and ``quote`` of each come to, where the liquidator receives the underlying and a refusal's ``instead`` is taken; None where it cannot.
-    Each call costs the liquidator ``cost`` base units, and each account is called at most ``most`` times, ``calls`` of them before.
-    ``settle_together(state, found)`` has the effect of the changes of all fills on the state.
+    A protocol that can tell many at once has ``together(state, accounts, prices, now, liquidator, *, cost, calls, most)
+    -> Together | None``: what ``pairs`` and ``quote`` of each come to, where the liquidator receives the underlying and
+    a refusal's ``instead`` is taken; None where it cannot. Each call costs the liquidator ``cost`` base units, and each
+    account is called at most ``most`` times, ``calls`` of them before. ``settle_together(state, found)`` has the effect
+    of the changes of all fills on the state.
 
     Attributes:
-        profit: base units after the cost, both sides rounded against the liquidator. repaid, seized, protocol_fee: native units.
+        profit: base units after the cost, both sides rounded against the liquidator. repaid, seized, protocol_fee:
+            native units.
         health_before, health_after: wad; None without debt.
         deficits: liquidation, asset and native amount of debts written off.
-        positions: what all of them change in scaled balances: account, asset, side, sum of changes. settings: as in ``SettingChange``, in order.
+        positions: what all of them change in scaled balances: account, asset, side, sum of changes. settings: as in
+            ``SettingChange``, in order.
         on_offer: accounts that can be liquidated on, though it does not pay or is not allowed any more.
         refused: account and reason of quotes that were refused.
         rules: as in ``Fill``, with whether they are tested.
@@ -180,8 +191,8 @@ class Together:
 class AccountView(Struct, frozen=True):
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
-    ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times loan-to-value);
-    ``category`` the group of parameters that it chose (an e-mode), 0 for none.
+    ``borrowing_power_base`` is the most that the account may owe when it borrows or withdraws (collateral times
+    loan-to-value); ``category`` the group of parameters that it chose (an e-mode), 0 for none.
     """
 
     collateral_base: int
@@ -193,10 +204,11 @@ class AccountView(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low, high) words, 0 without debt.
+    """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low,
+    high) words, 0 without debt.
 
-    ``rest``: accounts that do not fit, in id order; None where a price is missing. A protocol that can value a whole book faster than one account at
-    a time has ``views(state, prices, now) -> Views``, equal to its ``view`` of each.
+    ``rest``: accounts that do not fit, in id order; None where a price is missing. A protocol that can value a whole
+    book faster than one account at a time has ``views(state, prices, now) -> Views``, equal to its ``view`` of each.
     """
 
     account: Ints
@@ -210,13 +222,14 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One call of a user as history records it, to be made again in a book that may differ. ``changes`` are its effects then.
+    """One call of a user as history records it, to be made again in a book that may differ. ``changes`` are its effects
+    then.
 
     Where interest is recomputed, a change of a parameter comes as an action of its own named ``parameter``.
 
-    ``emptied`` are the places in ``changes`` of position changes that left history's balance at zero: here they empty it too,
-    however much it holds. ``amount`` (native units) is asked for instead of the recorded one where it is given, by users who
-    respond or whose action is shrunk; an action that empties ignores it.
+    ``emptied`` are the places in ``changes`` of position changes that left history's balance at zero: here they empty
+    it too, however much it holds. ``amount`` (native units) is asked for instead of the recorded one where it is given,
+    by users who respond or whose action is shrunk; an action that empties ignores it.
     """
 
     name: str
@@ -229,8 +242,8 @@ class Action:
 class Acted:
     """What an action does here: all effects on the book, in order, and the native units that it moved.
 
-    ``view`` is its account afterwards, for an action that raises the account's risk (borrow, withdraw, transfer away, collateral
-    switched off, e-mode changed) while it has debt; None for any other.
+    ``view`` is its account afterwards, for an action that raises the account's risk (borrow, withdraw, transfer away,
+    collateral switched off, e-mode changed) while it has debt; None for any other.
     """
 
     account: AccountId
@@ -241,8 +254,9 @@ class Acted:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset, side, as the protocol stores
-    it) and each setting (account, name, asset, value, block of the last change) once."""
+    """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset,
+    side, as the protocol stores it) and each setting (account, name, asset, value, block of the last change) once.
+    """
 
     balances: Sequence[tuple[AccountId, AssetId, Side, int]]
     settings: Sequence[tuple[AccountId, str, AssetId | None, int, int]]
@@ -261,9 +275,10 @@ class Holding:
 
 
 class RawEvents(Protocol):
-    """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset by its
-    full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over all events of the
-    market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own columns only.
+    """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset
+    by its full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over
+    all events of the market in chain order) and ``timestamp`` (int64, of the block); facts read by calls have their own
+    columns only.
     """
 
     @property
@@ -276,7 +291,8 @@ class RawEvents(Protocol):
         ...
 
     def segments(self, rows: int, columns: Mapping[str, Sequence[str]]) -> Iterable[Mapping[str, pa.Table]]:
-        """The history of some events cut into consecutive block ranges of about ``rows`` rows: event name to sorted table.
+        """The history of some events cut into consecutive block ranges of about ``rows`` rows: event name to sorted
+        table.
 
         ``columns``: event name to the columns wanted beside ``seq`` and ``timestamp``; other events are left out.
         """
@@ -285,13 +301,17 @@ class RawEvents(Protocol):
 
 @runtime_checkable
 class ManyMarkets(Protocol):
-    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside ``LendingProtocol``."""
+    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside
+    ``LendingProtocol``.
+    """
 
     # Names of the parameters; ``backtest fetch`` takes them as options.
     market_parameters: Sequence[str]
 
     def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
-        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError for a wrong value."""
+        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError
+        for a wrong value.
+        """
         ...
 
 
@@ -299,11 +319,13 @@ class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
     updates the state it is given.
 
-    Optional: ``open_accounts(state, opening: Opening)``, into a state that knows none of them, as their changes would. It is there where an account's
-    past may be replayed in short: its balances are the sums of their changes whatever else happened between, its settings the last ones, and what a
-    liquidation does depends on no sum over accounts. ``gas_units``, by step of a
-    liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it is not there.
-    ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the account's health, for mechanisms that aim at one.
+    Optional: ``open_accounts(state, opening: Opening)``, into a state that knows none of them, as their changes would.
+        It is there where an account's
+    past may be replayed in short: its balances are the sums of their changes whatever else happened between, its
+    settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
+    liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it
+    is not there. ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the
+    account's health, for mechanisms that aim at one.
     """
 
     name: str
@@ -319,13 +341,16 @@ class LendingProtocol(Protocol[State]):
     parameters: Mapping[str, int]
 
     def fault(self, values: Mapping[str, int]) -> str | None:
-        """Why the market's own checks would refuse these parameters of one asset or one category (names as in ``parameters``); None: they pass.
-        Absent names are not set."""
+        """Why the market's own checks would refuse these parameters of one asset or one category (names as in
+        ``parameters``); None: they pass. Absent names are not set.
+        """
         ...
 
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
-        """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until stable."""
+        """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until
+        stable.
+        """
         ...
 
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
@@ -347,21 +372,25 @@ class LendingProtocol(Protocol[State]):
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """Chunks of canonical tables (name, rows), in chain order and deterministic: every table of
-        ``backtest.tables.CANONICAL`` but events and blocks, which reconstruction makes for all protocols alike; ``prices`` only so far as the
-        protocol's own logs and rules say them, beside what its price sources give."""
+        ``backtest.tables.CANONICAL`` but events and blocks, which reconstruction makes for all protocols alike;
+        ``prices`` only so far as the protocol's own logs and rules say them, beside what its price sources give.
+        """
         ...
 
     # -- replay --------------------------------------------------------------------------------------------------
     def open(self, market: Market, *, recompute: bool = False) -> State:
         """The empty state of a market: explicit, owned by one replay.
 
-        With ``recompute`` interest follows this book: the engine passes on no IndexUpdate of history, and the changes of ``act`` and
-        ``quote`` hold those that the calls cause here. UserError where the protocol or the history cannot do that.
+        With ``recompute`` interest follows this book: the engine passes on no IndexUpdate of history, and the changes
+        of ``act`` and ``quote`` hold those that the calls cause here. UserError where the protocol or the history
+        cannot do that.
         """
         ...
 
     def apply(self, state: State, event: MarketEvent) -> None:
-        """Apply one canonical event or effect. ``HistoricalLiquidation`` is not applied here: the engine re-enacts it."""
+        """Apply one canonical event or effect. ``HistoricalLiquidation`` is not applied here: the engine re-enacts
+        it.
+        """
         ...
 
     def accounts(self, state: State) -> Iterable[AccountId]:
@@ -387,16 +416,17 @@ class LendingProtocol(Protocol[State]):
     def quote(self, state: State, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """What the order would do. Changes nothing; the engine applies ``Fill.changes``.
 
-        Depends on the account, prices, time and market-wide state alone; a fill that moves market-wide state on which other
-        orders depend says so by a ParamChange (``order_parameters``) among its changes.
+        Depends on the account, prices, time and market-wide state alone; a fill that moves market-wide state on which
+        other orders depend says so by a ParamChange (``order_parameters``) among its changes.
         """
         ...
 
     def act(self, state: State, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
-        """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert. Changes nothing.
+        """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert.
+        Changes nothing.
 
-        In the book of history it is history's own changes. An amount larger than what is there is cut to it, or refused, as the contract
-        does.
+        In the book of history it is history's own changes. An amount larger than what is there is cut to it, or
+        refused, as the contract does.
         """
         ...
 

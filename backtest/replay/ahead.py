@@ -1,7 +1,8 @@
 """History itself, asked one step ahead: at every price update, who may be liquidated now in history's own book?
 
-Nothing is re-enacted and nothing differs from history: before each question the book is what history left. Liquidations that happened are
-not shown to the model; what was there right before each of them is kept, to be held against its answers (``backtest.validation``).
+Nothing is re-enacted and nothing differs from history: before each question the book is what history left. Liquidations
+that happened are not shown to the model; what was there right before each of them is kept, to be held against its
+answers (``backtest.validation``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, MarketEvent, ParamChange, PositionChange, Prices, PriceUpdate
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    HistoricalLiquidation,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    Prices,
+    PriceUpdate,
+)
 from backtest.model import SettingChange as Setting
 from backtest.protocols import LendingProtocol, Refusal, State
 from backtest.replay.book import Book
@@ -28,7 +40,8 @@ from backtest.scenario import Competitive, Costs
 class PriceRanges:
     """Between what an asset's oracle price lies, where it is known by a venue's prices only: steps by time (seconds).
 
-    ``bounds[i]`` holds from ``times[i]`` on: (low, high) in base units, None where the venue has no price for that moment.
+    ``bounds[i]`` holds from ``times[i]`` on: (low, high) in base units, None where the venue has no price for that
+    moment.
     """
 
     times: Sequence[int]
@@ -42,9 +55,11 @@ class PriceRanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """The model would liquidate this account now. Amounts: of the first call in native units, of the account in base units.
+    """The model would liquidate this account now. Amounts: of the first call in native units, of the account in base
+    units.
 
-    ``certain``: also at the most favourable price within the range in which the oracle's may have been. ``until``: time of the next question.
+    ``certain``: also at the most favourable price within the range in which the oracle's may have been. ``until``: time
+    of the next question.
     """
 
     account: AccountId
@@ -60,10 +75,11 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """A liquidation that happened, and what stood right before it: balances of its pair in native units (debt accrued; ``held_scaled`` as
-    the protocol stores it), health.
+    """A liquidation that happened, and what stood right before it: balances of its pair in native units (debt accrued;
+    ``held_scaled`` as the protocol stores it), health.
 
-    ``possible``: liquidatable at the least favourable price within the range of the oracle's. ``left``: whether anything of the pair's
+    ``possible``: liquidatable at the least favourable price within the range of the oracle's. ``left``: whether
+    anything of the pair's
     debt and of its collateral was left right after. ``refusal``: why the model did not want it then; None where it did.
     """
 
@@ -82,8 +98,10 @@ class Past:
 
 @dataclass(slots=True)
 class Ahead:
-    """All answers. ``relief`` are the times at which an account's owner repaid or added collateral; ``outside`` are accounts of which
-    history says that some of their changes are not recorded; ``refusals`` are times and reasons at which eligible accounts were let be."""
+    """All answers. ``relief`` are the times at which an account's owner repaid or added collateral; ``outside`` are
+    accounts of which history says that some of their changes are not recorded; ``refusals`` are times and reasons at
+    which eligible accounts were let be.
+    """
 
     alarms: list[Alarm] = field(default_factory=list)
     pasts: list[Past] = field(default_factory=list)
@@ -123,7 +141,12 @@ def look_ahead(
 
 class _Walk(Generic[State]):
     def __init__(
-        self, protocol: LendingProtocol[State], market: Market, terms: Competitive, ranges: Mapping[AssetId, PriceRanges], from_block: int
+        self,
+        protocol: LendingProtocol[State],
+        market: Market,
+        terms: Competitive,
+        ranges: Mapping[AssetId, PriceRanges],
+        from_block: int,
     ) -> None:
         self._liquidator = AccountId(len(market.accounts))
         self.book: Book[State] = Book.open(protocol, replace(market, accounts=(*market.accounts, "model:competitive")))
@@ -147,7 +170,11 @@ class _Walk(Generic[State]):
             if isinstance(event, HistoricalLiquidation):
                 self._after(before.get(event.seq) or self._before(event))
                 continue
-            if isinstance(event, PositionChange | Setting) and event.action_seq in waiting and event.action_seq not in before:
+            if (
+                isinstance(event, PositionChange | Setting)
+                and event.action_seq in waiting
+                and event.action_seq not in before
+            ):
                 before[event.action_seq] = self._before(waiting[event.action_seq])
             book.apply(event)
             self._noted(event)
@@ -160,12 +187,17 @@ class _Walk(Generic[State]):
             self._screen.touch(event.account)
             if event.action == UNRECORDED:
                 self.found.outside.add(event.account)
-            elif event.action != "liquidation" and isinstance(event, PositionChange) and (event.delta > 0) == (event.side == "collateral"):
+            elif (
+                event.action != "liquidation"
+                and isinstance(event, PositionChange)
+                and (event.delta > 0) == (event.side == "collateral")
+            ):
                 self.found.relief.setdefault(event.account, []).append(event.timestamp)
         elif isinstance(event, ParamChange) and event.name in self.book.protocol.exposure_parameters:
             self._screen.touch_parameter(event.asset if event.category is None else None)
 
-    # -- the question ----------------------------------------------------------------------------------------------------
+    # -- the question
+    # ----------------------------------------------------------------------------------------------------
 
     def _ask(self) -> None:
         book = self.book
@@ -201,7 +233,9 @@ class _Walk(Generic[State]):
     def _wanted(self, account: AccountId) -> tuple[int, int, int] | str:
         """What the model takes of an account first (repaid, seized, value repaid), or why it takes nothing."""
         book = self.book
-        offers = self._mechanism.opportunities(book, account, self._liquidator, receive_collateral_token=self._model.receive_collateral_token)
+        offers = self._mechanism.opportunities(
+            book, account, self._liquidator, receive_collateral_token=self._model.receive_collateral_token
+        )
         open_to = [offer for offer in offers if not isinstance(offer, Refusal)]
         if not open_to:
             return next((offer.reason for offer in offers if isinstance(offer, Refusal)), "not liquidatable")
@@ -212,7 +246,9 @@ class _Walk(Generic[State]):
         return fill.repaid, fill.seized, book.value_down(fill.order.pair.debt_asset, fill.repaid)
 
     def _possible_at(self, account: AccountId, *, favourable: bool) -> bool:
-        """Whether the account may be liquidated at the best (or worst) prices for its owner that the oracle may have had."""
+        """Whether the account may be liquidated at the best (or worst) prices for its owner that the oracle may have
+        had.
+        """
         book, prices = self.book, dict(self.book.oracle)
         for holding in book.protocol.holdings(book.state, account, book.now):
             known = self._ranges.get(holding.asset)
@@ -222,10 +258,13 @@ class _Walk(Generic[State]):
             if bounds is None:
                 return not favourable
             high = favourable == bool(holding.collateral)
-            prices[holding.asset] = max(bounds[1], prices[holding.asset]) if high else min(bounds[0], prices[holding.asset])
+            prices[holding.asset] = (
+                max(bounds[1], prices[holding.asset]) if high else min(bounds[0], prices[holding.asset])
+            )
         return bool(book.protocol.pairs(book.state, account, Prices(prices, prices, prices), book.now))
 
-    # -- what happened ---------------------------------------------------------------------------------------------------
+    # -- what happened
+    # ---------------------------------------------------------------------------------------------------
 
     def _held(self, event: HistoricalLiquidation) -> tuple[int, int, int]:
         """Collateral, debt, and the debt as the protocol stores it, of the pair."""

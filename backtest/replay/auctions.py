@@ -1,16 +1,20 @@
 """Maker's auctions as a mechanism: a bite or bark opens a lot, bids and takes settle it, time prices it.
 
-**Dutch (Clip).** The whole lot is offered at the auction's own price (or at most ``largest_take`` of it); a liquidator takes it once that
-is at or below what the collateral sells for less its costs. A lot that must be reset is reset at once.
+**Dutch (Clip).** The whole lot is offered at the auction's own price (or at most ``largest_take`` of it); a liquidator
+takes it once that is at or below what the collateral sells for less its costs. A lot that must be reset is reset at
+once.
 
-**English (Flip).** Without a contest one account stands for all bidders. Whenever the engine looks, the best bid is what the lot sells for less
-the cost of two calls (the bid and its ``deal``): the least lot worth the tab where the lot is worth it, else all of its value. That is where
-bidding among equals with full information ends. A bid stands for ``ttl``; the price may move meanwhile, and a better bid is made
-only if it is better by ``beg``. The winner deals as soon as it may. A lot nobody bid for starts again.
-Where searchers compete, those who are there at each look bid as ``bidding`` says: nobody, and there is no bid; one, and it bids next to nothing.
+**English (Flip).** Without a contest one account stands for all bidders. Whenever the engine looks, the best bid is
+what the lot sells for less the cost of two calls (the bid and its ``deal``): the least lot worth the tab where the lot
+is worth it, else all of its value. That is where bidding among equals with full information ends. A bid stands for
+``ttl``; the price may move meanwhile, and a better bid is made only if it is better by ``beg``. The winner deals as
+soon as it may. A lot nobody bid for starts again.
+Where searchers compete, those who are there at each look bid as ``bidding`` says: nobody, and there is no bid; one, and
+it bids next to nothing.
 
-Opening a lot is done whatever it earns: somebody who means to buy always does. Its row holds the debt and the collateral that leave the
-vault; the rows of later steps hold what buyers pay and get. What a closed lot raised less than its debt (without penalty) is bad debt.
+Opening a lot is done whatever it earns: somebody who means to buy always does. Its row holds the debt and the
+collateral that leave the vault; the rows of later steps hold what buyers pay and get. What a closed lot raised less
+than its debt (without penalty) is bad debt.
 """
 
 from __future__ import annotations
@@ -57,7 +61,8 @@ class Lot:
 
     Dutch: ``tab`` rad and ``left`` wad remain, ``top`` ray, ``started`` seconds. English: ``flip`` holds them.
     ``holder`` made the standing bid, ``bids`` are those of its contest.
-    ``look`` is the next time at which it may offer something new; ``quiet`` are the conditions under which it offers nothing until then.
+    ``look`` is the next time at which it may offer something new; ``quiet`` are the conditions under which it offers
+    nothing until then.
     """
 
     account: AccountId
@@ -113,7 +118,9 @@ class Auctions(Mechanism[MakerState]):
             if lot.quiet is here and now < lot.look:
                 continue
             offer, look = (
-                self._english(book, number, lot, lot.flip, liquidator) if lot.flip is not None else self._dutch(book, here, number, lot, liquidator)
+                self._english(book, number, lot, lot.flip, liquidator)
+                if lot.flip is not None
+                else self._dutch(book, here, number, lot, liquidator)
             )
             if offer is None:
                 self.lots[number] = replace(lot, look=look, quiet=here)
@@ -121,7 +128,9 @@ class Auctions(Mechanism[MakerState]):
             found.append(offer)
             # others may come first: then in the next block
             self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, quiet=None)
-            if offer.always and self.bidders is not None:  # a contest takes the first of an account: what follows is looked at after it
+            if (
+                offer.always and self.bidders is not None
+            ):  # a contest takes the first of an account: what follows is looked at after it
                 return found
         self._openable.discard(account)
         if pairs(book.state, account, book.prices):
@@ -155,13 +164,16 @@ class Auctions(Mechanism[MakerState]):
         return self._of.keys() | self._openable
 
     def wake(self, now: Clock) -> int | None:
-        """The next time at which an auction offers something new, as far as prices stay what they were when it was last looked at."""
+        """The next time at which an auction offers something new, as far as prices stay what they were when it was last
+        looked at.
+        """
         times = [max(lot.look, now.timestamp + 1) for lot in self.lots.values()]
         if self._openable:
             times.append(max(self._again, now.timestamp + 1))
         return min(times, default=None)
 
-    # -- opening ---------------------------------------------------------------------------------------------------------
+    # -- opening
+    # ---------------------------------------------------------------------------------------------------------
 
     def _opening(self, book: Book[MakerState], account: AccountId, liquidator: AccountId) -> Opportunity | Refusal:
         state = book.state
@@ -174,7 +186,9 @@ class Auctions(Mechanism[MakerState]):
         if state.system == DOG_2_0:
             coin = clip.incentive_down(state.param("tip") * RAY, state.param("chip"), self._tab_of(book, fill))
             reward = book.value_down(DAI, coin // RAY)
-        return Opportunity(fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True, opens=True)
+        return Opportunity(
+            fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True, opens=True
+        )
 
     def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
         """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""
@@ -183,7 +197,12 @@ class Auctions(Mechanism[MakerState]):
     def _opened(self, book: Book[MakerState], fill: Fill) -> Lot:
         """dss ``src/clip.sol`` and ``src/flip.sol`` ``kick``."""
         state, now, tab = book.state, book.now.timestamp, self._tab_of(book, fill)
-        due = -sum(change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt") * state.rate
+        due = (
+            -sum(
+                change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt"
+            )
+            * state.rate
+        )
         lot = Lot(fill.order.account, state.system, due, tab, fill.seized)
         if state.system == DOG_2_0:
             return replace(lot, top=self._top(book), started=now)
@@ -193,28 +212,39 @@ class Auctions(Mechanism[MakerState]):
         """Ray: rmul(feed, buf); 0 without a price."""
         return feed_down(book.oracle.get(COLLATERAL, 0), book.state.param("par")) * book.state.param("buf") // RAY
 
-    # -- Dutch -----------------------------------------------------------------------------------------------------------
+    # -- Dutch
+    # -----------------------------------------------------------------------------------------------------------
 
-    def _dutch(self, book: Book[MakerState], here: _Conditions, number: int, lot: Lot, liquidator: AccountId) -> tuple[Opportunity | None, int]:
+    def _dutch(
+        self, book: Book[MakerState], here: _Conditions, number: int, lot: Lot, liquidator: AccountId
+    ) -> tuple[Opportunity | None, int]:
         """What the lot offers now, and when it may offer something else."""
         now = book.now.timestamp
         price = here.curve.price_down(lot.top, now - lot.started)
         if here.bounds.is_done(lot.top, price, now - lot.started):
             can_reset = here.stopped < 2 and self._top(book) > 0
             return self._redo(book, number, lot, liquidator) if can_reset else None, now + BLOCK_SECONDS
-        offer = self._take(book, number, lot, liquidator, price) if here.stopped < 3 and price * here.dai < here.execution * RAY else None
+        offer = (
+            self._take(book, number, lot, liquidator, price)
+            if here.stopped < 3 and price * here.dai < here.execution * RAY
+            else None
+        )
         return offer, self._next_look(here, lot, now, offer is not None)
 
     def _redo(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId) -> Opportunity:
         state = book.state
         feed = feed_down(book.oracle[COLLATERAL], state.param("par"))
-        coin = clip.redo_incentive_down(state.param("tip") * RAY, state.param("chip"), lot.tab, lot.left, feed, self._chost(state))
+        coin = clip.redo_incentive_down(
+            state.param("tip") * RAY, state.param("chip"), lot.tab, lot.left, feed, self._chost(state)
+        )
         return self._step(lot, number, liquidator, "redo", profit=book.value_down(DAI, coin // RAY))
 
     def _chost(self, state: MakerState) -> int:
         return clip.chost_down(state.param("dust") * RAY, state.param("liquidation_penalty"))
 
-    def _take(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId, price: int) -> Opportunity | None:
+    def _take(
+        self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId, price: int
+    ) -> Opportunity | None:
         if not price:
             return None
         most = lot.left if self.largest_take is None else self.largest_take
@@ -239,7 +269,9 @@ class Auctions(Mechanism[MakerState]):
         return Opportunity(fill.order, fill, profit, "take", number)
 
     def _next_look(self, here: _Conditions, lot: Lot, now: int, pays: bool) -> int:
-        """When the offer changes: the next step of a price that pays already, the first one that pays, or when the lot must be reset."""
+        """When the offer changes: the next step of a price that pays already, the first one that pays, or when the lot
+        must be reset.
+        """
         each = here.curve.step if here.curve.kind == STAIRSTEP else 1
         at = (now - lot.started) // each
         if pays:  # but the model wants more
@@ -255,9 +287,12 @@ class Auctions(Mechanism[MakerState]):
             low, high = (low, middle) if changes(middle) else (middle, high)
         return min(lot.started + high * each, max(lot.started + here.bounds.tail + 1, now + 1))
 
-    # -- English ---------------------------------------------------------------------------------------------------------
+    # -- English
+    # ---------------------------------------------------------------------------------------------------------
 
-    def _english(self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> tuple[Opportunity | None, int]:
+    def _english(
+        self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId
+    ) -> tuple[Opportunity | None, int]:
         """What the lot offers now, and when time alone makes it offer something else."""
         state, now = book.state, book.now.timestamp
         offer = None
@@ -278,21 +313,27 @@ class Auctions(Mechanism[MakerState]):
         settled = (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
         return offer, settled if self.bidders is None else min(settled, self.bidders.bidding_changes(now))
 
-    def _bid_of_few(self, book: Book[MakerState], bidders: Bidders, number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> Opportunity | None:
+    def _bid_of_few(
+        self, book: Book[MakerState], bidders: Bidders, number: int, lot: Lot, flip: Flip, liquidator: AccountId
+    ) -> Opportunity | None:
         """What those who are there make of it; see ``bidding``."""
         price, dai = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
         if not price or not dai:
             return None
         values = Values(price, book.units[COLLATERAL], dai, book.units[DAI])
         there = bidders.bidding(book, lot.account, number)
-        found = better_bid(flip, lot.holder, there, book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), values)
+        found = better_bid(
+            flip, lot.holder, there, book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), values
+        )
         if found is None:
             return None
         step = self._step(lot, number, liquidator, found.step, asked=found.asked)
         return structs.replace(step, taker=found.name, bids=found.bids)
 
     def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
-        """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the least lot for it."""
+        """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the
+        least lot for it.
+        """
         price, unit = book.prices.execution.get(COLLATERAL, 0), book.units[COLLATERAL]
         dai = book.prices.market.get(DAI, 0)
         if not price or not dai:
@@ -320,12 +361,19 @@ class Auctions(Mechanism[MakerState]):
         profit = book.proceeds_down(COLLATERAL, flip.lot) - book.cost_up(DAI, paid)
         return Opportunity(fill.order, fill, profit, "deal", number, always=True, taker=lot.holder, bids=lot.bids)
 
-    # -- steps -----------------------------------------------------------------------------------------------------------
+    # -- steps
+    # -----------------------------------------------------------------------------------------------------------
 
-    def _step(self, lot: Lot, number: int, liquidator: AccountId, step: str, *, profit: int = 0, asked: int | None = None) -> Opportunity:
-        """A step that moves nothing in the book; it happens whatever it earns. ``asked``: the bid (rad), or the lot asked for (wad)."""
+    def _step(
+        self, lot: Lot, number: int, liquidator: AccountId, step: str, *, profit: int = 0, asked: int | None = None
+    ) -> Opportunity:
+        """A step that moves nothing in the book; it happens whatever it earns. ``asked``: the bid (rad), or the lot
+        asked for (wad).
+        """
         order = Order(lot.account, PAIR, liquidator, asked)
-        return Opportunity(order, Fill(order, 0, 0, 0, (), rules=CONTRACTS[lot.system]), profit, step, number, always=True)
+        return Opportunity(
+            order, Fill(order, 0, 0, 0, (), rules=CONTRACTS[lot.system]), profit, step, number, always=True
+        )
 
     def _after(self, book: Book[MakerState], lot: Lot, opportunity: Opportunity) -> Lot | None:
         """The lot after a step; None where it is closed."""
@@ -333,7 +381,11 @@ class Auctions(Mechanism[MakerState]):
         step = opportunity.step
         if step == "take":
             left, owe = lot.left - opportunity.fill.seized, state.params.get("raising", 0) - _raised(opportunity.fill)
-            return replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, quiet=None) if left and lot.tab > owe else None
+            return (
+                replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, quiet=None)
+                if left and lot.tab > owe
+                else None
+            )
         if step == "redo":
             return replace(lot, top=self._top(book), started=now, quiet=None)
         assert flip is not None

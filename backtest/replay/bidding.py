@@ -1,8 +1,11 @@
-"""English auctions with few bidders: who bids what, given what the lot is worth to each that is there. Pure, integers only.
+"""English auctions with few bidders: who bids what, given what the lot is worth to each that is there. Pure, integers
+only.
 
-Bidders there see each other. They raise until all but one have enough, so that the one to whom the lot is worth most bids what the second would
-still have given, or the least that the contract accepts, whichever is more. Alone that is the least: the first ``tend`` of dss ``src/flip.sol``
-needs a bid above zero and nothing else (``beg`` times no bid is nothing), which is 10^-45 DAI. Whoever holds the standing bid does not outbid itself.
+Bidders there see each other. They raise until all but one have enough, so that the one to whom the lot is worth most
+bids what the second would
+still have given, or the least that the contract accepts, whichever is more. Alone that is the least: the first ``tend``
+of dss ``src/flip.sol`` needs a bid above zero and nothing else (``beg`` times no bid is nothing), which is 10^-45 DAI.
+Whoever holds the standing bid does not outbid itself.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from backtest.units import BPS, RAY, WAD
 
 @dataclass(frozen=True, slots=True)
 class Bidder:
-    """One that can bid now, base units: what its calls cost and it wants to earn at least (``costs``), and how much it can pay (None: any).
-    ``margin``: what it wants to earn on top, basis points of what it pays."""
+    """One that can bid now, base units: what its calls cost and it wants to earn at least (``costs``), and how much it
+    can pay (None: any). ``margin``: what it wants to earn on top, basis points of what it pays.
+    """
 
     name: str
     costs: int
@@ -44,7 +48,9 @@ class Bidders(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a lot is worth to one bidder: ``bid`` (the tab at most) for all of it; ``lot``, the least of it for the whole tab, or None."""
+    """What a lot is worth to one bidder: ``bid`` (the tab at most) for all of it; ``lot``, the least of it for the
+    whole tab, or None.
+    """
 
     name: str
     bid: int
@@ -53,7 +59,8 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What collateral sells for and debt costs, base units a ``unit`` of native ones. Bids and tabs are native units of the debt times a ray (of
+    """What collateral sells for and debt costs, base units a ``unit`` of native ones. Bids and tabs are native units of
+    the debt times a ray (of
     DAI: rad), lots native units of the collateral."""
 
     price: int
@@ -97,7 +104,10 @@ def raised(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> 
 def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
     """The same once the bid is the tab: who takes the least lot, and what that is."""
     largest = largest_lot_down(flip, beg)
-    able = sorted(((worth.lot, worth.name) for worth in there if worth.lot is not None and worth.lot <= largest), key=lambda each: each[0])
+    able = sorted(
+        ((worth.lot, worth.name) for worth in there if worth.lot is not None and worth.lot <= largest),
+        key=lambda each: each[0],
+    )
     if not able or (able[0][1] == holder and len(able) == 1):
         return None
     return able[0][1], min(largest, able[1][0] if len(able) > 1 else largest)
@@ -105,7 +115,9 @@ def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Better:
-    """The next bid: ``tend`` asks for a higher one, ``dent`` for a smaller lot at the whole tab. ``bids``: what everybody there did."""
+    """The next bid: ``tend`` asks for a higher one, ``dent`` for a smaller lot at the whole tab. ``bids``: what
+    everybody there did.
+    """
 
     step: Literal["tend", "dent"]
     name: str
@@ -113,7 +125,9 @@ class Better:
     bids: tuple[Bid, ...]
 
 
-def better_bid(flip: Flip, holder: str | None, bidders: Sequence[Bidder], beg: int, proceeds: int, values: Values) -> Better | None:
+def better_bid(
+    flip: Flip, holder: str | None, bidders: Sequence[Bidder], beg: int, proceeds: int, values: Values
+) -> Better | None:
     """Where bidding among those who are there comes to rest; None where the standing bid is that."""
     there = [(bidder, worth_to(bidder, flip, proceeds, values)) for bidder in bidders]
     dents, worths = flip.bid == flip.tab, [worth for _, worth in there]
@@ -121,13 +135,23 @@ def better_bid(flip: Flip, holder: str | None, bidders: Sequence[Bidder], beg: i
     if found is None:
         return None
     name, asked = found
-    return Better("dent" if dents else "tend", name, asked, _bids(name, flip.tab if dents else asked, there, proceeds, values))
+    return Better(
+        "dent" if dents else "tend", name, asked, _bids(name, flip.tab if dents else asked, there, proceeds, values)
+    )
 
 
-def _bids(winner: str, paid: int, there: Sequence[tuple[Bidder, Worth]], proceeds: int, values: Values) -> tuple[Bid, ...]:
+def _bids(
+    winner: str, paid: int, there: Sequence[tuple[Bidder, Worth]], proceeds: int, values: Values
+) -> tuple[Bid, ...]:
     """Base units rounded down: the winner bids ``paid``, the others what they had gone up to."""
     return tuple(
-        Bid(bidder.name, max(0, proceeds - bidder.costs), bid, bid if bidder.name == winner else 0, bidder.name == winner)
+        Bid(
+            bidder.name,
+            max(0, proceeds - bidder.costs),
+            bid,
+            bid if bidder.name == winner else 0,
+            bidder.name == winner,
+        )
         for bidder, worth in there
         for bid in (min(worth.bid, paid) * values.debt_price // (RAY * values.debt_unit),)
     )

@@ -7,15 +7,28 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
-from backtest.model import AccountId, AssetId, Clock, IndexUpdate, Market, MarketEvent, MarketPrice, PoolChange, PoolId, Prices, PriceUpdate
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    MarketPrice,
+    PoolChange,
+    PoolId,
+    Prices,
+    PriceUpdate,
+)
 from backtest.pools.uniswap_v3 import PoolState, swap
 from backtest.protocols import LendingProtocol, Opening, State
 
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """What selling an asset into its pool brings: ``proceeds`` are base units, rounded down; ``sold`` are the native units that the pool takes,
-    fewer than offered where it runs out of liquidity."""
+    """What selling an asset into its pool brings: ``proceeds`` are base units, rounded down; ``sold`` are the native
+    units that the pool takes, fewer than offered where it runs out of liquidity.
+    """
 
     sold: int
     proceeds: int
@@ -30,8 +43,9 @@ class Book(Generic[State]):
         traded: market prices, of the assets whose market price is known.
         plain: accounts are valued one by one, by the plain rule: the reference.
         pools: those that are initialized or hold liquidity.
-        prices: a live view, another one from the first market price on: the oracle's, which decide about health; and as market and execution price,
-            which value what liquidators get and pay, that of ``traded``, or the oracle's for an asset that is not in it.
+        prices: a live view, another one from the first market price on: the oracle's, which decide about health; and as
+            market and execution price, which value what liquidators get and pay, that of ``traded``, or the oracle's
+            for an asset that is not in it.
     """
 
     protocol: LendingProtocol[State]
@@ -71,7 +85,18 @@ class Book(Generic[State]):
         fixed = {id(self.protocol): self.protocol, id(self.market): self.market}
         oracle, indexes, traded = dict(self.oracle), dict(self.indexes), dict(self.traded)
         pools = {pool: state.copy() for pool, state in self.pools.items()}
-        return Book(self.protocol, self.market, deepcopy(self.state, fixed), self.now, self.seq, oracle, indexes, traded, pools, self.plain)
+        return Book(
+            self.protocol,
+            self.market,
+            deepcopy(self.state, fixed),
+            self.now,
+            self.seq,
+            oracle,
+            indexes,
+            traded,
+            pools,
+            self.plain,
+        )
 
     def priced_now(self) -> Book[State]:
         """The book with its prices and clock as they are now, whatever becomes of its state."""
@@ -115,10 +140,13 @@ class Book(Generic[State]):
         return -(-amount * self.prices.market.get(asset, 0) // self.units[asset])
 
     def sale_down(self, asset: AssetId, amount: int) -> Sale | None:
-        """What selling ``amount`` native units into the pool that prices the asset brings, exactly; None where no pool does, or it cannot be told.
+        """What selling ``amount`` native units into the pool that prices the asset brings, exactly; None where no pool
+        does, or it cannot be told.
 
-        What the pool gives is valued at its market price. Where it is no asset of the market, it is sold on into the pool that prices it;
-        what that one does not take brings nothing. Pools stay as they are: they are history's, and others trade them back to the market.
+        What the pool gives is valued at its market price. Where it is no asset of the market, it is sold on into the
+        pool that prices it;
+        what that one does not take brings nothing. Pools stay as they are: they are history's, and others trade them
+        back to the market.
         """
         return self._sold_down(self.market.assets[asset].asset, amount)
 

@@ -1,9 +1,11 @@
 """The past of a window in short: of an account whose past nobody asks about, only what it comes to.
 
-Before a model acts, users' actions are made as recorded. What an account holds at a block is then the sum of its changes, and its settings are the
-last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts that took part in a liquidation
-keep their history, since it is re-enacted, and so do those that share an action with them. A price or an index, and what a swap left in a pool,
-counts where the next one is not there yet when something is re-enacted or read. Where a replay is read at several blocks, this holds between them.
+Before a model acts, users' actions are made as recorded. What an account holds at a block is then the sum of its
+changes, and its settings are the
+last ones: every change but the last of each balance and setting is left out, and the last carries the sum. Accounts
+that took part in a liquidation keep their history, since it is re-enacted, and so do those that share an action with
+them. A price or an index, and what a swap left in a pool, counts where the next one is not there yet when something is
+re-enacted or read. Where a replay is read at several blocks, this holds between them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from backtest.model import HistoricalLiquidation, IndexUpdate, MarketEvent, MarketPrice, PoolChange, PositionChange, PriceUpdate, SettingChange
+from backtest.model import (
+    HistoricalLiquidation,
+    IndexUpdate,
+    MarketEvent,
+    MarketPrice,
+    PoolChange,
+    PositionChange,
+    PriceUpdate,
+    SettingChange,
+)
 from backtest.protocols import Opening
 from backtest.replay.kernels import Ints, net
 from backtest.replay.timeline import Timeline
@@ -22,13 +33,16 @@ from backtest.replay.timeline import Timeline
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)
 _STEPS = ((PriceUpdate, "asset"), (IndexUpdate, "asset"), (MarketPrice, "asset"), (PoolChange, "pool"))
-"""What holds until the next one of its asset or pool, apart from changes of a pool's liquidity: a swap leaves price and active liquidity."""
+"""What holds until the next one of its asset or pool, apart from changes of a pool's liquidity: a swap leaves price and
+active liquidity.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Condensed:
-    """A shorter timeline, and how many events and users' actions it leaves out. ``opens``: changes in it (masks over those of a kind) that only say
-    what somebody holds or has set before the first block that is read."""
+    """A shorter timeline, and how many events and users' actions it leaves out. ``opens``: changes in it (masks over
+    those of a kind) that only say what somebody holds or has set before the first block that is read.
+    """
 
     timeline: Timeline
     events: int = 0
@@ -36,8 +50,9 @@ class Condensed:
     opens: Mapping[type[MarketEvent], Mask] = field(default_factory=dict)
 
     def opened(self) -> tuple[Opening, Condensed]:
-        """What these changes come to, and the timeline without them. The last transaction before the first block that is read stays: the replay
-        stands at it."""
+        """What these changes come to, and the timeline without them. The last transaction before the first block that
+        is read stays: the replay stands at it.
+        """
         timeline = self.timeline
         position, setting = self.opens[PositionChange], self.opens[SettingChange]
         balances = timeline.values(PositionChange, position, "account", "asset", "side", "delta")
@@ -50,9 +65,14 @@ class Condensed:
 
 
 def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
-    """The timeline in short, for a protocol with ``open_accounts``: read before each of these blocks (increasing) it is as the whole one, and from
-    the last one on it is the whole one. As it is where a balance would fall below zero, which the replay will explain."""
-    stops = {event: np.searchsorted(timeline.column(event, "block_number")[0], blocks) for event in (*_CHANGES, HistoricalLiquidation)}
+    """The timeline in short, for a protocol with ``open_accounts``: read before each of these blocks (increasing) it is
+    as the whole one, and from the last one on it is the whole one. As it is where a balance would fall below zero,
+    which the replay will explain.
+    """
+    stops = {
+        event: np.searchsorted(timeline.column(event, "block_number")[0], blocks)
+        for event in (*_CHANGES, HistoricalLiquidation)
+    }
     hot = _hot(timeline, {event: int(rows[-1]) for event, rows in stops.items()})
     free: dict[type[MarketEvent], Mask] = {}
     for event in _CHANGES:
@@ -63,28 +83,48 @@ def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
     kept |= _steps(timeline, blocks, kept)
     deltas = timeline.column(PositionChange, "delta")[0]
     if free[PositionChange].any():
-        (account, _), (asset, _), (side, sides) = (timeline.column(PositionChange, attribute) for attribute in ("account", "asset", "side"))
+        (account, _), (asset, _), (side, sides) = (
+            timeline.column(PositionChange, attribute) for attribute in ("account", "asset", "side")
+        )
         slot = asset.astype(np.int32) * len(sides or ()) + side
         total = np.empty((len(deltas), 2), dtype=np.int64)
         past = slice(0, int(stops[PositionChange][-1]))
         summed = np.zeros(len(deltas), dtype=np.bool_)
-        if not net(account[past], slot[past], deltas, free[PositionChange], stops[PositionChange], int(slot.max()) + 1, summed, total):
+        if not net(
+            account[past],
+            slot[past],
+            deltas,
+            free[PositionChange],
+            stops[PositionChange],
+            int(slot.max()) + 1,
+            summed,
+            total,
+        ):
             return Condensed(timeline)
         mask = kept[PositionChange] = kept[PositionChange] | summed
         deltas = np.where(summed[mask, None], total[mask], deltas[mask])
     rows = np.flatnonzero(free[SettingChange])
-    kept[SettingChange][rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]] = True
+    kept[SettingChange][
+        rows[_last(_setting(timeline, rows), np.searchsorted(stops[SettingChange], rows, side="right"))]
+    ] = True
     short = timeline.thinned(kept, deltas)
     last = int(np.searchsorted(short.ends, np.searchsorted(short.block, blocks[0])))
     begin = short.ends[last - 1] if last else 0
-    opens: dict[type[MarketEvent], Mask] = {event: free[event][kept[event]] & (short.rows(event) < begin) for event in _CHANGES}
+    opens: dict[type[MarketEvent], Mask] = {
+        event: free[event][kept[event]] & (short.rows(event) < begin) for event in _CHANGES
+    }
     return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opens)
 
 
 def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:
-    """By account, whether its history matters: it took part in a liquidation before the stops (rows of each kind), as borrower, as liquidator, or
-    since it moved something of its; or it shares an action with such an account, whose actions may be made otherwise than in history."""
-    parts = [timeline.column(HistoricalLiquidation, side)[0][: stops[HistoricalLiquidation]] for side in ("account", "liquidator")]
+    """By account, whether its history matters: it took part in a liquidation before the stops (rows of each kind), as
+    borrower, as liquidator, or since it moved something of its; or it shares an action with such an account, whose
+    actions may be made otherwise than in history.
+    """
+    parts = [
+        timeline.column(HistoricalLiquidation, side)[0][: stops[HistoricalLiquidation]]
+        for side in ("account", "liquidator")
+    ]
     acted: list[tuple[Ints, Ints]] = []
     most = 0
     for event in _CHANGES:
@@ -114,10 +154,14 @@ def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:
     return hot
 
 
-def _steps(timeline: Timeline, blocks: Sequence[int], kept: dict[type[MarketEvent], Mask]) -> dict[type[MarketEvent], Mask]:
+def _steps(
+    timeline: Timeline, blocks: Sequence[int], kept: dict[type[MarketEvent], Mask]
+) -> dict[type[MarketEvent], Mask]:
     """Of what holds until the next one the last before anything that stays, and before each of the blocks."""
     stops = np.searchsorted(timeline.block, blocks)
-    reads = np.concatenate([stops, timeline.rows(HistoricalLiquidation), *(timeline.rows(event)[kept[event]] for event in _CHANGES)])
+    reads = np.concatenate(
+        [stops, timeline.rows(HistoricalLiquidation), *(timeline.rows(event)[kept[event]] for event in _CHANGES)]
+    )
     reads = np.sort(reads[reads <= stops[-1]], kind="stable")
     found: dict[type[MarketEvent], Mask] = {}
     for event, of in _STEPS:
@@ -148,7 +192,10 @@ def _of_liquidations(timeline: Timeline, event: type[PositionChange | SettingCha
 
 def _setting(timeline: Timeline, rows: Ints) -> Ints:
     """One number for each account, asset and setting."""
-    who, what, which = (timeline.column(SettingChange, attribute)[0][rows].astype(np.int64) for attribute in ("account", "asset", "setting"))
+    who, what, which = (
+        timeline.column(SettingChange, attribute)[0][rows].astype(np.int64)
+        for attribute in ("account", "asset", "setting")
+    )
     key: Ints = (who << 32) + (what << 16) + which
     return key
 

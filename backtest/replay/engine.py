@@ -1,10 +1,11 @@
 """The replay loop: history's events in order, liquidations by the scenario's model.
 
-A transaction at a time: what users and governance did is applied (``users``, ``overrides``); a historical liquidation is
-re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model acts, after
-each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model takes what it wants until it wants
-nothing more. Nobody acts inside another's transaction. An account that interest alone made liquidatable is seen at the next such moment. While offers
-stand that did not pay, or auctions are open, a market price or a pool that moved is such a moment too. Where interest is recomputed, history's index
+A transaction at a time: what users and governance did is applied (``users``, ``overrides``); a historical liquidation
+is re-enacted by the protocol's own rules from the state before it, its recorded effects left out; and, where a model
+acts, after each transaction that changed a price, an index or a parameter (or, as the scenario says, a price) the model
+takes what it wants until it wants nothing more. Nobody acts inside another's transaction. An account that interest
+alone made liquidatable is seen at the next such moment. While offers stand that did not pay, or auctions are open, a
+market price or a pool that moved is such a moment too. Where interest is recomputed, history's index
 updates are not applied: every call says what it does to the reserves it touches.
 """
 
@@ -85,7 +86,8 @@ def replay(
         mechanism: how liquidations settle; the protocol's own way by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
-        start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result. ValueError where this one is not.
+        start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result.
+            ValueError where this one is not.
         base_fees: of history's blocks, for costs that ask for them.
 
     Raises:
@@ -93,7 +95,17 @@ def replay(
         RulesError: no rule covers a contract revision in the history; names its block.
     """
     with uncollected():
-        engine = Engine(protocol, market, timeline, scenario, mechanism or mechanism_for(protocol, scenario), samples, screened, start, base_fees)
+        engine = Engine(
+            protocol,
+            market,
+            timeline,
+            scenario,
+            mechanism or mechanism_for(protocol, scenario),
+            samples,
+            screened,
+            start,
+            base_fees,
+        )
         reported = engine.result.events
         for transaction in engine.transactions():
             engine.advance(transaction)
@@ -138,7 +150,9 @@ class Engine(Generic[State]):
         self.book.market = market  # a common start knows no searchers of this scenario
         self.book.plain = not screened
         self.users: UserActions[State] = (
-            UserActions(protocol, market, scenario.users, recompute=self._recompute) if start is None else start.users.copy()
+            UserActions(protocol, market, scenario.users, recompute=self._recompute)
+            if start is None
+            else start.users.copy()
         )
         model = None if isinstance(scenario.liquidators, Observed) else scenario.liquidators
         self.watch: Watch[State]
@@ -153,7 +167,9 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         self._opening: Opening | None = None
-        past = self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
+        past = (
+            self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
+        )
         self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
@@ -165,16 +181,23 @@ class Engine(Generic[State]):
         self._mechanism = mechanism
         self._warnings = tuple(warnings(market, timeline.params, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
-        self._costs = CostModel.of(scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed)
+        self._costs = CostModel.of(
+            scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed
+        )
         self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
         mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
         self._refused: set[tuple[AccountId, str]] = set()
         if first > self._measure.end:
-            raise ScenarioError(f"from_block = {first} is after the last block of the window, {self._measure.end}", "give an earlier one")
+            raise ScenarioError(
+                f"from_block = {first} is after the last block of the window, {self._measure.end}",
+                "give an earlier one",
+            )
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
-        self._settlement = Settlement(self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers)
+        self._settlement = Settlement(
+            self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers
+        )
         self._together = TakingTogether(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
@@ -206,14 +229,20 @@ class Engine(Generic[State]):
         """What the window's past left behind, apart from book and users."""
         result = self.result
         self._begin = start.block
-        result.liquidations, result.deficits, result.mismatches = Later(start.liquidations), list(start.deficits), list(start.mismatches)
+        result.liquidations, result.deficits, result.mismatches = (
+            Later(start.liquidations),
+            list(start.deficits),
+            list(start.mismatches),
+        )
         result.events, result.rules = start.events, dict(start.rules)
         for change in self._timeline.params:
             if change.block_number < start.block:
                 self._overrides.replaced(change)
 
     def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
-        """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on from a start."""
+        """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on
+        from a start.
+        """
         return self._timeline.transactions(self._measure.last if to_block is None else to_block, self._begin)
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
@@ -252,7 +281,11 @@ class Engine(Generic[State]):
         result.refused = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
         result.actions, result.overrides = self.users.counts, self._overrides.touched
         result.actions_made = self.users.made
-        result.totals, result.horizons, result.short_of = self._measure.totals, self._measure.horizons, self._measure.short_of
+        result.totals, result.horizons, result.short_of = (
+            self._measure.totals,
+            self._measure.horizons,
+            self._measure.short_of,
+        )
         result.rate_check = self._rates.result if self._rates is not None else None
         result.costs = [*self._warnings, *self._costs.sentences()]
         self.opportunities.close()
@@ -280,7 +313,9 @@ class Engine(Generic[State]):
             self._settlement.made_liquidatable.update(one.account for one in made)
             if self._acting and not self._prices_only:
                 self._decide()
-        if self._opening is not None:  # in the first block, after its overrides: they find the book as empty as the whole history leaves it
+        if (
+            self._opening is not None
+        ):  # in the first block, after its overrides: they find the book as empty as the whole history leaves it
             self._open(self._opening)
             self._opening = None
 
@@ -293,8 +328,9 @@ class Engine(Generic[State]):
         self.book.seq, self.book.now = event.seq, Clock(event.block_number, event.log_index, event.timestamp)
 
     def _repeats(self, transaction: Sequence[MarketEvent]) -> bool:
-        """Before a model acts: makes a transaction as recorded and returns True, where nothing in it is re-enacted or of an account that differs
-        from history. The same as ``_apply``, without its questions."""
+        """Before a model acts: makes a transaction as recorded and returns True, where nothing in it is re-enacted or
+        of an account that differs from history. The same as ``_apply``, without its questions.
+        """
         if self._acting or self._recompute:
             return False
         differs = self.users.differs
@@ -402,7 +438,9 @@ class Engine(Generic[State]):
         same = (fill.repaid, fill.seized, fill.protocol_fee) == (past.repaid, past.seized, past.protocol_fee)
         same = same and sorted(fill.deficits) == sorted(past.deficits)
         if not same:
-            self.result.mismatches.append(Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ"))
+            self.result.mismatches.append(
+                Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ")
+            )
         offer = Opportunity(order, fill, spread(book, fill))
         self._settlement.settle(self, Take(offer, self._costs.charged(book, offer)), same)
 
@@ -413,7 +451,9 @@ class Engine(Generic[State]):
         measure = self._measure
         self.stand()
         while self._acts_from is not None and (wake := self._wake()) is not None and wake <= timestamp:
-            while (label := measure.horizon_before(block)) and self._timeline.clock_at(measure.next_horizon).timestamp < wake:
+            while (label := measure.horizon_before(block)) and self._timeline.clock_at(
+                measure.next_horizon
+            ).timestamp < wake:
                 self._take_horizon(label)
             self.book.now = replace(self.book.now, timestamp=wake)
             self._decide()
@@ -437,7 +477,9 @@ class Engine(Generic[State]):
     # -- liquidators -------------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
-        """The model acts until it wants nothing more. An offer stands until its account, or market-wide state, changes."""
+        """The model acts until it wants nothing more. An offer stands until its account, or market-wide state,
+        changes.
+        """
         book, mechanism, model = self.book, self._mechanism, self._model
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)

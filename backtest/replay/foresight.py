@@ -1,8 +1,10 @@
-"""The screen of a replay without feedback: prices and indexes are history's, so each account's next look is known in advance.
+"""The screen of a replay without feedback: prices and indexes are history's, so each account's next look is known in
+advance.
 
-A tick is a transaction that changes a price or an index. Its values hold from it up to the next: collateral with the interest earned at its
-beginning, debt with that owed at its end, so that whoever looks in between, or when interest alone has moved, is on the safe side.
-An account is looked up in a pyramid of values when it changes, and again after each tick at which it was a candidate; between, it costs nothing.
+A tick is a transaction that changes a price or an index. Its values hold from it up to the next: collateral with the
+interest earned at its beginning, debt with that owed at its end, so that whoever looks in between, or when interest
+alone has moved, is on the safe side. An account is looked up in a pyramid of values when it changes, and again after
+each tick at which it was a candidate; between, it costs nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from backtest.replay.timeline import Timeline
 from backtest.units import RAY, SECONDS_PER_YEAR
 
 CHUNK = 65_536
-"""Ticks whose values are in memory at a time: 8 bytes x (2 x assets + 1) each, and a seventh of that for each group of assets."""
+"""Ticks whose values are in memory at a time: 8 bytes x (2 x assets + 1) each, and a seventh of that for each group of
+assets.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,9 @@ class Ticks:
     def __init__(self, timeline: Timeline, assets: int) -> None:
         self._assets = assets
         price_row, price = timeline.floats(PriceUpdate, "asset", "seq", "timestamp", "price")
-        index_row, index = timeline.floats(IndexUpdate, "asset", "seq", "timestamp", "supply_index", "borrow_index", "supply_rate", "borrow_rate")
+        index_row, index = timeline.floats(
+            IndexUpdate, "asset", "seq", "timestamp", "supply_index", "borrow_index", "supply_rate", "borrow_rate"
+        )
         rows = np.concatenate([price_row, index_row])
         transaction, tick_of = np.unique(np.searchsorted(timeline.ends, rows, side="right"), return_inverse=True)
         tick_of = tick_of + 1
@@ -90,7 +96,9 @@ def _steps(tick: Ints, mine: np.ndarray, columns: list[Floats]) -> _Steps:
 
 
 class Foresight(Watch[State]):
-    """See the module. Wrong as soon as a price or an index is not history's. ``looked`` and ``read`` count candidates and forms evaluated."""
+    """See the module. Wrong as soon as a price or an index is not history's. ``looked`` and ``read`` count candidates
+    and forms evaluated.
+    """
 
     def __init__(self, timeline: Timeline, assets: int) -> None:
         self._rows: Rows[State] = Rows(assets)
@@ -111,7 +119,12 @@ class Foresight(Watch[State]):
     def copy(self) -> Foresight[State]:
         """Independent of this one; what is known of prices and indexes is shared."""
         made = copy(self)
-        made._rows, made._next, made._due, made._now = self._rows.copy(), self._next.copy(), self._due.copy(), self._now.copy()
+        made._rows, made._next, made._due, made._now = (
+            self._rows.copy(),
+            self._next.copy(),
+            self._due.copy(),
+            self._now.copy(),
+        )
         return made
 
     def touch(self, account: AccountId) -> None:
@@ -148,7 +161,9 @@ class Foresight(Watch[State]):
 
     @property
     def next_look(self) -> int:
-        """Up to which seq (exclusive) there is no candidate, as long as nothing is touched; -1 where it is not known."""
+        """Up to which seq (exclusive) there is no candidate, as long as nothing is touched; -1 where it is not
+        known.
+        """
         if self._now or self._tick < 0 or self._rows.waits:
             return -1
         while self._next and self._due.get(self._next[0][1]) != self._next[0][0]:
@@ -171,13 +186,18 @@ class Foresight(Watch[State]):
         boxes = self._rows.boxes
         linear = np.array([row for row in rows if row not in boxes] if boxes else list(rows), dtype=np.int64)
         start = np.full(len(linear), self._tick - self._first)
-        found, read = self._pyramid.first_unsafe(self._rows.forms, linear, start, np.full(len(linear), self._stop - self._first))
+        found, read = self._pyramid.first_unsafe(
+            self._rows.forms, linear, start, np.full(len(linear), self._stop - self._first)
+        )
         self.read += read
         found += self._first
         self._note(linear, found)
         if boxes:
             outside = [row for row in rows if row in boxes]
-            self._note(np.array(outside, dtype=np.int64), np.array([self._first_outside(row) for row in outside], dtype=np.int64))
+            self._note(
+                np.array(outside, dtype=np.int64),
+                np.array([self._first_outside(row) for row in outside], dtype=np.int64),
+            )
 
     def _note(self, rows: Ints, ticks: Ints) -> None:
         """These rows are looked up again at these ticks."""

@@ -19,7 +19,8 @@ Form = tuple[Sequence[Term], Sequence[Term], int]
 class Forms:
     """A row is unsafe where its collateral is not above its debt.
 
-    ``span``: rows x 3, ``base``: rows, ``column`` and ``weight``: terms; those beyond ``used`` and those of replaced rows mean nothing.
+    ``span``: rows x 3, ``base``: rows, ``column`` and ``weight``: terms; those beyond ``used`` and those of replaced
+    rows mean nothing.
     """
 
     def __init__(self, ends: Ints, column: Columns, weight: Floats, base: Columns) -> None:
@@ -40,7 +41,12 @@ class Forms:
     def copy(self) -> Forms:
         """Independent of this one."""
         made = copy(self)
-        made.span, made.base, made.column, made.weight = self.span.copy(), self.base.copy(), self.column.copy(), self.weight.copy()
+        made.span, made.base, made.column, made.weight = (
+            self.span.copy(),
+            self.base.copy(),
+            self.column.copy(),
+            self.weight.copy(),
+        )
         return made
 
     def put(self, rows: Sequence[int], forms: Sequence[Form]) -> None:
@@ -48,7 +54,9 @@ class Forms:
         self.put_packed(rows, *_packed(forms))
 
     def put_packed(self, rows: Sequence[int], ends: Ints, column: Columns, weight: Floats, base: Columns) -> None:
-        """The same, of columns: ``ends`` has where the first form begins, and for each where its held terms end, and its owed ones."""
+        """The same, of columns: ``ends`` has where the first form begins, and for each where its held terms end, and
+        its owed ones.
+        """
         most = max(rows, default=-1) + 1
         if most > len(self.base):
             more = max(most, 2 * len(self.base)) - len(self.base)

@@ -1,8 +1,9 @@
-"""Compiled loops over linear forms; ``tests/plain_screen.py`` is the readable twin of each. They may run while other threads do.
+"""Compiled loops over linear forms; ``tests/plain_screen.py`` is the readable twin of each. They may run while other
+threads do.
 
-A form is a row of sparse terms, each a column and a weight (not negative): ``span[i]`` says where its collateral begins and ends, and where its
-debt, which follows, ends. It is safe where the collateral's sum is above the debt's; a missing value (NaN) makes it unsafe. Functions that call
-each other stay in this one file, as numba's cache asks.
+A form is a row of sparse terms, each a column and a weight (not negative): ``span[i]`` says where its collateral begins
+and ends, and where its debt, which follows, ends. It is safe where the collateral's sum is above the debt's; a missing
+value (NaN) makes it unsafe. Functions that call each other stay in this one file, as numba's cache asks.
 """
 
 from __future__ import annotations
@@ -45,10 +46,12 @@ def first_unsafe(
     rows: Ints, start: Ints, stop: Ints, span: Ints, column: Columns, weight: Floats, base: Columns,
     values: Floats, unit_of: Columns, low: Floats, high: Floats, offset: Ints, found: Ints,
 ) -> int:  # fmt: skip
-    """For each of ``rows`` the first tick in [start, stop) at which it is not safe, or ``stop``, into ``found``; how many forms were evaluated.
+    """For each of ``rows`` the first tick in [start, stop) at which it is not safe, or ``stop``, into ``found``; how
+    many forms were evaluated.
 
-    ``values``: ticks x columns. ``low``, ``high``: units x nodes x columns, bounds of all ticks under a node, in a unit; the nodes of level l
-    (from 1) begin at ``offset[l - 1]``, and ``offset[-1]`` is their number. A row is bounded in ``unit_of[base[row]]``.
+    ``values``: ticks x columns. ``low``, ``high``: units x nodes x columns, bounds of all ticks under a node, in a
+    unit; the nodes of level l (from 1) begin at ``offset[l - 1]``, and ``offset[-1]`` is their number. A row is bounded
+    in ``unit_of[base[row]]``.
     """
     looks = 0
     top = len(offset) - 1
@@ -64,11 +67,15 @@ def first_unsafe(
             looks += 1
             while level > 0:
                 node = offset[level - 1] + (tick >> SHIFT * level)
-                if _sum(begin, middle, column, weight, low[unit, node]) > ROUNDING * _sum(middle, end, column, weight, high[unit, node]):
+                if _sum(begin, middle, column, weight, low[unit, node]) > ROUNDING * _sum(
+                    middle, end, column, weight, high[unit, node]
+                ):
                     break
                 level -= 1
                 looks += 1
-            if level == 0 and not _sum(begin, middle, column, weight, values[tick]) > _sum(middle, end, column, weight, values[tick]):
+            if level == 0 and not _sum(begin, middle, column, weight, values[tick]) > _sum(
+                middle, end, column, weight, values[tick]
+            ):
                 break
             tick = ((tick >> SHIFT * level) + 1) << SHIFT * level
         found[place] = min(tick, last)
@@ -77,7 +84,9 @@ def first_unsafe(
 
 @compiled
 def bounds(values: Floats, units: Columns, offset: Ints, low: Floats, high: Floats) -> None:
-    """Fill ``low`` and ``high`` (see ``first_unsafe``); a unit is a column of ``values``. NaN where anything below is missing."""
+    """Fill ``low`` and ``high`` (see ``first_unsafe``); a unit is a column of ``values``. NaN where anything below is
+    missing.
+    """
     ticks, columns = values.shape
     span = 1 << SHIFT
     for unit in range(len(units)):
@@ -90,9 +99,13 @@ def bounds(values: Floats, units: Columns, offset: Ints, low: Floats, high: Floa
                     value = values[tick, column] * one
                     # a comparison with NaN is false: once missing, a node stays missing
                     if not value >= low[unit, node, column]:
-                        low[unit, node, column] = value if low[unit, node, column] == low[unit, node, column] else np.nan
+                        low[unit, node, column] = (
+                            value if low[unit, node, column] == low[unit, node, column] else np.nan
+                        )
                     if not value <= high[unit, node, column]:
-                        high[unit, node, column] = value if high[unit, node, column] == high[unit, node, column] else np.nan
+                        high[unit, node, column] = (
+                            value if high[unit, node, column] == high[unit, node, column] else np.nan
+                        )
         for level in range(1, len(offset) - 1):
             below, here = offset[level - 1], offset[level]
             for node in range(offset[level + 1] - here):
@@ -108,7 +121,8 @@ def bounds(values: Floats, units: Columns, offset: Ints, low: Floats, high: Floa
 
 @compiled
 def slacks(rows: Ints, span: Ints, column: Columns, weight: Floats, values: Floats, found: Floats) -> None:
-    """By which share all collateral may fall and all debt rise at once until each of ``rows`` is unsafe, into ``found``.
+    """By which share all collateral may fall and all debt rise at once until each of ``rows`` is unsafe, into
+    ``found``.
 
     ``values``: one a column. NaN where one of them is missing; 0 for a form that is worth nothing.
     """
@@ -121,10 +135,11 @@ def slacks(rows: Ints, span: Ints, column: Columns, weight: Floats, values: Floa
 
 @compiled
 def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference: Floats, due: Flags) -> None:
-    """At which levels, in units of which bases, a value has moved by more than the level's limit: into ``due`` (levels x bases).
+    """At which levels, in units of which bases, a value has moved by more than the level's limit: into ``due`` (levels
+    x bases).
 
-    ``reference`` (levels x bases x columns) holds the values at the last time; where something is due it becomes the values now.
-    ``used`` (bases x columns): values that any row with this base depends on.
+    ``reference`` (levels x bases x columns) holds the values at the last time; where something is due it becomes the
+    values now. ``used`` (bases x columns): values that any row with this base depends on.
     """
     for unit in range(len(bases)):
         one = 1.0 / values[bases[unit]]
@@ -142,11 +157,14 @@ def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference:
 
 
 @compiled
-def net(account: Columns, slot: Columns, words: Ints, free: Flags, stops: Ints, slots: int, kept: Flags, total: Ints) -> bool:
-    """Sums of 128-bit integers between stops: the last row of each account and slot before each stop is ``kept``, with the sum of all since the
-    one kept before it in ``total``. False as soon as a running sum is negative.
+def net(
+    account: Columns, slot: Columns, words: Ints, free: Flags, stops: Ints, slots: int, kept: Flags, total: Ints
+) -> bool:
+    """Sums of 128-bit integers between stops: the last row of each account and slot before each stop is ``kept``, with
+    the sum of all since the one kept before it in ``total``. False as soon as a running sum is negative.
 
-    Rows are in time's order; ``stops`` are rows, increasing, the last one behind all. Rows that are not ``free`` stay as they are. ``slot``: what
+    Rows are in time's order; ``stops`` are rows, increasing, the last one behind all. Rows that are not ``free`` stay
+    as they are. ``slot``: what
     of the account, below ``slots``. ``words`` and ``total``: rows x (low, high), two's complement.
     """
     accounts = account.max() + 1 if len(account) else 0

@@ -1,4 +1,6 @@
-"""A list whose parts may be made when somebody first reads them: a sweep asks thousands of replays for their sums, and few for their records."""
+"""A list whose parts may be made when somebody first reads them: a sweep asks thousands of replays for their sums, and
+few for their records.
+"""
 
 from __future__ import annotations
 

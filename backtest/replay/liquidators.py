@@ -26,7 +26,9 @@ FRONT_RUNNER = "front-runner"
 
 
 class Take(Struct, frozen=True):
-    """The opportunity that is taken next, where its bonus goes, by whom (None: the one modelled liquidator), and what everybody bid."""
+    """The opportunity that is taken next, where its bonus goes, by whom (None: the one modelled liquidator), and what
+    everybody bid.
+    """
 
     opportunity: Opportunity
     waterfall: Waterfall
@@ -51,8 +53,12 @@ class LiquidatorModel(Protocol):
         """The liquidation that happens next at this moment, or None. Asked again after each one."""
         ...
 
-    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
-        """What stays on offer after a decision: the best of each account and open auction, with its profit before bids."""
+    def left(
+        self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
+    ) -> Mapping[Key, tuple[Opportunity, int]]:
+        """What stays on offer after a decision: the best of each account and open auction, with its profit before
+        bids.
+        """
         ...
 
     def wake(self, now: Clock) -> int | None:
@@ -76,7 +82,9 @@ class NobodyElse:
         """Nothing."""
         return None
 
-    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
+    def left(
+        self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
+    ) -> Mapping[Key, tuple[Opportunity, int]]:
         """Nothing."""
         return {}
 
@@ -98,11 +106,15 @@ class Competition:
         self._calls: Counter[AccountId] = Counter()
         self._moment = (-1, -1)
         self._ranked: dict[AccountId, tuple[Sequence[Opportunity], tuple[_Rank, Opportunity] | None]] = {}
-        """The best of what was open to each account when it was last seen: as good as new while the offers are the same ones."""
+        """The best of what was open to each account when it was last seen: as good as new while the offers are the same
+        ones.
+        """
 
     @property
     def by_itself(self) -> bool:
-        """Whether it takes of each account what pays most, whatever is open to others: then only the order depends on them."""
+        """Whether it takes of each account what pays most, whatever is open to others: then only the order depends on
+        them.
+        """
         return self._costs.free and self._terms.pair == "most-profitable" and not self.receive_collateral_token
 
     @property
@@ -125,7 +137,9 @@ class Competition:
         return self._calls
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
-        """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral asset."""
+        """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral
+        asset.
+        """
         ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
         kept = not self._costs.counts
         best: tuple[_Rank, Opportunity] | None = None
@@ -140,9 +154,13 @@ class Competition:
             return None
         opportunity = best[1]
         calls[opportunity.order.account] += 1
-        return Take(opportunity, self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token))
+        return Take(
+            opportunity, self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token)
+        )
 
-    def _best(self, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]) -> tuple[_Rank, Opportunity] | None:
+    def _best(
+        self, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]
+    ) -> tuple[_Rank, Opportunity] | None:
         best: tuple[_Rank, Opportunity] | None = None
         for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
             profit = self._profit(book, opportunity)
@@ -153,7 +171,9 @@ class Competition:
                     best = rank, opportunity
         return best
 
-    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Mapping[Key, tuple[Opportunity, int]]:
+    def left(
+        self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
+    ) -> Mapping[Key, tuple[Opportunity, int]]:
         """See ``LiquidatorModel``; where more pays, the calls per block are used up."""
         found: dict[Key, tuple[Opportunity, int]] = {}
         self.missed.clear()
@@ -172,7 +192,9 @@ class Competition:
 
     @property
     def bidders(self) -> Bidders | None:
-        """Two that are alike bid each other up to what is left after the calls; where those cost nothing, or always the same, mechanisms know it."""
+        """Two that are alike bid each other up to what is left after the calls; where those cost nothing, or always the
+        same, mechanisms know it.
+        """
         return None if self._costs.free else self
 
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
@@ -189,8 +211,12 @@ class Competition:
         return self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token).rent
 
 
-def of_chosen_pair(choice: str, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]) -> Iterable[Opportunity]:
-    """The opportunities that a scenario's field ``pair`` leaves: all, or those with the account's largest debt, or largest collateral."""
+def of_chosen_pair(
+    choice: str, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]
+) -> Iterable[Opportunity]:
+    """The opportunities that a scenario's field ``pair`` leaves: all, or those with the account's largest debt, or
+    largest collateral.
+    """
     if choice == "most-profitable" or len(opportunities) < 2:
         return opportunities
     holdings = book.protocol.holdings(book.state, account, book.now)

@@ -1,4 +1,6 @@
-"""What a replay measures as it runs: totals at sampled blocks, bad debt and its peak, and the outcome at each horizon."""
+"""What a replay measures as it runs: totals at sampled blocks, bad debt and its peak, and the outcome at each
+horizon.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ class Measure(Generic[State]):
     """Sums of one replay from the scenario's first block on, and where they are read off."""
 
     def __init__(
-        self, book: Book[State], timeline: Timeline, scenario: Scenario, samples: int, outside: Mapping[tuple[AccountId, AssetId], int]
+        self,
+        book: Book[State],
+        timeline: Timeline,
+        scenario: Scenario,
+        samples: int,
+        outside: Mapping[tuple[AccountId, AssetId], int],
     ) -> None:
         self._book, self._timeline, self._taken_out = book, timeline, outside
         self._first = scenario.from_block or 0
@@ -60,7 +67,9 @@ class Measure(Generic[State]):
     def liquidated(self, made: Liquidation) -> None:
         """Count a liquidation. Of auctions: the debt that left the account, and the collateral that its buyers got."""
         if made.clock.block_number >= self._first:
-            self.took(int(made.takes), made.repaid_base * made.takes, made.seized_base * made.ends, made.protocol_fee_base)
+            self.took(
+                int(made.takes), made.repaid_base * made.takes, made.seized_base * made.ends, made.protocol_fee_base
+            )
 
     def took(self, liquidations: int, repaid_base: int, seized_base: int, protocol_fee_base: int) -> None:
         """Count several, within the scenario's blocks: the sums of what they took."""
@@ -144,8 +153,17 @@ class Measure(Generic[State]):
         least = views.collateral_base - views.debt_base
         unsafe = (views.debt_base > 0) & (views.health[:, 1] == 0) & (views.health[:, 0] < WAD)
         equity = dict(zip(cast("list[AccountId]", views.account.tolist()), least.tolist(), strict=True))
-        collateral, debt, power = sum_of(views.collateral_base), sum_of(views.debt_base), sum_of(views.borrowing_power_base)
-        liquidatable, accounts, bad, unpriced = sum_of(views.debt_base[unsafe]), int(unsafe.sum()), -sum_of(least[least < 0]), 0
+        collateral, debt, power = (
+            sum_of(views.collateral_base),
+            sum_of(views.debt_base),
+            sum_of(views.borrowing_power_base),
+        )
+        liquidatable, accounts, bad, unpriced = (
+            sum_of(views.debt_base[unsafe]),
+            int(unsafe.sum()),
+            -sum_of(least[least < 0]),
+            0,
+        )
         for account, view in views.rest.items():
             if view is None:
                 unpriced += 1

@@ -1,9 +1,9 @@
 """How an account that may be liquidated becomes a settled liquidation.
 
 A mechanism owns liquidations from the moment they open until they close. One that settles at once (``Immediate``) keeps
-nothing; an auction opens (``kick``), is priced over time, taken in parts, reset and ended, and tells the engine when time
-alone changes what it offers. The protocol says who may be liquidated and what an order does to the book; the mechanism says at
-which price; the liquidator model says who takes.
+nothing; an auction opens (``kick``), is priced over time, taken in parts, reset and ended, and tells the engine when
+time alone changes what it offers. The protocol says who may be liquidated and what an order does to the book; the
+mechanism says at which price; the liquidator model says who takes.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from backtest.replay.record import Bid
 class Opportunity(Struct, frozen=True):
     """Something a liquidator can do now, and what it does.
 
-    ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution price
-    of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open liquidation meant.
-    ``always``: it happens whatever it earns, since somebody who means to go on from there makes it (opening an auction, say).
-    ``opens``: it takes collateral and debt from the account and begins a liquidation of several steps.
-    ``taker``: who does it, where the mechanism knows; ``bids``: the last ones of an auction that lasted.
+    ``profit`` is what it earns before its own costs, base units, at the market price of what it pays and the execution
+    price of what it gets. ``step`` names what happens in a mechanism with several steps; ``lot`` is the open
+    liquidation meant. ``always``: it happens whatever it earns, since somebody who means to go on from there makes it
+    (opening an auction, say). ``opens``: it takes collateral and debt from the account and begins a liquidation of
+    several steps. ``taker``: who does it, where the mechanism knows; ``bids``: the last ones of an auction that lasted.
     """
 
     order: Order
@@ -52,12 +52,15 @@ class Mechanism(Protocol[State]):
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
     ) -> Sequence[Opportunity | Refusal]:
-        """All that ``liquidator`` could do now about this account, in a fixed order; what would revert, as its refusal."""
+        """All that ``liquidator`` could do now about this account, in a fixed order; what would revert, as its
+        refusal.
+        """
         ...
 
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
-        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes. The number of the open
-        liquidation that it begins or belongs to; None where it settles at once."""
+        """The opportunity is taken: the mechanism's own bookkeeping, before the engine applies the fill's changes. The
+        number of the open liquidation that it begins or belongs to; None where it settles at once.
+        """
         ...
 
     def open_accounts(self) -> Collection[AccountId]:

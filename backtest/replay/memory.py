@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: books and events hold no cycles, and walking a large book over and over takes half of the time.
+    """No garbage collection meanwhile: books and events hold no cycles, and walking a large book over and over takes
+    half of the time.
 
     What was made meanwhile counts as old afterwards, or the next collection would walk all of it at once.
     """

@@ -9,8 +9,10 @@ from backtest.replay.mechanism import Opportunity
 
 
 class Offers(Mapping[AccountId, Sequence[Opportunity]]):
-    """Accounts with an offer, in order of their ids. What is outdated is quoted anew as the model comes to it: one that takes what happens anyway
-    from the first account needs no other, so that auctions of many accounts at once do not cost their product."""
+    """Accounts with an offer, in order of their ids. What is outdated is quoted anew as the model comes to it: one that
+    takes what happens anyway from the first account needs no other, so that auctions of many accounts at once do not
+    cost their product.
+    """
 
     def __init__(self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId]) -> None:
         self._quote = quote

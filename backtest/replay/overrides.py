@@ -1,10 +1,11 @@
 """A scenario's overrides as a small delta on the stream of parameter changes: the timeline itself stays history's.
 
-An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or after its own, and both hold
-against later historical changes of the same parameter; a relative one is added to whatever history has. A collateral parameter (LTV,
-threshold, bonus) overridden for every asset, of an e-mode category, or by a change, replaces values that history set and were not zero: an
-asset that is no collateral stays none. A value for a named asset always holds. Where several apply, the one of the latest block wins, then one
-that names its asset, then the later in the list.
+An override takes effect before the first transaction at or after its block, a step of a ramp before the first at or
+after its own, and both hold against later historical changes of the same parameter; a relative one is added to whatever
+history has. A collateral parameter (LTV, threshold, bonus) overridden for every asset, of an e-mode category, or by a
+change, replaces values that history set and were not zero: an asset that is no collateral stays none. A value for a
+named asset always holds. Where several apply, the one of the latest block wins, then one that names its asset, then the
+later in the list.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _EMODE = "emode_"
 
 @dataclass
 class _Rule:
-    """One override with its names and moments resolved. ``step`` of ``steps`` holds now; ``starts`` are the blocks of the steps to come."""
+    """One override with its names and moments resolved. ``step`` of ``steps`` holds now; ``starts`` are the blocks of
+    the steps to come.
+    """
 
     override: Override
     first: int
@@ -40,15 +43,25 @@ class _Rule:
 
     @property
     def everywhere(self) -> bool:
-        """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by so much."""
-        return (self.override.asset is None or self.override.change is not None) and self.override.parameter in _COLLATERAL
+        """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by
+        so much.
+        """
+        return (
+            self.override.asset is None or self.override.change is not None
+        ) and self.override.parameter in _COLLATERAL
 
     def value(self, history: int | None) -> int:
-        """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history; in stored units."""
+        """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history;
+        in stored units.
+        """
         given = self.override
         before = history or 0
         low, high = (bound * self.unit for bound in PARAMETERS[given.parameter])
-        target = given.value * self.unit if given.value is not None else min(max(before + (given.change or 0) * self.unit, low), high)
+        target = (
+            given.value * self.unit
+            if given.value is not None
+            else min(max(before + (given.change or 0) * self.unit, low), high)
+        )
         way = (abs(target - before) * self.step) // self.steps
         return before + way if target >= before else before - way
 
@@ -63,7 +76,9 @@ class Overrides:
         units: stored units of one basis point, by parameter of the protocol.
     """
 
-    def __init__(self, market: Market, overrides: Iterable[Override], timeline: Timeline, units: Mapping[str, int]) -> None:
+    def __init__(
+        self, market: Market, overrides: Iterable[Override], timeline: Timeline, units: Mapping[str, int]
+    ) -> None:
         self._rules = [_resolve(market, override, timeline, units) for override in overrides]
         self._active: list[_Rule] = []
         self._history: dict[Key, int] = {}
@@ -83,7 +98,9 @@ class Overrides:
         return {rule.text: len(rule.touched) for rule in self._rules}
 
     def compared(self, texts: Collection[str], clock: Clock) -> tuple[list[ParamChange], list[ParamChange]]:
-        """The parameters that these overrides set, as history has them and as they are now; what history never set is left out."""
+        """The parameters that these overrides set, as history has them and as they are now; what history never set is
+        left out.
+        """
         values: dict[Key, tuple[int, int]] = {}
         for rule in self._active:
             for key in rule.touched if rule.text in texts else ():
@@ -103,7 +120,9 @@ class Overrides:
         return change
 
     def due(self, seq: int, clock: Clock) -> tuple[list[ParamChange], list[str]]:
-        """The changes of overrides, or of steps of them, that start at or before the clock's block and have not started; and their texts."""
+        """The changes of overrides, or of steps of them, that start at or before the clock's block and have not
+        started; and their texts.
+        """
         changes: dict[Key, int] = {}
         begun: list[_Rule] = []
         for rule in self._rules:
@@ -136,7 +155,10 @@ class Overrides:
 
     def _strongest(self, key: Key) -> _Rule | None:
         history = self._history.get(key)
-        return next((rule for rule in reversed(self._active) if self._matches(rule, key, history) or key in self._named(rule)), None)
+        return next(
+            (rule for rule in reversed(self._active) if self._matches(rule, key, history) or key in self._named(rule)),
+            None,
+        )
 
     def _named(self, rule: _Rule) -> list[Key]:
         """What an override sets even where history never did: its own asset's, or the market's, parameter."""
@@ -162,13 +184,25 @@ class Overrides:
     def _has_asset(self, rule: _Rule, category: int) -> bool:
         """Whether one of the override's assets is collateral of the category."""
         past = self._history
-        return any(past.get(("emode_collateral", a, category)) or past.get(("emode_category", a, None)) == category for a in rule.assets)
+        return any(
+            past.get(("emode_collateral", a, category)) or past.get(("emode_category", a, None)) == category
+            for a in rule.assets
+        )
 
 
 def _changed(key: Key, value: int, seq: int, clock: Clock) -> ParamChange:
     name, asset, category = key
     block, log = clock.block_number, clock.log_index
-    return ParamChange(seq=seq, block_number=block, log_index=log, timestamp=clock.timestamp, name=name, value=value, asset=asset, category=category)
+    return ParamChange(
+        seq=seq,
+        block_number=block,
+        log_index=log,
+        timestamp=clock.timestamp,
+        name=name,
+        value=value,
+        asset=asset,
+        category=category,
+    )
 
 
 def check(
@@ -180,13 +214,17 @@ def check(
     *,
     allow_invalid: bool = False,
 ) -> None:
-    """Refuse overrides that can have no effect, or (unless allowed) leave a block with parameters that the market's configurator would refuse."""
+    """Refuse overrides that can have no effect, or (unless allowed) leave a block with parameters that the market's
+    configurator would refuse.
+    """
     overrides = tuple(overrides)
     if not overrides:
         return
     unknown = next((o.parameter for o in overrides if o.parameter not in units), None)
     if unknown is not None:
-        raise ScenarioError(f"override {unknown}: protocol {market.protocol} has no such parameter", did_you_mean(unknown, units))
+        raise ScenarioError(
+            f"override {unknown}: protocol {market.protocol} has no such parameter", did_you_mean(unknown, units)
+        )
     live = Overrides(market, overrides, timeline, units)
     places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
     ours: set[tuple[AssetId | None, int | None]] = set()
@@ -200,14 +238,22 @@ def check(
             ours.add(place)
 
     def settled(*, at_last: bool = False) -> None:
-        """The places that were touched pass, or wait: an asset that history has not made collateral yet is looked at when it does."""
+        """The places that were touched pass, or wait: an asset that history has not made collateral yet is looked at
+        when it does.
+        """
         for place in sorted(ours, key=str):
             if not at_last and place not in collateral:
                 continue
             ours.discard(place)
             reason = fault(places[place])
             if reason and not allow_invalid:
-                where = f"e-mode {place[1]}" if place[1] is not None else market.assets[place[0]].symbol if place[0] is not None else "the market"
+                where = (
+                    f"e-mode {place[1]}"
+                    if place[1] is not None
+                    else market.assets[place[0]].symbol
+                    if place[0] is not None
+                    else "the market"
+                )
                 raise ScenarioError(
                     f"{where} at block {block}: {reason}, which the configurator refuses",
                     "change the override, or let it pass with --allow-invalid (allow_invalid = true)",
@@ -236,7 +282,9 @@ def check(
     settled(at_last=True)
     for text, count in live.touched.items():
         if not count:
-            raise ScenarioError(f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block")
+            raise ScenarioError(
+                f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block"
+            )
 
 
 def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapping[str, int]) -> _Rule:
@@ -252,13 +300,22 @@ def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapp
     if override.until_block is not None or override.until_time is not None:
         last = _block(override.until_block or 0, override.until_time, timeline)
         if last <= first:
-            raise ScenarioError(f"override {name}: the ramp ends at block {last}, not after its start, block {first}", "give a later end")
+            raise ScenarioError(
+                f"override {name}: the ramp ends at block {last}, not after its start, block {first}",
+                "give a later end",
+            )
     steps = override.steps
     starts = [first] if last is None else [first + k * (last - first) // steps for k in range(1, steps + 1)]
-    where = f" of {asset.symbol}" if asset else f" of e-mode {override.emode}" if isinstance(override.emode, int) else ""
+    where = (
+        f" of {asset.symbol}" if asset else f" of e-mode {override.emode}" if isinstance(override.emode, int) else ""
+    )
     also = " and of e-modes with it" if override.emode == "all" else ""
     what = f"= {override.value}" if override.value is not None else f"{override.change:+d}"
-    when = f"from block {first}" if last is None else f"in {steps} {'step' if steps == 1 else 'steps'} from block {first} to {last}"
+    when = (
+        f"from block {first}"
+        if last is None
+        else f"in {steps} {'step' if steps == 1 else 'steps'} from block {first} to {last}"
+    )
     return _Rule(
         override=override,
         first=first,
@@ -271,5 +328,7 @@ def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapp
 
 
 def _block(block: int, time: str | None, timeline: Timeline) -> int:
-    """The block given, or the first with a known time at or after the date; one after the last where the history ends before."""
+    """The block given, or the first with a known time at or after the date; one after the last where the history ends
+    before.
+    """
     return block if time is None else timeline.block_from(seconds_of(time, "time"))

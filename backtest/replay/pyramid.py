@@ -1,12 +1,15 @@
 """The pruning screen: the first tick at which each account may be unsafe, where all values are known in advance.
 
-Over the ticks stands a pyramid of least and greatest values. Where an account is safe with the least value of each of its collaterals and the
-greatest of each of its debts in a stretch of ticks, it is safe in all of it; the search descends only where that bound fails and climbs again
-when it stands at the start of a longer stretch. Bounds are in units of a base, the leader of the group of assets that the account owes: a loop of
-a staked token against its base then moves by their ratio, not by their common price in dollars.
+Over the ticks stands a pyramid of least and greatest values. Where an account is safe with the least value of each of
+its collaterals and the greatest of each of its debts in a stretch of ticks, it is safe in all of it; the search
+descends only where that bound fails and climbs again
+when it stands at the start of a longer stretch. Bounds are in units of a base, the leader of the group of assets that
+the account owes: a loop of a staked token against its base then moves by their ratio, not by their common price in
+dollars.
 
-What may be bounded is whatever the columns hold: prices, prices with interest, prices with a threshold that changes. An account whose weights
-change is several rows, each for the ticks in which its weights hold, or is asked about again from the change on.
+What may be bounded is whatever the columns hold: prices, prices with interest, prices with a threshold that changes. An
+account whose weights change is several rows, each for the ticks in which its weights hold, or is asked about again from
+the change on.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from backtest.replay.kernels import SHIFT, Columns, Floats, Ints, bounds, first_
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
-    """Values (ticks x columns, not negative, NaN where missing) and their bounds; see ``kernels.first_unsafe`` for the layout."""
+    """Values (ticks x columns, not negative, NaN where missing) and their bounds; see ``kernels.first_unsafe`` for the
+    layout.
+    """
 
     values: Floats
     unit_of: Columns
@@ -34,7 +39,9 @@ class Pyramid:
 
     @classmethod
     def over(cls, values: Floats, bases: Sequence[int]) -> Pyramid:
-        """Build the bounds: a pass over the values for each unit. ``bases``: for each base of a form the column that is its unit."""
+        """Build the bounds: a pass over the values for each unit. ``bases``: for each base of a form the column that is
+        its unit.
+        """
         sizes = [len(values)]
         while sizes[-1] > 1:
             sizes.append(-(-sizes[-1] >> SHIFT))
@@ -46,7 +53,8 @@ class Pyramid:
         return cls(values, unit_of.astype(np.int32), low, high, offset)
 
     def first_unsafe(self, forms: Forms, rows: Ints, start: Ints, stop: Ints, *, threads: int = 1) -> tuple[Ints, int]:
-        """For each of ``rows`` of ``forms`` the first tick in [start, stop) at which it may be unsafe (``stop`` if there is none), and how
+        """For each of ``rows`` of ``forms`` the first tick in [start, stop) at which it may be unsafe (``stop`` if
+        there is none), and how
         many forms were evaluated: bounds and ticks together."""
         found = np.empty(len(rows), dtype=np.int64)
         parts = [slice(k * len(rows) // threads, (k + 1) * len(rows) // threads) for k in range(threads)]
@@ -64,10 +72,12 @@ class Pyramid:
 
 
 def groups(prices: Floats, *, samples: int = 1024) -> list[int]:
-    """The leader of each asset's group of correlated assets: an asset, or -1 where its price in the base currency itself is the steadiest.
+    """The leader of each asset's group of correlated assets: an asset, or -1 where its price in the base currency
+    itself is the steadiest.
 
-    ``prices`` is ticks x assets. An asset joins the first leader against which its price moves less than half as much as against the base
-    currency, and leads a group of its own where there is none; one that hardly moves at all, or is never priced, is grouped with the base currency.
+    ``prices`` is ticks x assets. An asset joins the first leader against which its price moves less than half as much
+    as against the base currency, and leads a group of its own where there is none; one that hardly moves at all, or is
+    never priced, is grouped with the base currency.
     """
     ticks, count = prices.shape
     few = prices[:: max(1, ticks // samples)]

@@ -1,6 +1,8 @@
-"""Stretches of history in which nobody can be liquidated and nothing is read: prices and indexes pass, and nothing else is asked.
+"""Stretches of history in which nobody can be liquidated and nothing is read: prices and indexes pass, and nothing else
+is asked.
 
-Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a transaction that only changes prices
+Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a
+transaction that only changes prices
 and indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure.
 """
 
@@ -24,9 +26,13 @@ _PASSING = frozenset({PriceUpdate, IndexUpdate, MarketPrice})
 
 
 class Quiet(Generic[State]):
-    """Owned by one replay. Only where mechanism and model keep nothing between decisions and never wake by themselves."""
+    """Owned by one replay. Only where mechanism and model keep nothing between decisions and never wake by
+    themselves.
+    """
 
-    def __init__(self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides) -> None:
+    def __init__(
+        self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides
+    ) -> None:
         self._book, self._users, self._measure, self._overrides = book, users, measure, overrides
         self._shadowed = users.responds
         self._before = -1

@@ -38,7 +38,9 @@ def sum_of(values: Ints) -> int:
     return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
 
 
-def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock) -> tuple[Reach, list[MadeLiquidatable]]:
+def reach_of(
+    overrides: Iterable[str], before: Views, after: Views, clock: Clock
+) -> tuple[Reach, list[MadeLiquidatable]]:
     """Compares every account right before and right after; ``overrides`` are the texts of those that took effect."""
     both = after.account
     if np.array_equal(before.account, both):  # as a rule: an override moves no balance
@@ -48,7 +50,9 @@ def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock
     owes, owed = after.debt_base[now] > 0, before.debt_base[then] > 0
     differs = (after.health[now] != before.health[then]).any(axis=1) | ~owed
     differs = owes & (differs | (after.borrowing_power_base[now] != before.borrowing_power_base[then]))
-    unsafe, was_unsafe = ((views.health[rows, 1] == 0) & (views.health[rows, 0] < WAD) for views, rows in ((after, now), (before, then)))
+    unsafe, was_unsafe = (
+        (views.health[rows, 1] == 0) & (views.health[rows, 0] < WAD) for views, rows in ((after, now), (before, then))
+    )
     hit = np.flatnonzero(owes & unsafe & owed & ~was_unsafe)
     found = zip(both[hit].tolist(), after.debt_base[now[hit]].tolist(), strict=True)
     made = [MadeLiquidatable(account=AccountId(account), clock=clock, debt_base=debt) for account, debt in found]
@@ -69,7 +73,9 @@ def reach_of(overrides: Iterable[str], before: Views, after: Views, clock: Clock
 
 
 def with_late(reach: Iterable[Reach], overrides: Overrides, book: Book[Any]) -> list[Reach]:
-    """Overrides that took effect before anyone had debt reach the accounts of now, the window's end; the book is as it was afterwards."""
+    """Overrides that took effect before anyone had debt reach the accounts of now, the window's end; the book is as it
+    was afterwards.
+    """
     seen = [one for one in reach if one.of]
     late = [text for text in overrides.touched if not any(text in one.override for one in seen)]
     plain, ours = overrides.compared(late, book.now)
@@ -94,4 +100,6 @@ def _one(views: Views, account: AccountId) -> AccountView | None:
     low, high = views.health[at].tolist()
     debt = int(views.debt_base[at])
     health = (high << 64) | low if debt else None
-    return AccountView(int(views.collateral_base[at]), debt, health, int(views.borrowing_power_base[at]), int(views.category[at]))
+    return AccountView(
+        int(views.collateral_base[at]), debt, health, int(views.borrowing_power_base[at]), int(views.category[at])
+    )

@@ -14,16 +14,20 @@ from backtest.replay.book import Book
 from backtest.replay.later import Later
 
 Stage = Literal["whole", "opened", "auction"]
-"""A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step of that auction."""
+"""A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step
+of that auction.
+"""
 
 
 class Waterfall(Struct, frozen=True, kw_only=True):
-    """Where what a liquidation gives away goes, base units. Sources: ``bonus + basis + reward``; the rest is what becomes of them, exactly.
+    """Where what a liquidation gives away goes, base units. Sources: ``bonus + basis + reward``; the rest is what
+    becomes of them, exactly.
 
-    ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more at market prices (or,
-    negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip). ``protocol_fee`` to ``oracle_share``: see the fields of
-    ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what block builders, the express lane or the auctioneer get; ``private`` are costs that differ
-    from searcher to searcher. ``rent`` is what stays with the searcher, negative where it lost.
+    ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more
+    at market prices (or, negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip).
+    ``protocol_fee`` to ``oracle_share``: see the fields of ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what
+    block builders, the express lane or the auctioneer get; ``private`` are costs that differ from searcher to searcher.
+    ``rent`` is what stays with the searcher, negative where it lost.
     """
 
     bonus: int = 0
@@ -45,7 +49,8 @@ class Waterfall(Struct, frozen=True, kw_only=True):
 class Bid:
     """What one searcher did about one opportunity at one moment, base units.
 
-    ``value`` is what the opportunity leaves it before the bid; ``paid`` what it paid in the end: its bid, or gas of a reverted call.
+    ``value`` is what the opportunity leaves it before the bid; ``paid`` what it paid in the end: its bid, or gas of a
+    reverted call.
     """
 
     searcher: str
@@ -59,11 +64,12 @@ Ending = Literal["taken", "expired", "missed"]
 
 
 class Spell(Struct, frozen=True, kw_only=True):
-    """A stretch of looks at which the same came of one account's opportunity, which is numbered by ``opportunity`` and may have several of them.
+    """A stretch of looks at which the same came of one account's opportunity, which is numbered by ``opportunity`` and
+    may have several of them.
 
-    The offer is the best at the first look: its pair, amounts (``repaid`` in native units) and ``profit``, base units after costs and before bids.
-    ``ending``: taken; expired (``reason``: rescued, where its owner acted, or price back); missed, with the reason. ``liquidation`` is the ordinal of
-    that which took it.
+    The offer is the best at the first look: its pair, amounts (``repaid`` in native units) and ``profit``, base units
+    after costs and before bids. ``ending``: taken; expired (``reason``: rescued, where its owner acted, or price back);
+    missed, with the reason. ``liquidation`` is the ordinal of that which took it.
     """
 
     opportunity: int
@@ -84,10 +90,12 @@ class Spell(Struct, frozen=True, kw_only=True):
 
 
 class Liquidation(Struct, frozen=True, kw_only=True):
-    """One step of a liquidation. ``*_base`` are base units at the oracle price then, rounded down; health is wad-scaled.
+    """One step of a liquidation. ``*_base`` are base units at the oracle price then, rounded down; health is
+    wad-scaled.
 
-    ``seq`` is the last event before it (the liquidation itself where history's is re-enacted). ``profit_base`` is after the
-    liquidator's costs where a model knows them. ``matches_history`` is None for a liquidation that is the model's own.
+    ``seq`` is the last event before it (the liquidation itself where history's is re-enacted). ``profit_base`` is after
+    the liquidator's costs where a model knows them. ``matches_history`` is None for a liquidation that is the model's
+    own.
     """
 
     ordinal: int
@@ -135,7 +143,9 @@ class Deficit(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A historical liquidation that the rules explain otherwise: ``ours`` (repaid, seized, fee), or the reason of a refusal."""
+    """A historical liquidation that the rules explain otherwise: ``ours`` (repaid, seized, fee), or the reason of a
+    refusal.
+    """
 
     past: HistoricalLiquidation
     ours: tuple[int, int, int] | None
@@ -146,8 +156,8 @@ class Mismatch:
 class Totals:
     """The market at the end of a block, base units at oracle prices, summed over accounts by the exact rules.
 
-    ``bad_debt_base`` is debt beyond collateral of accounts that owe more than they hold; ``deficit_base`` what the replay's
-    liquidations wrote off so far.
+    ``bad_debt_base`` is debt beyond collateral of accounts that owe more than they hold; ``deficit_base`` what the
+    replay's liquidations wrote off so far.
     """
 
     clock: Clock
@@ -164,20 +174,25 @@ class Totals:
 
 
 Outcome = Literal["skipped", "shrunk", "cut", "changed"]
-"""What became of a user's action that was not made as in history: refused by the rules; refused and shrunk to what they allow; cut to
-what was there; of another size because the user responds, or because the action empties a balance that differs."""
+"""What became of a user's action that was not made as in history: refused by the rules; refused and shrunk to what they
+allow; cut to what was there; of another size because the user responds, or because the action empties a balance that
+differs.
+"""
 
 
 @dataclass(slots=True)
 class ActionCount:
-    """Users' actions of one kind with one outcome and reason. ``value_base``: what was not made (skipped, shrunk, cut) or by how much it
-    differs (changed), base units at oracle prices, rounded down."""
+    """Users' actions of one kind with one outcome and reason. ``value_base``: what was not made (skipped, shrunk, cut)
+    or by how much it differs (changed), base units at oracle prices, rounded down.
+    """
 
     action: str
     outcome: Outcome
     reason: str
     unfunded: bool
-    """Of accounts that received collateral in liquidations which the replay leaves out: history's liquidators, treasuries."""
+    """Of accounts that received collateral in liquidations which the replay leaves out: history's liquidators,
+    treasuries.
+    """
     count: int = 0
     value_base: int = 0
 
@@ -193,7 +208,9 @@ class MadeLiquidatable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How far an override reaches when it takes effect: accounts with debt whose health or borrowing power it changed, of all with debt."""
+    """How far an override reaches when it takes effect: accounts with debt whose health or borrowing power it changed,
+    of all with debt.
+    """
 
     override: str
     accounts: int
@@ -206,13 +223,15 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Horizon:
-    """The outcome as it stands at one moment: the end of the window, or some time later (``label``: end, +1h, +1d, +7d).
+    """The outcome as it stands at one moment: the end of the window, or some time later (``label``: end, +1h, +1d,
+    +7d).
 
-    Sums run from the scenario's first block; base units at the oracle price of each execution. ``realised`` bad debt was written off;
-    ``open`` is debt beyond collateral of accounts that owe more than they hold; ``peak`` is the most that both were together, at
-    ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is collateral minus debt by account, ``outside`` what
-    an account took out of the market beyond what it took in history, at the prices of this moment (accounts where that is not nothing): a
-    borrow that is refused leaves equity, and nothing is won by it.
+    Sums run from the scenario's first block; base units at the oracle price of each execution. ``realised`` bad debt
+    was written off; ``open`` is debt beyond collateral of accounts that owe more than they hold; ``peak`` is the most
+    that both were together, at ``peak_clock``, looked at after each decision and at each sampled block. ``equity`` is
+    collateral minus debt by account, ``outside`` what an account took out of the market beyond what it took in history,
+    at the prices of this moment (accounts where that is not nothing): a borrow that is refused leaves equity, and
+    nothing is won by it.
     """
 
     label: str
@@ -233,7 +252,9 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCheck:
-    """Recomputed interest against history's before the model acts: rate updates compared, how many differ, and the largest difference (ray)."""
+    """Recomputed interest against history's before the model acts: rate updates compared, how many differ, and the
+    largest difference (ray).
+    """
 
     updates: int
     differing: int
@@ -249,11 +270,14 @@ class Replay(Generic[State]):
         refused: orders that would have reverted, by reason; an account counts once for each reason.
         actions: users' actions that were not made as in history, counted; ``actions_made`` counts all that came up.
         liquidations: those of the window; what happens between its end and later horizons is in ``horizons`` only.
-        horizons: the outcome at the end of the window, and later where the data allow. ``short_of``: labels for which they do not.
-        made_liquidatable: accounts that overrides themselves made liquidatable. reach: how many accounts each override touched.
+        horizons: the outcome at the end of the window, and later where the data allow. ``short_of``: labels for which
+            they do not.
+        made_liquidatable: accounts that overrides themselves made liquidatable. reach: how many accounts each override
+            touched.
         rules: revisions that decided liquidations, and whether each is tested against bytecode.
         overrides: how many parameter values each override set.
-        spells: what came of each opportunity, in order of their ends. costs: in sentences, what costs and competition rest on.
+        spells: what came of each opportunity, in order of their ends. costs: in sentences, what costs and competition
+            rest on.
     """
 
     book: Book[State]

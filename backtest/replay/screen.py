@@ -1,13 +1,15 @@
 """Which accounts need the exact rule now: floats that never miss one, integers that decide.
 
-An exposure, a linear form in prices or a box of prices, is asked for when an account, or a parameter it depends on, changes. Weights are kept
-divided by the asset's index, so that a form ages with the indexes. Between two updates of an asset an index grows by a factor within
-[1 + x, exp(x)], x = rate * seconds / year: linear interest is the lower end, interest compounded each instant the upper, and Aave's truncated
-series lies between. Collateral is aged by the lower bound and debt by the upper, so the form read here never lies above the account's own.
-Debt is weighted by the margin as well: an account is a candidate where collateral is not above debt by ``margin`` times the sum of both.
+An exposure, a linear form in prices or a box of prices, is asked for when an account, or a parameter it depends on,
+changes. Weights are kept divided by the asset's index, so that a form ages with the indexes. Between two updates of an
+asset an index grows by a factor within [1 + x, exp(x)], x = rate * seconds / year: linear interest is the lower end,
+interest compounded each instant the upper, and Aave's truncated series lies between. Collateral is aged by the lower
+bound and debt by the upper, so the form read here never lies above the account's own.
+Debt is weighted by the margin as well: an account is a candidate where collateral is not above debt by ``margin`` times
+the sum of both.
 
-``Screen`` needs to know nothing in advance: an account is read again when values have moved as far as it may bear. ``foresight`` is for
-histories whose prices and indexes are all known.
+``Screen`` needs to know nothing in advance: an account is read again when values have moved as far as it may bear.
+``foresight`` is for histories whose prices and indexes are all known.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from backtest.units import RAY, SECONDS_PER_YEAR
 FLOAT_ERROR = 1e-9
 """Bounds the rounding of the sums here, on top of an exposure's own error: 2**-53 times some thousand operations."""
 SLACK = np.array([2.0**-k for k in range(1, 10)])
-"""Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at every decision."""
+"""Levels of the screen: what an account at a level may bear at least. Those that bear less than the last are read at
+every decision.
+"""
 NEAR = len(SLACK)
 GONE = NEAR + 1
 MANY = 200
@@ -92,8 +96,8 @@ def index_bounds(book: Book[Any]) -> IndexBounds:
 class Rows(Generic[State]):
     """The exposure of each account with debt as a row, asked for again when something touched it.
 
-    Columns of a form are 0: the base currency, 1 + a: a unit of asset a supplied, 1 + assets + a: a unit of it owed. Its base is 0, or 1 + the
-    asset that is owed most. A row with a box has no terms.
+    Columns of a form are 0: the base currency, 1 + a: a unit of asset a supplied, 1 + assets + a: a unit of it owed.
+    Its base is 0, or 1 + the asset that is owed most. A row with a box has no terms.
     """
 
     def __init__(self, assets: int) -> None:
@@ -117,13 +121,20 @@ class Rows(Generic[State]):
         if asset is None:
             self._all_dirty = True
         else:
-            self._dirty.update(self.account[row] for row in self.forms.rows_with([1 + asset, 1 + self._assets + asset]).tolist())
+            self._dirty.update(
+                self.account[row] for row in self.forms.rows_with([1 + asset, 1 + self._assets + asset]).tolist()
+            )
             self._dirty.update(self.account[row] for row, exposure in self.boxes.items() if asset in exposure.box)
 
     def copy(self) -> Rows[State]:
         """Independent of this one."""
         made = copy(self)
-        made.forms, made.boxes, made.account, made._row = self.forms.copy(), self.boxes.copy(), self.account.copy(), self._row.copy()
+        made.forms, made.boxes, made.account, made._row = (
+            self.forms.copy(),
+            self.boxes.copy(),
+            self.account.copy(),
+            self._row.copy(),
+        )
         made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
         return made
 
@@ -196,10 +207,14 @@ class Rows(Generic[State]):
         order = np.argsort(worth, kind="stable")  # the last one stays
         order = order[worth[order] > 0]
         base[of[order]] = 1 + asset[order]
-        weight = np.where(owed, amount / np.array(bounds.borrow_low)[asset] * tilt, amount / np.array(bounds.supply_high)[asset])
+        weight = np.where(
+            owed, amount / np.array(bounds.borrow_low)[asset] * tilt, amount / np.array(bounds.supply_high)[asset]
+        )
         below = np.flatnonzero(found.constant < 0)
         of, owed = np.concatenate([of, below]), np.concatenate([owed, np.ones(len(below), np.bool_)])
-        column = np.concatenate([np.where(found.owed, 1 + self._assets + asset, 1 + asset), np.zeros(len(below), np.int64)])
+        column = np.concatenate(
+            [np.where(found.owed, 1 + self._assets + asset, 1 + asset), np.zeros(len(below), np.int64)]
+        )
         weight = np.concatenate([weight, -found.constant[below] * tilt])
         order = np.lexsort((owed, of))
         ends = np.concatenate([[0], np.cumsum(np.bincount(2 * of + owed, minlength=2 * count))])
@@ -253,8 +268,9 @@ class Rows(Generic[State]):
 class Screen(Watch[State]):
     """See the module. ``looked`` and ``read`` count candidates and forms read so far.
 
-    Rows stand at levels, by how far all collateral may fall and all debt rise at once. Each level has the values of a moment in units of each
-    base; while no value is further than a share s from it, (1 + s) / (1 - s) bounds how far values moved since any row of the level was read.
+    Rows stand at levels, by how far all collateral may fall and all debt rise at once. Each level has the values of a
+    moment in units of each base; while no value is further than a share s from it, (1 + s) / (1 - s) bounds how far
+    values moved since any row of the level was read.
     """
 
     def __init__(self, assets: int) -> None:
@@ -283,7 +299,9 @@ class Screen(Watch[State]):
         self._rows.touch_parameter(asset)
 
     def candidates(self, book: Book[State]) -> list[AccountId]:
-        """See ``Watch``. Reads what was touched, what is near, and the levels whose values have moved by more than they may."""
+        """See ``Watch``. Reads what was touched, what is near, and the levels whose values have moved by more than they
+        may.
+        """
         rows, forms = self._rows, self._rows.forms
         changed, gone = rows.refresh(book)
         if changed or gone:
@@ -329,7 +347,9 @@ class Screen(Watch[State]):
             here.discard(row)
 
     def _note(self, changed: list[int], gone: list[int]) -> None:
-        """Rows came, changed or went: the levels cover all, and it is known which values matter in units of each base."""
+        """Rows came, changed or went: the levels cover all, and it is known which values matter in units of each
+        base.
+        """
         forms = self._rows.forms
         if len(self._level) < len(forms):
             self._level = np.concatenate([self._level, np.full(len(forms) - len(self._level), GONE, dtype=np.int8)])

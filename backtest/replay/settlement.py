@@ -1,4 +1,6 @@
-"""What a liquidation that happens leaves behind: in the book, with the users, in what is measured, and in the record."""
+"""What a liquidation that happens leaves behind: in the book, with the users, in what is measured, and in the
+record.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ class Taker(Protocol[State]):
 
 @dataclass(slots=True)
 class Settlement(Generic[State]):
-    """Owned by one replay. ``searchers``: the account of each modelled liquidator. It keeps no engine, or neither would go before the garbage
-    collector comes.
+    """Owned by one replay. ``searchers``: the account of each modelled liquidator. It keeps no engine, or neither would
+    go before the garbage collector comes.
 
     ``made_liquidatable``: accounts that an override made liquidatable, and that are still.
     """
@@ -50,14 +52,22 @@ class Settlement(Generic[State]):
     searchers: Mapping[str, AccountId]
     made_liquidatable: set[AccountId] = field(default_factory=set)
 
-    def settle(self, engine: Taker[State], take: Take, matches: bool | None, lot: int | None = None) -> tuple[set[AccountId], bool]:
-        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other offers depend on."""
+    def settle(
+        self, engine: Taker[State], take: Take, matches: bool | None, lot: int | None = None
+    ) -> tuple[set[AccountId], bool]:
+        """Apply a fill and record it; the accounts it touched, and whether it changed market-wide state that other
+        offers depend on.
+        """
         book, opportunity, result, measure = self.book, take.opportunity, self.result, self.measure
         fill = opportunity.fill
         if take.searcher is not None:
             fill = structs.replace(fill, order=structs.replace(fill.order, liquidator=self.searchers[take.searcher]))
-        if matches is None and not measure.is_over and (opportunity.opens or fill.repaid or fill.seized):  # a bid alone takes nothing
-            self.opportunities.taken(book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids)
+        if (
+            matches is None and not measure.is_over and (opportunity.opens or fill.repaid or fill.seized)
+        ):  # a bid alone takes nothing
+            self.opportunities.taken(
+                book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids
+            )
         account = fill.order.account
         before = book.protocol.view(book.state, account, book.prices, book.now).health
         touched, market_wide = {account}, False
@@ -100,7 +110,9 @@ class Settlement(Generic[State]):
         return touched, market_wide
 
     def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:
-        """Liquidations that do not depend on each other, in this order of their rows; records are made when somebody reads them."""
+        """Liquidations that do not depend on each other, in this order of their rows; records are made when somebody
+        reads them.
+        """
         book, measure, result = self.book, self.measure, self.result
         self.users.modelled_together(found)
         book.protocol.settle_together(book.state, found)  # type: ignore[attr-defined]
@@ -120,7 +132,11 @@ class Settlement(Generic[State]):
             self._write_off(ordinal, found.account[row], asset, amount)
         label, tested = found.rules
         result.rules[label] = tested
-        by_override = [self._by_override(found.account[row], found.health_after[row]) for row in order] if self.made_liquidatable else ()
+        by_override = (
+            [self._by_override(found.account[row], found.health_after[row]) for row in order]
+            if self.made_liquidatable
+            else ()
+        )
         if measure.is_over:
             return
         then, costs = book.priced_now(), self.costs  # what is put off holds no more than it needs

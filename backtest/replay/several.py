@@ -15,9 +15,14 @@ from backtest.replay.timeline import Timeline
 from backtest.scenario import Scenario
 
 
-def replay_markets(markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario) -> list[Replay[Any]]:
+def replay_markets(
+    markets: Iterable[tuple[LendingProtocol[Any], Market, Timeline]], scenario: Scenario
+) -> list[Replay[Any]]:
     """Several markets in one run, their transactions interleaved by time, then in the order given."""
-    engines = [Engine(protocol, market, timeline, scenario, mechanism_for(protocol, scenario)) for protocol, market, timeline in markets]
+    engines = [
+        Engine(protocol, market, timeline, scenario, mechanism_for(protocol, scenario))
+        for protocol, market, timeline in markets
+    ]
 
     def stamped(number: int) -> Iterator[tuple[int, int, int, Sequence[MarketEvent]]]:
         for order, transaction in enumerate(engines[number].transactions()):
@@ -28,7 +33,9 @@ def replay_markets(markets: Iterable[tuple[LendingProtocol[Any], Market, Timelin
     return [engine.finish() for engine in engines]
 
 
-def state_at(protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int) -> tuple[State, Prices, Clock]:
+def state_at(
+    protocol: LendingProtocol[State], market: Market, timeline: Timeline, block: int
+) -> tuple[State, Prices, Clock]:
     """A market as it was at the end of ``block``: history's own changes, nothing re-enacted."""
     book = Book.open(protocol, market)
     for transaction in timeline.transactions(block):

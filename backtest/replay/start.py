@@ -1,4 +1,6 @@
-"""A common start: history up to the first block of a window, made once for all scenarios that change nothing before it."""
+"""A common start: history up to the first block of a window, made once for all scenarios that change nothing before
+it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from backtest.scenario import Observed, Scenario
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start(Generic[State]):
-    """A replay that stands before ``block``. Nothing in it changes: a scenario goes on from copies, which share what they do not change."""
+    """A replay that stands before ``block``. Nothing in it changes: a scenario goes on from copies, which share what
+    they do not change.
+    """
 
     timeline: Timeline
     scenario: Scenario
@@ -41,13 +45,17 @@ class Start(Generic[State]):
     _views: dict[Clock, Views] = field(default_factory=dict, repr=False)
 
     def views_at(self, clock: Clock, book: Book[State]) -> Views:
-        """Every account as the window begins, ``book`` being a copy that nothing has changed: the same for all scenarios."""
+        """Every account as the window begins, ``book`` being a copy that nothing has changed: the same for all
+        scenarios.
+        """
         if clock not in self._views:
             self._views[clock] = views_of(book)
         return self._views[clock]
 
     def suits(self, timeline: Timeline, scenario: Scenario, first_override: int | None) -> bool:
-        """Whether a scenario is the same up to ``block``: same window's begin and users, history's rates, no override before."""
+        """Whether a scenario is the same up to ``block``: same window's begin and users, history's rates, no override
+        before.
+        """
         mine = self.scenario
         return (
             timeline is self.timeline
@@ -58,9 +66,15 @@ class Start(Generic[State]):
 
 
 def start_of(
-    protocol: LendingProtocol[State], market: Market, timeline: Timeline, scenario: Scenario, *, mechanism: Mechanism[State] | None = None
+    protocol: LendingProtocol[State],
+    market: Market,
+    timeline: Timeline,
+    scenario: Scenario,
+    *,
+    mechanism: Mechanism[State] | None = None,
 ) -> Start[State]:
-    """History up to the scenario's first block, for replays of many scenarios with that first block (``Start.suits`` says which).
+    """History up to the scenario's first block, for replays of many scenarios with that first block (``Start.suits``
+    says which).
 
     Raises:
         ValueError: the scenario recomputes interest, or only re-enacts.

@@ -1,7 +1,8 @@
 """A market's history as immutable columns, merged into one stream of events that a replay consumes.
 
-Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, pools, market prices, positions, settings, liquidation. A replay
-takes the stream a transaction at a time, since nobody can act inside the transaction of another.
+Order: by ``seq``; rows that one log gave come as parameters, indexes, prices, pools, market prices, positions,
+settings, liquidation. A replay takes the stream a transaction at a time, since nobody can act inside the transaction of
+another.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ Ints = npt.NDArray[np.int64]
 
 _CHUNK = 16_384
 
-# Table, event class, and the event's own attributes with the column each comes from; the order is that of rows of one log.
+# Table, event class, and the event's own attributes with the column each comes from; the order is that of rows of one
+# log.
 _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
     ("params", ParamChange, {"name": "name", "value": "value", "asset": "asset_id", "category": "category"}),
     (
@@ -75,7 +77,14 @@ _KINDS: tuple[tuple[str, type[MarketEvent], dict[str, str]], ...] = (
     (
         "setting_events",
         SettingChange,
-        {"account": "account_id", "setting": "setting", "asset": "asset_id", "value": "value", "action": "action", "action_seq": "action_seq"},
+        {
+            "account": "account_id",
+            "setting": "setting",
+            "asset": "asset_id",
+            "value": "value",
+            "action": "action",
+            "action_seq": "action_seq",
+        },
     ),
     (
         "liquidations",
@@ -116,7 +125,9 @@ class _Column:
         elif pa.types.is_fixed_size_binary(array.type):  # whole numbers of more digits, big-endian
             width, buffer = array.type.byte_width, array.buffers()[1]
             octets = np.frombuffer(buffer, dtype=np.uint8) if buffer is not None else np.empty(0, dtype=np.uint8)
-            self.words = octets[: len(octets) // width * width].reshape(-1, width)[array.offset : array.offset + len(array)]
+            self.words = octets[: len(octets) // width * width].reshape(-1, width)[
+                array.offset : array.offset + len(array)
+            ]
         else:
             filled = pc.fill_null(array, False if pa.types.is_boolean(array.type) else 0) if array.null_count else array
             self.words = filled.to_numpy(zero_copy_only=False)
@@ -131,7 +142,10 @@ class _Column:
             if ((low >> 63) == high).all():  # every value fits 64 bits
                 out = low.tolist()
             else:
-                out = [(top << 64) | bottom for bottom, top in zip(low.view(np.uint64).tolist(), high.tolist(), strict=True)]
+                out = [
+                    (top << 64) | bottom
+                    for bottom, top in zip(low.view(np.uint64).tolist(), high.tolist(), strict=True)
+                ]
         else:
             out = words.tolist()
             if self.names is not None:
@@ -145,7 +159,9 @@ class _Column:
         """All rows as the nearest doubles, NaN where null; of numbers only."""
         words = self.words
         wide = words.ndim == 2
-        found = words[:, 1].astype(np.float64) * 2.0**64 + words[:, 0].view(np.uint64) if wide else words.astype(np.float64)
+        found = (
+            words[:, 1].astype(np.float64) * 2.0**64 + words[:, 0].view(np.uint64) if wide else words.astype(np.float64)
+        )
         if self.null is not None:
             found[self.null] = np.nan
         return found
@@ -183,7 +199,10 @@ class _Columns(Mapping[str, "_Column | list[Any]"]):
 
     def taken(self, rows: npt.NDArray[np.bool_]) -> _Columns:
         """Those of the rows of a mask."""
-        made = {name: column.take(rows) if isinstance(column, _Column) else list(compress(column, rows)) for name, column in self._made.items()}
+        made = {
+            name: column.take(rows) if isinstance(column, _Column) else list(compress(column, rows))
+            for name, column in self._made.items()
+        }
         unread = list(dict.fromkeys(source for name, source in self._sources.items() if name not in made))
         return _Columns(self._table.select(unread).filter(pa.array(rows)), self._sources, made)
 
@@ -201,7 +220,9 @@ class _Kind:
     """By attribute of the event class."""
 
     def build(self, start: int, stop: int) -> list[MarketEvent]:
-        """Events of rows [start, stop), made column by column: a third of the cost of calling the frozen class for each."""
+        """Events of rows [start, stop), made column by column: a third of the cost of calling the frozen class for
+        each.
+        """
         new: Any = self.event.__new__
         events: list[MarketEvent] = list(map(new, [self.event] * (stop - start)))
         for attribute, column in self.columns.items():
@@ -232,11 +253,12 @@ class Timeline:
 
     @classmethod
     def of(cls, tables: Mapping[str, pa.Table], *, price_digits: int = 0) -> Timeline:
-        """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as empty.
+        """From canonical tables (``backtest.tables.CANONICAL``), each sorted by ``seq``; a missing table counts as
+        empty.
 
-        Of ``market_prices`` only those with a source become events: what an import brings is a venue's, which the oracle's stand for.
-        Without ``events`` (the spine, which knows transactions) every seq is a transaction of its own. ``price_digits``: how many more
-        decimals prices have than base units; those digits are in ``price_rest``.
+        Of ``market_prices`` only those with a source become events: what an import brings is a venue's, which the
+        oracle's stand for. Without ``events`` (the spine, which knows transactions) every seq is a transaction of its
+        own. ``price_digits``: how many more decimals prices have than base units; those digits are in ``price_rest``.
         """
         if (venue := tables.get("market_prices")) is not None:
             tables = {**tables, "market_prices": venue.filter(pc.is_valid(venue["source"]))}
@@ -286,7 +308,9 @@ class Timeline:
             yield from transaction
 
     def transactions(self, to_block: int | None = None, from_block: int = 0) -> Iterator[Sequence[MarketEvent]]:
-        """Events from ``from_block`` up to the end of ``to_block``, a list for each transaction. Never empty lists; about 1 us an event."""
+        """Events from ``from_block`` up to the end of ``to_block``, a list for each transaction. Never empty lists;
+        about 1 us an event.
+        """
         stop_row = len(self) if to_block is None else int(np.searchsorted(self.block, to_block, side="right"))
         start = int(np.searchsorted(self.block, from_block))
         ends = self.ends[: int(np.searchsorted(self.ends, stop_row, side="right"))]
@@ -314,7 +338,9 @@ class Timeline:
         return np.flatnonzero(self.kind == _code(event))
 
     def column(self, event: type[MarketEvent], attribute: str) -> tuple[npt.NDArray[Any], list[str] | None]:
-        """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in the list of names beside it."""
+        """One attribute of all events of a kind, as stored: integers, pairs of 64-bit words (low, high), or places in
+        the list of names beside it.
+        """
         column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
@@ -324,10 +350,17 @@ class Timeline:
         if not count:
             return [[] for _ in attributes]
         found = [columns[name] for name in attributes]
-        return [column.take(mask).values(0, count) if isinstance(column, _Column) else list(compress(column, mask)) for column in found]
+        return [
+            column.take(mask).values(0, count) if isinstance(column, _Column) else list(compress(column, mask))
+            for column in found
+        ]
 
-    def thinned(self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]) -> Timeline:
-        """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position changes that are left."""
+    def thinned(
+        self, kept: Mapping[type[MarketEvent], npt.NDArray[np.bool_]], deltas: npt.NDArray[np.int64]
+    ) -> Timeline:
+        """The timeline with only these events of some kinds (a mask each), and other deltas (words) of the position
+        changes that are left.
+        """
         stays = np.ones(len(self), dtype=np.bool_)
         kinds = list(self.kinds)
         for code, (_, event, _) in enumerate(_KINDS):
@@ -342,15 +375,21 @@ class Timeline:
         rows = np.flatnonzero(stays)
         transaction = np.searchsorted(self.ends, rows, side="right")
         ends = np.append(np.flatnonzero(np.diff(transaction)) + 1, len(rows)) if len(rows) else self.ends[:0]
-        return replace(self, kinds=tuple(kinds), kind=self.kind[rows], block=self.block[rows], ends=ends.astype(np.int64))
+        return replace(
+            self, kinds=tuple(kinds), kind=self.kind[rows], block=self.block[rows], ends=ends.astype(np.int64)
+        )
 
     def floats(self, event: type[MarketEvent], *attributes: str) -> tuple[Ints, list[npt.NDArray[np.float64]]]:
-        """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest doubles, NaN where null."""
+        """All events of one kind: their rows among the merged ones, and each of these attributes as the nearest
+        doubles, NaN where null.
+        """
         rows = self.rows(event)
         if not len(rows):
             return rows, [np.empty(0)] * len(attributes)
         columns = [self.kinds[_code(event)].columns[name] for name in attributes]
-        return rows, [column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns]
+        return rows, [
+            column.floats() if isinstance(column, _Column) else np.array(column, dtype=np.float64) for column in columns
+        ]
 
     @cached_property
     def params(self) -> tuple[ParamChange, ...]:
@@ -390,7 +429,9 @@ class Timeline:
         return int(self.blocks[at]) if at < len(self.blocks) else self.last_block + 1
 
     def block_before(self, timestamp: int) -> int | None:
-        """The last known block at or before a time (seconds); None where the history starts later, or ends before it."""
+        """The last known block at or before a time (seconds); None where the history starts later, or ends before
+        it.
+        """
         at = int(np.searchsorted(self.timestamps, timestamp, side="right"))
         ends_before = at == len(self.blocks) and (not at or int(self.timestamps[-1]) < timestamp)
         return None if at == 0 or ends_before else int(self.blocks[at - 1])
@@ -400,12 +441,15 @@ class Timeline:
         if to_block is None or to_block >= self.last_block:
             return self.last_block
         if to_block < self.first_block:
-            raise UserError(f"block {to_block} is before the first one of the history", f"it starts at {self.first_block}")
+            raise UserError(
+                f"block {to_block} is before the first one of the history", f"it starts at {self.first_block}"
+            )
         return int(self.blocks[np.searchsorted(self.blocks, to_block, side="right") - 1])
 
     def sample_blocks(self, count: int, from_block: int, to_block: int) -> list[int]:
-        """At most ``count`` blocks with events of the window: half spread evenly in time, half over its blocks with events (which
-        crowd where much happens); its last one always among them."""
+        """At most ``count`` blocks with events of the window: half spread evenly in time, half over its blocks with
+        events (which crowd where much happens); its last one always among them.
+        """
         within = np.unique(self.block[(self.block >= from_block) & (self.block <= to_block)])
         if count <= 0 or not len(within):
             return []
@@ -442,15 +486,23 @@ def _firsts(values: Ints) -> tuple[Ints, Ints]:
 def _whole_prices(table: pa.Table, digits: int) -> list[int | None]:
     """The oracle's own numbers: whole base units, then the digits below, which a market's prices do not have."""
     whole = _Column(table["price"]).values(0, table.num_rows)
-    rest = _Column(table["price_rest"]).values(0, table.num_rows) if "price_rest" in table.schema.names else [0] * len(whole)
-    return [None if unit is None else int(unit * 10**digits + (low or 0)) for unit, low in zip(whole, rest, strict=True)]
+    rest = (
+        _Column(table["price_rest"]).values(0, table.num_rows)
+        if "price_rest" in table.schema.names
+        else [0] * len(whole)
+    )
+    return [
+        None if unit is None else int(unit * 10**digits + (low or 0)) for unit, low in zip(whole, rest, strict=True)
+    ]
 
 
 def _deficits_by_liquidation(table: pa.Table | None) -> dict[int, tuple[tuple[AssetId, int], ...]]:
     """Debts written off, by the seq of the liquidation that did it."""
     found: dict[int, list[tuple[AssetId, int]]] = {}
     if table is not None:
-        columns = [_Column(table[name]).values(0, table.num_rows) for name in ("liquidation_seq", "asset_id", "amount", "kind")]
+        columns = [
+            _Column(table[name]).values(0, table.num_rows) for name in ("liquidation_seq", "asset_id", "amount", "kind")
+        ]
         for liquidation, asset, amount, kind in zip(*columns, strict=True):
             if kind == "created" and liquidation is not None:
                 found.setdefault(liquidation, []).append((asset, amount))

@@ -1,8 +1,8 @@
 """Decisions about many accounts at once, where none depends on another's.
 
-A competition that costs nothing, or the same for each call, takes of each account what pays most, again and again; what others do changes only who
-comes first. A protocol that can tell what happens to many accounts (``protocols.Together``) is then asked once a moment, and its liquidations are put
-in the order in which they would have been taken one by one.
+A competition that costs nothing, or the same for each call, takes of each account what pays most, again and again; what
+others do changes only who comes first. A protocol that can tell what happens to many accounts (``protocols.Together``)
+is then asked once a moment, and its liquidations are put in the order in which they would have been taken one by one.
 """
 
 from __future__ import annotations
@@ -26,21 +26,38 @@ class TakingTogether(Generic[State]):
     """Owned by one replay."""
 
     def __init__(
-        self, book: Book[State], settlement: Settlement[State], mechanism: Mechanism[State], model: LiquidatorModel, liquidator: AccountId
+        self,
+        book: Book[State],
+        settlement: Settlement[State],
+        mechanism: Mechanism[State],
+        model: LiquidatorModel,
+        liquidator: AccountId,
     ) -> None:
         self._book, self._settlement, self._liquidator = book, settlement, liquidator
-        self._model = model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
+        self._model = (
+            model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
+        )
         self._ask: Any = None if book.plain else getattr(book.protocol, "together", None)
 
-    def take(self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]) -> tuple[bool, Collection[AccountId]]:
-        """What happens to the candidates at this moment, if it can be told together: whether anything does, and who is to be looked at one by one.
-        Adds to ``refused``."""
+    def take(
+        self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]
+    ) -> tuple[bool, Collection[AccountId]]:
+        """What happens to the candidates at this moment, if it can be told together: whether anything does, and who is
+        to be looked at one by one. Adds to ``refused``.
+        """
         book, model = self._book, self._model
         if model is None or self._ask is None or len(candidates) < FEW:
             return False, candidates
         calls = model.calls(book)
         found: Together | None = self._ask(
-            book.state, candidates, book.prices, book.now, self._liquidator, cost=model.cost, calls=calls, most=model.most_calls
+            book.state,
+            candidates,
+            book.prices,
+            book.now,
+            self._liquidator,
+            cost=model.cost,
+            calls=calls,
+            most=model.most_calls,
         )
         if found is None:
             return False, candidates

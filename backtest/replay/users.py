@@ -1,8 +1,10 @@
-"""How users behave in a book that is no longer history's: each of their actions is made again by the protocol's own rules.
+"""How users behave in a book that is no longer history's: each of their actions is made again by the protocol's own
+rules.
 
-An action asks for the native amount that it asked for in history; one that emptied a balance then empties it here, however much it holds. One
-that would revert is skipped, or shrunk to the largest amount allowed. Users who respond (``scenario.Users.response``) size actions that raise their
-risk by another rule, see ``Responses``. An account that is as in history, in a market with history's indexes, repeats its recorded changes.
+An action asks for the native amount that it asked for in history; one that emptied a balance then empties it here,
+however much it holds. One that would revert is skipped, or shrunk to the largest amount allowed. Users who respond
+(``scenario.Users.response``) size actions that raise their risk by another rule, see ``Responses``. An account that is
+as in history, in a market with history's indexes, repeats its recorded changes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,17 @@ from dataclasses import replace
 from typing import Generic
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, SettingChange, Side
+from backtest.model import (
+    AccountId,
+    AssetId,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    SettingChange,
+    Side,
+)
 from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.replay.book import Book
 from backtest.replay.record import ActionCount, Outcome
@@ -45,7 +57,9 @@ class UserActions(Generic[State]):
         self._counts: dict[tuple[str, Outcome, str, bool], ActionCount] = {}
         self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
         self.outside: dict[tuple[AccountId, AssetId], int] = {}
-        """Native units that accounts took out of the market beyond what they took in history, less what they brought beyond it."""
+        """Native units that accounts took out of the market beyond what they took in history, less what they brought
+        beyond it.
+        """
         self.made = 0
         """Actions that came up."""
 
@@ -99,7 +113,9 @@ class UserActions(Generic[State]):
         self.made += len(actions)
 
     def historical(self, change: Change) -> None:
-        """History made this change and the replay does not (it belongs to a liquidation that is left out or computed)."""
+        """History made this change and the replay does not (it belongs to a liquidation that is left out or
+        computed).
+        """
         if isinstance(change, PositionChange):
             self._note(change)
             self._drifted(_key(change), -change.delta)
@@ -128,7 +144,9 @@ class UserActions(Generic[State]):
             self._shadow.apply(event)
 
     def remake(self, name: str, changes: tuple[Change, ...], book: Book[State], *, checked: bool) -> Sequence[Effect]:
-        """What a historical action becomes. ``book.now`` is its place. Unchecked ones (history itself, before a model acts) are as recorded."""
+        """What a historical action becomes. ``book.now`` is its place. Unchecked ones (history itself, before a model
+        acts) are as recorded.
+        """
         action = Action(name, changes, self._emptied(changes))
         self.made += 1
         if self._shadow is not None:
@@ -152,7 +170,8 @@ class UserActions(Generic[State]):
             self._took(made, outcome.amount, 1)
         return made
 
-    # -- what it was in history ------------------------------------------------------------------------------------------
+    # -- what it was in history
+    # ------------------------------------------------------------------------------------------
 
     def _emptied(self, changes: Sequence[Change]) -> frozenset[int]:
         found = []
@@ -173,7 +192,8 @@ class UserActions(Generic[State]):
         for change in action.changes:
             self._shadow.apply(change)
 
-    # -- what users do about it ------------------------------------------------------------------------------------------
+    # -- what users do about it
+    # ------------------------------------------------------------------------------------------
 
     def _answer(self, action: Action, outcome: Acted | Refusal, book: Book[State]) -> Acted | Refusal:
         """The response, then what is left of a refused action."""
@@ -193,8 +213,9 @@ class UserActions(Generic[State]):
         return outcome
 
     def _target(self, action: Action) -> Callable[[AccountView], bool] | None:
-        """Whether an account is within what the user kept in history after this action; None where history's account had no debt, or used an asset
-        without a price, so that nothing tells how much it kept."""
+        """Whether an account is within what the user kept in history after this action; None where history's account
+        had no debt, or used an asset without a price, so that nothing tells how much it kept.
+        """
         assert self._shadow is not None
         account, shadow = action.changes[0], self._shadow
         assert not isinstance(account, ParamChange)
@@ -211,8 +232,11 @@ class UserActions(Generic[State]):
             return None
         return lambda view: view.debt_base * then.borrowing_power_base <= then.debt_base * view.borrowing_power_base
 
-    def _largest(self, action: Action, book: Book[State], within: Callable[[AccountView], bool], *, beyond: bool) -> Acted | None:
-        """The action at the largest amount that passes the rules and keeps ``within``, found by halving; None where even one unit does not.
+    def _largest(
+        self, action: Action, book: Book[State], within: Callable[[AccountView], bool], *, beyond: bool
+    ) -> Acted | None:
+        """The action at the largest amount that passes the rules and keeps ``within``, found by halving; None where
+        even one unit does not.
 
         With ``beyond`` it may exceed history's amount. An action that leaves no debt behind is within anything.
         """
@@ -240,7 +264,8 @@ class UserActions(Generic[State]):
                 low, best = middle, found
         return best
 
-    # -- how the books differ ----------------------------------------------------------------------------------------------
+    # -- how the books differ
+    # ----------------------------------------------------------------------------------------------
 
     def _diverge(self, recorded: Sequence[Change], made: Sequence[Effect]) -> None:
         """Note what history did and what the replay does instead."""
@@ -259,7 +284,9 @@ class UserActions(Generic[State]):
                 self._set(self._ours, _setting(effect), effect.value)
 
     def _took(self, effects: Sequence[Effect], amount: int | None, sign: int) -> None:
-        """Users' calls move underlying between market and account: each change by its own amount as logged, or all by that of the call."""
+        """Users' calls move underlying between market and account: each change by its own amount as logged, or all by
+        that of the call.
+        """
         for effect in effects:
             if isinstance(effect, PositionChange) and effect.action not in _WITHIN:
                 moved = sign * ((effect.amount if amount is None else amount) or 0)
@@ -292,7 +319,8 @@ class UserActions(Generic[State]):
             else:
                 del self._apart[account]
 
-    # -- counting ------------------------------------------------------------------------------------------------------------
+    # -- counting
+    # ------------------------------------------------------------------------------------------------------------
 
     def _compare(self, action: Action, acted: Acted, book: Book[State]) -> None:
         asked = _asked(action)
@@ -301,7 +329,13 @@ class UserActions(Generic[State]):
         emptied = bool(action.emptied)
         responded = self._shadow is not None and _is_sized(action)
         if emptied or responded:
-            self._count(action, "changed", "it empties a balance that differs" if emptied else "the user responds", abs(acted.amount - asked), book)
+            self._count(
+                action,
+                "changed",
+                "it empties a balance that differs" if emptied else "the user responds",
+                abs(acted.amount - asked),
+                book,
+            )
         elif acted.amount < asked and self._terms.refused == "skip":
             self._count(action, "cut", "less is there", asked - acted.amount, book)
 
@@ -321,7 +355,9 @@ class UserActions(Generic[State]):
 
 
 def actions_of(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionChange | SettingChange]]:
-    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change stands."""
+    """The changes of each user action of a transaction, by its ``action_seq``: an action is made where its last change
+    stands.
+    """
     found: dict[int, list[PositionChange | SettingChange]] = {}
     for event in transaction:
         if isinstance(event, (PositionChange, SettingChange)) and event.action != "liquidation":
@@ -330,7 +366,9 @@ def actions_of(transaction: Sequence[MarketEvent]) -> dict[int, list[PositionCha
 
 
 def _amounts(action: Action) -> list[int]:
-    return [change.amount for change in action.changes if isinstance(change, PositionChange) and change.amount is not None]
+    return [
+        change.amount for change in action.changes if isinstance(change, PositionChange) and change.amount is not None
+    ]
 
 
 def _asked(action: Action) -> int:
@@ -339,7 +377,9 @@ def _asked(action: Action) -> int:
 
 
 def _is_sized(action: Action) -> bool:
-    """Whether the action raises risk by an amount that could be another: not where it empties a balance, or sets something."""
+    """Whether the action raises risk by an amount that could be another: not where it empties a balance, or sets
+    something.
+    """
     return bool(_amounts(action)) and not action.emptied and _raises_risk(action.changes)
 
 

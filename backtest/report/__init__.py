@@ -34,7 +34,9 @@ def select(lake: Lake, wanted: Sequence[str] = (), *, market: str | None = None)
 
 
 def find(lake: Lake, word: str, *, market: str | None = None) -> Row:
-    """The stored run that ``word`` names: its id, first digits of it, or its name. UserError where it is none or several."""
+    """The stored run that ``word`` names: its id, first digits of it, or its name. UserError where it is none or
+    several.
+    """
     return selection.find(_query(lake), word, market)
 
 
@@ -48,13 +50,17 @@ def write_report(lake: Lake, wanted: Sequence[str], path: Path, *, market: str |
 
 
 def opportunities_of(lake: Lake, run_id: str, *, market: str) -> list[str]:
-    """Printed lines on what came of a run's opportunities and where the bonus went; none where it has no opportunities."""
+    """Printed lines on what came of a run's opportunities and where the bonus went; none where it has no
+    opportunities.
+    """
     config = lake.market_config(market)
     return competition.lines(_query(lake), run_id, config.base_decimals, config.base_currency)
 
 
 def repeats_of(lake: Lake, run_id: str, *, market: str) -> str:
-    """A printed table of means over the seeds under which a run was repeated, with 95 % intervals; empty where it was not."""
+    """A printed table of means over the seeds under which a run was repeated, with 95 % intervals; empty where it was
+    not.
+    """
     config = lake.market_config(market)
     table = competition.repeats(_query(lake), run_id, config.base_decimals, config.base_currency)
     return "" if table is None else tables.as_text(table)
@@ -69,7 +75,9 @@ def _query(lake: Lake) -> Query:
 
 
 def notes(runs: Sequence[Row]) -> list[str]:
-    """Assumptions and warnings that the runs state, each once: first those of all runs, then others after the names of their runs."""
+    """Assumptions and warnings that the runs state, each once: first those of all runs, then others after the names of
+    their runs.
+    """
     labels = tables.labels_of(runs)
     stated_by: dict[str, list[str]] = {}
     for label, run in zip(labels, runs, strict=True):

@@ -66,12 +66,20 @@ def _tooltip(**fields: tuple[str, str]) -> list[Spec]:
 
 
 def _amount(field: str, title: str | None, *, ticks: int = 5, **more: Any) -> Spec:
-    return {"field": field, "type": "quantitative", "title": title, "axis": {"format": ",.3~f", "tickCount": ticks}, **more}
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "axis": {"format": ",.3~f", "tickCount": ticks},
+        **more,
+    }
 
 
 def _timed(rows: list[Row]) -> list[Row]:
     """Rows with ``bin`` (seconds) as ``time`` (milliseconds, as Vega counts)."""
-    return [{**{key: value for key, value in row.items() if key != "bin"}, "time": int(row["bin"]) * 1000} for row in rows]
+    return [
+        {**{key: value for key, value in row.items() if key != "bin"}, "time": int(row["bin"]) * 1000} for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,10 @@ class Money:
 
     def apply(self, rows: list[Row], *fields: str) -> list[Row]:
         """The rows with these fields divided; missing stays missing."""
-        return [{**row, **{field: None if row[field] is None else row[field] / self.divisor for field in fields}} for row in rows]
+        return [
+            {**row, **{field: None if row[field] is None else row[field] / self.divisor for field in fields}}
+            for row in rows
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,13 @@ class Charts:
 
     def _time(self, title: str | None = "Time (UTC)", *, labels: bool = True) -> Spec:
         axis = {"tickCount": 8, "labelOverlap": True, "labelExpr": self._time_label(), "labels": labels}
-        scale = {"type": "utc", "domainMin": self.start * 1000, "domainMax": self.end * 1000, "nice": False, "padding": 0}
+        scale = {
+            "type": "utc",
+            "domainMin": self.start * 1000,
+            "domainMax": self.end * 1000,
+            "nice": False,
+            "padding": 0,
+        }
         return {"field": "time", "type": "temporal", "title": title, "scale": scale, "axis": axis}
 
     def _time_label(self) -> str:
@@ -123,9 +140,23 @@ class Charts:
         colours = [RUN_COLOURS[i % len(RUN_COLOURS)] for i in range(len(names))]
         dashes = [RUN_DASHES[i % len(RUN_DASHES)] for i in range(len(names))]
         shown: Spec = {} if legend else {"legend": None}
-        channels: Spec = {"color": {"field": "run", "type": "nominal", "title": None, "scale": {"domain": names, "range": colours}, **shown}}
+        channels: Spec = {
+            "color": {
+                "field": "run",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": names, "range": colours},
+                **shown,
+            }
+        }
         if dash:
-            channels["strokeDash"] = {"field": "run", "type": "nominal", "title": None, "scale": {"domain": names, "range": dashes}, **shown}
+            channels["strokeDash"] = {
+                "field": "run",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": names, "range": dashes},
+                **shown,
+            }
         return channels
 
     def prices_and_liquidations(self, prices: list[Row], timeline: list[Row], step: int, every: str) -> Spec:
@@ -134,7 +165,10 @@ class Charts:
         timeline = money.apply(timeline, "repaid_usd")
         symbols = list(dict.fromkeys(row["symbol"] for row in prices))
         price: Spec = {
-            "title": f"Oracle prices relative to the start of the window: the assets that were seized most, at most {SHOWN_ASSETS}",
+            "title": (
+                "Oracle prices relative to the start of the window: the assets that were seized most, at most"
+                f" {SHOWN_ASSETS}"
+            ),
             "data": {"values": _timed(prices)},
             "width": WIDTH,
             "height": 190,
@@ -148,15 +182,26 @@ class Charts:
                     "scale": {"zero": False},
                     "axis": {"tickCount": 5},
                 },
-                "color": {"field": "symbol", "type": "nominal", "title": None, "scale": {"domain": symbols, "range": list(ASSET_COLOURS)}},
-                "tooltip": _tooltip(symbol=("Asset", "name"), time=("From", "time"), price_usd=(f"Price ({self.currency})", "amount")),
+                "color": {
+                    "field": "symbol",
+                    "type": "nominal",
+                    "title": None,
+                    "scale": {"domain": symbols, "range": list(ASSET_COLOURS)},
+                },
+                "tooltip": _tooltip(
+                    symbol=("Asset", "name"), time=("From", "time"), price_usd=(f"Price ({self.currency})", "amount")
+                ),
             },
         }
         price["encoding"]["color"]["legend"] = {"orient": "top", "columns": 6, "symbolSize": 200}
         top = max((row["repaid_usd"] for row in timeline), default=0.0) or 1.0
         panels = [price]
         for label in self.labels:
-            mine = [{**row, "until": (row["bin"] + step) * 1000} for row in timeline if row["run"] == label and row["repaid_usd"]]
+            mine = [
+                {**row, "until": (row["bin"] + step) * 1000}
+                for row in timeline
+                if row["run"] == label and row["repaid_usd"]
+            ]
             last = label == self.labels[-1]
             bars = {
                 "x": self._time("Time (UTC)" if last else None, labels=last),
@@ -164,7 +209,9 @@ class Charts:
                 "y": _amount("repaid_usd", money.unit, ticks=2, scale={"domain": [0, top]}),
                 **self._by_run(dash=False, legend=False),
                 "tooltip": _tooltip(
-                    time=("From", "time"), repaid_usd=(f"Debt repaid ({money.unit})", "amount"), liquidations=("Liquidations", "count")
+                    time=("From", "time"),
+                    repaid_usd=(f"Debt repaid ({money.unit})", "amount"),
+                    liquidations=("Liquidations", "count"),
                 ),
             }
             panels.append(self._bars(f"{label}: debt repaid by liquidators, in bins of {every}", _timed(mine), bars))
@@ -181,8 +228,9 @@ class Charts:
         }
 
     def effects(self, rows: list[Row]) -> Spec:
-        """Effects against the baseline: a panel per measure, a line per alternative; behind the effect its interval, the band over users'
-        responses, and in grey the replay's own error to both sides."""
+        """Effects against the baseline: a panel per measure, a line per alternative; behind the effect its interval,
+        the band over users' responses, and in grey the replay's own error to both sides.
+        """
         panels = []
         for measure in dict.fromkeys(row["measure"] for row in rows):
             mine = [row for row in rows if row["measure"] == measure]
@@ -191,14 +239,26 @@ class Charts:
                 money = Money.of(mine, *EFFECTS, currency=self.currency)
                 mine, unit = money.apply(mine, *EFFECTS), money.unit
             names = list(dict.fromkeys(row["run"] for row in mine))
-            y = {"field": "run", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 260}}
+            y = {
+                "field": "run",
+                "type": "nominal",
+                "title": None,
+                "sort": names,
+                "axis": {"ticks": False, "domain": False, "labelLimit": 260},
+            }
             x = _amount("low", f"Change against the baseline ({unit})", scale={"zero": True, "padding": 8})
             grey = {"type": "bar", "size": 22, "opacity": 0.15, "color": "#555"}
             layers: list[Spec] = [
                 {"mark": grey, "encoding": {"x": {**x, "field": "error_low"}, "x2": {"field": "error_high"}, "y": y}},
-                {"mark": {"type": "bar", "size": 16, "opacity": 0.3}, "encoding": {"x": {**x, "field": "band_low"}, "x2": {"field": "band_high"}}},
+                {
+                    "mark": {"type": "bar", "size": 16, "opacity": 0.3},
+                    "encoding": {"x": {**x, "field": "band_low"}, "x2": {"field": "band_high"}},
+                },
                 {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
-                {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "effect"}}},
+                {
+                    "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+                    "encoding": {"x": {**x, "field": "effect"}},
+                },
                 {
                     "mark": {"type": "rule", "color": "#999", "strokeDash": [3, 3]},
                     "encoding": {"x": {"datum": 0}, "y": {"value": 0}, "y2": {"value": "height"}},
@@ -215,27 +275,54 @@ class Charts:
             )
             for layer in layers[1:4]:
                 layer["encoding"] |= {"y": y, **self._by_run(dash=False, legend=False), "tooltip": tooltip}
-            panels.append({"title": measure, "data": {"values": mine}, "width": WIDTH - 180, "height": {"step": 26}, "layer": layers})
+            panels.append(
+                {
+                    "title": measure,
+                    "data": {"values": mine},
+                    "width": WIDTH - 180,
+                    "height": {"step": 26},
+                    "layer": layers,
+                }
+            )
         return {"vconcat": panels, "spacing": 14, "resolve": {"scale": {"color": "independent"}}}
 
     @staticmethod
     def rates(rows: list[Row]) -> Spec:
         """Shares with their intervals: a panel per rate, a line per set of alarms and accounts."""
         names = list(dict.fromkeys(row["set"] for row in rows))
-        y = {"field": "set", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 330}}
+        y = {
+            "field": "set",
+            "type": "nominal",
+            "title": None,
+            "sort": names,
+            "axis": {"ticks": False, "domain": False, "labelLimit": 330},
+        }
         scale = {"domain": [0, 1]}
-        tooltip = _tooltip(set=("Set", "name"), value=("Share", "share"), low=("Interval from", "share"), high=("to", "share"))
+        tooltip = _tooltip(
+            set=("Set", "name"), value=("Share", "share"), low=("Interval from", "share"), high=("to", "share")
+        )
         panels = []
         for rate in dict.fromkeys(row["rate"] for row in rows):
-            x = {"field": "low", "type": "quantitative", "title": "Share of episodes, or of debt", "axis": {"format": ".0%"}, "scale": scale}
+            x = {
+                "field": "low",
+                "type": "quantitative",
+                "title": "Share of episodes, or of debt",
+                "axis": {"format": ".0%"},
+                "scale": scale,
+            }
             layers: list[Spec] = [
                 {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"x": x, "x2": {"field": "high"}}},
-                {"mark": {"type": "point", "filled": True, "size": 90, "opacity": 1}, "encoding": {"x": {**x, "field": "value"}}},
+                {
+                    "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+                    "encoding": {"x": {**x, "field": "value"}},
+                },
             ]
             for layer in layers:
                 layer["encoding"] |= {"y": y, "color": {"value": RUN_COLOURS[1]}, "tooltip": tooltip}
             mine = [row for row in rows if row["rate"] == rate]
-            panels.append({"title": rate, "data": {"values": mine}, "width": WIDTH - 340, "height": {"step": 22}, "layer": layers})
+            panels.append(
+                {"title": rate, "data": {"values": mine}, "width": WIDTH - 340, "height": {"step": 22}, "layer": layers}
+            )
         return {"vconcat": panels, "spacing": 14}
 
     def cumulative(self, timeline: list[Row]) -> Spec:
@@ -251,7 +338,10 @@ class Charts:
         symbols = list(dict.fromkeys(row["symbol"] for row in rows))
         return {
             "data": {
-                "values": [{key: value for key, value in row.items() if key not in ("repaid", "seized")} for row in money.apply(rows, "repaid_usd")]
+                "values": [
+                    {key: value for key, value in row.items() if key not in ("repaid", "seized")}
+                    for row in money.apply(rows, "repaid_usd")
+                ]
             },
             "width": WIDTH,
             "height": {"step": 14},
@@ -282,7 +372,9 @@ class Charts:
     def bad_debt(self, rows: list[Row]) -> Spec:
         """Debt beyond an account's collateral, and deficits that the protocol has written off."""
         return self._line_panels(
-            rows, bad_debt_usd="Debt of accounts whose collateral is worth less than it", deficit_usd="Deficit written off since the start"
+            rows,
+            bad_debt_usd="Debt of accounts whose collateral is worth less than it",
+            deficit_usd="Deficit written off since the start",
         )
 
     def _line_panels(self, rows: list[Row], **titles: str) -> Spec:
@@ -295,11 +387,22 @@ class Charts:
                 "x": self._time("Time (UTC)" if last else None, labels=last),
                 "y": _amount(field, money.unit),
                 **self._by_run(),
-                "tooltip": _tooltip(**{"run": ("Run", "name"), "time": ("From", "time"), field: (f"{title} ({money.unit})", "amount")}),
+                "tooltip": _tooltip(
+                    **{"run": ("Run", "name"), "time": ("From", "time"), field: (f"{title} ({money.unit})", "amount")}
+                ),
             }
             data = [{"run": row["run"], "bin": row["bin"], field: row[field]} for row in money.apply(rows, field)]
             mark = {"type": "line", "interpolate": "step-after", "clip": True}
-            panels.append({"title": title, "data": {"values": _timed(data)}, "width": WIDTH, "height": 130, "mark": mark, "encoding": lines})
+            panels.append(
+                {
+                    "title": title,
+                    "data": {"values": _timed(data)},
+                    "width": WIDTH,
+                    "height": 130,
+                    "mark": mark,
+                    "encoding": lines,
+                }
+            )
         return {"vconcat": panels, "spacing": 12}
 
     def waterfall(self, rows: list[Row]) -> Spec:
@@ -311,14 +414,25 @@ class Charts:
         for label in self.labels:
             mine = [row for row in rows if row["run"] == label]
             names = [row["label"] for row in mine]
-            y = {"field": "label", "type": "nominal", "title": None, "sort": names, "axis": {"ticks": False, "domain": False, "labelLimit": 180}}
+            y = {
+                "field": "label",
+                "type": "nominal",
+                "title": None,
+                "sort": names,
+                "axis": {"ticks": False, "domain": False, "labelLimit": 180},
+            }
             x = _amount("from_usd", f"Sum over liquidations ({money.unit})", scale={"domain": [min(ends), max(ends)]})
             encoding = {
                 "x": x,
                 "x2": {"field": "to_usd"},
                 "y": y,
                 **self._by_run(dash=False, legend=False),
-                "opacity": {"field": "side", "type": "nominal", "scale": {"domain": ["source", "use"], "range": [1, 0.55]}, "legend": None},
+                "opacity": {
+                    "field": "side",
+                    "type": "nominal",
+                    "scale": {"domain": ["source", "use"], "range": [1, 0.55]},
+                    "legend": None,
+                },
                 "tooltip": _tooltip(
                     run=("Run", "name"),
                     label=("Part", "name"),
@@ -330,7 +444,11 @@ class Charts:
                 panels.append(
                     {
                         "title": label,
-                        "data": {"values": _only(mine, "run", "label", "side", "from_usd", "to_usd", "amount_usd", "percent_of_bonus")},
+                        "data": {
+                            "values": _only(
+                                mine, "run", "label", "side", "from_usd", "to_usd", "amount_usd", "percent_of_bonus"
+                            )
+                        },
                         "width": WIDTH - 180,
                         "height": {"step": 20},
                         "mark": {"type": "bar", "size": 14},
@@ -367,7 +485,10 @@ class Charts:
                 },
                 **self._by_run(),
                 "tooltip": _tooltip(
-                    run=("Run", "name"), seconds=("Seconds", "count"), taken_share=("Taken by then", "share"), open_share=("Still open", "share")
+                    run=("Run", "name"),
+                    seconds=("Seconds", "count"),
+                    taken_share=("Taken by then", "share"),
+                    open_share=("Still open", "share"),
                 ),
             },
         }
@@ -381,7 +502,13 @@ class Charts:
             "axis": {"labelAngle": 0, "grid": True},
         }
         share = {"type": "quantitative", "title": "Bid, share of value (%)", "axis": {"format": ".0%", "tickCount": 5}}
-        aside = {"xOffset": {"field": "run", "type": "nominal", "sort": [label for label in self.labels if any(row["run"] == label for row in rows)]}}
+        aside = {
+            "xOffset": {
+                "field": "run",
+                "type": "nominal",
+                "sort": [label for label in self.labels if any(row["run"] == label for row in rows)],
+            }
+        }
         tooltip = _tooltip(
             run=("Run", "name"),
             rivals=("Rivals", "count"),
@@ -391,8 +518,14 @@ class Charts:
             contests=("Contests", "count"),
         )
         layers: list[Spec] = [
-            {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": {"y": {**share, "field": "low"}, "y2": {"field": "high"}}},
-            {"mark": {"type": "point", "filled": True, "size": 80, "opacity": 1}, "encoding": {"y": {**share, "field": "mean_share"}}},
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {"y": {**share, "field": "low"}, "y2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+                "encoding": {"y": {**share, "field": "mean_share"}},
+            },
         ]
         for layer in layers:
             layer["encoding"] = {"x": x, **layer["encoding"], **aside, **self._by_run(dash=False), "tooltip": tooltip}
@@ -439,7 +572,11 @@ class Charts:
         panels = []
         for label in self.labels:
             last = label == self.labels[-1]
-            title = "Health factor just before (1 = liquidation threshold; bins of 0.01, all below 0.50 in one)" if last else None
+            title = (
+                "Health factor just before (1 = liquidation threshold; bins of 0.01, all below 0.50 in one)"
+                if last
+                else None
+            )
             axis = {"format": ".2f", "tickCount": 10, "labels": last}
             bars = {
                 "x": {
@@ -453,7 +590,9 @@ class Charts:
                 "y": _amount("repaid_usd", money.unit, ticks=2, scale={"domain": [0, top]}),
                 **self._by_run(dash=False, legend=False),
                 "tooltip": _tooltip(
-                    health=("Health from", "amount"), repaid_usd=(f"Debt repaid ({money.unit})", "amount"), liquidations=("Liquidations", "count")
+                    health=("Health from", "amount"),
+                    repaid_usd=(f"Debt repaid ({money.unit})", "amount"),
+                    liquidations=("Liquidations", "count"),
                 ),
             }
             panels.append(self._bars(label, [row for row in rows if row["run"] == label], bars))

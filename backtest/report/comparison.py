@@ -16,7 +16,12 @@ from backtest.scenario import RESPONSES
 Kind = Literal["count", "money"]
 Figures = dict[Any, Any]
 """Figures of one run by name, or by (window, name) or (outcome, name)."""
-WINDOWS = {"end": "at the end of the window", "+1h": "1 hour after the window", "+1d": "1 day after the window", "+7d": "7 days after the window"}
+WINDOWS = {
+    "end": "at the end of the window",
+    "+1h": "1 hour after the window",
+    "+1d": "1 day after the window",
+    "+7d": "7 days after the window",
+}
 OUTCOMES = {
     "skipped": "Refused by the market's rules, skipped",
     "shrunk": "Refused by the market's rules, shrunk",
@@ -24,10 +29,11 @@ OUTCOMES = {
     "changed": "Of another size than in history",
 }
 CRITERION = (
-    "No material difference: the effect is smaller than the replay's own error (the distance of the baseline from history, where it is known), "
-    f"or its {verdict.LEVEL:.0%} interval contains 0. The interval is a paired bootstrap over the market's accounts ({verdict.RESAMPLES:,} "
-    "resamples, seeded by the scenario): it says how much hangs on single accounts, not what other prices would have done. The band is the range "
-    "of the effect over the users' responses, each against the baseline of the same response."
+    "No material difference: the effect is smaller than the replay's own error (the distance of the baseline from"
+    f" history, where it is known), or its {verdict.LEVEL:.0%} interval contains 0. The interval is a paired bootstrap"
+    f" over the market's accounts ({verdict.RESAMPLES:,} resamples, seeded by the scenario): it says how much hangs on"
+    " single accounts, not what other prices would have done. The band is the range of the effect over the users'"
+    " responses, each against the baseline of the same response."
 )
 
 
@@ -58,7 +64,10 @@ class Comparison:
 
     def table(self) -> Table:
         """One column per run, rows in groups; under each value of an alternative its change against its baseline."""
-        return Table(self._header(), (*self._liquidations(), *self._losses(), *self._users(), *self._overrides(), *self._market()))
+        return Table(
+            self._header(),
+            (*self._liquidations(), *self._losses(), *self._users(), *self._overrides(), *self._market()),
+        )
 
     def liquidations(self) -> Table:
         """All groups but the losses."""
@@ -82,22 +91,35 @@ class Comparison:
             )
             for each in judged.verdicts
         ]
-        return Table(("", "Baseline", "Effect", f"{verdict.LEVEL:.0%} interval", "Own error", "Band", "Verdict"), tuple(rows))
+        return Table(
+            ("", "Baseline", "Effect", f"{verdict.LEVEL:.0%} interval", "Own error", "Band", "Verdict"), tuple(rows)
+        )
 
     def remarks(self) -> list[str]:
         """What is missing for the comparison and which command makes it, a line each."""
         selection, lines = self.selection, []
         for run, label in zip(selection.runs, self.labels, strict=True):
             if run["kind"] == "alternative" and run["baseline_id"] is None:
-                lines.append(f"{label}: no baseline is stored, so it is not compared. Make it: {self._command(run, '--baseline')}")
+                lines.append(
+                    f"{label}: no baseline is stored, so it is not compared. Make it:"
+                    f" {self._command(run, '--baseline')}"
+                )
             if more := [one for one in selection.repeats(run) if one not in selection.runs]:
-                lines.append(f"{label}: one seed of {len(more) + 1} that are stored; run_repeats has their means with intervals.")
+                lines.append(
+                    f"{label}: one seed of {len(more) + 1} that are stored; run_repeats has their means with intervals."
+                )
         for judged in self.judged:
             if judged.missing:
                 lacking = " and ".join(judged.missing)
-                lines.append(f"{judged.label}: the band lacks users who respond by {lacking}. Make it: {self._command(judged.run, '--band')}")
+                lines.append(
+                    f"{judged.label}: the band lacks users who respond by {lacking}. Make it:"
+                    f" {self._command(judged.run, '--band')}"
+                )
             if judged.run["history_id"] is None:
-                lines.append(f"{judged.label}: no replay of history is stored for these blocks, so the replay's own error is unknown.")
+                lines.append(
+                    f"{judged.label}: no replay of history is stored for these blocks, so the replay's own error is"
+                    " unknown."
+                )
         if selection.older:
             lines.append(f"{selection.older} runs of older versions are left out: replay them again.")
         return lines
@@ -111,7 +133,10 @@ class Comparison:
             baseline = self.selection.run(run["baseline_id"])
             named = baseline is not None and len(baselines) > 1
             kinds.append(f"against {baseline['name']}" if named and baseline is not None else run["kind"])
-        return ("", *(f"{label}\n{kind}" if kind != label else label for label, kind in zip(self.labels, kinds, strict=True)))
+        return (
+            "",
+            *(f"{label}\n{kind}" if kind != label else label for label, kind in zip(self.labels, kinds, strict=True)),
+        )
 
     def _liquidations(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [
@@ -132,7 +157,10 @@ class Comparison:
             self._row("Largest liquidation (debt repaid)", "largest", "money"),
         ]
         if self._any("matchable"):
-            cells = [f"{tables.count(f['matching'])} of {tables.count(f['matchable'])}" if f["matchable"] else MISSING for f in self._each()]
+            cells = [
+                f"{tables.count(f['matching'])} of {tables.count(f['matchable'])}" if f["matchable"] else MISSING
+                for f in self._each()
+            ]
             rows.append(("Liquidations equal to history's, to the last unit", *cells))
         return rows
 
@@ -165,8 +193,13 @@ class Comparison:
         for outcome, words in OUTCOMES.items():
             if not any((outcome, "actions") in figures for figures in self._each()):
                 continue
-            values = [tables.money(figures.get((outcome, "value"), 0), self.selection.decimals) for figures in self._each()]
-            numbers = [f"{tables.count(figures.get((outcome, 'actions'), 0))} {of}" for figures, of in zip(self._each(), made, strict=True)]
+            values = [
+                tables.money(figures.get((outcome, "value"), 0), self.selection.decimals) for figures in self._each()
+            ]
+            numbers = [
+                f"{tables.count(figures.get((outcome, 'actions'), 0))} {of}"
+                for figures, of in zip(self._each(), made, strict=True)
+            ]
             rows.append((words, *(f"{value}\n{number}" for value, number in zip(values, numbers, strict=True))))
         return [("Users' actions: value, and number of all that came up",), *rows] if rows else []
 
@@ -174,9 +207,14 @@ class Comparison:
         if not self._any("made_accounts") and not self._any("reached_of"):
             return []
         touched = [
-            MISSING
-            if not figures.get("reached_of")
-            else f"{figures['reached'] / figures['reached_of']:.1%}\n{figures['reached']:,} of {figures['reached_of']:,}"
+            (
+                MISSING
+                if not figures.get("reached_of")
+                else (
+                    f"{figures['reached'] / figures['reached_of']:.1%}\n{figures['reached']:,} of"
+                    f" {figures['reached_of']:,}"
+                )
+            )
             for figures in self._each()
         ]
         return [
@@ -212,8 +250,12 @@ class Comparison:
     def _row(self, label: str, key: object, kind: Kind = "money") -> tuple[str, ...]:
         """Values, and below them the changes against the baselines where any is not zero."""
         values = [self._figures[run["run_id"]].get(key) for run in self.selection.runs]
-        bases = [self._figures[run["baseline_id"]].get(key) if run["baseline_id"] else None for run in self.selection.runs]
-        changes = [tables.change(value, base, kind, self.selection.decimals) for value, base in zip(values, bases, strict=True)]
+        bases = [
+            self._figures[run["baseline_id"]].get(key) if run["baseline_id"] else None for run in self.selection.runs
+        ]
+        changes = [
+            tables.change(value, base, kind, self.selection.decimals) for value, base in zip(values, bases, strict=True)
+        ]
         cells = [self._amount(value, kind) for value in values]
         if set(changes) - {"", "same"}:
             cells = [f"{cell}\n{change}" if change else cell for cell, change in zip(cells, changes, strict=True)]
@@ -240,7 +282,10 @@ class Comparison:
     def _band(self, each: verdict.Verdict) -> str:
         if len(each.band) < len(RESPONSES):
             return "incomplete"
-        return f"{self._signed(min(each.band.values()), each.measure.kind)} to {self._signed(max(each.band.values()), each.measure.kind)}"
+        return (
+            f"{self._signed(min(each.band.values()), each.measure.kind)} to"
+            f" {self._signed(max(each.band.values()), each.measure.kind)}"
+        )
 
     def _command(self, run: Row, flag: str) -> str:
         return f"backtest replay --lake {self.selection.lake} --run {run['run_id'][:12]} {flag}"
@@ -250,7 +295,11 @@ def _figures(selection: Selection) -> dict[str, Figures]:
     """Per run every figure of the table by its key: amounts and numbers as whole numbers, None where not known."""
 
     def whole(row: Mapping[str, object]) -> Figures:
-        return {key: None if value is None else int(value) for key, value in row.items() if key not in ("run_id", "label", "outcome")}  # type: ignore[call-overload]
+        return {
+            key: None if value is None else int(value)  # type: ignore[call-overload]
+            for key, value in row.items()
+            if key not in ("run_id", "label", "outcome")
+        }
 
     found = {row["run_id"]: whole(row) for row in selection.fill(q.SUMMARY)}
     for row in selection.fill(q.LOSSES):
@@ -282,7 +331,10 @@ def _judge(selection: Selection, labels: Sequence[str]) -> list[Judged]:
             population=populations.get(run["run_id"], 0),
             seed=run["seed"],
             history=None if run["history_id"] is None else contributions[run["history_id"]],
-            band={response: (contributions[one["run_id"]], contributions[one["baseline_id"]]) for response, one in selection.band(run).items()},
+            band={
+                response: (contributions[one["run_id"]], contributions[one["baseline_id"]])
+                for response, one in selection.band(run).items()
+            },
         )
         missing = tuple(selection.missing_responses(run))
         judged.append(Judged(run, label, baseline["name"], populations.get(run["run_id"], 0), tuple(verdicts), missing))

@@ -1,4 +1,6 @@
-"""Who liquidates, at what price: opportunities, bids, waterfalls and repeats of runs, as lines, tables and rows of charts. All of it by SQL."""
+"""Who liquidates, at what price: opportunities, bids, waterfalls and repeats of runs, as lines, tables and rows of
+charts. All of it by SQL.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,19 @@ PARTS = {
     "rent": "searchers' rent",
 }
 """What the parts of a waterfall are called."""
-MEASURES = {"liquidations": "liquidations", "repaid": "debt repaid", "bad_debt": "bad debt", "missed_debt": "debt nobody repaid", **PARTS}
+MEASURES = {
+    "liquidations": "liquidations",
+    "repaid": "debt repaid",
+    "bad_debt": "bad debt",
+    "missed_debt": "debt nobody repaid",
+    **PARTS,
+}
 
 # One row per run with opportunities: how they ended and after how long.
 ENDINGS = """
 WITH expired AS (
-    SELECT run_id, count(*) FILTER (reason = 'rescued') AS rescued, count(*) FILTER (reason = 'price back') AS price_back
+    SELECT run_id, count(*) FILTER (reason = 'rescued') AS rescued, count(*) FILTER (reason = 'price back') AS
+    price_back
     FROM opportunities WHERE run_id IN $runs AND ending = 'expired' GROUP BY run_id
 )
 SELECT t.*, coalesce(rescued, 0) AS rescued, coalesce(price_back, 0) AS price_back
@@ -40,9 +49,12 @@ FROM time_to_liquidation AS t LEFT JOIN expired USING (run_id) WHERE t.run_id IN
 """
 
 # One row per run and reason.
-MISSED = "SELECT * FROM missed_by_reason WHERE run_id IN $runs ORDER BY run_id, lost_debt_base DESC, debt_base DESC, reason"
+MISSED = (
+    "SELECT * FROM missed_by_reason WHERE run_id IN $runs ORDER BY run_id, lost_debt_base DESC, debt_base DESC, reason"
+)
 
-# One row per run with opportunities and part that is not zero, and where its bar begins and ends: sources rise, uses fall, the rent is what is left.
+# One row per run with opportunities and part that is not zero, and where its bar begins and ends: sources rise, uses
+# fall, the rent is what is left.
 WATERFALL = """
 WITH signed AS (
     SELECT *, CASE WHEN part = 'rent' THEN 0 WHEN side = 'use' THEN -amount_base ELSE amount_base END AS step
@@ -50,7 +62,8 @@ WITH signed AS (
 ), stacked AS (
     SELECT *, sum(step) OVER (PARTITION BY run_id ORDER BY place) AS level FROM signed
 )
-SELECT run_id, place, part, side, amount_base, percent_of_bonus, CASE WHEN part = 'rent' THEN 0 ELSE (level - step)::DOUBLE / $unit END AS from_usd,
+SELECT run_id, place, part, side, amount_base, percent_of_bonus, CASE WHEN part = 'rent' THEN 0 ELSE (level -
+step)::DOUBLE / $unit END AS from_usd,
     level::DOUBLE / $unit AS to_usd, amount_base::DOUBLE / $unit AS amount_usd
 FROM stacked WHERE amount_base <> 0 OR part IN ('bonus', 'rent') ORDER BY run_id, place
 """
@@ -62,10 +75,16 @@ ORDER BY run_id, repaid_base DESC, won DESC NULLS LAST, searcher
 """
 
 # One row per run and time.
-CURVE = "SELECT run_id, seconds, taken_share, open_share FROM liquidation_curve WHERE run_id IN $runs ORDER BY run_id, seconds"
+CURVE = (
+    "SELECT run_id, seconds, taken_share, open_share FROM liquidation_curve WHERE run_id IN $runs ORDER BY run_id,"
+    " seconds"
+)
 
 # One row per run and number of rivals.
-BIDS = "SELECT run_id, rivals, contests, mean_share, low, high FROM bid_share WHERE run_id IN $runs ORDER BY run_id, rivals"
+BIDS = (
+    "SELECT run_id, rivals, contests, mean_share, low, high FROM bid_share WHERE run_id IN $runs ORDER BY run_id,"
+    " rivals"
+)
 
 # One row per run with bids.
 ZERO = "SELECT * FROM zero_bids WHERE run_id IN $runs ORDER BY run_id"
@@ -81,7 +100,9 @@ QUALIFY row_number() OVER (PARTITION BY r.repeats_id, r.measure ORDER BY s.place
 
 
 def lines(query: Query, run_id: str, decimals: int, currency: str) -> list[str]:
-    """What a run says of its opportunities, the reasons why some were missed, and its waterfall; nothing where it has no opportunities."""
+    """What a run says of its opportunities, the reasons why some were missed, and its waterfall; nothing where it has
+    no opportunities.
+    """
 
     def rows(text: str) -> list[Row]:
         return query(text.replace("$runs", f"('{run_id}')").replace("$unit", f"1e{decimals}"))
@@ -104,7 +125,8 @@ def lines(query: Query, run_id: str, decimals: int, currency: str) -> list[str]:
     for each in rows(ZERO):
         share = f"{each['share']:.1%} [{each['low']:.1%}, {each['high']:.1%}]"
         found.append(
-            f"  bids          {each['zero_bids']:,} of {each['contests']:,} contests won for nothing: {share}; {each['alone']:,} without a rival"
+            f"  bids          {each['zero_bids']:,} of {each['contests']:,} contests won for nothing: {share};"
+            f" {each['alone']:,} without a rival"
         )
     return found
 
@@ -139,7 +161,10 @@ class Competition:
         def rows(text: str) -> list[Row]:
             """In the order of the runs."""
             places = list(names)
-            return sorted(({**row, "run": names[row["run_id"]]} for row in selection.fill(text)), key=lambda row: places.index(row["run_id"]))
+            return sorted(
+                ({**row, "run": names[row["run_id"]]} for row in selection.fill(text)),
+                key=lambda row: places.index(row["run_id"]),
+            )
 
         ended = rows(ENDINGS)
         if not ended:
@@ -156,7 +181,9 @@ class Competition:
 
 
 def thinned(rows: Sequence[Row]) -> list[Row]:
-    """Rows of a curve by run and rising ``seconds``: all of a short one, of a longer one the last of each of some steps that grow with time."""
+    """Rows of a curve by run and rising ``seconds``: all of a short one, of a longer one the last of each of some steps
+    that grow with time.
+    """
     runs: dict[str, list[Row]] = {}
     for row in rows:
         runs.setdefault(row["run"], []).append(row)
@@ -197,7 +224,16 @@ def _endings_table(ended: Sequence[Row], zero: Sequence[Row]) -> Table:
 
 
 def _missed_table(rows: Sequence[Row], decimals: int) -> Table:
-    header = ("Run, reason", "Opportunities", "Looks", "Debt at first", "Never taken", "of these expired", "Debt never repaid", "Profit forgone")
+    header = (
+        "Run, reason",
+        "Opportunities",
+        "Looks",
+        "Debt at first",
+        "Never taken",
+        "of these expired",
+        "Debt never repaid",
+        "Profit forgone",
+    )
 
     def cells(row: Row) -> tuple[str, ...]:
         seen = count(row["opportunities"]), count(row["looks"]), money(row["debt_base"], decimals)
@@ -208,14 +244,34 @@ def _missed_table(rows: Sequence[Row], decimals: int) -> Table:
 
 
 def _league_table(rows: Sequence[Row], decimals: int) -> Table:
-    header = ("Run, searcher", "Bids", "Won", "Win rate", "Liquidations", "Debt repaid", "Share", "Bids paid", "Paid where it lost", "Rent")
+    header = (
+        "Run, searcher",
+        "Bids",
+        "Won",
+        "Win rate",
+        "Liquidations",
+        "Debt repaid",
+        "Share",
+        "Bids paid",
+        "Paid where it lost",
+        "Rent",
+    )
 
     def cells(row: Row) -> tuple[str, ...]:
         won = count(row["bids"]), count(row["won"]), _share(row["win_rate"])
         paid = (money(row[key], decimals) for key in ("bid_paid_base", "lost_base", "rent_base"))
-        return (row["searcher"], *won, count(row["liquidations"]), money(row["repaid_base"], decimals), _share(row["volume_share"]), *paid)
+        return (
+            row["searcher"],
+            *won,
+            count(row["liquidations"]),
+            money(row["repaid_base"], decimals),
+            _share(row["volume_share"]),
+            *paid,
+        )
 
-    named = [{**row, "run": row["run"] if row["hhi"] is None else f"{row['run']} (HHI {row['hhi']:,.0f})"} for row in rows]
+    named = [
+        {**row, "run": row["run"] if row["hhi"] is None else f"{row['run']} (HHI {row['hhi']:,.0f})"} for row in rows
+    ]
     return Table(header, _by_run(named, cells))
 
 
@@ -234,7 +290,10 @@ def _repeats_table(rows: Sequence[Row], decimals: int, currency: str) -> Table:
         return (MEASURES[row["measure"]], mean, f"{low} to {high}", error, *ends)
 
     shown = sorted((row for row in rows if row["smallest"] or row["largest"]), key=lambda row: places[row["measure"]])
-    titled = [{**row, "run": f"{row['run']}, {row['runs']} seeds from {row['first_seed']} to {row['last_seed']} ({currency})"} for row in shown]
+    titled = [
+        {**row, "run": f"{row['run']}, {row['runs']} seeds from {row['first_seed']} to {row['last_seed']} ({currency})"}
+        for row in shown
+    ]
     return Table(header, _by_run(titled, cells))
 
 

@@ -24,14 +24,21 @@ LATEST = """
 SELECT * FROM validations WHERE market = $market AND lake_digest IN (SELECT lake_digest FROM runs WHERE run_id IN $runs)
 ORDER BY name, run_id, mode DESC, alarms, accounts
 """
-EPISODES = "SELECT * FROM validation_episodes WHERE market = $market AND run_id = '$validation' ORDER BY mode DESC, number"
+EPISODES = (
+    "SELECT * FROM validation_episodes WHERE market = $market AND run_id = '$validation' ORDER BY mode DESC, number"
+)
 
 
 def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rates with intervals and errors: a column for each mode, set of alarms and set of accounts."""
     header = ("", *(f"{MODES[row['mode']]}\n{row['alarms']} alarms, {_accounts(row)}" for row in rows))
     lines: list[tuple[str, ...]] = [("Episodes",)]
-    for label, key in (("Happened", "actual"), ("Predicted", "predicted"), ("Matched", "hits"), ("Others with a known cause", "explained")):
+    for label, key in (
+        ("Happened", "actual"),
+        ("Predicted", "predicted"),
+        ("Matched", "hits"),
+        ("Others with a known cause", "explained"),
+    ):
         lines.append((label, *(count(row[key]) for row in rows)))
     lines.append(("Rates (95 % interval)",))
     lines += [(label, *(_rate(row, key) for row in rows)) for key, label in RATES.items()]
@@ -39,7 +46,11 @@ def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     lines.append(("Alarm to liquidation, seconds", *(_seconds(row) for row in rows)))
     lines += [
         (label, *(_error(row, key) for row in rows))
-        for key, label in (("amount_error", "Debt of a match"), ("collateral_error", "Collateral rebuilt"), ("debt_error", "Debt rebuilt"))
+        for key, label in (
+            ("amount_error", "Debt of a match"),
+            ("collateral_error", "Collateral rebuilt"),
+            ("debt_error", "Debt rebuilt"),
+        )
     ]
     lines.append(("Whole-account episodes of the last two", *(count(row["whole_episodes"]) for row in rows)))
     return Table(header, tuple(lines))
@@ -47,9 +58,18 @@ def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def causes_table(episodes: Sequence[Mapping[str, Any]]) -> Table:
     """How many misses and false alarms have which cause."""
-    counted = Counter((row["mode"], row["outcome"], _kind(row), row["cause"] or "not told") for row in episodes if row["outcome"] != "hit")
-    rows = sorted(counted.items(), key=lambda item: (item[0][0] != "one-step", item[0][1], item[0][2], -item[1], item[0][3]))
-    return Table(("Mode", "Outcome", "Cause", "Episodes"), tuple((MODES[m], f"{o}{k}", cause, count(n)) for (m, o, k, cause), n in rows))
+    counted = Counter(
+        (row["mode"], row["outcome"], _kind(row), row["cause"] or "not told")
+        for row in episodes
+        if row["outcome"] != "hit"
+    )
+    rows = sorted(
+        counted.items(), key=lambda item: (item[0][0] != "one-step", item[0][1], item[0][2], -item[1], item[0][3])
+    )
+    return Table(
+        ("Mode", "Outcome", "Cause", "Episodes"),
+        tuple((MODES[m], f"{o}{k}", cause, count(n)) for (m, o, k, cause), n in rows),
+    )
 
 
 def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int) -> Table:
@@ -62,7 +82,10 @@ def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int) -> Tabl
                 f"{row['outcome']}{_kind(row)}",
                 moment(row["predicted_from"] if row["actual_from"] is None else row["actual_from"])[:16],
                 count(row["predicted_rows"]),
-                money(row["actual_debt_base"] if row["actual_debt_base"] is not None else row["predicted_debt_base"], decimals),
+                money(
+                    row["actual_debt_base"] if row["actual_debt_base"] is not None else row["predicted_debt_base"],
+                    decimals,
+                ),
                 MISSING if row["health"] is None else f"{int(row['health']) / 1e18:.4f}",
                 row["cause"] or "not told",
                 row["detail"] or "",
@@ -84,7 +107,10 @@ def as_text(
     """A validation for a terminal; ``shown`` misses and false alarms of each mode are listed."""
     first = rows[0]
     lines = [
-        f"{first['name']}: market {first['market']}, blocks {first['from_block']:,} to {first['to_block']:,}; amounts in {currency}",
+        (
+            f"{first['name']}: market {first['market']}, blocks {first['from_block']:,} to {first['to_block']:,};"
+            f" amounts in {currency}"
+        ),
     ]
     for mode in MODES:
         lines += ["", tables.as_text(figures_table([row for row in rows if row["mode"] == mode]))]
@@ -97,7 +123,11 @@ def as_text(
             if found and shown:
                 listed = sorted(found, key=lambda row: (not row["certain"], row["number"]))[:shown]
                 more = f", {shown} of {len(found)}" if len(found) > shown else ""
-                lines += ["", f"{words}: {outcome if outcome == 'false alarm' else 'misse'}s{more}", tables.as_text(episodes_table(listed, decimals))]
+                lines += [
+                    "",
+                    f"{words}: {outcome if outcome == 'false alarm' else 'misse'}s{more}",
+                    tables.as_text(episodes_table(listed, decimals)),
+                ]
     lines += ["", "What the figures rest on"]
     for note in notes:
         head, *rest = wrap(note, 136)
@@ -122,7 +152,10 @@ def _rate(row: Mapping[str, Any], key: str) -> str:
 def _seconds(row: Mapping[str, Any]) -> str:
     if row["time_error_median"] is None:
         return MISSING
-    return f"{row['time_error_median']:,.0f}, {row['time_error_p95']:,.0f}, {row['time_error_largest']:,.0f}\nleast {row['time_error_least']:,.0f}"
+    return (
+        f"{row['time_error_median']:,.0f}, {row['time_error_p95']:,.0f}, {row['time_error_largest']:,.0f}\nleast"
+        f" {row['time_error_least']:,.0f}"
+    )
 
 
 def _error(row: Mapping[str, Any], key: str) -> str:

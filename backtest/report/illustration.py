@@ -18,26 +18,43 @@ Row = Mapping[str, Any]
 TITLE = "Black Thursday, 12 March 2020: an illustration"
 LABEL = "Illustration: vaults and keepers are assumptions, nothing was fitted to the outcome."
 HISTORY = (
-    "What happened on 12 and 13 March 2020 (whiterabbit, 14 March 2020): 36 % of liquidations were won for nothing, with collateral of "
-    "8.32 million USD; the hole was 5.67 million DAI."
+    "What happened on 12 and 13 March 2020 (whiterabbit, 14 March 2020): 36 % of liquidations were won for nothing,"
+    " with collateral of 8.32 million USD; the hole was 5.67 million DAI."
 )
 SHARE = 0.36
-_WAYS = ((10, "day", "Rules 1.0, gas as it was"), (10, "calm", "Rules 1.0, gas without the spike"), (20, "day", "Rules 2.0, gas as it was"))
+_WAYS = (
+    (10, "day", "Rules 1.0, gas as it was"),
+    (10, "calm", "Rules 1.0, gas without the spike"),
+    (20, "day", "Rules 2.0, gas as it was"),
+)
 
 
 def grids(rows: Sequence[Row]) -> list[tuple[str, Table]]:
-    """A table for each way, with its title: keepers down, medians of caps across; in each cell what auctions gave away and what was short."""
+    """A table for each way, with its title: keepers down, medians of caps across; in each cell what auctions gave away
+    and what was short.
+    """
     medians = sorted({row["cap_median_gwei"] for row in rows})
     header = ("Keepers, stuck", *(f"cap {median} gwei" for median in medians))
     made = []
     for rules, gas, title in _WAYS:
-        mine = {(row["stuck_seconds"], row["keepers"], row["cap_median_gwei"]): row for row in rows if (row["rules"], row["gas"]) == (rules, gas)}
+        mine = {
+            (row["stuck_seconds"], row["keepers"], row["cap_median_gwei"]): row
+            for row in rows
+            if (row["rules"], row["gas"]) == (rules, gas)
+        }
         if not mine:
             continue
         lines = []
         for stuck, keepers in sorted({key[:2] for key in mine}):
-            lines.append((f"{keepers}, {stuck / 60:g} min", *(_cell(mine[stuck, keepers, median]) for median in medians)))
-        made.append((f"{title}: share of auctions won for nothing (interval), and shortfall in million DAI", Table(header, tuple(lines))))
+            lines.append(
+                (f"{keepers}, {stuck / 60:g} min", *(_cell(mine[stuck, keepers, median]) for median in medians))
+            )
+        made.append(
+            (
+                f"{title}: share of auctions won for nothing (interval), and shortfall in million DAI",
+                Table(header, tuple(lines)),
+            )
+        )
     return made
 
 
@@ -73,17 +90,26 @@ def region_lines(rows: Sequence[Row]) -> list[str]:
     mine = [row for row in rows if (row["rules"], row["gas"]) == (10, "day") and row["free_share"] is not None]
     inside = [row for row in mine if row["free_share_low"] <= SHARE <= row["free_share_high"]]
     if not inside:
-        return [f"The share of the day, {SHARE:.0%}, is in none of the {len(mine)} intervals of rules 1.0 with the day's gas."]
+        return [
+            f"The share of the day, {SHARE:.0%}, is in none of the {len(mine)} intervals of rules 1.0 with the day's"
+            " gas."
+        ]
     shortfalls = [row["shortfall"] / 1e6 for row in inside]
     low, high = min(row["shortfall_low"] for row in inside) / 1e6, max(row["shortfall_high"] for row in inside) / 1e6
     lines = [
-        f"Rules 1.0, gas as it was: the interval of the share holds the day's {SHARE:.0%} in {len(inside)} of {len(mine)} cells; there the "
-        f"shortfall is {min(shortfalls):.2f} to {max(shortfalls):.2f} million DAI ({low:.2f} to {high:.2f} with intervals)."
+        f"Rules 1.0, gas as it was: the interval of the share holds the day's {SHARE:.0%} in {len(inside)} of"
+        f" {len(mine)} cells; there the shortfall is {min(shortfalls):.2f} to {max(shortfalls):.2f} million DAI"
+        f" ({low:.2f} to {high:.2f} with intervals)."
     ]
     for row in inside:
-        keepers = f"{row['keepers']} keepers, cap {row['cap_median_gwei']} gwei, stuck {row['stuck_seconds'] / 60:g} min"
+        keepers = (
+            f"{row['keepers']} keepers, cap {row['cap_median_gwei']} gwei, stuck {row['stuck_seconds'] / 60:g} min"
+        )
         free = f"{row['free_share']:.0%} ({row['free_share_low']:.0%} to {row['free_share_high']:.0%}) won for nothing"
-        lines.append(f"  {keepers}: {free}, {row['free_value'] / 1e6:.2f} million USD, shortfall {row['shortfall'] / 1e6:.2f} million DAI")
+        lines.append(
+            f"  {keepers}: {free}, {row['free_value'] / 1e6:.2f} million USD, shortfall {row['shortfall'] / 1e6:.2f}"
+            " million DAI"
+        )
     return lines
 
 
@@ -124,9 +150,20 @@ def heat_map(rows: Sequence[Row], field: str, scale: float, shown: str) -> Spec:
 
 
 def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
-    colour = {"field": field, "type": "quantitative", "title": None, "scale": {"scheme": "oranges", "domainMin": 0}, "legend": {"format": shown}}
+    colour = {
+        "field": field,
+        "type": "quantitative",
+        "title": None,
+        "scale": {"scheme": "oranges", "domainMin": 0},
+        "legend": {"format": shown},
+    }
     axes = {
-        "x": {"field": "cap_median_gwei", "type": "ordinal", "title": "Median of keepers' caps (gwei)", "axis": {"labelAngle": 0}},
+        "x": {
+            "field": "cap_median_gwei",
+            "type": "ordinal",
+            "title": "Median of keepers' caps (gwei)",
+            "axis": {"labelAngle": 0},
+        },
         "y": {"field": "keepers", "type": "ordinal", "title": "Keepers (number)", "sort": "descending"},
     }
     names = ((field, "Mean"), (f"{field}_low", "Interval from"), (f"{field}_high", "to"))
@@ -147,7 +184,11 @@ def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
 def write_page(rows: Sequence[Row], facts: Sequence[str], path: Path) -> None:
     """The same as one offline page with heat maps."""
     figures = [
-        Figure("Auctions won for nothing", f"Mean share over draws; the day had {SHARE:.0%}.", heat_map(rows, "free_share", 1, ".0%")),
+        Figure(
+            "Auctions won for nothing",
+            f"Mean share over draws; the day had {SHARE:.0%}.",
+            heat_map(rows, "free_share", 1, ".0%"),
+        ),
         Figure("Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", 1e6, ".2f")),
     ]
     fill_in(

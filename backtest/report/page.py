@@ -26,7 +26,9 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart with its words: ``spec`` is Vega-Lite, ``picture`` the same as SVG in a data address. No spec: ``empty`` says why."""
+    """A chart with its words: ``spec`` is Vega-Lite, ``picture`` the same as SVG in a data address. No spec: ``empty``
+    says why.
+    """
 
     title: str
     caption: str
@@ -45,7 +47,9 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
     comparison = Comparison(selection)
     labels = comparison.labels
     competition = Competition.of(selection, labels)
-    symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
+    symbols = {
+        row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")
+    }
     runs = [
         {
             **run,
@@ -90,7 +94,9 @@ def fill_in(template: str, path: Path, **values: object) -> None:
     """Write a template, filled in with these values and with what every page needs; folders are made."""
     from jinja2 import Environment, FileSystemLoader
 
-    environment = Environment(loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(str(files("backtest.report"))), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     page = environment.get_template(template).render(version=VERSION, library=library(), **values)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
@@ -98,7 +104,9 @@ def fill_in(template: str, path: Path, **values: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """The page's part on how well the model tells history; ``rest`` is how many of the episodes without a match are not shown."""
+    """The page's part on how well the model tells history; ``rest`` is how many of the episodes without a match are not
+    shown.
+    """
 
     name: str
     run_id: str
@@ -140,15 +148,29 @@ def effects(comparison: Comparison, charts: Charts) -> Figure:
             divisor = scale if each.measure.kind == "money" else 1
             whole = judged.missing == ()
             ends: dict[str, int | None] = {"effect": each.effect, "low": each.low, "high": each.high}
-            ends |= {"band_low": min(each.band.values()) if whole else None, "band_high": max(each.band.values()) if whole else None}
+            ends |= {
+                "band_low": min(each.band.values()) if whole else None,
+                "band_high": max(each.band.values()) if whole else None,
+            }
             ends |= {"error_low": None if each.own_error is None else -each.own_error, "error_high": each.own_error}
             shown = {key: None if value is None else value / divisor for key, value in ends.items()}
-            rows.append({"run": judged.label, "measure": each.measure.label, "kind": each.measure.kind, "words": each.words, **shown})
+            rows.append(
+                {
+                    "run": judged.label,
+                    "measure": each.measure.label,
+                    "kind": each.measure.kind,
+                    "words": each.words,
+                    **shown,
+                }
+            )
     caption = (
-        "Dot: effect against the baseline. Line: its 95 % interval. Coloured bar: range over the users' responses, where all are stored. "
-        "Grey bar: the replay's own error, the distance of the baseline from history, where it is known."
+        "Dot: effect against the baseline. Line: its 95 % interval. Coloured bar: range over the users' responses,"
+        " where all are stored. Grey bar: the replay's own error, the distance of the baseline from history, where it"
+        " is known."
     )
-    return Figure(title, caption, charts.effects(rows) if rows else None, empty="No run has a baseline to be compared with.")
+    return Figure(
+        title, caption, charts.effects(rows) if rows else None, empty="No run has a baseline to be compared with."
+    )
 
 
 def contests(competition: Competition | None, charts: Charts) -> list[Figure]:
@@ -159,19 +181,21 @@ def contests(competition: Competition | None, charts: Charts) -> list[Figure]:
     return [
         Figure(
             "Where the bonus goes",
-            "What liquidations give away, then what becomes of it: each bar begins where the one above ends, and the rent is what is left.",
+            "What liquidations give away, then what becomes of it: each bar begins where the one above ends, and the"
+            " rent is what is left.",
             charts.waterfall(waterfall) if waterfall else None,
             empty="No opportunity was taken.",
         ),
         Figure(
             "How fast opportunities are taken",
-            "Share of all opportunities that somebody had taken by then. Those that expired stay untaken; those open at the end of the window count "
-            "for as long as they were seen (Aalen-Johansen).",
+            "Share of all opportunities that somebody had taken by then. Those that expired stay untaken; those open at"
+            " the end of the window count for as long as they were seen (Aalen-Johansen).",
             charts.time_to_liquidation(competition.curve),
         ),
         Figure(
             "What the winner bids",
-            "Dot: mean of bid over value, where the value is above zero. Line: its 95 % interval (Student's t), none where there was one contest.",
+            "Dot: mean of bid over value, where the value is above zero. Line: its 95 % interval (Student's t), none"
+            " where there was one contest.",
             charts.bid_share(bids) if bids else None,
             empty="Nobody bids in these runs.",
         ),
@@ -254,7 +278,9 @@ def draw(figure: Figure) -> Figure:
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, its links to their sites cut to paths (the page may load nothing anyway)."""
+    """Vega, Vega-Lite and Vega-Embed as one script, its links to their sites cut to paths (the page may load nothing
+    anyway).
+    """
     import vl_convert
 
     script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub is wrong

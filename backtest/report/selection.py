@@ -1,8 +1,9 @@
 """Which runs a comparison shows, and what each is compared with.
 
-Three kinds of columns: history (observed liquidators), baseline (a model under history's parameters), alternatives (the same with
-overrides). An alternative is compared with its own baseline alone, the run that differs by the overrides only (``run_pairs``).
-Runs that differ in the users' response alone are one family: frozen users are its column, the others its band.
+Three kinds of columns: history (observed liquidators), baseline (a model under history's parameters), alternatives (the
+same with overrides). An alternative is compared with its own baseline alone, the run that differs by the overrides only
+(``run_pairs``). Runs that differ in the users' response alone are one family: frozen users are its column, the others
+its band.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ KINDS = ("history", "baseline", "alternative")
 # Every run that can be compared, with what it is and what it is compared with.
 # swept: a sweep made it. There may be thousands of these: they are compared when they are named.
 _KNOWN = """
-SELECT runs.*, kind, baseline_id, history_id, run_id IN (SELECT run_id FROM sweep_scenarios WHERE replayed) AS swept, repeats_id
+SELECT runs.*, kind, baseline_id, history_id, run_id IN (SELECT run_id FROM sweep_scenarios WHERE replayed) AS swept,
+repeats_id
 FROM runs LEFT JOIN run_pairs USING (run_id, market) JOIN run_seeds USING (run_id) ORDER BY name, run_id
 """
 
@@ -95,8 +97,9 @@ class Selection:
         return [response for response in RESPONSES if response not in found]
 
     def fill(self, text: str) -> list[Row]:
-        """Rows of a SELECT in which ``$runs`` (the columns), ``$known``, ``$main``, ``$market``, ``$unit``, ``$start``, ``$end`` and ``$step``
-        stand for the selection's."""
+        """Rows of a SELECT in which ``$runs`` (the columns), ``$known``, ``$main``, ``$market``, ``$unit``, ``$start``,
+        ``$end`` and ``$step`` stand for the selection's.
+        """
         values = {
             "$runs": _listed(self.runs),
             "$known": _listed(self.known),
@@ -117,12 +120,16 @@ def find(query: Query, word: str, market: str | None = None) -> Row:
     return _named(word, _stored(query, market))
 
 
-def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tuple[tuple[Row, ...], tuple[Row, ...], int]:
-    """The columns of a comparison, all runs that may be compared with them, and the number of runs of older versions left out.
+def choose(
+    query: Query, wanted: Sequence[str], market: str | None = None
+) -> tuple[tuple[Row, ...], tuple[Row, ...], int]:
+    """The columns of a comparison, all runs that may be compared with them, and the number of runs of older versions
+    left out.
 
-    ``wanted`` are ids, first digits of ids, or names: the columns are these, and the baselines and history that they are compared with.
-    None: every run but those that a sweep made, of a family the one with frozen users, of repeats the one with the lowest seed. History comes
-    first, then baselines, then alternatives.
+    ``wanted`` are ids, first digits of ids, or names: the columns are these, and the baselines and history that they
+    are compared with.
+    None: every run but those that a sweep made, of a family the one with frozen users, of repeats the one with the
+    lowest seed. History comes first, then baselines, then alternatives.
 
     Raises:
         UserError: no such run, several, a run of an older version, or runs of more than one market.
@@ -131,16 +138,23 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
     known = [run for run in stored if run["kind"] is not None]
     if not wanted:
         if not known:
-            raise UserError("all runs of the lake were stored by an older version", "replay them again; backtest sql still reads them")
+            raise UserError(
+                "all runs of the lake were stored by an older version",
+                "replay them again; backtest sql still reads them",
+            )
         found = [run for run in known if not run["swept"]]
         if not found:
-            raise UserError("all runs of the lake are those of sweeps", "name some, or show the sweep: backtest report --sweep NAME")
+            raise UserError(
+                "all runs of the lake are those of sweeps", "name some, or show the sweep: backtest report --sweep NAME"
+            )
     else:
         found = []
         for word in wanted:
             run = _named(word, stored)
             if run["kind"] is None:
-                raise UserError(f"run '{word}' was stored by an older version and cannot be compared", "replay it again")
+                raise UserError(
+                    f"run '{word}' was stored by an older version and cannot be compared", "replay it again"
+                )
             found += [run] if run not in found else []
     markets = sorted({run["market"] for run in found})
     if len(markets) > 1:
@@ -153,7 +167,9 @@ def choose(query: Query, wanted: Sequence[str], market: str | None = None) -> tu
 def _stored(query: Query, market: str | None) -> list[Row]:
     stored = [run for run in query(_KNOWN) if market is None or run["market"] == market]
     if not stored:
-        raise UserError(f"the lake holds no runs{f' of {market}' if market else ''}", "make one first: backtest replay --help")
+        raise UserError(
+            f"the lake holds no runs{f' of {market}' if market else ''}", "make one first: backtest replay --help"
+        )
     return stored
 
 
@@ -161,12 +177,17 @@ def _named(word: str, known: Sequence[Row]) -> Row:
     hits = [run for run in known if run["run_id"].startswith(word) or run["name"] == word]
     if len(hits) != 1:
         names = ", ".join(f"{run['run_id'][:12]} ({run['name']})" for run in (hits or known)[:8])
-        raise UserError(f"{'several runs match' if hits else 'there is no run'} '{word}'", f"give an id or its first digits: {names}")
+        raise UserError(
+            f"{'several runs match' if hits else 'there is no run'} '{word}'",
+            f"give an id or its first digits: {names}",
+        )
     return hits[0]
 
 
 def _with_partners(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
-    """These runs and the history and baselines that they are compared with: by kind, then those that were not asked for first."""
+    """These runs and the history and baselines that they are compared with: by kind, then those that were not asked for
+    first.
+    """
     by_id = {run["run_id"]: run for run in known}
     partners = [by_id[run[key]] for run in found for key in ("history_id", "baseline_id") if run[key] is not None]
     unique = {run["run_id"]: run for run in (*(partner for partner in partners if partner not in found), *found)}
@@ -174,7 +195,9 @@ def _with_partners(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
 
 
 def _related(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
-    """Without the runs of sweeps that have nothing to do with these: that are no partner of theirs and not of their families."""
+    """Without the runs of sweeps that have nothing to do with these: that are no partner of theirs and not of their
+    families.
+    """
     families = {_family(run) for run in found}
     near = [run for run in known if not run["swept"] or _family(run) in families]
     wanted = {run["run_id"] for run in near} | {run[key] for run in near for key in ("history_id", "baseline_id")}
@@ -182,10 +205,17 @@ def _related(found: Sequence[Row], known: Sequence[Row]) -> list[Row]:
 
 
 def _folded(found: Sequence[Row]) -> list[Row]:
-    """Without the runs that are another's band, the same question with users who respond, or its repeats under higher seeds."""
+    """Without the runs that are another's band, the same question with users who respond, or its repeats under higher
+    seeds.
+    """
     frozen = {_family(run) for run in found if run["response"] == RESPONSES[0]}
     lowest = {run["repeats_id"]: run["run_id"] for run in sorted(found, key=lambda run: (-run["seed"], run["run_id"]))}
-    return [run for run in found if lowest[run["repeats_id"]] == run["run_id"] and (run["response"] == RESPONSES[0] or _family(run) not in frozen)]
+    return [
+        run
+        for run in found
+        if lowest[run["repeats_id"]] == run["run_id"]
+        and (run["response"] == RESPONSES[0] or _family(run) not in frozen)
+    ]
 
 
 def _family(run: Row) -> tuple[Any, ...]:

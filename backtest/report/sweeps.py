@@ -1,4 +1,6 @@
-"""What the runs of a sweep have in common, as text and as a page: front, worst case, stability of ranks, sensitivities. From SQL alone."""
+"""What the runs of a sweep have in common, as text and as a page: front, worst case, stability of ranks, sensitivities.
+From SQL alone.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,12 @@ from backtest.report.tables import MISSING, Table
 if TYPE_CHECKING:
     from backtest.lake import Lake
 
-MEASURES = {"bad_debt": "bad debt", "borrower_loss": "borrowers' loss", "borrowing_power": "borrowing power", "repaid": "liquidated volume"}
+MEASURES = {
+    "bad_debt": "bad debt",
+    "borrower_loss": "borrowers' loss",
+    "borrowing_power": "borrowing power",
+    "repaid": "liquidated volume",
+}
 SHOWN = 25
 """Rows of a table, at most; SQL has them all."""
 _FRONT = "#D55E00"
@@ -38,14 +45,25 @@ class View:
         """What it is, in one line."""
         row = self.sweep
         todo = row["scenarios"] - row["done"] - row["failed"]
-        parts = [f"{row['design']} design, {row['points']:,} parameter sets", f"{row['done']:,} of {row['scenarios']:,} scenarios done"]
-        return ", ".join([*parts, *([f"{row['failed']:,} failed"] if row["failed"] else []), *([f"{todo:,} to do"] if todo else [])])
+        parts = [
+            f"{row['design']} design, {row['points']:,} parameter sets",
+            f"{row['done']:,} of {row['scenarios']:,} scenarios done",
+        ]
+        return ", ".join(
+            [*parts, *([f"{row['failed']:,} failed"] if row["failed"] else []), *([f"{todo:,} to do"] if todo else [])]
+        )
 
     @property
     def overlaps(self) -> list[str]:
-        """Windows held out that share blocks with one that chooses, in sentences: what was chosen there is no surprise to them."""
+        """Windows held out that share blocks with one that chooses, in sentences: what was chosen there is no surprise
+        to them.
+        """
         found = self.rows("SELECT held_out, chooses FROM sweep_overlaps WHERE sweep_id = $sweep")
-        return [f"{row['held_out']} is held out and shares blocks with {row['chooses']}, which chooses: no check of its own." for row in found]
+        return [
+            f"{row['held_out']} is held out and shares blocks with {row['chooses']}, which chooses: no check of its"
+            " own."
+            for row in found
+        ]
 
     def rows(self, text: str) -> list[Row]:
         """Rows of a SELECT in which ``$sweep`` stands for this one."""
@@ -64,19 +82,34 @@ class View:
         return [(title, table) for title, table in made if table.rows]
 
     def _better(self) -> str:
-        rows = self.rows("SELECT measure, better FROM results.sweep_objectives WHERE sweep_id = $sweep ORDER BY measure")
+        rows = self.rows(
+            "SELECT measure, better FROM results.sweep_objectives WHERE sweep_id = $sweep ORDER BY measure"
+        )
         return ", ".join(f"{'less' if row['better'] == 'min' else 'more'} {MEASURES[row['measure']]}" for row in rows)
 
     def _money(self, value: object) -> str:
-        return MISSING if value is None else tables.money(round(value) if isinstance(value, float) else value, self.decimals)
+        return (
+            MISSING
+            if value is None
+            else tables.money(round(value) if isinstance(value, float) else value, self.decimals)
+        )
 
     def _front(self, *, held_out: bool) -> Table:
         shown = self.rows(f"""
-            WITH chosen AS (SELECT point, response FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out AND on_front)
-            SELECT p.* FROM sweep_pareto AS p JOIN chosen USING (point, response) WHERE sweep_id = $sweep AND held_out = {held_out}
+            WITH chosen AS (SELECT point, response FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out AND
+            on_front)
+            SELECT p.* FROM sweep_pareto AS p JOIN chosen USING (point, response) WHERE sweep_id = $sweep AND
+            held_out = {held_out}
             ORDER BY response, bad_debt_base, borrower_loss_base, borrowing_power_base DESC, point
         """)
-        keys = ("bad_debt_base", "borrower_loss_base", "borrowing_power_base", "repaid_base", "worst_bad_debt_base", "worst_borrower_loss_base")
+        keys = (
+            "bad_debt_base",
+            "borrower_loss_base",
+            "borrowing_power_base",
+            "repaid_base",
+            "worst_bad_debt_base",
+            "worst_borrower_loss_base",
+        )
         rows = [
             (
                 f"#{row['point']}  {row['parameters']}",
@@ -86,7 +119,14 @@ class View:
             )
             for row in shown[:SHOWN]
         ]
-        titles = ("Bad debt", "Borrowers' loss", "Borrowing power", "Liquidated", "Bad debt,\nworst window", "Borrowers' loss,\nworst window")
+        titles = (
+            "Bad debt",
+            "Borrowers' loss",
+            "Borrowing power",
+            "Liquidated",
+            "Bad debt,\nworst window",
+            "Borrowers' loss,\nworst window",
+        )
         last = "Not dominated\nhere either" if held_out else "Not dominated\nby worst windows"
         return Table(("Parameters", "Users", *titles, last), tuple(_more(rows, len(shown), 9)))
 
@@ -99,11 +139,13 @@ class View:
                 FROM sweep_points AS p WHERE sweep_id = $sweep AND complete AND NOT held_out
             )
             SELECT b.*, t.windows AS ranked, t.share, t.held_out_share, t.worst_place FROM best AS b
-            LEFT JOIN sweep_top({top}) AS t USING (sweep_id, point, response, measure) WHERE b.place = 1 ORDER BY b.response, b.measure
+            LEFT JOIN sweep_top({top}) AS t USING (sweep_id, point, response, measure) WHERE b.place = 1 ORDER BY
+            b.response, b.measure
         """)
         rows = [
             (
-                f"{MEASURES[row['measure']]}: #{row['point']}" + (f" (and {row['equal'] - 1} equal)" if row["equal"] > 1 else ""),
+                f"{MEASURES[row['measure']]}: #{row['point']}"
+                + (f" (and {row['equal'] - 1} equal)" if row["equal"] > 1 else ""),
                 row["response"],
                 self._money(row["mean_base"]),
                 self._money(row["worst_base"]),
@@ -115,7 +157,9 @@ class View:
             for row in shown
         ]
         words = f"Windows in\nthe best {top}"
-        return Table(("Best", "Users", "Mean", "Worst", "Worst window", words, f"{words},\nheld out", "Worst place"), tuple(rows))
+        return Table(
+            ("Best", "Users", "Mean", "Worst", "Worst window", words, f"{words},\nheld out", "Worst place"), tuple(rows)
+        )
 
     def _top(self) -> int:
         """A tenth of the sets, one at least."""
@@ -139,7 +183,10 @@ class View:
         return Table(("Windows", "Users", "Measure", "Sets", "Correlation"), tuple(_more(rows, len(shown), 5)))
 
     def _sensitivity(self) -> Table:
-        shown = self.rows("SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis")
+        shown = self.rows(
+            "SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure,"
+            " place, axis"
+        )
         rows = [
             (
                 row["axis"],
@@ -151,33 +198,53 @@ class View:
             )
             for row in shown[:SHOWN]
         ]
-        return Table(("Axis", "Users", "Measure", "Place", "Rank correlation", "Effect"), tuple(_more(rows, len(shown), 6)))
+        return Table(
+            ("Axis", "Users", "Measure", "Place", "Rank correlation", "Effect"), tuple(_more(rows, len(shown), 6))
+        )
 
     def _failed(self) -> Table:
-        shown = self.rows("SELECT name, error FROM sweep_scenarios WHERE sweep_id = $sweep AND status = 'failed' ORDER BY ordinal")
-        return Table(("Scenario", "Reason"), tuple(_more([(row["name"], row["error"]) for row in shown[:SHOWN]], len(shown), 2)))
+        shown = self.rows(
+            "SELECT name, error FROM sweep_scenarios WHERE sweep_id = $sweep AND status = 'failed' ORDER BY ordinal"
+        )
+        return Table(
+            ("Scenario", "Reason"), tuple(_more([(row["name"], row["error"]) for row in shown[:SHOWN]], len(shown), 2))
+        )
 
     def figures(self) -> list[Figure]:
         """Front and sensitivities as charts, not yet drawn."""
         unit = f"1e{self.decimals}"
         points = self.rows(f"""
-            SELECT '#' || point AS point, response, parameters, held_out, on_front, borrowing_power_base / {unit} AS power,
-                (bad_debt_base + borrower_loss_base) / {unit} AS loss, bad_debt_base / {unit} AS bad, repaid_base / {unit} AS repaid
+            SELECT '#' || point AS point, response, parameters, held_out, on_front, borrowing_power_base / {unit} AS
+            power,
+                (bad_debt_base + borrower_loss_base) / {unit} AS loss, bad_debt_base / {unit} AS bad, repaid_base /
+                {unit} AS repaid
             FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out ORDER BY response, sweep_pareto.point
         """)
         effects = self.rows(f"""
-            SELECT axis, response, measure, effect_base / {unit} AS effect, rank_correlation AS correlation FROM sweep_sensitivity
+            SELECT axis, response, measure, effect_base / {unit} AS effect, rank_correlation AS correlation FROM
+            sweep_sensitivity
             WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis
         """)
         return [
             Figure(
-                "Losses against borrowing power", _FRONT_CAPTION, self._scatter(points) if points else None, empty="No parameter set is complete."
+                "Losses against borrowing power",
+                _FRONT_CAPTION,
+                self._scatter(points) if points else None,
+                empty="No parameter set is complete.",
             ),
-            Figure("What moves the results", _EFFECT_CAPTION, self._bars(effects) if effects else None, empty="Nothing moves them."),
+            Figure(
+                "What moves the results",
+                _EFFECT_CAPTION,
+                self._bars(effects) if effects else None,
+                empty="Nothing moves them.",
+            ),
         ]
 
     def _scatter(self, rows: list[Row]) -> Spec:
-        power, loss = Money.of(rows, "power", currency=self.currency), Money.of(rows, "loss", "bad", "repaid", currency=self.currency)
+        power, loss = (
+            Money.of(rows, "power", currency=self.currency),
+            Money.of(rows, "loss", "bad", "repaid", currency=self.currency),
+        )
         values = [
             {**row, "set": "not dominated" if row["on_front"] else "dominated"}
             for row in loss.apply(power.apply(rows, "power"), "loss", "bad", "repaid")
@@ -215,7 +282,12 @@ class View:
                 )
             ]
             colour = {"field": "set", "type": "nominal", "title": None, "scale": shades}
-            shape = {"field": "set", "type": "nominal", "title": None, "scale": {"domain": shades["domain"], "range": ["circle", "diamond"]}}
+            shape = {
+                "field": "set",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": shades["domain"], "range": ["circle", "diamond"]},
+            }
             panels.append(
                 {
                     "title": f"Users: {response}",
@@ -236,12 +308,23 @@ class View:
             panels.append(
                 {
                     "title": MEASURES[measure],
-                    "data": {"values": [{**row, "users": f"{row['axis']} ({row['response']})"} for row in money.apply(mine, "effect")]},
+                    "data": {
+                        "values": [
+                            {**row, "users": f"{row['axis']} ({row['response']})"}
+                            for row in money.apply(mine, "effect")
+                        ]
+                    },
                     "width": WIDTH - 300,
                     "height": {"step": 18},
                     "mark": {"type": "bar", "color": "#0072B2"},
                     "encoding": {
-                        "y": {"field": "users", "type": "nominal", "title": None, "sort": None, "axis": {"ticks": False, "labelLimit": 320}},
+                        "y": {
+                            "field": "users",
+                            "type": "nominal",
+                            "title": None,
+                            "sort": None,
+                            "axis": {"ticks": False, "labelLimit": 320},
+                        },
                         "x": {
                             "field": "effect",
                             "type": "quantitative",
@@ -250,8 +333,18 @@ class View:
                         },
                         "tooltip": [
                             {"field": "users", "title": "Axis (users)", "type": "nominal"},
-                            {"field": "effect", "title": f"Effect ({money.unit})", "type": "quantitative", "format": ",.4~g"},
-                            {"field": "correlation", "title": "Rank correlation", "type": "quantitative", "format": ".2f"},
+                            {
+                                "field": "effect",
+                                "title": f"Effect ({money.unit})",
+                                "type": "quantitative",
+                                "format": ",.4~g",
+                            },
+                            {
+                                "field": "correlation",
+                                "title": "Rank correlation",
+                                "type": "quantitative",
+                                "format": ".2f",
+                            },
                         ],
                     },
                 }
@@ -260,10 +353,14 @@ class View:
 
 
 _FRONT_CAPTION = (
-    "Each point is a parameter set, its means over the windows that are not held out. Orange: no other set is at least as good in every measure "
-    "(bad debt, borrowers' loss, borrowing power, liquidated volume) and better in one; a set may be there for a measure that the axes do not show."
+    "Each point is a parameter set, its means over the windows that are not held out. Orange: no other set is at least"
+    " as good in every measure (bad debt, borrowers' loss, borrowing power, liquidated volume) and better in one; a set"
+    " may be there for a measure that the axes do not show."
 )
-_EFFECT_CAPTION = "The measure's mean at the level of the axis where it is highest, less that where it is lowest; windows held out left aside."
+_EFFECT_CAPTION = (
+    "The measure's mean at the level of the axis where it is highest, less that where it is lowest; windows held out"
+    " left aside."
+)
 
 
 def find_sweep(lake: Lake, word: str, *, market: str | None = None) -> View:
@@ -279,7 +376,10 @@ def find_sweep(lake: Lake, word: str, *, market: str | None = None) -> View:
     hits = [row for row in known if row["sweep_id"].startswith(word) or row["name"] == word]
     if len(hits) != 1:
         names = ", ".join(f"{row['sweep_id'][:12]} ({row['name']})" for row in (hits or known)[:8])
-        raise UserError(f"{'several sweeps match' if hits else 'there is no sweep'} '{word}'", f"give an id or its first digits: {names}")
+        raise UserError(
+            f"{'several sweeps match' if hits else 'there is no sweep'} '{word}'",
+            f"give an id or its first digits: {names}",
+        )
     config = lake.market_config(hits[0]["market"])
     return View(query, hits[0], config.base_decimals, config.base_currency)
 
@@ -287,7 +387,10 @@ def find_sweep(lake: Lake, word: str, *, market: str | None = None) -> View:
 def as_text(view: View) -> str:
     """The whole outcome for a terminal."""
     lines = [f"Sweep {view.sweep['name']} of {view.sweep['market']}: {view.head}; id {view.sweep['sweep_id'][:16]}"]
-    lines.append(f"Amounts in {view.currency}, at the oracle price of each execution; means over the windows that are not held out.")
+    lines.append(
+        f"Amounts in {view.currency}, at the oracle price of each execution; means over the windows that are not held"
+        " out."
+    )
     lines += view.overlaps
     for title, table in view.tables():
         lines += ["", title, tables.as_text(table)]
@@ -297,7 +400,10 @@ def as_text(view: View) -> str:
 def write_sweep_report(lake: Lake, word: str, path: Path, *, market: str | None = None) -> View:
     """Write a sweep as one offline page; arguments and errors as those of ``find_sweep``."""
     view = find_sweep(lake, word, market=market)
-    runs = view.rows("SELECT DISTINCT notes, synthetic, proxy_prices FROM runs JOIN sweep_scenarios USING (run_id) WHERE sweep_id = $sweep")
+    runs = view.rows(
+        "SELECT DISTINCT notes, synthetic, proxy_prices FROM runs JOIN sweep_scenarios USING (run_id) WHERE sweep_id ="
+        " $sweep"
+    )
     stated = [tables.notes_of(run) for run in runs]
     shared = [note for note in stated[0] if all(note in other for other in stated)] if stated else []
     fill_in(

@@ -15,7 +15,8 @@ MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line (after a newline).
+    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line
+    (after a newline).
 
     A row of one cell is the title of the rows below it.
     """
@@ -25,7 +26,9 @@ class Table:
 
 
 def money(value: object, decimals: int) -> str:
-    """Base-currency units as whole units with thousands separators, with cents below a thousand; halves away from zero."""
+    """Base-currency units as whole units with thousands separators, with cents below a thousand; halves away from
+    zero.
+    """
     if value is None:
         return MISSING
     units = int(value)  # type: ignore[call-overload]
@@ -68,7 +71,15 @@ def pairs(selection: Selection) -> Table:
     """Liquidations of the main run by collateral and debt asset."""
     decimals = selection.decimals
     return Table(
-        ("Collateral / debt", "Liquidations", "Accounts", "Debt repaid", "Received", "Protocol fee", "Cost to borrowers"),
+        (
+            "Collateral / debt",
+            "Liquidations",
+            "Accounts",
+            "Debt repaid",
+            "Received",
+            "Protocol fee",
+            "Cost to borrowers",
+        ),
         tuple(
             (
                 f"{row['collateral']} / {row['debt']}",
@@ -84,7 +95,16 @@ def pairs(selection: Selection) -> Table:
 def largest(selection: Selection) -> Table:
     """The ten accounts that the main run liquidated for most."""
     return Table(
-        ("Account", "First (UTC)", "Liquidations", "Debt repaid", "Share", "Received", "Cost to borrower", "Lowest health before"),
+        (
+            "Account",
+            "First (UTC)",
+            "Liquidations",
+            "Debt repaid",
+            "Share",
+            "Received",
+            "Cost to borrower",
+            "Lowest health before",
+        ),
         tuple(
             (
                 row["account"],
@@ -114,7 +134,9 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
     parts += _costs(body.get("costs") or {})
     if mechanism := body.get("mechanism"):
-        terms = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sorted(mechanism.items()) if name != "kind")
+        terms = ", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in sorted(mechanism.items()) if name != "kind"
+        )
         parts.append(f"settled by {mechanism['kind']}{f' ({terms})' if terms else ''}")
     users = body.get("users") or {}
     if users.get("response"):
@@ -126,7 +148,9 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     if body.get("oracle_delay") is not None:
         parts.append(f"oracle delay {body['oracle_delay']} s")
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
-    parts += [f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None]
+    parts += [
+        f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None
+    ]
     return "; ".join(parts)
 
 
@@ -150,7 +174,9 @@ def _override(override: Row, symbols: Mapping[str, str]) -> str:
     if override.get("change") is not None:
         size = f"{'+' if override['change'] > 0 else '−'}{abs(override['change']) / 100:.2f} points"
     else:
-        size = f"= {(override['value'] - 10_000 if name == 'liquidation_bonus' else override['value']) / 100:.2f}\u00a0%"
+        size = (
+            f"= {(override['value'] - 10_000 if name == 'liquidation_bonus' else override['value']) / 100:.2f}\u00a0%"
+        )
     moments = [_moment(override, "from"), _moment(override, "until")]
     steps = f" in {override['steps']} steps" if override.get("steps", 1) > 1 else ""
     return f"{name.replace('_', ' ')} of {of} {size}{''.join(moments)}{steps}"
@@ -170,13 +196,17 @@ def notes_of(run: Row) -> list[str]:
 def data_flags(runs: Sequence[Row]) -> list[str]:
     """What kind of data the runs rest on, where that is not plain history."""
     flags = ["synthetic data: not a real market"] if any(run["synthetic"] for run in runs) else []
-    return flags + (["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else [])
+    return flags + (
+        ["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else []
+    )
 
 
 def labels_of(runs: Sequence[Row]) -> list[str]:
     """A short distinct name per run: its own, with the first digits of its id where two share it."""
     names = [run["name"] for run in runs]
-    return [name if names.count(name) == 1 else f"{name} {run['run_id'][:8]}" for name, run in zip(names, runs, strict=True)]
+    return [
+        name if names.count(name) == 1 else f"{name} {run['run_id'][:8]}" for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def as_text(table: Table) -> str:
@@ -190,7 +220,10 @@ def as_text(table: Table) -> str:
         lines += _split((*row, *blank[1:]) if title else row)
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
     text = [
-        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
     ]
     return "\n".join([*text[:rule], "-" * (sum(widths) + 2 * len(widths) - 2), *text[rule:]])

@@ -23,7 +23,10 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
         users = "users frozen" if judged.run["response"] == "frozen" else f"users respond ({judged.run['response']})"
         lines += [
             "",
-            f"Verdict: {judged.label} against {judged.baseline} ({users}; {judged.population:,} accounts, seed {judged.run['seed']})",
+            (
+                f"Verdict: {judged.label} against {judged.baseline} ({users}; {judged.population:,} accounts, seed"
+                f" {judged.run['seed']})"
+            ),
             tables.as_text(comparison.verdict_table(judged)),
         ]
     if comparison.judged:
@@ -35,7 +38,11 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
     if shared_only:
         title = "What all modelled runs assume (the report page says more, by run)"
         modelled = [run for run in selection.runs if run["kind"] != "history"]
-        stated = [note for note in tables.notes_of(modelled[0]) if all(note in tables.notes_of(run) for run in modelled)] if modelled else []
+        stated = (
+            [note for note in tables.notes_of(modelled[0]) if all(note in tables.notes_of(run) for run in modelled)]
+            if modelled
+            else []
+        )
     return "\n".join([*lines, title, *(f"  - {note}" for note in stated)])
 
 
@@ -46,20 +53,27 @@ def _head(selection: Selection) -> list[str]:
     flags = tables.data_flags(selection.runs)
     return [
         f"Market {selection.market}, {blocks} ({window}){'; ' + '; '.join(flags) if flags else ''}",
-        f"Amounts in {selection.currency} at the oracle price of each execution. Changes are against the baseline: the same liquidators, users,",
+        (
+            f"Amounts in {selection.currency} at the oracle price of each execution. Changes are against the baseline:"
+            " the same liquidators, users,"
+        ),
         "rates and seed under history's parameters.",
     ]
 
 
 def _runs(selection: Selection, labels: Sequence[str]) -> list[str]:
-    symbols = {row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")}
+    symbols = {
+        row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")
+    }
 
     def line(label: str, run: Row) -> str:
         words = tables.describe(run["scenario"], selection.decimals, selection.currency, symbols)
         return f"  {label}: {words}; seed {run['seed']}; run {run['run_id'][:16]}"
 
     data = sorted({(run["lake_digest"][:16], run["rules_version"], run["engine_version"]) for run in selection.runs})
-    made = [f"data {digest} (raw content), rules version {rules}, engine version {engine}" for digest, rules, engine in data]
+    made = [
+        f"data {digest} (raw content), rules version {rules}, engine version {engine}" for digest, rules, engine in data
+    ]
     mixed = "  These runs were made from different data or by different rules: only those of equal data are compared."
     return [
         "Runs",

@@ -1,8 +1,10 @@
-"""What an alternative changes against its baseline, and whether that is more than the replay's own error and chance. Pure.
+"""What an alternative changes against its baseline, and whether that is more than the replay's own error and chance.
+Pure.
 
-The interval is a paired bootstrap over accounts: the market's accounts are drawn anew, with replacement, as many as there are, each
-with what it contributes to the alternative and to the baseline. It says how much of an effect hangs on which accounts happened
-to be there; it does not know about other prices. Draws come from a counter-based generator (Philox) keyed by the scenario's seed.
+The interval is a paired bootstrap over accounts: the market's accounts are drawn anew, with replacement, as many as
+there are, each with what it contributes to the alternative and to the baseline. It says how much of an effect hangs on
+which accounts happened to be there; it does not know about other prices. Draws come from a counter-based generator
+(Philox) keyed by the scenario's seed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _AT_ONCE = 4_000_000  # draws held in memory
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of a verdict: a sum over accounts. ``observed``: history has it too, so that the replay's own error is known."""
+    """One figure of a verdict: a sum over accounts. ``observed``: history has it too, so that the replay's own error is
+    known.
+    """
 
     key: str
     label: str
@@ -47,8 +51,8 @@ Contributions = Mapping[str, Mapping[str, int]]
 class Verdict:
     """One measure of one alternative. Amounts in base units; ``low`` and ``high`` bound the effect at ``LEVEL``.
 
-    ``own_error`` is the distance of the baseline from history, None where that is not known. ``band`` is the effect by the users'
-    response, each against the baseline of the same response; the alternative's own response is among them.
+    ``own_error`` is the distance of the baseline from history, None where that is not known. ``band`` is the effect by
+    the users' response, each against the baseline of the same response; the alternative's own response is among them.
     """
 
     measure: Measure
@@ -121,10 +125,14 @@ def judge(
 def intervals(
     alternative: Contributions, baseline: Contributions, *, population: int, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, tuple[int, int]]:
-    """Bounds of each measure's effect, base units rounded outwards; see the module. The same arguments give the same bounds."""
+    """Bounds of each measure's effect, base units rounded outwards; see the module. The same arguments give the same
+    bounds.
+    """
     accounts = sorted({*alternative, *baseline})
     keys = [measure.key for measure in MEASURES]
-    differences = [[alternative.get(a, {}).get(key, 0) - baseline.get(a, {}).get(key, 0) for key in keys] for a in accounts]
+    differences = [
+        [alternative.get(a, {}).get(key, 0) - baseline.get(a, {}).get(key, 0) for key in keys] for a in accounts
+    ]
     moved = [row for row in differences if any(row)]
     if not moved:
         return dict.fromkeys(keys, (0, 0))
@@ -136,7 +144,10 @@ def intervals(
     draws = np.random.Generator(np.random.Philox(key=seed))
     step = max(1, _AT_ONCE // len(chances))
     sums = np.concatenate(
-        [draws.multinomial(population, chances, size=min(step, resamples - done))[:, :-1] @ values for done in range(0, resamples, step)]
+        [
+            draws.multinomial(population, chances, size=min(step, resamples - done))[:, :-1] @ values
+            for done in range(0, resamples, step)
+        ]
     )
     low, high = np.quantile(sums, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return {key: (math.floor(low[i]), math.ceil(high[i])) for i, key in enumerate(keys)}

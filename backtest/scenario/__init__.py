@@ -30,7 +30,17 @@ from backtest.scenario.liquidators import (
     Searcher,
     draws,
 )
-from backtest.scenario.mechanisms import Dutch, English, FixedSpread, HealthBonus, HealthDutch, Hybrid, Mechanism, ProtocolsOwn, TargetHealth
+from backtest.scenario.mechanisms import (
+    Dutch,
+    English,
+    FixedSpread,
+    HealthBonus,
+    HealthDutch,
+    Hybrid,
+    Mechanism,
+    ProtocolsOwn,
+    TargetHealth,
+)
 from backtest.scenario.overrides import MARKET_WIDE, PARAMETERS, Override, parse_override
 
 SCENARIO_VERSION = 1
@@ -79,11 +89,15 @@ __all__ = [
 
 
 class Users(Strict, frozen=True):
-    """What users do in a book that is no longer history's. Every historical action is checked again by the contract's rules."""
+    """What users do in a book that is no longer history's. Every historical action is checked again by the contract's
+    rules.
+    """
 
     response: Literal["frozen", "same-ltv", "same-health"] = "frozen"
-    """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing power, or has the
-    same health factor afterwards (as in history where that cannot be told: without debt, or while a price is missing)."""
+    """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing
+    power, or has the same health factor afterwards (as in history where that cannot be told: without debt, or while a
+    price is missing).
+    """
     refused: Literal["skip", "shrink"] = "skip"
     """An action that would revert is skipped, or shrunk to the largest amount allowed."""
 
@@ -112,7 +126,9 @@ class Scenario(Strict, frozen=True):
     allow_invalid: bool = False
     """Let overrides pass that the market's configurator would refuse."""
     oracle_delay: int | None = None
-    """Seconds from a market price to the oracle's, for markets whose oracle is known by market prices; None: the protocol's own."""
+    """Seconds from a market price to the oracle's, for markets whose oracle is known by market prices; None: the
+    protocol's own.
+    """
     from_block: int | None = None
     """First block in which the model acts; before it history runs as observed. None: from the start."""
     to_block: int | None = None
@@ -124,7 +140,8 @@ class Scenario(Strict, frozen=True):
         if isinstance(self.liquidators, Observed) and self.alters:
             changed = "overrides" if isinstance(self.mechanism, ProtocolsOwn) else "another mechanism"
             raise ScenarioError(
-                f"'observed' liquidators with {changed}: history's liquidators did not see the changed parameters or prices",
+                f"'observed' liquidators with {changed}: history's liquidators did not see the changed parameters or"
+                " prices",
                 "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
             )
         if self.oracle_delay is not None and self.oracle_delay < 0:
@@ -135,7 +152,9 @@ class Scenario(Strict, frozen=True):
             if block is not None and block > _LARGEST:
                 raise ScenarioError(f"{name} = {block} is no block number", "give one below 2^63")
         if not 0 <= self.seed <= _LARGEST:
-            raise ScenarioError(f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1")
+            raise ScenarioError(
+                f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1"
+            )
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 
@@ -157,7 +176,9 @@ class Scenario(Strict, frozen=True):
 
 
 def _without_defaults(value: Any) -> Any:
-    """A value as plain JSON types, fields equal to their defaults left out (msgspec's own omit_defaults compares by identity)."""
+    """A value as plain JSON types, fields equal to their defaults left out (msgspec's own omit_defaults compares by
+    identity).
+    """
     if isinstance(value, tuple):
         return [_without_defaults(item) for item in value]
     if not isinstance(value, msgspec.Struct):

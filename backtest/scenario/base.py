@@ -18,16 +18,22 @@ def seconds_of(text: str, where: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ScenarioError(f"{where} = '{text}' is no date", "write 2020-03-12 or 2020-03-12T08:00:00, in UTC") from None
+        raise ScenarioError(
+            f"{where} = '{text}' is no date", "write 2020-03-12 or 2020-03-12T08:00:00, in UTC"
+        ) from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def at_least(least: int, **fields: int | None) -> None:
-    """ScenarioError for the first field below ``least``; the fields' names say where they are (``costs__tip`` is costs.tip). None passes."""
+    """ScenarioError for the first field below ``least``; the fields' names say where they are (``costs__tip`` is
+    costs.tip). None passes.
+    """
     for name, value in fields.items():
         if value is not None and value < least:
             where = name.replace("__", ".")
-            raise ScenarioError(f"{where} = {value} is {'negative' if least == 0 else 'too small'}", f"give {least} or more")
+            raise ScenarioError(
+                f"{where} = {value} is {'negative' if least == 0 else 'too small'}", f"give {least} or more"
+            )
 
 
 def share(**fields: int) -> None:

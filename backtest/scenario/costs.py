@@ -67,7 +67,10 @@ class Gas(Strict, frozen=True):
             said = f"fee = '{self.fee}' {'without' if needs else 'with'} base_fee"
             raise ScenarioError(f"costs.gas: {said}", "give base_fee, in wei, with constant and eip-1559")
         if (self.fee == "steps") != bool(self.steps):
-            raise ScenarioError(f"costs.gas: fee = '{self.fee}' {'with' if self.steps else 'without'} steps", "give steps with fee = 'steps'")
+            raise ScenarioError(
+                f"costs.gas: fee = '{self.fee}' {'with' if self.steps else 'without'} steps",
+                "give steps with fee = 'steps'",
+            )
         if self.demand and self.fee != "eip-1559":
             raise ScenarioError(f"costs.gas: fee = '{self.fee}' with demand", "use fee = 'eip-1559'")
         at_least(0, costs__gas__base_fee=self.base_fee, costs__gas__tip=self.tip, costs__gas__units=self.units)
@@ -84,7 +87,9 @@ class Slippage(Strict, frozen=True):
     """What selling collateral costs beyond the market price, for one asset or for all that no other entry names."""
 
     model: Literal["none", "constant-product", "square-root", "depth", "pools"] = "none"
-    """None; a pool of two reserves; the square root of size over volume; a curve of quotes; or the pools that were fetched."""
+    """None; a pool of two reserves; the square root of size over volume; a curve of quotes; or the pools that were
+    fetched.
+    """
     asset: str | None = None
     """Symbol or address; None: every other asset."""
     reserve: int | None = None
@@ -98,8 +103,10 @@ class Slippage(Strict, frozen=True):
     coefficient: int = 10_000
     """Of ``square-root``: Y in Y * volatility * sqrt(size / volume), in ten-thousandths."""
     curve: tuple[tuple[int, int], ...] = ()
-    """Of ``depth``: sizes sold (base units) and how much less than the market price they bring on average (basis points), both rising. Between
-    two points it is a straight line; beyond the last it grows with the square root of size, and runs say how often that was used."""
+    """Of ``depth``: sizes sold (base units) and how much less than the market price they bring on average (basis
+    points), both rising. Between two points it is a straight line; beyond the last it grows with the square root of
+    size, and runs say how often that was used.
+    """
     depth: int = 10_000
     """How much of the stated depth is there, basis points: 2500 in a stress that leaves a quarter."""
     measured: str = ""
@@ -107,20 +114,33 @@ class Slippage(Strict, frozen=True):
 
     def __post_init__(self) -> None:
         where = f"costs.slippage of {self.asset or 'every asset'}"
-        needed = {"constant-product": ("reserve",), "square-root": ("daily_volume", "daily_volatility"), "depth": ("curve",)}
+        needed = {
+            "constant-product": ("reserve",),
+            "square-root": ("daily_volume", "daily_volatility"),
+            "depth": ("curve",),
+        }
         for field in ("reserve", "daily_volume", "daily_volatility", "curve"):
             wanted, there = field in needed.get(self.model, ()), bool(getattr(self, field))
             if wanted != there:
                 raise ScenarioError(
-                    f"{where}: {self.model} {'without' if wanted else 'with'} {field}", f"{'give' if wanted else 'leave out'} {field}"
+                    f"{where}: {self.model} {'without' if wanted else 'with'} {field}",
+                    f"{'give' if wanted else 'leave out'} {field}",
                 )
         if any(value is not None and value < 0 for value in (self.reserve, self.daily_volume, self.daily_volatility)):
             raise ScenarioError(f"{where}: a negative figure", "give 0 or more")
         share(**{f"{where}: fee": self.fee})
         at_least(1, **{f"{where}: depth": self.depth, f"{where}: coefficient": self.coefficient})
         sizes, losses = [point[0] for point in self.curve], [point[1] for point in self.curve]
-        if sizes != sorted(set(sizes)) or losses != sorted(losses) or any(size <= 0 for size in sizes) or any(not 0 <= s <= 10_000 for s in losses):
-            raise ScenarioError(f"{where}: the curve does not rise", "give sizes above zero and slippages from 0 to 10000 basis points, both rising")
+        if (
+            sizes != sorted(set(sizes))
+            or losses != sorted(losses)
+            or any(size <= 0 for size in sizes)
+            or any(not 0 <= s <= 10_000 for s in losses)
+        ):
+            raise ScenarioError(
+                f"{where}: the curve does not rise",
+                "give sizes above zero and slippages from 0 to 10000 basis points, both rising",
+            )
 
 
 class Costs(Strict, frozen=True):

@@ -20,9 +20,11 @@ class Observed(Strict, frozen=True, tag_field="kind", tag="observed"):
 
 
 class Competitive(Strict, frozen=True, tag_field="kind", tag="competitive"):
-    """Frictionless: after each price, index or parameter change the most profitable liquidation happens at once, until none pays.
+    """Frictionless: after each price, index or parameter change the most profitable liquidation happens at once, until
+    none pays.
 
-    Profit is what stays after the scenario's costs; without any it is valued at oracle prices. Ties go to the lower account address.
+    Profit is what stays after the scenario's costs; without any it is valued at oracle prices. Ties go to the lower
+    account address.
     """
 
     gas_cost: int = 0
@@ -34,12 +36,15 @@ class Competitive(Strict, frozen=True, tag_field="kind", tag="competitive"):
     max_calls: int = 10
     """Most calls per account and block."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay or auctions
-    are open, a market price or a pool), or those that change an oracle price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand
+    that did not pay or auctions are open, a market price or a pool), or those that change an oracle price only.
+    """
 
     def __post_init__(self) -> None:
         if self.gas_cost < 0:
-            raise ScenarioError(f"liquidators.gas_cost = {self.gas_cost} is negative", "give base-currency units, 0 or more")
+            raise ScenarioError(
+                f"liquidators.gas_cost = {self.gas_cost} is negative", "give base-currency units, 0 or more"
+            )
         if self.max_calls < 1:
             raise ScenarioError(f"liquidators.max_calls = {self.max_calls} lets nobody liquidate", "give 1 or more")
 
@@ -64,7 +69,9 @@ class Searcher(Strict, frozen=True):
     shows_up: int = 10_000
     """How probable it is that it looks at a block, basis points; of ``participation``."""
     stuck: int = 0
-    """Seconds for which it is out once the base fee passed its cap while it had something to do: its transaction is stuck."""
+    """Seconds for which it is out once the base fee passed its cap while it had something to do: its transaction is
+    stuck.
+    """
 
     def __post_init__(self) -> None:
         where = f"liquidators.searchers '{self.name}'"
@@ -86,26 +93,36 @@ class Contest(Strict, frozen=True):
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] = "most-profitable"
     """How the pair of one account is chosen."""
     size: Literal["largest", "most-profitable"] = "largest"
-    """They repay as much as the rules allow, or of that, its half, quarter and so on the part that pays most after slippage."""
+    """They repay as much as the rules allow, or of that, its half, quarter and so on the part that pays most after
+    slippage.
+    """
     strategy: Literal["greedy", "two-step", "patient"] = "greedy"
-    """Liquidate at once; first just so much that the account stays unhealthy, then by the close factor again (Qin et al.); or wait until all of
-    the debt may be repaid."""
+    """Liquidate at once; first just so much that the account stays unhealthy, then by the close factor again (Qin et
+    al.); or wait until all of the debt may be repaid.
+    """
     front_run: int = 0
-    """How probable it is that somebody copies the winner's transaction and takes it, basis points; the winner pays for a reverted call."""
+    """How probable it is that somebody copies the winner's transaction and takes it, basis points; the winner pays for
+    a reverted call.
+    """
     max_calls: int = 10
     """Most calls per account and block."""
     block_seconds: int = 12
     """Where something was left for the next block, how much later that is."""
     looks: Literal["any-change", "price-update"] = "any-change"
-    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand that did not pay or auctions
-    are open, a market price or a pool), or those that change an oracle price only."""
+    """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand
+    that did not pay or auctions are open, a market price or a pool), or those that change an oracle price only.
+    """
 
     def __post_init__(self) -> None:
         if isinstance(self.searchers, int):
             if not 0 <= self.searchers <= MOST_SEARCHERS:
-                raise ScenarioError(f"liquidators.searchers = {self.searchers}", f"give a number from 0 to {MOST_SEARCHERS}")
+                raise ScenarioError(
+                    f"liquidators.searchers = {self.searchers}", f"give a number from 0 to {MOST_SEARCHERS}"
+                )
         elif taken := {searcher.name for searcher in self.searchers} & RESERVED:
-            raise ScenarioError(f"liquidators.searchers: the name '{min(taken)}' has a meaning of its own", "give another")
+            raise ScenarioError(
+                f"liquidators.searchers: the name '{min(taken)}' has a meaning of its own", "give another"
+            )
         elif len({searcher.name for searcher in self.searchers}) < len(self.searchers):
             raise ScenarioError("liquidators.searchers: a name appears twice", "give each a name of its own")
         share(liquidators__front_run=self.front_run)
@@ -120,7 +137,9 @@ class Contest(Strict, frozen=True):
 
 
 class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
-    """A priority gas auction in the open: the winner pays little more than the second is willing to, losers pay for reverts."""
+    """A priority gas auction in the open: the winner pays little more than the second is willing to, losers pay for
+    reverts.
+    """
 
     bump: int = 1_250
     """By how much a replacement must raise a bid, basis points."""
@@ -129,7 +148,9 @@ class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
     revert_gas: int = 2_500
     """Gas of a reverted call, basis points of one that goes through."""
     cooperative: bool = False
-    """They raise by the least step in turn (Daian et al.): the winner is one of them at random, at a bid of one bump over nothing."""
+    """They raise by the least step in turn (Daian et al.): the winner is one of them at random, at a bid of one bump
+    over nothing.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +159,9 @@ class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
 
 
 class SealedBid(Contest, frozen=True, tag_field="kind", tag="sealed-bid"):
-    """Sealed first-price bids to block builders: searchers value an opportunity alike but for private costs, and shade their bids."""
+    """Sealed first-price bids to block builders: searchers value an opportunity alike but for private costs, and shade
+    their bids.
+    """
 
     private_cost: int = 0
     """Each searcher has costs of its own, drawn evenly from 0 to this, base units."""
@@ -149,10 +172,14 @@ class SealedBid(Contest, frozen=True, tag_field="kind", tag="sealed-bid"):
 
 
 class Participation(Contest, frozen=True, tag_field="kind", tag="participation"):
-    """Nobody knows who else looks: a random number of searchers shows up at each block; alone one bids nothing, several bid all of it away."""
+    """Nobody knows who else looks: a random number of searchers shows up at each block; alone one bids nothing, several
+    bid all of it away.
+    """
 
     distribution: Literal["poisson", "negative-binomial", "searchers"] = "poisson"
-    """Of the number that shows up; ``searchers``: each by its own ``shows_up``. Of the first two the most is the number of searchers."""
+    """Of the number that shows up; ``searchers``: each by its own ``shows_up``. Of the first two the most is the number
+    of searchers.
+    """
     mean: int = 17_800
     """Mean number, in ten-thousandths (17800 = 1.78)."""
     dispersion: int = 10_000
@@ -168,7 +195,9 @@ class Participation(Contest, frozen=True, tag_field="kind", tag="participation")
 
 
 class LatencyRace(Contest, frozen=True, tag_field="kind", tag="latency-race"):
-    """First come, first served (rollups): the fastest transaction wins and bids nothing; who has the express lane starts ahead and paid for it."""
+    """First come, first served (rollups): the fastest transaction wins and bids nothing; who has the express lane
+    starts ahead and paid for it.
+    """
 
     race: Literal["exponential", "softmax"] = "exponential"
     """Times are exponential with each searcher's mean, or a searcher wins by exp(-latency / temperature)."""
@@ -189,12 +218,16 @@ class LatencyRace(Contest, frozen=True, tag_field="kind", tag="latency-race"):
         at_least(0, liquidators__floor=self.floor, liquidators__advantage=self.advantage)
         share(liquidators__lane_fee=self.lane_fee)
         if self.express_lane is not None and self.express_lane not in {searcher.name for searcher in self.each}:
-            raise ScenarioError(f"liquidators.express_lane = '{self.express_lane}' is no searcher", "give the name of one of them")
+            raise ScenarioError(
+                f"liquidators.express_lane = '{self.express_lane}' is no searcher", "give the name of one of them"
+            )
 
 
 class Oev(Contest, frozen=True, tag_field="kind", tag="oev"):
-    """The right to liquidate right after an oracle update is sold first, and the bid is shared with protocol and oracle; what nobody bids for,
-    and what is not covered, goes to anybody, later or at once, as in ``participation`` with everybody there."""
+    """The right to liquidate right after an oracle update is sold first, and the bid is shared with protocol and
+    oracle; what nobody bids for, and what is not covered, goes to anybody, later or at once, as in ``participation``
+    with everybody there.
+    """
 
     coverage: int = 10_000
     """Share of price updates that are sold, basis points."""
@@ -238,7 +271,9 @@ def draws(model: Liquidators) -> bool:
             return model.private_cost > 0
         case Participation():
             chances = [searcher.shows_up for searcher in model.each]
-            return any(0 < chance < 10_000 for chance in chances) if model.distribution == "searchers" else model.mean > 0
+            return (
+                any(0 < chance < 10_000 for chance in chances) if model.distribution == "searchers" else model.mean > 0
+            )
         case LatencyRace():
             return several
         case Oev():

@@ -1,6 +1,7 @@
 """How an account that may be liquidated becomes a settled liquidation, where that is not the protocol's own way.
 
-Who may be liquidated is the protocol's rule in all of them. Shares and factors are basis points; a bonus is 10000 + bonus.
+Who may be liquidated is the protocol's rule in all of them. Shares and factors are basis points; a bonus is 10000 +
+bonus.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from backtest.scenario.base import Strict, at_least, share
 def _bonus(**fields: int | None) -> None:
     for name, value in fields.items():
         if value is not None and not 10_000 <= value <= 20_000:
-            raise ScenarioError(f"{name.replace('__', '.')} = {value} is no bonus", "give basis points, 10000 + bonus (10500 = 5 %)")
+            raise ScenarioError(
+                f"{name.replace('__', '.')} = {value} is no bonus", "give basis points, 10000 + bonus (10500 = 5 %)"
+            )
 
 
 class ProtocolsOwn(Strict, frozen=True, tag_field="kind", tag="protocol"):
@@ -34,7 +37,9 @@ class FixedSpread(Strict, frozen=True, tag_field="kind", tag="fixed-spread"):
 
 
 class HealthBonus(Strict, frozen=True, tag_field="kind", tag="health-bonus"):
-    """The bonus grows in a straight line as health falls, and is never so large that a liquidation leaves less collateral for each unit of debt."""
+    """The bonus grows in a straight line as health falls, and is never so large that a liquidation leaves less
+    collateral for each unit of debt.
+    """
 
     bonus: int = 10_800
     """The largest, 10000 + bonus, at ``lowest`` health and below."""
@@ -50,7 +55,9 @@ class HealthBonus(Strict, frozen=True, tag_field="kind", tag="health-bonus"):
         at_least(1, mechanism__close_factor=self.close_factor)
         share(mechanism__close_factor=self.close_factor, mechanism__least=self.least)
         if not 0 <= self.lowest < 10_000:
-            raise ScenarioError(f"mechanism.lowest = {self.lowest}", "give a health below one, in ten-thousandths (9000 = 0.9)")
+            raise ScenarioError(
+                f"mechanism.lowest = {self.lowest}", "give a health below one, in ten-thousandths (9000 = 0.9)"
+            )
 
 
 class TargetHealth(Strict, frozen=True, tag_field="kind", tag="target-health"):
@@ -70,7 +77,9 @@ class TargetHealth(Strict, frozen=True, tag_field="kind", tag="target-health"):
 
 
 class HealthDutch(Strict, frozen=True, tag_field="kind", tag="dutch-health"):
-    """The discount is what the health is below one, up to a limit (Euler V2's rule): the price falls as the account gets worse."""
+    """The discount is what the health is below one, up to a limit (Euler V2's rule): the price falls as the account
+    gets worse.
+    """
 
     most: int = 2_000
     """The largest discount on the collateral, basis points of its value."""
@@ -78,12 +87,16 @@ class HealthDutch(Strict, frozen=True, tag_field="kind", tag="dutch-health"):
     def __post_init__(self) -> None:
         at_least(1, mechanism__most=self.most)
         if self.most > 9_999:
-            raise ScenarioError(f"mechanism.most = {self.most} gives the collateral away", "give basis points below 10000")
+            raise ScenarioError(
+                f"mechanism.most = {self.most} gives the collateral away", "give basis points below 10000"
+            )
 
 
 class Dutch(Strict, frozen=True, tag_field="kind", tag="dutch"):
-    """An auction whose price falls in steps, with Maker's parameters: it starts above the oracle's price when an account may first be
-    liquidated; whoever takes it pays the price of the moment, and nothing leaves the account before. It ends where the account is healthy."""
+    """An auction whose price falls in steps, with Maker's parameters: it starts above the oracle's price when an
+    account may first be liquidated; whoever takes it pays the price of the moment, and nothing leaves the account
+    before. It ends where the account is healthy.
+    """
 
     buf: int = 11_000
     """Starting price, share of the oracle's."""
@@ -99,7 +112,9 @@ class Dutch(Strict, frozen=True, tag_field="kind", tag="dutch"):
     """Share of the pair's debt that one take may repay."""
 
     def __post_init__(self) -> None:
-        at_least(1, **{f"mechanism__{name}": getattr(self, name) for name in ("buf", "cut", "step", "tail", "close_factor")})
+        at_least(
+            1, **{f"mechanism__{name}": getattr(self, name) for name in ("buf", "cut", "step", "tail", "close_factor")}
+        )
         share(mechanism__cut=self.cut, mechanism__cusp=self.cusp, mechanism__close_factor=self.close_factor)
 
 
@@ -119,8 +134,10 @@ class Hybrid(Strict, frozen=True, tag_field="kind", tag="hybrid"):
 
 
 class English(Strict, frozen=True, tag_field="kind", tag="english"):
-    """An auction of rising bids for the largest collateral of an account against its largest debt, with Maker's parameters: bids rise to the
-    debt, then the part of the collateral that is asked for falls. The winner pays when its bid has stood; nothing leaves the account before."""
+    """An auction of rising bids for the largest collateral of an account against its largest debt, with Maker's
+    parameters: bids rise to the debt, then the part of the collateral that is asked for falls. The winner pays when its
+    bid has stood; nothing leaves the account before.
+    """
 
     ttl: int = 3_600
     """Seconds that a bid must stand."""

@@ -12,8 +12,14 @@ from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import Demand, Gas, Mechanism, Slippage
 
 _GWEI = 10**9
-_GAS = "write historical, constant:30 (gwei), spike:6 (times history's), eip-1559:30:20@200 (gwei, blocks @ percent of the target)"
-_SLIPPAGE = "write none, pools, constant-product:5000000 (reserve), or square-root:200000000@4.5 (daily volume @ daily volatility in percent)"
+_GAS = (
+    "write historical, constant:30 (gwei), spike:6 (times history's), eip-1559:30:20@200 (gwei, blocks @ percent of the"
+    " target)"
+)
+_SLIPPAGE = (
+    "write none, pools, constant-product:5000000 (reserve), or square-root:200000000@4.5 (daily volume @ daily"
+    " volatility in percent)"
+)
 
 
 def parse_gas(text: str) -> Gas:
@@ -39,8 +45,9 @@ def parse_gas(text: str) -> Gas:
 
 
 def parse_slippage(text: str, unit: int) -> Slippage:
-    """``none``, ``pools``, ``constant-product:RESERVE`` or ``square-root:DAILY_VOLUME@DAILY_VOLATILITY``; amounts in whole units of the base
-    currency, of which each is ``unit`` base units, volatility in percent."""
+    """``none``, ``pools``, ``constant-product:RESERVE`` or ``square-root:DAILY_VOLUME@DAILY_VOLATILITY``; amounts in
+    whole units of the base currency, of which each is ``unit`` base units, volatility in percent.
+    """
     kind, _, rest = text.partition(":")
     what = f"--slippage '{text}' is not understood"
     if kind in ("none", "pools") and not rest:
@@ -68,9 +75,13 @@ def parse_mechanism(text: str) -> Mechanism:
     for part in rest.split(",") if rest else ():
         name, _, value = part.partition("=")
         if name not in known:
-            raise ScenarioError(f"--mechanism {kind}: unknown field '{name}'", did_you_mean(name, known) if known else "it has none")
+            raise ScenarioError(
+                f"--mechanism {kind}: unknown field '{name}'", did_you_mean(name, known) if known else "it has none"
+            )
         if not re.fullmatch(r"[\d_]+", value):
-            raise ScenarioError(f"--mechanism {kind}: {name} = '{value}' is no whole number", f"write {kind}:{name}=NUMBER")
+            raise ScenarioError(
+                f"--mechanism {kind}: {name} = '{value}' is no whole number", f"write {kind}:{name}=NUMBER"
+            )
         given[name] = int(value)
     made: Mechanism = kinds[kind](**given)
     return made

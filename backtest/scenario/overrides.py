@@ -37,8 +37,10 @@ PARAMETERS: dict[str, tuple[int, int]] = {
     "step": (1, 10**8),
     "cut": (0, 10_000),
 }
-"""Parameters that may be overridden, and the least and greatest value of each: basis points; from ``dust`` on amounts are whole tokens, times
-seconds (those of Maker, ``backtest.protocols.maker.params``). The protocol says which of them it has."""
+"""Parameters that may be overridden, and the least and greatest value of each: basis points; from ``dust`` on amounts
+are whole tokens, times seconds (those of Maker, ``backtest.protocols.maker.params``). The protocol says which of them
+it has.
+"""
 
 _OF_ASSETS = ("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee")
 MARKET_WIDE = frozenset(PARAMETERS) - frozenset(_OF_ASSETS)
@@ -48,7 +50,9 @@ _EMODE_PARAMETERS = ("ltv", "liquidation_threshold", "liquidation_bonus")
 
 
 class Override(Strict, frozen=True):
-    """One changed parameter: from a block on, at once or in equal steps. Values in basis points; a bonus is 10000 + bonus (10500 = 5 %)."""
+    """One changed parameter: from a block on, at once or in equal steps. Values in basis points; a bonus is 10000 +
+    bonus (10500 = 5 %).
+    """
 
     parameter: str
     """See below."""
@@ -59,8 +63,9 @@ class Override(Strict, frozen=True):
     asset: str | None = None
     """Symbol or address; None: every asset."""
     emode: int | Literal["all"] | None = None
-    """E-mode category whose parameter this is; None: the assets' own parameters, which leave accounts in an e-mode alone; "all": both, the
-    assets' own and those of every category that has the asset as collateral."""
+    """E-mode category whose parameter this is; None: the assets' own parameters, which leave accounts in an e-mode
+    alone; "all": both, the assets' own and those of every category that has the asset as collateral.
+    """
     from_block: int = 0
     """First block in which it holds; of a ramp, the block where it starts from history's value."""
     until_block: int | None = None
@@ -78,14 +83,23 @@ class Override(Strict, frozen=True):
             raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
         low, high = PARAMETERS[name]
         if (self.value is None) == (self.change is None):
-            raise ScenarioError(f"override {name}: {'neither' if self.value is None else 'both'} value and change", "give one of them")
+            raise ScenarioError(
+                f"override {name}: {'neither' if self.value is None else 'both'} value and change", "give one of them"
+            )
         if self.value is not None and not low <= self.value <= high:
             hint = "; a bonus is 10000 + bonus" if name == "liquidation_bonus" else ""
-            raise ScenarioError(f"override {name} = {self.value} is out of range", f"give basis points from {low} to {high}{hint}")
+            raise ScenarioError(
+                f"override {name} = {self.value} is out of range", f"give basis points from {low} to {high}{hint}"
+            )
         if self.emode is not None and name not in _EMODE_PARAMETERS:
-            raise ScenarioError(f"override {name}: e-mode categories have no such parameter", f"they have {', '.join(_EMODE_PARAMETERS)}")
+            raise ScenarioError(
+                f"override {name}: e-mode categories have no such parameter",
+                f"they have {', '.join(_EMODE_PARAMETERS)}",
+            )
         if isinstance(self.emode, int) and self.asset is not None:
-            raise ScenarioError(f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them")
+            raise ScenarioError(
+                f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them"
+            )
         if name in MARKET_WIDE and self.asset is not None:
             raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
         self._check_moments()
@@ -102,9 +116,15 @@ class Override(Strict, frozen=True):
                 seconds_of(time, f"override {name}: {field}_time")
         ramp = self.until_block is not None or self.until_time is not None
         if self.steps < 1 or (self.steps > 1 and not ramp):
-            raise ScenarioError(f"override {name}: steps = {self.steps} without an end", "give until_block or until_time, and 1 step or more")
+            raise ScenarioError(
+                f"override {name}: steps = {self.steps} without an end",
+                "give until_block or until_time, and 1 step or more",
+            )
         if self.until_block is not None and self.from_time is None and self.until_block <= self.from_block:
-            raise ScenarioError(f"override {name}: until_block = {self.until_block} is not after from_block = {self.from_block}", "swap them")
+            raise ScenarioError(
+                f"override {name}: until_block = {self.until_block} is not after from_block = {self.from_block}",
+                "swap them",
+            )
 
 
 _SET = re.compile(
@@ -121,7 +141,10 @@ def parse_override(text: str) -> Override:
     """
     match = _SET.fullmatch(text.strip())
     if match is None:
-        raise ScenarioError(f"--set '{text}' is not understood", "write ASSET.parameter=value, for example WETH.liquidation_threshold=8000")
+        raise ScenarioError(
+            f"--set '{text}' is not understood",
+            "write ASSET.parameter=value, for example WETH.liquidation_threshold=8000",
+        )
     scope: str = match["scope"] or ""
     emode: int | Literal["all"] | None = None
     if numbered := re.fullmatch(r"emode(\d+)", scope):

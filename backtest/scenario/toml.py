@@ -15,7 +15,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def parse_scenario(text: str, where: str) -> Scenario:
-    """A scenario from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not understood."""
+    """A scenario from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not
+    understood.
+    """
     return parse_toml(text, Scenario, where)
 
 
@@ -35,8 +37,12 @@ _FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
-def explained(error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario) -> ScenarioError:
-    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest thing that would be right."""
+def explained(
+    error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario
+) -> ScenarioError:
+    """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest
+    thing that would be right.
+    """
     message = str(error)
     found = _PATH.search(message)
     path = found["path"] if found else ""
@@ -79,7 +85,13 @@ def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str
             document = document[int(step[1:-1])]
             continue
         document = document[step]
-        parts = [part for parent in parts for field in parent.fields if field.encode_name == step for part in _structs(field.type)]
+        parts = [
+            part
+            for parent in parts
+            for field in parent.fields
+            if field.encode_name == step
+            for part in _structs(field.type)
+        ]
     if isinstance(document, dict) and "kind" in document:
         parts = [part for part in parts if part.tag == document["kind"]]
     return [field.encode_name for part in parts for field in part.fields]

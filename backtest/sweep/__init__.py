@@ -1,11 +1,13 @@
-"""Sweeps: many scenarios of one market, replayed with the code of single runs, stored as single runs are, and what they have in common.
+"""Sweeps: many scenarios of one market, replayed with the code of single runs, stored as single runs are, and what they
+have in common.
 
     from backtest import Lake
     from backtest.sweep import Processes, parse_sweep, sweep
 
     sweep(Lake("data/lake"), "ethereum-core", parse_sweep(text, "sweep.toml"), Processes(8))
 
-A sweep that was stopped, or killed, continues where its last commit was. Its rows do not depend on who replays them, or in which order.
+A sweep that was stopped, or killed, continues where its last commit was. Its rows do not depend on who replays them, or
+in which order.
 """
 
 from __future__ import annotations
@@ -58,16 +60,24 @@ class Outcome:
 
 
 def sweep(
-    lake: Lake, market: str, spec: Sweep, executor: Executor | None = None, *, retry: bool = False, progress: Progress | None = None
+    lake: Lake,
+    market: str,
+    spec: Sweep,
+    executor: Executor | None = None,
+    *,
+    retry: bool = False,
+    progress: Progress | None = None,
 ) -> Outcome:
-    """Replay what the lake lacks of a sweep, and store it, batch by batch: runs and the rows that name them in one commit.
+    """Replay what the lake lacks of a sweep, and store it, batch by batch: runs and the rows that name them in one
+    commit.
 
     Args:
         executor: who replays; this process by default.
         retry: try again what failed in an earlier call; else it stays failed.
 
     Raises:
-        UserError: the market's tables are missing or stale; the sweep makes no sense. A scenario that fails raises nothing: it is a row.
+        UserError: the market's tables are missing or stale; the sweep makes no sense. A scenario that fails raises
+            nothing: it is a row.
     """
     lake.refresh()
     plan = plan_of(spec, market, lake.digest(market), Timeline.of(read_material(lake, market)))
@@ -92,7 +102,12 @@ def sweep(
                 store.flush()
                 material_in.cache_clear()
     lake.refresh()
-    return Outcome(plan.sweep_id, len(plan.rows), store.replayed, tuple((row.name, store.failed[row.ordinal]) for row in store.rows_failed()))
+    return Outcome(
+        plan.sweep_id,
+        len(plan.rows),
+        store.replayed,
+        tuple((row.name, store.failed[row.ordinal]) for row in store.rows_failed()),
+    )
 
 
 class _Store:
@@ -119,7 +134,9 @@ class _Store:
         return [row for row in self._plan.rows if row.ordinal in self.failed]
 
     def begin(self, retry: bool) -> None:
-        """See what is stored; store what can be told without a replay: the sweep itself, scenarios that make no sense, runs that are there."""
+        """See what is stored; store what can be told without a replay: the sweep itself, scenarios that make no sense,
+        runs that are there.
+        """
         latest: dict[int, dict[str, Any]] = {}
         for held in self._own("sweep_scenarios"):
             if held["attempt"] > self._attempts.get(held["ordinal"], 0):
@@ -140,7 +157,10 @@ class _Store:
                 self.lacking.append(row.run_id)
         missing = set(self.lacking)
         # A row whose run another row brings anyway is settled with it.
-        self._by_run = {run: [row for row in rows if run in missing and self._open(row, latest, retry)] for run, rows in self._by_run.items()}
+        self._by_run = {
+            run: [row for row in rows if run in missing and self._open(row, latest, retry)]
+            for run, rows in self._by_run.items()
+        }
         data = {} if self._own("sweeps") else self._description()
         self._commit({**data, "sweep_scenarios": new})
 
@@ -206,10 +226,18 @@ class _Store:
                 }
             ],
             "sweep_windows": [
-                {"name": w.name, "ordinal": i, "from_block": w.from_block, "to_block": w.to_block, "held_out": w.held_out}
+                {
+                    "name": w.name,
+                    "ordinal": i,
+                    "from_block": w.from_block,
+                    "to_block": w.to_block,
+                    "held_out": w.held_out,
+                }
                 for i, w in enumerate(plan.windows)
             ],
-            "sweep_objectives": [{"measure": measure, "better": better} for measure, better in {**OBJECTIVES, **spec.objectives}.items()],
+            "sweep_objectives": [
+                {"measure": measure, "better": better} for measure, better in {**OBJECTIVES, **spec.objectives}.items()
+            ],
             "sweep_values": [
                 {
                     "point": point,
@@ -239,7 +267,9 @@ class _Store:
                     raise
                 time.sleep(_PAUSE)
 
-    def _tables(self, rows: Mapping[str, Sequence[Mapping[str, Any]]], done: Sequence[Done], stored: set[str]) -> dict[str, pa.Table]:
+    def _tables(
+        self, rows: Mapping[str, Sequence[Mapping[str, Any]]], done: Sequence[Done], stored: set[str]
+    ) -> dict[str, pa.Table]:
         own = {name: list(each) for name, each in rows.items()}
         place = {run_id: i for i, run_id in enumerate(self.lacking)}
         ordered = sorted(done, key=lambda each: place[each.run_id])
@@ -248,6 +278,14 @@ class _Store:
                 made = each.error is None and first == 0 and each.run_id not in stored
                 own.setdefault("sweep_scenarios", []).append(self._row(row, error=each.error, replayed=made))
         common = {"sweep_id": self._plan.sweep_id, "market": self._plan.market}
-        data = {f"results/{name}": pa.Table.from_pylist([{**common, **row} for row in each], SWEEPS[name]) for name, each in own.items() if each}
+        data = {
+            f"results/{name}": pa.Table.from_pylist([{**common, **row} for row in each], SWEEPS[name])
+            for name, each in own.items()
+            if each
+        }
         runs = [each.tables for each in ordered if each.tables is not None and each.run_id not in stored]
-        return data | ({f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES} if runs else {})
+        return data | (
+            {f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES}
+            if runs
+            else {}
+        )

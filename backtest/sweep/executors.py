@@ -1,7 +1,8 @@
-"""Who replays the scenarios of a sweep: this process, processes of this machine, or a Dask cluster. The outcome is the same.
+"""Who replays the scenarios of a sweep: this process, processes of this machine, or a Dask cluster. The outcome is the
+same.
 
-An executor takes tasks and yields each one's outcome when it is there, in any order. Few are in flight at a time, so that outcomes do not
-pile up while they are stored.
+An executor takes tasks and yields each one's outcome when it is there, in any order. Few are in flight at a time, so
+that outcomes do not pile up while they are stored.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Serial:
 
 
 class Processes:
-    """Processes of this machine. One that dies takes nothing with it: what was in flight is tried again, each task by itself."""
+    """Processes of this machine. One that dies takes nothing with it: what was in flight is tried again, each task by
+    itself.
+    """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
@@ -59,7 +62,9 @@ class Processes:
                     yield Done(task.run_id, None, _DIED)
 
     def _until_broken(self, waiting: list[Task], folder: str, lost: list[Task]) -> Iterator[Done]:
-        """Outcomes of tasks taken from the end of ``waiting``, until none is left or a process dies; then ``lost`` gets those in flight."""
+        """Outcomes of tasks taken from the end of ``waiting``, until none is left or a process dies; then ``lost`` gets
+        those in flight.
+        """
         # Not forked: threads of Arrow and of the progress display would be forked in the middle of what they do.
         context = multiprocessing.get_context("spawn")
         running: dict[Future[Done], Task] = {}
@@ -103,13 +108,16 @@ class Dask:
         try:
             import distributed as library
         except ModuleNotFoundError:
-            raise UserError("a cluster needs the package distributed", "install it: pip install 'liquidation-backtest[cluster]'") from None
+            raise UserError(
+                "a cluster needs the package distributed", "install it: pip install 'liquidation-backtest[cluster]'"
+            ) from None
         distributed: Any = library  # partly without types
         try:
             self.client: Any = distributed.Client(scheduler, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"no scheduler at {scheduler}: {str(error).splitlines()[0]}", "start one: dask scheduler; and workers: dask worker"
+                f"no scheduler at {scheduler}: {str(error).splitlines()[0]}",
+                "start one: dask scheduler; and workers: dask worker",
             ) from None
 
     def outcomes(self, tasks: Sequence[Task], folder: str) -> Iterator[Done]:
@@ -121,7 +129,9 @@ class Dask:
             self.client.register_plugin(plugin, name=plugin.name)
         except Exception as error:  # whatever a worker says
             what = f"the workers cannot take the material: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise UserError(what, "install the same version of backtest, with its extra [cluster], on every worker") from None
+            raise UserError(
+                what, "install the same version of backtest, with its extra [cluster], on every worker"
+            ) from None
         try:
             workers = self.client.nthreads().values()
             ahead = iter(tasks)
@@ -138,13 +148,16 @@ class Dask:
             running = distributed.as_completed(submit(2 * max(1, sum(workers))), loop=self.client.loop)
             for future in running:
                 task = by_key.pop(future.key)
-                # An outcome that a dying worker takes with it is replayed by another; a scenario that several workers died of is an error.
+                # An outcome that a dying worker takes with it is replayed by another; a scenario that several workers
+                # died of is an error.
                 if future.status == "finished":
                     done = future.result()
                 elif future.status == "error":
                     done = Done(task.run_id, None, f"the cluster gave no result: {_reason(future)}")
                 else:
-                    raise UserError("the scheduler is gone", "start it again and run the same: what is stored is not replayed")
+                    raise UserError(
+                        "the scheduler is gone", "start it again and run the same: what is stored is not replayed"
+                    )
                 running.update(submit(1))
                 yield done
         finally:

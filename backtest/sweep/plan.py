@@ -19,7 +19,9 @@ from backtest.tables import RULES_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One scenario of a sweep. ``point`` None: a baseline. No ``run_id``: the scenario itself makes no sense, ``error`` says why."""
+    """One scenario of a sweep. ``point`` None: a baseline. No ``run_id``: the scenario itself makes no sense, ``error``
+    says why.
+    """
 
     ordinal: int
     point: int | None
@@ -55,11 +57,12 @@ class Plan:
 def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
     """The plan of a sweep of a market whose lake has this digest.
 
-    A point is a combination of levels but for users' response: scenarios of one point differ by response and window alone. An override
-    without a moment of its own holds from the first block of its window on.
+    A point is a combination of levels but for users' response: scenarios of one point differ by response and window
+    alone. An override without a moment of its own holds from the first block of its window on.
 
     Raises:
-        ScenarioError: an axis is over no field of a scenario, a window lies outside the history, or there are too many scenarios.
+        ScenarioError: an axis is over no field of a scenario, a window lies outside the history, or there are too many
+            scenarios.
     """
     drawn = points_of(sweep)
     windows = tuple(_in_blocks(window, timeline) for window in sweep.windows) or (
@@ -67,7 +70,10 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
     )
     responses = sweep.responses or (None,)
     if len(drawn) * len(windows) * len(responses) > MOST:
-        raise ScenarioError(f"{len(drawn) * len(windows) * len(responses):,} scenarios", f"at most {MOST:,}: take fewer levels, windows or responses")
+        raise ScenarioError(
+            f"{len(drawn) * len(windows) * len(responses):,} scenarios",
+            f"at most {MOST:,}: take fewer levels, windows or responses",
+        )
     points: dict[tuple[Level, ...], int] = {}
     rows: list[Planned] = []
     scenarios: dict[str, Scenario] = {}
@@ -83,11 +89,16 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
                 name = words if len(windows) == 1 else f"{words}, {window.name}"
                 try:
                     scenario = _within(at(_responding(sweep.scenario, response), values), window)
-                    scenario = replace(scenario, name=name if scenario.users.response == "frozen" else f"{name}, {scenario.users.response}")
+                    scenario = replace(
+                        scenario,
+                        name=name if scenario.users.response == "frozen" else f"{name}, {scenario.users.response}",
+                    )
                 except NoSuchField:
                     raise
                 except ScenarioError as error:
-                    said = response or next((str(level) for axis, level in values if RESPONSE in axis.paths), sweep.scenario.users.response)
+                    said = response or next(
+                        (str(level) for axis, level in values if RESPONSE in axis.paths), sweep.scenario.users.response
+                    )
                     rows.append(Planned(len(rows), point, window.name, said, name, None, str(error)))
                     continue
                 run_id = run_id_of(scenario, market, digest)
@@ -101,9 +112,21 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
         rows.append(Planned(len(rows), None, window_name, response, base.name, run_id))
         scenarios.setdefault(run_id, base)
     # Points and blocks as drawn and found: another version of scipy, or another lake, may find others.
-    sweep_id = sweep.digest_with(market, digest, RULES_VERSION, ENGINE_VERSION, repr(drawn), repr([(w.from_block, w.to_block) for w in windows]))
+    sweep_id = sweep.digest_with(
+        market, digest, RULES_VERSION, ENGINE_VERSION, repr(drawn), repr([(w.from_block, w.to_block) for w in windows])
+    )
     levels = {axis.label: axis.levels for axis in sweep.axes}
-    return Plan(sweep, sweep_id, market, digest, windows, tuple(dict(zip(named, own, strict=True)) for own in points), levels, tuple(rows), scenarios)
+    return Plan(
+        sweep,
+        sweep_id,
+        market,
+        digest,
+        windows,
+        tuple(dict(zip(named, own, strict=True)) for own in points),
+        levels,
+        tuple(rows),
+        scenarios,
+    )
 
 
 def _responding(base: Scenario, response: str | None) -> Scenario:
@@ -118,7 +141,9 @@ def _within(scenario: Scenario, window: Window) -> Scenario:
         moved = first is not None and not override.from_block and override.from_time is None
         return replace(override, from_block=first) if moved else override
 
-    return replace(scenario, from_block=first, to_block=window.to_block, overrides=tuple(map(starting, scenario.overrides)))
+    return replace(
+        scenario, from_block=first, to_block=window.to_block, overrides=tuple(map(starting, scenario.overrides))
+    )
 
 
 def _in_blocks(window: Window, timeline: Timeline) -> Window:
@@ -129,7 +154,12 @@ def _in_blocks(window: Window, timeline: Timeline) -> Window:
     if window.to_time is not None:
         last = timeline.block_before(seconds_of(window.to_time, f"window {window.name}: to_time"))
         if last is None:
-            raise ScenarioError(f"window {window.name}: to_time = {window.to_time} is outside the history", "leave it out for the end of the history")
+            raise ScenarioError(
+                f"window {window.name}: to_time = {window.to_time} is outside the history",
+                "leave it out for the end of the history",
+            )
     if first is not None and first > (timeline.last_block if last is None else last):
-        raise ScenarioError(f"window {window.name} is empty: it starts at block {first}", "give an earlier start or a later end")
+        raise ScenarioError(
+            f"window {window.name} is empty: it starts at block {first}", "give an earlier start or a later end"
+        )
     return replace(window, from_block=first, to_block=last, from_time=None, to_time=None)

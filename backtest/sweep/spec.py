@@ -1,4 +1,6 @@
-"""A sweep as one frozen value: a base scenario, axes over its fields, a design, windows. Parsed strictly from TOML or from options."""
+"""A sweep as one frozen value: a base scenario, axes over its fields, a design, windows. Parsed strictly from TOML or
+from options.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,12 @@ RESPONSE = "users.response"
 MOST = 100_000
 """Scenarios of one sweep, at most."""
 
-OBJECTIVES: dict[str, Literal["min", "max"]] = {"bad_debt": "min", "borrower_loss": "min", "borrowing_power": "max", "repaid": "min"}
+OBJECTIVES: dict[str, Literal["min", "max"]] = {
+    "bad_debt": "min",
+    "borrower_loss": "min",
+    "borrowing_power": "max",
+    "repaid": "min",
+}
 """Which way each measure is better, unless the sweep says otherwise. ``repaid`` is the liquidated volume."""
 
 
@@ -46,14 +53,22 @@ class Axis(_Strict, frozen=True):
     def __post_init__(self) -> None:
         ranged = self.from_ is not None or self.to is not None
         if ranged == bool(self.values):
-            raise ScenarioError(f"axis {self.label}: {'both' if ranged else 'neither'} values and a range", "give values, or from and to")
+            raise ScenarioError(
+                f"axis {self.label}: {'both' if ranged else 'neither'} values and a range",
+                "give values, or from and to",
+            )
         if ranged and (self.from_ is None or self.to is None or self.step < 1 or self.from_ > self.to):
-            raise ScenarioError(f"axis {self.label}: no range of whole numbers", "give from, to (not below it) and step (1 or more)")
+            raise ScenarioError(
+                f"axis {self.label}: no range of whole numbers", "give from, to (not below it) and step (1 or more)"
+            )
         if len(set(self.values)) < len(self.values):
             raise ScenarioError(f"axis {self.label}: a value appears twice", "give each once")
         for path in self.paths:
             if not _PATH.fullmatch(path):
-                raise ScenarioError(f"axis '{path}' is no path of a field", "write for example overrides[0].value or liquidators.gas_cost")
+                raise ScenarioError(
+                    f"axis '{path}' is no path of a field",
+                    "write for example overrides[0].value or liquidators.gas_cost",
+                )
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -120,17 +135,27 @@ class Sweep(_Strict, frozen=True):
     def __post_init__(self) -> None:
         if not self.axes:
             raise ScenarioError("a sweep without axes", "say what varies: [[axes]], or --axis")
-        for kind, names in (("axis", [axis.label for axis in self.axes]), ("window", [window.name for window in self.windows])):
+        for kind, names in (
+            ("axis", [axis.label for axis in self.axes]),
+            ("window", [window.name for window in self.windows]),
+        ):
             if len(set(names)) < len(names):
                 raise ScenarioError(f"two of the same {kind}", "names differ")
         if (self.design == "grid") != (self.points is None):
             raise ScenarioError(
-                f"design = '{self.design}' {'with' if self.points else 'without'} points", "a grid has none, other designs need a number"
+                f"design = '{self.design}' {'with' if self.points else 'without'} points",
+                "a grid has none, other designs need a number",
             )
-        if self.points is not None and (self.points < 1 or (self.design == "sobol" and self.points & (self.points - 1))):
-            raise ScenarioError(f"points = {self.points}", "give 1 or more; of a Sobol design a power of two, such as 64 or 128")
+        if self.points is not None and (
+            self.points < 1 or (self.design == "sobol" and self.points & (self.points - 1))
+        ):
+            raise ScenarioError(
+                f"points = {self.points}", "give 1 or more; of a Sobol design a power of two, such as 64 or 128"
+            )
         if not 0 <= self.seed < 2**63:
-            raise ScenarioError(f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1")
+            raise ScenarioError(
+                f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1"
+            )
         for response in self.responses:
             if response not in RESPONSES:
                 raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, RESPONSES))
@@ -160,18 +185,23 @@ _RANGE = re.compile(r"(?P<from>-?\d[\d_]*)\.\.(?P<to>-?\d[\d_]*)(?:/(?P<step>\d[
 
 
 def parse_sweep(text: str, where: str) -> Sweep:
-    """A sweep from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not understood."""
+    """A sweep from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not
+    understood.
+    """
     return parse_toml(text, Sweep, where)
 
 
 def with_axes(base: Scenario, texts: Sequence[str]) -> tuple[Scenario, tuple[Axis, ...]]:
-    """The base and axes of ``PATH=LEVELS`` as on the command line: LEVELS is ``a,b,c`` or ``from..to`` or ``from..to/step``.
+    """The base and axes of ``PATH=LEVELS`` as on the command line: LEVELS is ``a,b,c`` or ``from..to`` or
+    ``from..to/step``.
 
-    PATH is that of a scenario field, or a parameter as in --set (``WETH.ltv``, ``liquidation_bonus+``): then the base gets an override of it.
+    PATH is that of a scenario field, or a parameter as in --set (``WETH.ltv``, ``liquidation_bonus+``): then the base
+    gets an override of it.
     """
     axes: list[Axis] = []
     for text in texts:
-        path, sign, levels = re.fullmatch(r"([^=]*?)([+-]?)=(.*)", text).groups() if re.fullmatch(r"[^=]*=.+", text) else ("", "", "")  # type: ignore[union-attr]
+        parts = re.fullmatch(r"([^=]*?)([+-]?)=(.+)", text)
+        path, sign, levels = parts.groups() if parts else ("", "", "")
         if not path:
             raise ScenarioError(f"--axis '{text}' is not understood", "write PATH=a,b,c or PATH=from..to/step")
         given = _levels(levels)
@@ -184,7 +214,9 @@ def with_axes(base: Scenario, texts: Sequence[str]) -> tuple[Scenario, tuple[Axi
         field = "change" if sign else "value"
         if sign == "-":
             given = {"values": tuple(-level for level in axis.levels if isinstance(level, int))}
-        axes.append(Axis(field=f"overrides[{len(base.overrides)}].{field}", name=f"{path}{' change' if sign else ''}", **given))
+        axes.append(
+            Axis(field=f"overrides[{len(base.overrides)}].{field}", name=f"{path}{' change' if sign else ''}", **given)
+        )
         base = msgspec.structs.replace(base, overrides=(*base.overrides, override))
     return base, tuple(axes)
 
@@ -193,7 +225,12 @@ def _levels(text: str) -> dict[str, Any]:
     if found := _RANGE.fullmatch(text):
         return {"from_": int(found["from"]), "to": int(found["to"]), "step": int(found["step"] or 1)}
     words = [word.strip() for word in text.split(",")]
-    return {"values": tuple(int(word) if re.fullmatch(r"-?\d[\d_]*", word) else {"true": True, "false": False}.get(word, word) for word in words)}
+    return {
+        "values": tuple(
+            int(word) if re.fullmatch(r"-?\d[\d_]*", word) else {"true": True, "false": False}.get(word, word)
+            for word in words
+        )
+    }
 
 
 def at(base: Scenario, values: Sequence[tuple[Axis, Level]], where: str = "axes") -> Scenario:
@@ -213,7 +250,9 @@ def at(base: Scenario, values: Sequence[tuple[Axis, Level]], where: str = "axes"
 
 
 class NoSuchField(ScenarioError):
-    """An axis over something that is no field of a scenario, or of another type: the sweep is wrong, not one scenario of it."""
+    """An axis over something that is no field of a scenario, or of another type: the sweep is wrong, not one scenario
+    of it.
+    """
 
 
 def _parts(error: ScenarioError) -> tuple[str, str]:
@@ -228,7 +267,8 @@ def _set(body: dict[str, Any], path: str, value: Level) -> None:
         if isinstance(place, list):
             if not step.isdigit() or int(step) >= len(place):
                 raise NoSuchField(
-                    f"axis {path}: the base scenario has {len(place)} of {'.'.join(steps[:i])}", "give it there first; the first is [0]"
+                    f"axis {path}: the base scenario has {len(place)} of {'.'.join(steps[:i])}",
+                    "give it there first; the first is [0]",
                 )
             key: Any = int(step)
         elif isinstance(place, dict):
@@ -236,7 +276,9 @@ def _set(body: dict[str, Any], path: str, value: Level) -> None:
             if not last and step not in place:
                 raise NoSuchField(f"axis {path}: unknown field '{step}'", did_you_mean(step, place))
         else:
-            raise NoSuchField(f"axis {path}: {'.'.join(steps[:i])} holds no fields", "write for example overrides[0].value")
+            raise NoSuchField(
+                f"axis {path}: {'.'.join(steps[:i])} holds no fields", "write for example overrides[0].value"
+            )
         if last:
             place[key] = value
         else:

@@ -1,6 +1,7 @@
 """One replay of a sweep in whatever process does it, and the material that it needs, held once per process.
 
-Material travels as the canonical tables in uncompressed Arrow files, opened memory-mapped: processes of one machine share their pages.
+Material travels as the canonical tables in uncompressed Arrow files, opened memory-mapped: processes of one machine
+share their pages.
 """
 
 from __future__ import annotations
@@ -65,7 +66,11 @@ def material_in(folder: str) -> Material:
 def perform(folder: str, task: Task) -> Done:
     """Replay one scenario. Whatever goes wrong in it is its reason: it must not end the sweep."""
     if task.versions != VERSIONS:
-        return Done(task.run_id, None, f"the worker runs version {'/'.join(VERSIONS)}, the sweep {'/'.join(task.versions)}: install the same")
+        return Done(
+            task.run_id,
+            None,
+            f"the worker runs version {'/'.join(VERSIONS)}, the sweep {'/'.join(task.versions)}: install the same",
+        )
     try:
         material = material_in(folder)
         made = replayed(material, task.scenario, start=material.start(task.scenario))

@@ -1,7 +1,9 @@
-"""``make bench``: run every ``bench_*.py``, print a table, write build/bench.json. Names as arguments choose some: ``make bench ONLY="fetch lake"``.
+"""``make bench``: run every ``bench_*.py``, print a table, write build/bench.json. Names as arguments choose some:
+``make bench ONLY="fetch lake"``.
 
-Each module has ``run() -> list[dict]`` of {name, value, unit, baseline, ratio, shape}: ``baseline`` is the figure of the peer measured in the same
-run, or the bound asked for; ``ratio`` how much better than it (above one is better); both None where there is nothing to compare with.
+Each module has ``run() -> list[dict]`` of {name, value, unit, baseline, ratio, shape}: ``baseline`` is the figure of
+the peer measured in the same run, or the bound asked for; ``ratio`` how much better than it (above one is better); both
+None where there is nothing to compare with.
 """
 
 from __future__ import annotations
@@ -52,7 +54,10 @@ def _table(figures: list[dict[str, Any]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(FIELDS))]
     numbers = {1, 3, 4}
     return "\n".join(
-        "  ".join(cell.rjust(widths[i]) if i in numbers else cell.ljust(widths[i]) for i, cell in enumerate(row)).rstrip() for row in rows
+        "  ".join(
+            cell.rjust(widths[i]) if i in numbers else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
     )
 
 
@@ -60,11 +65,13 @@ def _text(value: object) -> str:
     return (
         ""
         if value is None
-        else f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,.0f}"
-        if isinstance(value, (int, float))
-        else str(value)
+        else (
+            f"{value:,.3g}"
+            if isinstance(value, float) and abs(value) < 1000
+            else f"{value:,.0f}"
+            if isinstance(value, (int, float))
+            else str(value)
+        )
     )
 
 

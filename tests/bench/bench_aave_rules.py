@@ -27,7 +27,15 @@ def run() -> list[dict[str, Any]]:
     prices: Any = toy.prices
     now = type(NOW)(NOW.block_number, NOW.log_index, START + 3600)
     order = toy.order()
-    at = {"seq": 0, "block_number": 1, "log_index": 1, "timestamp": START, "account": ALICE, "action": "supply", "action_seq": 0}
+    at = {
+        "seq": 0,
+        "block_number": 1,
+        "log_index": 1,
+        "timestamp": START,
+        "account": ALICE,
+        "action": "supply",
+        "action_seq": 0,
+    }
     changes = [PositionChange(**at, asset=COL, side="collateral", delta=delta) for delta in (1, -1)]
 
     def apply_two() -> None:
@@ -44,7 +52,14 @@ def run() -> list[dict[str, Any]]:
 
 def _row(name: str, call: Callable[[], object], calls: int, shape: str) -> dict[str, Any]:
     best = min(_seconds(call) for _ in range(5)) / calls * 1e6
-    return {"name": f"aave rules: {name}", "value": round(best, 2), "unit": "us", "baseline": None, "ratio": None, "shape": shape}
+    return {
+        "name": f"aave rules: {name}",
+        "value": round(best, 2),
+        "unit": "us",
+        "baseline": None,
+        "ratio": None,
+        "shape": shape,
+    }
 
 
 def _seconds(call: Callable[[], object], rounds: int = 5_000) -> float:

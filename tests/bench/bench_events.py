@@ -1,4 +1,5 @@
-"""An exact replay of an event-heavy book: users act in the window, a threshold is lowered in steps, and a quarter of the accounts are loops.
+"""An exact replay of an event-heavy book: users act in the window, a threshold is lowered in steps, and a quarter of
+the accounts are loops.
 
 ``python -m tests.bench.bench_events`` prints the row; ``make bench`` collects ``run()``.
 """
@@ -25,10 +26,12 @@ STEPS = 200
 
 
 def timeline(accounts: int, ticks: int, seed: int = 1) -> Timeline:
-    """As that of ``bench_replay``, falling by a tenth in the middle: in each block a price, then a user's action; in some a step of the ramp.
+    """As that of ``bench_replay``, falling by a tenth in the middle: in each block a price, then a user's action; in
+    some a step of the ramp.
 
-    Asset 1 is a staked asset 0: it moves with it, and accounts that hold it owe asset 0 at a health of 1.02 to 1.1. The others hold a volatile asset
-    and owe a stable one. Actions are supplies, withdrawals and borrows of 1 % of what the account has or owes.
+    Asset 1 is a staked asset 0: it moves with it, and accounts that hold it owe asset 0 at a health of 1.02 to 1.1. The
+    others hold a volatile asset and owe a stable one. Actions are supplies, withdrawals and borrows of 1 % of what the
+    account has or owes.
     """
     stable, draw = ASSETS // 2, np.random.default_rng(seed)
     who = np.arange(accounts)
@@ -36,21 +39,33 @@ def timeline(accounts: int, ticks: int, seed: int = 1) -> Timeline:
     loops = collateral == 1
     debt[loops] = 0
     worth = (10 ** draw.uniform(2, 6, accounts)).astype(np.int64)
-    owed = (worth * 0.8 / np.where(loops, draw.uniform(1.02, 1.1, accounts), draw.uniform(1.05, 3, accounts))).astype(np.int64)
+    owed = (worth * 0.8 / np.where(loops, draw.uniform(1.02, 1.1, accounts), draw.uniform(1.05, 3, accounts))).astype(
+        np.int64
+    )
     unit = np.where(np.arange(ASSETS) < stable, 10**6, 10**9)  # scaled units of 1e9 a dollar, at the first price
     settings = [("pool_revision", None, 10)]
     for asset in range(ASSETS):
-        settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
+        settings += [
+            ("liquidation_threshold", asset, 8000),
+            ("liquidation_bonus", asset, 10500),
+            ("liquidation_protocol_fee", asset, 1000),
+        ]
         settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     opened = len(settings) + ASSETS
     first = opened + 3 * accounts
     tick = np.arange(ticks)
     log = np.cumsum(draw.normal(0, 0.001, (ticks, stable)), axis=0)
-    log += np.cumsum(np.where((tick >= ticks * 9 // 20) & (tick < ticks * 11 // 20), np.log(0.9) / max(1, ticks // 10), 0.0))[:, None]
+    log += np.cumsum(
+        np.where((tick >= ticks * 9 // 20) & (tick < ticks * 11 // 20), np.log(0.9) / max(1, ticks // 10), 0.0)
+    )[:, None]
     log[:, 1] = log[:, 0] + draw.normal(0, 1e-5, ticks).cumsum()
     moved = np.where(tick % stable == 1, 1, tick % stable)
     log[tick % stable == 1, 1] = log[np.maximum(tick[tick % stable == 1] - 1, 0), 0]  # right after its base
-    price_seq, act_seq, ramp_seq = first + 3 * tick, first + 3 * tick + 1, first + 3 * (ticks // STEPS) * np.arange(STEPS) + 2
+    price_seq, act_seq, ramp_seq = (
+        first + 3 * tick,
+        first + 3 * tick + 1,
+        first + 3 * (ticks // STEPS) * np.arange(STEPS) + 2,
+    )
 
     def block(seq: np.ndarray) -> np.ndarray:
         return np.where(seq < first, 1, (seq - first) // 3 + 2)
@@ -59,7 +74,11 @@ def timeline(accounts: int, ticks: int, seed: int = 1) -> Timeline:
     borrows = kind == 2
     start_seq = (opened + 3 * who[:, None] + np.array([0, 2])).ravel()
     seq = np.concatenate([start_seq, act_seq])
-    scaled = np.where(borrows, owed[actor] * unit[debt[actor]], worth[actor] * unit[collateral[actor]]) // 100 * np.where(kind == 1, -1, 1)
+    scaled = (
+        np.where(borrows, owed[actor] * unit[debt[actor]], worth[actor] * unit[collateral[actor]])
+        // 100
+        * np.where(kind == 1, -1, 1)
+    )
     delta = _decimals(np.concatenate([np.stack([worth * unit[collateral], owed * unit[debt]], axis=1).ravel(), scaled]))
     names = ["supply", "borrow", "withdraw"]
     action = np.concatenate([np.tile([0, 1], accounts), np.array([0, 2, 1])[kind]]).astype(np.int32)
@@ -77,23 +96,28 @@ def timeline(accounts: int, ticks: int, seed: int = 1) -> Timeline:
             value=pa.array([v for _, _, v in params]).cast(AMOUNT),
         ),
         "prices": _table(
-            "prices", every_price, block(every_price), asset_id=pa.array(np.concatenate([np.arange(ASSETS), moved]).astype(np.int16)),
+            "prices", every_price, block(every_price), asset_id=pa.array(np.concatenate([np.arange(ASSETS),
+            moved]).astype(np.int16)),
             price=_amounts(price_of),
         ),
         "position_events": _table(
-            "position_events", seq, block(seq), account_id=pa.array(np.concatenate([np.repeat(who, 2), actor]).astype(np.int32)),
+            "position_events", seq, block(seq), account_id=pa.array(np.concatenate([np.repeat(who, 2),
+            actor]).astype(np.int32)),
             asset_id=pa.array(
                 np.concatenate(
                     [np.stack([collateral, debt], axis=1).ravel(), np.where(borrows, debt[actor], collateral[actor])]
                 ).astype(np.int16)
             ),
             side=pa.DictionaryArray.from_arrays(pa.array(side), ["collateral", "debt"]), delta=delta,
-            action=pa.DictionaryArray.from_arrays(pa.array(action), names), action_seq=pa.array(seq), amount=_unsigned(delta),
+            action=pa.DictionaryArray.from_arrays(pa.array(action), names), action_seq=pa.array(seq),
+            amount=_unsigned(delta),
         ),
         "setting_events": _table(
             "setting_events", flag_seq, np.ones(accounts, np.int64), account_id=pa.array(who.astype(np.int32)),
-            setting=pa.array(["collateral_enabled"] * accounts).dictionary_encode(), asset_id=pa.array(collateral.astype(np.int16)),
-            value=_amounts(np.ones(accounts, dtype=np.int64)), action=pa.array(["other"] * accounts).dictionary_encode(),
+            setting=pa.array(["collateral_enabled"] * accounts).dictionary_encode(),
+            asset_id=pa.array(collateral.astype(np.int16)),
+            value=_amounts(np.ones(accounts, dtype=np.int64)),
+            action=pa.array(["other"] * accounts).dictionary_encode(),
             action_seq=pa.array(flag_seq),
         ),
     }  # fmt: skip
@@ -111,7 +135,9 @@ def _unsigned(values: pa.Array) -> pa.Array:
 
 
 def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
-    """Seconds of the processor for one replay with all of its history, and the share of account-ticks that the screen evaluated."""
+    """Seconds of the processor for one replay with all of its history, and the share of account-ticks that the screen
+    evaluated.
+    """
     history, of = timeline(accounts, ticks), market(accounts)
     start = time.process_time()
     with uncollected():
@@ -125,10 +151,20 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     refused = sum(count.count for count in result.actions if count.outcome == "skipped")
     share = engine.watch.read / (accounts * ticks)
     shape = (
-        f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {accounts // 4} loops, {ticks} actions ({refused} refused), a ramp of {STEPS} steps"
+        f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {accounts // 4} loops, {ticks} actions ({refused}"
+        f" refused), a ramp of {STEPS} steps"
     )
     shape += f", {len(result.liquidations)} liquidations of {hit} accounts, {share:.2g} of account-ticks evaluated"
-    return [{"name": "exact replay, event-heavy book", "value": seconds, "unit": "s", "baseline": None, "ratio": None, "shape": shape}]
+    return [
+        {
+            "name": "exact replay, event-heavy book",
+            "value": seconds,
+            "unit": "s",
+            "baseline": None,
+            "ratio": None,
+            "shape": shape,
+        }
+    ]
 
 
 if __name__ == "__main__":

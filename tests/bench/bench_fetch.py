@@ -1,8 +1,9 @@
-"""100,000 logs from a local node to Parquet: ours, web3's ``contract.events.X.get_logs`` loop, and cryo, on the same server in the same run.
+"""100,000 logs from a local node to Parquet: ours, web3's ``contract.events.X.get_logs`` loop, and cryo, on the same
+server in the same run.
 
-The server runs in a process of its own and holds its replies ready, so that what is measured is the client. All three ask for the same
-range in pieces of ``PIECE`` blocks and get the same decoded event; ours also reads and checks the header of every block, which the others
-do not. ``python -m tests.bench.bench_fetch`` prints the rows.
+The server runs in a process of its own and holds its replies ready, so that what is measured is the client. All three
+ask for the same range in pieces of ``PIECE`` blocks and get the same decoded event; ours also reads and checks the
+header of every block, which the others do not. ``python -m tests.bench.bench_fetch`` prints the rows.
 """
 
 from __future__ import annotations
@@ -119,15 +120,19 @@ def _web3(url: str) -> None:
     from web3 import Web3
 
     abi = {"type": "event", "name": "Mint", "anonymous": False, "inputs": [
-        {"name": "caller", "type": "address", "indexed": True}, {"name": "onBehalfOf", "type": "address", "indexed": True},
-        {"name": "value", "type": "uint256", "indexed": False}, {"name": "balanceIncrease", "type": "uint256", "indexed": False},
+        {"name": "caller", "type": "address", "indexed": True}, {"name": "onBehalfOf", "type": "address",
+        "indexed": True},
+        {"name": "value", "type": "uint256", "indexed": False}, {"name": "balanceIncrease", "type": "uint256",
+        "indexed": False},
         {"name": "index", "type": "uint256", "indexed": False},
     ]}  # fmt: skip
     web3 = Web3(Web3.HTTPProvider(url))
     contract = web3.eth.contract(address=Web3.to_checksum_address(TOKEN), abi=[abi])  # type: ignore[list-item]
     found = 0
     for first in range(1, WEB3_LOGS // PER_BLOCK + 1, PIECE):
-        found += len(contract.events.Mint.get_logs(from_block=first, to_block=min(first + PIECE - 1, WEB3_LOGS // PER_BLOCK)))
+        found += len(
+            contract.events.Mint.get_logs(from_block=first, to_block=min(first + PIECE - 1, WEB3_LOGS // PER_BLOCK))
+        )
     assert found == WEB3_LOGS
 
 
@@ -160,7 +165,9 @@ def _transport(url: str) -> list[bytes]:
     for first in range(1, LOGS // PER_BLOCK + 1, PIECE):
         last = min(first + PIECE - 1, LOGS // PER_BLOCK)
         question = {"fromBlock": hex(first), "toBlock": hex(last), "address": [TOKEN], "topics": [[topic0(MINT)]]}
-        connection.request("POST", "/", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [question]}))
+        connection.request(
+            "POST", "/", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [question]})
+        )
         replies.append(connection.getresponse().read())
     connection.close()
     return replies
@@ -176,7 +183,16 @@ def run() -> list[dict[str, object]]:
     def add(name: str, logs: int, seconds: float, baseline: float | None = None) -> float:
         rate = logs / seconds
         ratio = None if baseline is None else rate / baseline
-        rows.append({"name": f"fetch: {name}", "value": rate, "unit": "logs/s", "baseline": baseline, "ratio": ratio, "shape": SHAPE})
+        rows.append(
+            {
+                "name": f"fetch: {name}",
+                "value": rate,
+                "unit": "logs/s",
+                "baseline": baseline,
+                "ratio": ratio,
+                "shape": SHAPE,
+            }
+        )
         return rate
 
     with _node() as url, tempfile.TemporaryDirectory() as temporary, _rare_collections():
@@ -200,7 +216,12 @@ def run() -> list[dict[str, object]]:
         except ImportError:
             add("node to lake, with headers and checks; cryo is not installed", LOGS, ours)
         else:
-            add("node to lake, with headers and checks; baseline cryo", LOGS, ours, LOGS / _best(lambda: _cryo(url, folder / "cryo")))
+            add(
+                "node to lake, with headers and checks; baseline cryo",
+                LOGS,
+                ours,
+                LOGS / _best(lambda: _cryo(url, folder / "cryo")),
+            )
     return rows
 
 

@@ -17,7 +17,8 @@ from tests.import_exports import mapping, tx
 
 ROWS = 1_000_000
 SELECT = """
-SELECT source_row, who AS account, 'eth' AS asset, 'supply' AS action, a AS amount, block, t AS timestamp, hash AS transaction_hash, log AS log_index
+SELECT source_row, who AS account, 'eth' AS asset, 'supply' AS action, a AS amount, block, t AS timestamp, hash AS
+transaction_hash, log AS log_index
 FROM rows
 """
 
@@ -35,7 +36,14 @@ def run() -> list[dict[str, Any]]:
             import_files(lake, made, folder=folder)
             speed = ROWS / (time.perf_counter() - started)
             out.append(
-                {"name": f"import, {name}", "value": round(speed), "unit": "rows/s", "baseline": None, "ratio": None, "shape": f"{ROWS} rows CSV"}
+                {
+                    "name": f"import, {name}",
+                    "value": round(speed),
+                    "unit": "rows/s",
+                    "baseline": None,
+                    "ratio": None,
+                    "shape": f"{ROWS} rows CSV",
+                }
             )
     return out
 
@@ -46,7 +54,9 @@ def _write(path: Path) -> None:
         file.write("a,t,block,hash,log,who\n")
         for row in range(ROWS):
             block = 10_000_000 + row // 3
-            file.write(f"{rng.randrange(10**12) / 10**6},{1_600_000_000 + 13 * (row // 3)},{block},{tx(row)},{row % 3 + 5},{row % 5000}\n")
+            file.write(
+                f"{rng.randrange(10**12) / 10**6},{1_600_000_000 + 13 * (row // 3)},{block},{tx(row)},{row % 3 + 5},{row % 5000}\n"  # noqa: E501
+            )
 
 
 if __name__ == "__main__":

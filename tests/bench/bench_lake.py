@@ -64,7 +64,10 @@ def synthetic(path: Path, events: int) -> Lake:
             "assets": [{"asset_id": n, "asset": account(n), "symbol": f"T{n}", "decimals": 18} for n in range(ASSETS)],
             "blocks": [{"block_number": BLOCKS // 2}],
             "params": [{"seq": 0, "block_number": 0, "name": "pool_revision", "value": 10}],
-            "prices": [{"seq": n, "block_number": 0, "asset_id": n, "price": 10**8, "method": "feed", "exact": True} for n in range(ASSETS)],
+            "prices": [
+                {"seq": n, "block_number": 0, "asset_id": n, "price": 10**8, "method": "feed", "exact": True}
+                for n in range(ASSETS)
+            ],
             "accounts": [{"account_id": n, "account": account(n)} for n in range(ACCOUNTS)],
         }
     )
@@ -94,7 +97,11 @@ def run(events: int = EVENTS) -> list[dict[str, Any]]:
         written = events / (time.perf_counter() - start)
         block = BLOCKS // 2
         shape = f"{events} position events, {ACCOUNTS} accounts with {HELD} of {ASSETS} assets"
-        scaled = _seconds(lambda: lake.sql(f"SELECT count(*), sum(collateral_scaled), sum(debt_scaled) FROM balances_at({block})").fetchall())
+        scaled = _seconds(
+            lambda: lake.sql(
+                f"SELECT count(*), sum(collateral_scaled), sum(debt_scaled) FROM balances_at({block})"
+            ).fetchall()
+        )
         rows = _seconds(lambda: lake.sql(f"SELECT * FROM balances_at({block})").to_arrow_table())
         latest = _seconds(lambda: lake.sql(f"SELECT * FROM balances_at({BLOCKS})").to_arrow_table())
         one = _seconds(lambda: lake.sql(f"SELECT * FROM health(['{account(5)}'], [{block}])").fetchall())

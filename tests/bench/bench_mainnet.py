@@ -1,7 +1,10 @@
-"""A market of mainnet's size from lake to stored result: 200,000 accounts, 50 assets, 10 million position events, 1 million ticks.
+"""A market of mainnet's size from lake to stored result: 200,000 accounts, 50 assets, 10 million position events, 1
+million ticks.
 
-``python -m tests.bench.bench_mainnet`` prints the rows; ``make bench`` collects ``run()``. Each replay runs in a process of its own, which says what
-it took and its peak memory. Events are synthetic: every account supplies and borrows once, then supplies and withdraws small amounts.
+``python -m tests.bench.bench_mainnet`` prints the rows; ``make bench`` collects ``run()``. Each replay runs in a
+process of its own, which says what
+it took and its peak memory. Events are synthetic: every account supplies and borrows once, then supplies and withdraws
+small amounts.
 """
 
 from __future__ import annotations
@@ -39,11 +42,21 @@ def synthetic(path: Path, accounts: int, positions: int, ticks: int) -> tuple[La
     draw = np.random.default_rng(1)
     rows = [("pool_revision", None, 10)]
     for asset in range(ASSETS):
-        rows += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
+        rows += [
+            ("liquidation_threshold", asset, 8000),
+            ("liquidation_bonus", asset, 10500),
+            ("liquidation_protocol_fee", asset, 1000),
+        ]
         rows += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     first = len(rows) + ASSETS
-    params = [{"seq": n, "block_number": 0, "name": name, "asset_id": asset, "value": value} for n, (name, asset, value) in enumerate(rows)]
-    opening = [{"seq": len(rows) + a, "block_number": 0, "asset_id": a, "price": _par(a), "method": "feed", "exact": True} for a in range(ASSETS)]
+    params = [
+        {"seq": n, "block_number": 0, "name": name, "asset_id": asset, "value": value}
+        for n, (name, asset, value) in enumerate(rows)
+    ]
+    opening = [
+        {"seq": len(rows) + a, "block_number": 0, "asset_id": a, "price": _par(a), "method": "feed", "exact": True}
+        for a in range(ASSETS)
+    ]
     small = canonical(
         {
             "assets": [{"asset_id": n, "asset": account(n), "symbol": f"T{n}", "decimals": 18} for n in range(ASSETS)],
@@ -81,7 +94,9 @@ def _par(asset: int) -> int:
 def _opening(draw: np.random.Generator, accounts: int, first: int) -> Iterator[tuple[str, pa.Table]]:
     start = np.arange(accounts)
     held, owed = start % VOLATILE, VOLATILE + start % (ASSETS - VOLATILE)
-    worth = (10 ** draw.uniform(2, 6, accounts)).astype(np.int64)  # dollars: milli-units of collateral, at 1000 dollars each
+    worth = (10 ** draw.uniform(2, 6, accounts)).astype(
+        np.int64
+    )  # dollars: milli-units of collateral, at 1000 dollars each
     debt = (worth * 800 / draw.uniform(1.05, 3, accounts)).astype(np.int64)
     seq = first + 3 * start
     both = np.stack([seq, seq + 2], axis=1).ravel()
@@ -90,14 +105,18 @@ def _opening(draw: np.random.Generator, accounts: int, first: int) -> Iterator[t
     sides = pa.DictionaryArray.from_arrays(pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["collateral", "debt"])
     amounts = _words(delta, 10**12)
     yield _table(
-        "position_events", both, 1 + (both - first) // PER_BLOCK, account_id=pa.array(np.repeat(start, 2).astype(np.int32)),
-        asset_id=pa.array(np.stack([held, owed], axis=1).ravel().astype(np.int16)), side=sides, delta=amounts, action=names,
+        "position_events", both, 1 + (both - first) // PER_BLOCK, account_id=pa.array(np.repeat(start,
+        2).astype(np.int32)),
+        asset_id=pa.array(np.stack([held, owed], axis=1).ravel().astype(np.int16)), side=sides, delta=amounts,
+        action=names,
         action_seq=pa.array(both), amount=amounts,
     )  # fmt: skip
     yield _table(
         "setting_events", seq + 1, 1 + (seq + 1 - first) // PER_BLOCK, account_id=pa.array(start.astype(np.int32)),
-        setting=pa.array(["collateral_enabled"] * accounts).dictionary_encode(), asset_id=pa.array(held.astype(np.int16)),
-        value=_words(np.ones(accounts, dtype=np.int64), 1), action=pa.array(["other"] * accounts).dictionary_encode(), action_seq=pa.array(seq + 1),
+        setting=pa.array(["collateral_enabled"] * accounts).dictionary_encode(),
+        asset_id=pa.array(held.astype(np.int16)),
+        value=_words(np.ones(accounts, dtype=np.int64), 1),
+        action=pa.array(["other"] * accounts).dictionary_encode(), action_seq=pa.array(seq + 1),
     )  # fmt: skip
 
 
@@ -112,11 +131,14 @@ def _prices(draw: np.random.Generator, seq: np.ndarray, block: np.ndarray) -> It
         price[moved == asset] = 1000e8 * np.exp(np.cumsum(step[moved == asset]))
     yield _table(
         "prices", seq, block, asset_id=pa.array(moved.astype(np.int16)), price=_words(price.astype(np.int64), 1),
-        method=pa.array(["feed"]).dictionary_encode().take(pa.array(np.zeros(count, dtype=np.int32))), exact=pa.array(np.ones(count, dtype=np.bool_)),
+        method=pa.array(["feed"]).dictionary_encode().take(pa.array(np.zeros(count, dtype=np.int32))),
+        exact=pa.array(np.ones(count, dtype=np.bool_)),
     )  # fmt: skip
 
 
-def _later(draw: np.random.Generator, accounts: int, seq: np.ndarray, block: np.ndarray) -> Iterator[tuple[str, pa.Table]]:
+def _later(
+    draw: np.random.Generator, accounts: int, seq: np.ndarray, block: np.ndarray
+) -> Iterator[tuple[str, pa.Table]]:
     for start in range(0, len(seq), CHUNK):
         rows = slice(start, start + CHUNK)
         count = len(seq[rows])
@@ -125,9 +147,11 @@ def _later(draw: np.random.Generator, accounts: int, seq: np.ndarray, block: np.
         out = np.arange(count) % 2
         zeros = pa.array(np.zeros(count, dtype=np.int32))
         yield _table(
-            "position_events", seq[rows], block[rows], account_id=pa.array(who), asset_id=pa.array((who % VOLATILE).astype(np.int16)),
+            "position_events", seq[rows], block[rows], account_id=pa.array(who),
+            asset_id=pa.array((who % VOLATILE).astype(np.int16)),
             side=pa.DictionaryArray.from_arrays(zeros, ["collateral"]), delta=_words(np.where(out, -size, size), 1),
-            action=pa.DictionaryArray.from_arrays(pa.array(out.astype(np.int32)), ["supply", "withdraw"]), action_seq=pa.array(seq[rows]),
+            action=pa.DictionaryArray.from_arrays(pa.array(out.astype(np.int32)), ["supply", "withdraw"]),
+            action_seq=pa.array(seq[rows]),
             amount=_words(size, 1),
         )  # fmt: skip
 
@@ -151,12 +175,17 @@ def _table(of: str, seq: np.ndarray, block: np.ndarray, **columns: pa.Array) -> 
         **columns,
     }
     schema = CANONICAL[of]
-    columns = [every[field.name] if field.name in every or not field.nullable else pa.nulls(count, field.type) for field in schema]
+    columns = [
+        every[field.name] if field.name in every or not field.nullable else pa.nulls(count, field.type)
+        for field in schema
+    ]
     return f"canonical/{of}", pa.table(columns, schema=schema)
 
 
 def child(path: str, from_block: int | None) -> None:
-    """One replay in this process; prints seconds by the clock and of the processor (start included), liquidations, peak memory in bytes."""
+    """One replay in this process; prints seconds by the clock and of the processor (start included), liquidations, peak
+    memory in bytes.
+    """
     scenario = Scenario() if from_block is None else Scenario(liquidators=Competitive(), from_block=from_block)
     start = time.perf_counter()
     stored = run_scenario(Lake(Path(path)), MARKET, scenario)
@@ -172,13 +201,40 @@ def run(accounts: int = ACCOUNTS, positions: int = POSITIONS, ticks: int = TICKS
     try:
         _, last = synthetic(folder / "lake", accounts, positions, ticks)
         for name, begin in (("re-enactment", None), ("competitive, last tenth", last * 9 // 10)):
-            command = [sys.executable, "-m", "tests.bench.bench_mainnet", str(folder / "lake"), *([] if begin is None else [str(begin)])]
-            seconds, busy, liquidations, peak = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-            shape = f"{accounts} accounts, {ASSETS} assets, {positions} position events, {ticks} ticks, {liquidations} liquidations; one core"
+            command = [
+                sys.executable,
+                "-m",
+                "tests.bench.bench_mainnet",
+                str(folder / "lake"),
+                *([] if begin is None else [str(begin)]),
+            ]
+            seconds, busy, liquidations, peak = json.loads(
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            )
+            shape = (
+                f"{accounts} accounts, {ASSETS} assets, {positions} position events, {ticks} ticks, {liquidations}"
+                " liquidations; one core"
+            )
             took = f"{shape}; {busy:.0f} s of the processor"
-            rows.append({"name": f"lake to result, {name}", "value": seconds, "unit": "s", "baseline": 60.0, "ratio": 60 / seconds, "shape": took})
             rows.append(
-                {"name": f"peak memory, {name}", "value": peak / GIB, "unit": "GiB", "baseline": 8.0, "ratio": 8 * GIB / peak, "shape": shape}
+                {
+                    "name": f"lake to result, {name}",
+                    "value": seconds,
+                    "unit": "s",
+                    "baseline": 60.0,
+                    "ratio": 60 / seconds,
+                    "shape": took,
+                }
+            )
+            rows.append(
+                {
+                    "name": f"peak memory, {name}",
+                    "value": peak / GIB,
+                    "unit": "GiB",
+                    "baseline": 8.0,
+                    "ratio": 8 * GIB / peak,
+                    "shape": shape,
+                }
             )
         return rows
     finally:

@@ -51,7 +51,9 @@ def run() -> list[dict[str, object]]:
     proxies = [_address(100 + number) for number in range(FEEDS)]
     adapters = [_address(500 + number) for number in range(FEEDS)]
     sources = [Source(proxy, "feed", "", 8, {"proxy": True}) for proxy in proxies]
-    sources += [Source(own, "capped-feed", "", 8, {"feed": proxy}) for own, proxy in zip(adapters, proxies, strict=True)]
+    sources += [
+        Source(own, "capped-feed", "", 8, {"feed": proxy}) for own, proxy in zip(adapters, proxies, strict=True)
+    ]
     rows = [(_raw(s.address), s.kind, "", 8, s.parameters_json) for s in sources]
     raw = {
         "raw/oracle/Source": pa.table(
@@ -60,7 +62,13 @@ def run() -> list[dict[str, object]]:
         ),
         "raw/oracle/Phase": pa.Table.from_pylist(
             [
-                {"address": _raw(proxy), "phase": 1, "aggregator": _raw(_address(1000 + number)), "from_block": 0, "exact": True}
+                {
+                    "address": _raw(proxy),
+                    "phase": 1,
+                    "aggregator": _raw(_address(1000 + number)),
+                    "from_block": 0,
+                    "exact": True,
+                }
                 for number, proxy in enumerate(proxies)
             ],
             schema=RAW_STATE["raw/oracle/Phase"],
@@ -76,13 +84,24 @@ def run() -> list[dict[str, object]]:
     for name, both in (("plain feeds", False), ("feeds and adapters", True)):
         changes = [SourceChange(0, 0, _address(1 + number), proxy, _address(9)) for number, proxy in enumerate(proxies)]
         if both:
-            changes += [SourceChange(0, 0, _address(50 + number), own, _address(9)) for number, own in enumerate(adapters)]
+            changes += [
+                SourceChange(0, 0, _address(50 + number), own, _address(9)) for number, own in enumerate(adapters)
+            ]
         begun = time.perf_counter()
         folded = fold_prices(config, raw, changes, {})
         seconds = time.perf_counter() - begun
         shape = f"{ROWS} answers of {FEEDS} feeds to {folded.num_rows} prices"
         rate = ROWS / seconds
-        results.append({"name": f"fold prices, {name}", "value": rate, "unit": "answers/s", "baseline": None, "ratio": None, "shape": shape})
+        results.append(
+            {
+                "name": f"fold prices, {name}",
+                "value": rate,
+                "unit": "answers/s",
+                "baseline": None,
+                "ratio": None,
+                "shape": shape,
+            }
+        )
     return results
 
 

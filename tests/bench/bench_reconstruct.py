@@ -1,7 +1,8 @@
 """Token events to balances: raw Parquet in a lake, folded to ``position_events`` in a lake.
 
-Half of the tokens round half-up (3.4 and before), half directed (3.5+): Mint, Burn and BalanceTransfer of many accounts, mixed.
-``python -m tests.bench.bench_reconstruct`` runs a tenth of the shape; give a number of events for another.
+Half of the tokens round half-up (3.4 and before), half directed (3.5+): Mint, Burn and BalanceTransfer of many
+accounts, mixed. ``python -m tests.bench.bench_reconstruct`` runs a tenth of the shape; give a number of events for
+another.
 """
 
 from __future__ import annotations
@@ -77,11 +78,19 @@ def write_lake(path: Path, events: int, accounts: int) -> Lake:
             "address": tokens.take(pa.array(token)),
         }
         data = {}
-        for code, event, names in ((0, "Mint", ("caller", "on_behalf_of")), (1, "Burn", ("from", "target")), (2, "BalanceTransfer", ("from", "to"))):
+        for code, event, names in (
+            (0, "Mint", ("caller", "on_behalf_of")),
+            (1, "Burn", ("from", "target")),
+            (2, "BalanceTransfer", ("from", "to")),
+        ):
             row = pa.array(np.flatnonzero(kind == code))
             people = (addresses.take(pa.array(who)), addresses.take(pa.array(other)))
             own = dict(zip(names, people if event != "Mint" else people[::-1], strict=True))
-            numbers = {"value": amounts(value), "balance_increase": amounts(zero if code == 2 else interest), "index": amounts(index)}
+            numbers = {
+                "value": amounts(value),
+                "balance_increase": amounts(zero if code == 2 else interest),
+                "index": amounts(index),
+            }
             schema = event_schema(SPECS[event])
             table = pa.table({name: {**columns, **own, **numbers}[name] for name in schema.names})
             data[f"raw/aave-v3/{event}"] = table.take(row).cast(schema)
@@ -97,11 +106,15 @@ def write_lake(path: Path, events: int, accounts: int) -> Lake:
 
 def _hashes(place: Any) -> pa.Array:
     words = np.repeat((place // LOGS_PER_TX)[:, None], 4, axis=1).astype(np.int64)
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(place), [None, pa.py_buffer(np.ascontiguousarray(words))])
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(32), len(place), [None, pa.py_buffer(np.ascontiguousarray(words))]
+    )
 
 
 def _headers(blocks: Any) -> pa.Table:
-    empty = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(blocks), [None, pa.py_buffer(bytes(32 * len(blocks)))])
+    empty = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(32), len(blocks), [None, pa.py_buffer(bytes(32 * len(blocks)))]
+    )
     fee = np.zeros((len(blocks), 2), np.uint64)
     columns = [pa.array(blocks), empty, empty, pa.array(time_of(blocks)), amounts(fee)]
     return pa.Table.from_arrays(columns, schema=RAW_STATE["raw/chain/Header"])
@@ -115,7 +128,9 @@ def run(events: int = 10_000_000, accounts: int = 200_000) -> list[dict[str, Any
         _warm(Path(folder))
         started = time.perf_counter()
         history = History(lake, CONFIG, AAVE_V3, lambda done, total: None)
-        chunks = ((f"canonical/{name}", table) for name, table in AAVE_V3.fold(CONFIG, history) if name == "position_events")
+        chunks = (
+            (f"canonical/{name}", table) for name, table in AAVE_V3.fold(CONFIG, history) if name == "position_events"
+        )
         with lake.writer() as writer:
             writer.replace("test", "canonical/", ahead(chunks), stamp="bench")
         positions = time.perf_counter() - started
@@ -124,8 +139,22 @@ def run(events: int = 10_000_000, accounts: int = 200_000) -> list[dict[str, Any
         whole = time.perf_counter() - started
     budget = 15 * events / 10_000_000
     return [
-        {"name": "fold to position events", "value": positions, "unit": "s", "baseline": budget, "ratio": budget / positions, "shape": shape},
-        {"name": "reconstruct, all tables", "value": whole, "unit": "s", "baseline": None, "ratio": None, "shape": shape},
+        {
+            "name": "fold to position events",
+            "value": positions,
+            "unit": "s",
+            "baseline": budget,
+            "ratio": budget / positions,
+            "shape": shape,
+        },
+        {
+            "name": "reconstruct, all tables",
+            "value": whole,
+            "unit": "s",
+            "baseline": None,
+            "ratio": None,
+            "shape": shape,
+        },
     ]
 
 

@@ -37,19 +37,31 @@ WINDOW = Scenario(liquidators=Competitive(), from_block=WINDOW_FROM)
 def market(accounts: int, assets: int = ASSETS) -> Market:
     """Assets of 18 decimals; the last account is the treasury."""
     listed = tuple(Asset(AssetId(i), f"0x{i:040x}", f"A{i}", 18) for i in range(assets))
-    return Market(name="bench", protocol="aave-v3", chain_id=1, assets=listed, accounts=tuple(f"0x{i:040x}" for i in range(accounts + 1)))
+    return Market(
+        name="bench",
+        protocol="aave-v3",
+        chain_id=1,
+        assets=listed,
+        accounts=tuple(f"0x{i:040x}" for i in range(accounts + 1)),
+    )
 
 
 def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, seed: int = 1) -> Timeline:
-    """Every account supplies one volatile asset and borrows one stable at a health of 1.05 to 3; then one price a block.
+    """Every account supplies one volatile asset and borrows one stable at a health of 1.05 to 3; then one price a
+    block.
 
-    The first half of the assets is volatile. Their prices walk by 0.1 % a tick and fall by ``fall`` in the middle tenth of the ticks.
+    The first half of the assets is volatile. Their prices walk by 0.1 % a tick and fall by ``fall`` in the middle tenth
+    of the ticks.
     """
     stable = assets // 2  # assets below are volatile collateral, the others are borrowed
     draw = np.random.default_rng(seed)
     settings = [("pool_revision", None, 10)]
     for asset in range(assets):
-        settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500), ("liquidation_protocol_fee", asset, 1000)]
+        settings += [
+            ("liquidation_threshold", asset, 8000),
+            ("liquidation_bonus", asset, 10500),
+            ("liquidation_protocol_fee", asset, 1000),
+        ]
         settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     rows = len(settings)
     start = np.arange(accounts)
@@ -93,9 +105,13 @@ def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, se
             np.ones_like(position_seq),
             account_id=pa.array(np.repeat(start, 2).astype(np.int32)),
             asset_id=pa.array(np.stack([collateral, debt], axis=1).ravel().astype(np.int16)),
-            side=pa.DictionaryArray.from_arrays(pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["collateral", "debt"]),
+            side=pa.DictionaryArray.from_arrays(
+                pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["collateral", "debt"]
+            ),
             delta=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
-            action=pa.DictionaryArray.from_arrays(pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["supply", "borrow"]),
+            action=pa.DictionaryArray.from_arrays(
+                pa.array(np.tile([0, 1], accounts).astype(np.int32)), ["supply", "borrow"]
+            ),
             action_seq=pa.array(position_seq),
             amount=_amounts(np.stack([worth * 10**6, owed * 10**9], axis=1).ravel(), shift=10**9),
         ),
@@ -124,7 +140,13 @@ def _amounts(values: np.ndarray, shift: int = 1) -> pa.Array:
 
 def _table(of: str, seq: np.ndarray, block: np.ndarray, **columns: pa.Array) -> pa.Table:
     log_index = pa.array(np.zeros(len(seq), dtype=np.int32))
-    every = {"seq": pa.array(seq), "block_number": pa.array(block), "log_index": log_index, "timestamp": pa.array(block * 12), **columns}
+    every = {
+        "seq": pa.array(seq),
+        "block_number": pa.array(block),
+        "log_index": log_index,
+        "timestamp": pa.array(block * 12),
+        **columns,
+    }
     wanted = [field.name for field in CANONICAL[of] if field.name in every]
     return pa.table([every[column] for column in wanted], wanted)
 
@@ -136,12 +158,16 @@ def _seconds(action: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, ratio: float | None = None) -> dict[str, Any]:
+def _row(
+    name: str, value: float, unit: str, shape: str, baseline: Any = None, ratio: float | None = None
+) -> dict[str, Any]:
     return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio, "shape": shape}
 
 
 def step_engine(accounts: int, history: Timeline, start: Start[Any]) -> tuple[float, Replay[Any], Screen[Any]]:
-    """The window by a screen that knows nothing in advance, as where rates or prices follow the book; from a book that stands, everyone read once."""
+    """The window by a screen that knows nothing in advance, as where rates or prices follow the book; from a book that
+    stands, everyone read once.
+    """
     engine = Engine(AAVE_V3, market(accounts), history, WINDOW, FixedSpread(), start=start)
     watch: Screen[Any] = Screen(ASSETS)
     for account in range(accounts):
@@ -163,25 +189,44 @@ def scenarios(count: int) -> list[Scenario]:
     """Evenly from a grid of 1,000: 40 thresholds and 25 bonuses of one asset, from the window's first block on."""
     made = []
     for number in (1_000 * k // count for k in range(count)):
-        pair = (("liquidation_threshold", 7_710 + 10 * (number % 40)), ("liquidation_bonus", 10_300 + 20 * (number // 40)))
-        made.append(structs.replace(WINDOW, overrides=tuple(Override(parameter=p, value=v, asset="A0", from_block=WINDOW_FROM) for p, v in pair)))
+        pair = (
+            ("liquidation_threshold", 7_710 + 10 * (number % 40)),
+            ("liquidation_bonus", 10_300 + 20 * (number // 40)),
+        )
+        made.append(
+            structs.replace(
+                WINDOW,
+                overrides=tuple(Override(parameter=p, value=v, asset="A0", from_block=WINDOW_FROM) for p, v in pair),
+            )
+        )
     return made
 
 
 def _part(accounts: int, ticks: int, fall: float, count: int, place: int, of: int) -> tuple[float, float, int]:
-    """In a process of its own: seconds of the processor for its history and start, and for its part of a sample of scenarios; peak memory, bytes."""
+    """In a process of its own: seconds of the processor for its history and start, and for its part of a sample of
+    scenarios; peak memory, bytes.
+    """
     begun, start = _seconds(lambda: start_of(AAVE_V3, market(accounts), timeline(accounts, ticks, fall=fall), WINDOW))
     own = scenarios(count)[place::of]
-    taken, _ = _seconds(lambda: [bool(replay(AAVE_V3, market(accounts), start.timeline, each, start=start).liquidations) for each in own])
+    taken, _ = _seconds(
+        lambda: [
+            bool(replay(AAVE_V3, market(accounts), start.timeline, each, start=start).liquidations) for each in own
+        ]
+    )
     return begun, taken, peak_memory()
 
 
 def thousand(name: str, accounts: int, ticks: int, fall: float, bound: float, sample: int) -> list[dict[str, Any]]:
     """1,000 scenarios on two cores, from a sample of them replayed in two processes at once; all results are let go."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        parts = list(pool.map(_part, *zip(*[(accounts, ticks, fall, sample, place, 2) for place in range(2)], strict=True)))
+        parts = list(
+            pool.map(_part, *zip(*[(accounts, ticks, fall, sample, place, 2) for place in range(2)], strict=True))
+        )
     seconds = max(begun for begun, _, _ in parts) + sum(taken for _, taken, _ in parts) / sample * 1_000 / 2
-    shape = f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, a core of two; extrapolated from {sample} scenarios in 2 processes"
+    shape = (
+        f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, a core of two; extrapolated from {sample} scenarios in"
+        " 2 processes"
+    )
     memory = sum(peak for _, _, peak in parts) / 2**30
     return [
         _row(f"1,000 scenarios, {name} book", seconds, "s", shape, bound, bound / seconds),
@@ -190,7 +235,9 @@ def thousand(name: str, accounts: int, ticks: int, fall: float, bound: float, sa
 
 
 def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[str, float]) -> list[dict[str, Any]]:
-    """One book: from the beginning, from a common start, several scenarios, and by the step engine; all must liquidate the same."""
+    """One book: from the beginning, from a common start, several scenarios, and by the step engine; all must liquidate
+    the same.
+    """
     history, of = timeline(accounts, ticks, fall=fall), market(accounts)
     whole, result = _seconds(lambda: replay(AAVE_V3, of, history, WINDOW))
     begun, start = _seconds(lambda: start_of(AAVE_V3, of, history, WINDOW))
@@ -201,7 +248,10 @@ def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[st
         raise AssertionError(f"{name}: replays differ")
     hit = len({made.fill.order.account for made in result.liquidations})
     total = accounts * ticks
-    shape = f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(result.liquidations)} liquidations of {hit} accounts"
+    shape = (
+        f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(result.liquidations)} liquidations of {hit}"
+        " accounts"
+    )
 
     def seconds(what: str, value: float, more: str = "") -> dict[str, Any]:
         bound = bounds.get(what)
@@ -215,14 +265,17 @@ def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[st
         seconds("exact replay from a common start", short),
         seconds("one of many scenarios", many / 4),
         _row(
-            f"step engine, {name} book", step, "account-ticks/s", f"{shape}, {watch.read / total:.2g} of account-ticks read", bound,
+            f"step engine, {name} book", step, "account-ticks/s",
+            f"{shape}, {watch.read / total:.2g} of account-ticks read", bound,
             None if bound is None else step / bound,
         ),
     ]  # fmt: skip
 
 
 def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
-    """Decoding of a timeline; competitive replays of a calm and of a crash book; the screen against looking at everyone; how cost grows."""
+    """Decoding of a timeline; competitive replays of a calm and of a crash book; the screen against looking at
+    everyone; how cost grows.
+    """
     rows = []
     many = timeline(EVENTS // 3, 0, fall=0)
     seconds, count = _seconds(lambda: sum(len(t) for t in many.transactions()))
@@ -233,7 +286,15 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     rows += book_rows("calm", accounts, ticks, 0.0, {"one of many scenarios": 0.24, "step engine": 1e9})
     rows += book_rows("crash", accounts, ticks, 0.3, {"exact replay": 2.0, "one of many scenarios": 1.2})
     rows += thousand("calm", accounts, ticks, 0.0, 120, 40) + thousand("crash", accounts, ticks, 0.3, 600, 20)
-    for less_accounts, less_ticks, assets in ((4, 1, 8), (2, 1, 8), (1, 1, 8), (1, 4, 8), (1, 2, 8), (1, 1, 16), (1, 1, 32)):
+    for less_accounts, less_ticks, assets in (
+        (4, 1, 8),
+        (2, 1, 8),
+        (1, 1, 8),
+        (1, 4, 8),
+        (1, 2, 8),
+        (1, 1, 16),
+        (1, 1, 32),
+    ):
         some, few = accounts // less_accounts, ticks // less_ticks
         history = timeline(some, few, fall=0.3, assets=assets)
         seconds, result = _seconds(lambda h=history, n=some, a=assets: replay(AAVE_V3, market(n, a), h, WINDOW))
@@ -242,16 +303,28 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     history, of = timeline(accounts, ticks, fall=0.3), market(accounts)
     start = start_of(AAVE_V3, of, history, WINDOW)
     for count in (1, 4, 16):
-        seconds, _ = _seconds(lambda n=count: [replay(AAVE_V3, of, history, each, start=start).events for each in scenarios(n)])
+        seconds, _ = _seconds(
+            lambda n=count: [replay(AAVE_V3, of, history, each, start=start).events for each in scenarios(n)]
+        )
         rows.append(
-            _row("cost curve, scenarios of the crash book", seconds, "s", f"{count} scenarios, {accounts} accounts x {ASSETS} assets x {ticks} ticks")
+            _row(
+                "cost curve, scenarios of the crash book",
+                seconds,
+                "s",
+                f"{count} scenarios, {accounts} accounts x {ASSETS} assets x {ticks} ticks",
+            )
         )
     small, few = 500, 200
     history = timeline(small, few, fall=0.4)
     plain, _ = _seconds(lambda: replay(AAVE_V3, market(small), history, WINDOW, screened=False))
     fast, result = _seconds(lambda: replay(AAVE_V3, market(small), history, WINDOW))
-    shape = f"{small} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations; against every account by the exact rule"
-    rows.append(_row("screened replay", small * few / fast, "account-ticks/s", shape, small * few / plain, plain / fast))
+    shape = (
+        f"{small} accounts x {ASSETS} assets x {few} ticks, {len(result.liquidations)} liquidations; against every"
+        " account by the exact rule"
+    )
+    rows.append(
+        _row("screened replay", small * few / fast, "account-ticks/s", shape, small * few / plain, plain / fast)
+    )
     return rows
 
 

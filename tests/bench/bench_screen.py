@@ -1,7 +1,9 @@
-"""The pruning screen on three books of 100,000 accounts x 8 assets x 20,000 ticks, against a dense compiled loop over the same book in the same run.
+"""The pruning screen on three books of 100,000 accounts x 8 assets x 20,000 ticks, against a dense compiled loop over
+the same book in the same run.
 
-``python -m tests.bench.bench_screen`` prints the rows; ``make bench`` collects ``run()``. Both sides look for each account's first crossing,
-with the same number of threads, and must find the same. Each side gets the book as arrays of its kind; the screen's time includes the pyramid.
+``python -m tests.bench.bench_screen`` prints the rows; ``make bench`` collects ``run()``. Both sides look for each
+account's first crossing, with the same number of threads, and must find the same. Each side gets the book as arrays of
+its kind; the screen's time includes the pyramid.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ ETH, STAKED = 0, 1  # they move together; other assets of the first half by them
 
 @dataclass
 class Book:
-    """``held`` and ``owed``: accounts x assets, weights (threshold included; not negative). An account's weights hold from ``first`` to ``stop``."""
+    """``held`` and ``owed``: accounts x assets, weights (threshold included; not negative). An account's weights hold
+    from ``first`` to ``stop``.
+    """
 
     name: str
     prices: np.ndarray
@@ -68,11 +72,20 @@ def walk(ticks: int, fall: float, draw: np.random.Generator, assets: int = ASSET
 
 
 def book(
-    name: str, accounts: int = ACCOUNTS, ticks: int = TICKS, *, fall: float = 0.0, loops: float = 0.0, actions: int = 0, assets: int = ASSETS
+    name: str,
+    accounts: int = ACCOUNTS,
+    ticks: int = TICKS,
+    *,
+    fall: float = 0.0,
+    loops: float = 0.0,
+    actions: int = 0,
+    assets: int = ASSETS,
 ) -> Book:
-    """Accounts that hold two volatile assets and owe one or two stable ones at a health of 1.05 to 3; a share ``loops`` of them hold the staked
-    token and owe ETH at a health of 1.01 to 1.05. With ``actions`` each changes its weights so often, at random ticks (a row for each stretch);
-    half of those rows are under a threshold of another step of a ramp."""
+    """Accounts that hold two volatile assets and owe one or two stable ones at a health of 1.05 to 3; a share ``loops``
+    of them hold the staked token and owe ETH at a health of 1.01 to 1.05. With ``actions`` each changes its weights so
+    often, at random ticks (a row for each stretch); half of those rows are under a threshold of another step of a
+    ramp.
+    """
     draw, volatile = np.random.default_rng(1), assets // 2
     prices = walk(ticks, fall, draw, assets)
     rows = accounts * (actions + 1)
@@ -101,7 +114,9 @@ def book(
 
 
 @numba.njit(nogil=True)
-def _dense(held: np.ndarray, owed: np.ndarray, prices: np.ndarray, first: np.ndarray, stop: np.ndarray, found: np.ndarray) -> None:
+def _dense(
+    held: np.ndarray, owed: np.ndarray, prices: np.ndarray, first: np.ndarray, stop: np.ndarray, found: np.ndarray
+) -> None:
     for row in range(len(found)):
         found[row] = stop[row]
         for tick in range(first[row], stop[row]):
@@ -155,12 +170,19 @@ def run(accounts: int = ACCOUNTS, ticks: int = TICKS) -> list[dict[str, Any]]:
             raise AssertionError(f"{made.name}: the screen and the dense loop differ")
         total = accounts * ticks
         shape = (
-            f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(found)} rows, {int((same < made.stop).sum())} cross, "
-            f"{looks / total:.2g} of account-ticks evaluated, {seconds * 1e3:.0f} ms on {THREADS} threads"
+            f"{accounts} accounts x {ASSETS} assets x {ticks} ticks, {len(found)} rows, {int((same < made.stop).sum())}"
+            f" cross, {looks / total:.2g} of account-ticks evaluated, {seconds * 1e3:.0f} ms on {THREADS} threads"
         )
         name = f"screen, {made.name}"
         rows.append(
-            {"name": name, "value": total / seconds, "unit": "account-ticks/s", "baseline": total / plain, "ratio": plain / seconds, "shape": shape}
+            {
+                "name": name,
+                "value": total / seconds,
+                "unit": "account-ticks/s",
+                "baseline": total / plain,
+                "ratio": plain / seconds,
+                "shape": shape,
+            }
         )
     return rows + curves(accounts, ticks)
 
@@ -175,7 +197,16 @@ def curves(accounts: int, ticks: int) -> list[dict[str, Any]]:
         forms = made.forms()
         seconds, _ = _best(lambda m=made, f=forms: screen(m, f, THREADS), 9)
         shape = f"{some} accounts x {assets} assets x {few} ticks"
-        rows.append({"name": "cost curve, screen", "value": seconds * 1e3, "unit": "ms", "baseline": None, "ratio": None, "shape": shape})
+        rows.append(
+            {
+                "name": "cost curve, screen",
+                "value": seconds * 1e3,
+                "unit": "ms",
+                "baseline": None,
+                "ratio": None,
+                "shape": shape,
+            }
+        )
     return rows
 
 

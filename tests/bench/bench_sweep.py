@@ -19,7 +19,8 @@ MARKET = "sample-crash"
 def run() -> list[dict[str, Any]]:
     """Scenarios a minute; ``baseline`` of the processes is the serial figure."""
     base, axes = with_axes(
-        Scenario(name="base", liquidators=Competitive()), ["WETH.liquidation_threshold=8100..8400/100", "liquidation_bonus+=0..400/100"]
+        Scenario(name="base", liquidators=Competitive()),
+        ["WETH.liquidation_threshold=8100..8400/100", "liquidation_bonus+=0..400/100"],
     )
     spec = Sweep(axes=axes, scenario=base)
     lake = Lake(resource("sample") / "lake")
@@ -31,9 +32,30 @@ def run() -> list[dict[str, Any]]:
     seconds = (time.process_time() - began) / 21
     both = _rate(Processes(2), spec)
     return [
-        {"name": "sweep, one process", "value": serial, "unit": "scenarios/min", "baseline": None, "ratio": None, "shape": shape},
-        {"name": "sweep, two processes", "value": both, "unit": "scenarios/min", "baseline": serial, "ratio": both / serial, "shape": shape},
-        {"name": "sweep, one scenario", "value": seconds, "unit": "CPU s", "baseline": None, "ratio": None, "shape": shape},
+        {
+            "name": "sweep, one process",
+            "value": serial,
+            "unit": "scenarios/min",
+            "baseline": None,
+            "ratio": None,
+            "shape": shape,
+        },
+        {
+            "name": "sweep, two processes",
+            "value": both,
+            "unit": "scenarios/min",
+            "baseline": serial,
+            "ratio": both / serial,
+            "shape": shape,
+        },
+        {
+            "name": "sweep, one scenario",
+            "value": seconds,
+            "unit": "CPU s",
+            "baseline": None,
+            "ratio": None,
+            "shape": shape,
+        },
     ]
 
 

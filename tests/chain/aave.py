@@ -1,6 +1,7 @@
 """Aave V3.0 and V3.6 deployed from their own bytecode, and the upgrade from one to the other on the same proxies.
 
-Versions: ``@aave/core-v3`` 1.19.3 (3.0.x) and ``@aave-dao/aave-v3-origin`` 3.6.0. Both markets have the same six reserves and price sources:
+Versions: ``@aave/core-v3`` 1.19.3 (3.0.x) and ``@aave-dao/aave-v3-origin`` 3.6.0. Both markets have the same six
+    reserves and price sources:
 
     WETH, WBTC, DAI   feed proxy (phases) over an aggregator
     USDC              price cap over a feed proxy
@@ -19,7 +20,15 @@ from tests.chain.deployment import Deployment, Feed, Rates, Reserve
 from tests.chain.node import ZERO, Contract, Node
 
 TREASURY = "0x7EA50000000000000000000000000000007EA500"
-LIBRARIES_V30 = ("SupplyLogic", "BorrowLogic", "LiquidationLogic", "EModeLogic", "BridgeLogic", "PoolLogic", "FlashLoanLogic")
+LIBRARIES_V30 = (
+    "SupplyLogic",
+    "BorrowLogic",
+    "LiquidationLogic",
+    "EModeLogic",
+    "BridgeLogic",
+    "PoolLogic",
+    "FlashLoanLogic",
+)
 LIBRARIES_V36 = ("SupplyLogic", "BorrowLogic", "LiquidationLogic", "PoolLogic", "FlashLoanLogic")
 FIRST_RATIO = 1_100_000_000_000_000_000
 
@@ -47,7 +56,10 @@ LISTINGS = (
     Listing("wstETH", 18, 0, 7850, 8100, 10600, 1000, 500, Rates(8000, 0, 450, 8500)),
     Listing("LINK", 18, 3_85000000, 5300, 6800, 10700, 2000, 2000, Rates(4500, 0, 700, 30000)),
 )
-EMODES = ((1, 9300, 9500, 10100, "ETH correlated", ("WETH", "wstETH")), (2, 9300, 9500, 10150, "Stablecoins", ("USDC", "DAI")))
+EMODES = (
+    (1, 9300, 9500, 10100, "ETH correlated", ("WETH", "wstETH")),
+    (2, 9300, 9500, 10150, "Stablecoins", ("USDC", "DAI")),
+)
 
 
 def _feeds(node: Node) -> tuple[dict[str, Feed], dict[str, str], Contract]:
@@ -65,12 +77,16 @@ def _feeds(node: Node) -> tuple[dict[str, Feed], dict[str, str], Contract]:
     args = base, ratio.address, "Capped wstETH / ETH / USD", 18, FIRST_RATIO, node.timestamp() - week, 968
     sources = {symbol: feed.address for symbol, feed in feeds.items()}
     sources["wstETH"] = node.deploy(code["CappedRatioAdapter"], *args).address
-    sources["USDC"] = node.deploy(code["CappedStableAdapter"], feeds["USDC"].address, "Capped USDC / USD", 1_04000000).address
+    sources["USDC"] = node.deploy(
+        code["CappedStableAdapter"], feeds["USDC"].address, "Capped USDC / USD", 1_04000000
+    ).address
     return feeds, sources, ratio
 
 
 def _tokens(node: Node) -> dict[str, Contract]:
-    return {listing.symbol: node.deploy(own("Token.sol")["Token"], listing.symbol, listing.decimals) for listing in LISTINGS}
+    return {
+        listing.symbol: node.deploy(own("Token.sol")["Token"], listing.symbol, listing.decimals) for listing in LISTINGS
+    }
 
 
 def _libraries(node: Node, code: dict[str, Artifact], names: tuple[str, ...]) -> dict[str, str]:
@@ -91,7 +107,14 @@ def _provider_and_acl(node: Node, code: dict[str, Artifact]) -> tuple[Contract, 
 
 
 def _finish(
-    node: Node, version: str, code: dict[str, Artifact], provider: Contract, acl: Contract, tokens: dict[str, Contract], start: int, reader: Contract
+    node: Node,
+    version: str,
+    code: dict[str, Artifact],
+    provider: Contract,
+    acl: Contract,
+    tokens: dict[str, Contract],
+    start: int,
+    reader: Contract,
 ) -> Deployment:
     """Oracle and data provider, once the pool and the configurator are set."""
     feeds, sources, ratio = _feeds(node)
@@ -99,11 +122,18 @@ def _finish(
     oracle_args = provider.address, assets, [sources[listing.symbol] for listing in LISTINGS], ZERO, ZERO, 10**8
     oracle = node.deploy(code["AaveOracle"], *oracle_args)
     data_provider = node.deploy(code["AaveProtocolDataProvider"], provider.address)
-    node.send_block([provider.transaction("setPriceOracle", oracle.address), provider.transaction("setPoolDataProvider", data_provider.address)])
+    node.send_block(
+        [
+            provider.transaction("setPriceOracle", oracle.address),
+            provider.transaction("setPoolDataProvider", data_provider.address),
+        ]
+    )
     suffix = "Instance" if version == "3.6" else ""
     pool = Contract(node, provider.call("getPool"), code[f"Pool{suffix}"].abi)
     configurator = Contract(node, provider.call("getPoolConfigurator"), code[f"PoolConfigurator{suffix}"].abi)
-    deployment = Deployment(node, version, provider, pool, configurator, oracle, data_provider, acl, TREASURY, reader, ratio, start)
+    deployment = Deployment(
+        node, version, provider, pool, configurator, oracle, data_provider, acl, TREASURY, reader, ratio, start
+    )
     blank = Contract(node, ZERO, [])
     for i, listing in enumerate(LISTINGS):
         symbol = listing.symbol
@@ -148,7 +178,10 @@ def deploy_v30(node: Node) -> Deployment:
     """A market of 3.0.x, pool revision 1."""
     tokens_code = ("AToken", "StableDebtToken", "VariableDebtToken")
     common = ("PoolAddressesProvider", "ACLManager", "AaveOracle", "AaveProtocolDataProvider")
-    code = {name: artifact_v30(name) for name in (*LIBRARIES_V30, "ConfiguratorLogic", "Pool", "PoolConfigurator", *common, *tokens_code)}
+    code = {
+        name: artifact_v30(name)
+        for name in (*LIBRARIES_V30, "ConfiguratorLogic", "Pool", "PoolConfigurator", *common, *tokens_code)
+    }
     reader, tokens, start = node.deploy(own("Reader.sol")["Reader"]), _tokens(node), node.block_number + 1
     provider, acl = _provider_and_acl(node, code)
     pool = node.deploy(code["Pool"], provider.address, libraries=_libraries(node, code, LIBRARIES_V30))
@@ -159,7 +192,9 @@ def deploy_v30(node: Node) -> Deployment:
     a_token, stable, variable = (node.deploy(code[name], deployment.pool.address).address for name in tokens_code)
     inputs = []
     for listing in LISTINGS:
-        strategy = node.deploy(artifact_v30("DefaultReserveInterestRateStrategy"), provider.address, *listing.rates.constructor())
+        strategy = node.deploy(
+            artifact_v30("DefaultReserveInterestRateStrategy"), provider.address, *listing.rates.constructor()
+        )
         symbol = listing.symbol
         kinds = ("a", "variableDebt", "stableDebt")
         texts = [text for kind in kinds for text in (f"Local {kind}{symbol}", f"{kind}{symbol}")]
@@ -175,8 +210,12 @@ def deploy_v36(node: Node) -> Deployment:
     reader, tokens, start = node.deploy(own("Reader.sol")["Reader"]), _tokens(node), node.block_number + 1
     provider, acl = _provider_and_acl(node, code)
     strategy = node.deploy(code["DefaultReserveInterestRateStrategyV2"], provider.address)
-    pool = node.deploy(code["PoolInstance"], provider.address, strategy.address, libraries=_libraries(node, code, LIBRARIES_V36))
-    configurator = node.deploy(code["PoolConfiguratorInstance"], libraries=_libraries(node, code, ("ConfiguratorLogic",)))
+    pool = node.deploy(
+        code["PoolInstance"], provider.address, strategy.address, libraries=_libraries(node, code, LIBRARIES_V36)
+    )
+    configurator = node.deploy(
+        code["PoolConfiguratorInstance"], libraries=_libraries(node, code, ("ConfiguratorLogic",))
+    )
     provider.send("setPoolImpl", pool.address)
     provider.send("setPoolConfiguratorImpl", configurator.address)
     deployment = _finish(node, "3.6", code, provider, acl, tokens, start, reader)
@@ -192,18 +231,24 @@ def deploy_v36(node: Node) -> Deployment:
 
 
 def upgrade_v30_to_v36(deployment: Deployment) -> Deployment:
-    """Upgrade pool, configurator, aTokens and debt tokens of a 3.0 market to 3.6 on the same proxies, in one block, as governance would.
+    """Upgrade pool, configurator, aTokens and debt tokens of a 3.0 market to 3.6 on the same proxies, in one block, as
+    governance would.
 
-    Storage is taken over by ``PoolFromV30`` (contracts/Upgrade.sol). The rate strategies become data of the one strategy of 3.6 (as first
-    listed) and the e-mode memberships become bitmaps, both by the configurator, with its events. The oracle stays. The new implementations are
+    Storage is taken over by ``PoolFromV30`` (contracts/Upgrade.sol). The rate strategies become data of the one
+    strategy of 3.6 (as first listed) and the e-mode memberships become bitmaps, both by the configurator, with its
+    events. The oracle stays. The new implementations are
     deployed in the blocks before. Debt must be variable: 3.6 has no stable debt.
 
     Returns: the market as 3.6 from here on; the argument is of no use any more.
     """
     node, provider, code = deployment.node, deployment.provider, artifacts_v36()
     strategy = node.deploy(code["DefaultReserveInterestRateStrategyV2"], provider.address)
-    pool = node.deploy(code["PoolFromV30"], provider.address, strategy.address, libraries=_libraries(node, code, LIBRARIES_V36))
-    configurator = node.deploy(code["PoolConfiguratorInstance"], libraries=_libraries(node, code, ("ConfiguratorLogic",)))
+    pool = node.deploy(
+        code["PoolFromV30"], provider.address, strategy.address, libraries=_libraries(node, code, LIBRARIES_V36)
+    )
+    configurator = node.deploy(
+        code["PoolConfiguratorInstance"], libraries=_libraries(node, code, ("ConfiguratorLogic",))
+    )
     data_provider = node.deploy(code["AaveProtocolDataProvider"], provider.address)
     a_token = node.deploy(code["ATokenInstance"], deployment.pool.address, ZERO, TREASURY)
     debt = node.deploy(code["VariableDebtTokenInstance"], deployment.pool.address, ZERO)
@@ -229,7 +274,10 @@ def upgrade_v30_to_v36(deployment: Deployment) -> Deployment:
     ]
     for listing in LISTINGS:
         asset = deployment.reserves[listing.symbol].asset.address
-        for function, name, implementation in (("updateAToken", "a", a_token), ("updateVariableDebtToken", "variableDebt", debt)):
+        for function, name, implementation in (
+            ("updateAToken", "a", a_token),
+            ("updateVariableDebtToken", "variableDebt", debt),
+        ):
             update = asset, f"Local {name}{listing.symbol}", f"{name}{listing.symbol}", implementation.address, b""
             transactions.append(upgraded.configurator.transaction(function, update))
         transactions.append(upgraded.set_rates(listing.symbol, listing.rates))

@@ -1,7 +1,7 @@
 """Contracts of the test chain: installed from npm by lock file, compiled here, cached outside git.
 
-Nothing of the packages is vendored. Cache: ``$XDG_CACHE_HOME/liquidation-backtest`` (default ``~/.cache``), one folder per lock
-file, one compiled file per set of sources; a file lock makes it safe under several test workers.
+Nothing of the packages is vendored. Cache: ``$XDG_CACHE_HOME/liquidation-backtest`` (default ``~/.cache``), one folder
+per lock file, one compiled file per set of sources; a file lock makes it safe under several test workers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class ChainUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One compiled contract. ``bytecode`` is creation code in hex with library placeholders; ``links`` are the byte offsets per library."""
+    """One compiled contract. ``bytecode`` is creation code in hex with library placeholders; ``links`` are the byte
+    offsets per library.
+    """
 
     name: str
     abi: list[dict[str, Any]]
@@ -115,7 +117,9 @@ def install() -> Path:
         command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
         if result.returncode:
-            raise ChainUnavailable(f"npm ci of tests/chain/package-lock.json failed: {' '.join(result.stderr.split())[:200]}")
+            raise ChainUnavailable(
+                f"npm ci of tests/chain/package-lock.json failed: {' '.join(result.stderr.split())[:200]}"
+            )
         done.touch()
     return folder
 
@@ -140,14 +144,20 @@ def artifact_v30(name: str) -> Artifact:
 
 
 def _links(references: Mapping[str, Mapping[str, list[dict[str, int]]]]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(place["start"] for place in places) for file in references.values() for name, places in file.items()}
+    return {
+        name: tuple(place["start"] for place in places) for file in references.values() for name, places in file.items()
+    }
 
 
 _SETTINGS: dict[str, Any] = {"optimizer": {"enabled": True, "runs": 200}, "evmVersion": "cancun"}
 
 
 def compile_sources(
-    sources: Mapping[str, str], wanted: tuple[str, ...] = (), *, compiler: str = "solc", settings: Mapping[str, Any] = _SETTINGS
+    sources: Mapping[str, str],
+    wanted: tuple[str, ...] = (),
+    *,
+    compiler: str = "solc",
+    settings: Mapping[str, Any] = _SETTINGS,
 ) -> dict[str, Artifact]:
     """Compile Solidity sources (path to text); imports resolve into the installed packages.
 
@@ -179,13 +189,23 @@ def compile_sources(
     with _locked(f"solc-{key}"):
         if not file.exists():
             node, _ = _node_programs()
-            result = subprocess.run([*node, str(HERE / "compile.js"), str(root), compiler], input=request, capture_output=True, text=True, check=True)
+            result = subprocess.run(
+                [*node, str(HERE / "compile.js"), str(root), compiler],
+                input=request,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             answer = json.loads(result.stdout)
             errors = [error["formattedMessage"] for error in answer.get("errors", ()) if error["severity"] == "error"]
             if errors:
                 raise ValueError("\n".join(errors))
             compiled = {
-                name: [body["abi"], body["evm"]["bytecode"]["object"], _links(body["evm"]["bytecode"]["linkReferences"])]
+                name: [
+                    body["abi"],
+                    body["evm"]["bytecode"]["object"],
+                    _links(body["evm"]["bytecode"]["linkReferences"]),
+                ]
                 for unit in answer["contracts"].values()
                 for name, body in unit.items()
             }
@@ -206,25 +226,39 @@ def own(file: str) -> dict[str, Artifact]:
 
 @functools.cache
 def artifacts_morpho() -> dict[str, Artifact]:
-    """``@morpho-org/morpho-blue`` 1.0.0 as its authors compile it (solc 0.8.19, via IR), its mock rate model, and ``Morpho.sol``, by name."""
+    """``@morpho-org/morpho-blue`` 1.0.0 as its authors compile it (solc 0.8.19, via IR), its mock rate model, and
+    ``Morpho.sol``, by name.
+    """
     package = "@morpho-org/morpho-blue/src/"
     settings = {"optimizer": {"enabled": True, "runs": 999_999}, "viaIR": True, "evmVersion": "paris"}
     text = (SOURCES / "Morpho.sol").read_text()
-    return compile_sources({"Morpho.sol": text}, (f"{package}Morpho.sol", f"{package}mocks/IrmMock.sol"), compiler="solc-0.8.19", settings=settings)
+    return compile_sources(
+        {"Morpho.sol": text},
+        (f"{package}Morpho.sol", f"{package}mocks/IrmMock.sol"),
+        compiler="solc-0.8.19",
+        settings=settings,
+    )
 
 
 @functools.cache
 def artifact_uniswap_v3(name: str) -> Artifact:
     """A contract of ``@uniswap/v3-core`` by name, from the artifacts that the package ships."""
-    body = json.loads((install() / f"node_modules/@uniswap/v3-core/artifacts/contracts/{name}.sol/{name}.json").read_text())
+    body = json.loads(
+        (install() / f"node_modules/@uniswap/v3-core/artifacts/contracts/{name}.sol/{name}.json").read_text()
+    )
     return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))
 
 
 @functools.cache
 def artifacts_v36() -> dict[str, Artifact]:
-    """The contracts of ``@aave-dao/aave-v3-origin`` 3.6 needed to deploy, and the upgrade instances of ``Upgrade.sol``, by name."""
+    """The contracts of ``@aave-dao/aave-v3-origin`` 3.6 needed to deploy, and the upgrade instances of ``Upgrade.sol``,
+    by name.
+    """
     modules = install() / "node_modules"
     entry = {f"{_V36}{name}.sol": (modules / f"{_V36}{name}.sol").read_text() for name in _ENTRY_V36}
-    libraries = tuple(f"{_V36}protocol/libraries/logic/{path.name}" for path in sorted((modules / _V36 / "protocol/libraries/logic").glob("*.sol")))
+    libraries = tuple(
+        f"{_V36}protocol/libraries/logic/{path.name}"
+        for path in sorted((modules / _V36 / "protocol/libraries/logic").glob("*.sol"))
+    )
     upgrade = SOURCES / "Upgrade.sol"
     return compile_sources({**entry, **({"Upgrade.sol": upgrade.read_text()} if upgrade.exists() else {})}, libraries)

@@ -1,4 +1,5 @@
-"""A deployed Aave market: its contracts, the actions of users and admins as transactions, and batched reads of many accounts.
+"""A deployed Aave market: its contracts, the actions of users and admins as transactions, and batched reads of many
+accounts.
 
 Actions return a transaction: mine one with ``node.send(...)`` or many in one block with ``node.send_block([...])``.
 """
@@ -32,7 +33,9 @@ class Rates:
         return encode(["uint16", "uint32", "uint32", "uint32"], [self.optimal, self.base, self.slope1, self.slope2])
 
     def constructor(self) -> list[int]:
-        """The nine numbers of ``DefaultReserveInterestRateStrategy`` (aave-v3-core 3.0), in ray; the stable ones play no part."""
+        """The nine numbers of ``DefaultReserveInterestRateStrategy`` (aave-v3-core 3.0), in ray; the stable ones play
+        no part.
+        """
         ray = 10**23
         return [self.optimal * ray, self.base * ray, self.slope1 * ray, self.slope2 * ray, 0, 0, 0, 0, 2000 * ray]
 
@@ -73,7 +76,9 @@ class Reserve:
 
 @dataclass(slots=True)
 class Deployment:
-    """See the module. ``version`` is "3.0" or "3.6", the version of the pool; ``ratio`` is the exchange rate under wstETH's price."""
+    """See the module. ``version`` is "3.0" or "3.6", the version of the pool; ``ratio`` is the exchange rate under
+    wstETH's price.
+    """
 
     node: Node
     version: str
@@ -90,7 +95,12 @@ class Deployment:
     reserves: dict[str, Reserve] = field(default_factory=dict)
 
     def market_config(self, name: str = "local-aave") -> MarketConfig:
-        contracts = {"provider": self.provider, "pool": self.pool, "configurator": self.configurator, "oracle": self.oracle}
+        contracts = {
+            "provider": self.provider,
+            "pool": self.pool,
+            "configurator": self.configurator,
+            "oracle": self.oracle,
+        }
         return MarketConfig(
             name=name,
             protocol="aave-v3",
@@ -113,7 +123,9 @@ class Deployment:
         """``mode`` 1 is stable debt: 3.0 only, after ``configure("setReserveStableRateBorrowing", symbol, True)``."""
         return self.pool.transaction("borrow", self._asset(symbol), amount, mode, 0, user, sender=user)
 
-    def repay(self, user: str, symbol: str, amount: int = UINT256_MAX, on_behalf_of: str | None = None, mode: int = VARIABLE) -> Transaction:
+    def repay(
+        self, user: str, symbol: str, amount: int = UINT256_MAX, on_behalf_of: str | None = None, mode: int = VARIABLE
+    ) -> Transaction:
         return self.pool.transaction("repay", self._asset(symbol), amount, mode, on_behalf_of or user, sender=user)
 
     def repay_with_a_tokens(self, user: str, symbol: str, amount: int = UINT256_MAX) -> Transaction:
@@ -130,7 +142,13 @@ class Deployment:
         return self.pool.transaction("setUserEMode", category, sender=user)
 
     def liquidate(
-        self, liquidator: str, collateral: str, debt: str, user: str, amount: int = UINT256_MAX, receive_a_token: bool = False
+        self,
+        liquidator: str,
+        collateral: str,
+        debt: str,
+        user: str,
+        amount: int = UINT256_MAX,
+        receive_a_token: bool = False,
     ) -> Transaction:
         args = self._asset(collateral), self._asset(debt), user, amount, receive_a_token
         return self.pool.transaction("liquidationCall", *args, sender=liquidator)
@@ -144,7 +162,9 @@ class Deployment:
         return self.configurator.transaction("configureReserveAsCollateral", self._asset(symbol), ltv, threshold, bonus)
 
     def configure(self, function: str, symbol: str, *args: int | bool) -> Transaction:
-        """Any other configurator function whose first argument is the asset: setLiquidationProtocolFee, setReserveFactor, setReservePause..."""
+        """Any other configurator function whose first argument is the asset: setLiquidationProtocolFee,
+        setReserveFactor, setReservePause...
+        """
         return self.configurator.transaction(function, self._asset(symbol), *args)
 
     def set_protocol_fee(self, symbol: str, fee: int) -> Transaction:
@@ -163,18 +183,30 @@ class Deployment:
         oracle = [ZERO] if self.version == "3.0" else []
         return self.configurator.transaction("setEModeCategory", category, ltv, threshold, bonus, *oracle, label)
 
-    def set_emode_assets(self, category: int, collateral: Sequence[str], borrowable: Sequence[str] = (), *, member: bool = True) -> list[Transaction]:
-        """3.0: put the assets into the category, or into none. 3.6: set or clear their collateral and borrowable bits."""
+    def set_emode_assets(
+        self, category: int, collateral: Sequence[str], borrowable: Sequence[str] = (), *, member: bool = True
+    ) -> list[Transaction]:
+        """3.0: put the assets into the category, or into none. 3.6: set or clear their collateral and borrowable
+        bits.
+        """
         if self.version == "3.0":
             return [self.configure("setAssetEModeCategory", symbol, category if member else 0) for symbol in collateral]
-        flags = [("setAssetCollateralInEMode", symbol) for symbol in collateral] + [("setAssetBorrowableInEMode", symbol) for symbol in borrowable]
+        flags = [("setAssetCollateralInEMode", symbol) for symbol in collateral] + [
+            ("setAssetBorrowableInEMode", symbol) for symbol in borrowable
+        ]
         return [self.configure(function, symbol, category, member) for function, symbol in flags]
 
     def set_rates(self, symbol: str, rates: Rates) -> Transaction:
-        """3.0: deploys a strategy (a block of its own) and points the reserve to it. 3.6: new data of the one strategy."""
+        """3.0: deploys a strategy (a block of its own) and points the reserve to it. 3.6: new data of the one
+        strategy.
+        """
         if self.version == "3.0":
-            strategy = self.node.deploy(artifact_v30("DefaultReserveInterestRateStrategy"), self.provider.address, *rates.constructor())
-            return self.configurator.transaction("setReserveInterestRateStrategyAddress", self._asset(symbol), strategy.address)
+            strategy = self.node.deploy(
+                artifact_v30("DefaultReserveInterestRateStrategy"), self.provider.address, *rates.constructor()
+            )
+            return self.configurator.transaction(
+                "setReserveInterestRateStrategyAddress", self._asset(symbol), strategy.address
+            )
         return self.configurator.transaction("setReserveInterestRateData", self._asset(symbol), rates.encoded())
 
     def set_source(self, symbol: str, source: str) -> Transaction:
@@ -183,8 +215,9 @@ class Deployment:
 
     # -- reads -------------------------------------------------------------------------------------------------------
     def account_data(self, accounts: Sequence[str], block: ReadAt = "latest") -> list[tuple[int, ...] | None]:
-        """``getUserAccountData`` of every account at the end of ``block``: collateral and debt (base units), borrowable, threshold, ltv (bps),
-        health factor (wad); None where it reverts."""
+        """``getUserAccountData`` of every account at the end of ``block``: collateral and debt (base units),
+        borrowable, threshold, ltv (bps), health factor (wad); None where it reverts.
+        """
         rows = self._words("accountData", self.pool.address, list(accounts), block=block, width=7)
         return [row[1:] if row[0] else None for row in rows]
 
@@ -209,7 +242,9 @@ class Deployment:
         return dict(zip(self.reserves, values, strict=True))
 
     def _balances(self, accounts: Sequence[str], block: ReadAt, scaled: bool) -> list[tuple[int, ...]]:
-        tokens = [r.a_token.address for r in self.reserves.values()] + [r.debt_token.address for r in self.reserves.values()]
+        tokens = [r.a_token.address for r in self.reserves.values()] + [
+            r.debt_token.address for r in self.reserves.values()
+        ]
         return self._words("balances", tokens, list(accounts), scaled, block=block, width=len(tokens))
 
     def _words(self, function: str, *args: object, block: ReadAt, width: int) -> list[tuple[int, ...]]:

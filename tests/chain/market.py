@@ -1,7 +1,9 @@
-"""A market in use, from the first deposit to the aftermath of a crash: one deterministic script, on 3.0, on 3.6, or upgraded half way.
+"""A market in use, from the first deposit to the aftermath of a crash: one deterministic script, on 3.0, on 3.6, or
+upgraded half way.
 
-Timeline: a quiet week of deposits, loans and interest; the two days of 2020-03-12 and 13 in steps of ten minutes, with oracle reports
-by deviation and heartbeat, users who go on living, and liquidators who come late, in time or too early; three days after it.
+Timeline: a quiet week of deposits, loans and interest; the two days of 2020-03-12 and 13 in steps of ten minutes, with
+oracle reports by deviation and heartbeat, users who go on living, and liquidators who come late, in time or too early;
+three days after it.
 The calm variant has the same people under flat prices: nobody is liquidated and no call is refused.
 """
 
@@ -54,9 +56,9 @@ class Refusal:
 class Record:
     """What happened. ``deployment`` is the market as it is at the end; its node still runs.
 
-    ``accounts`` are all that can hold anything: users, liquidators, treasury. ``samples`` are blocks in order, spread over the whole history
-    and including the block of every mark; ``marks`` name blocks (upgrade, phase, source, ratio, parameter, pause, ...).
-    ``done`` and ``refused`` count and name transactions by kind.
+    ``accounts`` are all that can hold anything: users, liquidators, treasury. ``samples`` are blocks in order, spread
+    over the whole history and including the block of every mark; ``marks`` name blocks (upgrade, phase, source, ratio,
+    parameter, pause, ...). ``done`` and ``refused`` count and name transactions by kind.
     """
 
     deployment: Deployment
@@ -104,19 +106,26 @@ class _Script:
         return error
 
     def reports_and_liquidations(self, hours: float, at: int, *, below: int, zeal: float) -> None:
-        """Oracle reports and, behind them in the same block, liquidations. Those who look ahead (``below`` above one) may be refused."""
+        """Oracle reports and, behind them in the same block, liquidations. Those who look ahead (``below`` above one)
+        may be refused.
+        """
         feeds = {symbol: reserve.feed for symbol, reserve in self.market.reserves.items()}
         head = [Wish("report", report) for report in self.keeper.due(feeds, self.path(hours), at)]
         spare = hours < 30
         attempts = [] if self.calm else self.players.attempts(self.market, below, zeal=zeal, spare_neglected=spare)
-        tail = [self.market.liquidate(a.liquidator, a.collateral, a.debt, a.user, a.amount, a.receive_a_token) for a in attempts]
+        tail = [
+            self.market.liquidate(a.liquidator, a.collateral, a.debt, a.user, a.amount, a.receive_a_token)
+            for a in attempts
+        ]
         receipts = self.node.send_block([wish.transaction for wish in head] + tail, timestamp=at)
         self.record.done["report"] += len(head)
         for a, receipt in zip(attempts, receipts[len(head) :], strict=True):
             error = "" if receipt["status"] == "0x1" else self._refused("liquidate", receipt)
             self.record.done["liquidate"] += not error
             block, digest = int(receipt["blockNumber"], 16), receipt["transactionHash"]
-            request = Request(block, digest, a.liquidator, a.collateral, a.debt, a.user, a.amount, a.receive_a_token, error)
+            request = Request(
+                block, digest, a.liquidator, a.collateral, a.debt, a.user, a.amount, a.receive_a_token, error
+            )
             self.record.requests.append(request)
 
     def mark(self, name: str, *transactions: Transaction) -> None:
@@ -185,7 +194,9 @@ class _Script:
             35: on("bonus", lambda: m().configure_collateral("WBTC", 7000, 7600, 10800)),
             40: on("member", lambda: m().set_emode_assets(2, ["LINK"])[0]),
             45: on("flash loan", lambda: self._flash_loan("USDC", 3_000_000), lambda: self._flash_loan("WETH", 900)),
-            50: on("protocol fee", lambda: m().set_protocol_fee("WETH", 2000), lambda: m().set_protocol_fee("wstETH", 0)),
+            50: on(
+                "protocol fee", lambda: m().set_protocol_fee("WETH", 2000), lambda: m().set_protocol_fee("wstETH", 0)
+            ),
             62: on("pause", lambda: m().set_paused("LINK", True)),
             68: on("unpause", lambda: m().set_paused("LINK", False, 0 if m().version == "3.0" else 3600)),
             80: on("reserve factor", lambda: m().set_reserve_factor("USDC", 2500)),
@@ -193,7 +204,11 @@ class _Script:
             100: on("rates", lambda: m().set_rates("DAI", Rates(9000, 50, 600, 6000))),
             110: self._change_phase,
             120: self._upgrade if self.version == "upgraded" else lambda: None,
-            130: on("cap", lambda: m().configure("setBorrowCap", "LINK", 1_000_000), lambda: m().configure("setSupplyCap", "WBTC", 5_000_000)),
+            130: on(
+                "cap",
+                lambda: m().configure("setBorrowCap", "LINK", 1_000_000),
+                lambda: m().configure("setSupplyCap", "WBTC", 5_000_000),
+            ),
             150: self._change_source,
             160: on("member", lambda: m().set_emode_assets(2, ["LINK"], member=False)[0]),
             170: on("freeze", lambda: m().configure("setReserveFreeze", "WBTC", True)),
@@ -203,10 +218,14 @@ class _Script:
 
     def _flash_loan(self, symbol: str, amount: int) -> Transaction:
         reserve = self.market.reserves[symbol]
-        return self.market.pool.transaction("flashLoanSimple", self.flash, reserve.asset.address, amount * reserve.unit, b"", 0)
+        return self.market.pool.transaction(
+            "flashLoanSimple", self.flash, reserve.asset.address, amount * reserve.unit, b"", 0
+        )
 
     def _change_phase(self) -> None:
-        """A new aggregator behind ETH's proxy: it answers for a while before the proxy turns to it, with a price of its own and no log then."""
+        """A new aggregator behind ETH's proxy: it answers for a while before the proxy turns to it, with a price of its
+        own and no log then.
+        """
         feed = self.market.reserves["WETH"].feed
         assert feed.proxy is not None
         price = self.path(110 / 6)["WETH"] * 999 // 1000
@@ -232,14 +251,23 @@ class _Script:
         """Liquidators take some winnings out; on 3.6 part of the bad debt is covered."""
         market, liquidators = self.market, self.players.liquidators
         for liquidator, holding in zip(liquidators, self.players.holdings(market, liquidators), strict=True):
-            self.block([Wish("withdraw", market.withdraw(liquidator, symbol, amount // 2)) for symbol, amount in holding.supplied.items()])
+            self.block(
+                [
+                    Wish("withdraw", market.withdraw(liquidator, symbol, amount // 2))
+                    for symbol, amount in holding.supplied.items()
+                ]
+            )
         if market.version == "3.0":
             return
-        self.block([Wish("umbrella", market.provider.transaction("setAddress", b"UMBRELLA".ljust(32, b"\0"), UMBRELLA))])
+        self.block(
+            [Wish("umbrella", market.provider.transaction("setAddress", b"UMBRELLA".ljust(32, b"\0"), UMBRELLA))]
+        )
         for symbol, reserve in market.reserves.items():
             deficit = market.pool.call("getReserveDeficit", reserve.asset.address)
             if deficit:
-                cover = market.pool.transaction("eliminateReserveDeficit", reserve.asset.address, max(1, deficit // 2), sender=UMBRELLA)
+                cover = market.pool.transaction(
+                    "eliminateReserveDeficit", reserve.asset.address, max(1, deficit // 2), sender=UMBRELLA
+                )
                 self.mark("deficit covered", market.supply(UMBRELLA, symbol, deficit + 2), cover)
 
 

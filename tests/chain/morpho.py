@@ -1,7 +1,9 @@
-"""Morpho Blue 1.0.0 from its own source, with two markets, and a script of users on them: a crash, liquidations of both forms, bad debt.
+"""Morpho Blue 1.0.0 from its own source, with two markets, and a script of users on them: a crash, liquidations of both
+forms, bad debt.
 
 weth-usdc   WETH (18) for USDC (6), 86 %; adaptive curve; oracle of two feed proxies (ETH / USD over USDC / USD)
-wbtc-weth   WBTC (8) for WETH (18), 91.5 %; the package's mock curve; an oracle that no log tells of. Its price has 46 decimals.
+wbtc-weth   WBTC (8) for WETH (18), 91.5 %; the package's mock curve; an oracle that no log tells of. Its price has 46
+decimals.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ DAY = 86_400
 
 @dataclass(slots=True)
 class Pair:
-    """One market. ``params`` is the contract's MarketParams; ``price`` what one whole collateral is worth now, in thousandths of a loan token."""
+    """One market. ``params`` is the contract's MarketParams; ``price`` what one whole collateral is worth now, in
+    thousandths of a loan token.
+    """
 
     name: str
     params: tuple[str, str, str, str, int]
@@ -76,13 +80,19 @@ class Deployment:
 
     def positions(self, pair: Pair, users: Sequence[str], block: ReadAt = "latest") -> list[tuple[int, ...]]:
         """See MorphoReader.positions."""
-        return [tuple(row) for row in self.reader.call("positions", self.morpho.address, pair.params, list(users), block=block)]
+        return [
+            tuple(row)
+            for row in self.reader.call("positions", self.morpho.address, pair.params, list(users), block=block)
+        ]
 
 
 def deploy(node: Node) -> Deployment:
     """Both markets, created; nothing supplied yet."""
     code, sources = artifacts_morpho(), own("Feeds.sol")
-    tokens = {symbol: node.deploy(own("Token.sol")["Token"], symbol, decimals) for symbol, decimals in (("USDC", 6), ("WETH", 18), ("WBTC", 8))}
+    tokens = {
+        symbol: node.deploy(own("Token.sol")["Token"], symbol, decimals)
+        for symbol, decimals in (("USDC", 6), ("WETH", 18), ("WBTC", 8))
+    }
     feeds = {}
     for name, answer in (("ETH", 2_000_00000000), ("USDC", 1_00010000)):
         aggregator = node.deploy(sources["Aggregator"], 8, f"{name} / USD", answer)
@@ -101,10 +111,19 @@ def deploy(node: Node) -> Deployment:
     for name, loan, collateral, loan_decimals, collateral_decimals, oracle, irm, lltv, feed, price in made:
         wad = int(lltv * 10) * 10**15
         params = (loan.address, collateral.address, oracle.address, irm.address, wad)
-        node.send_block([morpho.transaction("enableIrm", irm.address, sender=OWNER), morpho.transaction("enableLltv", wad, sender=OWNER)])
+        node.send_block(
+            [
+                morpho.transaction("enableIrm", irm.address, sender=OWNER),
+                morpho.transaction("enableLltv", wad, sender=OWNER),
+            ]
+        )
         receipt = morpho.send("createMarket", params)
-        market_id = next(log["topics"][1] for log in receipt["logs"] if log["address"].lower() == morpho.address.lower())
-        pairs[name] = Pair(name, params, market_id, loan, collateral, loan_decimals, collateral_decimals, oracle, feed, price)
+        market_id = next(
+            log["topics"][1] for log in receipt["logs"] if log["address"].lower() == morpho.address.lower()
+        )
+        pairs[name] = Pair(
+            name, params, market_id, loan, collateral, loan_decimals, collateral_decimals, oracle, feed, price
+        )
     return Deployment(node, morpho, node.deploy(code["MorphoReader"]), pairs, start)
 
 
@@ -124,7 +143,9 @@ class Request:
 
 @dataclass(slots=True)
 class Record:
-    """What happened. ``accounts`` are all that can hold anything; ``refused`` names calls of users that failed: (market, block, what, error)."""
+    """What happened. ``accounts`` are all that can hold anything; ``refused`` names calls of users that failed:
+    (market, block, what, error).
+    """
 
     deployment: Deployment
     accounts: list[str]
@@ -143,7 +164,9 @@ class _Script:
         self.record = Record(self.market, [*self.users, *LIQUIDATORS, *RECIPIENTS])
 
     def block(self, wishes: Sequence[tuple[str, Pair, Transaction]], wait: int = 12) -> None:
-        """Mine the wishes (what, market, transaction) in one block, ``wait`` seconds after the last; count and name what fails."""
+        """Mine the wishes (what, market, transaction) in one block, ``wait`` seconds after the last; count and name
+        what fails.
+        """
         receipts = self.node.send_block([wish[2] for wish in wishes], timestamp=self.node.timestamp() + wait)
         for (what, pair, _), receipt in zip(wishes, receipts, strict=True):
             if receipt["status"] == "0x1":
@@ -174,8 +197,13 @@ class _Script:
         self.block([("supply", pair, call(pair, "supply", lent[user], 0, user, b"", sender=user)) for user in lent])
         borrowers = self.users[lenders:]
         worth = {user: int(10 ** draw.uniform(1.5, 4.2) * unit) for user in borrowers}
-        collateral = {user: worth[user] * 1000 * 10**pair.collateral_decimals // (pair.price * unit) + 1 for user in borrowers}
-        deposits = [("supplyCollateral", pair, call(pair, "supplyCollateral", collateral[u], u, b"", sender=u)) for u in borrowers]
+        collateral = {
+            user: worth[user] * 1000 * 10**pair.collateral_decimals // (pair.price * unit) + 1 for user in borrowers
+        }
+        deposits = [
+            ("supplyCollateral", pair, call(pair, "supplyCollateral", collateral[u], u, b"", sender=u))
+            for u in borrowers
+        ]
         self.block(deposits[:40], 300)
         self.block(deposits[40:], 3600)
         loans = []
@@ -227,7 +255,9 @@ class _Script:
             self.node.send(pair.feed.transmit(pair.price * 100_010 + self.random.randrange(1000)))
 
     def _liquidate(self, pair: Pair) -> None:
-        """Those who look unhealthy now, each by a form drawn; now and then too much is asked for, or of someone healthy."""
+        """Those who look unhealthy now, each by a form drawn; now and then too much is asked for, or of someone
+        healthy.
+        """
         market, draw = self.market, self.random
         positions = market.positions(pair, self.users)
         wishes: list[tuple[str, int, int, str]] = []
@@ -237,7 +267,9 @@ class _Script:
             if draw.random() < 0.3:  # not everyone is looked at
                 continue
             liquidator = draw.choice(LIQUIDATORS)
-            form = draw.choice(["all-collateral", "all-shares", "some-collateral", "some-shares", "all-but-one", "too-much"])
+            form = draw.choice(
+                ["all-collateral", "all-shares", "some-collateral", "some-shares", "all-but-one", "too-much"]
+            )
             seized, shares = 0, 0
             if form == "all-collateral":
                 seized = collateral
@@ -254,31 +286,48 @@ class _Script:
             wishes.append((user, seized, shares, liquidator))
         if not wishes:
             return
-        calls = [market.call(pair, "liquidate", user, seized, shares, b"", sender=liquidator) for user, seized, shares, liquidator in wishes]
+        calls = [
+            market.call(pair, "liquidate", user, seized, shares, b"", sender=liquidator)
+            for user, seized, shares, liquidator in wishes
+        ]
         receipts = self.node.send_block(calls, timestamp=self.node.timestamp() + draw.choice([12, 12, 600]))
         for (user, seized, shares, liquidator), receipt in zip(wishes, receipts, strict=True):
-            error = "" if receipt["status"] == "0x1" else revert_name(self.node, receipt["transactionHash"]) or "reverted"
+            error = (
+                "" if receipt["status"] == "0x1" else revert_name(self.node, receipt["transactionHash"]) or "reverted"
+            )
             self.record.done["liquidate"] += not error
             block = int(receipt["blockNumber"], 16)
-            self.record.requests.append(Request(pair.name, block, receipt["transactionHash"], liquidator, user, seized, shares, error))
+            self.record.requests.append(
+                Request(pair.name, block, receipt["transactionHash"], liquidator, user, seized, shares, error)
+            )
 
     def _everyday(self, pair: Pair) -> None:
         market, draw, call = self.market, self.random, self.market.call
         unit, coin = 10**pair.loan_decimals, 10**pair.collateral_decimals
         chosen = draw.sample(self.users, 12)
         wishes = []
-        for user, (lent, owed_shares, collateral, _, owed, _) in zip(chosen, market.positions(pair, chosen), strict=True):
+        for user, (lent, owed_shares, collateral, _, owed, _) in zip(
+            chosen, market.positions(pair, chosen), strict=True
+        ):
             what = draw.choice(["supply", "withdraw", "borrow", "repay", "supplyCollateral", "withdrawCollateral"])
             by_shares = draw.random() < 0.4
             if what == "supply":
-                args = (0, draw.randrange(1, 10**3) * unit * 10**6, user, b"") if by_shares else (draw.randrange(1, 700 * unit), 0, user, b"")
+                args = (
+                    (0, draw.randrange(1, 10**3) * unit * 10**6, user, b"")
+                    if by_shares
+                    else (draw.randrange(1, 700 * unit), 0, user, b"")
+                )
             elif what == "withdraw":
                 if not lent:
                     continue
                 args = (0, lent if draw.random() < 0.3 else draw.randrange(1, lent + 1), user, user)
                 args = args if by_shares else (draw.randrange(1, 10**5 * unit), 0, user, user)
             elif what == "borrow":
-                args = (0, draw.randrange(1, 10**9) * unit, user, user) if by_shares else (draw.randrange(1, 2_000 * unit), 0, user, user)
+                args = (
+                    (0, draw.randrange(1, 10**9) * unit, user, user)
+                    if by_shares
+                    else (draw.randrange(1, 2_000 * unit), 0, user, user)
+                )
             elif what == "repay":
                 if not owed_shares:
                     continue

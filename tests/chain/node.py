@@ -1,9 +1,11 @@
 """A local node (anvil) and a small, fast JSON-RPC client for it.
 
-Blocks are 12 s apart from a fixed start, so the same script gives the same block hashes. Mining many blocks is slow: warp time instead.
+Blocks are 12 s apart from a fixed start, so the same script gives the same block hashes. Mining many blocks is slow:
+warp time instead.
 
-Reading the past: ``eth_call`` at block B executes with B's own number and timestamp (``tests/test_chain_smoke.py`` proves it), so a read "at B"
-sees interest accrued up to B. ``"latest"`` is the last mined block, never the next one; ``"pending"`` is not used.
+Reading the past: ``eth_call`` at block B executes with B's own number and timestamp (``tests/test_chain_smoke.py``
+proves it), so a read "at B" sees interest accrued up to B. ``"latest"`` is the last mined block, never the next one;
+``"pending"`` is not used.
 """
 
 from __future__ import annotations
@@ -61,9 +63,28 @@ class Node:
 
     def __init__(self, *, timestamp: int = GENESIS_TIME, chain_id: int = 31337, interval: int = 12) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="anvil-")
-        command = [str(anvil_binary()), "--host=127.0.0.1", "--port=0", "--accounts=10", "--order=fifo", "--auto-impersonate", "--no-mining"]
-        command += [f"--timestamp={timestamp}", f"--chain-id={chain_id}", "--gas-limit=1000000000000", "--gas-price=0", "--block-base-fee-per-gas=0"]
-        command += ["--disable-min-priority-fee", "--hardfork=cancun", "--transaction-block-keeper=1000000000", f"--cache-path={self._folder.name}"]
+        command = [
+            str(anvil_binary()),
+            "--host=127.0.0.1",
+            "--port=0",
+            "--accounts=10",
+            "--order=fifo",
+            "--auto-impersonate",
+            "--no-mining",
+        ]
+        command += [
+            f"--timestamp={timestamp}",
+            f"--chain-id={chain_id}",
+            "--gas-limit=1000000000000",
+            "--gas-price=0",
+            "--block-base-fee-per-gas=0",
+        ]
+        command += [
+            "--disable-min-priority-fee",
+            "--hardfork=cancun",
+            "--transaction-block-keeper=1000000000",
+            f"--cache-path={self._folder.name}",
+        ]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.port = self._read_port()
         threading.Thread(target=self._drain, daemon=True).start()
@@ -106,12 +127,16 @@ class Node:
     def __enter__(self) -> Node:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # -- JSON-RPC ----------------------------------------------------------------------------------------------------
     def _post(self, *bodies: Any) -> list[Any]:
-        """Answers to HTTP requests sent at once on the one connection, which the node works off one after the other (HTTP pipelining)."""
+        """Answers to HTTP requests sent at once on the one connection, which the node works off one after the other
+        (HTTP pipelining).
+        """
         answers = []
         for i in range(0, len(bodies), 64):
             encoded = [msgspec.json.encode(body) for body in bodies[i : i + 64]]
@@ -144,8 +169,13 @@ class Node:
         return [answer["result"] for answer in answers]
 
     def batch(self, requests: Iterable[Call]) -> list[Any]:
-        """Results in the order of ``requests``, which the node may work off in any order; a refused one is an ``RpcError`` value, not raised."""
-        body = [{"jsonrpc": "2.0", "id": i, "method": method, "params": params} for i, (method, params) in enumerate(requests)]
+        """Results in the order of ``requests``, which the node may work off in any order; a refused one is an
+        ``RpcError`` value, not raised.
+        """
+        body = [
+            {"jsonrpc": "2.0", "id": i, "method": method, "params": params}
+            for i, (method, params) in enumerate(requests)
+        ]
         if not body:
             return []
         answers = sorted(self._post(body)[0], key=lambda answer: answer["id"])
@@ -196,7 +226,9 @@ class Node:
         return receipt
 
     def revert_reason(self, transaction: Transaction, block: int | str = "latest") -> str:
-        """Why the transaction fails at the end of ``block``, or "" if it does not: error text, or the name of a custom error."""
+        """Why the transaction fails at the end of ``block``, or "" if it does not: error text, or the name of a custom
+        error.
+        """
         try:
             self.rpc("eth_call", transaction, _tag(block))
         except RpcError as error:
@@ -204,7 +236,9 @@ class Node:
         return ""
 
     def send_block(self, transactions: Sequence[Transaction], *, timestamp: int | None = None) -> list[dict[str, Any]]:
-        """Mine all transactions, in this order, in one block (no block if there are none); their receipts. Failed ones have status 0x0."""
+        """Mine all transactions, in this order, in one block (no block if there are none); their receipts. Failed ones
+        have status 0x0.
+        """
         if not transactions:
             return []
         requests: list[Call] = [("eth_sendTransaction", [_FREE | transaction]) for transaction in transactions]
@@ -213,7 +247,9 @@ class Node:
         *answers, receipts = self.sequence([*requests, ("evm_mine", []), ("eth_getBlockReceipts", ["latest"])])
         digests = answers[: len(transactions)]
         if [receipt["transactionHash"] for receipt in receipts] != digests:
-            raise RuntimeError(f"the block holds {len(receipts)} transactions, not the {len(transactions)} sent, or in another order")
+            raise RuntimeError(
+                f"the block holds {len(receipts)} transactions, not the {len(transactions)} sent, or in another order"
+            )
         return list(receipts)
 
     def call(self, to: str, data: bytes, *, block: int | str = "latest", sender: str | None = None) -> bytes:
@@ -222,15 +258,24 @@ class Node:
         return bytes.fromhex(self.rpc("eth_call", request, _tag(block))[2:])
 
     def get_logs(
-        self, *, from_block: int = 0, to_block: int | str = "latest", address: str | list[str] | None = None, topics: Any = None
+        self,
+        *,
+        from_block: int = 0,
+        to_block: int | str = "latest",
+        address: str | list[str] | None = None,
+        topics: Any = None,
     ) -> list[Any]:
         query = {"fromBlock": _tag(from_block), "toBlock": _tag(to_block), "address": address, "topics": topics}
         return list(self.rpc("eth_getLogs", {key: value for key, value in query.items() if value is not None}))
 
-    def deploy(self, artifact: Artifact, *args: Any, libraries: dict[str, str] | None = None, sender: str | None = None) -> Contract:
+    def deploy(
+        self, artifact: Artifact, *args: Any, libraries: dict[str, str] | None = None, sender: str | None = None
+    ) -> Contract:
         """Create a contract with these constructor arguments."""
         code = artifact.linked(libraries or {})
-        inputs: list[dict[str, Any]] = next((entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), [])
+        inputs: list[dict[str, Any]] = next(
+            (entry["inputs"] for entry in artifact.abi if entry["type"] == "constructor"), []
+        )
         code += encode([_type(item) for item in inputs], args)
         receipt = self.send({"from": sender or self.admin, "data": "0x" + code.hex()})
         return Contract(self, receipt["contractAddress"], artifact.abi)
@@ -248,13 +293,19 @@ def _reason(error: RpcError) -> str:
 
 def revert_name(node: Node, transaction_hash: str) -> str:
     """Why a mined transaction failed, exactly: error text or code (3.0), name of the custom error (3.6)."""
-    trace = node.rpc("debug_traceTransaction", transaction_hash, {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}})
+    trace = node.rpc(
+        "debug_traceTransaction", transaction_hash, {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
+    )
     return _reason(RpcError({"message": trace.get("error", "reverted"), "data": trace.get("output")}))
 
 
 def _type(item: dict[str, Any]) -> str:
     kind = str(item["type"])
-    return kind.replace("tuple", f"({','.join(_type(part) for part in item['components'])})") if kind.startswith("tuple") else kind
+    return (
+        kind.replace("tuple", f"({','.join(_type(part) for part in item['components'])})")
+        if kind.startswith("tuple")
+        else kind
+    )
 
 
 @cache
@@ -311,7 +362,11 @@ class Contract:
 
     def transaction(self, name: str, *args: Any, sender: str | None = None) -> Transaction:
         """A transaction to queue for ``Node.send_block``."""
-        return {"from": sender or self.node.admin, "to": self.address, "data": "0x" + self._functions[name].encode(args).hex()}
+        return {
+            "from": sender or self.node.admin,
+            "to": self.address,
+            "data": "0x" + self._functions[name].encode(args).hex(),
+        }
 
     def send(self, name: str, *args: Any, sender: str | None = None) -> dict[str, Any]:
         """Mine one call; its receipt. Reverted if it failed."""

@@ -48,7 +48,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class Holding:
-    """What one account has: native units by symbol (no zeros), symbols of enabled collateral, account data of the pool."""
+    """What one account has: native units by symbol (no zeros), symbols of enabled collateral, account data of the
+    pool.
+    """
 
     supplied: dict[str, int]
     debts: dict[str, int]
@@ -75,11 +77,18 @@ class Players:
 
     def holdings(self, market: Deployment, accounts: list[str], block: int | str = "latest") -> list[Holding]:
         symbols = list(market.reserves)
-        rows = zip(market.balances(accounts, block), market.user_configuration(accounts, block), market.account_data(accounts, block), strict=True)
+        rows = zip(
+            market.balances(accounts, block),
+            market.user_configuration(accounts, block),
+            market.account_data(accounts, block),
+            strict=True,
+        )
         result = []
         for balances, bits, data in rows:
             supplied = {symbol: balance for symbol, balance in zip(symbols, balances, strict=False) if balance}
-            debts = {symbol: balance for symbol, balance in zip(symbols, balances[len(symbols) :], strict=True) if balance}
+            debts = {
+                symbol: balance for symbol, balance in zip(symbols, balances[len(symbols) :], strict=True) if balance
+            }
             enabled = [symbol for i, symbol in enumerate(symbols) if bits >> (2 * i + 1) & 1]
             result.append(Holding(supplied, debts, enabled, data[2] if data else 0, data[5] if data else UINT256_MAX))
         return result
@@ -115,11 +124,18 @@ class Players:
             use = self.dice.uniform(low, min(high, 60) if self.cautious else high) / 100
             picked = self.dice.sample(choices, min(len(choices), self.dice.choice((1, 1, 1, 2))))
             for symbol in picked:
-                yield Wish("borrow", market.borrow(account, symbol, self._amount(market, symbol, holding.available * use / len(picked), prices)))
+                yield Wish(
+                    "borrow",
+                    market.borrow(
+                        account, symbol, self._amount(market, symbol, holding.available * use / len(picked), prices)
+                    ),
+                )
 
     # -- everyday life -----------------------------------------------------------------------------------------------
     def everyday(self, market: Deployment, count: int) -> list[Wish]:
-        """What ``count`` accounts do next. Balances are those of the block that will be mined, so that "all" can mean all."""
+        """What ``count`` accounts do next. Balances are those of the block that will be mined, so that "all" can mean
+        all.
+        """
         prices = market.prices()
         chosen = self.dice.sample([account for account in self.accounts if self.kinds[account] != "neglected"], count)
         wishes = []
@@ -140,13 +156,17 @@ class Players:
         action = dice.choice(actions)
         if action == "supply":
             symbol = dice.choice(list(market.reserves))
-            return Wish(action, market.supply(account, symbol, self._amount(market, symbol, dice.choice(SIZES) * BASE, prices)))
+            return Wish(
+                action, market.supply(account, symbol, self._amount(market, symbol, dice.choice(SIZES) * BASE, prices))
+            )
         if action == "emode":
             return Wish(action, market.set_emode(account, dice.choice((0, 0, 1, 2, 3))))
         if action == "borrow":
             symbol = dice.choice(borrows)
             share = dice.uniform(0.1, 0.95) if reckless else 0.1
-            return Wish(action, market.borrow(account, symbol, self._amount(market, symbol, holding.available * share, prices)))
+            return Wish(
+                action, market.borrow(account, symbol, self._amount(market, symbol, holding.available * share, prices))
+            )
         if action.startswith("repay"):
             return self._repay(market, account, holding, action)
         if not holding.supplied:
@@ -174,15 +194,23 @@ class Players:
 
     # -- liquidators -------------------------------------------------------------------------------------------------
     def look(self, market: Deployment, *, everyone: bool) -> None:
-        """Note health factors (wad) as of now, of everyone or of those who were weak at the last look; liquidators act on it."""
-        watched = self.accounts if everyone else [account for account, health in self.health.items() if health < 13 * 10**17]
+        """Note health factors (wad) as of now, of everyone or of those who were weak at the last look; liquidators act
+        on it.
+        """
+        watched = (
+            self.accounts if everyone else [account for account, health in self.health.items() if health < 13 * 10**17]
+        )
         rows = zip(watched, market.account_data(watched), strict=True)
         self.health |= {account: row[5] for account, row in rows if row}
 
     def attempts(self, market: Deployment, below: int, *, zeal: float, spare_neglected: bool) -> list[Attempt]:
         """Liquidations of accounts whose health factor was under ``below`` (wad), each with probability ``zeal``."""
         weak = [account for account, health in self.health.items() if health < below]
-        weak = [account for account in weak if not (spare_neglected and self.kinds[account] == "neglected") and self.dice.random() < zeal]
+        weak = [
+            account
+            for account in weak
+            if not (spare_neglected and self.kinds[account] == "neglected") and self.dice.random() < zeal
+        ]
         if not weak:
             return []
         found = []
@@ -195,5 +223,7 @@ class Players:
                 part = int(holding.debts[debt] * self.dice.uniform(0.02, 0.7)) or 1
                 amount = self.dice.choice((UINT256_MAX, UINT256_MAX, UINT256_MAX, part, part, holding.debts[debt], 1))
                 liquidator = self.dice.choice(self.liquidators)
-                found.append(Attempt(liquidator, self.dice.choice(collaterals), debt, account, amount, self.dice.random() < 0.35))
+                found.append(
+                    Attempt(liquidator, self.dice.choice(collaterals), debt, account, amount, self.dice.random() < 0.35)
+                )
         return found

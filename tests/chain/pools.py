@@ -63,7 +63,9 @@ class ChainPool:
     def swap(self, zero_for_one: bool, amount: int, limit: int | None = None) -> bool:
         """Whether it went through: a pool reverts where it stands at the limit."""
         try:
-            self.exchange.trader.send("swap", self.contract.address, zero_for_one, amount, self.limit(zero_for_one, limit))
+            self.exchange.trader.send(
+                "swap", self.contract.address, zero_for_one, amount, self.limit(zero_for_one, limit)
+            )
         except Reverted:
             return False
         return True
@@ -76,14 +78,21 @@ class ChainPool:
         trader = self.exchange.trader
         function = trader.function("probe")
         calls = [(self.contract.address, down, amount, self.limit(down, limit)) for down, amount, limit in asked]
-        requests = [("eth_call", [{"to": trader.address, "data": "0x" + function.encode(call).hex()}, "latest"]) for call in calls]
+        requests = [
+            ("eth_call", [{"to": trader.address, "data": "0x" + function.encode(call).hex()}, "latest"])
+            for call in calls
+        ]
         found: list[Swapped | None] = []
         for (down, _, _), answer in zip(asked, self.exchange.node.batch(requests), strict=True):
             if isinstance(answer, Exception):
                 found.append(None)
                 continue
             amount0, amount1, price, tick, liquidity = function.decode(bytes.fromhex(answer[2:]))
-            found.append(Swapped(amount0, -amount1, price, tick, liquidity) if down else Swapped(amount1, -amount0, price, tick, liquidity))
+            found.append(
+                Swapped(amount0, -amount1, price, tick, liquidity)
+                if down
+                else Swapped(amount1, -amount0, price, tick, liquidity)
+            )
         return found
 
     def read(self, block: int | str = "latest") -> tuple[int, int, int]:
@@ -115,7 +124,10 @@ class ChainPool:
             held = sorted(place for place, amount in self.positions.items() if amount)
             if kind < 0.35 or not held:
                 widest = MAX_TICK // self.spacing
-                middle, width = tick // self.spacing + draw.randint(-120, 120), draw.choice([1, 2, 7, 40, 300, 3000, 2 * widest])
+                middle, width = (
+                    tick // self.spacing + draw.randint(-120, 120),
+                    draw.choice([1, 2, 7, 40, 300, 3000, 2 * widest]),
+                )
                 lower, upper = max(middle - width // 2, -widest), min(middle - width // 2 + width, widest)
                 if lower < upper:
                     self.mint(lower * self.spacing, upper * self.spacing, draw.randint(1, size))

@@ -1,4 +1,5 @@
-"""Records ``data/sample/lake``: two markets played on a local node with the real contracts, and fetched with the tool's own fetcher.
+"""Records ``data/sample/lake``: two markets played on a local node with the real contracts, and fetched with the tool's
+own fetcher.
 
     python -m tests.chain.sample            (make sample)
 
@@ -60,7 +61,9 @@ def record(lake: Lake) -> None:
         print(f"recording {recording.market}: {recording.accounts} accounts on {recording.version}", file=sys.stderr)
         with Node(timestamp=START) as node:
             played = run(node, recording.version, accounts=recording.accounts, calm=recording.calm)
-            config = msgspec.structs.replace(played.deployment.market_config(recording.market), description=recording.description)
+            config = msgspec.structs.replace(
+                played.deployment.market_config(recording.market), description=recording.description
+            )
             fetch(lake, config, Rpc(node.url), to_block=played.last_block, finality=0, headers="all")
         lake.refresh()
         reconstruct(lake, recording.market)

@@ -1,9 +1,12 @@
-"""Twin chains: one script of users' transactions on two nodes with the real contracts, under history's parameters and under changed ones.
+"""Twin chains: one script of users' transactions on two nodes with the real contracts, under history's parameters and
+under changed ones.
 
-The script (``twin_script``) is fixed before anything is mined: both chains get the same user transactions, byte for byte, in the same blocks
-at the same times. A chain differs by its ``Change`` alone: governance sets other values in blocks that the script keeps free for it
-(slots), where the twin under history's parameters mines something harmless. On each chain a bot liquidates right after every price
-report, in the same block (``contracts/Bot.sol``); it decides on the chain, from what the contracts say and do.
+The script (``twin_script``) is fixed before anything is mined: both chains get the same user transactions, byte for
+byte, in the same blocks
+at the same times. A chain differs by its ``Change`` alone: governance sets other values in blocks that the script keeps
+free for it (slots), where the twin under history's parameters mines something harmless. On each chain a bot liquidates
+right after every price report, in the same block (``contracts/Bot.sol``); it decides on the chain, from what the
+contracts say and do.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ BOT_GAS = 100 * GAS
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What governance sets at the script's slots, one after the other: values in basis points by (symbol or e-mode category, parameter).
+    """What governance sets at the script's slots, one after the other: values in basis points by (symbol or e-mode
+    category, parameter).
 
     They hold against what the script's own governance sets later.
     """
@@ -54,7 +58,9 @@ class Sent:
 
 @dataclass(slots=True)
 class Twin:
-    """A chain after the script. ``accounts`` are all that can hold anything but the bot; ``slots`` the blocks kept free for changes."""
+    """A chain after the script. ``accounts`` are all that can hold anything but the bot; ``slots`` the blocks kept free
+    for changes.
+    """
 
     deployment: Deployment
     version: str
@@ -79,10 +85,16 @@ class _Terms:
             self.history[listing.symbol, "liquidation_bonus"] = listing.bonus
             self.history[listing.symbol, "liquidation_protocol_fee"] = listing.protocol_fee
         for category, ltv, threshold, bonus, *_ in EMODES:
-            self.history |= {(category, "ltv"): ltv, (category, "liquidation_threshold"): threshold, (category, "liquidation_bonus"): bonus}
+            self.history |= {
+                (category, "ltv"): ltv,
+                (category, "liquidation_threshold"): threshold,
+                (category, "liquidation_bonus"): bonus,
+            }
 
     def transactions(self, market: Deployment, keys: Mapping[Key, int]) -> list[Transaction]:
-        """What governance sends so that these keys have the values in force: the configurator sets those of one place together."""
+        """What governance sends so that these keys have the values in force: the configurator sets those of one place
+        together.
+        """
         values = self.history | self.changed
         sent = []
         for place in dict.fromkeys(place for place, parameter in keys if parameter != "liquidation_protocol_fee"):
@@ -92,11 +104,15 @@ class _Terms:
             else:
                 label = next(label for category, *_, label, _ in EMODES if category == place)
                 sent.append(market.set_emode_category(place, *three, label))
-        fees = [place for place, parameter in keys if parameter == "liquidation_protocol_fee" and isinstance(place, str)]
+        fees = [
+            place for place, parameter in keys if parameter == "liquidation_protocol_fee" and isinstance(place, str)
+        ]
         return sent + [market.set_protocol_fee(place, values[place, "liquidation_protocol_fee"]) for place in fees]
 
 
-def play(node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, wild: int = 0, without: Container[int] = ()) -> Twin:
+def play(
+    node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, wild: int = 0, without: Container[int] = ()
+) -> Twin:
     """The whole script on a fresh node, started with ``Node(timestamp=START)``, under a change.
 
     Args:
@@ -108,7 +124,11 @@ def play(node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, w
     script = Script(market, flash=node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address, seed=seed, wild=wild)
     bot = _bot(market, sorted(script.names.values(), key=lambda account: int(account, 16)))
     for reserve in market.reserves.values():
-        node.send(reserve.asset.transaction("mintMany", [*script.names.values(), UMBRELLA, script.flash, bot.address], 10**9 * reserve.unit))
+        node.send(
+            reserve.asset.transaction(
+                "mintMany", [*script.names.values(), UMBRELLA, script.flash, bot.address], 10**9 * reserve.unit
+            )
+        )
     accounts = [*script.names.values(), UMBRELLA, TREASURY, script.flash]
     twin = Twin(market, version, accounts, {account: name for name, account in script.names.items()}, bot.address)
     terms, changes, start = _Terms(), list(change.steps), node.timestamp() + 60
@@ -138,14 +158,19 @@ def _mine(twin: Twin, block: Block, reporter: Contract, bot: Contract, at: int, 
     between: list[Transaction] = []
     if block.report:
         feeds = [market.reserves[symbol].feed.aggregator.address for symbol in block.report]
-        between = [reporter.transaction("report", feeds, list(block.report.values())), bot.transaction("run") | {"gas": hex(BOT_GAS)}]
+        between = [
+            reporter.transaction("report", feeds, list(block.report.values())),
+            bot.transaction("run") | {"gas": hex(BOT_GAS)},
+        ]
     cut = out[: len(block.before)].count(False)
     transactions = [step.transaction for step, left_out in zip(steps, out, strict=True) if not left_out]
     transactions = transactions[:cut] + between + transactions[cut:]
     receipts = node.send_block(transactions or [_harmless(market)], timestamp=at)
     for receipt in receipts[cut : cut + len(between)]:
         if receipt["status"] != "0x1":
-            raise RuntimeError(f"block {receipt['blockNumber']}: report or bot failed: {revert_name(node, receipt['transactionHash'])}")
+            raise RuntimeError(
+                f"block {receipt['blockNumber']}: report or bot failed: {revert_name(node, receipt['transactionHash'])}"
+            )
     if between:
         twin.reports.append(node.block_number)
     users = iter(receipts[:cut] + receipts[cut + len(between) :])
@@ -189,7 +214,9 @@ def _govern(node: Node, transactions: list[Transaction], at: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Liquidated:
-    """One LiquidationCall: account in lower case, symbols, native amounts; ``fee`` is what the treasury got of the collateral."""
+    """One LiquidationCall: account in lower case, symbols, native amounts; ``fee`` is what the treasury got of the
+    collateral.
+    """
 
     block: int
     account: str
@@ -225,7 +252,9 @@ _NONE = Held({}, {}, frozenset(), 0)
 
 @dataclass(frozen=True, slots=True)
 class ReserveAt:
-    """The pool's stored numbers of one reserve: rays, seconds, scaled units (accrued to treasury), native units (liquidity, deficit)."""
+    """The pool's stored numbers of one reserve: rays, seconds, scaled units (accrued to treasury), native units
+    (liquidity, deficit).
+    """
 
     supply_index: int
     borrow_index: int
@@ -263,7 +292,9 @@ def losses(twin: Twin) -> tuple[list[Liquidated], list[Lost]]:
             if where in tokens and log["topics"][2] == treasury:
                 paid[_address(log["topics"][1]), tokens[where]] = int(log["data"], 16)
         elif kind == DEFICIT:
-            lost.append(Lost(block, _address(log["topics"][1]), symbols[_address(log["topics"][2])], int(log["data"], 16)))
+            lost.append(
+                Lost(block, _address(log["topics"][1]), symbols[_address(log["topics"][2])], int(log["data"], 16))
+            )
         else:
             collateral, debt, account = (_address(word) for word in log["topics"][1:])
             repaid, seized = (int(log["data"][2 + 64 * i : 66 + 64 * i], 16) for i in range(2))
@@ -314,7 +345,9 @@ def reserves(twin: Twin, block: int | str = "latest") -> dict[str, ReserveAt]:
             liquidity = market.pool.call("getVirtualUnderlyingBalance", asset, block=block)
             deficit = market.pool.call("getReserveDeficit", asset, block=block)
         supply_index, supply_rate, borrow_index, borrow_rate = numbers[1:5]
-        found[symbol] = ReserveAt(supply_index, borrow_index, supply_rate, borrow_rate, numbers[6], numbers[12], liquidity, deficit)
+        found[symbol] = ReserveAt(
+            supply_index, borrow_index, supply_rate, borrow_rate, numbers[6], numbers[12], liquidity, deficit
+        )
     return found
 
 

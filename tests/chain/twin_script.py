@@ -1,8 +1,10 @@
-"""What everyone does on both twin chains (``tests/chain/twin.py``): fixed before anything is mined, from a seed and the script's own prices.
+"""What everyone does on both twin chains (``tests/chain/twin.py``): fixed before anything is mined, from a seed and the
+script's own prices.
 
-Amounts are native units that depend on nothing a chain says; who wants all says so (``UINT256_MAX``). Accounts have roles: lenders and safe
-borrowers who live at random, and borrowers near an edge whose every step is written down, so that a step which fails under history's
-parameters fails under every change too (``Step.fails``), while many steps that pass there are refused under a stricter one.
+Amounts are native units that depend on nothing a chain says; who wants all says so (``UINT256_MAX``). Accounts have
+roles: lenders and safe borrowers who live at random, and borrowers near an edge whose every step is written down, so
+that a step which fails under history's parameters fails under every change too (``Step.fails``), while many steps that
+pass there are refused under a stricter one.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ class Step:
 
 @dataclass(slots=True)
 class Block:
-    """One block, ``seconds`` after the start: users, then a price report (answers by feed) with the bot behind it, then users; or governance
-    alone (``values`` it sets, other ``governance``); or a ``slot``."""
+    """One block, ``seconds`` after the start: users, then a price report (answers by feed) with the bot behind it, then
+    users; or governance alone (``values`` it sets, other ``governance``); or a ``slot``.
+    """
 
     seconds: int
     before: list[Step] = field(default_factory=list)
@@ -74,7 +77,8 @@ class Block:
 class Script:
     """All blocks, made at once. ``names`` gives addresses by name; ``flash`` is a FlashBorrower with money.
 
-    ``wild``: so many steps at random by borrowers at the edge before and after each report, which may fail anywhere (``Step.wild``).
+    ``wild``: so many steps at random by borrowers at the edge before and after each report, which may fail anywhere
+    (``Step.wild``).
     """
 
     def __init__(self, market: Deployment, flash: str, *, seed: int = 7, wild: int = 0) -> None:
@@ -84,7 +88,9 @@ class Script:
         self.blocks: list[Block] = []
         self._dice = Random(seed)
         self._seconds = 0
-        self._prices = {listing.symbol: listing.price / 1e8 for listing in LISTINGS} | {"wstETH": 1.1 * LISTINGS[0].price / 1e8}
+        self._prices = {listing.symbol: listing.price / 1e8 for listing in LISTINGS} | {
+            "wstETH": 1.1 * LISTINGS[0].price / 1e8
+        }
         self._reported: dict[str, int] = {}
         self._closed: set[str] = set()
         self._at_edge = False
@@ -103,7 +109,9 @@ class Script:
         return max(units // 10**zeros, 1) * 10**zeros
 
     def supply(self, who: str, symbol: str, dollars: float, to: str | None = None) -> Step:
-        transaction = self.market.supply(self.names[who], symbol, self.worth(symbol, dollars), self.names[to] if to else None)
+        transaction = self.market.supply(
+            self.names[who], symbol, self.worth(symbol, dollars), self.names[to] if to else None
+        )
         return Step("supply", who, transaction)
 
     def withdraw(self, who: str, symbol: str, dollars: float | None = None, *, fails: bool = False) -> Step:
@@ -113,16 +121,25 @@ class Script:
     def borrow(self, who: str, symbol: str, dollars: float, *, fails: bool = False) -> Step:
         return Step("borrow", who, self.market.borrow(self.names[who], symbol, self.worth(symbol, dollars)), fails)
 
-    def repay(self, who: str, symbol: str, dollars: float | None = None, of: str | None = None, *, fails: bool = False) -> Step:
+    def repay(
+        self, who: str, symbol: str, dollars: float | None = None, of: str | None = None, *, fails: bool = False
+    ) -> Step:
         amount = UINT256_MAX if dollars is None else self.worth(symbol, dollars)
-        return Step("repay", who, self.market.repay(self.names[who], symbol, amount, self.names[of] if of else None), fails)
+        return Step(
+            "repay", who, self.market.repay(self.names[who], symbol, amount, self.names[of] if of else None), fails
+        )
 
     def repay_with_a_tokens(self, who: str, symbol: str, dollars: float | None = None) -> Step:
         amount = UINT256_MAX if dollars is None else self.worth(symbol, dollars)
         return Step("repay", who, self.market.repay_with_a_tokens(self.names[who], symbol, amount))
 
     def transfer(self, who: str, to: str, symbol: str, dollars: float, *, fails: bool = False) -> Step:
-        return Step("transfer", who, self.market.transfer(self.names[who], self.names[to], symbol, self.worth(symbol, dollars)), fails)
+        return Step(
+            "transfer",
+            who,
+            self.market.transfer(self.names[who], self.names[to], symbol, self.worth(symbol, dollars)),
+            fails,
+        )
 
     def flag(self, who: str, symbol: str, enabled: bool, *, fails: bool = False) -> Step:
         return Step("collateral-flag", who, self.market.set_collateral(self.names[who], symbol, enabled), fails)
@@ -135,10 +152,20 @@ class Script:
 
     def flash_loan(self, symbol: str, dollars: float) -> Step:
         asset = self.market.reserves[symbol].asset.address
-        return Step("flash loan", "anyone", self.market.pool.transaction("flashLoanSimple", self.flash, asset, self.worth(symbol, dollars), b"", 0))
+        return Step(
+            "flash loan",
+            "anyone",
+            self.market.pool.transaction("flashLoanSimple", self.flash, asset, self.worth(symbol, dollars), b"", 0),
+        )
 
     # -- blocks ------------------------------------------------------------------------------------------------------
-    def block(self, hours: float, before: Sequence[Step] = (), report: dict[str, float] | None = None, after: Sequence[Step] = ()) -> None:
+    def block(
+        self,
+        hours: float,
+        before: Sequence[Step] = (),
+        report: dict[str, float] | None = None,
+        after: Sequence[Step] = (),
+    ) -> None:
         """The next block, so long after the last; prices of ``report`` hold from it on."""
         self._seconds += int(hours * 3600)
         wild = self._wild if self._at_edge else 0
@@ -155,7 +182,9 @@ class Script:
         self.blocks.append(Block(self._seconds, slot=True))
 
     def _report(self, prices: dict[str, float]) -> dict[str, int]:
-        """Answers with 8 decimals; a price that would be reported twice is a mistake, since a liquidator looks where one changed."""
+        """Answers with 8 decimals; a price that would be reported twice is a mistake, since a liquidator looks where
+        one changed.
+        """
         answers = {symbol: round(price * 1e8) for symbol, price in prices.items()}
         if any(self._reported.get(symbol) == answer for symbol, answer in answers.items()):
             raise ValueError(f"a report repeats a price: {prices}")
@@ -227,7 +256,9 @@ class Script:
         self.govern({("WETH", "ltv"): 7000})
         if self.v36:
             self.govern({}, m.provider.transaction("setAddress", b"UMBRELLA".ljust(32, b"\0"), UMBRELLA))
-        self.block(1, [self.supply(f"lender {i}", symbol, 900_000) for i, symbols in enumerate(LENT) for symbol in symbols])
+        self.block(
+            1, [self.supply(f"lender {i}", symbol, 900_000) for i, symbols in enumerate(LENT) for symbol in symbols]
+        )
         self.block(1, [self.supply(f"safe {i}", symbol, dollars) for i, (symbol, dollars, _) in enumerate(SAFE)])
         self.block(1, [self.supply(who, symbol, dollars) for who, symbol, dollars, _, _ in POSITIONS])
         self.block(
@@ -239,10 +270,20 @@ class Script:
         )
         self.block(
             1,
-            [self.emode("staker 0", 1), self.emode("staker 1", 1), self.emode("stable 0", 2), self.emode("stable 1", 2), self.emode("mover 0", 1)]
+            [
+                self.emode("staker 0", 1),
+                self.emode("staker 1", 1),
+                self.emode("stable 0", 2),
+                self.emode("stable 1", 2),
+                self.emode("mover 0", 1),
+            ]
             + ([self.emode("major 0", 3), self.emode("major 1", 3)] if self.v36 else []),
         )
-        self.block(1, [self.borrow(f"safe {i}", debt, dollars * 0.2) for i, (_, dollars, debt) in enumerate(SAFE)], self.market_at(1.001))
+        self.block(
+            1,
+            [self.borrow(f"safe {i}", debt, dollars * 0.2) for i, (_, dollars, debt) in enumerate(SAFE)],
+            self.market_at(1.001),
+        )
         self.block(1, [self.borrow(who, debt, dollars * use) for who, _, dollars, debt, use in POSITIONS])
         self.block(
             1,
@@ -265,9 +306,14 @@ class Script:
         if self.v36:
             self.govern({}, m.configurator.transaction("updateFlashloanPremium", 12))
         else:
-            total, share = (m.configurator.transaction(f"updateFlashloanPremium{part}", bps) for part, bps in (("Total", 12), ("ToProtocol", 3000)))
+            total, share = (
+                m.configurator.transaction(f"updateFlashloanPremium{part}", bps)
+                for part, bps in (("Total", 12), ("ToProtocol", 3000))
+            )
             self.govern({}, total, share)
-        self.block(11, [self.flash_loan("DAI", 400_000), self.supply("lender 0", "WETH", 5_000, to="climber 0"), *self._life()])
+        self.block(
+            11, [self.flash_loan("DAI", 400_000), self.supply("lender 0", "WETH", 5_000, to="climber 0"), *self._life()]
+        )
         self.block(
             8,
             [
@@ -295,29 +341,67 @@ class Script:
         self.block(20, [self.treasury(), *self._life()])
 
     def _slide(self) -> None:
-        """Slots every ``SLOT_EVERY`` blocks; people at the edge act between them, at the price of before where they come before a report."""
+        """Slots every ``SLOT_EVERY`` blocks; people at the edge act between them, at the price of before where they
+        come before a report.
+        """
         self._at_edge = True
         self.slot()
-        self.block(2, [self.borrow("climber 0", "USDC", 12_000), self.withdraw("leaver 0", "WETH", 20_000), *self._life(1)])
-        self.block(2, [self.flag("flagger 0", "WBTC", False), self.transfer("giver 0", "lender 2", "WETH", 20_000)], {"DAI": 1.0085})
+        self.block(
+            2, [self.borrow("climber 0", "USDC", 12_000), self.withdraw("leaver 0", "WETH", 20_000), *self._life(1)]
+        )
+        self.block(
+            2,
+            [self.flag("flagger 0", "WBTC", False), self.transfer("giver 0", "lender 2", "WETH", 20_000)],
+            {"DAI": 1.0085},
+        )
         self.block(2, self._life(3), self.market_at(0.996), [self.supply("lender 3", "WBTC", 2_000, to="safe 0")])
-        self.block(2, [self.emode("mover 0", 0), self.borrow("stable 1", "DAI", 1_250), self.withdraw("leaver 1", "WETH", 18_500)])
+        self.block(
+            2,
+            [
+                self.emode("mover 0", 0),
+                self.borrow("stable 1", "DAI", 1_250),
+                self.withdraw("leaver 1", "WETH", 18_500),
+            ],
+        )
         self.block(2, [self.repay("safe 0", "USDC", 40), *self._life(2)], self.market_at(0.99))
         self.slot()
         self.block(3, self._life(1), self.market_at(0.985, 1.012), [self.borrow("climber 1", "DAI", 8_500)])
-        self.block(3, [self.borrow("crowd 1", "USDC", 400), *self._life(1)], self.market_at(0.97), [self.borrow("climber 3", "USDC", 3_900)])
-        self.block(1, [self.withdraw("leaver 3", "WETH", 16_600), self.transfer("giver 1", "leaver 0", "WETH", 15_500), *self._life(1)])
-        self.block(3, [self.withdraw("leaver 2", "WETH", 10_000), self.repay("crowd 0", "USDC", 800)], self.market_at(0.958))
+        self.block(
+            3,
+            [self.borrow("crowd 1", "USDC", 400), *self._life(1)],
+            self.market_at(0.97),
+            [self.borrow("climber 3", "USDC", 3_900)],
+        )
+        self.block(
+            1,
+            [
+                self.withdraw("leaver 3", "WETH", 16_600),
+                self.transfer("giver 1", "leaver 0", "WETH", 15_500),
+                *self._life(1),
+            ],
+        )
+        self.block(
+            3, [self.withdraw("leaver 2", "WETH", 10_000), self.repay("crowd 0", "USDC", 800)], self.market_at(0.958)
+        )
         self.block(1, [self.supply("crowd 2", "WETH", 500), *self._life(2)])
         self.slot()
-        self.block(3, self._life(1), self.market_at(0.945, 1.018), [self.treasury(), self.borrow("climber 2", "USDC", 2_500)])
+        self.block(
+            3, self._life(1), self.market_at(0.945, 1.018), [self.treasury(), self.borrow("climber 2", "USDC", 2_500)]
+        )
         self.block(2, self._life(2), {"DAI": 1.019}, [self.flag("safe 4", "WETH", False, fails=True)])
         self.block(3, [self.repay("lender 4", "DAI", 300, "crowd 3"), *self._life(1)], self.market_at(0.93))
-        self.block(2, [self.withdraw("crowd 4", "WETH", 600), self.borrow("safe 4", SAFE[4][2], 300)], {"WETH": 194.61 * 0.921})
+        self.block(
+            2, [self.withdraw("crowd 4", "WETH", 600), self.borrow("safe 4", SAFE[4][2], 300)], {"WETH": 194.61 * 0.921}
+        )
         self.block(1, self._life(2))
         self.slot()
         self.govern({("WETH", "ltv"): 6900, ("WETH", "liquidation_bonus"): 10600})
-        self.block(2, [self.borrow("climber 4", "DAI", 2_600)], self.market_at(0.912, 1.022), [self.withdraw("leaver 4", "WETH", 9_600)])
+        self.block(
+            2,
+            [self.borrow("climber 4", "DAI", 2_600)],
+            self.market_at(0.912, 1.022),
+            [self.withdraw("leaver 4", "WETH", 9_600)],
+        )
         self.block(2, [self.repay_with_a_tokens("looper 0", "USDC", 500), self.flag("flagger 0", "WBTC", True)])
         self.block(2, [self.withdraw("leaver 5", "WETH", 8_200), self.flash_loan("USDC", 200_000)], self.market_at(0.9))
         self.block(1, self._life(2))
@@ -329,7 +413,9 @@ class Script:
             self.block(0.7, self._life(1), self.market_at(move, dai), self._life(1))
         self.govern({("LINK", "liquidation_protocol_fee"): 1500}, self.market.set_paused("LINK", True))
         self._closed.add("LINK")
-        self.block(0.3, [self.supply("crowd 0", "WETH", 3_000), self.withdraw("crowd 5", "WBTC", 300)], self.market_at(0.79))
+        self.block(
+            0.3, [self.supply("crowd 0", "WETH", 3_000), self.withdraw("crowd 5", "WBTC", 300)], self.market_at(0.79)
+        )
         self.block(0.3, [self.flash_loan("DAI", 150_000)], self.market_at(0.74, 1.045))
         self.block(0.2, self._life(1), self.market_at(0.66, 1.05), [self.supply("twin 0", "WETH", 900)])
         self.block(0.2, [], self.market_at(0.6, 1.056))
@@ -342,27 +428,64 @@ class Script:
 
     def _recover(self) -> None:
         m = self.market
-        self.block(3, [self.supply("crowd 3", "WETH", 1_500), self.supply("leaver 0", "WETH", 800), *self._lend()], self.market_at(0.52))
-        self.block(6, [self.repay("crowd 0", "USDC"), self.repay("flagger 0", "USDC"), self.repay("stable 0", "DAI")], self.market_at(0.56, 1.02))
-        self.block(6, [self.withdraw("crowd 0", "WETH"), self.withdraw("stable 0", "USDC"), self.withdraw("stable 1", "USDC", 400)])
-        self.block(6, [self.repay_with_a_tokens("looper 0", "USDC"), self.withdraw("flagger 0", "WBTC"), self.emode("stable 0", 0)], {"DAI": 1.015})
+        self.block(
+            3,
+            [self.supply("crowd 3", "WETH", 1_500), self.supply("leaver 0", "WETH", 800), *self._lend()],
+            self.market_at(0.52),
+        )
+        self.block(
+            6,
+            [self.repay("crowd 0", "USDC"), self.repay("flagger 0", "USDC"), self.repay("stable 0", "DAI")],
+            self.market_at(0.56, 1.02),
+        )
+        self.block(
+            6,
+            [
+                self.withdraw("crowd 0", "WETH"),
+                self.withdraw("stable 0", "USDC"),
+                self.withdraw("stable 1", "USDC", 400),
+            ],
+        )
+        self.block(
+            6,
+            [
+                self.repay_with_a_tokens("looper 0", "USDC"),
+                self.withdraw("flagger 0", "WBTC"),
+                self.emode("stable 0", 0),
+            ],
+            {"DAI": 1.015},
+        )
         if self.v36:
             cover = [m.supply(UMBRELLA, symbol, self.worth(symbol, 5_000)) for symbol in ("USDC", "DAI")]
             clear = [
-                m.pool.transaction("eliminateReserveDeficit", m.reserves[symbol].asset.address, self.worth(symbol, 600), sender=UMBRELLA)
+                m.pool.transaction(
+                    "eliminateReserveDeficit",
+                    m.reserves[symbol].asset.address,
+                    self.worth(symbol, 600),
+                    sender=UMBRELLA,
+                )
                 for symbol in ("USDC", "DAI")
             ]
             self.block(5, [Step("supply", "umbrella", transaction) for transaction in cover])
             self.block(5, [Step("cover", "umbrella", transaction) for transaction in clear], {"DAI": 1.012})
         self.block(12, [self.repay(f"safe {i}", SAFE[i][2]) for i in range(5)], self.market_at(0.55))
-        self.block(12, [self.withdraw(f"safe {i}", SAFE[i][0]) for i in range(4)], self.market_at(0.57), [self.treasury()])
-        self.block(12, [self.withdraw("lender 6", "USDC"), self.repay_with_a_tokens("looper 1", "USDC")], {"DAI": 1.008})
-        self.block(24, self._lend(), self.market_at(0.6), [self.withdraw("lender 5", "WBTC"), self.flash_loan("USDC", 90_000)])
+        self.block(
+            12, [self.withdraw(f"safe {i}", SAFE[i][0]) for i in range(4)], self.market_at(0.57), [self.treasury()]
+        )
+        self.block(
+            12, [self.withdraw("lender 6", "USDC"), self.repay_with_a_tokens("looper 1", "USDC")], {"DAI": 1.008}
+        )
+        self.block(
+            24, self._lend(), self.market_at(0.6), [self.withdraw("lender 5", "WBTC"), self.flash_loan("USDC", 90_000)]
+        )
         self.block(24, [self.treasury()], self.market_at(0.59))
 
     def _lend(self) -> list[Step]:
         """Lenders only: after the crash a borrower's parts might not fit any more."""
-        return [self.supply(f"lender {i}", self._dice.choice(LENT[i]), self._dice.choice((500, 4_000))) for i in self._dice.sample(range(8), 2)]
+        return [
+            self.supply(f"lender {i}", self._dice.choice(LENT[i]), self._dice.choice((500, 4_000)))
+            for i in self._dice.sample(range(8), 2)
+        ]
 
 
 LENT = (
@@ -377,13 +500,30 @@ LENT = (
 )
 """What each lender supplies, 900,000 dollars of each."""
 
-SAFE = tuple((("WETH", "WBTC", "wstETH", "WETH")[i % 4], 40_000 + 15_000 * i, ("USDC", "DAI", "DAI", "USDC")[i % 4]) for i in range(8))
+SAFE = tuple(
+    (("WETH", "WBTC", "wstETH", "WETH")[i % 4], 40_000 + 15_000 * i, ("USDC", "DAI", "DAI", "USDC")[i % 4])
+    for i in range(8)
+)
 """Safe borrowers: collateral, its dollars, debt (a fifth of it)."""
 
-_CROWD = (("WETH", "USDC"), ("WETH", "DAI"), ("WETH", "USDC"), ("WETH", "DAI"), ("WETH", "USDC"), ("WBTC", "USDC"), ("LINK", "DAI"))
+_CROWD = (
+    ("WETH", "USDC"),
+    ("WETH", "DAI"),
+    ("WETH", "USDC"),
+    ("WETH", "DAI"),
+    ("WETH", "USDC"),
+    ("WBTC", "USDC"),
+    ("LINK", "DAI"),
+)
 POSITIONS = (
     *(
-        (f"crowd {i}", *_CROWD[i % 7][:1], 9_000 * (i % 5 + 1), _CROWD[i % 7][1], (0.48 if _CROWD[i % 7][0] == "LINK" else 0.56 + 0.009 * i))
+        (
+            f"crowd {i}",
+            *_CROWD[i % 7][:1],
+            9_000 * (i % 5 + 1),
+            _CROWD[i % 7][1],
+            (0.48 if _CROWD[i % 7][0] == "LINK" else 0.56 + 0.009 * i),
+        )
         for i in range(14)
     ),
     *((f"twin {i}", "WETH", 25_000, "USDC", 0.69) for i in range(2)),
@@ -418,7 +558,9 @@ POSITIONS = (
     ("major 0", "WETH", 30_000, "USDC", 0.66),
     ("major 1", "WBTC", 20_000, "DAI", 0.68),
 )
-"""Borrowers at the edge: collateral, its dollars, debt, and debt over that collateral (some have more collateral than this)."""
+"""Borrowers at the edge: collateral, its dollars, debt, and debt over that collateral (some have more collateral than
+this).
+"""
 
 
 def _address(name: str) -> str:

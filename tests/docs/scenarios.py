@@ -1,4 +1,6 @@
-"""Write the reference part of docs/scenarios.md from the types in backtest/scenario: ``python -m tests.docs.scenarios``."""
+"""Write the reference part of docs/scenarios.md from the types in backtest/scenario: ``python -m
+tests.docs.scenarios``.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
 _MAKER = (
-    "From `liquidation_ratio` on they are Maker's, one for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 % 11300, a cut of 0.99 9900; "
-    "`dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`, `tail`, `calc_tau` and `step` seconds; "
-    "`liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1 stairstep, 2 exponential.\n"
+    "From `liquidation_ratio` on they are Maker's, one for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 %"
+    " 11300, a cut of 0.99 9900; `dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`,"
+    " `tail`, `calc_tau` and `step` seconds; `liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog);"
+    " `calc` 0 linear, 1 stairstep, 2 exponential.\n"
 )
 TABLES = {
     "Scenario": "The file itself",
@@ -49,7 +52,9 @@ TABLES = {
 
 def reference() -> str:
     """One table for each type: field, type, default, meaning."""
-    sources = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(Path(scenario.__file__).parent.glob("*.py"))]
+    sources = [
+        ast.parse(path.read_text(encoding="utf-8")) for path in sorted(Path(scenario.__file__).parent.glob("*.py"))
+    ]
     classes = {node.name: node for source in sources for node in source.body if isinstance(node, ast.ClassDef)}
     parts = []
     for name, title in TABLES.items():
@@ -62,10 +67,21 @@ def reference() -> str:
             if parent.__name__ in classes
             for name, text in _meanings(classes[parent.__name__]).items()
         }
-        rows = [[f"`{field.name}`", _type(field.type), _default(field), meanings.get(field.name, "")] for field in msgspec.structs.fields(struct)]
+        rows = [
+            [f"`{field.name}`", _type(field.type), _default(field), meanings.get(field.name, "")]
+            for field in msgspec.structs.fields(struct)
+        ]
         parts.append(_table(["field", "type", "default", "meaning"], rows))
-    parts.append("### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 + bonus.\n\n" + _MAKER)
-    parts.append(_table(["parameter", "from", "to"], [[f"`{name}`", str(low), str(high)] for name, (low, high) in PARAMETERS.items()]))
+    parts.append(
+        "### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 +"
+        " bonus.\n\n" + _MAKER
+    )
+    parts.append(
+        _table(
+            ["parameter", "from", "to"],
+            [[f"`{name}`", str(low), str(high)] for name, (low, high) in PARAMETERS.items()],
+        )
+    )
     return "\n".join(part for part in parts if part)
 
 
@@ -101,7 +117,9 @@ def _type(kind: object) -> str:
     info = inspect.type_info(kind)
     if isinstance(info, inspect.VarTupleType) and isinstance(info.item_type, inspect.TupleType):
         return "pairs of whole numbers"
-    return " or ".join(_words(part) for part in (info.types if isinstance(info, inspect.UnionType) else (info,)) if _words(part))
+    return " or ".join(
+        _words(part) for part in (info.types if isinstance(info, inspect.UnionType) else (info,)) if _words(part)
+    )
 
 
 def _words(info: inspect.Type) -> str:
@@ -111,7 +129,9 @@ def _words(info: inspect.Type) -> str:
         return "tables"
     if isinstance(info, inspect.StructType):
         return _kind(info.cls) if info.cls.__struct_config__.tag else "table"
-    return {"IntType": "whole number", "StrType": "text", "BoolType": "`true` or `false`", "NoneType": ""}[type(info).__name__]
+    return {"IntType": "whole number", "StrType": "text", "BoolType": "`true` or `false`", "NoneType": ""}[
+        type(info).__name__
+    ]
 
 
 def _default(field: msgspec.structs.FieldInfo) -> str:

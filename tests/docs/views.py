@@ -22,7 +22,11 @@ def views() -> str:
     known = sorted(queries.load(), key=lambda query: query.name)
     parts = []
     for folder, title in TITLES.items():
-        rows = [f"| `{_signature(query)}` | {_cell(query.grain)} | {_cell(query.purpose)} |" for query in known if query.folder == folder]
+        rows = [
+            f"| `{_signature(query)}` | {_cell(query.grain)} | {_cell(query.purpose)} |"
+            for query in known
+            if query.folder == folder
+        ]
         parts.append("\n".join([f"### {title}", "", "| name | one row | what it is |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
 

@@ -10,10 +10,13 @@ from backtest.model import PositionChange
 from backtest.protocols import AccountView, Acted, Action, Refusal
 
 
-def call(action: Action, held: Callable[[PositionChange], int], after: Callable[[tuple], AccountView | None]) -> Acted | Refusal:
+def call(
+    action: Action, held: Callable[[PositionChange], int], after: Callable[[tuple], AccountView | None]
+) -> Acted | Refusal:
     """Debt is repaid as far as there is any; more collateral than there is cannot leave; a transfer moves one amount.
 
-    ``held``: the scaled balance that a change is about. ``after``: the account of the first change with all changes made, None without debt.
+    ``held``: the scaled balance that a change is about. ``after``: the account of the first change with all changes
+    made, None without debt.
     """
     changes, amount = [], 0
     moved = None
@@ -40,4 +43,9 @@ def call(action: Action, held: Callable[[PositionChange], int], after: Callable[
         return Refusal(missing.what)
     if view is not None and view.health is not None and view.health < 10**18:
         return Refusal("health would fall below 1")
-    return Acted(action.changes[0].account, tuple(changes), amount, view if view is not None and view.health is not None else None)
+    return Acted(
+        action.changes[0].account,
+        tuple(changes),
+        amount,
+        view if view is not None and view.health is not None else None,
+    )

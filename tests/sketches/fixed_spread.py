@@ -1,6 +1,7 @@
 """A minimal lending pool with a fixed spread: what the engine is tested with apart from any real protocol.
 
-Parameters (basis points): liquidation_threshold, liquidation_bonus per asset, close_factor. Every supplied asset is collateral.
+Parameters (basis points): liquidation_threshold, liquidation_bonus per asset, close_factor. Every supplied asset is
+collateral.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ class PoolState:
         stored = self.indexes.get(asset)
         if stored is None:
             return RAY
-        base, rate = (stored.supply_index, stored.supply_rate) if side == "collateral" else (stored.borrow_index, stored.borrow_rate)
+        base, rate = (
+            (stored.supply_index, stored.supply_rate)
+            if side == "collateral"
+            else (stored.borrow_index, stored.borrow_rate)
+        )
         return base * (RAY + rate * (now.timestamp - stored.timestamp) // SECONDS_PER_YEAR) // RAY
 
     def native(self, account, asset, side, now):
@@ -151,7 +156,10 @@ class FixedSpreadPool:
         most = debt * state.params.get(("close_factor", None), 5000) // BPS
         repaid = most if order.repay is None else min(order.repay, most)
         bonus = state.params.get(("liquidation_bonus", collateral_asset), BPS)
-        rate = prices.oracle[debt_asset] * self._unit(state, collateral_asset), prices.oracle[collateral_asset] * self._unit(state, debt_asset)
+        rate = (
+            prices.oracle[debt_asset] * self._unit(state, collateral_asset),
+            prices.oracle[collateral_asset] * self._unit(state, debt_asset),
+        )
         seized = repaid * rate[0] * bonus // (rate[1] * BPS)
         if seized > held:
             seized, repaid = held, min(repaid, -(-held * rate[1] * BPS // (rate[0] * bonus)))
@@ -193,4 +201,10 @@ class FixedSpreadPool:
         )  # fmt: skip
 
     def observed_order(self, state, past, prices, now):
-        return Order(past.account, Pair(past.debt_asset, past.collateral_asset), past.liquidator, past.repaid, past.receive_collateral_token)
+        return Order(
+            past.account,
+            Pair(past.debt_asset, past.collateral_asset),
+            past.liquidator,
+            past.repaid,
+            past.receive_collateral_token,
+        )

@@ -24,11 +24,15 @@ USD = 10**8
 def market(*assets: tuple[str, int], accounts: int = 8, name: str = "sketch", protocol: str = "sketch") -> Market:
     """A market with these (symbol, decimals), and accounts 0x00.., 0x01.., in the order of their addresses."""
     listed = tuple(Asset(AssetId(i), f"0x{i:040x}", symbol, decimals) for i, (symbol, decimals) in enumerate(assets))
-    return Market(name=name, protocol=protocol, chain_id=1, assets=listed, accounts=tuple(f"0x{i:040x}" for i in range(accounts)))
+    return Market(
+        name=name, protocol=protocol, chain_id=1, assets=listed, accounts=tuple(f"0x{i:040x}" for i in range(accounts))
+    )
 
 
 class History:
-    """Each call is one log, in a transaction of its own unless inside ``transaction()``; blocks are 12 seconds apart."""
+    """Each call is one log, in a transaction of its own unless inside ``transaction()``; blocks are 12 seconds
+    apart.
+    """
 
     def __init__(self, market: Market) -> None:
         self.market = market
@@ -60,29 +64,63 @@ class History:
     def param(self, name: str, value: int, asset: int | None = None, category: int | None = None) -> History:
         return self._add("params", asset_id=asset, category=category, name=name, value=value)
 
-    def index(self, asset: int, supply: int = RAY, borrow: int = RAY, supply_rate: int = 0, borrow_rate: int = 0) -> History:
-        return self._add("indexes", asset_id=asset, supply_index=supply, borrow_index=borrow, supply_rate=supply_rate, borrow_rate=borrow_rate)
-
-    def position(self, account: int, asset: int, side: str, delta: int, action: str = "supply", action_seq: int | None = None) -> History:
-        seq = self._seq + 1 if action_seq is None else action_seq
+    def index(
+        self, asset: int, supply: int = RAY, borrow: int = RAY, supply_rate: int = 0, borrow_rate: int = 0
+    ) -> History:
         return self._add(
-            "position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq, amount=abs(delta)
+            "indexes",
+            asset_id=asset,
+            supply_index=supply,
+            borrow_index=borrow,
+            supply_rate=supply_rate,
+            borrow_rate=borrow_rate,
         )
 
-    def setting(self, account: int, setting: str, value: int, asset: int | None = None, action: str = "other") -> History:
-        return self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=self._seq + 1)
+    def position(
+        self, account: int, asset: int, side: str, delta: int, action: str = "supply", action_seq: int | None = None
+    ) -> History:
+        seq = self._seq + 1 if action_seq is None else action_seq
+        return self._add(
+            "position_events",
+            account_id=account,
+            asset_id=asset,
+            side=side,
+            delta=delta,
+            action=action,
+            action_seq=seq,
+            amount=abs(delta),
+        )
+
+    def setting(
+        self, account: int, setting: str, value: int, asset: int | None = None, action: str = "other"
+    ) -> History:
+        return self._add(
+            "setting_events",
+            account_id=account,
+            setting=setting,
+            asset_id=asset,
+            value=value,
+            action=action,
+            action_seq=self._seq + 1,
+        )
 
     def traded(self, asset: int, price: int | None, source: str | None = "0xpool") -> History:
         """A market price; an imported one without ``source``."""
         return self._add("market_prices", asset_id=asset, price=price, source=source)
 
-    def pool(self, tick: int, liquidity: int, *, upper: int | None = None, sqrt_price: int | None = None, pool: int = 0) -> History:
+    def pool(
+        self, tick: int, liquidity: int, *, upper: int | None = None, sqrt_price: int | None = None, pool: int = 0
+    ) -> History:
         """A mint or burn with ``upper``, else where a swap left the pool."""
         event = "swap" if upper is None else "mint" if liquidity >= 0 else "burn"
         price = None if sqrt_price is None else sqrt_price.to_bytes(32, "big")
-        return self._add("pool_events", pool_id=pool, event=event, tick=tick, upper=upper, liquidity=liquidity, sqrt_price=price)
+        return self._add(
+            "pool_events", pool_id=pool, event=event, tick=tick, upper=upper, liquidity=liquidity, sqrt_price=price
+        )
 
-    def liquidation(self, account: int, liquidator: int, debt: int, collateral: int, repaid: int, seized: int, fee: int = 0) -> History:
+    def liquidation(
+        self, account: int, liquidator: int, debt: int, collateral: int, repaid: int, seized: int, fee: int = 0
+    ) -> History:
         return self._add(
             "liquidations",
             transaction_hash=bytes(32),
@@ -97,7 +135,14 @@ class History:
         )
 
     def deficit(self, account: int, asset: int, amount: int, liquidation_seq: int) -> History:
-        return self._add("deficits", account_id=account, asset_id=asset, amount=amount, kind="created", liquidation_seq=liquidation_seq)
+        return self._add(
+            "deficits",
+            account_id=account,
+            asset_id=asset,
+            amount=amount,
+            kind="created",
+            liquidation_seq=liquidation_seq,
+        )
 
     @property
     def next_seq(self) -> int:
@@ -108,7 +153,9 @@ class History:
         out = {}
         for name, rows in self.rows.items():
             schema = CANONICAL[name]
-            plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema])
+            plain = pa.schema(
+                [pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type) for f in schema]
+            )
             out[name] = pa.Table.from_pylist([{"market": self.market.name, **row} for row in rows], plain).cast(schema)
         return out
 
@@ -121,7 +168,15 @@ class History:
         self._seq += 1
         self._log += 1
         key = {"seq": self._seq, "block_number": self._block, "log_index": self._log, "timestamp": self._time}
-        self.rows["events"].append({**key, "transaction_index": self._transaction, "transaction_hash": bytes(32), "address": "0x", "event": table})
+        self.rows["events"].append(
+            {
+                **key,
+                "transaction_index": self._transaction,
+                "transaction_hash": bytes(32),
+                "address": "0x",
+                "event": table,
+            }
+        )
         self.rows[table].append({**key, **columns})
         return self
 

@@ -1,8 +1,9 @@
 """A signed margin account: positions of either sign in any asset, USD cash of either sign, a maintenance margin.
 
-A long is the account's collateral side, a short its debt side; asset 0 is the cash. Equity is cash + sum(position * price); the
-account may be liquidated when equity < margin * sum(|position| * price), cash apart. A liquidator takes over a whole long (paying cash
-into the account), or a whole short (being paid), at the oracle price less ``fee``. Parameters (basis points): margin, fee.
+A long is the account's collateral side, a short its debt side; asset 0 is the cash. Equity is cash + sum(position *
+price); the account may be liquidated when equity < margin * sum(|position| * price), cash apart. A liquidator takes
+over a whole long (paying cash into the account), or a whole short (being paid), at the oracle price less ``fee``.
+Parameters (basis points): margin, fee.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Margins:
 
 
 class MarginProtocol:
-    """All positions have 18 decimals. ``boxes`` gives accounts of one position a box of prices instead of a linear form."""
+    """All positions have 18 decimals. ``boxes`` gives accounts of one position a box of prices instead of a linear
+    form.
+    """
 
     name = "margin"
     events = liquidation_events = ()
@@ -61,7 +64,10 @@ class MarginProtocol:
         positions = self._positions(state, account)
         if not positions:
             return None
-        margin, cash = state.params["margin"] / BPS, state.held[account].get(CASH, 0) / 1e10  # base units have 8 decimals
+        margin, cash = (
+            state.params["margin"] / BPS,
+            state.held[account].get(CASH, 0) / 1e10,
+        )  # base units have 8 decimals
         weights = {asset: (size - abs(size) * margin) / WAD for asset, size in positions.items()}
         if self.boxes and len(positions) == 1:
             ((asset, weight),) = weights.items()
@@ -78,13 +84,20 @@ class MarginProtocol:
         return AccountView(plus, minus, max(0, (plus - minus) * BPS * WAD // need) if need else None)
 
     def holdings(self, state, account, now):
-        return [Holding(a, max(s, 0), max(-s, 0), max(s, 0), max(-s, 0), True) for a, s in sorted(state.held.get(account, {}).items()) if s]
+        return [
+            Holding(a, max(s, 0), max(-s, 0), max(s, 0), max(-s, 0), True)
+            for a, s in sorted(state.held.get(account, {}).items())
+            if s
+        ]
 
     def pairs(self, state, account, prices, now):
         health = self.view(state, account, prices, now).health
         if health is None or health >= WAD:
             return []
-        return [Pair(CASH, asset) if size > 0 else Pair(asset, CASH) for asset, size in sorted(self._positions(state, account).items())]
+        return [
+            Pair(CASH, asset) if size > 0 else Pair(asset, CASH)
+            for asset, size in sorted(self._positions(state, account).items())
+        ]
 
     def quote(self, state, order, prices, now):
         if order.pair not in self.pairs(state, order.account, prices, now):
@@ -92,8 +105,18 @@ class MarginProtocol:
         long = order.pair.debt_asset == CASH
         asset = order.pair.collateral_asset if long else order.pair.debt_asset
         size = abs(state.held[order.account][asset])
-        cash = size * prices.oracle[asset] // prices.oracle[CASH] * (BPS - state.params["fee"] if long else BPS + state.params["fee"]) // BPS
-        sides = {"collateral": (asset, -size), "debt": (CASH, -cash)} if long else {"debt": (asset, -size), "collateral": (CASH, -cash)}
+        cash = (
+            size
+            * prices.oracle[asset]
+            // prices.oracle[CASH]
+            * (BPS - state.params["fee"] if long else BPS + state.params["fee"])
+            // BPS
+        )
+        sides = (
+            {"collateral": (asset, -size), "debt": (CASH, -cash)}
+            if long
+            else {"debt": (asset, -size), "collateral": (CASH, -cash)}
+        )
         changes = tuple(
             PositionChange(
                 seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp,

@@ -1,8 +1,10 @@
 """A Maker-like vault with a Dutch auction, small enough to work out by hand: does the interface carry it?
 
-A vault holds ink of ETH and owes art * rate of DAI (both 18 decimals). It is unsafe when ink * price / ratio < art * rate. An unsafe
-vault is barked: its collateral goes to an auction for the debt times chop, as far as the market-wide ceiling ``hole`` has room
-beside ``dirt``, the debt under auction. The price of an auction starts at oracle * buf and falls by ``cut`` every ``step`` seconds.
+A vault holds ink of ETH and owes art * rate of DAI (both 18 decimals). It is unsafe when ink * price / ratio < art *
+rate. An unsafe
+vault is barked: its collateral goes to an auction for the debt times chop, as far as the market-wide ceiling ``hole``
+has room beside ``dirt``, the debt under auction. The price of an auction starts at oracle * buf and falls by ``cut``
+every ``step`` seconds.
 Parameters: ratio, chop, buf, cut (basis points), step, tail (seconds), hole, dirt (DAI wad), tip (base units).
 """
 
@@ -64,7 +66,9 @@ class VaultProtocol:
         if not state.art.get(account):
             return None
         ink, debt = state.ink.get(account, 0), state.debt(account) + 1
-        return LinearExposure({ETH: ink * BPS / (state.params["ratio"] * WAD), DAI: -debt / WAD}, constant=-2.0, relative_error=1e-9)
+        return LinearExposure(
+            {ETH: ink * BPS / (state.params["ratio"] * WAD), DAI: -debt / WAD}, constant=-2.0, relative_error=1e-9
+        )
 
     def view(self, state, account, prices, now):
         collateral = state.ink.get(account, 0) * prices.oracle[ETH] // WAD
@@ -81,7 +85,9 @@ class VaultProtocol:
         return [PAIR] if health is not None and health < WAD else []
 
     def quote(self, state, order, prices, now):
-        """Bark: what leaves the vault for an auction. ``repaid`` is the debt to raise, ``seized`` the collateral put up."""
+        """Bark: what leaves the vault for an auction. ``repaid`` is the debt to raise, ``seized`` the collateral put
+        up.
+        """
         if not self.pairs(state, order.account, prices, now):
             return Refusal("not unsafe")
         art, ink, chop = state.art[order.account], state.ink[order.account], state.params["chop"]
@@ -110,7 +116,9 @@ class Auction:
 
 
 class DutchAuction:
-    """Kick, partial takes at a falling price, redo after ``tail`` seconds, end. ``most`` is the most ETH one take can carry."""
+    """Kick, partial takes at a falling price, redo after ``tail`` seconds, end. ``most`` is the most ETH one take can
+    carry.
+    """
 
     name = "dutch-auction"
 
@@ -131,11 +139,17 @@ class DutchAuction:
         for lot, auction in self.open.items():
             if auction.account == account:
                 found.append(
-                    self._redo(book, lot, auction, liquidator) if self._expired(auction, book.now) else self._take(book, lot, auction, liquidator)
+                    self._redo(book, lot, auction, liquidator)
+                    if self._expired(auction, book.now)
+                    else self._take(book, lot, auction, liquidator)
                 )
         for pair in book.protocol.pairs(book.state, account, book.prices, book.now):
             fill = book.protocol.quote(book.state, Order(account, pair, liquidator), book.prices, book.now)
-            found.append(fill if isinstance(fill, Refusal) else Opportunity(fill.order, fill, book.state.params["tip"], "kick", opens=True))
+            found.append(
+                fill
+                if isinstance(fill, Refusal)
+                else Opportunity(fill.order, fill, book.state.params["tip"], "kick", opens=True)
+            )
         return found
 
     def _expired(self, auction, now):
@@ -157,10 +171,20 @@ class DutchAuction:
         changes = [ParamChange(**key, name="dirt", value=dirt - (auction.tab if left == 0 else owe))]
         if tab == 0 and left:
             changes.append(
-                PositionChange(**key, account=auction.account, asset=ETH, side="collateral", delta=left, action="liquidation", action_seq=-1)
+                PositionChange(
+                    **key,
+                    account=auction.account,
+                    asset=ETH,
+                    side="collateral",
+                    delta=left,
+                    action="liquidation",
+                    action_seq=-1,
+                )
             )
         deficits = ((DAI, tab),) if left == 0 and tab else ()
-        fill = Fill(Order(auction.account, PAIR, liquidator, owe), owe, piece, 0, tuple(changes), deficits, rules="clip")
+        fill = Fill(
+            Order(auction.account, PAIR, liquidator, owe), owe, piece, 0, tuple(changes), deficits, rules="clip"
+        )
         return Opportunity(fill.order, fill, book.proceeds_down(ETH, piece) - book.cost_up(DAI, owe), "take", lot)
 
     def settle(self, book, opportunity):

@@ -1,7 +1,7 @@
 """Aave V3, versions 3.0 to 3.7.
 
-``math`` rounds, ``rules`` says what each pool revision does, ``state`` is the book, ``account`` totals and health, ``liquidation`` one call;
-``events``, ``tokens`` and ``fold`` turn raw logs into canonical tables.
+``math`` rounds, ``rules`` says what each pool revision does, ``state`` is the book, ``account`` totals and health,
+``liquidation`` one call; ``events``, ``tokens`` and ``fold`` turn raw logs into canonical tables.
 """
 
 from __future__ import annotations
@@ -52,18 +52,24 @@ __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
 
 class AaveV3:
-    """``LendingProtocol`` for Aave V3. Stateless; prices are the oracle's (an absent one: the contract would revert)."""
+    """``LendingProtocol`` for Aave V3. Stateless; prices are the oracle's (an absent one: the contract would
+    revert).
+    """
 
     name = "aave-v3"
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("LiquidationCall",)
-    exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"})
+    exposure_parameters = frozenset(
+        {"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"}
+    )
     order_parameters: frozenset[str] = frozenset()
     # Median of liquidations on a node running versions 3.0 and 3.6.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.
     parameters: Mapping[str, int] = MappingProxyType(
-        dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee", "close_factor"), 1)
+        dict.fromkeys(
+            ("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee", "close_factor"), 1
+        )
     )
     assumptions: Sequence[str] = ASSUMPTIONS
 
@@ -94,7 +100,9 @@ class AaveV3:
         return fold(config, raw)
 
     def open(self, market: Market, *, recompute: bool = False) -> AaveState:
-        """See ``state.open_state``. A reserve without a known rate strategy stops a recomputing replay at its first call (RulesError)."""
+        """See ``state.open_state``. A reserve without a known rate strategy stops a recomputing replay at its first
+        call (RulesError).
+        """
         return open_state(market, recompute=recompute)
 
     def apply(self, state: AaveState, event: MarketEvent) -> None:
@@ -102,12 +110,18 @@ class AaveV3:
         apply(state, event)
 
     def open_accounts(self, state: AaveState, opening: Opening) -> None:
-        """See ``state.open_accounts``: scaled balances are sums. The book's totals decide rates and caps, and no rule of a liquidation reads them."""
+        """See ``state.open_accounts``: scaled balances are sums. The book's totals decide rates and caps, and no rule
+        of a liquidation reads them.
+        """
         open_accounts(state, opening)
 
     def accounts(self, state: AaveState) -> Sequence[AccountId]:
         """Accounts with a scaled balance or stable debt, in id order."""
-        return sorted(id for id, book in state.accounts.items() if book.collateral or book.debt or any(s.principal for s in book.stable.values()))
+        return sorted(
+            id
+            for id, book in state.accounts.items()
+            if book.collateral or book.debt or any(s.principal for s in book.stable.values())
+        )
 
     def exposure(self, state: AaveState, account: AccountId, now: Clock) -> Exposure | None:
         """See ``account.linear_exposure``."""
@@ -120,7 +134,9 @@ class AaveV3:
         return exposures(state, accounts, now)
 
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
-        """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where the debt is worth nothing."""
+        """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where
+        the debt is worth nothing.
+        """
         data = account_data(state, account, prices.oracle, now)
         return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
 
@@ -143,7 +159,8 @@ class AaveV3:
         return quote(state, order, prices.oracle, now)
 
     def together(
-        self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *, cost: int,
+        self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *,
+        cost: int,
         calls: Mapping[AccountId, int], most: int,
     ) -> Together | None:  # fmt: skip
         """See ``together.together``."""

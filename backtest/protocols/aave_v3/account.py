@@ -1,7 +1,8 @@
 """An account's totals and health, exactly as the pool's getUserAccountData; and the linear form that screens accounts.
 
-Source: GenericLogic.calculateUserAccountData, calculateAvailableBorrows, PoolLogic.executeGetUserAccountData (all versions);
-ValidationLogic.getUserReserveLtv (3.6+). The reference has no loan-to-value rules; those here are from the contracts.
+Source: GenericLogic.calculateUserAccountData, calculateAvailableBorrows, PoolLogic.executeGetUserAccountData (all
+versions); ValidationLogic.getUserReserveLtv (3.6+). The reference has no loan-to-value rules; those here are from the
+contracts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from backtest.protocols.aave_v3.state import AaveState, Account, Category, Reser
 from backtest.units import BPS, UINT256_MAX
 
 FLOAT_ERROR = 1e-9
-"""Relative error granted to whoever evaluates a linear exposure in double precision (sums of a hundred terms err by 1e-14)."""
+"""Relative error granted to whoever evaluates a linear exposure in double precision (sums of a hundred terms err by
+1e-14).
+"""
 KEPT = 1_024
 """Accounts whose totals are kept until something changes them."""
 STABLE_HORIZON = 86_400
@@ -25,7 +28,9 @@ STABLE_HORIZON = 86_400
 
 
 class AccountData(NamedTuple):
-    """The six numbers of getUserAccountData: base-currency units, basis points, wad. Health is 2**256 - 1 without debt."""
+    """The six numbers of getUserAccountData: base-currency units, basis points, wad. Health is 2**256 - 1 without
+    debt.
+    """
 
     total_collateral_base: int
     total_debt_base: int
@@ -39,16 +44,23 @@ _EMPTY = Account()
 
 
 def price_of(state: AaveState, asset: AssetId, prices: Mapping[AssetId, int], now: Clock) -> int:
-    """The oracle price; PriceMissing where it is absent, None or zero (AaveOracle.getAssetPrice falls through to a fallback that is not set)."""
+    """The oracle price; PriceMissing where it is absent, None or zero (AaveOracle.getAssetPrice falls through to a
+    fallback that is not set).
+    """
     price = prices.get(asset)
     if not price:
         symbol = state.market.assets[asset].symbol
-        raise PriceMissing(f"block {now.block_number}: no oracle price of {symbol}, the contract would revert", "fetch its price source")
+        raise PriceMissing(
+            f"block {now.block_number}: no oracle price of {symbol}, the contract would revert",
+            "fetch its price source",
+        )
     return price
 
 
 def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> bool:
-    """Whether the account's e-mode parameters apply to this collateral (EModeLogic.isInEModeCategory to 3.1, the collateral list from 3.2)."""
+    """Whether the account's e-mode parameters apply to this collateral (EModeLogic.isInEModeCategory to 3.1, the
+    collateral list from 3.2).
+    """
     if not account.emode:
         return False
     if rules.emode_by_bitmap:
@@ -57,7 +69,9 @@ def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Categor
 
 
 def is_collateral(rules: Rules, reserve: Reserve) -> bool:
-    """Whether a flag on this asset counts: to 3.5 only with a base liquidation threshold, whatever the e-mode (GenericLogic, ValidationLogic)."""
+    """Whether a flag on this asset counts: to 3.5 only with a base liquidation threshold, whatever the e-mode
+    (GenericLogic, ValidationLogic).
+    """
     return reserve.liquidation_threshold != 0 or not rules.threshold_gates_collateral
 
 
@@ -76,7 +90,9 @@ def liquidation_bonus(rules: Rules, reserve: Reserve, account: Account, category
 
 
 def loan_to_value(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> int:
-    """Loan-to-value (bps): to 3.5 an asset whose own is zero has none in e-mode either; from 3.6 the category decides alone."""
+    """Loan-to-value (bps): to 3.5 an asset whose own is zero has none in e-mode either; from 3.6 the category decides
+    alone.
+    """
     member = in_emode(rules, reserve, account, category)
     if rules.emode_ltv_own:
         if member and category is not None:
@@ -169,15 +185,22 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
 def account_view(rules: Rules, data: AccountData, emode: int = 0) -> AccountView:
     """The six numbers as the engine reads them; no health where the debt is worth nothing."""
     power = rules.borrow_power(data.total_collateral_base, data.ltv)
-    return AccountView(data.total_collateral_base, data.total_debt_base, data.health_factor if data.total_debt_base else None, power, emode)
+    return AccountView(
+        data.total_collateral_base,
+        data.total_debt_base,
+        data.health_factor if data.total_debt_base else None,
+        power,
+        emode,
+    )
 
 
 def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearExposure | None:
     """A form that is negative before health falls below 1, as accrued at ``now``; None without debt.
 
-    It errs on the safe side by itself: one native unit more debt and one less of each collateral than there is (the rounding of balances,
-    now and after ageing), thresholds one basis point lower where the contract floors the average of differing thresholds (to 3.4), and
-    ``constant`` for the rounding of each value to a whole base unit. Stable debt (3.0, 3.1) is counted as of ``until``.
+    It errs on the safe side by itself: one native unit more debt and one less of each collateral than there is (the
+    rounding of balances, now and after ageing), thresholds one basis point lower where the contract floors the average
+    of differing thresholds (to 3.4), and ``constant`` for the rounding of each value to a whole base unit. Stable debt
+    (3.0, 3.1) is counted as of ``until``.
     """
     book = state.accounts.get(account, _EMPTY)
     owing: Iterable[AssetId] = set(debts(book)) if book.stable else book.debt
@@ -191,7 +214,11 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
         owed = debt[asset] = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
         weights[asset] = -owed
     held = book.collateral
-    used = [reserve for reserve in map(reserves.__getitem__, book.enabled) if reserve.asset in held and is_collateral(rules, reserve)]
+    used = [
+        reserve
+        for reserve in map(reserves.__getitem__, book.enabled)
+        if reserve.asset in held and is_collateral(rules, reserve)
+    ]
     thresholds = [liquidation_threshold(rules, reserve, book, category) for reserve in used]
     averaged = len(used) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds)) > 1
     for reserve, threshold in zip(used, thresholds, strict=True):

@@ -1,9 +1,10 @@
 """Index writes that no ``ReserveDataUpdated`` announces.
 
-From 3.5 on ``LiquidationLogic.executeLiquidationCall`` accrues the collateral reserve before anything else (``ReserveLogic.updateState``), and
-emits its new indexes only where collateral leaves the reserve. A liquidator who takes collateral tokens leaves the write silent, yet supply
-interest is linear between writes, so later balances depend on it. Up to 3.4 the reserve is accrued only where it is announced.
-(aave-v3-origin, tags v3.4.0, v3.5.0, v3.6.0: the reference's "every index write is followed by this event" does not hold here.)
+From 3.5 on ``LiquidationLogic.executeLiquidationCall`` accrues the collateral reserve before anything else
+(``ReserveLogic.updateState``), and emits its new indexes only where collateral leaves the reserve. A liquidator who
+takes collateral tokens leaves the write silent, yet supply interest is linear between writes, so later balances depend
+on it. Up to 3.4 the reserve is accrued only where it is announced. (aave-v3-origin, tags v3.4.0, v3.5.0, v3.6.0: the
+reference's "every index write is followed by this event" does not hold here.)
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class SilentAccruals:
         """``indexes`` of one segment with the silent writes of its liquidations.
 
         Args:
-            silent: (canonical liquidation row, pool revision then) of the segment's calls with ``receive_collateral_token``, in order.
+            silent: (canonical liquidation row, pool revision then) of the segment's calls with
+                ``receive_collateral_token``, in order.
         """
         silent = [(row, pool) for row, pool in silent if pool >= SILENT_FROM_POOL and pool in RULES]
         announced = indexes.to_pylist() if silent else list(self._latest(indexes))
@@ -56,7 +58,9 @@ class SilentAccruals:
 
 
 def _accrue(last: Row, call: Row, pool: int) -> dict[str, Any]:
-    """Both indexes accrued to the call. An asset without debt keeps its borrow index on the chain; no balance depends on that."""
+    """Both indexes accrued to the call. An asset without debt keeps its borrow index on the chain; no balance depends
+    on that.
+    """
     elapsed = call["timestamp"] - last["timestamp"]
     supply, borrow = int(last["supply_index"]), int(last["borrow_index"])
     if elapsed:

@@ -1,21 +1,23 @@
 """Which logs belong to one action of a user: integers only, in chain order, one transaction at a time.
 
 The pool closes every action with a log of its own, and emits the token logs and collateral flags of the action right
-before it, with no foreign call in between. So each closing log takes the rows before it that it can have caused, back to
-the one that starts it. A transfer of aTokens has no closing log but its ``BalanceTransfer``. Order of emission, by version
-(``libraries/logic/`` of aave-v3-core and aave-v3-origin; ``|`` alternatives, ``[]`` where it applies):
+before it, with no foreign call in between. So each closing log takes the rows before it that it can have caused, back
+to the one that starts it. A transfer of aTokens has no closing log but its ``BalanceTransfer``. Order of emission, by
+version (``libraries/logic/`` of aave-v3-core and aave-v3-origin; ``|`` alternatives, ``[]`` where it applies):
 
 - LiquidationLogic.executeLiquidationCall: [flag off] debt burn [stable burn] [DeficitCreated], then collateral burn |
-  transfer to the liquidator [liquidator's flag on, until 3.5] [fee transfer to the treasury], then (3.3+) for each other
-  debt: burn, DeficitCreated; LiquidationCall. The debt burn of the named pair is always there and is the only one of its
-  reserve and user, so it marks where the call begins.
-- SupplyLogic: mint [flag on] Supply; [flag off, until 3.4] burn [flag off, 3.5+] Withdraw; a transfer's flags come before
-  its BalanceTransfer until 3.3 and after it from 3.4 on (``AToken._transfer``).
+  transfer to the liquidator [liquidator's flag on, until 3.5] [fee transfer to the treasury], then (3.3+) for each
+  other
+  debt: burn, DeficitCreated; LiquidationCall. The debt burn of the named pair is always there and is the only one of
+  its reserve and user, so it marks where the call begins.
+- SupplyLogic: mint [flag on] Supply; [flag off, until 3.4] burn [flag off, 3.5+] Withdraw; a transfer's flags come
+  before its BalanceTransfer until 3.3 and after it from 3.4 on (``AToken._transfer``).
 - BorrowLogic: mint, Borrow; debt burn [aToken burn [flag off]] Repay; both debts, SwapBorrowRateMode (until 3.1).
-- PoolLogic.executeMintToTreasury: mint, MintedToTreasury. LiquidationLogic.executeEliminateDeficit: [flag off] burn, DeficitCovered.
+- PoolLogic.executeMintToTreasury: mint, MintedToTreasury. LiquidationLogic.executeEliminateDeficit: [flag off] burn,
+  DeficitCovered.
 
-A burn smaller than the interest accrued is logged as a Mint, so token logs count by account and asset, not by name. Logs that
-only print interest change nothing and are left out before grouping.
+A burn smaller than the interest accrued is logged as a Mint, so token logs count by account and asset, not by name.
+Logs that only print interest change nothing and are left out before grouping.
 """
 
 from __future__ import annotations
@@ -51,7 +53,19 @@ SWAP = 14  # SwapBorrowRateMode, RebalanceStableBorrowRate: asset, account
 LIQUIDATION = 15  # collateral asset, account, liquidator; ``debt_asset`` beside it
 INITIALIZED = 16  # aToken Initialized: asset, treasury
 
-ACTIONS = ("supply", "withdraw", "borrow", "repay", "transfer", "liquidation", "treasury", "collateral-flag", "emode", "cover", "other")
+ACTIONS = (
+    "supply",
+    "withdraw",
+    "borrow",
+    "repay",
+    "transfer",
+    "liquidation",
+    "treasury",
+    "collateral-flag",
+    "emode",
+    "cover",
+    "other",
+)
 _NAMES = {name: code for code, name in enumerate(ACTIONS)}
 _SUPPLY, _WITHDRAW, _BORROW, _REPAY = _NAMES["supply"], _NAMES["withdraw"], _NAMES["borrow"], _NAMES["repay"]
 _TRANSFER, _LIQUIDATION, _TREASURY = _NAMES["transfer"], _NAMES["liquidation"], _NAMES["treasury"]
@@ -59,17 +73,41 @@ _FLAG, _EMODE, _COVER, _OTHER = _NAMES["collateral-flag"], _NAMES["emode"], _NAM
 
 
 @compiled
-def _liquidation(p: int, start: int, kind: Codes, asset: Shorts, debt_asset: Shorts, a: Numbers, b: Numbers, receives: Codes, closed: Numbers) -> int:
+def _liquidation(
+    p: int,
+    start: int,
+    kind: Codes,
+    asset: Shorts,
+    debt_asset: Shorts,
+    a: Numbers,
+    b: Numbers,
+    receives: Codes,
+    closed: Numbers,
+) -> int:
     """Give a LiquidationCall at ``p`` the rows of its call; the row of its fee transfer, or -1."""
     user, liquidator, collateral = a[p], b[p], asset[p]
     begin = p - 1
-    while begin >= start and not ((kind[begin] == DEBT or kind[begin] == STABLE) and asset[begin] == debt_asset[p] and a[begin] == user):
+    while begin >= start and not (
+        (kind[begin] == DEBT or kind[begin] == STABLE) and asset[begin] == debt_asset[p] and a[begin] == user
+    ):
         begin -= 1
     if begin < start or closed[begin] != -1:
         return -1
-    if kind[begin] == STABLE and begin > start and kind[begin - 1] == DEBT and asset[begin - 1] == debt_asset[p] and a[begin - 1] == user:
+    if (
+        kind[begin] == STABLE
+        and begin > start
+        and kind[begin - 1] == DEBT
+        and asset[begin - 1] == debt_asset[p]
+        and a[begin - 1] == user
+    ):
         begin -= 1
-    if begin > start and kind[begin - 1] == FLAG_OFF and asset[begin - 1] == collateral and a[begin - 1] == user and closed[begin - 1] == -1:
+    if (
+        begin > start
+        and kind[begin - 1] == FLAG_OFF
+        and asset[begin - 1] == collateral
+        and a[begin - 1] == user
+        and closed[begin - 1] == -1
+    ):
         begin -= 1
     fee = -1
     seized = receives[p] == 0
@@ -93,13 +131,40 @@ def _liquidation(p: int, start: int, kind: Codes, asset: Shorts, debt_asset: Sho
 
 
 @compiled
-def _is(q: int, p: int, want: int, kind: Codes, asset: Shorts, a: Numbers, account: int, start: int, end: int, closed: Numbers) -> bool:
+def _is(
+    q: int,
+    p: int,
+    want: int,
+    kind: Codes,
+    asset: Shorts,
+    a: Numbers,
+    account: int,
+    start: int,
+    end: int,
+    closed: Numbers,
+) -> bool:
     """Whether row ``q`` is a free row of this kind for the asset of ``p`` and this account (-1: any)."""
-    return bool(start <= q < end and closed[q] == -1 and kind[q] == want and asset[q] == asset[p] and (account == -1 or a[q] == account))
+    return bool(
+        start <= q < end
+        and closed[q] == -1
+        and kind[q] == want
+        and asset[q] == asset[p]
+        and (account == -1 or a[q] == account)
+    )
 
 
 @compiled
-def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers, b: Numbers, flags_after: Codes, closed: Numbers) -> int:
+def _close(
+    p: int,
+    start: int,
+    end: int,
+    kind: Codes,
+    asset: Shorts,
+    a: Numbers,
+    b: Numbers,
+    flags_after: Codes,
+    closed: Numbers,
+) -> int:
     """Give the closing log at ``p`` its rows; its action."""
     what = kind[p]
     q = p - 1
@@ -121,7 +186,10 @@ def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers,
         if (
             _is(q, p, COLLATERAL, kind, asset, a, -1, start, end, closed)
             if what == TREASURY
-            else (_is(q, p, DEBT, kind, asset, a, a[p], start, end, closed) or _is(q, p, STABLE, kind, asset, a, a[p], start, end, closed))
+            else (
+                _is(q, p, DEBT, kind, asset, a, a[p], start, end, closed)
+                or _is(q, p, STABLE, kind, asset, a, a[p], start, end, closed)
+            )
         ):
             closed[q] = p
         return _BORROW if what == BORROW else _TREASURY
@@ -133,7 +201,9 @@ def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers,
                 q -= 1
         found = False
         for _ in range(1 if what == REPAY else 2):
-            if _is(q, p, DEBT, kind, asset, a, a[p], start, end, closed) or _is(q, p, STABLE, kind, asset, a, a[p], start, end, closed):
+            if _is(q, p, DEBT, kind, asset, a, a[p], start, end, closed) or _is(
+                q, p, STABLE, kind, asset, a, a[p], start, end, closed
+            ):
                 found = True
                 q -= 1
         if found:
@@ -143,7 +213,9 @@ def _close(p: int, start: int, end: int, kind: Codes, asset: Shorts, a: Numbers,
         step = 1 if flags_after[p] else -1
         q = p + step
         for _ in range(2):
-            if _is(q, p, FLAG_OFF, kind, asset, a, a[p], start, end, closed) or _is(q, p, FLAG_ON, kind, asset, a, b[p], start, end, closed):
+            if _is(q, p, FLAG_OFF, kind, asset, a, a[p], start, end, closed) or _is(
+                q, p, FLAG_ON, kind, asset, a, b[p], start, end, closed
+            ):
                 closed[q] = p
                 q += step
         return _TRANSFER
@@ -209,5 +281,17 @@ def group(rows: Rows) -> tuple[Numbers, Codes, Numbers]:
     closed = np.full(len(rows.tx), -1, np.int32)
     fee = np.full(len(rows.tx), -1, np.int32)
     action = np.full(len(rows.tx), _OTHER, np.int8)
-    _group(rows.tx, rows.kind, rows.asset, rows.debt_asset, rows.a, rows.b, rows.receives, rows.flags_after, closed, fee, action)
+    _group(
+        rows.tx,
+        rows.kind,
+        rows.asset,
+        rows.debt_asset,
+        rows.a,
+        rows.b,
+        rows.receives,
+        rows.flags_after,
+        closed,
+        fee,
+        action,
+    )
     return closed, action, fee

@@ -1,12 +1,15 @@
-"""What a user's call does in a book that may differ from history's: supply, withdraw, borrow, repay, transfer, flags, e-mode.
+"""What a user's call does in a book that may differ from history's: supply, withdraw, borrow, repay, transfer, flags,
+e-mode.
 
-Each call in four parts: ACCRUE, SIZE, CHECK, SETTLE. Source: SupplyLogic, BorrowLogic, EModeLogic, PoolLogic.executeMintToTreasury,
-LiquidationLogic.executeEliminateDeficit; ValidationLogic.validateSupply, validateWithdraw, validateBorrow, validateHFAndLtv (validateHFAndLtvzero
-from 3.5 on), validateSetUserEMode, validateUseAsCollateral, validateAutomaticUseAsCollateral; ``rules`` says which version does what.
+Each call in four parts: ACCRUE, SIZE, CHECK, SETTLE. Source: SupplyLogic, BorrowLogic, EModeLogic,
+PoolLogic.executeMintToTreasury, LiquidationLogic.executeEliminateDeficit; ValidationLogic.validateSupply,
+validateWithdraw, validateBorrow, validateHFAndLtv (validateHFAndLtvzero from 3.5 on), validateSetUserEMode,
+validateUseAsCollateral, validateAutomaticUseAsCollateral; ``rules`` says which version does what.
 
-Checked again is what another book, other parameters or other prices can change. A reserve's flags (active, paused, frozen) are history's and let
-the call pass then. Not checked: the debt ceiling of isolated collateral. Caps and liquidity are checked where interest is recomputed, since only
-there the totals they are held against are known.
+Checked again is what another book, other parameters or other prices can change. A reserve's flags (active, paused,
+frozen) are history's and let
+the call pass then. Not checked: the debt ceiling of isolated collateral. Caps and liquidity are checked where interest
+is recomputed, since only there the totals they are held against are known.
 """
 
 from __future__ import annotations
@@ -17,7 +20,16 @@ from dataclasses import dataclass, replace
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
 from backtest.protocols import AccountView, Acted, Action, Refusal
-from backtest.protocols.aave_v3.account import AccountData, account_data, account_view, category_of, debts, is_collateral, loan_to_value, price_of
+from backtest.protocols.aave_v3.account import (
+    AccountData,
+    account_data,
+    account_view,
+    category_of,
+    debts,
+    is_collateral,
+    loan_to_value,
+    price_of,
+)
 from backtest.protocols.aave_v3.effects import Effect, Effects, applied
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, rates
 from backtest.protocols.aave_v3.math import percent_div_half_up, percent_div_up
@@ -29,7 +41,9 @@ _RATE_DATA = frozenset({"reserve_factor", "optimal_usage", "base_rate", "slope1"
 
 @dataclass(slots=True)
 class _Call:
-    """One call being made. ``reserve`` is that of its asset, ``supply_index`` and ``borrow_index`` as the call accrues them."""
+    """One call being made. ``reserve`` is that of its asset, ``supply_index`` and ``borrow_index`` as the call accrues
+    them.
+    """
 
     state: AaveState
     rules: Rules
@@ -48,7 +62,9 @@ class _Call:
         return self.action.changes.index(change) in self.action.emptied
 
     def asked(self) -> int:
-        """Native units that the call asks for: given, as logged, or what the scaled change was worth where no log says it."""
+        """Native units that the call asks for: given, as logged, or what the scaled change was worth where no log says
+        it.
+        """
         if self.action.amount is not None:
             return self.action.amount
         if self.change.amount is not None:
@@ -80,7 +96,9 @@ class _Call:
 
 
 def act(state: AaveState, action: Action, oracle: Mapping[AssetId, int], now: Clock) -> Acted | Refusal:
-    """See ``LendingProtocol.act``. Parameters and flash loans come as an action ``parameter`` where interest is recomputed."""
+    """See ``LendingProtocol.act``. Parameters and flash loans come as an action ``parameter`` where interest is
+    recomputed.
+    """
     first = action.changes[0]
     if isinstance(first, ParamChange):
         return _parameter(state, first, now)
@@ -96,12 +114,15 @@ def act(state: AaveState, action: Action, oracle: Mapping[AssetId, int], now: Cl
     supply, borrow = accrued_indexes(reserve, state.rules, now.timestamp)
     effects, ledger = Effects(now, action.name), Ledger(state, now)
     try:
-        return call(_Call(state, state.rules, oracle, now, action, effects, ledger, change, reserve, supply, borrow), moves)
+        return call(
+            _Call(state, state.rules, oracle, now, action, effects, ledger, change, reserve, supply, borrow), moves
+        )
     except PriceMissing as missing:
         return Refusal(missing.what)
 
 
-# -- supply, withdraw ---------------------------------------------------------------------------------------------------
+# -- supply, withdraw
+# ---------------------------------------------------------------------------------------------------
 
 
 def _supply(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
@@ -113,7 +134,10 @@ def _supply(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     if call.state.recompute and reserve.supply_cap:
         accrued = call.ledger.accrue(reserve.asset).accrued_to_treasury
         more, native = (scaled, 0) if rules.directed else (0, amount)
-        if rules.collateral_balance(reserve.scaled_supply + more + accrued, call.supply_index) + native > reserve.supply_cap * reserve.unit:
+        if (
+            rules.collateral_balance(reserve.scaled_supply + more + accrued, call.supply_index) + native
+            > reserve.supply_cap * reserve.unit
+        ):
             return Refusal("the supply cap would be exceeded")
     call.effects.position(account, reserve.asset, "collateral", scaled)
     call.ledger.move(reserve.asset, liquidity=amount)
@@ -164,13 +188,19 @@ def _transfer(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     if flagged and (scaled == held if rules.directed else amount == balance):
         call.effects.setting(source.account, "collateral_enabled", reserve.asset, 0)
     receiver = call.account(target.account)
-    if rules.receiver_enables and not receiver.collateral.get(reserve.asset) and may_enable_by_itself(call.state, target.account, reserve):
+    if (
+        rules.receiver_enables
+        and not receiver.collateral.get(reserve.asset)
+        and may_enable_by_itself(call.state, target.account, reserve)
+    ):
         call.effects.setting(target.account, "collateral_enabled", reserve.asset, 1)
     return _checked_exit(call, source.account, amount, flagged and borrows(book) and amount > 0)
 
 
 def _checked_exit(call: _Call, account: AccountId, amount: int, risky: bool) -> Acted | Refusal:
-    """Collateral leaves an account: health is checked where it has debt (validateHFAndLtv, from 3.5 on validateHFAndLtvzero)."""
+    """Collateral leaves an account: health is checked where it has debt (validateHFAndLtv, from 3.5 on
+    validateHFAndLtvzero).
+    """
     if not risky:
         return call.acted(account, amount)
     data = call.after(account)
@@ -197,7 +227,8 @@ def _unhealthy(call: _Call, account: AccountId, data: AccountData, reserve: Rese
     return "collateral without loan-to-value has to leave first" if stays else None
 
 
-# -- borrow, repay ------------------------------------------------------------------------------------------------------
+# -- borrow, repay
+# ------------------------------------------------------------------------------------------------------
 
 
 def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
@@ -216,7 +247,9 @@ def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
         data = account_data(call.state, account, call.oracle, call.now)
         value = price_of(call.state, reserve.asset, call.oracle, call.now) * amount // reserve.unit
         if reason := _not_covered(
-            data, data.health_factor > LIQUIDATION_HEALTH, data.ltv and percent_div_half_up(data.total_debt_base + value, data.ltv)
+            data,
+            data.health_factor > LIQUIDATION_HEALTH,
+            data.ltv and percent_div_half_up(data.total_debt_base + value, data.ltv),
         ):
             return Refusal(reason)
     after = call.after(account)
@@ -289,15 +322,23 @@ def _repay(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     if rules.repay_with_tokens and flagged and burned == held:
         call.effects.setting(tokens.account, "collateral_enabled", reserve.asset, 0)
     still_owes = scaled < owed or any(asset != reserve.asset for asset in debts(payer))
-    if rules.repay_with_tokens == 2 and flagged and still_owes and call.after(tokens.account).health_factor < LIQUIDATION_HEALTH:
+    if (
+        rules.repay_with_tokens == 2
+        and flagged
+        and still_owes
+        and call.after(tokens.account).health_factor < LIQUIDATION_HEALTH
+    ):
         return Refusal("health factor would fall below 1")
     return call.acted(change.account, paid)
 
 
-# -- settings -----------------------------------------------------------------------------------------------------------
+# -- settings
+# -----------------------------------------------------------------------------------------------------------
 
 
-def _setting(state: AaveState, action: Action, change: SettingChange, oracle: Mapping[AssetId, int], now: Clock) -> Acted | Refusal:
+def _setting(
+    state: AaveState, action: Action, change: SettingChange, oracle: Mapping[AssetId, int], now: Clock
+) -> Acted | Refusal:
     """A collateral flag or an e-mode that the user sets."""
     account, book, rules = change.account, state.accounts.get(change.account) or Account(), state.rules
     effects = Effects(now, action.name)
@@ -366,18 +407,27 @@ def _usable(state: AaveState, book: Account, reserve: Reserve) -> bool:
 
 
 def _isolated(state: AaveState, rules: Rules, book: Account) -> bool:
-    """Whether the account's only collateral is an isolated asset (UserConfiguration.getIsolationModeState; gone in 3.7)."""
-    return not rules.isolated_emode and len(book.enabled) == 1 and bool(state.reserves[next(iter(book.enabled))].debt_ceiling)
+    """Whether the account's only collateral is an isolated asset (UserConfiguration.getIsolationModeState; gone in
+    3.7).
+    """
+    return (
+        not rules.isolated_emode
+        and len(book.enabled) == 1
+        and bool(state.reserves[next(iter(book.enabled))].debt_ceiling)
+    )
 
 
 def may_enable_by_itself(state: AaveState, account: AccountId, reserve: Reserve) -> bool:
-    """Whether a first balance becomes collateral (validateAutomaticUseAsCollateral): isolated assets never, see ``rules.ASSUMPTIONS``."""
+    """Whether a first balance becomes collateral (validateAutomaticUseAsCollateral): isolated assets never, see
+    ``rules.ASSUMPTIONS``.
+    """
     if reserve.debt_ceiling and not state.rules.isolated_emode:
         return False
     return _usable(state, state.accounts.get(account) or Account(), reserve)
 
 
-# -- the protocol's own ---------------------------------------------------------------------------------------------------
+# -- the protocol's own
+# ---------------------------------------------------------------------------------------------------
 
 
 def _treasury(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
@@ -425,7 +475,9 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
     if change.name == "flash_premium":
         ledger.premium(asset, change.value)
         return Acted(nobody, tuple(ledger.changes()))
-    listing = reserve.optimal_usage is None or (change.name != "reserve_factor" and not (reserve.scaled_supply or reserve.scaled_debt))
+    listing = reserve.optimal_usage is None or (
+        change.name != "reserve_factor" and not (reserve.scaled_supply or reserve.scaled_debt)
+    )
     if state.revision is None or not state.rules.syncs_rates or listing:
         return Acted(nobody, (change,))
     ledger.accrue(asset)
@@ -433,13 +485,17 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
     with applied(state, [*accrued, change]):
         changed = state.reserves[asset]
         debt = state.rules.debt_balance(changed.scaled_debt, changed.borrow_index)
-        supply_rate, borrow_rate = rates(state, changed, now, debt=debt, liquidity=changed.liquidity, deficit=changed.deficit)
+        supply_rate, borrow_rate = rates(
+            state, changed, now, debt=debt, liquidity=changed.liquidity, deficit=changed.deficit
+        )
         update = changed.as_update(now, supply_rate, borrow_rate)
     return Acted(nobody, (*accrued, change, update))
 
 
 def _recorded(state: AaveState, action: Action) -> Acted:
-    """History's own changes, no balance below zero: what has no rule here (stable-rate debt of 3.0 and 3.1, stray logs)."""
+    """History's own changes, no balance below zero: what has no rule here (stable-rate debt of 3.0 and 3.1, stray
+    logs).
+    """
     changes: list[Effect] = []
     for change in action.changes:
         if isinstance(change, PositionChange) and change.delta < 0:
@@ -459,7 +515,16 @@ def borrows(book: Account) -> bool:
 
 
 _NO_MOVE = PositionChange(
-    seq=-1, block_number=0, log_index=0, timestamp=0, account=AccountId(-1), asset=AssetId(0), side="collateral", delta=0, action="", action_seq=-1
+    seq=-1,
+    block_number=0,
+    log_index=0,
+    timestamp=0,
+    account=AccountId(-1),
+    asset=AssetId(0),
+    side="collateral",
+    delta=0,
+    action="",
+    action_seq=-1,
 )
 _CALLS: dict[str, Callable[[_Call, list[PositionChange]], Acted | Refusal]] = {
     "supply": _supply,

@@ -1,7 +1,8 @@
-"""The rules of totals, health and liquidations as machine code: ``account.account_data`` and ``liquidation.quote`` of many accounts in one call.
+"""The rules of totals, health and liquidations as machine code: ``account.account_data`` and ``liquidation.quote`` of
+many accounts in one call.
 
-Every function says which plain rule it is, where the source is cited. ``tests/test_aave_valuation.py`` and ``tests/test_aave_together.py`` compare
-them.
+Every function says which plain rule it is, where the source is cited. ``tests/test_aave_valuation.py`` and
+``tests/test_aave_together.py`` compare them.
 """
 
 from __future__ import annotations
@@ -43,10 +44,33 @@ _CLOSE_FACTOR_HEALTH, _LEFTOVER = pair(CLOSE_FACTOR_HEALTH), pair(MIN_LEFTOVER_B
 _MIN_BASE = U(MIN_BASE_MAX_CLOSE_FACTOR)
 
 # What an asset is, as words in a row: pairs take two.
-PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE, COUNTS, OPEN, ACTIVE, PLACE = 0, 1, 2, 3, 4, 6, 8, 9, 10, 11, 12
+PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE, COUNTS, OPEN, ACTIVE, PLACE = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    9,
+    10,
+    11,
+    12,
+)
 TERMS = 13
 # The rules in force, as small numbers in a row; the first ten are roundings.
-COLLATERAL_BALANCE, DEBT_BALANCE, COLLATERAL_SCALED, DEBT_SCALED, DEBT_VALUE, BONUS_MUL, NEEDED_DIV, FEE_DIV, FEE_MUL, BORROW_POWER = range(10)
+(
+    COLLATERAL_BALANCE,
+    DEBT_BALANCE,
+    COLLATERAL_SCALED,
+    DEBT_SCALED,
+    DEBT_VALUE,
+    BONUS_MUL,
+    NEEDED_DIV,
+    FEE_DIV,
+    FEE_MUL,
+    BORROW_POWER,
+) = range(10)
 AVERAGED, OF_POSITION, NO_DUST, WRITES_OFF, BY_SCALED = range(10, 15)
 RULES = 15
 
@@ -111,7 +135,9 @@ def _row_value(w: Words, of: int, owed: bool, amount: Pair, terms: Words, how: I
 
 @compiled
 def row_values(asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints, value: Words) -> None:
-    """Base value of each row of ``valuation.Columns``; ``LIMIT`` where it does not fit or has no price. ``terms``: assets x ``TERMS``."""
+    """Base value of each row of ``valuation.Columns``; ``LIMIT`` where it does not fit or has no price. ``terms``:
+    assets x ``TERMS``.
+    """
     w = np.zeros(SCRATCH, np.uint64)
     for row in range(len(asset)):
         value[row] = _row_value(w, asset[row], owed[row], (scaled[row, 1], scaled[row, 0]), terms, how)
@@ -121,7 +147,9 @@ def row_values(asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints, 
 def _sums(
     first: int, stop: int, asset: Ints, owed: Mask, value: Words, terms: Words, threshold: Words, ltv: Words
 ) -> tuple[bool, Word, Word, Pair, Pair]:
-    """Of the account in these rows: whether it fits, collateral and debt in base units, collateral weighted by threshold and by loan-to-value."""
+    """Of the account in these rows: whether it fits, collateral and debt in base units, collateral weighted by
+    threshold and by loan-to-value.
+    """
     collateral = debt = _0
     weighted = by_ltv = ZERO
     for row in range(first, stop):
@@ -143,13 +171,16 @@ def _sums(
 
 @compiled
 def values(
-    start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words, ltv: Words, how: Ints,
+    start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words, ltv: Words,
+    how: Ints,
     totals: Words, health: Words, fits: Mask,
 ) -> None:  # fmt: skip
-    """``account.account_data`` of each account: collateral, debt and power (three rows of ``totals``), health (low, high).
+    """``account.account_data`` of each account: collateral, debt and power (three rows of ``totals``), health (low,
+    high).
 
     Args:
-        start, asset, owed, group: see ``valuation.Columns``; the group is a row of ``threshold`` and ``ltv`` (groups x assets, bps).
+        start, asset, owed, group: see ``valuation.Columns``; the group is a row of ``threshold`` and ``ltv`` (groups x
+        assets, bps).
         value: of ``row_values``. how: ``RULES``.
         fits: False where an account is left to the plain rule.
     """
@@ -157,7 +188,9 @@ def values(
     for account in range(len(start) - 1):
         w[OVER] = _0
         of = group[account]
-        fit, collateral, debt, weighted, by_ltv = _sums(start[account], start[account + 1], asset, owed, value, terms, threshold[of], ltv[of])
+        fit, collateral, debt, weighted, by_ltv = _sums(
+            start[account], start[account + 1], asset, owed, value, terms, threshold[of], ltv[of]
+        )
         if not fit:
             continue
         power = ZERO
@@ -179,7 +212,8 @@ def values(
 ACCOUNT, DEBT_ROW, COLLATERAL_ROW, CLEARS, WRITES, HAS_ASKED, NO_DEBT_LEFT, PROFIT = range(8)
 REPAID, SEIZED, PAID_FEE, ASKED, DEBT_BURNED, COLLATERAL_SEIZED, FEE_MOVED, BEFORE, AFTER = range(8, 26, 2)
 MADE = 26
-# Debt that is written off in one: its liquidation, row, amount and scaled amount; the amount of the row that was repaid has none.
+# Debt that is written off in one: its liquidation, row, amount and scaled amount; the amount of the row that was repaid
+# has none.
 LOST_IN, LOST_ROW, LOST_AMOUNT, LOST_SCALED = 0, 1, 2, 4
 LOST = 6
 
@@ -197,7 +231,16 @@ def _put(row: Words, place: int, number: Pair) -> None:
 
 @compiled
 def _most(
-    w: Words, debt: Pair, held: Pair, owing: int, held_of: int, terms: Words, how: Ints, total_debt: Word, health: Pair, close_factor: Word
+    w: Words,
+    debt: Pair,
+    held: Pair,
+    owing: int,
+    held_of: int,
+    terms: Words,
+    how: Ints,
+    total_debt: Word,
+    health: Pair,
+    close_factor: Word,
 ) -> Pair:
     """``rules.max_debt_of_position``, or ``max_debt_of_reserve``."""
     beyond = less(_CLOSE_FACTOR_HEALTH, health)
@@ -212,7 +255,9 @@ def _most(
 
 
 @compiled
-def _without_dust(w: Words, debt: Pair, held: Pair, most: Pair, owing: int, held_of: int, terms: Words, bonus: Pair) -> Pair:
+def _without_dust(
+    w: Words, debt: Pair, held: Pair, most: Pair, owing: int, held_of: int, terms: Words, bonus: Pair
+) -> Pair:
     """``liquidation._without_dust``; 0 for None."""
     kept = mul_div(w, _LEFTOVER, _one(terms, held_of, UNIT), _one(terms, held_of, PRICE), UP)
     left = mul_div(w, _LEFTOVER, _one(terms, owing, UNIT), _one(terms, owing, PRICE), UP)
@@ -227,13 +272,18 @@ def _without_dust(w: Words, debt: Pair, held: Pair, most: Pair, owing: int, held
 
 @compiled
 def _quote(
-    w: Words, out: Words, debt_row: int, collateral_row: int, asset: Ints, scaled: Words, terms: Words, bonuses: Words, how: Ints,
+    w: Words, out: Words, debt_row: int, collateral_row: int, asset: Ints, scaled: Words, terms: Words,
+    bonuses: Words, how: Ints,
     close_factor: Word, total_collateral: Word, total_debt: Word, health: Pair, asked: Pair, gas: int,
 ) -> int:  # fmt: skip
-    """``liquidation.quote`` of one pair; ``asked`` is 0 for all that may be repaid. Fills ``out`` but for the account and what happens to its health;
-    where dust would be left, ``ASKED`` is what goes instead."""
+    """``liquidation.quote`` of one pair; ``asked`` is 0 for all that may be repaid. Fills ``out`` but for the account
+    and what happens to its health; where dust would be left, ``ASKED`` is what goes instead.
+    """
     owing, held_of = asset[debt_row], asset[collateral_row]
-    debt_scaled, held_scaled = (scaled[debt_row, 1], scaled[debt_row, 0]), (scaled[collateral_row, 1], scaled[collateral_row, 0])
+    debt_scaled, held_scaled = (
+        (scaled[debt_row, 1], scaled[debt_row, 0]),
+        (scaled[collateral_row, 1], scaled[collateral_row, 0]),
+    )
     income, index = _two(terms, held_of, INCOME), _two(terms, owing, DEBT_INDEX)
     debt, held = _debt(w, debt_scaled, terms, owing, how), _collateral(w, held_scaled, terms, held_of, how)
     bonus = _0, bonuses[held_of]
@@ -308,11 +358,13 @@ def _quote(
 
 @compiled
 def _best(
-    w: Words, out: Words, best: Words, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words, bonuses: Words, how: Ints,
+    w: Words, out: Words, best: Words, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words,
+    bonuses: Words, how: Ints,
     close_factor: Word, total_collateral: Word, total_debt: Word, health: Pair, gas: int, refused: Mask,
 ) -> tuple[bool, bool]:  # fmt: skip
-    """The most profitable quote of an account that may be liquidated; ties by debt asset, then collateral asset. Whether there is any, and one
-    that pays."""
+    """The most profitable quote of an account that may be liquidated; ties by debt asset, then collateral asset.
+    Whether there is any, and one that pays.
+    """
     any_filled = pays = False
     for debt_row in range(first, stop):
         if not owed[debt_row] or not terms[asset[debt_row], OPEN] or not (scaled[debt_row, 0] | scaled[debt_row, 1]):
@@ -322,12 +374,14 @@ def _best(
             if owed[row] or not terms[of, OPEN] or not terms[of, COUNTS] or not (scaled[row, 0] | scaled[row, 1]):
                 continue
             ended = _quote(
-                w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral, total_debt, health, ZERO, gas
+                w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
+                total_debt, health, ZERO, gas
             )  # fmt: skip
             if ended == DUST and (out[ASKED] | out[ASKED + 1]):
                 asked = out[ASKED], out[ASKED + 1]
                 ended = _quote(
-                    w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral, total_debt, health, asked, gas
+                    w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
+                    total_debt, health, asked, gas
                 )  # fmt: skip
             if ended != FILLED:
                 refused[ended] = True
@@ -339,7 +393,9 @@ def _best(
             better = not pays or profit > np.int64(best[PROFIT])
             if not better and profit == np.int64(best[PROFIT]):
                 other = asset[np.int64(best[DEBT_ROW])]
-                better = asset[debt_row] < other or (asset[debt_row] == other and of < asset[np.int64(best[COLLATERAL_ROW])])
+                better = asset[debt_row] < other or (
+                    asset[debt_row] == other and of < asset[np.int64(best[COLLATERAL_ROW])]
+                )
             if better:
                 best[:] = out
                 pays = True
@@ -356,9 +412,22 @@ def _fall(w: Words, scaled: Words, row: int, by: Pair) -> None:
 
 @compiled
 def _write_off(
-    w: Words, made: Words, lost: Words, number: int, used: int, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints
+    w: Words,
+    made: Words,
+    lost: Words,
+    number: int,
+    used: int,
+    first: int,
+    stop: int,
+    asset: Ints,
+    owed: Mask,
+    scaled: Words,
+    terms: Words,
+    how: Ints,
 ) -> int:
-    """``liquidation._write_off``, after the debt of the pair was burned; how many rows of ``lost`` are used then, -1 where there is no room."""
+    """``liquidation._write_off``, after the debt of the pair was burned; how many rows of ``lost`` are used then, -1
+    where there is no room.
+    """
     debt_row = int(made[DEBT_ROW])
     owing = asset[debt_row]
     index = _two(terms, owing, DEBT_INDEX)
@@ -394,19 +463,23 @@ def _write_off(
 
 @compiled
 def liquidate(
-    start: Ints, asset: Ints, owed: Mask, scaled: Words, group: Ints, terms: Words, threshold: Words, bonus: Words, how: Ints, close_factor: int,
+    start: Ints, asset: Ints, owed: Mask, scaled: Words, group: Ints, terms: Words, threshold: Words, bonus: Words,
+    how: Ints, close_factor: int,
     gas: int, calls: Ints, most: int, made: Words, lost: Words, refused: Mask, ends: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Each account is liquidated by its most profitable pair as long as one pays, at most ``most`` times with the ``calls`` there were.
+    """Each account is liquidated by its most profitable pair as long as one pays, at most ``most`` times with the
+    ``calls`` there were.
 
     Args:
-        start to how: see ``values`` and ``row_values``; ``scaled`` is what is left afterwards, nothing where a flag was cleared. ``bonus`` is as
-            ``threshold``.
+        start to how: see ``values`` and ``row_values``; ``scaled`` is what is left afterwards, nothing where a flag was
+            cleared. ``bonus`` is as ``threshold``.
         gas: base units that each call costs the liquidator.
-        made: liquidations x ``MADE``, of one account after another, filled from the front. lost: as many rows of ``LOST`` as are needed.
+        made: liquidations x ``MADE``, of one account after another, filled from the front. lost: as many rows of
+            ``LOST`` as are needed.
         refused: accounts x ways of refusing. ends: ``SAFE`` or ``ON_OFFER``.
 
-    Returns: how many rows of ``made`` and of ``lost`` are used; (``NO_ROOM``, 0), or (``NO_FIT``, 0) where words are too small.
+    Returns: how many rows of ``made`` and of ``lost`` are used; (``NO_ROOM``, 0), or (``NO_FIT``, 0) where words are
+        too small.
     """
     w, out, best = np.zeros(SCRATCH, np.uint64), np.zeros(MADE, np.uint64), np.zeros(MADE, np.uint64)
     count = used = 0

@@ -66,10 +66,18 @@ class Effects:
 def applied(state: AaveState, effects: Iterable[Effect]) -> Iterator[None]:
     """The state with these effects, as long as the block runs; as it was afterwards."""
     effects = list(effects)
-    accounts = {e.account: state.accounts.get(e.account) for e in effects if isinstance(e, (PositionChange, SettingChange))}
-    reserves = {e.asset: state.reserves[e.asset] for e in effects if isinstance(e, (IndexUpdate, ParamChange)) and e.asset is not None}
+    accounts = {
+        e.account: state.accounts.get(e.account) for e in effects if isinstance(e, (PositionChange, SettingChange))
+    }
+    reserves = {
+        e.asset: state.reserves[e.asset]
+        for e in effects
+        if isinstance(e, (IndexUpdate, ParamChange)) and e.asset is not None
+    }
     moved = [state.reserves[e.asset] for e in effects if isinstance(e, PositionChange) and e.asset not in reserves]
-    totals = [(reserve.scaled_supply, reserve.scaled_debt) for reserve in moved]  # all that a change of a balance does to a reserve
+    totals = [
+        (reserve.scaled_supply, reserve.scaled_debt) for reserve in moved
+    ]  # all that a change of a balance does to a reserve
     for account, book in accounts.items():
         if book is not None:
             state.accounts[account] = book.copy()

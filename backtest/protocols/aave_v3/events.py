@@ -1,11 +1,12 @@
 """What Aave V3 writes into its logs, 3.0 to 3.7: every event that positions, parameters and liquidations need.
 
-Signatures as in ``interfaces/IPool.sol``, ``IPoolConfigurator.sol``, ``IScaledBalanceToken.sol``, ``IStableDebtToken.sol``,
-``IPoolAddressesProvider.sol`` and ``IAaveOracle.sol`` of aave/aave-v3-core (3.0) and aave-dao/aave-v3-origin (3.1 to 3.7),
-and in ``IGhoVariableDebtToken.sol`` of aave/gho-core. Libraries run in the pool by delegatecall, so the pool is their emitter.
+Signatures as in ``interfaces/IPool.sol``, ``IPoolConfigurator.sol``, ``IScaledBalanceToken.sol``,
+``IStableDebtToken.sol``, ``IPoolAddressesProvider.sol`` and ``IAaveOracle.sol`` of aave/aave-v3-core (3.0) and
+aave-dao/aave-v3-origin (3.1 to 3.7), and in ``IGhoVariableDebtToken.sol`` of aave/gho-core. Libraries run in the pool
+by delegatecall, so the pool is their emitter.
 
-Roles of emitters: ``provider``, ``pool``, ``configurator``, ``oracle``, ``token`` (aTokens and variable debt tokens, whose
-events are the same) and ``stable_debt_token`` (until 3.1).
+Roles of emitters: ``provider``, ``pool``, ``configurator``, ``oracle``, ``token`` (aTokens and variable debt tokens,
+whose events are the same) and ``stable_debt_token`` (until 3.1).
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ POOL_ID = b"POOL".ljust(32, b"\0")
 CONFIGURATOR_ID = b"POOL_CONFIGURATOR".ljust(32, b"\0")
 _NONE = "0x" + "00" * 20
 
-# Where a reserve's rate strategy is named, and what a strategy contract of 3.0 says of itself, rays (``DefaultReserveInterestRateStrategy``).
-STRATEGY_EVENTS = {"ReserveInitialized": "interest_rate_strategy_address", "ReserveInterestRateStrategyChanged": "new_strategy"}
+# Where a reserve's rate strategy is named, and what a strategy contract of 3.0 says of itself, rays
+# (``DefaultReserveInterestRateStrategy``).
+STRATEGY_EVENTS = {
+    "ReserveInitialized": "interest_rate_strategy_address",
+    "ReserveInterestRateStrategyChanged": "new_strategy",
+}
 STRATEGY_GETTERS = {
     "optimal_usage": "OPTIMAL_USAGE_RATIO",
     "base_rate": "getBaseVariableBorrowRate",
@@ -38,17 +43,18 @@ def _specs(emitter: str, *signatures: str, **named: str) -> tuple[EventSpec, ...
 
 POOL_EVENTS = _specs(
     "pool",
-    "Supply(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint16 indexed referralCode)",
+    "Supply(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint16 indexed"
+    " referralCode)",
     "Withdraw(address indexed reserve, address indexed user, address indexed to, uint256 amount)",
     "Borrow(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint8 interestRateMode, "
     "uint256 borrowRate, uint16 indexed referralCode)",
     "Repay(address indexed reserve, address indexed user, address indexed repayer, uint256 amount, bool useATokens)",
-    "FlashLoan(address indexed target, address initiator, address indexed asset, uint256 amount, uint8 interestRateMode, "
-    "uint256 premium, uint16 indexed referralCode)",
-    "LiquidationCall(address indexed collateralAsset, address indexed debtAsset, address indexed user, uint256 debtToCover, "
-    "uint256 liquidatedCollateralAmount, address liquidator, bool receiveAToken)",
-    "ReserveDataUpdated(address indexed reserve, uint256 liquidityRate, uint256 stableBorrowRate, uint256 variableBorrowRate, "
-    "uint256 liquidityIndex, uint256 variableBorrowIndex)",
+    "FlashLoan(address indexed target, address initiator, address indexed asset, uint256 amount, uint8"
+    " interestRateMode, uint256 premium, uint16 indexed referralCode)",
+    "LiquidationCall(address indexed collateralAsset, address indexed debtAsset, address indexed user, uint256"
+    " debtToCover, uint256 liquidatedCollateralAmount, address liquidator, bool receiveAToken)",
+    "ReserveDataUpdated(address indexed reserve, uint256 liquidityRate, uint256 stableBorrowRate, uint256"
+    " variableBorrowRate, uint256 liquidityIndex, uint256 variableBorrowIndex)",
     "ReserveUsedAsCollateralEnabled(address indexed reserve, address indexed user)",
     "ReserveUsedAsCollateralDisabled(address indexed reserve, address indexed user)",
     "UserEModeSet(address indexed user, uint8 categoryId)",
@@ -58,7 +64,8 @@ POOL_EVENTS = _specs(
     "DeficitCreated(address indexed user, address indexed debtAsset, uint256 amountCreated)",
     "DeficitCovered(address indexed reserve, address caller, uint256 amountCovered)",
     # until 3.3
-    "MintUnbacked(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint16 indexed referralCode)",
+    "MintUnbacked(address indexed reserve, address user, address indexed onBehalfOf, uint256 amount, uint16 indexed"
+    " referralCode)",
     "BackUnbacked(address indexed reserve, address indexed backer, uint256 amount, uint256 fee)",
     # until 3.1
     "SwapBorrowRateMode(address indexed reserve, address indexed user, uint8 interestRateMode)",
@@ -73,25 +80,33 @@ TOKEN_EVENTS = _specs(
     "BalanceTransfer(address indexed from, address indexed to, uint256 value, uint256 index)",
     # the GHO debt token until 3.3
     "DiscountPercentUpdated(address indexed user, uint256 oldDiscountPercent, uint256 indexed newDiscountPercent)",
-    ATokenInitialized="Initialized(address indexed underlyingAsset, address indexed pool, address treasury, address incentivesController, "
-    "uint8 aTokenDecimals, string aTokenName, string aTokenSymbol, bytes params)",
-    DebtTokenInitialized="Initialized(address indexed underlyingAsset, address indexed pool, address incentivesController, "
-    "uint8 debtTokenDecimals, string debtTokenName, string debtTokenSymbol, bytes params)",
+    ATokenInitialized=(
+        "Initialized(address indexed underlyingAsset, address indexed pool, address treasury, address"
+        " incentivesController, uint8 aTokenDecimals, string aTokenName, string aTokenSymbol, bytes params)"
+    ),
+    DebtTokenInitialized=(
+        "Initialized(address indexed underlyingAsset, address indexed pool, address incentivesController, "
+        "uint8 debtTokenDecimals, string debtTokenName, string debtTokenSymbol, bytes params)"
+    ),
     TokenUpgraded="Upgraded(address indexed implementation)",
 )
 
 STABLE_EVENTS = _specs(
     "stable_debt_token",
-    StableMint="Mint(address indexed user, address indexed onBehalfOf, uint256 amount, uint256 currentBalance, uint256 balanceIncrease, "
-    "uint256 newRate, uint256 avgStableRate, uint256 newTotalSupply)",
-    StableBurn="Burn(address indexed from, uint256 amount, uint256 currentBalance, uint256 balanceIncrease, uint256 avgStableRate, "
-    "uint256 newTotalSupply)",
+    StableMint=(
+        "Mint(address indexed user, address indexed onBehalfOf, uint256 amount, uint256 currentBalance, uint256"
+        " balanceIncrease, uint256 newRate, uint256 avgStableRate, uint256 newTotalSupply)"
+    ),
+    StableBurn=(
+        "Burn(address indexed from, uint256 amount, uint256 currentBalance, uint256 balanceIncrease, uint256"
+        " avgStableRate, uint256 newTotalSupply)"
+    ),
 )
 
 CONFIGURATOR_EVENTS = _specs(
     "configurator",
-    "ReserveInitialized(address indexed asset, address indexed aToken, address stableDebtToken, address variableDebtToken, "
-    "address interestRateStrategyAddress)",
+    "ReserveInitialized(address indexed asset, address indexed aToken, address stableDebtToken, address"
+    " variableDebtToken, address interestRateStrategyAddress)",
     "ReserveDropped(address indexed asset)",
     "ReserveBorrowing(address indexed asset, bool enabled)",
     "ReserveStableRateBorrowing(address indexed asset, bool enabled)",
@@ -99,7 +114,8 @@ CONFIGURATOR_EVENTS = _specs(
     "ReserveActive(address indexed asset, bool active)",
     "ReserveFrozen(address indexed asset, bool frozen)",
     "ReservePaused(address indexed asset, bool paused)",
-    "CollateralConfigurationChanged(address indexed asset, uint256 ltv, uint256 liquidationThreshold, uint256 liquidationBonus)",
+    "CollateralConfigurationChanged(address indexed asset, uint256 ltv, uint256 liquidationThreshold, uint256"
+    " liquidationBonus)",
     "PendingLtvChanged(address indexed asset, uint256 ltv)",
     "LiquidationProtocolFeeChanged(address indexed asset, uint256 oldFee, uint256 newFee)",
     "LiquidationGracePeriodChanged(address indexed asset, uint40 gracePeriodUntil)",
@@ -111,7 +127,8 @@ CONFIGURATOR_EVENTS = _specs(
     "DebtCeilingChanged(address indexed asset, uint256 oldDebtCeiling, uint256 newDebtCeiling)",
     "BorrowableInIsolationChanged(address asset, bool borrowable)",
     "SiloedBorrowingChanged(address indexed asset, bool oldState, bool newState)",
-    "EModeCategoryAdded(uint8 indexed categoryId, uint256 ltv, uint256 liquidationThreshold, uint256 liquidationBonus, address oracle, string label)",
+    "EModeCategoryAdded(uint8 indexed categoryId, uint256 ltv, uint256 liquidationThreshold, uint256 liquidationBonus,"
+    " address oracle, string label)",
     "EModeAssetCategoryChanged(address indexed asset, uint8 oldCategoryId, uint8 newCategoryId)",
     "AssetCollateralInEModeChanged(address indexed asset, uint8 categoryId, bool collateral)",
     "AssetBorrowableInEModeChanged(address indexed asset, uint8 categoryId, bool borrowable)",
@@ -136,7 +153,8 @@ PROVIDER_EVENTS = _specs(
     "PriceOracleSentinelUpdated(address indexed oldAddress, address indexed newAddress)",
     "ProxyCreated(bytes32 indexed id, address indexed proxyAddress, address indexed implementationAddress)",
     "AddressSet(bytes32 indexed id, address indexed oldAddress, address indexed newAddress)",
-    "AddressSetAsProxy(bytes32 indexed id, address indexed proxyAddress, address oldImplementationAddress, address indexed newImplementationAddress)",
+    "AddressSetAsProxy(bytes32 indexed id, address indexed proxyAddress, address oldImplementationAddress, address"
+    " indexed newImplementationAddress)",
 )
 
 ORACLE_EVENTS = _specs(
@@ -155,7 +173,8 @@ def address_text(raw: bytes) -> str:
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
-    """Emitters per role, ``contracts`` included: pool, configurator and oracles from the provider's events, tokens from listings.
+    """Emitters per role, ``contracts`` included: pool, configurator and oracles from the provider's events, tokens from
+    listings.
 
     The provider alone is enough to start from; addresses are lower-case 0x text. See ``LendingProtocol.discover``.
     """
@@ -173,7 +192,9 @@ def _emitters(raw: RawEvents) -> Iterator[tuple[str, str]]:
             yield roles[row["id"]], address_text(row["proxy_address"])
     for row in raw.table("PriceOracleUpdated").select(["new_address"]).to_pylist():
         yield "oracle", address_text(row["new_address"])
-    for row in raw.table("ReserveInitialized").select(["a_token", "variable_debt_token", "stable_debt_token"]).to_pylist():
+    for row in (
+        raw.table("ReserveInitialized").select(["a_token", "variable_debt_token", "stable_debt_token"]).to_pylist()
+    ):
         yield "token", address_text(row["a_token"])
         yield "token", address_text(row["variable_debt_token"])
         yield "stable_debt_token", address_text(row["stable_debt_token"])
@@ -183,36 +204,58 @@ def deployments(raw: RawEvents) -> list[Deployment]:
     """Every implementation of pool and tokens, in chain order, first one of each token included."""
     found: list[tuple[int, Deployment]] = []
     getters: dict[str, str] = {}
-    for row in raw.table("ReserveInitialized").select(["seq", "block_number", "a_token", "variable_debt_token"]).to_pylist():
+    for row in (
+        raw.table("ReserveInitialized").select(["seq", "block_number", "a_token", "variable_debt_token"]).to_pylist()
+    ):
         for column, getter in (("a_token", "ATOKEN_REVISION"), ("variable_debt_token", "DEBT_TOKEN_REVISION")):
             proxy = address_text(row[column])
             getters[proxy] = getter
             found.append((row["seq"], Deployment(proxy, None, getter, row["block_number"])))
-    for row in raw.table("ProxyCreated").select(["seq", "block_number", "id", "proxy_address", "implementation_address"]).to_pylist():
+    for row in (
+        raw.table("ProxyCreated")
+        .select(["seq", "block_number", "id", "proxy_address", "implementation_address"])
+        .to_pylist()
+    ):
         if row["id"] == POOL_ID:
-            pool = Deployment(address_text(row["proxy_address"]), address_text(row["implementation_address"]), "POOL_REVISION", row["block_number"])
+            pool = Deployment(
+                address_text(row["proxy_address"]),
+                address_text(row["implementation_address"]),
+                "POOL_REVISION",
+                row["block_number"],
+            )
             found.append((row["seq"], pool))
     for event in ("PoolUpgraded", "TokenUpgraded"):
         for row in raw.table(event).select(["seq", "block_number", "address", "implementation"]).to_pylist():
             proxy = address_text(row["address"])
             getter = "POOL_REVISION" if event == "PoolUpgraded" else getters.get(proxy, "ATOKEN_REVISION")
-            found.append((row["seq"], Deployment(proxy, address_text(row["implementation"]), getter, row["block_number"])))
+            found.append(
+                (row["seq"], Deployment(proxy, address_text(row["implementation"]), getter, row["block_number"]))
+            )
     return [deployment for _, deployment in sorted(found, key=lambda pair: pair[0])]
 
 
 def constants(raw: RawEvents) -> list[Constant]:
-    """The parameters of every rate strategy that a reserve used: constants of its contract until 3.0 (later ones have other views)."""
-    strategies = [(row["seq"], address_text(row[column])) for event, column in STRATEGY_EVENTS.items() for row in raw.table(event).to_pylist()]
+    """The parameters of every rate strategy that a reserve used: constants of its contract until 3.0 (later ones have
+    other views).
+    """
+    strategies = [
+        (row["seq"], address_text(row[column]))
+        for event, column in STRATEGY_EVENTS.items()
+        for row in raw.table(event).to_pylist()
+    ]
     return [Constant(strategy, getter) for _, strategy in sorted(strategies) for getter in STRATEGY_GETTERS.values()]
 
 
 def underlying_tokens(raw: RawEvents) -> list[str]:
     """Underlying assets of all reserves ever listed, in order of listing."""
-    return list(dict.fromkeys(address_text(asset) for asset in raw.table("ReserveInitialized").column("asset").to_pylist()))
+    return list(
+        dict.fromkeys(address_text(asset) for asset in raw.table("ReserveInitialized").column("asset").to_pylist())
+    )
 
 
 def price_sources(raw: RawEvents) -> list[SourceChange]:
-    """See ``LendingProtocol.price_sources``: ``AssetSourceUpdated`` of the oracle that ``PriceOracleUpdated`` put in force.
+    """See ``LendingProtocol.price_sources``: ``AssetSourceUpdated`` of the oracle that ``PriceOracleUpdated`` put in
+    force.
 
     An oracle sets its first sources in its constructor, before it is put in force: they take effect then. Where the
     history names no oracle at all, the first one that set a source is the market's.
@@ -231,11 +274,16 @@ def price_sources(raw: RawEvents) -> list[SourceChange]:
             before = known.get(in_force, {}) if in_force else {}
             in_force = address_text(row["new_address"])
             after = known.get(in_force, {})
-            step = {asset: after.get(asset, _NONE) for asset in [*after, *(asset for asset in before if asset not in after)]}
+            step = {
+                asset: after.get(asset, _NONE) for asset in [*after, *(asset for asset in before if asset not in after)]
+            }
         else:
             oracle, asset = address_text(row["address"]), address_text(row["asset"])
             known.setdefault(oracle, {})[asset] = address_text(row["source"])
             in_force = in_force if named or in_force else oracle
             step = {asset: known[oracle][asset]} if oracle == in_force else {}
-        changes += [SourceChange(row["block_number"], row["log_index"], asset, source, in_force or _NONE) for asset, source in step.items()]
+        changes += [
+            SourceChange(row["block_number"], row["log_index"], asset, source, in_force or _NONE)
+            for asset, source in step.items()
+        ]
     return changes

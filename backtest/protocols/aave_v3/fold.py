@@ -1,7 +1,7 @@
 """Raw logs to canonical tables: scaled positions, settings, indexes, liquidations, deficits, parameters.
 
-Logs are streamed in segments of whole blocks and handled as columns; ``tokens`` says how a token log gives back a scaled
-balance, ``actions`` which logs are one action, ``params`` what the configuration was.
+Logs are streamed in segments of whole blocks and handled as columns; ``tokens`` says how a token log gives back a
+scaled balance, ``actions`` which logs are one action, ``params`` what the configuration was.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from backtest.protocols.aave_v3.kernel import Addresses, Balances
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.moved import moved as amounts_moved
 from backtest.protocols.aave_v3.params import parameters
-from backtest.protocols.aave_v3.reserves import DISCOUNT_EVENT, FLAGS_AFTER_FROM_POOL, INCOMPLETE, Listing, Versions, rows
+from backtest.protocols.aave_v3.reserves import (
+    DISCOUNT_EVENT,
+    FLAGS_AFTER_FROM_POOL,
+    INCOMPLETE,
+    Listing,
+    Versions,
+    rows,
+)
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.protocols.aave_v3.words import Words
 from backtest.tables import CANONICAL
@@ -35,8 +42,19 @@ from backtest.units import RAY
 
 SEGMENT_ROWS = 1 << 19
 
-# Logs that no position depends on: one of them may be undecodable (a flash loan: recomputed interest then differs, and its comparison says so).
-_UNUSED = frozenset({"FlashLoan", "BackUnbacked", "IsolationModeTotalDebtUpdated", "MarketIdSet", "AddressSet", "AddressSetAsProxy", DISCOUNT_EVENT})
+# Logs that no position depends on: one of them may be undecodable (a flash loan: recomputed interest then differs, and
+# its comparison says so).
+_UNUSED = frozenset(
+    {
+        "FlashLoan",
+        "BackUnbacked",
+        "IsolationModeTotalDebtUpdated",
+        "MarketIdSet",
+        "AddressSet",
+        "AddressSetAsProxy",
+        DISCOUNT_EVENT,
+    }
+)
 _SETTINGS = ("collateral_enabled", "emode", "stable_principal", "stable_rate", "stable_since")
 _SIDES = ("collateral", "debt")
 _DEFICIT_KINDS = ("created", "covered")
@@ -47,8 +65,8 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """See ``LendingProtocol.fold``.
 
     Raises:
-        RulesError: a token's revision is unknown, a needed log could not be decoded, or a scaled balance would fall below
-            zero (logs are missing); each names its block.
+        RulesError: a token's revision is unknown, a needed log could not be decoded, or a scaled balance would fall
+            below zero (logs are missing); each names its block.
         UserError: a revision was not read.
     """
     _refuse_quarantined(raw)
@@ -67,8 +85,9 @@ def _refuse_quarantined(raw: RawEvents) -> None:
     for row in quarantine.to_pylist():
         if row["event"] not in _UNUSED:
             raise RulesError(
-                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of {address_text(row['address'])} "
-                f"could not be decoded ({row['reason']}), so positions after it are unknown",
+                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of"
+                f" {address_text(row['address'])} could not be decoded ({row['reason']}), so positions after it are"
+                " unknown",
                 "look at it in raw/aave-v3/Quarantine; correct the market's contracts, or report it",
             )
 
@@ -92,13 +111,21 @@ def event_columns(market: str, seq: Keys, block: Keys, log: npt.NDArray[Any], ti
 def _accounts(config: MarketConfig, accounts: Addresses) -> pa.Table:
     ids = np.arange(len(accounts), dtype=np.int32)
     text = [address_text(address) for address in accounts.all()]
-    return pa.table([category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())], schema=CANONICAL["accounts"])
+    return pa.table(
+        [category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())], schema=CANONICAL["accounts"]
+    )
 
 
 def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
     """Metadata from ``raw/chain/Token``; without it the aToken's own decimals and its symbol."""
-    known = {address_text(row["address"]): (row["symbol"], row["decimals"]) for row in raw.table("raw/chain/Token").to_pylist()}
-    own = {address_text(row["underlying_asset"]): (row["a_token_symbol"], row["a_token_decimals"]) for row in rows(raw, "ATokenInitialized")}
+    known = {
+        address_text(row["address"]): (row["symbol"], row["decimals"])
+        for row in raw.table("raw/chain/Token").to_pylist()
+    }
+    own = {
+        address_text(row["underlying_asset"]): (row["a_token_symbol"], row["a_token_decimals"])
+        for row in rows(raw, "ATokenInitialized")
+    }
     tokens: dict[tuple[int, str], str] = {(token.asset, token.kind): token.address for token in listing.tokens}
     body = []
     for asset, address in enumerate(listing.assets):
@@ -168,7 +195,10 @@ class _Segment:
         taken_as_tokens = [row for row in liquidations.to_pylist() if row["receive_collateral_token"]]
         yield "position_events", self._positions()
         yield "setting_events", self._settings()
-        yield "indexes", silent.complete(self._indexes(), [(row, self.versions.pool_at(row["seq"])) for row in taken_as_tokens])
+        yield (
+            "indexes",
+            silent.complete(self._indexes(), [(row, self.versions.pool_at(row["seq"])) for row in taken_as_tokens]),
+        )
         yield "liquidations", liquidations
         yield "deficits", self._deficits()
 
@@ -176,7 +206,11 @@ class _Segment:
 
     def _effects(self, frame: Frame, accounts: Addresses, balances: Balances) -> _Effects:
         parts: list[tuple[Keys, Codes, Words, Words, Words]] = []
-        for event, ops in (("Mint", (kernel.MINT,)), ("Burn", (kernel.BURN,)), ("BalanceTransfer", (kernel.OUT, kernel.IN))):
+        for event, ops in (
+            ("Mint", (kernel.MINT,)),
+            ("Burn", (kernel.BURN,)),
+            ("BalanceTransfer", (kernel.OUT, kernel.IN)),
+        ):
             place = np.flatnonzero(frame.of(event))
             if len(place):
                 table = self.segment[event]
@@ -194,13 +228,23 @@ class _Segment:
             rule[stretch], unscaled[stretch] = rules[token[stretch]], amounts_logged[token[stretch]]
         below = (index[:, 1] < RAY >> 64) | ((index[:, 1] == RAY >> 64) & (index[:, 0] < RAY & _LOW))
         if below.any():
-            self._fail(frame, row[int(np.argmax(below))], "an index below one ray", "the log is not what the token's code emits")
+            self._fail(
+                frame,
+                row[int(np.argmax(below))],
+                "an index below one ray",
+                "the log is not what the token's code emits",
+            )
         holder = account.astype(np.int64) * len(self.listing.tokens) + token
         code, failed, delta = balances.deltas(op, rule, unscaled, holder, value, interest, index)
         if code != kernel.OK:
             who, where = address_text(accounts.all()[account[failed]]), self.listing.tokens[token[failed]].address
             what = "less than no" if code == kernel.NEGATIVE else "more than 38 digits of"
-            self._fail(frame, row[failed], f"{who} would hold {what} scaled units of {where}", "logs before it are missing: run backtest check")
+            self._fail(
+                frame,
+                row[failed],
+                f"{who} would hold {what} scaled units of {where}",
+                "logs before it are missing: run backtest check",
+            )
         return _Effects(row, op, rule, unscaled, value, index, delta)
 
     def _fail(self, frame: Frame, row: int, what: str, fix: str) -> None:
@@ -211,7 +255,10 @@ class _Segment:
         return event_columns(self.market, frame.seq[row], frame.block[row], frame.log[row], frame.time[row])
 
     def _action_columns(self, row: Keys) -> dict[str, pa.Array]:
-        return {"action": category(act.ACTIONS, self.action[row]), "action_seq": pa.array(self.frame.seq[self.closed[row]])}
+        return {
+            "action": category(act.ACTIONS, self.action[row]),
+            "action_seq": pa.array(self.frame.seq[self.closed[row]]),
+        }
 
     def _positions(self) -> pa.Table:
         frame, effects = self.frame, self.effects
@@ -226,7 +273,14 @@ class _Segment:
         columns |= self._action_columns(row)
         closing, transfers = self.closed[row], op >= kernel.OUT
         columns["amount"] = amounts_moved(
-            frame, self.segment, closing, transfers, effects.rule[moved], effects.unscaled[moved], effects.value[moved], effects.index[moved]
+            frame,
+            self.segment,
+            closing,
+            transfers,
+            effects.rule[moved],
+            effects.unscaled[moved],
+            effects.value[moved],
+            effects.index[moved],
         )
         return pa.table(columns, CANONICAL["position_events"])
 
@@ -237,7 +291,11 @@ class _Segment:
         flags = np.flatnonzero((frame.kind == act.FLAG_ON) | (frame.kind == act.FLAG_OFF))
         modes = np.flatnonzero(frame.kind == act.EMODE)
         chosen = integers(self.segment["UserEModeSet"], "category_id")[frame.source_row[modes]] if len(modes) else modes
-        row, setting, value = [flags, modes], [np.zeros_like(flags), np.ones_like(modes)], [frame.kind[flags] == act.FLAG_ON, chosen]
+        row, setting, value = (
+            [flags, modes],
+            [np.zeros_like(flags), np.ones_like(modes)],
+            [frame.kind[flags] == act.FLAG_ON, chosen],
+        )
         for place, code, amount in self._stable():
             row.append(np.array([place]))
             setting.append(np.array([code]))
@@ -261,7 +319,8 @@ class _Segment:
     def _stable(self) -> Iterator[tuple[int, int, int]]:
         """(row, setting, value) of stable debt (``StableDebtToken.mint`` and ``burn``, 3.0 and 3.1).
 
-        A log gives the balance with interest, the interest, and the amount net of interest by which the principal changed.
+        A log gives the balance with interest, the interest, and the amount net of interest by which the principal
+        changed.
         """
         for event, sign in (("StableMint", 1), ("StableBurn", -1)):
             place = np.flatnonzero(self.frame.of(event)).tolist()
@@ -323,17 +382,25 @@ class _Segment:
         return pa.table(columns, CANONICAL["liquidations"])
 
     def _fee(self, row: int) -> int:
-        """Native units of the fee transfer at a row (-1: none): what its scaled units are worth by the token's rounding.
+        """Native units of the fee transfer at a row (-1: none): what its scaled units are worth by the token's
+        rounding.
 
-        The call divided its fee by the index, so this can differ from the fee it computed by less than one index (in rays).
+        The call divided its fee by the index, so this can differ from the fee it computed by less than one index (in
+        rays).
         """
         if row < 0:
             return 0
         effect = int(np.searchsorted(self.effects.row, row))
-        value, index = (int(low) | int(high) << 64 for low, high in (self.effects.value[effect], self.effects.index[effect]))
+        value, index = (
+            int(low) | int(high) << 64 for low, high in (self.effects.value[effect], self.effects.index[effect])
+        )
         if self.effects.unscaled[effect]:
             return value
-        return ray_mul_down(value, index) if self.effects.rule[effect] == DIRECTED_COLLATERAL else ray_mul_half_up(value, index)
+        return (
+            ray_mul_down(value, index)
+            if self.effects.rule[effect] == DIRECTED_COLLATERAL
+            else ray_mul_half_up(value, index)
+        )
 
     def _deficits(self) -> pa.Table:
         frame = self.frame
@@ -352,5 +419,7 @@ class _Segment:
         columns["amount"] = pa.array(found, pa.decimal128(38, 0))
         columns["kind"] = category(_DEFICIT_KINDS, ~created)
         closing = self.closed[row]
-        columns["liquidation_seq"] = pa.array(frame.seq[closing], mask=~(created & (frame.kind[closing] == act.LIQUIDATION)))
+        columns["liquidation_seq"] = pa.array(
+            frame.seq[closing], mask=~(created & (frame.kind[closing] == act.LIQUIDATION))
+        )
         return pa.table(columns, CANONICAL["deficits"])

@@ -1,4 +1,6 @@
-"""The logs of one segment that move positions or bound actions, as columns in chain order, accounts and assets as numbers."""
+"""The logs of one segment that move positions or bound actions, as columns in chain order, accounts and assets as
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +64,28 @@ _AMOUNTS: dict[str, tuple[str, ...]] = {
     "DeficitCreated": ("amount_created",),
     "DeficitCovered": ("amount_covered",),
     "UserEModeSet": ("category_id",),
-    "LiquidationCall": ("transaction_hash", "debt_asset", "debt_to_cover", "liquidated_collateral_amount", "receive_a_token"),
+    "LiquidationCall": (
+        "transaction_hash",
+        "debt_asset",
+        "debt_to_cover",
+        "liquidated_collateral_amount",
+        "receive_a_token",
+    ),
 }
 COLUMNS: dict[str, tuple[str, ...]] = {
-    **{event: (*_PLACE, "transaction_index", *(column for column in columns if column), *_AMOUNTS.get(event, ())) for event, _, *columns in SOURCES},
+    **{
+        event: (*_PLACE, "transaction_index", *(column for column in columns if column), *_AMOUNTS.get(event, ()))
+        for event, _, *columns in SOURCES
+    },
     "ReserveInitialized": (*_PLACE, "asset"),
-    "ReserveDataUpdated": (*_PLACE, "reserve", "liquidity_rate", "variable_borrow_rate", "liquidity_index", "variable_borrow_index"),
+    "ReserveDataUpdated": (
+        *_PLACE,
+        "reserve",
+        "liquidity_rate",
+        "variable_borrow_rate",
+        "liquidity_index",
+        "variable_borrow_index",
+    ),
 }
 """What the fold reads of each event that it streams."""
 
@@ -102,7 +120,13 @@ def numbers_of(table: pa.Table, column: str, known: pa.Array, what: str) -> Shor
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    return (
+        column.chunk(0)
+        if column.num_chunks == 1
+        else pa.concat_arrays(column.chunks)
+        if column.num_chunks
+        else pa.array([], column.type)
+    )
 
 
 @dataclass
@@ -131,7 +155,9 @@ class Frame:
 
     def of(self, event: str) -> npt.NDArray[np.bool_]:
         """Which rows come from this event."""
-        mask: npt.NDArray[np.bool_] = self.source == next(number for number, source in enumerate(SOURCES) if source[0] == event)
+        mask: npt.NDArray[np.bool_] = self.source == next(
+            number for number, source in enumerate(SOURCES) if source[0] == event
+        )
         return mask
 
 
@@ -185,8 +211,12 @@ def build(segment: Mapping[str, pa.Table], listing: Listing, accounts: Addresses
 
 
 def _number(parts: list[dict[str, Any]], accounts: Addresses) -> tuple[Numbers, Numbers]:
-    """Both account columns of all parts, -1 where an event has none. Numbered by log, within a log the first column first."""
-    named = [(part, place, words) for part in parts for place, words in enumerate(part["accounts"]) if words is not None]
+    """Both account columns of all parts, -1 where an event has none. Numbered by log, within a log the first column
+    first.
+    """
+    named = [
+        (part, place, words) for part in parts for place, words in enumerate(part["accounts"]) if words is not None
+    ]
     if not named:
         return (np.full(sum(len(part["seq"]) for part in parts), -1, np.int32),) * 2
     order = np.argsort(np.concatenate([2 * part["seq"] + place for part, place, _ in named]), kind="stable")
@@ -201,7 +231,9 @@ def _number(parts: list[dict[str, Any]], accounts: Addresses) -> tuple[Numbers, 
 
 def _address_words(table: pa.Table, column: str) -> Quads:
     array = _whole(table[column])
-    words: Quads = np.frombuffer(array.buffers()[1], np.uint32)[5 * array.offset : 5 * (array.offset + len(array))].reshape(-1, 5)
+    words: Quads = np.frombuffer(array.buffers()[1], np.uint32)[
+        5 * array.offset : 5 * (array.offset + len(array))
+    ].reshape(-1, 5)
     return words
 
 

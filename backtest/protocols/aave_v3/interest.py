@@ -1,11 +1,14 @@
 """What a call does to the reserves it touches where interest is recomputed: accrual, liquidity, rates.
 
 Source: ReserveLogic (RL) updateState, _updateIndexes, _accrueToTreasury, updateInterestRates, cumulateToLiquidityIndex;
-DefaultReserveInterestRateStrategy (3.0, aave/aave-v3-core) and DefaultReserveInterestRateStrategyV2 (3.1+, aave-dao/aave-v3-origin)
-calculateInterestRates; ``rules`` says which version does what. The contracts read a token's balance (3.0) or a virtual one (3.1+); both are what
-calls brought and took, as long as nobody sends underlying to the aToken by hand: a replay compares its rates with history's and says so.
+DefaultReserveInterestRateStrategy (3.0, aave/aave-v3-core) and DefaultReserveInterestRateStrategyV2 (3.1+,
+aave-dao/aave-v3-origin) calculateInterestRates; ``rules`` says which version does what. The contracts read a token's
+balance (3.0) or a virtual one (3.1+); both are what
+calls brought and took, as long as nobody sends underlying to the aToken by hand: a replay compares its rates with
+history's and says so.
 
-Rates depend on the state after a call, and all its steps share a timestamp, so each reserve's rates are computed once, at the end.
+Rates depend on the state after a call, and all its steps share a timestamp, so each reserve's rates are computed once,
+at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ _WAD_TO_RAY = 10**9
 
 @dataclass(slots=True)
 class _Touched:
-    """One reserve within a call: as accrued to now, and what the call adds to it (scaled debt, native liquidity and deficit).
+    """One reserve within a call: as accrued to now, and what the call adds to it (scaled debt, native liquidity and
+    deficit).
 
     ``late`` is the part of ``liquidity`` that arrives after the rates were computed.
     """
@@ -50,9 +54,11 @@ class Ledger:
         self._touched: dict[AssetId, _Touched] = {}
 
     def accrue(self, asset: AssetId, *, twice: bool = False) -> _Touched:
-        """``updateState``: indexes to now and the treasury's share of the interest; nothing where that was done at this timestamp already.
+        """``updateState``: indexes to now and the treasury's share of the interest; nothing where that was done at this
+        timestamp already.
 
-        ``twice``: from a copy made before the first time, which mints the treasury's share again (a liquidation of debt in its own collateral, 3.5+).
+        ``twice``: from a copy made before the first time, which mints the treasury's share again (a liquidation of debt
+        in its own collateral, 3.5+).
         """
         touched = self._touched.get(asset)
         if touched is not None and not twice:
@@ -69,7 +75,8 @@ class Ledger:
         return touched
 
     def move(self, asset: AssetId, *, debt: int = 0, liquidity: int = 0, late: int = 0, deficit: int = 0) -> None:
-        """A step of the call after accrual: scaled debt, native liquidity and deficit added (or, negative, taken); rates follow.
+        """A step of the call after accrual: scaled debt, native liquidity and deficit added (or, negative, taken);
+        rates follow.
 
         ``late``: liquidity that arrives when the rates are set already.
         """
@@ -81,7 +88,9 @@ class Ledger:
         touched.rates = True
 
     def premium(self, asset: AssetId, amount: int) -> None:
-        """A flash loan's premium (FlashLoanLogic _handleFlashLoanRepayment): to 3.3 suppliers get what the treasury does not."""
+        """A flash loan's premium (FlashLoanLogic _handleFlashLoanRepayment): to 3.3 suppliers get what the treasury
+        does not.
+        """
         touched, state = self.accrue(asset), self._state
         rules, reserve = state.rules, state.reserves[asset]
         treasury = amount
@@ -95,7 +104,9 @@ class Ledger:
         self.move(asset, liquidity=amount)
 
     def mint_to_treasury(self, asset: AssetId) -> int:
-        """Scaled units that the treasury gets of what had accrued (PoolLogic executeMintToTreasury): no accrual, no new rates."""
+        """Scaled units that the treasury gets of what had accrued (PoolLogic executeMintToTreasury): no accrual, no new
+        rates.
+        """
         reserve, rules = self._state.reserves[asset], self._state.rules
         return rules.treasury_scaled(reserve.accrued_to_treasury, reserve.income(self._now.timestamp))
 
@@ -113,7 +124,10 @@ class Ledger:
             supply_rate, borrow_rate = reserve.supply_rate, reserve.borrow_rate
             if touched.rates:
                 debt = state.rules.debt_balance(reserve.scaled_debt + touched.debt, touched.borrow_index)
-                liquidity, deficit = reserve.liquidity + touched.liquidity - touched.late, reserve.deficit + touched.deficit
+                liquidity, deficit = (
+                    reserve.liquidity + touched.liquidity - touched.late,
+                    reserve.deficit + touched.deficit,
+                )
                 supply_rate, borrow_rate = rates(state, reserve, now, debt=debt, liquidity=liquidity, deficit=deficit)
             found.append(
                 IndexUpdate(
@@ -138,12 +152,20 @@ class Ledger:
 def param(now: Clock, name: str, asset: AssetId, value: int) -> ParamChange:
     """A market-wide value that a call leaves."""
     return ParamChange(
-        seq=UNPLACED, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp, name=name, value=value, asset=asset
+        seq=UNPLACED,
+        block_number=now.block_number,
+        log_index=now.log_index,
+        timestamp=now.timestamp,
+        name=name,
+        value=value,
+        asset=asset,
     )
 
 
 def accrued_indexes(reserve: Reserve, rules: Rules, timestamp: int) -> tuple[int, int]:
-    """Supply and borrow index as RL _updateIndexes stores them: neither moves without a rate to move it, or without debt."""
+    """Supply and borrow index as RL _updateIndexes stores them: neither moves without a rate to move it, or without
+    debt.
+    """
     elapsed = timestamp - reserve.updated
     supply, borrow = reserve.supply_index, reserve.borrow_index
     if not elapsed:
@@ -155,8 +177,11 @@ def accrued_indexes(reserve: Reserve, rules: Rules, timestamp: int) -> tuple[int
     return supply, borrow
 
 
-def rates(state: AaveState, reserve: Reserve, now: Clock, *, debt: int, liquidity: int, deficit: int) -> tuple[int, int]:
-    """Yearly supply and borrow rate (rays) by calculateInterestRates, for native ``debt``, ``liquidity`` and ``deficit``.
+def rates(
+    state: AaveState, reserve: Reserve, now: Clock, *, debt: int, liquidity: int, deficit: int
+) -> tuple[int, int]:
+    """Yearly supply and borrow rate (rays) by calculateInterestRates, for native ``debt``, ``liquidity`` and
+    ``deficit``.
 
     Raises:
         RulesError: the reserve's strategy is not known, or the reserve would have less than no liquidity.
@@ -164,7 +189,8 @@ def rates(state: AaveState, reserve: Reserve, now: Clock, *, debt: int, liquidit
     symbol = state.market.assets[reserve.asset].symbol
     if reserve.optimal_usage is None:
         raise RulesError(
-            f"block {now.block_number}: the rate strategy of {symbol} is not known, so its interest cannot be recomputed",
+            f"block {now.block_number}: the rate strategy of {symbol} is not known, so its interest cannot be"
+            " recomputed",
             "fetch the market again with this version, or replay with rates = 'historical'",
         )
     if liquidity < 0:

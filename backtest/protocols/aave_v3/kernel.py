@@ -1,8 +1,9 @@
-"""Compiled twin of ``tokens``: scaled changes of millions of token events in chain order, with everyone's running balance.
+"""Compiled twin of ``tokens``: scaled changes of millions of token events in chain order, with everyone's running
+balance.
 
-Everything is unsigned: mixing in a signed integer would make numba compute in floats, hence ``U``. Functions that call each other stay in this one
-file or in ``words``, as numba's cache asks.
-``tests/test_aave_fold.py`` compares every rule with the plain one.
+Everything is unsigned: mixing in a signed integer would make numba compute in floats, hence ``U``. Functions that call
+each other stay in this one file or in ``words``, as numba's cache asks. ``tests/test_aave_fold.py`` compares every rule
+with the plain one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL, DISCOUNTED, HALF_UP
-from backtest.protocols.aave_v3.words import DOWN, OVER, SCRATCH, UP, ZERO, U, Word, Words, add, compiled, less, mul_div, pair, sub
+from backtest.protocols.aave_v3.words import (
+    DOWN,
+    OVER,
+    SCRATCH,
+    UP,
+    ZERO,
+    U,
+    Word,
+    Words,
+    add,
+    compiled,
+    less,
+    mul_div,
+    pair,
+    sub,
+)
 from backtest.protocols.aave_v3.words import HALF_UP as NEAREST
 from backtest.units import RAY
 
@@ -34,7 +50,9 @@ _SPREAD = U(0x9E3779B97F4A7C15)
 
 @compiled
 def _find(keys: Keys, key: np.int64) -> Word:
-    """The slot of ``key`` in an open-addressed table of a power of two of slots, free ones -1: its own or the free one it may take."""
+    """The slot of ``key`` in an open-addressed table of a power of two of slots, free ones -1: its own or the free one
+    it may take.
+    """
     mask = U(len(keys) - 1)
     slot = (U(key) * _SPREAD) >> _32 & mask
     while keys[slot] != -1 and keys[slot] != key:
@@ -72,8 +90,11 @@ def _place(known: Quads, count: int, slots: Numbers) -> None:
 
 
 @compiled
-def _intern(words: Quads, order: Keys, start: int, known: Quads, count: int, slots: Numbers, ids: Numbers) -> tuple[int, int]:
-    """Number the addresses in ``order`` from its ``start`` on, each new one by the next number, until the table is half full.
+def _intern(
+    words: Quads, order: Keys, start: int, known: Quads, count: int, slots: Numbers, ids: Numbers
+) -> tuple[int, int]:
+    """Number the addresses in ``order`` from its ``start`` on, each new one by the next number, until the table is half
+    full.
 
     Returns how far in ``order`` it came, and the count.
     """
@@ -115,7 +136,9 @@ def _scaled_deltas(
     start: int,
     out: Words,
 ) -> tuple[int, int, int]:
-    """See ``Balances.deltas``, from row ``start`` on. Returns (code, row, slots used); FULL before a row that may need new slots."""
+    """See ``Balances.deltas``, from row ``start`` on. Returns (code, row, slots used); FULL before a row that may need
+    new slots.
+    """
     w = np.zeros(SCRATCH, np.uint64)
     for row in range(start, len(op)):
         if 2 * used + 4 > len(keys):
@@ -124,7 +147,11 @@ def _scaled_deltas(
         if keys[slot] == -1:
             keys[slot] = account[row]
             used += 1
-        balance, amount, at = (values[slot, 0], values[slot, 1]), (value[row, 1], value[row, 0]), (index[row, 1], index[row, 0])
+        balance, amount, at = (
+            (values[slot, 0], values[slot, 1]),
+            (value[row, 1], value[row, 0]),
+            (index[row, 1], index[row, 0]),
+        )
         kind, how = op[row], rule[row]
         if kind >= OUT:
             minus = kind == OUT
@@ -201,7 +228,9 @@ class Addresses:
         return [joined[20 * number : 20 * number + 20] for number in range(self._count)]
 
     def number(self, addresses: Quads, order: Keys) -> Numbers:
-        """Numbers of addresses (rows of five 32-bit words); new ones are numbered as ``order``, a permutation, meets them."""
+        """Numbers of addresses (rows of five 32-bit words); new ones are numbered as ``order``, a permutation, meets
+        them.
+        """
         ids = np.zeros(len(addresses), np.int32)
         done = 0
         while done < len(order):
@@ -240,7 +269,8 @@ class Balances:
             account: a number for (account, token), not negative.
             value, interest, index: as logged, one row of (low, high) words each; an index is at least one ray.
 
-        Returns: (code, row, changes): OK and one row of two's complement (low, high) words a change, or how and where it failed.
+        Returns: (code, row, changes): OK and one row of two's complement (low, high) words a change, or how and where
+            it failed.
         """
         out = np.zeros((len(op), 2), np.uint64)
         code, row = FULL, 0

@@ -1,12 +1,13 @@
 """What one ``liquidationCall`` does, in four parts: ACCRUE, CHECK, SIZE, SETTLE; every version by its ``Rules``.
 
-Source: LiquidationLogic.executeLiquidationCall, _calculateDebt (to 3.2), _calculateAvailableCollateralToLiquidate, _liquidateATokens
-(to 3.5), _burnDebtTokens, _burnBadDebt (3.3+); ValidationLogic.validateLiquidationCall, validateAutomaticUseAsCollateral;
-ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Where indexes and rates are history's, a fill carries no change of them,
-also where a call that history did not see would have moved them; where they are recomputed, it carries what it does to each reserve.
+Source: LiquidationLogic.executeLiquidationCall, _calculateDebt (to 3.2), _calculateAvailableCollateralToLiquidate,
+_liquidateATokens (to 3.5), _burnDebtTokens, _burnBadDebt (3.3+); ValidationLogic.validateLiquidationCall,
+validateAutomaticUseAsCollateral; ScaledBalanceTokenBase._burnScaled; StableDebtToken.burn (3.0, 3.1). Where indexes and
+rates are history's, a fill carries no change of them, also where a call that history did not see would have moved them;
+where they are recomputed, it carries what it does to each reserve.
 
-The contract keeps a borrow flag per asset; here an account borrows what it has scaled debt in. They differ only where a partial repayment
-burned the last scaled unit (an index above 2), with no effect on any amount.
+The contract keeps a borrow flag per asset; here an account borrows what it has scaled debt in. They differ only where a
+partial repayment burned the last scaled unit (an index above 2), with no effect on any amount.
 """
 
 from __future__ import annotations
@@ -82,9 +83,9 @@ class _Size:
 def quote(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> Fill | Refusal:
     """What ``order`` would do at ``now`` with these oracle prices; the state is not changed.
 
-    An amount above the most that may be repaid acts like None (all that may be). ``seized`` excludes the protocol fee, and
-    ``protocol_fee`` is what reaches the treasury, after the cap by the remaining balance. The changes, applied in order, leave every
-    scaled balance, flag and deficit as the call leaves them on the chain.
+    An amount above the most that may be repaid acts like None (all that may be). ``seized`` excludes the protocol fee,
+    and ``protocol_fee`` is what reaches the treasury, after the cap by the remaining balance. The changes, applied in
+    order, leave every scaled balance, flag and deficit as the call leaves them on the chain.
 
     Raises:
         RulesError: no rules in force yet, or a fee is due and the reserve's treasury is unknown.
@@ -129,7 +130,9 @@ def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Cas
 
 
 def closed(rules: Rules, reserve: Reserve, now: Clock) -> str | None:
-    """Why no liquidation may touch this reserve now, or None (validateLiquidationCall; the grace period is inclusive, 3.1+)."""
+    """Why no liquidation may touch this reserve now, or None (validateLiquidationCall; the grace period is inclusive,
+    3.1+).
+    """
     if not reserve.active:
         return "reserve is not active"
     if reserve.paused:
@@ -215,7 +218,9 @@ def _check_size(case: _Case, size: _Size) -> Refusal | None:
 
 
 def _without_dust(case: _Case, most: int) -> int | None:
-    """A repayment, at most ``most``, that leaves what must be left of both; short of the largest by rounding only. None if there is none."""
+    """A repayment, at most ``most``, that leaves what must be left of both; short of the largest by rounding only. None
+    if there is none.
+    """
     debt_price, debt_unit = case.debt_price, case.debt_reserve.unit
     collateral_price, collateral_unit = case.collateral_price, case.collateral_reserve.unit
     takeable = case.collateral - mul_div_up(MIN_LEFTOVER_BASE, collateral_unit, collateral_price)
@@ -316,9 +321,11 @@ def _settle_fee(case: _Case, fee: int, remaining: int, changes: Effects) -> int:
 
 
 def _enables_receiver(state: AaveState, case: _Case, after: Aftermath) -> bool:
-    """Whether received collateral tokens become collateral of the liquidator (_liquidateATokens and validateAutomaticUseAsCollateral, to 3.5).
+    """Whether received collateral tokens become collateral of the liquidator (_liquidateATokens and
+    validateAutomaticUseAsCollateral, to 3.5).
 
-    Isolated collateral never (see ASSUMPTIONS), an asset without loan-to-value never; else only if nothing else is isolated.
+    Isolated collateral never (see ASSUMPTIONS), an asset without loan-to-value never; else only if nothing else is
+    isolated.
     """
     rules, asset, liquidator = case.rules, case.collateral_reserve.asset, case.order.liquidator
     book = state.accounts.get(liquidator) or Account()
@@ -335,7 +342,9 @@ def _enables_receiver(state: AaveState, case: _Case, after: Aftermath) -> bool:
 
 
 def _write_off(state: AaveState, case: _Case, repaid: int, changes: Effects) -> tuple[tuple[AssetId, int], ...]:
-    """Debt that no collateral is left for becomes the reserves' deficit (_burnDebtTokens, _burnBadDebt; 3.3+), in order of reserve id."""
+    """Debt that no collateral is left for becomes the reserves' deficit (_burnDebtTokens, _burnBadDebt; 3.3+), in order
+    of reserve id.
+    """
     rules, account = case.rules, case.account
     lost: list[tuple[AssetId, int]] = []
     if case.debt > repaid:
@@ -355,8 +364,9 @@ def _write_off(state: AaveState, case: _Case, repaid: int, changes: Effects) -> 
 def _reserves(
     state: AaveState, case: _Case, size: _Size, changes: Effects, deficits: Sequence[tuple[AssetId, int]]
 ) -> Sequence[IndexUpdate | ParamChange]:
-    """What the call does to the reserves it touches, where interest is recomputed: nothing to the seized one where tokens change hands, but that
-    from 3.5 on it accrues (and, being the debt's own, twice)."""
+    """What the call does to the reserves it touches, where interest is recomputed: nothing to the seized one where
+    tokens change hands, but that from 3.5 on it accrues (and, being the debt's own, twice).
+    """
     if not state.recompute:
         return ()
     rules, ledger = case.rules, Ledger(state, case.now)
@@ -379,7 +389,9 @@ def _reserves(
 
 
 def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> Sequence[Pair]:
-    """Every pair an eligible account may be liquidated with now, by debt asset and then collateral asset; empty where a price is missing."""
+    """Every pair an eligible account may be liquidated with now, by debt asset and then collateral asset; empty where a
+    price is missing.
+    """
     book = state.accounts.get(account)
     if book is None or not (book.debt or book.stable):
         return ()
@@ -394,7 +406,11 @@ def pairs(state: AaveState, account: AccountId, oracle: OracleP, now: Clock) -> 
         for asset in sorted(book.enabled)
         if asset in held and is_collateral(rules, reserves[asset]) and closed(rules, reserves[asset], now) is None
     ]
-    owed = [asset for asset in sorted(debts(book) if book.stable else book.debt) if closed(rules, reserves[asset], now) is None]
+    owed = [
+        asset
+        for asset in sorted(debts(book) if book.stable else book.debt)
+        if closed(rules, reserves[asset], now) is None
+    ]
     return [Pair(debt, collateral) for debt in owed for collateral in takeable]
 
 
@@ -405,10 +421,12 @@ def weight(state: AaveState, account: AccountId, asset: AssetId) -> int:
 
 
 def observed_order(state: AaveState, past: HistoricalLiquidation, oracle: OracleP, now: Clock) -> Order:
-    """The order that explains a historical liquidation: as much as possible if that gives its two amounts, else exactly what was repaid.
+    """The order that explains a historical liquidation: as much as possible if that gives its two amounts, else exactly
+    what was repaid.
 
-    The event shows what was repaid, not what was asked for. Asking for all matters where the collateral limited the call: asking for the
-    repaid amount alone would then take a few units less collateral. Both amounts are compared, as a request may by chance equal that limit.
+    The event shows what was repaid, not what was asked for. Asking for all matters where the collateral limited the
+    call: asking for the repaid amount alone would then take a few units less collateral. Both amounts are compared, as
+    a request may by chance equal that limit.
     """
     order = Order(
         account=past.account,

@@ -1,8 +1,9 @@
 """Aave V3's fixed-point arithmetic, one function per rounding; the rounding is in the name.
 
 Sources (versions name tags of aave-dao/aave-v3-origin; 3.0 is aave/aave-v3-core):
-``libraries/math/WadRayMath.sol``, ``libraries/math/PercentageMath.sol`` and ``libraries/math/MathUtils.sol``. The half-up
-functions exist since 3.0, the directed ones of rays and ``percent_*_up``/``percent_mul_down`` since 3.5, ``percent_div_down`` since 3.7.
+``libraries/math/WadRayMath.sol``, ``libraries/math/PercentageMath.sol`` and ``libraries/math/MathUtils.sol``. The
+half-up functions exist since 3.0, the directed ones of rays and ``percent_*_up``/``percent_mul_down`` since 3.5,
+``percent_div_down`` since 3.7.
 
 All arguments are non-negative integers: rays (1e27 = one), wads (1e18) or basis points (1e4). A zero divisor raises
 ZeroDivisionError where the contract reverts. The contracts also revert when a product needs more than 256 bits; real
@@ -83,7 +84,9 @@ def percent_div_up(value: int, bps: int) -> int:
 
 
 def linear_interest(rate: int, elapsed: int) -> int:
-    """Growth factor (ray) of simple interest at a yearly ``rate`` (ray) over ``elapsed`` seconds, all versions (``calculateLinearInterest``)."""
+    """Growth factor (ray) of simple interest at a yearly ``rate`` (ray) over ``elapsed`` seconds, all versions
+    (``calculateLinearInterest``).
+    """
     return RAY + rate * elapsed // SECONDS_PER_YEAR
 
 
@@ -104,7 +107,8 @@ def compounded_interest_v30(rate: int, elapsed: int) -> int:
 
 
 def compounded_interest_v34(rate: int, elapsed: int) -> int:
-    """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: the Taylor series of exp to its third term.
+    """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: the Taylor series of exp to its third
+    term.
 
     ``calculateCompoundedInterest`` of 3.4 and later.
     """

@@ -1,8 +1,9 @@
 """What each call moved, in native units: as its own log says, since scaled units alone do not tell it.
 
-A transfer of aTokens logs the scaled amount only (its ``Transfer`` log, which has the amount, is not fetched: every mint and burn emits one
-too). Several amounts scale to the same number once the index is above one ray; the roundest of them is taken, as people type amounts. It
-matters only where a replay recomputes interest, and then by at most one or two units.
+A transfer of aTokens logs the scaled amount only (its ``Transfer`` log, which has the amount, is not fetched: every
+mint and burn emits one too). Several amounts scale to the same number once the index is above one ray; the roundest of
+them is taken, as people type amounts. It matters only where a replay recomputes interest, and then by at most one or
+two units.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ _NUMBER = {source[0]: number for number, source in enumerate(SOURCES)}
 
 
 def moved(
-    frame: Frame, segment: Mapping[str, pa.Table], closing: Keys, transfers: npt.NDArray[np.bool_], rule: Codes, unscaled: npt.NDArray[np.bool_],
+    frame: Frame, segment: Mapping[str, pa.Table], closing: Keys, transfers: npt.NDArray[np.bool_], rule: Codes,
+    unscaled: npt.NDArray[np.bool_],
     value: Words, index: Words,
 ) -> pa.Array:  # fmt: skip
     """One amount a position change, DECIMAL(38, 0): its call's, or that of its transfer; null where neither says it.
 
-    ``closing`` is the row of the frame that closes each change's action; the rest are columns of the changes themselves.
+    ``closing`` is the row of the frame that closes each change's action; the rest are columns of the changes
+    themselves.
     """
     found, known = np.zeros((len(closing), 2), np.uint64), np.zeros(len(closing), np.bool_)
     for event, column in LOGGED.items():
@@ -59,7 +62,9 @@ def moved(
 
 
 def _range(scaled: int, index: int, directed: bool) -> tuple[int, int]:
-    """Least and greatest amount that scales to this number: divided by the index rounding up (3.5+), or to nearest (``rayDiv``)."""
+    """Least and greatest amount that scales to this number: divided by the index rounding up (3.5+), or to nearest
+    (``rayDiv``).
+    """
     if not scaled:
         return 0, 0
     if directed:

@@ -1,6 +1,7 @@
 """Configuration logs to parameters over time. Few rows, read whole.
 
-Names and units are those of ``backtest.tables.CANONICAL['params']``: basis points, a bonus is 10000 + bonus; a flag is 0 or 1.
+Names and units are those of ``backtest.tables.CANONICAL['params']``: basis points, a bonus is 10000 + bonus; a flag is
+0 or 1.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ _OF_CATEGORY: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "EModeCategoryIsolationChanged": (("emode_isolated", "isolated"),),
 }
-# The bitmaps of 3.2 and later are only ever written by these (``PoolConfigurator``): the upgrade to 3.2 filled them from the
-# old categories with one log each (bgd-labs/protocol-v3.2-upgrade, UpgradePayload.execute), so nothing is seeded here.
+# The bitmaps of 3.2 and later are only ever written by these (``PoolConfigurator``): the upgrade to 3.2 filled them
+# from the old categories with one log each (bgd-labs/protocol-v3.2-upgrade, UpgradePayload.execute), so nothing is
+# seeded here.
 _MEMBERSHIP = {
     "AssetCollateralInEModeChanged": ("emode_collateral", "collateral"),
     "AssetBorrowableInEModeChanged": ("emode_borrowable", "borrowable"),
@@ -68,8 +70,8 @@ _LISTED = {
     "borrow_cap": 0,
     "debt_ceiling": 0,
 }
-# ``IDefaultInterestRateStrategyV2.InterestRateData``, ABI-encoded in the data of ReserveInterestRateDataChanged (3.1+), bps there and rays
-# here; a strategy with data of another shape gives no rates.
+# ``IDefaultInterestRateStrategyV2.InterestRateData``, ABI-encoded in the data of ReserveInterestRateDataChanged (3.1+),
+# bps there and rays here; a strategy with data of another shape gives no rates.
 _RATES = ("optimal_usage", "base_rate", "slope1", "slope2")
 _RAY_PER_BPS = 10**23
 
@@ -77,7 +79,9 @@ Entry = tuple[Mapping[str, Any], str, int, int | None, int | None]
 """Log, parameter, value, asset, category."""
 
 
-def parameters(config: MarketConfig, raw: RawEvents, listing: Listing, versions: Versions, accounts: Addresses) -> pa.Table:
+def parameters(
+    config: MarketConfig, raw: RawEvents, listing: Listing, versions: Versions, accounts: Addresses
+) -> pa.Table:
     """All parameters, in chain order; those of one log in the order of the tables above."""
     found = sorted(_entries(raw, listing, versions, accounts), key=lambda entry: entry[0]["seq"])
     body = [
@@ -123,7 +127,13 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
         yield row, "grace_until", 0, asset_of(row), None
     for row in rows(raw, "ReserveInterestRateDataChanged"):
         for place, name in enumerate(_RATES if len(row["data"]) == 32 * len(_RATES) else ()):
-            yield row, name, int.from_bytes(row["data"][32 * place : 32 * place + 32], "big") * _RAY_PER_BPS, asset_of(row), None
+            yield (
+                row,
+                name,
+                int.from_bytes(row["data"][32 * place : 32 * place + 32], "big") * _RAY_PER_BPS,
+                asset_of(row),
+                None,
+            )
     yield from _strategies(raw, asset_of)
     for event, columns in _OF_CATEGORY.items():
         for row in rows(raw, event):
@@ -137,8 +147,11 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
     for row in rows(raw, "FlashloanPremiumToProtocolUpdated"):
         yield row, "flash_premium_to_protocol", int(row["new_flashloan_premium_to_protocol"]), None, None
     for row in rows(
-        raw, "FlashLoan"
-    ):  # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a borrow)
+        raw,
+        "FlashLoan",
+        # what it left in the reserve, also nothing: no parameter, but a call that accrues (one that became a debt is a
+        # borrow)
+    ):
         if not row["interest_rate_mode"]:
             yield row, "flash_premium", int(row["premium"]), asset_of(row), None
 

@@ -1,4 +1,6 @@
-"""The reserves of a market, their tokens, and which code those ran when. Read once, before the fold streams the rest."""
+"""The reserves of a market, their tokens, and which code those ran when. Read once, before the fold streams the
+rest.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ from backtest.protocols.aave_v3.events import POOL_ID, address_text
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
 from backtest.tables import ADDRESS
 
-INCOMPLETE = "fetch the market from its first log on; its description's start_block or provider may be wrong (a changed one needs a new lake)"
+INCOMPLETE = (
+    "fetch the market from its first log on; its description's start_block or provider may be wrong (a changed one"
+    " needs a new lake)"
+)
 """What to do about a history that lacks what must come first."""
 
 DISCOUNT_EVENT = "DiscountPercentUpdated"
@@ -26,7 +31,9 @@ FLAGS_AFTER_FROM_POOL = 8
 """First pool revision (3.4) whose aTokens log BalanceTransfer before the flags that the transfer changes."""
 
 _TOKEN_REVISION_OF_POOL = {1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 3, 9: 4, 10: 5, 11: 5}
-"""Revision of a token as it was listed, by the pool's, where it was not read: listings use the code that fits the pool."""
+"""Revision of a token as it was listed, by the pool's, where it was not read: listings use the code that fits the
+pool.
+"""
 
 
 def rows(raw: RawEvents, event: str) -> list[dict[str, Any]]:
@@ -83,7 +90,9 @@ class Listing:
                 slots.append(asset)
             listing.reserves.append(Reserve(asset, slots.index(asset), row))
             listing.tokens.append(Token(address_text(row["a_token"]), asset, "collateral", seq, row["block_number"]))
-            listing.tokens.append(Token(address_text(row["variable_debt_token"]), asset, "debt", seq, row["block_number"]))
+            listing.tokens.append(
+                Token(address_text(row["variable_debt_token"]), asset, "debt", seq, row["block_number"])
+            )
             listing.stable_tokens.append((address_text(row["stable_debt_token"]), asset))
         return listing
 
@@ -117,13 +126,16 @@ class Versions:
 
     def __init__(self, raw: RawEvents, listing: Listing) -> None:
         read = raw.table("raw/chain/Revision").to_pylist()
-        self._read = {(address_text(row["address"]), address_text(row["implementation"])): int(row["revision"]) for row in read}
+        self._read = {
+            (address_text(row["address"]), address_text(row["implementation"])): int(row["revision"]) for row in read
+        }
         self.pool = self._pool_history(raw)
         self._pool_seqs = [change.seq for change in self.pool]
         upgrades: dict[str, list[dict[str, Any]]] = {}
         for row in rows(raw, "TokenUpgraded"):
             upgrades.setdefault(address_text(row["address"]), []).append(row)
-        # That a token emits it at all says what it is; interfaces differ in which argument is indexed, so some may be quarantined.
+        # That a token emits it at all says what it is; interfaces differ in which argument is indexed, so some may be
+        # quarantined.
         undecoded = [row for row in raw.table("Quarantine").to_pylist() if row["event"] == DISCOUNT_EVENT]
         discounted = {address_text(row["address"]) for row in [*rows(raw, DISCOUNT_EVENT), *undecoded]}
         self.tokens = [self._token_history(token, listing, upgrades.get(token.address, [])) for token in listing.tokens]
@@ -138,14 +150,18 @@ class Versions:
         return self.pool[found - 1].revision
 
     def stretches(self, seqs: npt.NDArray[np.int64]) -> Iterator[tuple[slice, int]]:
-        """Cut ascending positions where any revision changes: (rows, position from which one set of rules holds for them)."""
+        """Cut ascending positions where any revision changes: (rows, position from which one set of rules holds for
+        them).
+        """
         cuts = [0, *np.searchsorted(seqs, self._breaks, side="left").tolist(), len(seqs)]
         for start, stop in pairwise(cuts):
             if start < stop:
                 yield slice(start, stop), int(seqs[start])
 
     def rules_at(self, seq: int) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
-        """Per token: rounding rule (``tokens.rounding``), and whether its transfers log amounts; a token not listed yet has rule -1."""
+        """Per token: rounding rule (``tokens.rounding``), and whether its transfers log amounts; a token not listed yet
+        has rule -1.
+        """
         pool = self.pool_at(seq)
         rules = np.full(len(self.tokens), -1, np.int8)
         unscaled = np.zeros(len(self.tokens), np.bool_)
@@ -160,15 +176,23 @@ class Versions:
     def _revision(self, proxy: str, row: Mapping[str, Any], implementation: bytes) -> int:
         key = (proxy, address_text(implementation))
         if key not in self._read:
-            what = f"the revision of {key[1]}, which {proxy} runs from block {row['block_number']} on, is not in the lake"
+            what = (
+                f"the revision of {key[1]}, which {proxy} runs from block {row['block_number']} on, is not in the lake"
+            )
             raise UserError(what, "run the fetch again: it reads what is missing")
         return self._read[key]
 
     def _pool_history(self, raw: RawEvents) -> list[Revision]:
-        changes = [(row, row["proxy_address"], row["implementation_address"]) for row in rows(raw, "ProxyCreated") if row["id"] == POOL_ID]
+        changes = [
+            (row, row["proxy_address"], row["implementation_address"])
+            for row in rows(raw, "ProxyCreated")
+            if row["id"] == POOL_ID
+        ]
         changes += [(row, row["address"], row["implementation"]) for row in rows(raw, "PoolUpgraded")]
         self._address = address_text(changes[0][1]) if changes else ""
-        found = [Revision(row["seq"], self._revision(address_text(proxy), row, code), row) for row, proxy, code in changes]
+        found = [
+            Revision(row["seq"], self._revision(address_text(proxy), row, code), row) for row, proxy, code in changes
+        ]
         return sorted(found, key=lambda change: change.seq)
 
     def _token_history(self, token: Token, listing: Listing, upgrades: list[dict[str, Any]]) -> list[Revision]:
@@ -179,9 +203,12 @@ class Versions:
             pool = self.pool_at(token.seq)
             if pool not in _TOKEN_REVISION_OF_POOL:
                 raise RulesError(
-                    f"token {token.address} was listed at block {token.block_number} under the unknown pool revision {pool}",
+                    f"token {token.address} was listed at block {token.block_number} under the unknown pool revision"
+                    f" {pool}",
                     "install a newer version of backtest",
                 )
             first = [_TOKEN_REVISION_OF_POOL[pool]]
-        changes = [Revision(row["seq"], self._revision(token.address, row, row["implementation"]), row) for row in upgrades]
+        changes = [
+            Revision(row["seq"], self._revision(token.address, row, row["implementation"]), row) for row in upgrades
+        ]
         return [Revision(token.seq, min(first), listed), *changes]

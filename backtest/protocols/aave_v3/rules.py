@@ -1,17 +1,18 @@
 """What differs between Aave V3's versions, as data: one frozen ``Rules`` a pool revision, chosen by ``rules_for``.
 
-The pool decides every rounding of a liquidation and of an account's health. Up to 3.4 it hands native amounts to the tokens, which
-scale half-up; from 3.5 on it scales itself (``TokenMath``) and hands scaled amounts over, with another signature. Pool and tokens
-of different generations can therefore not liquidate together, and the pool's revision alone chooses the rounding here; the token
-revisions matter only to decode token events.
+The pool decides every rounding of a liquidation and of an account's health. Up to 3.4 it hands native amounts to the
+tokens, which scale half-up; from 3.5 on it scales itself (``TokenMath``) and hands scaled amounts over, with another
+signature. Pool and tokens of different generations can therefore not liquidate together, and the pool's revision alone
+chooses the rounding here; the token revisions matter only to decode token events.
 
-Sources are named as file (function) and the versions that share the rule: 3.0 is aave/aave-v3-core (npm @aave/core-v3 1.19.3), 3.1 and
-later are the tags of aave-dao/aave-v3-origin, 3.7 its branch v3.7. Revision numbers: ``PoolInstance.POOL_REVISION`` (8 = 3.4); 1 to 3 are
+Sources are named as file (function) and the versions that share the rule: 3.0 is aave/aave-v3-core (npm @aave/core-v3
+1.19.3), 3.1 and later are the tags of aave-dao/aave-v3-origin, 3.7 its branch v3.7. Revision numbers:
+``PoolInstance.POOL_REVISION`` (8 = 3.4); 1 to 3 are
 the deployments of 3.0.x. Files: LL = LiquidationLogic, GL = GenericLogic, VL = ValidationLogic,
 RL = ReserveLogic, TM = TokenMath.
 
-Every version was compared with the bytecode of its sources over random liquidations: all amounts, balances, flags and deficits are equal.
-The test suite repeats that for 3.0 and 3.6 (``tested``), whose contracts a package registry serves.
+Every version was compared with the bytecode of its sources over random liquidations: all amounts, balances, flags and
+deficits are equal. The test suite repeats that for 3.0 and 3.6 (``tested``), whose contracts a package registry serves.
 """
 
 from __future__ import annotations
@@ -48,20 +49,37 @@ MIN_LEFTOVER_BASE = MIN_BASE_MAX_CLOSE_FACTOR // 2
 LIQUIDATION_HEALTH = WAD
 
 ASSUMPTIONS: tuple[str, ...] = (
-    "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer is not in the events.",
+    (
+        "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer"
+        " is not in the events."
+    ),
     "The reserve is taken to hold enough of the underlying to pay the liquidator.",
-    "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and freeze are history's.",
+    (
+        "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and"
+        " freeze are history's."
+    ),
     "Unbacked mints (bridges, to 3.3) are made again as supplies.",
-    "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled by itself (3.0 to 3.5).",
-    "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee left the collateral flag set.",
+    (
+        "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled"
+        " by itself (3.0 to 3.5)."
+    ),
+    (
+        "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee"
+        " left the collateral flag set."
+    ),
     "E-mode price sources (3.0 and 3.1) are taken as unset, as on all production markets known to us.",
-    "GHO on Ethereum before 3.4: debt is scaled balance times index, without the discount that its balanceOf grants (liquidated debt to 3.3, "
-    "health in 3.3) and, in 3.3, without the interest that is waived before bad debt becomes a deficit.",
+    (
+        "GHO on Ethereum before 3.4: debt is scaled balance times index, without the discount that its balanceOf grants"
+        " (liquidated debt to 3.3, health in 3.3) and, in 3.3, without the interest that is waived before bad debt"
+        " becomes a deficit."
+    ),
 )
 
 
 class Target(NamedTuple):
-    """The reserve debt that is to be liquidated, and what the close factor depends on. ``debt`` is native, ``*_base`` are base-currency units."""
+    """The reserve debt that is to be liquidated, and what the close factor depends on. ``debt`` is native, ``*_base``
+    are base-currency units.
+    """
 
     debt: int
     debt_base: int
@@ -74,7 +92,9 @@ class Target(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Collateral about to be taken (native units; ``gross`` = ``seized`` + ``fee``) and what decides whether any is left."""
+    """Collateral about to be taken (native units; ``gross`` = ``seized`` + ``fee``) and what decides whether any is
+    left.
+    """
 
     gross: int
     seized: int
@@ -88,7 +108,9 @@ class Taken(NamedTuple):
 
 
 class Aftermath(NamedTuple):
-    """Whether the collateral flag is cleared, and whether no collateral of any kind is left (what remains is bad debt)."""
+    """Whether the collateral flag is cleared, and whether no collateral of any kind is left (what remains is bad
+    debt).
+    """
 
     clears_flag: bool
     depleted: bool
@@ -108,32 +130,42 @@ class Rules:
         debt_value: base value of debt: (native * price / unit) with its rounding.
         health: health factor (wad) from collateral, sum of collateral times threshold, and debt (not 0).
         borrow_power: collateral times loan-to-value.
-        emode_by_bitmap: e-mode covers the assets of a category's collateral list (3.2+), else those whose own category it is.
+        emode_by_bitmap: e-mode covers the assets of a category's collateral list (3.2+), else those whose own category
+            it is.
         threshold_gates_collateral: an asset without a base liquidation threshold is no collateral, whatever its flag.
-        emode_ltv_own: an e-mode's loan-to-value holds on its own (3.6+); before, it needs a base loan-to-value above zero.
+        emode_ltv_own: an e-mode's loan-to-value holds on its own (3.6+); before, it needs a base loan-to-value above
+            zero.
         isolated_emode: an isolated category gives other assets no loan-to-value (3.7).
         max_debt: most native debt one call may repay.
         bonus_mul: collateral for repaid debt with bonus; needed_div: debt for all collateral without bonus.
         fee_div, fee_mul: the bonus part of the collateral, and the protocol's share of it.
         leaves_no_dust: a call must clear the debt, or the collateral, or leave 1000 of base currency of both.
         aftermath: what is left; ``writes_off`` says whether bad debt becomes a deficit.
-        self_liquidation, grace_period: whether self-liquidation is allowed, whether a reserve's grace period is respected.
+        self_liquidation, grace_period: whether self-liquidation is allowed, whether a reserve's grace period is
+        respected.
         collateral_minted, debt_minted: scaled units minted for a native amount at an index.
-        debt_accrued: native interest on a scaled debt between two borrow indexes, of which the reserve factor's share goes to the treasury.
+        debt_accrued: native interest on a scaled debt between two borrow indexes, of which the reserve factor's share
+            goes to the treasury.
         treasury_scaled: scaled units minted for what had accrued to the treasury (scaled), at an index.
-        averages_rates: the supply rate starts from an average over variable and stable debt, with its rounding (to 3.1).
+        averages_rates: the supply rate starts from an average over variable and stable debt, with its rounding (to
+            3.1).
         deficit_in_usage: bad debt counts as supplied in the usage that the supply rate takes (3.3+).
-        reads_balance: rates read the token balance of the aToken, where a liquidator's payment arrives last (3.0), not a virtual one.
+        reads_balance: rates read the token balance of the aToken, where a liquidator's payment arrives last (3.0), not
+            a virtual one.
         syncs_rates: a new reserve factor or new rate data accrues before and takes effect at once (3.1+).
-        premium_to_suppliers: suppliers share the premiums of flash loans (to 3.3); later all of it accrues to the treasury.
+        premium_to_suppliers: suppliers share the premiums of flash loans (to 3.3); later all of it accrues to the
+            treasury.
         accrues_seized: a liquidation accrues the collateral reserve first, whatever the liquidator receives (3.5+).
-        borrow_checked_after: a borrow is checked with its debt counted, health may be exactly 1, the need rounded up (3.5+).
-        repay_with_tokens: what a repayment with collateral tokens does beside it: 0 nothing (3.0), 1 clears the flag of an emptied
-            balance (3.1+), 2 checks health as well (3.5+).
-        emode_always_checked: choosing an e-mode checks health whatever the one before (3.2+), else only when leaving one.
-        emode_lists_all: choosing an e-mode needs a loan-to-value for each collateral and each debt to be borrowable, also in none (3.6+).
-        receiver_enables, self_receiver_enables: received collateral tokens are enabled if the receiver had none, or (3.3) after a full
-            self-liquidation.
+        borrow_checked_after: a borrow is checked with its debt counted, health may be exactly 1, the need rounded up
+            (3.5+).
+        repay_with_tokens: what a repayment with collateral tokens does beside it: 0 nothing (3.0), 1 clears the flag of
+            an emptied balance (3.1+), 2 checks health as well (3.5+).
+        emode_always_checked: choosing an e-mode checks health whatever the one before (3.2+), else only when leaving
+            one.
+        emode_lists_all: choosing an e-mode needs a loan-to-value for each collateral and each debt to be borrowable,
+            also in none (3.6+).
+        receiver_enables, self_receiver_enables: received collateral tokens are enabled if the receiver had none, or
+            (3.3) after a full self-liquidation.
     """
 
     name: str
@@ -192,8 +224,8 @@ class Rules:
 def parameter_fault(values: Mapping[str, int]) -> str | None:
     """Why the configurator would refuse these parameters of a reserve or an e-mode category (basis points), or None.
 
-    PoolConfigurator configureReserveAsCollateral, setEModeCategory (all versions): loan-to-value at most the threshold; with a threshold, a bonus
-    above 100 % and threshold times bonus (to nearest) at most 100 %; without one, no bonus.
+    PoolConfigurator configureReserveAsCollateral, setEModeCategory (all versions): loan-to-value at most the threshold;
+    with a threshold, a bonus above 100 % and threshold times bonus (to nearest) at most 100 %; without one, no bonus.
     """
     ltv, threshold, bonus = (values.get(name, 0) for name in ("ltv", "liquidation_threshold", "liquidation_bonus"))
     if ltv > threshold:
@@ -219,14 +251,22 @@ def health_of_weighted_sum(collateral: int, weighted: int, debt: int) -> int:
 
 
 def max_debt_of_reserve(target: Target) -> int:
-    """The close factor's share of the debt in the reserve; all of it at a health of 0.95 or below (LL _calculateDebt, 3.0 to 3.2)."""
+    """The close factor's share of the debt in the reserve; all of it at a health of 0.95 or below (LL _calculateDebt,
+    3.0 to 3.2).
+    """
     return percent_mul_half_up(target.debt, target.close_factor if target.health > CLOSE_FACTOR_HEALTH else BPS)
 
 
 def max_debt_of_position(target: Target) -> int:
-    """All of the reserve's debt, but no more than the close factor's share of the account's whole debt where both the debt and the
-    collateral in the two reserves are worth 2000 of base currency or more and health is above 0.95 (LL executeLiquidationCall, 3.3+)."""
-    if target.collateral_base >= MIN_BASE_MAX_CLOSE_FACTOR and target.debt_base >= MIN_BASE_MAX_CLOSE_FACTOR and target.health > CLOSE_FACTOR_HEALTH:
+    """All of the reserve's debt, but no more than the close factor's share of the account's whole debt where both the
+    debt and the collateral in the two reserves are worth 2000 of base currency or more and health is above 0.95 (LL
+    executeLiquidationCall, 3.3+).
+    """
+    if (
+        target.collateral_base >= MIN_BASE_MAX_CLOSE_FACTOR
+        and target.debt_base >= MIN_BASE_MAX_CLOSE_FACTOR
+        and target.health > CLOSE_FACTOR_HEALTH
+    ):
         share = percent_mul_half_up(target.total_debt_base, target.close_factor)
         if target.debt_base > share:
             return share * target.debt_unit // target.debt_price
@@ -234,7 +274,8 @@ def max_debt_of_position(target: Target) -> int:
 
 
 def aftermath_of_balance(taken: Taken) -> Aftermath:
-    """Nothing is left when the native amounts are equal; depletion compares base values before the fee (LL executeLiquidationCall, 3.0 to 3.6).
+    """Nothing is left when the native amounts are equal; depletion compares base values before the fee (LL
+    executeLiquidationCall, 3.0 to 3.6).
 
     ``depleted`` counts only from 3.3 on (``Rules.writes_off``).
     """
@@ -262,7 +303,9 @@ def interest_of_indexes_down(scaled: int, before: int, after: int) -> int:
 
 
 def treasury_by_amount(accrued: int, index: int) -> int:
-    """By way of the native amount, both roundings to nearest (PoolLogic executeMintToTreasury, AToken mintToTreasury; 3.0 to 3.4)."""
+    """By way of the native amount, both roundings to nearest (PoolLogic executeMintToTreasury, AToken mintToTreasury;
+    3.0 to 3.4).
+    """
     return ray_div_half_up(ray_mul_half_up(accrued, index), index)
 
 
@@ -322,10 +365,20 @@ def _table() -> dict[int, Rules]:
     v30 = _V30
     # VL validateLiquidationCall: liquidationGracePeriodUntil.
     # PoolConfigurator: syncIndexesState, syncRatesState. BorrowLogic executeRepay: the flag of an emptied balance.
-    v31 = replace(v30, name="3.1", revision=4, tested=False, grace_period=True, reads_balance=False, syncs_rates=True, repay_with_tokens=1)
+    v31 = replace(
+        v30,
+        name="3.1",
+        revision=4,
+        tested=False,
+        grace_period=True,
+        reads_balance=False,
+        syncs_rates=True,
+        repay_with_tokens=1,
+    )
     # GL, LL: collateralBitmap of the category; stable debt is gone. EModeLogic executeSetUserEMode.
     v32 = replace(v31, name="3.2", revision=5, emode_by_bitmap=True, averages_rates=False, emode_always_checked=True)
-    # LL: whole-position close factor, MUST_NOT_LEAVE_DUST, _burnBadDebt; _liquidateATokens re-enables a full self-liquidation.
+    # LL: whole-position close factor, MUST_NOT_LEAVE_DUST, _burnBadDebt; _liquidateATokens re-enables a full
+    # self-liquidation.
     v33 = replace(
         v32,
         name="3.3",
@@ -346,7 +399,8 @@ def _table() -> dict[int, Rules]:
         compounded_interest=compounded_interest_v34,
         premium_to_suppliers=False,
     )
-    # TM; GL: mulDivCeil of debt, health without average, percentMulFloor of borrow power; LL: percentDivCeil of needed debt.
+    # TM; GL: mulDivCeil of debt, health without average, percentMulFloor of borrow power; LL: percentDivCeil of needed
+    # debt.
     v35 = replace(
         v34,
         name="3.5",
@@ -390,7 +444,19 @@ def _table() -> dict[int, Rules]:
         aftermath=aftermath_of_scaled_balance,
         isolated_emode=True,
     )
-    table = [replace(v30, revision=1), replace(v30, revision=2), v30, v31, v32, replace(v32, revision=6), v33, v34, v35, v36, v37]
+    table = [
+        replace(v30, revision=1),
+        replace(v30, revision=2),
+        v30,
+        v31,
+        v32,
+        replace(v32, revision=6),
+        v33,
+        v34,
+        v35,
+        v36,
+        v37,
+    ]
     return {rules.revision: rules for rules in table}
 
 
@@ -406,7 +472,8 @@ def rules_for(revision: int, block_number: int) -> Rules:
     rules = RULES.get(revision)
     if rules is None:
         raise RulesError(
-            f"pool revision {revision} at block {block_number} is unknown; the rules cover revisions {min(RULES)} to {max(RULES)} (Aave V3.0 to 3.7)",
+            f"pool revision {revision} at block {block_number} is unknown; the rules cover revisions {min(RULES)} to"
+            f" {max(RULES)} (Aave V3.0 to 3.7)",
             "replay up to the block before it (to_block), or add its rules to backtest/protocols/aave_v3/rules.py",
         )
     return rules

@@ -1,9 +1,11 @@
-"""The book of one Aave V3 market during a replay: reserves, e-mode categories, accounts; and how canonical events change it.
+"""The book of one Aave V3 market during a replay: reserves, e-mode categories, accounts; and how canonical events
+change it.
 
-``apply`` is strict: a change that would leave a scaled balance below zero raises, since on the chain it would have reverted. In a
-counterfactual replay history's own actions may not fit the changed book: the engine cuts and counts them before they come here.
-Deficits: a fill carries ``ParamChange('deficit_created', asset)``, native units that are added to the reserve's deficit, so that fills
-quoted together and applied one after the other add up. No rule of a liquidation reads it.
+``apply`` is strict: a change that would leave a scaled balance below zero raises, since on the chain it would have
+reverted. In a counterfactual replay history's own actions may not fit the changed book: the engine cuts and counts them
+before they come here.
+Deficits: a fill carries ``ParamChange('deficit_created', asset)``, native units that are added to the reserve's
+deficit, so that fills quoted together and applied one after the other add up. No rule of a liquidation reads it.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ from backtest.units import RAY
 
 @dataclass(slots=True)
 class Reserve:
-    """One asset: indexes (ray) as of ``updated`` (seconds), yearly rates (ray), parameters in basis points, totals in scaled units.
+    """One asset: indexes (ray) as of ``updated`` (seconds), yearly rates (ray), parameters in basis points, totals in
+    scaled units.
 
     ``reserve_id`` is the position in the pool's list of reserves, the order in which the contract walks an account;
-    ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units. Caps are whole tokens
-    (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known). ``liquidity`` (native: what can be
-    borrowed) and ``accrued_to_treasury`` (scaled) are kept where interest is recomputed only.
+    ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units. Caps
+    are whole tokens (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known).
+    ``liquidity`` (native: what can be borrowed) and ``accrued_to_treasury`` (scaled) are kept where interest is
+    recomputed only.
     """
 
     asset: AssetId
@@ -90,9 +94,15 @@ class Reserve:
         return _earned(self.supply_index, self.supply_rate, elapsed) if elapsed else self.supply_index
 
     def debt_index(self, timestamp: int, rules: Rules) -> int:
-        """Borrow index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedDebt; the series is the revision's)."""
+        """Borrow index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedDebt; the series is the
+        revision's).
+        """
         elapsed = timestamp - self.updated
-        return _owed(rules.compounded_interest, self.borrow_index, self.borrow_rate, elapsed) if elapsed else self.borrow_index
+        return (
+            _owed(rules.compounded_interest, self.borrow_index, self.borrow_rate, elapsed)
+            if elapsed
+            else self.borrow_index
+        )
 
     def as_update(self, now: Clock, supply_rate: int, borrow_rate: int) -> IndexUpdate:
         """The indexes as they are, with new rates, as of ``now``; not an event of the history."""
@@ -125,8 +135,9 @@ def _owed(compounded: Callable[[int, int], int], index: int, rate: int, elapsed:
 
 @dataclass(slots=True)
 class Category:
-    """One e-mode category, in basis points. ``collateral``, ``borrowable`` and ``ltvzero`` are the assets on its lists (3.2+, 3.2+, 3.6+);
-    ``isolated`` is 3.7's."""
+    """One e-mode category, in basis points. ``collateral``, ``borrowable`` and ``ltvzero`` are the assets on its lists
+    (3.2+, 3.2+, 3.6+); ``isolated`` is 3.7's.
+    """
 
     ltv: int = 0
     liquidation_threshold: int = 0
@@ -172,8 +183,8 @@ class Account:
 class AaveState:
     """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden.
 
-    ``recompute``: interest follows this book, and calls say what they do to the reserves. ``premium_to_protocol`` (bps) is the treasury's
-    share of flash loan premiums to 3.3.
+    ``recompute``: interest follows this book, and calls say what they do to the reserves. ``premium_to_protocol`` (bps)
+    is the treasury's share of flash loan premiums to 3.3.
     """
 
     market: Market
@@ -187,10 +198,16 @@ class AaveState:
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
     columns: Any = field(default=None, compare=False, repr=False)
-    """``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet. Copies share it."""
+    """``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet. Copies
+    share it.
+    """
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
-    latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(default_factory=dict, compare=False, repr=False)
-    """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an account that changed since."""
+    latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """``account.account_data``'s last answers with the timestamp, rules and prices that they depend on; none of an
+    account that changed since.
+    """
     weights: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """``valuation.weights`` of each e-mode, as long as no parameter changes."""
 
@@ -269,14 +286,17 @@ _CATEGORY_PARAMS = {
     "emode_isolated": "isolated",
 }
 _MEMBERSHIPS = {"emode_collateral": "collateral", "emode_borrowable": "borrowable", "emode_ltvzero": "ltvzero"}
-# Known parameters that no rule here depends on; ``flash_premium`` is what a flash loan left, in the recorded indexes already.
+# Known parameters that no rule here depends on; ``flash_premium`` is what a flash loan left, in the recorded indexes
+# already.
 _UNUSED_PARAMS = frozenset({"collateral_token_revision", "debt_token_revision", "flash_premium_total", "flash_premium"})
 _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
 
 
 def open_state(market: Market, *, recompute: bool = False) -> AaveState:
     """The empty book of a market; reserve ids are the asset ids until events say otherwise."""
-    return AaveState(market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute)
+    return AaveState(
+        market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute
+    )
 
 
 def open_accounts(state: AaveState, opening: Opening) -> None:
@@ -339,8 +359,8 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         book.pop(asset, None)
     else:
         raise RulesError(
-            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would hold {balance} scaled units "
-            f"of {state.market.assets[asset].symbol} as {event.side}",
+            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would"
+            f" hold {balance} scaled units of {state.market.assets[asset].symbol} as {event.side}",
             "the history before it is incomplete",
         )
     reserve = state.reserves[asset]

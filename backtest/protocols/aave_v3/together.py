@@ -1,7 +1,9 @@
-"""The liquidations of one moment, of many accounts in one call of the compiled rules: what ``pairs`` and ``quote`` of each come to.
+"""The liquidations of one moment, of many accounts in one call of the compiled rules: what ``pairs`` and ``quote`` of
+each come to.
 
-An account depends on prices and indexes, which stand still, and on itself. Only a treasury that is liquidated itself would see what others pay it:
-such a moment is left to the plain rules, like one in which anything does not fit the compiled ones. ``tests/test_aave_together.py`` compares the two.
+An account depends on prices and indexes, which stand still, and on itself. Only a treasury that is liquidated itself
+would see what others pay it: such a moment is left to the plain rules, like one in which anything does not fit the
+compiled ones. ``tests/test_aave_together.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ _REASONS = {
 
 
 def together(
-    state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *, cost: int, calls: Mapping[AccountId, int],
+    state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *, cost: int,
+    calls: Mapping[AccountId, int],
     most: int,
 ) -> Together | None:  # fmt: skip
     """See ``protocols.Together``."""
@@ -69,7 +72,9 @@ def together(
         room *= 4
     rows = _Rows(state.rules.label, state.rules.tested, now, liquidator, treasuries, columns, made[:count], lost[:used])
     refusals = [(found[at], _REASONS[how]) for at, how in np.argwhere(refused).tolist()] if refused.any() else []
-    return rows.together([account for account, end in zip(found, ends.tolist(), strict=True) if end == c.ON_OFFER], refusals)
+    return rows.together(
+        [account for account, end in zip(found, ends.tolist(), strict=True) if end == c.ON_OFFER], refusals
+    )
 
 
 def settle(state: AaveState, found: Together) -> None:
@@ -113,7 +118,10 @@ class _Rows:
         account = self.columns.account[made[:, c.ACCOUNT].astype(np.int64)].tolist()
         owing = asset[made[:, c.DEBT_ROW].astype(np.int64)].tolist()
         held = asset[made[:, c.COLLATERAL_ROW].astype(np.int64)].tolist()
-        after = [None if none else health for none, health in zip(made[:, c.NO_DEBT_LEFT].tolist(), _numbers(made, c.AFTER), strict=True)]
+        after = [
+            None if none else health
+            for none, health in zip(made[:, c.NO_DEBT_LEFT].tolist(), _numbers(made, c.AFTER), strict=True)
+        ]
         lost_in, lost_row = self.lost[:, c.LOST_IN].tolist(), asset[self.lost[:, c.LOST_ROW].astype(np.int64)].tolist()
         lost_scaled = _numbers(self.lost, c.LOST_SCALED)
         sums: dict[tuple[AccountId, AssetId, Side], int] = {}
@@ -140,7 +148,11 @@ class _Rows:
             health_after=after,
             deficits=list(zip(lost_in, lost_row, _numbers(self.lost, c.LOST_AMOUNT), strict=True)),
             positions=[(*key, delta) for key, delta in sums.items() if delta],
-            settings=[(who, "collateral_enabled", what, 0) for who, what, clear in zip(account, held, clears, strict=True) if clear],
+            settings=[
+                (who, "collateral_enabled", what, 0)
+                for who, what, clear in zip(account, held, clears, strict=True)
+                if clear
+            ],
             on_offer=on_offer,
             refused=refused,
             rules=(self.rules, self.tested),

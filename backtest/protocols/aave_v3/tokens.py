@@ -8,10 +8,11 @@ change depends on the token's implementation:
 - directed (from 3.5; same file, amounts scaled by ``libraries/helpers/TokenMath.sol``): the log holds the difference of
   two rounded balances; the stored balance after it is the only integer that rounds to the balance that follows
   (an index is at least one ray, so balances of neighbouring integers differ).
-- discounted (the GHO debt token until 3.3; ``GhoVariableDebtToken`` in aave/gho-core): half-up, and part of the interest
-  is forgiven by burning it; the part is what accrued interest exceeds the logged interest by.
+- discounted (the GHO debt token until 3.3; ``GhoVariableDebtToken`` in aave/gho-core): half-up, and part of the
+  interest is forgiven by burning it; the part is what accrued interest exceeds the logged interest by.
 
-``BalanceTransfer`` logs the scaled amount, except in aTokens from before 2022-11-15 (aave/aave-v3-core commit ab07a4ee),
+``BalanceTransfer`` logs the scaled amount, except in aTokens from before 2022-11-15 (aave/aave-v3-core commit
+ab07a4ee),
 which logged the amount itself: ``unscaled_transfers``.
 """
 
@@ -20,12 +21,21 @@ from __future__ import annotations
 from typing import Literal
 
 from backtest.errors import RulesError
-from backtest.protocols.aave_v3.math import ray_div_down, ray_div_half_up, ray_div_up, ray_mul_down, ray_mul_half_up, ray_mul_up
+from backtest.protocols.aave_v3.math import (
+    ray_div_down,
+    ray_div_half_up,
+    ray_div_up,
+    ray_mul_down,
+    ray_mul_half_up,
+    ray_mul_up,
+)
 
 Kind = Literal["collateral", "debt"]
 
 HALF_UP, DIRECTED_COLLATERAL, DIRECTED_DEBT, DISCOUNTED = 0, 1, 2, 3
-"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances. Compiled into ``kernel``: touch it after a change."""
+"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances. Compiled into ``kernel``: touch it
+after a change.
+"""
 
 DIRECTED_FROM_POOL = 9
 """First pool revision (3.5) whose tokens round in one direction."""
@@ -35,28 +45,36 @@ _NEWEST = {"collateral": 5, "debt": 6}
 _HALF_UP_UNTIL = 3
 
 MARCH_2022_POOL = "0x794a61358d6845594f94dc1db02a252b5b4814ad"
-"""The pool of the markets opened in March 2022 (Polygon, Arbitrum, Optimism, Avalanche, Fantom, Harmony): one address on all chains."""
+"""The pool of the markets opened in March 2022 (Polygon, Arbitrum, Optimism, Avalanche, Fantom, Harmony): one address
+on all chains.
+"""
 
 
 def rounding(kind: Kind, revision: int, pool_revision: int, discounted: bool, where: str) -> int:
     """The rounding rule of a token: ATOKEN_REVISION or DEBT_TOKEN_REVISION to HALF_UP, DIRECTED_... or DISCOUNTED.
 
-    Revisions in aave-v3-origin ``instances/``: 1 until 3.3 (2 or 3 where a market upgraded its own), 3 for 3.4, 4 for 3.5,
-    5 for 3.6 and 3.7; the GHO debt token counts one more from 3.4 on, so that 4 alone does not tell: tokens and pool of 3.5
-    call each other by new signatures, so a token is directed exactly when its revision may be and the pool is of 3.5 or later.
+    Revisions in aave-v3-origin ``instances/``: 1 until 3.3 (2 or 3 where a market upgraded its own), 3 for 3.4, 4 for
+    3.5, 5 for 3.6 and 3.7; the GHO debt token counts one more from 3.4 on, so that 4 alone does not tell: tokens and
+    pool of 3.5 call each other by new signatures, so a token is directed exactly when its revision may be and the pool
+    is of 3.5 or later.
 
     Raises RulesError for any other revision (-1: the code has none), naming ``where``.
     """
     if not 1 <= revision <= _NEWEST[kind]:
         name = "ATOKEN_REVISION" if kind == "collateral" else "DEBT_TOKEN_REVISION"
-        raise RulesError(f"{name} {revision} {where}: no known rule gives balances from its logs", "install a newer version of backtest")
+        raise RulesError(
+            f"{name} {revision} {where}: no known rule gives balances from its logs",
+            "install a newer version of backtest",
+        )
     if revision > _HALF_UP_UNTIL and pool_revision >= DIRECTED_FROM_POOL:
         return DIRECTED_COLLATERAL if kind == "collateral" else DIRECTED_DEBT
     return DISCOUNTED if discounted and pool_revision < _NO_DISCOUNT_FROM_POOL else HALF_UP
 
 
 def unscaled_transfers(pool: str, revision: int) -> bool:
-    """Whether an aToken's ``BalanceTransfer`` holds the amount instead of the scaled amount: first revision, March 2022 markets."""
+    """Whether an aToken's ``BalanceTransfer`` holds the amount instead of the scaled amount: first revision, March 2022
+    markets.
+    """
     return pool == MARCH_2022_POOL and revision == 1
 
 
@@ -67,7 +85,8 @@ def half_up_delta(value: int, interest: int, index: int) -> int:
 
 
 def directed_delta(rule: int, balance: int, value: int, interest: int, index: int) -> int:
-    """Scaled change by a directed token that held the scaled ``balance`` before; ``value`` is signed as in ``half_up_delta``.
+    """Scaled change by a directed token that held the scaled ``balance`` before; ``value`` is signed as in
+    ``half_up_delta``.
 
     Raises ValueError if the balance after it would be negative: then logs before it are missing.
     """

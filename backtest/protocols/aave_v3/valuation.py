@@ -1,7 +1,7 @@
 """Many accounts at once: a book as columns, and what the compiled rules (``compiled``) say of it, exact or not given.
 
-Whatever does not fit (stable debt, a scaled amount of 2**100 or more, a value of 2**62 base units or more, a price that is missing) is left to the
-plain rule. ``tests/test_aave_valuation.py`` compares the two.
+Whatever does not fit (stable debt, a scaled amount of 2**100 or more, a value of 2**62 base units or more, a price that
+is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ from backtest.protocols.aave_v3.math import (
     ray_mul_half_up,
     ray_mul_up,
 )
-from backtest.protocols.aave_v3.rules import Rules, aftermath_of_scaled_balance, health_of_averaged_threshold, max_debt_of_position
+from backtest.protocols.aave_v3.rules import (
+    Rules,
+    aftermath_of_scaled_balance,
+    health_of_averaged_threshold,
+    max_debt_of_position,
+)
 from backtest.protocols.aave_v3.state import AaveState, Account
 from backtest.protocols.aave_v3.words import DOWN, HALF_UP, UP, Words
 from backtest.units import BPS, RAY, mul_div_down, mul_div_up
@@ -67,7 +72,8 @@ _ROUNDING: dict[Callable[..., int], int] = {
 class Columns:
     """Accounts that hold anything, in id order, as columns. Never changed.
 
-    ``start``: where the rows of each begin, and the end; a row is a scaled balance (low, high): a debt (``owed``), or of an asset flagged as
+    ``start``: where the rows of each begin, and the end; a row is a scaled balance (low, high): a debt (``owed``), or
+    of an asset flagged as
     collateral. ``plain``: accounts that have no rows here.
     """
 
@@ -79,10 +85,14 @@ class Columns:
     scaled: Words
     plain: tuple[AccountId, ...]
     known: dict[bytes, Words] = field(default_factory=dict, compare=False, repr=False)
-    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the same moments."""
+    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the
+    same moments.
+    """
 
 
-def columns_of(accounts: Mapping[AccountId, Account], ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
+def columns_of(
+    accounts: Mapping[AccountId, Account], ids: Collection[AccountId], large: Collection[AccountId] = ()
+) -> Columns:
     """Those of some accounts; ``large`` are known to have amounts that do not fit."""
     account: list[int] = []
     category: list[int] = []
@@ -116,7 +126,9 @@ def columns_of(accounts: Mapping[AccountId, Account], ids: Collection[AccountId]
         start.append(len(asset))
     if max(scaled, default=0) >= _LARGEST:  # they are rare: it is not asked for each
         of = np.repeat(account, np.diff(start)).tolist()
-        return columns_of(accounts, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST})
+        return columns_of(
+            accounts, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST}
+        )
     words = np.empty((len(scaled), 2), np.uint64)
     words[:, 0] = np.array([amount & _WORD for amount in scaled], np.uint64)
     words[:, 1] = np.array([amount >> 64 for amount in scaled], np.uint64)
@@ -136,8 +148,10 @@ def how_of(rules: Rules) -> Ints:
     """The rules as ``compiled`` reads them."""
     how = np.zeros(c.RULES, np.int64)
     for place, rule in (
-        (c.COLLATERAL_BALANCE, rules.collateral_balance), (c.DEBT_BALANCE, rules.debt_balance), (c.COLLATERAL_SCALED, rules.collateral_scaled),
-        (c.DEBT_SCALED, rules.debt_scaled), (c.DEBT_VALUE, rules.debt_value), (c.BONUS_MUL, rules.bonus_mul), (c.NEEDED_DIV, rules.needed_div),
+        (c.COLLATERAL_BALANCE, rules.collateral_balance), (c.DEBT_BALANCE, rules.debt_balance), (c.COLLATERAL_SCALED,
+        rules.collateral_scaled),
+        (c.DEBT_SCALED, rules.debt_scaled), (c.DEBT_VALUE, rules.debt_value), (c.BONUS_MUL, rules.bonus_mul),
+        (c.NEEDED_DIV, rules.needed_div),
         (c.FEE_DIV, rules.fee_div), (c.FEE_MUL, rules.fee_mul), (c.BORROW_POWER, rules.borrow_power),
     ):  # fmt: skip
         how[place] = _ROUNDING[rule]
@@ -149,7 +163,9 @@ def how_of(rules: Rules) -> Ints:
 
 
 def terms_of(state: AaveState, assets: Iterable[int], prices: Prices, now: Clock) -> Words:
-    """What these assets are at ``now``, as ``compiled`` reads it; a price of 0 where there is none or something does not fit."""
+    """What these assets are at ``now``, as ``compiled`` reads it; a price of 0 where there is none or something does
+    not fit.
+    """
     rules, timestamp = state.rules, now.timestamp
     terms = np.zeros((len(state.reserves), c.TERMS), np.uint64)
     for at in assets:
@@ -158,14 +174,18 @@ def terms_of(state: AaveState, assets: Iterable[int], prices: Prices, now: Clock
         known = prices.oracle.get(asset) or 0, prices.market.get(asset, 0), prices.execution.get(asset, 0)
         if max(known) < 1 << 63 and reserve.unit < 1 << 63 and max(income, index) < 1 << 112:
             terms[at] = (
-                *known, reserve.unit, income >> 64, income & _WORD, index >> 64, index & _WORD, reserve.liquidation_protocol_fee,
-                is_collateral(rules, reserve), closed(rules, reserve, now) is None, reserve.active != 0, reserve.reserve_id,
+                *known, reserve.unit, income >> 64, income & _WORD, index >> 64, index & _WORD,
+                reserve.liquidation_protocol_fee,
+                is_collateral(rules, reserve), closed(rules, reserve, now) is None, reserve.active != 0,
+                reserve.reserve_id,
             )  # fmt: skip
     return terms
 
 
 def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
-    """The group of each account, by its e-mode; threshold, loan-to-value and bonus (three layers, bps) of each group and asset."""
+    """The group of each account, by its e-mode; threshold, loan-to-value and bonus (three layers, bps) of each group
+    and asset.
+    """
     rules, reserves = state.rules, state.reserves
     groups = sorted(set(category.tolist()))
     found = np.zeros((3, len(groups), len(reserves)), np.uint64)
@@ -173,7 +193,9 @@ def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
         if group not in state.weights:
             of, known = Account(emode=group), state.categories.get(group) if group else None
             each = (liquidation_threshold, loan_to_value, liquidation_bonus)
-            state.weights[group] = np.array([[weight(rules, reserve, of, known) for reserve in reserves] for weight in each], np.uint64)
+            state.weights[group] = np.array(
+                [[weight(rules, reserve, of, known) for reserve in reserves] for weight in each], np.uint64
+            )
         found[:, row] = state.weights[group]
     return np.searchsorted(groups, category), found
 
@@ -194,7 +216,15 @@ def _among(columns: Columns, ids: Ints) -> Columns:
     sizes = columns.start[place + 1] - begin
     start = np.concatenate([[0], np.cumsum(sizes)])
     row = np.arange(start[-1]) + np.repeat(begin - start[:-1], sizes)
-    return Columns(columns.account[place], columns.category[place], start, columns.asset[row], columns.owed[row], columns.scaled[row], ())
+    return Columns(
+        columns.account[place],
+        columns.category[place],
+        start,
+        columns.asset[row],
+        columns.owed[row],
+        columns.scaled[row],
+        (),
+    )
 
 
 def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
@@ -209,13 +239,26 @@ def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Ex
     if len(found) == 1:
         return found[0]
     first, second = found
-    joined = (np.concatenate([getattr(part, name) for part in found]) for name in ("account", "asset", "owed", "amount", "constant"))
+    joined = (
+        np.concatenate([getattr(part, name) for part in found])
+        for name in ("account", "asset", "owed", "amount", "constant")
+    )
     account, asset, owed, amount, constant = joined
-    return Exposures(account, np.concatenate([first.start, first.start[-1] + second.start[1:]]), asset, owed, amount, constant, FLOAT_ERROR)
+    return Exposures(
+        account,
+        np.concatenate([first.start, first.start[-1] + second.start[1:]]),
+        asset,
+        owed,
+        amount,
+        constant,
+        FLOAT_ERROR,
+    )
 
 
 def _exposures(state: AaveState, columns: Columns, now: Clock) -> Exposures:
-    """In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a basis point lower."""
+    """In doubles, hence a unit more on the safe side; where the contract floors an average of thresholds, always a
+    basis point lower.
+    """
     rules, reserves, timestamp = state.rules, state.reserves, now.timestamp
     sizes = np.diff(columns.start)
     of = np.repeat(np.arange(len(sizes)), sizes)
@@ -225,7 +268,9 @@ def _exposures(state: AaveState, columns: Columns, now: Clock) -> Exposures:
     group, (threshold, _, _) = weights(state, columns.category)
     keep = some[of] & (columns.owed | (counts[columns.asset] & columns.scaled.any(axis=1)))
     of, asset, owed = of[keep], columns.asset[keep], columns.owed[keep]
-    index = np.array([(reserve.income(timestamp) / RAY, reserve.debt_index(timestamp, rules) / RAY) for reserve in reserves])
+    index = np.array(
+        [(reserve.income(timestamp) / RAY, reserve.debt_index(timestamp, rules) / RAY) for reserve in reserves]
+    )
     unit = np.array([float(reserve.unit) for reserve in reserves])
     balance = (columns.scaled[keep, 1] * 2.0**64 + columns.scaled[keep, 0]) * index[asset, owed.astype(np.int64)]
     share = np.maximum(threshold[group[of], asset] - float(rules.health is health_of_averaged_threshold), 0) / BPS
@@ -248,7 +293,9 @@ def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> t
                 columns.known.clear()
             value = columns.known[moment] = np.empty(len(columns.asset), np.uint64)
             c.row_values(columns.asset, columns.owed, columns.scaled, terms, how, value)
-        c.values(columns.start, columns.asset, columns.owed, value, group, terms, threshold, ltv, how, totals, health, fits)
+        c.values(
+            columns.start, columns.asset, columns.owed, value, group, terms, threshold, ltv, how, totals, health, fits
+        )
     return totals, health, fits
 
 
@@ -281,6 +328,8 @@ def views(state: AaveState, prices: Prices, now: Clock) -> Views:
 
 def _plain(state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView | None:
     try:
-        return account_view(state.rules, account_data(state, account, prices.oracle, now), state.accounts[account].emode)
+        return account_view(
+            state.rules, account_data(state, account, prices.oracle, now), state.accounts[account].emode
+        )
     except PriceMissing:
         return None

@@ -1,11 +1,11 @@
 """Exact arithmetic of numbers below 2**128 in machine code: pairs of 64-bit words, high and low.
 
-``mul_div`` is the one operation of the rules: a * b / d, with a rounding that is named. What does not fit (a quotient of 2**128 or more) raises a
-flag in the scratch, and whoever asked leaves its case to the plain rules.
+``mul_div`` is the one operation of the rules: a * b / d, with a rounding that is named. What does not fit (a quotient
+of 2**128 or more) raises a flag in the scratch, and whoever asked leaves its case to the plain rules.
 
-Numba's cache on disk knows that a function changed by its own file alone. ``compiled`` names functions by this file's content and by the constants
-of their own as well, so that whatever calls into it or takes a number from elsewhere is compiled anew with it; beyond that, functions that call each
-other share a file.
+Numba's cache on disk knows that a function changed by its own file alone. ``compiled`` names functions by this file's
+content and by the constants of their own as well, so that whatever calls into it or takes a number from elsewhere is
+compiled anew with it; beyond that, functions that call each other share a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ ZERO, ONE = pair(0), pair(1)
 
 def compiled(function: F) -> F:
     """The function as machine code, kept on disk; it may run while other threads do."""
-    constants = {name: value for name, value in function.__globals__.items() if isinstance(value, int | np.integer | tuple)}
+    constants = {
+        name: value for name, value in function.__globals__.items() if isinstance(value, int | np.integer | tuple)
+    }
     function.__qualname__ += "_" + sha256(f"{_SOURCE}{sorted(constants.items())}".encode()).hexdigest()[:8]
     return cast(F, numba.njit(cache=True, nogil=True)(function))
 
@@ -100,7 +102,9 @@ def _leading(word: Word) -> Word:
 
 @compiled
 def _divide(high: Word, low: Word, divisor: Word) -> Pair:
-    """Quotient and rest of two words, whose high one is below the divisor, which has its top bit set (Hacker's Delight, divlu)."""
+    """Quotient and rest of two words, whose high one is below the divisor, which has its top bit set (Hacker's Delight,
+    divlu).
+    """
     first, second = divisor >> _32, divisor & _LOW
     quotient = _0
     for part in (low >> _32, low & _LOW):
@@ -118,7 +122,9 @@ def _divide(high: Word, low: Word, divisor: Word) -> Pair:
 
 @compiled
 def mul_div(w: Words, a: Pair, b: Pair, d: Pair, rounding: int) -> Pair:
-    """a * b / d, rounded as it says; 0 and the flag where it does not fit or d is 0. Half up adds d // 2, as the contracts do."""
+    """a * b / d, rounded as it says; 0 and the flag where it does not fit or d is 0. Half up adds d // 2, as the
+    contracts do.
+    """
     n1, n0 = mul(a[1], b[1])
     n2 = n3 = _0
     if a[0] | b[0]:
@@ -166,8 +172,9 @@ def mul_div(w: Words, a: Pair, b: Pair, d: Pair, rounding: int) -> Pair:
 
 @compiled
 def _step(rest: Pair, word: Word, d: Pair) -> tuple[Word, Pair]:
-    """A digit, and the rest, of a rest below the divisor, which has its top bit set, and the next word (Knuth, The Art of Computer Programming 2,
-    algorithm D, in base 2**64)."""
+    """A digit, and the rest, of a rest below the divisor, which has its top bit set, and the next word (Knuth, The Art
+    of Computer Programming 2, algorithm D, in base 2**64).
+    """
     within = True
     if rest[0] >= d[0]:
         digit, left = ~_0, rest[1] + d[0]

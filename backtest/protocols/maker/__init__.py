@@ -1,10 +1,13 @@
 """Maker vaults of one ilk (makerdao/dss), Liquidations 1.0, 1.1/1.2 and 2.0.
 
-``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` and ``flip`` are its auctions, ``state`` is the
-book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a node's logs, ``imported`` folds exports, both into ``ledger``.
+``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` and ``flip`` are its
+auctions, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a node's logs,
+``imported`` folds exports, both into ``ledger``.
 
-Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the accumulator as the borrow
-index of DAI, with a yearly rate of zero: a Maker debt grows when somebody drips, not in between, and liquidations go by the stored rate.
+Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the
+accumulator as the borrow
+index of DAI, with a yearly rate of zero: a Maker debt grows when somebody drips, not in between, and liquidations go by
+the stored rate.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ __all__ = ["MAKER", "Maker"]
 
 
 class Maker:
-    """``LendingProtocol`` for one ilk. Stateless; base units are wad, the collateral's price is what its price feed says (wad)."""
+    """``LendingProtocol`` for one ilk. Stateless; base units are wad, the collateral's price is what its price feed
+    says (wad).
+    """
 
     name = "maker"
     mechanism = "auction"
@@ -53,23 +58,41 @@ class Maker:
     parameters: Mapping[str, int] = UNITS
     # Estimates: no bytecode to measure them on.
     gas_units: Mapping[str, int] = MappingProxyType(
-        {"bite": 260_000, "bark": 280_000, "tend": 90_000, "dent": 95_000, "tick": 60_000, "deal": 80_000, "take": 220_000, "redo": 130_000}
+        {
+            "bite": 260_000,
+            "bark": 280_000,
+            "tend": 90_000,
+            "dent": 95_000,
+            "tick": 60_000,
+            "deal": 80_000,
+            "take": 220_000,
+            "redo": 130_000,
+        }
     )
     assumptions: Sequence[str] = ASSUMPTIONS
     # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
     oracle_delay = 3600
 
-    # What tells one market in the same contracts from another (``MarketConfig.parameters``), also as options of backtest fetch.
+    # What tells one market in the same contracts from another (``MarketConfig.parameters``), also as options of
+    # backtest fetch.
     market_parameters: Sequence[str] = ("ilk",)
 
     def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
-        """The market of another ilk in the contracts of a known one; which token its collateral is, no description says."""
+        """The market of another ilk in the contracts of a known one; which token its collateral is, no description
+        says.
+        """
         ilk, model = parameters["ilk"], known[0]
         if not re.fullmatch(r"[A-Z0-9]+-[A-Z]", ilk):
             raise UserError(f"ilk '{ilk}'", "write it as the Vat does, for example ETH-A")
         contracts = {role: address for role, address in model.contracts.items() if role != "gem"}
         description = f"Maker vaults of type {ilk} on Ethereum."
-        return msgspec.structs.replace(model, name=f"maker-{ilk.lower()}", description=description, parameters=dict(parameters), contracts=contracts)
+        return msgspec.structs.replace(
+            model,
+            name=f"maker-{ilk.lower()}",
+            description=description,
+            parameters=dict(parameters),
+            contracts=contracts,
+        )
 
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """See ``events.discover``."""
@@ -88,16 +111,23 @@ class Maker:
         return ()
 
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-        """From a node's logs (``logs.fold_logs``), or from exports (``imported.fold_imports``) where there are no logs."""
+        """From a node's logs (``logs.fold_logs``), or from exports (``imported.fold_imports``) where there are no
+        logs.
+        """
         from backtest.protocols.maker.imported import fold_imports, has_imports
         from backtest.protocols.maker.logs import fold_logs
 
         return fold_imports(config, raw) if has_imports(raw) else fold_logs(config, raw)
 
     def open(self, market: Market, *, recompute: bool = False) -> MakerState:
-        """See ``state.open_state``. A stability fee does not follow the book, so nothing is ever recomputed: UserError if asked for."""
+        """See ``state.open_state``. A stability fee does not follow the book, so nothing is ever recomputed: UserError
+        if asked for.
+        """
         if recompute:
-            raise UserError("rates = 'recomputed': Maker's stability fee is set by governance, whatever the book", "use rates = 'historical'")
+            raise UserError(
+                "rates = 'recomputed': Maker's stability fee is set by governance, whatever the book",
+                "use rates = 'historical'",
+            )
         return state.open_state(market)
 
     def apply(self, book: MakerState, event: MarketEvent) -> None:

@@ -17,9 +17,10 @@ Key = tuple[AccountId, str]
 def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
     """What a bite or bark does: collateral and debt leave the vault for an auction, whatever the auction brings later.
 
-    ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An order with
-    ``repay_scaled`` (art) or ``repay`` is history's own: it takes the debt that was taken then, if the vault is unsafe here, and opens no
-    auction. One that is agreed sells collateral for debt at once, without the contracts' penalty; less debt than ``dust`` may not be left.
+    ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An
+    order with ``repay_scaled`` (art) or ``repay`` is history's own: it takes the debt that was taken then, if the vault
+    is unsafe here, and opens no auction. One that is agreed sells collateral for debt at once, without the contracts'
+    penalty; less debt than ``dust`` may not be left.
     """
     if order.pair != PAIR:
         return Refusal("no such pair")
@@ -40,11 +41,15 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
     changes: list[PositionChange | ParamChange] = [*_grab(order.account, taken.dink, taken.dart, now)]
     if not observed:
         changes.append(raising(state, taken.tab, now))
-    return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system)))
+    return Fill(
+        order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system))
+    )
 
 
 def _sold(state: MakerState, order: Order, ink: int, art: int, now: Clock) -> Fill | Refusal:
-    """DAI for collateral as agreed, in the vault's own terms: debt falls by what is paid, rounded down to art, all of it where the whole is paid."""
+    """DAI for collateral as agreed, in the vault's own terms: debt falls by what is paid, rounded down to art, all of
+    it where the whole is paid.
+    """
     assert order.repay is not None
     assert order.seize is not None
     owed = -(-art * state.rate // RAY)
@@ -53,7 +58,9 @@ def _sold(state: MakerState, order: Order, ink: int, art: int, now: Clock) -> Fi
     dart = art if order.repay == owed else order.repay * RAY // state.rate
     if dart < art and (art - dart) * state.rate < state.param("dust") * RAY and order.seize < ink:
         return Refusal("dust")
-    return Fill(order, order.repay, order.seize, 0, _grab(order.account, order.seize, dart, now), rules="a sale as agreed")
+    return Fill(
+        order, order.repay, order.seize, 0, _grab(order.account, order.seize, dart, now), rules="a sale as agreed"
+    )
 
 
 def _grab(account: AccountId, dink: int, dart: int, now: Clock) -> tuple[PositionChange, PositionChange]:
@@ -77,9 +84,18 @@ def _grab(account: AccountId, dink: int, dart: int, now: Clock) -> tuple[Positio
 
 
 def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:
-    """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go through here."""
+    """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go
+    through here.
+    """
     total = state.params.get("raising", 0) + delta
-    return ParamChange(seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp, name="raising", value=total)
+    return ParamChange(
+        seq=-1,
+        block_number=now.block_number,
+        log_index=now.log_index,
+        timestamp=now.timestamp,
+        name="raising",
+        value=total,
+    )
 
 
 def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:
@@ -94,7 +110,9 @@ _EXPORT_DIGITS = 10**9
 
 
 def _dart(state: MakerState, art: int, repaid: int) -> int:
-    """The normalised debt that ``repaid`` (wad, a rounded debt) stands for; the whole where only the rounding would be left."""
+    """The normalised debt that ``repaid`` (wad, a rounded debt) stands for; the whole where only the rounding would be
+    left.
+    """
     dart = -(-repaid * RAY // state.rate)
     return art if abs(art - dart) <= 1 + art // _EXPORT_DIGITS else min(art, dart)
 
@@ -105,9 +123,10 @@ def _dart(state: MakerState, art: int, repaid: int) -> int:
 def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
     """One frob, or one fork, of history made again here (dss ``src/vat.sol`` ``frob``, ``fork``).
 
-    Debt may not grow, nor collateral shrink, in a vault that ends unsafe; whoever owes ends with ``dust`` at least. The debt ceiling is
-    not enforced: it counts vaults of all histories. ``amount`` (wad) replaces what the action's name says: DAI of a borrow or repayment,
-    collateral of a supply or withdrawal.
+    Debt may not grow, nor collateral shrink, in a vault that ends unsafe; whoever owes ends with ``dust`` at least. The
+    debt ceiling is
+    not enforced: it counts vaults of all histories. ``amount`` (wad) replaces what the action's name says: DAI of a
+    borrow or repayment, collateral of a supply or withdrawal.
     """
     own = _side(action.name)
     recorded = [change for change in action.changes if isinstance(change, PositionChange)]
@@ -131,7 +150,9 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
         if change.side == own:
             moved = max(moved, native)
     account = recorded[0].account
-    after = MakerState({a: v for a, v in ink.items() if v}, {a: v for a, v in art.items() if v}, state.params, state.rate)
+    after = MakerState(
+        {a: v for a, v in ink.items() if v}, {a: v for a, v in art.items() if v}, state.params, state.rate
+    )
     for who in touched:
         refused = _frob_refused(state, after, who, net, prices, action)
         if refused is not None:
@@ -146,7 +167,8 @@ def _asked(state: MakerState, change: PositionChange, amount: int | None) -> int
     if amount is None:
         return change.delta
     signed = amount if change.delta > 0 else -amount
-    # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``): the ceiling of either
+    # DssProxyActions draws up and wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``): the ceiling of
+    # either
     return signed if change.side == "collateral" else -(-signed * RAY // state.rate)
 
 
@@ -155,7 +177,9 @@ def _side(name: str) -> str:
 
 
 def _native(state: MakerState, change: PositionChange, delta: int) -> int:
-    """Wad: collateral, or debt at the stored rate, rounded to what the owner gets (borrow, down) or pays (repayment, up)."""
+    """Wad: collateral, or debt at the stored rate, rounded to what the owner gets (borrow, down) or pays (repayment,
+    up).
+    """
     if change.side == "collateral":
         return abs(delta)
     return delta * state.rate // RAY if delta >= 0 else -(delta * state.rate // RAY)
@@ -164,7 +188,9 @@ def _native(state: MakerState, change: PositionChange, delta: int) -> int:
 def _frob_refused(
     before: MakerState, after: MakerState, account: AccountId, net: Mapping[Key, int], prices: Prices, action: Action
 ) -> Refusal | None:
-    """The checks of ``frob`` on one vault: "not-safe" and "dust"; with the largest amount that passes, where one would."""
+    """The checks of ``frob`` on one vault: "not-safe" and "dust"; with the largest amount that passes, where one
+    would.
+    """
     dart, dink = net.get((account, "debt"), 0), net.get((account, "collateral"), 0)
     art, tab = after.art.get(account, 0), after.debt(account)
     ink = after.ink.get(account, 0)

@@ -1,4 +1,6 @@
-"""Dutch auctions of Liquidations 2.0 (dss ``src/clip.sol``, ``src/abaci.sol``). Prices ray, tabs rad, lots wad, times seconds."""
+"""Dutch auctions of Liquidations 2.0 (dss ``src/clip.sol``, ``src/abaci.sol``). Prices ray, tabs rad, lots wad, times
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from backtest.units import RAY
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How the price of an auction falls: the Abacus that the Clip names, with its settings. ``cut`` ray, ``step`` and ``tau`` seconds."""
+    """How the price of an auction falls: the Abacus that the Clip names, with its settings. ``cut`` ray, ``step`` and
+    ``tau`` seconds.
+    """
 
     kind: int
     tau: int
@@ -50,7 +54,8 @@ class Bought:
 def take(tab: int, lot: int, price: int, amount: int, chost: int) -> Bought | str:
     """``take`` of at most ``amount`` at ``price``, or the contract's error in words.
 
-    Never for more than the tab; a buyer of a part leaves a tab of at least ``chost`` (rad), so that the rest is worth an auction.
+    Never for more than the tab; a buyer of a part leaves a tab of at least ``chost`` (rad), so that the rest is worth
+    an auction.
     """
     piece = min(lot, amount)
     owe = piece * price
@@ -66,12 +71,16 @@ def take(tab: int, lot: int, price: int, amount: int, chost: int) -> Bought | st
 
 
 def incentive_down(tip: int, chip: int, tab: int) -> int:
-    """Rad that the protocol pays to whoever starts an auction (``kick``): ``tip`` (rad) and ``chip`` (wad) of the tab."""
+    """Rad that the protocol pays to whoever starts an auction (``kick``): ``tip`` (rad) and ``chip`` (wad) of the
+    tab.
+    """
     return tip + wmul_down(tab, chip)
 
 
 def redo_incentive_down(tip: int, chip: int, tab: int, lot: int, feed: int, chost: int) -> int:
-    """Rad for resetting an auction (``redo``): as for starting it, but nothing where tab or collateral is below ``chost``."""
+    """Rad for resetting an auction (``redo``): as for starting it, but nothing where tab or collateral is below
+    ``chost``.
+    """
     return incentive_down(tip, chip, tab) if tab >= chost and lot * feed >= chost else 0
 
 

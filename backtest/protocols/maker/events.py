@@ -1,7 +1,8 @@
 """Which logs of which contracts make the history of one ilk, and which contracts those are.
 
-The Vat, the Jug, the Spotter, Cats, Flips and price feeds log calls (LogNote, ``EventSpec.note``); Dog, Clip and Abacus have events. The
-market names Vat, Jug, Spotter, Cats and Dog; Flips, Clips, their Abacus and the price feed are those that these are told to use.
+The Vat, the Jug, the Spotter, Cats, Flips and price feeds log calls (LogNote, ``EventSpec.note``); Dog, Clip and Abacus
+have events. The market names Vat, Jug, Spotter, Cats and Dog; Flips, Clips, their Abacus and the price feed are those
+that these are told to use.
 Vaults of the CdpManager are urns like others: which number a vault has, no log says.
 """
 
@@ -51,7 +52,8 @@ EVENTS: tuple[EventSpec, ...] = (
     _note("CatFileFlip", _ILK_FILE_ADDRESS, "cat"),
     EventSpec(
         "Bite",
-        "Bite(bytes32 indexed ilk, address indexed urn, uint256 ink, uint256 art, uint256 tab, address flip, uint256 id)",
+        "Bite(bytes32 indexed ilk, address indexed urn, uint256 ink, uint256 art, uint256 tab, address flip,"
+        " uint256 id)",
         "cat",
         frozenset({"tab"}),
     ),
@@ -74,7 +76,8 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec("DogFileClip", "File(bytes32 indexed ilk, bytes32 indexed what, address clip)", "dog"),
     EventSpec(
         "Bark",
-        "Bark(bytes32 indexed ilk, address indexed urn, uint256 ink, uint256 art, uint256 due, address clip, uint256 indexed id)",
+        "Bark(bytes32 indexed ilk, address indexed urn, uint256 ink, uint256 art, uint256 due, address clip, uint256"
+        " indexed id)",
         "dog",
         frozenset({"due"}),
     ),
@@ -83,19 +86,22 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec("ClipFileAddress", "File(bytes32 indexed what, address data)", "clip"),
     EventSpec(
         "ClipKick",
-        "Kick(uint256 indexed id, uint256 top, uint256 tab, uint256 lot, address indexed usr, address indexed kpr, uint256 coin)",
+        "Kick(uint256 indexed id, uint256 top, uint256 tab, uint256 lot, address indexed usr, address indexed kpr,"
+        " uint256 coin)",
         "clip",
         frozenset({"tab", "coin"}),
     ),
     EventSpec(
         "ClipTake",
-        "Take(uint256 indexed id, uint256 max, uint256 price, uint256 owe, uint256 tab, uint256 lot, address indexed usr)",
+        "Take(uint256 indexed id, uint256 max, uint256 price, uint256 owe, uint256 tab, uint256 lot, address indexed"
+        " usr)",
         "clip",
         frozenset({"max", "price", "owe", "tab"}),
     ),
     EventSpec(
         "ClipRedo",
-        "Redo(uint256 indexed id, uint256 top, uint256 tab, uint256 lot, address indexed usr, address indexed kpr, uint256 coin)",
+        "Redo(uint256 indexed id, uint256 top, uint256 tab, uint256 lot, address indexed usr, address indexed kpr,"
+        " uint256 coin)",
         "clip",
         frozenset({"tab", "coin"}),
     ),
@@ -127,7 +133,9 @@ def ilk_of(parameters: Mapping[str, str]) -> bytes:
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
     """Every contract of the ilk that is known after reading ``raw``, by role."""
     found = {role: set(addresses) for role, addresses in contracts.items()}
-    found.setdefault("cat", set()).update(*(addresses for role, addresses in contracts.items() if role.startswith("cat_")))
+    found.setdefault("cat", set()).update(
+        *(addresses for role, addresses in contracts.items() if role.startswith("cat_"))
+    )
     for role, address in _named(raw, ilk_of(raw.parameters)):
         found.setdefault(role, set()).add(address)
     return {role: frozenset(addresses) for role, addresses in found.items() if addresses}

@@ -1,7 +1,7 @@
 """English auctions of Liquidations 1.x (dss 1.0 and 1.1 ``src/flip.sol``): bids rise to the tab, then the lot falls.
 
-Bids and tabs rad, lots wad, ``beg`` a wad ratio, times seconds. Each function returns None where the call goes through, else the
-contract's error in words.
+Bids and tabs rad, lots wad, ``beg`` a wad ratio, times seconds. Each function returns None where the call goes through,
+else the contract's error in words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from backtest.units import WAD
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """One auction. ``expires`` is when the last bid wins (``tic``, 0 without a bid), ``end`` when bidding ends at the latest."""
+    """One auction. ``expires`` is when the last bid wins (``tic``, 0 without a bid), ``end`` when bidding ends at the
+    latest.
+    """
 
     tab: int
     lot: int

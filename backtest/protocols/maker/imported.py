@@ -1,17 +1,20 @@
-"""Exports to canonical tables: flows in DAI and collateral, liquidations, parameter changes (``backtest.tables.IMPORTED``).
+"""Exports to canonical tables: flows in DAI and collateral, liquidations, parameter changes
+(``backtest.tables.IMPORTED``).
 
 What exports lack is rebuilt by the contracts' rules, and where two readings are possible the documented one is taken:
 
-* **Accumulator.** ``duty`` compounds exactly (Jug ``drip``), dripped at every flow and liquidation and right before each change of
-  ``duty`` or ``base``, as ``file`` demands. An export has no drips of its own.
-* **Normalised debt.** A borrow draws up to a whole unit of art and a repayment wipes down (dss-proxy-actions ``_getDrawDart``, ``_getWipeDart``).
-* **One frob a block.** All flows of a vault in one block, up to a liquidation of it, are one action with their net effect: exports do not
-  always say their order, and the Vat checks what an action ends with.
-* **Closed means empty.** After a frob a vault owes nothing or ``dust`` at least (Vat ``frob``), so a debt below half of ``dust`` after a
-  repayment was none. Collateral within the rounding of the amounts (``_DIGITS``) of zero is none.
-* **Whole vault.** A liquidation that takes all collateral, but for ``_WHOLE`` of it, takes all of the debt: the contracts take the same
-  share of both.
-* **Flows outside the export.** Where a vault gives more than it ever got, what is missing is added first, as action ``unrecorded``.
+* **Accumulator.** ``duty`` compounds exactly (Jug ``drip``), dripped at every flow and liquidation and right before
+  each change of ``duty`` or ``base``, as ``file`` demands. An export has no drips of its own.
+* **Normalised debt.** A borrow draws up to a whole unit of art and a repayment wipes down (dss-proxy-actions
+  ``_getDrawDart``, ``_getWipeDart``).
+* **One frob a block.** All flows of a vault in one block, up to a liquidation of it, are one action with their net
+  effect: exports do not always say their order, and the Vat checks what an action ends with.
+* **Closed means empty.** After a frob a vault owes nothing or ``dust`` at least (Vat ``frob``), so a debt below half of
+  ``dust`` after a repayment was none. Collateral within the rounding of the amounts (``_DIGITS``) of zero is none.
+* **Whole vault.** A liquidation that takes all collateral, but for ``_WHOLE`` of it, takes all of the debt: the
+  contracts take the same share of both.
+* **Flows outside the export.** Where a vault gives more than it ever got, what is missing is added first, as action
+  ``unrecorded``.
 """
 
 from __future__ import annotations
@@ -106,12 +109,16 @@ class _Imports:
                 self._frob(account, frob)
         yield from self._ledger.tables()
 
-    # -- parameters and interest -----------------------------------------------------------------------------------------
+    # -- parameters and interest
+    # -----------------------------------------------------------------------------------------
 
     def _parameter(self, row: Place) -> None:
         name, value = row["name"], int(row["value"])
         if name not in IMPORTED:
-            raise RulesError(f"row {row['source_row']} of an imported file: Maker has no parameter '{name}'", did_you_mean(name, IMPORTED))
+            raise RulesError(
+                f"row {row['source_row']} of an imported file: Maker has no parameter '{name}'",
+                did_you_mean(name, IMPORTED),
+            )
         if name in _RATES:
             self._drip(row)
         self._ledger.param(row, name, value)
@@ -126,11 +133,13 @@ class _Imports:
             ledger.set_rate(row, rmul_down(rpow_half_up(fee, now - self._dripped), ledger.rate))
         elif not fee and row.get("side") == "debt":
             raise RulesError(
-                f"block {row['block_number']}: debt moves before a stability fee (duty) is known", "import the ilk's parameters from its start"
+                f"block {row['block_number']}: debt moves before a stability fee (duty) is known",
+                "import the ilk's parameters from its start",
             )
         self._dripped = max(now, self._dripped)
 
-    # -- owners ------------------------------------------------------------------------------------------------------------
+    # -- owners
+    # ------------------------------------------------------------------------------------------------------------
 
     def _frob(self, account: int, frob: _Frob) -> None:
         ledger, last = self._ledger, frob.last
@@ -158,7 +167,8 @@ class _Imports:
             dart = -ledger.art[account]
         ledger.frob(last, account, dink, dart, action, dai=abs(dai))
 
-    # -- liquidations ------------------------------------------------------------------------------------------------------
+    # -- liquidations
+    # ------------------------------------------------------------------------------------------------------
 
     def _liquidation(self, account: int, row: Place) -> None:
         ledger = self._ledger
@@ -198,14 +208,20 @@ class _Imports:
     def _check_asset(self, row: Place, asset: str) -> None:
         known = [text.lower() for names in self._names for text in names]
         if asset.lower() not in known:
-            raise RulesError(f"row {row['source_row']} of an imported file: this market has no asset '{asset}'", did_you_mean(asset, known))
+            raise RulesError(
+                f"row {row['source_row']} of an imported file: this market has no asset '{asset}'",
+                did_you_mean(asset, known),
+            )
 
 
-def _asset_names(config: MarketConfig, rows: list[tuple[str, dict[str, Any]]]) -> tuple[tuple[str, str], tuple[str, str]]:
+def _asset_names(
+    config: MarketConfig, rows: list[tuple[str, dict[str, Any]]]
+) -> tuple[tuple[str, str], tuple[str, str]]:
     """(asset, symbol) of the collateral and of DAI: the market's own contracts, else as the export calls them."""
     contracts, ilk = config.contracts, config.parameters.get("ilk", "")
     seen: Mapping[str, str | None] = {
-        side: next((row["asset"] for dataset, row in rows if dataset == FLOW and row["side"] == side), None) for side in ("collateral", "debt")
+        side: next((row["asset"] for dataset, row in rows if dataset == FLOW and row["side"] == side), None)
+        for side in ("collateral", "debt")
     }
     collateral = contracts.get("gem") or seen["collateral"] or "collateral"
     dai = contracts.get("dai") or seen["debt"] or "dai"

@@ -1,4 +1,6 @@
-"""Canonical rows of one ilk as a fold makes them, whatever its history comes from: accounts, positions, accumulator, parameters."""
+"""Canonical rows of one ilk as a fold makes them, whatever its history comes from: accounts, positions, accumulator,
+parameters.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _SHOWS_SYSTEM = {"lump": CAT_1_0, "dunk": CAT_1_1, "hole": DOG_2_0}
 
 
 class Ledger:
-    """Collects rows; balances are kept to know what a row leaves behind. Not strict: the caller says what may be negative."""
+    """Collects rows; balances are kept to know what a row leaves behind. Not strict: the caller says what may be
+    negative.
+    """
 
     def __init__(self, config: MarketConfig, collateral: tuple[str, str], dai: tuple[str, str]) -> None:
         self._market = config.name
@@ -40,20 +44,28 @@ class Ledger:
         return self._ids.setdefault(text, len(self._ids))
 
     def open(self, place: Place) -> None:
-        """The ilk comes into being: an accumulator of one ray (dss ``src/vat.sol`` ``init``), DAI at one unit of the base currency."""
+        """The ilk comes into being: an accumulator of one ray (dss ``src/vat.sol`` ``init``), DAI at one unit of the
+        base currency.
+        """
         if self.rate:
             return
         self.set_rate(place, RAY)
-        self._add("indexes", place, asset_id=COLLATERAL, supply_index=RAY, borrow_index=RAY, supply_rate=0, borrow_rate=0)
+        self._add(
+            "indexes", place, asset_id=COLLATERAL, supply_index=RAY, borrow_index=RAY, supply_rate=0, borrow_rate=0
+        )
         self.price(place, DAI, WAD, source=None, method="fixed", exact=False)
 
     def set_rate(self, place: Place, rate: int) -> None:
-        """The accumulator steps to ``rate``. Yearly rates are zero in ``indexes``: between two steps a Maker debt does not grow."""
+        """The accumulator steps to ``rate``. Yearly rates are zero in ``indexes``: between two steps a Maker debt does
+        not grow.
+        """
         if rate != self.rate:
             self.rate = rate
             self._add("indexes", place, asset_id=DAI, supply_index=RAY, borrow_index=rate, supply_rate=0, borrow_rate=0)
 
-    def price(self, place: Place, asset: int, price: int | None, *, source: str | None, method: str, exact: bool) -> None:
+    def price(
+        self, place: Place, asset: int, price: int | None, *, source: str | None, method: str, exact: bool
+    ) -> None:
         """A step of the oracle price, wad."""
         self._add("prices", place, asset_id=asset, price=price, source=source, method=method, exact=exact)
 
@@ -66,7 +78,15 @@ class Ledger:
             self.param(place, "liquidation_system", system)
 
     def move(
-        self, place: Place, account: int, side: str, delta: int, action: str, *, amount: int | None = None, action_seq: int | None = None
+        self,
+        place: Place,
+        account: int,
+        side: str,
+        delta: int,
+        action: str,
+        *,
+        amount: int | None = None,
+        action_seq: int | None = None,
     ) -> None:
         """``delta`` of ink or art (wad) at a place."""
         if not delta:
@@ -84,8 +104,12 @@ class Ledger:
             amount=amount,
         )
 
-    def frob(self, place: Place, account: int, dink: int, dart: int, action: str, *, dai: int, action_seq: int | None = None) -> None:
-        """Both sides of a vault change at once; the side that the action's name is about comes first. ``dai``: what moved, wad."""
+    def frob(
+        self, place: Place, account: int, dink: int, dart: int, action: str, *, dai: int, action_seq: int | None = None
+    ) -> None:
+        """Both sides of a vault change at once; the side that the action's name is about comes first. ``dai``: what
+        moved, wad.
+        """
         sides = [("collateral", dink, abs(dink)), ("debt", dart, dai)]
         for side, delta, amount in sides[::-1] if action in ("borrow", "repay") else sides:
             self.move(place, account, side, delta, action, amount=amount, action_seq=action_seq)
@@ -109,7 +133,15 @@ class Ledger:
 
     def deficit(self, place: Place, account: int, amount: int) -> None:
         """Debt that a liquidation left to the protocol, DAI wad."""
-        self._add("deficits", place, account_id=account, asset_id=DAI, amount=amount, kind="created", liquidation_seq=place["seq"])
+        self._add(
+            "deficits",
+            place,
+            account_id=account,
+            asset_id=DAI,
+            amount=amount,
+            kind="created",
+            liquidation_seq=place["seq"],
+        )
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """Every canonical table that a fold makes; ``prices`` holds what the ilk's own logs and rules say."""
@@ -125,12 +157,29 @@ class Ledger:
             }
             for number, (asset, symbol) in enumerate(self._assets)
         ]
-        self._rows["accounts"] = [{"market": self._market, "account_id": number, "account": text} for text, number in self._ids.items()]
-        for name in ("assets", "params", "indexes", "prices", "position_events", "setting_events", "liquidations", "deficits", "accounts"):
+        self._rows["accounts"] = [
+            {"market": self._market, "account_id": number, "account": text} for text, number in self._ids.items()
+        ]
+        for name in (
+            "assets",
+            "params",
+            "indexes",
+            "prices",
+            "position_events",
+            "setting_events",
+            "liquidations",
+            "deficits",
+            "accounts",
+        ):
             rows, schema = self._rows[name], CANONICAL[name]
             if "seq" in schema.names:
                 rows.sort(key=lambda row: row["seq"])
-            plain = pa.schema([pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type, f.nullable) for f in schema])
+            plain = pa.schema(
+                [
+                    pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type, f.nullable)
+                    for f in schema
+                ]
+            )
             yield name, pa.Table.from_pylist(rows, plain).cast(schema)
 
     def _add(self, table: str, place: Place, **columns: Any) -> None:

@@ -1,4 +1,6 @@
-"""A node's logs to canonical tables: frobs, forks and grabs of one ilk, its accumulator, prices and parameters, exact throughout."""
+"""A node's logs to canonical tables: frobs, forks and grabs of one ilk, its accumulator, prices and parameters, exact
+throughout.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,32 @@ _FILED: Mapping[str, Mapping[str, tuple[str, int]]] = {
     "CalcFile": {"tau": ("calc_tau", 1), "step": ("step", 1), "cut": ("cut", 1)},
 }
 # Events that the tables need. Of the others (bids, takes) one may be undecodable.
-_NEEDED = (*_FILED, "VatInit", "VatFrob", "VatFork", "VatGrab", "VatFold", "JugInit", "Poke", "Bite", "Bark", "ClipKick")
+_NEEDED = (
+    *_FILED,
+    "VatInit",
+    "VatFrob",
+    "VatFork",
+    "VatGrab",
+    "VatFold",
+    "JugInit",
+    "Poke",
+    "Bite",
+    "Bark",
+    "ClipKick",
+)
 _MOST = 10**38 - 1
 
 
 def fold_logs(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """Canonical tables from raw logs. RulesError, naming its block, where a log that is needed could not be decoded, or where a vault
+    """Canonical tables from raw logs. RulesError, naming its block, where a log that is needed could not be decoded, or
+    where a vault
     would fall below zero: then logs are missing."""
     for row in raw.table("Quarantine").to_pylist():
         if row["event"] in _NEEDED:
             raise RulesError(
-                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of {address_text(row['address'])} could not be decoded "
-                f"({row['reason']}), so vaults after it are unknown",
+                f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log of"
+                f" {address_text(row['address'])} could not be decoded ({row['reason']}), so vaults after it are"
+                " unknown",
                 "look at it in raw/maker/Quarantine; correct the market's contracts, or report it",
             )
     yield from _Logs(config, raw).tables()
@@ -75,7 +91,9 @@ class _Logs:
         self._rows = sorted(rows, key=lambda found: found[1]["seq"])
         self._closing = self._closings()
         self._keepers = {
-            (row["block_number"], row["transaction_index"], int(row["id"])): row["kpr"] for event, row in self._rows if event == "ClipKick"
+            (row["block_number"], row["transaction_index"], int(row["id"])): row["kpr"]
+            for event, row in self._rows
+            if event == "ClipKick"
         }
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
@@ -99,7 +117,8 @@ class _Logs:
                 handlers[event](row)
         yield from self._ledger.tables()
 
-    # -- configuration ---------------------------------------------------------------------------------------------------
+    # -- configuration
+    # ---------------------------------------------------------------------------------------------------
 
     def _file(self, event: str, row: Row) -> None:
         known = _FILED[event].get(name(row["what"]))
@@ -121,7 +140,9 @@ class _Logs:
         self._ledger.param(row, "duty", RAY)
 
     def _poke(self, row: Row) -> None:
-        """dss ``src/spot.sol`` ``poke``: the price feed's value, and the spot of the Vat; a spot of zero: the feed has no price."""
+        """dss ``src/spot.sol`` ``poke``: the price feed's value, and the spot of the Vat; a spot of zero: the feed has
+        no price.
+        """
         price = int.from_bytes(row["val"], "big") if _integer(row["spot"]) else None
         self._ledger.price(row, COLLATERAL, price or None, source=None, method="feed", exact=True)
 
@@ -129,7 +150,8 @@ class _Logs:
         """dss ``src/vat.sol`` ``fold``: rate += arg."""
         self._ledger.set_rate(row, self._ledger.rate + int(row["rate"]))
 
-    # -- vaults ----------------------------------------------------------------------------------------------------------
+    # -- vaults
+    # ----------------------------------------------------------------------------------------------------------
 
     def _frob(self, row: Row) -> None:
         dink, dart = int(row["dink"]), int(row["dart"])
@@ -144,7 +166,14 @@ class _Logs:
     def _grab(self, row: Row) -> None:
         """A seizure: a liquidation if a bite or bark closes it, else the shutdown's (``src/end.sol``)."""
         closing = self._closing.get(row["seq"])
-        self._move(row, row["urn"], int(row["dink"]), int(row["dart"]), "shutdown" if closing is None else "liquidation", closing)
+        self._move(
+            row,
+            row["urn"],
+            int(row["dink"]),
+            int(row["dart"]),
+            "shutdown" if closing is None else "liquidation",
+            closing,
+        )
 
     def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, closing: int | None = None) -> None:
         ledger, account = self._ledger, self._ledger.account(address_text(urn))
@@ -152,7 +181,8 @@ class _Logs:
         ledger.frob(row, account, dink, dart, action, dai=abs(dart * ledger.rate // RAY), action_seq=closing)
         if ledger.ink[account] < 0 or ledger.art[account] < 0:
             raise RulesError(
-                f"block {row['block_number']}, log {row['log_index']}: vault {address_text(urn)} would hold less than nothing",
+                f"block {row['block_number']}, log {row['log_index']}: vault {address_text(urn)} would hold less than"
+                " nothing",
                 "logs before it are missing: run backtest check",
             )
 
@@ -179,7 +209,14 @@ class _Logs:
     def _liquidation(self, row: Row, due: int, liquidator: str) -> None:
         """``due`` rad, without penalty. Who called a bite no log says."""
         ledger = self._ledger
-        ledger.liquidation(row, ledger.account(address_text(row["urn"])), ledger.account(liquidator), due // RAY, int(row["ink"]), int(row["art"]))
+        ledger.liquidation(
+            row,
+            ledger.account(address_text(row["urn"])),
+            ledger.account(liquidator),
+            due // RAY,
+            int(row["ink"]),
+            int(row["art"]),
+        )
 
 
 def _integer(value: Any) -> int:

@@ -48,8 +48,8 @@ def rpow_half_up(x: int, n: int) -> int:
 def per_second(yearly: int) -> int:
     """The ray that compounds to ``1 + yearly`` (a ray) over a year of 31,536,000 seconds, rounded down.
 
-    What governance files as ``duty`` for a yearly stability fee. Values on chain were computed with fewer digits and can be one unit apart
-    in the 27th place, which is less than 1e-19 a year.
+    What governance files as ``duty`` for a yearly stability fee. Values on chain were computed with fewer digits and
+    can be one unit apart in the 27th place, which is less than 1e-19 a year.
     """
     with localcontext() as context:
         context.prec = 80

@@ -1,6 +1,7 @@
 """The parameters of one ilk in canonical tables: names, units, and what holds where the history does not say.
 
-Everything here is a plain integer of at most 38 digits. Amounts that the contracts keep as rad (dust, line, dunk, box, hole, tip) are DAI
+Everything here is a plain integer of at most 38 digits. Amounts that the contracts keep as rad (dust, line, dunk, box,
+hole, tip) are DAI
 wad here: governance sets them in whole DAI. A penalty is a wad in all versions (Cat 1.0 keeps a ray).
 
 =====================  ==============  ==============================================================================
@@ -14,8 +15,8 @@ base                   ray a second    Jug ``base``
 stability_fee          ray a year      imports only: the yearly fee (0.06e27) that ``duty`` compounds to
 dust, line             DAI wad         Vat
 lump                   collateral wad  Cat 1.0: the most collateral of one lot
-dunk, box              DAI wad         Cat 1.1 and 1.2: the most debt of one lot, and of all lots under auction, penalty included
-hole, global_hole      DAI wad         Dog ``ilk.hole`` and ``Hole``
+dunk, box              DAI wad         Cat 1.1 and 1.2: the most debt of one lot, and of all lots under auction, penalty
+included hole, global_hole      DAI wad         Dog ``ilk.hole`` and ``Hole``
 beg                    wad             Flip: least step of a bid (1.05e18)
 ttl, tau               seconds         Flip: life of a bid, and of an auction
 buf                    ray             Clip: starting price over the oracle's
@@ -30,8 +31,9 @@ step                   seconds         StairstepExponentialDecrease
 cut                    ray             both exponential ones: factor of a step, or of a second
 liquidation_system     version         10 Cat 1.0, 11 Cat 1.1 and 1.2, 20 Dog 2.0
 osm_delay              seconds         OSM ``hop``: how much older than the market's the oracle price is
-raising                DAI rad         replays only: all open auctions are to raise, penalty included (Cat ``litter``, Dog ``Dirt``)
-=====================  ==============  ==============================================================================
+raising                DAI rad         replays only: all open auctions are to raise, penalty included (Cat ``litter``,
+Dog ``Dirt``) =====================  ==============
+==============================================================================
 """
 
 from __future__ import annotations
@@ -70,8 +72,9 @@ UNITS: Mapping[str, int] = {
     "step": 1,
     "cut": RAY_BPS,
 }
-"""What a scenario may override: basis points for ratios (13000 = 130 %, cut 9900 = 0.99), else whole DAI, whole tokens, seconds or a code.
-The value here is the stored units of one of those."""
+"""What a scenario may override: basis points for ratios (13000 = 130 %, cut 9900 = 0.99), else whole DAI, whole tokens,
+seconds or a code. The value here is the stored units of one of those.
+"""
 
 IMPORTED = frozenset({*UNITS, "par", "duty", "base", "stability_fee", "stopped", "osm_delay"})
 """Names that ``raw/import/Parameter`` may hold; others belong to contracts that no rule here reads."""
@@ -99,14 +102,25 @@ DEFAULTS: Mapping[str, int] = {
     "osm_delay": 3600,
     "liquidation_system": CAT_1_1,
 }
-"""What a replay takes where the history does not say. beg, ttl and tau are the constructor's (dss ``src/flip.sol``); the rest are choices
-of this project of the usual size, so that the price of a 2.0 auction halves in 6,210 seconds; all can be set by a scenario."""
+"""What a replay takes where the history does not say. beg, ttl and tau are the constructor's (dss ``src/flip.sol``);
+the rest are choices of this project of the usual size, so that the price of a 2.0 auction halves in 6,210 seconds; all
+can be set by a scenario.
+"""
 
 ASSUMPTIONS: tuple[str, ...] = (
-    "Maker: settings that the history lacks are taken as box 15,000,000 DAI, dunk 50,000 DAI, lump 50, beg 1.05, ttl 3 h, tau 48 h, buf 1.3, "
-    "tail 8,400 s, cusp 0.4, a stairstep of 0.99 every 90 s, tip and chip 0; a scenario may set them.",
-    "Maker: limits on all auctions (box, Hole) see those of this ilk only. The debt ceiling (line) is not enforced on users.",
-    "Maker: a change of the liquidation ratio holds at once; the Spotter takes it up at its next poke, within the hour.",
+    (
+        "Maker: settings that the history lacks are taken as box 15,000,000 DAI, dunk 50,000 DAI, lump 50, beg 1.05,"
+        " ttl 3 h, tau 48 h, buf 1.3, tail 8,400 s, cusp 0.4, a stairstep of 0.99 every 90 s, tip and chip 0; a"
+        " scenario may set them."
+    ),
+    (
+        "Maker: limits on all auctions (box, Hole) see those of this ilk only. The debt ceiling (line) is not enforced"
+        " on users."
+    ),
+    (
+        "Maker: a change of the liquidation ratio holds at once; the Spotter takes it up at its next poke, within the"
+        " hour."
+    ),
     "Maker: collateral that an auction gives back goes to the owner outside the vault, as in Flip and Clip.",
     "Maker: one DAI is worth one unit of the base currency.",
 )

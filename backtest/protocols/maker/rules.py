@@ -1,6 +1,7 @@
 """When a vault may be liquidated and what a liquidation takes from it, for each version of the liquidation contracts.
 
-Which version is in force is data (``liquidation_system``), never a block number. Amounts: ink and lots wad, art wad, rate ray, debts rad.
+Which version is in force is data (``liquidation_system``), never a block number. Amounts: ink and lots wad, art wad,
+rate ray, debts rad.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ CONTRACTS = {CAT_1_0: "Cat 1.0", CAT_1_1: "Cat 1.1/1.2", DOG_2_0: "Dog 2.0"}
 
 
 def spot_down(price: int, par: int, ratio: int) -> int:
-    """Ray: the debt that one unit of collateral may carry. ``price`` wad, as the price feed says it; ``par`` and ``ratio`` ray.
+    """Ray: the debt that one unit of collateral may carry. ``price`` wad, as the price feed says it; ``par`` and
+    ``ratio`` ray.
 
     dss ``src/spot.sol`` ``poke``: rdiv(rdiv(val * 1e9, par), mat).
     """
@@ -28,7 +30,9 @@ def feed_down(price: int, par: int) -> int:
 
 
 def is_unsafe(ink: int, art: int, rate: int, spot: int) -> bool:
-    """dss ``src/cat.sol`` ``bite`` and ``src/dog.sol`` ``bark`` ("not-unsafe"): spot > 0 and ink * spot < art * rate."""
+    """dss ``src/cat.sol`` ``bite`` and ``src/dog.sol`` ``bark`` ("not-unsafe"): spot > 0 and ink * spot < art *
+    rate.
+    """
     return spot > 0 and ink * spot < art * rate
 
 
@@ -44,8 +48,9 @@ class Seizure:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds one auction. ``lump`` collateral wad, ``chop`` wad, the others rad; ``room`` is what all auctions together still may raise
-    (None: no limit known)."""
+    """What bounds one auction. ``lump`` collateral wad, ``chop`` wad, the others rad; ``room`` is what all auctions
+    together still may raise (None: no limit known).
+    """
 
     chop: int
     dust: int = 0
@@ -64,7 +69,9 @@ def seizure(system: int, ink: int, art: int, rate: int, limits: Limits) -> Seizu
 
 
 def _cat_1_0(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
-    """dss 1.0.2 ``src/cat.sol`` ``bite``: at most ``lump`` of collateral, and its share of the debt; ``chop`` was a ray then."""
+    """dss 1.0.2 ``src/cat.sol`` ``bite``: at most ``lump`` of collateral, and its share of the debt; ``chop`` was a ray
+    then.
+    """
     if not ink:
         return "no collateral"
     lot = min(ink, limits.lump)
@@ -74,7 +81,9 @@ def _cat_1_0(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
 
 
 def _cat_1_1(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
-    """dss 1.1.0 ``src/cat.sol`` ``bite``: debt for at most ``dunk`` with penalty, and no more than the box has room for."""
+    """dss 1.1.0 ``src/cat.sol`` ``bite``: debt for at most ``dunk`` with penalty, and no more than the box has room
+    for.
+    """
     most = limits.dunk
     if limits.room is not None:
         if limits.room <= 0 or limits.room < limits.dust:
@@ -89,7 +98,9 @@ def _cat_1_1(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
 
 
 def _dog(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
-    """dss 2.0 ``src/dog.sol`` ``bark``: all of the debt as far as the hole has room; a rest below ``dust`` goes along."""
+    """dss 2.0 ``src/dog.sol`` ``bark``: all of the debt as far as the hole has room; a rest below ``dust`` goes
+    along.
+    """
     dart = art
     if limits.room is not None:
         if limits.room <= 0:
@@ -108,6 +119,8 @@ def _dog(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
 
 
 def part(ink: int, art: int, rate: int, chop: int, dart: int) -> Seizure:
-    """A seizure of a given share of the debt: what the contracts took where history says how much (all versions: dink = ink * dart / art)."""
+    """A seizure of a given share of the debt: what the contracts took where history says how much (all versions: dink =
+    ink * dart / art).
+    """
     due = dart * rate
     return Seizure(ink * dart // art, dart, due, due * chop // WAD)

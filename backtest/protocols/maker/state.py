@@ -6,7 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from backtest.errors import PriceMissing, RulesError
-from backtest.model import AccountId, AssetId, HistoricalLiquidation, IndexUpdate, Market, MarketEvent, ParamChange, PositionChange, Prices
+from backtest.model import (
+    AccountId,
+    AssetId,
+    HistoricalLiquidation,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    Prices,
+)
 from backtest.protocols import AccountView, Holding, LinearExposure, Pair
 from backtest.protocols.maker.clip import Bounds, Curve
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
@@ -19,8 +29,9 @@ PAIR = Pair(DAI, COLLATERAL)
 
 @dataclass
 class MakerState:
-    """``ink`` and ``art`` (wad) by account, no zeros; ``rate`` ray; ``params`` by name (``params``); ``raising`` is the debt with penalty of
-    all open auctions, rad (Cat ``litter``, Dog ``Dirt``)."""
+    """``ink`` and ``art`` (wad) by account, no zeros; ``rate`` ray; ``params`` by name (``params``); ``raising`` is the
+    debt with penalty of all open auctions, rad (Cat ``litter``, Dog ``Dirt``).
+    """
 
     ink: dict[AccountId, int] = field(default_factory=dict)
     art: dict[AccountId, int] = field(default_factory=dict)
@@ -28,10 +39,14 @@ class MakerState:
     rate: int = RAY
 
     def param(self, name: str) -> int:
-        """The parameter's value, or what is assumed where the history has none; RulesError where nothing may be assumed."""
+        """The parameter's value, or what is assumed where the history has none; RulesError where nothing may be
+        assumed.
+        """
         value = self.params.get(name, DEFAULTS.get(name))
         if value is None:
-            raise RulesError(f"nothing says the {name} of this ilk", "fetch or import its parameters, or set it in the scenario")
+            raise RulesError(
+                f"nothing says the {name} of this ilk", "fetch or import its parameters, or set it in the scenario"
+            )
         return value
 
     @property
@@ -58,7 +73,13 @@ class MakerState:
             room = min(rooms, default=None)
         else:
             room = self.param("box") * RAY - raising
-        return Limits(self.param("liquidation_penalty"), self.param("dust") * RAY, self.param("lump"), self.param("dunk") * RAY, room)
+        return Limits(
+            self.param("liquidation_penalty"),
+            self.param("dust") * RAY,
+            self.param("lump"),
+            self.param("dunk") * RAY,
+            room,
+        )
 
     def curve(self) -> Curve:
         """How prices of auctions fall now: all open ones ask the same Abacus."""
@@ -87,7 +108,9 @@ def apply(state: MakerState, event: MarketEvent) -> None:
         if balance < 0:
             what = "ink" if event.side == "collateral" else "art"
             raise RulesError(
-                f"block {event.block_number}, log {event.log_index}: {what} of account {event.account} would be {balance}", "run backtest check"
+                f"block {event.block_number}, log {event.log_index}: {what} of account {event.account} would be"
+                f" {balance}",
+                "run backtest check",
             )
         if balance:
             side[event.account] = balance
@@ -99,7 +122,10 @@ def apply(state: MakerState, event: MarketEvent) -> None:
         if event.asset == DAI:
             state.rate = event.borrow_index
     elif not isinstance(event, HistoricalLiquidation):
-        raise RulesError(f"block {event.block_number}: Maker vaults have no {type(event).__name__}", "rebuild the market with backtest reconstruct")
+        raise RulesError(
+            f"block {event.block_number}: Maker vaults have no {type(event).__name__}",
+            "rebuild the market with backtest reconstruct",
+        )
 
 
 def accounts(state: MakerState) -> Iterable[AccountId]:
@@ -108,7 +134,9 @@ def accounts(state: MakerState) -> Iterable[AccountId]:
 
 
 def exposure(state: MakerState, account: AccountId) -> LinearExposure | None:
-    """Safe while ink * price / ratio >= art * rate * par: linear in the two prices. Roundings are below 1e-15 of either side."""
+    """Safe while ink * price / ratio >= art * rate * par: linear in the two prices. Roundings are below 1e-15 of either
+    side.
+    """
     if account not in state.art:
         return None
     debt = state.debt(account) / RAY / WAD
@@ -122,7 +150,9 @@ def view(state: MakerState, account: AccountId, prices: Prices) -> AccountView:
     spot = state.spot(prices)
     collateral = ink * prices.oracle[COLLATERAL] // WAD
     owed = -(-debt * state.param("par") // (RAY * RAY))
-    return AccountView(collateral, owed, ink * spot * WAD // debt if debt else None, ink * spot // RAY * state.param("par") // RAY)
+    return AccountView(
+        collateral, owed, ink * spot * WAD // debt if debt else None, ink * spot // RAY * state.param("par") // RAY
+    )
 
 
 def holdings(state: MakerState, account: AccountId) -> list[Holding]:

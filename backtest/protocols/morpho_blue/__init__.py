@@ -1,10 +1,11 @@
 """Morpho Blue: isolated pairs of one immutable contract.
 
-``math`` rounds, ``irm`` is the adaptive curve, ``state`` the book, ``account`` health, ``liquidation`` and ``actions`` one call each;
-``events`` and ``fold`` turn raw logs into canonical tables.
+``math`` rounds, ``irm`` is the adaptive curve, ``state`` the book, ``account`` health, ``liquidation`` and ``actions``
+one call each; ``events`` and ``fold`` turn raw logs into canonical tables.
 
-A market is one market id (``parameters.id`` of the market file). Its base currency is the loan token, whose price is one by definition; the
-collateral's price is the oracle's own number, not rounded: it has 36 + loan decimals - collateral decimals decimals (``price_decimals``).
+A market is one market id (``parameters.id`` of the market file). Its base currency is the loan token, whose price is
+one by definition; the collateral's price is the oracle's own number, not rounded: it has 36 + loan decimals -
+collateral decimals decimals (``price_decimals``).
 """
 
 from __future__ import annotations
@@ -37,8 +38,14 @@ from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, o
 from backtest.units import BPS, WAD
 
 ASSUMPTIONS = (
-    "Between two recorded accruals interest follows the adaptive curve where the market uses it, else the rate recorded for that period.",
-    "The adaptive curve is tested against a contract of the tests' own written from its formula: its code is on no package registry.",
+    (
+        "Between two recorded accruals interest follows the adaptive curve where the market uses it, else the rate"
+        " recorded for that period."
+    ),
+    (
+        "The adaptive curve is tested against a contract of the tests' own written from its formula: its code is on no"
+        " package registry."
+    ),
 )
 
 
@@ -82,7 +89,9 @@ class MorphoBlue:
         return fold(config, raw)
 
     def open(self, market: Market, *, recompute: bool = False) -> MorphoState:
-        """See ``state.open_state``. Recomputed interest needs the adaptive curve: RulesError at the first accrual of another model."""
+        """See ``state.open_state``. Recomputed interest needs the adaptive curve: RulesError at the first accrual of
+        another model.
+        """
         return open_state(market, recompute=recompute)
 
     def apply(self, state: MorphoState, event: MarketEvent) -> None:
@@ -122,7 +131,9 @@ class MorphoBlue:
         return act(state, action, prices.oracle, now)
 
     def fault(self, values: Mapping[str, int]) -> str | None:
-        """Why no market can have these parameters: Morpho.enableLltv wants a threshold below one; the incentive is at least one."""
+        """Why no market can have these parameters: Morpho.enableLltv wants a threshold below one; the incentive is at
+        least one.
+        """
         if values.get("liquidation_threshold", 0) >= WAD:
             return "a liquidation threshold of one or more"
         if values.get("liquidation_bonus", WAD) < WAD:

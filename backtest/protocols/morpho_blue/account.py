@@ -1,6 +1,7 @@
 """An account's health, totals and holdings in a Morpho Blue market; and the linear form that screens accounts.
 
-Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``_isHealthy``; ``src/libraries/periphery/MorphoBalancesLib.sol``.
+Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``_isHealthy``;
+    ``src/libraries/periphery/MorphoBalancesLib.sol``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def price_of(state: MorphoState, asset: AssetId, prices: Mapping[AssetId, int]) 
     """The oracle's price; PriceMissing where it would revert."""
     price = prices.get(asset)
     if price is None:
-        raise PriceMissing(f"{state.market.assets[asset].symbol} has no price", "fetch prices, or leave the account out")
+        raise PriceMissing(
+            f"{state.market.assets[asset].symbol} has no price", "fetch prices, or leave the account out"
+        )
     return price
 
 
@@ -40,11 +43,14 @@ def is_healthy(state: MorphoState, position: Position, totals: Totals, prices: M
     """Morpho._isHealthy with these totals (accrued): no debt, or no more than the collateral carries."""
     if not position.borrow_shares:
         return True
-    return max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) >= totals.debt_up(position.borrow_shares)
+    return max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) >= totals.debt_up(
+        position.borrow_shares
+    )
 
 
 def view_of(state: MorphoState, position: Position, totals: Totals, prices: Mapping[AssetId, int]) -> AccountView:
-    """Totals and health of a position. Lent loan tokens are no collateral and do not count. Health is below one exactly where the contract
+    """Totals and health of a position. Lent loan tokens are no collateral and do not count. Health is below one exactly
+    where the contract
     says unhealthy: what the collateral carries over the debt, wad, cut."""
     market = state.market
     collateral = debt = power = 0
@@ -69,7 +75,8 @@ def view(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], 
 def holdings(state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:
     """What the account holds of the loan token (shares as scaled amounts) and of the collateral token.
 
-    As in the contract's own view, fee shares that an accrual now would make count for their recipient from that accrual on.
+    As in the contract's own view, fee shares that an accrual now would make count for their recipient from that accrual
+    on.
     """
     position = state.positions.get(account, _EMPTY)
     found = []
@@ -85,8 +92,9 @@ def holdings(state: MorphoState, account: AccountId, now: Clock) -> Sequence[Hol
 def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposure | None:
     """A form that is negative before the position is unhealthy; None without debt.
 
-    Counts the debt with a day's interest from now at a rate a fifth above the present one, since between two accruals the curve's rate may
-    lie above the recorded average; the debt's weight ages by the borrow index besides. ``constant`` covers the cuts to whole units.
+    Counts the debt with a day's interest from now at a rate a fifth above the present one, since between two accruals
+    the curve's rate may lie above the recorded average; the debt's weight ages by the borrow index besides.
+    ``constant`` covers the cuts to whole units.
     """
     position = state.positions.get(account, _EMPTY)
     if not position.borrow_shares:
@@ -99,4 +107,10 @@ def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposu
         LOAN: -owed / market.unit(LOAN),
     }
     slack = 3 * 10.0 ** (market.base_decimals - market.assets[LOAN].decimals) + 1
-    return LinearExposure(weights, constant=-slack, relative_error=_FLOAT_ERROR, debt={LOAN: -weights[LOAN]}, until=now.timestamp + _HORIZON)
+    return LinearExposure(
+        weights,
+        constant=-slack,
+        relative_error=_FLOAT_ERROR,
+        debt={LOAN: -weights[LOAN]},
+        until=now.timestamp + _HORIZON,
+    )

@@ -1,7 +1,7 @@
 """What a user's call does in a book that may differ from history's, checked as the contract checks it.
 
-Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``supply``, ``withdraw``, ``borrow``, ``repay``, ``supplyCollateral``,
-``withdrawCollateral``. Callers authorised by the account, and callbacks, are taken as in history.
+Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``supply``, ``withdraw``, ``borrow``, ``repay``,
+``supplyCollateral``, ``withdrawCollateral``. Callers authorised by the account, and callbacks, are taken as in history.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ _ROUNDING: Mapping[str, tuple[Convert, Convert]] = {
 
 
 def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: Clock) -> Acted | Refusal:
-    """See ``LendingProtocol.act``. A call may name assets or shares, which its log does not say: taken is the one that gives the logged
-    amounts in this book, else the assets; a call that emptied a balance takes the shares. The fee's shares are no action: accruals credit them.
+    """See ``LendingProtocol.act``. A call may name assets or shares, which its log does not say: taken is the one that
+    gives the logged amounts in this book, else the assets; a call that emptied a balance takes the shares. The fee's
+    shares are no action: accruals credit them.
     """
     if action.name == "parameter":
         return _parameter(state, action, now)
@@ -47,7 +48,9 @@ def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: 
 
 
 def _parameter(state: MorphoState, action: Action, now: Clock) -> Acted:
-    """Interest recomputed: an accrual by itself is made here too; one that an action made then comes with that action, where it is made."""
+    """Interest recomputed: an accrual by itself is made here too; one that an action made then comes with that action,
+    where it is made.
+    """
     nobody = AccountId(-1)
     names = {change.name for change in action.changes if isinstance(change, ParamChange)}
     if "accrued_with_action" in names:
@@ -57,17 +60,29 @@ def _parameter(state: MorphoState, action: Action, now: Clock) -> Acted:
     return Acted(nobody, action.changes)
 
 
-def _changed(action: Action, main: PositionChange, delta: int, amount: int) -> list[PositionChange | SettingChange | ParamChange]:
+def _changed(
+    action: Action, main: PositionChange, delta: int, amount: int
+) -> list[PositionChange | SettingChange | ParamChange]:
     """The action's changes with its own one resized; flags stay as they were."""
     return [replace(main, delta=delta, amount=amount) if change is main else change for change in action.changes]
 
 
 def _collateral(
-    state: MorphoState, action: Action, main: PositionChange, position: Position, emptied: bool, prices: Mapping[AssetId, int], now: Clock
+    state: MorphoState,
+    action: Action,
+    main: PositionChange,
+    position: Position,
+    emptied: bool,
+    prices: Mapping[AssetId, int],
+    now: Clock,
 ) -> Acted | Refusal:
     amount = abs(main.delta) if action.amount is None else action.amount
     if action.name == "supply":
-        return Acted(main.account, tuple(_changed(action, main, amount, amount)), amount) if amount else Refusal("zero assets")
+        return (
+            Acted(main.account, tuple(_changed(action, main, amount, amount)), amount)
+            if amount
+            else Refusal("zero assets")
+        )
     amount = position.collateral if emptied else min(amount, position.collateral)
     if not amount:
         return Refusal("zero assets")
@@ -81,7 +96,13 @@ def _collateral(
 
 
 def _loan(
-    state: MorphoState, action: Action, main: PositionChange, position: Position, emptied: bool, prices: Mapping[AssetId, int], now: Clock
+    state: MorphoState,
+    action: Action,
+    main: PositionChange,
+    position: Position,
+    emptied: bool,
+    prices: Mapping[AssetId, int],
+    now: Clock,
 ) -> Acted | Refusal:
     name, totals = action.name, state.accrued(now.timestamp)
     debt = main.side == "debt"
@@ -105,14 +126,22 @@ def _loan(
         after = view_of(state, position, totals, prices)
     if name in ("borrow", "withdraw") and totals.borrow_assets > totals.supply_assets:
         return Refusal("insufficient liquidity")
-    changes = (*_accrual(state, now), *_changed(action, main, sign * shares, assets), *indexes_after(state, totals, now))
+    changes = (
+        *_accrual(state, now),
+        *_changed(action, main, sign * shares, assets),
+        *indexes_after(state, totals, now),
+    )
     return Acted(main.account, changes, assets, after)
 
 
 def _size(action: Action, main: PositionChange, totals: Totals, held: int, emptied: bool) -> tuple[int, int]:
     """(assets, shares) of a call on the loan token, no more than is held where it takes away."""
     to_shares, to_assets = _ROUNDING[action.name]
-    sums = (totals.borrow_assets, totals.borrow_shares) if main.side == "debt" else (totals.supply_assets, totals.supply_shares)
+    sums = (
+        (totals.borrow_assets, totals.borrow_shares)
+        if main.side == "debt"
+        else (totals.supply_assets, totals.supply_shares)
+    )
     takes = action.name in ("withdraw", "repay")
     logged = (main.amount or 0, abs(main.delta))
     assets = logged[0] if action.amount is None else action.amount

@@ -1,7 +1,8 @@
 """Which logs a Morpho Blue market needs, and from whom.
 
-Source: morpho-org/morpho-blue v1.0.0, ``src/libraries/EventsLib.sol``; morpho-org/morpho-blue-irm, ``AdaptiveCurveIrm.sol``. One contract emits
-for all markets; a market's logs are those whose first indexed argument is its id. The fee recipient is one for all markets.
+Source: morpho-org/morpho-blue v1.0.0, ``src/libraries/EventsLib.sol``; morpho-org/morpho-blue-irm,
+``AdaptiveCurveIrm.sol``. One contract emits for all markets; a market's logs are those whose first indexed argument is
+its id. The fee recipient is one for all markets.
 """
 
 from __future__ import annotations
@@ -38,12 +39,17 @@ EVENTS = (
     _market("WithdrawCollateral", f"{_TO_RECEIVER}, uint256 assets"),
     _market(
         "Liquidate",
-        "address indexed caller, address indexed borrower, uint256 repaidAssets, uint256 repaidShares, uint256 seizedAssets, "
-        "uint256 badDebtAssets, uint256 badDebtShares",
+        "address indexed caller, address indexed borrower, uint256 repaidAssets, uint256 repaidShares, uint256"
+        " seizedAssets, uint256 badDebtAssets, uint256 badDebtShares",
     ),
     _market("AccrueInterest", "uint256 prevBorrowRate, uint256 interest, uint256 feeShares"),
     EventSpec("SetFeeRecipient", "SetFeeRecipient(address indexed newFeeRecipient)", "owner"),
-    EventSpec("BorrowRateUpdate", "BorrowRateUpdate(bytes32 indexed id, uint256 avgBorrowRate, uint256 rateAtTarget)", "irm", key=ID),
+    EventSpec(
+        "BorrowRateUpdate",
+        "BorrowRateUpdate(bytes32 indexed id, uint256 avgBorrowRate, uint256 rateAtTarget)",
+        "irm",
+        key=ID,
+    ),
 )
 
 
@@ -53,10 +59,18 @@ def address_text(raw: bytes) -> str:
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
-    """The contract (role morpho, and owner for what is not of one market), and the market's interest rate model. See ``LendingProtocol.discover``."""
-    models = {address_text(row["irm"]) for row in raw.table("CreateMarket").select(["irm"]).to_pylist()} - {ZERO_ADDRESS}
+    """The contract (role morpho, and owner for what is not of one market), and the market's interest rate model. See
+    ``LendingProtocol.discover``.
+    """
+    models = {address_text(row["irm"]) for row in raw.table("CreateMarket").select(["irm"]).to_pylist()} - {
+        ZERO_ADDRESS
+    }
     known = contracts.get("morpho", frozenset())
-    return {**contracts, "owner": contracts.get("owner", frozenset()) | known, "irm": contracts.get("irm", frozenset()) | models}
+    return {
+        **contracts,
+        "owner": contracts.get("owner", frozenset()) | known,
+        "irm": contracts.get("irm", frozenset()) | models,
+    }
 
 
 def created(raw: RawEvents) -> dict[str, Any] | None:
@@ -70,7 +84,9 @@ def created(raw: RawEvents) -> dict[str, Any] | None:
         return None
     row: dict[str, Any] = rows[0]
     if address_text(row["collateral_token"]) in (ZERO_ADDRESS, address_text(row["loan_token"])):
-        raise UserError(f"market 0x{row['id'].hex()} has no collateral of its own: nobody can borrow", "choose another market id")
+        raise UserError(
+            f"market 0x{row['id'].hex()} has no collateral of its own: nobody can borrow", "choose another market id"
+        )
     return row
 
 

@@ -1,8 +1,8 @@
 """Raw logs of one Morpho Blue market to canonical tables.
 
-Each log is one action. Interest: a log of an accrual gives a parameter with the recorded rate (``accrued``, or ``accrued_with_action`` where an
-action of the same transaction made it) and a row of ``indexes`` with share prices. The book of ``state`` runs along, so that every recorded
-amount of interest and of fee shares is checked against the rules.
+Each log is one action. Interest: a log of an accrual gives a parameter with the recorded rate (``accrued``, or
+``accrued_with_action`` where an action of the same transaction made it) and a row of ``indexes`` with share prices. The
+book of ``state`` runs along, so that every recorded amount of interest and of fee shares is checked against the rules.
 """
 
 from __future__ import annotations
@@ -51,7 +51,16 @@ _COLUMNS = {
     "SetFee": ("new_fee",),
     **dict.fromkeys(("Supply", "Withdraw", "Borrow", "Repay"), ("on_behalf", "assets", "shares")),
     **dict.fromkeys(("SupplyCollateral", "WithdrawCollateral"), ("on_behalf", "assets")),
-    "Liquidate": ("caller", "borrower", "repaid_assets", "repaid_shares", "seized_assets", "bad_debt_assets", "bad_debt_shares", "transaction_hash"),
+    "Liquidate": (
+        "caller",
+        "borrower",
+        "repaid_assets",
+        "repaid_shares",
+        "seized_assets",
+        "bad_debt_assets",
+        "bad_debt_shares",
+        "transaction_hash",
+    ),
     "AccrueInterest": ("prev_borrow_rate", "interest", "fee_shares"),
     "SetFeeRecipient": ("new_fee_recipient",),
     "BorrowRateUpdate": ("rate_at_target",),
@@ -64,7 +73,8 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """See ``LendingProtocol.fold``.
 
     Raises:
-        RulesError: a log could not be decoded, interest or fee shares differ from what the rules give (logs are missing); names its block.
+        RulesError: a log could not be decoded, interest or fee shares differ from what the rules give (logs are
+            missing); names its block.
         UserError: the market was not created yet, or the price decimals of its description are not those of its oracle.
     """
     _refuse_quarantined(raw)
@@ -75,7 +85,15 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
     head = {"market": market.name}
     assets = [
-        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals, "collateral_token": None, "debt_token": None}
+        {
+            **head,
+            "asset_id": a.id,
+            "asset": a.asset,
+            "symbol": a.symbol,
+            "decimals": a.decimals,
+            "collateral_token": None,
+            "debt_token": None,
+        }
         for a in market.assets
     ]
     yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
@@ -86,20 +104,25 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
 def _refuse_quarantined(raw: RawEvents) -> None:
     for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
         raise RulesError(
-            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded ({row['reason']}), so positions after "
-            "it are unknown",
-            "look at it in raw/morpho-blue/Quarantine; a market whose amounts need more than 38 digits is not supported",
+            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
+            f" ({row['reason']}), so positions after it are unknown",
+            "look at it in raw/morpho-blue/Quarantine; a market whose amounts need more than 38 digits is not"
+            " supported",
         )
 
 
 def _market(config: MarketConfig, raw: RawEvents) -> Market:
     row = created(raw)
     if row is None:
-        raise UserError(f"market '{config.name}' was not created by the last block fetched", "check parameters.id of the market, or fetch further")
+        raise UserError(
+            f"market '{config.name}' was not created by the last block fetched",
+            "check parameters.id of the market, or fetch further",
+        )
     decimals = price_decimals(raw)
     if config.price_decimals != decimals:
         raise UserError(
-            f"market '{config.name}': price_decimals = {config.price_decimals}, its oracle's price has {decimals} (36 + loan - collateral decimals)",
+            f"market '{config.name}': price_decimals = {config.price_decimals}, its oracle's price has {decimals} (36 +"
+            " loan - collateral decimals)",
             f"write price_decimals = {decimals} in the market's description",
         )
     assets = []
@@ -126,15 +149,24 @@ class _Folding:
         self.state: MorphoState = open_state(market)
         self._holders: set[int] = set()
         accruals = raw.table("AccrueInterest").select(["seq", "prev_borrow_rate"])
-        following = list(zip(accruals["seq"].to_pylist()[1:], map(int, accruals["prev_borrow_rate"].to_pylist()[1:]), strict=True))
+        following = list(
+            zip(accruals["seq"].to_pylist()[1:], map(int, accruals["prev_borrow_rate"].to_pylist()[1:]), strict=True)
+        )
         # After each accrual the rate of the period that then begins: known from the next one.
         self._next_rate = dict(zip(accruals["seq"].to_pylist(), (rate for _, rate in following), strict=False))
         self._first_rate = int(accruals["prev_borrow_rate"][0].as_py()) if accruals.num_rows else 0
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
         """Rows of all tables that these logs add to."""
-        logs = sorted(((row["seq"], event, row) for event, table in tables.items() for row in table.to_pylist()), key=lambda log: log[0])
-        own = [(place, event, (row["block_number"], row["transaction_index"])) for place, (_, event, row) in enumerate(logs) if event not in _OUTSIDE]
+        logs = sorted(
+            ((row["seq"], event, row) for event, table in tables.items() for row in table.to_pylist()),
+            key=lambda log: log[0],
+        )
+        own = [
+            (place, event, (row["block_number"], row["transaction_index"]))
+            for place, (_, event, row) in enumerate(logs)
+            if event not in _OUTSIDE
+        ]
         after = {place: event for (place, _, here), (_, event, there) in itertools.pairwise(own) if here == there}
         self._rows: Rows = defaultdict(list)
         for place, (_, event, row) in enumerate(logs):
@@ -169,7 +201,8 @@ class _Folding:
         theirs = int(row["interest"]), int(row["fee_shares"])
         if ours != theirs:
             raise RulesError(
-                f"block {row['block_number']}, log {row['log_index']}: interest and fee shares {theirs} in the log, {ours} by the rules",
+                f"block {row['block_number']}, log {row['log_index']}: interest and fee shares {theirs} in the log,"
+                f" {ours} by the rules",
                 "logs before it are missing: run backtest check",
             )
         if theirs[1]:
@@ -183,14 +216,17 @@ class _Folding:
     def _liquidate(self, row: Mapping[str, Any]) -> None:
         account, liquidator = self._id(row["borrower"]), self._id(row["caller"])
         repaid, shares, seized, lost, lost_shares = (
-            int(row[name]) for name in ("repaid_assets", "repaid_shares", "seized_assets", "bad_debt_assets", "bad_debt_shares")
+            int(row[name])
+            for name in ("repaid_assets", "repaid_shares", "seized_assets", "bad_debt_assets", "bad_debt_shares")
         )
         self._position(account, LOAN, "debt", -shares, "liquidation", repaid)
         self._position(account, COLLATERAL, "collateral", -seized, "liquidation", seized)
         if lost_shares:
             self._position(account, LOAN, "debt", -lost_shares, "liquidation", lost)
             self._setting(account, "bad_debt", LOAN, lost, "liquidation")
-            self._add("deficits", account_id=account, asset_id=LOAN, amount=lost, kind="created", liquidation_seq=row["seq"])
+            self._add(
+                "deficits", account_id=account, asset_id=LOAN, amount=lost, kind="created", liquidation_seq=row["seq"]
+            )
         self._add(
             "liquidations",
             transaction_hash=row["transaction_hash"],
@@ -236,23 +272,53 @@ class _Folding:
     def _position(self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int) -> None:
         seq = self._place["seq"]
         held = self.state.positions.get(account)
-        if action in ("withdraw", "repay", "liquidation") and (held is None or -delta > (held.collateral if asset else getattr(held, _SHARES[side]))):
+        if action in ("withdraw", "repay", "liquidation") and (
+            held is None or -delta > (held.collateral if asset else getattr(held, _SHARES[side]))
+        ):
             raise RulesError(
-                f"block {self._place['block_number']}, log {self._place['log_index']}: {list(self.ids)[account]} gives up more than it holds of "
-                f"{self.market.assets[asset].symbol}",
+                f"block {self._place['block_number']}, log {self._place['log_index']}: {list(self.ids)[account]} gives"
+                f" up more than it holds of {self.market.assets[asset].symbol}",
                 "logs before it are missing: run backtest check",
             )
-        change = PositionChange(**self._place, account=account, asset=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
+        change = PositionChange(
+            **self._place,
+            account=account,
+            asset=asset,
+            side=side,
+            delta=delta,
+            action=action,
+            action_seq=seq,
+            amount=amount,
+        )
         apply(self.state, change)
-        self._add("position_events", account_id=account, asset_id=asset, side=side, delta=delta, action=action, action_seq=seq, amount=amount)
+        self._add(
+            "position_events",
+            account_id=account,
+            asset_id=asset,
+            side=side,
+            delta=delta,
+            action=action,
+            action_seq=seq,
+            amount=amount,
+        )
 
     def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
         seq = self._place["seq"]
         apply(
             self.state,
-            SettingChange(**self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq),
+            SettingChange(
+                **self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq
+            ),
         )
-        self._add("setting_events", account_id=account, setting=setting, asset_id=asset, value=value, action=action, action_seq=seq)
+        self._add(
+            "setting_events",
+            account_id=account,
+            setting=setting,
+            asset_id=asset,
+            value=value,
+            action=action,
+            action_seq=seq,
+        )
 
     def _index(self) -> None:
         update = index_update(self.state.totals, self._place)

@@ -1,7 +1,7 @@
 """The adaptive curve: a rate at the target utilisation that drifts exponentially, and a curve around it.
 
-Source: morpho-org/morpho-blue-irm, ``src/adaptive-curve-irm/AdaptiveCurveIrm.sol`` and ``libraries/ConstantsLib.sol``; signed wad arithmetic,
-every product and quotient rounded towards zero.
+Source: morpho-org/morpho-blue-irm, ``src/adaptive-curve-irm/AdaptiveCurveIrm.sol`` and ``libraries/ConstantsLib.sol``;
+signed wad arithmetic, every product and quotient rounded towards zero.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ def _adapted(start: int, adaptation: int) -> int:
 
 
 def borrow_rate(total_supply: int, total_borrow: int, rate_at_target: int, elapsed: int) -> tuple[int, int]:
-    """Average borrow rate over the ``elapsed`` seconds since the last accrual, and the rate at target at their end; wad a second.
+    """Average borrow rate over the ``elapsed`` seconds since the last accrual, and the rate at target at their end; wad
+    a second.
 
-    Totals are assets as of the last accrual. ``rate_at_target`` 0: the first interaction (AdaptiveCurveIrm._borrowRate, _curve).
+    Totals are assets as of the last accrual. ``rate_at_target`` 0: the first interaction (AdaptiveCurveIrm._borrowRate,
+    _curve).
     """
     utilization = total_borrow * WAD // total_supply if total_supply else 0
     norm = WAD - TARGET_UTILIZATION if utilization > TARGET_UTILIZATION else TARGET_UTILIZATION

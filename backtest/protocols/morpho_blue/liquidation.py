@@ -1,8 +1,8 @@
 """What one ``liquidate`` call does.
 
-Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``liquidate``. A call names either the collateral to seize or the shares to repay;
-there is no close factor, no fee and no pause. Debt that is left when the collateral is gone is written off in the same call, from what
-suppliers own.
+Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``liquidate``. A call names either the collateral to seize or
+the shares to repay; there is no close factor, no fee and no pause. Debt that is left when the collateral is gone is
+written off in the same call, from what suppliers own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    HistoricalLiquidation,
+    IndexUpdate,
+    ParamChange,
+    PositionChange,
+    SettingChange,
+    Side,
+)
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, price_of
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, to_assets_down, to_shares_down, to_shares_up
-from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, UNPLACED, MorphoState, Position, Totals, accrual, indexes_after
+from backtest.protocols.morpho_blue.state import (
+    COLLATERAL,
+    LOAN,
+    RULES,
+    UNPLACED,
+    MorphoState,
+    Position,
+    Totals,
+    accrual,
+    indexes_after,
+)
 from backtest.units import WAD, mul_div_down, mul_div_up
 
 PAIR = Pair(LOAN, COLLATERAL)
@@ -49,9 +69,9 @@ def pairs(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int],
 def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: Clock) -> Fill | Refusal:
     """What ``order`` would do at ``now``; the state is not changed.
 
-    ``order.seize`` and ``order.repay_scaled`` are the contract's two arguments, taken as they are. ``order.repay`` (native units, cut to what
-    is owed) is turned into shares, rounded down. With none of them as much as possible: all the debt, or the collateral where that is less.
-    Where both are agreed, the incentive factor does not apply.
+    ``order.seize`` and ``order.repay_scaled`` are the contract's two arguments, taken as they are. ``order.repay``
+    (native units, cut to what is owed) is turned into shares, rounded down. With none of them as much as possible: all
+    the debt, or the collateral where that is less. Where both are agreed, the incentive factor does not apply.
     """
     position = state.positions.get(order.account, Position())
     totals = state.accrued(now.timestamp)
@@ -80,7 +100,9 @@ def _size(order: Order, position: Position, totals: Totals, price: int, incentiv
         assert order.repay is not None
         assert order.seize is not None
         whole = order.repay >= totals.debt_up(position.borrow_shares)
-        shares = position.borrow_shares if whole else to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares)
+        shares = (
+            position.borrow_shares if whole else to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares)
+        )
         return shares, order.seize
     if order.seize is not None:
         return (shares_for_up(totals, order.seize, price, incentive), order.seize) if order.seize else (0, 0)
@@ -95,12 +117,16 @@ def _size(order: Order, position: Position, totals: Totals, price: int, incentiv
     return shares_for_up(totals, position.collateral, price, incentive), position.collateral
 
 
-def _settle(state: MorphoState, order: Order, position: Position, totals: Totals, now: Clock, shares: int, seized: int) -> Fill:
+def _settle(
+    state: MorphoState, order: Order, position: Position, totals: Totals, now: Clock, shares: int, seized: int
+) -> Fill:
     account, repaid = order.account, totals.debt_up(shares)
     changes: list[Change] = [*accrual(state, now), _position(account, LOAN, "debt", -shares, repaid, now)]
     changes.append(_position(account, COLLATERAL, "collateral", -seized, seized, now))
     deficits: tuple[tuple[AssetId, int], ...] = ()
-    left = replace(totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares)
+    left = replace(
+        totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares
+    )
     if seized == position.collateral and (lost_shares := position.borrow_shares - shares):
         lost = min(left.borrow_assets, left.debt_up(lost_shares))
         changes.append(_position(account, LOAN, "debt", -lost_shares, lost, now))
@@ -147,7 +173,9 @@ def _shares(fill: Fill) -> int:
 
 
 def observed_order(state: MorphoState, past: HistoricalLiquidation, prices: Mapping[AssetId, int], now: Clock) -> Order:
-    """The call that explains a historical liquidation: by the collateral it seized where that gives the logged shares, else by the shares."""
+    """The call that explains a historical liquidation: by the collateral it seized where that gives the logged shares,
+    else by the shares.
+    """
     order = Order(past.account, PAIR, past.liquidator, seize=past.seized)
     if past.debt_scaled is None:
         return order

@@ -1,7 +1,7 @@
 """Fixed-point arithmetic of Morpho Blue and of its interest rate model. Every function names its rounding.
 
-Sources: morpho-org/morpho-blue v1.0.0, ``src/libraries/MathLib.sol``, ``SharesMathLib.sol``, ``ConstantsLib.sol`` and ``Morpho.sol``;
-morpho-org/morpho-blue-irm, ``src/adaptive-curve-irm/libraries/ExpLib.sol``.
+Sources: morpho-org/morpho-blue v1.0.0, ``src/libraries/MathLib.sol``, ``SharesMathLib.sol``, ``ConstantsLib.sol`` and
+``Morpho.sol``; morpho-org/morpho-blue-irm, ``src/adaptive-curve-irm/libraries/ExpLib.sol``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def to_assets_up(shares: int, total_assets: int, total_shares: int) -> int:
 
 
 def taylor_compounded_down(rate: int, seconds: int) -> int:
-    """exp(rate * seconds) - 1 to the third term, wad; each term is cut from the cut one before (MathLib.wTaylorCompounded)."""
+    """exp(rate * seconds) - 1 to the third term, wad; each term is cut from the cut one before
+    (MathLib.wTaylorCompounded).
+    """
     first = rate * seconds
     second = mul_div_down(first, first, 2 * WAD)
     third = mul_div_down(second, first, 3 * WAD)
@@ -45,7 +47,9 @@ def taylor_compounded_down(rate: int, seconds: int) -> int:
 
 
 def incentive_factor(lltv: int) -> int:
-    """The liquidation incentive factor of a market, wad (Morpho.liquidate): min(1.15, 1 / (1 - 0.3 (1 - lltv))), both products cut."""
+    """The liquidation incentive factor of a market, wad (Morpho.liquidate): min(1.15, 1 / (1 - 0.3 (1 - lltv))), both
+    products cut.
+    """
     return min(MAX_INCENTIVE, mul_div_down(WAD, WAD, WAD - mul_div_down(LIQUIDATION_CURSOR, WAD - lltv, WAD)))
 
 
@@ -61,7 +65,8 @@ _EXP_AT_BOUND = 57_716_089_161_558_943_949_701_069_502_944_508_345_128_422_502_7
 
 
 def exp_to_zero(x: int) -> int:
-    """e to the signed wad ``x``, wad (ExpLib.wExp): 2^q times a second-order series of the rest, which is at most ln(2) / 2 from zero.
+    """e to the signed wad ``x``, wad (ExpLib.wExp): 2^q times a second-order series of the rest, which is at most ln(2)
+    / 2 from zero.
 
     0 below ln(1e-18), a constant from about 93.86 on. The shift for a negative ``q`` rounds down.
     """

@@ -1,13 +1,14 @@
 """The book of one Morpho Blue market during a replay, and how canonical events change it.
 
-Asset 0 is the loan token, asset 1 the collateral token. Lent loan tokens are supply shares (side collateral), borrowed ones borrow shares
-(side debt), collateral is plain units. Totals of assets follow from the native ``amount`` beside each change of shares, so in a changed book
-they are that book's own.
+Asset 0 is the loan token, asset 1 the collateral token. Lent loan tokens are supply shares (side collateral), borrowed
+ones borrow shares (side debt), collateral is plain units. Totals of assets follow from the native ``amount`` beside
+each change of shares, so in a changed book they are that book's own.
 
-Interest. History's accruals come as parameters with the rate that was recorded for the time since the one before. In between, what the
-contract would accrue (MorphoBalancesLib.expectedMarketBalances) is computed by the adaptive curve where the market uses it (its
-``rate_at_target`` is known); for any other model the rate recorded for the period that runs is taken, which is exact for a model that depends
-on the market's totals alone, since those do not change between accruals.
+Interest. History's accruals come as parameters with the rate that was recorded for the time since the one before. In
+between, what the contract would accrue (MorphoBalancesLib.expectedMarketBalances) is computed by the adaptive curve
+where the market uses it (its ``rate_at_target`` is known); for any other model the rate recorded for the period that
+runs is taken, which is exact for a model that depends on the market's totals alone, since those do not change between
+accruals.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ _TAKES = frozenset({"withdraw", "repay", "liquidation"})
 
 @dataclass(slots=True)
 class Totals:
-    """A market as of ``updated`` (seconds). ``fee`` is wad; ``rate`` is the recorded one of the period that runs, ``rate_at_target`` the
-    adaptive curve's as of ``updated`` (None: another model); wad a second."""
+    """A market as of ``updated`` (seconds). ``fee`` is wad; ``rate`` is the recorded one of the period that runs,
+    ``rate_at_target`` the adaptive curve's as of ``updated`` (None: another model); wad a second.
+    """
 
     supply_assets: int = 0
     supply_shares: int = 0
@@ -73,13 +75,17 @@ class Totals:
         return to_assets_down(supply_shares, self.supply_assets, self.supply_shares)
 
     def rates(self, timestamp: int) -> tuple[int, int | None]:
-        """Average borrow rate since ``updated`` as the contract would ask for it, and the rate at target then; see the module."""
+        """Average borrow rate since ``updated`` as the contract would ask for it, and the rate at target then; see the
+        module.
+        """
         if self.rate_at_target is None:
             return self.rate, None
         return borrow_rate(self.supply_assets, self.borrow_assets, self.rate_at_target, timestamp - self.updated)
 
     def accrue(self, rate: int, timestamp: int) -> int:
-        """Add the interest since ``updated`` at this average rate; the fee shares that it makes (Morpho._accrueInterest)."""
+        """Add the interest since ``updated`` at this average rate; the fee shares that it makes
+        (Morpho._accrueInterest).
+        """
         elapsed, self.updated = timestamp - self.updated, timestamp
         interest = mul_div_down(self.borrow_assets, taylor_compounded_down(rate, elapsed), WAD)
         self.borrow_assets += interest
@@ -101,7 +107,9 @@ class Position:
 
 @dataclass(slots=True)
 class MorphoState:
-    """One market. ``lltv`` and ``incentive`` (None: derived from ``lltv``) are wad; ``fee_recipient`` collects fee shares."""
+    """One market. ``lltv`` and ``incentive`` (None: derived from ``lltv``) are wad; ``fee_recipient`` collects fee
+    shares.
+    """
 
     market: Market
     recompute: bool = False
@@ -117,7 +125,9 @@ class MorphoState:
         return incentive_factor(self.lltv) if self.incentive is None else self.incentive
 
     def accrued(self, timestamp: int) -> Totals:
-        """The totals with interest up to ``timestamp``, as the contract would have them after ``accrueInterest``; nothing changes."""
+        """The totals with interest up to ``timestamp``, as the contract would have them after ``accrueInterest``;
+        nothing changes.
+        """
         totals = replace(self.totals)
         if timestamp > totals.updated:
             rate, end = totals.rates(timestamp)
@@ -129,7 +139,10 @@ class MorphoState:
 def open_state(market: Market, *, recompute: bool = False) -> MorphoState:
     """The empty book. UserError where the market does not have a loan and a collateral token."""
     if len(market.assets) != 2:
-        raise UserError(f"market '{market.name}' has {len(market.assets)} assets, a Morpho Blue market has two", "rebuild the canonical tables")
+        raise UserError(
+            f"market '{market.name}' has {len(market.assets)} assets, a Morpho Blue market has two",
+            "rebuild the canonical tables",
+        )
     return MorphoState(market, recompute)
 
 
@@ -137,8 +150,8 @@ def apply(state: MorphoState, event: MarketEvent) -> None:
     """Apply one canonical event or effect.
 
     Raises:
-        RulesError: a balance would fall below zero, an unknown parameter or setting, an amount that history does not say, interest to be
-            recomputed without the adaptive curve.
+        RulesError: a balance would fall below zero, an unknown parameter or setting, an amount that history does not
+            say, interest to be recomputed without the adaptive curve.
         TypeError: an event that is not applied (HistoricalLiquidation is re-enacted by the engine).
     """
     if isinstance(event, PositionChange):
@@ -149,7 +162,9 @@ def apply(state: MorphoState, event: MarketEvent) -> None:
         if event.setting == "bad_debt":  # suppliers share what _apply_position took from the borrower's debt
             state.totals.supply_assets -= event.value
         elif event.setting != "collateral_enabled":  # says nothing that holding collateral does not
-            raise RulesError(f"block {event.block_number}: unknown setting '{event.setting}'", "rebuild the canonical tables")
+            raise RulesError(
+                f"block {event.block_number}: unknown setting '{event.setting}'", "rebuild the canonical tables"
+            )
     elif isinstance(event, IndexUpdate):
         state.totals.rate = event.borrow_rate // RATE_SCALE
     elif not isinstance(event, PriceUpdate):
@@ -157,7 +172,9 @@ def apply(state: MorphoState, event: MarketEvent) -> None:
 
 
 def _apply_position(state: MorphoState, event: PositionChange) -> None:
-    if event.action == "treasury":  # fee shares, which are in the totals by the accrual; recomputed ones it credited itself
+    if (
+        event.action == "treasury"
+    ):  # fee shares, which are in the totals by the accrual; recomputed ones it credited itself
         if not state.recompute:
             state.positions.setdefault(event.account, Position()).supply_shares += event.delta
         return
@@ -168,22 +185,25 @@ def _apply_position(state: MorphoState, event: PositionChange) -> None:
         position.collateral = left = position.collateral + event.delta
     elif event.amount is None:
         raise RulesError(
-            f"block {event.block_number}, log {event.log_index}: history does not say how many loan tokens moved", "rebuild the canonical tables"
+            f"block {event.block_number}, log {event.log_index}: history does not say how many loan tokens moved",
+            "rebuild the canonical tables",
         )
     else:
         totals, assets = state.totals, -event.amount if event.action in _TAKES else event.amount
         if event.side == "debt":
             position.borrow_shares = left = position.borrow_shares + event.delta
             totals.borrow_shares += event.delta
-            totals.borrow_assets = max(0, totals.borrow_assets + assets)  # a repayment may be one more than all (UtilsLib.zeroFloorSub)
+            totals.borrow_assets = max(
+                0, totals.borrow_assets + assets
+            )  # a repayment may be one more than all (UtilsLib.zeroFloorSub)
         else:
             position.supply_shares = left = position.supply_shares + event.delta
             totals.supply_shares += event.delta
             totals.supply_assets += assets
     if left < 0:
         raise RulesError(
-            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would hold {left} units of "
-            f"{state.market.assets[event.asset].symbol} as {event.side}",
+            f"block {event.block_number}, log {event.log_index}: account {state.market.accounts[event.account]} would"
+            f" hold {left} units of {state.market.assets[event.asset].symbol} as {event.side}",
             "the history before it is incomplete",
         )
 
@@ -217,7 +237,8 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
     if state.recompute and event.timestamp > totals.updated:
         if totals.rate_at_target is None:
             raise RulesError(
-                f"block {event.block_number}: market '{state.market.name}' has an interest rate model other than the adaptive curve",
+                f"block {event.block_number}: market '{state.market.name}' has an interest rate model other than the"
+                " adaptive curve",
                 "leave rates as recorded: rates = 'historical'",
             )
         rate, totals.rate_at_target = totals.rates(event.timestamp)
@@ -225,7 +246,10 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
     if not fee_shares or not state.recompute:
         return
     if state.fee_recipient is None:
-        raise RulesError(f"block {event.block_number}: a fee is due and its recipient is unknown", "fetch from the first block of the contract")
+        raise RulesError(
+            f"block {event.block_number}: a fee is due and its recipient is unknown",
+            "fetch from the first block of the contract",
+        )
     state.positions.setdefault(state.fee_recipient, Position()).supply_shares += fee_shares
 
 
@@ -250,7 +274,8 @@ def _place(now: Clock) -> dict[str, int]:
 
 
 def index_update(totals: Totals, place: dict[str, int]) -> IndexUpdate:
-    """Share prices (ray, of a share of 10^-6 units), and yearly rates from ``totals.updated`` on: the curve's at this moment, or the recorded
+    """Share prices (ray, of a share of 10^-6 units), and yearly rates from ``totals.updated`` on: the curve's at this
+    moment, or the recorded
     one of the period that begins. For SQL and for screens: the rules use totals."""
     borrow = totals.rates(totals.updated)[0]
     used = mul_div_down(totals.borrow_assets, WAD, totals.supply_assets) if totals.supply_assets else 0

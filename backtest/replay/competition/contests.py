@@ -1,7 +1,9 @@
-"""Who wins one opportunity, and what is paid for it: the models of competition as functions of values and draws. Base units, integers only.
+"""Who wins one opportunity, and what is paid for it: the models of competition as functions of values and draws. Base
+units, integers only.
 
-An entrant's ``value`` is what the opportunity leaves it after its costs and before anything is paid to be included. Sources: models by name in
-``scenario.liquidators``; first-price bids are the equilibrium of independent private values (Krishna, Auction Theory, ch. 2).
+An entrant's ``value`` is what the opportunity leaves it after its costs and before anything is paid to be included.
+Sources: models by name in ``scenario.liquidators``; first-price bids are the equilibrium of independent private values
+(Krishna, Auction Theory, ch. 2).
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from backtest.units import BPS
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A searcher that would gain by winning (``value`` >= 0). ``private``: its own costs, taken off its value already."""
+    """A searcher that would gain by winning (``value`` >= 0). ``private``: its own costs, taken off its value
+    already.
+    """
 
     index: int
     name: str
@@ -33,7 +37,8 @@ class Result:
 
 
 def shaded_down(value: int, least: int, rivals: int) -> int:
-    """A first-price bid where the values of n = ``rivals`` + 1 bidders are even from ``least`` up and bids below zero are not made.
+    """A first-price bid where the values of n = ``rivals`` + 1 bidders are even from ``least`` up and bids below zero
+    are not made.
 
     value - (value - least) / n where least >= 0. One bidder alone bids nothing.
     """
@@ -48,7 +53,8 @@ def shaded_down(value: int, least: int, rivals: int) -> int:
 
 
 def sealed_bid(entrants: Sequence[Entrant], least: Sequence[int], rivals: int) -> Result:
-    """Each bids without knowing the others' values; the highest bid wins and is paid. ``least``: the lowest value that each could have had.
+    """Each bids without knowing the others' values; the highest bid wins and is paid. ``least``: the lowest value that
+    each could have had.
 
     ``rivals``: how many others each reckons with, whether or not they turn out to gain by winning.
     """
@@ -58,7 +64,9 @@ def sealed_bid(entrants: Sequence[Entrant], least: Sequence[int], rivals: int) -
 
 
 def open_auction(entrants: Sequence[Entrant], bump: int, lost: int) -> Result:
-    """Bids are seen and replaced: the winner stops one ``bump`` (basis points) above what the second was willing to pay; the others pay ``lost``."""
+    """Bids are seen and replaced: the winner stops one ``bump`` (basis points) above what the second was willing to
+    pay; the others pay ``lost``.
+    """
     best, second = _two_best(entrants)
     ceiling = -(-entrants[second].value * (BPS + bump) // BPS) if second is not None else 0
     price = min(entrants[best].value, ceiling)
@@ -67,13 +75,16 @@ def open_auction(entrants: Sequence[Entrant], bump: int, lost: int) -> Result:
 
 
 def cooperative(entrants: Sequence[Entrant], chosen: int, step: int, lost: int) -> Result:
-    """They raise by the least ``step`` in turn instead of competing: the ``chosen`` one is last, at a bid of one step."""
+    """They raise by the least ``step`` in turn instead of competing: the ``chosen`` one is last, at a bid of one
+    step.
+    """
     price = min(step, entrants[chosen].value)
     return _result(entrants, chosen, price, [price if i == chosen else 0 for i in range(len(entrants))], lost)
 
 
 def second_price(entrants: Sequence[Entrant], reserve: int = 0) -> Result:
-    """Everybody there knows everybody's value: the winner pays the second highest, or alone ``reserve`` (basis points of its own value).
+    """Everybody there knows everybody's value: the winner pays the second highest, or alone ``reserve`` (basis points
+    of its own value).
 
     So nobody gains more than it adds to what all could gain together.
     """

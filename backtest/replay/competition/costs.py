@@ -25,7 +25,8 @@ class CostModel:
 
     Attributes:
         free: nothing costs anything but what is ``fixed``.
-        sales: quotes of sales that had slippage; of them ``beyond`` were larger than what was measured, ``drained`` than what a pool takes.
+        sales: quotes of sales that had slippage; of them ``beyond`` were larger than what was measured, ``drained``
+            than what a pool takes.
         poolless: assets that were to be sold into fetched pools, and none was there: sold at the market price.
     """
 
@@ -46,16 +47,27 @@ class CostModel:
 
     @classmethod
     def of(
-        cls, terms: Costs, market: Market, protocol: LendingProtocol[State], *, fees: BaseFees = NO_FEES, start: int = 0, fixed: int = 0
+        cls,
+        terms: Costs,
+        market: Market,
+        protocol: LendingProtocol[State],
+        *,
+        fees: BaseFees = NO_FEES,
+        start: int = 0,
+        fixed: int = 0,
     ) -> CostModel:
-        """For a market of a protocol; ``fees`` and ``start`` as in ``GasPrice``. ScenarioError where the scenario does not fit the market."""
+        """For a market of a protocol; ``fees`` and ``start`` as in ``GasPrice``. ScenarioError where the scenario does
+        not fit the market.
+        """
         gas = None if terms.gas is None else GasPrice(terms.gas, market, fees, start)
         model = cls(terms, market, dict(getattr(protocol, "gas_units", {})), gas, fixed)
         for entry in terms.slippage:
             asset = market.asset_named(entry.asset) if entry.asset else None
             if entry.asset and asset is None:
                 known = [asset.symbol for asset in market.assets]
-                raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of the market", did_you_mean(entry.asset, known))
+                raise ScenarioError(
+                    f"costs.slippage: '{entry.asset}' is no asset of the market", did_you_mean(entry.asset, known)
+                )
             model._slippage[asset.id if asset else None] = entry
         return model
 
@@ -73,11 +85,15 @@ class CostModel:
         """What one call costs now, before anything is paid to be included."""
         if self.gas is None:
             return self.fixed
-        return self.fixed + self.gas.cost_up(book, units_of(self.terms.gas, self.gas_units, step, flash=flash, sells=sells))
+        return self.fixed + self.gas.cost_up(
+            book, units_of(self.terms.gas, self.gas_units, step, flash=flash, sells=sells)
+        )
 
     def bidding_up(self, book: Book[State]) -> int:
         """What a bid and the call that ends its auction cost now."""
-        return self.call_up(book, "tend", flash=False, sells=False) + self.call_up(book, "deal", flash=False, sells=True)
+        return self.call_up(book, "tend", flash=False, sells=False) + self.call_up(
+            book, "deal", flash=False, sells=True
+        )
 
     def changes_after(self, now: int) -> int:
         """The first time after ``now`` (seconds) from which gas may cost something else."""
@@ -90,7 +106,9 @@ class CostModel:
         fill = opportunity.fill
         return -(-book.cost_up(fill.order.pair.debt_asset, fill.repaid) * self.terms.flash_fee // BPS)
 
-    def charged(self, book: Book[State], opportunity: Opportunity, *, flash: bool = False, sells: bool = True) -> Waterfall:
+    def charged(
+        self, book: Book[State], opportunity: Opportunity, *, flash: bool = False, sells: bool = True
+    ) -> Waterfall:
         """Where the bonus goes if somebody takes it now and bids nothing. ``sells``: what is seized is sold at once."""
         fill = opportunity.fill
         debt, collateral = fill.order.pair.debt_asset, fill.order.pair.collateral_asset
@@ -151,11 +169,20 @@ class CostModel:
             of = entry.asset or "every other asset"
             measured = f", measured {entry.measured}" if entry.measured else ""
             left = f", with {entry.depth / 100:g} % of that depth" if entry.depth != BPS else ""
-            yield f"Slippage of {of}: {entry.model}{measured}{left}; each sale meets the market as if no other had been made."
+            yield (
+                f"Slippage of {of}: {entry.model}{measured}{left}; each sale meets the market as if no other had been"
+                " made."
+            )
         if self.beyond:
-            yield f"{self.beyond:,} of {self.sales:,} quotes of sales were larger than what was measured: extrapolated by the square root of size."
+            yield (
+                f"{self.beyond:,} of {self.sales:,} quotes of sales were larger than what was measured: extrapolated by"
+                " the square root of size."
+            )
         if self.drained:
-            yield f"{self.drained:,} of {self.sales:,} quotes of sales found too little in the pool: what it did not take brings nothing."
+            yield (
+                f"{self.drained:,} of {self.sales:,} quotes of sales found too little in the pool: what it did not take"
+                " brings nothing."
+            )
         if self.poolless:
             names = ", ".join(self.market.assets[asset].symbol for asset in sorted(self.poolless))
             yield f"No pool was fetched that prices {names}: sold at the market price, without slippage."
@@ -165,7 +192,9 @@ class CostModel:
             yield f"Sandwiching takes {terms.sandwich / 100:g} % of each sale."
 
 
-def with_bid(paid: Waterfall, *, bid: int = 0, private: int = 0, protocol_share: int = 0, oracle_share: int = 0, funding: int = 0) -> Waterfall:
+def with_bid(
+    paid: Waterfall, *, bid: int = 0, private: int = 0, protocol_share: int = 0, oracle_share: int = 0, funding: int = 0
+) -> Waterfall:
     """A waterfall after what the searcher pays to be the one: its rent shrinks by as much."""
     rent = paid.rent - bid - private - protocol_share - oracle_share - funding
     return replace(

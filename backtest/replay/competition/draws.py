@@ -1,8 +1,9 @@
 """Random draws as a function of what they are for, in integers only: the same on every machine.
 
-Philox (Salmon et al., SC 2011) turns a key and a counter into 256 random bits. The key is the seed and the name of what is drawn, the counter
-says for whom and when. So two scenarios of one seed draw the same for the same account, searcher and moment, whatever else happens in them, and
-their difference is that of the scenarios. What needs logarithms or exponentials goes through ``decimal``, which rounds the same everywhere.
+Philox (Salmon et al., SC 2011) turns a key and a counter into 256 random bits. The key is the seed and the name of what
+is drawn, the counter says for whom and when. So two scenarios of one seed draw the same for the same account, searcher
+and moment, whatever else happens in them, and their difference is that of the scenarios. What needs logarithms or
+exponentials goes through ``decimal``, which rounds the same everywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _EXACT = Context(prec=40)
 
 
 class Draws:
-    """The draws of one run. Every method takes the name of what is drawn and up to four numbers below 2^64 that say for whom and when."""
+    """The draws of one run. Every method takes the name of what is drawn and up to four numbers below 2^64 that say for
+    whom and when.
+    """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -31,14 +34,20 @@ class Draws:
     def word(self, what: str, *key: int) -> int:
         """Evenly distributed over the whole numbers below 2^64."""
         counter = np.array([*key, *([0] * (4 - len(key)))], dtype=np.uint64)
-        return int(np.random.Philox(key=np.array([self._seed, crc32(what.encode())], dtype=np.uint64), counter=counter).random_raw())
+        return int(
+            np.random.Philox(
+                key=np.array([self._seed, crc32(what.encode())], dtype=np.uint64), counter=counter
+            ).random_raw()
+        )
 
     def below(self, limit: int, what: str, *key: int) -> int:
         """A whole number from 0 to ``limit`` - 1, evenly (Lemire's multiplication; off by less than limit / 2^64)."""
         return self.word(what, *key) * limit >> 64
 
     def chance(self, share: int, what: str, *key: int) -> bool:
-        """True with a probability of ``share`` basis points. What is certain needs no draw, and no draw changes another."""
+        """True with a probability of ``share`` basis points. What is certain needs no draw, and no draw changes
+        another.
+        """
         return share > 0 and (share >= BPS or self.below(BPS, what, *key) < share)
 
     def waiting_time(self, mean: int, what: str, *key: int) -> int:
@@ -61,7 +70,9 @@ class Draws:
 
 @lru_cache(maxsize=64)
 def poisson(mean: int, most: int) -> tuple[int, ...]:
-    """P(N <= k) in 2^64-ths for k below ``most``, N Poisson with ``mean`` ten-thousandths; larger numbers count as ``most``."""
+    """P(N <= k) in 2^64-ths for k below ``most``, N Poisson with ``mean`` ten-thousandths; larger numbers count as
+    ``most``.
+    """
     rate = Decimal(mean) / TEN_THOUSAND
     each = (-rate).exp(_EXACT)
     return _cumulated(each, lambda k, last: _EXACT.divide(_EXACT.multiply(last, rate), Decimal(k)), most)
@@ -69,11 +80,15 @@ def poisson(mean: int, most: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def negative_binomial(mean: int, size: int, most: int) -> tuple[int, ...]:
-    """The same for a negative binomial of this mean and size parameter, both ten-thousandths: variance = mean + mean^2 / size."""
+    """The same for a negative binomial of this mean and size parameter, both ten-thousandths: variance = mean + mean^2
+    / size.
+    """
     m, r = Decimal(mean) / TEN_THOUSAND, Decimal(size) / TEN_THOUSAND
     stays, goes = _EXACT.divide(r, r + m), _EXACT.divide(m, r + m)
     each = _EXACT.power(stays, r)
-    return _cumulated(each, lambda k, last: _EXACT.divide(_EXACT.multiply(_EXACT.multiply(last, goes), r + k - 1), Decimal(k)), most)
+    return _cumulated(
+        each, lambda k, last: _EXACT.divide(_EXACT.multiply(_EXACT.multiply(last, goes), r + k - 1), Decimal(k)), most
+    )
 
 
 def _cumulated(first: Decimal, following: object, most: int) -> tuple[int, ...]:

@@ -41,7 +41,9 @@ NO_FEES = BaseFees()
 
 
 def next_base_fee_down(base_fee: int, used: int) -> int:
-    """Of the block after one that used ``used`` basis points of its target (EIP-1559: an eighth at most, up by 1 wei at least)."""
+    """Of the block after one that used ``used`` basis points of its target (EIP-1559: an eighth at most, up by 1 wei at
+    least).
+    """
     if used > BPS:
         return base_fee + max(base_fee * (used - BPS) // BPS // 8, 1)
     return base_fee - base_fee * (BPS - used) // BPS // 8
@@ -59,7 +61,8 @@ def path_of(start: int, first: int, demand: Iterable[Demand], block_seconds: int
 
 @dataclass(slots=True)
 class GasPrice:
-    """Gas as a scenario says. ScenarioError where history lacks what that needs, or the market has no price of the native token.
+    """Gas as a scenario says. ScenarioError where history lacks what that needs, or the market has no price of the
+    native token.
 
     ``history`` are the blocks' own base fees; ``start`` is the first moment at which the model acts (seconds).
     """
@@ -76,7 +79,9 @@ class GasPrice:
         terms = self.terms
         self._native = None if terms.native_price is not None else _native_of(terms, self.market)
         if terms.fee == "steps":
-            self._fees = BaseFees([seconds_of(s.from_time, "costs.gas.steps") for s in terms.steps], [s.base_fee for s in terms.steps])
+            self._fees = BaseFees(
+                [seconds_of(s.from_time, "costs.gas.steps") for s in terms.steps], [s.base_fee for s in terms.steps]
+            )
         elif terms.base_fee is not None:
             demand = terms.demand if terms.fee == "eip-1559" else ()
             self._fees = path_of(self.start if demand else 0, terms.base_fee, demand, BLOCK_SECONDS)
@@ -84,7 +89,9 @@ class GasPrice:
             self._fees = self.history
         if self._fees.at(self.start) is None:
             where = f"market '{self.market.name}' has no base fee at the window's start"
-            raise ScenarioError(f"costs.gas: {where}", "use fee = 'constant' or 'steps' (--gas constant:30), or fetch the block headers")
+            raise ScenarioError(
+                f"costs.gas: {where}", "use fee = 'constant' or 'steps' (--gas constant:30), or fetch the block headers"
+            )
         since = seconds_of(terms.spike_from, "costs.gas.spike_from") if terms.spike_from else 0
         until = seconds_of(terms.spike_until, "costs.gas.spike_until") if terms.spike_until else NEVER
         self._spike = since, until
@@ -92,7 +99,9 @@ class GasPrice:
     @property
     def moves(self) -> bool:
         """Whether the base fee changes with time."""
-        return self.terms.fee != "constant" or (self.terms.spike > 1 and bool(self.terms.spike_from or self.terms.spike_until))
+        return self.terms.fee != "constant" or (
+            self.terms.spike > 1 and bool(self.terms.spike_from or self.terms.spike_until)
+        )
 
     def base_fee(self, timestamp: int) -> int:
         """Wei."""
@@ -109,13 +118,17 @@ class GasPrice:
         return min(times, default=NEVER)
 
     def cost_up(self, book: Book[State], units: int) -> int:
-        """Base units of so much gas now, with the priority fee. PriceMissing where the native token has no price now."""
+        """Base units of so much gas now, with the priority fee. PriceMissing where the native token has no price
+        now.
+        """
         wei = units * (self.base_fee(book.now.timestamp) + self.terms.tip)
         if self._native is None:
             assert self.terms.native_price is not None
             return -(-wei * self.terms.native_price // WAD)
         if self._native.id not in book.oracle:
-            raise PriceMissing(f"gas: {self._native.symbol} has no price at time {book.now.timestamp}", "give costs.gas.native_price")
+            raise PriceMissing(
+                f"gas: {self._native.symbol} has no price at time {book.now.timestamp}", "give costs.gas.native_price"
+            )
         return book.cost_up(self._native.id, wei)
 
     def sentence(self) -> str:
@@ -128,9 +141,16 @@ class GasPrice:
             "steps": "a stated path of base fees",
             "eip-1559": "a base fee moved by stated demand (EIP-1559)",
         }[terms.fee]
-        times = "" if terms.spike == 1 else f", {terms.spike} times as high{' for a time' if terms.spike_from or terms.spike_until else ''}"
+        times = (
+            ""
+            if terms.spike == 1
+            else f", {terms.spike} times as high{' for a time' if terms.spike_from or terms.spike_until else ''}"
+        )
         tip = f" and a priority fee of {terms.tip / 1e9:g} gwei" if terms.tip else ""
-        return f"Gas: {source}{times}{tip}, valued at the oracle price of {self._native.symbol if self._native else 'the native token as stated'}."
+        return (
+            f"Gas: {source}{times}{tip}, valued at the oracle price of"
+            f" {self._native.symbol if self._native else 'the native token as stated'}."
+        )
 
 
 def units_of(terms: Gas | None, of_calls: Mapping[str, int], step: str, *, flash: bool, sells: bool) -> int:
@@ -151,13 +171,21 @@ def _native_of(terms: Gas, market: Market) -> Asset:
     if terms.native is not None:
         found = market.asset_named(terms.native)
         if found is None:
-            raise ScenarioError(f"costs.gas.native = '{terms.native}' is no asset of the market", did_you_mean(terms.native, _symbols(market)))
+            raise ScenarioError(
+                f"costs.gas.native = '{terms.native}' is no asset of the market",
+                did_you_mean(terms.native, _symbols(market)),
+            )
     else:
         found = next((asset for name in _NATIVE if (asset := market.asset_named(name)) is not None), None)
     if found is None:
-        raise ScenarioError("costs.gas: the market has no WETH to value gas with", "give costs.gas.native or costs.gas.native_price")
+        raise ScenarioError(
+            "costs.gas: the market has no WETH to value gas with", "give costs.gas.native or costs.gas.native_price"
+        )
     if found.decimals != 18:
-        raise ScenarioError(f"costs.gas.native = '{found.symbol}' has {found.decimals} decimals", "the native token has 18: give native_price")
+        raise ScenarioError(
+            f"costs.gas.native = '{found.symbol}' has {found.decimals} decimals",
+            "the native token has 18: give native_price",
+        )
     return found
 
 

@@ -57,7 +57,9 @@ class OpportunityBook:
         if (account, None) in self._open:
             self.acted.add(account)
 
-    def taken(self, book: Book[State], offer: Opportunity, profit: int, liquidation: int, bids: tuple[Bid, ...]) -> None:
+    def taken(
+        self, book: Book[State], offer: Opportunity, profit: int, liquidation: int, bids: tuple[Bid, ...]
+    ) -> None:
         """The opportunity is taken now; ``profit`` before bids."""
         key = (offer.order.account, offer.lot)
         known = self._open.pop(key, None)
@@ -69,10 +71,16 @@ class OpportunityBook:
         self.acted.discard(key[0])
 
     def taken_together(
-        self, book: Book[State], accounts: Sequence[AccountId], offer: Callable[[int], tuple[Opportunity, int]], liquidation: int
+        self,
+        book: Book[State],
+        accounts: Sequence[AccountId],
+        offer: Callable[[int], tuple[Opportunity, int]],
+        liquidation: int,
     ) -> None:
-        """The same of liquidations that settle at once, in order, ``liquidation`` being the ordinal of the first. The opportunity and profit of each
-        are asked for, by its place, when somebody reads what came of them; ``book`` has the prices of the moment then."""
+        """The same of liquidations that settle at once, in order, ``liquidation`` being the ordinal of the first. The
+        opportunity and profit of each are asked for, by its place, when somebody reads what came of them; ``book`` has
+        the prices of the moment then.
+        """
         numbers, known = [], []
         for account in accounts:
             before = self._open.pop((account, None), None) if self._open else None
@@ -119,7 +127,15 @@ class OpportunityBook:
         self._next += 1
         return self._next - 1
 
-    def _close(self, key: Key, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> None:
+    def _close(
+        self,
+        key: Key,
+        known: _Open,
+        ending: Ending,
+        reason: str,
+        liquidation: int | None = None,
+        bids: tuple[Bid, ...] = (),
+    ) -> None:
         self.spells.append(_spell(key[0], known, ending, reason, liquidation, bids))
 
 
@@ -130,7 +146,14 @@ def _opened(book: Book[State], number: int, offer: Opportunity, profit: int, rea
     return _Open(number, offer, repaid, seized, profit, book.now, book.now, 1, reason)
 
 
-def _spell(account: AccountId, known: _Open, ending: Ending, reason: str, liquidation: int | None = None, bids: tuple[Bid, ...] = ()) -> Spell:
+def _spell(
+    account: AccountId,
+    known: _Open,
+    ending: Ending,
+    reason: str,
+    liquidation: int | None = None,
+    bids: tuple[Bid, ...] = (),
+) -> Spell:
     return Spell(
         opportunity=known.number,
         account=account,

@@ -1,4 +1,6 @@
-"""Searchers that compete for what is on offer, one contest an opportunity and moment, by the model that the scenario names."""
+"""Searchers that compete for what is on offer, one contest an opportunity and moment, by the model that the scenario
+names.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,16 @@ REVERT_GAS = 2_500
 
 
 _CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK)
-"""What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher who came closest."""
+"""What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher
+who came closest.
+"""
 
 
 @dataclass(slots=True)
 class _Offer:
-    """One opportunity as searchers see it: the pair and size they would take; where its bonus goes, with a flash loan and without."""
+    """One opportunity as searchers see it: the pair and size they would take; where its bonus goes, with a flash loan
+    and without.
+    """
 
     key: Key
     chosen: Opportunity
@@ -74,7 +80,9 @@ class Searchers:
         self._draws = draws
         self._owners = any(searcher.capital is not None for searcher in self._each)
         by_chance = terms.distribution != "searchers" if isinstance(terms, Participation) else isinstance(terms, Oev)
-        self._drawn = by_chance or (isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each))
+        self._drawn = by_chance or (
+            isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each)
+        )
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
@@ -94,7 +102,9 @@ class Searchers:
     # -- LiquidatorModel ----------------------------------------------------------------------------------------------
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
-        """The opportunity worth most whose contest somebody wins; ties by account address. What nobody takes is left for this moment."""
+        """The opportunity worth most whose contest somebody wins; ties by account address. What nobody takes is left
+        for this moment.
+        """
         self._enter(book)
         due: list[tuple[int, str, _Offer]] = []
         for account, opportunities in open_to.items():
@@ -114,7 +124,9 @@ class Searchers:
                 return take
         return None
 
-    def left(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> dict[Key, tuple[Opportunity, int]]:
+    def left(
+        self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
+    ) -> dict[Key, tuple[Opportunity, int]]:
         """What stays on offer after a decision, with its profit before bids."""
         found = {}
         for account, opportunities in open_to.items():
@@ -140,7 +152,8 @@ class Searchers:
                     found.append(searcher)
         return found
 
-    # -- Bidders --------------------------------------------------------------------------------------------------------
+    # -- Bidders
+    # --------------------------------------------------------------------------------------------------------
 
     @property
     def bidders(self) -> Bidders:
@@ -148,13 +161,20 @@ class Searchers:
         return self
 
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> list[Bidder]:
-        """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other auction ties up."""
+        """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other
+        auction ties up.
+        """
         self._enter(book)
         if self._alike is not None:
             return self._alike
         there = self.present(book, (account, lot))
         calls = self.costs.bidding_up(book)
-        found = [Bidder(each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))) for each in there]
+        found = [
+            Bidder(
+                each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))
+            )
+            for each in there
+        ]
         if not self._owners and not self._drawn:
             self._alike = found
         return found
@@ -167,8 +187,9 @@ class Searchers:
         return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
-        """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's own money until a better
-        one comes, or the auction ends and the lot is sold."""
+        """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
+        own money until a better one comes, or the auction ends and the lot is sold.
+        """
         made: tuple[Bid, ...] = ()
         if offer.taker is not None:
             searcher = next(each for each in self._each if each.name == offer.taker)
@@ -212,7 +233,11 @@ class Searchers:
             return known[1]
         chosen = max(
             (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),
-            key=lambda offer: (offer.profit, -offer.chosen.order.pair.debt_asset, -offer.chosen.order.pair.collateral_asset),
+            key=lambda offer: (
+                offer.profit,
+                -offer.chosen.order.pair.debt_asset,
+                -offer.chosen.order.pair.collateral_asset,
+            ),
         )
         self._offers[key] = offers, chosen
         return chosen
@@ -270,11 +295,16 @@ class Searchers:
 
     def _held_contest(self, book: Book[State], offer: _Offer, able: list[Entrant]) -> Result | str:
         terms, draws, key = self.terms, self._draws, self._draw_key(book, offer.key)
-        able = sorted(able, key=lambda entrant: draws.word("tie", *key, entrant.index))  # of equals the first wins: nobody is always first
+        able = sorted(
+            able, key=lambda entrant: draws.word("tie", *key, entrant.index)
+        )  # of equals the first wins: nobody is always first
         match terms:
             case PriorityGas() | SealedBid():
                 drawn = [draws.below(terms.private_cost + 1, "private cost", *key, each.index) for each in able]
-                pairs = [(replace(e, value=e.value - c, private=c), e.value - terms.private_cost) for e, c in zip(able, drawn, strict=True)]
+                pairs = [
+                    (replace(e, value=e.value - c, private=c), e.value - terms.private_cost)
+                    for e, c in zip(able, drawn, strict=True)
+                ]
                 keen = [(entrant, least) for entrant, least in pairs if entrant.value >= 0]
                 if not keen:
                     return UNPROFITABLE
@@ -306,15 +336,22 @@ class Searchers:
             first = self._draws.weighted(weights, "race", *key)
             times = [0 if i == first else 1 for i in range(len(able))]
         else:
-            waits = [self._draws.waiting_time(one * 1_000, "latency", *key, entrant.index) for one, entrant in zip(latency, able, strict=True)]
-            times = [terms.floor * 1_000 + wait + held * 1_000 for wait, held in zip(waits, back, strict=True)]  # microseconds
+            waits = [
+                self._draws.waiting_time(one * 1_000, "latency", *key, entrant.index)
+                for one, entrant in zip(latency, able, strict=True)
+            ]
+            times = [
+                terms.floor * 1_000 + wait + held * 1_000 for wait, held in zip(waits, back, strict=True)
+            ]  # microseconds
         result = contests.first_come(able, times)
         if result.winner.name != lane:
             return result
         return contests.first_come(able, times, result.winner.value * terms.lane_fee // BPS)
 
     def _oracle_auction(self, book: Book[State], terms: Oev, offer: _Offer, able: list[Entrant]) -> Result | str:
-        """An update of the pair's oracle prices is sold, or not; what is not sold, or whose time is over, is anybody's."""
+        """An update of the pair's oracle prices is sold, or not; what is not sold, or whose time is over, is
+        anybody's.
+        """
         pair, now = offer.chosen.order.pair, book.now.timestamp
         prices = book.oracle.get(pair.collateral_asset, 0), book.oracle.get(pair.debt_asset, 0)
         known = self._held.get(offer.key)
@@ -366,7 +403,10 @@ class Searchers:
         shares = {}
         bid = result.price
         if isinstance(self.terms, Oev) and key not in self._held:  # sold by the oracle's auction
-            shares = {"protocol_share": bid * self.terms.protocol_share // BPS, "oracle_share": bid * self.terms.oracle_share // BPS}
+            shares = {
+                "protocol_share": bid * self.terms.protocol_share // BPS,
+                "oracle_share": bid * self.terms.oracle_share // BPS,
+            }
             bid -= sum(shares.values())
         self._held.pop(key, None)
         return Take(offer.chosen, with_bid(offer.paid(searcher), bid=bid, private=winner.private, **shares), name, bids)
@@ -418,7 +458,9 @@ class Searchers:
 
 
 def _by_lot(account: AccountId, opportunities: Sequence[Opportunity]) -> Iterator[tuple[Key, Sequence[Opportunity]]]:
-    """The pairs of one account are one opportunity; each open auction is one of its own, and so is what happens anyway."""
+    """The pairs of one account are one opportunity; each open auction is one of its own, and so is what happens
+    anyway.
+    """
     plain = [offer for offer in opportunities if offer.lot is None and not offer.always]
     for offer in opportunities:
         if offer.lot is not None or offer.always:

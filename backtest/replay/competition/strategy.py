@@ -13,7 +13,9 @@ from backtest.units import WAD
 HALVINGS = 7
 """Sizes that are tried: all of it, a half, a quarter, down to 1/128."""
 _ROUNDING = 4
-"""Base units by which the first step stays below the computed one: values and health are cut to whole units on the way."""
+"""Base units by which the first step stays below the computed one: values and health are cut to whole units on the
+way.
+"""
 
 
 def of_size(book: Book[State], offer: Opportunity, repay: int) -> Opportunity | None:
@@ -41,10 +43,12 @@ def best_size(book: Book[State], costs: CostModel, offer: Opportunity) -> Opport
 
 
 def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:
-    """The largest liquidation after which the account is still unhealthy, where the whole offer would heal it (Qin et al., IMC 2021).
+    """The largest liquidation after which the account is still unhealthy, where the whole offer would heal it (Qin et
+    al., IMC 2021).
 
-    Repaying r takes LT (1 + i) r of the weighted collateral B and r of the debt D: still unhealthy while r < (D - B) / (1 - LT (1 + i)).
-    None where the whole offer leaves it unhealthy as well, or where the protocol does not say what its collateral counts.
+    Repaying r takes LT (1 + i) r of the weighted collateral B and r of the debt D: still unhealthy while r < (D - B) /
+    (1 - LT (1 + i)). None where the whole offer leaves it unhealthy as well, or where the protocol does not say what
+    its collateral counts.
     """
     fill, pair = offer.fill, offer.order.pair
     weight = getattr(book.protocol, "weight", None)

@@ -13,7 +13,8 @@ from backtest.replay.mechanisms.auctions import DutchAuctions, EnglishAuctions, 
 
 
 def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
-    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each replay.
+    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each
+    replay.
 
     ``cost`` is what a call costs the liquidator, base units.
     """
@@ -21,7 +22,9 @@ def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[A
 
 
 def swapped(terms: config.Mechanism, cost: int = 0) -> Mechanism[Any] | None:
-    """The way that a scenario names, new for each replay; None: the protocol's own. ``cost`` is what a call costs, base units."""
+    """The way that a scenario names, new for each replay; None: the protocol's own. ``cost`` is what a call costs, base
+    units.
+    """
     match terms:
         case config.FixedSpread():
             return Fixed(terms)

@@ -1,4 +1,6 @@
-"""Mechanisms that settle at once at terms of their own: they say how much collateral goes for how much debt, the protocol does the rest."""
+"""Mechanisms that settle at once at terms of their own: they say how much collateral goes for how much debt, the
+protocol does the rest.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +35,38 @@ class Terms:
 
 
 def sale(
-    book: Book[State], account: AccountId, pair: Pair, liquidator: AccountId, terms: Terms, held: int, *, receive_collateral_token: bool = False
+    book: Book[State],
+    account: AccountId,
+    pair: Pair,
+    liquidator: AccountId,
+    terms: Terms,
+    held: int,
+    *,
+    receive_collateral_token: bool = False,
 ) -> Opportunity | Refusal:
-    """As much as the terms allow; where the collateral ``held`` is worth less, all of it; where that would leave dust, what leaves none."""
-    prices = book.oracle[pair.debt_asset], book.units[pair.debt_asset], book.oracle[pair.collateral_asset], book.units[pair.collateral_asset]
+    """As much as the terms allow; where the collateral ``held`` is worth less, all of it; where that would leave dust,
+    what leaves none.
+    """
+    prices = (
+        book.oracle[pair.debt_asset],
+        book.units[pair.debt_asset],
+        book.oracle[pair.collateral_asset],
+        book.units[pair.collateral_asset],
+    )
 
     def order(repay: int) -> Order:
         seize = seized_down(repay, *prices, terms.factor)
         if seize > held:
             seize, repay = held, min(repay, repaid_up(held, *prices, terms.factor))
-        return Order(account, pair, liquidator, repay=repay, seize=seize, agreed=True, receive_collateral_token=receive_collateral_token)
+        return Order(
+            account,
+            pair,
+            liquidator,
+            repay=repay,
+            seize=seize,
+            agreed=True,
+            receive_collateral_token=receive_collateral_token,
+        )
 
     asked = order(terms.most)
     if not asked.repay or not asked.seize:
@@ -58,7 +82,10 @@ def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
     """How much of a collateral's value counts towards health, wad. ScenarioError where the protocol does not say."""
     weight = getattr(book.protocol, "weight", None)
     if weight is None:
-        raise ScenarioError(f"mechanism: {book.protocol.name} does not say what a collateral counts", "use a mechanism that does not aim at a health")
+        raise ScenarioError(
+            f"mechanism: {book.protocol.name} does not say what a collateral counts",
+            "use a mechanism that does not aim at a health",
+        )
     found: int = weight(book.state, account, asset)
     return found
 
@@ -67,7 +94,9 @@ class Agreed(Immediate[Any]):
     """Both amounts of an order by terms of its own (``Order.agreed``)."""
 
     @abstractmethod
-    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+    def terms(
+        self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding
+    ) -> Terms | None:
         """What a call gives now; None: nothing."""
         ...
 
@@ -86,7 +115,9 @@ class Agreed(Immediate[Any]):
             terms = self.terms(book, account, pair, view, debt, collateral)
             if terms is not None:
                 tokens = receive_collateral_token
-                found.append(sale(book, account, pair, liquidator, terms, collateral.collateral, receive_collateral_token=tokens))
+                found.append(
+                    sale(book, account, pair, liquidator, terms, collateral.collateral, receive_collateral_token=tokens)
+                )
         return found
 
 
@@ -98,7 +129,9 @@ class Fixed(Agreed):
     def __init__(self, config: config.FixedSpread) -> None:
         self._factor, self._close = config.bonus * WAD // BPS, config.close_factor
 
-    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+    def terms(
+        self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding
+    ) -> Terms | None:
         """The same for everybody."""
         return Terms(self._factor, debt.debt * self._close // BPS)
 
@@ -111,12 +144,18 @@ class ByHealth(Agreed):
     def __init__(self, config: config.HealthBonus) -> None:
         self._config = config
 
-    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+    def terms(
+        self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding
+    ) -> Terms | None:
         """The worse the health, the larger the bonus."""
         if view.health is None:
             return None
         config = self._config
-        factor = harmless_down(health_bonus_down(view.health, config.bonus, config.least, config.lowest), view.collateral_base, view.debt_base)
+        factor = harmless_down(
+            health_bonus_down(view.health, config.bonus, config.least, config.lowest),
+            view.collateral_base,
+            view.debt_base,
+        )
         return Terms(factor, debt.debt * config.close_factor // BPS)
 
 
@@ -128,7 +167,9 @@ class ToTarget(Agreed):
     def __init__(self, config: config.TargetHealth) -> None:
         self._factor, self._target, self._dust = config.bonus * WAD // BPS, config.target * WAD // BPS, config.dust
 
-    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+    def terms(
+        self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding
+    ) -> Terms | None:
         """Just enough, as far as the pair goes."""
         if view.health is None:
             return None
@@ -150,6 +191,8 @@ class Discounted(Agreed):
     def __init__(self, config: config.HealthDutch) -> None:
         self._most = config.most
 
-    def terms(self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding) -> Terms | None:
+    def terms(
+        self, book: Book[State], account: AccountId, pair: Pair, view: AccountView, debt: Holding, collateral: Holding
+    ) -> Terms | None:
         """All of the debt at the discount of the moment."""
         return None if view.health is None else Terms(discount_factor_down(view.health, self._most), debt.debt)

@@ -1,5 +1,7 @@
-"""Auctions on the accounts of any protocol. Nothing leaves an account before somebody has bought: its owner may still act, and an auction ends where
-the account is healthy again. Prices fall and bids count by the rules of Maker's contracts (``protocols.maker.clip``, ``flip``)."""
+"""Auctions on the accounts of any protocol. Nothing leaves an account before somebody has bought: its owner may still
+act, and an auction ends where the account is healthy again. Prices fall and bids count by the rules of Maker's
+contracts (``protocols.maker.clip``, ``flip``).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class _Falling:
 
 
 class DutchAuctions(Mechanism[Any]):
-    """See ``scenario.Dutch``. An auction that must start anew does so at the next moment at which anything changes: time alone does not."""
+    """See ``scenario.Dutch``. An auction that must start anew does so at the next moment at which anything changes:
+    time alone does not.
+    """
 
     name = "dutch"
 
@@ -76,10 +80,18 @@ class DutchAuctions(Mechanism[Any]):
         for pair in pairs:
             collateral, debt = auction.prices[pair]
             # What a unit of debt buys at the auction's price, at the oracle's prices of now.
-            factor = book.oracle[pair.collateral_asset] * debt * RAY * WAD // (book.oracle[pair.debt_asset] * collateral * share)
+            factor = (
+                book.oracle[pair.collateral_asset]
+                * debt
+                * RAY
+                * WAD
+                // (book.oracle[pair.debt_asset] * collateral * share)
+            )
             if factor > WAD:
                 most = holdings[pair.debt_asset].debt * self._close // BPS
-                offer = sale(book, account, pair, liquidator, Terms(factor, most), holdings[pair.collateral_asset].collateral)
+                offer = sale(
+                    book, account, pair, liquidator, Terms(factor, most), holdings[pair.collateral_asset].collateral
+                )
                 found.append(structs.replace(offer, step="take") if isinstance(offer, Opportunity) else offer)
         return found
 
@@ -139,8 +151,9 @@ class HybridLiquidations(DutchAuctions):
 
 @dataclass(frozen=True, slots=True)
 class _Rising:
-    """One English auction of a pair: ``flip`` holds bids (native debt times a ray) and the lot (native collateral), of which ``whole`` is all.
-    ``holder`` made the standing bid; ``bids`` are those of everybody then."""
+    """One English auction of a pair: ``flip`` holds bids (native debt times a ray) and the lot (native collateral), of
+    which ``whole`` is all. ``holder`` made the standing bid; ``bids`` are those of everybody then.
+    """
 
     pair: Pair
     flip: Flip
@@ -150,12 +163,15 @@ class _Rising:
 
 
 _FEW = (2, 4, 8, 16)
-"""Native units, where a lone bidder's are so few that they are no scaled unit of debt: there are more of those to a unit as an index grows."""
+"""Native units, where a lone bidder's are so few that they are no scaled unit of debt: there are more of those to a
+unit as an index grows.
+"""
 
 
 class EnglishAuctions(Mechanism[Any]):
-    """See ``scenario.English``. Without ``bidders`` two that are alike bid each other up to what the lot sells for less the ``cost`` (base units) of
-    two calls."""
+    """See ``scenario.English``. Without ``bidders`` two that are alike bid each other up to what the lot sells for less
+    the ``cost`` (base units) of two calls.
+    """
 
     name = "english"
 
@@ -183,7 +199,9 @@ class EnglishAuctions(Mechanism[Any]):
             return ()
         lot = found.asked if found.step == "dent" else flip.lot
         order = Order(account, pair, liquidator, repay=found.asked if found.step == "tend" else flip.bid, seize=lot)
-        step = Opportunity(order, Fill(order, 0, 0, 0, ()), 0, found.step, lot=account, always=True, taker=found.name, bids=found.bids)
+        step = Opportunity(
+            order, Fill(order, 0, 0, 0, ()), 0, found.step, lot=account, always=True, taker=found.name, bids=found.bids
+        )
         return [step]  # which is no liquidation by itself
 
     def _bidders(self, book: Book[State], account: AccountId) -> Sequence[Bidder]:
@@ -195,12 +213,17 @@ class EnglishAuctions(Mechanism[Any]):
     def _values(self, book: Book[State], auction: _Rising) -> tuple[int, Values]:
         """What the lot sells for, and the prices."""
         debt, collateral = auction.pair.debt_asset, auction.pair.collateral_asset
-        values = Values(book.prices.execution[collateral], book.units[collateral], book.prices.market[debt], book.units[debt])
+        values = Values(
+            book.prices.execution[collateral], book.units[collateral], book.prices.market[debt], book.units[debt]
+        )
         return book.proceeds_down(collateral, auction.flip.lot), values
 
-    def _deal(self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising) -> Opportunity | Refusal:
-        """The winner pays, a native unit at least, or the few that the protocol can book. What was all of the debt, or of the collateral, when the
-        auction began is all of it with the interest since."""
+    def _deal(
+        self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising
+    ) -> Opportunity | Refusal:
+        """The winner pays, a native unit at least, or the few that the protocol can book. What was all of the debt, or
+        of the collateral, when the auction began is all of it with the interest since.
+        """
         flip, pair = auction.flip, auction.pair
         owed, held = self._balances(book, account, pair)
         repay = owed if flip.bid == flip.tab else -(-flip.bid // RAY)
@@ -210,7 +233,9 @@ class EnglishAuctions(Mechanism[Any]):
             order = Order(account, pair, liquidator, repay=paid, seize=seize, agreed=True)
             fill = book.protocol.quote(book.state, order, book.prices, book.now)
             if not isinstance(fill, Refusal):
-                return Opportunity(order, fill, spread(book, fill), "deal", always=True, taker=auction.holder, bids=auction.bids)
+                return Opportunity(
+                    order, fill, spread(book, fill), "deal", always=True, taker=auction.holder, bids=auction.bids
+                )
             refusal = refusal or fill
         assert refusal is not None
         return refusal
@@ -220,7 +245,9 @@ class EnglishAuctions(Mechanism[Any]):
         return holdings[pair.debt_asset].debt, holdings[pair.collateral_asset].collateral
 
     def _kept(self, book: Book[State], account: AccountId) -> _Rising | None:
-        """The account's auction: the one that is open, as long as it fits the account, else a new one; None where it is healthy."""
+        """The account's auction: the one that is open, as long as it fits the account, else a new one; None where it is
+        healthy.
+        """
         pairs = book.protocol.pairs(book.state, account, book.prices, book.now)
         known = self._open.get(account)
         if not pairs:
@@ -263,8 +290,13 @@ class EnglishAuctions(Mechanism[Any]):
         return self._open.keys()
 
     def wake(self, now: Clock) -> int | None:
-        """When a bid has stood, or an auction without one is over, or others may bid; what is due and refused waits until something changes."""
-        times = [min(each.flip.expires, each.flip.end) + 1 if each.flip.expires else each.flip.end + 1 for each in self._open.values()]
+        """When a bid has stood, or an auction without one is over, or others may bid; what is due and refused waits
+        until something changes.
+        """
+        times = [
+            min(each.flip.expires, each.flip.end) + 1 if each.flip.expires else each.flip.end + 1
+            for each in self._open.values()
+        ]
         if self._due is not None and self._open:
             times.append(self._due)
         return min((time for time in times if time > now.timestamp), default=None)

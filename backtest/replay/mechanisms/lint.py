@@ -10,9 +10,11 @@ from backtest.units import BPS, RAY, WAD
 
 
 def warnings(market: Market, params: Iterable[ParamChange], scenario: Scenario, first_block: int) -> Iterator[str]:
-    """One for each asset whose threshold times (1 + bonus) is one or more, by history's parameters at the first block and the scenario's changes.
+    """One for each asset whose threshold times (1 + bonus) is one or more, by history's parameters at the first block
+    and the scenario's changes.
 
-    Assets' own parameters only, not those of e-modes. A bonus that is capped by health or found by an auction has no such frontier.
+    Assets' own parameters only, not those of e-modes. A bonus that is capped by health or found by an auction has no
+    such frontier.
     """
     if isinstance(scenario.mechanism, HealthBonus | Dutch | Hybrid | English):
         return
@@ -34,13 +36,15 @@ def warnings(market: Market, params: Iterable[ParamChange], scenario: Scenario, 
             continue
         named = market.asset_named(override.asset) if override.asset else None
         for asset in [named.id] if named is not None else list(known):
-            known[asset] = override.value if override.value is not None else known.get(asset, 0) + (override.change or 0)
+            known[asset] = (
+                override.value if override.value is not None else known.get(asset, 0) + (override.change or 0)
+            )
     for asset, threshold in sorted(thresholds.items()):
         bonus = _bonus(scenario, bonuses.get(asset, BPS))
         if threshold and threshold * bonus >= BPS * BPS:
             yield (
-                f"Warning: {market.assets[asset].symbol}: threshold x (1 + bonus) is {threshold * bonus / 10**6:.4g} %: every liquidation leaves "
-                "the account less healthy, until its collateral is gone."
+                f"Warning: {market.assets[asset].symbol}: threshold x (1 + bonus) is {threshold * bonus / 10**6:.4g} %:"
+                " every liquidation leaves the account less healthy, until its collateral is gone."
             )
 
 
