@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -73,9 +76,27 @@ def toml_value(source: str, kind: Any = Any) -> Any:
     return _decoded(lambda: msgspec.toml.decode(source, type=kind))
 
 
+# A dependency of web3 raises Python's recursion limit to 100,000 when it is imported: there the C stack of a decoder ends
+# before the limit is met, and the process with it. The limit is one for all threads, so only one of them may move it.
+_RECURSION = 3_000
+_recursion = threading.RLock()
+
+
+@contextmanager
+def _bounded_recursion() -> Iterator[None]:
+    with _recursion:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(min(before, _RECURSION))
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(before)
+
+
 def _decoded(decode: Callable[[], T]) -> T:
     try:
-        found = decode()
+        with _bounded_recursion():
+            found = decode()
     except (RecursionError, MemoryError):
         raise Unreadable(f"it is nested deeper than {DEPTH} levels") from None
     except UnicodeError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 
 from backtest import files, foreign
 from backtest.errors import UserError
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,18 @@ def test_deep_json_and_toml(depth: int) -> None:
     if depth < 10_000:
         with pytest.raises(foreign.Unreadable, match="nested deeper"):
             foreign.toml_value("a = " + "[" * depth + "]" * depth)
+
+
+def test_deep_json_after_a_library_raised_the_recursion_limit() -> None:
+    program = (
+        "import sys; from backtest import foreign; sys.setrecursionlimit(100_000)\n"
+        "for door in (foreign.json_value, foreign.exact_json):\n"
+        "    try: door('[' * 1_000_000)\n"
+        "    except foreign.Unreadable as error: print(error)\n"
+        "print(sys.getrecursionlimit())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["it is nested deeper than 64 levels"] * 2 + ["100000"], done.stderr
 
 
 def test_json_keeps_every_digit() -> None:
