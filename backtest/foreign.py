@@ -76,8 +76,8 @@ def toml_value(source: str, kind: Any = Any) -> Any:
     return _decoded(lambda: msgspec.toml.decode(source, type=kind))
 
 
-# A dependency of web3 raises Python's recursion limit to 100,000 when it is imported: there the C stack of a decoder ends
-# before the limit is met, and the process with it. The limit is one for all threads, so only one of them may move it.
+# A dependency of web3 raises Python's recursion limit to 100,000 when it is imported: there the C stack of a decoder
+# ends before the limit is met, and the process with it. The limit is one for all threads, so only one of them may move it.
 _RECURSION = 3_000
 _recursion = threading.RLock()
 

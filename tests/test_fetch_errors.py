@@ -25,6 +25,7 @@ from backtest.fetch.provider import Provider, redact
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from tests import faults as f
+from tests.interrupts import LISTENS
 from tests.synthetic import FACTORY, Chain, ChainNode, made_up_chain, market
 from tests.test_fetch_logs import calls_of, run
 
@@ -384,7 +385,7 @@ def test_interrupted_by_ctrl_c(node: ChainNode, tmp_path: Path) -> None:
             "--finality",
             "0",
         ]
-        program = f"from backtest.cli import main; main({words!r})"
+        program = f"{LISTENS}; from backtest.cli import main; main({words!r})"
         environment = {**os.environ, "BACKTEST_RPC": proxy.url}
         with subprocess.Popen(
             [sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -19,6 +19,7 @@ from backtest.cli import main
 from backtest.errors import LakeError
 from backtest.lake import Lake, Limits
 from backtest.lake.sql import attach
+from tests.interrupts import LISTENS
 from tests.lake_tables import CONFIG, MARKET, supplies, write
 from tests.test_sql_views import book
 
@@ -186,7 +187,7 @@ def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
     """
     endless = "SELECT count(*) FROM range(1000000000000) AS a, range(1000000) AS b"
     program = (
-        f"from backtest.cli import main; main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}',"
+        f"{LISTENS}; from backtest.cli import main; main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}',"
         " '--threads', '1'])"
     )
     with subprocess.Popen(
