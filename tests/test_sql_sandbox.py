@@ -187,8 +187,8 @@ def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
     """
     endless = "SELECT count(*) FROM range(1000000000000) AS a, range(1000000) AS b"
     program = (
-        f"{LISTENS}; from backtest.cli import main; main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}',"
-        " '--threads', '1'])"
+        f"{LISTENS}; from backtest.cli import main;"
+        f" main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}', '--threads', '1'])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
