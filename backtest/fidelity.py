@@ -203,8 +203,7 @@ def _bounds(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int] | No
 
 
 def _delay(protocol: LendingProtocol[Any], scenario: Scenario) -> int:
-    own: int = getattr(protocol, "oracle_delay", 0)
-    return own if scenario.oracle_delay is None else scenario.oracle_delay
+    return protocol.oracle_delay if scenario.oracle_delay is None else scenario.oracle_delay
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -412,5 +411,5 @@ def _notes(
         )
     else:
         out.append("Oracle prices are known from logs: every alarm is certain.")
-    out += getattr(protocol, "assumptions", ())
+    out += protocol.assumptions
     return out

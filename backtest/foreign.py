@@ -77,7 +77,7 @@ def toml_value(source: str, kind: Any = Any) -> Any:
 
 
 # A dependency of web3 raises Python's recursion limit to 100,000 when it is imported: there the C stack of a decoder
-# ends before the limit is met, and the process with it. The limit is one for all threads: one of them at a time moves it.
+# ends before the limit is met, and the process with it. The limit is one for all threads: one at a time moves it.
 _RECURSION = 3_000
 _recursion = threading.RLock()
 

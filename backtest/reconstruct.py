@@ -88,7 +88,7 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         protocol = protocol_named(config.protocol)
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
-        imported = history.imported_prices(None if own_oracle else getattr(protocol, "oracle_delay", 0))
+        imported = history.imported_prices(None if own_oracle else protocol.oracle_delay)
         prices = _prices(history, protocol, imported)
         history.begin_pools()
         made = _Chunks(history, protocol, prices, imported)

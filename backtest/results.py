@@ -189,7 +189,7 @@ def replayed(
     outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
     inexact, proxies = _prices(material, outcome)
     notes = (
-        *notes_of(outcome, scenario, config, getattr(protocol, "assumptions", ())),
+        *notes_of(outcome, scenario, config, protocol.assumptions),
         *inexact,
         *proxies,
         *_untold(material, outcome),

@@ -21,7 +21,7 @@ from eth_utils.crypto import keccak
 from backtest.fetch.decode import topic0
 from backtest.markets import MarketConfig
 from backtest.model import Constant, Deployment, EventSpec, SourceChange
-from backtest.protocols import RawEvents
+from backtest.protocols import LendingProtocol, RawEvents
 
 CHAIN_ID = 4242
 FACTORY = "0x" + "fa" * 20
@@ -32,7 +32,7 @@ WORD = EventSpec("Word", "Word(bytes32 indexed key, uint256 value)", "vault", fr
 OTHER = EventSpec("Other", "Other(uint256 x)", "nobody")
 
 
-class Vaults:
+class Vaults(LendingProtocol[Any]):
     """The part of ``LendingProtocol`` that a fetch uses."""
 
     name = "vaults"

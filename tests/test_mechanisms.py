@@ -343,7 +343,8 @@ def test_a_mechanism_is_an_alternative() -> None:
 
 def test_a_protocol_that_does_not_say_what_collateral_counts() -> None:
     class Silent(FixedSpreadPool):
-        weight = None
+        def weight(self, state: object, account: int, asset: int) -> None:
+            return None
 
     h = waiting()
     with pytest.raises(ScenarioError, match="sketch does not say what a collateral counts"):

@@ -175,11 +175,10 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
     those that ship.
     """
     from backtest.fetch.market_files import shipped_markets
-    from backtest.protocols import ManyMarkets
     from backtest.protocols.registry import PROTOCOLS
 
     owner = PROTOCOLS[protocol]
-    known = owner.market_parameters if isinstance(owner, ManyMarkets) else ()
+    known = owner.market_parameters
     for name in parameters:
         if name not in known:
             raise UserError(
@@ -190,8 +189,9 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
         raise UserError("two markets given" if parameters else "no market given", f"give one of --market{own}")
     shipped = [config for config in shipped_markets() if config.protocol == protocol]
     same = [config for config in shipped if config.parameters == parameters]
-    assert isinstance(owner, ManyMarkets)
-    return same[0] if same else owner.describe(parameters, shipped)
+    described = same[0] if same else owner.describe(parameters, shipped)
+    assert described is not None, "a protocol with market_parameters describes its markets"
+    return described
 
 
 def _confirmations(finality: str) -> Literal["finalized"] | int:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from functools import cache
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from msgspec import Struct, field
+from typing_extensions import override
 
 from backtest.markets import MarketConfig
 from backtest.model import (
@@ -63,8 +66,7 @@ class Exposures:
     """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against
-    (``owed``). A protocol that can tell many at once has ``exposures(state, accounts, now) -> Exposures``: safe nowhere
-    where ``exposure`` is not. It may leave accounts out.
+    (``owed``). See ``LendingProtocol.exposures``.
     """
 
     account: Ints
@@ -151,11 +153,7 @@ class Together:
     """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each
     account, again and again, as long as one pays. Columns have one row a liquidation, those of an account in order.
 
-    A protocol that can tell many at once has ``together(state, accounts, prices, now, liquidator, *, cost, calls, most)
-    -> Together | None``: what ``pairs`` and ``quote`` of each come to, where the liquidator receives the underlying and
-    a refusal's ``instead`` is taken; None where it cannot. Each call costs the liquidator ``cost`` base units, and each
-    account is called at most ``most`` times, ``calls`` of them before. ``settle_together(state, found)`` has the effect
-    of the changes of all fills on the state.
+    See ``LendingProtocol.together``.
 
     Attributes:
         profit: base units after the cost, both sides rounded against the liquidator. repaid, seized, protocol_fee:
@@ -207,8 +205,7 @@ class Views:
     """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low,
     high) words, 0 without debt.
 
-    ``rest``: accounts that do not fit, in id order; None where a price is missing. A protocol that can value a whole
-    book faster than one account at a time has ``views(state, prices, now) -> Views``, equal to its ``view`` of each.
+    ``rest``: accounts that do not fit, in id order; None where a price is missing. See ``LendingProtocol.views``.
     """
 
     account: Ints
@@ -299,33 +296,13 @@ class RawEvents(Protocol):
         ...
 
 
-@runtime_checkable
-class ManyMarkets(Protocol):
-    """A protocol with many markets in the same contracts, told apart by ``MarketConfig.parameters``. Beside
-    ``LendingProtocol``.
-    """
-
-    # Names of the parameters; ``backtest fetch`` takes them as options.
-    market_parameters: Sequence[str]
-
-    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
-        """A market that no description ships of, in the contracts of those that do (``known``, one at least). UserError
-        for a wrong value.
-        """
-        ...
-
-
 class LendingProtocol(Protocol[State]):
-    """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
-    updates the state it is given.
+    """One protocol. Implementations derive from this class and are stateless; all functions are pure except ``apply``,
+    ``open_accounts`` and ``settle_together``, which update the state they are given.
 
-    Optional: ``open_accounts(state, opening: Opening)``, into a state that knows none of them, as their changes would.
-        It is there where an account's
-    past may be replayed in short: its balances are the sums of their changes whatever else happened between, its
-    settings the last ones, and what a liquidation does depends on no sum over accounts. ``gas_units``, by step of a
-    liquidation (``Opportunity.step``), how much gas its call uses; scenarios that ask for gas have to say so where it
-    is not there. ``weight(state, account, asset)``, a wad: how much of a collateral's value counts towards the
-    account's health, for mechanisms that aim at one.
+    A member with a body is an ability: what stands here says "I cannot" (None, empty), and the engine then does
+    without it. Every override is marked ``@override`` and public members that are not declared here are refused, so
+    that a misspelt ability is an error and not a silent "cannot".
     """
 
     name: str
@@ -339,6 +316,31 @@ class LendingProtocol(Protocol[State]):
 
     # Parameters that a scenario may override, and the stored units of one basis point of each.
     parameters: Mapping[str, int]
+
+    # Sentences that hold for every result of this protocol, printed with it.
+    assumptions: Sequence[str] = ()
+    # By step of a liquidation (``Opportunity.step``), how much gas its call uses; where it is not there, scenarios that
+    # ask for gas have to say so.
+    gas_units: Mapping[str, int] = MappingProxyType({})
+    # Seconds from a market price to the oracle's, where only market prices are known.
+    oracle_delay: int = 0
+    # Whether a liquidation opens an auction; else it settles at once, at a fixed spread.
+    liquidates_by_auction: bool = False
+    # Where many markets share contracts: the names of ``MarketConfig.parameters`` that tell them apart;
+    # ``backtest fetch`` takes them as options.
+    market_parameters: Sequence[str] = ()
+
+    @override
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if strangers := {name for name in vars(cls) if not name.startswith("_")} - _declared():
+            raise TypeError(f"{cls.__name__}: a protocol has no member {', '.join(sorted(strangers))}")
+
+    def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig | None:
+        """With ``market_parameters``: a market that no description ships of, in the contracts of those that do
+        (``known``, one at least). UserError for a wrong value.
+        """
+        return None
 
     def fault(self, values: Mapping[str, int]) -> str | None:
         """Why the market's own checks would refuse these parameters of one asset or one category (names as in
@@ -393,6 +395,16 @@ class LendingProtocol(Protocol[State]):
         """
         ...
 
+    def open_accounts(self, state: State, opening: Opening) -> bool:
+        """Put accounts into a state that knows none of them, as their changes would, and say True; False: cannot, and
+        nothing changed.
+
+        A protocol can where an account's past may be replayed in short: its balances are the sums of their changes
+        whatever else happened between, its settings the last ones, and what a liquidation does depends on no sum over
+        accounts.
+        """
+        return False
+
     def accounts(self, state: State) -> Iterable[AccountId]:
         """Accounts that hold anything, in id order."""
         ...
@@ -401,9 +413,21 @@ class LendingProtocol(Protocol[State]):
         """When an account needs an exact look; None: never (no debt)."""
         ...
 
+    def exposures(self, state: State, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """Linear exposures of many accounts at once: safe nowhere where ``exposure`` is not. May leave accounts out."""
+        return None
+
     def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """The account's totals and exact health by the rules in force; PriceMissing where a price is missing."""
         ...
+
+    def views(self, state: State, prices: Prices, now: Clock) -> Views | None:
+        """The views of a whole book, equal to ``view`` of each account."""
+        return None
+
+    def weight(self, state: State, account: AccountId, asset: AssetId) -> int | None:
+        """How much of a collateral's value counts towards health (wad), for mechanisms that aim at one."""
+        return None
 
     def holdings(self, state: State, account: AccountId, now: Clock) -> Sequence[Holding]:
         """What the account holds, in asset order, assets with a balance only."""
@@ -421,6 +445,30 @@ class LendingProtocol(Protocol[State]):
         """
         ...
 
+    def together(
+        self,
+        state: State,
+        accounts: Sequence[AccountId],
+        prices: Prices,
+        now: Clock,
+        liquidator: AccountId,
+        *,
+        cost: int,
+        calls: Mapping[AccountId, int],
+        most: int,
+    ) -> Together | None:
+        """What ``pairs`` and ``quote`` of many accounts come to at one moment, where the liquidator receives the
+        underlying and a refusal's ``instead`` is taken; None: cannot tell, ask one by one. Each call costs the
+        liquidator ``cost`` base units, and each account is called at most ``most`` times, ``calls`` of them before.
+        """
+        return None
+
+    def settle_together(self, state: State, found: Together) -> None:
+        """The effect on the state of the changes of all fills of ``found``."""
+        for row in range(len(found.account)):
+            for change in found.fill(row).changes:
+                self.apply(state, change)
+
     def act(self, state: State, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert.
         Changes nothing.
@@ -433,3 +481,9 @@ class LendingProtocol(Protocol[State]):
     def observed_order(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """The order that, by the rules, explains a historical liquidation."""
         ...
+
+
+@cache
+def _declared() -> frozenset[str]:
+    """The members that a protocol may have."""
+    return frozenset({*vars(LendingProtocol), *LendingProtocol.__annotations__})

@@ -76,9 +76,9 @@ class Book(Generic[State]):
         """The empty book of a market; with ``recompute`` interest follows the book."""
         return cls(protocol, market, protocol.open(market, recompute=recompute))
 
-    def begin(self, opening: Opening) -> None:
-        """Accounts that the book begins with; for a protocol that has ``open_accounts``."""
-        self.protocol.open_accounts(self.state, opening)  # type: ignore[attr-defined]
+    def begin(self, opening: Opening) -> bool:
+        """Accounts that the book begins with. False: the protocol cannot, and nothing changed: an empty one asks."""
+        return self.protocol.open_accounts(self.state, opening)
 
     def copy(self) -> Book[State]:
         """The book as it is now, independent of this one."""

@@ -208,7 +208,7 @@ class Engine(Generic[State]):
     def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
         """History in short, as far as nobody asks for more."""
         past = Condensed(timeline)
-        if self._recompute or getattr(self.book.protocol, "open_accounts", None) is None:
+        if self._recompute or not self.book.begin(Opening((), ())):
             return past
         if not acts:
             past = condensed(timeline, self._measure.reads)

@@ -19,9 +19,7 @@ from backtest.units import WAD
 
 def views_of(book: Book[Any]) -> Views:
     """Every account now: all at once where the protocol can and the book is not ``plain``, else one by one."""
-    at_once = getattr(book.protocol, "views", None)
-    if at_once is not None and not book.plain:
-        found: Views = at_once(book.state, book.prices, book.now)
+    if not book.plain and (found := book.protocol.views(book.state, book.prices, book.now)) is not None:
         return found
     rest: dict[AccountId, AccountView | None] = {}
     for account in book.protocol.accounts(book.state):

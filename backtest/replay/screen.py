@@ -162,9 +162,8 @@ class Rows(Generic[State]):
         changed: list[int] = []
         gone: list[int] = []
         forms: list[Form] = []
-        at_once = getattr(book.protocol, "exposures", None)
-        if at_once is not None and len(self._dirty) >= MANY:
-            changed = self._put_many(at_once(state, list(self._dirty), clock), book, bounds)
+        if len(self._dirty) >= MANY and (found := book.protocol.exposures(state, list(self._dirty), clock)) is not None:
+            changed = self._put_many(found, book, bounds)
         many = len(changed)
         for account in sorted(self._dirty):
             exposure = ask(state, account, clock)

@@ -115,7 +115,7 @@ class Settlement(Generic[State]):
         """
         book, measure, result = self.book, self.measure, self.result
         self.users.modelled_together(found)
-        book.protocol.settle_together(book.state, found)  # type: ignore[attr-defined]
+        book.protocol.settle_together(book.state, found)
         for account in {position[0] for position in found.positions}:
             engine.watch.touch(account)
         value = book.value_down

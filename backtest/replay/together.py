@@ -37,7 +37,6 @@ class TakingTogether(Generic[State]):
         self._model = (
             model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
         )
-        self._ask: Any = None if book.plain else getattr(book.protocol, "together", None)
 
     def take(
         self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]
@@ -46,10 +45,10 @@ class TakingTogether(Generic[State]):
         to be looked at one by one. Adds to ``refused``.
         """
         book, model = self._book, self._model
-        if model is None or self._ask is None or len(candidates) < FEW:
+        if model is None or book.plain or len(candidates) < FEW:
             return False, candidates
         calls = model.calls(book)
-        found: Together | None = self._ask(
+        found = book.protocol.together(
             book.state,
             candidates,
             book.prices,

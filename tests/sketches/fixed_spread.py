@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 from backtest.errors import PriceMissing
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
+from backtest.protocols import AccountView, Fill, Holding, LendingProtocol, LinearExposure, Order, Pair, Refusal
 from backtest.protocols.aave_v3.rules import parameter_fault
 from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
 from tests.sketches.calls import call
@@ -42,7 +43,7 @@ class PoolState:
         return sorted(asset for asset, s in self.balances.get(account, {}) if s == side)
 
 
-class FixedSpreadPool:
+class FixedSpreadPool(LendingProtocol[Any]):
     name = "sketch"
     events = ()
     liquidation_events = ()
@@ -72,6 +73,7 @@ class FixedSpreadPool:
             held = state.balances.setdefault(account, {})
             if balance:
                 held[asset, side] = balance
+        return True
 
     def apply(self, state, event):
         if isinstance(event, PositionChange):

@@ -9,9 +9,20 @@ Parameters (basis points): margin, fee.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from backtest.model import ParamChange, PositionChange
-from backtest.protocols import AccountView, Acted, BoxExposure, Fill, Holding, LinearExposure, Pair, Refusal
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    BoxExposure,
+    Fill,
+    Holding,
+    LendingProtocol,
+    LinearExposure,
+    Pair,
+    Refusal,
+)
 from backtest.units import BPS, WAD
 
 CASH = 0
@@ -23,7 +34,7 @@ class Margins:
     params: dict[str, int] = field(default_factory=dict)
 
 
-class MarginProtocol:
+class MarginProtocol(LendingProtocol[Any]):
     """All positions have 18 decimals. ``boxes`` gives accounts of one position a box of prices instead of a linear
     form.
     """
@@ -34,7 +45,7 @@ class MarginProtocol:
     order_parameters: frozenset[str] = frozenset()
 
     def __init__(self, boxes: bool = False) -> None:
-        self.boxes = boxes
+        self._boxes = boxes
 
     parameters = {}  # noqa: RUF012
 
@@ -69,7 +80,7 @@ class MarginProtocol:
             state.held[account].get(CASH, 0) / 1e10,
         )  # base units have 8 decimals
         weights = {asset: (size - abs(size) * margin) / WAD for asset, size in positions.items()}
-        if self.boxes and len(positions) == 1:
+        if self._boxes and len(positions) == 1:
             ((asset, weight),) = weights.items()
             edge = -cash / weight
             return BoxExposure({asset: (edge * (1 + 1e-9), float("inf")) if weight > 0 else (0.0, edge * (1 - 1e-9))})

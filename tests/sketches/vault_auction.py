@@ -11,9 +11,10 @@ Parameters: ratio, chop, buf, cut (basis points), step, tail (seconds), hole, di
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import AccountView, Acted, Fill, Holding, LinearExposure, Order, Pair, Refusal
+from backtest.protocols import AccountView, Acted, Fill, Holding, LendingProtocol, LinearExposure, Order, Pair, Refusal
 from backtest.replay.mechanism import Opportunity
 from backtest.units import BPS, RAY, WAD
 
@@ -32,7 +33,7 @@ class Vaults:
         return self.art.get(account, 0) * self.rate // RAY
 
 
-class VaultProtocol:
+class VaultProtocol(LendingProtocol[Any]):
     name = "vault"
     events = liquidation_events = ()
     exposure_parameters = frozenset({"ratio"})

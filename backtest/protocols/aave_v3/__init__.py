@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import pyarrow as pa
+from typing_extensions import override
 
 from backtest.markets import MarketConfig
 from backtest.model import (
@@ -33,6 +34,7 @@ from backtest.protocols import (
     Exposures,
     Fill,
     Holding,
+    LendingProtocol,
     Opening,
     Order,
     Pair,
@@ -51,8 +53,8 @@ from backtest.protocols.aave_v3.state import AaveState, apply, open_accounts, op
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
 
-class AaveV3:
-    """``LendingProtocol`` for Aave V3. Stateless; prices are the oracle's (an absent one: the contract would
+class AaveV3(LendingProtocol[AaveState]):
+    """Aave V3. Prices are the oracle's (an absent one: the contract would
     revert).
     """
 
@@ -73,48 +75,59 @@ class AaveV3:
     )
     assumptions: Sequence[str] = ASSUMPTIONS
 
+    @override
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """See ``events.discover``."""
         return discover(contracts, raw)
 
+    @override
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
         """See ``events.price_sources``."""
         return price_sources(raw)
 
+    @override
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         """See ``events.deployments``."""
         return deployments(raw)
 
+    @override
     def constants(self, raw: RawEvents) -> Sequence[Constant]:
         """See ``events.constants``."""
         return constants(raw)
 
+    @override
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """See ``events.underlying_tokens``."""
         return underlying_tokens(raw)
 
+    @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """See ``fold.fold``."""
         from backtest.protocols.aave_v3.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
 
+    @override
     def open(self, market: Market, *, recompute: bool = False) -> AaveState:
         """See ``state.open_state``. A reserve without a known rate strategy stops a recomputing replay at its first
         call (RulesError).
         """
         return open_state(market, recompute=recompute)
 
+    @override
     def apply(self, state: AaveState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
         apply(state, event)
 
-    def open_accounts(self, state: AaveState, opening: Opening) -> None:
+    @override
+    def open_accounts(self, state: AaveState, opening: Opening) -> bool:
         """See ``state.open_accounts``: scaled balances are sums. The book's totals decide rates and caps, and no rule
         of a liquidation reads them.
         """
         open_accounts(state, opening)
+        return True
 
+    @override
     def accounts(self, state: AaveState) -> Sequence[AccountId]:
         """Accounts with a scaled balance or stable debt, in id order."""
         return sorted(
@@ -123,16 +136,19 @@ class AaveV3:
             if book.collateral or book.debt or any(s.principal for s in book.stable.values())
         )
 
+    @override
     def exposure(self, state: AaveState, account: AccountId, now: Clock) -> Exposure | None:
         """See ``account.linear_exposure``."""
         return linear_exposure(state, account, now)
 
+    @override
     def exposures(self, state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
         """See ``valuation.exposures``."""
         from backtest.protocols.aave_v3.valuation import exposures  # see views
 
         return exposures(state, accounts, now)
 
+    @override
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """Totals by ``account.account_data``; raises PriceMissing where the contract would revert. Health is None where
         the debt is worth nothing.
@@ -140,24 +156,29 @@ class AaveV3:
         data = account_data(state, account, prices.oracle, now)
         return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
 
+    @override
     def views(self, state: AaveState, prices: Prices, now: Clock) -> Views:
         """See ``valuation.views``."""
         from backtest.protocols.aave_v3.valuation import views  # compiled: whoever values one account needs none of it
 
         return views(state, prices, now)
 
+    @override
     def holdings(self, state: AaveState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
         return holdings(state, account, now)
 
+    @override
     def pairs(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
         """See ``liquidation.pairs``."""
         return pairs(state, account, prices.oracle, now)
 
+    @override
     def quote(self, state: AaveState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
 
+    @override
     def together(
         self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock, liquidator: AccountId, *,
         cost: int,
@@ -168,24 +189,29 @@ class AaveV3:
 
         return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
 
+    @override
     def settle_together(self, state: AaveState, found: Together) -> None:
         """See ``together.settle``."""
         from backtest.protocols.aave_v3.together import settle  # see views
 
         settle(state, found)
 
+    @override
     def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:
         """See ``liquidation.weight``."""
         return weight(state, account, asset)
 
+    @override
     def act(self, state: AaveState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``calls.act``."""
         return act(state, action, prices.oracle, now)
 
+    @override
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``rules.parameter_fault``."""
         return parameter_fault(values)
 
+    @override
     def observed_order(self, state: AaveState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``liquidation.observed_order``."""
         return observed_order(state, past, prices.oracle, now)

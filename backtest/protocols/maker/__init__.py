@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 import msgspec
 import pyarrow as pa
+from typing_extensions import override
 
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
@@ -34,7 +35,19 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Fill,
+    Holding,
+    LendingProtocol,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+)
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
@@ -44,13 +57,13 @@ from backtest.units import RAY, WAD
 __all__ = ["MAKER", "Maker"]
 
 
-class Maker:
+class Maker(LendingProtocol[MakerState]):
     """``LendingProtocol`` for one ilk. Stateless; base units are wad, the collateral's price is what its price feed
     says (wad).
     """
 
     name = "maker"
-    mechanism = "auction"
+    liquidates_by_auction = True
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("Bite", "Bark")
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
@@ -73,10 +86,9 @@ class Maker:
     # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
     oracle_delay = 3600
 
-    # What tells one market in the same contracts from another (``MarketConfig.parameters``), also as options of
-    # backtest fetch.
     market_parameters: Sequence[str] = ("ilk",)
 
+    @override
     def describe(self, parameters: Mapping[str, str], known: Sequence[MarketConfig]) -> MarketConfig:
         """The market of another ilk in the contracts of a known one; which token its collateral is, no description
         says.
@@ -94,22 +106,27 @@ class Maker:
             contracts=contracts,
         )
 
+    @override
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """See ``events.discover``."""
         return discover(contracts, raw)
 
+    @override
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
         """None: the Spotter's own logs say the price, ``fold`` gives it."""
         return ()
 
+    @override
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         """None: nothing is a proxy."""
         return ()
 
+    @override
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """None: the Vat counts every collateral and DAI in wad."""
         return ()
 
+    @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """From a node's logs (``logs.fold_logs``), or from exports (``imported.fold_imports``) where there are no
         logs.
@@ -119,6 +136,7 @@ class Maker:
 
         return fold_imports(config, raw) if has_imports(raw) else fold_logs(config, raw)
 
+    @override
     def open(self, market: Market, *, recompute: bool = False) -> MakerState:
         """See ``state.open_state``. A stability fee does not follow the book, so nothing is ever recomputed: UserError
         if asked for.
@@ -130,50 +148,62 @@ class Maker:
             )
         return state.open_state(market)
 
+    @override
     def apply(self, book: MakerState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
         state.apply(book, event)
 
+    @override
     def accounts(self, book: MakerState) -> Iterable[AccountId]:
         """See ``state.accounts``."""
         return state.accounts(book)
 
+    @override
     def exposure(self, book: MakerState, account: AccountId, now: Clock) -> Exposure | None:
         """See ``state.exposure``."""
         return state.exposure(book, account)
 
+    @override
     def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``state.view``."""
         return state.view(book, account, prices)
 
+    @override
     def holdings(self, book: MakerState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``state.holdings``."""
         return state.holdings(book, account)
 
+    @override
     def pairs(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
         """See ``state.pairs``."""
         return state.pairs(book, account, prices)
 
+    @override
     def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``actions.quote``."""
         return actions.quote(book, order, prices, now)
 
+    @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
         """Wad: one over the liquidation ratio."""
         return WAD * RAY // state.param("liquidation_ratio")
 
+    @override
     def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""
         return actions.act(book, action, prices, now)
 
+    @override
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``params.fault``."""
         return fault(values)
 
+    @override
     def constants(self, raw: RawEvents) -> Sequence[Constant]:
         """None."""
         return ()
 
+    @override
     def observed_order(self, book: MakerState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``actions.observed_order``."""
         return actions.observed_order(book, past)

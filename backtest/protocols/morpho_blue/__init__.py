@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import pyarrow as pa
+from typing_extensions import override
 
 from backtest.markets import MarketConfig
 from backtest.model import (
@@ -29,7 +30,19 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Fill,
+    Holding,
+    LendingProtocol,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+)
 from backtest.protocols.morpho_blue.account import exposure, holdings, view
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
@@ -49,7 +62,7 @@ ASSUMPTIONS = (
 )
 
 
-class MorphoBlue:
+class MorphoBlue(LendingProtocol[MorphoState]):
     """``LendingProtocol`` for one Morpho Blue market. Stateless."""
 
     name = "morpho-blue"
@@ -62,74 +75,91 @@ class MorphoBlue:
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 110_000})
     assumptions: Sequence[str] = ASSUMPTIONS
 
+    @override
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """See ``events.discover``."""
         return discover(contracts, raw)
 
+    @override
     def price_sources(self, raw: RawEvents) -> Sequence[SourceChange]:
         """See ``events.price_sources``."""
         return price_sources(raw)
 
+    @override
     def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
         """None: the contract is immutable."""
         return ()
 
+    @override
     def constants(self, raw: RawEvents) -> Sequence[Constant]:
         """None."""
         return ()
 
+    @override
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Loan token and collateral token."""
         return tokens(raw)
 
+    @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """See ``fold.fold``."""
         from backtest.protocols.morpho_blue.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
 
+    @override
     def open(self, market: Market, *, recompute: bool = False) -> MorphoState:
         """See ``state.open_state``. Recomputed interest needs the adaptive curve: RulesError at the first accrual of
         another model.
         """
         return open_state(market, recompute=recompute)
 
+    @override
     def apply(self, state: MorphoState, event: MarketEvent) -> None:
         """See ``state.apply``."""
         apply(state, event)
 
+    @override
     def accounts(self, state: MorphoState) -> Sequence[AccountId]:
         """See ``state.accounts``."""
         return accounts(state)
 
+    @override
     def exposure(self, state: MorphoState, account: AccountId, now: Clock) -> Exposure | None:
         """See ``account.exposure``."""
         return exposure(state, account, now)
 
+    @override
     def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view_of``."""
         return view(state, account, prices.oracle, now)
 
+    @override
     def holdings(self, state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
         return holdings(state, account, now)
 
+    @override
     def pairs(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
         """See ``liquidation.pairs``."""
         return pairs(state, account, prices.oracle, now)
 
+    @override
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
 
+    @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:
         """Wad: the market's liquidation loan-to-value."""
         return state.lltv
 
+    @override
     def act(self, state: MorphoState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """See ``actions.act``."""
         return act(state, action, prices.oracle, now)
 
+    @override
     def fault(self, values: Mapping[str, int]) -> str | None:
         """Why no market can have these parameters: Morpho.enableLltv wants a threshold below one; the incentive is at
         least one.
@@ -140,6 +170,7 @@ class MorphoBlue:
             return "a liquidation incentive below one"
         return None
 
+    @override
     def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``liquidation.observed_order``."""
         return observed_order(state, past, prices.oracle, now)

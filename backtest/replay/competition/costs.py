@@ -60,7 +60,7 @@ class CostModel:
         not fit the market.
         """
         gas = None if terms.gas is None else GasPrice(terms.gas, market, fees, start)
-        model = cls(terms, market, dict(getattr(protocol, "gas_units", {})), gas, fixed)
+        model = cls(terms, market, dict(protocol.gas_units), gas, fixed)
         for entry in terms.slippage:
             asset = market.asset_named(entry.asset) if entry.asset else None
             if entry.asset and asset is None:

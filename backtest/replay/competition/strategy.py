@@ -51,8 +51,8 @@ def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:
     its collateral counts.
     """
     fill, pair = offer.fill, offer.order.pair
-    weight = getattr(book.protocol, "weight", None)
     repaid = book.value_down(pair.debt_asset, fill.repaid)
+    weight = book.protocol.weight(book.state, offer.order.account, pair.collateral_asset)
     if offer.opens or offer.lot is not None or weight is None or not repaid:
         return None
     view = book.protocol.view(book.state, offer.order.account, book.prices, book.now)
@@ -60,7 +60,7 @@ def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:
         return None
     taken = book.value_down(pair.collateral_asset, fill.seized + fill.protocol_fee)
     missing = view.debt_base - view.debt_base * view.health // WAD
-    kept = WAD - weight(book.state, offer.order.account, pair.collateral_asset) * taken // repaid
+    kept = WAD - weight * taken // repaid
     if kept <= 0:
         return None
     first = missing * WAD // kept - _ROUNDING

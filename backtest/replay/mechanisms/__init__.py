@@ -13,12 +13,11 @@ from backtest.replay.mechanisms.auctions import DutchAuctions, EnglishAuctions, 
 
 
 def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[Any]:
-    """The way of liquidating that the protocol names by its attribute ``mechanism`` (none: fixed spread), new for each
-    replay.
+    """The protocol's own way of liquidating, new for each replay.
 
     ``cost`` is what a call costs the liquidator, base units.
     """
-    return Auctions(cost) if getattr(protocol, "mechanism", FixedSpread.name) == Auctions.name else FixedSpread()
+    return Auctions(cost) if protocol.liquidates_by_auction else FixedSpread()
 
 
 def swapped(terms: config.Mechanism, cost: int = 0) -> Mechanism[Any] | None:

@@ -80,14 +80,13 @@ def sale(
 
 def weight_of(book: Book[State], account: AccountId, asset: AssetId) -> int:
     """How much of a collateral's value counts towards health, wad. ScenarioError where the protocol does not say."""
-    weight = getattr(book.protocol, "weight", None)
+    weight = book.protocol.weight(book.state, account, asset)
     if weight is None:
         raise ScenarioError(
             f"mechanism: {book.protocol.name} does not say what a collateral counts",
             "use a mechanism that does not aim at a health",
         )
-    found: int = weight(book.state, account, asset)
-    return found
+    return weight
 
 
 class Agreed(Immediate[Any]):
