@@ -11,6 +11,7 @@ from keyword import iskeyword
 from cyclopts import App, CycloptsError
 
 from backtest.errors import UserError, did_you_mean
+from backtest.foreign import shown
 from backtest.version import VERSION
 
 # Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``), or an App of several.
@@ -110,5 +111,5 @@ def _run(words: list[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"backtest: {' '.join(text.split())}", file=sys.stderr)
+    print(f"backtest: {shown(' '.join(text.split()), 4_000)}", file=sys.stderr)
     return code
