@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from backtest.foreign import shown
+
 Kind = Literal[
     "range",  # the block range, the number of results or the reply is too large: ask for less
     "addresses",  # too many addresses in one filter
@@ -263,7 +265,7 @@ class Complaint:
 
 def classify(message: str, code: int | None = None, status: int = 200) -> Complaint:
     """What an error message, its JSON-RPC code and the HTTP status mean together."""
-    text = " ".join(message.split())[:400]
+    text = shown(" ".join(message.split()), 400)
     kind: Kind | None = None
     if status == 429:
         kind = "rate"

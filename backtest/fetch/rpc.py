@@ -313,9 +313,7 @@ class Rpc:
             finally:
                 self._pace.leave(answered)
             one = body if isinstance(body, dict) else body[index]
-            complaint = replace(
-                asked_of(complaint, one["method"]), text=foreign.shown(self.provider.scrub(complaint.text), 400)
-            )
+            complaint = replace(asked_of(complaint, one["method"]), text=self.provider.scrub(complaint.text))
             kind = complaint.kind
             if kind in refusals:
                 self.stats.refused += 1
