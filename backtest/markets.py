@@ -64,8 +64,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         for name, number, low, high in (
-            ("base_decimals", self.base_decimals, 0, 38),
-            ("price_decimals", self.price_decimals or 0, 0, 76),
+            ("base_decimals", self.base_decimals, 0, 77),
+            ("price_decimals", self.price_decimals or 0, 0, 77),
             ("start_block", self.start_block, 0, MOST_BLOCK),
             ("chain_id", self.chain_id, 0, (1 << 63) - 1),
         ):

@@ -139,8 +139,15 @@ def _commands() -> list[bytes]:
 
 def doors() -> list[Door]:
     """Every door of the project."""
-    scenarios = [path.read_bytes() for path in sorted((ROOT / "tests").rglob("*.toml"))[:3]]
-    scenarios.append(b'name = "x"\n[[overrides]]\nasset = "WETH"\nparameter = "liquidation_threshold"\nvalue = 8000\n')
+    scenario = (
+        b'name = "stricter"\nfrom_block = 19_000_000\nseed = 7\n[liquidators]\nkind = "competitive"\ngas_cost = 5\n'
+        b'[[overrides]]\nparameter = "liquidation_threshold"\nasset = "WETH"\nvalue = 8000\n'
+    )
+    sweep = (
+        b'name = "ltv"\ndesign = "sobol"\npoints = 4\n[scenario.liquidators]\nkind = "competitive"\n'
+        b'[[scenario.overrides]]\nparameter = "ltv"\nasset = "ETH"\nvalue = 5000\n'
+        b'[[axes]]\nfield = "overrides[0].value"\nfrom = 5000\nto = 6000\n'
+    )
     mappings = [path.read_bytes() for path in sorted((resource("queries") / "import").rglob("mapping.toml"))]
     lines = b'{"a": 1.5, "b": "x"}\n{"a": 12345678901234567890, "b": null}\n'
     unreadable = (foreign.Unreadable,)
@@ -174,8 +181,8 @@ def doors() -> list[Door]:
             user,
             [path.read_bytes() for path in sorted(resource("markets").glob("*.toml"))],
         ),
-        Door("scenario", _text(parse_scenario), user, scenarios),
-        Door("sweep", _text(parse_sweep), user, [b'name = "s"\n[scenario]\nname = "x"\n', *scenarios]),
+        Door("scenario", _text(parse_scenario), user, [scenario]),
+        Door("sweep", _text(parse_sweep), user, [sweep]),
         Door("mapping", _file("mapping.toml", _mapping), user, mappings),
         Door(
             "manifest",

@@ -196,12 +196,8 @@ def _plain(logs: list[Log] | None, data: bytes | msgspec.Raw) -> list[Log] | Non
     """The logs, with topics in lower case and without ``0X``."""
     if not logs:
         return logs
-    seconds = [log.topics.second for log in logs if log.topics.second is not None]
-    if (
-        b'"0X' not in bytes(data)
-        and all(map(str.islower, [log.topics.first for log in logs]))
-        and all(map(str.islower, seconds))
-    ):
+    topics = "".join([log.topics.first + (log.topics.second or "") for log in logs])
+    if b"X" not in bytes(data) and topics == topics.lower():  # both at the speed of memory
         return logs
     return [_rewritten(log) for log in logs]
 
