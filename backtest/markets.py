@@ -8,8 +8,13 @@ from typing import Literal
 import msgspec
 
 from backtest.errors import UserError
+from backtest.foreign import Unreadable, shown, toml_value
 
-_ADDRESS = re.compile(r"^0x[0-9a-fA-F]{40}$")
+MOST_BLOCK = (1 << 62) - 1
+"""No chain has a later block, and all arithmetic of blocks fits 64 bits."""
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,10 +30,12 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     start_block: int | None = None
 
     def __post_init__(self) -> None:
-        if not _ADDRESS.match(self.address):
-            raise UserError(f"pools.address = '{self.address}' is not an address", "give 0x and 40 hex digits")
-        if self.start_block is not None and self.start_block < 0:
-            raise UserError(f"pool {self.address}: start_block = {self.start_block}", "block numbers start at 0")
+        if not _ADDRESS.fullmatch(self.address):
+            raise UserError(
+                f"pools.address = '{shown(self.address, 80)}' is not an address", "give 0x and 40 hex digits"
+            )
+        if self.start_block is not None and not 0 <= self.start_block <= MOST_BLOCK:
+            raise UserError(f"pool {self.address}: start_block is out of range", "block numbers start at 0")
         msgspec.structs.force_setattr(self, "address", self.address.lower())
 
 
@@ -56,18 +63,29 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pools: tuple[PoolConfig, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, number, low, high in (
+            ("base_decimals", self.base_decimals, 0, 77),
+            ("price_decimals", self.price_decimals or 0, 0, 77),
+            ("start_block", self.start_block, 0, MOST_BLOCK),
+            ("chain_id", self.chain_id, 0, (1 << 63) - 1),
+        ):
+            if not low <= number <= high:
+                what = f"= {number}" if abs(number) < 1 << 64 else "is out of range"
+                raise UserError(
+                    f"market '{shown(self.name, 100)}': {name} {what}",
+                    "block numbers start at 0" if name == "start_block" and number < 0 else f"give {low} to {high}",
+                )
         if self.price_decimals is not None and self.price_decimals < self.base_decimals:
             raise UserError(
                 f"market '{self.name}': price_decimals = {self.price_decimals} is below base_decimals ="
                 f" {self.base_decimals}",
                 "lower base_decimals",
             )
-        if self.start_block < 0:
-            raise UserError(f"market '{self.name}': start_block = {self.start_block}", "block numbers start at 0")
         for role, address in self.contracts.items():
-            if not _ADDRESS.match(address):
+            if not _ADDRESS.fullmatch(address):
                 raise UserError(
-                    f"market '{self.name}': contracts.{role} = '{address}' is not an address",
+                    f"market '{shown(self.name, 100)}': contracts.{shown(role, 40)} = '{shown(address, 80)}' is not an"
+                    " address",
                     "give 0x and 40 hex digits",
                 )
         named = [pool.address for pool in self.pools]
@@ -87,6 +105,15 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 def parse_market(text: str, where: str) -> MarketConfig:
     """A market from TOML text; ``where`` names its file in errors."""
     try:
-        return msgspec.toml.decode(text, type=MarketConfig)
-    except msgspec.DecodeError as error:
-        raise UserError(f"{where}: {error}", "see data/markets for complete examples") from None
+        config: MarketConfig = toml_value(text, MarketConfig)
+    except Unreadable as error:
+        raise UserError(f"{shown(where)}: {error}", "see data/markets for complete examples") from None
+    if not _NAME.fullmatch(config.name):
+        raise UserError(
+            f"{shown(where)}: name = '{shown(config.name, 60)}' is not a market name",
+            "use up to 100 lower-case letters, digits, '-', '_' and '.'",
+        )
+    told = (config.base_currency, *config.contracts, *config.parameters, *config.parameters.values())
+    if odd := next((text for text in told if not text.isprintable()), None):
+        raise UserError(f"{shown(where)}: '{shown(odd, 60)}' holds control characters", "leave them out")
+    return config

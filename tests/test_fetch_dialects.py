@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backtest.fetch.dialects import classify
+from backtest.fetch.dialects import asked_of, classify
 
 ALCHEMY = (
     "Log response size exceeded. You can make eth_getLogs requests with up to a 2K block range and no limit on the"
@@ -55,6 +55,32 @@ CASES = [
     ("nethermind cancelled", -32016, 200, "eth_getLogs request was canceled due to enabled timeout.", "timeout", None),
     ("nethermind state", -32002, 200, "No state available for block 17000000", "archive", None),
     ("erigon old", -32000, 200, "old data not available due to pruning", "pruned", None),
+    ("reth state", -32603, 200, "State at block #11052984 is pruned", "archive", None),
+    ("reth proof", -32602, 200, "distance to target block exceeds maximum proof window", "archive", None),
+    ("parity state", -32000, 200, "This request is not supported because your node is running with state pruning. Run"
+    " with --pruning=archive.", "archive", None),
+    ("geth path state", -32000, 200, "historical state 1f2e is not available", "archive", None),
+    ("geth path scheme", -32000, 200, "historical state not available in path scheme yet", "archive", None),
+    ("geth indexing", -32000, 200, "state histories haven't been fully indexed yet", "archive", None),
+    ("infura state", -32000, 200, "project ID does not have access to archive state", "archive", None),
+    ("publicnode state", -32602, 403, "Archive requests require a personal token. Get one at: https://x", "archive",
+    None),
+    ("quicknode state", -32052, 403, "Access to archival, debug, or trace data is not included in your current plan.",
+    "archive", None),
+    ("moonbeam state", -32603, 200, "State already discarded for 0xabc", "archive", None),
+    ("kava state", -32000, 200, "Node state is pruned", "archive", None),
+    ("cronos state", -32000, 200, "height 123 is not available, lowest height is 5000", "archive", None),
+    ("cosmos state", -32000, 200, "failed to load state at height 5; version has either been pruned, or is for a future"
+    " block height", "archive", None),
+    ("optimism old", -32000, 200, "no historical RPC is available for this historical (pre-bedrock) execution request",
+    "archive", None),
+    ("sei state", -32000, 200, "state does not maintain archive data", "archive", None),
+    ("erigon pruned", -32000, 200, "history has been pruned for this block", "pruned", None),
+    ("earliest", -32000, 200, "block 5 has been pruned; earliest available is 123", "pruned", None),
+    ("chainstack rate", -32005, 200, "You've exceeded the RPS limit available on the current plan.", "rate", None),
+    ("drpc plan", 35, 400, "chain is not available on free plan, please upgrade to paid plan", "denied", None),
+    ("quicknode credits", -32012, 200, "credits limited to 6000/sec", "rate", None),
+    ("batch count", -32600, 200, "Number of requests in batch exceeds limit", "batch", None),
     ("besu state", -32000, 200, "World state unavailable", "archive", None),
     ("besu range", -32005, 200, "Requested range exceeds maximum RPC range limit", "range", None),
     ("cloudflare", -32047, 200, "Invalid eth_getLogs request. 'fromBlock'-'toBlock' range too large. Max range: 800",
@@ -100,3 +126,18 @@ CASES = [
 def test_wording(code: int | None, status: int, message: str, kind: str, width: int | None) -> None:
     complaint = classify(message, code, status)
     assert (complaint.kind, complaint.width) == (kind, width)
+
+
+@pytest.mark.parametrize("message", [
+    "old data not available due to pruning", "history has been pruned for this block", "Pruned history unavailable",
+    "Archive requests require a personal token", "State at block #3 is pruned",
+])  # fmt: skip
+def test_what_was_asked_for_tells_whether_state_or_logs_are_gone(message: str) -> None:
+    complaint = classify(message, -32000, 200)
+    assert asked_of(complaint, "eth_call").kind == "archive"
+    assert asked_of(complaint, "eth_getStorageAt").kind == "archive"
+    assert asked_of(complaint, "eth_getLogs").kind == "pruned"
+
+
+def test_other_complaints_are_the_same_of_every_method() -> None:
+    assert asked_of(classify("Too Many Requests", 429, 429), "eth_call").kind == "rate"

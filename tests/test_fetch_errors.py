@@ -330,7 +330,7 @@ def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     (["aave-v3", "--market", "missing.toml", "--lake", "x", "--rpc", "http://127.0.0.1:1"],
     "cannot read market file missing.toml"),
     (["aave-v3", "--market", "base", "--lake", "x", "--workers", "0", "--rpc", "http://127.0.0.1:1"],
-    "must be positive"),
+    "0 requests in flight; choose 1 to 256 --workers"),
 ])  # fmt: skip
 def test_mistakes_get_one_line(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

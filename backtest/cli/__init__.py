@@ -11,6 +11,7 @@ from keyword import iskeyword
 from cyclopts import App, CycloptsError
 
 from backtest.errors import UserError, did_you_mean
+from backtest.foreign import shown
 from backtest.version import VERSION
 
 # Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``), or an App of several.
@@ -41,6 +42,8 @@ _MENDABLE = {
     errno.EROFS: "choose a folder that can be written",
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path: a part of it is no folder",
+    errno.ENAMETOOLONG: "check the path: a part of it is longer than a file name may be",
+    errno.ELOOP: "check the path: its links lead in a circle",
     errno.EISDIR: "name a file: this is a folder",
 }
 
@@ -95,6 +98,8 @@ def _run(words: list[str]) -> int:
     try:
         if words and not verb and words[0] not in FLAGS:
             raise UserError(f"unknown verb '{words[0]}'", did_you_mean(words[0], [*VERBS, *FLAGS]))
+        if verb == "fetch" and (odd := next((word for word in words if word.startswith("---")), None)):
+            raise UserError(f"unknown option {odd}", "options begin with two dashes")
         result = app(verb)(words, exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
     except UserError as error:
@@ -110,5 +115,5 @@ def _run(words: list[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    print(f"backtest: {' '.join(text.split())}", file=sys.stderr)
+    print(f"backtest: {shown(' '.join(text.split()), 4_000)}", file=sys.stderr)
     return code

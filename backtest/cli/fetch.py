@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backtest.errors import UserError, did_you_mean
+from backtest.foreign import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,9 +93,9 @@ def fetch(
         Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every
         reply, "always" by asking for every block with logs twice, "never".
     workers
-        Requests in flight.
+        Requests in flight, 1 to 256.
     timeout
-        Seconds until a request counts as lost.
+        Seconds until a request counts as lost, from connecting to its last byte; 0.1 to 3,600.
     reconstruct
         Rebuild the canonical tables afterwards.
     verify
@@ -110,7 +111,7 @@ def fetch(
     from backtest.protocols.registry import PROTOCOLS
 
     if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol '{protocol}'", did_you_mean(protocol, PROTOCOLS))
+        raise UserError(f"unknown protocol '{shown(protocol, 60)}'", did_you_mean(protocol, PROTOCOLS))
     config = (
         _market(market, lake) if market is not None and not parameters else _described(protocol, market, parameters)
     )
@@ -122,8 +123,6 @@ def fetch(
     url = rpc or os.environ.get(RPC_VARIABLE)
     if not url:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
-    if workers < 1 or timeout <= 0:
-        raise UserError("--workers and --timeout must be positive", "leave them out for the defaults")
     confirmations = _confirmations(finality)
     console = Console(stderr=True)
     try:
@@ -195,11 +194,19 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
 
 
 def _confirmations(finality: str) -> Literal["finalized"] | int:
+    from backtest.foreign import Unreadable, integer
+
     if finality == "finalized":
         return "finalized"
-    if not finality.isdecimal():
-        raise UserError(f"--finality {finality}", 'give "finalized" or a number of confirmations, for example 64')
-    return int(finality)
+    try:
+        confirmations = integer(finality, bits=62)
+    except Unreadable:
+        confirmations = -1
+    if confirmations < 0:
+        raise UserError(
+            f"--finality {shown(finality, 40)}", 'give "finalized" or a number of confirmations, for example 64'
+        )
+    return confirmations
 
 
 def _reconstruct(lake: Lake, market: str) -> None:
@@ -243,6 +250,8 @@ def _print_summary(summary: FetchSummary) -> None:
         "incomplete replies asked again": summary.incomplete,
         "blocks looked at twice for omitted logs": summary.rechecked,
         "blocks whose bloom was too full to tell": summary.saturated,
+        "headers without a bloom, by which no omitted log shows": requests.bloomless,
+        "replies of null, taken for no logs": requests.nulls,
         "requests": requests.requests,
         "requests tried again": requests.retries,
         "ranges cut smaller": requests.refused,
@@ -300,4 +309,4 @@ class _ProgressBar:
 
     def note(self, text: str) -> None:
         """See ``Progress.note``."""
-        self._console.print(f"note: {text}", markup=False, highlight=False)
+        self._console.print(f"note: {shown(text, 1_000)}", markup=False, highlight=False)

@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.foreign import shown
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -68,12 +70,12 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
         config = record.config
         show(
             f"{name}: {config.protocol} on chain {config.chain_id}, from block {config.start_block}."
-            f" {config.description}".rstrip(". ")
+            f" {shown(config.description, 1_000)}".rstrip(". ")
         )
     else:
         show(f"{name}: no description")
     for fact, value in sorted(record.provenance.items()):
-        show(f"  {fact}: {value}")
+        show(f"  {shown(fact)}: {shown(value)}")
     show(
         _table(("  source", "blocks", "gaps"), _coverage(record.coverage))
         if record.coverage
@@ -117,7 +119,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]], right: Colle
     for place, name in enumerate(header):
         table.add_column(name, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value) for value in row))
+        table.add_row(
+            *(f"{value:,}".replace(",", " ") if isinstance(value, int) else shown(str(value)) for value in row)
+        )
     return table
 
 

@@ -25,7 +25,7 @@ from backtest.fetch.rpc import Rpc, Stats
 from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens
 from backtest.lake import Lake, Writer
 from backtest.lake.manifest import merge
-from backtest.markets import MarketConfig
+from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
@@ -140,6 +140,8 @@ def fetch(
 def _range(config: MarketConfig, final: int, from_block: int | None, to_block: int | None) -> tuple[int, int]:
     """The inclusive range that is asked for, as far as it is final."""
     first = config.start_block if from_block is None else from_block
+    if max(first, to_block or 0) > MOST_BLOCK:
+        raise FetchError(f"a block of '{config.name}' is out of range", f"no block is above {MOST_BLOCK}")
     if first < 0 or (to_block is not None and to_block < 0):
         raise FetchError(f"block {first if first < 0 else to_block} of '{config.name}'", "block numbers start at 0")
     if to_block is not None and first > to_block:

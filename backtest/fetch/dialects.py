@@ -6,8 +6,10 @@ their source and public bug reports. JSON-RPC codes are of little help: -32005 m
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from backtest.foreign import shown
 
 Kind = Literal[
     "range",  # the block range, the number of results or the reply is too large: ask for less
@@ -33,6 +35,25 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
         r"\breverte?d?\b|vm execution error|invalid opcode|out of gas|stack (under|over)flow|invalid jump",
         "all",
     ),
+    # Before what speaks of plans: "exceeded the RPS limit available on the current plan" passes.
+    ("rate", r"\brps limit|limit available on the current plan", "Chainstack"),
+    (
+        "archive",
+        (
+            r"state pruning|state (at|of|for) .{0,80}pruned|node state is pruned|state already discarded"
+            r"|state .{0,40}not (found|been fully indexed)|state histories"
+            r"|archiv(e|al).{0,40}(state|personal token|not included)"
+        ),
+        "Reth, Parity, OpenEthereum, Moonbeam, Kava, Geth, Infura, PublicNode, QuickNode",
+    ),
+    (
+        "archive",
+        (
+            r"no (historical )?(state|rpc) (data|found|is available|available)|historical backend|failed to load state"
+            r"|version has either been pruned|lowest height is|does not maintain archive data|unexpected state root"
+        ),
+        "Nethermind, Optimism, Cosmos chains, op-geth",
+    ),
     (
         "addresses",
         (
@@ -49,7 +70,7 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
         ),
         "Geth, proxyd",
     ),
-    ("batch", r"batch.{0,30}(not |un)(supported|allowed)", "nodes without batches"),
+    ("batch", r"batch.{0,30}(not |un)(supported|allowed)|requests (in|per) batch", "nodes without batches"),
     (
         "pruned",
         (
@@ -60,10 +81,7 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
     ),
     (
         "pruned",
-        (
-            r"(block|history|logs?|data) .{0,40}pruned|block #?\d+ (is )?(not available|unavailable)|earliest available"
-            r" block"
-        ),
+        (r"(block|history|logs?|data) .{0,40}pruned|block #?\d+ (is )?(not available|unavailable)|earliest available"),
         "Nethermind, Erigon, public nodes",
     ),
     (
@@ -130,6 +148,7 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
         ),
         "Avalanche, Coinbase, Harmony",
     ),
+    ("denied", r"not available on (the )?free plan", "dRPC"),
     (
         "timeout",
         r"time(d)?[ -]?out|deadline exceeded|took too long|canceled due to|cancelled|request was aborted",
@@ -229,6 +248,10 @@ _CAPS = tuple(
 )
 
 
+STATE_METHODS = frozenset(("eth_call", "eth_getCode", "eth_getStorageAt", "eth_getBalance"))
+"""Requests that read the state of a block."""
+
+
 @dataclass(frozen=True, slots=True)
 class Complaint:
     """A node's error, understood. ``width`` is the number of blocks it says it would answer; ``firm`` where that is a
@@ -242,7 +265,7 @@ class Complaint:
 
 def classify(message: str, code: int | None = None, status: int = 200) -> Complaint:
     """What an error message, its JSON-RPC code and the HTTP status mean together."""
-    text = " ".join(message.split())[:400]
+    text = shown(" ".join(message.split()), 400)
     kind: Kind | None = None
     if status == 429:
         kind = "rate"
@@ -254,6 +277,15 @@ def classify(message: str, code: int | None = None, status: int = 200) -> Compla
         kind = _BY_STATUS.get(status) or ("transient" if status >= 500 else "other")
     width, firm = _suggestion(text) if kind in ("range", "limit") else (None, False)
     return Complaint(kind, text, width, firm)
+
+
+def asked_of(complaint: Complaint, method: str) -> Complaint:
+    """The complaint about this method. Nodes say the same of state and of logs that they no longer have ("old data not
+    available due to pruning", "history has been pruned for this block"); what was asked for tells which is meant.
+    """
+    if complaint.kind not in ("archive", "pruned"):
+        return complaint
+    return replace(complaint, kind="archive" if method in STATE_METHODS else "pruned")
 
 
 def _suggestion(text: str) -> tuple[int | None, bool]:

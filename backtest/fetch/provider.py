@@ -1,10 +1,20 @@
 """The HTTP transport: web3.py's provider (and through it requests' connections, proxies and compression), with JSON
 read by msgspec and with errors that carry the node's own words and never a key.
+
+A request has one deadline for everything: connecting, TLS, sending, status line, headers and body. Timeouts of sockets
+count from one read to the next, so a node that sends a byte at a time would never meet one; here each read is given
+what is left of the request's own time. Bodies are bounded as they come and as they are unpacked.
 """
 
 from __future__ import annotations
 
+import http.client
+import io
 import logging
+import math
+import re
+import socket
+import threading
 import time
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -13,11 +23,17 @@ import msgspec
 import requests
 import urllib3
 from eth_typing import URI
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from web3 import HTTPProvider
 
 from backtest.errors import UserError
+from backtest.fetch.dialects import Kind
 
 _CHUNK = 1 << 20
+REPLY_LIMIT = 256 << 20
+"""Bytes of one reply, as sent and as unpacked. Providers stop at 150 MB; what is larger is asked for in parts."""
 
 
 def redact(url: str) -> str:
@@ -40,29 +56,136 @@ def _parts(url: str) -> SplitResult | None:
 
 
 class Unanswered(Exception):
-    """No complete reply: ``timed_out``, or the connection broke."""
+    """No complete reply. ``kind``, as of a ``Complaint``: "timeout", "range" where it is too large, or "transient":
+    the connection broke.
+    """
 
-    def __init__(self, text: str, timed_out: bool) -> None:
+    def __init__(self, text: str, kind: Kind) -> None:
         super().__init__(text)
-        self.timed_out = timed_out
+        self.kind = kind
 
 
 class BrokenReply(Exception):
     """A reply that is not the JSON that was asked for."""
 
 
+class _TooLarge(Exception):
+    pass
+
+
+class _Clock(threading.local):
+    """When the request of this thread must be over, in ``time.monotonic`` seconds. Connections are made and read on the
+    thread that asks.
+    """
+
+    deadline = math.inf
+
+    def left(self) -> float:
+        """Seconds; TimeoutError where there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+_clock = _Clock()
+
+
+class _Bytes(io.RawIOBase):
+    """What comes from a socket for one response, until its deadline and its largest size."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock, self._file = sock, sock.makefile("rb", buffering=0)
+        self._bytes = 0
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        """As of a socket, for ``http.client``."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if math.isfinite(_clock.deadline):
+            self._sock.settimeout(_clock.left())
+        count: int = self._file.readinto(buffer)
+        self._bytes += count
+        if self._bytes > REPLY_LIMIT:
+            raise _TooLarge
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(_Bytes(sock), *args, **options)  # type: ignore[arg-type]
+
+
+class _Connecting(HTTPConnection):
+    """Tries the addresses of a host one after another, all within the request's time."""
+
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        if not math.isfinite(_clock.deadline):
+            return super()._new_conn()
+        host = self._dns_host
+        try:
+            found = {entry[4][0] for entry in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)}
+        except OSError as error:
+            raise NewConnectionError(self, f"{type(error).__name__}") from error
+        failed: Exception = NewConnectionError(self, "no address")
+        try:
+            for address in sorted(map(str, found)):
+                self._dns_host = address
+                self.timeout = _clock.left()
+                try:
+                    return super()._new_conn()
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failed = error
+        finally:
+            self._dns_host = host
+        raise failed
+
+
+class _ConnectingTls(_Connecting, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connecting
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _ConnectingTls
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Connections whose reads end at the request's deadline, through a proxy as well."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def proxy_manager_for(self, *args: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **options)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        return manager
+
+
 class Provider(HTTPProvider):
     """``Web3(Provider(url, timeout, connections))`` works as with web3's own; the fetcher uses ``post``."""
 
     def __init__(self, url: str, timeout: float, connections: int) -> None:
-        parts = _parts(url)
+        parts = None if re.search(r"[\x00-\x20\x7f]", url) else _parts(url)
         if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
             shown = redact(url) if parts is not None and "://" in url else "***"
             raise UserError(f"'{shown}' is not the address of a node", "give --rpc http://... or https://...")
         self._session = requests.Session()  # one for all threads; its pool of connections is thread-safe
-        self._session.mount(
-            f"{parts.scheme}://", requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections)
-        )
+        self._session.mount(f"{parts.scheme}://", _Adapter(pool_connections=1, pool_maxsize=connections))
         super().__init__(
             url, request_kwargs={"timeout": timeout}, session=self._session, exception_retry_configuration=None
         )
@@ -100,9 +223,9 @@ class Provider(HTTPProvider):
 
     def post(self, payload: bytes) -> tuple[int, float, bytes]:
         """(HTTP status, seconds of Retry-After, body), whatever the status; ``Unanswered`` if there is no whole reply
-        in time.
+        in time, or it is larger than ``REPLY_LIMIT``.
         """
-        deadline = time.monotonic() + self._timeout
+        _clock.deadline = time.monotonic() + self._timeout
         try:
             with self._request_session_manager.get_response_from_post_request(
                 self._url,
@@ -112,16 +235,33 @@ class Provider(HTTPProvider):
                 stream=True,
                 allow_redirects=False,
             ) as response:
-                chunks = []
+                chunks, size = [], 0
                 for chunk in response.raw.stream(_CHUNK, decode_content=True):
                     chunks.append(chunk)
-                    if time.monotonic() > deadline:
-                        raise Unanswered(f"no complete reply within {self._timeout:g} s", timed_out=True)
+                    size += len(chunk)
+                    if size > REPLY_LIMIT:
+                        raise _TooLarge
+                    _clock.left()
                 return response.status_code, _seconds(response.headers.get("Retry-After")), b"".join(chunks)
-        except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            raise Unanswered(f"no reply within {self._timeout:g} s", timed_out=True) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unanswered(f"the connection failed ({type(error).__name__})", timed_out=False) from None
+        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+            raise self._late() from None
+        except _TooLarge:
+            raise Unanswered(f"a reply of more than {REPLY_LIMIT >> 20} MiB", "range") from None
+        except (
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            http.client.HTTPException,
+            OSError,
+            ValueError,
+        ) as error:
+            if time.monotonic() >= _clock.deadline:
+                raise self._late() from None
+            raise Unanswered(f"the connection failed ({type(error).__name__})", "transient") from None
+        finally:
+            _clock.deadline = math.inf
+
+    def _late(self) -> Unanswered:
+        return Unanswered(f"no complete reply within {self._timeout:g} s", "timeout")
 
     def _make_request(self, method: Any, request_data: bytes) -> bytes:
         return self.post(request_data)[2]
@@ -134,6 +274,7 @@ class Provider(HTTPProvider):
 def _seconds(header: str | None) -> float:
     """Retry-After in seconds; the form with a date counts as unknown."""
     try:
-        return max(0.0, float(header or 0))
+        seconds = float(header or 0)
     except ValueError:
         return 0.0
+    return seconds if 0 <= seconds < math.inf else 0.0

@@ -10,78 +10,28 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
 
-from backtest.errors import FetchError
-from backtest.fetch.dialects import Complaint, classify
+from backtest import foreign
+from backtest.errors import FetchError, UserError
+from backtest.fetch import replies
+from backtest.fetch.dialects import STATE_METHODS, Complaint, asked_of
 from backtest.fetch.pace import Pace
 from backtest.fetch.provider import BrokenReply, Provider, Unanswered, redact
+from backtest.fetch.replies import Complained, Header, Log, Topics
 
 __all__ = ["Header", "Log", "Refused", "Rpc", "Stats", "Topics", "redact"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-
-class Topics(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
-    """One to four topics. Not a list: 100,000 lists would keep the garbage collector busy, and that is half the time of
-    parsing.
-    """
-
-    first: str
-    second: str | None = None
-    third: str | None = None
-    fourth: str | None = None
-
-
-class Log(msgspec.Struct, rename="camel", gc=False):
-    """One log as eth_getLogs gives it: 0x-prefixed hex."""
-
-    address: str
-    topics: Topics
-    data: str
-    block_number: str
-    block_hash: str
-    transaction_hash: str
-    transaction_index: str
-    log_index: str
-    removed: bool = False
-
-
-class Header(msgspec.Struct, rename="camel", gc=False):
-    """The parts of a block's header that are used: 0x-prefixed hex."""
-
-    number: str
-    hash: str
-    parent_hash: str
-    timestamp: str
-    logs_bloom: str
-    base_fee_per_gas: str | None = None
-
-
-class _Error(msgspec.Struct):
-    code: int | None = None
-    message: str = ""
-    data: Any = None
-
-
-_NOTHING = msgspec.Raw(b"")  # the field was absent; a JSON null is Raw(b"null")
-
-
-class _Reply(msgspec.Struct):
-    id: int | str | None = None
-    result: msgspec.Raw = _NOTHING
-    error: _Error | str | None = None
-
-
-class _LogsReply(msgspec.Struct):
-    result: list[Log] | None = None
-    error: _Error | str | None = None
+TIMEOUTS = (0.1, 3_600.0)
+MOST_WORKERS = 256
 
 
 class Refused(Exception):
@@ -100,6 +50,10 @@ class Stats:
     retries: int = 0
     refused: int = 0
     bytes: int = 0
+    bloomless: int = 0
+    """Headers without logsBloom: by these, no omitted log shows."""
+    nulls: int = 0
+    """Replies of null where a list of logs was asked for, taken for none."""
 
 
 class Rpc:
@@ -107,11 +61,14 @@ class Rpc:
 
     Args:
         url: http(s) address, keys and all.
-        timeout: seconds for one request, from sending to the last byte.
+        timeout: seconds for one request, from connecting to the last byte, ``TIMEOUTS``.
         attempts: tries of one request before giving up.
         backoff: seconds before the first retry; doubles, with jitter, up to ``max_backoff``.
-        workers: requests in flight.
+        workers: requests in flight, 1 to ``MOST_WORKERS``.
         batch: calls in one JSON-RPC batch; halved for good when the node refuses that many.
+
+    Raises:
+        UserError: the address is none, or ``timeout`` or ``workers`` is out of range.
     """
 
     def __init__(
@@ -125,6 +82,10 @@ class Rpc:
         workers: int = 16,
         batch: int = 100,
     ) -> None:
+        if not 1 <= workers <= MOST_WORKERS:
+            raise UserError(f"{workers} requests in flight", f"choose 1 to {MOST_WORKERS} --workers")
+        if not TIMEOUTS[0] <= timeout <= TIMEOUTS[1]:
+            raise UserError(f"a timeout of {timeout:g} s", f"choose {TIMEOUTS[0]:g} to {TIMEOUTS[1]:g} s for --timeout")
         self.provider = Provider(url, timeout, workers)
         self.name = redact(url)
         self.workers = workers
@@ -177,7 +138,7 @@ class Rpc:
 
     def call(self, method: str, params: Sequence[Any] = (), kind: Any = Any) -> Any:
         """The result of one request, decoded as ``kind``. FetchError if the node refuses."""
-        reply = self._ask({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}, _reply_of(method))
+        reply = self._ask({"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}, replies.result_of)
         return self._decode(reply, method, params, kind)
 
     def call_many(self, calls: Sequence[tuple[str, Sequence[Any]]], kind: Any = Any) -> list[Any]:
@@ -189,7 +150,7 @@ class Rpc:
     def eth_calls(self, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
         """What contracts return: (address, call data as 0x hex, block) each; None where the call reverted."""
         results = self.call_many(
-            [("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str | None
+            [("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str
         )
         return [
             None if result is None else _bytes(result, f"eth_call of {call[0]} at block {call[2]}")
@@ -215,22 +176,22 @@ class Rpc:
 
     def chain_id(self) -> int:
         """eth_chainId."""
-        return self._number(self.call("eth_chainId", (), str), "eth_chainId")
+        return self._number(self.call("eth_chainId", (), str | int), "eth_chainId")
 
     def block_number(self) -> int:
         """eth_blockNumber: the latest block."""
-        return self._number(self.call("eth_blockNumber", (), str), "eth_blockNumber")
+        return self._number(self.call("eth_blockNumber", (), str | int), "eth_blockNumber")
 
-    def _number(self, text: str, what: str) -> int:
+    def _number(self, value: str | int, what: str) -> int:
         try:
-            return int(text, 16)
-        except ValueError:
-            raise FetchError(f"{self.name}: {what} is '{text[:40]}', not a hex number", "use another node") from None
+            return replies.quantity(value, replies.BLOCK_BITS)
+        except foreign.Unreadable as error:
+            raise FetchError(f"{self.name}: {what}: {error}", "use another node") from None
 
     def client_version(self) -> str:
         """web3_clientVersion, or "unknown" where providers hide it."""
         try:
-            return str(self.call("web3_clientVersion"))
+            return foreign.shown(self.call("web3_clientVersion", (), str), 200)
         except FetchError:
             return "unknown"
 
@@ -257,7 +218,7 @@ class Rpc:
                     f"{self.name} has no block {block}",
                     "use a node with full history (not pruned), or fetch a later range",
                 )
-            number = self._number(header.number, f"the number of block {block}")
+            number = int(header.number, 16)
             if number != block:
                 raise FetchError(
                     f"{self.name} answered block {number} when asked for block {block}", "use another node"
@@ -278,7 +239,8 @@ class Rpc:
         """eth_getLogs with this filter. ``Refused`` if the node wants a smaller question."""
         several = question.get("fromBlock") != question.get("toBlock")
         too_much = _TOO_MUCH | _TOO_SLOW if several else _TOO_MUCH
-        return self._ask({"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [question]}, _logs_of, too_much)
+        body = {"jsonrpc": "2.0", "id": 1, "method": "eth_getLogs", "params": [question]}
+        return self._counted(self._ask(body, replies.all_logs_of, too_much))
 
     # -- one request, until it is answered -----------------------------------------------------------------------------
 
@@ -290,26 +252,38 @@ class Rpc:
             for number, (method, params) in enumerate(calls)
         ]
         try:
-            replies = self._ask(body, _batch_reader(len(calls)), _TOO_MUCH | _TOO_SLOW)
+            results = self._ask(body, replies.batch_of(len(calls)), _TOO_MUCH | _TOO_SLOW)
         except Refused as refused:
             if refused.complaint.kind in _TOO_MUCH:
                 self._batch = max(1, min(self._batch, len(calls) // 2))
             middle = len(calls) // 2
             return self._batch_of(calls[:middle], kind) + self._batch_of(calls[middle:], kind)
         return [
-            self._decode(reply, method, params, kind) for reply, (method, params) in zip(replies, calls, strict=True)
+            self._decode(result, method, params, kind) for result, (method, params) in zip(results, calls, strict=True)
         ]
 
-    def _decode(self, reply: msgspec.Raw | None, method: str, params: Sequence[Any], kind: Any) -> Any:
-        if reply is None:
+    def _decode(self, result: msgspec.Raw | None, method: str, params: Sequence[Any], kind: Any) -> Any:
+        if result is None:
             return None
         try:
-            return msgspec.json.decode(reply, type=kind)
-        except msgspec.DecodeError as error:
+            found = _READERS[kind](result) if kind in _READERS else foreign.json_value(result, kind)
+        except foreign.Unreadable as error:
             shown = ", ".join(str(p) for p in params)[:200]
             raise FetchError(
                 f"{self.name} answered {method}({shown}) with something else: {error}", "use another node"
             ) from None
+        if method in STATE_METHODS and isinstance(found, str):
+            _bytes(found, _question({"method": method, "params": params}))
+        if kind == list[Log]:
+            return self._counted(found)
+        if isinstance(found, Header):
+            self.stats.bloomless += not found.has_bloom
+        return found
+
+    def _counted(self, logs: list[Log] | None) -> list[Log]:
+        """The logs; null, by which some clients say that there are none, is counted."""
+        self.stats.nulls += logs is None
+        return logs or []
 
     def _ask(self, body: Any, read: Callable[[bytes, int], T], refusals: frozenset[str] = frozenset()) -> T:
         """Send ``body`` until ``read`` accepts the reply. Complaints of the kinds in ``refusals`` are ``Refused`` at
@@ -330,21 +304,23 @@ class Rpc:
                 answered = True
                 return reply
             except Unanswered as error:
-                complaint = Complaint("timeout" if error.timed_out else "transient", self.provider.scrub(str(error)))
+                complaint = Complaint(error.kind, str(error))
             except BrokenReply as error:
                 broken += 1
-                complaint = Complaint("timeout" if broken > 1 else "transient", self.provider.scrub(str(error)))
-            except _Complained as error:
+                complaint = Complaint("timeout" if broken > 1 else "transient", str(error))
+            except Complained as error:
                 complaint, index = error.complaint, error.index
             finally:
                 self._pace.leave(answered)
+            one = body if isinstance(body, dict) else body[index]
+            complaint = replace(asked_of(complaint, one["method"]), text=self.provider.scrub(complaint.text))
             kind = complaint.kind
             if kind in refusals:
                 self.stats.refused += 1
                 raise Refused(complaint)
             patience = self._attempts if kind in _PASSING else min(4, self._attempts) if kind == "missing" else 1
             if attempt >= patience:
-                raise self._error(body if isinstance(body, dict) else body[index], complaint, attempt)
+                raise self._error(one, complaint, attempt)
             self.stats.retries += 1
             pause = max(min(retry_after, 120.0), delay * random.uniform(0.5, 1.0))
             if kind == "rate":
@@ -356,7 +332,7 @@ class Rpc:
 
     def _error(self, body: dict[str, Any], complaint: Complaint, attempts: int) -> FetchError:
         what = _question(body)
-        said = self.provider.scrub(complaint.text) or "an empty error"
+        said = complaint.text or "an empty error"
         if complaint.kind in _PASSING:
             fix = "run again later (what is stored stays), use fewer --workers, or another node"
             return FetchError(f"{self.name} did not answer {what} in {attempts} attempts: {said}", fix)
@@ -364,6 +340,10 @@ class Rpc:
         return FetchError(f"{self.name} refused {what}: {said}", fix)
 
 
+_READERS: Mapping[Any, Callable[[msgspec.Raw], Any]] = {
+    list[Log]: replies.logs_of,
+    Header | None: replies.header_of,
+}
 _PASSING = frozenset(("rate", "limit", "timeout", "transient"))
 _TOO_MUCH = frozenset(("range", "addresses", "batch"))
 _TOO_SLOW = frozenset(("limit", "timeout"))
@@ -375,15 +355,6 @@ _FIXES = {
     "unsupported": "use another node",
     "range": "use a node with higher limits",
 }
-
-
-class _Complained(Exception):
-    """The node answered with an error; ``index`` is that of the call in its batch."""
-
-    def __init__(self, complaint: Complaint) -> None:
-        super().__init__(complaint.text)
-        self.complaint = complaint
-        self.index = 0
 
 
 def _question(body: dict[str, Any]) -> str:
@@ -412,80 +383,9 @@ def _is_block(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("0x") and len(value) <= 18
 
 
-def _complain(error: _Error | str | None, status: int) -> None:
-    if error is None and status < 400:
-        return
-    if isinstance(error, str):
-        error = _Error(message=error)
-    details = f" {error.data}" if error is not None and error.data is not None else ""
-    raise _Complained(classify((error.message if error else "") + details, error.code if error else None, status))
-
-
-def _parse(data: bytes, status: int, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        if 300 <= status < 400:
-            raise _Complained(
-                Complaint("denied", f"HTTP {status}, a redirection: give the address that it leads to")
-            ) from None
-        if status >= 400:
-            raise _Complained(classify(data[:300].decode(errors="replace"), None, status)) from None
-        raise BrokenReply(
-            f"a reply of {len(data)} bytes that is cut short or not what was asked for ({error})"
-        ) from None
-
-
-def _reply_of(method: str) -> Callable[[bytes, int], msgspec.Raw | None]:
-    def read(data: bytes, status: int) -> msgspec.Raw | None:
-        return _result(_parse(data, status, _Reply), status)
-
-    return read
-
-
-def _result(reply: _Reply, status: int = 200) -> msgspec.Raw | None:
-    try:
-        _complain(reply.error, status)
-    except _Complained as error:
-        if error.complaint.kind == "revert":
-            return None
-        raise
-    if reply.result == _NOTHING:
-        raise BrokenReply("a reply with neither result nor error")
-    return reply.result
-
-
-def _logs_of(data: bytes, status: int) -> list[Log]:
-    reply = _parse(data, status, _LogsReply)
-    _complain(reply.error, status)
-    if reply.result is None:
-        raise BrokenReply("a reply to eth_getLogs without a list of logs")
-    return reply.result
-
-
-def _batch_reader(size: int) -> Callable[[bytes, int], list[msgspec.Raw | None]]:
-    def read(data: bytes, status: int) -> list[msgspec.Raw | None]:
-        found = _parse(data, status, list[_Reply] | _Reply)  # type: ignore[arg-type]
-        if isinstance(found, _Reply):  # the node refuses the batch as a whole
-            _complain(found.error, status)
-            raise BrokenReply("one reply to a batch of calls")
-        by_id = {reply.id: reply for reply in found}
-        if any(number not in by_id for number in range(size)):
-            raise BrokenReply(f"{len(by_id)} replies to a batch of {size} calls")
-        results = []
-        for number in range(size):
-            try:
-                results.append(_result(by_id[number]))
-            except _Complained as error:
-                error.index = number
-                raise
-        return results
-
-    return read
-
-
 def _bytes(text: str, what: str) -> bytes:
     try:
-        return bytes.fromhex(text.removeprefix("0x"))
+        return bytes.fromhex(text.removeprefix("0x").removeprefix("0X"))
     except ValueError:
-        raise FetchError(f"{what} gave '{text[:80]}', which is not hex", "use another node") from None
+        shown = foreign.shown(text, 80)
+        raise FetchError(f"{what} gave '{shown}', which is not hex", "use another node") from None
