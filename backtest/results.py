@@ -287,7 +287,7 @@ def scenario_of(row: Mapping[str, Any]) -> Scenario:
 
 
 def require_current(lake: Lake, market: str) -> None:
-    """LakeError where the canonical tables are missing, or were made by other rules or from other raw data."""
+    """LakeError where the canonical tables are missing, damaged, or were made by other rules or from other raw data."""
     files = [file for file in lake.files(None, market) if file.dataset.startswith("canonical/")]
     remedy = f"run backtest reconstruct --lake {lake.path} --market {market}"
     if not files:
@@ -301,6 +301,7 @@ def require_current(lake: Lake, market: str) -> None:
             else f"made by rules version {rules}, this is {RULES_VERSION}"
         )
         raise LakeError(f"the canonical tables of market '{market}' are stale ({why})", remedy)
+    lake.provide(files)  # also where a stored run is all that will be read: it is served for sound data only
 
 
 def load_market(lake: Lake, market: str) -> Market:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
-from backtest.lake import content, parquet
+from backtest.lake import content, integrity, parquet
 from backtest.lake import manifest as m
 from backtest.lake.sql import Limits, Session
 from backtest.lake.storage import Storage, open_storage
@@ -57,9 +57,12 @@ class Lake:
     Args:
         path: the folder, or ``s3://bucket/prefix`` (``backtest.lake.bucket``).
         create: make an empty lake where there is none; otherwise that is a LakeError.
+        trust: read files without comparing them with their digests first. Such a lake has no writer, so that nothing
+            is stored that came from unchecked bytes.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = False) -> None:
+    def __init__(self, path: str | Path, *, create: bool = False, trust: bool = False) -> None:
+        self.trust = trust
         self.storage: Storage = open_storage(path)
         self.path = self.storage.path
         found = m.load_newest(self.storage)
@@ -90,6 +93,8 @@ class Lake:
         On an object store, which has no locks, several may be open: of those that publish the same version one
         succeeds, the others get a LakeError.
         """
+        if self.trust:
+            raise LakeError(f"{self.path} was opened without a look at its digests", "open it without trust to write")
         with self.storage.exclusive():
             self.refresh()
             writer = Writer(self)
@@ -138,8 +143,21 @@ class Lake:
         )
 
     def provide(self, files: Iterable[FileEntry]) -> None:
-        """Make these files readable at their paths; of a local lake they are."""
-        self.storage.provide(file.path for file in files)
+        """Make these files readable at their paths, and compare them with their digests when this process first opens
+        them (unless the lake is trusted). Whatever reads rows asks here before.
+
+        Raises:
+            LakeError: a file is gone, or not the one that was written.
+        """
+        wanted = list(files)
+        self.storage.provide(file.path for file in wanted)
+        for file, what in self.damaged(wanted) if not self.trust else ():
+            if not self.storage.renew(file.path) or integrity.fault(file) is not None:
+                raise integrity.refusal(file, what, self.path)
+
+    def damaged(self, files: Sequence[FileEntry]) -> list[tuple[FileEntry, str]]:
+        """Those of these files that are not as the manifest says, each with what is wrong, in words."""
+        return integrity.faults(files)
 
     def schema(self, dataset: str) -> pa.Schema:
         """The columns of a dataset, whether or not it has rows; LakeError if it is unknown."""
@@ -238,7 +256,7 @@ class Lake:
         if file.content:
             return file.content
         where = self.storage.location(file.path)
-        self.storage.provide([where])
+        self.storage.provide([where])  # no digest to compare with
         return content.content_digest(parquet.read(where, self.schema(file.dataset), None, (None, None)))
 
     def _record(self, market: str) -> m.MarketRecord:

@@ -286,7 +286,8 @@ class Writer:
     def _merge(self, market: str, group: list[m.FileRecord]) -> m.FileRecord:
         dataset = group[0].dataset
         schema = self._lake.schema(dataset)
-        self._storage.provide(self._storage.location(file.path) for file in group)
+        paths = {self._storage.location(file.path) for file in group}
+        self._lake.provide(file for file in self._lake.files(dataset, market) if file.path in paths)
         parts = [parquet.read(self._storage.location(file.path), schema, None, (None, None)) for file in group]
         table = parquet.in_chain_order(pa.concat_tables(parts))
         starts = [file.from_block for file in group if file.from_block is not None]
