@@ -17,22 +17,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
 from backtest.lake import content, integrity, parquet
 from backtest.lake import manifest as m
+from backtest.lake.answer import Answer
 from backtest.lake.sql import Limits, Session
 from backtest.lake.storage import Storage, open_storage
 from backtest.lake.writer import Writer
 from backtest.markets import MarketConfig
 
-if TYPE_CHECKING:
-    import duckdb
-
-__all__ = ["FileEntry", "Lake", "Limits", "Writer"]
+__all__ = ["Answer", "FileEntry", "Lake", "Limits", "Writer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +240,9 @@ class Lake:
             self._session = (self.manifest.version, wanted, Session(self, wanted))
         return self._session[2]
 
-    def sql(self, query: str, *, limits: Limits | None = None) -> duckdb.DuckDBPyRelation:
-        """The result of one SELECT over the views of ``queries/``: a DuckDB relation, with ``.df()``,
-        ``.to_arrow_table()``, ``.fetchall()``.
+    def sql(self, query: str, *, limits: Limits | None = None) -> Answer:
+        """The result of one SELECT over the views of ``queries/``, with ``.df()``, ``.to_arrow_table()``,
+        ``.fetchall()``; every digit of an amount is kept in each.
 
         Raises:
             LakeError: anything but one SELECT or EXPLAIN, an unknown name, a syntax error: in one line.
