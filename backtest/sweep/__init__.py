@@ -29,6 +29,7 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, SWEEPS
 from backtest.results import read_material
+from backtest.runs import apart
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
 from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, with_axes
@@ -286,6 +287,7 @@ class _Store:
         runs = [each.tables for each in ordered if each.tables is not None and each.run_id not in stored]
         return data | (
             {f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES}
+            | {"results/runs": apart(self._lake, self._plan.market, pa.concat_tables([each["runs"] for each in runs]))}
             if runs
             else {}
         )
