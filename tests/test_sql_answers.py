@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from backtest.cli import main
 from backtest.errors import LakeError
-from backtest.lake import Lake, Limits
+from backtest.lake import Lake, Limits, queries
 from backtest.lake.output import write as write_rows
 from tests.lake_tables import write
 from tests.test_sql_views import book
@@ -157,3 +158,18 @@ def test_nothing_is_written_into_the_lake(lake: Lake, capfd: pytest.CaptureFixtu
 def test_a_lake_is_bounded_in_python_too() -> None:
     with pytest.raises(LakeError, match="is no amount"):
         Limits(memory="1e400GB")
+
+
+def test_every_view_with_a_timestamp_has_its_time_in_utc(lake: Lake) -> None:
+    with_time = [query for query in queries.load() if "timestamp" in query.columns and query.folder != "checks"]
+    assert len(with_time) >= 20
+    for query in with_time:
+        names = list(query.columns)
+        assert names[names.index("timestamp") + 1] == "time"
+    rows = lake.sql("SELECT timestamp, time, epoch(time)::BIGINT FROM position_events").fetchall()
+    assert rows
+    for seconds, time, again in rows:
+        assert (time.timestamp() if time.tzinfo else time.replace(tzinfo=UTC).timestamp()) == seconds == again
+    out = io.BytesIO()
+    write_rows(lake.session(), "SELECT DISTINCT time FROM blocks WHERE block_number = 1", "csv", out)
+    assert out.getvalue() == b"time\n2020-09-13 12:26:40\n"
