@@ -193,23 +193,25 @@ class Writer:
         market: str,
         runs: Collection[str],
         change: Mapping[str, Callable[[pa.Table], pa.Table]],
+        *,
+        key: str = "run_id",
     ) -> int:
-        """Change the rows of these runs in the datasets of ``change``; without any, delete their rows everywhere.
-        One commit; returns the number of rows that were changed or deleted.
+        """Change the result rows whose ``key`` is one of ``runs`` in the datasets of ``change``; without any, delete
+        them everywhere. One commit; returns the number of rows that were changed or deleted.
         """
         record = self._market(market)
         wanted = pa.array(sorted(runs), pa.string())
         files: list[m.FileRecord] = []
         count = 0
         for file in record.files:
-            own = file.dataset.startswith("results/") and "run_id" in self._lake.schema(file.dataset).names
+            own = file.dataset.startswith("results/") and key in self._lake.schema(file.dataset).names
             if not own or (change and file.dataset not in change):
                 files.append(file)
                 continue
             path = self._storage.location(file.path)
             self._lake.provide(entry for entry in self._lake.files(file.dataset, market) if entry.path == path)
             table = parquet.read(path, self._lake.schema(file.dataset), None, (None, None))
-            chosen = pc.fill_null(pc.is_in(table["run_id"].cast(pa.string()), wanted), False)
+            chosen = pc.fill_null(pc.is_in(table[key].cast(pa.string()), wanted), False)
             hits = table.filter(chosen)
             if not hits.num_rows:
                 files.append(file)
