@@ -63,6 +63,14 @@ class Answer:
         table = self.relation.to_arrow_table()  # DuckDB's own way to Python needs a package of time zones
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
+    def limit(self, rows: int) -> Answer:
+        """The first rows alone."""
+        return Answer(self.relation.limit(rows), self._cursor)
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """The first row as Python values, or None."""
+        return next(iter(self.limit(1).fetchall()), None)
+
     def show(self) -> None:
         """Print the first rows as DuckDB does."""
         self.relation.show()
