@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec.structs import replace
 
+from backtest import runs
 from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.imported import delayed_prices, follows_market
 from backtest.lake import Lake
@@ -143,9 +144,19 @@ def run(
 
 
 def run_all(
-    lake: Lake, market: str, scenarios: Sequence[Scenario], *, samples: int = SAMPLES, progress: Progress | None = None
+    lake: Lake,
+    market: str,
+    scenarios: Sequence[Scenario],
+    *,
+    samples: int = SAMPLES,
+    progress: Progress | None = None,
+    renamed: Collection[str] | None = None,
 ) -> Iterator[Run]:
-    """``run`` of each scenario, one after another: what they share is loaded and replayed once."""
+    """``run`` of each scenario, one after another: what they share is loaded and replayed once.
+
+    ``renamed``: names that a run which is stored under another takes; None for those of all scenarios. A name that
+    another run of the market has gets the first digits of the run's id behind it.
+    """
     require_current(lake, market)
     material: Material | None = None
     for scenario in scenarios:
@@ -154,7 +165,17 @@ def run_all(
             material = material or load_material(lake, market)
             start = material.start(scenario) if len(scenarios) > 1 else None
             stored = _keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
+        elif renamed is None or scenario.name in renamed:
+            stored = _under(lake, market, stored, scenario.name)
         yield stored
+
+
+def _under(lake: Lake, market: str, run: Run, name: str) -> Run:
+    """A stored run under the name that it is asked for by."""
+    if run.summary["name"] in (name, f"{name} ({run.run_id[:8]})"):
+        return run
+    row = runs.named(run.tables["runs"], [runs.take(lake, market, run.run_id, name)])
+    return Run(run.run_id, {**run.tables, "runs": row}, run.notes, replayed=False)
 
 
 def _keep(lake: Lake, market: str, made: Run) -> Run:
@@ -162,6 +183,8 @@ def _keep(lake: Lake, market: str, made: Run) -> Run:
     with lake.writer() as writer:  # refreshes the lake
         again = _stored(lake, market, made.run_id)
         if again is None:
+            named = runs.apart(lake, market, made.tables["runs"])
+            made = Run(made.run_id, {**made.tables, "runs": named}, made.notes, made.replayed)
             writer.append_all(
                 market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION
             )
@@ -287,7 +310,7 @@ def scenario_of(row: Mapping[str, Any]) -> Scenario:
 
 
 def require_current(lake: Lake, market: str) -> None:
-    """LakeError where the canonical tables are missing, or were made by other rules or from other raw data."""
+    """LakeError where the canonical tables are missing, damaged, or were made by other rules or from other raw data."""
     files = [file for file in lake.files(None, market) if file.dataset.startswith("canonical/")]
     remedy = f"run backtest reconstruct --lake {lake.path} --market {market}"
     if not files:
@@ -301,6 +324,7 @@ def require_current(lake: Lake, market: str) -> None:
             else f"made by rules version {rules}, this is {RULES_VERSION}"
         )
         raise LakeError(f"the canonical tables of market '{market}' are stale ({why})", remedy)
+    lake.provide(files)  # also where a stored run is all that will be read: it is served for sound data only
 
 
 def load_market(lake: Lake, market: str) -> Market:

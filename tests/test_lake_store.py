@@ -355,11 +355,11 @@ def test_the_lake_digest_ignores_cuts_and_sees_rows_and_coverage(tmp_path: Path)
 
 
 def as_format_1(lake: Lake) -> None:
-    """Rewrite the newest manifest as the first version of this program did: no schemas, no digests."""
+    """Rewrite the newest manifest as the first version of this program did: no schemas, no digests, no seal."""
     path = lake.path / m.name_of(lake.manifest.version)
     body = json.loads(path.read_bytes())
     body["format"] = 1
-    del body["schemas"]
+    del body["schemas"], body["sha256"]
     for record in body["markets"].values():
         for file in record["files"]:
             file.pop("sha256", None)
@@ -379,15 +379,15 @@ def test_format_1_is_read_and_migrated_by_the_first_writer(lake: Lake) -> None:
     with old.writer():
         pass
     assert old.files(EVENT) == files
-    assert json.loads((lake.path / m.name_of(old.manifest.version)).read_bytes())["format"] == 2
+    assert json.loads((lake.path / m.name_of(old.manifest.version)).read_bytes())["format"] == 3
     assert Lake(lake.path).digest(MARKET) == digest
 
 
 def test_a_newer_format_is_refused(lake: Lake) -> None:
     body = json.loads((lake.path / m.name_of(lake.manifest.version)).read_bytes())
-    (lake.path / m.name_of(lake.manifest.version + 1)).write_text(json.dumps({**body, "format": 3, "surprise": 1}))
+    (lake.path / m.name_of(lake.manifest.version + 1)).write_text(json.dumps({**body, "format": 4, "surprise": 1}))
     for use in (lambda: Lake(lake.path), lake.refresh, lambda: Lake(lake.path, create=True)):
-        with pytest.raises(LakeError, match=r"has format 3, this version reads up to 2; install a newer version"):
+        with pytest.raises(LakeError, match=r"has format 4, this version reads up to 3; install a newer version"):
             use()
 
 

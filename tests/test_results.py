@@ -112,9 +112,13 @@ def test_the_same_run_again_is_read_not_stored_twice(lake: Lake, monkeypatch: py
     assert not again.replayed
     assert again.run_id == first.run_id
     assert again.notes == first.notes
-    assert again.summary == first.summary
+    assert again.summary == {**first.summary, "name": "another name"}
+    assert again.digest == first.digest
     lake.refresh()
-    assert lake.files(None, "sketch") == files
+    assert [file for file in lake.files(None, "sketch") if file.dataset != "results/runs"] == [
+        file for file in files if file.dataset != "results/runs"
+    ]
+    assert lake.read("results/runs", "sketch")["name"].to_pylist() == ["another name"]
 
 
 def test_what_decides_the_outcome_is_in_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +224,16 @@ def test_replay_prints_the_result_with_units_and_its_assumptions(
     code, out, _ = cli(capsys, "replay", "--lake", lake.path, "--name", "again")
     assert code == 0
     assert "(stored already, not replayed again)" in out
-    assert "The same run is stored under the name 'history'." in out
+    assert out.startswith("again: market sketch")
+    assert lake_names(lake) == ["again"]
+    code, out, _ = cli(capsys, "replay", "--lake", lake.path)
+    assert code == 0
+    assert "The same run is stored under the name 'again'." in out
+
+
+def lake_names(lake: Lake) -> list[str]:
+    """Names of stored runs, as the lake holds them now."""
+    return sorted(Lake(lake.path).read("results/runs", "sketch")["name"].to_pylist())
 
 
 def test_replay_options_make_the_scenario(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

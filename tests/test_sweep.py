@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backtest import sweep as sweeps
 from backtest.cli import main
@@ -199,6 +200,14 @@ def test_what_is_done_is_kept_when_a_sweep_is_interrupted(sketch: Lake) -> None:
     with pytest.raises(KeyboardInterrupt):
         sweep(sketch, "sketch", spec, progress=interrupt)
     assert sweep(sketch, "sketch", spec).replayed == 1
+
+
+def test_a_new_name_of_a_stored_sweep_is_taken(sketch: Lake) -> None:
+    spec = Sweep(name="first", axes=(GAS,), scenario=BASE)
+    first = sweep(sketch, "sketch", spec)
+    again = sweep(sketch, "sketch", replace(spec, name="second"))
+    assert (again.sweep_id, again.replayed) == (first.sweep_id, 0)
+    assert sketch.read("results/sweeps", "sketch")["name"].to_pylist() == ["second"]
 
 
 def test_failures_are_rows_with_their_reason_and_may_be_tried_again(

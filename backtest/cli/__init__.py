@@ -27,6 +27,7 @@ VERBS = {
     "validate": "Hold a model against the liquidations that happened.",
     "calibrate": "Fit competition and costs to data, as a part of a scenario.",
     "sql": "Query a lake, its history and its runs.",
+    "runs": "List, rename and delete stored runs.",
     "report": "Write runs as one offline page.",
     "info": "Show what a lake holds.",
     "check": "Check a lake's invariants.",

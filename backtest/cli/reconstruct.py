@@ -38,7 +38,8 @@ def reconstruct(*, lake: Path, market: str | None = None) -> None:
     opened = Lake(lake)
     for name in [market] if market else opened.markets():
         opened.market_config(name)
-        if is_current(opened, name):
+        made = [file for file in opened.files(None, name) if file.dataset.startswith("canonical/")]
+        if is_current(opened, name) and not opened.damaged(made):
             print(f"{name}: up to date")
             continue
         with Progress(transient=True) as bar:

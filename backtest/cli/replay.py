@@ -220,10 +220,13 @@ def replay(
     if band and repeats is not None:
         raise UserError("--band and --repeats together", "give one of them")
     if baseline:
-        value = baseline_of(value)
+        value = replace(baseline_of(value), **_given({"name": name}))
+    own = name is not None or scenario is not None
     wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
+    # Names that the user gave, and those made of them; one that was made up here renames nothing.
+    renamed = [one.name for one in wanted if own and one.name.startswith(value.name)]
     with progress_bar() as progress:
-        stored = list(run_all(opened, chosen, wanted, progress=progress))
+        stored = list(run_all(opened, chosen, wanted, progress=progress, renamed=renamed))
     opened.refresh()
     if len(stored) == 1:
         _print(stored[0], value, opened)
@@ -367,7 +370,9 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
         print(f"  {when:<12}  {', '.join(parts)}; borrowers' loss {loss} {currency}")
     for line in opportunities_of(lake, run.run_id, market=row["market"]):
         print(line)
-    if scenario.name != row["name"]:
+    if row["name"] == f"{scenario.name} ({run.run_id[:8]})":
+        print(f"  Another run has the name '{scenario.name}': this one is '{row['name']}' (backtest runs rename).")
+    elif scenario.name != row["name"]:
         print(f"  The same run is stored under the name '{row['name']}'.")
     print("Assumptions and warnings")
     for note in run.notes:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from backtest import foreign
 from backtest.errors import UserError, did_you_mean
+from backtest.files import TEXT_LIMIT
 
 if TYPE_CHECKING:
     from backtest.lake.queries import Query
     from backtest.lake.sql import Session
 
+SLACK = 512 << 20  # what a process needs beside DuckDB: threads' stacks, rows on their way out
 Format = Literal["table", "csv", "json", "parquet"]
 
 _HELP = """\
@@ -27,15 +32,18 @@ Anything else is SQL and ends with a semicolon."""
 
 
 def sql(
-    query: str | None = None,
+    query: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     *,
     lake: Path,
+    file: Annotated[Path | None, Parameter(name=["--file", "-f"])] = None,
     format: Format = "table",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     attach: Path | None = None,
     memory: str = "4GB",
     threads: int | None = None,
     disk: str = "20GB",
+    timeout: float | None = None,
+    trust: bool = False,
 ) -> None:
     """Query a lake: its history, and the runs stored beside it. Without a query it asks at a prompt.
 
@@ -52,6 +60,10 @@ def sql(
 
         backtest sql --lake data/lake "SELECT account, health FROM health(NULL, [17000000]) WHERE health < 1.05"
 
+        backtest sql --lake data/lake --file question.sql
+
+        backtest sql --lake data/lake - < question.sql
+
         backtest sql --lake data/lake --attach market.duckdb
 
     Parameters
@@ -60,6 +72,8 @@ def sql(
         One SELECT; '-' reads it from standard input.
     lake
         Folder of the lake.
+    file
+        Read the query from this file.
     format
         How to print rows. csv, json (one object a line) and parquet keep every digit of an amount; table stops after
         200 rows.
@@ -69,53 +83,109 @@ def sql(
         Write a DuckDB database file with the same views over the lake's files, for other DuckDB clients (1.1 or later,
         but not 1.4.0 and 1.4.1).
     memory
-        Most memory, as DuckDB writes it.
+        Most memory, such as 500MB or 4GB: of DuckDB, and of the process but for what it has at the start and 512 MB.
     threads
-        Most threads; without it one a core.
+        Most threads, up to one a core, which is what there is without it.
     disk
         Most temporary space on disk.
+    timeout
+        Seconds after which a query is stopped; without it none is. Ctrl-C stops one at any time.
+    trust
+        Do not compare the lake's files with their digests first.
     """
+    from backtest.files import read_text
     from backtest.lake import Lake, Limits
     from backtest.lake.sql import attach as write_database
 
-    opened = Lake(lake)
+    if query is not None and file is not None:
+        raise UserError("a query and --file together", "give one of them")
+    if query is not None and re.fullmatch(r"--?[a-z][\w-]*(=.*)?", query):
+        raise UserError(f"unknown option {foreign.shown(query, 40)}", "see 'backtest sql --help'")
+    if timeout is not None and not 0 < timeout < 10**9:
+        raise UserError(f"--timeout {timeout} is no number of seconds", "give one above 0, such as 60")
+    limits = Limits(memory=memory, threads=threads, disk=disk)
+    opened = Lake(lake, trust=trust)
+    if output is not None:
+        _outside(output, opened.path)
     if attach is not None:
+        _outside(attach, opened.path)
         write_database(opened, attach)
         print(f"{attach}: the views of {opened.path}; SELECT table_name FROM duckdb_views() lists them")
-        if query is None:
+        if query is None and file is None:
             return
-    session = opened.session(Limits(memory=memory, threads=threads, disk=disk))
-    if query == "-":
-        query = sys.stdin.read()
+    session = opened.session(limits)
+    if file is not None:
+        query = read_text(file)
+    elif query == "-":
+        query = _standard_input()
     if query is None and not sys.stdin.isatty():
-        raise UserError("no query", "give one in quotes, or '-' to read it from standard input")
-    if query is None:
-        _prompt(session, format)
-    elif output is None:
-        if format == "parquet" and sys.stdout.isatty():
-            raise UserError("Parquet is not for a terminal", "add --output FILE")
-        _write(session, query, format, sys.stdout.buffer)
-    else:
-        unfinished = output.with_name(output.name + ".unfinished")
-        try:
-            with unfinished.open("wb") as stream:
-                _write(session, query, format, stream)
-            unfinished.replace(output)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        raise UserError("no query", "give one in quotes, --file FILE, or '-' to read it from standard input")
+    with bounded(limits.bytes + SLACK):
+        if query is None:
+            _prompt(session, format, timeout)
+        elif output is None:
+            if format == "parquet" and sys.stdout.isatty():
+                raise UserError("Parquet is not for a terminal", "add --output FILE")
+            _write(session, query, format, sys.stdout.buffer, timeout)
+        else:
+            unfinished = output.with_name(output.name + ".unfinished")
+            try:
+                with unfinished.open("wb") as stream:
+                    _write(session, query, format, stream, timeout)
+                unfinished.replace(output)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
 
-def _write(session: Session, query: str, format: str, stream: IO[bytes]) -> None:
+def _standard_input() -> str:
+    try:
+        return foreign.text(sys.stdin.buffer.read(TEXT_LIMIT))
+    except foreign.Unreadable as error:
+        raise UserError(f"standard input: {error}", "give SQL in UTF-8") from None
+
+
+def _outside(output: Path, lake: Path | str) -> None:
+    """UserError where a file would be written into the lake's own folders, or where no path is."""
+    if "\0" in str(output):
+        raise UserError(f"{foreign.shown(str(output))}: a path holds no NUL", "name another file")
+    if isinstance(lake, Path) and output.resolve().is_relative_to(lake.resolve()):
+        raise UserError(f"{output} lies in the lake, which holds nothing but its own files", "name a file elsewhere")
+
+
+@contextmanager
+def bounded(more: int) -> Iterator[None]:
+    """Let this process have at most ``more`` bytes beyond what it has: what functions build beside DuckDB's own count
+    of its memory. Where the system has no such bound, none is set.
+    """
+    import resource
+
+    try:
+        held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = held + more
+    if soft != resource.RLIM_INFINITY:
+        wanted = min(wanted, soft)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _write(session: Session, query: str, format: str, stream: IO[bytes], timeout: float | None) -> None:
     import shutil
 
     from backtest.lake.output import write
 
     width = shutil.get_terminal_size().columns if stream.isatty() else None
-    write(session, query, format, stream, width=width)
+    write(session, query, format, stream, width=width, timeout=timeout)
     stream.flush()
 
 
-def _prompt(session: Session, format: str) -> None:
+def _prompt(session: Session, format: str, timeout: float | None) -> None:
     """Read, run, print, until the end of input. History is kept between sessions."""
     import atexit
     import os
@@ -136,7 +206,7 @@ def _prompt(session: Session, format: str) -> None:
     while (text := _statement()) is not None:
         try:
             if not text.startswith("."):
-                _write(session, text, format, sys.stdout.buffer)
+                _write(session, text, format, sys.stdout.buffer, timeout)
                 continue
             word, _, rest = text.partition(" ")
             if word == ".quit":

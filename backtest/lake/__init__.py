@@ -17,22 +17,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from backtest.errors import LakeError, did_you_mean
-from backtest.lake import content, parquet
+from backtest.lake import content, integrity, parquet
 from backtest.lake import manifest as m
+from backtest.lake.answer import Answer
 from backtest.lake.sql import Limits, Session
 from backtest.lake.storage import Storage, open_storage
 from backtest.lake.writer import Writer
 from backtest.markets import MarketConfig
 
-if TYPE_CHECKING:
-    import duckdb
-
-__all__ = ["FileEntry", "Lake", "Limits", "Writer"]
+__all__ = ["Answer", "FileEntry", "Lake", "Limits", "Writer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +55,12 @@ class Lake:
     Args:
         path: the folder, or ``s3://bucket/prefix`` (``backtest.lake.bucket``).
         create: make an empty lake where there is none; otherwise that is a LakeError.
+        trust: read files without comparing them with their digests first. Such a lake has no writer, so that nothing
+            is stored that came from unchecked bytes.
     """
 
-    def __init__(self, path: str | Path, *, create: bool = False) -> None:
+    def __init__(self, path: str | Path, *, create: bool = False, trust: bool = False) -> None:
+        self.trust = trust
         self.storage: Storage = open_storage(path)
         self.path = self.storage.path
         found = m.load_newest(self.storage)
@@ -90,6 +91,8 @@ class Lake:
         On an object store, which has no locks, several may be open: of those that publish the same version one
         succeeds, the others get a LakeError.
         """
+        if self.trust:
+            raise LakeError(f"{self.path} was opened without a look at its digests", "open it without trust to write")
         with self.storage.exclusive():
             self.refresh()
             writer = Writer(self)
@@ -138,8 +141,21 @@ class Lake:
         )
 
     def provide(self, files: Iterable[FileEntry]) -> None:
-        """Make these files readable at their paths; of a local lake they are."""
-        self.storage.provide(file.path for file in files)
+        """Make these files readable at their paths, and compare them with their digests when this process first opens
+        them (unless the lake is trusted). Whatever reads rows asks here before.
+
+        Raises:
+            LakeError: a file is gone, or not the one that was written.
+        """
+        wanted = list(files)
+        self.storage.provide(file.path for file in wanted)
+        for file, what in self.damaged(wanted) if not self.trust else ():
+            if not self.storage.renew(file.path) or integrity.fault(file) is not None:
+                raise integrity.refusal(file, what, self.path)
+
+    def damaged(self, files: Sequence[FileEntry]) -> list[tuple[FileEntry, str]]:
+        """Those of these files that are not as the manifest says, each with what is wrong, in words."""
+        return integrity.faults(files)
 
     def schema(self, dataset: str) -> pa.Schema:
         """The columns of a dataset, whether or not it has rows; LakeError if it is unknown."""
@@ -224,9 +240,9 @@ class Lake:
             self._session = (self.manifest.version, wanted, Session(self, wanted))
         return self._session[2]
 
-    def sql(self, query: str, *, limits: Limits | None = None) -> duckdb.DuckDBPyRelation:
-        """The result of one SELECT over the views of ``queries/``: a DuckDB relation, with ``.df()``,
-        ``.to_arrow_table()``, ``.fetchall()``.
+    def sql(self, query: str, *, limits: Limits | None = None) -> Answer:
+        """The result of one SELECT over the views of ``queries/``, with ``.df()``, ``.to_arrow_table()``,
+        ``.fetchall()``; every digit of an amount is kept in each.
 
         Raises:
             LakeError: anything but one SELECT or EXPLAIN, an unknown name, a syntax error: in one line.
@@ -238,7 +254,7 @@ class Lake:
         if file.content:
             return file.content
         where = self.storage.location(file.path)
-        self.storage.provide([where])
+        self.storage.provide([where])  # no digest to compare with
         return content.content_digest(parquet.read(where, self.schema(file.dataset), None, (None, None)))
 
     def _record(self, market: str) -> m.MarketRecord:

@@ -101,6 +101,10 @@ class Bucket:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(self._copy, lacking))
 
+    def renew(self, location: str) -> bool:
+        self._copy(location)
+        return True
+
     def _copy(self, location: str) -> None:
         target = Path(location)
         key = target.relative_to(self._copies).as_posix()

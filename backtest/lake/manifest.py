@@ -3,32 +3,38 @@
 ``manifest/NNNNNNNN.json`` are immutable; the highest number is the lake. A commit writes data files, syncs them, and
 then publishes the next number if nobody has (``put_if_absent``), so it appears whole or not at all.
 
+A manifest ends with the SHA-256 of all before it (the seal), so that one that is damaged, or edited by hand, is not
+read.
+
 Formats: 1 had neither schemas nor, for its files, sha256 and content digest; ``Writer.complete`` adds them before the
-first write. A newer format than ours is refused.
+first write. 2 had no seal. A newer format than ours is refused.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
 
-from backtest import tables
+from backtest import foreign, tables
 from backtest.errors import LakeError
 from backtest.lake.storage import Storage
 from backtest.markets import MarketConfig
 from backtest.result_tables import RESULTS, SWEEPS
 
-FORMAT = 2
+FORMAT = 3
 KEEP_VERSIONS = 8
 """Manifests that stay readable behind the newest: files that any of them names are not deleted."""
 
-_NAME = re.compile(r"^manifest/(\d{8})\.json$")
-Ranges = tuple[tuple[int, int], ...]
+_NAME = re.compile(r"^manifest/([0-9]{8})\.json$", re.ASCII)
+_SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\Z')
+_PATH = re.compile(r"^data/[^\x00-\x1f\\]+\.parquet$")
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Ranges = tuple[tuple[Count, Count], ...]
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -38,10 +44,10 @@ class FileRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
     dataset: str
     path: str
-    rows: int
-    bytes: int
-    from_block: int | None = None
-    to_block: int | None = None
+    rows: Count
+    bytes: Count
+    from_block: Count | None = None
+    to_block: Count | None = None
     stamp: str = ""
     sha256: str = ""
     content: str = ""
@@ -84,29 +90,77 @@ def load_newest(storage: Storage) -> Manifest | None:
     while numbers := versions(storage):
         key = name_of(numbers[-1])
         try:
-            return parse(storage.read(key), storage.location(key))
+            found = parse(storage.read(key), storage.location(key))
         except FileNotFoundError:
             continue  # a writer published newer versions and removed this one meanwhile
+        if found.version != numbers[-1]:
+            raise LakeError(f"{storage.location(key)} is the manifest of version {found.version}", _RESTORE)
+        return found
     return None
 
 
 def parse(text: bytes, where: str) -> Manifest:
-    """A manifest from JSON; ``where`` names it in errors."""
+    """A manifest from JSON; ``where`` names it in errors.
+
+    Raises:
+        LakeError: it is none, of a newer format, damaged, edited by hand, or contradicts itself.
+    """
+    sealed = _SEAL.search(text)
+    if sealed and _seal(text[: sealed.start()] + b"}") != sealed[1]:
+        raise _damaged(where)
     try:
-        body: dict[str, Any] = json.loads(text)
-        number = int(body["format"])
-    except (ValueError, TypeError, KeyError):
-        raise LakeError(f"{where} is not a manifest", "restore the file, or fetch into a new folder") from None
+        body = foreign.json_value(text)
+        number = body["format"]
+    except (foreign.Unreadable, TypeError, KeyError):
+        number = None
+    if type(number) is not int or number < 1:
+        raise LakeError(f"{where} is not a manifest", _RESTORE)
     if number > FORMAT:
         raise LakeError(
-            f"{where} has format {number}, this version reads up to {FORMAT}", "install a newer version of backtest"
+            f"{where} has format {number if number < 1000 else 'of a large number'}, this version reads up to {FORMAT}",
+            "install a newer version of backtest",
         )
+    if (number >= 3) != bool(sealed):
+        raise _damaged(where)
+    body.pop("sha256", None)
     for older in range(number, FORMAT):
         body = _MIGRATIONS[older](body)
     try:
-        return msgspec.convert(body, Manifest, strict=True)
-    except msgspec.ValidationError as error:
-        raise LakeError(f"{where}: {error}", "restore the file, or fetch into a new folder") from None
+        manifest = msgspec.convert(body, Manifest, strict=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise LakeError(f"{where}: {foreign.shown(str(error))}", _RESTORE) from None
+    _consistent(manifest, where)
+    return manifest
+
+
+_RESTORE = "restore it from a copy, or delete it: the lake is then what the version before it was"
+
+
+def _damaged(where: str) -> LakeError:
+    return LakeError(f"{where} is not as it was written: damaged, or edited by hand", _RESTORE)
+
+
+def _seal(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
+
+
+def _consistent(manifest: Manifest, where: str) -> None:
+    """LakeError where a file is named twice or lies elsewhere, or a schema has an unknown type: what no writer wrote,
+    and manifests without a seal may say.
+    """
+    known: set[str] = set()
+    for record in manifest.markets.values():
+        for file in record.files:
+            if not _PATH.match(file.path) or ".." in file.path.split("/"):
+                raise LakeError(f"{where}: '{foreign.shown(file.path)}' is no data file of a lake", _RESTORE)
+            if file.path in known:
+                raise LakeError(f"{where} names {file.path} twice", _RESTORE)
+            known.add(file.path)
+    for dataset, columns in manifest.schemas.items():
+        for name, kind, _ in columns:
+            if type_from_text(kind) is None:
+                what = f"column '{foreign.shown(name)}' of {foreign.shown(dataset)} has type '{foreign.shown(kind)}'"
+                raise LakeError(f"{where}: {what}", _RESTORE)
 
 
 def _from_format_1(body: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +168,18 @@ def _from_format_1(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "format": 2, "schemas": {}}
 
 
-_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1}
+def _from_format_2(body: dict[str, Any]) -> dict[str, Any]:
+    """Format 2: no seal; the next writer adds it."""
+    return {**body, "format": 3}
+
+
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_format_1, 2: _from_format_2}
 
 
 def encode(manifest: Manifest) -> bytes:
-    """JSON with sorted keys."""
-    return msgspec.json.encode(manifest, order="deterministic")
+    """JSON with sorted keys, and its seal at the end."""
+    body = msgspec.json.encode(manifest, order="deterministic")
+    return body[:-1] + b',"sha256":"' + _seal(body) + b'"}'
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -143,7 +203,7 @@ _TYPES: dict[str, pa.DataType] = {
         tables.CATEGORY,
     )
 }
-_FIXED = re.compile(r"^(fixed_size_binary\[(\d+)\]|list<(?:item|element): (.+)>)$")
+_FIXED = re.compile(r"^(fixed_size_binary\[([0-9]{1,6})\]|list<(?:item|element): (.+)>)$")
 
 
 def schema_to_text(schema: pa.Schema) -> tuple[tuple[str, str, bool], ...]:
@@ -165,7 +225,7 @@ def type_from_text(text: str) -> pa.DataType | None:
         return None
     if match[2]:
         return pa.binary(int(match[2]))
-    inner = type_from_text(match[3])
+    inner = type_from_text(match[3]) if text.count("list<") < 8 else None  # deeper ones no event has
     return None if inner is None else pa.list_(inner)
 
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+from backtest import foreign
+from backtest.errors import LakeError
 
 if TYPE_CHECKING:
     from backtest.lake.sql import Session
@@ -21,33 +25,60 @@ SHOWN_ROWS = 200
 _BATCH = 10_000
 
 
-def write(session: Session, query: str, form: str, stream: IO[bytes], *, width: int | None = None) -> int:
+def write(
+    session: Session,
+    query: str,
+    form: str,
+    stream: IO[bytes],
+    *,
+    width: int | None = None,
+    timeout: float | None = None,
+) -> int:
     """Run a query and write its rows; returns how many.
 
     Args:
         form: one of ``FORMATS``. ``table`` is for reading and stops after ``SHOWN_ROWS`` rows, saying so. ``json`` is
             one object a line, amounts above 2^53 as text, since most readers of JSON round numbers.
         width: columns of the terminal for ``table``; None for as wide as it takes.
+        timeout: seconds after which the query is stopped; None for never. One call of a function is not cut short.
 
     Raises:
-        LakeError: the query, in one line.
+        LakeError: the query, in one line; it ran out of time or memory.
         KeyboardInterrupt: Ctrl-C, also while DuckDB is at work.
     """
     import duckdb
 
-    relation = session.sql(query)
+    answer = session.sql(query)
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        answer.interrupt()
+
+    timer = None if timeout is None else threading.Timer(timeout, stop)
     try:
+        if timer is not None:
+            timer.daemon = True
+            timer.start()
+        relation = answer.relation if form == "parquet" else answer.printable()
         if form == "table":
-            return _table(relation, stream, width)
+            return _table(relation, answer.types, stream, width)
         with relation.to_arrow_reader(_BATCH) as reader:
             return {"csv": _csv, "json": _json, "parquet": _parquet}[form](reader, stream)
-    except (duckdb.Error, pa.ArrowException) as error:
-        raise session.explain(error) from None
-    except RuntimeError as error:
+    except MemoryError:
+        raise LakeError("the query needs more memory than it may use", "raise --memory, or ask for less") from None
+    except (duckdb.Error, pa.ArrowException, RuntimeError) as error:
+        if late.is_set():
+            raise LakeError(f"the query was stopped after {timeout:g} s", "ask for less, or raise --timeout") from None
         # What DuckDB makes of Ctrl-C while a query runs.
-        if "interrupted" not in str(error):
+        if isinstance(error, RuntimeError) and "interrupted" in str(error):
+            raise KeyboardInterrupt from None
+        if not isinstance(error, duckdb.Error | pa.ArrowException):
             raise
-        raise KeyboardInterrupt from None
+        raise session.explain(error) from None
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
@@ -66,6 +97,12 @@ def _text(value: Any) -> str:
     if isinstance(value, list | dict):
         return json.dumps(_plain(value))
     return str(value)
+
+
+def _cell(value: Any) -> str:
+    """Text for a terminal: control sequences, which symbols and names may hold, are shown and not obeyed."""
+    text = _text(value)
+    return "\n".join(foreign.shown(line, len(line)) for line in text.split("\n"))
 
 
 def _plain(value: Any) -> Any:
@@ -115,22 +152,22 @@ def _parquet(reader: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     return count
 
 
-def _table(relation: Any, stream: IO[bytes], width: int | None) -> int:
+def _table(relation: Any, types: Sequence[str], stream: IO[bytes], width: int | None) -> int:
     from rich.console import Console
     from rich.table import Table
 
     names = relation.columns
     if names == ["explain_key", "explain_value"]:
         for _, plan in relation.fetchall():
-            stream.write(plan.encode() + b"\n")
+            stream.write("\n".join(foreign.shown(line, len(line)) for line in plan.splitlines()).encode() + b"\n")
         return 1
     rows = relation.limit(SHOWN_ROWS + 1).fetchall()
-    numeric = [str(kind).split("(")[0] in _NUMERIC for kind in relation.types]
+    numeric = [kind.split("(")[0] in _NUMERIC for kind in types]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, right in zip(names, numeric, strict=True):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(foreign.shown(name), justify="right" if right else "left", overflow="fold")
     for row in rows[:SHOWN_ROWS]:
-        table.add_row(*(_text(value) for value in row))
+        table.add_row(*(_cell(value) for value in row))
     text = io.StringIO()
     Console(file=text, width=width or 10_000, highlight=False, markup=False).print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
@@ -140,7 +177,23 @@ def _table(relation: Any, stream: IO[bytes], width: int | None) -> int:
     return min(len(rows), SHOWN_ROWS)
 
 
-_NUMERIC = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"})
+_NUMERIC = frozenset(
+    {
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "HUGEINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "UHUGEINT",
+        "FLOAT",
+        "DOUBLE",
+        "DECIMAL",
+    }
+)
 
 
 class _Lines:

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from backtest import foreign
 from backtest.errors import LakeError
 
 ORDER = ("seq", "block_number", "transaction_index", "log_index")
 _ROW_GROUP = 1 << 17
+_REMEDY = "run 'backtest check'; restore the file from a copy, or fetch into a new lake"
 
 
 def conform(table: pa.Table, schema: pa.Schema, dataset: str) -> pa.Table:
@@ -76,11 +78,22 @@ def schema_of(path: str) -> pa.Schema:
     return pq.read_schema(path).remove_metadata()
 
 
+def row_count(file: str | bytes) -> int:
+    """The rows of a file (its path, or its bytes) by its footer; LakeError where it has none that can be read."""
+    try:
+        rows: int = pq.read_metadata(pa.BufferReader(file) if isinstance(file, bytes) else file).num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LakeError(_first_line(error), _REMEDY) from None
+    return rows
+
+
 def block_range(path: str) -> tuple[int, int] | None:
     """First and last block of a file by its statistics; None where it has none or cannot be read."""
     try:
         metadata = pq.read_metadata(path)
     except (OSError, pa.ArrowException):
+        return None
+    if "block_number" not in metadata.schema.names:
         return None
     column = metadata.schema.names.index("block_number")
     found = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
@@ -121,14 +134,12 @@ def read(
         raise LakeError(
             f"{path} is gone", "the lake was compacted meanwhile: refresh() and read again, or restore the file"
         ) from None
-    except (pa.ArrowException, OSError) as error:
-        raise LakeError(
-            f"{path}: {str(error).splitlines()[0]}", "run 'backtest check'; fetch the range again into a new lake"
-        ) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise LakeError(f"{path}: {_first_line(error)}", _REMEDY) from None
     filled = []
     for field in wanted:
         if field.name in held:
-            filled.append(table[field.name].cast(field.type))
+            filled.append(_as(field, table[field.name], path))
         elif field.nullable:
             filled.append(pa.nulls(table.num_rows, field.type))
         else:
@@ -137,3 +148,20 @@ def read(
                 "an older version wrote it: rebuild canonical tables, or run replays again",
             )
     return pa.table(filled, schema=pa.schema(wanted))
+
+
+def _as(field: pa.Field, column: pa.ChunkedArray, path: str) -> pa.ChunkedArray:
+    """A column in the type of its schema; LakeError where it is another, or null where it may not be."""
+    try:
+        found = column if column.type == field.type else column.cast(field.type)
+    except (pa.ArrowException, ValueError) as error:
+        raise LakeError(
+            f"{path}: column '{field.name}' is {column.type}, not {field.type} ({_first_line(error)})", _REMEDY
+        ) from None
+    if not field.nullable and found.null_count:
+        raise LakeError(f"{path}: column '{field.name}' has {found.null_count} nulls, where none may be", _REMEDY)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return foreign.shown(str(error).strip().split("\n")[0] or type(error).__name__)

@@ -2,7 +2,8 @@
 
 Folders: staging (one view per stored table), intermediate, marts, macros (table macros: views with parameters) and
 checks (views that return violations). A header is a block of comment lines: ``Purpose``, ``Grain``, for macros
-``Parameters``, and ``Columns`` with the unit of each.
+``Parameters``, and ``Columns`` with the unit of each. Every view with a ``timestamp`` (seconds since 1970) gets a
+``time`` beside it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,23 @@ def parse(name: str, folder: str, text: str) -> Query:
             f"queries/{folder}/{name}.sql: the header has no '{part}:'", "see the other files of the folder"
         )
     select = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
-    return Query(name, folder, parts["Purpose"], parts["Grain"], entries["Parameters"], entries["Columns"], select)
+    columns = entries["Columns"]
+    if "timestamp" in columns and folder != "checks":
+        columns, select = _with_time(columns, select)
+    return Query(name, folder, parts["Purpose"], parts["Grain"], entries["Parameters"], columns, select)
+
+
+def _with_time(columns: dict[str, str], select: str) -> tuple[dict[str, str], str]:
+    """The same rows with ``time`` right behind ``timestamp``: said once for all views."""
+    described: dict[str, str] = {}
+    chosen = []
+    for name, what in columns.items():
+        described[name] = what
+        chosen.append(name)
+        if name == "timestamp":
+            described["time"] = "timestamp as date and time, UTC (TIMESTAMP)"
+            chosen.append("make_timestamp(timestamp * 1000000) AS time")
+    return described, f"SELECT {', '.join(chosen)} FROM (\n{select}\n)"
 
 
 def load(folder: Path | None = None) -> list[Query]:

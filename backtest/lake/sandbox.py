@@ -15,11 +15,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from backtest import foreign
 from backtest.errors import LakeError, did_you_mean
 
 if TYPE_CHECKING:
     import duckdb
 
+MOST = 1_000_000  # characters of a query
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "repeat", "json_each", "json_tree"})
 CATALOG_FUNCTIONS = frozenset(
     {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info"}
@@ -34,20 +36,35 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str
     """LakeError unless ``sql`` is one statement that only reads. ``macros`` are the table macros that may be called."""
     import duckdb
 
+    if len(sql) > MOST:
+        raise LakeError(f"a query of {len(sql):,} characters", f"at most {MOST:,} are read")
     try:
+        foreign.text(sql.encode("utf-8", "surrogatepass"))
         parsed = connection.extract_statements(sql)
+    except foreign.Unreadable as error:
+        raise LakeError(f"the query is no text: {error}", "write it as a SELECT") from None
     except duckdb.Error as error:
         raise LakeError(one_line(error), "") from None
     if len(parsed) != 1:
         raise LakeError(f"{len(parsed)} statements", "give one SELECT")
-    kind = parsed[0].type.name
+    try:
+        kind = parsed[0].type.name
+    except ValueError:  # a statement that DuckDB's own list of types lacks, such as UPDATE EXTENSIONS
+        kind = "such"
     if kind not in ("SELECT", "EXPLAIN"):
         raise LakeError(f"{kind} statements are not allowed here", "only SELECT and EXPLAIN: the lake is read-only")
     text = parsed[0].query
     if kind == "EXPLAIN":
         text = _EXPLAIN.sub("", text, count=1)
-    ((serialized,),) = connection.cursor().execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchall()
-    tree = json.loads(serialized)
+    try:
+        ((serialized,),) = connection.cursor().execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchall()
+        tree = json.loads(serialized)
+    except duckdb.Error as error:
+        raise LakeError(f"this cannot be checked: {one_line(error)}", "write it as a SELECT") from None
+    except RecursionError:
+        raise LakeError(
+            "the query is nested too deep", "write it flatter: with a list, a join or fewer brackets"
+        ) from None
     if tree["error"]:
         raise LakeError(f"this cannot be checked: {tree.get('error_message', 'not a SELECT')}", "write it as a SELECT")
     _walk(tree, macros)
@@ -76,6 +93,6 @@ def _walk(tree: Any, macros: frozenset[str]) -> None:
 
 
 def one_line(error: Exception) -> str:
-    """A DuckDB message on one line, without the excerpt of the statement."""
+    """A DuckDB message on one line, without the excerpt of the statement, safe to print."""
     text = str(error).split("\n\nLINE ")[0].split("\nLINE ")[0]
-    return " ".join(text.split())
+    return foreign.shown(" ".join(text.split("Possible solutions:")[0].split()), 600)

@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backtest import foreign
 from backtest.errors import LakeError, did_you_mean
 from backtest.lake import queries, relations, sandbox
+from backtest.lake.answer import Answer
 
 if TYPE_CHECKING:
-    import duckdb
-
     from backtest.lake import Lake
 
 STORAGE_VERSION = "v1.0.0"
@@ -25,6 +25,7 @@ STORAGE_VERSION = "v1.0.0"
 with several CTEs.
 """
 
+_AMOUNT = re.compile(r"([0-9]{1,9}(\.[0-9]{1,3})?) ?([kKMGT]i?B|B)", re.ASCII)
 _UNKNOWN = re.compile(
     r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is'
     r" not)"
@@ -44,12 +45,37 @@ def _temporary() -> str:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one session may use: ``memory`` and ``disk`` (temporary files) as DuckDB writes them, ``threads`` None for
-    all cores.
+    all cores, which are also the most.
     """
 
     memory: str = "4GB"
     threads: int | None = None
     disk: str = "20GB"
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise LakeError(f"{self.threads} threads", "give 1 or more")
+        for name, amount in (("memory", self.memory), ("disk", self.disk)):
+            if not _AMOUNT.fullmatch(amount):
+                what = foreign.shown(amount, 40)
+                raise LakeError(
+                    f"{name} '{what}' is no amount", "check the limits: write it such as 500MB, 4GB or 2GiB"
+                )
+
+    @property
+    def bytes(self) -> int:
+        """``memory`` as a number."""
+        found = _AMOUNT.fullmatch(self.memory)
+        assert found is not None
+        unit = found[3]
+        base = 1024 if "i" in unit else 1000
+        return int(float(found[1]) * base ** "bkmgt".index(unit[0].lower()))
+
+    @property
+    def cores(self) -> int:
+        """Threads to start: as many as wanted, and not more than the machine has cores."""
+        most = os.cpu_count() or 1
+        return min(self.threads or most, most)
 
 
 class Session:
@@ -74,7 +100,8 @@ class Session:
             self.connection = duckdb.connect(":memory:", config=config)
             # By SET: DuckDB 2.0 does not enforce a max_temp_directory_size that is given to connect().
             self.connection.execute(f"SET memory_limit = {relations.quoted(limits.memory)}")
-            self.connection.execute(f"SET threads = {limits.threads or os.cpu_count() or 1}")
+            self.connection.execute(f"SET threads = {limits.cores}")
+            self.connection.execute("SET TimeZone = 'UTC'")
             self.connection.execute(f"SET temp_directory = {relations.quoted(tempfile.mkdtemp(dir=_temporary()))}")
             self.connection.execute(f"SET max_temp_directory_size = {relations.quoted(limits.disk)}")
             for statement in relations.statements(lake):
@@ -89,18 +116,19 @@ class Session:
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
 
-    def sql(self, text: str) -> duckdb.DuckDBPyRelation:
-        """A relation over one SELECT or EXPLAIN; LakeError in one line otherwise."""
+    def sql(self, text: str) -> Answer:
+        """What one SELECT or EXPLAIN answers; LakeError in one line otherwise."""
         import duckdb
 
         sandbox.check(self.connection, text, self.macros)
         try:
-            relation = self.connection.cursor().sql(text)
+            cursor = self.connection.cursor()
+            relation = cursor.sql(text)
         except duckdb.Error as error:
             raise self.explain(error) from None
         if relation is None:
             raise LakeError("the statement returns nothing", "give a SELECT")
-        return relation
+        return Answer(relation, cursor)
 
     def explain(self, error: Exception) -> LakeError:
         """A DuckDB error as one line, with the nearest view where a name is unknown."""

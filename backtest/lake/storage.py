@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from backtest import foreign
 from backtest.errors import LakeError
 from backtest.lake import lock
 
@@ -63,9 +64,14 @@ class Storage(Protocol):
     def provide(self, locations: Iterable[str]) -> None:
         """Make these locations readable: a remote store copies what is not here yet. LakeError where one is gone."""
 
+    def renew(self, location: str) -> bool:
+        """Copy it from the store again; False where it is no copy but the thing itself."""
+
 
 def open_storage(path: str | Path) -> Storage:
     """The store that a path or an address names."""
+    if "\0" in str(path):
+        raise LakeError(f"{foreign.shown(str(path))}: a path holds no NUL", "check the path of the lake")
     # One slash as well: pathlib, which reads paths on the command line, folds two into one.
     if remote := re.fullmatch(r"s3:/{1,2}([^/]+)/?(.*)", str(path)):
         from backtest.lake.bucket import Bucket
@@ -175,6 +181,9 @@ class LocalStorage:
 
     def provide(self, locations: Iterable[str]) -> None:
         """Everything is here."""
+
+    def renew(self, location: str) -> bool:
+        return False
 
 
 def _cannot_write(path: Path, error: OSError) -> LakeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -188,6 +188,45 @@ class Writer:
         self._publish(market, msgspec.structs.replace(record, files=_sorted([*kept, *files])), schemas)
         self.collect_garbage()
 
+    def edit(
+        self,
+        market: str,
+        runs: Collection[str],
+        change: Mapping[str, Callable[[pa.Table], pa.Table]],
+        *,
+        key: str = "run_id",
+    ) -> int:
+        """Change the result rows whose ``key`` is one of ``runs`` in the datasets of ``change``; without any, delete
+        them everywhere. One commit; returns the number of rows that were changed or deleted.
+        """
+        record = self._market(market)
+        wanted = pa.array(sorted(runs), pa.string())
+        files: list[m.FileRecord] = []
+        count = 0
+        for file in record.files:
+            own = file.dataset.startswith("results/") and key in self._lake.schema(file.dataset).names
+            if not own or (change and file.dataset not in change):
+                files.append(file)
+                continue
+            path = self._storage.location(file.path)
+            self._lake.provide(entry for entry in self._lake.files(file.dataset, market) if entry.path == path)
+            table = parquet.read(path, self._lake.schema(file.dataset), None, (None, None))
+            chosen = pc.fill_null(pc.is_in(table[key].cast(pa.string()), wanted), False)
+            hits = table.filter(chosen)
+            if not hits.num_rows:
+                files.append(file)
+                continue
+            count += hits.num_rows
+            table = table.filter(pc.invert(chosen))
+            if change:
+                table = pa.concat_tables([table, change[file.dataset](hits)])
+            if table.num_rows:
+                blocks = None if file.from_block is None or file.to_block is None else (file.from_block, file.to_block)
+                files.append(self._store(market, file.dataset, parquet.in_chain_order(table), blocks, file.stamp))
+        if count:
+            self._publish(market, msgspec.structs.replace(record, files=_sorted(files)))
+        return count
+
     def compact(self, market: str | None = None) -> int:
         """Merge neighbouring small files of each dataset, in block order; returns how many files that saved.
 
@@ -286,7 +325,8 @@ class Writer:
     def _merge(self, market: str, group: list[m.FileRecord]) -> m.FileRecord:
         dataset = group[0].dataset
         schema = self._lake.schema(dataset)
-        self._storage.provide(self._storage.location(file.path) for file in group)
+        paths = {self._storage.location(file.path) for file in group}
+        self._lake.provide(file for file in self._lake.files(dataset, market) if file.path in paths)
         parts = [parquet.read(self._storage.location(file.path), schema, None, (None, None)) for file in group]
         table = parquet.in_chain_order(pa.concat_tables(parts))
         starts = [file.from_block for file in group if file.from_block is not None]

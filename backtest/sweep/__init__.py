@@ -29,6 +29,7 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, SWEEPS
 from backtest.results import read_material
+from backtest.runs import apart, named
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
 from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, with_axes
@@ -161,8 +162,11 @@ class _Store:
             run: [row for row in rows if run in missing and self._open(row, latest, retry)]
             for run, rows in self._by_run.items()
         }
-        data = {} if self._own("sweeps") else self._description()
+        described = self._own("sweeps")
+        data = {} if described else self._description()
         self._commit({**data, "sweep_scenarios": new})
+        if described and described[0]["name"] != self._plan.sweep.name:
+            self._rename()
 
     def add(self, done: Done) -> None:
         """Take the outcome of a replay, and commit when there is enough."""
@@ -185,6 +189,13 @@ class _Store:
     def _open(row: Planned, latest: Mapping[int, dict[str, Any]], retry: bool) -> bool:
         known = latest.get(row.ordinal)
         return known is None or (retry and known["status"] != "done")
+
+    def _rename(self) -> None:
+        """The sweep is stored under another name: it takes the one that it is asked for by."""
+        market, sweep_id, name = self._plan.market, self._plan.sweep_id, self._plan.sweep.name
+        with self._lake.writer() as writer:
+            change = {"results/sweeps": lambda table: named(table, [name] * table.num_rows)}
+            writer.edit(market, [sweep_id], change, key="sweep_id")
 
     def _own(self, name: str) -> list[dict[str, Any]]:
         table = self._lake.read(f"results/{name}", self._plan.market)
@@ -286,6 +297,7 @@ class _Store:
         runs = [each.tables for each in ordered if each.tables is not None and each.run_id not in stored]
         return data | (
             {f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES}
+            | {"results/runs": apart(self._lake, self._plan.market, pa.concat_tables([each["runs"] for each in runs]))}
             if runs
             else {}
         )
