@@ -101,6 +101,7 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     notes += _action_notes(outcome.actions, config)
     for reason, accounts in outcome.refused.items():
         notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
+    notes += _unpaid_notes(outcome, config)
     notes += _override_notes(outcome, config)
     if outcome.short_of:
         notes.append(f"No figures for windows that end {', '.join(outcome.short_of)} later: the data end before.")
@@ -216,6 +217,19 @@ def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Itera
         number = sum(count.count for count in counts)
         words = list(_OUTCOMES.values())[outcome]
         yield f"{number:,} {action} actions of {whose} {words}, {value} in all{f' ({reasons})' if reasons else ''}."
+
+
+def _unpaid_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[str]:
+    """Liquidations that no reserve could pay, by what would have been taken."""
+    of = sorted(outcome.unpaid, key=lambda unpaid: unpaid.asset)
+    for asset, group in groupby(of, key=lambda unpaid: unpaid.asset):
+        found = list(group)
+        value = amount(sum(unpaid.value_base for unpaid in found), config)
+        yield (
+            f"{outcome.book.market.assets[asset].symbol} was short: liquidations of {len(found):,} accounts could not"
+            f" be paid in it at some moment, up to {value} of collateral (of each account the most at one look); other"
+            " collateral, and later looks, stay open to them."
+        )
 
 
 def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[str]:

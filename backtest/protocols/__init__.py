@@ -125,10 +125,12 @@ class Refusal:
     """The order would revert; ``reason`` is the contract's error in words.
 
     ``instead`` is a smaller repayment that would go through, where only the size was wrong and there is one.
+    ``unpaid``: the collateral and how much of it (native units) a liquidation would take and the market cannot pay out.
     """
 
     reason: str
     instead: int | None = None
+    unpaid: tuple[AssetId, int] | None = None
 
 
 class Fill(Struct, frozen=True):
@@ -253,10 +255,15 @@ class Acted:
 class Opening:
     """What accounts hold and have set when a replay begins, their history being left out: each balance (account, asset,
     side, as the protocol stores it) and each setting (account, name, asset, value, block of the last change) once.
+
+    ``moved``: native units that the calls which are left out moved, by asset, side and action; None where one of them
+    does not say it. The book is history's from block ``until`` on.
     """
 
     balances: Sequence[tuple[AccountId, AssetId, Side, int]]
     settings: Sequence[tuple[AccountId, str, AssetId | None, int, int]]
+    moved: Sequence[tuple[AssetId, Side, str, int | None]] = ()
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from backtest.model import (
+    AssetId,
     HistoricalLiquidation,
     IndexUpdate,
     MarketEvent,
@@ -25,6 +27,7 @@ from backtest.model import (
     PositionChange,
     PriceUpdate,
     SettingChange,
+    Side,
 )
 from backtest.protocols import Opening
 from backtest.replay.kernels import Ints, net
@@ -48,6 +51,10 @@ class Condensed:
     events: int = 0
     actions: int = 0
     opens: Mapping[type[MarketEvent], Mask] = field(default_factory=dict)
+    whole: Timeline | None = None
+    """What it is short for, where anything is left out,"""
+    until: int = 0
+    """up to this block."""
 
     def opened(self) -> tuple[Opening, Condensed]:
         """What these changes come to, and the timeline without them. The last transaction before the first block that
@@ -57,10 +64,15 @@ class Condensed:
         position, setting = self.opens[PositionChange], self.opens[SettingChange]
         balances = timeline.values(PositionChange, position, "account", "asset", "side", "delta")
         settings = timeline.values(SettingChange, setting, "account", "setting", "asset", "value", "block_number")
-        opening = Opening(list(zip(*balances, strict=True)), list(zip(*settings, strict=True)))
         kept = {PositionChange: ~position, SettingChange: ~setting}
         rest = timeline.thinned(kept, timeline.column(PositionChange, "delta")[0][~position])
         left_out = len(timeline) - len(rest)
+        opening = Opening(
+            list(zip(*balances, strict=True)),
+            list(zip(*settings, strict=True)),
+            _moved_between(self.whole or timeline, rest),
+            self.until,
+        )
         return opening, Condensed(rest, self.events + left_out, self.actions + _actions(timeline) - _actions(rest))
 
 
@@ -113,7 +125,8 @@ def condensed(timeline: Timeline, blocks: Sequence[int]) -> Condensed:
     opens: dict[type[MarketEvent], Mask] = {
         event: free[event][kept[event]] & (short.rows(event) < begin) for event in _CHANGES
     }
-    return Condensed(short, len(timeline) - len(short), _actions(timeline) - _actions(short), opens)
+    left_out = len(timeline) - len(short), _actions(timeline) - _actions(short)
+    return Condensed(short, *left_out, opens, timeline, int(blocks[-1]))
 
 
 def _hot(timeline: Timeline, stops: dict[type[MarketEvent], int]) -> Mask:
@@ -171,6 +184,45 @@ def _steps(
             found[event] |= ~np.isnan(timeline.floats(event, "upper")[1][0])
         past = np.flatnonzero(~found[event])
         found[event][past[_last(which[past].astype(np.int64), np.searchsorted(reads, rows[past], side="right"))]] = True
+    return found
+
+
+def _moved_between(whole: Timeline, rest: Timeline) -> list[tuple[AssetId, Side, str, int | None]]:
+    """Native units that the calls of the position changes moved which are in one timeline and not in the other."""
+    found = _moved(whole)
+    for key, (amount, nulls) in _moved(rest).items():
+        before = found[key]
+        found[key] = before[0] - amount, before[1] - nulls
+    return [
+        (asset, side, action, None if nulls else amount)
+        for (asset, side, action), (amount, nulls) in found.items()
+        if amount or nulls
+    ]
+
+
+def _moved(timeline: Timeline) -> dict[tuple[AssetId, Side, str], tuple[int, int]]:
+    """By asset, side and action: the sum of amounts, exactly, and how many changes have none."""
+    if not len(timeline.rows(PositionChange)):
+        return {}
+    (asset, _), (side, sides), (action, actions), (words, _) = (
+        timeline.column(PositionChange, attribute) for attribute in ("asset", "side", "action", "amount")
+    )
+    null = timeline.nulls(PositionChange, "amount")
+    key = (asset.astype(np.int64) * len(sides or ()) + side) * len(actions or ()) + action
+    order = np.argsort(key, kind="stable")
+    keys, first = np.unique(key[order], return_index=True)
+    low, high = words[order, 0].view(np.uint64), words[order, 1]
+    present = ~null[order]
+    low, high = np.where(present, low, 0), np.where(present, high, 0)
+    # halves of 32 bits: no sum of them overflows
+    parts = [np.add.reduceat(part.astype(np.int64), first).tolist() for part in (low & 0xFFFFFFFF, low >> 32, high)]
+    nulls = np.add.reduceat(null[order].astype(np.int64), first).tolist()
+    found: dict[tuple[AssetId, Side, str], tuple[int, int]] = {}
+    for number, bottom, middle, top, without in zip(keys.tolist(), *parts, nulls, strict=True):
+        place, what = divmod(number, len(actions or ()))
+        of, which = divmod(place, len(sides or ()))
+        name = AssetId(of), cast(Side, (sides or ())[which]), (actions or ())[what]
+        found[name] = bottom + (middle << 32) + (top << 64), without
     return found
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
+    AssetId,
     Clock,
     HistoricalLiquidation,
     IndexUpdate,
@@ -50,7 +51,7 @@ from backtest.replay.overrides import Overrides, check
 from backtest.replay.quiet import Quiet
 from backtest.replay.rates import RateComparison
 from backtest.replay.reach import reach_of, views_of, with_late
-from backtest.replay.record import Mismatch, Replay
+from backtest.replay.record import Mismatch, Replay, Unpaid
 from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.settlement import Settlement
 from backtest.replay.timeline import Timeline
@@ -189,6 +190,7 @@ class Engine(Generic[State]):
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
         self._refused: set[tuple[AccountId, str]] = set()
+        self._unpaid: dict[tuple[AccountId, AssetId], Unpaid] = {}
         if first > self._measure.end:
             raise ScenarioError(
                 f"from_block = {first} is after the last block of the window, {self._measure.end}",
@@ -214,7 +216,7 @@ class Engine(Generic[State]):
             past = condensed(timeline, self._measure.reads)
         elif not self._overrides.begins_within(timeline.first_block, first):
             past = condensed(timeline, [first])
-        if any(mask.any() for mask in past.opens.values()):
+        if past.events or any(mask.any() for mask in past.opens.values()):
             self._opening, past = past.opened()
         return past
 
@@ -279,6 +281,7 @@ class Engine(Generic[State]):
         result = self.result
         reasons = sorted(reason for _, reason in self._refused)
         result.refused = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+        result.unpaid = [self._unpaid[key] for key in sorted(self._unpaid)]
         result.actions, result.overrides = self.users.counts, self._overrides.touched
         result.actions_made = self.users.made
         result.totals, result.horizons, result.short_of = (
@@ -504,5 +507,13 @@ class Engine(Generic[State]):
         found = self._mechanism.opportunities(self.book, account, self.liquidator, receive_collateral_token=receive)
         offers = [offer for offer in found if isinstance(offer, Opportunity)]
         if len(offers) < len(found):
-            self._refused.update((account, offer.reason) for offer in found if isinstance(offer, Refusal))
+            refusals = [offer for offer in found if isinstance(offer, Refusal)]
+            self._refused.update((account, refusal.reason) for refusal in refusals)
+            for refusal in refusals:
+                if refusal.unpaid is not None and not self._measure.is_over:
+                    asset, amount = refusal.unpaid
+                    value = self.book.value_down(asset, amount)
+                    known = self._unpaid.get((account, asset))
+                    if known is None or value > known.value_base:
+                        self._unpaid[account, asset] = Unpaid(account, asset, amount, value)
         return offers

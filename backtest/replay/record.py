@@ -261,6 +261,18 @@ class RateCheck:
     largest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """Collateral of an account that a liquidation would have taken and the market had not enough of to pay out: the
+    most at any look, in native units and, at the oracle's price then, base units.
+    """
+
+    account: AccountId
+    asset: AssetId
+    amount: int
+    value_base: int
+
+
 @dataclass(kw_only=True)
 class Replay(Generic[State]):
     """The outcome. ``book`` is the market at the end of the window.
@@ -268,6 +280,7 @@ class Replay(Generic[State]):
     Attributes:
         left_out: historical liquidations from the scenario's first block on, which the model replaces.
         refused: orders that would have reverted, by reason; an account counts once for each reason.
+        unpaid: liquidations that the market could not pay, of the window; by account and asset.
         actions: users' actions that were not made as in history, counted; ``actions_made`` counts all that came up.
         liquidations: those of the window; what happens between its end and later horizons is in ``horizons`` only.
         horizons: the outcome at the end of the window, and later where the data allow. ``short_of``: labels for which
@@ -289,6 +302,7 @@ class Replay(Generic[State]):
     left_out: int = 0
     events: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    unpaid: list[Unpaid] = field(default_factory=list)
     actions: list[ActionCount] = field(default_factory=list)
     actions_made: int = 0
     horizons: list[Horizon] = field(default_factory=list)

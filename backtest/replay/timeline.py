@@ -344,6 +344,12 @@ class Timeline:
         column = self.kinds[_code(event)].columns.get(attribute)
         return (column.words, column.names) if isinstance(column, _Column) else (np.empty(0, dtype=np.int64), None)
 
+    def nulls(self, event: type[MarketEvent], attribute: str) -> npt.NDArray[np.bool_]:
+        """Of which events of a kind an attribute that is stored as numbers is None."""
+        column = self.kinds[_code(event)].columns.get(attribute)
+        null = column.null if isinstance(column, _Column) else None
+        return np.zeros(len(self.rows(event)), dtype=np.bool_) if null is None else null
+
     def values(self, event: type[MarketEvent], mask: npt.NDArray[np.bool_], *attributes: str) -> list[list[Any]]:
         """Attributes of some events of a kind (a mask over all of it), as the events have them."""
         columns, count = self.kinds[_code(event)].columns, int(np.count_nonzero(mask))

@@ -111,18 +111,21 @@ class _Terms:
 
 
 def play(
-    node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, wild: int = 0, without: Container[int] = ()
-) -> Twin:
+    node: Node, version: str, change: Change = HISTORY, *, seed: int = 7, wild: int = 0, without: Container[int] = (),
+    story: type[Script] = Script, receive_a_tokens: bool = False,
+) -> Twin:  # fmt: skip
     """The whole script on a fresh node, started with ``Node(timestamp=START)``, under a change.
 
     Args:
         seed, wild: see ``Script``.
+        story: what happens. receive_a_tokens: how the bot settles.
         without: places in ``Twin.sent`` of transactions that are not sent: those that were silent on the other chain.
     """
     market = deploy_v36(node) if version == "3.6" else deploy_v30(node)
     reporter = node.deploy(own("Bot.sol")["Reporter"])
-    script = Script(market, flash=node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address, seed=seed, wild=wild)
-    bot = _bot(market, sorted(script.names.values(), key=lambda account: int(account, 16)))
+    script = story(market, flash=node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address, seed=seed, wild=wild)
+    ascending = sorted(script.names.values(), key=lambda account: int(account, 16))
+    bot = _bot(market, ascending, short=script.short, receive=receive_a_tokens)
     for reserve in market.reserves.values():
         node.send(
             reserve.asset.transaction(
@@ -188,13 +191,15 @@ def _harmless(market: Deployment) -> Transaction:
     return market.reserves["WETH"].asset.transaction("approve", market.node.admin, 0)
 
 
-def _bot(market: Deployment, accounts: list[str]) -> Contract:
+def _bot(market: Deployment, accounts: list[str], *, short: bool, receive: bool) -> Contract:
     reserves = list(market.reserves.values())
     return market.node.deploy(
         own("Bot.sol")["Bot"],
         market.pool.address,
         market.oracle.address,
         market.version == "3.6",
+        short,
+        receive,
         [reserve.asset.address for reserve in reserves],
         [reserve.a_token.address for reserve in reserves],
         [reserve.debt_token.address for reserve in reserves],

@@ -81,6 +81,9 @@ class Script:
     (``Step.wild``).
     """
 
+    short = False
+    """Whether a reserve may run out of what it pays with."""
+
     def __init__(self, market: Deployment, flash: str, *, seed: int = 7, wild: int = 0) -> None:
         self.market, self.flash, self._wild = market, flash, wild
         self.v36 = market.version == "3.6"

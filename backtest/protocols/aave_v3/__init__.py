@@ -48,7 +48,7 @@ from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
-from backtest.protocols.aave_v3.state import AaveState, apply, open_accounts, open_state
+from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
@@ -64,7 +64,7 @@ class AaveV3(LendingProtocol[AaveState]):
     exposure_parameters = frozenset(
         {"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"}
     )
-    order_parameters: frozenset[str] = frozenset()
+    order_parameters: frozenset[str] = frozenset({MOVED_SHORT})
     # Median of liquidations on a node running versions 3.0 and 3.6.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.

@@ -8,8 +8,8 @@ validateUseAsCollateral, validateAutomaticUseAsCollateral; ``rules`` says which 
 
 Checked again is what another book, other parameters or other prices can change. A reserve's flags (active, paused,
 frozen) are history's and let
-the call pass then. Not checked: the debt ceiling of isolated collateral. Caps and liquidity are checked where interest
-is recomputed, since only there the totals they are held against are known.
+the call pass then. Not checked: the debt ceiling of isolated collateral. Caps are checked where interest is
+recomputed, since only there the totals they are held against are known; liquidity as ``state.lacks`` says.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from backtest.protocols.aave_v3.effects import Effect, Effects, applied
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, rates
 from backtest.protocols.aave_v3.math import percent_div_half_up, percent_div_up
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, Rules
-from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
+from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
+
+NO_LIQUIDITY = "the reserve has not enough liquidity"
 
 _RATE_DATA = frozenset({"reserve_factor", "optimal_usage", "base_rate", "slope1", "slope2"})
 
@@ -77,7 +79,8 @@ class _Call:
         return self.state.accounts.get(account) or Account()
 
     def acted(self, account: AccountId, amount: int, view: AccountView | None = None) -> Acted:
-        return Acted(account, tuple(self.everything()), amount, view)
+        moved = () if self.state.recompute else self.ledger.moved()
+        return Acted(account, (*self.everything(), *moved), amount, view)
 
     def everything(self) -> list[Effect]:
         """Effects on the book, and on the reserves where interest is recomputed."""
@@ -90,9 +93,7 @@ class _Call:
 
     def lacks(self, amount: int) -> Refusal | None:
         """Whether the reserve has less of the underlying than this."""
-        if self.state.recompute and self.ledger.available(self.reserve.asset) < amount:
-            return Refusal("the reserve has not enough liquidity")
-        return None
+        return Refusal(NO_LIQUIDITY) if lacks(self.state, self.reserve, amount, self.now) else None
 
 
 def act(state: AaveState, action: Action, oracle: Mapping[AssetId, int], now: Clock) -> Acted | Refusal:

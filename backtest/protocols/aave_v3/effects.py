@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from copy import copy
 
 from backtest.model import AccountId, AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols.aave_v3.interest import UNPLACED, param
-from backtest.protocols.aave_v3.state import AaveState, apply
+from backtest.protocols.aave_v3.interest import param
+from backtest.protocols.aave_v3.state import UNPLACED, AaveState, apply
 
 Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
 

@@ -19,11 +19,8 @@ from backtest.errors import RulesError
 from backtest.model import AssetId, Clock, IndexUpdate, ParamChange
 from backtest.protocols.aave_v3.math import linear_interest, percent_mul_half_up, ray_div_half_up, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import Rules
-from backtest.protocols.aave_v3.state import AaveState, Reserve
+from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT, UNPLACED, AaveState, Reserve, is_short
 from backtest.units import BPS, RAY
-
-UNPLACED = -1
-"""``seq`` of changes that are not events of the history."""
 
 _WAD_TO_RAY = 10**9
 
@@ -110,10 +107,13 @@ class Ledger:
         reserve, rules = self._state.reserves[asset], self._state.rules
         return rules.treasury_scaled(reserve.accrued_to_treasury, reserve.income(self._now.timestamp))
 
-    def available(self, asset: AssetId) -> int:
-        """Native units of the underlying that the reserve has."""
-        touched = self._touched.get(asset)
-        return self._state.reserves[asset].liquidity + (touched.liquidity if touched else 0)
+    def moved(self) -> list[ParamChange]:
+        """What the call brings to the reserves, or takes from them, under history's rates."""
+        return [
+            change
+            for asset, touched in self._touched.items()
+            for change in moved(self._state, asset, touched.liquidity, self._now)
+        ]
 
     def changes(self) -> list[IndexUpdate | ParamChange]:
         """Everything that the call does to the reserves, in the order in which it touched them."""
@@ -160,6 +160,15 @@ def param(now: Clock, name: str, asset: AssetId, value: int) -> ParamChange:
         value=value,
         asset=asset,
     )
+
+
+def moved(state: AaveState, asset: AssetId, amount: int, now: Clock) -> list[ParamChange]:
+    """That underlying came into a reserve, or (negative) left it, under history's rates; nothing where nobody asks."""
+    reserve = state.reserves[asset]
+    if not amount or not reserve.told:
+        return []
+    least = min(reserve.liquidity, reserve.liquidity + amount)
+    return [param(now, MOVED_SHORT if is_short(state, reserve, least, now) else MOVED, asset, amount)]
 
 
 def accrued_indexes(reserve: Reserve, rules: Rules, timestamp: int) -> tuple[int, int]:

@@ -31,10 +31,10 @@ from backtest.protocols.aave_v3.account import (
     price_of,
 )
 from backtest.protocols.aave_v3.effects import Effects
-from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes
+from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, moved
 from backtest.protocols.aave_v3.math import percent_div_down
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
-from backtest.protocols.aave_v3.state import AaveState, Account, Reserve
+from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
 from backtest.units import BPS, WAD, mul_div_up
 
 OracleP = Mapping[AssetId, int]
@@ -45,6 +45,7 @@ DUST = "it would leave dust: clear the debt, or the collateral, or leave 1000 ba
 NO_COLLATERAL_BURNED = "no collateral token would be burned: the amount is too small"
 NO_DEBT_BURNED = "no debt token would be burned: the amount is too small"
 """Refusals that ``together`` knows as well."""
+CANNOT_PAY = "the collateral's reserve has not enough of the underlying to pay the liquidator"
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ def quote(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> Fill |
     if reason := _check(case):
         return Refusal(reason)
     size = _size(state, case)
-    return _check_size(case, size) or _settle(state, case, size)
+    return _check_size(case, size) or _check_pays(state, case, size) or _settle(state, case, size)
 
 
 # -- ACCRUE ----------------------------------------------------------------------------------------------------------
@@ -215,6 +216,19 @@ def _check_size(case: _Case, size: _Size) -> Refusal | None:
     if not case.order.receive_collateral_token and not rules.collateral_scaled(size.seized, case.income):
         return Refusal(NO_COLLATERAL_BURNED)
     return None
+
+
+def _check_pays(state: AaveState, case: _Case, size: _Size) -> Refusal | None:
+    """Whether the collateral's reserve can pay the liquidator (LL _burnCollateralATokens; ``state.lacks``).
+
+    In every version the underlying leaves before the repaid debt arrives (safeTransferFrom is the call's last step): of
+    one asset, too, the reserve has to pay out of what it has. From 3.1 on the virtual balance counts the repayment
+    already, the token balance, which the transfer needs, does not. Who takes aTokens asks nothing of it.
+    """
+    reserve = case.collateral_reserve
+    if case.order.receive_collateral_token or not lacks(state, reserve, size.seized, case.now):
+        return None
+    return Refusal(CANNOT_PAY, unpaid=(reserve.asset, size.seized))
 
 
 def _without_dust(case: _Case, most: int) -> int | None:
@@ -364,11 +378,15 @@ def _write_off(state: AaveState, case: _Case, repaid: int, changes: Effects) -> 
 def _reserves(
     state: AaveState, case: _Case, size: _Size, changes: Effects, deficits: Sequence[tuple[AssetId, int]]
 ) -> Sequence[IndexUpdate | ParamChange]:
-    """What the call does to the reserves it touches, where interest is recomputed: nothing to the seized one where
-    tokens change hands, but that from 3.5 on it accrues (and, being the debt's own, twice).
+    """What the call does to the reserves it touches: nothing to the seized one where tokens change hands, but that from
+    3.5 on it accrues (and, being the debt's own, twice). Under history's rates only liquidity moves.
     """
     if not state.recompute:
-        return ()
+        taken = 0 if case.order.receive_collateral_token else size.seized
+        return [
+            *moved(state, case.debt_reserve.asset, size.repaid, case.now),
+            *moved(state, case.collateral_reserve.asset, -taken, case.now),
+        ]
     rules, ledger = case.rules, Ledger(state, case.now)
     debt, collateral = case.debt_reserve.asset, case.collateral_reserve.asset
     ledger.accrue(debt)

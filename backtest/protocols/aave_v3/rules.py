@@ -53,7 +53,11 @@ ASSUMPTIONS: tuple[str, ...] = (
         "The price oracle sentinel of layer-2 markets (3.0 to 3.6) is taken as allowing every liquidation: its answer"
         " is not in the events."
     ),
-    "The reserve is taken to hold enough of the underlying to pay the liquidator.",
+    (
+        "A reserve holds what calls brought and took by their logs: nothing tells of underlying that somebody sent it"
+        " by hand. Under history's rates a reserve with stable-rate debt, or one whose logs leave less than nothing in"
+        " it, is not asked whether it can pay."
+    ),
     (
         "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and"
         " freeze are history's."

@@ -6,11 +6,14 @@ reverted. In a counterfactual replay history's own actions may not fit the chang
 before they come here.
 Deficits: a fill carries ``ParamChange('deficit_created', asset)``, native units that are added to the reserve's
 deficit, so that fills quoted together and applied one after the other add up. No rule of a liquidation reads it.
+Liquidity: what a reserve has of its underlying is what calls brought and took. Where interest is recomputed, calls say
+what they leave; under history's rates every logged amount moves it, and calls that differ from history say by how much
+(``MOVED``, ``MOVED_SHORT``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -34,6 +37,9 @@ from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_inte
 from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
 from backtest.units import RAY
 
+UNPLACED = -1
+"""``seq`` of changes that are not events of the history."""
+
 
 @dataclass(slots=True)
 class Reserve:
@@ -43,8 +49,9 @@ class Reserve:
     ``reserve_id`` is the position in the pool's list of reserves, the order in which the contract walks an account;
     ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units. Caps
     are whole tokens (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known).
-    ``liquidity`` (native: what can be borrowed) and ``accrued_to_treasury`` (scaled) are kept where interest is
-    recomputed only.
+    ``liquidity`` is native: what can be borrowed, withdrawn or seized; under history's rates it is known where it is
+    ``told``: every call since the listing logged its amount, and none was of stable-rate debt. ``accrued_to_treasury``
+    (scaled) is kept where interest is recomputed only.
     """
 
     asset: AssetId
@@ -81,6 +88,7 @@ class Reserve:
     deficit: int = 0
     liquidity: int = 0
     accrued_to_treasury: int = 0
+    told: bool = False
 
     def __copy__(self) -> Reserve:
         made = object.__new__(Reserve)
@@ -195,6 +203,8 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    told_from: int = field(default=0, compare=False)
+    """From this block on liquidity is history's: what came before may be there in short, in another order."""
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
     columns: Any = field(default=None, compare=False, repr=False)
@@ -210,6 +220,8 @@ class AaveState:
     """
     weights: dict[int, Any] = field(default_factory=dict, compare=False, repr=False)
     """``valuation.weights`` of each e-mode, as long as no parameter changes."""
+    largest: dict[AssetId, int] = field(default_factory=dict, compare=False, repr=False)
+    """The most that one borrower holds of an asset (scaled), where somebody asked and nothing changed it since."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AaveState:
         """Independent of this one; an account is copied when either changes it."""
@@ -223,6 +235,7 @@ class AaveState:
             own=set(),
             latest={},
             weights={},
+            largest=self.largest.copy(),
             moved=self.moved.copy(),
         )
 
@@ -286,17 +299,31 @@ _CATEGORY_PARAMS = {
     "emode_isolated": "isolated",
 }
 _MEMBERSHIPS = {"emode_collateral": "collateral", "emode_borrowable": "borrowable", "emode_ltvzero": "ltvzero"}
-# Known parameters that no rule here depends on; ``flash_premium`` is what a flash loan left, in the recorded indexes
-# already.
-_UNUSED_PARAMS = frozenset({"collateral_token_revision", "debt_token_revision", "flash_premium_total", "flash_premium"})
+# Known parameters that no rule here depends on.
+_UNUSED_PARAMS = frozenset({"collateral_token_revision", "debt_token_revision", "flash_premium_total"})
+MOVED, MOVED_SHORT = "liquidity_moved", "liquidity_moved_short"
+"""Native units that came into a reserve, or (negative) left it; the second where another order may depend on it, since
+there is, or was, less than what a borrower may hold.
+"""
+# ``flash_premium`` is what a flash loan left, in the recorded indexes already.
+_BRINGS = frozenset({MOVED, MOVED_SHORT, "flash_premium"})
+_BROUGHT: Mapping[tuple[str, str], int] = {
+    ("supply", "collateral"): 1,
+    ("withdraw", "collateral"): -1,
+    ("borrow", "debt"): -1,
+    ("repay", "debt"): 1,
+    ("repay", "collateral"): -1,
+}
+"""By action and side, the sign of what a logged amount does to the reserve (SupplyLogic, BorrowLogic, all versions). A
+repayment with aTokens has both of the last two, and brings nothing.
+"""
 _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
 
 
 def open_state(market: Market, *, recompute: bool = False) -> AaveState:
     """The empty book of a market; reserve ids are the asset ids until events say otherwise."""
-    return AaveState(
-        market, [Reserve(asset.id, 10**asset.decimals, asset.id) for asset in market.assets], recompute=recompute
-    )
+    reserves = [Reserve(asset.id, 10**asset.decimals, asset.id, told=not recompute) for asset in market.assets]
+    return AaveState(market, reserves, recompute=recompute)
 
 
 def open_accounts(state: AaveState, opening: Opening) -> None:
@@ -319,6 +346,61 @@ def open_accounts(state: AaveState, opening: Opening) -> None:
         if account is None:
             account = accounts[who] = Account()
         _set(account, name, of, value, block)
+        if name == "stable_principal" and of is not None:
+            state.reserves[of].told = False
+    state.largest.clear()
+    for of, side, action, amount in opening.moved:
+        _bring(state.reserves[of], action, side, amount)
+    state.told_from = opening.until
+
+
+def lacks(state: AaveState, reserve: Reserve, amount: int, now: Clock) -> bool:
+    """Whether the reserve cannot pay out this much of its underlying: AToken.burn and transferUnderlyingTo revert (3.0:
+    the token balance), as ReserveLogic.updateInterestRatesAndVirtualBalance does (3.1+: the virtual balance).
+
+    Under history's rates not asked where that is not known: before ``told_from``, of a reserve that is not ``told``,
+    and where the logs leave less than nothing or nobody has supplied (GHO before 3.4 is minted for its borrowers).
+    """
+    if state.recompute:
+        return reserve.liquidity < amount
+    if not reserve.told or now.block_number < state.told_from or not reserve.scaled_supply:
+        return False
+    return 0 <= reserve.liquidity < amount
+
+
+def is_short(state: AaveState, reserve: Reserve, liquidity: int, now: Clock) -> bool:
+    """Whether this much liquidity may be too little for an order: less than what one borrower may hold."""
+    if not reserve.told or now.block_number < state.told_from or reserve.liquidity < 0:
+        return False
+    most = state.rules.collateral_balance(largest_of(state, reserve.asset), reserve.income(now.timestamp))
+    return liquidity < most
+
+
+def _bring(reserve: Reserve, action: str, side: str, amount: int | None) -> None:
+    """What a logged amount does to the reserve; None: the log does not say it."""
+    if sign := _BROUGHT.get((action, side)):
+        if amount is None:
+            reserve.told = False
+        else:
+            reserve.liquidity += sign * amount
+
+
+def largest_of(state: AaveState, asset: AssetId) -> int:
+    """The most that any one borrower holds of an asset, scaled units."""
+    found = state.largest.get(asset)
+    if found is None:
+        books = state.accounts.values()
+        held = (book.collateral.get(asset, 0) for book in books if book.debt or book.stable)
+        found = state.largest[asset] = max(held, default=0)
+    return found
+
+
+def forget_largest(state: AaveState, account: Account) -> None:
+    """Before and after a change of an account: where it is the largest borrower, that has to be asked again."""
+    if state.largest and (account.debt or account.stable):
+        for asset, balance in account.collateral.items():
+            if balance >= state.largest.get(asset, balance + 1):
+                del state.largest[asset]
 
 
 def apply(state: AaveState, event: MarketEvent) -> None:
@@ -341,8 +423,9 @@ def apply(state: AaveState, event: MarketEvent) -> None:
         state.latest.pop(event.account, None)
         _apply_setting(state, event)
     elif isinstance(event, ParamChange):
-        state.latest.clear()
-        state.weights.clear()
+        if event.name != MOVED and event.name != MOVED_SHORT:  # no value of an account depends on it
+            state.latest.clear()
+            state.weights.clear()
         _apply_param(state, event)
     elif not isinstance(event, PriceUpdate):
         raise TypeError(f"{type(event).__name__} is not applied to a book; the engine re-enacts it")
@@ -350,6 +433,8 @@ def apply(state: AaveState, event: MarketEvent) -> None:
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
     account = state.account(event.account)
+    if state.largest:
+        forget_largest(state, account)
     asset, delta = event.asset, event.delta
     book = account.debt if event.side == "debt" else account.collateral
     balance = book.get(asset, 0) + delta
@@ -368,10 +453,18 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         reserve.scaled_debt += delta
     else:
         reserve.scaled_supply += delta
+    if state.largest:
+        forget_largest(state, account)
+    if reserve.told and event.seq != UNPLACED:
+        _bring(reserve, event.action, event.side, event.amount)
 
 
 def _apply_setting(state: AaveState, event: SettingChange) -> None:
-    _set(state.account(event.account), event.setting, event.asset, event.value, event.block_number)
+    account = state.account(event.account)
+    _set(account, event.setting, event.asset, event.value, event.block_number)
+    if event.setting == "stable_principal" and event.asset is not None:
+        state.reserves[event.asset].told = False
+        state.largest.clear()
 
 
 def _set(account: Account, name: str, asset: AssetId | None, value: int, block: int) -> None:
@@ -397,6 +490,8 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         state.premium_to_protocol = value
     elif name == "deficit_created" and asset is not None:
         state.reserves[asset].deficit += value
+    elif name in _BRINGS and asset is not None:
+        state.reserves[asset].liquidity += value
     elif name in _RESERVE_PARAMS and asset is not None:
         setattr(state.reserves[asset], name, value)
     elif name in _CATEGORY_PARAMS and category is not None:

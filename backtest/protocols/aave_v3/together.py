@@ -2,8 +2,9 @@
 each come to.
 
 An account depends on prices and indexes, which stand still, and on itself. Only a treasury that is liquidated itself
-would see what others pay it: such a moment is left to the plain rules, like one in which anything does not fit the
-compiled ones. ``tests/test_aave_together.py`` compares the two.
+would see what others pay it, and where a reserve may have too little to pay with, whoever comes first gets it: such a
+moment is left to the plain rules, like one in which anything does not fit the compiled ones.
+``tests/test_aave_together.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from backtest.protocols import Fill, Order, Pair, Together
 from backtest.protocols.aave_v3 import compiled as c
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
-from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.aave_v3.state import MOVED, AaveState, forget_largest, is_short
 from backtest.protocols.aave_v3.valuation import Columns, columns_of, how_of, terms_of, weights
 from backtest.protocols.aave_v3.words import Words
 
@@ -54,6 +55,8 @@ def together(
     found = columns.account.tolist()
     if not set(found).isdisjoint(treasuries.values()):
         return None
+    if any(is_short(state, state.reserves[at], state.reserves[at].liquidity, now) for at in assets):
+        return None
     how = how_of(state.rules)
     group, (threshold, _, bonus) = weights(state, columns.category)
     done = np.array([calls.get(account, 0) for account in found], np.int64) if calls else np.zeros(len(found), np.int64)
@@ -70,11 +73,25 @@ def together(
         if count != c.NO_ROOM:
             break
         room *= 4
-    rows = _Rows(state.rules.label, state.rules.tested, now, liquidator, treasuries, columns, made[:count], lost[:used])
+    if _run_short(state, columns, made[:count], now):
+        return None
+    told = frozenset(at for at in assets if state.reserves[at].told)
+    rows = _Rows(
+        state.rules.label, state.rules.tested, now, liquidator, treasuries, told, columns, made[:count], lost[:used]
+    )
     refusals = [(found[at], _REASONS[how]) for at, how in np.argwhere(refused).tolist()] if refused.any() else []
     return rows.together(
         [account for account, end in zip(found, ends.tolist(), strict=True) if end == c.ON_OFFER], refusals
     )
+
+
+def _run_short(state: AaveState, columns: Columns, made: Words, now: Clock) -> bool:
+    """Whether a reserve may have too little for an order once all of these are paid."""
+    left: dict[int, int] = {}
+    held = columns.asset[made[:, c.COLLATERAL_ROW].astype(np.int64)].tolist()
+    for at, seized in zip(held, _numbers(made, c.SEIZED), strict=True):
+        left[at] = left.get(at, state.reserves[at].liquidity) - seized
+    return any(is_short(state, state.reserves[at], liquidity, now) for at, liquidity in left.items())
 
 
 def settle(state: AaveState, found: Together) -> None:
@@ -82,6 +99,7 @@ def settle(state: AaveState, found: Together) -> None:
     reserves, latest = state.reserves, state.latest
     for account, asset, side, delta in found.positions:
         book = state.account(account)
+        forget_largest(state, book)
         held = book.debt if side == "debt" else book.collateral
         balance = held.get(asset, 0) + delta
         if balance:
@@ -92,7 +110,13 @@ def settle(state: AaveState, found: Together) -> None:
             reserves[asset].scaled_debt += delta
         else:
             reserves[asset].scaled_supply += delta
+        forget_largest(state, book)
         latest.pop(account, None)
+    for debt, repaid, collateral, seized in zip(
+        found.debt_asset, found.repaid, found.collateral_asset, found.seized, strict=True
+    ):
+        reserves[debt].liquidity += repaid
+        reserves[collateral].liquidity -= seized
     for account, _, asset, _ in found.settings:
         state.account(account).enabled.discard(asset)
     for _, asset, amount in found.deficits:
@@ -108,6 +132,8 @@ class _Rows:
     now: Clock
     liquidator: AccountId
     treasuries: Mapping[int, int | None]
+    told: frozenset[int]
+    """Assets whose reserves' liquidity is known."""
     columns: Columns
     made: Words
     lost: Words
@@ -180,6 +206,9 @@ class _Rows:
             deficits.append((what, _number(lost, c.LOST_AMOUNT)))
         for what, amount in deficits:
             changes.param("deficit_created", what, amount)
+        for what, amount in ((owing, _number(made, c.REPAID)), (held, -_number(made, c.SEIZED))):
+            if what in self.told:
+                changes.param(MOVED, what, amount)
         asked = _number(made, c.ASKED) if made[c.HAS_ASKED] else None
         return Fill(
             order=Order(borrower, Pair(owing, held), self.liquidator, repay=asked),

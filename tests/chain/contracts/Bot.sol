@@ -43,21 +43,27 @@ contract Bot {
     }
 
     error Outcome(int256 paid, int256 got);
+    error MustNotLeaveDust();
 
     IPool public immutable pool;
     IOracle public immutable oracle;
     bool public immutable leavesNoDust;
+    bool public immutable short_;
+    bool public immutable receive_;
     address[] public assets;
     IBalances[] public aTokens;
     IBalances[] public debtTokens;
     uint256[] public units;
     address[] public accounts;
 
-    /// Assets in order of listing, accounts ascending: ties go to the first.
+    /// Assets in order of listing, accounts ascending: ties go to the first. ``short``: a reserve may run out of what it pays with, so that
+    /// each call changes what others can get. ``receiveATokens``: how it settles.
     constructor(
         IPool pool_,
         IOracle oracle_,
         bool leavesNoDust_,
+        bool short,
+        bool receiveATokens,
         address[] memory assets_,
         IBalances[] memory aTokens_,
         IBalances[] memory debtTokens_,
@@ -65,6 +71,7 @@ contract Bot {
         address[] memory accounts_
     ) {
         (pool, oracle, leavesNoDust) = (pool_, oracle_, leavesNoDust_);
+        (short_, receive_) = (short, receiveATokens);
         (assets, aTokens, debtTokens, units, accounts) = (assets_, aTokens_, debtTokens_, units_, accounts_);
         for (uint256 i = 1; i < accounts_.length; i++) require(accounts_[i - 1] < accounts_[i], "ascending");
     }
@@ -82,8 +89,11 @@ contract Bot {
             }
             Offer memory offer = offers[pick];
             if (offer.profit == 0) return;
-            pool.liquidationCall(assets[offer.collateral], assets[offer.debt], accounts[pick], offer.amount, false);
+            pool.liquidationCall(assets[offer.collateral], assets[offer.debt], accounts[pick], offer.amount, receive_);
             calls[pick] += 1;
+            for (uint256 i = 0; short_ && i < count; i++) {
+                if (i != pick && calls[i] < MAX_CALLS) offers[i] = _best(accounts[i]);
+            }
             if (calls[pick] < MAX_CALLS) offers[pick] = _best(accounts[pick]);
             else delete offers[pick];
         }
@@ -92,10 +102,11 @@ contract Bot {
     /// Makes a call and takes it back: always reverts, with what it cost and brought in underlying where the call succeeded.
     function attempt(uint256 debt, uint256 collateral, address user, uint256 amount, bool receiveAToken) external {
         int256 held = int256(IBalances(assets[debt]).balanceOf(address(this)));
-        int256 had = int256(IBalances(assets[collateral]).balanceOf(address(this)));
+        IBalances into = receive_ ? aTokens[collateral] : IBalances(assets[collateral]);
+        int256 had = int256(into.balanceOf(address(this)));
         pool.liquidationCall(assets[collateral], assets[debt], user, amount, receiveAToken);
         int256 holds = int256(IBalances(assets[debt]).balanceOf(address(this)));
-        int256 has = int256(IBalances(assets[collateral]).balanceOf(address(this)));
+        int256 has = int256(into.balanceOf(address(this)));
         revert Outcome(held - holds, has - had);
     }
 
@@ -107,10 +118,10 @@ contract Bot {
             for (uint256 c = 0; c < assets.length; c++) {
                 if (aTokens[c].balanceOf(user) == 0) continue;
                 uint256 amount = type(uint256).max;
-                (bool done, uint256 paid, uint256 got) = _try(d, c, user, amount);
-                if (!done && leavesNoDust) {
+                (bool done, bool dust, uint256 paid, uint256 got) = _try(d, c, user, amount);
+                if (dust && leavesNoDust) {
                     amount = _withoutDust(d, c, user);
-                    if (amount > 0) (done, paid, got) = _try(d, c, user, amount);
+                    if (amount > 0) (done,, paid, got) = _try(d, c, user, amount);
                 }
                 if (!done) continue;
                 uint256 value = (got * oracle.getAssetPrice(assets[c])) / units[c];
@@ -120,27 +131,28 @@ contract Bot {
         }
     }
 
-    /// Whether the call succeeds, what it pays and what it gets.
-    function _try(uint256 debt, uint256 collateral, address user, uint256 amount) private returns (bool, uint256, uint256) {
-        (bool done, int256 paid, int256 got) = _attempt(debt, collateral, user, amount, false);
-        if (done && debt == collateral) {
+    /// Whether the call succeeds, or would leave dust; what it pays and what it gets.
+    function _try(uint256 debt, uint256 collateral, address user, uint256 amount) private returns (bool, bool, uint256, uint256) {
+        (bool done, bool dust, int256 paid, int256 got) = _attempt(debt, collateral, user, amount, receive_);
+        if (done && debt == collateral && !receive_) {
             // Only the difference shows. Paid alone shows where the collateral comes as aTokens, by the same amounts.
-            (done, paid,) = _attempt(debt, collateral, user, amount, true);
+            (done, dust, paid,) = _attempt(debt, collateral, user, amount, true);
             got += paid;
         }
-        return (done, uint256(paid), uint256(got));
+        return (done, dust, uint256(paid), uint256(got));
     }
 
-    function _attempt(uint256 debt, uint256 collateral, address user, uint256 amount, bool receiveAToken) private returns (bool, int256 paid, int256 got) {
+    function _attempt(uint256 debt, uint256 collateral, address user, uint256 amount, bool receiveAToken) private returns (bool, bool, int256 paid, int256 got) {
         try this.attempt(debt, collateral, user, amount, receiveAToken) {
             revert("an attempt never ends well");
         } catch (bytes memory reason) {
-            if (reason.length != 68 || bytes4(reason) != Outcome.selector) return (false, 0, 0);
+            if (reason.length == 4 && bytes4(reason) == MustNotLeaveDust.selector) return (false, true, 0, 0);
+            if (reason.length != 68 || bytes4(reason) != Outcome.selector) return (false, false, 0, 0);
             assembly {
                 paid := mload(add(reason, 36))
                 got := mload(add(reason, 68))
             }
-            return (true, paid, got);
+            return (true, false, paid, got);
         }
     }
 
