@@ -29,7 +29,7 @@ from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.pools.events import NAMESPACE, POOL
 from backtest.pools.fold import Log, PoolFold, logs_of, pool_table, pools_of
 from backtest.prices import START_OF_BLOCK, fold_prices
-from backtest.protocols import LendingProtocol
+from backtest.protocols import FoldsImports, LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.tables import AMOUNT, CANONICAL, IMPORTED, QUARANTINE, RAW_KEY, RAW_STATE, RULES_VERSION
 
@@ -86,6 +86,8 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         config = lake.market_config(market)
         last = _covered_to(lake, config)
         protocol = protocol_named(config.protocol)
+        if why := unfolded(lake, market):
+            raise UserError(why, "query its rows: SELECT * FROM raw.import_Liquidation")
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
         imported = history.imported_prices(None if own_oracle else getattr(protocol, "oracle_delay", 0))
@@ -94,6 +96,17 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         made = _Chunks(history, protocol, prices, imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
+
+
+def unfolded(lake: Lake, market: str) -> str | None:
+    """Why a market has no canonical tables: it was imported to be queried, its protocol folds no imports. None: it is
+    not so.
+    """
+    config = lake.market_config(market)
+    held = any(lake.files(name, market) for name in IMPORTED if name != PRICE)
+    if not held or lake.sources(market) or isinstance(protocol_named(config.protocol), FoldsImports):
+        return None
+    return f"market '{market}' holds imports to be queried; {config.protocol} cannot be folded from imports"
 
 
 def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
@@ -444,7 +457,12 @@ class _Chunks:
     def _market_prices(self, assets: Mapping[str, int]) -> pa.Table:
         """Prices of venues at their places; their time is their own."""
         rows = self._imported.market
-        ids = pa.array([assets.get(asset) for asset in rows["asset"].to_pylist()], pa.int16())
+        named = rows["asset"].to_pylist()
+        for asset in sorted(set(named) - assets.keys()):
+            self._history.notes.append(
+                f"market prices of {asset}, which this market does not have, left out: {named.count(asset)}"
+            )
+        ids = pa.array([assets.get(asset) for asset in named], pa.int16())
         listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
         seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
         whole = listed.append_column("seq", pa.array(seq)).append_column(

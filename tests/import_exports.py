@@ -16,6 +16,7 @@ import pytest
 from backtest.imports import ImportSummary, import_files, load
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
+from backtest.protocols.maker import MAKER
 from backtest.tables import CANONICAL
 
 ROOT = Path(__file__).parent.parent
@@ -168,6 +169,8 @@ class Toy:
     events = ()
     liquidation_events = ()
     oracle_delay = 3600
+    imported_columns = MAKER.imported_columns
+    imported_parameters = MAKER.imported_parameters
 
     def price_sources(self, raw: Any) -> tuple[()]:
         return ()

@@ -315,6 +315,19 @@ class ManyMarkets(Protocol):
         ...
 
 
+@runtime_checkable
+class FoldsImports(Protocol):
+    """A protocol that folds what users import (``raw/import/*``). Beside ``LendingProtocol``; one without these members
+    cannot, and an import of its positions is refused.
+    """
+
+    # What of each dataset its fold reads: dataset to columns beside the key. Prices and checkpoints are read for every
+    # protocol alike.
+    imported_columns: Mapping[str, frozenset[str]]
+    # Names that raw/import/Parameter may hold.
+    imported_parameters: frozenset[str]
+
+
 class LendingProtocol(Protocol[State]):
     """One protocol. Implementations are modules or stateless objects; all functions are pure except ``apply``, which
     updates the state it is given.

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.errors import UserError, did_you_mean
-from backtest.protocols import LendingProtocol
+from backtest.protocols import FoldsImports, LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {protocol.name: protocol for protocol in (AAVE_V3, MAKER, MORPHO_BLUE)}
+
+
+def folding_imports() -> list[str]:
+    """Names of the protocols whose markets can be folded from imports."""
+    return sorted(name for name, protocol in PROTOCOLS.items() if isinstance(protocol, FoldsImports))
 
 
 def protocol_named(name: str) -> LendingProtocol[Any]:
