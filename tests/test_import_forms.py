@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from backtest.cli.import_ import lines
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.imports import ImportSummary, import_files, load, sources
+from backtest.imports.mapping import Source
 from backtest.imports.numbers import digest32, plausible, printable, scaled, seconds, spelled, whole
 from backtest.lake import Lake
 from backtest.lake.mapped import TextDatabase
@@ -674,3 +676,54 @@ def test_every_row_is_stored_or_quarantined(
     imported(text.encode(), "moves.json")
     (count,) = imported.summary.files
     assert count.rows == len(rows) + 1 == count.stored + count.quarantined + count.known
+
+
+BITS = (
+    *(b'"', b",", b"\n", b"\r", b"\0", b"\\ud800", b"\xff", b"\xe2\x80\xa8", b"9" * 400, b"{", b"[", b"]", b"}", b":"),
+    *(b"-", b"e99", b"null", b"nan", b"source_row", b"\x1b[31m", b"1e400", b"  ", "１".encode(), b"[" * 2_000, b";"),
+)
+"""What files are broken with."""
+
+
+def _broken(data: bytes, random: Random) -> bytes:
+    made = bytearray(data)
+    for _ in range(random.randrange(1, 6)):
+        at = random.randrange(len(made) + 1)
+        way = random.randrange(4)
+        if way == 0 and at < len(made):
+            made[at] = random.randrange(256)
+        elif way == 1:
+            made[at:at] = random.choice(BITS)
+        elif way == 2:
+            del made[at : at + random.randrange(20)]
+        elif random.random() < 0.3:
+            del made[at:]
+    return bytes(made)
+
+
+@pytest.mark.slow
+def test_two_thousand_broken_files_are_read_or_one_line(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(3)]
+    whole_files = {
+        "moves.csv": csv_of(rows),
+        "moves.tsv": csv_of(rows, "\t"),
+        "moves.csv.gz": gzip.compress(csv_of(rows)),
+        "moves.json": json.dumps(rows).encode(),
+        "moves.jsonl": "\n".join(map(json.dumps, rows)).encode(),
+        "moves.parquet": parquet_of({"ether": pa.array([1.5, 2.0])}),
+    }
+    declared = {"moves": Source(files="moves*", columns=tuple(rows[0]))}
+    random, read = Random(12), 0
+    for _ in range(2_000):
+        name, data = random.choice(list(whole_files.items()))
+        (tmp_path / name).write_bytes(_broken(data, random))
+        said = ""
+        try:
+            found = sources.read(declared, None, {"moves": [str(tmp_path / name)]})
+        except UserError as error:
+            said = str(error)
+        else:
+            read += 1
+            assert found.files[0].rows == found.tables["moves"].num_rows + len(found.bad)
+        assert is_safe(said)
+    assert 200 < read < 1_800
