@@ -595,6 +595,39 @@ def test_a_join_without_a_condition_is_stopped(limits: dict[str, Any], select: s
         database.select(select, {}, "own")
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("'\\xFF'::BLOB", "BLOB"),
+        ("{'a': who}", "STRUCT"),
+        ("[who]", "VARCHAR"),
+        ("MAP {'a': who}", "MAP"),
+        ("INTERVAL 1 DAY", "INTERVAL"),
+    ],
+)
+def test_values_that_are_no_text_are_one_line(imported: Imported, value: str, kind: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"own/flow.sql: column 'account' is {kind}.*, which is no text; give it as text"
+    ):
+        imported(csv_of([row(1)]), select=SELECT.replace("who AS account", f"{value} AS account"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "moves.json is empty"),
+        ('{"\\ud800": 1}', "none of its rows can be read: it holds half a character"),
+        ('{"block": 1', "cut off or not JSON"),
+        ("[1, 2]", "none of its rows can be read: not an object"),
+    ],
+)
+def test_json_without_rows_is_one_line(imported: Imported, text: str, said: str) -> None:
+    assert imported(b"[]", "moves.json") == []
+    assert imported(b'{"data": {"moves": []}}', "moves.json", source='rows = "data.moves"') == []
+    with pytest.raises(UserError, match=said):
+        imported(text.encode(), "moves.json")
+
+
 # -- imports that nothing would read
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -269,7 +269,9 @@ def _json(called: str, text: str, number: int, name: str, source: Source) -> _Pa
             objects.append((row, dict(item)))
         else:
             bad.append(BadRow(number, row, reason, json.dumps(_plain(item))))
-    names = list(dict.fromkeys(key for _, item in objects for key in item))
+    names = list(dict.fromkeys(key for _, item in objects for key in item)) if items else list(source.columns)
+    if bad and not objects:
+        raise UserError(f"{called}: none of its rows can be read: {bad[0].reason}", "nothing was imported")
     if source.rows is None and not {key.lower() for key in names} & {key.lower() for key in source.columns}:
         for _, item in objects:
             if place := _rows_at(item, source.columns):
@@ -285,6 +287,8 @@ def _items(called: str, text: str, number: int) -> tuple[list[Any], list[BadRow]
     """What a file of JSON holds: the items of its array, what its lines say (lines end at line feeds), or the one
     object that goes over several lines; and the lines that are none.
     """
+    if not text.strip():
+        raise UserError(f"{called} is empty", "a JSON file without rows is []; nothing was imported")
     try:
         if text.lstrip()[:1] == "[":
             items = list(exact_json(text, _Pairs))
@@ -300,7 +304,7 @@ def _items(called: str, text: str, number: int) -> tuple[list[Any], list[BadRow]
                 bad.append(BadRow(number, row, f"not JSON: {error}", json.dumps(line)))
         if len(bad) < len(items) and any(isinstance(item, _Pairs) for item in items):
             return items, bad
-        return ([exact_json(text, _Pairs)], []) if items else ([], [])
+        return [exact_json(text, _Pairs)], []
     except Unreadable as error:
         raise UserError(f"{called}: {error}", "the file is cut off or not JSON; nothing was imported") from None
 

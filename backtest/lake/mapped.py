@@ -103,7 +103,7 @@ class TextDatabase:
                 found = relation.limit(self._most + 1).to_arrow_table()
             if found.num_rows > self._most:
                 raise LakeError(f"{where}: it returns more than {self._most:,} rows", _JOIN)
-            return _as_text(found)
+            return _as_text(found, kinds, where)
         except duckdb.InterruptException:
             raise LakeError(f"{where}: it ran longer than {self._seconds:g} seconds", _JOIN) from None
         except duckdb.OutOfMemoryException as error:
@@ -137,11 +137,15 @@ class TextDatabase:
         return LakeError(f"{where}: {sandbox.one_line(error)}", "mend the SELECT; nothing was imported")
 
 
-def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table(
-        [column if pa.types.is_string(column.type) else column.cast(pa.string()) for column in table.columns],
-        names=table.schema.names,
-    )
+def _as_text(table: pa.Table, kinds: Sequence[tuple[str, str]], where: str) -> pa.Table:
+    columns = []
+    for column, (name, kind) in zip(table.columns, kinds, strict=True):
+        try:
+            columns.append(column if pa.types.is_string(column.type) else column.cast(pa.string()))
+        except pa.ArrowException:
+            fix = "give it as text: CAST(... AS VARCHAR), or '0x' || hex(...) of bytes; nothing was imported"
+            raise LakeError(f"{where}: column '{name}' is {kind}, which is no text", fix) from None
+    return pa.table(columns, names=table.schema.names)
 
 
 def _without_comments(sql: str) -> str:
