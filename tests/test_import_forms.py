@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.cli.import_ import lines
+from backtest.cli.reconstruct import reconstruct as rebuild_all
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.imports import ImportSummary, import_files, load, sources
@@ -633,7 +634,9 @@ def test_json_without_rows_is_one_line(imported: Imported, text: str, said: str)
 
 
 @pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"maker"}))
-def test_a_protocol_that_cannot_be_folded_is_refused(imported: Imported, protocol: str) -> None:
+def test_a_protocol_that_cannot_be_folded_is_refused(
+    imported: Imported, protocol: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert folding_imports() == ["maker"]
     with pytest.raises(UserError, match=f"{protocol} cannot be folded from imports; maker can"):
         imported(csv_of([row(1)]), protocol=protocol)
@@ -643,6 +646,8 @@ def test_a_protocol_that_cannot_be_folded_is_refused(imported: Imported, protoco
     assert "its rows are there to be queried" in lines(imported.summary)[-1]
     with pytest.raises(UserError, match=f"'mine' holds imports to be queried; {protocol} cannot be folded"):
         reconstruct(imported.lake, "mine")
+    rebuild_all(lake=Path(str(imported.lake.path)))  # of all markets of a lake, such a one is named and left alone
+    assert f"'mine' holds imports to be queried; {protocol} cannot be folded" in capsys.readouterr().out
 
 
 def test_what_the_fold_does_not_read_is_counted(imported: Imported) -> None:
