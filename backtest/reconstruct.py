@@ -86,6 +86,8 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         config = lake.market_config(market)
         last = _covered_to(lake, config)
         protocol = protocol_named(config.protocol)
+        if why := unfolded(lake, market):
+            raise UserError(why, "query its rows: SELECT * FROM raw.import_Liquidation")
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
         imported = history.imported_prices(None if own_oracle else protocol.oracle_delay)
@@ -94,6 +96,17 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         made = _Chunks(history, protocol, prices, imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
+
+
+def unfolded(lake: Lake, market: str) -> str | None:
+    """Why a market has no canonical tables: it was imported to be queried, its protocol folds no imports. None: it is
+    not so.
+    """
+    config = lake.market_config(market)
+    held = any(lake.files(name, market) for name in IMPORTED if name != PRICE)
+    if not held or lake.sources(market) or protocol_named(config.protocol).imported_columns:
+        return None
+    return f"market '{market}' holds imports to be queried; {config.protocol} cannot be folded from imports"
 
 
 def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
@@ -444,7 +457,12 @@ class _Chunks:
     def _market_prices(self, assets: Mapping[str, int]) -> pa.Table:
         """Prices of venues at their places; their time is their own."""
         rows = self._imported.market
-        ids = pa.array([assets.get(asset) for asset in rows["asset"].to_pylist()], pa.int16())
+        named = rows["asset"].to_pylist()
+        for asset in sorted(set(named) - assets.keys()):
+            self._history.notes.append(
+                f"market prices of {asset}, which this market does not have, left out: {named.count(asset)}"
+            )
+        ids = pa.array([assets.get(asset) for asset in named], pa.int16())
         listed = rows.append_column("asset_id", ids).filter(pc.is_valid(ids))
         seq = self._history.seq(listed["block_number"].to_numpy() * _PLACES)
         whole = listed.append_column("seq", pa.array(seq)).append_column(

@@ -16,6 +16,8 @@ import pytest
 from backtest.imports import ImportSummary, import_files, load
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
+from backtest.protocols import LendingProtocol
+from backtest.protocols.maker import MAKER
 from backtest.tables import CANONICAL
 
 ROOT = Path(__file__).parent.parent
@@ -160,7 +162,7 @@ def mapping(folder: Path, selects: Mapping[str, str], *, market: bool = True, mo
 FLOWS = "SELECT source_row, 'me' AS account, 'eth' AS asset, 'supply' AS action, a AS amount, t AS timestamp FROM rows"
 
 
-class Toy:
+class Toy(LendingProtocol[Any]):
     """As much of a protocol as reconstruction uses: flows and liquidations to balances, without interest; what is
     missing is added first.
     """
@@ -168,6 +170,8 @@ class Toy:
     events = ()
     liquidation_events = ()
     oracle_delay = 3600
+    imported_columns = MAKER.imported_columns
+    imported_parameters = MAKER.imported_parameters
 
     def price_sources(self, raw: Any) -> tuple[()]:
         return ()

@@ -178,7 +178,7 @@ def test_the_same_file_twice_is_read_once(tmp_path: Path) -> None:
 def _own(tmp_path: Path, select: str, *, target: str = "flow", more: str = "") -> Callable[[], object]:
     folder = tmp_path / "files"
     folder.mkdir(exist_ok=True)
-    (folder / "rows.csv").write_text("a,t\n1,100\n2,200\n")
+    (folder / "rows.csv").write_text("a,t\n1,1600000000\n2,1600000100\n")
     where = mapping(tmp_path / "own", {target: select}, more=more)
     return lambda: import_files(Lake(tmp_path / "lake", create=True), load(str(where)), folder=folder)
 

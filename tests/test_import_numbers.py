@@ -120,11 +120,13 @@ def test_hours_that_come_twice_or_never_are_refused() -> None:
 
 
 def test_whole_numbers_and_hashes() -> None:
-    assert whole("0042") == 42
-    for text in ("-1", "1.0", "", "１"):
+    assert [whole(text) for text in ("0042", "100.0", "1E2", "7.")] == [42, 100, 100, 7]
+    for text in ("-1", "1.5", "", "１", "1.0000000001", "nan", "0x10", "1 0"):
         with pytest.raises(ValueError, match="not a whole number"):
             whole(text)
     assert digest32("0x" + "aB" * 32) == bytes([0xAB]) * 32
-    for text in ("0x12", "12" * 33, "0x" + "zz" * 32):
+    for text in ("0x" + "aB" * 32, "0X" + "AB" * 32, "\\x" + "ab" * 32, "ab" * 32):
+        assert digest32(text) == bytes([0xAB]) * 32
+    for text in ("0x12", "12" * 33, "0x" + "zz" * 32, "0x" + "ab " * 21 + "a", "\\X" + "ab" * 32):
         with pytest.raises(ValueError, match="not a transaction hash"):
             digest32(text)

@@ -245,6 +245,15 @@ def test_headers_that_were_fetched_must_agree(tmp_path: Path, lake: Lake) -> Non
         reconstruct(lake, MARKET)
 
 
+def test_market_prices_of_an_asset_that_the_market_lacks_are_named(tmp_path: Path, lake: Lake) -> None:
+    folder = tmp_path / "prices"
+    folder.mkdir()
+    (folder / "btc_1h_test.csv").write_text(f"hour_utc,open,high,low\n{seconds(0)},1,1,1\n{seconds(0) + HOUR},1,1,1\n")
+    import_files(lake, load("candles"), market=MARKET, folder=folder, parameters={"asset": "btc"})
+    notes = reconstruct(lake, MARKET).notes
+    assert "market prices of btc, which this market does not have, left out: 2" in notes
+
+
 def test_beside_a_fetched_market_prices_of_venues_are_no_oracle(tmp_path: Path) -> None:
     lake = Lake(tmp_path / "lake", create=True)
     config = MarketConfig(name=MARKET, protocol="maker", chain_id=1, start_block=1, contracts={}, base_decimals=18)

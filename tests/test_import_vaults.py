@@ -186,7 +186,7 @@ def _set(source: str, row: int, **values: str) -> Change:
             "amount: '0.1234567890123456789' has more than 18 decimals",
         ),
         (_set("repayments", 0, TX_HASH="0x12"), "transaction_hash: '0x12' is not a transaction hash"),
-        (_set("repayments", 0, BLOCK_NUMBER="50.0"), "block: '50.0' is not a whole number"),
+        (_set("repayments", 0, BLOCK_NUMBER="50.5"), "block: '50.5' is not a whole number"),
         (
             _set("repayments", 0, BLOCK_TIMESTAMP="2020-09-13 12:26:40"),
             "timestamp: '2020-09-13 12:26:40' states no time zone",
@@ -332,6 +332,9 @@ def test_another_ilk_is_another_market(tmp_path: Path, lake: Lake) -> None:
 # -----------------------------------------------------------------------------------------
 
 
+T = 1_600_000_000
+
+
 def _own(tmp_path: Path, lake: Lake, text: str, select: str = FLOWS, *, name: str = "rows.csv", more: str = "") -> Any:
     folder = tmp_path / "files"
     folder.mkdir(exist_ok=True)
@@ -346,29 +349,29 @@ def _stored(lake: Lake, *names: str) -> Sequence[tuple[Any, ...]]:
 
 
 def test_identical_rows_without_a_key_are_kept_and_marked(tmp_path: Path, lake: Lake) -> None:
-    summary = _own(tmp_path, lake, "a,t\n1,100\n1,100\n2,100\n")
+    summary = _own(tmp_path, lake, f"a,t\n1,{T}\n1,{T}\n2,{T}\n")
     assert (_counts(summary, "stored"), summary.ambiguous) == (3, 2)
-    again = _own(tmp_path, lake, "a,t\n1,100\n", name="rows2.csv")  # the row of another file is another row
+    again = _own(tmp_path, lake, f"a,t\n1,{T}\n", name="rows2.csv")  # the row of another file is another row
     assert (_counts(again, "stored"), again.ambiguous) == (1, 3)
-    assert not _own(tmp_path, lake, "a,t\n1,100\n", name="rows3.csv").files[0].stored
+    assert not _own(tmp_path, lake, f"a,t\n1,{T}\n", name="rows3.csv").files[0].stored
 
 
 def test_rows_with_a_time_only_are_placed_by_it(tmp_path: Path, lake: Lake) -> None:
-    _own(tmp_path, lake, "a,t\n1,100\n2,130\n3,160\n")
+    _own(tmp_path, lake, f"a,t\n1,{T}\n2,{T + 30}\n3,{T + 60}\n")
     assert _stored(lake, "block_number", "timestamp", "block_known") == [
-        (100, 100, False),
-        (130, 130, False),
-        (160, 160, False),
+        (T, T, False),
+        (T + 30, T + 30, False),
+        (T + 60, T + 60, False),
     ]
     with_blocks = FLOWS.replace("a AS amount", "a AS amount, b AS block")
-    _own(tmp_path, lake, "a,t,b\n4,100,10\n5,160,20\n6,,20\n", with_blocks, name="rows2.csv")
+    _own(tmp_path, lake, f"a,t,b\n4,{T},10\n5,{T + 60},20\n6,,20\n", with_blocks, name="rows2.csv")
     assert _stored(lake, "block_number", "timestamp", "block_known", "amount") == [
-        (10, 100, False, 10**18),
-        (10, 100, True, 4 * 10**18),
-        (15, 130, False, 2 * 10**18),
-        (20, 160, False, 3 * 10**18),
-        (20, 160, True, 5 * 10**18),
-        (20, 160, True, 6 * 10**18),
+        (10, T, False, 10**18),
+        (10, T, True, 4 * 10**18),
+        (15, T + 30, False, 2 * 10**18),
+        (20, T + 60, False, 3 * 10**18),
+        (20, T + 60, True, 5 * 10**18),
+        (20, T + 60, True, 6 * 10**18),
     ]
     reasons = _own(tmp_path, lake, "a,t,b\n7,,30\n8,,\n", with_blocks, name="rows3.csv").reasons
     assert sorted(reasons) == ["block 30 has no time here, and no other row tells of it", "neither block nor time"]
@@ -376,8 +379,8 @@ def test_rows_with_a_time_only_are_placed_by_it(tmp_path: Path, lake: Lake) -> N
 
 def test_a_time_between_neighbouring_blocks_has_no_place(tmp_path: Path, lake: Lake) -> None:
     with_blocks = FLOWS.replace("a AS amount", "a AS amount, nullif(b, '') AS block")
-    summary = _own(tmp_path, lake, "a,t,b\n1,100,10\n2,112,11\n3,106,\n", with_blocks)
-    assert list(summary.reasons) == ["time 106: there is no block left between the known ones around it"]
+    summary = _own(tmp_path, lake, f"a,t,b\n1,{T},10\n2,{T + 12},11\n3,{T + 6},\n", with_blocks)
+    assert list(summary.reasons) == [f"time {T + 6}: there is no block left between the known ones around it"]
 
 
 def test_times_without_a_zone_are_taken_as_the_mapping_says(tmp_path: Path, lake: Lake) -> None:
@@ -387,21 +390,21 @@ def test_times_without_a_zone_are_taken_as_the_mapping_says(tmp_path: Path, lake
 
 def test_rounding_is_a_matter_of_the_mapping(tmp_path: Path, lake: Lake) -> None:
     dollars = FLOWS.replace("'eth'", "'usd'")
-    assert list(_own(tmp_path, lake, "a,t\n1.0000005,100\n", dollars).reasons) == [
+    assert list(_own(tmp_path, lake, f"a,t\n1.0000005,{T}\n", dollars).reasons) == [
         "amount: '1.0000005' has more than 6 decimals"
     ]
     allowed = "[rounding]\n'flow.amount' = { direction = 'half-up', reason = 'the export divides in floats' }"
-    _own(tmp_path, lake, "a,t\n1.0000005,101\n", dollars, name="rows2.csv", more=allowed)
+    _own(tmp_path, lake, f"a,t\n1.0000005,{T + 1}\n", dollars, name="rows2.csv", more=allowed)
     assert _stored(lake, "amount") == [(1_000_001,)]
 
 
 def test_a_row_that_no_select_takes_is_quarantined(tmp_path: Path, lake: Lake) -> None:
-    summary = _own(tmp_path, lake, "a,t\n1,100\n2,200\n", f"{FLOWS} WHERE a <> '2'")
+    summary = _own(tmp_path, lake, f"a,t\n1,{T}\n2,{T + 100}\n", f"{FLOWS} WHERE a <> '2'")
     assert dict(summary.reasons) == {"no SELECT of the mapping takes it": 1}
     aside = _own(
         tmp_path,
         lake,
-        "a,t\n1,100\n3,200\n",
+        f"a,t\n1,{T}\n3,{T + 100}\n",
         FLOWS.replace("a AS amount", "a AS amount, CASE a WHEN '3' THEN 'a test' END AS aside"),
         name="r.csv",
     )

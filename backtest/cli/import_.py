@@ -108,6 +108,8 @@ def lines(summary: ImportSummary) -> list[str]:
     if summary.reasons:
         out.append("the rows: SELECT * FROM import_quarantine")
     out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
+    for column, values in sorted(summary.unread.items()):
+        out.append(f"read by nothing: {values} values of {column}")
     held = (
         ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items())
         or "nothing"
@@ -122,7 +124,9 @@ def lines(summary: ImportSummary) -> list[str]:
     counted = ", ".join(f"{total[what]} {what}" for what in ("stored", "known", "quarantined"))
     out.append(f"{total['rows']} rows: {counted}, {total['aside']} set aside")
     out.append(
-        "the lake changed: run backtest reconstruct"
+        "the lake changed; nothing of this market is folded or replayed, its rows are there to be queried"
+        if summary.changed and total["stored"] and summary.queries_only
+        else "the lake changed: run backtest reconstruct"
         if summary.changed and total["stored"]
         else "nothing new"
         if not summary.changed

@@ -32,12 +32,15 @@ def reconstruct(*, lake: Path, market: str | None = None) -> None:
     from rich.progress import Progress
 
     from backtest.lake import Lake
-    from backtest.reconstruct import is_current
+    from backtest.reconstruct import is_current, unfolded
     from backtest.reconstruct import reconstruct as rebuild
 
     opened = Lake(lake)
     for name in [market] if market else opened.markets():
         opened.market_config(name)
+        if market is None and (why := unfolded(opened, name)):
+            print(why)
+            continue
         made = [file for file in opened.files(None, name) if file.dataset.startswith("canonical/")]
         if is_current(opened, name) and not opened.damaged(made):
             print(f"{name}: up to date")

@@ -10,6 +10,8 @@ cannot be read leaves the lake as it was.
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.errors import UserError, did_you_mean
+from backtest.foreign import shown
 from backtest.imports.convert import Refused, convert, used
 from backtest.imports.mapping import TARGETS, Loaded, load, shipped
 from backtest.imports.merge import FACTS, Merged, merge
@@ -27,11 +30,17 @@ from backtest.imports.sources import SOURCE_ROW, File, Sources, read
 from backtest.lake import Lake
 from backtest.lake.mapped import TextDatabase
 from backtest.markets import MarketConfig
-from backtest.tables import IMPORTED
+from backtest.protocols import LendingProtocol
+from backtest.protocols.registry import folding_imports, protocol_named
+from backtest.tables import IMPORT_KEY, IMPORTED
 
 __all__ = ["FileCount", "ImportSummary", "import_files", "load", "shipped"]
 
 QUARANTINE = "raw/import/Quarantine"
+_MARKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_REASON = 500
+_FOLDED = ("flow", "liquidation", "parameter")
+"""Facts that a protocol's fold reads; prices and checkpoints are read for all protocols alike."""
 
 
 @dataclass(slots=True)
@@ -58,7 +67,9 @@ class ImportSummary:
 
     ``reasons``: reason to number of rows quarantined, ``aside``: to number set aside; ``rows``: what the market holds
     now, by dataset; ``ambiguous``: rows of the market that are marked so; ``changed``: whether the lake is a new
-    version; ``absent``: sources without files; ``repeated``: files given twice.
+    version; ``absent``: sources without files; ``repeated``: files given twice; ``unread``: dataset and column to the
+    number of values that the market's protocol does not read (``Parameter.category``); ``queries_only``: nothing of the
+    market is ever folded.
     """
 
     market: str
@@ -70,6 +81,8 @@ class ImportSummary:
     changed: bool
     absent: Sequence[str] = field(default=())
     repeated: Sequence[str] = field(default=())
+    unread: Mapping[str, int] = field(default_factory=dict)
+    queries_only: bool = False
 
 
 def import_files(
@@ -99,8 +112,9 @@ def import_files(
     with lake.writer() as writer:
         config = _config(lake, mapping, market, values)
         held = config.name in lake.markets()
+        protocol = _folding(lake, mapping, config, held)
         files = read(mapping.body.sources, folder, sources or {})
-        new, refused, aside = _mapped(mapping, files, values, config.base_decimals)
+        new, refused, aside = _mapped(mapping, files, values, config.base_decimals, protocol)
         stored = {
             name: lake.read(name, config.name)
             for name in (*FACTS, QUARANTINE)
@@ -120,18 +134,22 @@ def import_files(
             tables = {**merged.tables, QUARANTINE: quarantine}
             chunks = iter([(name, table) for name, table in tables.items() if table.num_rows])
             writer.replace(config.name, "raw/import/", chunks, stamp="", config=config, provenance=facts)
-    reasons = Counter([row.reason for row in refused] + [row.reason for row in files.bad])
+    reasons = Counter(
+        [shown(row.reason, _REASON) for row in refused] + [shown(row.reason, _REASON) for row in files.bad]
+    )
     rows = {name: table.num_rows for name, table in merged.tables.items()}
     return ImportSummary(
         config.name,
         counts,
         dict(reasons),
-        dict(Counter(row.reason for row in aside)),
+        dict(Counter(shown(row.reason, _REASON) for row in aside)),
         rows,
         merged.ambiguous,
         changed,
         files.absent,
         files.repeated,
+        _unread(new, protocol) if protocol else {},
+        mapping.body.market is not None and mapping.body.market.queries_only,
     )
 
 
@@ -148,6 +166,10 @@ def _config(lake: Lake, mapping: Loaded, market: str | None, values: Mapping[str
     """The market to import into: one of the lake, else the one that the mapping describes."""
     made = mapping.config(market, values)
     name = market or (made.name if made else "")
+    if name and not _MARKET.fullmatch(name):
+        raise UserError(
+            f"market '{shown(name, 70)}'", "name it with up to 64 letters, digits, '.', '_' and '-', a letter first"
+        )
     if name in lake.markets():
         config = lake.market_config(name)
         if made is not None and made.protocol != config.protocol:
@@ -168,8 +190,49 @@ def _config(lake: Lake, mapping: Loaded, market: str | None, values: Mapping[str
     return made
 
 
+def _folding(lake: Lake, mapping: Loaded, config: MarketConfig, held: bool) -> LendingProtocol[Any] | None:
+    """The market's protocol as one that folds imports. None: the mapping says that nothing is to be folded, or brings
+    only what is read for every protocol.
+
+    Raises:
+        UserError: nothing would ever read what the mapping brings.
+    """
+    protocol = protocol_named(config.protocol)
+    if protocol.imported_columns:
+        return protocol
+    folded = [target for target in _FOLDED if target in mapping.selects]
+    fetched = held and bool(lake.sources(config.name))
+    wanted = not (mapping.body.market and mapping.body.market.queries_only)
+    if folded if fetched else wanted:
+        can = ", ".join(folding_imports())
+        raise UserError(
+            f"market '{config.name}': {config.protocol} cannot be folded from imports; {can} can",
+            "only prices and checkpoints can be added to a market that was fetched"
+            if fetched
+            else f"fetch its logs (backtest fetch {config.protocol}), or say queries_only = true under [market] if its"
+            " rows are to be queried and no more",
+        )
+    return None
+
+
+def _unread(new: Mapping[str, pa.Table], protocol: LendingProtocol[Any]) -> dict[str, int]:
+    """How many values of the new rows stand in columns that the protocol's fold does not read, by dataset.column."""
+    key = {field.name for field in IMPORT_KEY}
+    out = {}
+    for dataset, columns in protocol.imported_columns.items():
+        table = new.get(dataset, IMPORTED[dataset].empty_table())
+        for name in table.schema.names:
+            if name not in key | columns and (count := len(table) - table[name].null_count):
+                out[f"{dataset.removeprefix('raw/import/')}.{name}"] = count
+    return out
+
+
 def _mapped(
-    mapping: Loaded, files: Sources, parameters: Mapping[str, str], base_decimals: int
+    mapping: Loaded,
+    files: Sources,
+    parameters: Mapping[str, str],
+    base_decimals: int,
+    protocol: LendingProtocol[Any] | None,
 ) -> tuple[dict[str, pa.Table], list[Refused], list[Refused]]:
     """What the SELECTs make of the files, by dataset; the rows that cannot be taken; and those left out on purpose."""
     selected = {}
@@ -179,8 +242,9 @@ def _mapped(
     new: dict[str, pa.Table] = {}
     refused: list[Refused] = []
     aside: list[Refused] = []
+    now = int(time.time())
     for target, table in selected.items():
-        made = convert(target, table, mapping, files, base_decimals)
+        made = convert(target, table, mapping, files, base_decimals, now, protocol)
         new[TARGETS[target].dataset] = made.table
         refused += made.refused
         aside += made.aside
@@ -234,7 +298,7 @@ def _quarantine(
     ``mended``: also what it holds of other files of the same names.
     """
     texts = _texts(files, refused)
-    found = [(row.file, row.row, row.dataset, row.reason, texts[row.file, row.row]) for row in refused]
+    found = [(row.file, row.row, row.dataset, row.reason, texts.get((row.file, row.row), "")) for row in refused]
     found += [(row.file, row.row, None, row.reason, row.text) for row in files.bad]
     held = stored.to_pylist()
     called = {old["source_digest"]: old["file"] for old in held}  # a renamed file keeps its first name here
@@ -249,7 +313,7 @@ def _quarantine(
             "file": name,
             "source_digest": file.digest,
         }
-        rows.append({**about, "source_row": row, "reason": reason, "text": text})
+        rows.append({**about, "source_row": row, "reason": shown(reason, _REASON), "text": text})
     digests, names = {file.digest for file in files.files}, {(file.source, file.name) for file in files.files}
     for old in held:
         again = old["source_digest"] in digests or (mended and (old["source"], old["file"]) in names)

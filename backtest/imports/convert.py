@@ -13,16 +13,36 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backtest.errors import UserError, did_you_mean
+from backtest.foreign import shown
 from backtest.imports.mapping import ACTIONS, TARGETS, Loaded
-from backtest.imports.numbers import digest32, scaled, seconds, whole
+from backtest.imports.numbers import (
+    BITCOIN,
+    ETHEREUM,
+    UNITS,
+    digest32,
+    plausible,
+    printable,
+    scaled,
+    seconds,
+    spelled,
+    whole,
+)
 from backtest.imports.sources import Sources
+from backtest.protocols import LendingProtocol
 from backtest.tables import IMPORTED
 
 T = TypeVar("T")
 Column = list[Any]
 _INT32 = 2**31
+_BLOCKS = 2**38
+_INDEXES = 2**20
+_PERIODS = 2**32
+_AHEAD = 60
+"""Seconds that a time may be ahead of the clock: clocks differ."""
+_NAMES = ("account", "liquidator", "asset", "debt_asset", "collateral_asset", "name", "identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +97,50 @@ def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
             )
 
 
-def convert(target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> Converted:
+def convert(
+    target: str,
+    table: pa.Table,
+    loaded: Loaded,
+    sources: Sources,
+    base_decimals: int,
+    now: int,
+    protocol: LendingProtocol[Any] | None = None,
+) -> Converted:
     """The rows that can be taken, in ``open_schema``, those that cannot, and those that the SELECT leaves out.
 
     Args:
         target: flow, liquidation, parameter or price.
         table: what its SELECT returned, all text.
         base_decimals: decimals of the market's prices.
+        now: seconds since 1970; nothing has happened later.
+        protocol: what will fold the rows, where that is known: parameters that it does not have are refused.
 
     Raises:
         UserError: a ``source_row`` that is none: the SELECT must pass it on.
     """
     check_columns(target, table, loaded)
-    return _Conversion(target, table, loaded, sources, base_decimals).result()
+    return _Conversion(target, table, loaded, sources, base_decimals, now, protocol).result()
 
 
 class _Conversion:
-    def __init__(self, target: str, table: pa.Table, loaded: Loaded, sources: Sources, base_decimals: int) -> None:
+    def __init__(
+        self,
+        target: str,
+        table: pa.Table,
+        loaded: Loaded,
+        sources: Sources,
+        base_decimals: int,
+        now: int,
+        protocol: LendingProtocol[Any] | None,
+    ) -> None:
         self.target, self.spec, self.loaded, self.sources = target, TARGETS[target], loaded, sources
         self.rows = table.num_rows
-        self.columns: Mapping[str, Column] = {name: table[name].to_pylist() for name in table.schema.names}
+        self.columns: Mapping[str, Column] = {
+            column: pc.utf8_trim_whitespace(table[column]).to_pylist() for column in table.schema.names
+        }
         self.bad: dict[int, str] = {}
-        self.base_decimals = base_decimals
+        self.known = protocol.imported_parameters if protocol else None
+        self.base_decimals, self.latest = base_decimals, now + _AHEAD
         self.where = f"{loaded.where}/{target}.sql"
         self.places = [self._place(text) for text in self.columns["source_row"]]
 
@@ -106,7 +148,8 @@ class _Conversion:
         place = self.sources.place(text or "")
         if place is None:
             raise UserError(
-                f"{self.where}: '{text}' is no source_row", "pass on the column source_row of the source as it is"
+                f"{self.where}: '{shown(text or '', 60)}' is no source_row",
+                "pass on the column source_row of the source as it is",
             )
         return place
 
@@ -115,16 +158,18 @@ class _Conversion:
             if problem:
                 self.bad[row] = problem
         aside = {row: why for row, why in enumerate(self.text("aside")) if why}
+        for column in _NAMES:
+            self.check_names(column)
         values = {**self.key(), **getattr(self, f"_{self.target}")()}
         values["identity"] = self.identity(values)
         keep = [row for row in range(self.rows) if row not in self.bad and row not in aside]
         schema = open_schema(self.spec.dataset)
         arrays = []
         for field in schema:
-            column = [values[field.name][row] for row in keep]
+            kept = [values[field.name][row] for row in keep]
             if pa.types.is_decimal(field.type):
-                column = [None if value is None else Decimal(value) for value in column]
-            arrays.append(pa.array(column, field.type))
+                kept = [None if value is None else Decimal(value) for value in kept]
+            arrays.append(pa.array(kept, field.type))
         refused, left = (
             [Refused(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(rows.items())]
             for rows in ({row: reason for row, reason in self.bad.items() if row not in aside}, aside)
@@ -151,6 +196,19 @@ class _Conversion:
                 self.bad.setdefault(row, f"{name}: {error}")
         return out
 
+    def check_names(self, column: str) -> None:
+        """Rows whose name in this column cannot be shown are quarantined."""
+        texts = self.text(column) if column in self.columns else []
+        wrong = {}
+        for text in set(texts) - {None}:
+            try:
+                printable(text)
+            except ValueError as error:
+                wrong[text] = f"{column}: {error}"
+        for row, text in enumerate(texts) if wrong else ():
+            if text in wrong:
+                self.bad.setdefault(row, wrong[text])
+
     def given(self, name: str, column: list[T | None]) -> list[T | None]:
         """The column; a row without a value is quarantined."""
         for row, value in enumerate(column):
@@ -161,7 +219,7 @@ class _Conversion:
     def amount(self, name: str) -> list[int | None]:
         """An amount in native units, not negative; in whole tokens if the SELECT has it under that name."""
         if f"{name}_native" in self.columns:
-            return self.parsed(f"{name}_native", whole)
+            return self.parsed(f"{name}_native", lambda text: _not_negative(text, scaled(text, 0)))
         rounding, decimals = self.rounding(name), self.loaded.body.assets
 
         def native(value: str, asset: str | None) -> int:
@@ -175,16 +233,21 @@ class _Conversion:
 
     def key(self) -> dict[str, Column]:
         """The columns of IMPORT_KEY."""
-        zone = self.loaded.zone()
-        blocks = self.parsed("block", whole)
-        times = self.parsed("timestamp", lambda text: seconds(text, zone))
-        own = self.parsed("log_index", lambda text: _below(whole(text), 1 << 20))
+        zone, unit, latest = self.loaded.zone(), UNITS[self.loaded.body.epoch], self.latest
+        kinds = self.text("kind") if self.target == "price" else [None] * self.rows
+
+        def time(text: str, kind: str | None) -> int:
+            return plausible(seconds(text, zone, unit), text, BITCOIN if kind == "market" else ETHEREUM, latest)
+
+        blocks = self.parsed("block", lambda text: _below(whole(text), _BLOCKS))
+        times = self.parsed("timestamp", time, kinds)
+        own = self.parsed("log_index", lambda text: _below(whole(text), _INDEXES))
         for row in range(self.rows):
             if blocks[row] is None and times[row] is None:
                 self.bad.setdefault(row, "neither block nor time")
         files = self.sources.files
         return {
-            "block_number": [None if block is None else _below(block, 1 << 38) for block in blocks],
+            "block_number": list(blocks),
             "timestamp": list(times),
             "log_index": [0] * self.rows,
             "transaction_hash": self.parsed("transaction_hash", digest32),
@@ -227,29 +290,29 @@ class _Conversion:
 
     def _flow(self) -> dict[str, Column]:
         amounts = self.given("amount", self.amount("amount"))
-        assets = self.given("asset", self.parsed("asset", str.lower))
+        assets = self.given("asset", self.parsed("asset", spelled))
         sides, actions = self.text("side"), self.text("action")
         signed: list[int | None] = []
         for row, (action, amount) in enumerate(zip(actions, amounts, strict=True)):
             if action not in ACTIONS:
-                self.bad.setdefault(row, f"action: '{action}' is none of {', '.join(ACTIONS)}")
+                self.bad.setdefault(row, f"action: '{shown(action or '', 60)}' is none of {', '.join(ACTIONS)}")
                 signed.append(None)
                 continue
             side, sign = ACTIONS[action]
             sides[row] = sides[row] or side
             if sides[row] not in ("collateral", "debt") or side not in (None, sides[row]):
-                self.bad.setdefault(row, f"side: '{sides[row]}' of action '{action}'")
+                self.bad.setdefault(row, f"side: '{shown(sides[row] or '', 60)}' of action '{action}'")
             signed.append(None if amount is None else sign * amount)
             actions[row] = "transfer" if side is None else action
-        account = self.given("account", self.parsed("account", str.lower))
+        account = self.given("account", self.parsed("account", spelled))
         return {"account": account, "asset": assets, "side": sides, "action": actions, "amount": signed}
 
     def _liquidation(self) -> dict[str, Column]:
         return {
-            "account": self.given("account", self.parsed("account", str.lower)),
-            "liquidator": self.parsed("liquidator", str.lower),
-            "debt_asset": self.given("debt_asset", self.parsed("debt_asset", str.lower)),
-            "collateral_asset": self.given("collateral_asset", self.parsed("collateral_asset", str.lower)),
+            "account": self.given("account", self.parsed("account", spelled)),
+            "liquidator": self.parsed("liquidator", spelled),
+            "debt_asset": self.given("debt_asset", self.parsed("debt_asset", spelled)),
+            "collateral_asset": self.given("collateral_asset", self.parsed("collateral_asset", spelled)),
             "repaid": self.amount("repaid"),
             "debt_scaled": self.amount("debt_scaled"),
             "seized": self.given("seized", self.amount("seized")),
@@ -260,19 +323,25 @@ class _Conversion:
         sides = self.text("side")
         for row, side in enumerate(sides):
             if side not in ("collateral", "debt"):
-                self.bad.setdefault(row, f"side: '{side}' is neither collateral nor debt")
+                self.bad.setdefault(row, f"side: '{shown(side or '', 60)}' is neither collateral nor debt")
         return {
-            "asset": self.given("asset", self.parsed("asset", str.lower)),
+            "asset": self.given("asset", self.parsed("asset", spelled)),
             "side": sides,
             "amount": self.given("amount", self.amount("amount")),
         }
 
     def _parameter(self) -> dict[str, Column]:
-        rounding, decimals = self.rounding("value"), self.parsed("decimals", whole)
+        rounding, decimals = self.rounding("value"), self.parsed("decimals", lambda text: _below(whole(text), 78))
         values = self.parsed("value", lambda text, places: scaled(text, places or 0, rounding), decimals)
+        names = self.given("name", self.text("name"))
+        for row, found in enumerate(names):
+            if self.known is not None and found is not None and found not in self.known:
+                self.bad.setdefault(
+                    row, f"name: '{shown(found, 60)}' is no parameter; {did_you_mean(found, self.known)}"
+                )
         return {
-            "name": self.given("name", self.text("name")),
-            "asset": self.parsed("asset", str.lower),
+            "name": names,
+            "asset": self.parsed("asset", spelled),
             "category": self.parsed("category", lambda text: _below(whole(text), _INT32)),
             "value": self.given("value", values),
         }
@@ -286,34 +355,34 @@ class _Conversion:
         kinds = self.given("kind", self.text("kind"))
         for row, (kind, value, least, most) in enumerate(zip(kinds, prices, low, high, strict=True)):
             if kind not in ("market", "oracle"):
-                self.bad.setdefault(row, f"kind: '{kind}' is neither market nor oracle")
+                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is neither market nor oracle")
             if value is not None and ((least is not None and least > value) or (most is not None and most < value)):
                 self.bad.setdefault(row, "the price is not between low and high")
         return {
-            "asset": self.given("asset", self.parsed("asset", str.lower)),
+            "asset": self.given("asset", self.parsed("asset", spelled)),
             "kind": kinds,
             "price": prices,
             "low": low,
             "high": high,
-            "period": self.parsed("period", whole),
+            "period": self.parsed("period", lambda text: _below(whole(text), _PERIODS)),
         }
 
 
 def _decimals(asset: str | None, known: Mapping[str, int]) -> int:
-    if asset is None or asset.lower() not in known:
-        raise ValueError(f"the mapping does not know the decimals of '{asset}'")
-    return known[asset.lower()]
+    if asset is None or spelled(asset) not in known:
+        raise ValueError(f"the mapping does not know the decimals of '{shown(asset or '', 60)}'")
+    return known[spelled(asset)]
 
 
 def _not_negative(text: str, value: int) -> int:
     if value < 0:
-        raise ValueError(f"'{text}' is negative")
+        raise ValueError(f"'{shown(text, 60)}' is negative")
     return value
 
 
 def _positive(text: str, value: int) -> int:
     if value <= 0:
-        raise ValueError(f"'{text}' is not above zero")
+        raise ValueError(f"'{shown(text, 60)}' is not above zero")
     return value
 
 

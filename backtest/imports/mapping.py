@@ -17,6 +17,8 @@ import msgspec
 from msgspec import inspect
 
 from backtest.errors import UserError, did_you_mean
+from backtest.files import read_text
+from backtest.foreign import Unreadable, shown, toml_value
 from backtest.markets import MarketConfig
 from backtest.resources import resource
 
@@ -79,7 +81,8 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class MarketPart(_Strict, frozen=True):
     """What a market that the lake does not have yet is made of. ``name`` is the default of ``--market``; ``$x`` in
-    ``parameters`` stands for the mapping's parameter x.
+    ``parameters`` stands for the mapping's parameter x. ``queries_only``: the market's rows are there to be queried and
+    are never folded, so that its protocol need not be able to.
     """
 
     name: str
@@ -90,17 +93,21 @@ class MarketPart(_Strict, frozen=True):
     base_decimals: int = 8
     description: str = ""
     parameters: dict[str, str] = {}
+    queries_only: bool = False
 
 
 class Source(_Strict, frozen=True):
     """Files with the same columns. ``lookup``: rows that the SELECTs may join to others, and that become nothing by
-    themselves.
+    themselves. ``separator``: between the fields of a CSV file, where it is not what the file's name says. ``rows``:
+    where the rows are in a JSON document, names with points between (``data.moves``).
     """
 
     files: str
     columns: tuple[str, ...]
     optional: bool = False
     lookup: bool = False
+    separator: str | None = None
+    rows: str | None = None
 
 
 class Rounding(_Strict, frozen=True):
@@ -111,8 +118,8 @@ class Rounding(_Strict, frozen=True):
 
 
 class Mapping(_Strict, frozen=True):
-    """``mapping.toml``. ``assets`` gives the decimals of each; ``timezone`` is that of times without one; ``rounding``
-    names columns as ``flow.amount``.
+    """``mapping.toml``. ``assets`` gives the decimals of each; ``timezone`` is that of times without one, ``epoch``
+    what those are counted in that are numbers; ``rounding`` names columns as ``flow.amount``.
     """
 
     description: str
@@ -121,6 +128,7 @@ class Mapping(_Strict, frozen=True):
     assets: dict[str, int] = {}
     parameters: dict[str, str] = {}
     timezone: str | None = None
+    epoch: Literal["seconds", "milliseconds", "microseconds", "nanoseconds"] = "seconds"
     rounding: dict[str, Rounding] = {}
 
 
@@ -165,40 +173,52 @@ def shipped() -> list[str]:
 def load(name: str) -> Loaded:
     """A mapping by its name or by the path of its folder; UserError in one line where it is not one."""
     folder = resource("queries") / "import" / name if name in shipped() else Path(name).expanduser()
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise UserError(
-            f"there is no mapping '{name}'", f"{did_you_mean(name, shipped())} Or give the path of a folder"
+            f"there is no mapping '{shown(name)}'", f"{did_you_mean(name, shipped())} Or give the path of a folder"
         )
+    called = shown(folder.resolve().name)
     path = folder / "mapping.toml"
     if not path.is_file():
-        raise UserError(f"{folder} has no mapping.toml", "see docs/import.md")
-    where = f"{folder.name}/mapping.toml"
-    body = _parsed(path, where)
+        raise UserError(f"{shown(str(folder))} has no mapping.toml", "see docs/import.md")
+    where = f"{called}/mapping.toml"
+    body = _parsed(read_text(path), where)
     selects = {}
     for file in sorted(folder.glob("*.sql")):
         if file.stem not in TARGETS:
             raise UserError(
-                f"{folder.name}/{file.name} feeds no table",
+                f"{called}/{shown(file.name)} feeds no table",
                 did_you_mean(f"{file.stem}.sql", [f"{target}.sql" for target in TARGETS]),
             )
-        selects[file.stem] = file.read_text(encoding="utf-8")
+        selects[file.stem] = read_text(file)
     if not selects:
-        raise UserError(f"{folder} has no SELECT", f"write one of {', '.join(f'{target}.sql' for target in TARGETS)}")
+        raise UserError(
+            f"{shown(str(folder))} has no SELECT", f"write one of {', '.join(f'{target}.sql' for target in TARGETS)}"
+        )
     _check(body, where)
-    return Loaded(folder.name, folder.name, body, selects)
+    return Loaded(called, called, body, selects)
 
 
-def _parsed(path: Path, where: str) -> Mapping:
-    text = path.read_text(encoding="utf-8")
+def _is_folder(path: Path) -> bool:
     try:
-        return msgspec.toml.decode(text, type=Mapping)
-    except msgspec.ValidationError as error:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long, or holds NUL
+        return False
+
+
+def _parsed(text: str, where: str) -> Mapping:
+    try:
+        found = toml_value(text, Mapping)
+    except Unreadable as error:
         message, unknown = str(error), re.search(r"unknown field `([^`]+)`", str(error))
         if unknown:
             raise UserError(f"{where}: {message}", did_you_mean(unknown[1], _fields(message))) from None
-        raise UserError(f"{where}: {message}", "see docs/import.md") from None
-    except msgspec.DecodeError as error:
-        raise UserError(f"{where}: {error}", "it is not TOML; see docs/import.md") from None
+        is_toml = isinstance(error.__cause__, msgspec.ValidationError)
+        raise UserError(
+            f"{where}: {message}", "see docs/import.md" if is_toml else "it is not TOML; see docs/import.md"
+        ) from None
+    assert isinstance(found, Mapping)
+    return found
 
 
 def _fields(message: str) -> list[str]:
@@ -211,14 +231,48 @@ def _fields(message: str) -> list[str]:
     return [field.name for field in kind.fields]
 
 
+def _check_source(name: str, source: Source, where: str) -> None:
+    pattern = Path(source.files)
+    if pattern.is_absolute() or not pattern.parts or ".." in pattern.parts or not source.files.isprintable():
+        raise UserError(
+            f"{where}: sources.{name}.files = '{shown(source.files)}'",
+            "give a pattern below the folder of --folder, such as 'moves*.csv'; other files go by --source",
+        )
+    mark = source.separator
+    if mark is not None and (len(mark) != 1 or mark.isalnum() or mark in "\"'\r\n.-+ " or mark == "\0"):
+        raise UserError(
+            f"{where}: sources.{name}.separator = '{shown(mark)}'", 'give one character, such as ";" or "\\t"'
+        )
+    if source.rows is not None and not all(source.rows.split(".")):
+        raise UserError(
+            f"{where}: sources.{name}.rows = '{shown(source.rows)}'", "give names with points between: data.moves"
+        )
+
+
+def _check_market(part: MarketPart, where: str) -> None:
+    for field, value, least, most in (
+        ("base_decimals", part.base_decimals, 0, 36),
+        ("chain_id", part.chain_id, 1, 2**63 - 1),
+        ("start_block", part.start_block, 0, 2**38),
+    ):
+        if not least <= value <= most:
+            raise UserError(f"{where}: market.{field} = {value}", f"give a number from {least} to {most}")
+
+
 def _check(body: Mapping, where: str) -> None:
     for kind, names in (("source", body.sources), ("parameter", body.parameters)):
         for name in names:
-            if not _NAME.match(name):
-                raise UserError(f"{where}: {kind} '{name}'", "use lower-case letters, digits and '_'")
+            if not _NAME.fullmatch(name):
+                raise UserError(f"{where}: {kind} '{shown(name)}'", "use lower-case letters, digits and '_'")
+    for name, source in body.sources.items():
+        _check_source(name, source, where)
+    if body.market is not None:
+        _check_market(body.market, where)
     for asset, decimals in body.assets.items():
         if not 0 <= decimals <= 38 or asset != asset.lower():
-            raise UserError(f"{where}: asset {asset} = {decimals}", "give a lower-case name and decimals from 0 to 38")
+            raise UserError(
+                f"{where}: asset {shown(asset)} = {decimals}", "give a lower-case name and decimals from 0 to 38"
+            )
     plain = {"value", "price", "low", "high"}
     known = [
         f"{target}.{column}" for target, spec in TARGETS.items() for column in (*spec.amounts, *(plain & spec.columns))
@@ -239,5 +293,5 @@ def _check(body: Mapping, where: str) -> None:
             ZoneInfo(body.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise UserError(
-                f"{where}: unknown timezone '{body.timezone}'", "give a name such as UTC or Europe/Berlin"
+                f"{where}: unknown timezone '{shown(body.timezone)}'", "give a name such as UTC or Europe/Berlin"
             ) from None

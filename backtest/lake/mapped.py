@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 
@@ -24,14 +26,23 @@ _UNKNOWN_COLUMN = re.compile(
 )
 _PARAMETER = re.compile(r"\$([a-z_][a-z0-9_]*)")
 _INEXACT = frozenset({"FLOAT", "DOUBLE", "REAL"})
+SECONDS = 600.0
+"""How long one SELECT may run."""
+_FEW, _MORE = 1_000_000, 20
+"""Rows that a SELECT may return: some, and so many times those of its sources. A join without a condition has more."""
+
+
+_JOIN = "is there a join without a condition? Mend the SELECT; nothing was imported"
 
 
 class TextDatabase:
     """Relations of text columns, for SELECTs by their names. Close it, or use it in a ``with``."""
 
-    def __init__(self, relations: Mapping[str, pa.Table], memory: str = "4GB") -> None:
+    def __init__(self, relations: Mapping[str, pa.Table], memory: str = "4GB", seconds: float = SECONDS) -> None:
         import duckdb
 
+        self._seconds = seconds
+        self._most = _FEW + _MORE * sum(table.num_rows for table in relations.values())
         self._columns = {name: list(table.schema.names) for name, table in relations.items()}
         self.connection = duckdb.connect(
             ":memory:",
@@ -66,8 +77,8 @@ class TextDatabase:
             where: names the file in errors.
 
         Raises:
-            LakeError: anything but one SELECT, an unknown relation, column or parameter, a column of floats; in one
-                line.
+            LakeError: anything but one SELECT, an unknown relation, column or parameter, a column of floats, more time,
+                memory or rows than a mapping may take; in one line.
         """
         import duckdb
 
@@ -88,11 +99,32 @@ class TextDatabase:
             doubled = sorted({name for name, _ in kinds if sum(name == other for other, _ in kinds) > 1})
             if doubled:
                 raise LakeError(f"{where}: column '{doubled[0]}' comes twice", "name each output column once")
-            return _as_text(relation.to_arrow_table())
+            with self._timed():
+                found = relation.limit(self._most + 1).to_arrow_table()
+            if found.num_rows > self._most:
+                raise LakeError(f"{where}: it returns more than {self._most:,} rows", _JOIN)
+            return _as_text(found, kinds, where)
+        except duckdb.InterruptException:
+            raise LakeError(f"{where}: it ran longer than {self._seconds:g} seconds", _JOIN) from None
+        except duckdb.OutOfMemoryException as error:
+            raise LakeError(f"{where}: {sandbox.one_line(error).split('.')[0]}", _JOIN) from None
         except duckdb.Error as error:
             raise self._explained(error, where) from None
+        except RecursionError:
+            raise LakeError(f"{where}: it is nested too deep", "mend the SELECT; nothing was imported") from None
         except LakeError as error:
             raise error if error.what.startswith(where) else LakeError(f"{where}: {error.what}", error.fix) from None
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Interrupts what runs inside after the time that a SELECT has."""
+        timer = threading.Timer(self._seconds, self.connection.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _explained(self, error: Exception, where: str) -> LakeError:
         text = str(error)
@@ -105,11 +137,15 @@ class TextDatabase:
         return LakeError(f"{where}: {sandbox.one_line(error)}", "mend the SELECT; nothing was imported")
 
 
-def _as_text(table: pa.Table) -> pa.Table:
-    return pa.table(
-        [column if pa.types.is_string(column.type) else column.cast(pa.string()) for column in table.columns],
-        names=table.schema.names,
-    )
+def _as_text(table: pa.Table, kinds: Sequence[tuple[str, str]], where: str) -> pa.Table:
+    columns = []
+    for column, (name, kind) in zip(table.columns, kinds, strict=True):
+        try:
+            columns.append(column if pa.types.is_string(column.type) else column.cast(pa.string()))
+        except pa.ArrowException:
+            fix = "give it as text: CAST(... AS VARCHAR), or '0x' || hex(...) of bytes; nothing was imported"
+            raise LakeError(f"{where}: column '{name}' is {kind}, which is no text", fix) from None
+    return pa.table(columns, names=table.schema.names)
 
 
 def _without_comments(sql: str) -> str:

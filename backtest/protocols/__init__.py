@@ -336,6 +336,11 @@ class LendingProtocol(Protocol[State]):
     # Where many markets share contracts: the names of ``MarketConfig.parameters`` that tell them apart;
     # ``backtest fetch`` takes them as options.
     market_parameters: Sequence[str] = ()
+    # What the fold reads of each dataset that users import (``raw/import/*``), dataset to columns beside the key;
+    # prices and checkpoints are read for every protocol. Empty: imported positions cannot be folded and are refused.
+    imported_columns: Mapping[str, frozenset[str]] = MappingProxyType({})
+    # Names that raw/import/Parameter may hold.
+    imported_parameters: frozenset[str] = frozenset()
 
     @override
     def __init_subclass__(cls) -> None:

@@ -13,6 +13,11 @@ from backtest.protocols.morpho_blue import MORPHO_BLUE
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {protocol.name: protocol for protocol in (AAVE_V3, MAKER, MORPHO_BLUE)}
 
 
+def folding_imports() -> list[str]:
+    """Names of the protocols whose markets can be folded from imports."""
+    return sorted(name for name, protocol in PROTOCOLS.items() if protocol.imported_columns)
+
+
 def protocol_named(name: str) -> LendingProtocol[Any]:
     """The protocol of this name; UserError with the closest known one."""
     try:

@@ -50,7 +50,7 @@ from backtest.protocols import (
 )
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, UNITS, fault
 from backtest.protocols.maker.state import MakerState
 from backtest.units import RAY, WAD
 
@@ -83,6 +83,26 @@ class Maker(LendingProtocol[MakerState]):
         }
     )
     assumptions: Sequence[str] = ASSUMPTIONS
+    # What ``imported`` reads of exports.
+    imported_columns: Mapping[str, frozenset[str]] = MappingProxyType(
+        {
+            "raw/import/Flow": frozenset({"account", "asset", "side", "action", "amount"}),
+            "raw/import/Parameter": frozenset({"name", "value"}),
+            "raw/import/Liquidation": frozenset(
+                {
+                    "account",
+                    "liquidator",
+                    "debt_asset",
+                    "collateral_asset",
+                    "repaid",
+                    "debt_scaled",
+                    "seized",
+                    "bad_debt",
+                }
+            ),
+        }
+    )
+    imported_parameters = IMPORTED
     # Seconds from a market price to the oracle's, where only market prices are known: the OSM's hop.
     oracle_delay = 3600
 
