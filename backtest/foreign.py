@@ -17,7 +17,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["DEPTH", "DIGITS", "Unreadable", "exact_json", "integer", "json_value", "shown", "text", "toml_value"]
+__all__ = [
+    "DEPTH",
+    "DIGITS",
+    "Unreadable",
+    "bounded_recursion",
+    "exact_json",
+    "integer",
+    "json_value",
+    "shown",
+    "text",
+    "toml_value",
+]
 
 DEPTH = 64
 DIGITS = 100
@@ -83,7 +94,8 @@ _recursion = threading.RLock()
 
 
 @contextmanager
-def _bounded_recursion() -> Iterator[None]:
+def bounded_recursion() -> Iterator[None]:
+    """Inside, what recurses too deep ends in RecursionError, however high the limit was set elsewhere."""
     with _recursion:
         before = sys.getrecursionlimit()
         sys.setrecursionlimit(min(before, _RECURSION))
@@ -95,7 +107,7 @@ def _bounded_recursion() -> Iterator[None]:
 
 def _decoded(decode: Callable[[], T]) -> T:
     try:
-        with _bounded_recursion():
+        with bounded_recursion():
             found = decode()
     except (RecursionError, MemoryError):
         raise Unreadable(f"it is nested deeper than {DEPTH} levels") from None

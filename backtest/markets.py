@@ -35,7 +35,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 f"pools.address = '{shown(self.address, 80)}' is not an address", "give 0x and 40 hex digits"
             )
         if self.start_block is not None and not 0 <= self.start_block <= MOST_BLOCK:
-            raise UserError(f"pool {self.address}: start_block is out of range", "block numbers start at 0")
+            what = f"= {self.start_block}" if abs(self.start_block) < 1 << 64 else "is out of range"
+            raise UserError(f"pool {self.address}: start_block {what}", "block numbers start at 0")
         msgspec.structs.force_setattr(self, "address", self.address.lower())
 
 

@@ -112,8 +112,10 @@ def test_exponential_vectors(x: int, expected: int) -> None:
 
 @given(st.integers(-20 * WAD, 80 * WAD))
 def test_exponential_is_near_the_real_one(x: int) -> None:
-    """The rest is at most ln(2) / 2 from zero, where the third term is 0.0069 of what there is."""
-    assert exp_to_zero(x) / WAD == pytest.approx(math.exp(x / WAD), rel=8e-3)
+    """The rest r is at most ln(2) / 2 from zero. At -ln(2) / 2 the two terms kept give 0.71348 for 0.70711: 0.0090 too
+    much, the largest error there is.
+    """
+    assert exp_to_zero(x) / WAD == pytest.approx(math.exp(x / WAD), rel=9.1e-3)
 
 
 @given(st.integers(-(10**40), 10**40), st.integers(1, 10**20))

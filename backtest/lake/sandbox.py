@@ -58,7 +58,8 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str
         text = _EXPLAIN.sub("", text, count=1)
     try:
         ((serialized,),) = connection.cursor().execute("SELECT json_serialize_sql($1::VARCHAR)", [text]).fetchall()
-        tree = json.loads(serialized)
+        with foreign.bounded_recursion():
+            tree = json.loads(serialized)
     except duckdb.Error as error:
         raise LakeError(f"this cannot be checked: {one_line(error)}", "write it as a SELECT") from None
     except RecursionError:
