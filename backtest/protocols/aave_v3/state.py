@@ -43,8 +43,11 @@ class Reserve:
     ``reserve_id`` is the position in the pool's list of reserves, the order in which the contract walks an account;
     ``treasury`` the account that collects protocol fees; ``grace_until`` a timestamp; ``deficit`` is native units. Caps
     are whole tokens (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known).
-    ``liquidity`` (native: what can be borrowed) and ``accrued_to_treasury`` (scaled) are kept where interest is
-    recomputed only.
+    ``liquidity`` (native: what can be borrowed), ``accrued_to_treasury`` (scaled), ``unbacked`` (native: minted by
+    bridges) and the totals of stable debt (3.0, 3.1: principal, average rate, as of when; see ``stable``) are kept
+    where interest is recomputed only. The five numbers of stable rates are rays (``stable_base`` None: not known);
+    ``stable_borrow_rate`` is what a new stable loan pays. ``ltv`` is the one in force: 0 while history holds the own
+    one back (``ltv_withheld``: frozen from 3.1 on, or set aside, 3.6), whatever ``own_ltv`` is meanwhile.
     """
 
     asset: AssetId
@@ -56,6 +59,8 @@ class Reserve:
     borrow_rate: int = 0
     updated: int = 0
     ltv: int = 0
+    own_ltv: int = 0
+    ltv_withheld: int = 0
     liquidation_threshold: int = 0
     liquidation_bonus: int = 0
     liquidation_protocol_fee: int = 0
@@ -81,12 +86,32 @@ class Reserve:
     deficit: int = 0
     liquidity: int = 0
     accrued_to_treasury: int = 0
+    unbacked: int = 0
+    stable_base: int | None = None
+    stable_slope1: int = 0
+    stable_slope2: int = 0
+    stable_excess_offset: int = 0
+    optimal_stable_share: int = 0
+    stable_borrow_rate: int = 0
+    stable_total: int = 0
+    stable_average: int = 0
+    stable_total_since: int = 0
 
     def __copy__(self) -> Reserve:
         made = object.__new__(Reserve)
         for name in _RESERVE_FIELDS:
             setattr(made, name, getattr(self, name))
         return made
+
+    def list_anew(self, reserve_id: int) -> None:
+        """A listing: nothing is left of an earlier one (PoolLogic executeDropReserve deletes all data of a reserve,
+        ReserveLogic init sets both indexes to one ray; all versions). What it is configured as follows in parameters;
+        balances are those of its tokens, and the treasury is named by them.
+        """
+        listed = Reserve(self.asset, self.unit, reserve_id)
+        for name in _RESERVE_FIELDS:
+            if name not in ("treasury", "scaled_supply", "scaled_debt"):
+                setattr(self, name, getattr(listed, name))
 
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
@@ -184,7 +209,7 @@ class AaveState:
     """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden.
 
     ``recompute``: interest follows this book, and calls say what they do to the reserves. ``premium_to_protocol`` (bps)
-    is the treasury's share of flash loan premiums to 3.3.
+    is the treasury's share of flash loan premiums to 3.3, ``bridge_fee_to_protocol`` (bps) that of bridges' fees.
     """
 
     market: Market
@@ -195,6 +220,7 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    bridge_fee_to_protocol: int = 0
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
     columns: Any = field(default=None, compare=False, repr=False)
@@ -253,8 +279,6 @@ class AaveState:
 
 _RESERVE_PARAMS = frozenset(
     {
-        "reserve_id",
-        "ltv",
         "liquidation_threshold",
         "liquidation_bonus",
         "liquidation_protocol_fee",
@@ -277,6 +301,16 @@ _RESERVE_PARAMS = frozenset(
         "slope2",
         "liquidity",
         "accrued_to_treasury",
+        "unbacked",
+        "stable_base",
+        "stable_slope1",
+        "stable_slope2",
+        "stable_excess_offset",
+        "optimal_stable_share",
+        "stable_borrow_rate",
+        "stable_total",
+        "stable_average",
+        "stable_total_since",
     }
 )
 _CATEGORY_PARAMS = {
@@ -286,9 +320,17 @@ _CATEGORY_PARAMS = {
     "emode_isolated": "isolated",
 }
 _MEMBERSHIPS = {"emode_collateral": "collateral", "emode_borrowable": "borrowable", "emode_ltvzero": "ltvzero"}
-# Known parameters that no rule here depends on; ``flash_premium`` is what a flash loan left, in the recorded indexes
-# already.
-_UNUSED_PARAMS = frozenset({"collateral_token_revision", "debt_token_revision", "flash_premium_total", "flash_premium"})
+# Known parameters that no rule here depends on; what a flash loan or a bridge left is in the recorded indexes already.
+_UNUSED_PARAMS = frozenset(
+    {
+        "collateral_token_revision",
+        "debt_token_revision",
+        "flash_premium_total",
+        "flash_premium",
+        "bridge_fee",
+        "backed",
+    }
+)
 _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
 
 
@@ -381,6 +423,8 @@ def _set(account: Account, name: str, asset: AssetId | None, value: int, block: 
         raise RulesError(f"block {block}: setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
         (account.enabled.add if value else account.enabled.discard)(asset)
+    elif name == "stable_moved":
+        pass  # what a call moved: its terms say what it left
     elif name in _STABLE:
         setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
@@ -395,6 +439,14 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         state.close_factor = value
     elif name == "flash_premium_to_protocol":
         state.premium_to_protocol = value
+    elif name == "bridge_fee_to_protocol":
+        state.bridge_fee_to_protocol = value
+    elif name == "reserve_id" and asset is not None:
+        state.reserves[asset].list_anew(value)
+    elif name in ("ltv", "ltv_withheld") and asset is not None:
+        reserve = state.reserves[asset]
+        setattr(reserve, "own_ltv" if name == "ltv" else name, value)
+        reserve.ltv = 0 if reserve.ltv_withheld else reserve.own_ltv
     elif name == "deficit_created" and asset is not None:
         state.reserves[asset].deficit += value
     elif name in _RESERVE_PARAMS and asset is not None:
