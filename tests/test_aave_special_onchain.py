@@ -7,6 +7,7 @@ are the chain's, to the last integer.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Scenario
+from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.aave import LISTINGS, TREASURY
-from tests.chain.contracts import artifact_v30
+from tests.chain.contracts import artifact_v30, artifacts_v36
 from tests.chain.deployment import Deployment
-from tests.chain.node import UINT256_MAX, Contract, Transaction
+from tests.chain.node import UINT256_MAX, ZERO, Contract, Transaction
 
 MARKET = "special"
 DAY = 86_400
@@ -238,3 +239,190 @@ def test_stable_and_bridged_debt_of_30(fresh_v30: Deployment, seed: int, tmp_pat
     assert lake.sql(seized).fetchall()[0][0] > 0, "a liquidation reaches stable debt"
     report = verify(lake, MARKET, Rpc(stage.node.url))
     assert report.mismatches == []
+
+
+# -- a reserve dropped and listed again --------------------------------------------------------------------------------
+
+
+def _list(stage: Stage, *symbols: str) -> None:
+    """List these assets, with new tokens, in this order; their numbers in the test's deployment follow."""
+    market, node = stage.market, stage.node
+    inputs, codes = [], artifacts_v36() if market.version == "3.6" else {}
+    for symbol in symbols:
+        reserve, rates = market.reserves[symbol], next(row.rates for row in LISTINGS if row.symbol == symbol)
+        if market.version == "3.6":
+            a_token = node.deploy(codes["ATokenInstance"], market.pool.address, ZERO, TREASURY).address
+            debt = node.deploy(codes["VariableDebtTokenInstance"], market.pool.address, ZERO).address
+            texts = [f"Again {kind}{symbol}" for kind in ("a", "a", "debt", "debt")]
+            inputs.append((a_token, debt, reserve.asset.address, *texts, b"", rates.encoded()))
+            continue
+        code = [artifact_v30(name) for name in ("AToken", "StableDebtToken", "VariableDebtToken")]
+        a_token, stable, debt = (node.deploy(artifact, market.pool.address).address for artifact in code)
+        strategy = node.deploy(
+            artifact_v30("DefaultReserveInterestRateStrategy"), market.provider.address, *rates.constructor()
+        )
+        texts = [f"Again {kind}{symbol}" for kind in ("a", "a", "debt", "debt", "stable", "stable")]
+        fixed = a_token, stable, debt, reserve.decimals, strategy.address, reserve.asset.address, TREASURY, ZERO
+        inputs.append((*fixed, *texts, b""))
+    stage.all(market.configurator.transaction("initReserves", inputs))
+    for symbol in symbols:
+        reserve = market.reserves[symbol]
+        a_token, *_, debt = market.data_provider.call("getReserveTokensAddresses", reserve.asset.address)
+        reserve.a_token = Contract(node, a_token, reserve.a_token.abi)
+        reserve.debt_token = Contract(node, debt, reserve.debt_token.abi)
+
+
+def _configure(stage: Stage, symbol: str, ltv: int, threshold: int) -> list[Transaction]:
+    market = stage.market
+    return [
+        market.configure_collateral(symbol, ltv, threshold, 10500),
+        market.configure("setReserveBorrowing", symbol, True),
+        market.set_reserve_factor(symbol, 1000),
+    ]
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.6"])
+@pytest.mark.parametrize("order", [("wstETH", "LINK"), ("LINK", "wstETH")], ids=["same place", "places changed"])
+def test_a_reserve_dropped_and_listed_again(
+    version: str, order: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """wstETH (of e-mode 1) and LINK, both siloed, borrowable in isolation, with interest behind them, leave and come
+    back: in their old places, or each in the other's, where 3.6's e-mode lists are the other's.
+    """
+    stage = Stage(request.getfixturevalue("fresh_v30" if version == "3.0" else "fresh_v36"), people=3)
+    market, node = stage.market, stage.node
+    early, late, third = stage.people
+    unit = 10**18
+    stage.all(
+        *(market.configure("setSiloedBorrowing", symbol, True) for symbol in order),
+        *(market.configure("setBorrowableInIsolation", symbol, True) for symbol in order),
+        market.set_reserve_factor("wstETH", 0),
+        market.set_reserve_factor("LINK", 0),
+        market.supply(stage.lender, "WETH", 10**5 * unit),
+        market.supply(stage.lender, "USDC", 10**6 * 10**6),
+        *(market.supply(stage.lender, symbol, 1000 * unit) for symbol in order),
+        market.supply(early, "WETH", 100 * unit),
+    )
+    stage.all(market.borrow(early, "LINK", 300 * unit))
+    stage.wait(100 * DAY)
+    blocks = [node.block_number]
+    stage.all(market.repay(early, "LINK"))
+    stage.all(*(market.withdraw(stage.lender, symbol) for symbol in order))
+    if version == "3.6":
+        stage.all(market.set_paused("LINK", True), market.set_paused("LINK", False, 3600))
+    stage.all(*(market.configure("dropReserve", symbol) for symbol in order))
+    blocks.append(node.block_number)
+    _list(stage, *order)
+    blocks.append(node.block_number)
+    stage.all(*_configure(stage, "wstETH", 4500, 5000), *_configure(stage, "LINK", 5000, 5500))
+    stage.all(
+        *(market.supply(stage.lender, symbol, 1000 * unit) for symbol in order),
+        *(market.set_emode(user, 1) for user in (late, third)),
+    )
+    stage.all(market.supply(late, "wstETH", 50 * unit), market.supply(third, "LINK", 500 * unit))
+    blocks.append(node.block_number)
+    for user in (late, third):
+        stage.some("borrow", market.borrow(user, "WETH", unit // 10))
+    stage.some("borrow", market.borrow(early, "LINK", unit))
+    stage.some("borrow", market.borrow(early, "USDC", 10**6))  # siloed debts no more
+    stage.wait(30 * DAY)
+    stage.some("liquidate", market.reserves["WETH"].feed.transmit(market.prices()["WETH"] * 3))
+    for user in (late, third):
+        stage.some("liquidate", market.liquidate(stage.liquidator, "wstETH", "WETH", user))
+        stage.some("liquidate", market.liquidate(stage.liquidator, "LINK", "WETH", user))
+    stage.all(market.mint_to_treasury("WETH"))
+    blocks.append(node.block_number)
+    assert stage.done["borrow"] >= 3, stage.done
+    moved = version == "3.6" and order[0] == "LINK"
+    assert [row and row[3] for row in market.account_data([third])] == [9500 if moved else 5500]
+    lake, ours, timeline = stage.history(tmp_path)
+    assert stage.check_accounts(ours, timeline, blocks) >= 3
+    state, *_ = state_at(AAVE_V3, ours, timeline, blocks[-1])
+    for symbol, reserve in market.reserves.items():
+        mine = next(r for r in state.reserves if ours.assets[r.asset].symbol == symbol)
+        numbers = market.pool.call("getReserveData", reserve.asset.address)
+        assert mine.reserve_id == numbers[7], symbol
+        indexes = mine.supply_index, mine.supply_rate, mine.borrow_index, mine.borrow_rate
+        assert indexes == tuple(numbers[1:5]), symbol
+    assert stage.check_recomputed(ours, timeline) > 10
+    assert verify(lake, MARKET, Rpc(node.url)).mismatches == []
+
+
+# -- a freeze under an override ----------------------------------------------------------------------------------------
+
+
+def _play_freeze(stage: Stage, changed: int, at: str) -> dict[str, int]:
+    """WETH is frozen, its loan-to-value history's or ``changed`` from the step ``at`` on; blocks of steps."""
+    market, node = stage.market, stage.node
+    plain, apart, both, late = stage.people
+    unit, steps, held = 10**18, {}, {"ltv": 0}
+    v36 = market.version == "3.6"
+
+    def govern(name: str, ltv: int) -> None:
+        if name == at:
+            held["ltv"] = changed
+        value = held["ltv"] or ltv
+        stage.all(market.configure_collateral("WETH", value, 8250, 10500))
+        steps[name] = node.block_number
+
+    start = node.timestamp() + 1000
+    stage.all(
+        market.supply(stage.lender, "DAI", 10**7 * unit),
+        *(market.supply(user, "WETH", 100 * unit) for user in (plain, apart, both)),
+        market.supply(both, "WBTC", 10**8),
+        market.set_emode(apart, 1),
+    )
+    govern("before", 8000)
+    node.send_block([market.borrow(plain, "DAI", 5_000 * unit)], timestamp=start)
+    stage.all(market.configure("setReserveFreeze", "WETH", True))
+    steps["frozen"] = node.block_number
+    node.send_block([market.borrow(both, "DAI", 3_000 * unit)], timestamp=start + DAY)  # by its WBTC
+    govern("while frozen", 7000)
+    node.send_block([market.repay(plain, "DAI", 100 * unit)], timestamp=start + 2 * DAY)
+    steps["later"] = node.block_number
+    stage.all(market.configure("setReserveFreeze", "WETH", False))
+    steps["unfrozen"] = node.block_number
+    if v36:
+        stage.all(market.configurator.transaction("setReserveLtvzero", market.reserves["WETH"].asset.address, False))
+        steps["given back"] = node.block_number
+        change = market.configure("setAssetLtvzeroInEMode", "WETH", 1, False)
+        stage.all(change)
+    node.send_block([market.supply(late, "WETH", unit)], timestamp=start + 3 * DAY)
+    steps["end"] = node.block_number
+    return steps
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.6"])
+@pytest.mark.parametrize("at", ["before", "while frozen"])
+@pytest.mark.parametrize("rates", ["recomputed", "historical"])
+def test_an_override_of_a_loan_to_value_does_not_undo_a_freeze(
+    version: str, at: str, rates: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The chain whose governance set 55 % is the replay of the one that had 80 and 70 %: nothing while frozen (3.6),
+    the new value when it is given back.
+    """
+    deployment = request.getfixturevalue("fresh_v30" if version == "3.0" else "fresh_v36")
+    stage = Stage(deployment)
+    snapshot = stage.node.snapshot()
+    steps = _play_freeze(stage, 0, at)
+    _, market, timeline = stage.history(tmp_path)
+    stage.node.revert(snapshot)
+    assert _play_freeze(stage, 5500, at) == steps
+    ids = {account: id for id, account in enumerate(market.accounts)}
+    override = Override(parameter="ltv", asset="WETH", value=5500, from_block=steps[at])
+    seen = {}
+    for name, block in steps.items():
+        overrides = (override,) if block >= steps[at] else ()
+        scenario = Scenario(liquidators=Competitive(gas_cost=0), rates=rates, overrides=overrides, to_block=block)
+        outcome = replay(AAVE_V3, market, timeline, scenario)
+        book, now = outcome.book, replace(outcome.book.now, timestamp=stage.node.timestamp(block))
+        theirs = deployment.account_data(stage.people, block)
+        for who, numbers in zip(stage.people, theirs, strict=True):
+            if who.lower() in ids and ids[who.lower()] in book.state.accounts:
+                ours = account_data(book.state, ids[who.lower()], book.prices.oracle, now)
+                assert numbers is not None
+                compared = slice(0, 6) if rates == "recomputed" else slice(3, 5)
+                assert tuple(ours)[compared] == numbers[compared], (name, who)
+        seen[name] = theirs[0] and theirs[0][4]
+    assert seen["later"] == (5500 if version == "3.0" else 0)
+    assert seen["end"] == 5500

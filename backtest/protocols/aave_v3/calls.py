@@ -683,6 +683,9 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
     nobody = AccountId(-1)
     asset = change.asset
     reserve_calls = {"flash_premium": Ledger.premium, "bridge_fee": Ledger.bridge_fee, "backed": Ledger.back}
+    if change.name == "reserve_id" and asset is not None and state.reserves[asset].updated:  # listed again
+        listed = Reserve(asset, state.reserves[asset].unit, change.value)
+        return Acted(nobody, (change, listed.as_update(now, 0, 0)))
     if asset is None or (change.name not in reserve_calls and change.name not in _RATE_DATA):
         return Acted(nobody, (change,))
     reserve = state.reserves[asset]

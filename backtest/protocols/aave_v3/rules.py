@@ -56,7 +56,8 @@ ASSUMPTIONS: tuple[str, ...] = (
     "The reserve is taken to hold enough of the underlying to pay the liquidator.",
     (
         "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and"
-        " freeze are history's."
+        " freeze are history's, and where a freeze takes the loan-to-value away (3.1+) one that is set meanwhile waits"
+        " until history gives it back."
     ),
     (
         "Stable-rate loans (3.0, 3.1): where interest is not recomputed, a loan or swap of an account that differs from"
