@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-RULES_VERSION = "3"
+RULES_VERSION = "4"
 
 AMOUNT = pa.decimal128(38, 0)
 WORD = pa.binary(32)

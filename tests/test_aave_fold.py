@@ -56,11 +56,14 @@ def test_stable_debt() -> None:
         (ALICE, "stable_principal", 1, 100, "borrow", b),
         (ALICE, "stable_rate", 1, 5 * 10**25, "borrow", b),
         (ALICE, "stable_since", 1, time_of(borrowed), "borrow", b),
+        (ALICE, "stable_moved", 1, 100, "borrow", b),
         (ALICE, "stable_principal", 1, 73, "repay", r),
         (ALICE, "stable_since", 1, time_of(repaid), "repay", r),
+        (ALICE, "stable_moved", 1, -30, "repay", r),
         (ALICE, "stable_principal", 1, 0, "other", swap + 1),
         (ALICE, "stable_rate", 1, 0, "other", swap + 1),
         (ALICE, "stable_since", 1, 0, "other", swap + 1),
+        (ALICE, "stable_moved", 1, -75, "other", swap + 1),
     ]
     assert changes(found) == [(ALICE, 1, "debt", 75, "other", swap + 1)]
 

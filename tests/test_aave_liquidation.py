@@ -100,8 +100,7 @@ def test_other_debts_are_written_off_in_order_of_reserve_id() -> None:
     toy = small(10, 1002, 2001)
     toy.borrow(OTHER, 77)
     toy.borrow(COL, 9)
-    toy.param("reserve_id", 0, asset=OTHER)
-    toy.param("reserve_id", 2, asset=COL)
+    toy.state.reserves[OTHER].reserve_id, toy.state.reserves[COL].reserve_id = 0, 2
     assert [asset for asset, _ in toy.fill().deficits] == [DEBT, OTHER, COL]
     toy.param("active", 0, asset=OTHER)  # a reserve that is not active keeps its bad debt
     assert [asset for asset, _ in toy.fill().deficits] == [DEBT, COL]

@@ -55,7 +55,13 @@ def test_versions_differ_where_their_changes_say() -> None:
         return {name for name in names if getattr(RULES[old], name) != getattr(RULES[new], name)}
 
     assert differences(1, 3) == differences(5, 6) == set()
-    assert differences(3, 4) == {"grace_period", "syncs_rates", "reads_balance", "repay_with_tokens"}
+    assert differences(3, 4) == {
+        "grace_period",
+        "syncs_rates",
+        "reads_balance",
+        "repay_with_tokens",
+        "quotes_stable",
+    }
     assert differences(4, 5) == {"emode_by_bitmap", "averages_rates", "emode_always_checked"}
     assert differences(6, 7) == {
         "max_debt",

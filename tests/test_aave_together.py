@@ -37,7 +37,7 @@ def liquidatable(draw: st.DrawFn) -> tuple[AaveState, Prices, Clock]:
         toy.param("liquidation_threshold", draw(st.sampled_from((5000, 8000, 8001, 9500))), asset=asset)
         toy.param("liquidation_bonus", draw(st.sampled_from((10_000, 10_100, 10_500, 11_111))), asset=asset)
         toy.param("liquidation_protocol_fee", draw(st.sampled_from((0, 1, 1000, 10_000))), asset=asset)
-        toy.param("reserve_id", 2 - asset, asset=asset)
+        toy.state.reserves[asset].reserve_id = 2 - asset
         toy.param("emode_category", draw(st.integers(0, 1)), asset=asset)
         toy.param("emode_collateral", draw(st.integers(0, 1)), asset=asset, category=1)
         if draw(st.integers(0, 9)) == 0:

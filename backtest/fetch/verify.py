@@ -110,11 +110,9 @@ def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.R
     settings = lake.read(
         "canonical/setting_events", market, columns=["block_number", "account_id", "setting", "asset_id", "value"]
     )
-    params = lake.read("canonical/params", market, columns=["name", "asset_id", "value"])
-    reserve_ids = {
-        row["asset_id"]: int(row["value"])
-        for row in params.filter(pc.equal(params["name"].cast(pa.string()), "reserve_id")).to_pylist()
-    }
+    params = lake.read("canonical/params", market, columns=["block_number", "name", "asset_id", "value"])
+    listings = params.filter(pc.equal(params["name"].cast(pa.string()), "reserve_id")).to_pylist()
+    since = {row["asset_id"]: row["block_number"] for row in listings}  # of the tokens that ``assets`` names: the last
     known = lake.read("canonical/accounts", market, columns=["account_id", "account"])
     names = dict(zip(known["account_id"].to_pylist(), known["account"].to_pylist(), strict=True))
     chosen = sorted(draw.sample(sorted(names), min(accounts, len(names))))
@@ -125,7 +123,7 @@ def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.R
         for asset, side, total in _totals(changes, block):
             row = next(a for a in assets if a["asset_id"] == asset)
             token = row["collateral_token"] if side == "collateral" else row["debt_token"]
-            if token is not None:
+            if token is not None and block >= since[asset]:
                 yield Claim(
                     f"scaled {side} total of {row['symbol']} ({token})",
                     block,
@@ -133,6 +131,7 @@ def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.R
                     selector("scaledTotalSupply()"),
                     total,
                 )
+        reserve_ids = {row["asset_id"]: int(row["value"]) for row in listings if row["block_number"] <= block}
         bitmaps, emodes = _flags(own_changes, own_settings, reserve_ids, block)
         for account in chosen:
             argument = names[account][2:].rjust(64, "0")
@@ -166,6 +165,7 @@ def _flags(
     for row in changes:
         if row["side"] == "debt" and int(row["block_number"]) <= block:
             debts[int(row["account_id"]), int(row["asset_id"])] += int(row["delta"])
+    stable: dict[tuple[int, int], int] = {}
     flags: dict[tuple[int, int], int] = {}
     emodes: dict[int, int] = {}
     for row in settings:
@@ -176,10 +176,10 @@ def _flags(
             emodes[account] = value
         elif row["setting"] == "collateral_enabled":
             flags[account, int(row["asset_id"])] = value
-        elif row["setting"] == "stable_principal" and value:
-            debts[account, int(row["asset_id"])] += value
+        elif row["setting"] == "stable_principal":
+            stable[account, int(row["asset_id"])] = value
     bitmaps: dict[int, int] = defaultdict(int)
-    for (account, asset), debt in debts.items():
+    for (account, asset), debt in [*debts.items(), *stable.items()]:
         bitmaps[account] |= (debt > 0) << 2 * reserve_ids[asset]
     for (account, asset), enabled in flags.items():
         bitmaps[account] |= bool(enabled) << 2 * reserve_ids[asset] + 1

@@ -229,6 +229,7 @@ def check(
     places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
     ours: set[tuple[AssetId | None, int | None]] = set()
     collateral: set[tuple[AssetId | None, int | None]] = set()  # made so by history itself
+    ended: set[tuple[AssetId | None, int | None]] = set()  # no longer: an asset that was dropped, and held by nobody
     block = -1
 
     def take(change: ParamChange, overridden: bool) -> None:
@@ -242,7 +243,7 @@ def check(
         when it does.
         """
         for place in sorted(ours, key=str):
-            if not at_last and place not in collateral:
+            if place in ended or (not at_last and place not in collateral):
                 continue
             ours.discard(place)
             reason = fault(places[place])
@@ -273,8 +274,14 @@ def check(
             settled()
             begun(change.block_number)
             block = change.block_number
-        if change.value and change.name.removeprefix(_EMODE) == "liquidation_threshold":
-            collateral.add((change.asset, change.category))
+        if change.name.removeprefix(_EMODE) == "liquidation_threshold":
+            place = change.asset, change.category
+            if change.value:
+                collateral.add(place)
+                ended.discard(place)
+            elif place in collateral:
+                collateral.discard(place)
+                ended.add(place)
         replaced = live.replaced(change)
         take(replaced, overridden=replaced is not change)
     settled()

@@ -1,4 +1,4 @@
--- Purpose: accounts' own settings: collateral flags, e-modes, and the terms of stable-rate debt.
+-- Purpose: accounts' own settings: collateral flags, e-modes, and the terms of stable-rate debt (`stable_moved`: the native amount by which the last call changed it, negative where it was paid).
 -- Grain: one change; a value holds until the next of the same account, setting and asset.
 -- Columns:
 --   market: name of the market

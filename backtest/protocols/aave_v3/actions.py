@@ -10,8 +10,8 @@ version (``libraries/logic/`` of aave-v3-core and aave-v3-origin; ``|`` alternat
   other
   debt: burn, DeficitCreated; LiquidationCall. The debt burn of the named pair is always there and is the only one of
   its reserve and user, so it marks where the call begins.
-- SupplyLogic: mint [flag on] Supply; [flag off, until 3.4] burn [flag off, 3.5+] Withdraw; a transfer's flags come
-  before its BalanceTransfer until 3.3 and after it from 3.4 on (``AToken._transfer``).
+- SupplyLogic: mint [flag on] Supply (MintUnbacked); [flag off, until 3.4] burn [flag off, 3.5+] Withdraw; a
+  transfer's flags come before its BalanceTransfer until 3.3 and after it from 3.4 on (``AToken._transfer``).
 - BorrowLogic: mint, Borrow; debt burn [aToken burn [flag off]] Repay; both debts, SwapBorrowRateMode (until 3.1).
 - PoolLogic.executeMintToTreasury: mint, MintedToTreasury. LiquidationLogic.executeEliminateDeficit: [flag off] burn,
   DeficitCovered.
@@ -42,7 +42,7 @@ TRANSFER = 3  # BalanceTransfer: asset, from, to
 FLAG_ON = 4  # asset, account
 FLAG_OFF = 5
 DEFICIT = 6  # DeficitCreated: asset, account
-SUPPLY = 7  # also MintUnbacked: asset, account
+SUPPLY = 7  # asset, account
 WITHDRAW = 8  # asset, account
 BORROW = 9  # asset, account
 REPAY = 10  # asset, account
@@ -52,6 +52,7 @@ EMODE = 13  # account
 SWAP = 14  # SwapBorrowRateMode, RebalanceStableBorrowRate: asset, account
 LIQUIDATION = 15  # collateral asset, account, liquidator; ``debt_asset`` beside it
 INITIALIZED = 16  # aToken Initialized: asset, treasury
+UNBACKED = 17  # MintUnbacked: asset, account
 
 ACTIONS = (
     "supply",
@@ -65,11 +66,13 @@ ACTIONS = (
     "emode",
     "cover",
     "other",
+    "mint-unbacked",
 )
 _NAMES = {name: code for code, name in enumerate(ACTIONS)}
 _SUPPLY, _WITHDRAW, _BORROW, _REPAY = _NAMES["supply"], _NAMES["withdraw"], _NAMES["borrow"], _NAMES["repay"]
 _TRANSFER, _LIQUIDATION, _TREASURY = _NAMES["transfer"], _NAMES["liquidation"], _NAMES["treasury"]
 _FLAG, _EMODE, _COVER, _OTHER = _NAMES["collateral-flag"], _NAMES["emode"], _NAMES["cover"], _NAMES["other"]
+_UNBACKED = _NAMES["mint-unbacked"]
 
 
 @compiled
@@ -168,12 +171,12 @@ def _close(
     """Give the closing log at ``p`` its rows; its action."""
     what = kind[p]
     q = p - 1
-    if what == SUPPLY:
+    if what in (SUPPLY, UNBACKED):
         if _is(q, p, FLAG_ON, kind, asset, a, a[p], start, end, closed):
             q -= 1
         if _is(q, p, COLLATERAL, kind, asset, a, a[p], start, end, closed):
             closed[q:p] = p
-        return _SUPPLY
+        return _SUPPLY if what == SUPPLY else _UNBACKED
     if what in (WITHDRAW, COVER):
         if _is(q, p, FLAG_OFF, kind, asset, a, a[p], start, end, closed):
             q -= 1

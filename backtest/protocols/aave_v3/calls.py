@@ -1,10 +1,11 @@
 """What a user's call does in a book that may differ from history's: supply, withdraw, borrow, repay, transfer, flags,
 e-mode.
 
-Each call in four parts: ACCRUE, SIZE, CHECK, SETTLE. Source: SupplyLogic, BorrowLogic, EModeLogic,
+Each call in four parts: ACCRUE, SIZE, CHECK, SETTLE. Source: SupplyLogic, BorrowLogic, BridgeLogic, EModeLogic,
 PoolLogic.executeMintToTreasury, LiquidationLogic.executeEliminateDeficit; ValidationLogic.validateSupply,
 validateWithdraw, validateBorrow, validateHFAndLtv (validateHFAndLtvzero from 3.5 on), validateSetUserEMode,
-validateUseAsCollateral, validateAutomaticUseAsCollateral; ``rules`` says which version does what.
+validateUseAsCollateral, validateAutomaticUseAsCollateral, validateSwapRateMode, validateRebalanceStableBorrowRate;
+``rules`` says which version does what.
 
 Checked again is what another book, other parameters or other prices can change. A reserve's flags (active, paused,
 frozen) are history's and let
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from backtest.errors import PriceMissing
+from backtest.errors import PriceMissing, RulesError
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
 from backtest.protocols import AccountView, Acted, Action, Refusal
 from backtest.protocols.aave_v3.account import (
@@ -32,9 +33,17 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.effects import Effect, Effects, applied
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, rates
-from backtest.protocols.aave_v3.math import percent_div_half_up, percent_div_up
+from backtest.protocols.aave_v3.math import percent_div_half_up, percent_div_up, percent_mul_half_up
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, Rules
-from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
+from backtest.protocols.aave_v3.stable import (
+    MOST_OF_LIQUIDITY,
+    REBALANCED_BELOW,
+    StableTotal,
+    burned,
+    minted,
+    total_of,
+)
+from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, StableDebt, lacks
 
 NO_LIQUIDITY = "the reserve has not enough liquidity"
 
@@ -107,8 +116,13 @@ def act(state: AaveState, action: Action, oracle: Mapping[AssetId, int], now: Cl
     if isinstance(first, SettingChange) and action.name in ("collateral-flag", "emode"):
         return _setting(state, action, first, oracle, now)
     moves = [change for change in action.changes if isinstance(change, PositionChange)]
-    stable = any(isinstance(change, SettingChange) and change.setting.startswith("stable") for change in action.changes)
-    if call is None or not moves or stable:
+    loans = [c for c in action.changes if isinstance(c, SettingChange) and c.setting == "stable_moved"]
+    if loans:
+        try:
+            return _stable(state, action, loans, moves, oracle, now)
+        except PriceMissing as missing:
+            return Refusal(missing.what)
+    if call is None or not moves:
         return _recorded(state, action)
     change = next((move for move in moves if move.side == "debt"), moves[0]) if action.name == "repay" else moves[0]
     reserve = state.reserves[change.asset]
@@ -141,7 +155,10 @@ def _supply(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
         ):
             return Refusal("the supply cap would be exceeded")
     call.effects.position(account, reserve.asset, "collateral", scaled)
-    call.ledger.move(reserve.asset, liquidity=amount)
+    if call.action.name == "mint-unbacked":
+        call.ledger.move(reserve.asset, unbacked=amount)
+    else:
+        call.ledger.move(reserve.asset, liquidity=amount)
     if not call.account(account).collateral.get(reserve.asset) and may_enable_by_itself(call.state, account, reserve):
         call.effects.setting(account, "collateral_enabled", reserve.asset, 1)
     return call.acted(account, amount)
@@ -244,21 +261,22 @@ def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
         return refusal
     call.effects.position(account, reserve.asset, "debt", scaled)
     call.ledger.move(reserve.asset, debt=scaled, liquidity=-amount)
-    if not rules.borrow_checked_after:
-        data = account_data(call.state, account, call.oracle, call.now)
-        value = price_of(call.state, reserve.asset, call.oracle, call.now) * amount // reserve.unit
-        if reason := _not_covered(
-            data,
-            data.health_factor > LIQUIDATION_HEALTH,
-            data.ltv and percent_div_half_up(data.total_debt_base + value, data.ltv),
-        ):
-            return Refusal(reason)
+    if not rules.borrow_checked_after and (reason := _not_covered_before(call, account, amount)):
+        return Refusal(reason)
     after = call.after(account)
     if rules.borrow_checked_after:
         needed = after.ltv and percent_div_up(after.total_debt_base, after.ltv)
         if reason := _not_covered(after, after.health_factor >= LIQUIDATION_HEALTH, needed):
             return Refusal(reason)
     return call.acted(account, amount, account_view(rules, after))
+
+
+def _not_covered_before(call: _Call, account: AccountId, amount: int) -> str | None:
+    """validateBorrow to 3.4: the account as it is, and what it wants beside it."""
+    reserve, data = call.reserve, account_data(call.state, account, call.oracle, call.now)
+    value = price_of(call.state, reserve.asset, call.oracle, call.now) * amount // reserve.unit
+    needed = data.ltv and percent_div_half_up(data.total_debt_base + value, data.ltv)
+    return _not_covered(data, data.health_factor > LIQUIDATION_HEALTH, needed)
 
 
 def _not_covered(data: AccountData, healthy: bool, needed: int) -> str | None:
@@ -287,6 +305,7 @@ def _not_borrowable(call: _Call, account: AccountId, scaled: int, amount: int) -
             total = rules.debt_balance(reserve.scaled_debt + scaled, call.borrow_index)
         else:
             total = rules.debt_balance(reserve.scaled_debt, call.borrow_index) + amount
+            total += total_of(reserve).at(call.now.timestamp)
         if total > reserve.borrow_cap * reserve.unit:
             return "the borrow cap would be exceeded"
     return None
@@ -313,24 +332,218 @@ def _repay(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
         return Refusal("the amount is too small to be repaid")
     call.effects.position(change.account, reserve.asset, "debt", -scaled)
     call.ledger.move(reserve.asset, debt=-scaled, liquidity=0 if tokens is not None else paid)
-    if tokens is None:
-        return call.acted(change.account, paid)
-    burned = rules.collateral_scaled(paid, call.supply_index)
-    if not burned or burned > held:
-        return Refusal("the payer has fewer collateral tokens than that")
-    call.effects.position(tokens.account, reserve.asset, "collateral", -burned)
+    if tokens is not None and (reason := _paid_in_tokens(call, tokens.account, paid, still_owes=scaled < owed)):
+        return Refusal(reason)
+    return call.acted(change.account, paid)
+
+
+def _paid_in_tokens(call: _Call, account: AccountId, paid: int, *, still_owes: bool) -> str | None:
+    """The payer's collateral tokens are burned for what is paid; why they cannot be."""
+    rules, reserve, payer = call.rules, call.reserve, call.account(account)
+    held, gone = payer.collateral.get(reserve.asset, 0), rules.collateral_scaled(paid, call.supply_index)
+    if not gone or gone > held:
+        return "the payer has fewer collateral tokens than that"
+    call.effects.position(account, reserve.asset, "collateral", -gone)
     flagged = reserve.asset in payer.enabled
-    if rules.repay_with_tokens and flagged and burned == held:
-        call.effects.setting(tokens.account, "collateral_enabled", reserve.asset, 0)
-    still_owes = scaled < owed or any(asset != reserve.asset for asset in debts(payer))
+    if rules.repay_with_tokens and flagged and gone == held:
+        call.effects.setting(account, "collateral_enabled", reserve.asset, 0)
+    still_owes = still_owes or any(asset != reserve.asset for asset in debts(payer))
     if (
         rules.repay_with_tokens == 2
         and flagged
         and still_owes
-        and call.after(tokens.account).health_factor < LIQUIDATION_HEALTH
+        and call.after(account).health_factor < LIQUIDATION_HEALTH
     ):
-        return Refusal("health factor would fall below 1")
-    return call.acted(change.account, paid)
+        return "health factor would fall below 1"
+    return None
+
+
+# -- stable-rate loans (3.0, 3.1)
+# ---------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Loan:
+    """The stable debt of one account in the reserve of a call, as it changes."""
+
+    call: _Call
+    account: AccountId
+    debt: StableDebt
+    recorded: Mapping[str, int]
+    """History's terms after the action."""
+    paid: int = 0
+
+    @property
+    def owed(self) -> int:
+        return self.debt.balance(self.call.now.timestamp)
+
+    def rate(self) -> int:
+        """What a new loan pays: the reserve's rate, and history's own where interest is not recomputed (see
+        ``rules.ASSUMPTIONS``).
+
+        Raises RulesError where the strategy's stable rates are not known.
+        """
+        call, reserve = self.call, self.call.reserve
+        if not call.state.recompute:
+            return self.recorded.get("stable_rate", 0)
+        if call.rules.quotes_stable and reserve.stable_base is None:
+            raise RulesError(
+                f"block {call.now.block_number}: the stable rates of {call.state.market.assets[reserve.asset].symbol}"
+                " are not known, so its interest cannot be recomputed",
+                "fetch the market again with this version, or replay with rates = 'historical'",
+            )
+        return reserve.stable_borrow_rate
+
+    def lend(self, amount: int, rate: int) -> None:
+        call = self.call
+        if call.state.recompute:
+            self.debt = call.ledger.mint_stable(call.reserve.asset, self.debt, amount, rate)
+        else:
+            self.debt = minted(StableTotal(), self.debt, amount, rate, call.now.timestamp)[1]
+        self._tell(amount)
+
+    def pay(self, amount: int) -> None:
+        call = self.call
+        if call.state.recompute:
+            self.debt = call.ledger.burn_stable(call.reserve.asset, self.debt, amount)
+        else:
+            self.debt = burned(StableTotal(), self.debt, amount, call.now.timestamp)[1]
+        self.paid += amount
+        self._tell(-amount)
+
+    def _tell(self, moved: int) -> None:
+        effects, asset, debt = self.call.effects, self.call.reserve.asset, self.debt
+        effects.setting(self.account, "stable_principal", asset, debt.principal)
+        effects.setting(self.account, "stable_rate", asset, debt.rate)
+        effects.setting(self.account, "stable_since", asset, debt.since)
+        effects.setting(self.account, "stable_moved", asset, moved)
+
+
+def _stable(
+    state: AaveState,
+    action: Action,
+    moved: list[SettingChange],
+    moves: list[PositionChange],
+    oracle: Mapping[AssetId, int],
+    now: Clock,
+) -> Acted | Refusal:
+    """A call that moves stable debt: borrow, repay, and of one account in one asset swap of the rate mode or rebalance
+    (BorrowLogic). No amount is told but that of tokens that pay: users' responses leave stable loans as they are.
+    """
+    first = moved[0]
+    account, asset = first.account, first.asset or AssetId(0)
+    reserve = state.reserves[asset]
+    supply, borrow = accrued_indexes(reserve, state.rules, now.timestamp)
+    effects, ledger = Effects(now, action.name), Ledger(state, now)
+    call = _Call(state, state.rules, oracle, now, action, effects, ledger, _NO_MOVE, reserve, supply, borrow)
+    debt = call.account(account).stable.get(asset, StableDebt())
+    loan = _Loan(call, account, debt, {c.setting: c.value for c in action.changes if isinstance(c, SettingChange)})
+    variable = next((move for move in moves if move.side == "debt"), None)
+    if action.name == "borrow":
+        refused = _borrow_stable(loan, first.value)
+    elif action.name == "repay":
+        refused = _repay_stable(loan, -first.value, next((move for move in moves if move.side == "collateral"), None))
+    elif variable is not None:
+        refused = _swap(loan, to_variable=first.value < 0)
+    elif len(moved) == 2:
+        refused = _rebalance(loan)
+    else:
+        return _recorded(state, action)
+    if refused:
+        return Refusal(refused)
+    if action.name == "repay":
+        return call.acted(account, loan.paid if moves else 0)
+    return call.acted(account, 0, account_view(call.rules, call.after(account)))
+
+
+def _borrow_stable(loan: _Loan, amount: int) -> str | None:
+    call, account = loan.call, loan.account
+    if reason := _not_borrowable(call, account, 0, amount) or _own_currency(loan, amount):
+        return reason
+    if call.state.recompute and amount > percent_mul_half_up(call.reserve.liquidity, MOST_OF_LIQUIDITY):
+        return "one stable loan may not take so much of the liquidity"
+    if reason := _not_covered_before(call, account, amount):
+        return reason
+    loan.lend(amount, loan.rate())
+    call.ledger.move(call.reserve.asset, liquidity=-amount)
+    return None
+
+
+def _own_currency(loan: _Loan, amount: int) -> str | None:
+    """A stable debt must exceed what the account has of the same asset as collateral (validateBorrow,
+    validateSwapRateMode).
+    """
+    call, reserve = loan.call, loan.call.reserve
+    book = call.account(loan.account)
+    held = call.rules.collateral_balance(book.collateral.get(reserve.asset, 0), call.supply_index)
+    if reserve.asset in book.enabled and reserve.ltv and amount <= held:
+        return "the account has more of the asset as collateral than it would owe at a stable rate"
+    return None
+
+
+def _repay_stable(loan: _Loan, asked: int, tokens: PositionChange | None) -> str | None:
+    call, owed = loan.call, loan.owed
+    if not owed:
+        return "the account has no stable debt in this asset"
+    cleared = not loan.recorded["stable_principal"]
+    paid = owed if cleared else min(asked, owed)
+    if tokens is not None and (cleared or call.empties(tokens)):
+        held = call.account(tokens.account).collateral.get(call.reserve.asset, 0)
+        paid = min(call.rules.collateral_balance(held, call.supply_index), owed)
+    loan.pay(paid)
+    call.ledger.move(call.reserve.asset, liquidity=0 if tokens is not None else paid)
+    if tokens is None:
+        return None
+    still_owes = paid < owed or bool(call.account(loan.account).debt.get(call.reserve.asset))
+    return _paid_in_tokens(call, tokens.account, paid, still_owes=still_owes)
+
+
+def _swap(loan: _Loan, *, to_variable: bool) -> str | None:
+    """executeSwapBorrowRateMode: all of the account's debt of one kind becomes one of the other."""
+    call, asset, rules, owed = loan.call, loan.call.reserve.asset, loan.call.rules, loan.owed
+    scaled = call.account(loan.account).debt.get(asset, 0)
+    if to_variable:
+        if not owed:
+            return "the account has no stable debt in this asset"
+        loan.pay(owed)
+        scaled = rules.debt_minted(owed, call.borrow_index)
+    else:
+        variable = rules.debt_balance(scaled, call.borrow_index)
+        if not variable:
+            return "the account has no debt in this asset"
+        if reason := _own_currency(loan, owed + variable):
+            return reason
+        scaled = -rules.debt_scaled(variable, call.borrow_index)
+        loan.lend(variable, loan.rate())
+    if not scaled:
+        return "the amount is too small to be swapped"
+    call.effects.position(loan.account, asset, "debt", scaled)
+    call.ledger.move(asset, debt=scaled)
+    return None
+
+
+def _rebalance(loan: _Loan) -> str | None:
+    """executeRebalanceStableBorrowRate, where suppliers get little compared with the variable rate."""
+    call, reserve, owed = loan.call, loan.call.reserve, loan.owed
+    if not owed:
+        return "the account has no stable debt in this asset"
+    if call.state.recompute:
+        debt = call.rules.debt_balance(reserve.scaled_debt, call.borrow_index)
+        only_variable, _ = rates(
+            call.state,
+            reserve,
+            call.now,
+            debt=debt + total_of(reserve).at(call.now.timestamp),
+            liquidity=reserve.liquidity,
+            deficit=0,
+            unbacked=reserve.unbacked,
+        )
+        if reserve.supply_rate > percent_mul_half_up(only_variable, REBALANCED_BELOW):
+            return "the supply rate is too high for a rebalance"
+    rate = loan.rate()
+    loan.pay(owed)
+    loan.lend(owed, rate)
+    return None
 
 
 # -- settings
@@ -469,12 +682,16 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
     """
     nobody = AccountId(-1)
     asset = change.asset
-    if asset is None or (change.name != "flash_premium" and change.name not in _RATE_DATA):
+    reserve_calls = {"flash_premium": Ledger.premium, "bridge_fee": Ledger.bridge_fee, "backed": Ledger.back}
+    if change.name == "reserve_id" and asset is not None and state.reserves[asset].updated:  # listed again
+        listed = Reserve(asset, state.reserves[asset].unit, change.value)
+        return Acted(nobody, (change, listed.as_update(now, 0, 0)))
+    if asset is None or (change.name not in reserve_calls and change.name not in _RATE_DATA):
         return Acted(nobody, (change,))
     reserve = state.reserves[asset]
     ledger = Ledger(state, now)
-    if change.name == "flash_premium":
-        ledger.premium(asset, change.value)
+    if change.name in reserve_calls:
+        reserve_calls[change.name](ledger, asset, change.value)
         return Acted(nobody, tuple(ledger.changes()))
     listing = reserve.optimal_usage is None or (
         change.name != "reserve_factor" and not (reserve.scaled_supply or reserve.scaled_debt)
@@ -487,16 +704,21 @@ def _parameter(state: AaveState, change: ParamChange, now: Clock) -> Acted:
         changed = state.reserves[asset]
         debt = state.rules.debt_balance(changed.scaled_debt, changed.borrow_index)
         supply_rate, borrow_rate = rates(
-            state, changed, now, debt=debt, liquidity=changed.liquidity, deficit=changed.deficit
+            state,
+            changed,
+            now,
+            debt=debt,
+            liquidity=changed.liquidity,
+            deficit=changed.deficit,
+            stable=(total_of(changed).at(now.timestamp), changed.stable_average),
+            unbacked=changed.unbacked,
         )
         update = changed.as_update(now, supply_rate, borrow_rate)
     return Acted(nobody, (*accrued, change, update))
 
 
 def _recorded(state: AaveState, action: Action) -> Acted:
-    """History's own changes, no balance below zero: what has no rule here (stable-rate debt of 3.0 and 3.1, stray
-    logs).
-    """
+    """History's own changes, no balance below zero: what has no rule here (stray logs)."""
     changes: list[Effect] = []
     for change in action.changes:
         if isinstance(change, PositionChange) and change.delta < 0:
@@ -535,4 +757,5 @@ _CALLS: dict[str, Callable[[_Call, list[PositionChange]], Acted | Refusal]] = {
     "transfer": _transfer,
     "treasury": _treasury,
     "cover": _cover,
+    "mint-unbacked": _supply,
 }

@@ -22,7 +22,7 @@ CONFIGURATOR_ID = b"POOL_CONFIGURATOR".ljust(32, b"\0")
 _NONE = "0x" + "00" * 20
 
 # Where a reserve's rate strategy is named, and what a strategy contract of 3.0 says of itself, rays
-# (``DefaultReserveInterestRateStrategy``).
+# (``DefaultReserveInterestRateStrategy``): of variable rates, and of stable ones.
 STRATEGY_EVENTS = {
     "ReserveInitialized": "interest_rate_strategy_address",
     "ReserveInterestRateStrategyChanged": "new_strategy",
@@ -32,6 +32,13 @@ STRATEGY_GETTERS = {
     "base_rate": "getBaseVariableBorrowRate",
     "slope1": "getVariableRateSlope1",
     "slope2": "getVariableRateSlope2",
+}
+STABLE_GETTERS = {
+    "stable_base": "getBaseStableBorrowRate",
+    "stable_slope1": "getStableRateSlope1",
+    "stable_slope2": "getStableRateSlope2",
+    "stable_excess_offset": "getStableRateExcessOffset",
+    "optimal_stable_share": "OPTIMAL_STABLE_TO_TOTAL_DEBT_RATIO",
 }
 
 
@@ -243,7 +250,8 @@ def constants(raw: RawEvents) -> list[Constant]:
         for event, column in STRATEGY_EVENTS.items()
         for row in raw.table(event).to_pylist()
     ]
-    return [Constant(strategy, getter) for _, strategy in sorted(strategies) for getter in STRATEGY_GETTERS.values()]
+    getters = [*STRATEGY_GETTERS.values(), *STABLE_GETTERS.values()]
+    return [Constant(strategy, getter) for _, strategy in sorted(strategies) for getter in getters]
 
 
 def underlying_tokens(raw: RawEvents) -> list[str]:

@@ -55,7 +55,7 @@ _UNUSED = frozenset(
         DISCOUNT_EVENT,
     }
 )
-_SETTINGS = ("collateral_enabled", "emode", "stable_principal", "stable_rate", "stable_since")
+_SETTINGS = ("collateral_enabled", "emode", "stable_principal", "stable_rate", "stable_since", "stable_moved")
 _SIDES = ("collateral", "debt")
 _DEFICIT_KINDS = ("created", "covered")
 _LOW = (1 << 64) - 1
@@ -308,7 +308,7 @@ class _Segment:
         if whole is None:
             numbers[:, 0] = np.concatenate(value)[order]
         else:
-            numbers[:, 0], numbers[:, 1] = [int(v) & _LOW for v in whole], [int(v) >> 64 for v in whole]
+            numbers[:, 0], numbers[:, 1] = [int(v) & _LOW for v in whole], [int(v) >> 64 & _LOW for v in whole]
         columns = self._columns(where)
         columns["account_id"] = pa.array(frame.a[where].astype(np.int32))
         columns["setting"] = category(_SETTINGS, codes)
@@ -320,7 +320,7 @@ class _Segment:
         """(row, setting, value) of stable debt (``StableDebtToken.mint`` and ``burn``, 3.0 and 3.1).
 
         A log gives the balance with interest, the interest, and the amount net of interest by which the principal
-        changed.
+        changed. What the call itself moved is that amount without the interest: positive where debt was minted.
         """
         for event, sign in (("StableMint", 1), ("StableBurn", -1)):
             place = np.flatnonzero(self.frame.of(event)).tolist()
@@ -332,6 +332,7 @@ class _Segment:
                 elif sign > 0:
                     yield row, 3, int(log["new_rate"])
                 yield row, 4, log["timestamp"] if principal else 0
+                yield row, 5, sign * int(log["amount"]) - int(log["balance_increase"])
 
     # -- the pool's own tables -------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ SOURCES: tuple[tuple[str, int, str, str, str], ...] = (
     ("ReserveUsedAsCollateralDisabled", act.FLAG_OFF, "reserve", "user", ""),
     ("DeficitCreated", act.DEFICIT, "debt_asset", "user", ""),
     ("Supply", act.SUPPLY, "reserve", "on_behalf_of", ""),
-    ("MintUnbacked", act.SUPPLY, "reserve", "on_behalf_of", ""),
+    ("MintUnbacked", act.UNBACKED, "reserve", "on_behalf_of", ""),
     ("Withdraw", act.WITHDRAW, "reserve", "user", ""),
     ("Borrow", act.BORROW, "reserve", "on_behalf_of", ""),
     ("Repay", act.REPAY, "reserve", "user", ""),

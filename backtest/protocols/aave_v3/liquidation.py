@@ -16,7 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.errors import PriceMissing, RulesError
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, ParamChange, PositionChange
+from backtest.model import (
+    AccountId,
+    AssetId,
+    Clock,
+    HistoricalLiquidation,
+    IndexUpdate,
+    ParamChange,
+    PositionChange,
+    SettingChange,
+)
 from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import (
     AccountData,
@@ -313,6 +322,7 @@ def _burn_debt(case: _Case, amount: int, changes: Effects) -> bool:
         changes.setting(borrower, "stable_principal", asset, left)
         changes.setting(borrower, "stable_rate", asset, stable.rate if left else 0)
         changes.setting(borrower, "stable_since", asset, case.now.timestamp if left else 0)
+        changes.setting(borrower, "stable_moved", asset, variable - amount)
     return True
 
 
@@ -400,6 +410,9 @@ def _reserves(
     for change in changes.all:
         if isinstance(change, PositionChange) and change.side == "debt":
             ledger.move(change.asset, debt=change.delta, deficit=written.pop(change.asset, 0))
+        elif isinstance(change, SettingChange) and change.setting == "stable_moved":
+            read_again = collateral == debt and not case.order.receive_collateral_token
+            ledger.burn_stable(debt, case.account.stable[debt], -change.value, read_again=read_again)
     return ledger.changes()
 
 

@@ -62,12 +62,22 @@ class Reserve:
     row: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The end of a listing: the reserve left its ``id``, which the next one takes."""
+
+    asset: int
+    id: int
+    row: Mapping[str, Any]
+
+
 @dataclass
 class Listing:
     """Assets, dense in order of listing; their tokens; and Arrow value sets that turn addresses into these numbers."""
 
     assets: list[str] = field(default_factory=list)
     reserves: list[Reserve] = field(default_factory=list)
+    drops: list[Drop] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     stable_tokens: list[tuple[str, int]] = field(default_factory=list)
 
@@ -79,7 +89,9 @@ class Listing:
         for seq, row in sorted(changes, key=lambda change: change[0]):
             address = address_text(row["asset"])
             if "a_token" not in row:
-                slots[slots.index(listing.assets.index(address))] = None
+                asset = listing.assets.index(address)
+                listing.drops.append(Drop(asset, slots.index(asset), row))
+                slots[slots.index(asset)] = None
                 continue
             if address not in listing.assets:
                 listing.assets.append(address)

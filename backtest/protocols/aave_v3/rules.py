@@ -60,9 +60,13 @@ ASSUMPTIONS: tuple[str, ...] = (
     ),
     (
         "The debt ceiling of isolated collateral is not held against borrows that are made again; a reserve's pause and"
-        " freeze are history's."
+        " freeze are history's, and where a freeze takes the loan-to-value away (3.1+) one that is set meanwhile waits"
+        " until history gives it back."
     ),
-    "Unbacked mints (bridges, to 3.3) are made again as supplies.",
+    (
+        "Stable-rate loans (3.0, 3.1): where interest is not recomputed, a loan or swap of an account that differs from"
+        " history's takes the rate that history's account had after it. Whether a reserve offers them is history's."
+    ),
     (
         "No liquidator has the role ISOLATED_COLLATERAL_SUPPLIER: isolated collateral received as tokens is not enabled"
         " by itself (3.0 to 3.5)."
@@ -154,6 +158,7 @@ class Rules:
         averages_rates: the supply rate starts from an average over variable and stable debt, with its rounding (to
             3.1).
         deficit_in_usage: bad debt counts as supplied in the usage that the supply rate takes (3.3+).
+        quotes_stable: a strategy says at which rate a new stable loan is made (3.0); later ones say 0.
         reads_balance: rates read the token balance of the aToken, where a liquidator's payment arrives last (3.0), not
             a virtual one.
         syncs_rates: a new reserve factor or new rate data accrues before and takes effect at once (3.1+).
@@ -204,6 +209,7 @@ class Rules:
     debt_accrued: Callable[[int, int, int], int]
     treasury_scaled: Rounded
     averages_rates: bool
+    quotes_stable: bool
     deficit_in_usage: bool
     reads_balance: bool
     syncs_rates: bool
@@ -352,6 +358,7 @@ _V30 = Rules(
     debt_accrued=interest_of_balances,
     treasury_scaled=treasury_by_amount,
     averages_rates=True,
+    quotes_stable=True,
     deficit_in_usage=False,
     reads_balance=True,
     syncs_rates=False,
@@ -375,6 +382,7 @@ def _table() -> dict[int, Rules]:
         revision=4,
         tested=False,
         grace_period=True,
+        quotes_stable=False,
         reads_balance=False,
         syncs_rates=True,
         repay_with_tokens=1,

@@ -51,7 +51,11 @@ class Reserve:
     are whole tokens (0: none); the four numbers of the rate strategy are rays (``optimal_usage`` None: not known).
     ``liquidity`` is native: what can be borrowed, withdrawn or seized; under history's rates it is known where it is
     ``told``: every call since the listing logged its amount, and none was of stable-rate debt. ``accrued_to_treasury``
-    (scaled) is kept where interest is recomputed only.
+    (scaled), ``unbacked`` (native: minted by bridges) and the totals of stable debt (3.0, 3.1: principal, average rate,
+    as of when; see ``stable``) are kept where interest is recomputed only. The five numbers of stable rates are rays
+    (``stable_base`` None: not known); ``stable_borrow_rate`` is what a new stable loan pays. ``ltv`` is the one in
+    force: 0 while history holds the own one back (``ltv_withheld``: frozen from 3.1 on, or set aside, 3.6), whatever
+    ``own_ltv`` is meanwhile.
     """
 
     asset: AssetId
@@ -63,6 +67,8 @@ class Reserve:
     borrow_rate: int = 0
     updated: int = 0
     ltv: int = 0
+    own_ltv: int = 0
+    ltv_withheld: int = 0
     liquidation_threshold: int = 0
     liquidation_bonus: int = 0
     liquidation_protocol_fee: int = 0
@@ -89,12 +95,36 @@ class Reserve:
     liquidity: int = 0
     accrued_to_treasury: int = 0
     told: bool = False
+    unbacked: int = 0
+    stable_base: int | None = None
+    stable_slope1: int = 0
+    stable_slope2: int = 0
+    stable_excess_offset: int = 0
+    optimal_stable_share: int = 0
+    stable_borrow_rate: int = 0
+    stable_total: int = 0
+    stable_average: int = 0
+    stable_total_since: int = 0
 
     def __copy__(self) -> Reserve:
         made = object.__new__(Reserve)
         for name in _RESERVE_FIELDS:
             setattr(made, name, getattr(self, name))
         return made
+
+    def list_anew(self, reserve_id: int) -> None:
+        """A listing: nothing is left of an earlier one (PoolLogic executeDropReserve deletes all data of a reserve,
+        ReserveLogic init sets both indexes to one ray; all versions). What it is configured as follows in parameters;
+        balances are those of its tokens, and the treasury is named by them.
+
+        Under history's rates liquidity is the sum of what the logs moved, which a past in short brings before its
+        listings: it stays. What the earlier listing leaves of it are the few units of its roundings.
+        """
+        listed = Reserve(self.asset, self.unit, reserve_id)
+        kept = {"treasury", "scaled_supply", "scaled_debt", "told"} | ({"liquidity"} if self.told else set())
+        for name in _RESERVE_FIELDS:
+            if name not in kept:
+                setattr(self, name, getattr(listed, name))
 
     def income(self, timestamp: int) -> int:
         """Supply index (ray) accrued to ``timestamp`` (ReserveLogic.getNormalizedIncome, all versions)."""
@@ -192,7 +222,7 @@ class AaveState:
     """Everything a replay of one market changes; ``close_factor`` (bps) is the contract's constant unless overridden.
 
     ``recompute``: interest follows this book, and calls say what they do to the reserves. ``premium_to_protocol`` (bps)
-    is the treasury's share of flash loan premiums to 3.3.
+    is the treasury's share of flash loan premiums to 3.3, ``bridge_fee_to_protocol`` (bps) that of bridges' fees.
     """
 
     market: Market
@@ -203,6 +233,7 @@ class AaveState:
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
     premium_to_protocol: int = 0
+    bridge_fee_to_protocol: int = 0
     told_from: int = field(default=0, compare=False)
     """From this block on liquidity is history's: what came before may be there in short, in another order."""
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
@@ -266,8 +297,6 @@ class AaveState:
 
 _RESERVE_PARAMS = frozenset(
     {
-        "reserve_id",
-        "ltv",
         "liquidation_threshold",
         "liquidation_bonus",
         "liquidation_protocol_fee",
@@ -290,6 +319,16 @@ _RESERVE_PARAMS = frozenset(
         "slope2",
         "liquidity",
         "accrued_to_treasury",
+        "unbacked",
+        "stable_base",
+        "stable_slope1",
+        "stable_slope2",
+        "stable_excess_offset",
+        "optimal_stable_share",
+        "stable_borrow_rate",
+        "stable_total",
+        "stable_average",
+        "stable_total_since",
     }
 )
 _CATEGORY_PARAMS = {
@@ -305,8 +344,8 @@ MOVED, MOVED_SHORT = "liquidity_moved", "liquidity_moved_short"
 """Native units that came into a reserve, or (negative) left it; the second where another order may depend on it, since
 there is, or was, less than what a borrower may hold.
 """
-# ``flash_premium`` is what a flash loan left, in the recorded indexes already.
-_BRINGS = frozenset({MOVED, MOVED_SHORT, "flash_premium"})
+# What a flash loan or a bridge brought; what of it was earned is in the recorded indexes already.
+_BRINGS = frozenset({MOVED, MOVED_SHORT, "flash_premium", "bridge_fee", "backed"})
 _BROUGHT: Mapping[tuple[str, str], int] = {
     ("supply", "collateral"): 1,
     ("withdraw", "collateral"): -1,
@@ -315,7 +354,8 @@ _BROUGHT: Mapping[tuple[str, str], int] = {
     ("repay", "collateral"): -1,
 }
 """By action and side, the sign of what a logged amount does to the reserve (SupplyLogic, BorrowLogic, all versions). A
-repayment with aTokens has both of the last two, and brings nothing.
+repayment with aTokens has both of the last two, and brings nothing; what a bridge mints (``mint-unbacked``) brings
+nothing either.
 """
 _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since": "since"}
 
@@ -474,6 +514,8 @@ def _set(account: Account, name: str, asset: AssetId | None, value: int, block: 
         raise RulesError(f"block {block}: setting '{name}' names no asset", "rebuild the canonical tables")
     elif name == "collateral_enabled":
         (account.enabled.add if value else account.enabled.discard)(asset)
+    elif name == "stable_moved":
+        pass  # what a call moved: its terms say what it left
     elif name in _STABLE:
         setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
     else:
@@ -488,6 +530,14 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         state.close_factor = value
     elif name == "flash_premium_to_protocol":
         state.premium_to_protocol = value
+    elif name == "bridge_fee_to_protocol":
+        state.bridge_fee_to_protocol = value
+    elif name == "reserve_id" and asset is not None:
+        state.reserves[asset].list_anew(value)
+    elif name in ("ltv", "ltv_withheld") and asset is not None:
+        reserve = state.reserves[asset]
+        setattr(reserve, "own_ltv" if name == "ltv" else name, value)
+        reserve.ltv = 0 if reserve.ltv_withheld else reserve.own_ltv
     elif name == "deficit_created" and asset is not None:
         state.reserves[asset].deficit += value
     elif name in _BRINGS and asset is not None:
