@@ -53,6 +53,7 @@ def read_book(market: Deployment, accounts: Sequence[str], block: ReadAt = "late
         reserve.treasury = treasury
         reserve.scaled_supply = chain.a_token.call("scaledTotalSupply", block=block)
         reserve.scaled_debt = chain.debt_token.call("scaledTotalSupply", block=block)
+        reserve.liquidity = chain.asset.call("balanceOf", chain.a_token.address, block=block)
         if market.version != "3.0":
             reserve.deficit = market.pool.call("getReserveDeficit", chain.asset.address, block=block)
             reserve.grace_until = market.pool.call("getLiquidationGracePeriod", chain.asset.address, block=block)
