@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import raw_address, selector, text, word
+from backtest.fetch.adapters import answers, raw_address, selector, text, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
 from backtest.model import Constant, Deployment
@@ -30,8 +30,8 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
     """
     known = {row["address"] for row in stored(lake, market, TOKEN)}
     missing = [token for token in tokens if raw_address(token) not in known]
-    symbols = rpc.eth_calls([(token, selector("symbol()"), block) for token in missing])
-    decimals = rpc.eth_calls([(token, selector("decimals()"), block) for token in missing])
+    symbols = answers(rpc, [(token, selector("symbol()"), block) for token in missing])
+    decimals = answers(rpc, [(token, selector("decimals()"), block) for token in missing])
     rows = []
     for token, symbol, data in zip(missing, symbols, decimals, strict=True):
         digits = word(data)
@@ -63,11 +63,11 @@ def fetch_revisions(
         key = raw_address(deployment.proxy), raw_address(implementation)
         if key not in known:
             wanted.setdefault(key, (implementation, deployment.getter))
-    answers = rpc.eth_calls(
-        [(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()]
+    told = answers(
+        rpc, [(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()]
     )
     rows = []
-    for (proxy, code), data in zip(wanted, answers, strict=True):
+    for (proxy, code), data in zip(wanted, told, strict=True):
         revision = word(data)
         rows.append(
             {
@@ -89,9 +89,9 @@ def fetch_constants(
     wanted = dict.fromkeys(
         constant for constant in constants if (raw_address(constant.address), constant.getter) not in known
     )
-    answers = rpc.eth_calls([(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
+    told = answers(rpc, [(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
     rows: list[dict[str, Any]] = []
-    for constant, data in zip(wanted, answers, strict=True):
+    for constant, data in zip(wanted, told, strict=True):
         value = word(data)
         fits = value if value is not None and value < 10**38 else None
         rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
