@@ -195,3 +195,12 @@ def test_a_false_header_that_is_stored_is_told_by_its_neighbours_and_mended(
     run(lake, node.url, headers="all", again=(block - 1, block))
     run(lake, node.url, headers="all")
     assert digest_of(lake) == clean
+
+
+@pytest.mark.slow
+def test_a_campaign_of_faults_leaves_no_wrong_lake() -> None:
+    from tests.campaign import campaign
+
+    table = campaign(60, seed=2)
+    assert {kind: counts["wrong"] for kind, counts in table.items() if counts["wrong"]} == {}
+    assert sum(counts["tried"] for counts in table.values()) >= 60
