@@ -81,6 +81,16 @@ def stalled(seconds: float) -> Fault:
     return fault
 
 
+def changed_results(body: bytes, forward: Forward, change: Callable[[Any], Any]) -> Response:
+    """The node's answer with other results."""
+    status, headers, data = forward(body)
+    replies = json.loads(data)
+    for reply in replies if isinstance(replies, list) else [replies]:
+        if "result" in reply:
+            reply["result"] = change(reply["result"])
+    return status, headers, json.dumps(replies).encode()
+
+
 def logs_fault(change: Callable[[list[dict[str, Any]], random.Random], list[dict[str, Any]]]) -> Fault:
     """A fault in the logs of range requests; requests by block hash go to the node unharmed."""
 

@@ -90,9 +90,9 @@ def changed(lake: Lake, dataset: str, change: Callable[[pa.Table], pa.Table], pa
     with copy.writer() as writer:
         writer.set_market(lake.market_config(NAME))
         span = lake.covered(NAME, next(iter(lake.sources(NAME))))[0]
-        writer.commit(NAME, {}, from_block=span[0], to_block=span[1], covers={"all": span})
+        writer.commit(NAME, {}, from_block=span[0], to_block=span[1], covers={"all": span, "oracle": span})
         for name in lake.datasets(NAME):
-            if name.startswith("canonical/") or name == "raw/chainlink/AnswerUpdated":
+            if name.startswith(("canonical/", "raw/")):
                 table = lake.read(name, NAME)
                 writer.append(NAME, name, change(table) if name == dataset else table)
     return copy
@@ -167,6 +167,15 @@ def test_the_command(market_upgraded: Record, good: Lake, tmp_path: Path, capsys
 
 
 POSITIONS, SETTINGS, ANSWERS = "canonical/position_events", "canonical/setting_events", "raw/chainlink/AnswerUpdated"
+TOKENS, HEADERS, READS = "raw/chain/Token", "raw/chain/Header", "raw/oracle/Read"
+
+
+def falsely_named(table: pa.Table) -> pa.Table:
+    names = ["FALSE", *table["symbol"].to_pylist()[1:]]
+    place = table.schema.get_field_index("symbol")
+    return table.set_column(place, table.schema.field(place), pa.array(names, table.schema.field(place).type))
+
+
 WRONG: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
     "a balance": (
         POSITIONS,
@@ -181,6 +190,13 @@ WRONG: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str]] = {
         lambda t: without(t, t.num_rows // 2),
         r"feed 0x\w{40}: round \d+ is missing, the chain has it",
     ),
+    "a symbol": (TOKENS, falsely_named, r"symbols: symbol\(\) of 0x\w{40}: the lake says FALSE, the chain \w+"),
+    "a header": (
+        HEADERS,
+        lambda t: one_more(t, "timestamp", pc.greater(t["block_number"], 0)),
+        r"headers: block \d+: hash, parent",
+    ),
+    "reads left out": (READS, lambda t: t.slice(0, 0), r"oracle reads: block \d+: the price of 0x\w{40} was not read"),
     "an answer twice": (ANSWERS, twice, r"round \d+ follows round"),
 }
 

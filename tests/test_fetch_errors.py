@@ -138,6 +138,7 @@ NAMED: dict[str, tuple[f.Fault, str]] = {
         refusing("eth_call", -32000, "missing trie node ab12 (path ) state is not available"),
         r"eth_call\(0x.*block 200.*archive node",
     ),
+    "pruned state": (refusing("eth_call", 4444, "pruned history unavailable"), r"eth_call\(0x.*archive node"),
     "storage": (
         refusing("eth_getStorageAt", -32000, "required historical state unavailable (reexec=128)"),
         r"eth_getStorageAt\(0x.*archive node",

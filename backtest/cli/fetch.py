@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from backtest.errors import UserError, did_you_mean
-from backtest.foreign import shown
+from backtest.foreign import Unreadable, integer, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +29,7 @@ _OPTIONS = (
     "finality",
     "headers",
     "omissions",
+    "again",
     "workers",
     "timeout",
     "reconstruct",
@@ -48,6 +49,7 @@ def fetch(
     finality: str = "finalized",
     headers: Literal["events", "all"] = "events",
     omissions: Literal["auto", "always", "never"] = "auto",
+    again: str | None = None,
     workers: int = 16,
     timeout: float = 30.0,
     reconstruct: bool = True,
@@ -92,6 +94,9 @@ def fetch(
     omissions
         Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every
         reply, "always" by asking for every block with logs twice, "never".
+    again
+        A block range "A..B" to take anew, whatever the lake holds of it, and with it all that was read from contracts:
+        the remedy where a node told something false. The lake changes at once when all of it is there.
     workers
         Requests in flight, 1 to 256.
     timeout
@@ -124,6 +129,9 @@ def fetch(
     if not url:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     confirmations = _confirmations(finality)
+    anew = _blocks(again)
+    if anew is not None and (from_block is not None or to_block is not None):
+        raise UserError("--again names its blocks itself", "leave out --from-block and --to-block")
     console = Console(stderr=True)
     try:
         with Rpc(url, workers=workers, timeout=timeout) as node:
@@ -138,6 +146,7 @@ def fetch(
                     finality=confirmations,
                     headers=headers,
                     omissions=omissions,
+                    again=anew,
                     progress=bar,
                 )
             _print_summary(summary)
@@ -194,8 +203,6 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
 
 
 def _confirmations(finality: str) -> Literal["finalized"] | int:
-    from backtest.foreign import Unreadable, integer
-
     if finality == "finalized":
         return "finalized"
     try:
@@ -207,6 +214,19 @@ def _confirmations(finality: str) -> Literal["finalized"] | int:
             f"--finality {shown(finality, 40)}", 'give "finalized" or a number of confirmations, for example 64'
         )
     return confirmations
+
+
+def _blocks(text: str | None) -> tuple[int, int] | None:
+    """ "A..B" as a pair."""
+    if text is None:
+        return None
+    first, _, last = text.partition("..")
+    try:
+        return integer(first, bits=62), integer(last, bits=62)
+    except Unreadable:
+        raise UserError(
+            f"--again {shown(text, 40)}", "give the first and the last block, for example --again 100..200"
+        ) from None
 
 
 def _reconstruct(lake: Lake, market: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from msgspec import structs
 from backtest.errors import FetchError
 from backtest.fetch.context import FetchContext, Progress, Silent
 from backtest.fetch.feeds import PriceSummary, fetch_prices
+from backtest.fetch.headers import forget_tip
 from backtest.fetch.logs import LogFetcher
 from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
@@ -29,6 +30,7 @@ from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
+from backtest.tables import IMPORTED
 
 __all__ = ["FetchContext", "FetchSummary", "Progress", "Rpc", "fetch"]
 
@@ -66,6 +68,7 @@ def fetch(
     finality: Literal["finalized"] | int = "finalized",
     headers: Literal["events", "all"] = "events",
     omissions: Literal["auto", "always", "never"] = "auto",
+    again: tuple[int, int] | None = None,
     progress: Progress | None = None,
     protocol: LendingProtocol[Any] | None = None,
 ) -> FetchSummary:
@@ -81,12 +84,19 @@ def fetch(
             omitted.
         omissions: how to look for omitted logs, see ``backtest.fetch.question.Omissions``; unless "never", the first
             and the last block with logs of every reply are asked for twice, since that is where replies are cut short.
+        again: an inclusive block range that is taken anew, whatever the lake holds of it, and with it everything that
+            was read from contracts (symbols, constants, price sources); ``from_block`` and ``to_block`` are then its
+            ends. The lake changes when all of it is there, and at once; if the fetch fails, not at all.
         protocol: default the one that ``config.protocol`` names.
 
     Raises:
         FetchError: the node is on another chain, lacks blocks or state, was reorganised, or cannot be made to answer.
         LakeError: the lake cannot be written, or holds another market under this name.
     """
+    if again is not None and again[0] > again[1]:
+        raise FetchError(f"blocks {again[0]} to {again[1]}: the first is after the last", "swap them")
+    if again is not None:
+        from_block, to_block = again
     started = time.monotonic()
     protocol = protocol or protocol_named(config.protocol)
     notes = _Notes(progress or Silent())
@@ -95,7 +105,10 @@ def fetch(
     first, last = _range(config, final, from_block, to_block)
     if to_block is not None and last < to_block:
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
-    with lake.writer() as writer, _rare_collections():
+    with lake.writer() as writer, writer.together() if again else nullcontext(), _rare_collections():
+        if again:
+            taken = _withdraw(lake, writer, config.name, first, last)
+            notes.note(f"blocks {first} to {last} are fetched again: {taken:,} rows of the lake are replaced")
         writer.set_market(structs.replace(config, pools=()))  # its pools once they are known to be some
         asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
         logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all", config.parameters)
@@ -135,6 +148,16 @@ def fetch(
         seconds=time.monotonic() - started,
         notes=notes.texts,
     )
+
+
+def _withdraw(lake: Lake, writer: Writer, market: str, first: int, last: int) -> int:
+    """Take the range out of the lake, and everything that has no blocks; imported rows stay. How many rows."""
+    if market not in lake.markets():
+        raise FetchError(
+            f"the lake holds nothing of market '{market}' that could be fetched again", "leave out --again"
+        )
+    forget_tip(lake, writer, market, first, last)
+    return writer.withdraw(market, first, last, lambda name: name.startswith("raw/") and name not in IMPORTED)
 
 
 def _range(config: MarketConfig, final: int, from_block: int | None, to_block: int | None) -> tuple[int, int]:

@@ -46,6 +46,8 @@ STATE_GETTERS: Mapping[str, Mapping[str, str]] = {
     FIXED: {"price": "price()"},
     DISCOUNTED: {"max_discount": "getMaxDiscountPerYear()"},
 }
+SILENT = "it answers nothing"
+"""Reason of a source that is read although no getter of it gave anything."""
 RATIO = "getRatio()"
 ANSWER = "latestAnswer()"
 
@@ -124,9 +126,32 @@ def raw_address(text: str) -> bytes:
 
 
 def calls_at(rpc: Rpc, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
-    """``rpc.eth_calls`` where a block below 0 has no state: None."""
-    answers = iter(rpc.eth_calls([call for call in calls if call[2] >= 0]))
-    return [next(answers) if call[2] >= 0 else None for call in calls]
+    """``answers`` where a block below 0 has no state: None."""
+    found = iter(answers(rpc, [call for call in calls if call[2] >= 0]))
+    return [next(found) if call[2] >= 0 else None for call in calls]
+
+
+def answers(rpc: Rpc, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
+    """``rpc.eth_calls``, not believed at once where it gives nothing (reverted, or no bytes): those are asked again, in
+    other company.
+
+    Raises:
+        FetchError: a call answered with nothing gave something when asked again. Blocks are final, so one was a lie.
+    """
+    found = rpc.eth_calls(calls)
+    empty = [place for place, data in enumerate(found) if not data][::-1]
+    for place, data in zip(empty, rpc.eth_calls([calls[place] for place in empty]), strict=True):
+        if data:
+            to, asked, block = calls[place]
+            raise FetchError(
+                f"{rpc.name} answered eth_call of {to} ({asked[:10]}) at block {block} with nothing, and when asked"
+                " again with a value",
+                "use another node: what this one says of calls cannot be relied on",
+            )
+    return found
+
+
+NO_STATE = "use an archive node: prices and checks read the state of old blocks"
 
 
 def lacks_state(error: FetchError) -> bool:
@@ -174,9 +199,9 @@ def resolve(rpc: Rpc, wanted: Iterable[str], block: int) -> dict[str, Source]:
     probed: dict[str, dict[str, bytes | None]] = {}
     todo = sorted(set(wanted) - {ZERO_ADDRESS})
     while todo:
-        answers = rpc.eth_calls([(source, selector(probe), block) for source in todo for probe in _PROBES])
+        said = answers(rpc, [(source, selector(probe), block) for source in todo for probe in _PROBES])
         for place, source in enumerate(todo):
-            probed[source] = dict(zip(_PROBES, answers[place * len(_PROBES) : (place + 1) * len(_PROBES)], strict=True))
+            probed[source] = dict(zip(_PROBES, said[place * len(_PROBES) : (place + 1) * len(_PROBES)], strict=True))
         found = {feed for source in todo for feed in _reads(probed[source])}
         found |= {inner for source in todo if (inner := address(probed[source]["aggregator()"]))}
         todo = sorted(found - probed.keys())
@@ -195,7 +220,7 @@ def resolve(rpc: Rpc, wanted: Iterable[str], block: int) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     for source in wanted:
         if source != ZERO_ADDRESS and not _classify(source, probed, codes, now, sources):
-            sources[source] = Source(source, SAMPLED, "", None, {"reason": "it answers nothing", "feeds": []})
+            sources[source] = Source(source, SAMPLED, "", None, {"reason": SILENT, "feeds": []})
     return sources
 
 

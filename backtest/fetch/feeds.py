@@ -22,8 +22,11 @@ import pyarrow as pa
 from backtest.errors import FetchError
 from backtest.fetch.adapters import (
     ANSWER,
+    NO_STATE,
     RATIO,
+    SILENT,
     STATE_GETTERS,
+    answers,
     calls_at,
     lacks_state,
     raw_address,
@@ -33,10 +36,11 @@ from backtest.fetch.adapters import (
 )
 from backtest.fetch.context import FetchContext
 from backtest.fetch.oracle import ASSET_PRICE, Oracles, Use, uses_of
-from backtest.fetch.phases import Phase, estimated, phases_of
+from backtest.fetch.phases import Phase, estimated, phases_of, phases_without_state
 from backtest.fetch.sampling import neighbours, refine
 from backtest.model import EventSpec, SourceChange
 from backtest.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, Source
+from backtest.prices import read_sources
 from backtest.tables import RAW_STATE
 
 FEED_EVENTS = (
@@ -64,6 +68,7 @@ ADAPTER_EVENTS = (
 # Namespace to its events: datasets are raw/<namespace>/<event>.
 EVENTS: Mapping[str, tuple[EventSpec, ...]] = {"chainlink": FEED_EVENTS, "oracle-adapters": ADAPTER_EVENTS}
 
+ANSWERS = "raw/chainlink/AnswerUpdated"
 COVERAGE = "oracle"
 WINDOW = 200_000
 """Blocks of one commit of oracle state: what an interrupted fetch loses at most."""
@@ -73,10 +78,14 @@ _LARGEST = 10**38 - 1
 
 @dataclass(slots=True)
 class PriceSummary:
-    """What a fetch of prices found: sources by kind, how much was read, what is not exact."""
+    """What a fetch of prices found: sources by kind, how much was read, what is not exact. ``unanswered``: reads of the
+    oracle that gave no price; ``overruled``: reads that differ from what the feed's own logs say.
+    """
 
     kinds: dict[str, int] = field(default_factory=dict)
     reads: int = 0
+    unanswered: int = 0
+    overruled: int = 0
     samples: int = 0
     restless: set[str] = field(default_factory=set)
 
@@ -100,6 +109,8 @@ def fetch_prices(
         context.progress.note("no asset has a price source in this range: there are no prices")
         return summary
     found = resolve(context.rpc, {use.source for use in uses}, end)
+    _check_silent(context, uses, found)
+    _note_other_rules(context, found)
     _store_new(context, "raw/oracle/Source", [_source_row(source) for source in found.values()])
     for source in found.values():
         summary.kinds[source.kind] = summary.kinds.get(source.kind, 0) + 1
@@ -108,26 +119,87 @@ def fetch_prices(
                 f"price source {source.address} '{source.description}' is read, not computed:"
                 f" {source.parameters['reason']}"
             )
-    phases = phases_of(context, [source.address for source in found.values() if source.parameters.get("proxy")])
-    aggregators = {phase.aggregator for phase in phases} | {
-        a.address for a in found.values() if a.kind == FEED and not a.parameters["proxy"]
+    proxies = {
+        source.address: min((max(use.first, -1) for use in uses if use.source in users_of(found, source)), default=end)
+        for source in found.values()
+        if source.parameters.get("proxy")
     }
-    context.fetch_logs(FEED_EVENTS, sorted(aggregators), "chainlink", start, end)
-    adapters = [source.address for source in found.values() if source.kind != FEED]
-    context.fetch_logs(ADAPTER_EVENTS, sorted(adapters), "oracle-adapters", start, end)
+    phases, archive = phases_of(context, proxies)
+    _fetch_logs(context, phases, found)
+    if archive and (lie := told_otherwise(context, _plain(phases, found), start, end)):
+        context.progress.note(f"the node has no old state: {lie}")
+        archive = False
+        phases = phases_without_state(context, list(proxies))
+        _fetch_logs(context, phases, found)
     phases = estimated(context, phases, _log_blocks(context, start, end))
     _store_new(context, "raw/oracle/Phase", [phase.row for phase in phases])
     gaps = _gaps(context.lake.covered(context.config.name, COVERAGE), start, end)
     if gaps:
         context.progress.begin("oracle state", sum(last - first + 1 for first, last in gaps))
     for first, last in gaps:
-        _Window(context, first, last, uses, found, phases, sorted(liquidation_blocks), summary).fetch()
+        _Window(context, first, last, uses, found, phases, archive, sorted(liquidation_blocks), summary).fetch()
         context.progress.advance(last - first + 1)
+    if summary.unanswered:
+        context.progress.note(
+            f"{summary.unanswered} of {summary.reads} reads of the oracle gave no price: backtest check names them"
+            " (prices__answered)"
+        )
+    if summary.overruled:
+        context.progress.note(
+            f"{summary.overruled} of {summary.reads} reads of the oracle differ from the feeds' own logs: such prices"
+            " are not exact"
+        )
     for source_address in sorted(summary.restless):
         context.progress.note(
             f"the price or ratio of {source_address} moves all the time: between its samples it is not exact"
         )
     return summary
+
+
+def _fetch_logs(context: FetchContext, phases: Sequence[Phase], found: Mapping[str, Source]) -> None:
+    """Logs of every aggregator and adapter over the range."""
+    start, end = context.from_block, context.to_block
+    context.fetch_logs(FEED_EVENTS, sorted(_plain(phases, found)), "chainlink", start, end)
+    adapters = [source.address for source in found.values() if source.kind != FEED]
+    context.fetch_logs(ADAPTER_EVENTS, sorted(adapters), "oracle-adapters", start, end)
+
+
+def _plain(phases: Iterable[Phase], found: Mapping[str, Source]) -> set[str]:
+    """All aggregators: of proxies, and those that are sources themselves."""
+    bare = {source.address for source in found.values() if source.kind == FEED and not source.parameters["proxy"]}
+    return bare | {phase.aggregator for phase in phases}
+
+
+def _check_silent(context: FetchContext, uses: Sequence[Use], found: Mapping[str, Source]) -> None:
+    """FetchError where a source answers nothing and the oracle has a price from it: both cannot be."""
+    end = context.to_block
+    silent = [
+        use
+        for use in uses
+        if use.last == end and use.source in found and found[use.source].parameters.get("reason") == SILENT
+    ]
+    prices = Oracles(context.rpc, silent).prices([(use.asset, end) for use in silent])
+    for use in silent:
+        if prices[use.asset, end] is not None:
+            raise FetchError(
+                f"{context.rpc.name}: price source {use.source} of {use.asset} answers nothing at block {end}, and the"
+                " oracle has a price from it",
+                "use another node: what this one says of calls cannot be relied on",
+            )
+
+
+def _note_other_rules(context: FetchContext, found: Mapping[str, Source]) -> None:
+    """Say which sources the lake holds under another rule: what was read of them earlier was chosen by that rule."""
+    dataset, market = "raw/oracle/Source", context.config.name
+    if dataset not in context.lake.datasets(market):
+        return
+    held = read_sources(context.lake.read(dataset, market))
+    for address, source in found.items():
+        if address in held and (held[address].kind, held[address].parameters) != (source.kind, source.parameters):
+            context.progress.note(
+                f"price source {address} is {source.kind} now, the lake holds it as {held[address].kind}: if it did not"
+                " change, an earlier fetch was told wrongly: take its blocks again with --again A..B"
+            )
 
 
 # -- who uses what, when
@@ -160,6 +232,7 @@ class _Window:
     uses: list[Use]
     found: dict[str, Source]
     phases: list[Phase]
+    archive: bool
     liquidations: list[int]
     summary: PriceSummary
     grid: list[int] = field(default_factory=list)
@@ -171,7 +244,16 @@ class _Window:
         self.grid = self._sample_blocks()
         logs = _log_blocks(self.context, first, last)
         triggers = self._triggers(logs)
-        states = self._initial_states(logs)
+        lie = told_otherwise(self.context, self._aggregators(), first, last)
+        plain = all(source.kind in (FEED, FIXED) for source in self.found.values())
+        states = [] if lie else self._initial_states()
+        silent = self._aggregators() - {f"0x{owner.hex()}" for _, owner, name, _ in states if name == "answer"}
+        if not lie and not self.archive and silent and first > 0:
+            lie = f"at block {first - 1} {min(silent)} answers nothing, and feed proxies of the market neither"
+        if lie and not plain:
+            raise FetchError(f"{self.context.rpc.name} has no old state: {lie}", NO_STATE)
+        if lie:
+            states = self._answers_before()
         ratios = self._ratios(triggers)
         for source, series in ratios.items():
             changed = {block for (_, before), (block, value) in neighbours(series) if value != before}
@@ -179,12 +261,14 @@ class _Window:
                 triggers[user] |= changed
             states += [(block, raw_address(source), "ratio", value) for block, value in series.items()]
         try:
-            reads = self._prices(triggers)
+            reads = {} if lie else self._prices(triggers)
         except FetchError as error:
-            if not lacks_state(error) or any(source.kind not in (FEED, FIXED) for source in self.found.values()):
+            if not lacks_state(error) or not plain:
                 raise
+            lie, reads = error.what, {}
+        if lie:
             self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
-            reads = {}
+        self._judge(reads, states)
         rows = [
             (block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()
         ]
@@ -215,13 +299,62 @@ class _Window:
         )
 
     def _users(self, source: str) -> list[str]:
-        """Sources that read a source, directly or not, and itself."""
-        users = [source]
-        for user in users:
-            users += [
-                other.address for other in self.found.values() if user in other.feeds and other.address not in users
-            ]
-        return users
+        return users_of(self.found, self.found[source])
+
+    def _judge(self, reads: Mapping[str, Mapping[int, int | None]], states: Sequence[tuple[object, ...]]) -> None:
+        """Hold what the oracle answered against what the logs of plain feeds say of the same blocks.
+
+        Raises:
+            FetchError: the oracle gives no price where a feed's own log, or the source itself, gives one above zero.
+        """
+        before = {owner: value for _, owner, name, value in states if name == "answer"}
+        given = _answers_of(self.context, self.first, self.last)
+        doubtful: list[tuple[str, Use, int]] = []
+        for asset, series in reads.items():
+            for block, price in series.items():
+                use = next(use for use in self.uses if use.asset == asset and use.first <= block <= use.last)
+                if price is None:
+                    self.summary.unanswered += 1
+                if use.getter != ASSET_PRICE or use.source not in self.found:
+                    continue
+                said = self._said(use.source, block, before, given)
+                if price is None and said is not None and said > 0:
+                    raise self._denied(asset, use, block, f"its feed's own logs say {said}")
+                if price is None and said is None:
+                    doubtful.append((asset, use, block))
+                elif said is not None and (price or 0) != max(said, 0):
+                    self.summary.overruled += 1
+        asked = [(use.source, selector(ANSWER), block) for _, use, block in doubtful]
+        for (asset, use, block), data in zip(doubtful, calls_at(self.context.rpc, asked), strict=True):
+            if (value := signed(data)) is not None and value > 0:
+                raise self._denied(asset, use, block, f"the source says {value}")
+
+    def _denied(self, asset: str, use: Use, block: int, why: str) -> FetchError:
+        return FetchError(
+            f"{self.context.rpc.name} gives no price of {asset} at block {block}, and {why} (price source"
+            f" {use.source})",
+            "use another node: what this one says of calls cannot be relied on",
+        )
+
+    def _said(
+        self, source: str, block: int, before: Mapping[object, object], given: Mapping[str, Sequence[tuple[int, int]]]
+    ) -> int | None:
+        """A plain feed's answer at the end of a block by its logs; None where they do not tell."""
+        if self.found[source].kind != FEED:
+            return None
+        aggregator = source
+        if self.found[source].parameters["proxy"]:
+            own = [phase for phase in self.phases if phase.proxy == source]
+            in_force = [phase for phase in own if phase.from_block <= block]
+            if not in_force or not all(phase.exact for phase in own):
+                return None
+            aggregator = max(in_force, key=lambda phase: phase.phase).aggregator
+        rows = given.get(aggregator, ())
+        place = bisect_right(rows, (block, 1 << 256))
+        if place:
+            return rows[place - 1][1]
+        value = before.get(raw_address(aggregator))
+        return value if isinstance(value, int) else None
 
     def _triggers(self, logs: Mapping[str, Sequence[int]]) -> dict[str, set[int]]:
         """Blocks in which a log or a phase switch may have changed what a source answers, by source."""
@@ -235,7 +368,7 @@ class _Window:
                 triggers[user] |= own
         return triggers
 
-    def _initial_states(self, logs: Mapping[str, Sequence[int]]) -> list[tuple[object, ...]]:
+    def _initial_states(self) -> list[tuple[int, bytes, str, int | None]]:
         """What every aggregator and adapter answered when the window began; nothing of one that was not there."""
         before = self.first - 1
         if before < 0:
@@ -249,12 +382,12 @@ class _Window:
         asked = [(source.address, name, selector(getter)) for source, name, getter in getters]
         asked += [(aggregator, "answer", selector(ANSWER)) for aggregator in sorted(self._aggregators())]
         try:
-            answers = calls_at(self.context.rpc, [(owner, data, before) for owner, _, data in asked])
+            told = calls_at(self.context.rpc, [(owner, data, before) for owner, _, data in asked])
         except FetchError as error:
             if not lacks_state(error) or getters:
                 raise
-            return self._answers_before(logs)
-        values = [(owner, name, signed(data)) for (owner, name, _), data in zip(asked, answers, strict=True)]
+            return self._answers_before()
+        values = [(owner, name, signed(data)) for (owner, name, _), data in zip(asked, told, strict=True)]
         return [(before, raw_address(owner), name, value) for owner, name, value in values if value is not None]
 
     def _aggregators(self) -> set[str]:
@@ -263,17 +396,16 @@ class _Window:
         }
         return bare | {phase.aggregator for phase in self.phases if phase.from_block <= self.last}
 
-    def _answers_before(self, logs: Mapping[str, Sequence[int]]) -> list[tuple[object, ...]]:
+    def _answers_before(self) -> list[tuple[int, bytes, str, int | None]]:
         """The answers before the window from a node without old state: aggregators keep past rounds
         (``getRoundData``).
         """
-        table = self.context.lake.read(
-            "raw/chainlink/AnswerUpdated", self.context.config.name, from_block=self.first, to_block=self.last
-        )
+        end = self.context.to_block  # the answer at the end is that before the window only where no log is between
         rounds: dict[str, int] = {}
-        for owner, number in zip(table["address"].to_pylist(), table["round_id"].to_pylist(), strict=True):
-            rounds.setdefault(f"0x{owner.hex()}", int(number))
-        end = self.context.to_block
+        if ANSWERS in self.context.lake.datasets(self.context.config.name):
+            table = self.context.lake.read(ANSWERS, self.context.config.name, from_block=self.first, to_block=end)
+            for owner, number in zip(table["address"].to_pylist(), table["round_id"].to_pylist(), strict=True):
+                rounds.setdefault(f"0x{owner.hex()}", int(number))
         calls = [
             (
                 aggregator,
@@ -285,9 +417,10 @@ class _Window:
                 end,
             )
             for aggregator in sorted(self._aggregators())
+            if rounds.get(aggregator) != 1  # nothing came before its first round
         ]
-        states: list[tuple[object, ...]] = []
-        for (aggregator, _, _), data in zip(calls, self.context.rpc.eth_calls(calls), strict=True):
+        states: list[tuple[int, bytes, str, int | None]] = []
+        for (aggregator, _, _), data in zip(calls, answers(self.context.rpc, calls), strict=True):
             value = signed(data[32:] if data and aggregator in rounds else data)
             states += [] if value is None else [(self.first - 1, raw_address(aggregator), "answer", value)]
         return states
@@ -366,6 +499,67 @@ class _Window:
         sampled = {asset: own for asset, own in series.items() if asset in unknown}
         self.summary.restless |= refine(sampled, lambda asked: list(oracles.prices(asked).values()), known=True)
         return series
+
+
+# -- what a node without old state says
+# -------------------------------------------------------------------------------------------------
+
+
+def told_otherwise(context: FetchContext, aggregators: Collection[str], first: int, last: int) -> str | None:
+    """How a node's old state of the range contradicts the aggregators' own logs, in words; None where it does not.
+
+    A node without the state of a block may say so, answer nothing, or answer from its latest state. An aggregator's
+    ``latestAnswer`` at the end of a block with a log of its own is the last one logged there. Asked for is one block of
+    each: the first whose answer is not the latest one, if there is any.
+    """
+    given = {owner: rows for owner, rows in _answers_of(context, first, last).items() if owner in aggregators}
+    if not given:
+        return None
+    rpc, owners = context.rpc, sorted(given)
+    ends = {context.to_block, max(context.to_block, rpc.block_number())}
+    late: dict[str, set[int | None]] = {owner: set() for owner in owners}
+    for end in sorted(ends):
+        told = answers(rpc, [(owner, selector(ANSWER), end) for owner in owners])
+        for owner, data in zip(owners, told, strict=True):
+            late[owner].add(signed(data))
+    asked = {
+        owner: next((row for row in given[owner] if row[1] not in late[owner]), given[owner][0]) for owner in owners
+    }
+    try:
+        told = answers(rpc, [(owner, selector(ANSWER), asked[owner][0]) for owner in owners])
+    except FetchError as error:
+        if not lacks_state(error):
+            raise
+        return error.what
+    for owner, data in zip(owners, told, strict=True):
+        (block, logged), value = asked[owner], signed(data)
+        if value is None and late[owner] != {None}:
+            return f"at block {block} {owner} answers nothing, and its own log there says {logged}"
+        if value != logged and value in late[owner]:
+            return (
+                f"at block {block} {owner} answers {value}, which is its latest answer: its own log there says {logged}"
+            )
+    return None
+
+
+def _answers_of(context: FetchContext, first: int, last: int) -> dict[str, list[tuple[int, int]]]:
+    """Aggregator to (block, the last answer logged in it), ascending."""
+    if ANSWERS not in context.lake.datasets(context.config.name):
+        return {}
+    columns = ["address", "block_number", "current"]
+    table = context.lake.read(ANSWERS, context.config.name, columns=columns, from_block=first, to_block=last)
+    found: dict[str, dict[int, int]] = defaultdict(dict)
+    for owner, block, value in zip(*(table[name].to_pylist() for name in columns), strict=True):
+        found[f"0x{owner.hex()}"][block] = int(value)
+    return {owner: sorted(rows.items()) for owner, rows in found.items()}
+
+
+def users_of(found: Mapping[str, Source], source: Source) -> list[str]:
+    """Addresses of the sources that read a source, directly or not, and its own."""
+    users = [source.address]
+    for user in users:
+        users += [other.address for other in found.values() if user in other.feeds and other.address not in users]
+    return users
 
 
 # -- small things

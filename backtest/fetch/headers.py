@@ -36,26 +36,61 @@ def header_table(headers: Sequence[Header]) -> pa.Table:
     )
 
 
+def _words(table: pa.Table, name: str) -> npt.NDArray[np.uint8]:
+    """A column of 32-byte words as (rows, 32) bytes."""
+    return np.frombuffer(b"".join(table.column(name).to_pylist()), np.uint8).reshape(-1, 32)
+
+
 class HeaderBook:
-    """Number and hash of every header in the lake. Many threads may read while one adds."""
+    """Number, hash, parent and time of every header in the lake. Many threads may read while one adds."""
 
     def __init__(self, lake: Lake, market: str) -> None:
         self._held: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]] = (
             np.empty(0, np.int64),
             np.empty((0, 32), np.uint8),
         )
+        self._parents: npt.NDArray[np.uint8] = np.empty((0, 32), np.uint8)
+        self._times: npt.NDArray[np.int64] = np.empty(0, np.int64)
         if market in lake.markets() and DATASET in lake.datasets(market):
-            self.add(lake.read(DATASET, market, columns=["block_number", "block_hash"]))
+            self.add(lake.read(DATASET, market, columns=["block_number", "block_hash", "parent_hash", "timestamp"]))
 
     def add(self, table: pa.Table) -> None:
         """Add rows that are not in the book yet."""
         if not table.num_rows:
             return
         numbers = table.column("block_number").to_numpy()
-        hashes = np.frombuffer(b"".join(table.column("block_hash").to_pylist()), np.uint8).reshape(-1, 32)
-        numbers, hashes = np.concatenate([self._held[0], numbers]), np.concatenate([self._held[1], hashes])
+        numbers = np.concatenate([self._held[0], numbers])
+        hashes = np.concatenate([self._held[1], _words(table, "block_hash")])
         order = np.argsort(numbers, kind="stable")
+        self._parents = np.concatenate([self._parents, _words(table, "parent_hash")])[order]
+        self._times = np.concatenate([self._times, table.column("timestamp").to_numpy()])[order]
         self._held = numbers[order], hashes[order]
+
+    def check_links(self, table: pa.Table) -> None:
+        """Hold new rows against each other and against the book: a header names the hash of the one before it, and
+        times never go back.
+
+        Raises:
+            FetchError: two headers of neighbouring blocks do not fit together, or time goes back between two.
+        """
+        if not table.num_rows:
+            return
+        numbers = np.concatenate([self._held[0], table.column("block_number").to_numpy()])
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
+        hashes, parents = (
+            np.concatenate([held, _words(table, name)])[order]
+            for held, name in ((self._held[1], "block_hash"), (self._parents, "parent_hash"))
+        )
+        times = np.concatenate([self._times, table.column("timestamp").to_numpy()])[order]
+        loose = (numbers[1:] == numbers[:-1] + 1) & (parents[1:] != hashes[:-1]).any(axis=1)
+        for row in np.flatnonzero(loose | (times[1:] < times[:-1]))[:1].tolist():
+            low, high = int(numbers[row]), int(numbers[row + 1])
+            why = "does not name the hash of the one before it" if loose[row] else "has an earlier time than it"
+            raise FetchError(
+                f"the headers of blocks {low} and {high} contradict each other: that of {high} {why}",
+                f"use another node; if the lake holds a false one: backtest fetch ... --again {low}..{high}",
+            )
 
     def hashes(self, blocks: Iterable[int]) -> dict[int, str]:
         """0x hash of those of ``blocks`` that are in the book."""
@@ -77,6 +112,13 @@ class HeaderBook:
         by_number = {int(header.number, 16): header for header in headers}
         known = self.hashes(by_number)
         return [header for number, header in sorted(by_number.items()) if number not in known]
+
+
+def forget_tip(lake: Lake, writer: Writer, market: str, first: int, last: int) -> None:
+    """Let go of a tip within an inclusive range that is fetched again: its hash may be what was wrong."""
+    tip = lake.provenance(market).get(_TIP, "")
+    if tip and first <= int(tip.split()[0]) <= last:
+        writer.set_provenance(market, {_TIP: ""})
 
 
 class Tip:

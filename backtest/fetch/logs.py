@@ -330,6 +330,7 @@ class LogFetcher:
         covers: Mapping[str, Range],
     ) -> None:
         rows = header_table(self._book.new(headers))
+        self._book.check_links(rows)
         data = {**tables, HEADERS: rows} if rows.num_rows else dict(tables)
         self._writer.commit(self._market, data, from_block=first, to_block=last, covers=covers)
         self._book.add(rows)

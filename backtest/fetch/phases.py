@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import address, calls_at, lacks_state, raw_address, selector, word
+from backtest.fetch.adapters import address, answers, calls_at, lacks_state, raw_address, selector, word
 from backtest.fetch.context import FetchContext
 
 
@@ -23,43 +23,54 @@ class Phase:
         return raw_address(self.proxy), self.phase, raw_address(self.aggregator), self.from_block, self.exact
 
 
-def phases_of(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
-    """The phases in force within the range, by ``phaseId`` and ``phaseAggregators``; switch blocks by bisection of old
-    state.
+def phases_of(context: FetchContext, proxies: Mapping[str, int]) -> tuple[list[Phase], bool]:
+    """(the phases in force within the range, whether the node has old state), by ``phaseId`` and ``phaseAggregators``;
+    switch blocks by bisection of old state. ``proxies``: each with the first block at whose end something in use reads
+    it (-1: before the chain).
 
     The proxies emit no event for a switch (chainlink ``evm-contracts/src/v0.6/AggregatorProxy.sol`` ``setAggregator``),
-    and the next aggregator answers before it is put in force, so no log tells. A node without old state gives phases
-    that are not exact.
+    and the next aggregator answers before it is put in force, so no log tells. A proxy has a phase from its constructor
+    on, so one that is in use and answers no phase is a node's that has no old state, whether it says so or not. Without
+    old state phases are not exact.
     """
     start, end = context.from_block, context.to_block
     if not proxies:
-        return []
-    last = [
-        word(data) or 0 for data in context.rpc.eth_calls([(proxy, selector("phaseId()"), end) for proxy in proxies])
-    ]
+        return [], True
+    asked = [(proxy, selector("phaseId()"), end) for proxy in proxies]
+    last = [word(data) or 0 for data in answers(context.rpc, asked)]
     try:
-        first = [
-            word(data) or 0
-            for data in calls_at(context.rpc, [(proxy, selector("phaseId()"), start - 1) for proxy in proxies])
-        ]
-        archive = True
+        before = calls_at(context.rpc, [(proxy, selector("phaseId()"), start - 1) for proxy in proxies])
+        in_use = calls_at(context.rpc, [(proxy, selector("phaseId()"), block) for proxy, block in proxies.items()])
+        first = [word(data) or 0 for data in before]
+        archive = all(word(data) for data, block in zip(in_use, proxies.values(), strict=True) if block >= 0)
     except FetchError as error:
         if not lacks_state(error):
             raise
-        first, archive = [1] * len(proxies), False
-    wanted = [
-        (proxy, phase)
-        for proxy, low, high in zip(proxies, first, last, strict=True)
-        for phase in range(max(low, 1), high + 1)
-    ]
-    in_force = dict(zip(proxies, first, strict=True))
+        archive = False
+    if not archive:
+        first = [1] * len(last)
+    known = dict(zip(proxies, zip(first, last, strict=True), strict=True))
+    return _phases(context, known, archive), archive
+
+
+def phases_without_state(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
+    """All phases that the proxies ever had; see ``estimated``."""
+    asked = [(proxy, selector("phaseId()"), context.to_block) for proxy in proxies]
+    last = [word(data) or 0 for data in answers(context.rpc, asked)]
+    return _phases(context, {proxy: (1, high) for proxy, high in zip(proxies, last, strict=True)}, False)
+
+
+def _phases(context: FetchContext, known: Mapping[str, tuple[int, int]], archive: bool) -> list[Phase]:
+    """``known``: proxy to its phases at the ends of the block before the range and of the range."""
+    start, end = context.from_block, context.to_block
+    wanted = [(proxy, phase) for proxy, (low, high) in known.items() for phase in range(max(low, 1), high + 1)]
     switch = dict.fromkeys(wanted, start)
     if archive:
-        searches = {key: (start - 1, end) for key in wanted if key[1] > in_force[key[0]]}
+        searches = {key: (start - 1, end) for key in wanted if key[1] > known[key[0]][0]}
         while searches:
             asked = [(key, (low + high) // 2) for key, (low, high) in searches.items() if high - low > 1]
-            answers = context.rpc.eth_calls([(key[0], selector("phaseId()"), middle) for key, middle in asked])
-            for (key, middle), data in zip(asked, answers, strict=True):
+            told = answers(context.rpc, [(key[0], selector("phaseId()"), middle) for key, middle in asked])
+            for (key, middle), data in zip(asked, told, strict=True):
                 low, high = searches[key]
                 searches[key] = (low, middle) if (word(data) or 0) >= key[1] else (middle, high)
             for key in [key for key, (low, high) in searches.items() if high - low <= 1]:
@@ -70,9 +81,12 @@ def phases_of(context: FetchContext, proxies: Sequence[str]) -> list[Phase]:
             " not exact"
         )
     calls = [(proxy, f"{selector('phaseAggregators(uint16)')}{phase:064x}", end) for proxy, phase in wanted]
-    aggregators = [address(data) for data in context.rpc.eth_calls(calls)]
+    aggregators = [address(data) for data in answers(context.rpc, calls)]
+    for (proxy, phase), aggregator in zip(wanted, aggregators, strict=True):
+        if aggregator is None:
+            context.progress.note(f"feed proxy {proxy} names no aggregator of its phase {phase}: no answers of it")
     return [
-        Phase(proxy, phase, aggregator, switch[proxy, phase], archive or last[proxies.index(proxy)] == 1)
+        Phase(proxy, phase, aggregator, switch[proxy, phase], archive or known[proxy][1] == 1)
         for (proxy, phase), aggregator in zip(wanted, aggregators, strict=True)
         if aggregator
     ]

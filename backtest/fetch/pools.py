@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import address, raw_address, selector, word
+from backtest.fetch.adapters import address, answers, raw_address, selector, word
 from backtest.fetch.logs import LogFetcher
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import TOKEN, fetch_tokens, stored
@@ -48,10 +48,10 @@ def _fetch_facts(lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, blo
     """Tokens, fee and tick spacing, as of a block, of the pools that the lake does not know."""
     known = {row["address"] for row in stored(lake, config.name, POOL)}
     missing = [pool for pool in config.pools if raw_address(pool.address) not in known]
-    answers = iter(rpc.eth_calls([(pool.address, selector(getter), block) for pool in missing for getter in GETTERS]))
+    told = iter(answers(rpc, [(pool.address, selector(getter), block) for pool in missing for getter in GETTERS]))
     rows = []
     for pool in missing:
-        token0, token1, fee, spacing = (next(answers) for _ in GETTERS)
+        token0, token1, fee, spacing = (next(told) for _ in GETTERS)
         pair, numbers = (address(token0), address(token1)), (word(fee), word(spacing))
         if pair[0] is None or pair[1] is None or None in numbers:
             raise FetchError(

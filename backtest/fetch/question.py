@@ -143,7 +143,19 @@ def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
     order = np.lexsort((columns.log_index, columns.block))
     if (order[1:] < order[:-1]).any():
         columns = columns.take(order)
-    same = (columns.block[1:] == columns.block[:-1]) & (columns.log_index[1:] == columns.log_index[:-1])
+    together = columns.block[1:] == columns.block[:-1]
+    same = together & (columns.log_index[1:] == columns.log_index[:-1])
+    # Log indexes count through a block: a later transaction's logs have higher ones. Some versions of some clients
+    # count anew in each transaction, and such logs have no order.
+    fallen = together & ~same & (columns.transaction_index[1:] < columns.transaction_index[:-1])
+    if fallen.any():
+        row = int(np.flatnonzero(fallen)[0])
+        raise FetchError(
+            f"the node counts log indexes within each transaction: in block {columns.block[row]}, log"
+            f" {columns.log_index[row]} is of transaction {columns.transaction_index[row]} and log"
+            f" {columns.log_index[row + 1]} of transaction {columns.transaction_index[row + 1]}",
+            "use another node, or another version of its client",
+        )
     if not same.any():
         return columns, 0
     for row in np.flatnonzero(same).tolist():

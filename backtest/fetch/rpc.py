@@ -336,7 +336,8 @@ class Rpc:
         if complaint.kind in _PASSING:
             fix = "run again later (what is stored stays), use fewer --workers, or another node"
             return FetchError(f"{self.name} did not answer {what} in {attempts} attempts: {said}", fix)
-        fix = _FIXES.get(complaint.kind, "check the node, or use another one")
+        of_state = body["method"] in ("eth_call", "eth_getStorageAt") and complaint.kind == "pruned"
+        fix = _FIXES.get("archive" if of_state else complaint.kind, "check the node, or use another one")
         return FetchError(f"{self.name} refused {what}: {said}", fix)
 
 

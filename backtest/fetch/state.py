@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import raw_address, selector, text, word
+from backtest.fetch.adapters import answers, raw_address, selector, text, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
 from backtest.model import Constant, Deployment
@@ -28,10 +28,11 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
     A symbol is a string, or in old tokens bytes32; a token without one goes by its address. One without decimals is a
     FetchError.
     """
-    known = {row["address"] for row in stored(lake, market, TOKEN)}
+    held = [row for row in stored(lake, market, TOKEN) if row["symbol"] != "0x" + row["address"].hex()]
+    known = {row["address"] for row in held}  # one without a symbol is asked again
     missing = [token for token in tokens if raw_address(token) not in known]
-    symbols = rpc.eth_calls([(token, selector("symbol()"), block) for token in missing])
-    decimals = rpc.eth_calls([(token, selector("decimals()"), block) for token in missing])
+    symbols = answers(rpc, [(token, selector("symbol()"), block) for token in missing])
+    decimals = answers(rpc, [(token, selector("decimals()"), block) for token in missing])
     rows = []
     for token, symbol, data in zip(missing, symbols, decimals, strict=True):
         digits = word(data)
@@ -41,7 +42,7 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
                 "check the market's contracts, or use a node with the state of that block",
             )
         rows.append({"address": raw_address(token), "symbol": text(symbol) or token, "decimals": digits})
-    return _append(writer, market, TOKEN, rows)
+    return _anew(lake, writer, market, TOKEN, held, rows)
 
 
 def fetch_revisions(
@@ -56,18 +57,19 @@ def fetch_revisions(
     at_listing = {
         id(d): "0x" + slot[12:].hex() if any(slot) else d.proxy for d, slot in zip(unnamed, slots, strict=True)
     }
-    known = {(row["address"], row["implementation"]) for row in stored(lake, market, REVISION)}
+    held = [row for row in stored(lake, market, REVISION) if row["revision"] >= 0]
+    known = {(row["address"], row["implementation"]) for row in held}  # one without a revision is asked again
     wanted: dict[tuple[bytes, bytes], tuple[str, str]] = {}
     for deployment in deployments:
         implementation = deployment.implementation or at_listing[id(deployment)]
         key = raw_address(deployment.proxy), raw_address(implementation)
         if key not in known:
             wanted.setdefault(key, (implementation, deployment.getter))
-    answers = rpc.eth_calls(
-        [(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()]
+    told = answers(
+        rpc, [(implementation, selector(f"{getter}()"), block) for implementation, getter in wanted.values()]
     )
     rows = []
-    for (proxy, code), data in zip(wanted, answers, strict=True):
+    for (proxy, code), data in zip(wanted, told, strict=True):
         revision = word(data)
         rows.append(
             {
@@ -76,7 +78,7 @@ def fetch_revisions(
                 "revision": -1 if revision is None or revision >= 1 << 31 else revision,
             }
         )
-    return _append(writer, market, REVISION, rows)
+    return _anew(lake, writer, market, REVISION, held, rows)
 
 
 def fetch_constants(
@@ -89,9 +91,9 @@ def fetch_constants(
     wanted = dict.fromkeys(
         constant for constant in constants if (raw_address(constant.address), constant.getter) not in known
     )
-    answers = rpc.eth_calls([(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
+    told = answers(rpc, [(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
     rows: list[dict[str, Any]] = []
-    for constant, data in zip(wanted, answers, strict=True):
+    for constant, data in zip(wanted, told, strict=True):
         value = word(data)
         fits = value if value is not None and value < 10**38 else None
         rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
@@ -104,6 +106,25 @@ def stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = lake.read(dataset, market).to_pylist()
     return rows
+
+
+def _anew(
+    lake: Lake,
+    writer: Writer,
+    market: str,
+    dataset: str,
+    held: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+) -> int:
+    """Store ``rows`` beside those ``held``; rows that are neither, which were without an answer, are replaced."""
+    before = stored(lake, market, dataset)
+    if len(before) == len(held):
+        return _append(writer, market, dataset, rows)
+    new = [row for row in rows if row not in before]
+    if new:
+        table = pa.Table.from_pylist([*held, *rows], RAW_STATE[dataset])
+        writer.replace(market, dataset, [(dataset, table)], stamp="")
+    return len(new)
 
 
 def _append(writer: Writer, market: str, dataset: str, rows: Sequence[dict[str, Any]]) -> int:

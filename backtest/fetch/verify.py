@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from backtest.errors import FetchError
 from backtest.fetch.adapters import selector, word
 from backtest.fetch.rpc import Rpc
+from backtest.fetch.verify_facts import check_facts
 from backtest.lake import Lake
 from backtest.model import PoolChange
 from backtest.pools.uniswap_v3 import PoolState
@@ -59,7 +60,10 @@ class Report:
         """The report as text, mismatches last."""
         made = ", ".join(f"{count} {kind}" for kind, count in sorted(self.compared.items())) or "nothing to compare"
         verdict = f"{len(self.mismatches)} differ" if self.mismatches else "all agree"
-        return [f"compared with the chain: {made}: {verdict}", *self.mismatches]
+        remedy = [
+            "take the blocks that differ again, from a node that can be relied on: backtest fetch ... --again A..B"
+        ]
+        return [f"compared with the chain: {made}: {verdict}", *self.mismatches, *(remedy if self.mismatches else [])]
 
 
 def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int = 50, seed: int = 0) -> Report:
@@ -90,6 +94,15 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
                 f"block {claim.block}: {claim.what}: the lake says {claim.value}, the chain {shown}"
             )
     _check_rounds(lake, market, rpc, report)
+
+    def say(kind: str, difference: str | None) -> None:
+        report.compared[kind] += 1
+        if difference is not None:
+            report.mismatches.append(f"{kind}: {difference}")
+
+    ends = [stop for source in lake.sources(market) for _, stop in lake.covered(market, source)]
+    if ends:
+        check_facts(lake, market, rpc, max(ends), draw, say)
     return report
 
 

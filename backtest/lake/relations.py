@@ -31,16 +31,26 @@ def statements(lake: Lake) -> Iterator[str]:
     for name, schema in {**RESULTS, **SWEEPS}.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
+    logs = []
     raw = {name for name in lake.datasets() if name.startswith("raw/")}
     for dataset in sorted({*lake.manifest.schemas, *tables.RAW_STATE, *tables.IMPORTED, *raw}):
         if dataset.endswith("/Quarantine") and dataset not in tables.IMPORTED:
             quarantined.append(dataset)
         else:
+            if dataset not in tables.RAW_STATE and dataset not in tables.IMPORTED:
+                logs.append(dataset)
             yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"
     parts = [_select(lake, dataset, tables.QUARANTINE) for dataset in quarantined] or [
         _empty(tables.QUARANTINE, with_market=True)
     ]
     yield f"CREATE OR REPLACE VIEW raw.quarantine AS {' UNION ALL '.join(parts)}"
+    keys = ", ".join(field.name for field in tables.RAW_KEY)
+    places = [
+        f"SELECT market, {quoted(dataset)} AS dataset, {keys} FROM ({_select(lake, dataset, lake.schema(dataset))})"
+        for dataset in [*logs, *quarantined]
+    ]
+    nothing = f"SELECT market, '' AS dataset, {keys} FROM ({_empty(tables.QUARANTINE, with_market=True)})"
+    yield f"CREATE OR REPLACE VIEW raw.logs AS {' UNION ALL '.join(places) or nothing}"
     for query in queries.load():
         if query.folder != "checks":
             yield query.statement

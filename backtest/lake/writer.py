@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,6 +35,62 @@ class Writer:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._storage = lake.storage
+        self._base: m.Manifest | None = None
+        """Within ``together``: the version that it began with."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Everything written within appears at once at the end; if an error is raised, the lake stays as it was.
+
+        Meanwhile only this process's ``Lake`` sees it, and no garbage is collected.
+        """
+        base = self._lake.manifest
+        self._base = base
+        try:
+            yield
+            new, self._lake.manifest = self._lake.manifest, base
+            self._base = None
+            if new is not base:
+                self._put(msgspec.structs.replace(new, version=base.version + 1))
+        except BaseException:
+            self._lake.manifest = base
+            raise
+        finally:
+            self._base = None
+
+    def withdraw(self, market: str, from_block: int, to_block: int, datasets: Callable[[str], bool]) -> int:
+        """Take the rows of an inclusive block range out of the datasets that ``datasets`` accepts, all rows of those
+        without blocks, and the range out of all coverage; the number of rows taken out.
+        """
+        record = self._market(market)
+        files: list[m.FileRecord] = []
+        taken = 0
+        for file in record.files:
+            schema = self._lake.schema(file.dataset)
+            blocks = file.from_block is not None and file.to_block is not None and "block_number" in schema.names
+            apart = blocks and (file.to_block < from_block or file.from_block > to_block)  # type: ignore[operator]
+            if not datasets(file.dataset) or apart:
+                files.append(file)
+                continue
+            taken += file.rows
+            if not blocks:
+                continue
+            where = self._storage.location(file.path)
+            self._storage.provide([where])
+            table = parquet.read(where, schema, None, (None, None))
+            block = table.column("block_number")
+            for kept in (pc.less(block, from_block), pc.greater(block, to_block)):
+                rest = table.filter(kept)
+                taken -= rest.num_rows
+                if rest.num_rows:
+                    files.append(self._store(market, file.dataset, rest, _block_range(rest), file.stamp))
+        cut = {
+            source: tuple(part for start, stop in ranges for part in _without(start, stop, from_block, to_block))
+            for source, ranges in record.coverage.items()
+        }
+        coverage = {source: ranges for source, ranges in cut.items() if ranges}
+        self._publish(market, msgspec.structs.replace(record, files=_sorted(files), coverage=coverage))
+        return taken
 
     def complete(self) -> None:
         """Give a lake of format 1 what its manifest lacks: digests of files and rows, schemas of event datasets. Else
@@ -248,6 +305,8 @@ class Writer:
         """Delete manifests behind the newest ``KEEP_VERSIONS``, files that none of those names, and unfinished
         writes.
         """
+        if self._base is not None:
+            return
         self._forget_old_versions()
         numbers = m.versions(self._storage)
         needed: set[str] = set()
@@ -339,14 +398,21 @@ class Writer:
     ) -> None:
         """Publish the next manifest version; LakeBusy if another writer did: without a lock that may happen."""
         old = self._lake.manifest
-        # A number far behind may be free again, its manifest forgotten: only the newest version may be followed.
-        newest = m.versions(self._storage)[-1:]
         new = msgspec.structs.replace(
             old,
             version=old.version + 1,
             schemas=dict(sorted((old.schemas if schemas is None else schemas).items())),
             markets=dict(sorted({**old.markets, market: record}.items())),
         )
+        if self._base is None:
+            self._put(new)
+        else:
+            self._lake.manifest = new
+
+    def _put(self, new: m.Manifest) -> None:
+        old = self._lake.manifest
+        # A number far behind may be free again, its manifest forgotten: only the newest version may be followed.
+        newest = m.versions(self._storage)[-1:]
         if newest != [old.version] or not self._storage.put_if_absent(m.name_of(new.version), m.encode(new)):
             raise LakeBusy(f"another writer published version {new.version} of {self._lake.path}", "run again")
         self._lake.manifest = new
@@ -365,6 +431,12 @@ def _block_range(table: pa.Table) -> tuple[int, int] | None:
         return None
     ends = pc.min_max(table.column("block_number"))
     return ends["min"].as_py(), ends["max"].as_py()
+
+
+def _without(start: int, stop: int, first: int, last: int) -> list[tuple[int, int]]:
+    """What of an inclusive range lies before ``first`` and after ``last``."""
+    parts = [(start, min(stop, first - 1)), (max(start, last + 1), stop)]
+    return [part for part in parts if part[0] <= part[1]]
 
 
 def _sorted(files: Iterable[m.FileRecord]) -> tuple[m.FileRecord, ...]:
