@@ -104,6 +104,22 @@ def test_a_query_comes_from_standard_input_a_file_or_begins_with_a_comment(
         assert ask(capfd, lake, "-") == expected
 
 
+@pytest.mark.parametrize("limit", [1_000, 100_000])
+def test_a_deep_query_is_refused_whatever_the_recursion_limit(
+    lake: Lake, capfd: pytest.CaptureFixture[str], limit: int
+) -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit)
+    try:
+        flat = ask(capfd, lake, "SELECT " + "+".join(["1"] * 200) + " AS n")
+        deep = ask(capfd, lake, "SELECT " + "[" * 400 + "1" + "]" * 400)
+    finally:
+        sys.setrecursionlimit(before)
+    assert flat[:2] == (0, "  n\n200\n")
+    assert deep[:2] == (2, "")
+    assert "nested too deep" in deep[2]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

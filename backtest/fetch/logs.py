@@ -260,7 +260,13 @@ class LogFetcher:
         ):
             known = self._book.hashes(blocks)
         headers = self._rpc.headers(sorted({*(block for block in blocks if block not in known), last}))
-        hashes = known | {int(header.number, 16): header.hash for header in headers} | self._book.hashes(blocks)
+        stored = self._book.hashes(blocks)
+        for header in headers:
+            block = int(header.number, 16)
+            if header.hash != stored.get(block, header.hash):
+                was = f"it was {stored[block]} when the lake was filled: the chain was reorganised"
+                return headers, stored, f"block {block} has hash {header.hash} now, {was}"
+        hashes = known | {int(header.number, 16): header.hash for header in headers} | stored
         for block, claimed in sorted(set(zip(logs.block.tolist(), logs.block_hashes, strict=True))):
             if claimed.lower() != hashes[block]:
                 return headers, hashes, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"

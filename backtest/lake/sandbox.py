@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MOST = 1_000_000  # characters of a query
+DEEPEST = 700  # levels of the parsed query, two to a bracket or an operator; the interpreter's own limit varies
 TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series", "repeat", "json_each", "json_tree"})
 CATALOG_FUNCTIONS = frozenset(
     {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_types", "duckdb_views", "pragma_table_info"}
@@ -63,34 +64,42 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str
     except duckdb.Error as error:
         raise LakeError(f"this cannot be checked: {one_line(error)}", "write it as a SELECT") from None
     except RecursionError:
-        raise LakeError(
-            "the query is nested too deep", "write it flatter: with a list, a join or fewer brackets"
-        ) from None
+        raise _too_deep() from None
     if tree["error"]:
         raise LakeError(f"this cannot be checked: {tree.get('error_message', 'not a SELECT')}", "write it as a SELECT")
     _walk(tree, macros)
 
 
 def _walk(tree: Any, macros: frozenset[str]) -> None:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting += node
-        elif isinstance(node, dict):
-            kind = node.get("type")
-            if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READS:
-                raise LakeError(
-                    f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} inside a SELECT is not allowed",
-                    "only SELECT and EXPLAIN: the lake is read-only",
-                )
-            if kind == "TABLE_FUNCTION":
-                name = str((node.get("function") or {}).get("function_name", "")).lower()
-                if name not in TABLE_FUNCTIONS | CATALOG_FUNCTIONS | macros:
-                    raise LakeError(
-                        f"there is no table function '{name}' here", did_you_mean(name, TABLE_FUNCTIONS | macros)
-                    )
-            waiting += node.values()
+    level, depth = [tree], 0
+    while level:
+        if (depth := depth + 1) > DEEPEST:
+            raise _too_deep()
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, list):
+                below += node
+            elif isinstance(node, dict):
+                _judge(node, macros)
+                below += node.values()
+        level = below
+
+
+def _judge(node: dict[str, Any], macros: frozenset[str]) -> None:
+    kind = node.get("type")
+    if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _READS:
+        raise LakeError(
+            f"{kind.removesuffix('_NODE').removesuffix('_QUERY')} inside a SELECT is not allowed",
+            "only SELECT and EXPLAIN: the lake is read-only",
+        )
+    if kind == "TABLE_FUNCTION":
+        name = str((node.get("function") or {}).get("function_name", "")).lower()
+        if name not in TABLE_FUNCTIONS | CATALOG_FUNCTIONS | macros:
+            raise LakeError(f"there is no table function '{name}' here", did_you_mean(name, TABLE_FUNCTIONS | macros))
+
+
+def _too_deep() -> LakeError:
+    return LakeError("the query is nested too deep", "write it flatter: with a list, a join or fewer brackets")
 
 
 def one_line(error: Exception) -> str:
