@@ -10,11 +10,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["DEPTH", "DIGITS", "Unreadable", "exact_json", "integer", "json_value", "shown", "text", "toml_value"]
+__all__ = [
+    "DEPTH",
+    "DIGITS",
+    "Unreadable",
+    "decimal",
+    "exact_json",
+    "integer",
+    "json_value",
+    "shown",
+    "text",
+    "toml_value",
+]
 
 DEPTH = 64
 DIGITS = 100
@@ -46,6 +58,18 @@ def integer(digits: str, *, bits: int = 256) -> int:
     if len(digits) > DIGITS or abs(value := int(digits)) >= 1 << bits:
         raise Unreadable(f"a number of {len(digits.lstrip('+-'))} digits is out of range")
     return value
+
+
+def decimal(text: str) -> Decimal:
+    """A number of ASCII digits, with a fraction or an exponent if there is one. Unreadable for anything else (nan, inf,
+    ``1_000``), and for more digits, or a larger exponent, than DIGITS.
+    """
+    found = re.fullmatch(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?0*([0-9]{1,9}))?", text)
+    if found is None:
+        raise Unreadable(f"'{shown(text, 40)}' is not a number")
+    if len(text) > DIGITS or int(found[1] or 0) > DIGITS:
+        raise Unreadable(f"'{shown(text, 40)}' is out of range")
+    return Decimal(text)
 
 
 def json_value(data: bytes | str, kind: Any = Any) -> Any:

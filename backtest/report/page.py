@@ -48,7 +48,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
     labels = comparison.labels
     competition = Competition.of(selection, labels)
     symbols = {
-        row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")
+        row["asset"]: row["label"] for row in selection.fill("SELECT asset, label FROM assets WHERE market = $market")
     }
     runs = [
         {
