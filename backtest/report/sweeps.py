@@ -55,9 +55,7 @@ class View:
 
     @property
     def remarks(self) -> list[str]:
-        """What to know before the tables, in sentences: fronts of one set, and windows held out that share blocks with
-        one that chooses, so that what was chosen there is no surprise to them.
-        """
+        """What to know before the tables, in sentences: fronts of one set, and ``overlaps``."""
         fronts = self.rows(
             "SELECT response, count(*) AS sets, count(*) FILTER (on_front) AS front, min(point) FILTER (on_front) AS"
             " point FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out GROUP BY response ORDER BY response"
@@ -72,8 +70,15 @@ class View:
             for row in fronts
             if row["front"] == 1
         ]
+        return single + self.overlaps
+
+    @property
+    def overlaps(self) -> list[str]:
+        """Windows held out that share blocks with one that chooses, in sentences: what was chosen there is no surprise
+        to them.
+        """
         found = self.rows("SELECT held_out, chooses FROM sweep_overlaps WHERE sweep_id = $sweep")
-        return single + [
+        return [
             f"{row['held_out']} is held out and shares blocks with {row['chooses']}, which chooses: no check of its"
             " own."
             for row in found
