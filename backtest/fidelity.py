@@ -404,7 +404,7 @@ def _notes(
         ),
     ]
     if ranges:
-        symbols = ", ".join(market.assets[asset].symbol for asset in ranges)
+        symbols = ", ".join(market.label(asset) for asset in ranges)
         out.append(
             f"{symbols}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable"
             " price of the period that the oracle read and of the one before."

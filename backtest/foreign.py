@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ __all__ = [
     "DIGITS",
     "Unreadable",
     "bounded_recursion",
+    "decimal",
     "exact_json",
     "integer",
     "json_value",
@@ -60,6 +62,18 @@ def integer(digits: str, *, bits: int = 256) -> int:
     if len(digits) > DIGITS or abs(value := int(digits)) >= 1 << bits:
         raise Unreadable(f"a number of {len(digits.lstrip('+-'))} digits is out of range")
     return value
+
+
+def decimal(text: str) -> Decimal:
+    """A number of ASCII digits, with a fraction or an exponent if there is one. Unreadable for anything else (nan, inf,
+    ``1_000``), and for more digits, or a larger exponent, than DIGITS.
+    """
+    found = re.fullmatch(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?0*([0-9]{1,9}))?", text)
+    if found is None:
+        raise Unreadable(f"'{shown(text, 40)}' is not a number")
+    if len(text) > DIGITS or int(found[1] or 0) > DIGITS:
+        raise Unreadable(f"'{shown(text, 40)}' is out of range")
+    return Decimal(text)
 
 
 def json_value(data: bytes | str, kind: Any = Any) -> Any:

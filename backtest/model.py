@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NewType
 
+from backtest.errors import ScenarioError
+
 AccountId = NewType("AccountId", int)
 AssetId = NewType("AssetId", int)
 PoolId = NewType("PoolId", int)
@@ -289,12 +291,36 @@ class Market:
         return int(10 ** (self.assets[asset].decimals + more))
 
     def asset_named(self, text: str) -> Asset | None:
-        """The asset with this symbol or address, or None."""
+        """The asset with this symbol or address, in any case of letters, or None. ScenarioError, which names the
+        addresses, for a symbol that several assets have.
+        """
         wanted = text.lower()
-        for asset in self.assets:
-            if wanted in (asset.asset, asset.symbol.lower()):
-                return asset
-        return None
+        found = [asset for asset in self.assets if wanted in (asset.asset, asset.symbol.lower())]
+        if len(found) > 1:
+            raise ScenarioError(
+                f"{len(found)} assets of market {self.name} have the symbol '{found[0].symbol}'",
+                f"give the address: {' or '.join(asset.asset for asset in found)}",
+            )
+        return found[0] if found else None
+
+    def label(self, asset: AssetId) -> str:
+        """What an asset is called where it is shown: its symbol, with the ends of its address where another has the
+        same. SQL's is ``assets.label``.
+        """
+        own = self.assets[asset]
+        alike = sum(other.symbol.lower() == own.symbol.lower() for other in self.assets)
+        return own.symbol if alike == 1 else f"{own.symbol} ({own.asset[:6]}…{own.asset[-4:]})"
+
+    def name_of(self, text: str) -> str:
+        """The one name of an asset given by symbol or address, of ``names``; what is unknown stays as it is."""
+        found = self.asset_named(text)
+        return text if found is None else self.names[found.id]
+
+    @property
+    def names(self) -> list[str]:
+        """What a scenario may call the assets, in order: their symbols, or the address where several have one."""
+        symbols = [asset.symbol.lower() for asset in self.assets]
+        return [asset.symbol if symbols.count(asset.symbol.lower()) == 1 else asset.asset for asset in self.assets]
 
 
 @dataclass(frozen=True, slots=True)

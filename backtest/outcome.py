@@ -118,8 +118,8 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
 def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
     """Whose market price is known, and whose is the oracle's."""
     book = outcome.book
-    known = [f"{book.market.assets[asset].symbol} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
-    others = [asset.symbol for asset in book.market.assets if asset.id not in book.traded]
+    known = [f"{book.market.label(asset)} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
+    others = [book.market.label(asset.id) for asset in book.market.assets if asset.id not in book.traded]
     if not known:
         yield "The oracle price is also the market price, which values what is at stake."
         return
@@ -261,8 +261,8 @@ def amount(base: int, config: MarketConfig) -> str:
 
 def _mismatch(outcome: Replay[State], index: int) -> str:
     mismatch = outcome.mismatches[index]
-    past, assets = mismatch.past, outcome.book.market.assets
-    pair = f"{assets[past.collateral_asset].symbol}/{assets[past.debt_asset].symbol}"
+    past, market = mismatch.past, outcome.book.market
+    pair = f"{market.label(past.collateral_asset)}/{market.label(past.debt_asset)}"
     where = f"block {past.block_number}, log {past.log_index}, {outcome.book.address(past.account)}, {pair}"
     if mismatch.ours is None:
         return f"Differs from history: {where}: would have reverted ({mismatch.reason})."

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from backtest import foreign
 from backtest.abi import event_schema
 from backtest.errors import LakeError, UserError
 from backtest.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
@@ -444,15 +446,24 @@ class _Chunks:
         for name, table in self._protocol.fold(history.config, history):
             if name == "assets":
                 ids = table["asset_id"].to_pylist()
-                symbols = zip(
-                    (symbol.lower() for symbol in table["symbol"].to_pylist()), ids, strict=True
-                )  # exports name assets by symbol
-                assets = {**dict(symbols), **dict(zip(table["asset"].to_pylist(), ids, strict=True))}
+                symbols = [symbol.lower() for symbol in table["symbol"].to_pylist()]  # exports name assets by symbol
+                assets = dict(zip(symbols, ids, strict=True)) | dict(zip(table["asset"].to_pylist(), ids, strict=True))
+                self._refuse_shared(Counter(symbols))
             yield name, table
         yield "prices", self._listed_prices(assets)
         yield "market_prices", self._market_prices(assets)
         if history.config.pools:
             yield from self._pools(assets)
+
+    def _refuse_shared(self, symbols: Counter[str]) -> None:
+        """UserError where an imported price names its asset by a symbol that several have."""
+        named = {*self._prices["asset"].to_pylist(), *self._imported.market["asset"].to_pylist()}
+        if shared := sorted(symbol for symbol in named if symbols[symbol] > 1):
+            raise UserError(
+                f"market '{self._market}': prices of '{foreign.shown(shared[0])}', a symbol of"
+                f" {symbols[shared[0]]} assets",
+                "name the asset by its address in the import",
+            )
 
     def _market_prices(self, assets: Mapping[str, int]) -> pa.Table:
         """Prices of venues at their places; their time is their own."""

@@ -36,6 +36,7 @@ from backtest.replay.start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, rows_digest
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws
+from backtest.scenario.settled import settled
 from backtest.tables import CANONICAL, RULES_VERSION
 
 SAMPLES = 200
@@ -159,7 +160,8 @@ def run_all(
     """
     require_current(lake, market)
     material: Material | None = None
-    for scenario in scenarios:
+    known = load_market(lake, market)
+    for scenario in [settled(scenario, known.name_of) for scenario in scenarios]:
         stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
         if stored is None:
             material = material or load_material(lake, market)
@@ -204,6 +206,7 @@ def replayed(
     ``start``: the material's for this scenario, where many go on from it; the same result.
     """
     config, market = material.config, material.market
+    scenario = settled(scenario, market.name_of)
     run_id = run_id_of(scenario, market.name, material.digest)
     protocol = protocol_named(config.protocol)
     most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
@@ -245,7 +248,7 @@ def _fixed(lake: Lake, market: str) -> dict[str, pa.Table]:
 
 
 def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
-    """SHA-256, hex. The scenario's name is not part of it."""
+    """SHA-256, hex, of a settled scenario (``scenario.settled``). Its name is not part of it."""
     body = [scenario.canonical(), market, lake_digest, RULES_VERSION, ENGINE_VERSION]
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
 
@@ -414,7 +417,7 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
 
     def counts(chosen: pa.Table) -> list[tuple[str, int]]:
         counted = {row["values"]: row["counts"] for row in pc.value_counts(chosen["asset_id"]).to_pylist()}
-        return [(market.assets[asset].symbol, number) for asset, number in sorted(counted.items())]
+        return [(market.label(asset), number) for asset, number in sorted(counted.items())]
 
     proxy = pc.equal(table["method"].cast(pa.string()), "proxy")
     inexact, proxies = (
@@ -446,7 +449,7 @@ def _untold(material: Material, outcome: Replay[State]) -> list[str]:
         if seconds := int(np.diff(steps)[~told].sum()):
             share = seconds / (last - first)
             sentences.append(
-                f"{material.market.assets[asset].symbol}: no pool told a market price in {share:.1%} of the window; the"
+                f"{material.market.label(asset)}: no pool told a market price in {share:.1%} of the window; the"
                 " oracle's stands in."
             )
     return sentences

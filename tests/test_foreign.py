@@ -112,3 +112,14 @@ def test_files_that_are_not_read(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=what):
             files.read_bytes(path, 10)
     assert files.read_bytes(large, 11) == b"x" * 11
+
+
+@pytest.mark.parametrize("text", ["", "nan", "inf", "１", "1_0", "1e101", "1e999999999999", "9" * 101, "1 ", "0x1"])
+def test_decimals_that_are_none(text: str) -> None:
+    with pytest.raises(foreign.Unreadable):
+        foreign.decimal(text)
+
+
+def test_decimals_are_exact() -> None:
+    assert foreign.decimal("963019363229999955968.10") * 10 == 9630193632299999559681
+    assert foreign.decimal("-8e3") == -8000

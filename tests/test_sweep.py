@@ -521,7 +521,7 @@ def test_the_verb(sketch: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--axis", "seed=1,2", "--workers", "0"], "--workers 0; give 1 or more"),
         (["--axis", "seed=1,2", "--workers", "2", "--scheduler", "tcp://x"], "--workers 2 and --scheduler together"),
         ([], "a sweep without axes"),
-        (["nowhere.toml"], "cannot read sweep nowhere.toml"),
+        (["nowhere.toml"], "cannot read nowhere.toml: No such file or directory"),
         (["nowhere.toml", "--axis", "seed=1,2"], "a sweep file and --axis together"),
         (["--axis", "seed=1,2", "--window", "5..9"], "window '5..9' is not understood"),
         (["--axis", "seed=1,2", "--design", "sobol"], "design = 'sobol' without points"),

@@ -97,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(words: list[str]) -> int:
     verb = words[0] if words and words[0] in VERBS else ""
     try:
+        if any("\0" in word for word in words):
+            raise UserError("an argument holds NUL", "check names and paths")
         if words and not verb and words[0] not in FLAGS:
             raise UserError(f"unknown verb '{words[0]}'", did_you_mean(words[0], [*VERBS, *FLAGS]))
         if verb == "fetch" and (odd := next((word for word in words if word.startswith("---")), None)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from backtest.cli.numbers import Real, Whole
 from backtest.cli.rows import days, listed, period, rows_of, text_table
 from backtest.errors import UserError, did_you_mean
 
@@ -51,14 +52,14 @@ CALM = 0.05
 def latency(
     file: Path,
     *,
-    block_seconds: float,
-    split: float = 0.7,
-    limit: int = 100,
-    searchers: int = 5,
-    from_block: int | None = None,
-    to_block: int | None = None,
-    seed: int = 0,
-    draws: int = 199,
+    block_seconds: Real,
+    split: Real = 0.7,
+    limit: Whole = 100,
+    searchers: Whole = 5,
+    from_block: Whole | None = None,
+    to_block: Whole | None = None,
+    seed: Whole = 0,
+    draws: Whole = 199,
     out: Path | None = None,
 ) -> None:
     """Fit how long liquidations take after the oracle's update, for kind = "latency-race".
@@ -193,13 +194,13 @@ def latency(
 def participation(
     file: Path | None = None,
     *,
-    single_share: float | None = None,
-    recapture: float | None = None,
-    none_share: float | None = None,
-    mean: float | None = None,
+    single_share: Real | None = None,
+    recapture: Real | None = None,
+    none_share: Real | None = None,
+    mean: Real | None = None,
     conditional: Annotated[bool, Parameter(negative="")] = False,
     column: str = "bidders",
-    split: float = 0.7,
+    split: Real = 0.7,
     out: Path | None = None,
 ) -> None:
     """How many searchers show up, for kind = "participation": from a published share, or from counts of bidders.
@@ -298,7 +299,7 @@ def participation(
 
 
 @calibrate.command
-def bid_share(file: Path, *, value: int | None = None, split: float = 0.7, out: Path | None = None) -> None:
+def bid_share(file: Path, *, value: Whole | None = None, split: Real = 0.7, out: Path | None = None) -> None:
     """Fit how the share that is bid rises with the number of searchers, for kind = "sealed-bid".
 
     Least squares of s(n) = 1 - 2 C / ((n + 1) V), C being the range of the searchers' private costs.
@@ -393,9 +394,9 @@ def depth(
     *,
     pair: list[str],
     into: str = USDC,
-    price: float | None = None,
-    decimals: int | None = None,
-    base_decimals: int = 8,
+    price: Real | None = None,
+    decimals: Whole | None = None,
+    base_decimals: Whole = 8,
     out: Path | None = None,
 ) -> None:
     """Curves of slippage by size from an aggregator's quotes, for model = "depth".

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from cyclopts import Parameter
 from msgspec.structs import fields, replace
 
+from backtest import files
+from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
 from backtest.scenario import RESPONSES, Costs, Liquidators, Mechanism, Observed, Scenario, parse_override
 from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
@@ -29,32 +31,32 @@ def replay(
     scenario: Path | None = None,
     run: str | None = None,
     liquidators: Annotated[str | None, Parameter(show_choices=False)] = None,
-    searchers: int | None = None,
-    private_cost: Decimal | None = None,
-    mean: Decimal | None = None,
+    searchers: Whole | None = None,
+    private_cost: Number | None = None,
+    mean: Number | None = None,
     strategy: Literal["greedy", "two-step", "patient"] | None = None,
-    gas_cost: Decimal | None = None,
+    gas_cost: Number | None = None,
     gas: str | None = None,
     slippage: str | None = None,
-    flash_fee: int | None = None,
+    flash_fee: Whole | None = None,
     mechanism: str | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
-    max_calls: int | None = None,
+    max_calls: Whole | None = None,
     looks: Literal["any-change", "price-update"] | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     allow_invalid: Annotated[bool, Parameter(negative="")] = False,
     response: Literal["frozen", "same-ltv", "same-health"] | None = None,
     refused: Literal["skip", "shrink"] | None = None,
     rates: Literal["historical", "recomputed"] | None = None,
-    oracle_delay: int | None = None,
-    from_block: int | None = None,
-    to_block: int | None = None,
-    seed: int | None = None,
+    oracle_delay: Whole | None = None,
+    from_block: Whole | None = None,
+    to_block: Whole | None = None,
+    seed: Whole | None = None,
     name: str | None = None,
     baseline: Annotated[bool, Parameter(negative="")] = False,
     band: Annotated[bool, Parameter(negative="")] = False,
-    repeats: int | None = None,
+    repeats: Whole | None = None,
 ) -> None:
     """Replay a market's liquidations under a scenario and store the run in the lake.
 
@@ -281,7 +283,10 @@ def _from_options(
         )
         raise UserError(f"{', '.join(strange)} with {kind} liquidators", remedy)
     if "mean" in given:
-        given["mean"] = int(given["mean"] * 10_000)
+        points = given["mean"] * 10_000
+        if points != points.to_integral_value():
+            raise UserError(f"--mean {given['mean']} has more than four decimals", "round it to ten-thousandths")
+        given["mean"] = int(points)
     model = models[kind](**given)
     named = [*sets, *([str(mechanism.__struct_config__.tag)] if mechanism is not None else [])]
     default = " ".join(named) or ("history" if isinstance(model, Observed) else kind)
@@ -311,10 +316,8 @@ def base_units(amount: Decimal, decimals: int, option: str = "--gas-cost") -> in
 
 
 def read_scenario(path: Path) -> Scenario:
-    try:
-        return parse_scenario(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read scenario {path}: {error}", "give a TOML file; see docs/scenarios.md") from None
+    """A scenario from a TOML file. UserError where it is none."""
+    return parse_scenario(files.read_text(path), str(path))
 
 
 @contextmanager
@@ -337,7 +340,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     row, hits = run.summary, run.tables["run_liquidations"]
     config = lake.market_config(row["market"])
     decimals, currency = config.base_decimals, config.base_currency
-    symbols = {asset["asset"]: asset["symbol"] for asset in lake.read("canonical/assets", row["market"]).to_pylist()}
+    assets = lake.sql("SELECT market, asset, label FROM assets").to_arrow_table().to_pylist()
+    symbols = {asset["asset"]: asset["label"] for asset in assets if asset["market"] == row["market"]}
 
     def total(column: str, without: str = "") -> str:
         return money(

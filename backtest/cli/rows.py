@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
+from backtest import files, foreign
 from backtest.errors import UserError, did_you_mean
+
+LIMIT = 1 << 28
+"""Bytes of a file, at most."""
 
 
 class Row(dict[str, str]):
@@ -23,40 +29,49 @@ class Row(dict[str, str]):
     def number(self, column: str, least: float) -> float:
         """A number at or above ``least``."""
         try:
-            value = float(self[column])
-        except (TypeError, ValueError):
+            value = float(self._exact(column))
+        except foreign.Unreadable:
             value = math.nan
         if not least <= value < math.inf:
-            raise UserError(
-                f"{self.where}: {column} is '{self.get(column) or ''}'", f"give a number of {least:g} or more"
-            )
+            said = foreign.shown(self.get(column) or "", 40)
+            raise UserError(f"{self.where}: {column} is '{said}'", f"give a number of {least:g} or more")
         return value
 
     def whole(self, column: str, least: int) -> int:
-        """A whole number at or above ``least``; 5.0 is one."""
+        """A whole number at or above ``least`` and of at most 63 bits, exact; 5.0 is one."""
         value = self.number(column, least)
-        if value != int(value):
-            raise UserError(f"{self.where}: {column} is '{self[column]}'", "give a whole number")
-        return int(value)
+        exact = self._exact(column)
+        if exact != exact.to_integral_value() or value >= 1 << 63:
+            raise UserError(f"{self.where}: {column} is '{self[column]}'", "give a whole number below 2^63")
+        return int(exact)
+
+    def _exact(self, column: str) -> Decimal:
+        return foreign.decimal((self.get(column) or "").strip())
 
 
 def rows_of(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     """The rows of a CSV file that has these columns; UserError names file and line."""
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        reader = csv.DictReader(text)
-        try:
-            there = reader.fieldnames or []
-            for column in columns:
-                if column not in there:
-                    raise UserError(
-                        f"{file}: no column '{column}'", did_you_mean(column, there) if there else "the file is empty"
-                    )
-            for values in reader:
-                row = Row(values)
-                row.where = f"{file} line {reader.line_num}"
-                yield row
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"{file} is no CSV file: {error}", "export it as CSV in UTF-8") from None
+    name = foreign.shown(str(file))
+    try:
+        text = foreign.text(files.read_bytes(file, LIMIT))
+    except foreign.Unreadable as error:
+        raise UserError(f"{name} is no CSV file: {error}", "export it as CSV in UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="")
+    try:
+        there = reader.fieldnames or []
+        for column in columns:
+            if column not in there:
+                raise UserError(
+                    f"{name}: no column '{column}'", did_you_mean(column, there) if there else "the file is empty"
+                )
+        for values in reader:
+            if "" in values and "" not in there:
+                raise UserError(f"{name} line {reader.line_num}: more fields than columns", "export it as CSV again")
+            row = Row(values)
+            row.where = f"{name} line {reader.line_num}"
+            yield row
+    except csv.Error as error:
+        raise UserError(f"{name} is no CSV file: {error}", "export it as CSV in UTF-8") from None
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from backtest import files, foreign
+from backtest.cli.numbers import Whole, whole
 from backtest.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ def sweep(
     held_out: Annotated[list[str] | None, Parameter(name="--held-out", negative="")] = None,
     response: Annotated[list[str] | None, Parameter(name="--response", negative="")] = None,
     design: Literal["grid", "random", "latin-hypercube", "sobol"] | None = None,
-    points: int | None = None,
-    seed: int | None = None,
+    points: Whole | None = None,
+    seed: Whole | None = None,
     name: str | None = None,
-    workers: int | None = None,
+    workers: Whole | None = None,
     scheduler: str | None = None,
     retry: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
@@ -154,10 +156,7 @@ def _only_market(markets: Sequence[str], where: str) -> str:
 def _read(path: Path) -> Sweep:
     from backtest.sweep import parse_sweep
 
-    try:
-        return parse_sweep(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read sweep {path}: {error}", "give a TOML file; see docs/sweep.md") from None
+    return parse_sweep(files.read_text(path), str(path))
 
 
 def _from_options(
@@ -172,19 +171,11 @@ def _from_options(
     """A sweep given by options alone."""
     from msgspec.structs import replace
 
+    from backtest.cli.replay import read_scenario
     from backtest.scenario import Competitive, Scenario, parse_override
-    from backtest.scenario.toml import parse_scenario
     from backtest.sweep import Sweep, with_axes
 
-    if scenario is None:
-        base = Scenario(name="base", liquidators=Competitive())
-    else:
-        try:
-            base = parse_scenario(scenario.read_text(encoding="utf-8"), str(scenario))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"cannot read scenario {scenario}: {error}", "give a TOML file; see docs/scenarios.md"
-            ) from None
+    base = Scenario(name="base", liquidators=Competitive()) if scenario is None else read_scenario(scenario)
     base = replace(base, overrides=(*base.overrides, *map(parse_override, sets)))
     base, varied = with_axes(base, axes)
     over = (*(_window(text, held_out=False) for text in windows), *(_window(text, held_out=True) for text in held_out))
@@ -195,15 +186,16 @@ def _from_options(
 def _window(text: str, *, held_out: bool) -> Window:
     from backtest.sweep.spec import Window
 
-    found = re.fullmatch(r"(?P<name>[^=]+)=(?P<from>[\w:-]*)\.\.(?P<to>[\w:-]*)", text)
+    found = re.fullmatch(r"(?P<name>[^=]+)=(?P<from>[\w:-]*)\.\.(?P<to>[\w:-]*)", text, re.ASCII)
     if found is None:
         raise UserError(
-            f"window '{text}' is not understood", "write NAME=FROM..TO, blocks or dates: crash=2020-03-12..2020-03-14"
+            f"window '{foreign.shown(text, 80)}' is not understood",
+            "write NAME=FROM..TO, blocks or dates: crash=2020-03-12..2020-03-14",
         )
     ends: dict[str, Any] = {}
     for end in ("from", "to"):
-        if re.fullmatch(r"[\d_]+", found[end]):
-            ends[f"{end}_block"] = int(found[end])
+        if re.fullmatch(r"[0-9_]+", found[end]):
+            ends[f"{end}_block"] = whole(found[end].replace("_", ""), f"--window {found['name']}")
         elif found[end]:
             ends[f"{end}_time"] = found[end]
     return Window(name=found["name"], held_out=held_out, **ends)

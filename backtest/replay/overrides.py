@@ -251,7 +251,7 @@ def check(
                 where = (
                     f"e-mode {place[1]}"
                     if place[1] is not None
-                    else market.assets[place[0]].symbol
+                    else market.label(place[0])
                     if place[0] is not None
                     else "the market"
                 )
@@ -300,7 +300,7 @@ def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapp
     if override.asset is not None and asset is None:
         raise ScenarioError(
             f"override {name}: market {market.name} has no asset '{override.asset}'",
-            did_you_mean(override.asset, (a.symbol for a in market.assets)),
+            did_you_mean(override.asset, market.names),
         )
     first = _block(override.from_block, override.from_time, timeline)
     last = None
@@ -314,7 +314,11 @@ def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapp
     steps = override.steps
     starts = [first] if last is None else [first + k * (last - first) // steps for k in range(1, steps + 1)]
     where = (
-        f" of {asset.symbol}" if asset else f" of e-mode {override.emode}" if isinstance(override.emode, int) else ""
+        f" of {market.label(asset.id)}"
+        if asset
+        else f" of e-mode {override.emode}"
+        if isinstance(override.emode, int)
+        else ""
     )
     also = " and of e-modes with it" if override.emode == "all" else ""
     what = f"= {override.value}" if override.value is not None else f"{override.change:+d}"

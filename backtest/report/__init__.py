@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.report import competition, selection, tables
-from backtest.report.selection import Query, Row, Selection
+from backtest.report.selection import Query, Row, Selection, printable
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -68,8 +68,7 @@ def repeats_of(lake: Lake, run_id: str, *, market: str) -> str:
 
 def _query(lake: Lake) -> Query:
     def query(text: str) -> list[Row]:
-        rows: list[Row] = lake.sql(text).to_arrow_table().to_pylist()
-        return rows
+        return printable(lake.sql(text).to_arrow_table().to_pylist())
 
     return query
 

@@ -157,6 +157,14 @@ class Charts:
                 "scale": {"domain": names, "range": dashes},
                 **shown,
             }
+            # Runs that agree lie on each other: those below are wider, so that each can be seen.
+            widths = [1.5 + 1.5 * (len(names) - 1 - i) for i in range(len(names))]
+            channels["strokeWidth"] = {
+                "field": "run",
+                "type": "nominal",
+                "scale": {"domain": names, "range": [min(width, 6) for width in widths]},
+                "legend": None,
+            }
         return channels
 
     def prices_and_liquidations(self, prices: list[Row], timeline: list[Row], step: int, every: str) -> Spec:
@@ -392,7 +400,7 @@ class Charts:
                 ),
             }
             data = [{"run": row["run"], "bin": row["bin"], field: row[field]} for row in money.apply(rows, field)]
-            mark = {"type": "line", "interpolate": "step-after", "clip": True}
+            mark = {"type": "line", "interpolate": "step-after", "clip": True, "point": _lone(data)}
             panels.append(
                 {
                     "title": title,
@@ -467,7 +475,7 @@ class Charts:
             "data": {"values": _only(rows, "run", "seconds", "taken_share", "open_share")},
             "width": WIDTH,
             "height": 220,
-            "mark": {"type": "line", "interpolate": "step-after", "clip": True},
+            "mark": {"type": "line", "interpolate": "step-after", "clip": True, "point": _lone(rows)},
             "encoding": {
                 "x": {
                     "field": "seconds",
@@ -542,7 +550,7 @@ class Charts:
             "data": {"values": rows},
             "width": WIDTH,
             "height": 220,
-            "mark": {"type": "line", "interpolate": "step-after"},
+            "mark": {"type": "line", "interpolate": "step-after", "point": _lone(rows)},
             "encoding": {
                 "x": {
                     "field": "rank",
@@ -601,6 +609,12 @@ class Charts:
 
 def _stack(panels: list[Spec]) -> Spec:
     return {"vconcat": panels, "spacing": 10, "resolve": {"scale": {"color": "independent"}}}
+
+
+def _lone(rows: list[Row]) -> bool:
+    """Whether a run has one row only: a line of one point draws nothing, so that points must be drawn."""
+    runs = [row["run"] for row in rows]
+    return any(runs.count(run) == 1 for run in set(runs))
 
 
 def _only(rows: list[Row], *fields: str) -> list[Row]:

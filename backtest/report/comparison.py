@@ -132,7 +132,8 @@ class Comparison:
         for run in self.selection.runs:
             baseline = self.selection.run(run["baseline_id"])
             named = baseline is not None and len(baselines) > 1
-            kinds.append(f"against {baseline['name']}" if named and baseline is not None else run["kind"])
+            against = f"against {_label(baseline, self.selection, self.labels)}" if named and baseline else run["kind"]
+            kinds.append(against)
         return (
             "",
             *(f"{label}\n{kind}" if kind != label else label for label, kind in zip(self.labels, kinds, strict=True)),
@@ -291,6 +292,12 @@ class Comparison:
         return f"backtest replay --lake {self.selection.lake} --run {run['run_id'][:12]} {flag}"
 
 
+def _label(run: Row, selection: Selection, labels: Sequence[str]) -> str:
+    """What a run is called among the columns, or its name where it is none of them."""
+    ids = [column["run_id"] for column in selection.runs]
+    return labels[ids.index(run["run_id"])] if run["run_id"] in ids else str(run["name"])
+
+
 def _figures(selection: Selection) -> dict[str, Figures]:
     """Per run every figure of the table by its key: amounts and numbers as whole numbers, None where not known."""
 
@@ -337,5 +344,14 @@ def _judge(selection: Selection, labels: Sequence[str]) -> list[Judged]:
             },
         )
         missing = tuple(selection.missing_responses(run))
-        judged.append(Judged(run, label, baseline["name"], populations.get(run["run_id"], 0), tuple(verdicts), missing))
+        judged.append(
+            Judged(
+                run,
+                label,
+                _label(baseline, selection, labels),
+                populations.get(run["run_id"], 0),
+                tuple(verdicts),
+                missing,
+            )
+        )
     return judged

@@ -48,7 +48,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
     labels = comparison.labels
     competition = Competition.of(selection, labels)
     symbols = {
-        row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")
+        row["asset"]: row["label"] for row in selection.fill("SELECT asset, label FROM assets WHERE market = $market")
     }
     runs = [
         {
@@ -211,7 +211,10 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
     names = dict(zip((run["run_id"] for run in selection.runs), labels, strict=True))
 
     def rows(text: str) -> list[Row]:
-        return [{"run": names[row.pop("run_id")], **row} if "run_id" in row else row for row in selection.fill(text)]
+        found = [{"run": names[row.pop("run_id")], **row} if "run_id" in row else row for row in selection.fill(text)]
+        places = {label: place for place, label in enumerate(labels)}
+        # Later runs are drawn above earlier ones.
+        return sorted(found, key=lambda row: places.get(row.get("run", ""), 0))
 
     charts = _charts(selection, labels)
     every = duration(selection.step)
@@ -219,6 +222,7 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
     by_collateral, concentration, health = rows(q.BY_COLLATERAL), rows(q.CONCENTRATION), rows(q.HEALTH)
     none, unsampled = "No run liquidated anything in this window.", "These runs stored no totals over time."
     sampled = f"Valued at oracle prices, at the last sampled block of bins of {every}."
+    indebted = any(row["bad_debt_usd"] or row["deficit_usd"] for row in totals)
     some = any(row["liquidations"] for row in timeline)
     return [
         Figure(
@@ -239,7 +243,12 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
             empty=none,
         ),
         Figure("Collateral and debt", sampled, charts.totals(totals) if totals else None, empty=unsampled),
-        Figure("Bad debt and deficits", sampled, charts.bad_debt(totals) if totals else None, empty=unsampled),
+        Figure(
+            "Bad debt and deficits",
+            sampled,
+            charts.bad_debt(totals) if indebted else None,
+            empty="No run had bad debt or a deficit at any sampled block." if totals else unsampled,
+        ),
         Figure(
             "How concentrated the liquidations were",
             "A line that starts high means that a few accounts made up most of the debt repaid.",

@@ -106,7 +106,7 @@ FROM summed AS s LEFT JOIN run_pairs AS p USING (run_id) LEFT JOIN summed AS b O
 # (100). Of the assets that some run liquidated, those with the most seized; all assets where nothing was seized.
 PRICES = """
 WITH shown AS (
-    SELECT asset_id, symbol, asset FROM assets LEFT JOIN run_liquidations AS hits
+    SELECT asset_id, label AS symbol, asset FROM assets LEFT JOIN run_liquidations AS hits
         ON hits.collateral_asset = assets.asset AND hits.run_id IN $runs
     WHERE assets.market = $market GROUP BY ALL ORDER BY sum(seized_base) DESC NULLS LAST, asset_id LIMIT $shown
 ), steps AS (
@@ -120,16 +120,16 @@ FROM binned ORDER BY asset_id, bin
 
 # One row per run and collateral asset.
 BY_COLLATERAL = """
-SELECT run_id, coalesce(assets.symbol, collateral_asset) AS symbol, count(*) AS liquidations, count(DISTINCT account)
+SELECT run_id, coalesce(assets.label, collateral_asset) AS symbol, count(*) AS liquidations, count(DISTINCT account)
 AS accounts,
     sum(repaid_base) AS repaid, sum(seized_base) AS seized, sum(repaid_base)::DOUBLE / $unit AS repaid_usd
 FROM run_liquidations LEFT JOIN assets ON assets.asset = collateral_asset AND assets.market = $market
 WHERE run_id IN $runs GROUP BY run_id, ALL ORDER BY repaid DESC, symbol
-""".replace("run_id, ALL", "run_id, assets.symbol, collateral_asset")
+""".replace("run_id, ALL", "run_id, assets.label, collateral_asset")
 
 # The collateral and debt assets that the main run liquidated most.
 PAIRS = """
-SELECT coalesce(c.symbol, collateral_asset) AS collateral, coalesce(d.symbol, debt_asset) AS debt, count(*) AS
+SELECT coalesce(c.label, collateral_asset) AS collateral, coalesce(d.label, debt_asset) AS debt, count(*) AS
 liquidations,
     count(DISTINCT account) AS accounts, sum(repaid_base) AS repaid, sum(seized_base) AS seized,
     sum(protocol_fee_base) AS fee,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backtest import foreign
 from backtest.errors import UserError
 from backtest.scenario import RESPONSES
 
@@ -113,6 +114,14 @@ class Selection:
         for name, value in values.items():
             text = text.replace(name, value)
         return self.query(text)
+
+
+def printable(rows: list[Row]) -> list[Row]:
+    """Rows whose texts hold no control characters: names and symbols are foreign, and end on pages and terminals."""
+    return [
+        {key: foreign.shown(value, len(value)) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def find(query: Query, word: str, market: str | None = None) -> Row:

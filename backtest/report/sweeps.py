@@ -13,7 +13,7 @@ from backtest.errors import UserError
 from backtest.report import tables
 from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import Figure, draw, fill_in
-from backtest.report.selection import Query, Row
+from backtest.report.selection import Query, Row, printable
 from backtest.report.tables import MISSING, Table
 
 if TYPE_CHECKING:
@@ -52,6 +52,25 @@ class View:
         return ", ".join(
             [*parts, *([f"{row['failed']:,} failed"] if row["failed"] else []), *([f"{todo:,} to do"] if todo else [])]
         )
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to know before the tables, in sentences: fronts of one set, and ``overlaps``."""
+        fronts = self.rows(
+            "SELECT response, count(*) AS sets, count(*) FILTER (on_front) AS front, min(point) FILTER (on_front) AS"
+            " point FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out GROUP BY response ORDER BY response"
+        )
+        single = [
+            (
+                f"Users {row['response']}: one parameter set is complete, so there is nothing to choose among."
+                if row["sets"] == 1
+                else f"Users {row['response']}: set #{row['point']} alone is not dominated: no other is better in any"
+                " measure without being worse in another, so there is no trade-off here."
+            )
+            for row in fronts
+            if row["front"] == 1
+        ]
+        return single + self.overlaps
 
     @property
     def overlaps(self) -> list[str]:
@@ -203,12 +222,22 @@ class View:
         )
 
     def _failed(self) -> Table:
-        shown = self.rows(
-            "SELECT name, error FROM sweep_scenarios WHERE sweep_id = $sweep AND status = 'failed' ORDER BY ordinal"
-        )
-        return Table(
-            ("Scenario", "Reason"), tuple(_more([(row["name"], row["error"]) for row in shown[:SHOWN]], len(shown), 2))
-        )
+        """One row per kind of reason: reasons that differ by numbers alone are of one kind."""
+        shown = self.rows("""
+            SELECT count(*) AS number, arg_min(name, ordinal) AS first, arg_max(name, ordinal) AS last,
+                arg_min(error, ordinal) AS error
+            FROM sweep_scenarios WHERE sweep_id = $sweep AND status = 'failed'
+            GROUP BY regexp_replace(error, '[0-9]+', '0', 'g') ORDER BY min(ordinal)
+        """)
+        rows = [
+            (
+                row["first"] if row["number"] == 1 else f"{row['first']}\nto {row['last']}",
+                tables.count(row["number"]),
+                row["error"] if row["number"] == 1 else f"such as: {row['error']}",
+            )
+            for row in shown[:SHOWN]
+        ]
+        return Table(("Failed", "Scenarios", "Reason"), tuple(_more(rows, len(shown), 3)))
 
     def figures(self) -> list[Figure]:
         """Front and sensitivities as charts, not yet drawn."""
@@ -367,8 +396,7 @@ def find_sweep(lake: Lake, word: str, *, market: str | None = None) -> View:
     """The sweep whose id starts with, or whose name is, ``word``. UserError where it is none or several."""
 
     def query(text: str) -> list[Row]:
-        rows: list[Row] = lake.sql(text).to_arrow_table().to_pylist()
-        return rows
+        return printable(lake.sql(text).to_arrow_table().to_pylist())
 
     known = [row for row in query("SELECT * FROM sweeps ORDER BY name, sweep_id") if market in (None, row["market"])]
     if not known:
@@ -391,7 +419,7 @@ def as_text(view: View) -> str:
         f"Amounts in {view.currency}, at the oracle price of each execution; means over the windows that are not held"
         " out."
     )
-    lines += view.overlaps
+    lines += view.remarks
     for title, table in view.tables():
         lines += ["", title, tables.as_text(table)]
     return "\n".join(lines)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import Any
 
 from backtest.report.queries import LARGEST, PAIRS
 from backtest.report.selection import Row, Selection
+from backtest.scenario.overrides import SECONDS, unit_of
 
 MISSING = "–"
 
@@ -131,11 +136,16 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
         parts.append(f"gas cost {money(liquidators.pop('gas_cost'), decimals)} {currency} a call")
     if isinstance(named := liquidators.get("searchers"), list):
         liquidators["searchers"] = ", ".join(searcher["name"] for searcher in named)
-    parts += [f"{name.replace('_', ' ')} {value}" for name, value in sorted(liquidators.items())]
+    parts += [
+        f"{name.replace('_', ' ')} {_with_unit(name, value, decimals, currency)}"
+        for name, value in sorted(liquidators.items())
+    ]
     parts += _costs(body.get("costs") or {})
     if mechanism := body.get("mechanism"):
         terms = ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in sorted(mechanism.items()) if name != "kind"
+            f"{name.replace('_', ' ')} {_with_unit(name, value, decimals, currency)}"
+            for name, value in sorted(mechanism.items())
+            if name != "kind"
         )
         parts.append(f"settled by {mechanism['kind']}{f' ({terms})' if terms else ''}")
     users = body.get("users") or {}
@@ -152,6 +162,48 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
         f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None
     ]
     return "; ".join(parts)
+
+
+_SHARES = frozenset(
+    {
+        "bump",
+        "close_factor",
+        "coverage",
+        "cusp",
+        "cut",
+        "buf",
+        "front_run",
+        "lane_fee",
+        "least",
+        "most",
+        "oracle_share",
+        "protocol_share",
+        "reserve",
+        "revert_gas",
+    }
+)
+_BONUSES = frozenset({"beg", "bonus"})
+_PARTS = frozenset({"dispersion", "lowest", "mean", "target"})
+_MILLISECONDS = frozenset({"advantage", "floor", "temperature"})
+_MECHANISM_SECONDS = SECONDS | {"block_seconds"}
+
+
+def _with_unit(name: str, value: Any, decimals: int, currency: str) -> str:
+    """A field of liquidators or of a mechanism as people read it."""
+    if isinstance(value, dict):
+        inner = (f"{key.replace('_', ' ')} {_with_unit(key, own, decimals, currency)}" for key, own in value.items())
+        return f"({', '.join(inner)})"
+    if isinstance(value, bool) or not isinstance(value, int):
+        return str(value)
+    if name in ("private_cost", "dust"):
+        return f"{'up to ' if name == 'private_cost' else ''}{money(value, decimals)} {currency}"
+    if name in _SHARES:
+        return f"{value / 100:g}\u00a0%"
+    if name in _BONUSES:
+        return f"{(value - 10_000) / 100:g}\u00a0%"
+    if name in _PARTS:
+        return f"{value / 10_000:g}"
+    return f"{value} ms" if name in _MILLISECONDS else f"{value} s" if name in _MECHANISM_SECONDS else str(value)
 
 
 def _costs(costs: Row) -> Iterator[str]:
@@ -171,7 +223,12 @@ def _override(override: Row, symbols: Mapping[str, str]) -> str:
     of = "every asset" if asset is None else symbols.get(asset.lower(), asset)
     if emode is not None:
         of = f"{of} and e-modes" if emode == "all" else f"e-mode {emode}"
-    if override.get("change") is not None:
+    unit = unit_of(name)
+    if unit != "basis points":
+        sign = "=" if override.get("change") is None else "+" if override["change"] > 0 else "−"
+        amount = override["value"] if sign == "=" else abs(override["change"])
+        size = f"{sign} {amount:,}{'' if unit == 'a code' else f' {unit}'}"
+    elif override.get("change") is not None:
         size = f"{'+' if override['change'] > 0 else '−'}{abs(override['change']) / 100:.2f} points"
     else:
         size = (
@@ -202,15 +259,67 @@ def data_flags(runs: Sequence[Row]) -> list[str]:
 
 
 def labels_of(runs: Sequence[Row]) -> list[str]:
-    """A short distinct name per run: its own, with the first digits of its id where two share it."""
-    names = [run["name"] for run in runs]
+    """A short distinct name per run: its own; where two share it with who liquidates, and with the first digits of its
+    id where that is the same too.
+    """
+    kinds: dict[str, set[str]] = {}
+    for run in runs:
+        kinds.setdefault(run["name"], set()).add(_liquidators(run))
+    names = [run["name"] if len(kinds[run["name"]]) == 1 else f"{run['name']} ({_liquidators(run)})" for run in runs]
     return [
         name if names.count(name) == 1 else f"{name} {run['run_id'][:8]}" for name, run in zip(names, runs, strict=True)
     ]
 
 
-def as_text(table: Table) -> str:
-    """The table for a terminal: columns aligned, second lines of cells below their first."""
+def _liquidators(run: Row) -> str:
+    body = json.loads(run.get("scenario") or "{}")
+    return str((body.get("liquidators") or {}).get("kind", "observed"))
+
+
+def as_text(table: Table, width: int | None = None) -> str:
+    """The table for a terminal: columns aligned, second lines of cells below their first. Where it is wider than
+    ``width`` (by default that of the terminal, else 200), long cells take several lines, then columns stand in blocks
+    below each other, each with the first.
+    """
+    limit = width or (get_terminal_size((200, 24)).columns if sys.stdout.isatty() else 200)
+    table = _wrapped(table, max(24, limit // 3)) if _width(table) > limit else table
+    blocks: list[Table] = []
+    columns = list(range(1, len(table.header)))
+    while columns:
+        taken = columns[:1]
+        while len(taken) < len(columns) and _width(_only(table, columns[: len(taken) + 1])) <= limit:
+            taken = columns[: len(taken) + 1]
+        blocks.append(_only(table, taken))
+        columns = columns[len(taken) :]
+    return "\n\n".join(map(_aligned, blocks or [table]))
+
+
+def _only(table: Table, columns: Sequence[int]) -> Table:
+    """The first column, and these."""
+    rows = tuple(row if len(row) == 1 else (row[0], *(row[i] for i in columns)) for row in table.rows)
+    return Table((table.header[0], *(table.header[i] for i in columns)), rows)
+
+
+def _width(table: Table) -> int:
+    return max(map(len, _aligned(table).split("\n")))
+
+
+def _wrapped(table: Table, width: int) -> Table:
+    """The table with cells of at most so many characters a line."""
+    return Table(
+        table.header,
+        tuple(
+            row
+            if len(row) == 1
+            else tuple(
+                "\n".join(part for line in cell.split("\n") for part in wrap(line, width) or [""]) for cell in row
+            )
+            for row in table.rows
+        ),
+    )
+
+
+def _aligned(table: Table) -> str:
     lines = _split(table.header)
     rule = len(lines)
     blank = ("",) * len(table.header)

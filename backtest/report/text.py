@@ -63,7 +63,7 @@ def _head(selection: Selection) -> list[str]:
 
 def _runs(selection: Selection, labels: Sequence[str]) -> list[str]:
     symbols = {
-        row["asset"]: row["symbol"] for row in selection.fill("SELECT asset, symbol FROM assets WHERE market = $market")
+        row["asset"]: row["label"] for row in selection.fill("SELECT asset, label FROM assets WHERE market = $market")
     }
 
     def line(label: str, run: Row) -> str:

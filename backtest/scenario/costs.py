@@ -17,6 +17,7 @@ class Step(Strict, frozen=True):
     """Wei."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         seconds_of(self.from_time, "costs.gas.steps: from_time")
         at_least(0, costs__gas__steps__base_fee=self.base_fee)
 
@@ -30,6 +31,7 @@ class Demand(Strict, frozen=True):
     """Gas used, basis points of the target; 20000 are full blocks."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(1, costs__gas__demand__blocks=self.blocks)
         if not 0 <= self.used <= 20_000:
             raise ScenarioError(f"costs.gas.demand: used = {self.used}", "give basis points of the target, 0 to 20000")
@@ -62,6 +64,7 @@ class Gas(Strict, frozen=True):
     """Instead: its price, base units a whole token."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         needs = self.fee in ("constant", "eip-1559")
         if needs != (self.base_fee is not None):
             said = f"fee = '{self.fee}' {'without' if needs else 'with'} base_fee"
@@ -113,6 +116,7 @@ class Slippage(Strict, frozen=True):
     """When and how the figures were taken; printed with results."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         where = f"costs.slippage of {self.asset or 'every asset'}"
         needed = {
             "constant-product": ("reserve",),
@@ -156,6 +160,7 @@ class Costs(Strict, frozen=True):
     """What sandwiching takes of each sale, basis points of its market value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         share(costs__flash_fee=self.flash_fee, costs__sandwich=self.sandwich)
         named = [entry.asset.lower() if entry.asset else None for entry in self.slippage]
         if len(set(named)) < len(named):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from backtest.errors import ScenarioError
-from backtest.scenario.base import Strict, at_least, share
+from backtest.scenario.base import Strict, at_least, plain, share
 
 MOST_SEARCHERS = 1_000
 RESERVED = frozenset({"competitive", "front-runner"})
@@ -41,6 +41,7 @@ class Competitive(Strict, frozen=True, tag_field="kind", tag="competitive"):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.gas_cost < 0:
             raise ScenarioError(
                 f"liquidators.gas_cost = {self.gas_cost} is negative", "give base-currency units, 0 or more"
@@ -74,9 +75,11 @@ class Searcher(Strict, frozen=True):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         where = f"liquidators.searchers '{self.name}'"
         if not self.name:
             raise ScenarioError("liquidators.searchers: one without a name", "name each of them")
+        plain(self.name, "liquidators.searchers: name")
         for field in ("gas_cap", "capital", "recycle", "min_profit", "margin", "stuck"):
             if (getattr(self, field) or 0) < 0:
                 raise ScenarioError(f"{where}: {field} is negative", "give 0 or more")
@@ -114,6 +117,7 @@ class Contest(Strict, frozen=True):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.searchers, int):
             if not 0 <= self.searchers <= MOST_SEARCHERS:
                 raise ScenarioError(

@@ -31,6 +31,7 @@ class FixedSpread(Strict, frozen=True, tag_field="kind", tag="fixed-spread"):
     """Share of the pair's debt that one call may repay."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _bonus(mechanism__bonus=self.bonus)
         at_least(1, mechanism__close_factor=self.close_factor)
         share(mechanism__close_factor=self.close_factor)
@@ -51,6 +52,7 @@ class HealthBonus(Strict, frozen=True, tag_field="kind", tag="health-bonus"):
     """Share of the pair's debt that one call may repay."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _bonus(mechanism__bonus=self.bonus)
         at_least(1, mechanism__close_factor=self.close_factor)
         share(mechanism__close_factor=self.close_factor, mechanism__least=self.least)
@@ -71,6 +73,7 @@ class TargetHealth(Strict, frozen=True, tag_field="kind", tag="target-health"):
     """Where less debt of the pair than this would be left (base units), all of it may be repaid."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _bonus(mechanism__bonus=self.bonus)
         at_least(10_001, mechanism__target=self.target)
         at_least(0, mechanism__dust=self.dust)
@@ -85,6 +88,7 @@ class HealthDutch(Strict, frozen=True, tag_field="kind", tag="dutch-health"):
     """The largest discount on the collateral, basis points of its value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(1, mechanism__most=self.most)
         if self.most > 9_999:
             raise ScenarioError(
@@ -112,6 +116,7 @@ class Dutch(Strict, frozen=True, tag_field="kind", tag="dutch"):
     """Share of the pair's debt that one take may repay."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(
             1, **{f"mechanism__{name}": getattr(self, name) for name in ("buf", "cut", "step", "tail", "close_factor")}
         )
@@ -129,6 +134,7 @@ class Hybrid(Strict, frozen=True, tag_field="kind", tag="hybrid"):
     """What follows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(0, mechanism__blocks=self.blocks)
         at_least(1, mechanism__block_seconds=self.block_seconds)
 
@@ -147,6 +153,7 @@ class English(Strict, frozen=True, tag_field="kind", tag="english"):
     """By how much a bid must be better, 10000 + more."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(1, mechanism__ttl=self.ttl, mechanism__tau=self.tau)
         at_least(10_000, mechanism__beg=self.beg)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal, InvalidOperation
 from typing import get_args
 
 from msgspec.structs import fields
 
+from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import Demand, Gas, Mechanism, Slippage
+from backtest.scenario.base import LARGEST_AMOUNT
 
 _GWEI = 10**9
 _GAS = (
@@ -25,21 +25,20 @@ _SLIPPAGE = (
 def parse_gas(text: str) -> Gas:
     """``historical``, ``constant:GWEI``, ``spike:TIMES`` or ``eip-1559:GWEI[:BLOCKS@PERCENT[,BLOCKS@PERCENT...]]``."""
     kind, _, rest = text.partition(":")
-    what = f"--gas '{text}' is not understood"
+    what = f"--gas '{foreign.shown(text, 80)}' is not understood"
     if kind == "historical" and not rest:
         return Gas()
     if kind == "constant":
         return Gas(fee="constant", base_fee=_whole(rest, _GWEI, what, _GAS))
-    if kind == "spike" and re.fullmatch(r"[1-9]\d*", rest):
-        return Gas(spike=int(rest))
+    if kind == "spike":
+        return Gas(spike=_whole(rest, 1, what, _GAS))
     if kind == "eip-1559":
         first, _, stretches = rest.partition(":")
         demand = []
         for stretch in stretches.split(",") if stretches else ():
-            found = re.fullmatch(r"(\d+)@(\d+)", stretch)
-            if found is None:
-                raise ScenarioError(what, _GAS)
-            demand.append(Demand(blocks=int(found[1]), used=int(found[2]) * 100))
+            blocks, _, percent = stretch.partition("@")
+            used = 0 if percent == "0" else _whole(percent, 100, what, _GAS)
+            demand.append(Demand(blocks=_whole(blocks, 1, what, _GAS), used=used))
         return Gas(fee="eip-1559", base_fee=_whole(first, _GWEI, what, _GAS), demand=tuple(demand))
     raise ScenarioError(what, _GAS)
 
@@ -49,7 +48,7 @@ def parse_slippage(text: str, unit: int) -> Slippage:
     whole units of the base currency, of which each is ``unit`` base units, volatility in percent.
     """
     kind, _, rest = text.partition(":")
-    what = f"--slippage '{text}' is not understood"
+    what = f"--slippage '{foreign.shown(text, 80)}' is not understood"
     if kind in ("none", "pools") and not rest:
         return Slippage(model="pools" if kind == "pools" else "none")
     if kind == "constant-product":
@@ -69,20 +68,23 @@ def parse_mechanism(text: str) -> Mechanism:
     kind, _, rest = text.partition(":")
     kinds = {str(struct.__struct_config__.tag): struct for struct in get_args(Mechanism)}
     if kind not in kinds:
-        raise ScenarioError(f"unknown mechanism '{kind}'", did_you_mean(kind, kinds))
+        raise ScenarioError(f"unknown mechanism '{foreign.shown(kind, 40)}'", did_you_mean(kind, kinds))
     known = [field.name for field in fields(kinds[kind]) if field.type is int]
     given = {}
     for part in rest.split(",") if rest else ():
         name, _, value = part.partition("=")
         if name not in known:
             raise ScenarioError(
-                f"--mechanism {kind}: unknown field '{name}'", did_you_mean(name, known) if known else "it has none"
+                f"--mechanism {kind}: unknown field '{foreign.shown(name, 40)}'",
+                did_you_mean(name, known) if known else "it has none",
             )
-        if not re.fullmatch(r"[\d_]+", value):
+        try:
+            given[name] = foreign.integer(value.replace("_", ""), bits=128)
+        except foreign.Unreadable:
             raise ScenarioError(
-                f"--mechanism {kind}: {name} = '{value}' is no whole number", f"write {kind}:{name}=NUMBER"
-            )
-        given[name] = int(value)
+                f"--mechanism {kind}: {name} = '{foreign.shown(value, 40)}' is no whole number",
+                f"write {kind}:{name}=NUMBER",
+            ) from None
     made: Mechanism = kinds[kind](**given)
     return made
 
@@ -90,9 +92,9 @@ def parse_mechanism(text: str) -> Mechanism:
 def _whole(text: str, unit: int, what: str, fix: str) -> int:
     """A positive number times ``unit``, which must be whole."""
     try:
-        value = Decimal(text.replace("_", "")) * unit
-    except InvalidOperation:
+        value = foreign.decimal(text.replace("_", "")) * unit
+    except foreign.Unreadable:
         raise ScenarioError(what, fix) from None
-    if not value.is_finite() or value <= 0 or value != value.to_integral_value():
+    if not 0 < value <= LARGEST_AMOUNT or value != value.to_integral_value():
         raise ScenarioError(what, fix)
     return int(value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any, Literal
 
+from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario.base import Strict, seconds_of
 
@@ -37,10 +39,18 @@ PARAMETERS: dict[str, tuple[int, int]] = {
     "step": (1, 10**8),
     "cut": (0, 10_000),
 }
-"""Parameters that may be overridden, and the least and greatest value of each: basis points; from ``dust`` on amounts
-are whole tokens, times seconds (those of Maker, ``backtest.protocols.maker.params``). The protocol says which of them
+"""Parameters that may be overridden, and the least and greatest value of each: basis points, but for those below. From
+``liquidation_ratio`` on they are those of Maker (``backtest.protocols.maker.params``). The protocol says which of them
 it has.
 """
+SECONDS = frozenset({"ttl", "tau", "tail", "calc_tau", "step"})
+"""Parameters in seconds,"""
+TOKENS = frozenset({"dust", "line", "lump", "dunk", "box", "hole", "global_hole", "tip"})
+"""in whole tokens,"""
+CODES = frozenset({"liquidation_system", "calc"})
+"""and those that name one of several ways."""
+MOST_STEPS = 10_000
+"""Steps of a ramp, at most."""
 
 _OF_ASSETS = ("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee")
 MARKET_WIDE = frozenset(PARAMETERS) - frozenset(_OF_ASSETS)
@@ -78,18 +88,19 @@ class Override(Strict, frozen=True):
     """Of a ramp: how many equal steps it takes, each rounded towards history's value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         name = self.parameter
-        if name not in PARAMETERS:
-            raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
-        low, high = PARAMETERS[name]
+        low, high = _limits(name)
         if (self.value is None) == (self.change is None):
             raise ScenarioError(
                 f"override {name}: {'neither' if self.value is None else 'both'} value and change", "give one of them"
             )
         if self.value is not None and not low <= self.value <= high:
             hint = "; a bonus is 10000 + bonus" if name == "liquidation_bonus" else ""
+            if hint and 10 <= self.value < low:
+                hint += f": did you mean {low + self.value}, a bonus of {self.value / 100:g} %?"
             raise ScenarioError(
-                f"override {name} = {self.value} is out of range", f"give basis points from {low} to {high}{hint}"
+                f"override {name} = {self.value} is out of range", f"give {unit_of(name)} from {low} to {high}{hint}"
             )
         if self.emode is not None and name not in _EMODE_PARAMETERS:
             raise ScenarioError(
@@ -104,6 +115,11 @@ class Override(Strict, frozen=True):
             raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
         self._check_moments()
 
+    def _remedy(self, field: str, value: object) -> str:
+        if field in ("value", "change") and isinstance(value, float | str) and self.parameter in PARAMETERS:
+            return meant(self.parameter, str(value), absolute=field == "value")
+        return ""
+
     def _check_moments(self) -> None:
         name = self.parameter
         if self.from_block < 0 or (self.until_block or 0) < 0:
@@ -115,6 +131,8 @@ class Override(Strict, frozen=True):
             if time is not None:
                 seconds_of(time, f"override {name}: {field}_time")
         ramp = self.until_block is not None or self.until_time is not None
+        if self.steps > MOST_STEPS:
+            raise ScenarioError(f"override {name}: steps = {self.steps:,}", f"give at most {MOST_STEPS:,}")
         if self.steps < 1 or (self.steps > 1 and not ramp):
             raise ScenarioError(
                 f"override {name}: steps = {self.steps} without an end",
@@ -128,45 +146,105 @@ class Override(Strict, frozen=True):
 
 
 _SET = re.compile(
-    r"(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+?)(?P<relative>[+-]?)=(?P<value>[\d_]+)"
-    r"(?:@(?P<start>[\w:-]+)(?:\.\.(?P<end>[\w:-]+)(?:/(?P<steps>\d+))?)?)?"
+    r"(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+?)(?P<relative>[+-]?)=(?P<value>[^=@]+)"
+    r"(?:@(?P<start>[\w:-]+)(?:\.\.(?P<end>[\w:-]+)(?:/(?P<steps>\d+))?)?)?",
+    re.ASCII,
 )
+
+
+def unit_of(parameter: str) -> str:
+    """What its values are counted in."""
+    if parameter in SECONDS:
+        return "seconds"
+    return "whole tokens" if parameter in TOKENS else "a code" if parameter in CODES else "basis points"
+
+
+def _limits(parameter: str) -> tuple[int, int]:
+    if parameter not in PARAMETERS:
+        name = foreign.shown(parameter, 60)
+        raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
+    return PARAMETERS[parameter]
+
+
+def amount_of(parameter: str, text: str, where: str, *, absolute: bool = True) -> int:
+    """A value as on the command line: ``8000``, ``8_000``, ``8000.0``, or ``80%`` of a parameter in basis points.
+
+    ScenarioError, which names ``where`` and says what is meant, for anything else: a share such as ``0.8``, a finer
+    number, a sign.
+    """
+    _limits(parameter)
+    given = text.strip()
+    percent = given.endswith("%") and unit_of(parameter) == "basis points"
+    try:
+        value = foreign.decimal((given.removesuffix("%").rstrip() if percent else given).replace("_", ""))
+    except foreign.Unreadable as error:
+        raise ScenarioError(f"{where} is not understood: {error}", meant(parameter, "")) from None
+    value = value * 100 if percent else value
+    if given[0] in "+-" or value != value.to_integral_value():
+        what = f"{where} is not understood: {parameter} counts in {unit_of(parameter)}"
+        raise ScenarioError(what, meant(parameter, given, absolute=absolute))
+    return int(value)
+
+
+def meant(parameter: str, text: str, *, absolute: bool = True) -> str:
+    """The remedy for a value in another unit than the parameter's."""
+    unit = unit_of(parameter)
+    if unit == "basis points":
+        share = text.strip().removesuffix("%")
+        try:
+            points = foreign.decimal(share.strip()) * (100 if share != text.strip() else 10_000)
+        except foreign.Unreadable:
+            points = Decimal("NaN")
+        bonus = 10_000 if absolute and parameter == "liquidation_bonus" and points < 10_000 else 0
+        if points == points.to_integral_value() and 0 < points <= 20_000:
+            return f"did you mean {int(points) + bonus} (basis points) or {int(points + bonus) / 100:g}%?"
+    return f"give {unit}, a whole number{', such as 8000 for 80 %' if unit == 'basis points' else ''}"
 
 
 def parse_override(text: str) -> Override:
     """``[ASSET.|ASSET+emode.|emodeN.]PARAMETER[+|-]=VALUE[@FROM[..UNTIL[/STEPS]]]``, as on the command line.
 
-    ``WETH.liquidation_threshold=8000@19000000``; relative ``WETH.liquidation_threshold-=300``; a ramp
+    ``WETH.liquidation_threshold=8000@19000000``, or ``80%``; relative ``WETH.liquidation_threshold-=300``; a ramp
     ``WETH.ltv=7000@2024-01-01..2024-02-01/10``. FROM and UNTIL are blocks or dates.
     """
+    where = f"--set '{foreign.shown(text, 80)}'"
     match = _SET.fullmatch(text.strip())
     if match is None:
         raise ScenarioError(
-            f"--set '{text}' is not understood",
+            f"{where} is not understood",
             "write ASSET.parameter=value, for example WETH.liquidation_threshold=8000",
         )
     scope: str = match["scope"] or ""
     emode: int | Literal["all"] | None = None
-    if numbered := re.fullmatch(r"emode(\d+)", scope):
-        scope, emode = "", int(numbered[1])
+    if numbered := re.fullmatch(r"emode([0-9]+)", scope):
+        scope, emode = "", _whole(numbered[1], where)
     elif scope.endswith("+emode"):
         scope, emode = scope.removesuffix("+emode"), "all"
-    amount = int(match["value"])
-    start, end = _moment(match["start"], "from"), _moment(match["end"], "until")
+    amount = amount_of(match["parameter"], match["value"], where, absolute=not match["relative"])
+    start, end = _moment(match["start"], "from", where), _moment(match["end"], "until", where)
     return Override(
         parameter=match["parameter"],
         value=None if match["relative"] else amount,
         change={"+": amount, "-": -amount}.get(match["relative"]),
         asset=scope or None,
         emode=emode,
-        steps=int(match["steps"] or 1),
+        steps=_whole(match["steps"] or "1", where),
         **start,
         **end,
     )
 
 
-def _moment(text: str | None, field: str) -> dict[str, Any]:
+def _moment(text: str | None, field: str, where: str) -> dict[str, Any]:
     """The field of a block or of a time."""
     if text is None:
         return {}
-    return {f"{field}_block": int(text)} if re.fullmatch(r"[\d_]+", text) else {f"{field}_time": text}
+    if re.fullmatch(r"[0-9_]+", text):
+        return {f"{field}_block": _whole(text.replace("_", ""), where)}
+    return {f"{field}_time": text}
+
+
+def _whole(digits: str, where: str) -> int:
+    try:
+        return foreign.integer(digits, bits=63)
+    except foreign.Unreadable as error:
+        raise ScenarioError(f"{where}: {error}", "see docs/scenarios.md") from None

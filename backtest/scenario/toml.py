@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
+from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
-from backtest.scenario import Liquidators, Mechanism, Scenario
+from backtest.scenario import PARAMETERS, Liquidators, Mechanism, Scenario
+from backtest.scenario.overrides import meant
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -23,11 +25,13 @@ def parse_scenario(text: str, where: str) -> Scenario:
 
 def parse_toml(text: str, kind: type[T], where: str) -> T:
     """A struct that is a scenario or holds one, from TOML text; errors as those of ``parse_scenario``."""
+    where = foreign.shown(where)
     try:
-        return msgspec.toml.decode(text, type=kind)
-    except msgspec.ValidationError as error:
-        raise explained(error, msgspec.toml.decode(text), where, kind) from None
-    except msgspec.DecodeError as error:
+        made: T = foreign.toml_value(text, kind)
+        return made
+    except foreign.Unreadable as error:
+        if isinstance(error.__cause__, msgspec.ValidationError):
+            raise explained(error.__cause__, foreign.toml_value(text), where, kind) from None
         raise ScenarioError(f"{where} is not TOML: {error}", "see docs/scenarios.md") from None
     except ScenarioError as error:
         raise ScenarioError(f"{where}: {error.what}", error.fix) from None
@@ -43,7 +47,7 @@ def explained(
     """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest
     thing that would be right.
     """
-    message = str(error)
+    message = foreign.shown(str(error), 500)
     found = _PATH.search(message)
     path = found["path"] if found else ""
     what = message[: found.start()] if found else message
@@ -58,7 +62,19 @@ def explained(
             tag = re.search(r"'([^']*)'", what)
             named = tag[1] if tag else ""
             return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
-    return ScenarioError(f"{where}: {path or 'scenario'}: {what}", "see docs/scenarios.md")
+    return ScenarioError(f"{where}: {path or 'scenario'}: {what}", _unit(inner, document) or "see docs/scenarios.md")
+
+
+def _unit(path: str, document: Any) -> str:
+    """The remedy for a value of an override that is written in another unit."""
+    found = re.fullmatch(r"overrides\[(\d+)\]\.(value|change)", path)
+    if found is None:
+        return ""
+    override = (document.get("scenario") or document)["overrides"][int(found[1])]
+    parameter, value = override.get("parameter"), override[found[2]]
+    if not isinstance(parameter, str) or parameter not in PARAMETERS or not isinstance(value, float | str):
+        return ""
+    return meant(parameter, str(value), absolute=found[2] == "value")
 
 
 def kinds_of(union: Any) -> list[str]:

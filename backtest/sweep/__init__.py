@@ -12,7 +12,6 @@ in which order.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,11 +27,11 @@ from backtest.lake import Lake
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, SWEEPS
-from backtest.results import read_material
+from backtest.results import load_market, read_material
 from backtest.runs import apart, named
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
-from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, with_axes
+from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, text_of, with_axes
 from backtest.sweep.worker import Done, Task, material_in, pack
 from backtest.tables import RULES_VERSION
 
@@ -81,7 +80,8 @@ def sweep(
             nothing: it is a row.
     """
     lake.refresh()
-    plan = plan_of(spec, market, lake.digest(market), Timeline.of(read_material(lake, market)))
+    timeline = Timeline.of(read_material(lake, market))
+    plan = plan_of(spec, market, lake.digest(market), timeline, load_market(lake, market).name_of)
     store = _Store(lake, plan)
     store.begin(retry)
     tasks = [Task(run_id, plan.scenarios[run_id]) for run_id in store.lacking]
@@ -254,7 +254,7 @@ class _Store:
                     "point": point,
                     "axis": axis,
                     "level": plan.levels[axis].index(value),
-                    "value": value if isinstance(value, str) else json.dumps(value),
+                    "value": text_of(value),
                     "number": value if isinstance(value, int) and not isinstance(value, bool) else None,
                 }
                 for point, values in enumerate(plan.points)

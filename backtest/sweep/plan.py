@@ -12,8 +12,10 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.results import baseline_of, run_id_of
 from backtest.scenario import Override, Scenario, seconds_of
+from backtest.scenario.settled import Name, settled
+from backtest.scenario.settled import named as named_in
 from backtest.sweep.design import points_of
-from backtest.sweep.spec import MOST, RESPONSE, Level, NoSuchField, Sweep, Window, at
+from backtest.sweep.spec import MOST, RESPONSE, Level, NoSuchField, Sweep, Window, at, text_of
 from backtest.tables import RULES_VERSION
 
 
@@ -54,16 +56,18 @@ class Plan:
     scenarios: Mapping[str, Scenario]
 
 
-def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
+def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_name: Name = str) -> Plan:
     """The plan of a sweep of a market whose lake has this digest.
 
     A point is a combination of levels but for users' response: scenarios of one point differ by response and window
-    alone. An override without a moment of its own holds from the first block of its window on.
+    alone. An override without a moment of its own holds from the first block of its window on. ``asset_name``
+    gives assets their one name in this market.
 
     Raises:
         ScenarioError: an axis is over no field of a scenario, a window lies outside the history, or there are too many
             scenarios.
     """
+    sweep = replace(sweep, scenario=named_in(sweep.scenario, asset_name))
     drawn = points_of(sweep)
     windows = tuple(_in_blocks(window, timeline) for window in sweep.windows) or (
         Window(name="all", from_block=sweep.scenario.from_block, to_block=sweep.scenario.to_block),
@@ -83,12 +87,13 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline) -> Plan:
         values = [(axis, axis.levels[place]) for axis, place in zip(sweep.axes, places, strict=True)]
         own = tuple(level for axis, level in values if RESPONSE not in axis.paths)
         point = points.setdefault(own, len(points))
-        words = ", ".join(f"{label}={level}" for label, level in zip(named, own, strict=True)) or "base"
+        words = ", ".join(f"{label}={text_of(level)}" for label, level in zip(named, own, strict=True)) or "base"
         for response in responses:
             for window in windows:
                 name = words if len(windows) == 1 else f"{words}, {window.name}"
                 try:
                     scenario = _within(at(_responding(sweep.scenario, response), values), window)
+                    scenario = settled(scenario, asset_name)
                     scenario = replace(
                         scenario,
                         name=name if scenario.users.response == "frozen" else f"{name}, {scenario.users.response}",

@@ -12,11 +12,15 @@ from typing import Any, Literal
 
 import msgspec
 
+from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import RESPONSES, Competitive, Scenario, parse_override, seconds_of
+from backtest.scenario.base import Strict, plain
+from backtest.scenario.overrides import amount_of
 from backtest.scenario.toml import explained, parse_toml
 
-Level = bool | int | str
+Level = bool | int | str | tuple[bool | int | str, ...]
+"""What an axis sets its fields to: one value for all of them, or a tuple of one for each."""
 RESPONSE = "users.response"
 MOST = 100_000
 """Scenarios of one sweep, at most."""
@@ -30,11 +34,7 @@ OBJECTIVES: dict[str, Literal["min", "max"]] = {
 """Which way each measure is better, unless the sweep says otherwise. ``repaid`` is the liquidated volume."""
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    pass
-
-
-class Axis(_Strict, frozen=True):
+class Axis(Strict, frozen=True):
     """One field that varies, over an ordered list of levels."""
 
     field: str | tuple[str, ...]
@@ -42,7 +42,8 @@ class Axis(_Strict, frozen=True):
     name: str = ""
     """What tables call it; the path by default."""
     values: tuple[Level, ...] = ()
-    """The levels, in order; or a range of whole numbers:"""
+    """The levels, in order (of several fields a list of one value for each, or one for all); or a range of whole
+    numbers:"""
     from_: int | None = msgspec.field(default=None, name="from")
     """First level of a range."""
     to: int | None = None
@@ -51,6 +52,7 @@ class Axis(_Strict, frozen=True):
     """From one level to the next."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ranged = self.from_ is not None or self.to is not None
         if ranged == bool(self.values):
             raise ScenarioError(
@@ -61,6 +63,11 @@ class Axis(_Strict, frozen=True):
             raise ScenarioError(
                 f"axis {self.label}: no range of whole numbers", "give from, to (not below it) and step (1 or more)"
             )
+        if any(isinstance(level, tuple) and len(level) != len(self.paths) for level in self.values):
+            raise ScenarioError(
+                f"axis {self.label}: a level of another number of values than fields", "give one for each field"
+            )
+        plain(self.label, "axis")
         if len(set(self.values)) < len(self.values):
             raise ScenarioError(f"axis {self.label}: a value appears twice", "give each once")
         for path in self.paths:
@@ -86,7 +93,7 @@ class Axis(_Strict, frozen=True):
         return self.values if self.from_ is None or self.to is None else range(self.from_, self.to + 1, self.step)
 
 
-class Window(_Strict, frozen=True):
+class Window(Strict, frozen=True):
     """Blocks over which every scenario is replayed."""
 
     name: str
@@ -103,6 +110,8 @@ class Window(_Strict, frozen=True):
     """Kept apart from means, fronts and sensitivities, which choose; it shows whether the choice holds."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        plain(self.name, "window")
         for which, block, time in (("from", self.from_block, self.from_time), ("to", self.to_block, self.to_time)):
             if block is not None and time is not None:
                 raise ScenarioError(f"window {self.name}: {which}_block and {which}_time together", "give one of them")
@@ -110,7 +119,7 @@ class Window(_Strict, frozen=True):
                 seconds_of(time, f"window {self.name}: {which}_time")
 
 
-class Sweep(_Strict, frozen=True):
+class Sweep(Strict, frozen=True):
     """A base scenario, what varies in it, and over which blocks."""
 
     axes: tuple[Axis, ...]
@@ -129,10 +138,12 @@ class Sweep(_Strict, frozen=True):
     """Users' responses under which each combination is replayed; none: that of the base."""
     windows: tuple[Window, ...] = ()
     """None: one, the blocks of the base."""
-    objectives: dict[str, Literal["min", "max"]] = {}
+    objectives: dict[str, Literal["min", "max"]] = msgspec.field(default_factory=dict)
     """Measures that are better the other way than by default, or ``max``/``min`` as it is."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        plain(self.name, "name of the sweep")
         if not self.axes:
             raise ScenarioError("a sweep without axes", "say what varies: [[axes]], or --axis")
         for kind, names in (
@@ -152,10 +163,8 @@ class Sweep(_Strict, frozen=True):
             raise ScenarioError(
                 f"points = {self.points}", "give 1 or more; of a Sobol design a power of two, such as 64 or 128"
             )
-        if not 0 <= self.seed < 2**63:
-            raise ScenarioError(
-                f"seed = {self.seed} is negative or too large", "give a whole number from 0 to 2^63 - 1"
-            )
+        if self.seed < 0:
+            raise ScenarioError(f"seed = {self.seed} is negative", "give a whole number from 0 to 2^63 - 1")
         for response in self.responses:
             if response not in RESPONSES:
                 raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, RESPONSES))
@@ -180,8 +189,8 @@ class Sweep(_Strict, frozen=True):
         return hashlib.sha256(json.dumps([self.canonical(), *parts]).encode()).hexdigest()
 
 
-_PATH = re.compile(r"\w+(\[\d+\])?(\.\w+(\[\d+\])?)*")
-_RANGE = re.compile(r"(?P<from>-?\d[\d_]*)\.\.(?P<to>-?\d[\d_]*)(?:/(?P<step>\d[\d_]*))?")
+_PATH = re.compile(r"[a-z_]\w{0,60}(\[\d{1,6}\])?(\.\w{1,60}(\[\d{1,6}\])?)*", re.ASCII)
+_RANGE = re.compile(r"(?P<from>-?\d[\d_]*)\.\.(?P<to>-?\d[\d_]*)(?:/(?P<step>\d[\d_]*))?", re.ASCII)
 
 
 def parse_sweep(text: str, where: str) -> Sweep:
@@ -192,45 +201,85 @@ def parse_sweep(text: str, where: str) -> Sweep:
 
 
 def with_axes(base: Scenario, texts: Sequence[str]) -> tuple[Scenario, tuple[Axis, ...]]:
-    """The base and axes of ``PATH=LEVELS`` as on the command line: LEVELS is ``a,b,c`` or ``from..to`` or
+    """The base and axes of ``PATH[,PATH...]=LEVELS`` as on the command line: LEVELS is ``a,b,c`` or ``from..to`` or
     ``from..to/step``.
 
     PATH is that of a scenario field, or a parameter as in --set (``WETH.ltv``, ``liquidation_bonus+``): then the base
-    gets an override of it.
+    gets an override of it. Several paths move together: to the same level, or each to its own of ``a:b``.
     """
     axes: list[Axis] = []
     for text in texts:
-        parts = re.fullmatch(r"([^=]*?)([+-]?)=(.+)", text)
-        path, sign, levels = parts.groups() if parts else ("", "", "")
-        if not path:
-            raise ScenarioError(f"--axis '{text}' is not understood", "write PATH=a,b,c or PATH=from..to/step")
-        given = _levels(levels)
-        if path.split(".")[0].split("[")[0] in Scenario.__struct_fields__:
-            axes.append(Axis(field=path, **given))
+        left, _, levels = text.partition("=")
+        paths = [path.strip() for path in left.split(",")]
+        if not all(path.rstrip("+-") for path in paths) or not levels:
+            raise ScenarioError(
+                f"--axis '{foreign.shown(text, 80)}' is not understood",
+                "write PATH=a,b,c or PATH=from..to/step; PATH,PATH=a:b,c:d moves two together",
+            )
+        if _is_field(paths[0]) and len(paths) == 1:
+            axes.append(Axis(field=paths[0], **_levels(levels, paths)))
             continue
-        axis = Axis(field="overrides[0].value", **given)
-        first = axis.levels[0]
-        override = parse_override(f"{path}{sign}={str(first).lstrip('-')}")
-        field = "change" if sign else "value"
-        if sign == "-":
-            given = {"values": tuple(-level for level in axis.levels if isinstance(level, int))}
-        axes.append(
-            Axis(field=f"overrides[{len(base.overrides)}].{field}", name=f"{path}{' change' if sign else ''}", **given)
-        )
-        base = msgspec.structs.replace(base, overrides=(*base.overrides, override))
+        given = _levels(levels, paths)
+        first = Axis(field=tuple(f"overrides[{i}].value" for i in range(len(paths))), **given).levels[0]
+        fields = []
+        for path, level in zip(paths, first if isinstance(first, tuple) else [first] * len(paths), strict=True):
+            if _is_field(path):
+                fields.append(path)
+                continue
+            changes = path[-1] in "+-"
+            override = parse_override(f"{path.removesuffix('-')}{'+' * (path[-1] == '-')}={str(level).lstrip('-')}")
+            fields.append(f"overrides[{len(base.overrides)}].{'change' if changes else 'value'}")
+            base = msgspec.structs.replace(base, overrides=(*base.overrides, override))
+        names = [f"{path[:-1]} change" if path[-1] in "+-" else path for path in paths]
+        axes.append(Axis(field=fields[0] if len(fields) == 1 else tuple(fields), name=" & ".join(names), **given))
     return base, tuple(axes)
 
 
-def _levels(text: str) -> dict[str, Any]:
+def _is_field(path: str) -> bool:
+    return path.split(".")[0].split("[")[0] in Scenario.__struct_fields__
+
+
+def _levels(text: str, paths: Sequence[str]) -> dict[str, Any]:
+    """Levels as fields of an axis; of a parameter ``path-`` they are taken away."""
     if found := _RANGE.fullmatch(text):
-        return {"from_": int(found["from"]), "to": int(found["to"]), "step": int(found["step"] or 1)}
-    words = [word.strip() for word in text.split(",")]
-    return {
-        "values": tuple(
-            int(word) if re.fullmatch(r"-?\d[\d_]*", word) else {"true": True, "false": False}.get(word, word)
-            for word in words
-        )
-    }
+        first, last, step = (_whole(found[part] or "1") for part in ("from", "to", "step"))
+        if not any(path.endswith("-") for path in paths):
+            return {"from_": first, "to": last, "step": step}
+        whole = Axis(field="seed", from_=first, to=last, step=step).levels
+        if len(whole) > MOST:
+            raise ScenarioError(f"{len(whole):,} points", f"at most {MOST:,}: take fewer levels or larger steps")
+        text = ",".join(map(str, whole))
+    levels: list[Level] = []
+    for word in text.split(","):
+        parts = word.split(":") if len(paths) > 1 else [word]
+        if len(parts) == 1:
+            parts *= len(paths)
+        if len(parts) != len(paths):
+            raise ScenarioError(
+                f"--axis: level '{foreign.shown(word, 40)}' has {len(parts)} values for {len(paths)} paths",
+                "give one for each, a:b, or one for all",
+            )
+        each = [_level(part.strip(), path) for part, path in zip(parts, paths, strict=True)]
+        levels.append(each[0] if all(one == each[0] for one in each) else tuple(each))
+    return {"values": tuple(levels)}
+
+
+def _level(word: str, path: str) -> bool | int | str:
+    if re.fullmatch(r"-?[0-9][0-9_]*", word):
+        value = _whole(word)
+        return -value if path.endswith("-") and not _is_field(path) else value
+    if _is_field(path):
+        return {"true": True, "false": False}.get(word, word)
+    parameter = path.rstrip("+-").rpartition(".")[2]
+    value = amount_of(parameter, word, f"--axis {path}={word}", absolute=path[-1] not in "+-")
+    return -value if path.endswith("-") else value
+
+
+def _whole(digits: str) -> int:
+    try:
+        return foreign.integer(digits.replace("_", ""), bits=127)
+    except foreign.Unreadable as error:
+        raise ScenarioError(f"--axis: {error}", "give a smaller number") from None
 
 
 def at(base: Scenario, values: Sequence[tuple[Axis, Level]], where: str = "axes") -> Scenario:
@@ -239,14 +288,29 @@ def at(base: Scenario, values: Sequence[tuple[Axis, Level]], where: str = "axes"
     Raises:
         ScenarioError: a path that no scenario has, or a value that does not fit; the scenario makes no sense.
     """
-    body = json.loads(msgspec.json.encode(base))
+    body = _mutable(msgspec.to_builtins(base))
     for axis, value in values:
-        for path in axis.paths:
-            _set(body, path, value)
+        each = value if isinstance(value, tuple) else [value] * len(axis.paths)
+        for path, own in zip(axis.paths, each, strict=True):
+            _set(body, path, own)
     try:
         return msgspec.convert(body, Scenario)
     except msgspec.ValidationError as error:
         raise NoSuchField(*_parts(explained(error, body, where))) from None
+
+
+def _mutable(value: Any) -> Any:
+    """Plain values with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {name: _mutable(item) for name, item in value.items()}
+    return [_mutable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def text_of(level: Level) -> str:
+    """A level in words: ``8000``, ``8000:7500``, ``true``."""
+    if isinstance(level, tuple):
+        return ":".join(map(text_of, level))
+    return level if isinstance(level, str) else json.dumps(level)
 
 
 class NoSuchField(ScenarioError):
@@ -259,7 +323,7 @@ def _parts(error: ScenarioError) -> tuple[str, str]:
     return error.what, error.fix
 
 
-def _set(body: dict[str, Any], path: str, value: Level) -> None:
+def _set(body: dict[str, Any], path: str, value: object) -> None:
     place: Any = body
     steps = re.findall(r"\w+", re.sub(r"\[(\d+)\]", r".\1", path))
     for i, step in enumerate(steps):

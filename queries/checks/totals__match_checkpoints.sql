@@ -13,7 +13,7 @@
 WITH spoken AS (
     SELECT c.market, c.block_number, c.timestamp, c.asset, c.side, CAST(c.amount AS DOUBLE) AS amount, a.asset_id
     FROM raw.import_Checkpoint AS c
-    JOIN assets AS a ON a.market = c.market AND (lower(a.asset) = c.asset OR lower(a.symbol) = c.asset)
+    JOIN assets AS a ON a.market = c.market AND (lower(a.asset) = c.asset OR lower(a.label) = c.asset)
 ),
 -- Sums of DOUBLE would drift: exact up to each block, then converted.
 running AS (

@@ -20,8 +20,10 @@
 --   seized_base: base-currency units at the oracle price
 --   protocol_fee_base: base-currency units at the oracle price
 --   profit_base: base-currency units at the oracle price
---   health_before: health factor, wad (1e18)
---   health_after: health factor, wad (1e18); null without debt
+--   health_before: health factor in wad, exact: 10^18 is the threshold
+--   health_after: the same afterwards; null without debt
+--   health_factor_before: health factor, DOUBLE: 1 is the threshold
+--   health_factor_after: the same afterwards; null without debt
 --   rules_tested: whether these rules are tested against bytecode
 --   matches_history: whether history has the same amounts; null where it has no counterpart
 --   made_by_override: whether an override, not a price, made the account liquidatable
@@ -35,5 +37,6 @@ SELECT run_id, market, ordinal, seq, block_number, log_index, timestamp, account
     CASE WHEN stage = 'opened' THEN coalesce(s.seized, 0) ELSE r.seized END::DECIMAL(38, 0) AS seized, protocol_fee, receive_collateral_token, repaid_base,
     CASE WHEN stage = 'opened' THEN coalesce(s.seized_base, 0) ELSE r.seized_base END::DECIMAL(38, 0) AS seized_base, protocol_fee_base,
     (r.profit_base + CASE WHEN stage = 'opened' THEN coalesce(s.profit_base, 0) ELSE 0 END)::DECIMAL(38, 0) AS profit_base, health_before, health_after,
+    health_before::DOUBLE / 1e18 AS health_factor_before, health_after::DOUBLE / 1e18 AS health_factor_after,
     rules_tested, matches_history, made_by_override, lot AS auction, r.seized + protocol_fee AS taken
 FROM results.run_liquidations AS r LEFT JOIN sold AS s USING (run_id, lot) WHERE stage IS DISTINCT FROM 'auction'

@@ -64,10 +64,12 @@ class CostModel:
         for entry in terms.slippage:
             asset = market.asset_named(entry.asset) if entry.asset else None
             if entry.asset and asset is None:
-                known = [asset.symbol for asset in market.assets]
                 raise ScenarioError(
-                    f"costs.slippage: '{entry.asset}' is no asset of the market", did_you_mean(entry.asset, known)
+                    f"costs.slippage: '{entry.asset}' is no asset of the market",
+                    did_you_mean(entry.asset, market.names),
                 )
+            if (asset.id if asset else None) in model._slippage:
+                raise ScenarioError(f"costs.slippage: two entries of {entry.asset}", "give one for each asset")
             model._slippage[asset.id if asset else None] = entry
         return model
 
@@ -184,7 +186,7 @@ class CostModel:
                 " brings nothing."
             )
         if self.poolless:
-            names = ", ".join(self.market.assets[asset].symbol for asset in sorted(self.poolless))
+            names = ", ".join(self.market.label(asset) for asset in sorted(self.poolless))
             yield f"No pool was fetched that prices {names}: sold at the market price, without slippage."
         if terms.flash_fee:
             yield f"Flash loans cost {terms.flash_fee / 100:g} % of the debt repaid."

@@ -173,7 +173,7 @@ def _native_of(terms: Gas, market: Market) -> Asset:
         if found is None:
             raise ScenarioError(
                 f"costs.gas.native = '{terms.native}' is no asset of the market",
-                did_you_mean(terms.native, _symbols(market)),
+                did_you_mean(terms.native, market.names),
             )
     else:
         found = next((asset for name in _NATIVE if (asset := market.asset_named(name)) is not None), None)
@@ -187,7 +187,3 @@ def _native_of(terms: Gas, market: Market) -> Asset:
             "the native token has 18: give native_price",
         )
     return found
-
-
-def _symbols(market: Market) -> list[str]:
-    return [asset.symbol for asset in market.assets]

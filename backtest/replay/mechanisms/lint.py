@@ -43,7 +43,7 @@ def warnings(market: Market, params: Iterable[ParamChange], scenario: Scenario, 
         bonus = _bonus(scenario, bonuses.get(asset, BPS))
         if threshold and threshold * bonus >= BPS * BPS:
             yield (
-                f"Warning: {market.assets[asset].symbol}: threshold x (1 + bonus) is {threshold * bonus / 10**6:.4g} %:"
+                f"Warning: {market.label(asset)}: threshold x (1 + bonus) is {threshold * bonus / 10**6:.4g} %:"
                 " every liquidation leaves the account less healthy, until its collateral is gone."
             )
 
