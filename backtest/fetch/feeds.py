@@ -99,7 +99,7 @@ def fetch_prices(
     if not uses:
         context.progress.note("no asset has a price source in this range: there are no prices")
         return summary
-    found = resolve(context.rpc, {use.source for use in uses}, end)
+    found = resolve(context.rpc, {source for use in uses for source in use.sources}, end)
     _store_new(context, "raw/oracle/Source", [_source_row(source) for source in found.values()])
     for source in found.values():
         summary.kinds[source.kind] = summary.kinds.get(source.kind, 0) + 1
@@ -108,6 +108,11 @@ def fetch_prices(
                 f"price source {source.address} '{source.description}' is read, not computed:"
                 f" {source.parameters['reason']}"
             )
+    if untold := sorted({use.oracle for use in uses if use.untold}):
+        context.progress.note(
+            f"the oracle {', '.join(untold)} falls back on one whose sources no log tells: where it answers, prices are"
+            " read about once an hour and not exact between"
+        )
     phases = phases_of(context, [source.address for source in found.values() if source.parameters.get("proxy")])
     aggregators = {phase.aggregator for phase in phases} | {
         a.address for a in found.values() if a.kind == FEED and not a.parameters["proxy"]
@@ -313,7 +318,7 @@ class _Window:
                 uses = [
                     (max(use.first, self.first - 1, 0), min(use.last, self.last))
                     for use in self.uses
-                    if use.source in users
+                    if not users.isdisjoint(use.sources)
                 ]
                 spans[source.address] = uses
                 blocks = {block for first, last in uses for block in (first, last, *_within(self.grid, first, last))}
@@ -343,22 +348,21 @@ class _Window:
         """
         first, last = self.first, self.last
         switched = {phase.from_block for phase in self.phases}
+        silent = self._silences() if any(use.untold for use in self.uses) else set()
         blocks: dict[str, set[int]] = defaultdict(set)
         for use in self.uses:
-            source = self.found.get(use.source)
             wanted = {use.since, *_within(self.liquidations, first, last)}
-            own = triggers.get(use.source, set())
-            wanted |= own & switched if source and source.kind in (FEED, FIXED) else own
-            if source is None or source.kind == SAMPLED:
+            for source in use.sources:
+                own = triggers.get(source, set())
+                wanted |= own & (switched | silent) if self.found[source].kind in (FEED, FIXED) else own
+            if use.untold or self._read(use):
                 wanted |= {*self.grid, use.first, use.last}
             blocks[use.asset] |= {
                 block for block in wanted if max(use.first, first - 1, 0) <= block <= min(use.last, last)
             }
         series: dict[str, dict[int, int | None]] = {asset: dict.fromkeys(sorted(own)) for asset, own in blocks.items()}
         oracles = Oracles(self.context.rpc, self.uses)
-        unknown = {
-            use.asset for use in self.uses if use.source not in self.found or self.found[use.source].kind == SAMPLED
-        }
+        unknown = {use.asset for use in self.uses if self._read(use)}
         for (asset, block), price in oracles.prices(
             [(asset, block) for asset, own in series.items() for block in own]
         ).items():
@@ -366,6 +370,22 @@ class _Window:
         sampled = {asset: own for asset, own in series.items() if asset in unknown}
         self.summary.restless |= refine(sampled, lambda asked: list(oracles.prices(asked).values()), known=True)
         return series
+
+    def _read(self, use: Use) -> bool:
+        """Whether the price can only be read."""
+        return not use.sources or any(self.found[source].kind == SAMPLED for source in use.sources)
+
+    def _silences(self) -> set[int]:
+        """Blocks in which a feed answered nothing above zero, so that the fallback is asked."""
+        table = self.context.lake.read(
+            "raw/chainlink/AnswerUpdated",
+            self.context.config.name,
+            columns=["current", "block_number"],
+            from_block=self.first,
+            to_block=self.last,
+        )
+        answers = zip(table["current"].to_pylist(), table["block_number"].to_pylist(), strict=True)
+        return {block for answer, block in answers if answer <= 0}
 
 
 # -- small things

@@ -60,7 +60,14 @@ class AaveV3:
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset(
-        {"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"}
+        {
+            "pool_revision",
+            "liquidation_threshold",
+            "emode_category",
+            "emode_liquidation_threshold",
+            "emode_collateral",
+            "emode_price_source",
+        }
     )
     order_parameters: frozenset[str] = frozenset()
     # Median of liquidations on a node running versions 3.0 and 3.6.

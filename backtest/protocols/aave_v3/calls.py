@@ -29,6 +29,7 @@ from backtest.protocols.aave_v3.account import (
     is_collateral,
     loan_to_value,
     price_of,
+    price_source,
 )
 from backtest.protocols.aave_v3.effects import Effect, Effects, applied
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, rates
@@ -245,7 +246,10 @@ def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     call.ledger.move(reserve.asset, debt=scaled, liquidity=-amount)
     if not rules.borrow_checked_after:
         data = account_data(call.state, account, call.oracle, call.now)
-        value = price_of(call.state, reserve.asset, call.oracle, call.now) * amount // reserve.unit
+        # By the e-mode's price, whatever the asset's category (ValidationLogic.validateBorrow, 3.0 and 3.1).
+        source = price_source(rules, category_of(call.state, call.state.accounts.get(account, Account())))
+        price = price_of(call.state, reserve.asset if source is None else source, call.oracle, call.now)
+        value = price * amount // reserve.unit
         if reason := _not_covered(
             data,
             data.health_factor > LIQUIDATION_HEALTH,
