@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -272,6 +272,27 @@ class Holding:
     collateral: int
     debt: int
     collateral_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the numbers that a protocol's own view says of an account, exact. ``unit``: base (units of the base
+    currency), bps, wad, ray, rad, shares, or the symbol of the asset whose native units it is in; ``value`` None where
+    there is none.
+    """
+
+    name: str
+    value: int | None
+    unit: str
+
+
+@runtime_checkable
+class TellsFigures(Protocol):
+    """A protocol that says an account in the words of its own contracts. Beside ``LendingProtocol``."""
+
+    def figures(self, state: Any, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """What the contracts' view of the account returns at ``now``; PriceMissing where it would revert."""
+        ...
 
 
 class RawEvents(Protocol):

@@ -31,6 +31,7 @@ from backtest.protocols import (
     Action,
     Exposure,
     Exposures,
+    Figure,
     Fill,
     Holding,
     Opening,
@@ -146,6 +147,12 @@ class AaveV3:
         """
         data = account_data(state, account, prices.oracle, now)
         return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
+
+    def figures(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """The six numbers of ``Pool.getUserAccountData``, in its order."""
+        units = ("base", "base", "base", "bps", "bps", "wad")
+        data = account_data(state, account, prices.oracle, now)
+        return [Figure(name, value, unit) for name, value, unit in zip(data._fields, data, units, strict=True)]
 
     def views(self, state: AaveState, prices: Prices, now: Clock) -> Views:
         """See ``valuation.views``."""

@@ -34,7 +34,19 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Figure,
+    Fill,
+    Holding,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+)
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, UNITS, fault
@@ -145,6 +157,10 @@ class Maker:
     def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``state.view``."""
         return state.view(book, account, prices)
+
+    def figures(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """See ``state.figures``."""
+        return state.figures(book, account, prices)
 
     def holdings(self, book: MakerState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``state.holdings``."""

@@ -29,8 +29,20 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import AccountView, Acted, Action, Exposure, Fill, Holding, Order, Pair, RawEvents, Refusal
-from backtest.protocols.morpho_blue.account import exposure, holdings, view
+from backtest.protocols import (
+    AccountView,
+    Acted,
+    Action,
+    Exposure,
+    Figure,
+    Fill,
+    Holding,
+    Order,
+    Pair,
+    RawEvents,
+    Refusal,
+)
+from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
@@ -109,6 +121,10 @@ class MorphoBlue:
     def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view_of``."""
         return view(state, account, prices.oracle, now)
+
+    def figures(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """See ``account.figures``."""
+        return figures(state, account, prices.oracle, now)
 
     def holdings(self, state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:
         """See ``account.holdings``."""
