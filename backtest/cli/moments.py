@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 
+from typing import TYPE_CHECKING
+
 from backtest.errors import UserError
-from backtest.foreign import Unreadable, integer
-from backtest.lake import Lake
-from backtest.scenario import seconds_of
+
+if TYPE_CHECKING:
+    from backtest.lake import Lake
 
 
 def window_of(lake: Lake, market: str, first: str | None, last: str | None) -> tuple[int | None, int | None]:
-    """``--from-block`` and ``--to-block`` as block numbers, as windows of a sweep understand them: the first known block
-    at or after a time, the last at or before one. UserError for what is neither, or lies outside the history.
+    """``--from-block`` and ``--to-block`` as block numbers, as windows of a sweep understand them: the first known
+    block at or after a time, the last at or before one. UserError for what is neither, or lies outside the history.
     """
     return _block(lake, market, first, "--from-block"), _block(lake, market, last, "--to-block")
 
@@ -21,6 +23,9 @@ def window_of(lake: Lake, market: str, first: str | None, last: str | None) -> t
 def _block(lake: Lake, market: str, said: str | None, option: str) -> int | None:
     if said is None:
         return None
+    from backtest.foreign import Unreadable, integer
+    from backtest.scenario import seconds_of
+
     if re.fullmatch(r"[+-]?[0-9]+", said):
         try:
             return integer(said, bits=63)
