@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backtest.account import account_at as account_at
     from backtest.errors import UserError as UserError
     from backtest.lake import Lake as Lake
     from backtest.markets import MarketConfig as MarketConfig
@@ -34,6 +35,7 @@ _HOMES = {
     "Override": "backtest.scenario",
     "Scenario": "backtest.scenario",
     "UserError": "backtest.errors",
+    "account_at": "backtest.account",
     "parse_market": "backtest.markets",
     "run": "backtest.results",
     "write_report": "backtest.report",

@@ -98,7 +98,9 @@ class SourceChange:
     market gives one change per asset that it prices, at the log that made it the market's.
 
     ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the
-    price by definition (the market's own unit of account): nothing is asked.
+    price by definition (the market's own unit of account): nothing is asked. ``others``: sources of fallback oracles,
+    asked in this order where the one before has no answer above zero; ``untold``: after all of them an oracle is asked
+    whose sources no log tells.
     """
 
     block_number: int
@@ -108,6 +110,8 @@ class SourceChange:
     oracle: str
     getter: str = "getAssetPrice(address)"
     fixed: int | None = None
+    others: tuple[str, ...] = ()
+    untold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

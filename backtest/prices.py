@@ -27,6 +27,7 @@ from backtest.oracles import (
     FEED,
     FIXED,
     SAMPLED,
+    ZERO_ADDRESS,
     Reverts,
     Source,
     Unknown,
@@ -248,7 +249,9 @@ def _reads(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
 
 def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
     for rank, change in enumerate(sources):
-        yield change.block_number, change.log_index, 2 + rank, _SOURCE, (change.asset, change.source, change.fixed)
+        asked = tuple(source for source in (change.source, *change.others) if source != ZERO_ADDRESS)
+        what = (change.asset, asked, change.untold, change.fixed)
+        yield change.block_number, change.log_index, 2 + rank, _SOURCE, what
 
 
 # -- the walk
@@ -276,7 +279,8 @@ class _Walk:
         self.busy = set(liquidation_blocks)
         self.values: dict[tuple[str, str], int | None] = {}
         self.phase: dict[str, str] = {}
-        self.source_of: dict[str, str] = {}
+        self.sources_of: dict[str, tuple[str, ...]] = {}  # asked in this order until one answers
+        self.untold: set[str] = set()  # and then an oracle of which nothing is known
         self.price: dict[str, int | None] = {}  # absent: not known
         self.due: dict[str, int] = {}  # timestamp from which the price may differ by itself
         self.last_read: dict[str, int] = {}
@@ -308,13 +312,15 @@ class _Walk:
             elif kind == _PHASE:
                 assets.update(dict.fromkeys(self._switch(*what)))
             elif kind == _SOURCE:
-                self.source_of[what[0]] = what[1]
-                self.fixed.pop(what[0], None)
-                if what[2] is not None:
-                    self.fixed[what[0]] = what[2]
-                self.price.pop(what[0], None)
+                asset, sources, untold, fixed = what
+                self.sources_of[asset] = sources
+                (self.untold.add if untold else self.untold.discard)(asset)
+                self.fixed.pop(asset, None)
+                if fixed is not None:
+                    self.fixed[asset] = fixed
+                self.price.pop(asset, None)
                 self._affected.clear()
-                assets[what[0]] = None
+                assets[asset] = None
             else:
                 self._read(*what)
         for asset in assets:
@@ -346,7 +352,7 @@ class _Walk:
             feeds = {address, *(proxy for proxy, aggregator in self.phase.items() if aggregator == address)}
             users = {user for feed in feeds for user in self._users.get(feed, ())}
             self._affected[address] = tuple(
-                sorted(asset for asset, source in self.source_of.items() if source in users)
+                sorted(asset for asset, sources in self.sources_of.items() if not users.isdisjoint(sources))
             )
         return self._affected[address]
 
@@ -366,23 +372,28 @@ class _Walk:
         self.due.pop(asset, None)
         if asset in self.fixed:
             return True, self.fixed[asset]
-        source = self.sources.get(self.source_of[asset])
-        if source is None:
+        if not self.sources_of[asset]:
             return False, None
-        if source.address in self._timed and self.block not in self.blocks:
-            raise LakeError(
-                f"market '{self.market}': no header of block {self.block}, which the price of {asset} needs",
-                "run backtest fetch again",
-            )
-        try:
-            value, due = answer(source, self.sources, self._value, self.blocks.get(self.block, 0))
-        except Unknown:
-            return False, None
-        except Reverts:
-            return True, None
-        if due is not None:
-            self.due[asset] = due
-        return True, value if value > 0 else None
+        for address in self.sources_of[asset]:
+            source = self.sources.get(address)
+            if source is None:
+                return False, None
+            if address in self._timed and self.block not in self.blocks:
+                raise LakeError(
+                    f"market '{self.market}': no header of block {self.block}, which the price of {asset} needs",
+                    "run backtest fetch again",
+                )
+            try:
+                value, due = answer(source, self.sources, self._value, self.blocks.get(self.block, 0))
+            except Unknown:
+                return False, None
+            except Reverts:
+                return True, None
+            if due is not None:
+                self.due[asset] = min(due, self.due.get(asset, due))
+            if value > 0:
+                return True, value
+        return asset not in self.untold, None
 
     def _value(self, address: str, name: str) -> int:
         if name == "answer" and self.sources[address].parameters["proxy"]:
@@ -399,11 +410,12 @@ class _Walk:
     def _method(self, asset: str) -> str:
         if asset in self.fixed:
             return "fixed"
-        return _METHODS.get(self.sources[self.source_of[asset]].kind, "formula")
+        kinds = {self.sources[address].kind for address in self.sources_of[asset]}
+        return _METHODS.get(kinds.pop(), "formula") if len(kinds) == 1 else "formula"
 
     def _read(self, asset: str, price: int | None) -> None:
         """The oracle's price at the end of the current block."""
-        if asset not in self.source_of:
+        if asset not in self.sources_of:
             return
         touched = [log_index for log_index in self.touched[asset] if log_index >= 0]
         position = touched[-1] if touched else START_OF_BLOCK
@@ -469,7 +481,7 @@ class _Walk:
                 asset,
                 whole,
                 rest,
-                self.source_of[asset],
+                self.sources_of[asset][0] if self.sources_of[asset] else ZERO_ADDRESS,
                 method,
                 sure,
             )

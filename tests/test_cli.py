@@ -66,7 +66,7 @@ def test_each_verb_explains_itself_with_examples(verb: str, ended: Ended) -> Non
     [
         (["repaly"], "unknown verb 'repaly'; did you mean 'replay'?"),
         (["--verison"], "unknown verb '--verison'; did you mean '--version'?"),
-        (["zzz"], "unknown verb 'zzz'; known: --help, --version, -h, calibrate, check,"),
+        (["zzz"], "unknown verb 'zzz'; known: --help, --version, -h, account, calibrate,"),
         (["report", "--lak", "x"], "Unknown option: --lak. Did you mean --lake?"),
         (["report"], "lake"),
         (["report", "--lake", "/nonexistent/lake"], "there is no lake at /nonexistent/lake; "),

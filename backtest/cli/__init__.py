@@ -26,6 +26,7 @@ VERBS = {
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "validate": "Hold a model against the liquidations that happened.",
     "calibrate": "Fit competition and costs to data, as a part of a scenario.",
+    "account": "Show one account at any block, in the protocol's exact numbers.",
     "sql": "Query a lake, its history and its runs.",
     "runs": "List, rename and delete stored runs.",
     "report": "Write runs as one offline page.",

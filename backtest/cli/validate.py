@@ -12,8 +12,8 @@ def validate(
     market: str | None = None,
     scenario: Path | None = None,
     gas_cost: Decimal | None = None,
-    from_block: int | None = None,
-    to_block: int | None = None,
+    from_block: str | None = None,
+    to_block: str | None = None,
     seed: int | None = None,
     name: str | None = None,
     largest: int = 2,
@@ -43,9 +43,9 @@ def validate(
     gas_cost
         What one call costs a liquidator, in units of the market's base currency (US dollars).
     from_block
-        First block that counts.
+        First block that counts, or a date or time in UTC.
     to_block
-        Last block that counts.
+        Last block that counts, or a date or time in UTC.
     seed
         Seed of the bootstrap.
     name
@@ -57,6 +57,7 @@ def validate(
     """
     from msgspec.structs import replace
 
+    from backtest.cli.moments import window_of
     from backtest.cli.replay import base_units, only_market, progress_bar, read_scenario
     from backtest.fidelity import validate as validated
     from backtest.lake import Lake
@@ -71,7 +72,8 @@ def validate(
         value = replace(
             value, liquidators=replace(value.liquidators, gas_cost=base_units(gas_cost, config.base_decimals))
         )
-    given = {"from_block": from_block, "to_block": to_block, "seed": seed, "name": name}
+    first, last = window_of(opened, chosen, from_block, to_block)
+    given = {"from_block": first, "to_block": last, "seed": seed, "name": name}
     value = replace(value, **{field: one for field, one in given.items() if one is not None})
     with progress_bar() as progress:
         made = validated(opened, chosen, value, largest=largest, progress=progress)

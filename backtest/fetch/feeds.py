@@ -108,7 +108,7 @@ def fetch_prices(
     if not uses:
         context.progress.note("no asset has a price source in this range: there are no prices")
         return summary
-    found = resolve(context.rpc, {use.source for use in uses}, end)
+    found = resolve(context.rpc, {source for use in uses for source in use.sources}, end)
     _check_silent(context, uses, found)
     _note_other_rules(context, found)
     _store_new(context, "raw/oracle/Source", [_source_row(source) for source in found.values()])
@@ -119,8 +119,16 @@ def fetch_prices(
                 f"price source {source.address} '{source.description}' is read, not computed:"
                 f" {source.parameters['reason']}"
             )
+    if untold := sorted({use.oracle for use in uses if use.untold}):
+        context.progress.note(
+            f"the oracle {', '.join(untold)} falls back on one whose sources no log tells: where it answers, prices are"
+            " read about once an hour and not exact between"
+        )
     proxies = {
-        source.address: min((max(use.first, -1) for use in uses if use.source in users_of(found, source)), default=end)
+        source.address: min(
+            (max(use.first, -1) for use in uses if not set(use.sources).isdisjoint(users_of(found, source))),
+            default=end,
+        )
         for source in found.values()
         if source.parameters.get("proxy")
     }
@@ -176,14 +184,17 @@ def _check_silent(context: FetchContext, uses: Sequence[Use], found: Mapping[str
     silent = [
         use
         for use in uses
-        if use.last == end and use.source in found and found[use.source].parameters.get("reason") == SILENT
+        if use.last == end
+        and use.sources
+        and not use.untold
+        and all(found[source].parameters.get("reason") == SILENT for source in use.sources)
     ]
     prices = Oracles(context.rpc, silent).prices([(use.asset, end) for use in silent])
     for use in silent:
         if prices[use.asset, end] is not None:
             raise FetchError(
-                f"{context.rpc.name}: price source {use.source} of {use.asset} answers nothing at block {end}, and the"
-                " oracle has a price from it",
+                f"{context.rpc.name}: price source {', '.join(use.sources)} of {use.asset} answers nothing at block"
+                f" {end}, and the oracle has a price from it",
                 "use another node: what this one says of calls cannot be relied on",
             )
 
@@ -315,9 +326,9 @@ class _Window:
                 use = next(use for use in self.uses if use.asset == asset and use.first <= block <= use.last)
                 if price is None:
                     self.summary.unanswered += 1
-                if use.getter != ASSET_PRICE or use.source not in self.found:
+                if use.getter != ASSET_PRICE or not use.sources:
                     continue
-                said = self._said(use.source, block, before, given)
+                said = self._said_by(use, block, before, given)
                 if price is None and said is not None and said > 0:
                     raise self._denied(asset, use, block, f"its feed's own logs say {said}")
                 if price is None and said is None:
@@ -335,6 +346,17 @@ class _Window:
             f" {use.source})",
             "use another node: what this one says of calls cannot be relied on",
         )
+
+    def _said_by(
+        self, use: Use, block: int, before: Mapping[object, object], given: Mapping[str, Sequence[tuple[int, int]]]
+    ) -> int | None:
+        """What the first of a use's sources with a price above zero says; None where one before it does not tell."""
+        said: int | None = None
+        for source in use.sources:
+            said = self._said(source, block, before, given)
+            if said is None or said > 0:
+                return said
+        return None if use.untold else said
 
     def _said(
         self, source: str, block: int, before: Mapping[object, object], given: Mapping[str, Sequence[tuple[int, int]]]
@@ -446,7 +468,7 @@ class _Window:
                 uses = [
                     (max(use.first, self.first - 1, 0), min(use.last, self.last))
                     for use in self.uses
-                    if use.source in users
+                    if not users.isdisjoint(use.sources)
                 ]
                 spans[source.address] = uses
                 blocks = {block for first, last in uses for block in (first, last, *_within(self.grid, first, last))}
@@ -476,22 +498,21 @@ class _Window:
         """
         first, last = self.first, self.last
         switched = {phase.from_block for phase in self.phases}
+        silent = self._silences() if any(use.untold for use in self.uses) else set()
         blocks: dict[str, set[int]] = defaultdict(set)
         for use in self.uses:
-            source = self.found.get(use.source)
             wanted = {use.since, *_within(self.liquidations, first, last)}
-            own = triggers.get(use.source, set())
-            wanted |= own & switched if source and source.kind in (FEED, FIXED) else own
-            if source is None or source.kind == SAMPLED:
+            for source in use.sources:
+                own = triggers.get(source, set())
+                wanted |= own & (switched | silent) if self.found[source].kind in (FEED, FIXED) else own
+            if use.untold or self._read(use):
                 wanted |= {*self.grid, use.first, use.last}
             blocks[use.asset] |= {
                 block for block in wanted if max(use.first, first - 1, 0) <= block <= min(use.last, last)
             }
         series: dict[str, dict[int, int | None]] = {asset: dict.fromkeys(sorted(own)) for asset, own in blocks.items()}
         oracles = Oracles(self.context.rpc, self.uses)
-        unknown = {
-            use.asset for use in self.uses if use.source not in self.found or self.found[use.source].kind == SAMPLED
-        }
+        unknown = {use.asset for use in self.uses if self._read(use)}
         for (asset, block), price in oracles.prices(
             [(asset, block) for asset, own in series.items() for block in own]
         ).items():
@@ -499,6 +520,22 @@ class _Window:
         sampled = {asset: own for asset, own in series.items() if asset in unknown}
         self.summary.restless |= refine(sampled, lambda asked: list(oracles.prices(asked).values()), known=True)
         return series
+
+    def _read(self, use: Use) -> bool:
+        """Whether the price can only be read."""
+        return not use.sources or any(self.found[source].kind == SAMPLED for source in use.sources)
+
+    def _silences(self) -> set[int]:
+        """Blocks in which a feed answered nothing above zero, so that the fallback is asked."""
+        table = self.context.lake.read(
+            "raw/chainlink/AnswerUpdated",
+            self.context.config.name,
+            columns=["current", "block_number"],
+            from_block=self.first,
+            to_block=self.last,
+        )
+        answers = zip(table["current"].to_pylist(), table["block_number"].to_pylist(), strict=True)
+        return {block for answer, block in answers if answer <= 0}
 
 
 # -- what a node without old state says

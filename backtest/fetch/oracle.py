@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backtest.fetch.adapters import calls_at, selector, word
 from backtest.model import SourceChange
+from backtest.oracles import ZERO_ADDRESS
 
 if TYPE_CHECKING:
     from backtest.fetch.rpc import Rpc
@@ -20,7 +21,7 @@ ASSET_PRICE = "getAssetPrice(address)"
 @dataclass(frozen=True, slots=True)
 class Use:
     """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since``
-    is the block of the change that began it; ``getter`` how the oracle is asked (``SourceChange``).
+    is the block of the change that began it; ``getter``, ``others`` and ``untold`` as in ``SourceChange``.
     """
 
     asset: str
@@ -30,6 +31,13 @@ class Use:
     first: int
     last: int
     getter: str = ASSET_PRICE
+    others: tuple[str, ...] = ()
+    untold: bool = False
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Those that are asked, in order."""
+        return tuple(source for source in (self.source, *self.others) if source != ZERO_ADDRESS)
 
 
 def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
@@ -46,7 +54,17 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
             first, last = max(change.block_number, start - 1), min(until, end)
             if first <= last and change.fixed is None:
                 uses.append(
-                    Use(change.asset, change.source, change.oracle, change.block_number, first, last, change.getter)
+                    Use(
+                        change.asset,
+                        change.source,
+                        change.oracle,
+                        change.block_number,
+                        first,
+                        last,
+                        change.getter,
+                        change.others,
+                        change.untold,
+                    )
                 )
     return uses
 

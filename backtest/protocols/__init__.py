@@ -278,6 +278,18 @@ class Holding:
     collateral_enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of the numbers that a protocol's own view says of an account, exact. ``unit``: base (units of the base
+    currency), bps, wad, ray, rad, shares, or the symbol of the asset whose native units it is in; ``value`` None where
+    there is none.
+    """
+
+    name: str
+    value: int | None
+    unit: str
+
+
 class RawEvents(Protocol):
     """Read access to a market's raw events. An event of the own protocol goes by its name (``Mint``), any other dataset
     by its full name (``raw/chain/Revision``). Event tables have, before their own columns, ``seq`` (int64, dense over
@@ -432,6 +444,12 @@ class LendingProtocol(Protocol[State]):
     def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """The account's totals and exact health by the rules in force; PriceMissing where a price is missing."""
         ...
+
+    def figures(self, state: State, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """An account in the words of the protocol's own contracts: what their view of it returns at ``now``;
+        PriceMissing where it would revert. Empty: the protocol tells none.
+        """
+        return ()
 
     def views(self, state: State, prices: Prices, now: Clock) -> Views | None:
         """The views of a whole book, equal to ``view`` of each account."""

@@ -67,6 +67,10 @@ WITH chosen AS (
     SELECT p.market, p.category, c.block_number, arg_max(p.value, p.block_number)::INTEGER AS threshold
     FROM param_steps AS p JOIN chosen AS c ON p.block_number <= c.block_number
     WHERE p.name = 'emode_liquidation_threshold' GROUP BY p.market, p.category, c.block_number
+), sources AS (
+    SELECT p.market, p.category, c.block_number, arg_max(p.value, p.block_number)::INTEGER AS price_source
+    FROM param_steps AS p JOIN chosen AS c ON p.block_number <= c.block_number
+    WHERE p.name = 'emode_price_source' GROUP BY p.market, p.category, c.block_number
 ), members AS (
     SELECT p.market, p.category, p.asset_id, c.block_number, arg_max(p.value, p.block_number) = 1 AS is_listed
     FROM param_steps AS p JOIN chosen AS c ON p.block_number <= c.block_number
@@ -80,8 +84,14 @@ WITH chosen AS (
     ASOF LEFT JOIN (SELECT * FROM settings WHERE setting = 'emode') AS mode
         ON mode.market = s.market AND mode.account_id = s.account_id AND s.block_number >= mode.block_number
     LEFT JOIN stable AS d ON d.market = s.market AND d.account_id = s.account_id AND d.asset_id = s.asset_id AND d.block_number = s.block_number
+), reserves AS (
+    SELECT * FROM reserves_at(blocks)
 ), placed AS (
-    SELECT h.*, r.timestamp, r.symbol, r.unit, r.share_unit, r.price, r.price_exact, r.revision, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
+    SELECT h.*, r.timestamp, r.symbol, r.unit, r.share_unit, r.revision,
+        -- A category with a price source of its own (Aave V3 to 3.1) values its members by that.
+        coalesce(o.asset_id IS NOT NULL AND NOT r.emode_by_bitmap AND h.emode <> 0 AND r.emode_category = h.emode, false) AS by_category_price,
+        CASE WHEN by_category_price THEN o.price ELSE r.price END AS price,
+        CASE WHEN by_category_price THEN o.price_exact ELSE r.price_exact END AS price_exact, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
         r.liquidation_threshold AS base_threshold,
         h.emode <> 0 AND CASE WHEN r.emode_by_bitmap THEN coalesce(listed.is_listed, false) ELSE r.emode_category = h.emode END AS in_emode,
         coalesce(by_category.threshold, 0) AS emode_threshold,
@@ -90,8 +100,10 @@ WITH chosen AS (
         (h.debt_scaled::HUGEINT % r.share_unit)::DOUBLE / r.share_unit AS debt_left,
         floor(h.stable_rate::DOUBLE * h.stable_rate::DOUBLE / 1e27 / (31536000.0 * 31536000.0)) AS stable_squared
     FROM held AS h
-    JOIN reserves_at(blocks) AS r ON r.market = h.market AND r.block_number = h.block_number AND r.asset_id = h.asset_id
+    JOIN reserves AS r ON r.market = h.market AND r.block_number = h.block_number AND r.asset_id = h.asset_id
     LEFT JOIN categories AS by_category ON by_category.market = h.market AND by_category.category = h.emode AND by_category.block_number = h.block_number
+    LEFT JOIN sources AS by_source ON by_source.market = h.market AND by_source.category = h.emode AND by_source.block_number = h.block_number
+    LEFT JOIN reserves AS o ON o.market = h.market AND o.block_number = h.block_number AND o.asset_id = by_source.price_source
     LEFT JOIN members AS listed
         ON listed.market = h.market AND listed.asset_id = h.asset_id AND listed.category = h.emode AND listed.block_number = h.block_number
     WHERE h.collateral_scaled <> 0 OR h.debt_scaled <> 0 OR h.stable_principal <> 0 OR h.collateral_enabled

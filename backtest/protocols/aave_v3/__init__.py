@@ -32,6 +32,7 @@ from backtest.protocols import (
     Action,
     Exposure,
     Exposures,
+    Figure,
     Fill,
     Holding,
     LendingProtocol,
@@ -62,7 +63,14 @@ class AaveV3(LendingProtocol[AaveState]):
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset(
-        {"pool_revision", "liquidation_threshold", "emode_category", "emode_liquidation_threshold", "emode_collateral"}
+        {
+            "pool_revision",
+            "liquidation_threshold",
+            "emode_category",
+            "emode_liquidation_threshold",
+            "emode_collateral",
+            "emode_price_source",
+        }
     )
     order_parameters: frozenset[str] = frozenset({MOVED_SHORT})
     # Median of liquidations on a node running versions 3.0 and 3.6.
@@ -155,6 +163,13 @@ class AaveV3(LendingProtocol[AaveState]):
         """
         data = account_data(state, account, prices.oracle, now)
         return account_view(state.rules, data, state.accounts[account].emode if account in state.accounts else 0)
+
+    @override
+    def figures(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """The six numbers of ``Pool.getUserAccountData``, in its order."""
+        units = ("base", "base", "base", "bps", "bps", "wad")
+        data = account_data(state, account, prices.oracle, now)
+        return [Figure(name, value, unit) for name, value, unit in zip(data._fields, data, units, strict=True)]
 
     @override
     def views(self, state: AaveState, prices: Prices, now: Clock) -> Views:

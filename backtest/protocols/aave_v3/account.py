@@ -7,7 +7,7 @@ contracts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from backtest.errors import PriceMissing
@@ -66,6 +66,19 @@ def in_emode(rules: Rules, reserve: Reserve, account: Account, category: Categor
     if rules.emode_by_bitmap:
         return category is not None and reserve.asset in category.collateral
     return reserve.emode_category == account.emode
+
+
+def price_source(rules: Rules, category: Category | None) -> AssetId | None:
+    """The asset whose price an e-mode category takes for its members (``EModeCategory.priceSource``, an asset that the
+    oracle is asked for: EModeLogic.getEModeConfiguration, 3.0 and 3.1; 3.2 has none); None: each its own.
+    """
+    return None if category is None or rules.emode_by_bitmap else category.price_source
+
+
+def priced_as(rules: Rules, reserve: Reserve, account: Account, category: Category | None) -> AssetId:
+    """The asset whose price values this one in the account's totals (GenericLogic.calculateUserAccountData)."""
+    source = price_source(rules, category)
+    return reserve.asset if source is None or not in_emode(rules, reserve, account, category) else source
 
 
 def is_collateral(rules: Rules, reserve: Reserve) -> bool:
@@ -155,9 +168,14 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
     category, reserves, held = category_of(state, book), state.reserves, book.collateral
     collateral = debt = by_ltv = by_threshold = 0
     used: dict[AssetId, int] = {}
+    source = price_source(rules, category)
+    own_price = source is not None and bool(book.enabled or book.debt or book.stable)
+    if source is not None and own_price:  # asked for first, whatever of it the account holds
+        used[source] = price_of(state, source, prices, now)
     for asset in book.enabled:
         reserve = reserves[asset]
-        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        named = priced_as(rules, reserve, book, category) if own_price else asset
+        price = used[named] = prices.get(named) or price_of(state, named, prices, now)
         if asset not in held or not is_collateral(rules, reserve):
             continue
         value = price * rules.collateral_balance(held[asset], reserve.income(timestamp)) // reserve.unit
@@ -165,7 +183,8 @@ def account_data(state: AaveState, account: AccountId, prices: Mapping[AssetId, 
         by_ltv += value * loan_to_value(rules, reserve, book, category)
         by_threshold += value * liquidation_threshold(rules, reserve, book, category)
     for asset in debts(book) if book.stable else book.debt:
-        price = used[asset] = prices.get(asset) or price_of(state, asset, prices, now)
+        named = priced_as(rules, reserves[asset], book, category) if own_price else asset
+        price = used[named] = prices.get(named) or price_of(state, named, prices, now)
         debt += rules.debt_value(debt_of(state, book, asset, timestamp), price, reserves[asset].unit)
     ltv = by_ltv // collateral if collateral else 0
     data = AccountData(
@@ -200,19 +219,24 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     It errs on the safe side by itself: one native unit more debt and one less of each collateral than there is (the
     rounding of balances, now and after ageing), thresholds one basis point lower where the contract floors the average
     of differing thresholds (to 3.4), and ``constant`` for the rounding of each value to a whole base unit. Stable debt
-    (3.0, 3.1) is counted as of ``until``.
+    (3.0, 3.1) is counted as of ``until``. Where the e-mode has a price of its own the form is good for one look: that
+    price's asset has no interest, by which the form could be aged.
     """
     book = state.accounts.get(account, _EMPTY)
-    owing: Iterable[AssetId] = set(debts(book)) if book.stable else book.debt
+    owing: Collection[AssetId] = set(debts(book)) if book.stable else book.debt
     if not owing:
         return None
     rules, reserves, timestamp, category = state.rules, state.reserves, now.timestamp, category_of(state, book)
     until = timestamp + STABLE_HORIZON if book.stable else None
+    if price_source(rules, category) is not None:
+        until = timestamp - 1
     weights: dict[AssetId, float] = {}
     debt: dict[AssetId, float] = {}
     for asset in owing:
-        owed = debt[asset] = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
-        weights[asset] = -owed
+        owed = (debt_of(state, book, asset, timestamp, until) + 1) / reserves[asset].unit
+        by = priced_as(rules, reserves[asset], book, category)
+        debt[by] = debt.get(by, 0.0) + owed
+        weights[by] = weights.get(by, 0.0) - owed
     held = book.collateral
     used = [
         reserve
@@ -222,10 +246,11 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
     thresholds = [liquidation_threshold(rules, reserve, book, category) for reserve in used]
     averaged = len(used) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds)) > 1
     for reserve, threshold in zip(used, thresholds, strict=True):
-        asset, balance = reserve.asset, rules.collateral_balance(held[reserve.asset], reserve.income(timestamp)) - 1
+        balance = rules.collateral_balance(held[reserve.asset], reserve.income(timestamp)) - 1
         if balance > 0:
-            weights[asset] = weights.get(asset, 0.0) + balance * (threshold - averaged) / (BPS * reserve.unit)
-    return LinearExposure(weights, -float(len(debt) + len(used) + 1), FLOAT_ERROR, debt, until)
+            by = priced_as(rules, reserve, book, category)
+            weights[by] = weights.get(by, 0.0) + balance * (threshold - averaged) / (BPS * reserve.unit)
+    return LinearExposure(weights, -float(len(owing) + len(used) + 1), FLOAT_ERROR, debt, until)
 
 
 def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:

@@ -30,6 +30,7 @@ from backtest.protocols.aave_v3.account import (
     is_collateral,
     loan_to_value,
     price_of,
+    price_source,
 )
 from backtest.protocols.aave_v3.effects import Effect, Effects, applied
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, rates
@@ -272,9 +273,13 @@ def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
 
 
 def _not_covered_before(call: _Call, account: AccountId, amount: int) -> str | None:
-    """validateBorrow to 3.4: the account as it is, and what it wants beside it."""
+    """validateBorrow to 3.4: the account as it is, and what it wants beside it, by the e-mode's price where that has
+    one, whatever the asset's category (3.0 and 3.1).
+    """
     reserve, data = call.reserve, account_data(call.state, account, call.oracle, call.now)
-    value = price_of(call.state, reserve.asset, call.oracle, call.now) * amount // reserve.unit
+    source = price_source(call.rules, category_of(call.state, call.state.accounts.get(account, Account())))
+    price = price_of(call.state, reserve.asset if source is None else source, call.oracle, call.now)
+    value = price * amount // reserve.unit
     needed = data.ltv and percent_div_half_up(data.total_debt_base + value, data.ltv)
     return _not_covered(data, data.health_factor > LIQUIDATION_HEALTH, needed)
 

@@ -11,7 +11,8 @@ whose events are the same) and ``stable_debt_token`` (until 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import Constant, Deployment, EventSpec, SourceChange
@@ -199,6 +200,8 @@ def _emitters(raw: RawEvents) -> Iterator[tuple[str, str]]:
             yield roles[row["id"]], address_text(row["proxy_address"])
     for row in raw.table("PriceOracleUpdated").select(["new_address"]).to_pylist():
         yield "oracle", address_text(row["new_address"])
+    for row in raw.table("FallbackOracleUpdated").select(["fallback_oracle"]).to_pylist():
+        yield "oracle", address_text(row["fallback_oracle"])
     for row in (
         raw.table("ReserveInitialized").select(["a_token", "variable_debt_token", "stable_debt_token"]).to_pylist()
     ):
@@ -261,37 +264,100 @@ def underlying_tokens(raw: RawEvents) -> list[str]:
     )
 
 
+def emode_price_sources(raw: RawEvents) -> list[str]:
+    """What e-mode categories name as the asset whose price counts for their members (to 3.1), each once, in order."""
+    named = [address_text(oracle) for oracle in raw.table("EModeCategoryAdded").column("oracle").to_pylist()]
+    return list(dict.fromkeys(source for source in named if source != _NONE))
+
+
+@dataclass(slots=True)
+class _Oracle:
+    """One ``AaveOracle`` as its logs tell it so far. ``currency`` is priced at ``unit`` without a source."""
+
+    sources: dict[str, str] = field(default_factory=dict)
+    fallback: str = _NONE
+    currency: str = _NONE
+    unit: int = 0
+
+
+def _chain(known: Mapping[str, _Oracle], oracle: str, asset: str) -> tuple[str, tuple[str, ...], bool, int | None]:
+    """The oracle, the sources that are asked for an asset's price in order, whether an oracle that logs nothing of
+    itself is asked after them, and a price by definition.
+    """
+    sources: list[str] = []
+    asked, at = set(), oracle
+    while at != _NONE and at not in asked:  # oracles that fall back on each other have no answer
+        asked.add(at)
+        if at not in known and at != oracle:
+            return oracle, tuple(sources), True, None
+        own = known.get(at, _Oracle())
+        if asset == own.currency:
+            return (oracle, tuple(sources), bool(sources), None if sources else own.unit)
+        if (source := own.sources.get(asset, _NONE)) != _NONE:
+            sources.append(source)
+        at = own.fallback
+    return oracle, tuple(sources), False, None
+
+
 def price_sources(raw: RawEvents) -> list[SourceChange]:
-    """See ``LendingProtocol.price_sources``: ``AssetSourceUpdated`` of the oracle that ``PriceOracleUpdated`` put in
-    force.
+    """See ``LendingProtocol.price_sources``: sources of the oracle that ``PriceOracleUpdated`` put in force, and of the
+    oracles that it falls back on.
 
     An oracle sets its first sources in its constructor, before it is put in force: they take effect then. Where the
-    history names no oracle at all, the first one that set a source is the market's.
+    history names no oracle at all, the first one that set a source is the market's. The base currency's price is its
+    unit; else the source's answer counts if it is above zero, and else what the fallback says, by the same rule
+    (aave-v3-core and aave-v3-origin, ``misc/AaveOracle.sol`` ``getAssetPrice``, all versions). A fallback that logs
+    nothing of itself is ``untold``.
     """
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for event in ("PriceOracleUpdated", "AssetSourceUpdated"):
-        table = raw.table(event)
-        rows += [(row["seq"], row) for row in table.to_pylist()]
-    rows.sort(key=lambda pair: pair[0])
-    named = any("new_address" in row for _, row in rows)
-    known: dict[str, dict[str, str]] = {}
-    in_force: str | None = None
+    events = ("PriceOracleUpdated", "AssetSourceUpdated", "FallbackOracleUpdated", "BaseCurrencySet")
+    logs: list[tuple[str, dict[str, Any]]] = [(event, row) for event in events for row in raw.table(event).to_pylist()]
+    named = any(event == "PriceOracleUpdated" for event, _ in logs)
+    for event, column in (("ReserveInitialized", "asset"), ("EModeCategoryAdded", "oracle")):
+        rows = raw.table(event).select(["seq", "block_number", "log_index", column]).to_pylist()
+        logs += [("listed", row | {"asset": row[column]}) for row in rows if any(row[column])]
+    known: dict[str, _Oracle] = {}
+    wanted: dict[str, None] = {}
+    said: dict[str, tuple[str, tuple[str, ...], bool, int | None]] = {}
+    in_force = _NONE
     changes: list[SourceChange] = []
-    for _, row in rows:
-        if "new_address" in row:
-            before = known.get(in_force, {}) if in_force else {}
+    for event, row in sorted(logs, key=lambda log: log[1]["seq"]):
+        again: Iterable[str] = ()  # whose change is given even where nothing differs
+        if event == "listed":
+            wanted[address_text(row["asset"])] = None
+        elif event == "PriceOracleUpdated":
+            before = known.get(in_force, _Oracle()).sources
             in_force = address_text(row["new_address"])
-            after = known.get(in_force, {})
-            step = {
-                asset: after.get(asset, _NONE) for asset in [*after, *(asset for asset in before if asset not in after)]
-            }
+            own = known.get(in_force, _Oracle()).sources
+            again = [*own, *(asset for asset in before if asset not in own)]
         else:
-            oracle, asset = address_text(row["address"]), address_text(row["asset"])
-            known.setdefault(oracle, {})[asset] = address_text(row["source"])
-            in_force = in_force if named or in_force else oracle
-            step = {asset: known[oracle][asset]} if oracle == in_force else {}
-        changes += [
-            SourceChange(row["block_number"], row["log_index"], asset, source, in_force or _NONE)
-            for asset, source in step.items()
-        ]
+            address = address_text(row["address"])
+            oracle = known.setdefault(address, _Oracle())
+            if event == "AssetSourceUpdated":
+                asset = address_text(row["asset"])
+                oracle.sources[asset] = address_text(row["source"])
+                in_force = in_force if named or in_force != _NONE else address
+                again = [asset] if address == in_force else ()
+            elif event == "FallbackOracleUpdated":
+                oracle.fallback = address_text(row["fallback_oracle"])
+            else:
+                oracle.currency, oracle.unit = address_text(row["base_currency"]), int(row["base_currency_unit"])
+        for asset in dict.fromkeys([*again, *said, *wanted]):
+            found = _chain(known, in_force, asset)
+            # An asset without a source is of no interest as long as nothing else answers for it.
+            if asset in again or said.get(asset, (in_force, (), False, None)) != found:
+                said[asset] = found
+                oracle_of, sources, untold, fixed = found
+                first, *others = sources or (_NONE,)
+                changes.append(
+                    SourceChange(
+                        row["block_number"],
+                        row["log_index"],
+                        asset,
+                        first,
+                        oracle_of,
+                        fixed=fixed,
+                        others=tuple(others),
+                        untold=untold,
+                    )
+                )
     return changes

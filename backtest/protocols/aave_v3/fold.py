@@ -117,7 +117,9 @@ def _accounts(config: MarketConfig, accounts: Addresses) -> pa.Table:
 
 
 def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
-    """Metadata from ``raw/chain/Token``; without it the aToken's own decimals and its symbol."""
+    """Metadata from ``raw/chain/Token``; without it the aToken's own decimals and its symbol. What e-mode categories
+    take their price from, and is no reserve, follows: it has a price and nothing else.
+    """
     known = {
         address_text(row["address"]): (row["symbol"], row["decimals"])
         for row in raw.table("raw/chain/Token").to_pylist()
@@ -143,6 +145,17 @@ def _assets(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
                 "debt_token": tokens.get((asset, "debt")),
             }
         )
+    body += [
+        {
+            "market": config.name,
+            "asset_id": asset,
+            "asset": address,
+            "symbol": f"emode-price-{address[2:8]}",
+            "decimals": 0,
+        }
+        for address, asset in listing.priced.items()
+        if asset >= len(listing.assets)
+    ]
     return pa.Table.from_pylist(body, CANONICAL["assets"])
 
 

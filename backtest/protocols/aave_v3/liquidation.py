@@ -38,6 +38,8 @@ from backtest.protocols.aave_v3.account import (
     liquidation_bonus,
     liquidation_threshold,
     price_of,
+    price_source,
+    priced_as,
 )
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, moved
@@ -118,6 +120,8 @@ def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Cas
     account = state.accounts.get(order.account) or Account()
     debt_reserve = state.reserves[order.pair.debt_asset]
     collateral_reserve = state.reserves[order.pair.collateral_asset]
+    category = category_of(state, account)
+    source = price_source(rules, category)  # the debt's price whatever its own category (LL _getConfigurationData)
     return _Case(
         rules=rules,
         order=order,
@@ -126,13 +130,13 @@ def _accrue(state: AaveState, order: Order, oracle: OracleP, now: Clock) -> _Cas
         data=account_data(state, order.account, oracle, now),
         debt_reserve=debt_reserve,
         collateral_reserve=collateral_reserve,
-        debt_price=price_of(state, debt_reserve.asset, oracle, now),
-        collateral_price=price_of(state, collateral_reserve.asset, oracle, now),
+        debt_price=price_of(state, debt_reserve.asset if source is None else source, oracle, now),
+        collateral_price=price_of(state, priced_as(rules, collateral_reserve, account, category), oracle, now),
         debt_index=accrued_indexes(debt_reserve, rules, now.timestamp)[1],
         income=collateral_reserve.income(now.timestamp),
         debt=debt_of(state, account, debt_reserve.asset, now.timestamp),
         collateral=collateral_of(state, account, collateral_reserve.asset, now.timestamp),
-        bonus=liquidation_bonus(rules, collateral_reserve, account, category_of(state, account)),
+        bonus=liquidation_bonus(rules, collateral_reserve, account, category),
     )
 
 

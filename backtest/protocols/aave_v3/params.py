@@ -150,6 +150,7 @@ def _entries(raw: RawEvents, listing: Listing, versions: Versions, accounts: Add
         for row in rows(raw, event):
             for name, column in columns:
                 yield row, name, int(row[column]), None, row["category_id"]
+    yield from _price_sources(raw, listing)
     yield from _memberships(raw, listing, number)
     yield from _withheld(raw, listing, versions, number)
     for row in rows(raw, "FlashloanPremiumTotalUpdated"):
@@ -236,6 +237,18 @@ def _withheld(raw: RawEvents, listing: Listing, versions: Versions, number: Mapp
             if now != withheld[asset]:
                 withheld[asset] = now
                 yield row, "ltv_withheld", now, asset, None
+
+
+def _price_sources(raw: RawEvents, listing: Listing) -> Iterator[Entry]:
+    """The asset whose price a category takes (``PoolConfigurator.setEModeCategory``, to 3.1), -1 for none; of
+    categories that ever had one.
+    """
+    priced: set[int] = set()
+    for row in rows(raw, "EModeCategoryAdded"):
+        source = listing.priced.get(address_text(row["oracle"]), -1)
+        priced |= {row["category_id"]} if source >= 0 else set()
+        if row["category_id"] in priced:
+            yield row, "emode_price_source", source, None, row["category_id"]
 
 
 def _strategies(raw: RawEvents, asset_of: Callable[..., int]) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from backtest.errors import RulesError, UserError
 from backtest.protocols import RawEvents
-from backtest.protocols.aave_v3.events import POOL_ID, address_text
+from backtest.protocols.aave_v3.events import POOL_ID, address_text, emode_price_sources
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
 from backtest.tables import ADDRESS
 
@@ -73,9 +73,14 @@ class Drop:
 
 @dataclass
 class Listing:
-    """Assets, dense in order of listing; their tokens; and Arrow value sets that turn addresses into these numbers."""
+    """Assets, dense in order of listing; their tokens; and Arrow value sets that turn addresses into these numbers.
+
+    ``priced``: what e-mode categories name as their price source to the number that stands for it: a reserve's own, or
+    one after those of all reserves.
+    """
 
     assets: list[str] = field(default_factory=list)
+    priced: dict[str, int] = field(default_factory=dict)
     reserves: list[Reserve] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
@@ -106,6 +111,9 @@ class Listing:
                 Token(address_text(row["variable_debt_token"]), asset, "debt", seq, row["block_number"])
             )
             listing.stable_tokens.append((address_text(row["stable_debt_token"]), asset))
+        known = {address: asset for asset, address in enumerate(listing.assets)}
+        for source in emode_price_sources(raw):
+            listing.priced[source] = known.setdefault(source, len(known))
         return listing
 
     def asset_set(self) -> pa.Array:

@@ -174,13 +174,15 @@ def _owed(compounded: Callable[[int, int], int], index: int, rate: int, elapsed:
 @dataclass(slots=True)
 class Category:
     """One e-mode category, in basis points. ``collateral``, ``borrowable`` and ``ltvzero`` are the assets on its lists
-    (3.2+, 3.2+, 3.6+); ``isolated`` is 3.7's.
+    (3.2+, 3.2+, 3.6+); ``isolated`` is 3.7's. ``price_source`` is the asset whose oracle price counts in place of its
+    members' own (to 3.1); None: each its own.
     """
 
     ltv: int = 0
     liquidation_threshold: int = 0
     liquidation_bonus: int = 0
     isolated: int = 0
+    price_source: AssetId | None = None
     collateral: set[AssetId] = field(default_factory=set)
     borrowable: set[AssetId] = field(default_factory=set)
     ltvzero: set[AssetId] = field(default_factory=set)
@@ -546,6 +548,10 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
         setattr(state.reserves[asset], name, value)
     elif name in _CATEGORY_PARAMS and category is not None:
         setattr(state.categories.setdefault(category, Category()), _CATEGORY_PARAMS[name], value)
+    elif name == "emode_price_source" and category is not None:
+        source = AssetId(value) if value >= 0 else None
+        state.categories.setdefault(category, Category()).price_source = source
+        state.columns = None  # they hold nobody whose e-mode has a price of its own
     elif name in _MEMBERSHIPS and category is not None and asset is not None:
         members = getattr(state.categories.setdefault(category, Category()), _MEMBERSHIPS[name])
         (members.add if value else members.discard)(asset)

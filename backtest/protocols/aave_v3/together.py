@@ -41,7 +41,7 @@ def together(
     """See ``protocols.Together``."""
     if state.recompute or cost >= 1 << 62:
         return None
-    columns = columns_of(state.accounts, accounts)
+    columns = columns_of(state, accounts)
     if columns.plain:
         return None
     assets = np.unique(columns.asset).tolist()

@@ -1,12 +1,13 @@
 """Many accounts at once: a book as columns, and what the compiled rules (``compiled``) say of it, exact or not given.
 
-Whatever does not fit (stable debt, a scaled amount of 2**100 or more, a value of 2**62 base units or more, a price that
-is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares the two.
+Whatever does not fit (stable debt, an e-mode with a price of its own, a scaled amount of 2**100 or more, a value of
+2**62 base units or more, a price that is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares
+the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
@@ -90,10 +91,10 @@ class Columns:
     """
 
 
-def columns_of(
-    accounts: Mapping[AccountId, Account], ids: Collection[AccountId], large: Collection[AccountId] = ()
-) -> Columns:
+def columns_of(state: AaveState, ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
     """Those of some accounts; ``large`` are known to have amounts that do not fit."""
+    accounts = state.accounts
+    priced = {number for number, known in state.categories.items() if known.price_source is not None}
     account: list[int] = []
     category: list[int] = []
     start = [0]
@@ -109,7 +110,7 @@ def columns_of(
             if book.collateral or book.debt or any(stable.principal for stable in book.stable.values()):
                 plain.append(id)
             continue
-        if id in large:
+        if id in large or book.emode in priced:
             plain.append(id)
             continue
         held, debts = book.collateral, book.debt
@@ -127,7 +128,7 @@ def columns_of(
     if max(scaled, default=0) >= _LARGEST:  # they are rare: it is not asked for each
         of = np.repeat(account, np.diff(start)).tolist()
         return columns_of(
-            accounts, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST}
+            state, ids, {AccountId(id) for id, amount in zip(of, scaled, strict=True) if amount >= _LARGEST}
         )
     words = np.empty((len(scaled), 2), np.uint64)
     words[:, 0] = np.array([amount & _WORD for amount in scaled], np.uint64)
@@ -203,7 +204,7 @@ def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
 def _whole(state: AaveState) -> Columns:
     """Every account, as it was when few had ``moved`` since."""
     if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
-        state.columns, state.moved = columns_of(state.accounts, state.accounts), set()
+        state.columns, state.moved = columns_of(state, state.accounts), set()
     return cast(Columns, state.columns)
 
 
@@ -231,7 +232,7 @@ def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Ex
     """``account.linear_exposure`` of those of some accounts that owe, stable debt and very large amounts apart."""
     whole = _whole(state)
     moved = [account for account in accounts if account in state.moved]
-    parts = [columns_of(state.accounts, moved)] if moved else []
+    parts = [columns_of(state, moved)] if moved else []
     if len(moved) < len(accounts) or not moved:
         still = np.array(accounts, np.int64)
         parts.append(_among(whole, np.sort(still[~np.isin(still, moved)] if moved else still)))
@@ -308,7 +309,7 @@ def views(state: AaveState, prices: Prices, now: Clock) -> Views:
         ids = np.fromiter(moved, np.int64, len(moved))
         places = np.searchsorted(whole.account, ids)
         stay[places[np.append(whole.account, -1)[places] == ids]] = False
-        changed = columns_of(state.accounts, moved)
+        changed = columns_of(state, moved)
         parts.append((changed, np.ones(len(changed.account), np.bool_)))
         plain += changed.plain
     made: list[tuple[Any, ...]] = []

@@ -40,6 +40,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Figure,
     Fill,
     Holding,
     LendingProtocol,
@@ -187,6 +188,11 @@ class Maker(LendingProtocol[MakerState]):
     def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``state.view``."""
         return state.view(book, account, prices)
+
+    @override
+    def figures(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """See ``state.figures``."""
+        return state.figures(book, account, prices)
 
     @override
     def holdings(self, book: MakerState, account: AccountId, now: Clock) -> Sequence[Holding]:

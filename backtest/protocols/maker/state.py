@@ -17,7 +17,7 @@ from backtest.model import (
     PositionChange,
     Prices,
 )
-from backtest.protocols import AccountView, Holding, LinearExposure, Pair
+from backtest.protocols import AccountView, Figure, Holding, LinearExposure, Pair
 from backtest.protocols.maker.clip import Bounds, Curve
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
 from backtest.protocols.maker.rules import Limits, is_unsafe, spot_down
@@ -153,6 +153,18 @@ def view(state: MakerState, account: AccountId, prices: Prices) -> AccountView:
     return AccountView(
         collateral, owed, ink * spot * WAD // debt if debt else None, ink * spot // RAY * state.param("par") // RAY
     )
+
+
+def figures(state: MakerState, account: AccountId, prices: Prices) -> list[Figure]:
+    """Vat ``urns`` (ink, art) and ``ilks`` (rate, spot), what the vault owes, and its health as ``view`` says it."""
+    return [
+        Figure("ink", state.ink.get(account, 0), "wad"),
+        Figure("art", state.art.get(account, 0), "wad"),
+        Figure("rate", state.rate, "ray"),
+        Figure("spot", state.spot(prices), "ray"),
+        Figure("debt", state.debt(account), "rad"),
+        Figure("health_factor", view(state, account, prices).health, "wad"),
+    ]
 
 
 def holdings(state: MakerState, account: AccountId) -> list[Holding]:

@@ -35,6 +35,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Figure,
     Fill,
     Holding,
     LendingProtocol,
@@ -43,7 +44,7 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
 )
-from backtest.protocols.morpho_blue.account import exposure, holdings, view
+from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
@@ -133,6 +134,11 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view_of``."""
         return view(state, account, prices.oracle, now)
+
+    @override
+    def figures(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
+        """See ``account.figures``."""
+        return figures(state, account, prices.oracle, now)
 
     @override
     def holdings(self, state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Holding, LinearExposure
+from backtest.protocols import AccountView, Figure, Holding, LinearExposure
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals
 from backtest.units import WAD, mul_div_down
@@ -70,6 +70,25 @@ def view_of(state: MorphoState, position: Position, totals: Totals, prices: Mapp
 def view(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> AccountView:
     """See ``view_of``, accrued to ``now``."""
     return view_of(state, state.positions.get(account, _EMPTY), state.accrued(now.timestamp), prices)
+
+
+def figures(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Figure]:
+    """``Morpho.position`` (both kinds of shares, collateral), what they come to (MorphoBalancesLib,
+    ``expectedSupplyAssets``
+    and ``expectedBorrowAssets``), the most that may be owed, and health as ``view_of`` says it.
+    """
+    position, totals, market = state.positions.get(account, _EMPTY), state.accrued(now.timestamp), state.market
+    loan, collateral = market.assets[LOAN].symbol, market.assets[COLLATERAL].symbol
+    carries = max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) if position.collateral else 0
+    return [
+        Figure("supply_shares", position.supply_shares, "shares"),
+        Figure("borrow_shares", position.borrow_shares, "shares"),
+        Figure("collateral", position.collateral, collateral),
+        Figure("supply_assets", totals.supplied_down(position.supply_shares), loan),
+        Figure("borrow_assets", totals.debt_up(position.borrow_shares), loan),
+        Figure("max_borrow", carries, loan),
+        Figure("health_factor", view_of(state, position, totals, prices).health, "wad"),
+    ]
 
 
 def holdings(state: MorphoState, account: AccountId, now: Clock) -> Sequence[Holding]:
