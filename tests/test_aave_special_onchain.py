@@ -284,7 +284,7 @@ def _configure(stage: Stage, symbol: str, ltv: int, threshold: int) -> list[Tran
 @pytest.mark.parametrize("version", ["3.0", "3.6"])
 @pytest.mark.parametrize("order", [("wstETH", "LINK"), ("LINK", "wstETH")], ids=["same place", "places changed"])
 def test_a_reserve_dropped_and_listed_again(
-    version: str, order: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path
+    version: str, order: tuple[str, str], chain_packages: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """wstETH (of e-mode 1) and LINK, both siloed, borrowable in isolation, with interest behind them, leave and come
     back: in their old places, or each in the other's, where 3.6's e-mode lists are the other's.
@@ -396,7 +396,7 @@ def _play_freeze(stage: Stage, changed: int, at: str) -> dict[str, int]:
 @pytest.mark.parametrize("at", ["before", "while frozen"])
 @pytest.mark.parametrize("rates", ["recomputed", "historical"])
 def test_an_override_of_a_loan_to_value_does_not_undo_a_freeze(
-    version: str, at: str, rates: str, request: pytest.FixtureRequest, tmp_path: Path
+    version: str, at: str, rates: str, chain_packages: None, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The chain whose governance set 55 % is the replay of the one that had 80 and 70 %: nothing while frozen (3.6),
     the new value when it is given back.

@@ -207,7 +207,7 @@ class _Rows:
         for what, amount in deficits:
             changes.param("deficit_created", what, amount)
         for what, amount in ((owing, _number(made, c.REPAID)), (held, -_number(made, c.SEIZED))):
-            if what in self.told:
+            if amount and what in self.told:
                 changes.param(MOVED, what, amount)
         asked = _number(made, c.ASKED) if made[c.HAS_ASKED] else None
         return Fill(
