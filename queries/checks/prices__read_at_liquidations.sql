@@ -10,6 +10,7 @@ WITH sourced AS (
     SELECT p.market, p.asset_id, a.asset, min(p.block_number) AS from_block
     FROM prices AS p JOIN assets AS a ON a.market = p.market AND a.asset_id = p.asset_id
     WHERE p.source IS NOT NULL
+        AND NOT (p.method = 'fixed' AND p.source = '0x0000000000000000000000000000000000000000') -- a price by definition
     GROUP BY p.market, p.asset_id, a.asset
 ),
 demanded AS (
