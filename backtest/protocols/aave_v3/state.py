@@ -428,7 +428,9 @@ def _bring(reserve: Reserve, action: str, side: str, amount: int | None) -> None
 
 
 def largest_of(state: AaveState, asset: AssetId) -> int:
-    """The most that any one borrower holds of an asset, scaled units."""
+    """At least what any one borrower holds of an asset, scaled units: looked up once, then raised as borrowers come to
+    hold more, and never lowered.
+    """
     found = state.largest.get(asset)
     if found is None:
         books = state.accounts.values()
@@ -437,12 +439,13 @@ def largest_of(state: AaveState, asset: AssetId) -> int:
     return found
 
 
-def forget_largest(state: AaveState, account: Account) -> None:
-    """Before and after a change of an account: where it is the largest borrower, that has to be asked again."""
-    if state.largest and (account.debt or account.stable):
+def raise_largest(state: AaveState, account: Account) -> None:
+    """After a change of an account that may have made it a borrower, or the largest."""
+    largest = state.largest
+    if largest and (account.debt or account.stable):
         for asset, balance in account.collateral.items():
-            if balance >= state.largest.get(asset, balance + 1):
-                del state.largest[asset]
+            if balance > largest.get(asset, balance):
+                largest[asset] = balance
 
 
 def apply(state: AaveState, event: MarketEvent) -> None:
@@ -475,8 +478,6 @@ def apply(state: AaveState, event: MarketEvent) -> None:
 
 def _apply_position(state: AaveState, event: PositionChange) -> None:
     account = state.account(event.account)
-    if state.largest:
-        forget_largest(state, account)
     asset, delta = event.asset, event.delta
     book = account.debt if event.side == "debt" else account.collateral
     balance = book.get(asset, 0) + delta
@@ -495,8 +496,8 @@ def _apply_position(state: AaveState, event: PositionChange) -> None:
         reserve.scaled_debt += delta
     else:
         reserve.scaled_supply += delta
-    if state.largest:
-        forget_largest(state, account)
+    if delta > 0:
+        raise_largest(state, account)
     if reserve.told and event.seq != UNPLACED:
         _bring(reserve, event.action, event.side, event.amount)
 

@@ -20,7 +20,7 @@ from backtest.protocols import Fill, Order, Pair, Together
 from backtest.protocols.aave_v3 import compiled as c
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
-from backtest.protocols.aave_v3.state import MOVED, AaveState, forget_largest, is_short
+from backtest.protocols.aave_v3.state import MOVED, AaveState, is_short, raise_largest
 from backtest.protocols.aave_v3.valuation import Columns, columns_of, how_of, terms_of, weights
 from backtest.protocols.aave_v3.words import Words
 
@@ -99,7 +99,6 @@ def settle(state: AaveState, found: Together) -> None:
     reserves, latest = state.reserves, state.latest
     for account, asset, side, delta in found.positions:
         book = state.account(account)
-        forget_largest(state, book)
         held = book.debt if side == "debt" else book.collateral
         balance = held.get(asset, 0) + delta
         if balance:
@@ -110,7 +109,8 @@ def settle(state: AaveState, found: Together) -> None:
             reserves[asset].scaled_debt += delta
         else:
             reserves[asset].scaled_supply += delta
-        forget_largest(state, book)
+        if delta > 0:  # the treasury's fee
+            raise_largest(state, book)
         latest.pop(account, None)
     for debt, repaid, collateral, seized in zip(
         found.debt_asset, found.repaid, found.collateral_asset, found.seized, strict=True
