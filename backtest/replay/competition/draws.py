@@ -14,12 +14,12 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from zlib import crc32
 
-import numpy as np
-
+from backtest.replay.competition.philox import first_word
 from backtest.units import BPS
 
 WORD = 2**64
 TEN_THOUSAND = 10_000
+_named = lru_cache(maxsize=256)(lambda what: crc32(what.encode()))
 _EXACT = Context(prec=40)
 
 
@@ -33,12 +33,8 @@ class Draws:
 
     def word(self, what: str, *key: int) -> int:
         """Evenly distributed over the whole numbers below 2^64."""
-        counter = np.array([*key, *([0] * (4 - len(key)))], dtype=np.uint64)
-        return int(
-            np.random.Philox(
-                key=np.array([self._seed, crc32(what.encode())], dtype=np.uint64), counter=counter
-            ).random_raw()
-        )
+        first, second, third, fourth = (*key, *(0,) * (4 - len(key)))
+        return first_word(self._seed, _named(what), first, second, third, fourth)
 
     def below(self, limit: int, what: str, *key: int) -> int:
         """A whole number from 0 to ``limit`` - 1, evenly (Lemire's multiplication; off by less than limit / 2^64)."""

@@ -1,0 +1,50 @@
+"""Philox4x64-10 (Salmon et al., SC 2011) as machine code: the first word of a block, as
+``numpy.random.Philox(key, counter).random_raw()`` gives it (checked by the tests), without making a generator for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import numba
+import numpy as np
+
+_U: Any = np.uint64
+_LOW, _HALF, _ONE = _U(0xFFFFFFFF), _U(32), _U(1)
+_MULTIPLY = _U(0xD2E7470EE14C6C93), _U(0xCA5A826395121157)
+_WEYL = _U(0x9E3779B97F4A7C15), _U(0xBB67AE8584CAA73B)
+
+
+@numba.njit(inline="always")
+def _high(a: Any, b: Any) -> Any:
+    """The upper 64 bits of a product."""
+    low_a, high_a, low_b, high_b = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
+    middle = high_a * low_b + (low_a * low_b >> _HALF)
+    other = low_a * high_b + (middle & _LOW)
+    return high_a * high_b + (middle >> _HALF) + (other >> _HALF)
+
+
+def _first_word(k0: Any, k1: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> Any:
+    c0 += _ONE  # numpy raises the counter before it draws
+    if c0 == 0:
+        c1 += _ONE
+        if c1 == 0:
+            c2 += _ONE
+            if c2 == 0:
+                c3 += _ONE
+    for turn in range(10):
+        if turn:
+            k0 += _WEYL[0]
+            k1 += _WEYL[1]
+        h0, l0 = _high(_MULTIPLY[0], c0), _MULTIPLY[0] * c0
+        h1, l1 = _high(_MULTIPLY[1], c2), _MULTIPLY[1] * c2
+        c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
+    return c0
+
+
+first_word = cast(
+    Callable[[int, int, int, int, int, int], int],
+    numba.njit("uint64(uint64, uint64, uint64, uint64, uint64, uint64)", cache=True, nogil=True)(_first_word),
+)
+"""Of a key (two words) and a counter (four), all below 2^64."""
