@@ -90,6 +90,17 @@ class BoxExposure:
 Exposure = LinearExposure | BoxExposure
 
 
+class LiquidationTerms(Struct, frozen=True):
+    """At what health, and with what gain, a collateral is liquidated; both wad, None where there is none.
+
+    ``threshold``: how much of the collateral's value counts towards health. ``bonus``: what the liquidator gets for
+    each unit of value that it repays, one and the gain (1.05e18 is 5 %); None too where an auction finds it.
+    """
+
+    threshold: int | None
+    bonus: int | None = None
+
+
 class Pair(Struct, frozen=True):
     """One way to liquidate an account now: repay ``debt_asset``, receive ``collateral_asset``."""
 
@@ -371,6 +382,12 @@ class LendingProtocol(Protocol[State]):
         ``parameters``); None: they pass. Absent names are not set.
         """
         ...
+
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """The terms that these parameters (stored units, those of the whole market among them) of one asset, of one
+        category, or of the market come to. Absent names are not set.
+        """
+        return LiquidationTerms(None)
 
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:

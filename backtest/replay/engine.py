@@ -180,7 +180,7 @@ class Engine(Generic[State]):
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
-        self._warnings = tuple(warnings(market, timeline.params, scenario, first)) if scenario.alters else ()
+        self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(
             scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed

@@ -22,7 +22,8 @@ from backtest.scenario import MARKET_WIDE, PARAMETERS, Override, seconds_of
 Key = tuple[str, AssetId | None, int | None]
 
 _COLLATERAL = frozenset({"ltv", "liquidation_threshold", "liquidation_bonus"})
-_EMODE = "emode_"
+EMODE = "emode_"
+"""Before the name of a parameter that is one of an e-mode category."""
 
 
 @dataclass
@@ -174,7 +175,7 @@ class Overrides:
         if rule.everywhere and not history:
             return False
         if category is not None:
-            if given.emode is None or name != _EMODE + given.parameter or not history:
+            if given.emode is None or name != EMODE + given.parameter or not history:
                 return False
             return given.emode == category or (given.emode == "all" and self._has_asset(rule, category))
         if name != given.parameter or isinstance(given.emode, int):
@@ -234,8 +235,8 @@ def check(
 
     def take(change: ParamChange, overridden: bool) -> None:
         place = change.asset, change.category
-        places.setdefault(place, {})[change.name.removeprefix(_EMODE)] = change.value
-        if overridden and change.name.removeprefix(_EMODE) in units:
+        places.setdefault(place, {})[change.name.removeprefix(EMODE)] = change.value
+        if overridden and change.name.removeprefix(EMODE) in units:
             ours.add(place)
 
     def settled(*, at_last: bool = False) -> None:
@@ -274,7 +275,7 @@ def check(
             settled()
             begun(change.block_number)
             block = change.block_number
-        if change.name.removeprefix(_EMODE) == "liquidation_threshold":
+        if change.name.removeprefix(EMODE) == "liquidation_threshold":
             place = change.asset, change.category
             if change.value:
                 collateral.add(place)

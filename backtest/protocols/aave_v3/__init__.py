@@ -36,6 +36,7 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Opening,
     Order,
     Pair,
@@ -50,6 +51,7 @@ from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, di
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
+from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
@@ -225,6 +227,12 @@ class AaveV3(LendingProtocol[AaveState]):
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``rules.parameter_fault``."""
         return parameter_fault(values)
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """Stored in basis points; 0 is no collateral."""
+        threshold, bonus = values.get("liquidation_threshold"), values.get("liquidation_bonus")
+        return LiquidationTerms(threshold * WAD // BPS if threshold else None, bonus * WAD // BPS if bonus else None)
 
     @override
     def observed_order(self, state: AaveState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:

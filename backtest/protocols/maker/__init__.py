@@ -44,6 +44,7 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Order,
     Pair,
     RawEvents,
@@ -223,6 +224,14 @@ class Maker(LendingProtocol[MakerState]):
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``params.fault``."""
         return fault(values)
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """One over the liquidation ratio. The penalty (``chop``) is what an auction asks for beyond the debt, not what
+        its buyer gains: the auction finds that.
+        """
+        ratio = values.get("liquidation_ratio")
+        return LiquidationTerms(WAD * RAY // ratio if ratio else None)
 
     @override
     def constants(self, raw: RawEvents) -> Sequence[Constant]:

@@ -39,6 +39,7 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Order,
     Pair,
     RawEvents,
@@ -48,6 +49,7 @@ from backtest.protocols.morpho_blue.account import exposure, figures, holdings, 
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
+from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
 from backtest.units import BPS, WAD
 
@@ -175,6 +177,15 @@ class MorphoBlue(LendingProtocol[MorphoState]):
         if values.get("liquidation_bonus", WAD) < WAD:
             return "a liquidation incentive below one"
         return None
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """Both are stored in wad; an incentive that nobody set follows from the threshold (``incentive_factor``)."""
+        threshold = values.get("liquidation_threshold")
+        if threshold is None:
+            return LiquidationTerms(None)
+        bonus = values.get("liquidation_bonus")
+        return LiquidationTerms(threshold, incentive_factor(threshold) if bonus is None else bonus)
 
     @override
     def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
