@@ -25,11 +25,11 @@ from backtest.health import health
 from backtest.lake import Lake, queries
 from backtest.model import AccountId, HistoricalLiquidation, Market, PositionChange, SettingChange
 from backtest.protocols import Fill, Order, Refusal
+from backtest.protocols.book import Book
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.liquidation import PAIR
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN
 from backtest.reconstruct import reconstruct
-from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,9 @@ from backtest.model import (
     Side,
     SourceChange,
 )
+
+if TYPE_CHECKING:
+    from backtest.protocols.mechanism import Mechanism
 
 State = TypeVar("State")
 Ints = npt.NDArray[np.int64]
@@ -354,8 +357,6 @@ class LendingProtocol(Protocol[State]):
     gas_units: Mapping[str, int] = MappingProxyType({})
     # Seconds from a market price to the oracle's, where only market prices are known.
     oracle_delay: int = 0
-    # Whether a liquidation opens an auction; else it settles at once, at a fixed spread.
-    liquidates_by_auction: bool = False
     # Where many markets share contracts: the names of ``MarketConfig.parameters`` that tell them apart;
     # ``backtest fetch`` takes them as options.
     market_parameters: Sequence[str] = ()
@@ -491,6 +492,12 @@ class LendingProtocol(Protocol[State]):
         other orders depend says so by a ParamChange (``order_parameters``) among its changes.
         """
         ...
+
+    def mechanism(self, cost: int) -> Mechanism[State] | None:
+        """The protocol's own way of settling a liquidation, new for each replay, where it takes time; ``cost`` is what
+        a call costs whoever makes it, base units. None: it settles at once, pair by pair, by ``quote``.
+        """
+        return None
 
     def together(
         self,

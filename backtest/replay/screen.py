@@ -24,7 +24,7 @@ import numpy as np
 
 from backtest.model import AccountId, AssetId
 from backtest.protocols import BoxExposure, Exposure, Exposures, LinearExposure, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.forms import Form, Forms
 from backtest.replay.kernels import Floats, Ints, moved, slacks
 from backtest.units import RAY, SECONDS_PER_YEAR

@@ -1,8 +1,8 @@
 """Maker vaults of one ilk (makerdao/dss), Liquidations 1.0, 1.1/1.2 and 2.0.
 
-``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` and ``flip`` are its
-auctions, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a node's logs,
-``imported`` folds exports, both into ``ledger``.
+``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` what a buyer of it gets,
+``auctions`` is the mechanism, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a
+node's logs, ``imported`` folds exports, both into ``ledger``.
 
 Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the
 accumulator as the borrow
@@ -51,6 +51,7 @@ from backtest.protocols import (
     Refusal,
 )
 from backtest.protocols.maker import actions, state
+from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, UNITS, fault
 from backtest.protocols.maker.state import MakerState
@@ -65,7 +66,6 @@ class Maker(LendingProtocol[MakerState]):
     """
 
     name = "maker"
-    liquidates_by_auction = True
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("Bite", "Bark")
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
@@ -209,6 +209,11 @@ class Maker(LendingProtocol[MakerState]):
     def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``actions.quote``."""
         return actions.quote(book, order, prices, now)
+
+    @override
+    def mechanism(self, cost: int) -> Auctions:
+        """See ``auctions``."""
+        return Auctions(cost)
 
     @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:

@@ -40,11 +40,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backtest.auctions.dutch import STAIRSTEP
 from backtest.units import RAY, WAD
 
 CAT_1_0, CAT_1_1, DOG_2_0 = 10, 11, 20
 SYSTEMS: Mapping[int, str] = {CAT_1_0: "cat-1.0", CAT_1_1: "cat-1.1", DOG_2_0: "dog-2.0"}
-LINEAR, STAIRSTEP, EXPONENTIAL = 0, 1, 2
 
 RAY_BPS, WAD_BPS = RAY // 10_000, WAD // 10_000
 
