@@ -40,6 +40,7 @@ from backtest.model import (
 )
 
 if TYPE_CHECKING:
+    from backtest.protocols.claims import Claim, Tables
     from backtest.protocols.mechanism import Mechanism
 
 State = TypeVar("State")
@@ -412,6 +413,14 @@ class LendingProtocol(Protocol[State]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Addresses of the ERC-20 tokens whose symbol and decimals fetch must read: the underlying assets."""
         ...
+
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterable[Claim]:
+        """What the contracts must return at the end of these blocks if the canonical tables are right: of the market as
+        a whole, and of these accounts (id to address). Empty: nothing is compared beyond prices and headers.
+        """
+        return ()
 
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -50,8 +50,10 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
 )
+from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
+from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, UNITS, fault
 from backtest.protocols.maker.state import MakerState
@@ -147,6 +149,13 @@ class Maker(LendingProtocol[MakerState]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """None: the Vat counts every collateral and DAI in wad."""
         return ()
+
+    @override
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterator[Claim]:
+        """See ``claims.claims``."""
+        return claims(config, tables, blocks, accounts)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

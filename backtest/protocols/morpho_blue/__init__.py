@@ -45,8 +45,10 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
 )
+from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
 from backtest.protocols.morpho_blue.actions import act
+from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
 from backtest.protocols.morpho_blue.math import incentive_factor
@@ -102,6 +104,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Loan token and collateral token."""
         return tokens(raw)
+
+    @override
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterator[Claim]:
+        """See ``claims.claims``."""
+        return claims(config, tables, blocks, accounts)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
