@@ -348,8 +348,10 @@ class LendingProtocol(Protocol[State]):
     # Parameters that a fill may change and other orders depend on (market-wide limits).
     order_parameters: frozenset[str]
 
-    # Parameters that a scenario may override, and the stored units of one basis point of each.
+    # Parameters that a scenario may override (words of ``scenario.PARAMETERS``), and the stored units of one of each.
     parameters: Mapping[str, int]
+    # What their numbers mean in this protocol's contracts, where the words leave it open: for the reference.
+    parameters_said: str = ""
 
     # Sentences that hold for every result of this protocol, printed with it.
     assumptions: Sequence[str] = ()

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field, replace
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Clock, Market, ParamChange
 from backtest.replay.timeline import Timeline
-from backtest.scenario import MARKET_WIDE, PARAMETERS, Override, seconds_of
+from backtest.scenario import PARAMETERS, Override, seconds_of
 
 Key = tuple[str, AssetId | None, int | None]
 
-_COLLATERAL = frozenset({"ltv", "liquidation_threshold", "liquidation_bonus"})
 EMODE = "emode_"
 """Before the name of a parameter that is one of an e-mode category."""
 
@@ -47,9 +46,9 @@ class _Rule:
         """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by
         so much.
         """
-        return (
-            self.override.asset is None or self.override.change is not None
-        ) and self.override.parameter in _COLLATERAL
+        return (self.override.asset is None or self.override.change is not None) and PARAMETERS[
+            self.override.parameter
+        ].per_category
 
     def value(self, history: int | None) -> int:
         """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history;
@@ -57,7 +56,8 @@ class _Rule:
         """
         given = self.override
         before = history or 0
-        low, high = (bound * self.unit for bound in PARAMETERS[given.parameter])
+        word = PARAMETERS[given.parameter]
+        low, high = word.low * self.unit, word.high * self.unit
         target = (
             given.value * self.unit
             if given.value is not None
@@ -74,7 +74,7 @@ class Overrides:
         market: names the assets.
         overrides: as in the scenario. ScenarioError for an unknown asset or a combination that makes no sense.
         timeline: says which block a date is.
-        units: stored units of one basis point, by parameter of the protocol.
+        units: stored units of one, by parameter of the protocol.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Overrides:
         given = rule.override
         if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
             return []
-        assets: list[AssetId | None] = [None] if given.parameter in MARKET_WIDE else [*sorted(rule.assets)]
+        assets: list[AssetId | None] = [*sorted(rule.assets)] if PARAMETERS[given.parameter].per_asset else [None]
         return [(given.parameter, asset, None) for asset in assets]
 
     def _matches(self, rule: _Rule, key: Key, history: int | None) -> bool:

@@ -55,7 +55,7 @@ from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, UNITS, fault
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
 from backtest.protocols.maker.state import MakerState
 from backtest.units import RAY, WAD
 
@@ -73,6 +73,7 @@ class Maker(LendingProtocol[MakerState]):
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
     order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
     parameters: Mapping[str, int] = UNITS
+    parameters_said = SAID
     # Estimates: no bytecode to measure them on.
     gas_units: Mapping[str, int] = MappingProxyType(
         {

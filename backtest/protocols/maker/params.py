@@ -76,6 +76,12 @@ UNITS: Mapping[str, int] = {
 seconds or a code. The value here is the stored units of one of those.
 """
 
+SAID = (
+    "One for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 % 11300, a cut of 0.99 9900; tokens are DAI, of"
+    " `lump` collateral; `liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1"
+    " stairstep, 2 exponential."
+)
+
 IMPORTED = frozenset({*UNITS, "par", "duty", "base", "stability_fee", "stopped", "osm_delay"})
 """Names that ``raw/import/Parameter`` may hold; others belong to contracts that no rule here reads."""
 
