@@ -26,8 +26,8 @@ def mul_div_up(a: int, b: int, d: int) -> int:
 def mul_div_half_up(a: int, b: int, d: int) -> int:
     """a * b / d rounded to nearest, halves up, with the divisor's half floored: floor((a * b + floor(d / 2)) / d).
 
-    This is the rounding of Aave's WadRayMath and PercentageMath (``rayMul``, ``rayDiv``, ``wadDiv``, ``percentMul``,
-    ``percentDiv``).
+    aave-v3-core ``WadRayMath.sol``, ``PercentageMath.sol``: ``rayMul``, ``rayDiv``, ``wadDiv``, ``percentMul``,
+    ``percentDiv``.
     """
     return (a * b + d // 2) // d
 

@@ -2,9 +2,9 @@
 only.
 
 Bidders there see each other. They raise until all but one have enough, so that the one to whom the lot is worth most
-bids what the second would
-still have given, or the least that the contract accepts, whichever is more. Alone that is the least: the first ``tend``
-of dss ``src/flip.sol`` needs a bid above zero and nothing else (``beg`` times no bid is nothing), which is 10^-45 DAI.
+bids what the second would still have given, or the least that the auction accepts, whichever is more. Alone that is the
+least: the first ``tend`` of makerdao/dss ``src/flip.sol`` needs a bid above zero and nothing else (``beg`` times no bid
+is nothing), which is one part in 10^45 of a token of 18 decimals.
 Whoever holds the standing bid does not outbid itself.
 """
 
@@ -59,8 +59,8 @@ class Worth:
 @dataclass(frozen=True, slots=True)
 class Values:
     """What collateral sells for and debt costs, base units a ``unit`` of native ones. Bids and tabs are native units of
-    the debt times a ray (of
-    DAI: rad), lots native units of the collateral."""
+    the debt times a ray, lots native units of the collateral.
+    """
 
     price: int
     unit: int

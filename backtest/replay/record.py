@@ -25,7 +25,7 @@ class Waterfall(Struct, frozen=True, kw_only=True):
     becomes of them, exactly.
 
     ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more
-    at market prices (or, negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip).
+    at market prices (or, negative, less). ``reward``: what the protocol pays for the call.
     ``protocol_fee`` to ``oracle_share``: see the fields of ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what
     block builders, the express lane or the auctioneer get; ``private`` are costs that differ from searcher to searcher.
     ``rent`` is what stays with the searcher, negative where it lost.
