@@ -17,8 +17,8 @@ from backtest.errors import PriceMissing, UserError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, Prices
 from backtest.protocols import Figure, Holding
+from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
-from backtest.replay.book import Book
 from backtest.replay.timeline import END_OF_BLOCK, Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import seconds_of

@@ -14,8 +14,8 @@ import pyarrow as pa
 from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.model import AccountId, HistoricalLiquidation
+from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
-from backtest.replay.book import Book
 from backtest.results import load_market, load_timeline
 from backtest.tables import AMOUNT
 from backtest.units import WAD

@@ -43,12 +43,11 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One market, as in ``data/markets/*.toml``.
 
-    ``contracts`` maps a role of the protocol (for Aave V3: provider, pool, configurator, oracle) to its address;
+    ``contracts`` maps a role of the protocol to its address;
     ``start_block`` is the first block in which any of them emitted a log, or one before it; ``base_currency`` and
     ``base_decimals`` are the name and decimals of the oracle's base currency; ``price_decimals`` are those of its exact
     prices where they have more. ``parameters`` say which of several markets in the same contracts this is, in the
-    protocol's own words (Maker: ilk; Morpho
-    Blue: id). ``pools`` are where its assets are traded.
+    protocol's own words (``LendingProtocol.market_parameters``). ``pools`` are where its assets are traded.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """A venue's prices as a stand-in for a protocol's oracle: pure.
 
 Where the oracle's own prices are not known, those of a market are, at the start of each of its periods. An oracle with
-a delay takes the market's price at every full ``hop`` and puts it in force ``delay`` seconds later: Maker's OSM
-(makerdao/osm, src/osm.sol, ``poke``: the price read one hop ago becomes current; times are cut to full hops by ``era()
-- era() % hop``).
+a delay takes the market's price at every full ``hop`` and puts it in force ``delay`` seconds later (makerdao/osm,
+src/osm.sol, ``poke``: the price read one hop ago becomes current; times are cut to full hops by ``era() - era() %
+hop``).
 """
 
 from __future__ import annotations

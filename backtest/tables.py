@@ -176,7 +176,7 @@ IMPORTED: dict[str, pa.Schema] = {
             pa.field("amount", AMOUNT, nullable=False),
         ]
     ),
-    # Amounts that the export lacks are null; debt_scaled is what the protocol stores (Maker: art), repaid is native.
+    # Amounts that the export lacks are null; debt_scaled is what the protocol stores, repaid is native.
     "raw/import/Liquidation": pa.schema(
         [
             *IMPORT_KEY,

@@ -26,7 +26,25 @@ def mul_div_up(a: int, b: int, d: int) -> int:
 def mul_div_half_up(a: int, b: int, d: int) -> int:
     """a * b / d rounded to nearest, halves up, with the divisor's half floored: floor((a * b + floor(d / 2)) / d).
 
-    This is the rounding of Aave's WadRayMath and PercentageMath (``rayMul``, ``rayDiv``, ``wadDiv``, ``percentMul``,
-    ``percentDiv``).
+    aave-v3-core ``WadRayMath.sol``, ``PercentageMath.sol``: ``rayMul``, ``rayDiv``, ``wadDiv``, ``percentMul``,
+    ``percentDiv``.
     """
     return (a * b + d // 2) // d
+
+
+def rpow_half_up(x: int, n: int) -> int:
+    """x to the n, x a ray, by squaring, each multiplication rounded to nearest, halves up.
+
+    makerdao/dss ``src/jug.sol`` and ``src/abaci.sol`` ``rpow(x, n, b)`` with b one ray; 0 to the 0 is one, as there.
+    """
+    if x == 0:
+        return RAY if n == 0 else 0
+    half = RAY // 2
+    z = x if n % 2 else RAY
+    n //= 2
+    while n:
+        x = (x * x + half) // RAY
+        if n % 2:
+            z = (z * x + half) // RAY
+        n //= 2
+    return z

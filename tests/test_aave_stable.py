@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from backtest.fetch.verify import _flags
 from backtest.protocols.aave_v3.account import account_data
+from backtest.protocols.aave_v3.claims import flags
 from backtest.protocols.aave_v3.interest import Ledger, rates
 from backtest.protocols.aave_v3.stable import StableTotal, burned, minted, rate_of_new_loan
 from backtest.protocols.aave_v3.state import StableDebt
@@ -152,4 +152,4 @@ def test_verify_takes_a_stable_principal_for_what_it_is_now() -> None:
         {"block_number": block, "account_id": 7, "asset_id": 1, "setting": "stable_principal", "value": value}
         for block, value in ((1, 100), (2, 150), (3, 0))
     ]
-    assert [_flags([], rows, {1: 1}, block)[0].get(7, 0) for block in (1, 2, 3)] == [4, 4, 0]
+    assert [flags([], rows, {1: 1}, block)[0].get(7, 0) for block in (1, 2, 3)] == [4, 4, 0]

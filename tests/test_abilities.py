@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backtest.protocols import LendingProtocol
+from backtest.protocols import LendingProtocol, LiquidationTerms
 from backtest.protocols.aave_v3 import AaveV3
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,8 @@ def test_what_is_not_overridden_says_that_it_cannot() -> None:
     assert bare.together(None, [], None, None, 0, cost=0, calls={}, most=1) is None
     assert bare.describe({}, []) is None
     assert not bare.open_accounts(None, None)
-    assert not bare.liquidates_by_auction
+    assert bare.mechanism(0) is None
+    assert bare.liquidation_terms({}) == LiquidationTerms(None)
     assert (bare.oracle_delay, bare.assumptions, dict(bare.gas_units), bare.market_parameters) == (0, (), {}, ())
 
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.auctions.bidding import Bidder, Values, Worth, largest_lot_down, least_bid_up, lowered, raised, worth_to
+from backtest.auctions.english import EnglishAuction
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.flip import Flip
+from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.params import CAT_1_1, DOG_2_0
 from backtest.protocols.maker.state import MakerState
-from backtest.replay.auctions import Auctions
-from backtest.replay.bidding import Bidder, Values, Worth, largest_lot_down, least_bid_up, lowered, raised, worth_to
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Costs, Gas, Participation, Scenario, Searcher, Step
@@ -30,11 +30,11 @@ amounts = st.integers(0, 10**6 * RAY * WAD)
 
 
 @st.composite
-def moments(draw: st.DrawFn) -> tuple[Flip, str | None, list[Worth], int]:
+def moments(draw: st.DrawFn) -> tuple[EnglishAuction, str | None, list[Worth], int]:
     """An open auction, who holds its bid, those who are there, and beg."""
     tab, lot = draw(st.integers(1, 10**6)) * WAD * RAY, draw(st.integers(2, 10**3)) * WAD
     bid = draw(st.sampled_from((0, 1, tab)) | st.integers(0, tab))
-    flip = Flip(tab, lot, 10**6, bid, 600 if bid else 0)
+    flip = EnglishAuction(tab, lot, 10**6, bid, 600 if bid else 0)
     there = []
     for number in range(draw(st.integers(0, 4))):
         worth = min(tab, draw(amounts))
@@ -45,7 +45,7 @@ def moments(draw: st.DrawFn) -> tuple[Flip, str | None, list[Worth], int]:
 
 @given(moments())
 def test_a_bid_is_one_that_the_contract_takes_and_never_above_what_the_lot_is_worth(
-    moment: tuple[Flip, str | None, list[Worth], int],
+    moment: tuple[EnglishAuction, str | None, list[Worth], int],
 ) -> None:
     flip, holder, there, beg = moment
     found = raised(flip, holder, there, beg)
@@ -67,7 +67,7 @@ def test_a_bid_is_one_that_the_contract_takes_and_never_above_what_the_lot_is_wo
 
 @given(moments())
 def test_a_lot_that_is_asked_for_is_one_that_the_contract_takes_and_never_less_than_is_worth_the_tab(
-    moment: tuple[Flip, str | None, list[Worth], int],
+    moment: tuple[EnglishAuction, str | None, list[Worth], int],
 ) -> None:
     flip, holder, there, beg = moment
     flip = replace(flip, bid=flip.tab, expires=600)
@@ -98,7 +98,7 @@ def test_a_lot_that_is_asked_for_is_one_that_the_contract_takes_and_never_less_t
 def test_a_lot_is_worth_what_leaves_costs_and_margin(
     proceeds: int, costs: int, margin: int, most: int | None, dai: int
 ) -> None:
-    flip = Flip(10**5 * WAD * RAY, 50 * WAD, 10**6)
+    flip = EnglishAuction(10**5 * WAD * RAY, 50 * WAD, 10**6)
     worth = worth_to(Bidder("k", costs, margin, most), flip, proceeds, Values(max(1, proceeds // 50), WAD, dai, WAD))
     paid = worth.bid * dai // (RAY * WAD)
     assert 0 <= worth.bid <= flip.tab
@@ -108,7 +108,7 @@ def test_a_lot_is_worth_what_leaves_costs_and_margin(
 
 
 def test_who_holds_the_bid_does_not_outbid_itself() -> None:
-    flip = Flip(100 * RAY, WAD, 10**6, 1, 600)
+    flip = EnglishAuction(100 * RAY, WAD, 10**6, 1, 600)
     assert raised(flip, "a", [Worth("a", 50 * RAY)], BEG) is None
     assert raised(flip, "a", [Worth("a", 50 * RAY), Worth("b", 1)], BEG) is None  # 1 is no higher bid
     assert raised(flip, "a", [Worth("a", 50 * RAY), Worth("b", 40 * RAY)], BEG) == ("a", 40 * RAY)

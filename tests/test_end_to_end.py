@@ -20,8 +20,8 @@ from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.book import Book
 from backtest.reconstruct import reconstruct
-from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from backtest.auctions.dutch import STAIRSTEP
 from backtest.cli import fetch as cli
 from backtest.cli import main
 from backtest.errors import RulesError, UserError
@@ -22,7 +23,7 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.events import EVENTS
-from backtest.protocols.maker.params import CAT_1_1, DOG_2_0, STAIRSTEP
+from backtest.protocols.maker.params import CAT_1_1, DOG_2_0
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline

@@ -19,16 +19,16 @@ from backtest.fetch.rpc import Rpc
 from backtest.imports import import_files, load
 from backtest.lake import Lake
 from backtest.protocols.maker import MAKER
+from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.imported import fold_imports
 from backtest.protocols.maker.logs import fold_logs
-from backtest.protocols.maker.math import per_second, rmul_down, rpow_half_up
+from backtest.protocols.maker.math import per_second, rmul_down
 from backtest.protocols.maker.params import CAT_1_1
 from backtest.reconstruct import History, reconstruct
-from backtest.replay.auctions import Auctions
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
-from backtest.units import RAY, WAD
+from backtest.units import RAY, WAD, rpow_half_up
 from tests.maker_exports import COLLATERAL, CONFIG, DAI, FLOW, LIQUIDATION, PARAMETER, MemoryRaw, key, real_folder
 from tests.maker_logs import CAT, JUG, RAD, SPOTTER, VAT, Script, address
 from tests.maker_logs import CONFIG as LOGS

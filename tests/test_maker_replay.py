@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from backtest.auctions.dutch import LINEAR
 from backtest.errors import PriceMissing, RulesError, UserError
 from backtest.model import AccountId, Clock, IndexUpdate, PositionChange, Prices
 from backtest.protocols import Acted, Action, Order, Refusal
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0, LINEAR
+from backtest.protocols.maker.auctions import Auctions
+from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState
+from backtest.protocols.mechanism import FixedSpread
 from backtest.protocols.registry import protocol_named
-from backtest.replay.auctions import Auctions
 from backtest.replay.engine import replay
-from backtest.replay.mechanism import FixedSpread
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.record import Replay
 from backtest.scenario import Competitive, Scenario, Users, parse_override

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from backtest.protocols.maker.clip import Bought, Bounds, Curve, chost_down, incentive_down, redo_incentive_down, take
-from backtest.protocols.maker.flip import Flip
-from backtest.protocols.maker.math import RAD, per_second, rdiv_down, rmul_down, rpow_half_up, wmul_down
-from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0, EXPONENTIAL, LINEAR, STAIRSTEP
+from backtest.auctions.dutch import EXPONENTIAL, LINEAR, STAIRSTEP, Bounds, Curve
+from backtest.auctions.english import EnglishAuction
+from backtest.protocols.maker.clip import Bought, chost_down, incentive_down, redo_incentive_down, take
+from backtest.protocols.maker.math import RAD, per_second, rdiv_down, rmul_down, wmul_down
+from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
 from backtest.protocols.maker.rules import Limits, Seizure, feed_down, is_unsafe, part, seizure, spot_down
-from backtest.units import RAY, WAD
+from backtest.units import RAY, WAD, rpow_half_up
 
 CHOP = 113 * WAD // 100
 
@@ -192,7 +193,7 @@ BEG = 105 * WAD // 100
 
 
 def test_bids_rise_by_beg_up_to_the_tab() -> None:
-    flip = Flip(1_000 * RAD, 10 * WAD, end=7_200)
+    flip = EnglishAuction(1_000 * RAD, 10 * WAD, end=7_200)
     assert flip.tend_refused(1, BEG, 0) is None  # any first bid, however low
     flip = flip.with_bid(100 * RAD, 10 * WAD, ttl=3_600, now=10)
     assert flip.tend_refused(105 * RAD - 1, BEG, 20) == "insufficient increase"
@@ -205,14 +206,14 @@ def test_bids_rise_by_beg_up_to_the_tab() -> None:
 
 
 def test_then_the_lot_falls_by_beg() -> None:
-    flip = Flip(1_000 * RAD, 105 * WAD // 10, end=7_200).with_bid(1_000 * RAD, 105 * WAD // 10, 3_600, 10)
+    flip = EnglishAuction(1_000 * RAD, 105 * WAD // 10, end=7_200).with_bid(1_000 * RAD, 105 * WAD // 10, 3_600, 10)
     assert flip.dent_refused(10 * WAD, BEG, 20) is None
     assert flip.dent_refused(10 * WAD + 1, BEG, 20) == "insufficient decrease"
     assert flip.dent_refused(105 * WAD // 10, BEG, 20) == "lot not lower"
 
 
 def test_a_bid_wins_after_ttl_or_at_the_end_and_a_lot_without_bids_starts_again() -> None:
-    flip = Flip(1_000 * RAD, WAD, end=7_200)
+    flip = EnglishAuction(1_000 * RAD, WAD, end=7_200)
     assert (flip.is_won(9_999), flip.is_abandoned(7_200), flip.is_abandoned(7_201)) == (False, False, True)
     assert flip.restarted(7_200, 8_000).end == 15_200
     bid = flip.with_bid(RAD, WAD, 3_600, 100)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.auctions.dutch import STAIRSTEP, Curve
 from backtest.errors import ScenarioError
 from backtest.lake import Lake
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.clip import Curve
-from backtest.protocols.maker.params import DOG_2_0, STAIRSTEP
+from backtest.protocols.maker.params import DOG_2_0
 from backtest.replay.engine import replay
 from backtest.replay.mechanisms.sizing import (
     debt_to_target_up,

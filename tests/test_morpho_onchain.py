@@ -21,15 +21,16 @@ import pytest
 from backtest.errors import FetchError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
+from backtest.fetch.verify import verify
 from backtest.health import health
 from backtest.lake import Lake, queries
 from backtest.model import AccountId, HistoricalLiquidation, Market, PositionChange, SettingChange
 from backtest.protocols import Fill, Order, Refusal
+from backtest.protocols.book import Book
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.liquidation import PAIR
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN
 from backtest.reconstruct import reconstruct
-from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
@@ -315,6 +316,31 @@ def test_every_check_passes(lake: Lake) -> None:
     found = {query.name: lake.sql(query.select).fetchall() for query in queries.load() if query.folder == "checks"}
     assert {name: rows[:2] for name, rows in found.items() if rows} == {}
     assert len(found) > 10
+
+
+def test_the_chain_agrees_and_a_changed_balance_is_named(record: Record, lake: Lake, tmp_path: Path) -> None:
+    """Shares of the market and of accounts: what the contract's own getters return."""
+    for name in record.deployment.pairs:
+        with Rpc(record.deployment.node.url) as rpc:
+            report = verify(lake, name, rpc, blocks=5, accounts=20)
+            assert report.mismatches == []
+            wanted = {"total supply shares", "total borrow shares", "supply shares", "borrow shares", "collateral"}
+            assert wanted <= set(report.compared)
+            assert report.compared["collateral"] >= 5 * 3
+            copy = Lake(tmp_path / name, create=True)
+            with copy.writer() as writer:
+                writer.set_market(lake.market_config(name))
+                span = lake.covered(name, next(iter(lake.sources(name))))[0]
+                writer.commit(name, {}, from_block=span[0], to_block=span[1], covers={"all": span})
+                for dataset in lake.datasets(name):
+                    if dataset.startswith(("canonical/", "raw/")):
+                        table = lake.read(dataset, name)
+                        writer.append(
+                            name, dataset, table.slice(1) if dataset == "canonical/position_events" else table
+                        )
+            copy.refresh()
+            wrong = verify(copy, name, rpc, blocks=5, accounts=20).mismatches
+            assert any("shares" in line for line in wrong), wrong
 
 
 def test_only_the_market_s_own_logs_are_asked_for_and_kept(record: Record, lake: Lake) -> None:

@@ -27,9 +27,9 @@ from backtest.markets import MarketConfig, PoolConfig
 from backtest.model import MarketPrice, PoolChange, PriceUpdate
 from backtest.pools.uniswap_v3 import PoolState, sqrt_price_at, swap
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.book import Book
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.reconstruct import reconstruct
-from backtest.replay.book import Book
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Costs, Scenario, Slippage

@@ -15,9 +15,9 @@ from backtest.lake import Lake
 from backtest.model import Market
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.mechanism import FixedSpread
 from backtest.reconstruct import is_current, reconstruct
 from backtest.replay.engine import Engine, replay
-from backtest.replay.mechanism import FixedSpread
 from backtest.replay.record import Replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from backtest.model import AccountId, AssetId, IndexUpdate
 from backtest.protocols import BoxExposure, LinearExposure, Refusal
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import FixedSpread
 from backtest.replay import foresight
 from backtest.replay import screen as module
-from backtest.replay.book import Book
 from backtest.replay.engine import Engine, replay
 from backtest.replay.foresight import Foresight
-from backtest.replay.mechanism import FixedSpread
 from backtest.replay.record import Replay
 from backtest.replay.screen import Screen, Watch
 from backtest.replay.timeline import Timeline

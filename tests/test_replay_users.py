@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.model import AccountId, AssetId, PositionChange, Side
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.users import UserActions
 from backtest.scenario import Users
 from tests.sketches.fixed_spread import FixedSpreadPool

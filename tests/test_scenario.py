@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.errors import ScenarioError
-from backtest.scenario import MARKET_WIDE, PARAMETERS, Competitive, Observed, Override, Scenario, Users, parse_override
+from backtest.scenario import PARAMETERS, Competitive, Observed, Override, Scenario, Users, parse_override
 from backtest.scenario.toml import parse_scenario
 from tests.docs import scenarios as scenario_docs
 
@@ -194,7 +194,7 @@ overrides = st.builds(
     lambda name, share, asset, emode, block, ramp: Override(
         parameter=name,
         value=PARAMETERS[name][0] + share * (PARAMETERS[name][1] - PARAMETERS[name][0]) // 100,
-        asset=asset if name not in MARKET_WIDE else None,
+        asset=asset if PARAMETERS[name].per_asset else None,
         emode=emode if asset is None and name in ("ltv", "liquidation_threshold", "liquidation_bonus") else None,
         from_block=block,
         until_block=block + ramp if ramp else None,

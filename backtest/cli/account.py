@@ -20,8 +20,8 @@ def account(
 ) -> None:
     """Show one account at the end of any block, or at any time, exactly as the protocol's contracts say it.
 
-    Aave: the six numbers of getUserAccountData. Morpho Blue: shares, assets, the most that may be owed, health. Maker:
-    ink, art, rate, spot, debt, health. Whole numbers in the contracts' own units; then what is held.
+    The numbers are those that the protocol's own view of an account returns, under its names: whole numbers in the
+    contracts' own units. Then what is held.
     In a block without events the state is that after the last one, with interest up to the block's time.
 
     Examples:

@@ -148,8 +148,12 @@ def _copied_sample(folder: Path) -> Path:
 
 def _crash(lake: Lake) -> str:
     """The market of the sample in which something was liquidated."""
+    from backtest.protocols.registry import protocol_named
+
     for market in lake.markets():
-        if any(file.rows for file in lake.files("raw/aave-v3/LiquidationCall", market)):
+        protocol = protocol_named(lake.market_config(market).protocol)
+        logs = [f"raw/{protocol.name}/{event}" for event in protocol.liquidation_events]
+        if any(file.rows for name in logs for file in lake.files(name, market)):
             return market
     raise UserError(f"no market of {lake.path} has liquidations", "delete the folder and run the demo again")
 

@@ -1,8 +1,7 @@
 """Samples of a lake against the chain: what an omitted or misread log would have to change.
 
-Every balance is in some token's total, so scaled total supplies show an omission anywhere among balance events. Flags,
-e-modes
-and answers of feeds have no total: flags and e-modes are compared for sampled accounts, answers by their consecutive
+What a protocol's contracts return it says itself (``LendingProtocol.claims``): totals show an omission anywhere among
+balance events, what has no total is compared for sampled accounts. Answers of feeds are compared by their consecutive
 rounds. Pools say where they stand.
 """
 
@@ -11,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,8 +22,11 @@ from backtest.fetch.adapters import selector, word
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify_facts import check_facts
 from backtest.lake import Lake
+from backtest.markets import MarketConfig
 from backtest.model import PoolChange
 from backtest.pools.uniswap_v3 import PoolState
+from backtest.protocols.claims import Claim
+from backtest.protocols.registry import protocol_named
 
 ANSWERS = "raw/chainlink/AnswerUpdated"
 _WORDS = 1 << 256
@@ -33,20 +35,6 @@ _MOST_TICKS = 25
 """Ticks of one pool and block that are asked for."""
 _MOST_ROUNDS = 1000
 """Missing rounds of one feed that are asked for; more are counted as unknown."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the lake says a call returns at the end of a block; ``what`` names it in words. ``place``: which of the
-    words returned.
-    """
-
-    what: str
-    block: int
-    address: str
-    data: str
-    value: int
-    place: int = 0
 
 
 @dataclass
@@ -82,9 +70,8 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
         )
     report = Report()
     draw = random.Random(seed)
-    claims = list(_CLAIMS[config.protocol](lake, market, blocks, accounts, draw)) if config.protocol in _CLAIMS else []
-    claims += _pools(lake, market, blocks, draw)
-    answers = rpc.eth_calls([(claim.address, claim.data, claim.block) for claim in claims])
+    claims = [*_claims(lake, config, blocks, accounts, draw), *_pools(lake, market, blocks, draw)]
+    answers = rpc.eth_calls([(claim.address, _data(claim), claim.block) for claim in claims])
     for claim, data in zip(claims, answers, strict=True):
         found = word(None if data is None else data[32 * claim.place :])
         report.compared[claim.what.partition(" of ")[0]] += 1
@@ -106,100 +93,21 @@ def verify(lake: Lake, market: str, rpc: Rpc, *, blocks: int = 8, accounts: int 
     return report
 
 
-# -- Aave V3
-# ---------------------------------------------------------------------------------------------------------------
+def _claims(lake: Lake, config: MarketConfig, blocks: int, accounts: int, draw: random.Random) -> Iterable[Claim]:
+    """What the protocol says, at some blocks and of some accounts."""
 
+    def tables(name: str, columns: Sequence[str]) -> pa.Table:
+        return lake.read(f"canonical/{name}", config.name, columns=list(columns))
 
-def _aave_v3(lake: Lake, market: str, blocks: int, accounts: int, draw: random.Random) -> Iterator[Claim]:
-    """Scaled totals of aTokens and variable debt tokens (``IScaledBalanceToken.scaledTotalSupply``); of accounts the
-    bitmap (``IPool.getUserConfiguration``: bit 2i borrowing, 2i + 1 used as collateral, of the reserve with id i) and
-    the e-mode.
-    """
-    pool = lake.market_config(market).contracts["pool"]
-    changes = lake.read(
-        "canonical/position_events", market, columns=["block_number", "account_id", "asset_id", "side", "delta"]
-    )
-    changes = changes.set_column(3, "side", changes.column("side").cast(pa.string()))
-    settings = lake.read(
-        "canonical/setting_events", market, columns=["block_number", "account_id", "setting", "asset_id", "value"]
-    )
-    params = lake.read("canonical/params", market, columns=["block_number", "name", "asset_id", "value"])
-    listings = params.filter(pc.equal(params["name"].cast(pa.string()), "reserve_id")).to_pylist()
-    since = {row["asset_id"]: row["block_number"] for row in listings}  # of the tokens that ``assets`` names: the last
-    known = lake.read("canonical/accounts", market, columns=["account_id", "account"])
-    names = dict(zip(known["account_id"].to_pylist(), known["account"].to_pylist(), strict=True))
+    moments = _spread(tables("position_events", ["block_number"])["block_number"], blocks)
+    names = {row["account_id"]: row["account"] for row in tables("accounts", ["account_id", "account"]).to_pylist()}
     chosen = sorted(draw.sample(sorted(names), min(accounts, len(names))))
-    own_changes = changes.filter(pc.is_in(changes["account_id"], pa.array(chosen, pa.int32()))).to_pylist()
-    own_settings = settings.filter(pc.is_in(settings["account_id"], pa.array(chosen, pa.int32()))).to_pylist()
-    assets = lake.read("canonical/assets", market).to_pylist()
-    for block in _spread(changes["block_number"], blocks):
-        for asset, side, total in _totals(changes, block):
-            row = next(a for a in assets if a["asset_id"] == asset)
-            token = row["collateral_token"] if side == "collateral" else row["debt_token"]
-            if token is not None and block >= since[asset]:
-                yield Claim(
-                    f"scaled {side} total of {row['symbol']} ({token})",
-                    block,
-                    token,
-                    selector("scaledTotalSupply()"),
-                    total,
-                )
-        reserve_ids = {row["asset_id"]: int(row["value"]) for row in listings if row["block_number"] <= block}
-        bitmaps, emodes = _flags(own_changes, own_settings, reserve_ids, block)
-        for account in chosen:
-            argument = names[account][2:].rjust(64, "0")
-            for what, function, values in (
-                ("user configuration", "getUserConfiguration", bitmaps),
-                ("e-mode", "getUserEMode", emodes),
-            ):
-                yield Claim(
-                    f"{what} of {names[account]}",
-                    block,
-                    pool,
-                    selector(f"{function}(address)") + argument,
-                    values.get(account, 0),
-                )
+    own = {account: names[account] for account in chosen}
+    return protocol_named(config.protocol).claims(config, tables, moments, own)
 
 
-def _totals(changes: pa.Table, block: int) -> Iterable[tuple[int, str, int]]:
-    until = changes.filter(pc.less_equal(changes["block_number"], block))
-    sums = until.group_by(["asset_id", "side"]).aggregate([("delta", "sum")])
-    return [(row["asset_id"], row["side"], int(row["delta_sum"])) for row in sums.to_pylist()]
-
-
-def _flags(
-    changes: Sequence[Mapping[str, int | str]],
-    settings: Sequence[Mapping[str, int | str]],
-    reserve_ids: Mapping[int, int],
-    block: int,
-) -> tuple[dict[int, int], dict[int, int]]:
-    """(bitmap by account, e-mode by account) at the end of a block."""
-    debts: dict[tuple[int, int], int] = defaultdict(int)
-    for row in changes:
-        if row["side"] == "debt" and int(row["block_number"]) <= block:
-            debts[int(row["account_id"]), int(row["asset_id"])] += int(row["delta"])
-    stable: dict[tuple[int, int], int] = {}
-    flags: dict[tuple[int, int], int] = {}
-    emodes: dict[int, int] = {}
-    for row in settings:
-        if int(row["block_number"]) > block:
-            continue
-        account, value = int(row["account_id"]), int(row["value"])
-        if row["setting"] == "emode":
-            emodes[account] = value
-        elif row["setting"] == "collateral_enabled":
-            flags[account, int(row["asset_id"])] = value
-        elif row["setting"] == "stable_principal":
-            stable[account, int(row["asset_id"])] = value
-    bitmaps: dict[int, int] = defaultdict(int)
-    for (account, asset), debt in [*debts.items(), *stable.items()]:
-        bitmaps[account] |= (debt > 0) << 2 * reserve_ids[asset]
-    for (account, asset), enabled in flags.items():
-        bitmaps[account] |= bool(enabled) << 2 * reserve_ids[asset] + 1
-    return bitmaps, emodes
-
-
-_CLAIMS = {"aave-v3": _aave_v3}
+def _data(claim: Claim) -> str:
+    return selector(claim.function) + "".join(f"{each:064x}" for each in claim.arguments)
 
 
 # -- pools
@@ -239,15 +147,16 @@ def _changes(rows: pa.Table) -> Iterator[PoolChange]:
 
 
 def _pool_claims(address: str, state: PoolState, block: int, draw: random.Random) -> Iterator[Claim]:
-    yield Claim(f"price of pool {address}", block, address, selector("slot0()"), state.sqrt_price)
-    yield Claim(f"tick of pool {address}", block, address, selector("slot0()"), state.tick % _WORDS, 1)
-    yield Claim(f"active liquidity of pool {address}", block, address, selector("liquidity()"), state.liquidity)
+    yield Claim(f"price of pool {address}", block, address, "slot0()", state.sqrt_price)
+    yield Claim(f"tick of pool {address}", block, address, "slot0()", state.tick % _WORDS, place=1)
+    yield Claim(f"active liquidity of pool {address}", block, address, "liquidity()", state.liquidity)
     for tick in draw.sample(state.ticks, min(_MOST_TICKS, len(state.ticks))):
-        data = selector("ticks(int24)") + f"{tick % _WORDS:064x}"
-        yield Claim(f"gross liquidity of tick {tick} of pool {address}", block, address, data, state.gross[tick])
-        yield Claim(
-            f"net liquidity of tick {tick} of pool {address}", block, address, data, state.net[tick] % _WORDS, 1
-        )
+        for what, value, place in (
+            ("gross liquidity", state.gross[tick], 0),
+            ("net liquidity", state.net[tick] % _WORDS, 1),
+        ):
+            said = f"{what} of tick {tick} of pool {address}"
+            yield Claim(said, block, address, "ticks(int24)", value, (tick % _WORDS,), place)
 
 
 # -- feeds

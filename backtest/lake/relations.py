@@ -57,7 +57,7 @@ def statements(lake: Lake) -> Iterator[str]:
 
 
 def raw_name(dataset: str) -> str:
-    """The name of a raw dataset in schema ``raw``: raw/aave-v3/Supply is raw.aave_v3_Supply."""
+    """The name of a raw dataset in schema ``raw``: raw/chain/Header is raw.chain_Header."""
     return re.sub(r"[^A-Za-z0-9]", "_", dataset.removeprefix("raw/"))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ from backtest.model import (
     Side,
     SourceChange,
 )
+
+if TYPE_CHECKING:
+    from backtest.protocols.claims import Claim, Tables
+    from backtest.protocols.mechanism import Mechanism
 
 State = TypeVar("State")
 Ints = npt.NDArray[np.int64]
@@ -88,6 +92,17 @@ class BoxExposure:
 
 
 Exposure = LinearExposure | BoxExposure
+
+
+class LiquidationTerms(Struct, frozen=True):
+    """At what health, and with what gain, a collateral is liquidated; both wad, None where there is none.
+
+    ``threshold``: how much of the collateral's value counts towards health. ``bonus``: what the liquidator gets for
+    each unit of value that it repays, one and the gain (1.05e18 is 5 %); None too where an auction finds it.
+    """
+
+    threshold: int | None
+    bonus: int | None = None
 
 
 class Pair(Struct, frozen=True):
@@ -333,8 +348,10 @@ class LendingProtocol(Protocol[State]):
     # Parameters that a fill may change and other orders depend on (market-wide limits).
     order_parameters: frozenset[str]
 
-    # Parameters that a scenario may override, and the stored units of one basis point of each.
+    # Parameters that a scenario may override (words of ``scenario.PARAMETERS``), and the stored units of one of each.
     parameters: Mapping[str, int]
+    # What their numbers mean in this protocol's contracts, where the words leave it open: for the reference.
+    parameters_said: str = ""
 
     # Sentences that hold for every result of this protocol, printed with it.
     assumptions: Sequence[str] = ()
@@ -343,8 +360,6 @@ class LendingProtocol(Protocol[State]):
     gas_units: Mapping[str, int] = MappingProxyType({})
     # Seconds from a market price to the oracle's, where only market prices are known.
     oracle_delay: int = 0
-    # Whether a liquidation opens an auction; else it settles at once, at a fixed spread.
-    liquidates_by_auction: bool = False
     # Where many markets share contracts: the names of ``MarketConfig.parameters`` that tell them apart;
     # ``backtest fetch`` takes them as options.
     market_parameters: Sequence[str] = ()
@@ -372,6 +387,12 @@ class LendingProtocol(Protocol[State]):
         """
         ...
 
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """The terms that these parameters (stored units, those of the whole market among them) of one asset, of one
+        category, or of the market come to. Absent names are not set.
+        """
+        return LiquidationTerms(None)
+
     # -- fetch ---------------------------------------------------------------------------------------------------
     def discover(self, contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
         """Emitting contracts per role known after reading ``raw``, a superset of ``contracts``; fetch repeats until
@@ -394,6 +415,14 @@ class LendingProtocol(Protocol[State]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Addresses of the ERC-20 tokens whose symbol and decimals fetch must read: the underlying assets."""
         ...
+
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterable[Claim]:
+        """What the contracts must return at the end of these blocks if the canonical tables are right: of the market as
+        a whole, and of these accounts (id to address). Empty: nothing is compared beyond prices and headers.
+        """
+        return ()
 
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
@@ -474,6 +503,12 @@ class LendingProtocol(Protocol[State]):
         other orders depend says so by a ParamChange (``order_parameters``) among its changes.
         """
         ...
+
+    def mechanism(self, cost: int) -> Mechanism[State] | None:
+        """The protocol's own way of settling a liquidation, new for each replay, where it takes time; ``cost`` is what
+        a call costs whoever makes it, base units. None: it settles at once, pair by pair, by ``quote``.
+        """
+        return None
 
     def together(
         self,

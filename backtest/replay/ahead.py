@@ -27,7 +27,7 @@ from backtest.model import (
 )
 from backtest.model import SettingChange as Setting
 from backtest.protocols import LendingProtocol, Refusal, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.mechanisms import mechanism_of

@@ -32,7 +32,8 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols import Action, LendingProtocol, Opening, Refusal, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Mechanism, Opportunity, spread
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.opportunities import OpportunityBook
@@ -42,7 +43,6 @@ from backtest.replay.foresight import Foresight
 from backtest.replay.later import Later
 from backtest.replay.liquidators import Take, searcher_names
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import Mechanism, Opportunity, spread
 from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.memory import uncollected
@@ -180,7 +180,7 @@ class Engine(Generic[State]):
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
         self._mechanism = mechanism
-        self._warnings = tuple(warnings(market, timeline.params, scenario, first)) if scenario.alters else ()
+        self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(
             scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed

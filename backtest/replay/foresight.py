@@ -20,7 +20,7 @@ import numpy as np
 
 from backtest.model import AccountId, AssetId, IndexUpdate, PriceUpdate
 from backtest.protocols import State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.kernels import Floats, Ints
 from backtest.replay.pyramid import Pyramid, groups
 from backtest.replay.screen import Rows, Watch

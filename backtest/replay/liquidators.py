@@ -10,14 +10,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from backtest import scenario as config
+from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
-from backtest.replay.bidding import Bidder, Bidders
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
-from backtest.replay.mechanism import Opportunity
-from backtest.replay.record import Bid, Waterfall
+from backtest.replay.record import Waterfall
 
 COMPETITIVE = "competitive"
 """The one account that stands for all liquidators where they do not differ."""
@@ -198,11 +198,11 @@ class Competition:
         return None if self._costs.free else self
 
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
-        """See ``bidding.Bidders``."""
+        """See ``mechanism.Bidders``."""
         return [Bidder(COMPETITIVE, self._costs.bidding_up(book))] * 2
 
     def bidding_changes(self, now: int) -> int:
-        """See ``bidding.Bidders``."""
+        """See ``mechanism.Bidders``."""
         return self._costs.changes_after(now)
 
     def _profit(self, book: Book[State], opportunity: Opportunity) -> int:

@@ -10,7 +10,7 @@ from typing import Generic, cast
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols import State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.reach import sum_of, views_of
 from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
 from backtest.replay.timeline import Timeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from backtest.model import AccountId
-from backtest.replay.mechanism import Opportunity
+from backtest.protocols.mechanism import Opportunity
 
 
 class Offers(Mapping[AccountId, Sequence[Opportunity]]):

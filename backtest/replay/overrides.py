@@ -17,12 +17,12 @@ from dataclasses import dataclass, field, replace
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Clock, Market, ParamChange
 from backtest.replay.timeline import Timeline
-from backtest.scenario import MARKET_WIDE, PARAMETERS, Override, seconds_of
+from backtest.scenario import PARAMETERS, Override, seconds_of
 
 Key = tuple[str, AssetId | None, int | None]
 
-_COLLATERAL = frozenset({"ltv", "liquidation_threshold", "liquidation_bonus"})
-_EMODE = "emode_"
+EMODE = "emode_"
+"""Before the name of a parameter that is one of an e-mode category."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class _Rule:
         """Replaces non-zero values of history only: a collateral parameter of no named asset, or one that is changed by
         so much.
         """
-        return (
-            self.override.asset is None or self.override.change is not None
-        ) and self.override.parameter in _COLLATERAL
+        return (self.override.asset is None or self.override.change is not None) and PARAMETERS[
+            self.override.parameter
+        ].per_category
 
     def value(self, history: int | None) -> int:
         """What a value of history becomes at this step: the way to the target in equal parts, rounded towards history;
@@ -56,7 +56,8 @@ class _Rule:
         """
         given = self.override
         before = history or 0
-        low, high = (bound * self.unit for bound in PARAMETERS[given.parameter])
+        word = PARAMETERS[given.parameter]
+        low, high = word.low * self.unit, word.high * self.unit
         target = (
             given.value * self.unit
             if given.value is not None
@@ -73,7 +74,7 @@ class Overrides:
         market: names the assets.
         overrides: as in the scenario. ScenarioError for an unknown asset or a combination that makes no sense.
         timeline: says which block a date is.
-        units: stored units of one basis point, by parameter of the protocol.
+        units: stored units of one, by parameter of the protocol.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Overrides:
         given = rule.override
         if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
             return []
-        assets: list[AssetId | None] = [None] if given.parameter in MARKET_WIDE else [*sorted(rule.assets)]
+        assets: list[AssetId | None] = [*sorted(rule.assets)] if PARAMETERS[given.parameter].per_asset else [None]
         return [(given.parameter, asset, None) for asset in assets]
 
     def _matches(self, rule: _Rule, key: Key, history: int | None) -> bool:
@@ -174,7 +175,7 @@ class Overrides:
         if rule.everywhere and not history:
             return False
         if category is not None:
-            if given.emode is None or name != _EMODE + given.parameter or not history:
+            if given.emode is None or name != EMODE + given.parameter or not history:
                 return False
             return given.emode == category or (given.emode == "all" and self._has_asset(rule, category))
         if name != given.parameter or isinstance(given.emode, int):
@@ -234,8 +235,8 @@ def check(
 
     def take(change: ParamChange, overridden: bool) -> None:
         place = change.asset, change.category
-        places.setdefault(place, {})[change.name.removeprefix(_EMODE)] = change.value
-        if overridden and change.name.removeprefix(_EMODE) in units:
+        places.setdefault(place, {})[change.name.removeprefix(EMODE)] = change.value
+        if overridden and change.name.removeprefix(EMODE) in units:
             ours.add(place)
 
     def settled(*, at_last: bool = False) -> None:
@@ -274,7 +275,7 @@ def check(
             settled()
             begun(change.block_number)
             block = change.block_number
-        if change.name.removeprefix(_EMODE) == "liquidation_threshold":
+        if change.name.removeprefix(EMODE) == "liquidation_threshold":
             place = change.asset, change.category
             if change.value:
                 collateral.add(place)

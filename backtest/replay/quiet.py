@@ -13,11 +13,11 @@ from typing import Generic
 
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
 from backtest.protocols import State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import FixedSpread, Mechanism
 from backtest.replay.foresight import Foresight
 from backtest.replay.liquidators import Competition, LiquidatorModel
 from backtest.replay.measure import Measure
-from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.overrides import Overrides
 from backtest.replay.screen import Watch
 from backtest.replay.users import UserActions

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backtest.model import AssetId, IndexUpdate, MarketEvent
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.record import RateCheck
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
 from backtest.protocols import AccountView, Ints, Views
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.overrides import Overrides
 from backtest.replay.record import MadeLiquidatable, Reach
 from backtest.units import WAD

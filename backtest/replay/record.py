@@ -8,9 +8,10 @@ from typing import Generic, Literal
 
 from msgspec import Struct
 
+from backtest.auctions.bidding import Bid
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols import Fill, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.later import Later
 
 Stage = Literal["whole", "opened", "auction"]
@@ -24,7 +25,7 @@ class Waterfall(Struct, frozen=True, kw_only=True):
     becomes of them, exactly.
 
     ``bonus``: what leaves the account beyond the debt repaid, at oracle prices. ``basis``: what the same is worth more
-    at market prices (or, negative, less). ``reward``: what the protocol pays for the call (Maker's tip and chip).
+    at market prices (or, negative, less). ``reward``: what the protocol pays for the call.
     ``protocol_fee`` to ``oracle_share``: see the fields of ``scenario.Costs`` and ``scenario.Oev``; ``bid`` is what
     block builders, the express lane or the auctioneer get; ``private`` are costs that differ from searcher to searcher.
     ``rent`` is what stays with the searcher, negative where it lost.
@@ -43,21 +44,6 @@ class Waterfall(Struct, frozen=True, kw_only=True):
     protocol_share: int = 0
     oracle_share: int = 0
     rent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Bid:
-    """What one searcher did about one opportunity at one moment, base units.
-
-    ``value`` is what the opportunity leaves it before the bid; ``paid`` what it paid in the end: its bid, or gas of a
-    reverted call.
-    """
-
-    searcher: str
-    value: int
-    bid: int
-    paid: int
-    won: bool
 
 
 Ending = Literal["taken", "expired", "missed"]

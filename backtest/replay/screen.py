@@ -3,7 +3,7 @@
 An exposure, a linear form in prices or a box of prices, is asked for when an account, or a parameter it depends on,
 changes. Weights are kept divided by the asset's index, so that a form ages with the indexes. Between two updates of an
 asset an index grows by a factor within [1 + x, exp(x)], x = rate * seconds / year: linear interest is the lower end,
-interest compounded each instant the upper, and Aave's truncated series lies between. Collateral is aged by the lower
+interest compounded each instant the upper, and a series that is cut off lies between. Collateral is aged by the lower
 bound and debt by the upper, so the form read here never lies above the account's own.
 Debt is weighted by the margin as well: an account is a candidate where collateral is not above debt by ``margin`` times
 the sum of both.
@@ -24,7 +24,7 @@ import numpy as np
 
 from backtest.model import AccountId, AssetId
 from backtest.protocols import BoxExposure, Exposure, Exposures, LinearExposure, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.forms import Form, Forms
 from backtest.replay.kernels import Floats, Ints, moved, slacks
 from backtest.units import RAY, SECONDS_PER_YEAR

@@ -11,10 +11,10 @@ from msgspec import structs
 
 from backtest.model import Clock, Market, MarketEvent
 from backtest.protocols import LendingProtocol, State, Views
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Mechanism
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
-from backtest.replay.mechanism import Mechanism
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.memory import uncollected
 from backtest.replay.reach import views_of

@@ -13,9 +13,9 @@ from typing import Any, Generic
 
 from backtest.model import AccountId
 from backtest.protocols import State, Together
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import FixedSpread, Mechanism
 from backtest.replay.liquidators import Competition, LiquidatorModel
-from backtest.replay.mechanism import FixedSpread, Mechanism
 from backtest.replay.settlement import Settlement, Taker
 
 FEW = 2

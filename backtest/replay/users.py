@@ -27,7 +27,7 @@ from backtest.model import (
     Side,
 )
 from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
 

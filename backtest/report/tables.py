@@ -13,7 +13,7 @@ from typing import Any
 
 from backtest.report.queries import LARGEST, PAIRS
 from backtest.report.selection import Row, Selection
-from backtest.scenario.overrides import SECONDS, unit_of
+from backtest.scenario.overrides import PARAMETERS
 
 MISSING = "–"
 
@@ -185,7 +185,7 @@ _SHARES = frozenset(
 _BONUSES = frozenset({"beg", "bonus"})
 _PARTS = frozenset({"dispersion", "lowest", "mean", "target"})
 _MILLISECONDS = frozenset({"advantage", "floor", "temperature"})
-_MECHANISM_SECONDS = SECONDS | {"block_seconds"}
+_MECHANISM_SECONDS = {name for name, word in PARAMETERS.items() if word.unit == "seconds"} | {"block_seconds"}
 
 
 def _with_unit(name: str, value: Any, decimals: int, currency: str) -> str:
@@ -223,7 +223,7 @@ def _override(override: Row, symbols: Mapping[str, str]) -> str:
     of = "every asset" if asset is None else symbols.get(asset.lower(), asset)
     if emode is not None:
         of = f"{of} and e-modes" if emode == "all" else f"e-mode {emode}"
-    unit = unit_of(name)
+    unit = PARAMETERS[name].unit
     if unit != "basis points":
         sign = "=" if override.get("change") is None else "+" if override["change"] > 0 else "−"
         amount = override["value"] if sign == "=" else abs(override["change"])

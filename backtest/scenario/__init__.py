@@ -41,12 +41,11 @@ from backtest.scenario.mechanisms import (
     ProtocolsOwn,
     TargetHealth,
 )
-from backtest.scenario.overrides import MARKET_WIDE, PARAMETERS, Override, parse_override
+from backtest.scenario.overrides import PARAMETERS, Override, parse_override
 
 SCENARIO_VERSION = 1
 
 __all__ = [
-    "MARKET_WIDE",
     "PARAMETERS",
     "RESPONSES",
     "SCENARIO_VERSION",

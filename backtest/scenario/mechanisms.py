@@ -97,7 +97,7 @@ class HealthDutch(Strict, frozen=True, tag_field="kind", tag="dutch-health"):
 
 
 class Dutch(Strict, frozen=True, tag_field="kind", tag="dutch"):
-    """An auction whose price falls in steps, with Maker's parameters: it starts above the oracle's price when an
+    """An auction whose price falls in steps: it starts above the oracle's price when an
     account may first be liquidated; whoever takes it pays the price of the moment, and nothing leaves the account
     before. It ends where the account is healthy.
     """
@@ -140,9 +140,9 @@ class Hybrid(Strict, frozen=True, tag_field="kind", tag="hybrid"):
 
 
 class English(Strict, frozen=True, tag_field="kind", tag="english"):
-    """An auction of rising bids for the largest collateral of an account against its largest debt, with Maker's
-    parameters: bids rise to the debt, then the part of the collateral that is asked for falls. The winner pays when its
-    bid has stood; nothing leaves the account before.
+    """An auction of rising bids for the largest collateral of an account against its largest debt: bids rise to the
+    debt, then the part of the collateral that is asked for falls. The winner pays when its bid has stood; nothing
+    leaves the account before.
     """
 
     ttl: int = 3_600

@@ -4,59 +4,65 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario.base import Strict, seconds_of
 
-PARAMETERS: dict[str, tuple[int, int]] = {
-    "ltv": (0, 10_000),
-    "liquidation_threshold": (0, 10_000),
-    "liquidation_bonus": (10_000, 20_000),
-    "liquidation_protocol_fee": (0, 10_000),
-    "close_factor": (1, 10_000),
-    "liquidation_ratio": (10_000, 100_000),
-    "liquidation_penalty": (10_000, 20_000),
-    "liquidation_system": (10, 20),
-    "dust": (0, 10**12),
-    "line": (0, 10**12),
-    "lump": (0, 10**12),
-    "dunk": (0, 10**12),
-    "box": (0, 10**12),
-    "hole": (0, 10**12),
-    "global_hole": (0, 10**12),
-    "beg": (10_000, 20_000),
-    "ttl": (1, 10**8),
-    "tau": (1, 10**8),
-    "buf": (10_000, 100_000),
-    "tail": (0, 10**8),
-    "cusp": (0, 10_000),
-    "chip": (0, 10_000),
-    "tip": (0, 10**12),
-    "calc": (0, 2),
-    "calc_tau": (1, 10**8),
-    "step": (1, 10**8),
-    "cut": (0, 10_000),
+Unit = Literal["basis points", "seconds", "whole tokens", "a code"]
+
+
+class Parameter(NamedTuple):
+    """A word of scenarios: what its values are counted in, in files and on pages, whatever a protocol stores, and the
+    least and greatest of them.
+
+    ``per_asset``: each asset has its own; else it is one for the whole market. ``per_category``: e-mode categories have
+    one too.
+    """
+
+    low: int
+    high: int
+    unit: Unit = "basis points"
+    per_asset: bool = False
+    per_category: bool = False
+
+
+_AMOUNT = Parameter(0, 10**12, "whole tokens")
+PARAMETERS: dict[str, Parameter] = {
+    "ltv": Parameter(0, 10_000, per_asset=True, per_category=True),
+    "liquidation_threshold": Parameter(0, 10_000, per_asset=True, per_category=True),
+    "liquidation_bonus": Parameter(10_000, 20_000, per_asset=True, per_category=True),
+    "liquidation_protocol_fee": Parameter(0, 10_000, per_asset=True),
+    "close_factor": Parameter(1, 10_000),
+    "liquidation_ratio": Parameter(10_000, 100_000),
+    "liquidation_penalty": Parameter(10_000, 20_000),
+    "liquidation_system": Parameter(10, 20, "a code"),
+    "dust": _AMOUNT,
+    "line": _AMOUNT,
+    "lump": _AMOUNT,
+    "dunk": _AMOUNT,
+    "box": _AMOUNT,
+    "hole": _AMOUNT,
+    "global_hole": _AMOUNT,
+    "beg": Parameter(10_000, 20_000),
+    "ttl": Parameter(1, 10**8, "seconds"),
+    "tau": Parameter(1, 10**8, "seconds"),
+    "buf": Parameter(10_000, 100_000),
+    "tail": Parameter(0, 10**8, "seconds"),
+    "cusp": Parameter(0, 10_000),
+    "chip": Parameter(0, 10_000),
+    "tip": _AMOUNT,
+    "calc": Parameter(0, 2, "a code"),
+    "calc_tau": Parameter(1, 10**8, "seconds"),
+    "step": Parameter(1, 10**8, "seconds"),
+    "cut": Parameter(0, 10_000),
 }
-"""Parameters that may be overridden, and the least and greatest value of each: basis points, but for those below. From
-``liquidation_ratio`` on they are those of Maker (``backtest.protocols.maker.params``). The protocol says which of them
-it has.
+"""What may be overridden. A protocol says which of these it has, how it stores them (``LendingProtocol.parameters``)
+and what its contracts would refuse (``fault``).
 """
-SECONDS = frozenset({"ttl", "tau", "tail", "calc_tau", "step"})
-"""Parameters in seconds,"""
-TOKENS = frozenset({"dust", "line", "lump", "dunk", "box", "hole", "global_hole", "tip"})
-"""in whole tokens,"""
-CODES = frozenset({"liquidation_system", "calc"})
-"""and those that name one of several ways."""
 MOST_STEPS = 10_000
 """Steps of a ramp, at most."""
-
-_OF_ASSETS = ("ltv", "liquidation_threshold", "liquidation_bonus", "liquidation_protocol_fee")
-MARKET_WIDE = frozenset(PARAMETERS) - frozenset(_OF_ASSETS)
-"""Parameters that are one for the whole market."""
-
-_EMODE_PARAMETERS = ("ltv", "liquidation_threshold", "liquidation_bonus")
 
 
 class Override(Strict, frozen=True):
@@ -90,7 +96,8 @@ class Override(Strict, frozen=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         name = self.parameter
-        low, high = _limits(name)
+        word = _word(name)
+        low, high = word.low, word.high
         if (self.value is None) == (self.change is None):
             raise ScenarioError(
                 f"override {name}: {'neither' if self.value is None else 'both'} value and change", "give one of them"
@@ -100,18 +107,18 @@ class Override(Strict, frozen=True):
             if hint and 10 <= self.value < low:
                 hint += f": did you mean {low + self.value}, a bonus of {self.value / 100:g} %?"
             raise ScenarioError(
-                f"override {name} = {self.value} is out of range", f"give {unit_of(name)} from {low} to {high}{hint}"
+                f"override {name} = {self.value} is out of range", f"give {word.unit} from {low} to {high}{hint}"
             )
-        if self.emode is not None and name not in _EMODE_PARAMETERS:
+        if self.emode is not None and not word.per_category:
             raise ScenarioError(
                 f"override {name}: e-mode categories have no such parameter",
-                f"they have {', '.join(_EMODE_PARAMETERS)}",
+                f"they have {', '.join(each for each in PARAMETERS if PARAMETERS[each].per_category)}",
             )
         if isinstance(self.emode, int) and self.asset is not None:
             raise ScenarioError(
                 f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them"
             )
-        if name in MARKET_WIDE and self.asset is not None:
+        if not word.per_asset and self.asset is not None:
             raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
         self._check_moments()
 
@@ -152,14 +159,7 @@ _SET = re.compile(
 )
 
 
-def unit_of(parameter: str) -> str:
-    """What its values are counted in."""
-    if parameter in SECONDS:
-        return "seconds"
-    return "whole tokens" if parameter in TOKENS else "a code" if parameter in CODES else "basis points"
-
-
-def _limits(parameter: str) -> tuple[int, int]:
+def _word(parameter: str) -> Parameter:
     if parameter not in PARAMETERS:
         name = foreign.shown(parameter, 60)
         raise ScenarioError(f"unknown parameter '{name}' in an override", did_you_mean(name, PARAMETERS))
@@ -172,23 +172,23 @@ def amount_of(parameter: str, text: str, where: str, *, absolute: bool = True) -
     ScenarioError, which names ``where`` and says what is meant, for anything else: a share such as ``0.8``, a finer
     number, a sign.
     """
-    _limits(parameter)
+    unit = _word(parameter).unit
     given = text.strip()
-    percent = given.endswith("%") and unit_of(parameter) == "basis points"
+    percent = given.endswith("%") and unit == "basis points"
     try:
         value = foreign.decimal((given.removesuffix("%").rstrip() if percent else given).replace("_", ""))
     except foreign.Unreadable as error:
         raise ScenarioError(f"{where} is not understood: {error}", meant(parameter, "")) from None
     value = value * 100 if percent else value
     if given[0] in "+-" or value != value.to_integral_value():
-        what = f"{where} is not understood: {parameter} counts in {unit_of(parameter)}"
+        what = f"{where} is not understood: {parameter} counts in {unit}"
         raise ScenarioError(what, meant(parameter, given, absolute=absolute))
     return int(value)
 
 
 def meant(parameter: str, text: str, *, absolute: bool = True) -> str:
     """The remedy for a value in another unit than the parameter's."""
-    unit = unit_of(parameter)
+    unit = PARAMETERS[parameter].unit
     if unit == "basis points":
         share = text.strip().removesuffix("%")
         try:

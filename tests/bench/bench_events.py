@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.mechanism import FixedSpread
 from backtest.replay.engine import Engine
 from backtest.replay.foresight import Foresight
-from backtest.replay.mechanism import FixedSpread
 from backtest.replay.memory import uncollected
 from backtest.replay.timeline import Timeline
 from backtest.tables import AMOUNT

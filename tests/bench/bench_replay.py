@@ -17,8 +17,8 @@ from msgspec import structs
 
 from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.mechanism import FixedSpread
 from backtest.replay.engine import Engine, replay
-from backtest.replay.mechanism import FixedSpread
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
 from backtest.replay.screen import Screen

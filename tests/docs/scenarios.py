@@ -11,17 +11,12 @@ import msgspec
 from msgspec import inspect
 
 from backtest import scenario
+from backtest.protocols.registry import PROTOCOLS
 from backtest.scenario import PARAMETERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
-_MAKER = (
-    "From `liquidation_ratio` on they are Maker's, one for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 %"
-    " 11300, a cut of 0.99 9900; `dust` to `global_hole` and `tip` are whole DAI (`lump` collateral), `ttl`, `tau`,"
-    " `tail`, `calc_tau` and `step` seconds; `liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog);"
-    " `calc` 0 linear, 1 stairstep, 2 exponential.\n"
-)
 TABLES = {
     "Scenario": "The file itself",
     "Observed": "`[liquidators]`",
@@ -73,15 +68,18 @@ def reference() -> str:
         ]
         parts.append(_table(["field", "type", "default", "meaning"], rows))
     parts.append(
-        "### Parameters that can be overridden\n\nValues are basis points (10000 = 100 %); a bonus is 10000 +"
-        " bonus.\n\n" + _MAKER
+        "### Parameters that can be overridden\n\nBasis points: 10000 = 100 %; a bonus is 10000 + bonus. A protocol has"
+        " those of its own table, and a market's own rules may allow less.\n"
     )
-    parts.append(
-        _table(
-            ["parameter", "from", "to"],
-            [[f"`{name}`", str(low), str(high)] for name, (low, high) in PARAMETERS.items()],
-        )
-    )
+    for protocol in PROTOCOLS.values():
+        said = f"{protocol.parameters_said}\n\n" if protocol.parameters_said else ""
+        rows = [
+            [f"`{name}`", word.unit, str(word.low), str(word.high)]
+            for name, word in PARAMETERS.items()
+            if name in protocol.parameters
+        ]
+        table = _table(["parameter", "counts in", "from", "to"], rows)
+        parts.append(f"#### {protocol.name}\n\n{said}{table}")
     return "\n".join(part for part in parts if part)
 
 

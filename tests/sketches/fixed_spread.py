@@ -12,7 +12,17 @@ from typing import Any
 
 from backtest.errors import PriceMissing
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import AccountView, Fill, Holding, LendingProtocol, LinearExposure, Order, Pair, Refusal
+from backtest.protocols import (
+    AccountView,
+    Fill,
+    Holding,
+    LendingProtocol,
+    LinearExposure,
+    LiquidationTerms,
+    Order,
+    Pair,
+    Refusal,
+)
 from backtest.protocols.aave_v3.rules import parameter_fault
 from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
 from tests.sketches.calls import call
@@ -53,6 +63,10 @@ class FixedSpreadPool(LendingProtocol[Any]):
 
     def fault(self, values):
         return parameter_fault({"ltv": 0, **values})
+
+    def liquidation_terms(self, values):
+        threshold, bonus = values.get("liquidation_threshold"), values.get("liquidation_bonus")
+        return LiquidationTerms(threshold and threshold * WAD // BPS, bonus and bonus * WAD // BPS)
 
     def open(self, market, *, recompute=False):
         return PoolState(market)

@@ -15,7 +15,7 @@ from typing import Any
 
 from backtest.model import IndexUpdate, ParamChange, PositionChange
 from backtest.protocols import AccountView, Acted, Fill, Holding, LendingProtocol, LinearExposure, Order, Pair, Refusal
-from backtest.replay.mechanism import Opportunity
+from backtest.protocols.mechanism import Opportunity
 from backtest.units import BPS, RAY, WAD
 
 ETH, DAI = 0, 1

@@ -36,6 +36,7 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Opening,
     Order,
     Pair,
@@ -46,10 +47,13 @@ from backtest.protocols import (
 )
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
 from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.aave_v3.claims import claims
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
+from backtest.protocols.claims import Claim, Tables
+from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
 
@@ -107,6 +111,13 @@ class AaveV3(LendingProtocol[AaveState]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """See ``events.underlying_tokens``."""
         return underlying_tokens(raw)
+
+    @override
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterator[Claim]:
+        """See ``claims.claims``."""
+        return claims(config, tables, blocks, accounts)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
@@ -225,6 +236,12 @@ class AaveV3(LendingProtocol[AaveState]):
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``rules.parameter_fault``."""
         return parameter_fault(values)
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """Stored in basis points; 0 is no collateral."""
+        threshold, bonus = values.get("liquidation_threshold"), values.get("liquidation_bonus")
+        return LiquidationTerms(threshold * WAD // BPS if threshold else None, bonus * WAD // BPS if bonus else None)
 
     @override
     def observed_order(self, state: AaveState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:

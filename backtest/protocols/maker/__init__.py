@@ -1,8 +1,8 @@
 """Maker vaults of one ilk (makerdao/dss), Liquidations 1.0, 1.1/1.2 and 2.0.
 
-``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` and ``flip`` are its
-auctions, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a node's logs,
-``imported`` folds exports, both into ``ledger``.
+``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` what a buyer of it gets,
+``auctions`` is the mechanism, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a
+node's logs, ``imported`` folds exports, both into ``ledger``.
 
 Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the
 accumulator as the borrow
@@ -44,14 +44,18 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Order,
     Pair,
     RawEvents,
     Refusal,
 )
+from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.maker import actions, state
+from backtest.protocols.maker.auctions import Auctions
+from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, UNITS, fault
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
 from backtest.protocols.maker.state import MakerState
 from backtest.units import RAY, WAD
 
@@ -64,12 +68,12 @@ class Maker(LendingProtocol[MakerState]):
     """
 
     name = "maker"
-    liquidates_by_auction = True
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("Bite", "Bark")
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
     order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
     parameters: Mapping[str, int] = UNITS
+    parameters_said = SAID
     # Estimates: no bytecode to measure them on.
     gas_units: Mapping[str, int] = MappingProxyType(
         {
@@ -148,6 +152,13 @@ class Maker(LendingProtocol[MakerState]):
         return ()
 
     @override
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterator[Claim]:
+        """See ``claims.claims``."""
+        return claims(config, tables, blocks, accounts)
+
+    @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
         """From a node's logs (``logs.fold_logs``), or from exports (``imported.fold_imports``) where there are no
         logs.
@@ -210,6 +221,11 @@ class Maker(LendingProtocol[MakerState]):
         return actions.quote(book, order, prices, now)
 
     @override
+    def mechanism(self, cost: int) -> Auctions:
+        """See ``auctions``."""
+        return Auctions(cost)
+
+    @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
         """Wad: one over the liquidation ratio."""
         return WAD * RAY // state.param("liquidation_ratio")
@@ -223,6 +239,14 @@ class Maker(LendingProtocol[MakerState]):
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``params.fault``."""
         return fault(values)
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """One over the liquidation ratio. The penalty (``chop``) is what an auction asks for beyond the debt, not what
+        its buyer gains: the auction finds that.
+        """
+        ratio = values.get("liquidation_ratio")
+        return LiquidationTerms(WAD * RAY // ratio if ratio else None)
 
     @override
     def constants(self, raw: RawEvents) -> Sequence[Constant]:

@@ -1,44 +1,12 @@
-"""Dutch auctions of Liquidations 2.0 (dss ``src/clip.sol``, ``src/abaci.sol``). Prices ray, tabs rad, lots wad, times
-seconds.
+"""Dutch auctions of Liquidations 2.0 (dss ``src/clip.sol``): what a buyer gets and a starter is paid. How their price
+falls is in ``auctions.dutch``. Prices ray, tabs rad, lots wad.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backtest.protocols.maker.math import rdiv_down, rmul_down, rpow_half_up, wmul_down
-from backtest.protocols.maker.params import EXPONENTIAL, LINEAR
-from backtest.units import RAY
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """How the price of an auction falls: the Abacus that the Clip names, with its settings. ``cut`` ray, ``step`` and
-    ``tau`` seconds.
-    """
-
-    kind: int
-    tau: int
-    step: int
-    cut: int
-
-    def price_down(self, top: int, seconds: int) -> int:
-        """``price(top, dur)`` of LinearDecrease, StairstepExponentialDecrease or ExponentialDecrease."""
-        if self.kind == LINEAR:
-            return 0 if seconds >= self.tau else rmul_down(top, (self.tau - seconds) * RAY // self.tau)
-        return rmul_down(top, rpow_half_up(self.cut, seconds if self.kind == EXPONENTIAL else seconds // self.step))
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Until when an auction may go on: ``tail`` seconds, and down to ``cusp`` (ray) of its starting price."""
-
-    tail: int
-    cusp: int
-
-    def is_done(self, top: int, price: int, seconds: int) -> bool:
-        """``status``: the auction must be reset before anybody may buy. An auction that starts at nothing is done."""
-        return seconds > self.tail or not top or rdiv_down(price, top) < self.cusp
+from backtest.protocols.maker.math import wmul_down
 
 
 @dataclass(frozen=True, slots=True)

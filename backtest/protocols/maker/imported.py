@@ -31,9 +31,9 @@ from backtest.errors import RulesError, did_you_mean
 from backtest.markets import MarketConfig
 from backtest.protocols import RawEvents
 from backtest.protocols.maker.ledger import Ledger, Place
-from backtest.protocols.maker.math import per_second, rmul_down, rpow_half_up
+from backtest.protocols.maker.math import per_second, rmul_down
 from backtest.protocols.maker.params import IMPORTED
-from backtest.units import RAY
+from backtest.units import RAY, rpow_half_up
 
 FLOW, LIQUIDATION, PARAMETER = "raw/import/Flow", "raw/import/Liquidation", "raw/import/Parameter"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from backtest.auctions.dutch import EXPONENTIAL, LINEAR, STAIRSTEP
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
 from backtest.protocols import RawEvents
 from backtest.protocols.maker.events import address_text, ilk_of, name
 from backtest.protocols.maker.imported import UNKNOWN
 from backtest.protocols.maker.ledger import Ledger
-from backtest.protocols.maker.params import EXPONENTIAL, LINEAR, STAIRSTEP
 from backtest.protocols.maker.state import COLLATERAL
 from backtest.units import RAY, WAD
 

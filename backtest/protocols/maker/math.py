@@ -27,24 +27,6 @@ def wmul_down(a: int, b: int) -> int:
     return a * b // WAD
 
 
-def rpow_half_up(x: int, n: int) -> int:
-    """x to the n, x a ray, by squaring, each multiplication rounded to nearest, halves up.
-
-    dss ``src/jug.sol`` and ``src/abaci.sol`` ``rpow(x, n, b)`` with b one ray; 0 to the 0 is one, as there.
-    """
-    if x == 0:
-        return RAY if n == 0 else 0
-    half = RAY // 2
-    z = x if n % 2 else RAY
-    n //= 2
-    while n:
-        x = (x * x + half) // RAY
-        if n % 2:
-            z = (z * x + half) // RAY
-        n //= 2
-    return z
-
-
 def per_second(yearly: int) -> int:
     """The ray that compounds to ``1 + yearly`` (a ray) over a year of 31,536,000 seconds, rounded down.
 

@@ -40,11 +40,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backtest.auctions.dutch import STAIRSTEP
 from backtest.units import RAY, WAD
 
 CAT_1_0, CAT_1_1, DOG_2_0 = 10, 11, 20
 SYSTEMS: Mapping[int, str] = {CAT_1_0: "cat-1.0", CAT_1_1: "cat-1.1", DOG_2_0: "dog-2.0"}
-LINEAR, STAIRSTEP, EXPONENTIAL = 0, 1, 2
 
 RAY_BPS, WAD_BPS = RAY // 10_000, WAD // 10_000
 
@@ -75,6 +75,12 @@ UNITS: Mapping[str, int] = {
 """What a scenario may override: basis points for ratios (13000 = 130 %, cut 9900 = 0.99), else whole DAI, whole tokens,
 seconds or a code. The value here is the stored units of one of those.
 """
+
+SAID = (
+    "One for the whole ilk: a ratio of 130 % is 13000, a penalty of 13 % 11300, a cut of 0.99 9900; tokens are DAI, of"
+    " `lump` collateral; `liquidation_system` is 10 (Cat 1.0), 11 (Cat 1.1 and 1.2) or 20 (Dog); `calc` 0 linear, 1"
+    " stairstep, 2 exponential."
+)
 
 IMPORTED = frozenset({*UNITS, "par", "duty", "base", "stability_fee", "stopped", "osm_delay"})
 """Names that ``raw/import/Parameter`` may hold; others belong to contracts that no rule here reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from backtest.auctions.dutch import Bounds, Curve
 from backtest.errors import PriceMissing, RulesError
 from backtest.model import (
     AccountId,
@@ -18,7 +19,6 @@ from backtest.model import (
     Prices,
 )
 from backtest.protocols import AccountView, Figure, Holding, LinearExposure, Pair
-from backtest.protocols.maker.clip import Bounds, Curve
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
 from backtest.protocols.maker.rules import Limits, is_unsafe, spot_down
 from backtest.units import RAY, WAD

@@ -39,15 +39,19 @@ from backtest.protocols import (
     Fill,
     Holding,
     LendingProtocol,
+    LiquidationTerms,
     Order,
     Pair,
     RawEvents,
     Refusal,
 )
+from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
 from backtest.protocols.morpho_blue.actions import act
+from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
+from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
 from backtest.units import BPS, WAD
 
@@ -100,6 +104,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Loan token and collateral token."""
         return tokens(raw)
+
+    @override
+    def claims(
+        self, config: MarketConfig, tables: Tables, blocks: Sequence[int], accounts: Mapping[AccountId, str]
+    ) -> Iterator[Claim]:
+        """See ``claims.claims``."""
+        return claims(config, tables, blocks, accounts)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
@@ -175,6 +186,15 @@ class MorphoBlue(LendingProtocol[MorphoState]):
         if values.get("liquidation_bonus", WAD) < WAD:
             return "a liquidation incentive below one"
         return None
+
+    @override
+    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
+        """Both are stored in wad; an incentive that nobody set follows from the threshold (``incentive_factor``)."""
+        threshold = values.get("liquidation_threshold")
+        if threshold is None:
+            return LiquidationTerms(None)
+        bonus = values.get("liquidation_bonus")
+        return LiquidationTerms(threshold, incentive_factor(threshold) if bonus is None else bonus)
 
     @override
     def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backtest.replay.record import Bid
+from backtest.auctions.bidding import Bid
 from backtest.units import BPS
 
 

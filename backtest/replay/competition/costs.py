@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Market
 from backtest.protocols import LendingProtocol, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Opportunity
 from backtest.replay.competition.gas import FLASH_LOAN_GAS, NEVER, NO_FEES, SALE_GAS, BaseFees, GasPrice, units_of
 from backtest.replay.competition.slippage import loss_up
-from backtest.replay.mechanism import Opportunity
 from backtest.replay.record import Waterfall
 from backtest.scenario import Costs, Slippage
 from backtest.units import BPS

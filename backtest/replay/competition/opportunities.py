@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from backtest.auctions.bidding import Bid
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Opportunity
 from backtest.replay.later import Later
-from backtest.replay.mechanism import Opportunity
-from backtest.replay.record import Bid, Ending, Spell
+from backtest.replay.record import Ending, Spell
 
 UNPROFITABLE = "unprofitable"
 GAS_ABOVE_CAPS = "gas above caps"

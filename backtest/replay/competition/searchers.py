@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from backtest import scenario as config
+from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
 from backtest.protocols import State
-from backtest.replay.bidding import Bidder, Bidders
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition import contests
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
@@ -30,8 +31,7 @@ from backtest.replay.competition.opportunities import (
 )
 from backtest.replay.competition.strategy import best_size, first_step
 from backtest.replay.liquidators import FRONT_RUNNER, Competition, LiquidatorModel, NobodyElse, Take, of_chosen_pair
-from backtest.replay.mechanism import Opportunity
-from backtest.replay.record import Bid, Waterfall
+from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
 from backtest.units import BPS
 
@@ -161,8 +161,8 @@ class Searchers:
         return self
 
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> list[Bidder]:
-        """See ``bidding.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no other
-        auction ties up.
+        """See ``mechanism.Bidders``: a bid and the call that ends the auction at this moment's gas; capital that no
+        other auction ties up.
         """
         self._enter(book)
         if self._alike is not None:
@@ -180,7 +180,7 @@ class Searchers:
         return found
 
     def bidding_changes(self, now: int) -> int:
-        """See ``bidding.Bidders``: at once where who looks is drawn for each block."""
+        """See ``mechanism.Bidders``: at once where who looks is drawn for each block."""
         if self._drawn:
             return now + self.terms.block_seconds
         times = [*self._stuck.values(), *(back for lent in self._lent.values() for back, _ in lent)]

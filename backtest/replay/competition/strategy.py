@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from backtest.protocols import Order, Refusal, State
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Opportunity, spread
 from backtest.replay.competition.costs import CostModel
-from backtest.replay.mechanism import Opportunity, spread
 from backtest.units import WAD
 
 HALVINGS = 7

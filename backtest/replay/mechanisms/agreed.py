@@ -13,8 +13,8 @@ from backtest import scenario as config
 from backtest.errors import ScenarioError
 from backtest.model import AccountId, AssetId
 from backtest.protocols import AccountView, Holding, Order, Pair, Refusal, State
-from backtest.replay.book import Book
-from backtest.replay.mechanism import Immediate, Opportunity, spread
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import Immediate, Opportunity, spread
 from backtest.replay.mechanisms.sizing import (
     debt_to_target_up,
     discount_factor_down,

@@ -1,6 +1,5 @@
 """Auctions on the accounts of any protocol. Nothing leaves an account before somebody has bought: its owner may still
-act, and an auction ends where the account is healthy again. Prices fall and bids count by the rules of Maker's
-contracts (``protocols.maker.clip``, ``flip``).
+act, and an auction ends where the account is healthy again. Prices fall and bids count by ``backtest.auctions``.
 """
 
 from __future__ import annotations
@@ -12,17 +11,15 @@ from typing import Any
 from msgspec import structs
 
 from backtest import scenario as config
+from backtest.auctions.bidding import Bid, Bidder, Values, better_bid
+from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
+from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, Order, Pair, Refusal, State
-from backtest.protocols.maker.clip import Bounds, Curve
-from backtest.protocols.maker.flip import Flip
-from backtest.protocols.maker.params import STAIRSTEP
-from backtest.replay.bidding import Bidder, Values, better_bid
-from backtest.replay.book import Book
+from backtest.protocols.book import Book
+from backtest.protocols.mechanism import FixedSpread, Mechanism, Opportunity, spread
 from backtest.replay.liquidators import COMPETITIVE
-from backtest.replay.mechanism import FixedSpread, Mechanism, Opportunity, spread
 from backtest.replay.mechanisms.agreed import Terms, sale
-from backtest.replay.record import Bid
 from backtest.units import BPS, RAY, WAD
 
 
@@ -151,12 +148,12 @@ class HybridLiquidations(DutchAuctions):
 
 @dataclass(frozen=True, slots=True)
 class _Rising:
-    """One English auction of a pair: ``flip`` holds bids (native debt times a ray) and the lot (native collateral), of
-    which ``whole`` is all. ``holder`` made the standing bid; ``bids`` are those of everybody then.
+    """One English auction of a pair: ``english`` holds bids (native debt times a ray) and the lot (native collateral),
+    of which ``whole`` is all. ``holder`` made the standing bid; ``bids`` are those of everybody then.
     """
 
     pair: Pair
-    flip: Flip
+    english: EnglishAuction
     whole: int
     holder: str | None = None
     bids: tuple[Bid, ...] = ()
@@ -189,16 +186,18 @@ class EnglishAuctions(Mechanism[Any]):
         auction = self._kept(book, account)
         if auction is None:
             return ()
-        now, flip, pair = book.now.timestamp, auction.flip, auction.pair
-        if flip.is_won(now):
+        now, english, pair = book.now.timestamp, auction.english, auction.pair
+        if english.is_won(now):
             return [self._deal(book, account, liquidator, auction)]
-        if not flip.is_open(now):
+        if not english.is_open(now):
             return ()
-        found = better_bid(flip, auction.holder, self._bidders(book, account), self._beg, *self._values(book, auction))
+        found = better_bid(
+            english, auction.holder, self._bidders(book, account), self._beg, *self._values(book, auction)
+        )
         if found is None:
             return ()
-        lot = found.asked if found.step == "dent" else flip.lot
-        order = Order(account, pair, liquidator, repay=found.asked if found.step == "tend" else flip.bid, seize=lot)
+        lot = found.asked if found.step == "dent" else english.lot
+        order = Order(account, pair, liquidator, repay=found.asked if found.step == "tend" else english.bid, seize=lot)
         step = Opportunity(
             order, Fill(order, 0, 0, 0, ()), 0, found.step, lot=account, always=True, taker=found.name, bids=found.bids
         )
@@ -216,7 +215,7 @@ class EnglishAuctions(Mechanism[Any]):
         values = Values(
             book.prices.execution[collateral], book.units[collateral], book.prices.market[debt], book.units[debt]
         )
-        return book.proceeds_down(collateral, auction.flip.lot), values
+        return book.proceeds_down(collateral, auction.english.lot), values
 
     def _deal(
         self, book: Book[State], account: AccountId, liquidator: AccountId, auction: _Rising
@@ -224,10 +223,10 @@ class EnglishAuctions(Mechanism[Any]):
         """The winner pays, a native unit at least, or the few that the protocol can book. What was all of the debt, or
         of the collateral, when the auction began is all of it with the interest since.
         """
-        flip, pair = auction.flip, auction.pair
+        english, pair = auction.english, auction.pair
         owed, held = self._balances(book, account, pair)
-        repay = owed if flip.bid == flip.tab else -(-flip.bid // RAY)
-        seize = held if flip.lot == auction.whole else flip.lot
+        repay = owed if english.bid == english.tab else -(-english.bid // RAY)
+        seize = held if english.lot == auction.whole else english.lot
         refusal: Refusal | None = None
         for paid in (repay, *(few for few in _FEW if repay < few < owed)):
             order = Order(account, pair, liquidator, repay=paid, seize=seize, agreed=True)
@@ -254,9 +253,9 @@ class EnglishAuctions(Mechanism[Any]):
             self._open.pop(account, None)
             return None
         now = book.now.timestamp
-        if known is not None and known.pair in pairs and not known.flip.is_abandoned(now):
+        if known is not None and known.pair in pairs and not known.english.is_abandoned(now):
             owed, held = self._balances(book, account, known.pair)
-            if known.flip.bid <= owed * RAY and known.flip.lot <= held:
+            if known.english.bid <= owed * RAY and known.english.lot <= held:
                 return known
         sizes = {pair: self._balances(book, account, pair) for pair in pairs}
         pair = max(
@@ -269,7 +268,7 @@ class EnglishAuctions(Mechanism[Any]):
             ),
         )
         owed, held = sizes[pair]
-        self._open[account] = _Rising(pair, Flip(owed * RAY, held, now + self._terms.tau), held)
+        self._open[account] = _Rising(pair, EnglishAuction(owed * RAY, held, now + self._terms.tau), held)
         return self._open[account]
 
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
@@ -281,8 +280,8 @@ class EnglishAuctions(Mechanism[Any]):
         auction = self._open[account]
         assert order.repay is not None
         assert order.seize is not None
-        flip = auction.flip.with_bid(order.repay, order.seize, self._terms.ttl, now)
-        self._open[account] = replace(auction, flip=flip, holder=opportunity.taker, bids=opportunity.bids)
+        english = auction.english.with_bid(order.repay, order.seize, self._terms.ttl, now)
+        self._open[account] = replace(auction, english=english, holder=opportunity.taker, bids=opportunity.bids)
         return None
 
     def open_accounts(self) -> Collection[AccountId]:
@@ -294,7 +293,7 @@ class EnglishAuctions(Mechanism[Any]):
         until something changes.
         """
         times = [
-            min(each.flip.expires, each.flip.end) + 1 if each.flip.expires else each.flip.end + 1
+            min(each.english.expires, each.english.end) + 1 if each.english.expires else each.english.end + 1
             for each in self._open.values()
         ]
         if self._due is not None and self._open:

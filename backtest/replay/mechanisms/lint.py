@@ -2,56 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from backtest.model import AssetId, Market, ParamChange
-from backtest.scenario import Dutch, English, HealthBonus, HealthDutch, Hybrid, ProtocolsOwn, Scenario
-from backtest.units import BPS, RAY, WAD
+from backtest.model import AssetId, Clock, Market, ParamChange
+from backtest.protocols import LendingProtocol, State
+from backtest.replay.overrides import EMODE, Overrides
+from backtest.replay.timeline import Timeline
+from backtest.scenario import FixedSpread, HealthDutch, ProtocolsOwn, Scenario, TargetHealth
+from backtest.units import BPS, WAD
+
+_Place = tuple[AssetId | None, int | None]
 
 
-def warnings(market: Market, params: Iterable[ParamChange], scenario: Scenario, first_block: int) -> Iterator[str]:
-    """One for each asset whose threshold times (1 + bonus) is one or more, by history's parameters at the first block
-    and the scenario's changes.
+def warnings(
+    protocol: LendingProtocol[State], market: Market, timeline: Timeline, scenario: Scenario, first_block: int
+) -> Iterator[str]:
+    """One for each asset, or e-mode category, whose threshold times (1 + bonus) is one or more, by history's parameters
+    at the first block and, in full, the scenario's changes of them. The protocol says what its parameters come to.
 
-    Assets' own parameters only, not those of e-modes. A bonus that is capped by health or found by an auction has no
-    such frontier.
+    A bonus that is capped by health or found by an auction has no such frontier.
     """
-    if isinstance(scenario.mechanism, HealthBonus | Dutch | Hybrid | English):
-        return
-    thresholds: dict[AssetId, int] = {}
-    bonuses: dict[AssetId, int] = {}
-    for change in params:
-        if change.block_number <= first_block and change.category is None:
-            if change.name == "liquidation_threshold" and change.asset is not None:
-                thresholds[change.asset] = change.value
-            elif change.name == "liquidation_bonus" and change.asset is not None:
-                bonuses[change.asset] = change.value
-            elif change.name == "liquidation_ratio":  # Maker: of the one collateral
-                thresholds[AssetId(0)] = BPS * RAY // change.value
-            elif change.name == "lltv":  # Morpho Blue: of the one collateral
-                thresholds[AssetId(1)] = change.value * BPS // WAD
-    for override in scenario.overrides:
-        known = {"liquidation_threshold": thresholds, "liquidation_bonus": bonuses}.get(override.parameter)
-        if known is None or isinstance(override.emode, int):
-            continue
-        named = market.asset_named(override.asset) if override.asset else None
-        for asset in [named.id] if named is not None else list(known):
-            known[asset] = (
-                override.value if override.value is not None else known.get(asset, 0) + (override.change or 0)
-            )
-    for asset, threshold in sorted(thresholds.items()):
-        bonus = _bonus(scenario, bonuses.get(asset, BPS))
-        if threshold and threshold * bonus >= BPS * BPS:
+    for place, values in sorted(_parameters(protocol, market, timeline, scenario, first_block).items(), key=_order):
+        terms = protocol.liquidation_terms(values)
+        bonus = _bonus(scenario, terms.bonus)
+        if terms.threshold and bonus is not None and terms.threshold * bonus >= WAD * WAD:
             yield (
-                f"Warning: {market.label(asset)}: threshold x (1 + bonus) is {threshold * bonus / 10**6:.4g} %:"
-                " every liquidation leaves the account less healthy, until its collateral is gone."
+                f"Warning: {_said(market, place)}: threshold x (1 + bonus) is"
+                f" {100 * terms.threshold * bonus / WAD**2:.4g} %: every liquidation leaves the account less healthy,"
+                " until its collateral is gone."
             )
 
 
-def _bonus(scenario: Scenario, own: int) -> int:
-    mechanism = scenario.mechanism
-    if isinstance(mechanism, ProtocolsOwn):
-        return own
-    if isinstance(mechanism, HealthDutch):
-        return BPS * BPS // (BPS - mechanism.most)
-    return int(getattr(mechanism, "bonus", own))
+def _parameters(
+    protocol: LendingProtocol[State], market: Market, timeline: Timeline, scenario: Scenario, first_block: int
+) -> dict[_Place, dict[str, int]]:
+    """By asset or category: its own parameters and those of the whole market; where no asset has any, the market's."""
+    found: dict[_Place, dict[str, int]] = {}
+
+    def take(change: ParamChange) -> None:
+        found.setdefault((change.asset, change.category), {})[change.name.removeprefix(EMODE)] = change.value
+
+    overrides = Overrides(market, scenario.overrides, timeline, protocol.parameters)
+    for change in timeline.params:
+        if change.block_number <= first_block:
+            overrides.replaced(change)
+            take(change)
+    for block in overrides.waiting(timeline.last_block):
+        for change in overrides.due(-1, Clock(block, -1, 0))[0]:
+            take(change)
+    whole = found.pop((None, None), {})
+    if protocol.liquidation_terms(whole).threshold is not None:
+        return {(None, None): whole}
+    return {place: whole | own for place, own in found.items()}
+
+
+def _order(entry: tuple[_Place, object]) -> tuple[int, int]:
+    asset, category = entry[0]
+    return (-1 if category is None else category, -1 if asset is None else asset)
+
+
+def _said(market: Market, place: _Place) -> str:
+    asset, category = place
+    if category is not None:
+        return f"e-mode {category}"
+    return market.name if asset is None else market.label(asset)
+
+
+def _bonus(scenario: Scenario, own: int | None) -> int | None:
+    """Wad: what the scenario's mechanism gives, or the protocol's own; None where that has no frontier."""
+    match scenario.mechanism:
+        case ProtocolsOwn():
+            return own
+        case HealthDutch(most=most):
+            return BPS * WAD // (BPS - most)
+        case FixedSpread(bonus=bonus) | TargetHealth(bonus=bonus):
+            return bonus * WAD // BPS
+    return None

@@ -23,8 +23,8 @@ def repaid_up(seized: int, debt_price: int, debt_unit: int, price: int, unit: in
 def health_bonus_down(health: int, bonus: int, least: int, lowest: int) -> int:
     """Factor, wad. ``bonus`` (10000 + bonus), ``least`` and ``lowest`` in ten-thousandths, health wad below one.
 
-    Aave V4 ``LiquidationLogic.calculateLiquidationBonus``: from its least at a health of one in a straight line to the
-    largest.
+    aave-v4 ``LiquidationLogic.sol`` ``calculateLiquidationBonus``: from its least at a health of one in a straight line
+    to the largest.
     """
     most, floor = bonus * WAD // BPS, (BPS * BPS + (bonus - BPS) * least) * WAD // (BPS * BPS)
     low = lowest * WAD // BPS

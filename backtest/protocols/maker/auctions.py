@@ -23,20 +23,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import structs
+from typing_extensions import override
 
+from backtest.auctions.bidding import Bid, Values, better_bid
+from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
+from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock, ParamChange, PositionChange
 from backtest.protocols import Fill, Order, Refusal
+from backtest.protocols.book import Book
 from backtest.protocols.maker import clip
 from backtest.protocols.maker.actions import quote, raising
-from backtest.protocols.maker.clip import Bounds, Curve
-from backtest.protocols.maker.flip import Flip
-from backtest.protocols.maker.params import DOG_2_0, STAIRSTEP
+from backtest.protocols.maker.params import DOG_2_0
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
-from backtest.replay.bidding import Bidders, Values, better_bid
-from backtest.replay.book import Book
-from backtest.replay.mechanism import Mechanism, Opportunity
-from backtest.replay.record import Bid
+from backtest.protocols.mechanism import Bidders, Mechanism, Opportunity
 from backtest.units import RAY, WAD
 
 BLOCK_SECONDS = 13
@@ -73,7 +73,7 @@ class Lot:
     paid: int = 0
     top: int = 0
     started: int = 0
-    flip: Flip | None = None
+    flip: EnglishAuction | None = None
     look: int = 0
     quiet: _Conditions | None = None
     holder: str | None = None
@@ -102,6 +102,7 @@ class Auctions(Mechanism[MakerState]):
 
     # -- Mechanism -----------------------------------------------------------------------------------------------------
 
+    @override
     def opportunities(
         self, book: Book[MakerState], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
     ) -> Sequence[Opportunity | Refusal]:
@@ -141,6 +142,7 @@ class Auctions(Mechanism[MakerState]):
         self._again = now + BLOCK_SECONDS
         return found
 
+    @override
     def settle(self, book: Book[MakerState], opportunity: Opportunity) -> int | None:
         """The step happens: a lot opens, changes or closes; its number."""
         number, account = opportunity.lot, opportunity.order.account
@@ -159,10 +161,12 @@ class Auctions(Mechanism[MakerState]):
             del self._of[account]
         return number
 
+    @override
     def open_accounts(self) -> Collection[AccountId]:
         """Accounts with open lots, and those that could be bitten again."""
         return self._of.keys() | self._openable
 
+    @override
     def wake(self, now: Clock) -> int | None:
         """The next time at which an auction offers something new, as far as prices stay what they were when it was last
         looked at.
@@ -206,7 +210,7 @@ class Auctions(Mechanism[MakerState]):
         lot = Lot(fill.order.account, state.system, due, tab, fill.seized)
         if state.system == DOG_2_0:
             return replace(lot, top=self._top(book), started=now)
-        return replace(lot, flip=Flip(tab, fill.seized, now + state.param("tau")))
+        return replace(lot, flip=EnglishAuction(tab, fill.seized, now + state.param("tau")))
 
     def _top(self, book: Book[MakerState]) -> int:
         """Ray: rmul(feed, buf); 0 without a price."""
@@ -291,7 +295,7 @@ class Auctions(Mechanism[MakerState]):
     # ---------------------------------------------------------------------------------------------------------
 
     def _english(
-        self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId
+        self, book: Book[MakerState], number: int, lot: Lot, flip: EnglishAuction, liquidator: AccountId
     ) -> tuple[Opportunity | None, int]:
         """What the lot offers now, and when time alone makes it offer something else."""
         state, now = book.state, book.now.timestamp
@@ -314,7 +318,13 @@ class Auctions(Mechanism[MakerState]):
         return offer, settled if self.bidders is None else min(settled, self.bidders.bidding_changes(now))
 
     def _bid_of_few(
-        self, book: Book[MakerState], bidders: Bidders, number: int, lot: Lot, flip: Flip, liquidator: AccountId
+        self,
+        book: Book[MakerState],
+        bidders: Bidders,
+        number: int,
+        lot: Lot,
+        flip: EnglishAuction,
+        liquidator: AccountId,
     ) -> Opportunity | None:
         """What those who are there make of it; see ``bidding``."""
         price, dai = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
@@ -330,7 +340,7 @@ class Auctions(Mechanism[MakerState]):
         step = self._step(lot, number, liquidator, found.step, asked=found.asked)
         return structs.replace(step, taker=found.name, bids=found.bids)
 
-    def _best_bid(self, book: Book[MakerState], flip: Flip) -> tuple[int, int]:
+    def _best_bid(self, book: Book[MakerState], flip: EnglishAuction) -> tuple[int, int]:
         """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the
         least lot for it.
         """
@@ -345,7 +355,9 @@ class Auctions(Mechanism[MakerState]):
         worth = book.cost_up(DAI, -(-flip.tab // RAY)) + 2 * self.cost
         return flip.tab, min(flip.lot, -(-worth * unit // price))
 
-    def _deal(self, book: Book[MakerState], number: int, lot: Lot, flip: Flip, liquidator: AccountId) -> Opportunity:
+    def _deal(
+        self, book: Book[MakerState], number: int, lot: Lot, flip: EnglishAuction, liquidator: AccountId
+    ) -> Opportunity:
         """The winner takes the lot for its bid; the rest of the lot went back to the owner with each ``dent``."""
         paid = -(-flip.bid // RAY)
         deficit = _deficit(lot.due - flip.bid)

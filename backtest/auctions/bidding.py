@@ -2,9 +2,9 @@
 only.
 
 Bidders there see each other. They raise until all but one have enough, so that the one to whom the lot is worth most
-bids what the second would
-still have given, or the least that the contract accepts, whichever is more. Alone that is the least: the first ``tend``
-of dss ``src/flip.sol`` needs a bid above zero and nothing else (``beg`` times no bid is nothing), which is 10^-45 DAI.
+bids what the second would still have given, or the least that the auction accepts, whichever is more. Alone that is the
+least: the first ``tend`` of makerdao/dss ``src/flip.sol`` needs a bid above zero and nothing else (``beg`` times no bid
+is nothing), which is one part in 10^45 of a token of 18 decimals.
 Whoever holds the standing bid does not outbid itself.
 """
 
@@ -12,14 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-from backtest.model import AccountId
-from backtest.protocols import State
-from backtest.protocols.maker.flip import Flip
-from backtest.replay.book import Book
-from backtest.replay.record import Bid
+from backtest.auctions.english import EnglishAuction
 from backtest.units import BPS, RAY, WAD
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """What one searcher did about one opportunity at one moment, base units.
+
+    ``value`` is what the opportunity leaves it before the bid; ``paid`` what it paid in the end: its bid, or gas of a
+    reverted call.
+    """
+
+    searcher: str
+    value: int
+    bid: int
+    paid: int
+    won: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +43,6 @@ class Bidder:
     costs: int
     margin: int = 0
     most: int | None = None
-
-
-class Bidders(Protocol):
-    """Those who compete in auctions that last, as a model of liquidators knows them."""
-
-    def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
-        """Who is there for an open lot of an account."""
-        ...
-
-    def bidding_changes(self, now: int) -> int:
-        """The first time after ``now`` (seconds) at which others may be there, or the same with other costs."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ class Worth:
 @dataclass(frozen=True, slots=True)
 class Values:
     """What collateral sells for and debt costs, base units a ``unit`` of native ones. Bids and tabs are native units of
-    the debt times a ray (of
-    DAI: rad), lots native units of the collateral."""
+    the debt times a ray, lots native units of the collateral.
+    """
 
     price: int
     unit: int
@@ -69,41 +68,41 @@ class Values:
     debt_unit: int
 
 
-def worth_to(bidder: Bidder, flip: Flip, proceeds: int, values: Values) -> Worth:
+def worth_to(bidder: Bidder, auction: EnglishAuction, proceeds: int, values: Values) -> Worth:
     """What a lot is worth that sells for ``proceeds`` (base units)."""
     most = max(0, proceeds - bidder.costs) * BPS // (BPS + bidder.margin)
     if bidder.most is not None:
         most = min(most, bidder.most)
     bid = most * RAY * values.debt_unit // values.debt_price
-    if bid < flip.tab:
+    if bid < auction.tab:
         return Worth(bidder.name, bid)
-    pays = -(-flip.tab * values.debt_price // (RAY * values.debt_unit))
+    pays = -(-auction.tab * values.debt_price // (RAY * values.debt_unit))
     needed = pays + -(-pays * bidder.margin // BPS) + bidder.costs
-    return Worth(bidder.name, flip.tab, min(flip.lot, -(-needed * values.unit // values.price)))
+    return Worth(bidder.name, auction.tab, min(auction.lot, -(-needed * values.unit // values.price)))
 
 
-def least_bid_up(flip: Flip, beg: int) -> int:
+def least_bid_up(auction: EnglishAuction, beg: int) -> int:
     """The least that ``tend`` accepts now."""
-    return min(flip.tab, max(flip.bid + 1, -(-beg * flip.bid // WAD)))
+    return min(auction.tab, max(auction.bid + 1, -(-beg * auction.bid // WAD)))
 
 
-def largest_lot_down(flip: Flip, beg: int) -> int:
+def largest_lot_down(auction: EnglishAuction, beg: int) -> int:
     """The largest lot that ``dent`` accepts now."""
-    return min(flip.lot - 1, flip.lot * WAD // beg)
+    return min(auction.lot - 1, auction.lot * WAD // beg)
 
 
-def raised(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
+def raised(auction: EnglishAuction, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
     """Who has the standing bid once bidding comes to rest, and what it is; None where nobody moves."""
-    least = least_bid_up(flip, beg)
+    least = least_bid_up(auction, beg)
     able = sorted((worth for worth in there if worth.bid >= least), key=lambda worth: -worth.bid)
-    if flip.bid >= flip.tab or not able or (able[0].name == holder and len(able) == 1):
+    if auction.bid >= auction.tab or not able or (able[0].name == holder and len(able) == 1):
         return None
     return able[0].name, max(least, able[1].bid if len(able) > 1 else 0)
 
 
-def lowered(flip: Flip, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
+def lowered(auction: EnglishAuction, holder: str | None, there: Sequence[Worth], beg: int) -> tuple[str, int] | None:
     """The same once the bid is the tab: who takes the least lot, and what that is."""
-    largest = largest_lot_down(flip, beg)
+    largest = largest_lot_down(auction, beg)
     able = sorted(
         ((worth.lot, worth.name) for worth in there if worth.lot is not None and worth.lot <= largest),
         key=lambda each: each[0],
@@ -126,17 +125,17 @@ class Better:
 
 
 def better_bid(
-    flip: Flip, holder: str | None, bidders: Sequence[Bidder], beg: int, proceeds: int, values: Values
+    auction: EnglishAuction, holder: str | None, bidders: Sequence[Bidder], beg: int, proceeds: int, values: Values
 ) -> Better | None:
     """Where bidding among those who are there comes to rest; None where the standing bid is that."""
-    there = [(bidder, worth_to(bidder, flip, proceeds, values)) for bidder in bidders]
-    dents, worths = flip.bid == flip.tab, [worth for _, worth in there]
-    found = lowered(flip, holder, worths, beg) if dents else raised(flip, holder, worths, beg)
+    there = [(bidder, worth_to(bidder, auction, proceeds, values)) for bidder in bidders]
+    dents, worths = auction.bid == auction.tab, [worth for _, worth in there]
+    found = lowered(auction, holder, worths, beg) if dents else raised(auction, holder, worths, beg)
     if found is None:
         return None
     name, asked = found
     return Better(
-        "dent" if dents else "tend", name, asked, _bids(name, flip.tab if dents else asked, there, proceeds, values)
+        "dent" if dents else "tend", name, asked, _bids(name, auction.tab if dents else asked, there, proceeds, values)
     )
 
 

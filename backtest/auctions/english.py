@@ -1,4 +1,5 @@
-"""English auctions of Liquidations 1.x (dss 1.0 and 1.1 ``src/flip.sol``): bids rise to the tab, then the lot falls.
+"""English auctions of two phases: bids rise to the tab (``tend``), then the lot that is asked for it falls (``dent``).
+The rules are those of makerdao/dss 1.0 and 1.1 ``src/flip.sol``.
 
 Bids and tabs rad, lots wad, ``beg`` a wad ratio, times seconds. Each function returns None where the call goes through,
 else the contract's error in words.
@@ -12,7 +13,7 @@ from backtest.units import WAD
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class EnglishAuction:
     """One auction. ``expires`` is when the last bid wins (``tic``, 0 without a bid), ``end`` when bidding ends at the
     latest.
     """
@@ -55,10 +56,10 @@ class Flip:
             return "lot not lower"
         return None if beg * lot <= self.lot * WAD else "insufficient decrease"
 
-    def with_bid(self, bid: int, lot: int, ttl: int, now: int) -> Flip:
+    def with_bid(self, bid: int, lot: int, ttl: int, now: int) -> EnglishAuction:
         """After ``tend`` or ``dent``."""
         return replace(self, bid=bid, lot=lot, expires=now + ttl)
 
-    def restarted(self, tau: int, now: int) -> Flip:
+    def restarted(self, tau: int, now: int) -> EnglishAuction:
         """After ``tick``."""
         return replace(self, end=now + tau)

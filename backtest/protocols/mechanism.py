@@ -13,12 +13,24 @@ from typing import Protocol, TypedDict
 
 from msgspec import Struct
 from msgspec.structs import replace
+from typing_extensions import override
 
+from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
 from backtest.protocols import Fill, Order, Refusal, State
-from backtest.replay.bidding import Bidders
-from backtest.replay.book import Book
-from backtest.replay.record import Bid
+from backtest.protocols.book import Book
+
+
+class Bidders(Protocol):
+    """Those who compete in auctions that last, as a model of liquidators knows them."""
+
+    def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
+        """Who is there for an open lot of an account."""
+        ...
+
+    def bidding_changes(self, now: int) -> int:
+        """The first time after ``now`` (seconds) at which others may be there, or the same with other costs."""
+        ...
 
 
 class Opportunity(Struct, frozen=True):
@@ -75,14 +87,17 @@ class Mechanism(Protocol[State]):
 class Immediate(Mechanism[State]):
     """Settles at once: nothing stays open."""
 
+    @override
     def settle(self, book: Book[State], opportunity: Opportunity) -> int | None:
         """Nothing stays open."""
         return None
 
+    @override
     def open_accounts(self) -> Collection[AccountId]:
         """None: nothing stays open."""
         return ()
 
+    @override
     def wake(self, now: Clock) -> int | None:
         """Never: without open liquidations time alone offers nothing."""
         return None
@@ -93,6 +108,7 @@ class FixedSpread(Immediate[State]):
 
     name = "fixed-spread"
 
+    @override
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
     ) -> Sequence[Opportunity | Refusal]:
