@@ -205,13 +205,13 @@ class LogFetcher:
                 self.stats.blooms += len(headers)
                 if self._omissions != "never" and len(logs):  # where a reply was cut short, it is at one of its ends
                     suspects |= dict.fromkeys((int(logs.block[0]), int(logs.block[-1])), sorted(question.pairs))
+                tables = question.decode(logs, namespace)
                 try:
                     omitted = self._omitted(question, logs, suspects, hashes)
-                except FetchError as error:  # a block that the node does not know by this hash any more
+                except FetchError as error:  # another log now, or a block that the node does not know by this hash
                     contradiction = error.what
                     omitted = None
                 if omitted is None and contradiction is None:
-                    tables = question.decode(logs, namespace)
                     wanted = set(blocks)
                     found = [header for header in headers if int(header.number, 16) in wanted]
                     return _Piece(first, last, tables, found, headers[-1].hash, len(logs))
@@ -277,6 +277,9 @@ class LogFetcher:
     ) -> int | None:
         """The first block in which logs show up, asked for by its hash, that did not come before; None if there is
         none.
+
+        Raises:
+            FetchError: a log that came before is another one now, or the node does not know a block by its hash.
         """
         self.stats.rechecked += len(suspects)
         calls = []
@@ -289,11 +292,18 @@ class LogFetcher:
                 )
             )
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
-        came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
+        came = {place: row for row, place in enumerate(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))}
         for block, reply in zip(suspects, replies, strict=True):
             found, _ = question.judge(reply, block, block)
-            if any((block, index) not in came for index in found.log_index.tolist()):
-                return block
+            for row, index in enumerate(found.log_index.tolist()):
+                before = came.get((block, index))
+                if before is None:
+                    return block
+                if found.row(row) != logs.row(before):
+                    raise FetchError(
+                        f"the node told log {index} of block {block} in one way, and when asked again in another",
+                        "use another node",
+                    )
         return None
 
     # -- commits, on the main thread

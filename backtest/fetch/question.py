@@ -159,23 +159,12 @@ def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
     if not same.any():
         return columns, 0
     for row in np.flatnonzero(same).tolist():
-        if _row(columns, row) != _row(columns, row + 1):
+        if columns.row(row) != columns.row(row + 1):
             raise FetchError(
                 f"the node sent two different logs as log {columns.log_index[row]} of block {columns.block[row]}",
                 _REMEDY,
             )
     return columns.take(np.flatnonzero(~np.append(False, same))), int(same.sum())
-
-
-def _row(columns: LogColumns, row: int) -> tuple[Any, ...]:
-    topics = tuple(column[row] for column in columns.topics)
-    return (
-        columns.addresses[row],
-        topics,
-        columns.data[row],
-        columns.block_hashes[row],
-        columns.transaction_hash[row].tobytes(),
-    )
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,8 @@ class Rpc:
         self._in_pool = threading.local()
         self._pace = Pace(workers)
         self._header_method: str | None = None
+        self.witness: tuple[str, str, int] | None = None
+        """A call of ``eth_calls`` that gave a value, so that it must give one again (``adapters.answers``)."""
 
     def __repr__(self) -> str:
         return f"Rpc({self.name})"
