@@ -4,15 +4,19 @@ line that says so, or its prices are those of a node without old state, and none
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from backtest.errors import FetchError
 from backtest.fetch.adapters import ANSWER, selector
 from backtest.fetch.oracle import ASSET_PRICE
 from backtest.fetch.rpc import Rpc
+from backtest.lake import Lake, checks
+from backtest.resources import resource
 from tests.chain.node import Node
 from tests.test_feeds import Market, assert_as_on_chain, at_end, build
 
@@ -73,6 +77,8 @@ def test_a_node_without_old_state_that_does_not_say_so(
     assert any("not compared" in note for note in market.notes.said)
     wrong = [row for row in prices.to_pylist() if row["exact"] and row["price"] is None]
     assert wrong == []
+    (found,) = (found for found in checks.run(Lake(market.folder)) if found.check == "feeds__phases_read")
+    assert found.violations == 2
     market.list(market.deploy("CappedStableAdapter", proxy.address, "capped", 1_04000000))
     fresh.send("transmit", 203_00000000)
     monkeypatch.setattr(kind, "oldest", market.node.block_number)
@@ -142,3 +148,27 @@ def test_reads_without_a_price_are_counted(market: Market) -> None:
     market.fetch()
     assert market.summary.unanswered > 0
     assert any(f"{market.summary.unanswered} of {market.summary.reads} reads" in note for note in market.notes.said)
+
+
+def test_prices_that_were_never_read_are_named_by_the_check(tmp_path: Path) -> None:
+    """What a node without old state leaves: feeds by their logs alone, and liquidations at unread prices."""
+    shutil.copytree(resource("sample") / "lake", tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    market = "sample-crash"
+
+    def found() -> checks.Finding:
+        return next(one for one in checks.run(Lake(lake.path)) if one.check == "prices__read_at_liquidations")
+
+    assert found().violations == 0
+    reads = lake.read("raw/oracle/Read", market)
+    hits = lake.read("canonical/liquidations", market)["block_number"].to_pylist()
+    kept = reads.filter(pc.not_equal(reads["block_number"], hits[0]))
+    assert kept.num_rows < reads.num_rows
+    with lake.writer() as writer:
+        writer.replace(market, "raw/oracle/Read", [("raw/oracle/Read", kept)], stamp="")
+    one = found()
+    assert one.violations
+    assert f"first_block {hits[0]}" in one.examples[0]
+    with lake.writer() as writer:
+        writer.replace(market, "raw/oracle/Read", [("raw/oracle/Read", kept.slice(0, 0))], stamp="")
+    assert f"missing {len(set(hits))}, demanded {len(set(hits))}" in found().examples[0]

@@ -278,7 +278,10 @@ class _Window:
                 raise
             lie, reads = error.what, {}
         if lie:
-            self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
+            self.context.progress.note(
+                "the node has no old state: prices of feeds are not compared with the oracle's; backtest check names"
+                " what is missing (prices__read_at_liquidations)"
+            )
         self._judge(reads, states)
         rows = [
             (block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()
