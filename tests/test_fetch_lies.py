@@ -257,6 +257,19 @@ def test_a_batch_of_reverts_alone_is_told_by_a_call_that_answered(node: ChainNod
     assert "raw/chain/Token" not in lake.datasets("made-up")
 
 
+def test_null_for_a_call_is_no_answer(node: ChainNode, lake: Lake) -> None:
+    """As of a node without the state of the block (Besu): taken as a revert, and said of the call that must answer."""
+
+    def null(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        return f.changed_results(body, forward, lambda result: None) if b'"eth_call"' in body else None
+
+    with (
+        f.FaultProxy(node.url, f.Plan(always=[null])) as proxy,
+        pytest.raises(FetchError, match=r"has no decimals\(\)"),
+    ):
+        run(lake, proxy.url)
+
+
 def test_constants_that_were_denied_are_asked_again(node: ChainNode, tmp_path: Path) -> None:
     from backtest.model import Constant
     from tests.synthetic import Vaults
