@@ -304,12 +304,3 @@ def test_a_log_that_is_told_in_two_ways_is_not_believed(node: ChainNode, lake: L
     with f.FaultProxy(node.url, f.Plan(sometimes=[f.logs_fault(swap)], chance=0.3, most=2)) as proxy:
         run(lake, proxy.url, headers="all", omissions="always")
     assert digest_of(lake) == clean
-
-
-@pytest.mark.slow
-def test_a_campaign_of_faults_leaves_no_wrong_lake() -> None:
-    from tests.campaign import campaign
-
-    table = campaign(60, seed=2)
-    assert {kind: counts["wrong"] for kind, counts in table.items() if counts["wrong"]} == {}
-    assert sum(counts["tried"] for counts in table.values()) >= 60

@@ -140,7 +140,7 @@ def fetch_prices(
         phases = phases_without_state(context, list(proxies))
         _fetch_logs(context, phases, found)
     phases = estimated(context, phases, _log_blocks(context, start, end))
-    _store_new(context, "raw/oracle/Phase", [phase.row for phase in phases])
+    _store_phases(context, phases)
     gaps = _gaps(context.lake.covered(context.config.name, COVERAGE), start, end)
     if gaps:
         context.progress.begin("oracle state", sum(last - first + 1 for first, last in gaps))
@@ -638,6 +638,18 @@ def _table(dataset: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
             )
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.table([pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _store_phases(context: FetchContext, phases: Sequence[Phase]) -> None:
+    """Store the phases that the lake does not hold yet, in place of estimates of them."""
+    dataset, market = "raw/oracle/Phase", context.config.name
+    known = {phase.row[:2] for phase in phases if phase.exact}
+    held = context.lake.read(dataset, market).to_pylist() if dataset in context.lake.datasets(market) else []
+    kept = [row for row in held if row["exact"] or (row["address"], row["phase"]) not in known]
+    if len(kept) < len(held):
+        table = _table(dataset, [tuple(row.values()) for row in kept])
+        context.writer.replace(market, dataset, [(dataset, table)], stamp="")
+    _store_new(context, dataset, [phase.row for phase in phases])
 
 
 def _store_new(context: FetchContext, dataset: str, rows: Sequence[tuple[object, ...]]) -> None:
