@@ -152,11 +152,6 @@ def fetch_prices(
             f"{summary.unanswered} of {summary.reads} reads of the oracle gave no price: backtest check names them"
             " (prices__answered)"
         )
-    if summary.overruled:
-        context.progress.note(
-            f"{summary.overruled} of {summary.reads} reads of the oracle differ from the feeds' own logs: such prices"
-            " are not exact"
-        )
     for source_address in sorted(summary.restless):
         context.progress.note(
             f"the price or ratio of {source_address} moves all the time: between its samples it is not exact"
@@ -318,12 +313,16 @@ class _Window:
     def _judge(self, reads: Mapping[str, Mapping[int, int | None]], states: Sequence[tuple[object, ...]]) -> None:
         """Hold what the oracle answered against what the logs of plain feeds say of the same blocks.
 
+        A price that differs from the logs is asked again.
+
         Raises:
-            FetchError: the oracle gives no price where a feed's own log, or the source itself, gives one above zero.
+            FetchError: the oracle gives no price where a feed's own log, or the source itself, gives one above zero; or
+                one price the first time and another the second.
         """
         before = {owner: value for _, owner, name, value in states if name == "answer"}
         given = _answers_of(self.context, self.first, self.last)
         doubtful: list[tuple[str, Use, int]] = []
+        overruled: list[tuple[str, int]] = []
         for asset, series in reads.items():
             for block, price in series.items():
                 use = next(use for use in self.uses if use.asset == asset and use.first <= block <= use.last)
@@ -337,7 +336,21 @@ class _Window:
                 if price is None and said is None:
                     doubtful.append((asset, use, block))
                 elif said is not None and (price or 0) != max(said, 0):
-                    self.summary.overruled += 1
+                    overruled.append((asset, block))
+        for (asset, block), price in Oracles(self.context.rpc, self.uses).prices(overruled).items():
+            if price != reads[asset][block]:
+                raise FetchError(
+                    f"{self.context.rpc.name} said that the price of {asset} at block {block} is"
+                    f" {reads[asset][block]}, and when asked again {price}",
+                    "use another node: what this one says of calls cannot be relied on",
+                )
+        if overruled:
+            self.summary.overruled += len(overruled)
+            self.context.progress.note(
+                f"blocks {self.first} to {self.last}: {len(overruled)} of {sum(map(len, reads.values()))} reads of the"
+                " oracle differ from the feeds' own logs: such prices are not exact; backtest check names them"
+                " (prices__read_as_computed)"
+            )
         asked = [(use.source, selector(ANSWER), block) for _, use, block in doubtful]
         for (asset, use, block), data in zip(doubtful, calls_at(self.context.rpc, asked), strict=True):
             if (value := signed(data)) is not None and value > 0:
