@@ -195,7 +195,10 @@ class Scene:
         if said:
             if "; " not in said:
                 return "wrong"
-            notes = self.fetch(Lake(path), self.node.url)
+            try:
+                notes = self.fetch(Lake(path), self.node.url)
+            except UserError as error:  # what was stored before contradicts the good node
+                notes = [str(error)]
             if self.is_clean(path):
                 return "named error"
         elif self.is_clean(path):

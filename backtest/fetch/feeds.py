@@ -253,6 +253,7 @@ class _Window:
         lie = told_otherwise(self.context, self._aggregators(), first, last)
         plain = all(source.kind in (FEED, FIXED) for source in self.found.values())
         states = [] if lie else self._initial_states()
+        lie = lie or self._otherwise_before(states)
         silent = self._aggregators() - {f"0x{owner.hex()}" for _, owner, name, _ in states if name == "answer"}
         if not lie and not self.archive and silent and first > 0:
             lie = f"at block {first - 1} {min(silent)} answers nothing, and feed proxies of the market neither"
@@ -427,6 +428,17 @@ class _Window:
             return self._answers_before()
         values = [(owner, name, signed(data)) for (owner, name, _), data in zip(asked, told, strict=True)]
         return [(before, raw_address(owner), name, value) for owner, name, value in values if value is not None]
+
+    def _otherwise_before(self, states: Sequence[tuple[object, ...]]) -> str | None:
+        """How what an aggregator answered before the window contradicts its own last log in the window before."""
+        before = self.first - 1
+        given = _answers_of(self.context, max(self.context.from_block, before - WINDOW), before)
+        for _, owner, name, value in states if before >= 0 else ():
+            address = f"0x{owner.hex()}" if isinstance(owner, bytes) else ""
+            block, logged = given[address][-1] if name == "answer" and address in given else (before, value)
+            if value != logged:
+                return f"at block {before} {address} answers {value}, and its own log of block {block} says {logged}"
+        return None
 
     def _aggregators(self) -> set[str]:
         bare = {
@@ -654,11 +666,24 @@ def _table(dataset: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
 
 
 def _store_phases(context: FetchContext, phases: Sequence[Phase]) -> None:
-    """Store the phases that the lake does not hold yet, in place of estimates of them."""
+    """Store the phases that the lake does not hold yet, in place of estimates of them.
+
+    Raises:
+        FetchError: the lake holds an earlier block of a switch within the range, which the node denies.
+    """
     dataset, market = "raw/oracle/Phase", context.config.name
-    known = {phase.row[:2] for phase in phases if phase.exact}
     held = context.lake.read(dataset, market).to_pylist() if dataset in context.lake.datasets(market) else []
-    kept = [row for row in held if row["exact"] or (row["address"], row["phase"]) not in known]
+    told = {phase.row[:2]: phase for phase in phases if phase.exact}
+    for row in held:
+        found = told.get((row["address"], row["phase"]))
+        if row["exact"] and found and context.from_block <= row["from_block"] < found.from_block:
+            blocks = f"{row['from_block']}..{found.from_block}"
+            raise FetchError(
+                f"feed proxy {found.proxy} has its phase {found.phase} from block {row['from_block']} on in the lake,"
+                f" and from block {found.from_block} on by what {context.rpc.name} says: one of them was told wrongly",
+                f"take these blocks again from a node that can be relied on: --again {blocks}",
+            )
+    kept = [row for row in held if row["exact"] or (row["address"], row["phase"]) not in told]
     if len(kept) < len(held):
         table = _table(dataset, [tuple(row.values()) for row in kept])
         context.writer.replace(market, dataset, [(dataset, table)], stamp="")
