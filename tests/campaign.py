@@ -31,9 +31,11 @@ from unittest import mock
 from backtest.errors import UserError
 from backtest.fetch import feeds
 from backtest.fetch import logs as logs_module
+from backtest.fetch.adapters import raw_address
 from backtest.fetch.raw import LakeEvents
 from backtest.lake import Lake, checks, storage
 from backtest.prices import fold_prices
+from backtest.tables import RAW_STATE
 from tests import faults as f
 from tests.priced_chain import PricedNode
 from tests.synthetic import ChainNode, Vaults, made_up_chain, market
@@ -41,6 +43,7 @@ from tests.test_fetch_faults import ROOT, ZYGOTE
 from tests.test_fetch_lies import counted_anew, false_header
 from tests.test_fetch_logs import calls_of, run
 
+READS = RAW_STATE["raw/oracle/Read"].empty_table()
 OUTCOMES = ("equal", "named error", "named lake", "wrong")
 HEIGHT = 60
 WINDOW = 25
@@ -209,7 +212,7 @@ class Scene:
         return "named lake" if self.is_clean(path) else "wrong"
 
     def named(self, lake: Lake) -> frozenset[str]:
-        """What ``check`` finds, and whether reconstruction says that reads overrule a rule."""
+        """What ``check`` finds; of prices, which have no canonical tables here, what it would find in those."""
         found = frozenset(one.check for one in checks.run(lake) if not one.passed)
         if not isinstance(self.node, PricedNode):
             return found
@@ -217,6 +220,14 @@ class Scene:
         events = LakeEvents(lake, "made-up", "vaults", self.protocol.events)
         times = {row["block_number"]: row["timestamp"] for row in raw["raw/chain/Header"].to_pylist()}
         prices = fold_prices(market(), raw, self.protocol.price_sources(events), times)
+        reads = {(row["block_number"], row["asset"]) for row in raw.get("raw/oracle/Read", READS).to_pylist()}
+        unread = [
+            block
+            for change in self.protocol.price_sources(events)
+            for block in events.table("Label")["block_number"].to_pylist()
+            if block >= change.block_number and (block, raw_address(change.asset)) not in reads
+        ]
+        found |= {"prices__read_at_liquidations"} if unread else set()
         return found | {f"overruled {(prices.schema.metadata or {}).get(b'mismatches')!r}"}
 
 

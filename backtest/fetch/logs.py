@@ -28,6 +28,7 @@ from backtest.fetch.headers import HeaderBook, Tip, header_table
 from backtest.fetch.question import Omissions, Pair, Question
 from backtest.fetch.ranges import Range, Width, gaps, halves, length
 from backtest.fetch.rpc import Header, Log, Refused, Rpc
+from backtest.foreign import shown
 from backtest.lake import Lake, Writer
 from backtest.model import EventSpec
 
@@ -265,11 +266,15 @@ class LogFetcher:
             block = int(header.number, 16)
             if header.hash != stored.get(block, header.hash):
                 was = f"it was {stored[block]} when the lake was filled: the chain was reorganised"
-                return headers, stored, f"block {block} has hash {header.hash} now, {was}"
+                return headers, stored, f"block {block} has hash {shown(header.hash, 80)} now, {was}"
         hashes = known | {int(header.number, 16): header.hash for header in headers} | stored
         for block, claimed in sorted(set(zip(logs.block.tolist(), logs.block_hashes, strict=True))):
             if claimed.lower() != hashes[block]:
-                return headers, hashes, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
+                return (
+                    headers,
+                    hashes,
+                    f"logs of block {block} name its hash {shown(claimed, 80)}, its header {hashes[block]}",
+                )
         return headers, hashes, None
 
     def _omitted(

@@ -16,6 +16,7 @@ from backtest.errors import FetchError
 from backtest.fetch import bloom
 from backtest.fetch.decode import LogColumns, decode, topic0
 from backtest.fetch.rpc import Header, Log
+from backtest.foreign import shown
 from backtest.model import EventSpec
 
 Pair = tuple[str, str]  # (address, topic 0)
@@ -86,7 +87,7 @@ class Question:
             row, topic = next((row, topic) for row, topic in enumerate(columns.topics[1]) if topic != self.key)
             raise FetchError(
                 f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is"
-                f" {topic}",
+                f" {shown(str(topic), 80)}",
                 _REMEDY,
             )
         if set(zip(columns.addresses, columns.topics[0], strict=True)) - self.pairs:
@@ -116,8 +117,8 @@ class Question:
         for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
             if address not in addresses or topic not in topics:
                 raise FetchError(
-                    f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic"
-                    f" {topic}",
+                    f"the node sent a log of block {columns.block[row]} that was not asked for: {shown(address, 80)},"
+                    f" topic {shown(topic, 80)}",
                     _REMEDY,
                 )
         keep = [
@@ -127,8 +128,8 @@ class Question:
 
 
 def _malformed(block: str, address: str, error: ValueError) -> FetchError:
-    number = str(int(block, 16)) if re.fullmatch("0x[0-9a-fA-F]{1,16}", block) else block[:80]
-    return FetchError(f"a log of block {number}, of {address[:80]}, breaks the RPC's format: {error}", _REMEDY)
+    number = str(int(block, 16)) if re.fullmatch("0x[0-9a-fA-F]{1,16}", block) else shown(block, 80)
+    return FetchError(f"a log of block {number}, of {shown(address, 80)}, breaks the RPC's format: {error}", _REMEDY)
 
 
 def _fails(work: Callable[..., object], *args: object) -> bool:
