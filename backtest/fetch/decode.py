@@ -83,7 +83,7 @@ class LogColumns:
         """All that one log says, to be compared."""
         return (
             self.address[row].tobytes(),
-            tuple(column[row] for column in self.topics),
+            tuple(column[row] and column[row].lower() for column in self.topics),
             self.data[row].lower(),
             self.block_hashes[row].lower(),
             self.transaction_hash[row].tobytes(),

@@ -83,8 +83,10 @@ class Question:
                 f"the node sent a retracted log of block {block}: the chain is being reorganised",
                 "ask for more confirmations",
             )
-        if self.key and set(columns.topics[1]) != {self.key}:
-            row, topic = next((row, topic) for row, topic in enumerate(columns.topics[1]) if topic != self.key)
+        if self.key and {topic and topic.lower() for topic in set(columns.topics[1])} != {self.key}:
+            row, topic = next(
+                (row, topic) for row, topic in enumerate(columns.topics[1]) if not topic or topic.lower() != self.key
+            )
             raise FetchError(
                 f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is"
                 f" {shown(str(topic), 80)}",
