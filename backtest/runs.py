@@ -18,7 +18,7 @@ LONGEST = 200
 @dataclass(frozen=True, slots=True)
 class StoredRun:
     """A run as the list shows it. ``dependants``: ids of runs that are compared with it; ``sweeps``: names
-    of sweeps that it is a part of.
+    of sweeps that it is a part of; ``superseded``: blocks that were fetched again since and came out otherwise.
     """
 
     run_id: str
@@ -28,6 +28,7 @@ class StoredRun:
     liquidations: int
     dependants: tuple[str, ...]
     sweeps: tuple[str, ...]
+    superseded: str | None = None
 
 
 def stored(lake: Lake, market: str | None = None) -> list[StoredRun]:
@@ -36,13 +37,13 @@ def stored(lake: Lake, market: str | None = None) -> list[StoredRun]:
         """
         SELECT r.run_id, r.name, r.market, p.kind, r.liquidations, (SELECT list(DISTINCT d.run_id ORDER BY d.run_id)
             FROM run_pairs AS d WHERE r.run_id IN (d.baseline_id, d.history_id)), (SELECT list(DISTINCT w.name ORDER BY
-            w.name) FROM sweep_scenarios AS s JOIN sweeps AS w USING (sweep_id) WHERE s.run_id = r.run_id)
+            w.name) FROM sweep_scenarios AS s JOIN sweeps AS w USING (sweep_id) WHERE s.run_id = r.run_id), r.superseded
         FROM runs AS r LEFT JOIN run_pairs AS p USING (run_id, market) ORDER BY r.market, r.name, r.run_id
         """
     ).fetchall()
     found = [
-        StoredRun(run_id, name, where, kind, liquidations, tuple(dependants or ()), tuple(sweeps or ()))
-        for run_id, name, where, kind, liquidations, dependants, sweeps in rows
+        StoredRun(run_id, name, where, kind, liquidations, tuple(dependants or ()), tuple(sweeps or ()), gone)
+        for run_id, name, where, kind, liquidations, dependants, sweeps, gone in rows
     ]
     return [run for run in found if market in (None, run.market)]
 

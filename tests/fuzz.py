@@ -25,15 +25,18 @@ from typing import Any
 
 from backtest import foreign
 from backtest.cli import main as command_line
-from backtest.errors import UserError
+from backtest.errors import FetchError, UserError
 from backtest.fetch import replies
+from backtest.fetch.decode import topic0
 from backtest.fetch.dialects import classify
+from backtest.fetch.question import Question
 from backtest.imports import mapping, sources
 from backtest.lake import manifest
 from backtest.markets import parse_market
 from backtest.resources import resource
 from backtest.scenario.toml import parse_scenario
 from backtest.sweep.spec import parse_sweep
+from tests.synthetic import DEPOSIT, LABEL, WORD
 
 SECONDS = 5.0
 ROOT = Path(__file__).parent.parent
@@ -119,6 +122,21 @@ _HEADER = (
 _ERROR = b'{"id":0,"error":{"code":-32000,"message":"query returned more than 10000 results","data":[1]}}'
 
 
+def _event(amount: int) -> bytes:
+    """A reply with one deposit in a vault, which fits its event where the amount has 38 digits at most."""
+    data = b"%064x%064x%064x" % (amount, 5, 1)
+    topics = b'"topics":["%s","0x%064x"]' % (topic0(DEPOSIT).encode(), 9)
+    log = _LOG.replace(b'"topics":["0x' + b"cd" * 32 + b'"]', topics).replace(b'"data":"0x01"', b'"data":"0x%s"' % data)
+    return b'{"id":1,"result":[' + log + b"]}"
+
+
+def _decoded(data: bytes) -> Any:
+    """A reply to eth_getLogs through judgement and decoding."""
+    question = Question({"vault": ["0x" + "ab" * 20]}, [DEPOSIT, LABEL, WORD])
+    logs, _ = question.judge(replies.all_logs_of(data, 200) or [], 0, 1 << 60)
+    return question.decode(logs, "vaults")
+
+
 def _commands() -> list[bytes]:
     node = ["--rpc", "http://127.0.0.1:9", "--timeout", "nan", "--lake", "/nowhere/lake"]
     return [
@@ -153,6 +171,25 @@ def doors() -> list[Door]:
     unreadable = (foreign.Unreadable,)
     user = (UserError,)
     return [
+        Door("text", foreign.text, unreadable, [b"a line\n", "\ufeffZürich".encode()]),
+        Door(
+            "integer", _text(lambda text, _: foreign.integer(text)), (UserError, foreign.Unreadable), [b"12345", b"-7"]
+        ),
+        Door(
+            "decimal",
+            _text(lambda text, _: foreign.decimal(text)),
+            (UserError, foreign.Unreadable),
+            [b"1.50", b"-2e-18"],
+        ),
+        Door("any json", foreign.json_value, unreadable, [b'{"a": [1, 2.5, "x", null]}']),
+        Door("exact json", foreign.exact_json, unreadable, [b'[{"a": 1.50}]', lines]),
+        Door(
+            "toml",
+            _text(lambda text, _: foreign.toml_value(text)),
+            (UserError, foreign.Unreadable),
+            [b"a = 1\n[b]\nc = [1.5]\n"],
+        ),
+        Door("decoded", _decoded, (*NODE, FetchError), [_event(amount) for amount in (7, 1 << 200)]),
         Door("result", lambda data: replies.result_of(data, 200), NODE, [b'{"id":1,"result":"0x10"}', _ERROR]),
         Door("refusal", lambda data: replies.result_of(data, 503), NODE, [b"<html>Bad Gateway</html>", _ERROR]),
         Door(

@@ -4,6 +4,7 @@ and where, or is found by ``check`` and by ``--verify``, and is mended by fetchi
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator
@@ -197,10 +198,109 @@ def test_a_false_header_that_is_stored_is_told_by_its_neighbours_and_mended(
     assert digest_of(lake) == clean
 
 
-@pytest.mark.slow
-def test_a_campaign_of_faults_leaves_no_wrong_lake() -> None:
-    from tests.campaign import campaign
+# -- calls
+# -----------------------------------------------------------------------------------------------------------
 
-    table = campaign(60, seed=2)
-    assert {kind: counts["wrong"] for kind, counts in table.items() if counts["wrong"]} == {}
-    assert sum(counts["tried"] for counts in table.values()) >= 60
+
+SYMBOL, REVISION = selector("symbol()"), selector("VAULT_REVISION()")
+
+
+def denied(*functions: str, chance: float = 1.0) -> f.Fault:
+    """Calls of these functions revert one by one, whatever company they are in."""
+
+    def fault(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        if not any(function.encode() in body for function in functions):
+            return None
+        status, headers, data = forward(body)
+        requests, replies = json.loads(body), json.loads(data)
+        asked = {one["id"]: one for one in (requests if isinstance(requests, list) else [requests])}
+        for reply in replies if isinstance(replies, list) else [replies]:
+            call = asked[reply["id"]]
+            if call["method"] == "eth_call" and call["params"][0]["data"][:10] in functions and draw.random() < chance:
+                reply.pop("result", None)
+                reply["error"] = {"code": 3, "message": "execution reverted"}
+        return status, headers, json.dumps(replies).encode()
+
+    return fault
+
+
+def test_contracts_that_gave_nothing_are_named_and_asked_again(node: ChainNode, lake: Lake, clean: str) -> None:
+    """Denied each time it is asked, nothing tells a lie from a token without a symbol: it is stored, and named."""
+    with f.FaultProxy(node.url, f.Plan(always=[denied(SYMBOL, REVISION)])) as proxy:
+        summary = run(lake, proxy.url, headers="all")
+    notes = [note for note in summary.notes if "contracts__answered" in note]
+    assert [note.split(":")[0] for note in notes] == [
+        "3 contracts gave no symbol(), by whose addresses they go",
+        "3 contracts gave no revision",
+    ]
+    found = finding(lake, "contracts__answered")
+    assert found.violations == 6
+    assert any("asked revision" in example for example in found.examples)
+    summary = run(lake, node.url, headers="all")
+    assert not any("contracts__answered" in note for note in summary.notes)
+    assert digest_of(lake) == clean
+    assert finding(lake, "contracts__answered").violations == 0
+
+
+def test_a_batch_of_reverts_alone_is_told_by_a_call_that_answered(node: ChainNode, lake: Lake) -> None:
+    """Each request with a symbol in it is denied as a whole, both times: the witness in it tells."""
+
+    def whole(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        return f.error_reply(body, 3, "execution reverted") if SYMBOL.encode() in body else None
+
+    message = (
+        r"answered eth_call of 0x\w{40} \(0x313ce567\) at block 300 with a value, and when asked again with nothing"
+    )
+    with f.FaultProxy(node.url, f.Plan(always=[whole])) as proxy, pytest.raises(FetchError, match=message):
+        run(lake, proxy.url)
+    lake.refresh()
+    assert "raw/chain/Token" not in lake.datasets("made-up")
+
+
+def test_null_for_a_call_is_no_answer(node: ChainNode, lake: Lake) -> None:
+    """As of a node without the state of the block (Besu): taken as a revert, and said of the call that must answer."""
+
+    def null(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        return f.changed_results(body, forward, lambda result: None) if b'"eth_call"' in body else None
+
+    with (
+        f.FaultProxy(node.url, f.Plan(always=[null])) as proxy,
+        pytest.raises(FetchError, match=r"has no decimals\(\)"),
+    ):
+        run(lake, proxy.url)
+
+
+def test_constants_that_were_denied_are_asked_again(node: ChainNode, tmp_path: Path) -> None:
+    from backtest.model import Constant
+    from tests.synthetic import Vaults
+
+    class WithConstants(Vaults):
+        def constants(self, raw: Any) -> list[Constant]:
+            return [Constant("0x" + row.hex(), "VAULT_REVISION") for row in raw.table("Created")["vault"].to_pylist()]
+
+    calm, lake = Lake(tmp_path / "calm", create=True), Lake(tmp_path / "denied", create=True)
+    run(calm, node.url, protocol=WithConstants())
+    with f.FaultProxy(node.url, f.Plan(always=[denied(REVISION)])) as proxy:
+        run(lake, proxy.url, protocol=WithConstants())
+    assert lake.read("raw/chain/Constant", "made-up")["value"].to_pylist() == [None] * 3
+    run(lake, node.url, protocol=WithConstants())
+    assert digest_of(lake) == digest_of(calm)
+
+
+def test_a_log_that_is_told_in_two_ways_is_not_believed(node: ChainNode, lake: Lake, clean: str) -> None:
+    """Two logs of a block change places in the reply for a range; asked for by the block's hash they do not."""
+
+    def swap(logs: list[dict[str, Any]], draw: random.Random) -> list[dict[str, Any]]:
+        for one, other in itertools.pairwise(logs):
+            if one["blockNumber"] == other["blockNumber"]:
+                one["logIndex"], other["logIndex"] = other["logIndex"], one["logIndex"]
+                one["transactionIndex"], other["transactionIndex"] = other["transactionIndex"], one["transactionIndex"]
+                break
+        return logs
+
+    message = r"told log \d+ of block \d+ in one way, and when asked again in another"
+    with f.FaultProxy(node.url, f.Plan(always=[f.logs_fault(swap)])) as proxy, pytest.raises(FetchError, match=message):
+        run(lake, proxy.url, headers="all", omissions="always")
+    with f.FaultProxy(node.url, f.Plan(sometimes=[f.logs_fault(swap)], chance=0.3, most=2)) as proxy:
+        run(lake, proxy.url, headers="all", omissions="always")
+    assert digest_of(lake) == clean

@@ -54,6 +54,12 @@ def list_(*, lake: Path, market: str | None = None) -> None:
         table.add_row(*cells, str(len(run.dependants)), shown(", ".join(run.sweeps)))
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table if found else "no runs are stored")
+    for run in found:
+        if run.superseded:
+            console.print(
+                f"run {run.run_id[:12]} was made before {run.superseded} were fetched again and came out otherwise: "
+                "replay it, and delete this one"
+            )
 
 
 @runs.command

@@ -23,8 +23,8 @@ from backtest.fetch.logs import LogFetcher
 from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
-from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens
-from backtest.lake import Lake, Writer
+from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens, unanswered
+from backtest.lake import Lake, Writer, superseded
 from backtest.lake.manifest import merge
 from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
@@ -107,6 +107,7 @@ def fetch(
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
     with lake.writer() as writer, writer.together() if again else nullcontext(), _rare_collections():
         if again:
+            digest = lake.digest(config.name) if config.name in lake.markets() else ""
             taken = _withdraw(lake, writer, config.name, first, last)
             notes.note(f"blocks {first} to {last} are fetched again: {taken:,} rows of the lake are replaced")
         writer.set_market(structs.replace(config, pools=()))  # its pools once they are known to be some
@@ -122,6 +123,8 @@ def fetch(
         fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
         fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
         fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
+        for text in unanswered(lake, config.name):
+            notes.note(text)
         fetch_pools(lake, writer, config, rpc, logs, first, last)
         prices = None
         if first <= config.start_block:
@@ -130,6 +133,8 @@ def fetch(
             notes.note(f"prices wait for the blocks before {first}: the market starts at block {config.start_block}")
         logs.check_tip()
         writer.compact(config.name)
+        if again and lake.digest(config.name) != digest:
+            superseded.note(lake, writer, config.name, *asked)
     stats = logs.stats
     return FetchSummary(
         market=config.name,

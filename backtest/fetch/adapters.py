@@ -131,21 +131,32 @@ def calls_at(rpc: Rpc, calls: Sequence[tuple[str, str, int]]) -> list[bytes | No
     return [next(found) if call[2] >= 0 else None for call in calls]
 
 
+_COMPANY = 24
+"""Calls that are asked again beside one witness: fewer than a batch, so that each batch has one."""
+
+
 def answers(rpc: Rpc, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
-    """``rpc.eth_calls``, not believed at once where it gives nothing (reverted, or no bytes): those are asked again, in
-    other company.
+    """``rpc.eth_calls``, not believed at once where it gives nothing (reverted, or no bytes): those are asked again,
+    in other company. With them goes a witness, a call that gave a value before: where a whole batch gives nothing, it
+    tells whether the contracts or the node are silent.
 
     Raises:
-        FetchError: a call answered with nothing gave something when asked again. Blocks are final, so one was a lie.
+        FetchError: a call gave a value one time and nothing the other. Blocks are final, so one was a lie.
     """
     found = rpc.eth_calls(calls)
-    empty = [place for place, data in enumerate(found) if not data][::-1]
-    for place, data in zip(empty, rpc.eth_calls([calls[place] for place in empty]), strict=True):
-        if data:
-            to, asked, block = calls[place]
+    rpc.witness = next((call for call, data in zip(calls, found, strict=True) if data), rpc.witness)
+    silent = [call for call, data in zip(calls, found, strict=True) if not data][::-1]
+    witness = [] if rpc.witness is None else [rpc.witness]
+    again: list[tuple[str, str, int]] = []
+    for start in range(0, len(silent), _COMPANY):
+        again += [*witness, *silent[start : start + _COMPANY]]
+    for call, data in zip(again, rpc.eth_calls(again), strict=True):
+        if bool(data) != (call in witness):
+            to, asked, block = call
             raise FetchError(
-                f"{rpc.name} answered eth_call of {to} ({asked[:10]}) at block {block} with nothing, and when asked"
-                " again with a value",
+                f"{rpc.name} answered eth_call of {to} ({asked[:10]}) at block {block} with"
+                f" {'a value' if call in witness else 'nothing'}, and when asked again with"
+                f" {'nothing' if call in witness else 'a value'}",
                 "use another node: what this one says of calls cannot be relied on",
             )
     return found

@@ -79,6 +79,17 @@ class LogColumns:
             True in [log.removed for log in logs],
         )
 
+    def row(self, row: int) -> tuple[Any, ...]:
+        """All that one log says, to be compared."""
+        return (
+            self.address[row].tobytes(),
+            tuple(column[row] and column[row].lower() for column in self.topics),
+            self.data[row].lower(),
+            self.block_hashes[row].lower(),
+            self.transaction_hash[row].tobytes(),
+            int(self.transaction_index[row]),
+        )
+
     def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> LogColumns:
         """Some of the rows, in the order given."""
         index = np.asarray(rows, dtype=np.int64)

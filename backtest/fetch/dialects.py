@@ -100,6 +100,19 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
         ),
         "Nethermind, Erigon, Chainstack, Infura",
     ),
+    (
+        "archive",
+        (
+            r"metadata is not found|missingtrienode|missing from the db|stateunavailable|blockoutofrange"
+            r"|state recreation .{0,30}limit"
+        ),
+        "Geth (path scheme), Nethermind (in the data of an internal error), Anvil, Arbitrum",
+    ),
+    (
+        "archive",
+        r"(history|historical data) (is )?(not |un)available|archival data|(block|height) is too old|trie node missing",
+        "public nodes",
+    ),
     ("archive", r"old data not available|distance to target block exceeds|proof window", "Erigon, Reth"),
     (
         "missing",
@@ -166,10 +179,11 @@ _WORDINGS: tuple[tuple[Kind, str, str], ...] = (
     (
         "transient",
         (
-            r"no (healthy )?backend|no backend is currently healthy|internal (server )?error|temporar|bad"
+            r"no (healthy )?backend|unable to complete request|layer stale|method handler crashed"
+            r"|no backend is currently healthy|internal (server )?error|temporar|bad"
             r" gateway|service unavailable|overloaded|busy"
         ),
-        "proxyd",
+        "proxyd, Geth, Erigon",
     ),
     (
         "transient",

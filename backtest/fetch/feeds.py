@@ -140,7 +140,7 @@ def fetch_prices(
         phases = phases_without_state(context, list(proxies))
         _fetch_logs(context, phases, found)
     phases = estimated(context, phases, _log_blocks(context, start, end))
-    _store_new(context, "raw/oracle/Phase", [phase.row for phase in phases])
+    _store_phases(context, phases)
     gaps = _gaps(context.lake.covered(context.config.name, COVERAGE), start, end)
     if gaps:
         context.progress.begin("oracle state", sum(last - first + 1 for first, last in gaps))
@@ -151,11 +151,6 @@ def fetch_prices(
         context.progress.note(
             f"{summary.unanswered} of {summary.reads} reads of the oracle gave no price: backtest check names them"
             " (prices__answered)"
-        )
-    if summary.overruled:
-        context.progress.note(
-            f"{summary.overruled} of {summary.reads} reads of the oracle differ from the feeds' own logs: such prices"
-            " are not exact"
         )
     for source_address in sorted(summary.restless):
         context.progress.note(
@@ -258,6 +253,7 @@ class _Window:
         lie = told_otherwise(self.context, self._aggregators(), first, last)
         plain = all(source.kind in (FEED, FIXED) for source in self.found.values())
         states = [] if lie else self._initial_states()
+        lie = lie or self._otherwise_before(states)
         silent = self._aggregators() - {f"0x{owner.hex()}" for _, owner, name, _ in states if name == "answer"}
         if not lie and not self.archive and silent and first > 0:
             lie = f"at block {first - 1} {min(silent)} answers nothing, and feed proxies of the market neither"
@@ -278,7 +274,10 @@ class _Window:
                 raise
             lie, reads = error.what, {}
         if lie:
-            self.context.progress.note("the node has no old state: prices of feeds are not compared with the oracle's")
+            self.context.progress.note(
+                "the node has no old state: prices of feeds are not compared with the oracle's; backtest check names"
+                " what is missing (prices__read_at_liquidations)"
+            )
         self._judge(reads, states)
         rows = [
             (block, raw_address(asset), price) for asset, series in reads.items() for block, price in series.items()
@@ -315,12 +314,16 @@ class _Window:
     def _judge(self, reads: Mapping[str, Mapping[int, int | None]], states: Sequence[tuple[object, ...]]) -> None:
         """Hold what the oracle answered against what the logs of plain feeds say of the same blocks.
 
+        A price that differs from the logs is asked again.
+
         Raises:
-            FetchError: the oracle gives no price where a feed's own log, or the source itself, gives one above zero.
+            FetchError: the oracle gives no price where a feed's own log, or the source itself, gives one above zero; or
+                one price the first time and another the second.
         """
         before = {owner: value for _, owner, name, value in states if name == "answer"}
         given = _answers_of(self.context, self.first, self.last)
         doubtful: list[tuple[str, Use, int]] = []
+        overruled: list[tuple[str, int]] = []
         for asset, series in reads.items():
             for block, price in series.items():
                 use = next(use for use in self.uses if use.asset == asset and use.first <= block <= use.last)
@@ -334,7 +337,21 @@ class _Window:
                 if price is None and said is None:
                     doubtful.append((asset, use, block))
                 elif said is not None and (price or 0) != max(said, 0):
-                    self.summary.overruled += 1
+                    overruled.append((asset, block))
+        for (asset, block), price in Oracles(self.context.rpc, self.uses).prices(overruled).items():
+            if price != reads[asset][block]:
+                raise FetchError(
+                    f"{self.context.rpc.name} said that the price of {asset} at block {block} is"
+                    f" {reads[asset][block]}, and when asked again {price}",
+                    "use another node: what this one says of calls cannot be relied on",
+                )
+        if overruled:
+            self.summary.overruled += len(overruled)
+            self.context.progress.note(
+                f"blocks {self.first} to {self.last}: {len(overruled)} of {sum(map(len, reads.values()))} reads of the"
+                " oracle differ from the feeds' own logs: such prices are not exact; backtest check names them"
+                " (prices__read_as_computed)"
+            )
         asked = [(use.source, selector(ANSWER), block) for _, use, block in doubtful]
         for (asset, use, block), data in zip(doubtful, calls_at(self.context.rpc, asked), strict=True):
             if (value := signed(data)) is not None and value > 0:
@@ -411,6 +428,17 @@ class _Window:
             return self._answers_before()
         values = [(owner, name, signed(data)) for (owner, name, _), data in zip(asked, told, strict=True)]
         return [(before, raw_address(owner), name, value) for owner, name, value in values if value is not None]
+
+    def _otherwise_before(self, states: Sequence[tuple[object, ...]]) -> str | None:
+        """How what an aggregator answered before the window contradicts its own last log in the window before."""
+        before = self.first - 1
+        given = _answers_of(self.context, max(self.context.from_block, before - WINDOW), before)
+        for _, owner, name, value in states if before >= 0 else ():
+            address = f"0x{owner.hex()}" if isinstance(owner, bytes) else ""
+            block, logged = given[address][-1] if name == "answer" and address in given else (before, value)
+            if value != logged:
+                return f"at block {before} {address} answers {value}, and its own log of block {block} says {logged}"
+        return None
 
     def _aggregators(self) -> set[str]:
         bare = {
@@ -635,6 +663,31 @@ def _table(dataset: str, rows: Sequence[tuple[object, ...]]) -> pa.Table:
             )
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     return pa.table([pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _store_phases(context: FetchContext, phases: Sequence[Phase]) -> None:
+    """Store the phases that the lake does not hold yet, in place of estimates of them.
+
+    Raises:
+        FetchError: the lake holds an earlier block of a switch within the range, which the node denies.
+    """
+    dataset, market = "raw/oracle/Phase", context.config.name
+    held = context.lake.read(dataset, market).to_pylist() if dataset in context.lake.datasets(market) else []
+    told = {phase.row[:2]: phase for phase in phases if phase.exact}
+    for row in held:
+        found = told.get((row["address"], row["phase"]))
+        if row["exact"] and found and context.from_block <= row["from_block"] < found.from_block:
+            blocks = f"{row['from_block']}..{found.from_block}"
+            raise FetchError(
+                f"feed proxy {found.proxy} has its phase {found.phase} from block {row['from_block']} on in the lake,"
+                f" and from block {found.from_block} on by what {context.rpc.name} says: one of them was told wrongly",
+                f"take these blocks again from a node that can be relied on: --again {blocks}",
+            )
+    kept = [row for row in held if row["exact"] or (row["address"], row["phase"]) not in told]
+    if len(kept) < len(held):
+        table = _table(dataset, [tuple(row.values()) for row in kept])
+        context.writer.replace(market, dataset, [(dataset, table)], stamp="")
+    _store_new(context, dataset, [phase.row for phase in phases])
 
 
 def _store_new(context: FetchContext, dataset: str, rows: Sequence[tuple[object, ...]]) -> None:

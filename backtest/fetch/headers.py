@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from backtest.errors import FetchError
 from backtest.fetch.rpc import Header, Rpc
+from backtest.foreign import shown
 from backtest.lake import Lake, Writer
 from backtest.tables import RAW_STATE
 
@@ -144,8 +145,8 @@ class Tip:
             )
         if header.hash != hash_:
             raise FetchError(
-                f"block {number} has hash {header.hash} now, it was {hash_} when the lake was filled: the chain was"
-                " reorganised",
+                f"block {number} has hash {shown(header.hash, 80)} now, it was {hash_} when the lake was filled: the"
+                " chain was reorganised",
                 "fetch into a new lake, with --finality finalized or more confirmations",
             )
 

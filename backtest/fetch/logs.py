@@ -28,6 +28,7 @@ from backtest.fetch.headers import HeaderBook, Tip, header_table
 from backtest.fetch.question import Omissions, Pair, Question
 from backtest.fetch.ranges import Range, Width, gaps, halves, length
 from backtest.fetch.rpc import Header, Log, Refused, Rpc
+from backtest.foreign import shown
 from backtest.lake import Lake, Writer
 from backtest.model import EventSpec
 
@@ -205,13 +206,13 @@ class LogFetcher:
                 self.stats.blooms += len(headers)
                 if self._omissions != "never" and len(logs):  # where a reply was cut short, it is at one of its ends
                     suspects |= dict.fromkeys((int(logs.block[0]), int(logs.block[-1])), sorted(question.pairs))
+                tables = question.decode(logs, namespace)
                 try:
                     omitted = self._omitted(question, logs, suspects, hashes)
-                except FetchError as error:  # a block that the node does not know by this hash any more
+                except FetchError as error:  # another log now, or a block that the node does not know by this hash
                     contradiction = error.what
                     omitted = None
                 if omitted is None and contradiction is None:
-                    tables = question.decode(logs, namespace)
                     wanted = set(blocks)
                     found = [header for header in headers if int(header.number, 16) in wanted]
                     return _Piece(first, last, tables, found, headers[-1].hash, len(logs))
@@ -265,11 +266,15 @@ class LogFetcher:
             block = int(header.number, 16)
             if header.hash != stored.get(block, header.hash):
                 was = f"it was {stored[block]} when the lake was filled: the chain was reorganised"
-                return headers, stored, f"block {block} has hash {header.hash} now, {was}"
+                return headers, stored, f"block {block} has hash {shown(header.hash, 80)} now, {was}"
         hashes = known | {int(header.number, 16): header.hash for header in headers} | stored
         for block, claimed in sorted(set(zip(logs.block.tolist(), logs.block_hashes, strict=True))):
             if claimed.lower() != hashes[block]:
-                return headers, hashes, f"logs of block {block} name its hash {claimed}, its header {hashes[block]}"
+                return (
+                    headers,
+                    hashes,
+                    f"logs of block {block} name its hash {shown(claimed, 80)}, its header {hashes[block]}",
+                )
         return headers, hashes, None
 
     def _omitted(
@@ -277,6 +282,9 @@ class LogFetcher:
     ) -> int | None:
         """The first block in which logs show up, asked for by its hash, that did not come before; None if there is
         none.
+
+        Raises:
+            FetchError: a log that came before is another one now, or the node does not know a block by its hash.
         """
         self.stats.rechecked += len(suspects)
         calls = []
@@ -289,11 +297,18 @@ class LogFetcher:
                 )
             )
         replies: list[list[Log]] = self._rpc.call_many(calls, list[Log])
-        came = set(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))
+        came = {place: row for row, place in enumerate(zip(logs.block.tolist(), logs.log_index.tolist(), strict=True))}
         for block, reply in zip(suspects, replies, strict=True):
             found, _ = question.judge(reply, block, block)
-            if any((block, index) not in came for index in found.log_index.tolist()):
-                return block
+            for row, index in enumerate(found.log_index.tolist()):
+                before = came.get((block, index))
+                if before is None:
+                    return block
+                if found.row(row) != logs.row(before):
+                    raise FetchError(
+                        f"the node told log {index} of block {block} in one way, and when asked again in another",
+                        "use another node",
+                    )
         return None
 
     # -- commits, on the main thread

@@ -75,6 +75,7 @@ def _phases(context: FetchContext, known: Mapping[str, tuple[int, int]], archive
                 searches[key] = (low, middle) if (word(data) or 0) >= key[1] else (middle, high)
             for key in [key for key, (low, high) in searches.items() if high - low <= 1]:
                 switch[key] = searches.pop(key)[1]
+        _check_switches(context, {key: block for key, block in switch.items() if key[1] > known[key[0]][0]})
     else:
         context.progress.note(
             "the node has no old state: when feed proxies changed their aggregator is estimated, and such prices are"
@@ -90,6 +91,23 @@ def _phases(context: FetchContext, known: Mapping[str, tuple[int, int]], archive
         for (proxy, phase), aggregator in zip(wanted, aggregators, strict=True)
         if aggregator
     ]
+
+
+def _check_switches(context: FetchContext, switch: Mapping[tuple[str, int], int]) -> None:
+    """Ask again on both sides of every switch that was found.
+
+    Raises:
+        FetchError: the proxy's phase is not now what it was said to be.
+    """
+    asked = [(proxy, phase, at, at - back) for (proxy, phase), at in switch.items() for back in (0, 1) if at >= back]
+    told = answers(context.rpc, [(proxy, selector("phaseId()"), block) for proxy, _, _, block in asked])
+    for (proxy, phase, at, block), data in zip(asked, told, strict=True):
+        if ((word(data) or 0) >= phase) != (block == at):
+            raise FetchError(
+                f"{context.rpc.name} said that feed proxy {proxy} has its phase {phase} from block {at} on, and when"
+                f" asked again of block {block} otherwise",
+                "use another node: what this one says of calls cannot be relied on",
+            )
 
 
 def estimated(context: FetchContext, phases: list[Phase], logs: Mapping[str, Sequence[int]]) -> list[Phase]:

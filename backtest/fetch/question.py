@@ -16,6 +16,7 @@ from backtest.errors import FetchError
 from backtest.fetch import bloom
 from backtest.fetch.decode import LogColumns, decode, topic0
 from backtest.fetch.rpc import Header, Log
+from backtest.foreign import shown
 from backtest.model import EventSpec
 
 Pair = tuple[str, str]  # (address, topic 0)
@@ -82,11 +83,13 @@ class Question:
                 f"the node sent a retracted log of block {block}: the chain is being reorganised",
                 "ask for more confirmations",
             )
-        if self.key and set(columns.topics[1]) != {self.key}:
-            row, topic = next((row, topic) for row, topic in enumerate(columns.topics[1]) if topic != self.key)
+        if self.key and {topic and topic.lower() for topic in set(columns.topics[1])} != {self.key}:
+            row, topic = next(
+                (row, topic) for row, topic in enumerate(columns.topics[1]) if not topic or topic.lower() != self.key
+            )
             raise FetchError(
                 f"the node sent a log of block {columns.block[row]} that was not asked for: its second topic is"
-                f" {topic}",
+                f" {shown(str(topic), 80)}",
                 _REMEDY,
             )
         if set(zip(columns.addresses, columns.topics[0], strict=True)) - self.pairs:
@@ -116,8 +119,8 @@ class Question:
         for row, (address, topic) in enumerate(zip(columns.addresses, columns.topics[0], strict=True)):
             if address not in addresses or topic not in topics:
                 raise FetchError(
-                    f"the node sent a log of block {columns.block[row]} that was not asked for: {address}, topic"
-                    f" {topic}",
+                    f"the node sent a log of block {columns.block[row]} that was not asked for: {shown(address, 80)},"
+                    f" topic {shown(topic, 80)}",
                     _REMEDY,
                 )
         keep = [
@@ -127,8 +130,8 @@ class Question:
 
 
 def _malformed(block: str, address: str, error: ValueError) -> FetchError:
-    number = str(int(block, 16)) if re.fullmatch("0x[0-9a-fA-F]{1,16}", block) else block[:80]
-    return FetchError(f"a log of block {number}, of {address[:80]}, breaks the RPC's format: {error}", _REMEDY)
+    number = str(int(block, 16)) if re.fullmatch("0x[0-9a-fA-F]{1,16}", block) else shown(block, 80)
+    return FetchError(f"a log of block {number}, of {shown(address, 80)}, breaks the RPC's format: {error}", _REMEDY)
 
 
 def _fails(work: Callable[..., object], *args: object) -> bool:
@@ -159,23 +162,12 @@ def _in_order(columns: LogColumns) -> tuple[LogColumns, int]:
     if not same.any():
         return columns, 0
     for row in np.flatnonzero(same).tolist():
-        if _row(columns, row) != _row(columns, row + 1):
+        if columns.row(row) != columns.row(row + 1):
             raise FetchError(
                 f"the node sent two different logs as log {columns.log_index[row]} of block {columns.block[row]}",
                 _REMEDY,
             )
     return columns.take(np.flatnonzero(~np.append(False, same))), int(same.sum())
-
-
-def _row(columns: LogColumns, row: int) -> tuple[Any, ...]:
-    topics = tuple(column[row] for column in columns.topics)
-    return (
-        columns.addresses[row],
-        topics,
-        columns.data[row],
-        columns.block_hashes[row],
-        columns.transaction_hash[row].tobytes(),
-    )
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -193,11 +193,13 @@ def _loosely(data: bytes | msgspec.Raw, error: foreign.Unreadable) -> list[Log] 
 
 
 def _plain(logs: list[Log] | None, data: bytes | msgspec.Raw) -> list[Log] | None:
-    """The logs, with topics in lower case and without ``0X``."""
+    """The logs, with topics in lower case and without ``0X``. A node writes all topics alike: of the first ones, by
+    which logs are told apart, few differ, and those are looked at.
+    """
     if not logs:
         return logs
-    topics = "".join([log.topics.first + (log.topics.second or "") for log in logs])
-    if b"X" not in bytes(data) and topics == topics.lower():  # both at the speed of memory
+    topics = "".join({log.topics.first for log in logs})
+    if topics == topics.lower() and b"X" not in bytes(data):
         return logs
     return [_rewritten(log) for log in logs]
 

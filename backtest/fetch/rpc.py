@@ -95,6 +95,8 @@ class Rpc:
         self._in_pool = threading.local()
         self._pace = Pace(workers)
         self._header_method: str | None = None
+        self.witness: tuple[str, str, int] | None = None
+        """A call of ``eth_calls`` that gave a value, so that it must give one again (``adapters.answers``)."""
 
     def __repr__(self) -> str:
         return f"Rpc({self.name})"
@@ -148,9 +150,11 @@ class Rpc:
         return [result for part in self.map(lambda some: self._batch_of(some, kind), parts) for result in part]
 
     def eth_calls(self, calls: Sequence[tuple[str, str, int]]) -> list[bytes | None]:
-        """What contracts return: (address, call data as 0x hex, block) each; None where the call reverted."""
+        """What contracts return: (address, call data as 0x hex, block) each; None where the call reverted, or the node
+        answered null, as some do that have no state of the block.
+        """
         results = self.call_many(
-            [("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str
+            [("eth_call", [{"to": to, "data": data}, hex(block)]) for to, data, block in calls], str | None
         )
         return [
             None if result is None else _bytes(result, f"eth_call of {call[0]} at block {call[2]}")

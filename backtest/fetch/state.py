@@ -31,8 +31,8 @@ def fetch_tokens(lake: Lake, writer: Writer, market: str, rpc: Rpc, tokens: Sequ
     held = [row for row in stored(lake, market, TOKEN) if row["symbol"] != "0x" + row["address"].hex()]
     known = {row["address"] for row in held}  # one without a symbol is asked again
     missing = [token for token in tokens if raw_address(token) not in known]
-    symbols = answers(rpc, [(token, selector("symbol()"), block) for token in missing])
     decimals = answers(rpc, [(token, selector("decimals()"), block) for token in missing])
+    symbols = answers(rpc, [(token, selector("symbol()"), block) for token in missing])
     rows = []
     for token, symbol, data in zip(missing, symbols, decimals, strict=True):
         digits = word(data)
@@ -85,9 +85,10 @@ def fetch_constants(
     lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int
 ) -> int:
     """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails
-    or gives no word.
+    or gives no word, which is asked again.
     """
-    known = {(row["address"], row["name"]) for row in stored(lake, market, CONSTANT)}
+    held = [row for row in stored(lake, market, CONSTANT) if row["value"] is not None]
+    known = {(row["address"], row["name"]) for row in held}
     wanted = dict.fromkeys(
         constant for constant in constants if (raw_address(constant.address), constant.getter) not in known
     )
@@ -97,7 +98,24 @@ def fetch_constants(
         value = word(data)
         fits = value if value is not None and value < 10**38 else None
         rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
-    return _append(writer, market, CONSTANT, rows)
+    return _anew(lake, writer, market, CONSTANT, held, rows)
+
+
+def unanswered(lake: Lake, market: str) -> list[str]:
+    """What a user should know of contracts that gave no symbol or no revision, one line a kind; none where all did."""
+    asked = {
+        "symbol(), by whose addresses they go": [
+            row["address"] for row in stored(lake, market, TOKEN) if row["symbol"] == "0x" + row["address"].hex()
+        ],
+        "revision": [row["implementation"] for row in stored(lake, market, REVISION) if row["revision"] < 0],
+    }
+    return [
+        f"{len(silent)} contract{'s' * (len(silent) > 1)} gave no {what}: 0x{min(silent).hex()}"
+        + (" and others" if len(silent) > 1 else "")
+        + "; backtest check names them (contracts__answered), and the next fetch asks again"
+        for what, silent in asked.items()
+        if silent
+    ]
 
 
 def stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:

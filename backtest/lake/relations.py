@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from backtest import tables
-from backtest.lake import queries
+from backtest.lake import queries, superseded
 from backtest.result_tables import RESULTS, SWEEPS
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ _PLAIN = {
 def _manifest_views(lake: Lake) -> Iterator[str]:
     markets = []
     coverage = []
+    gone = []
     for name, record in lake.manifest.markets.items():
         config = record.config
         if config is not None:
@@ -131,12 +132,14 @@ def _manifest_views(lake: Lake) -> Iterator[str]:
         coverage += [
             (name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges
         ]
+        gone += superseded.rows(lake, name)
     files = [
         (f.market, f.dataset, f.from_block, f.to_block, f.rows, f.bytes, f.sha256, f.stamp) for f in lake.files(None)
     ]
     yield _values("lake.markets", _MARKETS, markets)
     yield _values("lake.coverage", _COVERAGE, coverage)
     yield _values("lake.files", _FILES, files)
+    yield _values("lake.superseded", _SUPERSEDED, gone)
 
 
 _MARKETS = {
@@ -148,6 +151,7 @@ _MARKETS = {
     "description": "VARCHAR",
 }
 _COVERAGE = {"market": "VARCHAR", "source": "VARCHAR", "from_block": "BIGINT", "to_block": "BIGINT"}
+_SUPERSEDED = {"market": "VARCHAR", "lake_digest": "VARCHAR", "superseded": "VARCHAR"}
 _FILES = {
     "market": "VARCHAR",
     "dataset": "VARCHAR",

@@ -132,11 +132,17 @@ class LocalStorage:
     def _sync_folders(self, folder: Path) -> None:
         """Make a new name durable: the folder that has it, and those above, which may be new themselves."""
         while True:
-            handle = os.open(folder, os.O_RDONLY)
             try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+                handle = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+            except OSError as error:
+                raise LakeError(
+                    f"cannot sync {folder}: {error.strerror or error}; the last write may not survive a power cut",
+                    "check the disk, then run again",
+                ) from error
             self._durable.add(folder)
             if folder == self.root or folder.parent in self._durable:
                 return

@@ -429,8 +429,8 @@ def write_sweep_report(lake: Lake, word: str, path: Path, *, market: str | None 
     """Write a sweep as one offline page; arguments and errors as those of ``find_sweep``."""
     view = find_sweep(lake, word, market=market)
     runs = view.rows(
-        "SELECT DISTINCT notes, synthetic, proxy_prices FROM runs JOIN sweep_scenarios USING (run_id) WHERE sweep_id ="
-        " $sweep"
+        "SELECT DISTINCT notes, synthetic, proxy_prices, superseded FROM runs JOIN sweep_scenarios USING (run_id)"
+        " WHERE sweep_id = $sweep"
     )
     stated = [tables.notes_of(run) for run in runs]
     shared = [note for note in stated[0] if all(note in other for other in stated)] if stated else []

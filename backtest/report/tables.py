@@ -253,9 +253,9 @@ def notes_of(run: Row) -> list[str]:
 def data_flags(runs: Sequence[Row]) -> list[str]:
     """What kind of data the runs rest on, where that is not plain history."""
     flags = ["synthetic data: not a real market"] if any(run["synthetic"] for run in runs) else []
-    return flags + (
-        ["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else []
-    )
+    flags += ["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else []
+    gone = sorted({run["superseded"] for run in runs if run.get("superseded")})
+    return flags + [f"superseded data: {blocks} were fetched again since and came out otherwise" for blocks in gone]
 
 
 def labels_of(runs: Sequence[Row]) -> list[str]:

@@ -1,4 +1,4 @@
--- Purpose: in every block with a liquidation the oracle was asked for the price of every asset that has a price source.
+-- Purpose: in every block with a liquidation the oracle was asked for the price of every asset that has a price source; a node without old state could not be asked (an archive node and fetch --again mend it).
 -- Grain: (market, asset_id).
 -- Columns:
 --   market: name of the market

@@ -32,7 +32,8 @@
 --   rate_difference: the largest difference, ray (1e27)
 --   missing_windows: labels of later windows for which the data end too early, JSON list
 --   notes: assumptions and warnings, JSON list
+--   superseded: blocks that were fetched again since and came out otherwise; null where none were
 SELECT run_id, name, market, protocol, scenario, terms, question, seed, rules_version, engine_version, lake_digest, synthetic, proxy_prices,
     from_block, to_block, from_timestamp, to_timestamp, liquidator_model, overridden, response, refused, rates, liquidations, accounts_liquidated,
-    actions, actions_altered, rate_updates, rate_updates_differing, rate_difference, missing_windows, notes
-FROM results.runs
+    actions, actions_altered, rate_updates, rate_updates_differing, rate_difference, missing_windows, notes, superseded
+FROM results.runs LEFT JOIN lake.superseded USING (market, lake_digest)
