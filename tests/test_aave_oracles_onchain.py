@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
 from backtest.health import health
 from backtest.lake import Lake
-from backtest.model import Market
+from backtest.model import AccountId, Asset, Market, PositionChange
+from backtest.protocols import Acted, Action
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
 from backtest.reconstruct import reconstruct
@@ -27,11 +29,12 @@ from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Scenario
+from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
+from tests.chain.aave import EMODES
 from tests.chain.contracts import artifact_v30, artifacts_v36, own
 from tests.chain.deployment import Deployment
-from tests.chain.node import ZERO, Contract, RpcError
+from tests.chain.node import ZERO, Contract, RpcError, Transaction
 from tests.test_aave_special_onchain import DAY, MARKET, Stage
 from tests.test_aave_valuation import all_at_once, one_by_one
 
@@ -82,7 +85,7 @@ def _check_liquidations(market: Market, timeline: Timeline, done: int) -> None:
     assert all(row.matches_history and row.fill.rules_tested for row in outcome.liquidations)
 
 
-def _check_sql(lake: Lake, market: Market, timeline: Timeline, blocks: range) -> int:
+def _check_sql(lake: Lake, market: Market, timeline: Timeline, blocks: Sequence[int]) -> int:
     """SQL health is that of the exact rules, and so are all accounts at once; how many healths were compared."""
     compared = 0
     for fast, sure in zip(
@@ -312,3 +315,171 @@ def test_a_fallback_of_which_no_log_tells_is_read_and_its_prices_are_not_exact(
     flagged = {block for block, exact in rows.fetchall() if not exact}
     assert flagged, made
     assert all(quiet <= block < back for block in flagged), (quiet, back, flagged)
+
+
+# -- e-mode price sources of 3.0 ---------------------------------------------------------------------------------------
+
+
+def _category(market: Deployment, number: int, source: str) -> Transaction:
+    _, ltv, threshold, bonus, label, _ = EMODES[number - 1]
+    return market.configurator.transaction("setEModeCategory", number, ltv, threshold, bonus, source, label)
+
+
+def _play_categories(stage: Stage, seed: int, rounds: int = 110) -> list[int]:
+    """Categories that take a price of their own, of an asset that is not listed or of a listed one, lose it and find it
+    again; that asset's feed is silent or gone; assets change categories under those who owe them. Blocks to see.
+    """
+    market, node, draw, blocks = stage.market, stage.node, random.Random(seed), []
+    own_price = "0x" + "e5" * 20
+    code, start = own("Feeds.sol")["Aggregator"], market.prices()
+    feed = node.deploy(code, 8, "ETH / USD, another", start["WETH"] * 104 // 100)
+    usdc, weth = (market.reserves[symbol].asset.address for symbol in ("USDC", "WETH"))
+    given = market.oracle.transaction("setAssetSources", [own_price], [feed.address])
+    stage.all(given)
+    one, two, three, four, five, six = stage.people
+    stage.all(*(market.supply(stage.lender, symbol, 10**6 * row.unit) for symbol, row in market.reserves.items()))
+    stage.all(
+        *(market.supply(user, "wstETH", 30 * UNIT) for user in (one, two)),
+        *(market.supply(user, "WBTC", 3 * 10**8) for user in (two, three, four)),
+        *(market.supply(user, "DAI", 20_000 * UNIT) for user in (four, five)),
+        market.supply(six, "WETH", 100 * UNIT),
+        *(market.set_emode(user, 1) for user in (one, two, three)),
+        *(market.set_emode(user, 2) for user in (four, five)),
+    )
+    stage.all(
+        market.borrow(one, "WETH", 29 * UNIT),
+        market.borrow(two, "WETH", 80 * UNIT),
+        market.borrow(three, "WETH", 70 * UNIT),
+        market.borrow(four, "USDC", 20_000 * 10**6),
+        market.borrow(five, "USDC", 17_000 * 10**6),
+        market.borrow(six, "LINK", 3_000 * UNIT),
+    )
+    stage.all(_category(market, 1, own_price), _category(market, 2, usdc))
+    for _ in range(rounds):
+        symbol, user = draw.choice(("WETH", "WBTC", "DAI", "LINK")), draw.choice(stage.people)
+        debt = draw.choice(("WETH", "WETH", "USDC"))
+        amount = draw.randrange(1, 5 * market.reserves[debt].unit)
+        steps = {
+            "own price": [feed.transaction("transmit", start["WETH"] * draw.randrange(80, 135) // 100)],
+            "own silence": [feed.transaction("transmit", draw.choice((0, -3)))],
+            "own gone": [market.oracle.transaction("setAssetSources", [own_price], [ZERO])],
+            "own back": [feed.transaction("transmit", start["WETH"]), given],
+            "answer": [market.reserves[symbol].feed.transmit(start[symbol] * draw.randrange(85, 120) // 100)],
+            "usdc": [market.reserves["USDC"].feed.transmit(start["USDC"] * draw.randrange(90, 106) // 100)],
+            "category 1": [_category(market, 1, draw.choice((own_price, own_price, weth, ZERO)))],
+            "category 2": [_category(market, 2, draw.choice((usdc, usdc, own_price, ZERO)))],
+            "moved": [market.configure("setAssetEModeCategory", draw.choice(("WETH", "LINK")), draw.choice((0, 1, 1)))],
+            "mode": [market.set_emode(draw.choice((one, four, four, five)), draw.choice((0, 2, 2)))],
+            "borrow": [market.borrow(user, debt, amount)],
+            "repay": [market.repay(stage.lender, debt, amount, user)],
+            "withdraw": [market.withdraw(user, "WBTC", draw.randrange(1, 10**6))],
+            "supply": [market.supply(user, "DAI", 1000 * UNIT)],
+            "liquidate": [
+                market.liquidate(stage.liquidator, collateral, debt, who, draw.choice((10**18, 2**256 - 1)))
+                for who, collateral, debt in (
+                    (two, draw.choice(("WBTC", "wstETH")), "WETH"),
+                    (three, "WBTC", "WETH"),
+                    (four, draw.choice(("WBTC", "DAI")), "USDC"),
+                    (six, "WETH", "LINK"),
+                )
+            ],
+        }
+        kind = draw.choice([*steps, "own price", "own price", "own back", "borrow", "liquidate", "liquidate"])
+        stage.some(kind, *steps[kind])
+        blocks.append(node.block_number)
+        if draw.random() < 0.3:
+            stage.wait(draw.choice((12, 5 * DAY)))
+    prices = [market.reserves[symbol].feed.transmit(start[symbol]) for symbol in ("WETH", "WBTC", "DAI", "LINK")]
+    members = [market.configure("setAssetEModeCategory", symbol, 1) for symbol in ("WETH", "wstETH")]
+    stage.all(*prices, *members, feed.transaction("transmit", start["WETH"]), given, _category(market, 1, own_price))
+    stage.some("borrow", *(market.borrow(user, "WETH", UNIT // 100) for user in (one, two, three)))
+    stage.some("withdraw", *(market.withdraw(user, "WBTC", 10**5) for user in (two, three)))
+    # All but WBTC has the category's price; then WETH is of it no more, and has that price only as it is liquidated.
+    stage.all(feed.transaction("transmit", start["WETH"] * 25 // 10))
+    left = [
+        market.configure("setAssetEModeCategory", "WETH", 0),
+        market.reserves["WETH"].feed.transmit(start["WETH"] * 24 // 10),
+    ]
+    for moved in ([], left, members):
+        stage.all(*moved)
+        for user, collateral, tokens in ((two, "WBTC", False), (two, "wstETH", True), (three, "WBTC", False)):
+            stage.some("liquidate", market.liquidate(stage.liquidator, collateral, "WETH", user, UNIT, tokens))
+        blocks.append(node.block_number)
+        if moved is left:  # whoever is in the category has no totals, though nothing of the category is held
+            stage.all(feed.transaction("transmit", 0))
+            blocks.append(node.block_number)
+            stage.all(feed.transaction("transmit", start["WETH"] * 25 // 10))
+    stage.all(feed.transaction("transmit", start["WETH"]))
+    blocks.append(node.block_number)
+    return blocks
+
+
+def _check_borrows(stage: Stage, market: Market, timeline: Timeline, block: int) -> int:
+    """The most that everybody may borrow of every asset at a block; of how many the contract allows any."""
+    state, prices, now = state_at(AAVE_V3, market, timeline, block)
+    pool, able = stage.market.pool, 0
+    of_symbol = {asset.symbol: asset for asset in market.assets}
+
+    def chain_lets(user: str, asset: Asset, amount: int) -> bool:
+        data = pool.function("borrow").encode((asset.asset, amount, 2, 0, user))
+        try:
+            stage.node.call(pool.address, data, sender=user, block=block)
+        except RpcError:
+            return False
+        return True
+
+    def we_let(account: AccountId, asset: Asset, amount: int) -> bool:
+        at = {"seq": 0, "block_number": block, "log_index": 0, "timestamp": now.timestamp, "action_seq": 0}
+        change = PositionChange(
+            **at, action="borrow", account=account, asset=asset.id, side="debt", delta=amount, amount=amount
+        )
+        return isinstance(AAVE_V3.act(state, Action("borrow", (change,)), prices, now), Acted)
+
+    for user in stage.people:
+        account = AccountId(market.accounts.index(user.lower()))
+        for symbol, row in stage.market.reserves.items():
+            asset, low, high = of_symbol[symbol], 0, 10**5 * row.unit
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if chain_lets(user, asset, middle) else (low, middle)
+                if not low and high < row.unit // 10**6:
+                    break
+            if not low:
+                assert not we_let(account, asset, row.unit // 100), (user, symbol)
+                continue
+            able += 1
+            assert we_let(account, asset, low), (user, symbol, low)
+            assert not we_let(account, asset, high), (user, symbol, high)
+    return able
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_e_mode_category_s_own_price_is_that_of_the_contracts(
+    fresh_v30: Deployment, seed: int, tmp_path: Path
+) -> None:
+    stage = Stage(fresh_v30, people=6)
+    begin, node = stage.node.block_number, stage.node
+    blocks = _play_categories(stage, seed)
+    lake, market, timeline = stage.history(tmp_path)
+    assert _inexact(lake) == 0
+    seen = _check(stage, market, timeline, range(begin, node.block_number + 1))
+    assert min(seen["no price"], seen["reverts"]) > 5, seen
+    assert seen["in debt"] > 200, seen
+    for kind in ("category 1", "category 2", "moved", "mode", "borrow", "withdraw"):
+        assert stage.done[kind], stage.done
+    assert stage.done["liquidate"] >= 7, stage.done
+    _check_liquidations(market, timeline, stage.done["liquidate"])
+    assert _check_sql(lake, market, timeline, sorted({*range(begin, node.block_number, 5), *blocks[-8:]})) > 20
+    outcome = replay(AAVE_V3, market, timeline, Scenario(rates="recomputed"))
+    assert outcome.rate_check is not None
+    assert (outcome.rate_check.differing, outcome.mismatches, outcome.actions) == (0, [], [])
+    assert sum(_check_borrows(stage, market, timeline, block) for block in blocks[-1::-40]) > 5
+    for model in (Competitive(), Competitive(looks="price-update")):
+        fast, plain = (
+            replay(AAVE_V3, market, timeline, Scenario(liquidators=model), screened=screened)
+            for screened in (True, False)
+        )
+        assert fast.liquidations == plain.liquidations
+        assert fast.liquidations
+        assert fast.book.state == plain.book.state
+    assert verify(lake, MARKET, Rpc(node.url)).mismatches == []
