@@ -414,28 +414,27 @@ class _Walk:
         return _METHODS.get(kinds.pop(), "formula") if len(kinds) == 1 else "formula"
 
     def _read(self, asset: str, price: int | None) -> None:
-        """The oracle's price at the end of the current block."""
+        """The oracle's price at the end of the current block. What an oracle says of which no log tells may have been
+        otherwise a log before and a block later: its prices are never exact.
+        """
         if asset not in self.sources_of:
             return
         touched = [log_index for log_index in self.touched[asset] if log_index >= 0]
         position = touched[-1] if touched else START_OF_BLOCK
         known, computed = self._compute(asset)
-        one_block_after = self.last_read.get(asset) == self.block - 1
+        one_block_after, told = self.last_read.get(asset) == self.block - 1, asset not in self.untold
         self.last_read[asset] = self.block
         if known:
             if computed != price:
                 self.mismatches += 1
                 self.rows[self.block, position, asset] = (price, "read", False)
         elif touched:
-            self.rows[self.block, position, asset] = (price, "read", True)
+            self.rows[self.block, position, asset] = (price, "read", told)
         elif asset not in self.price:
-            self.rows[self.block + 1, START_OF_BLOCK, asset] = (price, "read", True)
+            self.rows[self.block + 1, START_OF_BLOCK, asset] = (price, "read", told)
         elif self.price[asset] != price:
-            self.rows[self.block, START_OF_BLOCK, asset] = (
-                price,
-                "read",
-                one_block_after and self.block not in self.busy,
-            )
+            exact = told and one_block_after and self.block not in self.busy
+            self.rows[self.block, START_OF_BLOCK, asset] = (price, "read", exact)
         self.price[asset] = price
 
     # -- time

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from backtest.account import account_at
 from backtest.errors import FetchError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
@@ -131,6 +132,28 @@ def test_totals_and_positions_equal_the_chain_at_every_sample(history: History) 
     assert compared > 60 * 100
     assert unhealthy > 20
     assert accruing > 10
+
+
+def test_an_account_asked_for_alone_is_the_contracts(history: History) -> None:
+    """``account_at`` at the end of blocks, and at their times: shares, collateral, assets with interest, health."""
+    record, name = history.record, history.market.name
+    with_debt = 0
+    for block in record.samples[:: len(record.samples) // 12]:
+        rows = record.deployment.positions(history.pair, record.accounts, block)
+        owing = [(account, row) for account, row in zip(record.accounts, rows, strict=True) if row[1]]
+        for account, row in [*owing[:2], (record.accounts[0], rows[0])]:
+            found = account_at(history.lake, name, account, block=block)
+            assert found.timestamp == record.deployment.node.timestamp(block)
+            lent, owed_shares, collateral, lent_assets, owed, healthy = row
+            names = ("supply_shares", "borrow_shares", "collateral", "supply_assets", "borrow_assets")
+            assert tuple(found[n] for n in names) == (lent, owed_shares, collateral, lent_assets, owed)
+            health = found["health_factor"]
+            assert (health is None or health >= WAD) == bool(healthy)
+            assert health is None or (found["max_borrow"] >= owed) == bool(healthy)
+            again = account_at(history.lake, name, account, time=found.timestamp)
+            assert (again.figures, again.holdings) == (found.figures, found.holdings)
+            with_debt += bool(owed)
+    assert with_debt > 10
 
 
 def test_every_liquidation_is_predicted_from_the_state_before_it(history: History) -> None:

@@ -16,7 +16,7 @@ from backtest.lake import Lake, checks, queries
 from tests.lake_tables import CONFIG, MARKET, RAY, account, supplies, table, write
 
 QUERIES = {query.name: query for query in queries.load()}
-ARGUMENTS = {"at_block": "5", "blocks": "[5]", "accounts": "NULL", "k": "3"}
+ARGUMENTS = {"at_block": "5", "blocks": "[5]", "accounts": "NULL", "k": "3", "at_time": "'2020-03-12'"}
 YEAR = 31_536_000
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backtest.cli.numbers import Whole
+
 if TYPE_CHECKING:
     from backtest.protocols import Figure
 
@@ -14,9 +16,9 @@ def account(
     *,
     lake: Path,
     market: str | None = None,
-    block: int | None = None,
+    block: Whole | None = None,
     date: str | None = None,
-    time: int | None = None,
+    time: Whole | None = None,
 ) -> None:
     """Show one account at the end of any block, or at any time, exactly as the protocol's contracts say it.
 

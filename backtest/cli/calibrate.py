@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from backtest.cli.moments import FIRST, LAST, bound
 from backtest.cli.numbers import Real, Whole
 from backtest.cli.rows import days, listed, period, rows_of, text_table
 from backtest.errors import UserError, did_you_mean
@@ -56,8 +57,8 @@ def latency(
     split: Real = 0.7,
     limit: Whole = 100,
     searchers: Whole = 5,
-    from_block: Whole | None = None,
-    to_block: Whole | None = None,
+    from_block: str | None = None,
+    to_block: str | None = None,
     seed: Whole = 0,
     draws: Whole = 199,
     out: Path | None = None,
@@ -86,9 +87,9 @@ def latency(
     searchers
         How many are assumed to race, all alike: the mean latency of each is this many times that of the fastest.
     from_block
-        First block that counts.
+        First block that counts, or a date or time in UTC, which the rows' ts is held against.
     to_block
-        Last block that counts.
+        Last block that counts, or a date or time in UTC.
     seed
         Seed of the draws for p-values.
     draws
@@ -510,7 +511,7 @@ def depth(
 
 
 def _distances(
-    file: Path, limit: int, from_block: int | None, to_block: int | None
+    file: Path, limit: int, from_block: str | None, to_block: str | None
 ) -> tuple[list[Liquidation], dict[str, int]]:
     """The liquidations of a file in order, one of each transaction, and how many rows were left out and why."""
     from backtest.calibration.latency import Liquidation
@@ -526,9 +527,11 @@ def _distances(
         0,
     )
     missing, outside, beyond, repeated = left_out
+    first, last = bound(from_block, FIRST), bound(to_block, LAST)
     for number, row in enumerate(rows_of(file, ("tx", "block", "dist"))):
         block = row.whole("block", 0)
-        if not (from_block or 0) <= block <= (block if to_block is None else to_block):
+        begin, end = (row.whole("ts", 0) if dated else block for _, dated in (first, last))
+        if not (first[0] or 0) <= begin or not end <= (end if last[0] is None else last[0]):
             left_out[outside] += 1
         elif not row.has("dist"):
             left_out[missing] += 1

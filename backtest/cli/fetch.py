@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from backtest.fetch import FetchSummary
+    from backtest.fetch.rpc import Rpc
     from backtest.lake import Lake
     from backtest.markets import MarketConfig
 
@@ -44,8 +45,8 @@ def fetch(
     lake: Path,
     market: str | None = None,
     rpc: str | None = None,
-    from_block: int | None = None,
-    to_block: int | None = None,
+    from_block: str | None = None,
+    to_block: str | None = None,
     finality: str = "finalized",
     headers: Literal["events", "all"] = "events",
     omissions: Literal["auto", "always", "never"] = "auto",
@@ -83,9 +84,9 @@ def fetch(
     rpc
         Address of the node; else the environment variable BACKTEST_RPC. Keys in it are shown nowhere.
     from_block
-        First block; default the market's first.
+        First block, or a date or time in UTC; default the market's first.
     to_block
-        Last block; default the last final one.
+        Last block, or a date or time in UTC; default the last final one.
     finality
         What counts as final: "finalized" (the node's word) or a number of confirmations (0 on a test chain).
     headers
@@ -95,8 +96,8 @@ def fetch(
         Look for omitted logs: "auto" by the headers' blooms where these are not saturated and at the ends of every
         reply, "always" by asking for every block with logs twice, "never".
     again
-        A block range "A..B" to take anew, whatever the lake holds of it, and with it all that was read from contracts:
-        the remedy where a node told something false. The lake changes at once when all of it is there.
+        A range "A..B" of blocks or dates to take anew, whatever the lake holds of it, and with it all that was read
+        from contracts: the remedy where a node told something false. The lake changes at once when all of it is there.
     workers
         Requests in flight, 1 to 256.
     timeout
@@ -110,8 +111,8 @@ def fetch(
     """
     from rich.console import Console
 
-    from backtest.fetch import Rpc
     from backtest.fetch import fetch as fetch_market
+    from backtest.fetch.rpc import Rpc
     from backtest.lake import Lake
     from backtest.protocols.registry import PROTOCOLS
 
@@ -129,24 +130,24 @@ def fetch(
     if not url:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     confirmations = _confirmations(finality)
-    anew = _blocks(again)
-    if anew is not None and (from_block is not None or to_block is not None):
+    if again is not None and (from_block is not None or to_block is not None):
         raise UserError("--again names its blocks itself", "leave out --from-block and --to-block")
     console = Console(stderr=True)
     try:
         with Rpc(url, workers=workers, timeout=timeout) as node:
+            first, last = _window(node, config, confirmations, from_block, to_block, again)
             opened = Lake(lake, create=True)
             with _ProgressBar(console) as bar:
                 summary = fetch_market(
                     opened,
                     config,
                     node,
-                    from_block=from_block,
-                    to_block=to_block,
+                    from_block=first if again is None else None,
+                    to_block=last if again is None else None,
                     finality=confirmations,
                     headers=headers,
                     omissions=omissions,
-                    again=anew,
+                    again=None if again is None or first is None or last is None else (first, last),
                     progress=bar,
                 )
             _print_summary(summary)
@@ -216,17 +217,27 @@ def _confirmations(finality: str) -> Literal["finalized"] | int:
     return confirmations
 
 
-def _blocks(text: str | None) -> tuple[int, int] | None:
-    """ "A..B" as a pair."""
-    if text is None:
-        return None
-    first, _, last = text.partition("..")
-    try:
-        return integer(first, bits=62), integer(last, bits=62)
-    except Unreadable:
-        raise UserError(
-            f"--again {shown(text, 40)}", "give the first and the last block, for example --again 100..200"
-        ) from None
+def _window(
+    node: Rpc,
+    config: MarketConfig,
+    finality: Literal["finalized"] | int,
+    from_block: str | None,
+    to_block: str | None,
+    again: str | None,
+) -> tuple[int | None, int | None]:
+    """The blocks that are asked for, by --from-block and --to-block or by --again "A..B"; the node places dates."""
+    from backtest.cli.moments import FIRST, LAST, blocks_of_node
+    from backtest.fetch import final_block
+
+    first, last = (from_block, FIRST), (to_block, LAST)
+    if again is not None:
+        begin, _, end = again.partition("..")
+        if not begin or not end:
+            raise UserError(
+                f"--again {shown(again, 40)}", "give the first and the last block, for example --again 100..200"
+            )
+        first, last = (begin, "--again"), (end, "--again")
+    return blocks_of_node(node, config.start_block, lambda: final_block(node, finality), first, last)
 
 
 def _reconstruct(lake: Lake, market: str) -> None:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from msgspec.structs import fields, replace
 
 from backtest import files
+from backtest.cli.moments import window_of
 from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
 from backtest.scenario import RESPONSES, Costs, Liquidators, Mechanism, Observed, Scenario, parse_override
@@ -50,8 +51,8 @@ def replay(
     refused: Literal["skip", "shrink"] | None = None,
     rates: Literal["historical", "recomputed"] | None = None,
     oracle_delay: Whole | None = None,
-    from_block: Whole | None = None,
-    to_block: Whole | None = None,
+    from_block: str | None = None,
+    to_block: str | None = None,
     seed: Whole | None = None,
     name: str | None = None,
     baseline: Annotated[bool, Parameter(negative="")] = False,
@@ -136,9 +137,9 @@ def replay(
         Seconds from a market price to the oracle's, where the oracle is known by market prices (0: at once); default
         the protocol's.
     from_block
-        First block in which the model acts.
+        First block in which the model acts, or a date or time in UTC.
     to_block
-        Last block replayed.
+        Last block replayed, or a date or time in UTC.
     seed
         Seed of random draws.
     name
@@ -199,9 +200,10 @@ def replay(
         value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
         value = replace(value, costs=_costs(costs, decimals))
     users = {"response": response, "refused": refused}
+    first, last = window_of(opened, chosen, from_block, to_block)
     changed = {
-        "from_block": from_block,
-        "to_block": to_block,
+        "from_block": first,
+        "to_block": last,
         "seed": seed,
         "name": name,
         "rates": rates,

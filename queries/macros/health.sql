@@ -26,7 +26,7 @@ WITH totals AS (
     GROUP BY market, block_number, account_id
 ), rated AS (
     SELECT *,
-        CASE WHEN NOT owes OR debt = 0 THEN 'no debt' WHEN timestamp IS NULL THEN 'block time' WHEN averaged IS NULL THEN 'rules' WHEN NOT priced THEN 'price' END AS missing,
+        CASE WHEN NOT owes OR debt = 0 AND priced THEN 'no debt' WHEN timestamp IS NULL THEN 'block time' WHEN averaged IS NULL THEN 'rules' WHEN NOT priced THEN 'price' END AS missing,
         CASE WHEN averaged THEN ((collateral * coalesce(weighted // nullif(collateral, 0), 0) + 5000) // 10000)::DOUBLE / nullif(debt, 0)::DOUBLE
             ELSE weighted::DOUBLE / nullif(debt, 0)::DOUBLE / 10000 END AS ratio,
         averaged AND lowest <> highest AND (weighted % nullif(collateral, 0) < slack * highest OR collateral - weighted % nullif(collateral, 0) < slack * highest) AS edge

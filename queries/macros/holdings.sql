@@ -91,6 +91,8 @@ WITH chosen AS (
         -- A category with a price source of its own (Aave V3 to 3.1) values its members by that.
         coalesce(o.asset_id IS NOT NULL AND NOT r.emode_by_bitmap AND h.emode <> 0 AND r.emode_category = h.emode, false) AS by_category_price,
         CASE WHEN by_category_price THEN o.price ELSE r.price END AS price,
+        -- The pool asks for that price before any other, even where nothing of the category is held.
+        o.asset_id IS NULL OR r.emode_by_bitmap OR h.emode = 0 OR o.price IS NOT NULL AS category_priced,
         CASE WHEN by_category_price THEN o.price_exact ELSE r.price_exact END AS price_exact, r.supply_excess, r.borrow_excess, r.directional, r.averaged, r.threshold_gates,
         r.liquidation_threshold AS base_threshold,
         h.emode <> 0 AND CASE WHEN r.emode_by_bitmap THEN coalesce(listed.is_listed, false) ELSE r.emode_category = h.emode END AS in_emode,
@@ -133,5 +135,5 @@ WITH chosen AS (
 SELECT market, block_number, timestamp, account_id, asset_id, symbol, collateral_scaled, debt_scaled, collateral_enabled, emode, collateral, debt,
     CASE WHEN collateral_enabled AND (base_threshold <> 0 OR NOT threshold_gates) THEN supplied_value ELSE 0::HUGEINT END AS collateral_value,
     debt_value, CASE WHEN in_emode THEN emode_threshold ELSE base_threshold END AS threshold, averaged, revision,
-    price IS NOT NULL AS price_known, coalesce(price_exact, false) AS price_exact
+    price IS NOT NULL AND category_priced AS price_known, coalesce(price_exact, false) AS price_exact
 FROM valued
