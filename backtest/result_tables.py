@@ -116,9 +116,9 @@ RESULTS: dict[str, pa.Schema] = {
         ("rent_base", AMOUNT),
     ),
     # What came of each opportunity: one row for each stretch of looks at which it was the same. The offer is the best
-    # one at the first look. ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last
-    # row of an opportunity (``spell`` numbers the run's rows in order) says how it ended, missed being still open at
-    # the end.
+    # one at the first look. ending: taken, expired (reason: owner acted, price back) or missed (with its reason); the
+    # last row of an opportunity (``spell`` numbers the run's rows in order) says how it ended, missed being still open
+    # at the end.
     "run_opportunities": _result(
         ("market", TEXT),
         ("spell", pa.int64()),
