@@ -87,6 +87,7 @@ def causes_table(episodes: Sequence[Mapping[str, Any]], *, ranged: bool) -> Tabl
     return Table(
         ("Mode", "Outcome", "Cause", "Episodes"),
         tuple((MODES[m], f"{o}{k}", cause, count(n)) for (m, o, k, cause), n in rows),
+        frozenset({1, 2}),
     )
 
 
@@ -110,6 +111,7 @@ def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int, *, rang
             )
             for row in episodes
         ),
+        frozenset({1, 6, 7}),
     )
 
 
@@ -158,6 +160,10 @@ def as_text(
 
 def _accounts(row: Mapping[str, Any]) -> str:
     return "all accounts" if row["accounts"] == "all" else str(row["accounts"])
+
+
+def _narrower(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if row["alarms"] == "all" else ("throughout the range",)
 
 
 def _alarms(row: Mapping[str, Any]) -> str:
@@ -209,7 +215,7 @@ def chart_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             "rate": label,
-            "set": f"{MODES[row['mode']]}, {_alarms(row)}, {_accounts(row)}",
+            "set": ", ".join((MODES[row["mode"]], *_narrower(row), _accounts(row))),
             "value": row[key],
             "low": row[f"{key}_low"],
             "high": row[f"{key}_high"],
