@@ -153,6 +153,9 @@ def test_every_line_of_a_header_and_text_columns_are_shown(tmp_path: Path) -> No
     assert "<small>all alarms</small><small>all accounts</small>" in shown
     assert '<td class="words">its owner acted</td>' in shown
     assert "<caption><span>a caption</span></caption>" in shown
+    narrow = Table(("", "x"), (("WETH.liquidation_threshold=8300", "1"),))
+    shown = page.render(table=narrow)
+    assert "WETH.liquidation_<wbr>threshold=8300<" in shown  # a line ends between words before it ends in a number
 
 
 def test_first_columns_of_a_narrow_page_keep_their_words(tmp_path: Path) -> None:
