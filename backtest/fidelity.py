@@ -102,6 +102,7 @@ def validate(
     )
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
+    held = _range_held(ahead, described, actual) if ranges else None
     free = v.explain_free(
         v.match(v.episodes(_free_rows(made, described, one_step, proxy=bool(ranges))), actual), one_step
     )
@@ -116,7 +117,9 @@ def validate(
         "lake_digest": digest,
         "from_block": first,
         "to_block": last,
-        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, described)),
+        "accepted": None if held is None else held.accepted,
+        "accepted_beyond": None if held is None else held.beyond,
+        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, held, described)),
     }
     whales = v.largest(actual, largest)
     modes = ((ONE_STEP, one_step, ahead.questions), (FREE, free, outcome.events))
@@ -257,17 +260,17 @@ def _alarm_rows(ahead: Ahead, market: Market) -> Iterable[v.Row]:
             debt_base=alarm.debt_base,
             repaid_base=alarm.repaid_base,
             health=alarm.health,
-            certain=alarm.certain,
+            throughout=alarm.throughout,
         )
 
 
 def _free_rows(
     made: Iterable[Liquidation], market: Market, one_step: Sequence[v.Pairing], *, proxy: bool
 ) -> Iterable[v.Row]:
-    """What the replay did; certain where a certain alarm stood in history's own book at about that time."""
+    """What the replay did; throughout the range where such an alarm stood in history's own book at about that time."""
     sure: dict[str, list[v.Episode]] = {}
     for pairing in one_step:
-        if pairing.predicted is not None and pairing.predicted.certain:
+        if pairing.predicted is not None and pairing.predicted.throughout:
             sure.setdefault(pairing.account, []).append(pairing.predicted)
     for one in made:
         account, time = market.accounts[one.fill.order.account], one.clock.timestamp
@@ -280,22 +283,55 @@ def _free_rows(
             debt_base=one.repaid_base,
             repaid_base=one.repaid_base,
             health=one.health_before,
-            certain=not proxy
+            throughout=not proxy
             or any(episode.first - v.WITHIN <= time <= episode.last + v.WITHIN for episode in sure.get(account, ())),
         )
 
 
 def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
     names = market.accounts
+    return v.Evidence(
+        relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
+        outside=_outside(ahead, market, actual),
+        refusals={names[account]: rows for account, rows in ahead.refusals.items()},
+        proxy=proxy,
+    )
+
+
+def _outside(ahead: Ahead, market: Market, actual: Sequence[v.Episode]) -> dict[str, str]:
+    """Accounts of which the data lack some flows, and what says so."""
     missing = {
         account: f"rebuilt {error:.1%} off what its own liquidation took"
         for account, error in v.contradicted(actual).items()
     }
-    return v.Evidence(
-        relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
-        outside=missing | {names[account]: "it gives more than it ever got in the data" for account in ahead.outside},
-        refusals={names[account]: rows for account, rows in ahead.refusals.items()},
-        proxy=proxy,
+    return missing | {market.accounts[one]: "it gives more than it ever got in the data" for one in ahead.outside}
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The stated range against what the chain accepted: how many actions were held against it, and which accounts'
+    would be refused at every price within it, how many each; ``left_out`` are those of accounts whose flows lie outside
+    the data, which say nothing about prices.
+    """
+
+    accepted: int
+    by_account: Mapping[str, int]
+    left_out: int
+
+    @property
+    def beyond(self) -> int:
+        """Accepted actions that the rules refuse at every price within the range."""
+        return sum(self.by_account.values())
+
+
+def _range_held(ahead: Ahead, market: Market, actual: Sequence[v.Episode]) -> _Held:
+    outside = _outside(ahead, market, actual)
+    known = {account for account in ahead.accepted if market.accounts[account] not in outside}
+    by_account = {market.accounts[one]: count for one, count in ahead.beyond.items() if one in known}
+    return _Held(
+        accepted=sum(ahead.accepted[account] for account in known),
+        by_account=dict(sorted(by_account.items(), key=lambda item: (-item[1], item[0]))),
+        left_out=sum(count for account, count in ahead.beyond.items() if account not in known),
     )
 
 
@@ -310,13 +346,13 @@ def _figures(
     seed: int,
     actual: Sequence[v.Episode],
 ) -> Iterable[dict[str, Any]]:
-    """A row for all and for certain alarms, of all accounts and without the largest."""
+    """A row for all alarms and for those throughout the range, of all accounts and without the largest."""
     for accounts, left_out in (("all", ()), (f"without the largest {len(whales)}", tuple(whales))):
         if accounts != "all" and not left_out:
             continue
         kept = [pairing for pairing in pairings if pairing.account not in left_out]
         collateral, debt = v.reconstruction(episode for episode in actual if episode.account not in left_out)
-        for alarms, chosen in (("all", kept), ("certain", v.certain_only(kept))):
+        for alarms, chosen in (("all", kept), ("throughout", v.throughout_only(kept))):
             scores = v.score(chosen, seed=seed)
             errors = {
                 "collateral_error": v.spread(collateral),
@@ -357,7 +393,7 @@ def _episode(pairing: v.Pairing, whales: Sequence[str]) -> dict[str, Any]:
         "outcome": pairing.outcome,
         "cause": pairing.cause or None,
         "detail": pairing.detail or None,
-        "certain": predicted.certain if predicted else None,
+        "throughout": predicted.throughout if predicted else None,
         "whole": actual.is_whole if actual else None,
         "largest": pairing.account in whales,
         "predicted_from": predicted.first if predicted else None,
@@ -381,7 +417,11 @@ def _episode(pairing: v.Pairing, whales: Sequence[str]) -> dict[str, Any]:
 
 
 def _notes(
-    protocol: LendingProtocol[Any], ahead: Ahead, ranges: Mapping[AssetId, PriceRanges], market: Market
+    protocol: LendingProtocol[Any],
+    ahead: Ahead,
+    ranges: Mapping[AssetId, PriceRanges],
+    held: _Held | None,
+    market: Market,
 ) -> list[str]:
     """What the figures rest on, in sentences."""
     within = v.WITHIN // 3600
@@ -403,13 +443,38 @@ def _notes(
             " first liquidation, a replay's whole episode against history's."
         ),
     ]
-    if ranges:
+    if held is None:
+        out.append("Oracle prices are known from logs: an alarm is what the rules say at the oracle's own price.")
+    else:
         symbols = ", ".join(market.label(asset) for asset in ranges)
         out.append(
-            f"{symbols}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable"
-            " price of the period that the oracle read and of the one before."
+            f"{symbols}: the oracle's price is a venue's, stated to lie within the period that the oracle read and the"
+            " one before. An alarm is throughout the range where it stands at the most favourable of these prices."
         )
-    else:
-        out.append("Oracle prices are known from logs: every alarm is certain.")
+        out += _range_notes(held)
     out += protocol.assumptions
+    return out
+
+
+_NAMED = 5
+"""Accounts that a note names."""
+
+
+def _range_notes(held: _Held) -> list[str]:
+    """What the chain's own acceptance says of the stated range."""
+    if not held.beyond:
+        verdict = "none would be refused at every price within that range: nothing here refutes it."
+    else:
+        named = ", ".join(f"{account}: {count}" for account, count in list(held.by_account.items())[:_NAMED])
+        more = len(held.by_account) - _NAMED
+        verdict = (
+            f"{held.beyond:,} lie outside that range: the rules refuse them at every price within it"
+            f" ({named}{f' and {more} accounts more' if more > 0 else ''}). They refute the range, so that an alarm"
+            " throughout it may be wrong as well."
+        )
+    out = [f"Of {held.accepted:,} borrows, withdrawals and liquidations that the chain accepted {verdict}"]
+    if held.left_out:
+        out.append(
+            f"Another {held.left_out:,} outside the range are not counted: their accounts' flows lie outside the data."
+        )
     return out

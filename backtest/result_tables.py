@@ -116,9 +116,9 @@ RESULTS: dict[str, pa.Schema] = {
         ("rent_base", AMOUNT),
     ),
     # What came of each opportunity: one row for each stretch of looks at which it was the same. The offer is the best
-    # one at the first look. ending: taken, expired (reason: rescued, price back) or missed (with its reason); the last
-    # row of an opportunity (``spell`` numbers the run's rows in order) says how it ended, missed being still open at
-    # the end.
+    # one at the first look. ending: taken, expired (reason: owner acted, price back) or missed (with its reason); the
+    # last row of an opportunity (``spell`` numbers the run's rows in order) says how it ended, missed being still open
+    # at the end.
     "run_opportunities": _result(
         ("market", TEXT),
         ("spell", pa.int64()),
@@ -238,10 +238,12 @@ RESULTS: dict[str, pa.Schema] = {
         ("debt_base", AMOUNT),
     ),
     # A model held against the liquidations that happened. mode: one-step (asked in history's own book) or free (a
-    # replay from the start); alarms: all, or certain (whatever the oracle said within the range in which its price is
-    # known; then events that only other alarms predicted count as missed); accounts: all, or without the largest
-    # (left_out, JSON list). explained: misses and false alarms whose cause can be told. Rates and errors are DOUBLE:
-    # shares from 0 to 1, seconds, relative errors; null where there is nothing to measure.
+    # replay from the start); alarms: all, or throughout (at every price within the range that is stated for the
+    # oracle's; then events that only other alarms predicted count as missed); accounts: all, or without the largest
+    # (left_out, JSON list). explained: misses and false alarms whose cause can be told. accepted: actions of history
+    # that the stated range was held against, accepted_beyond: those of them that the rules refuse at every price within
+    # it; null where oracle prices are known. Rates and errors are DOUBLE: shares from 0 to 1, seconds, relative errors;
+    # null where there is nothing to measure.
     "validations": _result(
         ("market", TEXT),
         ("name", TEXT),
@@ -257,6 +259,8 @@ RESULTS: dict[str, pa.Schema] = {
         ("accounts", TEXT),
         ("left_out", TEXT),
         ("questions", pa.int64()),
+        ("accepted", pa.int64(), True),
+        ("accepted_beyond", pa.int64(), True),
         ("actual", pa.int64()),
         ("predicted", pa.int64()),
         ("hits", pa.int64()),
@@ -288,7 +292,7 @@ RESULTS: dict[str, pa.Schema] = {
         ("outcome", TEXT),
         ("cause", TEXT, True),
         ("detail", TEXT, True),
-        ("certain", pa.bool_(), True),
+        ("throughout", pa.bool_(), True),
         ("whole", pa.bool_(), True),
         ("largest", pa.bool_()),
         ("predicted_from", pa.int64(), True),

@@ -430,7 +430,8 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
             for symbol, number in inexact
         ],
         [
-            f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's."
+            f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's. Levels and"
+            " effects are rough; 'backtest validate' counts what the chain accepted outside the proxy's range."
             for symbol, number in proxies
         ],
     )

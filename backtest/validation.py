@@ -20,7 +20,7 @@ import numpy as np
 
 from backtest.units import WAD
 
-VERSION = 1
+VERSION = 2
 """Of these rules: part of what names a stored validation."""
 WITHIN = 3 * 3600
 """Seconds."""
@@ -36,8 +36,8 @@ class Row:
     """One liquidation, or one alarm, at ``time`` (seconds). Amounts in native units, ``*_base`` in base units.
 
     ``pair`` names the debt and the collateral asset, ``repaid_base`` is the value of ``repaid``, ``debt_base`` what
-    counts by debt. ``certain``: whatever the oracle said within the range in which its price is known. ``until``: an
-    alarm stands until then. ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right
+    counts by debt. ``throughout``: at every price within the range that is stated for the oracle's. ``until``: an alarm
+    stands until then. ``held_*`` and ``left_*`` (rows that happened): what the account had of the pair right
     before and right after; ``*_scaled`` is debt as the protocol stores it, where history says what was repaid of it.
     ``unwanted``: why the model would not take it at this moment; None where it would.
     """
@@ -51,7 +51,7 @@ class Row:
     collateral_base: int = 0
     pair: tuple[int, int] = (0, 0)
     health: int | None = None
-    certain: bool = False
+    throughout: bool = False
     until: int = 0
     held_collateral: int = 0
     held_debt: int = 0
@@ -88,9 +88,9 @@ class Episode:
         return self.rows[-1].time
 
     @property
-    def certain(self) -> bool:
-        """Whether any of its rows is."""
-        return any(row.certain for row in self.rows)
+    def throughout(self) -> bool:
+        """Whether any of its rows stands at every price within the stated range."""
+        return any(row.throughout for row in self.rows)
 
     @property
     def debt_base(self) -> int:
@@ -294,18 +294,16 @@ def _by_account(pairings: Iterable[Pairing], side: Callable[[Pairing], Episode |
     return sums
 
 
-def certain_only(pairings: Iterable[Pairing]) -> list[Pairing]:
-    """Without the alarms that are not certain: an event that only such an alarm predicted was missed."""
+def throughout_only(pairings: Iterable[Pairing]) -> list[Pairing]:
+    """Without the alarms that stand in a part of the stated range only: an event that only such an alarm predicted was
+    missed.
+    """
     found = []
     for pairing in pairings:
-        if pairing.predicted is None or pairing.predicted.certain:
+        if pairing.predicted is None or pairing.predicted.throughout:
             found.append(pairing)
         elif pairing.actual is not None:
-            found.append(
-                replace(
-                    pairing, predicted=None, cause="price proxy", detail="predicted by an alarm that is not certain"
-                )
-            )
+            found.append(replace(pairing, predicted=None, cause=PROXY, detail="predicted in a part of the range only"))
     return found
 
 
@@ -372,9 +370,9 @@ def contradicted(actual: Iterable[Episode]) -> dict[str, float]:
 
 # -- causes ------------------------------------------------------------------------------------------------------------
 
-OUTSIDE, RESCUED, PROXY, BETWEEN, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED, BOOK = (
+OUTSIDE, ACTED, PROXY, BETWEEN, ELSEWHEN, STOOD, UNPROFITABLE, REFUSED, PARTIAL, PASSED, BOOK = (
     "flow outside the data",
-    "rescued in time",
+    "its owner acted",
     "price proxy",
     "between questions",
     "at another time",
@@ -459,24 +457,21 @@ def _miss(actual: Episode, evidence: Evidence) -> tuple[str, str]:
 def _false(alarm: Episode, happened: Sequence[Episode], evidence: Evidence) -> tuple[str, str]:
     if alarm.account in evidence.outside:
         return OUTSIDE, evidence.outside[alarm.account]
-    certain = [row for row in alarm.rows if row.certain]
-    rows = certain or alarm.rows
+    throughout = [row for row in alarm.rows if row.throughout]
+    rows = throughout or alarm.rows
     first, relief = rows[0], evidence.relief.get(alarm.account, ())
     saved = [time for time in relief[bisect_right(relief, first.time) :] if time <= first.until]
     if saved and rows[-1].time <= saved[0]:
-        return RESCUED, f"its owner repaid or added collateral {saved[0] - first.time:,} s after the alarm"
-    if len(certain) > 1:
-        lowest = min(row.health for row in certain if row.health is not None)
-        hours = (certain[-1].until - first.time) / 3600
-        return (
-            STOOD,
-            f"certain at {len(certain)} questions over {hours:.1f} h, down to health {lowest / WAD:.3f}",
-        )
+        return ACTED, f"its owner repaid or added collateral {saved[0] - first.time:,} s after the alarm"
+    if len(throughout) > 1:
+        lowest = min(row.health for row in throughout if row.health is not None)
+        hours = (throughout[-1].until - first.time) / 3600
+        return STOOD, f"stood at {len(throughout)} questions over {hours:.1f} h, down to health {lowest / WAD:.3f}"
     near = min(happened, key=lambda episode: abs(episode.first - alarm.first), default=None)
     if near is not None and near.first - alarm.last <= 86_400 and alarm.first - near.last <= 86_400:
         return ELSEWHEN, f"liquidated {(near.first - alarm.first) / 3600:+.1f} h from the alarm"
-    if not certain:
-        return PROXY, f"health {_health(first)}, not certain within the price's range"
+    if not throughout:
+        return PROXY, f"health {_health(first)}, safe in a part of the price's range"
     return PASSED, f"health {_health(first)}; the next price made it safe before anybody came"
 
 

@@ -44,7 +44,7 @@ def competition(draw: random.Random, hits: Sequence[Row], run: Row) -> dict[str,
         waterfalls.append(_waterfall(draw, hit, price))
     for number, hit in enumerate(hits, len(hits)):
         spells += _missed(draw, number, hit, draw.choice((1, 2)))
-        if ending := draw.choice(("rescued", "price back", "")):
+        if ending := draw.choice(("owner acted", "price back", "")):
             spells.append(
                 _spell(number, hit, hit["timestamp"] + 5 * BLOCK, hit["timestamp"] + 5 * BLOCK, "expired", ending, None)
             )

@@ -182,11 +182,11 @@ def test_unprofitable_until_gas_is_paid_for() -> None:
     assert reasons(run(h, SealedBid(), dear)) == [("missed", "unprofitable", 2), ("expired", "price back", 1)]
 
 
-def test_a_rescue_is_no_price_that_came_back() -> None:
+def test_an_owner_who_acts_is_no_price_that_came_back() -> None:
     h = one_account()
     h.block(20).position(0, USDC, "debt", -5_000 * 10**6, "repay").price(WETH, 1400 * USD)
     result = run(h, Participation(mean=0))
-    assert [(e, r) for e, r, _ in reasons(result)] == [("missed", "not included"), ("expired", "rescued")]
+    assert [(e, r) for e, r, _ in reasons(result)] == [("missed", "not included"), ("expired", "owner acted")]
 
 
 def test_gas_caps() -> None:

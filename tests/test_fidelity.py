@@ -59,7 +59,7 @@ def test_history_itself_is_told_one_step_ahead(sample: Lake) -> None:
         row["predicted"] - row["hits"] + row["actual"] - row["hits"] == row["explained"]
     )  # each exception has a cause
     assert row["collateral_error_largest"] < 1e-6
-    assert figures(made.rows, ONE_STEP, "certain")["hits"] == row["hits"]  # prices are known from logs
+    assert figures(made.rows, ONE_STEP, "throughout")["hits"] == row["hits"]  # prices are known from logs
     assert sum(one["actual_rows"] or 0 for one in made.episodes if one["mode"] == ONE_STEP) == happened
     left = json.loads(figures(made.rows, ONE_STEP, accounts="without the largest 2")["left_out"])
     assert {one["account"] for one in made.episodes if one["largest"]} == set(left)
@@ -95,7 +95,7 @@ def test_the_command_prints_figures_and_causes_and_the_page_shows_them(
         "one step ahead: misses, 3 of",
         "between questions",
         "free-running",
-        "every alarm is certain",
+        "the rules say at the oracle's own price",
     ):
         assert text in printed
     sample.refresh()
@@ -104,6 +104,8 @@ def test_the_command_prints_figures_and_causes_and_the_page_shows_them(
     write_report(sample, [], tmp_path / "page.html", market="sample-crash")
     page = (tmp_path / "page.html").read_text()
     assert "How well the model tells history" in page
+    shown = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"certain|rescued|throughout", shown + printed)  # prices are known: no range is stated
     assert 'id="chart-rates-spec"' in page
 
 
@@ -187,12 +189,15 @@ def test_real_liquidations_are_told_one_step_ahead(real: Lake) -> None:
         assert row["debt_error_median"] <= 1e-6
         assert row["debt_error_p95"] <= 5e-4
     assert figures(made.rows, ONE_STEP)["actual"] == 49
-    certain = figures(made.rows, ONE_STEP, "certain")
-    alarms = [one for one in made.episodes if one["mode"] == ONE_STEP and one["certain"]]
-    assert len(alarms) == certain["predicted"]
-    assert certain["precision"] >= 0.8 or all(one["cause"] for one in alarms if one["outcome"] != "hit")
+    throughout = figures(made.rows, ONE_STEP, "throughout")
+    alarms = [one for one in made.episodes if one["mode"] == ONE_STEP and one["throughout"]]
+    assert len(alarms) == throughout["predicted"]
+    assert throughout["precision"] >= 0.8 or all(one["cause"] for one in alarms if one["outcome"] != "hit")
     misses = [one for one in made.episodes if one["mode"] == ONE_STEP and one["outcome"] == "miss"]
     assert all(one["cause"] for one in misses)
+    for row in made.rows:  # the range that is stated for the oracle's price does not hold, and every result says so
+        assert 0 < row["accepted_beyond"] < row["accepted"]
+    assert any("They refute the range" in note for note in made.notes)
 
 
 def test_a_free_replay_of_the_real_vaults_is_held_against_history_too(real: Lake) -> None:

@@ -121,6 +121,19 @@ def test_shares_of_the_largest_accounts(lake: Lake) -> None:
     assert found["b", "protocol_fee"] == [1, 3 * U, 3 * U, 3 * U, 1.0, 1.0]
 
 
+def test_shares_stay_within_0_and_1_where_some_lose(tmp_path: Path) -> None:
+    """Profits of 20, 10 and -25: 5 in all, 20 of the 30 gained by one account."""
+    hits = [hit(name, repaid=100, seized=100 + gain, fee=0) for name, gain in (("A", 20), ("B", 10), ("C", -25))]
+    losing = [hit("A", repaid=100, seized=90, fee=0)]
+    runs = {"c" * 64: (BASELINE, replay_of(hits)), "d" * 64: (ALTERNATIVE, replay_of(losing))}
+    found = rows(
+        lake_of(tmp_path / "lake", runs),
+        "SELECT total_base, largest_base, share_largest, share_largest_five FROM run_concentration"
+        " WHERE measure = 'profit' ORDER BY run_id",
+    )
+    assert found == [(5 * U, 20 * U, pytest.approx(2 / 3), 1.0), (-10 * U, -10 * U, None, None)]
+
+
 def test_the_table_says_so(lake: Lake) -> None:
     table = Comparison(select(lake)).table()
     assert table.header == ("", "baseline", "less\nalternative")

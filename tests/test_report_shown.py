@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import vl_convert
+from jinja2 import Environment, PackageLoader
 
 from backtest.cli import main
 from backtest.report import select, tables, write_report
-from backtest.report.charts import Charts
+from backtest.report.charts import RUN_COLOURS, RUN_DASHES, THEME, Charts
 from backtest.report.selection import printable
 from backtest.report.tables import Table
 from backtest.scenario import (
@@ -90,14 +95,67 @@ def test_tables_fit_the_terminal() -> None:
             assert text.count(f"Measure {i}\n") + text.count(f"Measure {i} ") == 1
 
 
-def test_lines_that_agree_can_both_be_seen_and_a_single_point_is_drawn() -> None:
+def drawn_widths(spec: Mapping[str, Any], runs: Sequence[str]) -> list[float]:
+    """The width of each run's line in the picture, of the first panel."""
+    picture = vl_convert.vegalite_to_svg({**spec, "config": THEME})
+    lines = re.findall(r'aria-label="[^"]*; run: (\w+);[^"]*"[^>]*"line mark"[^>]*stroke-width="([\d.]+)"', picture)
+    found = {run: float(width) for run, width in reversed(lines)}
+    return [found[run] for run in runs]
+
+
+@pytest.mark.parametrize("count", [2, 5, 12])
+def test_lines_that_agree_can_each_be_seen(count: int) -> None:
+    runs = tuple(f"run{place}" for place in range(count))
+    charts = Charts(runs, "USD", 0, 100)
+    rows = [{"run": run, "bin": time, "bad_debt_usd": 1.0, "deficit_usd": 0.0} for run in runs for time in (0, 50)]
+    widths = drawn_widths(charts.bad_debt(rows), runs)
+    assert widths == sorted(set(widths), reverse=True)  # those below are wider
+    assert widths[-1] == 1.5
+
+
+def test_a_single_point_is_drawn() -> None:
     charts = Charts(("baseline", "alternative"), "USD", 0, 100)
     rows = [{"run": run, "bin": 0, "bad_debt_usd": 1.0, "deficit_usd": 0.0} for run in ("baseline", "alternative")]
-    panel = charts.bad_debt(rows)["vconcat"][0]
-    below, above = panel["encoding"]["strokeWidth"]["scale"]["range"]
-    assert below > above
-    assert panel["mark"]["point"] is True
+    assert charts.bad_debt(rows)["vconcat"][0]["mark"]["point"] is True
     assert charts.bad_debt([*rows, *({**row, "bin": 50} for row in rows)])["vconcat"][0]["mark"]["point"] is False
+
+
+def test_a_dozen_runs_have_colours_of_their_own() -> None:
+    assert len(set(RUN_COLOURS)) == len(RUN_COLOURS) == 12
+    pairs = {(RUN_COLOURS[i % len(RUN_COLOURS)], str(RUN_DASHES[i % len(RUN_DASHES)])) for i in range(84)}
+    assert len(pairs) == 84
+
+
+@pytest.mark.parametrize(("other", "end"), [(600, 600), (0, 12)])
+def test_what_is_taken_at_once_is_a_line_too(other: int, end: int) -> None:
+    charts = Charts(("fast", "slow"), "USD", 0, 100)
+    rows = [
+        {"run": "fast", "seconds": 0, "taken_share": 1.0, "open_share": 0.0},
+        {"run": "slow", "seconds": other, "taken_share": 0.5, "open_share": 0.5},
+    ]
+    shown = charts.time_to_liquidation(rows)["data"]["values"]
+    reach = {run: max(row["seconds"] for row in shown if row["run"] == run) for run in ("fast", "slow")}
+    assert reach == {"fast": end, "slow": end}
+
+
+def test_every_line_of_a_header_and_text_columns_are_shown(tmp_path: Path) -> None:
+    table = Table(("", "one step\nall alarms\nall accounts", "Cause"), (("a", "1", "its owner acted"),), frozenset({2}))
+    assert [line.split() for line in tables.as_text(table).splitlines()[:3]] == [
+        ["one", "step", "Cause"],
+        ["all", "alarms"],
+        ["all", "accounts"],
+    ]
+    assert tables.as_text(table).splitlines()[-1].endswith("  its owner acted")
+    page = Environment(loader=PackageLoader("backtest", "report"), autoescape=True).from_string(
+        "{% from 'parts.html' import grid %}{{ grid(table, 'a caption') }}"
+    )
+    shown = page.render(table=table)
+    assert "<small>all alarms</small><small>all accounts</small>" in shown
+    assert '<td class="words">its owner acted</td>' in shown
+    assert "<caption><span>a caption</span></caption>" in shown
+    narrow = Table(("", "x"), (("WETH.liquidation_threshold=8300", "1"),))
+    shown = page.render(table=narrow)
+    assert "WETH.liquidation_<wbr>threshold=8300<" in shown  # a line ends between words before it ends in a number
 
 
 def test_first_columns_of_a_narrow_page_keep_their_words(tmp_path: Path) -> None:

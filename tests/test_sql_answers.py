@@ -78,6 +78,33 @@ def test_every_type_is_printed(lake: Lake, expression: str) -> None:
         assert (TYPES[expression] if form != "json" or TYPES[expression] else "null") in out.getvalue().decode()
 
 
+def test_an_object_of_json_has_no_name_twice(lake: Lake, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, err = ask(capfd, lake, "SELECT 1 AS a, 2 AS a", "--format", "json")
+    assert (code, out) == (2, "")
+    assert "two columns are named 'a'" in err
+    assert ask(capfd, lake, "SELECT 1 AS a, 2 AS a", "--format", "csv")[:2] == (0, "a,a\n1,2\n")
+
+
+def test_seconds_have_a_time_beside_them_in_every_view(lake: Lake) -> None:
+    times = {"timestamp": "time", "from_timestamp": "from_time", "actual_from": "actual_from_time"}
+    known = {query.name: query for query in queries.load()}
+    found = {
+        seconds
+        for query in known.values()
+        for seconds, what in query.columns.items()
+        if query.folder != "checks" and (seconds == "timestamp" or "seconds since 1970" in what)
+    }
+    assert found >= times.keys()
+    for query in known.values():
+        for seconds, time in times.items():
+            if query.folder != "checks" and seconds in query.columns:
+                assert time in query.columns, query.name
+    assert lake.sql("SELECT from_time, to_time FROM runs").fetchall() == []
+    assert [str(kind) for kind in lake.sql("SELECT predicted_from_time FROM validation_episodes").types] == [
+        "TIMESTAMP"
+    ]
+
+
 def test_now_has_a_zone_in_python_too(lake: Lake) -> None:
     ((now, one),) = lake.sql("SELECT current_timestamp, 1").fetchall()
     assert (now.utcoffset().total_seconds(), one) == (0, 1)

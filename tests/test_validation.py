@@ -86,7 +86,7 @@ def test_rates_by_count_and_by_debt() -> None:
     pairings = [
         Pairing(alarm("a", 0, debt=400), event("a", 60, debt=300)),
         Pairing(None, event("b", 0, debt=100)),
-        Pairing(alarm("c", 0, debt=100), None, cause="rescued in time"),
+        Pairing(alarm("c", 0, debt=100), None, cause="its owner acted"),
         Pairing(alarm("d", 0, debt=300), None),
     ]
     found = v.score(pairings, seed=1)
@@ -108,13 +108,13 @@ def test_wilsons_interval() -> None:
     assert v.wilson(10, 10).high == pytest.approx(1)
 
 
-def test_certain_alarms_alone_leave_what_others_predicted_as_missed() -> None:
+def test_alarms_throughout_the_range_alone_leave_what_others_predicted_as_missed() -> None:
     pairings = [
         Pairing(alarm("a", 0), event("a", 0)),
-        Pairing(alarm("b", 0, certain=True), event("b", 0)),
+        Pairing(alarm("b", 0, throughout=True), event("b", 0)),
         Pairing(alarm("c", 0), None),
     ]
-    found = v.certain_only(pairings)
+    found = v.throughout_only(pairings)
     assert [(p.account, p.outcome) for p in found] == [("a", "miss"), ("b", "hit")]
     assert found[0].cause == v.PROXY
 
@@ -155,13 +155,13 @@ def test_causes_of_false_alarms() -> None:
         relief={"saved": [1800], "late": [8 * HOUR], "little": [1800]}, outside={"moved": "more than it got"}
     )
     alarms = {
-        "saved": (alarm("saved", 0, certain=True), v.RESCUED),
-        "moved": (alarm("moved", 0, certain=True), v.OUTSIDE),
-        "little": (alarm("little", 0, HOUR, certain=True, health=WAD - 1), v.STOOD),
-        "stood": (alarm("stood", 0, HOUR, 2 * HOUR, certain=True, health=9 * WAD // 10), v.STOOD),
+        "saved": (alarm("saved", 0, throughout=True), v.ACTED),
+        "moved": (alarm("moved", 0, throughout=True), v.OUTSIDE),
+        "little": (alarm("little", 0, HOUR, throughout=True, health=WAD - 1), v.STOOD),
+        "stood": (alarm("stood", 0, HOUR, 2 * HOUR, throughout=True, health=9 * WAD // 10), v.STOOD),
         "proxy": (alarm("proxy", 0, health=WAD - 1), v.PROXY),
         "late": (alarm("late", 0, health=WAD - 1), v.ELSEWHEN),
-        "back": (alarm("back", 0, certain=True, health=WAD - 1), v.PASSED),
+        "back": (alarm("back", 0, throughout=True, health=WAD - 1), v.PASSED),
     }
     pairings = [
         *(Pairing(one, None) for one, _ in alarms.values()),
@@ -212,11 +212,11 @@ def test_causes_of_misses_and_partial_hits() -> None:
 
 def test_a_free_replay_takes_over_causes_of_the_same_time() -> None:
     ahead = [
-        Pairing(alarm("a", 0), None, v.RESCUED, "by its owner"),
-        Pairing(alarm("b", 9 * HOUR), None, v.RESCUED, "by its owner"),
+        Pairing(alarm("a", 0), None, v.ACTED, "by its owner"),
+        Pairing(alarm("b", 9 * HOUR), None, v.ACTED, "by its owner"),
     ]
     free = [Pairing(event("a", HOUR), None), Pairing(event("b", 0), None), Pairing(None, event("c", 0))]
-    assert [p.cause for p in v.explain_free(free, ahead)] == [v.RESCUED, v.BOOK, v.BOOK]
+    assert [p.cause for p in v.explain_free(free, ahead)] == [v.ACTED, v.BOOK, v.BOOK]
 
 
 def test_the_largest_are_those_with_most_collateral_seized() -> None:

@@ -15,6 +15,7 @@ from backtest.errors import UserError, did_you_mean
 
 LIMIT = 1 << 28
 """Bytes of a file, at most."""
+csv.field_size_limit(1 << 24)  # of the whole process: as imports have it, so that no order of loading decides
 
 
 class Row(dict[str, str]):

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any
@@ -134,6 +135,10 @@ def _csv(reader: pa.RecordBatchReader, stream: IO[bytes]) -> int:
 
 def _json(reader: pa.RecordBatchReader, stream: IO[bytes]) -> int:
     count = 0
+    twice = [name for name, times in Counter(reader.schema.names).items() if times > 1]
+    if twice:
+        shown = foreign.shown(twice[0])
+        raise LakeError(f"two columns are named '{shown}', and an object of JSON has one", "name them apart with AS")
     for batch in reader:
         for row in _rows(batch):
             stream.write(json.dumps(dict(zip(reader.schema.names, map(_plain, row), strict=True))).encode() + b"\n")

@@ -2,8 +2,8 @@
 
 Folders: staging (one view per stored table), intermediate, marts, macros (table macros: views with parameters) and
 checks (views that return violations). A header is a block of comment lines: ``Purpose``, ``Grain``, for macros
-``Parameters``, and ``Columns`` with the unit of each. Every view with a ``timestamp`` (seconds since 1970) gets a
-``time`` beside it.
+``Parameters``, and ``Columns`` with the unit of each. Every column of seconds since 1970 gets a time in UTC beside it:
+``timestamp`` a ``time``, ``from_timestamp`` a ``from_time``, ``actual_from`` an ``actual_from_time``.
 """
 
 from __future__ import annotations
@@ -63,22 +63,28 @@ def parse(name: str, folder: str, text: str) -> Query:
         )
     select = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")).strip().rstrip(";")
     columns = entries["Columns"]
-    if "timestamp" in columns and folder != "checks":
-        columns, select = _with_time(columns, select)
+    if folder != "checks" and any(map(_is_time, columns.items())):
+        columns, select = _with_times(columns, select)
     return Query(name, folder, parts["Purpose"], parts["Grain"], entries["Parameters"], columns, select)
 
 
-def _with_time(columns: dict[str, str], select: str) -> tuple[dict[str, str], str]:
-    """The same rows with ``time`` right behind ``timestamp``: said once for all views."""
+def _with_times(columns: dict[str, str], select: str) -> tuple[dict[str, str], str]:
+    """The same rows with a ``time`` right behind each ``timestamp``: said once for all views."""
     described: dict[str, str] = {}
     chosen = []
     for name, what in columns.items():
         described[name] = what
         chosen.append(name)
-        if name == "timestamp":
-            described["time"] = "timestamp as date and time, UTC (TIMESTAMP)"
-            chosen.append("make_timestamp(timestamp * 1000000) AS time")
+        if _is_time((name, what)):
+            time = f"{name.removesuffix('timestamp').removesuffix('_')}_time".removeprefix("_")
+            described[time] = f"{name} as date and time, UTC (TIMESTAMP)"
+            chosen.append(f"make_timestamp({name} * 1000000) AS {time}")
     return described, f"SELECT {', '.join(chosen)} FROM (\n{select}\n)"
+
+
+def _is_time(column: tuple[str, str]) -> bool:
+    name, what = column
+    return name == "timestamp" or "seconds since 1970" in what
 
 
 def load(folder: Path | None = None) -> list[Query]:

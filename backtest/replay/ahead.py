@@ -2,13 +2,14 @@
 
 Nothing is re-enacted and nothing differs from history: before each question the book is what history left. Liquidations
 that happened are not shown to the model; what was there right before each of them is kept, to be held against its
-answers (``backtest.validation``).
+answers (``backtest.validation``). Where an oracle's price is known within a range only, what the chain accepted is held
+against that range: an action that the rules refuse at every price within it says that the range does not hold.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
@@ -24,16 +25,20 @@ from backtest.model import (
     PositionChange,
     Prices,
     PriceUpdate,
+    Side,
 )
 from backtest.model import SettingChange as Setting
-from backtest.protocols import LendingProtocol, Refusal, State
+from backtest.protocols import Acted, Action, LendingProtocol, Refusal, State
 from backtest.protocols.book import Book
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.screen import Screen
 from backtest.replay.timeline import Timeline
+from backtest.replay.users import actions_of, raises_risk
 from backtest.scenario import Competitive, Costs
+
+Key = tuple[AccountId, AssetId, Side]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class Alarm:
     """The model would liquidate this account now. Amounts: of the first call in native units, of the account in base
     units.
 
-    ``certain``: also at the most favourable price within the range in which the oracle's may have been. ``until``: time
-    of the next question.
+    ``throughout``: also at the most favourable price within the range stated for the oracle's, so at every price within
+    it. ``until``: time of the next question.
     """
 
     account: AccountId
@@ -70,7 +75,7 @@ class Alarm:
     repaid_base: int
     debt_base: int
     health: int | None
-    certain: bool
+    throughout: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,10 @@ class Ahead:
     """All answers. ``relief`` are the times at which an account's owner repaid or added collateral; ``outside`` are
     accounts of which history says that some of their changes are not recorded; ``refusals`` are times and reasons at
     which eligible accounts were let be.
+
+    ``accepted`` counts what the chain accepted and a range of prices can be held against, by account: actions that
+    raise risk, and liquidations. ``beyond`` counts those of them that the rules refuse at every price within the range,
+    though not at every price.
     """
 
     alarms: list[Alarm] = field(default_factory=list)
@@ -108,11 +117,15 @@ class Ahead:
     relief: dict[AccountId, list[int]] = field(default_factory=dict)
     outside: set[AccountId] = field(default_factory=set)
     refusals: dict[AccountId, list[tuple[int, str]]] = field(default_factory=dict)
+    accepted: dict[AccountId, int] = field(default_factory=dict)
+    beyond: dict[AccountId, int] = field(default_factory=dict)
     questions: int = 0
 
 
 UNRECORDED = "unrecorded"
 """The action of a change that no record says, but that others imply."""
+_FAR = 10**6
+"""So many times beyond its range a price is as good (or bad) as any: what is still refused has another reason."""
 
 
 def look_ahead(
@@ -130,7 +143,7 @@ def look_ahead(
     Args:
         terms: the model: what it costs, how it chooses.
         ranges: by asset; an asset that is not there has exactly known prices.
-        from_block, to_block: questions and liquidations of these blocks only, inclusive.
+        from_block, to_block: questions, liquidations and accepted actions of these blocks only, inclusive.
     """
     walk = _Walk(protocol, market, terms, ranges, from_block or 0)
     for transaction in timeline.transactions(to_block):
@@ -158,11 +171,13 @@ class _Walk(Generic[State]):
             model_of(terms, CostModel.of(Costs(), market, protocol, fixed=terms.gas_cost)),
         )
         self._open: list[Alarm] = []
+        self._balances: dict[Key, int] = {}
 
     def advance(self, transaction: Sequence[MarketEvent]) -> None:
         """One transaction of history, then the question if it moved a price."""
         book = self.book
         waiting = {event.seq: event for event in transaction if isinstance(event, HistoricalLiquidation)}
+        actions = actions_of(transaction) if self._ranges else {}
         before: dict[int, Past] = {}
         priced = False
         for event in transaction:
@@ -176,6 +191,8 @@ class _Walk(Generic[State]):
                 and event.action_seq not in before
             ):
                 before[event.action_seq] = self._before(waiting[event.action_seq])
+            if isinstance(event, PositionChange | Setting) and event.action_seq in actions:
+                self._act(actions.pop(event.action_seq))
             book.apply(event)
             self._noted(event)
             priced |= isinstance(event, PriceUpdate)
@@ -183,6 +200,9 @@ class _Walk(Generic[State]):
             self._ask()
 
     def _noted(self, event: MarketEvent) -> None:
+        if isinstance(event, PositionChange):
+            key = (event.account, event.asset, event.side)
+            self._balances[key] = self._balances.get(key, 0) + event.delta
         if isinstance(event, PositionChange | Setting):
             self._screen.touch(event.account)
             if event.action == UNRECORDED:
@@ -221,7 +241,7 @@ class _Walk(Generic[State]):
                     repaid_base=answer[2],
                     debt_base=view.debt_base,
                     health=view.health,
-                    certain=self._possible_at(account, favourable=True),
+                    throughout=self._possible_at(account, favourable=True),
                 )
             )
 
@@ -245,23 +265,87 @@ class _Walk(Generic[State]):
         fill = take.opportunity.fill
         return fill.repaid, fill.seized, book.value_down(fill.order.pair.debt_asset, fill.repaid)
 
+    # -- the stated range
+    # ----------------------------------------------------------------------------------------------------
+
     def _possible_at(self, account: AccountId, *, favourable: bool) -> bool:
         """Whether the account may be liquidated at the best (or worst) prices for its owner that the oracle may have
         had.
         """
-        book, prices = self.book, dict(self.book.oracle)
-        for holding in book.protocol.holdings(book.state, account, book.now):
-            known = self._ranges.get(holding.asset)
+        prices = self._extreme(self._sides(account), favourable=favourable)
+        if prices is None:
+            return not favourable
+        return bool(self.book.protocol.pairs(self.book.state, account, prices, self.book.now))
+
+    def _sides(self, account: AccountId) -> dict[AssetId, bool]:
+        """The assets of an account, and whether a higher price is better for its owner."""
+        holdings = self.book.protocol.holdings(self.book.state, account, self.book.now)
+        return {holding.asset: bool(holding.collateral) for holding in holdings}
+
+    def _extreme(self, sides: Mapping[AssetId, bool], *, favourable: bool, far: int = 1) -> Prices | None:
+        """The best (or worst) prices for whoever has these assets, within the stated ranges or ``far`` times beyond;
+        None where one has no range at this moment.
+        """
+        prices = dict(self.book.oracle)
+        for asset, collateral in sides.items():
+            known = self._ranges.get(asset)
             if known is None:
                 continue
-            bounds = known.at(book.now.timestamp)
-            if bounds is None:
-                return not favourable
-            high = favourable == bool(holding.collateral)
-            prices[holding.asset] = (
-                max(bounds[1], prices[holding.asset]) if high else min(bounds[0], prices[holding.asset])
-            )
-        return bool(book.protocol.pairs(book.state, account, Prices(prices, prices, prices), book.now))
+            bounds, taken = known.at(self.book.now.timestamp), prices.get(asset)
+            if bounds is None or taken is None:
+                return None
+            high = favourable == collateral
+            prices[asset] = max(bounds[1], taken) * far if high else max(min(bounds[0], taken) // far, 1)
+        return Prices(prices, prices, prices)
+
+    def _act(self, changes: Sequence[PositionChange | Setting]) -> None:
+        """An action that the chain accepted, in the book right before it, at the most favourable prices."""
+        book, first = self.book, changes[0]
+        if first.action == UNRECORDED or not raises_risk(changes):
+            return
+        sides: dict[AssetId, bool] = {}
+        for change in changes:
+            sides |= self._sides(change.account)
+        for change in changes:
+            if isinstance(change, PositionChange):
+                sides.setdefault(change.asset, change.side == "collateral")
+        action = Action(first.action, tuple(changes), self._emptied(changes))
+        self._hold(
+            first.account,
+            sides,
+            lambda prices: isinstance(book.protocol.act(book.state, action, prices, book.now), Acted),
+            favourable=True,
+        )
+
+    def _emptied(self, changes: Sequence[PositionChange | Setting]) -> frozenset[int]:
+        """The places of changes that leave history's balance at zero."""
+        left: dict[Key, int] = {}
+        found = []
+        for place, change in enumerate(changes):
+            if isinstance(change, PositionChange):
+                key = (change.account, change.asset, change.side)
+                left[key] = left.get(key, self._balances.get(key, 0)) + change.delta
+                if change.delta < 0 and not left[key]:
+                    found.append(place)
+        return frozenset(found)
+
+    def _hold(
+        self, account: AccountId, sides: Mapping[AssetId, bool], allowed: Callable[[Prices], bool], *, favourable: bool
+    ) -> None:
+        """What the chain accepted of an account against the range; not counted where there is none at this moment."""
+        if self.book.now.block_number < self._from or not any(asset in self._ranges for asset in sides):
+            return
+        try:
+            nearest = self._extreme(sides, favourable=favourable)
+            farthest = self._extreme(sides, favourable=favourable, far=_FAR)
+            if nearest is None or farthest is None:
+                return
+            beyond = not allowed(nearest) and allowed(farthest)
+        except PriceMissing:
+            return
+        self.found.accepted[account] = self.found.accepted.get(account, 0) + 1
+        if beyond:
+            self.found.beyond[account] = self.found.beyond.get(account, 0) + 1
 
     # -- what happened
     # ---------------------------------------------------------------------------------------------------
@@ -275,6 +359,12 @@ class _Walk(Generic[State]):
     def _before(self, event: HistoricalLiquidation) -> Past:
         book = self.book
         collateral, debt, scaled = self._held(event)
+        self._hold(
+            event.account,
+            self._sides(event.account),
+            lambda prices: bool(book.protocol.pairs(book.state, event.account, prices, book.now)),
+            favourable=False,
+        )
         try:
             health = book.protocol.view(book.state, event.account, book.prices, book.now).health
             possible = self._possible_at(event.account, favourable=False)

@@ -54,7 +54,7 @@ class Spell(Struct, frozen=True, kw_only=True):
     may have several of them.
 
     The offer is the best at the first look: its pair, amounts (``repaid`` in native units) and ``profit``, base units
-    after costs and before bids. ``ending``: taken; expired (``reason``: rescued, where its owner acted, or price back);
+    after costs and before bids. ``ending``: taken; expired (``reason``: owner acted, or price back);
     missed, with the reason. ``liquidation`` is the ordinal of that which took it.
     """
 

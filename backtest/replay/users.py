@@ -152,7 +152,7 @@ class UserActions(Generic[State]):
         if self._shadow is not None:
             self._follow(action, book)
         apart = any(change.account in self._apart for change in changes)
-        if not self._recompute and not apart and not (checked and _raises_risk(changes)):
+        if not self._recompute and not apart and not (checked and raises_risk(changes)):
             self._diverge(changes, changes)
             return changes
         outcome = self._protocol.act(book.state, action, book.prices, book.now)
@@ -380,10 +380,10 @@ def _is_sized(action: Action) -> bool:
     """Whether the action raises risk by an amount that could be another: not where it empties a balance, or sets
     something.
     """
-    return bool(_amounts(action)) and not action.emptied and _raises_risk(action.changes)
+    return bool(_amounts(action)) and not action.emptied and raises_risk(action.changes)
 
 
-def _raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
+def raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
     """More debt, less collateral or another setting: what the contract checks health for."""
     for change in changes:
         if isinstance(change, SettingChange):

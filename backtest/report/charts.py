@@ -1,7 +1,7 @@
 """Charts as Vega-Lite specifications, from rows that SQL has already reduced.
 
-Every axis says its unit; runs differ by colour (the palette of Okabe and Ito; assets: that of Tol, which all
-common kinds of colour vision tell apart) and by dash, so that a page printed in grey still reads.
+Every axis says its unit; runs differ by colour (the palette of Okabe and Ito, then that of Tol; assets: that of Tol;
+all common kinds of colour vision tell them apart) and by dash, so that a page printed in grey still reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from backtest.report.selection import Row
 
 Spec = dict[str, Any]
 
-RUN_COLOURS = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_OKABE_ITO = ("#222222", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_TOL = ("#882255", "#999933", "#332288", "#44AA99", "#661100")
+RUN_COLOURS = (*_OKABE_ITO, *_TOL)
 RUN_DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [12, 3], [4, 4], [1, 3])
 ASSET_COLOURS = ("#332288", "#CC6677", "#117733", "#AA4499", "#88CCEE", "#999933")
 WIDTH = 820
@@ -49,7 +51,6 @@ THEME: Spec = {
         "columns": 2,
     },
     "view": {"stroke": None},
-    "line": {"strokeWidth": 2},
 }
 
 _TOOLTIPS: dict[str, Spec] = {
@@ -158,11 +159,15 @@ class Charts:
                 **shown,
             }
             # Runs that agree lie on each other: those below are wider, so that each can be seen.
-            widths = [1.5 + 1.5 * (len(names) - 1 - i) for i in range(len(names))]
+            step = min(1.5, 5.5 / max(len(names) - 1, 1))
             channels["strokeWidth"] = {
                 "field": "run",
                 "type": "nominal",
-                "scale": {"domain": names, "range": [min(width, 6) for width in widths]},
+                "scale": {
+                    "type": "ordinal",
+                    "domain": names,
+                    "range": [1.5 + step * place for place in reversed(range(len(names)))],
+                },
                 "legend": None,
             }
         return channels
@@ -303,7 +308,7 @@ class Charts:
             "type": "nominal",
             "title": None,
             "sort": names,
-            "axis": {"ticks": False, "domain": False, "labelLimit": 330},
+            "axis": {"ticks": False, "domain": False, "labelLimit": 420},
         }
         scale = {"domain": [0, 1]}
         tooltip = _tooltip(
@@ -315,7 +320,7 @@ class Charts:
                 "field": "low",
                 "type": "quantitative",
                 "title": "Share of episodes, or of debt",
-                "axis": {"format": ".0%"},
+                "axis": {"format": ".0%", "tickCount": 5},
                 "scale": scale,
             }
             layers: list[Spec] = [
@@ -466,23 +471,25 @@ class Charts:
         return _stack(panels)
 
     def time_to_liquidation(self, rows: list[Row]) -> Spec:
-        """The share of opportunities that was taken by then."""
+        """The share of opportunities that was taken by then: each run's line goes on to the right edge."""
         marks = [0, 12, 60, 300, 1800, 7200, 43_200, 259_200, 1_209_600]
         short = "datum.value < 60 ? datum.value + ' s' : datum.value < 7200 ? datum.value / 60 + ' min'"
         words = f"{short} : datum.value < 172800 ? datum.value / 3600 + ' h' : datum.value / 86400 + ' d'"
-        top = max(row["seconds"] for row in rows)
+        top = max(12, *(row["seconds"] for row in rows))
+        last = {row["run"]: row for row in sorted(rows, key=lambda row: row["seconds"])}
+        rows = [*rows, *({**row, "seconds": top} for row in last.values() if row["seconds"] < top)]
         return {
             "data": {"values": _only(rows, "run", "seconds", "taken_share", "open_share")},
             "width": WIDTH,
             "height": 220,
-            "mark": {"type": "line", "interpolate": "step-after", "clip": True, "point": _lone(rows)},
+            "mark": {"type": "line", "interpolate": "step-after", "clip": True},
             "encoding": {
                 "x": {
                     "field": "seconds",
                     "type": "quantitative",
                     "title": "Time since the opportunity was first seen (log scale)",
-                    "scale": {"type": "symlog", "constant": 6, "domain": [0, max(top, 12)], "nice": False},
-                    "axis": {"values": [mark for mark in marks if mark <= max(top, 12)], "labelExpr": words},
+                    "scale": {"type": "symlog", "constant": 6, "domain": [0, top], "nice": False},
+                    "axis": {"values": [mark for mark in marks if mark <= top], "labelExpr": words},
                 },
                 "y": {
                     "field": "taken_share",

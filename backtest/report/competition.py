@@ -40,11 +40,11 @@ MEASURES = {
 # One row per run with opportunities: how they ended and after how long.
 ENDINGS = """
 WITH expired AS (
-    SELECT run_id, count(*) FILTER (reason = 'rescued') AS rescued, count(*) FILTER (reason = 'price back') AS
+    SELECT run_id, count(*) FILTER (reason = 'owner acted') AS owner_acted, count(*) FILTER (reason = 'price back') AS
     price_back
     FROM opportunities WHERE run_id IN $runs AND ending = 'expired' GROUP BY run_id
 )
-SELECT t.*, coalesce(rescued, 0) AS rescued, coalesce(price_back, 0) AS price_back
+SELECT t.*, coalesce(owner_acted, 0) AS owner_acted, coalesce(price_back, 0) AS price_back
 FROM time_to_liquidation AS t LEFT JOIN expired USING (run_id) WHERE t.run_id IN $runs ORDER BY t.run_id
 """
 
@@ -111,7 +111,7 @@ def lines(query: Query, run_id: str, decimals: int, currency: str) -> list[str]:
     if not ended:
         return []
     [row] = ended
-    gone = f"{row['expired']:,} expired ({row['rescued']:,} rescued, {row['price_back']:,} price back)"
+    gone = f"{row['expired']:,} expired ({row['owner_acted']:,} owner acted, {row['price_back']:,} price back)"
     taken = f"{row['taken']:,} taken ({row['at_once']:,} at once)"
     found = [f"  opportunities {row['opportunities']:,}: {taken}, {gone}, {row['still_open']:,} open at the end"]
     for each in rows(MISSED):
@@ -201,7 +201,7 @@ def _endings_table(ended: Sequence[Row], zero: Sequence[Row]) -> Table:
         "Opportunities": "opportunities",
         "Taken": "taken",
         "  at once": "at_once",
-        "Expired: rescued": "rescued",
+        "Expired: owner acted": "owner_acted",
         "Expired: price back": "price_back",
         "Open at the end": "still_open",
     }

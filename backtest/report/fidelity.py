@@ -29,9 +29,27 @@ EPISODES = (
 )
 
 
+def told(rows: Sequence[Row]) -> list[Row]:
+    """The figures to show: where oracle prices are known no range is stated, and its alarms are all there are."""
+    return [row for row in rows if row["alarms"] == "all" or row["accepted"] is not None]
+
+
+def range_sentence(row: Mapping[str, Any]) -> str:
+    """How many actions that the chain accepted lie outside the stated range; empty where oracle prices are known."""
+    if row["accepted"] is None:
+        return ""
+    what = f"{row['accepted']:,} borrows, withdrawals and liquidations that the chain accepted"
+    if not row["accepted_beyond"]:
+        return f"None of {what} lies outside the stated range of oracle prices."
+    return (
+        f"{row['accepted_beyond']:,} of {what} lie outside the stated range of oracle prices: the range does not hold,"
+        " and an alarm throughout it may be wrong."
+    )
+
+
 def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Rates with intervals and errors: a column for each mode, set of alarms and set of accounts."""
-    header = ("", *(f"{MODES[row['mode']]}\n{row['alarms']} alarms, {_accounts(row)}" for row in rows))
+    header = ("", *(f"{MODES[row['mode']]}\n{_alarms(row)}\n{_accounts(row)}" for row in rows))
     lines: list[tuple[str, ...]] = [("Episodes",)]
     for label, key in (
         ("Happened", "actual"),
@@ -56,10 +74,10 @@ def figures_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(header, tuple(lines))
 
 
-def causes_table(episodes: Sequence[Mapping[str, Any]]) -> Table:
-    """How many misses and false alarms have which cause."""
+def causes_table(episodes: Sequence[Mapping[str, Any]], *, ranged: bool) -> Table:
+    """How many misses and false alarms have which cause; with a stated range, whether they stand throughout it."""
     counted = Counter(
-        (row["mode"], row["outcome"], _kind(row), row["cause"] or "not told")
+        (row["mode"], row["outcome"], _kind(row, ranged), row["cause"] or "not told")
         for row in episodes
         if row["outcome"] != "hit"
     )
@@ -69,17 +87,18 @@ def causes_table(episodes: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
         ("Mode", "Outcome", "Cause", "Episodes"),
         tuple((MODES[m], f"{o}{k}", cause, count(n)) for (m, o, k, cause), n in rows),
+        frozenset({1, 2}),
     )
 
 
-def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int) -> Table:
-    """One row for each miss or false alarm."""
+def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int, *, ranged: bool) -> Table:
+    """One row for each miss or false alarm; with a stated range, whether it stands throughout it."""
     return Table(
         ("Account", "Outcome", "From (UTC)", "Alarms", "Debt", "Health", "Cause", "Detail"),
         tuple(
             (
                 row["account"],
-                f"{row['outcome']}{_kind(row)}",
+                f"{row['outcome']}{_kind(row, ranged)}",
                 moment(row["predicted_from"] if row["actual_from"] is None else row["actual_from"])[:16],
                 count(row["predicted_rows"]),
                 money(
@@ -92,12 +111,13 @@ def episodes_table(episodes: Iterable[Mapping[str, Any]], decimals: int) -> Tabl
             )
             for row in episodes
         ),
+        frozenset({1, 6, 7}),
     )
 
 
 def as_text(
-    rows: Sequence[Mapping[str, Any]],
-    episodes: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
+    episodes: Sequence[Row],
     notes: Sequence[str],
     *,
     decimals: int,
@@ -105,28 +125,31 @@ def as_text(
     shown: int,
 ) -> str:
     """A validation for a terminal; ``shown`` misses and false alarms of each mode are listed."""
-    first = rows[0]
+    first, rows = rows[0], told(rows)
+    ranged = first["accepted"] is not None
     lines = [
         (
             f"{first['name']}: market {first['market']}, blocks {first['from_block']:,} to {first['to_block']:,};"
             f" amounts in {currency}"
         ),
     ]
+    if said := range_sentence(first):
+        lines += wrap(said, 136)
     for mode in MODES:
         lines += ["", tables.as_text(figures_table([row for row in rows if row["mode"] == mode]))]
     if left := next((json.loads(row["left_out"]) for row in rows if row["accounts"] != "all"), None):
         lines += ["", f"The largest by collateral seized: {', '.join(left)}"]
-    lines += ["", tables.as_text(causes_table(episodes))]
+    lines += ["", tables.as_text(causes_table(episodes, ranged=ranged))]
     for mode, words in MODES.items():
         for outcome in ("miss", "false alarm"):
             found = [row for row in episodes if row["mode"] == mode and row["outcome"] == outcome]
             if found and shown:
-                listed = sorted(found, key=lambda row: (not row["certain"], row["number"]))[:shown]
+                listed = sorted(found, key=lambda row: (not row["throughout"], row["number"]))[:shown]
                 more = f", {shown} of {len(found)}" if len(found) > shown else ""
                 lines += [
                     "",
                     f"{words}: {outcome if outcome == 'false alarm' else 'misse'}s{more}",
-                    tables.as_text(episodes_table(listed, decimals)),
+                    tables.as_text(episodes_table(listed, decimals, ranged=ranged)),
                 ]
     lines += ["", "What the figures rest on"]
     for note in notes:
@@ -139,8 +162,18 @@ def _accounts(row: Mapping[str, Any]) -> str:
     return "all accounts" if row["accounts"] == "all" else str(row["accounts"])
 
 
-def _kind(row: Mapping[str, Any]) -> str:
-    return "" if row["certain"] is None else " (certain)" if row["certain"] else " (not certain)"
+def _narrower(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return () if row["alarms"] == "all" else ("throughout the range",)
+
+
+def _alarms(row: Mapping[str, Any]) -> str:
+    return "all alarms" if row["alarms"] == "all" else "alarms throughout the range"
+
+
+def _kind(row: Mapping[str, Any], ranged: bool) -> str:
+    if not ranged or row["throughout"] is None:
+        return ""
+    return " (throughout the range)" if row["throughout"] else " (in a part of the range)"
 
 
 def _rate(row: Mapping[str, Any], key: str) -> str:
@@ -182,7 +215,7 @@ def chart_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return [
         {
             "rate": label,
-            "set": f"{MODES[row['mode']]}, {row['alarms']} alarms, {_accounts(row)}",
+            "set": ", ".join((MODES[row["mode"]], *_narrower(row), _accounts(row))),
             "value": row[key],
             "low": row[f"{key}_low"],
             "high": row[f"{key}_high"],

@@ -104,12 +104,13 @@ def fill_in(template: str, path: Path, **values: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """The page's part on how well the model tells history; ``rest`` is how many of the episodes without a match are not
-    shown.
+    """The page's part on how well the model tells history; ``held`` says how a stated range of prices fares against
+    what the chain accepted; ``rest`` is how many of the episodes without a match are not shown.
     """
 
     name: str
     run_id: str
+    held: str
     figures: tables.Table
     causes: tables.Table
     episodes: tables.Table
@@ -125,14 +126,16 @@ class Fidelity:
             return None
         episodes = fidelity.episodes_of(selection, rows[0]["run_id"])
         apart = [row for row in episodes if row["outcome"] != "hit" and row["mode"] == "one-step"]
-        apart.sort(key=lambda row: (row["outcome"] != "miss", not row["certain"], row["number"]))
-        drawn = draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(rows))))
+        apart.sort(key=lambda row: (row["outcome"] != "miss", not row["throughout"], row["number"]))
+        shown, ranged = fidelity.told(rows), rows[0]["accepted"] is not None
+        drawn = draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(shown))))
         return cls(
             name=rows[0]["name"],
             run_id=rows[0]["run_id"],
-            figures=fidelity.figures_table(rows),
-            causes=fidelity.causes_table(episodes),
-            episodes=fidelity.episodes_table(apart[:_EPISODES], selection.decimals),
+            held=fidelity.range_sentence(rows[0]),
+            figures=fidelity.figures_table(shown),
+            causes=fidelity.causes_table(episodes, ranged=ranged),
+            episodes=fidelity.episodes_table(apart[:_EPISODES], selection.decimals, ranged=ranged),
             rest=max(0, len(apart) - _EPISODES),
             figure=drawn,
             notes=json.loads(rows[0]["notes"]),

@@ -46,10 +46,10 @@ bad_debt,
 FROM run_losses WHERE run_id IN $runs ORDER BY timestamp
 """
 
-# One row per run and measure: the share of its total that the largest one and five accounts have.
+# One row per run and measure: the share of its total, or of all gains, that the largest one and five accounts have.
 SHARES = (
     "SELECT run_id, measure, share_largest, share_largest_five FROM run_concentration WHERE run_id IN $runs AND"
-    " total_base > 0"
+    " share_largest IS NOT NULL"
 )
 
 # One row per run and outcome: users' actions that were not made as in history.

@@ -20,14 +20,15 @@ MISSING = "–"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``header`` and ``rows`` of cells; the first column is text, all others are numbers. A cell may have a second line
-    (after a newline).
+    """``header`` and ``rows`` of cells; the first column is text, all others are numbers, but those whose places are in
+    ``words``. A cell may have further lines (after newlines).
 
     A row of one cell is the title of the rows below it.
     """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: frozenset[int] = frozenset()
 
 
 def money(value: object, decimals: int) -> str:
@@ -297,7 +298,8 @@ def as_text(table: Table, width: int | None = None) -> str:
 def _only(table: Table, columns: Sequence[int]) -> Table:
     """The first column, and these."""
     rows = tuple(row if len(row) == 1 else (row[0], *(row[i] for i in columns)) for row in table.rows)
-    return Table((table.header[0], *(table.header[i] for i in columns)), rows)
+    words = frozenset(place for place, column in enumerate(columns, 1) if column in table.words)
+    return Table((table.header[0], *(table.header[i] for i in columns)), rows, words)
 
 
 def _width(table: Table) -> int:
@@ -316,6 +318,7 @@ def _wrapped(table: Table, width: int) -> Table:
             )
             for row in table.rows
         ),
+        table.words,
     )
 
 
@@ -330,7 +333,7 @@ def _aligned(table: Table) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
     text = [
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+            cell.ljust(width) if i == 0 or i in table.words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -7,8 +7,8 @@
 --   total_base: base-currency units
 --   largest_base: that of the account with most, base-currency units
 --   largest_five_base: that of the five accounts with most, base-currency units
---   share_largest: share of the total, DOUBLE; null where the total is not above zero
---   share_largest_five: share of the total, DOUBLE; null where the total is not above zero
+--   share_largest: its share of the total, or where some accounts lose, of all that others gain: 0 to 1, DOUBLE; null where nothing is above zero
+--   share_largest_five: the same of the five accounts; losses among them count as nothing
 WITH each AS (
     UNPIVOT (
         SELECT run_id, account, repaid_base AS repaid, seized_base AS seized, protocol_fee_base AS protocol_fee, borrower_loss_base AS borrower_loss,
@@ -19,10 +19,11 @@ WITH each AS (
     SELECT run_id, measure, amount, row_number() OVER (PARTITION BY run_id, measure ORDER BY amount DESC, account) AS place FROM each
 ), summed AS (
     SELECT run_id, measure, count(*) FILTER (amount <> 0) AS accounts, sum(amount)::DECIMAL(38, 0) AS total,
-        sum(amount) FILTER (place = 1)::DECIMAL(38, 0) AS largest, sum(amount) FILTER (place <= 5)::DECIMAL(38, 0) AS largest_five
+        sum(amount) FILTER (place = 1)::DECIMAL(38, 0) AS largest, sum(amount) FILTER (place <= 5)::DECIMAL(38, 0) AS largest_five,
+        sum(greatest(amount, 0))::DOUBLE AS gained, sum(greatest(amount, 0)) FILTER (place <= 5)::DOUBLE AS gained_five
     FROM ranked GROUP BY run_id, measure
 )
 SELECT run_id, measure, accounts, total AS total_base, largest AS largest_base, largest_five AS largest_five_base,
-    CASE WHEN total > 0 THEN largest::DOUBLE / total::DOUBLE END AS share_largest,
-    CASE WHEN total > 0 THEN largest_five::DOUBLE / total::DOUBLE END AS share_largest_five
+    CASE WHEN gained > 0 THEN greatest(largest, 0)::DOUBLE / gained END AS share_largest,
+    CASE WHEN gained > 0 THEN gained_five / gained END AS share_largest_five
 FROM summed

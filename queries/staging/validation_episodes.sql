@@ -9,7 +9,7 @@
 --   outcome: hit, miss (nothing predicted) or false alarm (nothing happened)
 --   cause: why, where it can be told
 --   detail: what tells it
---   certain: the alarm stands whatever the oracle said within the range in which its price is known
+--   throughout: the alarm stands at every price within the range that is stated for the oracle's
 --   whole: history took the whole account
 --   largest: one of the accounts from which most collateral was seized
 --   predicted_from: first alarm, seconds since 1970
@@ -27,7 +27,7 @@
 --   health: health factor, wad (1e18), at the first alarm, or right before a missed liquidation
 --   time_error: seconds from the first alarm to the first liquidation
 --   amount_error: predicted debt over repaid, less one
-SELECT run_id, market, mode, number, account, outcome, cause, detail, certain, whole, largest, predicted_from, predicted_to, predicted_rows,
+SELECT run_id, market, mode, number, account, outcome, cause, detail, throughout, whole, largest, predicted_from, predicted_to, predicted_rows,
     predicted_debt_base, actual_from, actual_to, actual_rows, actual_debt_base, actual_repaid, actual_seized, held_collateral, held_debt, health,
     time_error, amount_error
 FROM results.validation_episodes

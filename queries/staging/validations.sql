@@ -12,10 +12,12 @@
 --   from_block: first block that counts
 --   to_block: last block that counts
 --   mode: one-step (asked at every price update in history's own book) or free (a replay from the first block on)
---   alarms: all, or certain: those that stand whatever the oracle said within the range in which its price is known; what only others predicted is missed
+--   alarms: all, or throughout: those that stand at every price within the range that is stated for the oracle's; what only others predicted is missed
 --   accounts: all, or without the largest
 --   left_out: the accounts left out, JSON list
 --   questions: one-step: price updates at which the model was asked; free: events replayed
+--   accepted: borrows, withdrawals and liquidations that the chain accepted and that the stated range of prices was held against; null where oracle prices are known
+--   accepted_beyond: of accepted: refused by the rules at every price within the range, so that they refute it
 --   actual: episodes that happened
 --   predicted: episodes that the model predicted
 --   hits: of both, matched one to one
@@ -55,7 +57,7 @@
 --   amount_error_largest: predicted debt over repaid, less one, absolute: largest
 --   notes: what the figures rest on, JSON list
 SELECT run_id, market, name, scenario, seed, rules_version, engine_version, lake_digest, from_block, to_block, mode, alarms, accounts, left_out,
-    questions, actual, predicted, hits, explained, actual_debt_base, predicted_debt_base, hit_actual_debt_base, hit_predicted_debt_base, recall,
+    questions, accepted, accepted_beyond, actual, predicted, hits, explained, actual_debt_base, predicted_debt_base, hit_actual_debt_base, hit_predicted_debt_base, recall,
     recall_low, recall_high, precision, precision_low, precision_high, recall_by_debt, recall_by_debt_low, recall_by_debt_high, precision_by_debt,
     precision_by_debt_low, precision_by_debt_high, whole_episodes, collateral_error_least, collateral_error_median, collateral_error_p95,
     collateral_error_largest, debt_error_least, debt_error_median, debt_error_p95, debt_error_largest, time_error_least, time_error_median,

@@ -22,7 +22,7 @@ WAITING = "waiting"
 AUCTIONED = "held back by an oracle auction"
 CALLS = "calls per block"
 
-RESCUED, PRICE_BACK = "rescued", "price back"
+OWNER_ACTED, PRICE_BACK = "owner acted", "price back"
 
 Key = tuple[AccountId, int | None]
 """An account, and the open auction meant where there is one."""
@@ -104,7 +104,7 @@ class OpportunityBook:
             gone = self._open.pop(key)
             self._close(key, gone, "missed", gone.reason)
             ended = _opened(book, gone.number, gone.offer, gone.profit, "")
-            self._close(key, ended, "expired", RESCUED if key[0] in self.acted else PRICE_BACK)
+            self._close(key, ended, "expired", OWNER_ACTED if key[0] in self.acted else PRICE_BACK)
         for key, (offer, profit) in left.items():
             reason = missed.get(key, UNPROFITABLE)
             known = self._open.get(key)
