@@ -17,7 +17,8 @@ test:
 	$(ENVIRONMENT) test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-# Without the local node, whole demos, documented commands, sweeps, many replays of the bundled crash, and real history: under two minutes.
+# Without the local node, whole demos, documented commands, sweeps, many replays of the bundled crash, campaigns of kills, faults and damage,
+# long random comparisons, and real history: under two minutes.
 test-fast:
 	$(ENVIRONMENT) test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not chain and not slow"

@@ -162,6 +162,7 @@ def priced(state: AaveState, prices: Prices) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(liquidatable(), st.sampled_from((0, 5 * 10**7)), st.sampled_from((1, 2, 10)), st.integers(0, 2))
 def test_together_is_one_by_one(book: tuple[AaveState, Prices, Clock], cost: int, most: int, called: int) -> None:
@@ -171,6 +172,7 @@ def test_together_is_one_by_one(book: tuple[AaveState, Prices, Clock], cost: int
     compare(state, list(BORROWERS), prices, now, cost=cost, calls={BORROWERS[0]: called}, most=most)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(books())
 def test_extreme_amounts_are_left_to_the_plain_rules_or_the_same(book: tuple[AaveState, Prices, Clock]) -> None:

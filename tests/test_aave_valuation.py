@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ def all_at_once(views: Views) -> dict[AccountId, AccountView | None]:
     return dict(sorted({**found, **views.rest}.items()))
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(books())
 def test_all_at_once_is_one_by_one(book: tuple[AaveState, Prices, Clock]) -> None:
@@ -118,6 +120,7 @@ def test_changes_since_are_seen_by_the_copy_that_has_them(data: st.DataObject) -
     assert all_at_once(AAVE_V3.views(state, prices, now)) == before == one_by_one(state, prices, now)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_values_kept_of_a_moment_are_those_of_no_other(data: st.DataObject) -> None:
@@ -155,6 +158,7 @@ def test_usual_amounts_are_valued_in_words() -> None:
         assert all_at_once(views) == one_by_one(toy.state, Prices(oracle, oracle, oracle), NOW)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(books(), st.data())
 def test_exposures_at_once_are_on_the_safe_side(book: tuple[AaveState, Prices, Clock], data: st.DataObject) -> None:

@@ -91,6 +91,7 @@ def bids(folder: Path, *, values: bool = False) -> Path:
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_race_from_liquidations(said: Said, tmp_path: Path) -> None:
     text = said("latency", liquidations(tmp_path), "--block-seconds", "2", "--searchers", "4", "--draws", "19")
     race = parse_scenario(text, "fragment").liquidators

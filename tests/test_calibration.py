@@ -204,6 +204,7 @@ def bidders(thresholds: tuple[int, ...], rows: int, seed: int, conditional: bool
     return participation.tally(numbers[numbers > 0] if conditional else numbers, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditional", [False, True])
 def test_means_and_sizes_are_found_again_from_what_a_replay_draws(conditional: bool) -> None:
     plain = [

@@ -370,6 +370,7 @@ def test_a_market_that_the_lake_holds_needs_no_file(lake: Lake, capsys: pytest.C
     assert not (lake.path / "none").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_by_ctrl_c(node: ChainNode, tmp_path: Path) -> None:
     """One line that says how to go on, at once although a request is in flight; the lake can be opened."""
     (tmp_path / "tiny.toml").write_text(MARKET_FILE)

@@ -75,6 +75,7 @@ DIALECTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DIALECTS)
 def test_limits_of_providers(node: ChainNode, lake: Lake, good: str, name: str) -> None:
     plan = f.Plan(always=[DIALECTS[name]])
@@ -119,6 +120,7 @@ def test_doubled_and_shuffled_logs_are_counted_and_dropped(node: ChainNode, lake
     assert lake.digest("made-up") == good
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "omissions"), [(f.omitted, "always"), (f.omitted_ends, "auto")], ids=["scattered", "ends"]
 )
@@ -178,6 +180,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_run_again(node: ChainNode, tmp_path: Path, good: str) -> None:
     """kill -9, fifteen times at random moments; then once to the end."""
     draw = random.Random(11)
@@ -294,6 +297,7 @@ def test_a_reorganisation_below_what_is_stored_ends_the_fetch(chain: Chain, lake
         run(lake, node.url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [60, 100_000])
 def test_a_reorganisation_during_the_fetch_mixes_no_branches(
     chain: Chain, lake: Lake, tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch

@@ -115,6 +115,7 @@ def test_an_undecodable_log_is_mended_by_fetching_its_blocks_again(
     assert finding(lake, "quarantine__empty").violations == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [(0, 300), (40, 120), (0, 10), (299, 300)])
 def test_fetching_any_part_again_from_the_same_node_changes_nothing(
     node: ChainNode, lake: Lake, clean: str, part: tuple[int, int]

@@ -66,6 +66,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(JSON, st.sampled_from([200, 302, 400, 429, 503]))
 def test_any_json_is_a_reply_or_none(value: object, status: int) -> None:

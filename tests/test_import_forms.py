@@ -700,6 +700,7 @@ def test_every_text_is_a_value_or_a_value_error(text: str, decimals: int, roundi
     assert len(_outcome(lambda: printable(spelled(text))) or "") <= 256
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS), min_size=1, max_size=5))
 def test_every_row_is_stored_or_quarantined(

@@ -134,6 +134,7 @@ def test_importing_again_changes_nothing(tmp_path: Path, lake: Lake) -> None:
     assert lake.digest("maker-eth-b") == digest
 
 
+@pytest.mark.slow
 def test_what_a_lake_holds_does_not_depend_on_the_order_of_imports(tmp_path: Path) -> None:
     folder = write(tmp_path / "exports", vaults())
     whole, pieces = Lake(tmp_path / "whole", create=True), Lake(tmp_path / "pieces", create=True)

@@ -85,6 +85,7 @@ def flipped(path: Path, bit: int) -> bytes:
     return before
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_one_clear_error_and_never_a_wrong_answer(sample: Path) -> None:
     right = answers(sample)
     files = sorted(path for path in sample.rglob("*") if path.is_file() and path.name != "writer.lock")
@@ -104,6 +105,7 @@ def test_a_flipped_bit_is_one_clear_error_and_never_a_wrong_answer(sample: Path)
     assert answers(sample) == right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table", ["canonical/prices", "canonical/position_events", "results/runs", "results/run_totals"]
 )

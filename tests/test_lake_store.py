@@ -467,6 +467,7 @@ with lake.writer() as writer:
 """
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_a_committed_prefix(tmp_path: Path) -> None:
     """A writer that commits and compacts is killed again and again; each time what is covered is there, once, and no
     more.

@@ -86,6 +86,7 @@ def test_every_log_has_its_place(tmp_path: Path) -> None:
     assert places <= set(range(len(logs.rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment", [5, 40, 1 << 20])
 def test_same_raw_data_same_bytes(tmp_path: Path, segment: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the raw rows were cut and in whatever order gaps were filled; and again from the same lake."""

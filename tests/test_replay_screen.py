@@ -166,6 +166,7 @@ def _run_checked(seeds: Iterable[int], make: Make) -> int:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32))
@@ -187,6 +188,7 @@ def watch_by(engine: Engine[Any], make: Make, timeline: Timeline) -> None:
         engine.watch.touch(account)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", WATCHES)
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), changed=st.booleans(), chunk=st.sampled_from([2, 7, 100]))

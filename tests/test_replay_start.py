@@ -61,6 +61,7 @@ def same(one: Replay[object], other: Replay[object]) -> None:
         assert getattr(one, name) == getattr(other, name), name
 
 
+@pytest.mark.slow
 def test_scenarios_from_a_start_are_those_from_the_beginning(crash: tuple[Market, Timeline]) -> None:
     start = start_of(AAVE_V3, *crash, SCENARIOS[0])
     before = deepcopy(start.book.state)
@@ -80,6 +81,7 @@ def test_a_reenactment_in_short_is_the_whole_one(crash: tuple[Market, Timeline])
     assert one.book.state == other.book.state
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 80))
 def test_the_same_on_random_histories(seed: int, block: int) -> None:
