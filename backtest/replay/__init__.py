@@ -2,5 +2,5 @@
 anything.
 """
 
-ENGINE_VERSION = "4"
+ENGINE_VERSION = "5"
 """Part of every run id: a change to what a replay does needs a new one."""
