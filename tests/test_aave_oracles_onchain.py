@@ -19,6 +19,7 @@ from backtest.fetch.context import Silent
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
 from backtest.health import health
+from backtest.inexact import UNTOLD, doubts
 from backtest.lake import Lake
 from backtest.model import AccountId, Asset, Market, PositionChange
 from backtest.protocols import Acted, Action
@@ -314,6 +315,8 @@ def test_a_fallback_of_which_no_log_tells_is_read_and_its_prices_are_not_exact(
     rows = lake.sql("SELECT block_number, exact FROM prices JOIN assets USING (market, asset_id) WHERE symbol = 'WETH'")
     flagged = {block for block, exact in rows.fetchall() if not exact}
     assert flagged, made
+    [doubt] = doubts(lake, MARKET)
+    assert (doubt.asset, doubt.steps, doubt.why) == ("WETH", len(flagged), UNTOLD)
     assert all(quiet <= block < back for block in flagged), (quiet, back, flagged)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def info(*, lake: Path, market: str | None = None) -> None:
     """Show what a lake holds: markets, blocks and their gaps, datasets, quarantined logs, whether canonical tables are
-    current, runs.
+    current, which prices are not exact and why, runs.
 
     Examples:
 
@@ -63,6 +63,7 @@ def info(*, lake: Path, market: str | None = None) -> None:
 
 
 def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
+    from backtest.inexact import doubts
     from backtest.reconstruct import is_current
 
     record = lake.manifest.markets[name]
@@ -93,6 +94,14 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
         show(f"  {quarantined} logs or rows are in quarantine: SELECT * FROM quarantine")
     if any(dataset.startswith("raw/") for dataset in datasets) and not is_current(lake, name):
         show("  canonical tables are missing or older than the raw events: backtest reconstruct")
+    elif record.config is not None and "canonical/prices" in datasets:
+        found = doubts(lake, name)
+        rows = [(f"  {shown(one.asset)}", one.steps, one.total, one.why) for one in found]
+        show(
+            _table(("  prices not exact", "steps", "of", "why"), rows, right={1, 2})
+            if rows
+            else "  all prices are exact"
+        )
 
 
 def _coverage(coverage: Mapping[str, Sequence[tuple[int, int]]]) -> list[tuple[str, str, str]]:
