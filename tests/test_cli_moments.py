@@ -15,6 +15,7 @@ from backtest.cli.moments import blocks_of_node, window_of
 from backtest.errors import UserError
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
+from backtest.reconstruct import is_current, reconstruct
 from tests.synthetic import Chain, ChainNode
 from tests.test_calibrate_cli import liquidations
 
@@ -42,7 +43,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(LAKE, tmp_path / "lake"))
+    """The bundled sample, by the rules of today."""
+    copied = Path(shutil.copytree(LAKE, tmp_path / "lake"))
+    if not is_current(Lake(copied), CRASH):
+        reconstruct(Lake(copied), CRASH)
+    return copied
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,6 @@ ASSUMPTIONS: tuple[str, ...] = (
         "Pool revisions 1 to 3 follow 3.0.2. Under 3.0.0 (2022) a liquidation of all collateral with a protocol fee"
         " left the collateral flag set."
     ),
-    "E-mode price sources (3.0 and 3.1) are taken as unset, as on all production markets known to us.",
     (
         "GHO on Ethereum before 3.4: debt is scaled balance times index, without the discount that its balanceOf grants"
         " (liquidated debt to 3.3, health in 3.3) and, in 3.3, without the interest that is waived before bad debt"
