@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from backtest.errors import PriceMissing, UserError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, Prices
+from backtest.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
+from backtest.prices import read_sources
 from backtest.protocols import Figure, Holding
 from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
@@ -23,8 +25,10 @@ from backtest.replay.timeline import END_OF_BLOCK, Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import seconds_of
 
-_STANDING = ("feed", "fixed")
-"""Methods of prices that change at logs alone: others may have moved with time since the last known block."""
+_STANDING = (FEED, FIXED)
+"""Kinds of sources, and methods of prices, that change at logs alone."""
+_MOVING = (CAPPED_RATIO, DISCOUNTED, SAMPLED)
+"""Kinds of sources that may answer otherwise although no log says so: by time, or by a rate of which none tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +169,27 @@ def _named(market: Market, account: str) -> tuple[str, AccountId]:
 
 def _inexact(lake: Lake, market: Market, timeline: Timeline, assets: set[AssetId], now: Clock) -> tuple[str, ...]:
     """Symbols of those assets whose price is not known exactly at this moment."""
-    table = lake.read("canonical/prices", market.name, columns=["asset_id", "block_number", "seq", "method", "exact"])
+    columns = ["asset_id", "source", "method", "exact"]
+    table = lake.read("canonical/prices", market.name, columns=[*columns, "block_number", "seq"])
     table = table.filter(pc.less_equal(table["block_number"], now.block_number)).sort_by("seq")
-    rows = zip(table["asset_id"].to_pylist(), table["method"].to_pylist(), table["exact"].to_pylist(), strict=True)
-    latest = {asset: (method, exact) for asset, method, exact in rows if asset in assets}
+    rows = zip(*(table[name].to_pylist() for name in columns), strict=True)
+    latest = {asset: rest for asset, *rest in rows if asset in assets}
     at = bisect_right(timeline.blocks, now.block_number)
     stepped = int(timeline.blocks[at - 1]) == now.block_number and int(timeline.timestamps[at - 1]) == now.timestamp
+    held = "raw/oracle/Source" in lake.datasets(market.name)
+    sources = read_sources(lake.read("raw/oracle/Source", market.name) if held else None)
     return tuple(
         market.assets[asset].symbol
-        for asset, (method, exact) in sorted(latest.items())
-        if not exact or not (stepped or method in _STANDING)
+        for asset, (source, method, exact) in sorted(latest.items())
+        if not exact or not (stepped or method in _STANDING or (method == "formula" and _stands(source, sources)))
     )
+
+
+def _stands(address: str, sources: Mapping[str, Source]) -> bool:
+    """Whether a source that is computed answers the same until a log says otherwise. A plain source is computed only
+    together with a fallback's, of which nothing is known here.
+    """
+    source = sources.get(address)
+    if source is None or source.kind in (*_MOVING, *_STANDING):
+        return False
+    return all(sources[feed].kind in _STANDING or _stands(feed, sources) for feed in source.feeds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-RULES_VERSION = "4"
+RULES_VERSION = "5"
 
 AMOUNT = pa.decimal128(38, 0)
 WORD = pa.binary(32)

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backtest.cli import main
-from backtest.cli.moments import blocks_of_node, window_of
+from backtest.cli.moments import blocks_of_node, bound, window_of
 from backtest.errors import UserError
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
@@ -75,6 +77,19 @@ def test_dates_and_blocks_name_the_same_window(window: tuple[int, int]) -> None:
 def test_what_names_no_block_is_one_line(text: str) -> None:
     with pytest.raises(UserError):
         window_of(Lake(LAKE), CRASH, text, None)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(max_size=40) | st.from_regex(r"[0-9]{4}-[0-9T:+Z. -]{0,30}", fullmatch=True) | st.integers().map(str))
+def test_any_text_is_a_block_or_a_date_or_one_line(text: str) -> None:
+    said, value, dated = "", None, False
+    try:
+        value, dated = bound(text, "--from-block")
+    except UserError as error:
+        said = str(error)
+    assert "\n" not in said
+    assert bool(said) == (value is None)
+    assert said or dated == bool(re.match("[0-9]{4}-", text))
 
 
 def test_a_replay_by_date_is_that_by_block(lake: Path, window: tuple[int, int], said: Said) -> None:
