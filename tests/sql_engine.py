@@ -72,7 +72,7 @@ def assert_sql_is_the_engine(lake: Lake, name: str, blocks: Iterable[int], beyon
                 compared.unpriced += 1
                 continue
             if row is None:
-                assert not (view.collateral_base or view.debt_base), where
+                assert (view.collateral_base, view.debt_base) == (0, 0), where
                 continue
             assert (int(row["collateral_base"]), int(row["debt_base"])) == (view.collateral_base, view.debt_base), where
             assert (None if row["health_wad"] is None else int(row["health_wad"])) == view.health, where
