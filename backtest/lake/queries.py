@@ -5,9 +5,10 @@ marts, macros (table macros: views with parameters) and checks (views that retur
 comment lines: ``Purpose``, ``Grain`` (of a function: ``Result``), for macros and functions ``Parameters``, and
 ``Columns`` with the unit of each. Every view with a ``timestamp`` (seconds since 1970) gets a ``time`` beside it.
 
-What a protocol's numbers mean is in ``protocols/<name>/``, functions of its own among it: the part ``health.sql`` of Aave V3 is the macro
-``aave_v3_health``. Common SQL names no protocol: its ``FROM protocols.health(accounts, blocks)`` stands for the union
-of that part of every folder, in the columns that the common header describes.
+What a protocol's numbers mean is in ``protocols/<name>/``, functions of its own among it: the part ``health.sql`` of
+``protocols/some_name/`` is the macro ``some_name_health``. Common SQL names no protocol: its ``FROM
+protocols.health(accounts, blocks)`` stands for the union of that part of every folder, in the columns that the common
+header describes.
 """
 
 from __future__ import annotations
