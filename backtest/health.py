@@ -1,7 +1,7 @@
-"""Health factors: SQL computes them in DOUBLE, and the protocol's exact rule decides wherever that is not enough.
+"""Health factors from SQL, and from the protocol's exact rule where SQL's integers do not hold a number.
 
-The macro ``health`` of ``queries/`` flags the rows that DOUBLE cannot decide (``near_one``); for those the market's
-history is replayed to the block and the protocol asked. So the exact rules exist once, in ``backtest.protocols``.
+The macro ``health`` of ``queries/`` is exact (``health_wad``) but for amounts beyond its range; where DOUBLE, which it
+shows then, cannot decide (``near_one``), the market's history is replayed to the block and the protocol asked.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def health(
     lake: Lake, market: str, accounts: Sequence[str] | None, blocks: Iterable[int], *, exact: bool = False
 ) -> pa.Table:
     """Health of accounts of a market at the end of blocks: rows of the SQL macro ``health``, decided exactly where
-    DOUBLE is not enough.
+    SQL cannot.
 
     Args:
         market: name of the market.
         accounts: addresses; None for all.
         blocks: block numbers whose header the lake has.
-        exact: decide every row by the exact rule (a replay to the last block), not only those that need it.
+        exact: ask the exact rule for every row (a replay to the last block), not only for those that need it: what SQL
+            says can be held against it.
 
-    Returns: the macro's columns, and ``health_wad``: the exact health (wad) where the rule was asked, else null. In
-        those rows ``health`` is ``health_wad`` / 1e18 and ``near_one`` is false: compare ``health_wad`` with 1e18
-        (liquidatable below).
+    Returns: the macro's columns. ``health_wad`` is the exact health: compare it with 1e18 (liquidatable below). Where
+        the rule was asked, ``health`` is ``health_wad`` / 1e18 and ``near_one`` is false.
 
     Raises:
         UserError: a block without a header in the lake.
@@ -64,12 +64,16 @@ def health(
         if missing is None and (near or exact):
             asked.setdefault(block, []).append((row, account))
     values, near_one = table["health"].to_pylist(), table["near_one"].to_pylist()
-    wads: list[int | None] = [None] * table.num_rows
+    wads: list[int | None] = table["health_wad"].to_pylist()
     for row, wad in _decide(lake, market, asked) if asked else ():
         values[row], near_one[row], wads[row] = wad / WAD, False, wad
-    table = table.set_column(table.schema.get_field_index("health"), "health", pa.array(values, pa.float64()))
-    table = table.set_column(table.schema.get_field_index("near_one"), "near_one", pa.array(near_one, pa.bool_()))
-    return table.append_column("health_wad", pa.array(wads, AMOUNT))
+    for name, column in (
+        ("health", pa.array(values, pa.float64())),
+        ("near_one", pa.array(near_one, pa.bool_())),
+        ("health_wad", pa.array(wads, AMOUNT)),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def _decide(lake: Lake, name: str, wanted: Wanted) -> Iterable[tuple[int, int]]:

@@ -29,6 +29,7 @@ from backtest.results import load_market, load_timeline
 from backtest.scenario import Scenario
 from tests.chain.market import Record
 from tests.chain.node import UINT256_MAX
+from tests.sql_engine import assert_sql_is_the_engine
 
 MARKET = "local-aave"
 
@@ -92,6 +93,12 @@ def test_account_data_equals_the_chain_at_every_sample(history: History) -> None
     assert compared > 40 * len(accounts)
     assert in_debt > 1000
     assert liquidatable > 10
+
+
+def test_sql_is_the_engine_for_every_account(history: History) -> None:
+    compared = assert_sql_is_the_engine(history.lake, MARKET, history.record.samples)
+    assert compared.owing > 1_000
+    assert compared.unsafe > 10
 
 
 def test_every_liquidation_is_predicted_from_the_state_before_it(history: History) -> None:

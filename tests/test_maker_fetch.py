@@ -47,6 +47,7 @@ from tests.maker_logs import (
     address,
     note,
 )
+from tests.sql_engine import assert_sql_is_the_engine, spread
 from tests.synthetic import ChainNode, MadeLog
 
 CHOP = 113 * WAD // 100
@@ -243,6 +244,13 @@ def test_a_competitive_replay_bites_barks_and_settles(lake: Lake) -> None:
     dart = 5_000 * RAD * WAD // (RAY + 10**24) // CHOP
     assert first.fill.repaid == dart * (RAY + 10**24) // RAY
     assert first.fill.seized == 10 * WAD * dart // (14_000 * WAD)
+
+
+def test_sql_health_of_every_vault_at_every_block_is_the_engines(lake: Lake) -> None:
+    """Bob and Carol are below one before their liquidations, at accumulators that stepped twice."""
+    compared = assert_sql_is_the_engine(lake, CONFIG.name, spread(lake, CONFIG.name, 100))
+    assert compared.owing > 30
+    assert compared.unsafe > 5
 
 
 def test_a_note_that_contradicts_itself_is_quarantined(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from backtest.units import RAY, WAD, rpow_half_up
 from tests.maker_exports import COLLATERAL, CONFIG, DAI, FLOW, LIQUIDATION, PARAMETER, MemoryRaw, key, real_folder
 from tests.maker_logs import CAT, JUG, RAD, SPOTTER, VAT, Script, address
 from tests.maker_logs import CONFIG as LOGS
+from tests.sql_engine import assert_sql_is_the_engine, spread
 from tests.synthetic import ChainNode
 
 DUTY = per_second(6 * RAY // 100)
@@ -422,6 +423,12 @@ def test_the_four_real_vaults_with_flows_outside_the_export_are_named(real: Lake
     names = {row["account_id"]: row["account"] for row in rows(real, "accounts")}
     found = {names[row["account_id"]] for row in rows(real, "position_events") if row["action"] == "unrecorded"}
     assert found == {"18295", "19092", "20083", "20111"}
+
+
+@pytest.mark.slow
+def test_sql_health_of_the_real_vaults_is_the_engines(real: Lake) -> None:
+    compared = assert_sql_is_the_engine(real, "maker-eth-b", spread(real, "maker-eth-b", 12))
+    assert compared.owing > 500
 
 
 @pytest.mark.slow

@@ -23,7 +23,6 @@ from backtest.errors import FetchError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
-from backtest.health import health
 from backtest.lake import Lake, queries
 from backtest.model import AccountId, HistoricalLiquidation, Market, PositionChange, SettingChange
 from backtest.protocols import Fill, Order, Refusal
@@ -39,6 +38,7 @@ from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.morpho import Pair, Record, Request, run
 from tests.chain.node import Node
+from tests.sql_engine import assert_sql_is_the_engine
 
 pytestmark = pytest.mark.xdist_group("morpho")
 WAD = 10**18
@@ -301,11 +301,10 @@ def test_a_model_acts_the_same_with_and_without_the_screen(history: History, rat
 
 
 def test_sql_balances_and_health_are_the_chain_s(history: History) -> None:
-    """Shares are exact; native amounts within a millionth (between accruals the curve drifts, which SQL does not
-    follow), else to DOUBLE.
+    """Shares and native amounts of holdings to the last integer, with what the curve would accrue; those of balances_at
+    to DOUBLE.
     """
     lake, name, record = history.lake, history.market.name, history.record
-    near = 2e-6 if history.pair.name == "weth-usdc" else 1e-12
     compared = 0
     for block in record.samples[5::9]:
         held = lake.sql(
@@ -320,19 +319,23 @@ def test_sql_balances_and_health_are_the_chain_s(history: History) -> None:
         ):
             loan, coins = (account.lower(), LOAN), (account.lower(), COLLATERAL)
             if theirs[0] or theirs[1]:
-                assert (rows[loan]["collateral_scaled"], rows[loan]["debt_scaled"]) == theirs[:2]
-                for found in (rows[loan], at[loan]):
-                    assert float(found["collateral"]) == pytest.approx(theirs[3], rel=near, abs=2)
-                    assert float(found["debt"]) == pytest.approx(theirs[4], rel=near, abs=2)
+                exact = tuple(
+                    rows[loan][column] for column in ("collateral_scaled", "debt_scaled", "collateral", "debt")
+                )
+                assert exact == (*theirs[:2], *theirs[3:5])
+                assert float(at[loan]["collateral"]) == pytest.approx(theirs[3], rel=1e-12, abs=2)
+                assert float(at[loan]["debt"]) == pytest.approx(theirs[4], rel=1e-12, abs=2)
                 compared += 1
             if theirs[2]:
                 assert rows[coins]["collateral"] == theirs[2]
-        exact = {row["account_id"]: row for row in health(lake, name, None, [block], exact=True).to_pylist()}
-        for row in health(lake, name, None, [block]).to_pylist():
-            wad = exact[row["account_id"]]["health_wad"]
-            if wad is not None and row["debt_base"] > 10 * WAD:
-                assert row["health"] == pytest.approx(int(wad) / WAD, rel=near + 1e-8)
     assert compared > 300
+
+
+def test_sql_is_the_engine_for_every_account(history: History) -> None:
+    compared = assert_sql_is_the_engine(history.lake, history.market.name, history.record.samples)
+    assert compared.owing > 2_000
+    assert compared.unsafe > 20
+    assert compared.unpriced == 0
 
 
 def test_every_check_passes(lake: Lake) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from backtest.health import health
 from backtest.lake import Lake
 from backtest.model import Market
 from backtest.protocols.aave_v3 import AAVE_V3
@@ -25,6 +24,7 @@ from backtest.resources import resource
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Override, Scenario, Users
 from backtest.units import WAD
+from tests.sql_engine import assert_sql_is_the_engine, spread
 
 CRASH, CALM = "sample-crash", "sample-calm"
 BASELINE = Scenario(liquidators=Competitive())
@@ -75,29 +75,12 @@ def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize("name", [CRASH, CALM])
-def test_health_in_sql_is_within_1e_9_of_the_exact_rule(lake: Lake, name: str) -> None:
-    """Every account, at sixty blocks of the sample; debts of ten dollars or less are beyond what DOUBLE promises."""
-    known = [
-        block for (block,) in lake.sql(f"SELECT block_number FROM blocks WHERE market = '{name}' ORDER BY 1").fetchall()
-    ]
-    blocks = sorted({known[i * (len(known) - 1) // 59] for i in range(60)})
-    query = f"SELECT * FROM health(NULL, {blocks}) WHERE market = '{name}' ORDER BY block_number, account_id"
-    compared = 0
-    for fast, sure in zip(
-        lake.sql(query).to_arrow_table().to_pylist(),
-        health(lake, name, None, blocks, exact=True).to_pylist(),
-        strict=True,
-    ):
-        assert (fast["block_number"], fast["account_id"], fast["missing"]) == (
-            sure["block_number"],
-            sure["account_id"],
-            sure["missing"],
-        )
-        if sure["health_wad"] is not None and fast["debt_base"] > 10 * 10**8 and not fast["near_one"]:
-            compared += 1
-            assert fast["health"] == pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-9, abs=0), (fast, sure)
+def test_sql_is_the_engine_for_every_account(lake: Lake, name: str) -> None:
+    """Balances, totals and health of every account at sixty blocks of the sample, to the last integer."""
+    blocks = spread(lake, name, 60)
+    compared = assert_sql_is_the_engine(lake, name, blocks)
     assert len(blocks) == 60
-    assert compared > 2_000
+    assert compared.owing > 2_000
 
 
 SCENARIOS = {

@@ -1,4 +1,4 @@
-"""SQL health against the exact rules, over random accounts of every pool revision."""
+"""SQL health against the exact rules, over random accounts of every pool revision of Aave V3, and by hand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from backtest.lake import Lake
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.units import WAD
 from tests.lake_tables import MARKET, RAY, account, write
+from tests.sql_engine import assert_sql_is_the_engine
 
 ACCOUNTS = 120
 BLOCKS = [900, 1_000, 5_000_000]  # just after the last index of some assets, and 19 months later
@@ -126,7 +127,8 @@ def random_market(revision: int, seed: int) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("revision", sorted(RULES))
-def test_sql_is_within_1e_9_of_the_exact_rule(revision: int, tmp_path: Path) -> None:
+def test_sql_is_the_exact_rule(revision: int, tmp_path: Path) -> None:
+    """Every health, just after an index and 19 months later; few amounts are beyond SQL's integers, and within 1e-9."""
     lake = write(tmp_path / "lake", random_market(revision, seed=1))
     rows = (
         lake.sql(f"SELECT * FROM health(NULL, {BLOCKS}) ORDER BY market, block_number, account_id")
@@ -134,6 +136,13 @@ def test_sql_is_within_1e_9_of_the_exact_rule(revision: int, tmp_path: Path) -> 
         .to_pylist()
     )
     exact = health(lake, MARKET, None, BLOCKS, exact=True).to_pylist()
+    beyond = {
+        account
+        for (account,) in lake.sql(
+            f"SELECT DISTINCT account_id FROM holdings(NULL, {BLOCKS}) WHERE NOT amounts_exact AND"
+            " greatest(collateral_scaled, debt_scaled) > 1e25"
+        ).fetchall()
+    }
     compared = 0
     for fast, sure in zip(rows, exact, strict=True):
         assert fast["missing"] == sure["missing"]
@@ -141,13 +150,20 @@ def test_sql_is_within_1e_9_of_the_exact_rule(revision: int, tmp_path: Path) -> 
             assert fast["missing"] == "no debt"
             continue
         assert sure["near_one"] is False
-        if not fast["near_one"]:
-            compared += 1
-            assert fast["health"] == pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-9, abs=0), (fast, sure)
+        if fast["health_wad"] is None:
+            assert fast["account_id"] in beyond
+            wanted = pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-9, abs=0)
+            assert fast["near_one"] or fast["health"] == wanted, (fast, sure)
+            continue
+        compared += 1
+        assert (fast["health_wad"], fast["near_one"]) == (sure["health_wad"], False), (fast, sure)
+        assert fast["health"] == pytest.approx(int(sure["health_wad"]) / WAD, rel=1e-15, abs=0)
+    assert len(beyond) < ACCOUNTS // 6
     assert compared > ACCOUNTS
+    assert_sql_is_the_engine(lake, MARKET, BLOCKS, beyond)
 
 
-def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
+def test_a_health_of_one_is_told_from_a_wei_less(tmp_path: Path) -> None:
     """100 tokens at 80 % against 80: health is one, and one wei of debt more makes it a wei less than one in a wad.
 
     Prices are one dollar (1e8) and both tokens have 8 decimals, so that a unit is a base unit.
@@ -189,13 +205,12 @@ def test_near_one_is_decided_by_the_exact_rule(tmp_path: Path) -> None:
         data["position_events"].append({**key, "asset_id": 1, "side": "debt", "delta": debt})
         data["setting_events"].append({**key, "asset_id": 0, "setting": "collateral_enabled", "value": 1})
     lake = write(tmp_path / "lake", data)
-    rows = lake.sql("SELECT near_one FROM health(NULL, [5]) ORDER BY account_id").fetchall()
-    assert rows == [(True,), (True,), (False,)]
-    decided = health(lake, MARKET, None, [5]).to_pylist()
+    rows = lake.sql("SELECT health_wad, near_one FROM health(NULL, [5]) ORDER BY account_id").fetchall()
     # 80e8 * 1e18 / 80.00000001e8 = 0.999999999875000000015..., and 3.5+ divides the wad of a sum in basis points by
     # 10000.
-    assert [row["health_wad"] for row in decided] == [WAD, 999999999875000000, None]
-    assert decided[2]["health"] == pytest.approx(80 / 79)
+    assert rows == [(WAD, False), (999999999875000000, False), (80 * WAD // 79, False)]
+    said, decided = (health(lake, MARKET, None, [5], exact=exact)["health_wad"] for exact in (False, True))
+    assert said == decided
 
 
 def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tmp_path: Path) -> None:
@@ -203,8 +218,7 @@ def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tm
 
     1000 at 80 % and 1000 at 60 % average to 7000 basis points exactly; with one base unit less of the first, to
     6999.99..., which is cut to 6999. Against a debt of 1000, health is 1.4 and (1999.99999999 x 0.6999 =
-    1399.799999993001, to whole base units 1399.79999999) 1.3997999999. Far from one, yet DOUBLE may not tell them
-    apart, so both are flagged.
+    1399.799999993001, to whole base units 1399.79999999) 1.3997999999. DOUBLE may not tell them apart.
     """
     one = 10**8
     data: dict[str, list[dict[str, Any]]] = {
@@ -251,11 +265,40 @@ def test_an_average_threshold_at_the_edge_of_a_basis_point_is_decided_exactly(tm
             if side == "collateral":
                 data["setting_events"].append({**key, "asset_id": asset, "setting": "collateral_enabled", "value": 1})
     lake = write(tmp_path / "lake", data)
-    assert lake.sql("SELECT near_one FROM health(NULL, [5])").fetchall() == [(True,), (True,)]
-    assert [row["health_wad"] for row in health(lake, MARKET, None, [5]).to_pylist()] == [
-        14 * WAD // 10,
-        1_399_799_999_990_000_000,
+    assert lake.sql("SELECT health_wad, near_one FROM health(NULL, [5])").fetchall() == [
+        (14 * WAD // 10, False),
+        (1_399_799_999_990_000_000, False),
     ]
+
+
+def test_beyond_sqls_integers_double_is_shown_and_the_exact_rule_decides(tmp_path: Path) -> None:
+    """10^34 units at 80 % against 80 % of that less some: DOUBLE says one, the rule says more and less."""
+    data = random_market(10, seed=4)
+    unit = 10**36
+    weighed = {"seq": 10_000, "block_number": 895, "action": "supply", "action_seq": 10_000}
+    data["assets"] = [{"asset_id": n, "asset": account(900 + n), "symbol": f"T{n}", "decimals": 2} for n in range(2)]
+    data["accounts"] = [{"account_id": number, "account": account(number)} for number in range(2)]
+    data["params"] = [
+        {"seq": 0, "block_number": 1, "name": "pool_revision", "value": 10},
+        {"seq": 1, "block_number": 1, "asset_id": 0, "name": "liquidation_threshold", "value": 8_000},
+    ]
+    data["prices"] = [
+        {"seq": 2 + n, "block_number": 1, "log_index": n, "asset_id": n, "price": 1, "method": "feed", "exact": True}
+        for n in range(2)
+    ]
+    data |= {"indexes": [], "position_events": [], "setting_events": []}
+    for number, more in enumerate((-(10**16), 10**16)):
+        key = {**weighed, "account_id": number, "log_index": number, "seq": 10_000 + number}
+        data["position_events"].append({**key, "asset_id": 0, "side": "collateral", "delta": unit})
+        data["position_events"].append({**key, "asset_id": 1, "side": "debt", "delta": unit * 8 // 10 + more})
+        data["setting_events"].append({**key, "asset_id": 0, "setting": "collateral_enabled", "value": 1})
+    lake = write(tmp_path / "lake", data)
+    rows = lake.sql("SELECT health_wad, near_one, health FROM health(NULL, [900]) ORDER BY account_id").fetchall()
+    assert rows == [(None, True, pytest.approx(1)), (None, True, pytest.approx(1))]
+    assert lake.sql("SELECT DISTINCT amounts_exact FROM holdings(NULL, [900])").fetchall() == [(False,)]
+    decided = health(lake, MARKET, None, [900])
+    assert [int(wad.as_py()) for wad in decided["health_wad"]] == [WAD, WAD - 1]
+    assert decided["near_one"].to_pylist() == [False, False]
 
 
 def test_missing_says_why(tmp_path: Path) -> None:

@@ -16,7 +16,15 @@ from backtest.lake import Lake, checks, queries
 from tests.lake_tables import CONFIG, MARKET, RAY, account, supplies, table, write
 
 QUERIES = {query.name: query for query in queries.load()}
-ARGUMENTS = {"at_block": "5", "blocks": "[5]", "accounts": "NULL", "k": "3", "at_time": "'2020-03-12'"}
+ARGUMENTS = {
+    "at_block": "5",
+    "blocks": "[5]",
+    "accounts": "NULL",
+    "k": "3",
+    "at_time": "'2020-03-12'",
+    "of_protocol": "'aave-v3'",
+}
+CONSTANT = {"aave_v3_rules", "morpho_blue_rules", "maker_rules", "protocol_rules", "student_t"}
 YEAR = 31_536_000
 
 
@@ -35,6 +43,11 @@ def test_header_says_what_each_query_is(empty: Lake, name: str) -> None:
     query = QUERIES[name]
     assert len(query.purpose) > 10
     assert query.grain
+    if query.scalar:
+        arguments = ", ".join(["5::HUGEINT"] * len(query.parameters))
+        relation = empty.sql(f"SELECT typeof({name}({arguments})) AS kind")
+        assert query.grain.startswith(relation.fetchall()[0][0])
+        return
     if query.folder == "checks":
         relation = empty.session().connection.sql(query.select)
     else:
@@ -43,7 +56,7 @@ def test_header_says_what_each_query_is(empty: Lake, name: str) -> None:
         )
         relation = empty.sql(f"SELECT * FROM {call}")
     assert relation.columns == list(query.columns)
-    assert relation.fetchall() == [] or name in ("aave_v3_rules", "protocol_rules", "student_t")
+    assert relation.fetchall() == [] or name in CONSTANT
 
 
 def test_a_header_that_lacks_something_is_refused() -> None:

@@ -51,7 +51,8 @@ def statements(lake: Lake) -> Iterator[str]:
     ]
     nothing = f"SELECT market, '' AS dataset, {keys} FROM ({_empty(tables.QUARANTINE, with_market=True)})"
     yield f"CREATE OR REPLACE VIEW raw.logs AS {' UNION ALL '.join(places) or nothing}"
-    for query in queries.load():
+    protocols = {record.config.protocol for record in lake.manifest.markets.values() if record.config is not None}
+    for query in queries.load(protocols=protocols):
         if query.folder != "checks":
             yield query.statement
 
@@ -126,9 +127,9 @@ def _manifest_views(lake: Lake) -> Iterator[str]:
     for name, record in lake.manifest.markets.items():
         config = record.config
         if config is not None:
-            markets.append(
-                (name, config.protocol, config.chain_id, config.start_block, config.base_decimals, config.description)
-            )
+            more = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
+            own = (config.protocol, config.chain_id, config.start_block, config.base_decimals, more, config.description)
+            markets.append((name, *own))
         coverage += [
             (name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges
         ]
@@ -148,6 +149,7 @@ _MARKETS = {
     "chain_id": "BIGINT",
     "start_block": "BIGINT",
     "base_decimals": "INTEGER",
+    "price_digits": "INTEGER",
     "description": "VARCHAR",
 }
 _COVERAGE = {"market": "VARCHAR", "source": "VARCHAR", "from_block": "BIGINT", "to_block": "BIGINT"}

@@ -89,8 +89,9 @@ class Session:
         import duckdb
 
         lake.provide(lake.files(None))
-        self.names = {query.name for query in queries.load() if query.folder != "checks"}
-        self.macros = frozenset(query.name for query in queries.load() if query.folder == "macros")
+        known = [query for query in queries.load() if query.folder != "checks"]
+        self.names = {query.name for query in known}
+        self.macros = frozenset(query.name for query in known if query.parameters and not query.scalar)
         config: dict[str, str | bool | int | float | list[str]] = {
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,

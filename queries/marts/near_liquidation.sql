@@ -8,7 +8,7 @@
 --   collateral_usd: whole units of the base currency that count as collateral, DOUBLE
 --   debt_usd: whole units of the base currency, DOUBLE
 --   health: health factor, DOUBLE
---   near_one: DOUBLE cannot decide whether health is below one: backtest.health asks the exact rule
+--   near_one: SQL cannot decide whether health is below one (see health): backtest.health asks the exact rule
 SELECT h.market, h.block_number, h.account_id, h.account, h.collateral_base::DOUBLE / pow(10, m.base_decimals) AS collateral_usd,
     h.debt_base::DOUBLE / pow(10, m.base_decimals) AS debt_usd, h.health, h.near_one
 FROM health(NULL, (SELECT list(block_number) FROM last_blocks)) AS h

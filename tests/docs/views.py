@@ -11,6 +11,8 @@ START, END = "<!-- views: written by tests/docs/views.py -->", "<!-- end of view
 TITLES = {
     "marts": "Ready answers",
     "macros": "Macros: views with parameters",
+    "protocols": "A protocol's own: what the common macros are made of, with columns of its own",
+    "functions": "Functions: exact arithmetic beyond 127 bits",
     "staging": "Stored tables, history and runs",
     "intermediate": "Building blocks",
     "checks": "Checks: rows are violations (`backtest check` runs them)",
