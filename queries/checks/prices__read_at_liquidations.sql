@@ -9,7 +9,7 @@
 WITH sourced AS (
     SELECT p.market, p.asset_id, a.asset, min(p.block_number) AS from_block
     FROM prices AS p JOIN assets AS a ON a.market = p.market AND a.asset_id = p.asset_id
-    WHERE p.source IS NOT NULL
+    WHERE p.source <> '0x0000000000000000000000000000000000000000'  -- a price by definition has no source to ask
     GROUP BY p.market, p.asset_id, a.asset
 ),
 demanded AS (
