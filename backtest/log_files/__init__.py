@@ -121,8 +121,13 @@ def import_logs(
             if told is not None:
                 _store(lake, writer, config.name, told, (TOKEN, REVISION, CONSTANT, POOL))
             _take_pools(lake, writer, config, logs, first, last)
-            lacking = missing_facts(lake, config, protocol, raw, told, first, last)
-            if not lacking:  # what a price is made of may depend on all of it
+            priced = first <= config.start_block  # which sources are in use in the range, only earlier blocks tell
+            if not priced:
+                notes.append(
+                    f"prices wait for the blocks before {first}: the market starts at block {config.start_block}"
+                )
+            lacking = missing_facts(lake, config, protocol, raw, told, (first, last) if priced else None)
+            if priced and not lacking:  # what a price is made of may depend on all of it
                 _take_prices(lake, writer, config, protocol, raw, logs, told, first, last)
             if told is not None:
                 logs.fetch_headers(block for block in told.header_blocks if first <= block <= last)
@@ -135,7 +140,9 @@ def import_logs(
             notes += _late_contracts(logs)
             for low, high in logs.claimed:
                 claims.claim(lake, writer, config.name, low, high)
-            writer.set_provenance(config.name, {"files of logs": _origin(gathered, asked)})
+            writer.set_provenance(
+                config.name, {f"logs of blocks {asked[0]} to {asked[1]}, from files": _origin(gathered)}
+            )
             writer.compact(config.name)
     return LogImport(
         market=config.name,
@@ -440,7 +447,7 @@ def _missing_rounds(lake: Lake, market: str) -> list[str]:
     return notes
 
 
-def _origin(gathered: Gathered, asked: tuple[int, int]) -> str:
+def _origin(gathered: Gathered) -> str:
     kinds = ", ".join(f"{count} of {layout}" for layout, count in sorted(gathered.files.items()))
     gaps_ = f"; {gathered.gaps}" if gathered.gaps else ""
-    return f"blocks {asked[0]} to {asked[1]}: {kinds}, {gathered.read} logs read{gaps_}"
+    return f"{kinds}, {gathered.read} logs read{gaps_}"

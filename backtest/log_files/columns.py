@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,17 @@ def _first(mask: Mask) -> int:
     return int(np.flatnonzero(mask)[0])
 
 
+def _at(column: Any, row: int) -> Any:
+    """A value of a column; text that is not UTF-8 with marks in its place."""
+    try:
+        return column[row].as_py()
+    except UnicodeDecodeError:
+        raw: bytes = column.slice(row, 1).cast(pa.large_binary())[0].as_py()
+        return raw.decode("utf-8", "replace")
+
+
 def _said(column: Any, row: int) -> str:
-    value = column[row].as_py()
+    value = _at(column, row)
     text = f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
     return f"'{shown(text, 80)}'"
 
@@ -76,6 +86,8 @@ def integers(column: Any, field: str) -> Ints:
     kind = column.type
     if column.null_count:
         raise Wrong(_first(np.asarray(column.is_null())), f"{field} is missing")
+    if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
+        raise Wrong(0, f"{field} {_said(column, 0)} is not a whole number")
     try:
         if _is_text(kind):
             made = pc.utf8_trim_whitespace(column).cast(pa.int64())
@@ -91,7 +103,7 @@ def integers(column: Any, field: str) -> Ints:
     except (pa.ArrowException, ValueError, NotImplementedError) as error:
         if isinstance(error, Wrong):
             raise
-        row = next((row for row in range(len(column)) if not _is_whole(column[row].as_py())), 0)
+        row = next((row for row in range(len(column)) if not _is_whole(_at(column, row))), 0)
         raise Wrong(row, f"{field} {_said(column, row)} is not a whole number") from None
     values: Ints = np.asarray(made).astype(np.int64)
     wrong = (values < 0) | (values > MOST)
@@ -104,7 +116,7 @@ def _is_whole(value: object) -> bool:
     if isinstance(value, str):
         text = value.strip()
         return text.isascii() and (text.isdigit() or (text[:2].lower() == "0x" and _hex(text[2:])))
-    return isinstance(value, int) or (hasattr(value, "__int__") and value == int(value))
+    return isinstance(value, int | float | Decimal) and value == value // 1
 
 
 def _hex(text: str) -> bool:
@@ -141,7 +153,10 @@ def times(column: Any, field: str) -> Ints:
         found = ticks // units
     elif _is_text(kind):
         coded = held.dictionary_encode()
-        known = np.array([_seconds(text, column, field) for text in coded.dictionary.to_pylist()], np.int64)
+        known = np.array(
+            [_seconds(_at(coded.dictionary, number), column, field) for number in range(len(coded.dictionary))],
+            np.int64,
+        )
         found = known[np.asarray(coded.indices)]
     else:
         found = integers(held, field)
@@ -159,8 +174,9 @@ def _seconds(text: str, column: Any, field: str) -> int:
     try:
         return seconds(text.strip(), ZoneInfo("UTC"))
     except ValueError as error:
-        row = pc.index(column, text).as_py()
-        raise Wrong(row, f"{field} {error}".replace(" in mapping.toml", "")) from None
+        raise Wrong(
+            max(pc.index(column, text).as_py(), 0), f"{field} {error}".replace(" in mapping.toml", "")
+        ) from None
 
 
 def flags(column: Any, field: str) -> Mask:
@@ -258,7 +274,7 @@ def _from_hex(offsets: Ints, chars: Bytes, column: Any, field: str) -> tuple[Int
     try:
         data = unhexlify(digits.tobytes())
     except ValueError:
-        row = next((row for row in range(len(column)) if not _is_hex(column[row].as_py())), 0)
+        row = next((row for row in range(len(column)) if not _is_hex(_at(column, row))), 0)
         raise Wrong(row, f"{field} {_said(column, row)} is not hex") from None
     made = np.zeros(len(offsets), np.int64)
     np.cumsum(left // 2, out=made[1:])
@@ -367,7 +383,7 @@ def _written(column: Any, field: str) -> tuple[list[Bytes], npt.NDArray[np.int8]
     try:
         words = np.frombuffer(unhexlify(digits.tobytes()), np.uint8).reshape(-1, 32)
     except ValueError:
-        row = next(row for row in range(len(column)) if not _is_hex((column[row].as_py() or "").replace(",0x", "")))
+        row = next(row for row in range(len(column)) if not _is_hex((_at(column, row) or "").replace(",0x", "")))
         raise Wrong(row, f"{field} {_said(column, row)} is not hex") from None
     return _placed(words, counts, field)
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.errors import UserError
+from backtest.foreign import shown
 from backtest.log_files import columns as c
 from backtest.log_files.layouts import Fit, fit, load
 from backtest.log_files.reading import LogFile
@@ -146,6 +147,9 @@ def gather(
                     found.blocks.add(_block_rows(fits, batch, chain_id))
             except c.Wrong as wrong:
                 raise UserError(f"{file.name}, row {row + wrong.row + 1}: {wrong}", _REMEDY) from None
+            except pa.ArrowException as error:  # text that is not UTF-8, where a column is read as text
+                said = shown((str(error).splitlines() or ["damaged"])[0], 200)
+                raise UserError(f"{file.name}, rows {row + 1} to {row + size}: {said}", _REMEDY) from None
             row += size
         if advance:
             advance(file.size())

@@ -27,11 +27,10 @@ def missing_facts(
     protocol: LendingProtocol[Any],
     raw: LakeEvents,
     facts: Facts | None,
-    first: int,
-    last: int,
+    priced: tuple[int, int] | None,
 ) -> dict[str, list[str]]:
     """Kind of fact to what lacks it, in the order in which they are needed. What the lake holds counts, and of prices
-    what the facts say.
+    what the facts say. ``priced``: the inclusive blocks whose prices are wanted.
     """
     market = config.name
 
@@ -58,8 +57,9 @@ def missing_facts(
         constants = {("0x" + row["address"].hex(), row["name"]) for row in rows(CONSTANT)}
         named = [one for one in protocol.constants(raw) if (one.address, one.getter) not in constants]
         note("constants of contracts", [f"{one.getter} of {one.address}" for one in named])
-        for kind, names in _missing_prices(lake, config, protocol, raw, facts, first, last).items():
-            note(kind, names)
+        if priced is not None:
+            for kind, names in _missing_prices(lake, config, protocol, raw, facts, *priced).items():
+                note(kind, names)
     except RulesError:  # what is lacking already has to be known before more can be asked
         if not lacking:
             raise

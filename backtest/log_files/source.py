@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.errors import UserError
+from backtest.errors import FetchError, UserError
 from backtest.fetch.decode import decode, topic0
 from backtest.fetch.headers import DATASET as HEADERS
 from backtest.fetch.headers import HeaderBook, header_table
@@ -296,7 +296,11 @@ class FileLogs:
         if self._rpc is not None and (rest := sorted(set(missing) - set(rows["block_number"].to_pylist()))):
             rows, loose = pa.concat_tables([rows, header_table(self._rpc.headers(rest))]), {}
         if rows.num_rows:
-            self._book.check_links(rows)
+            try:
+                self._book.check_links(rows)
+            except FetchError as error:
+                fix = "give files of one branch of the chain, and facts of the same; nothing was imported"
+                raise UserError(error.what, fix) from None
             ends = pc.min_max(rows["block_number"])
             self._writer.commit(
                 self._market, {HEADERS: rows}, from_block=ends["min"].as_py(), to_block=ends["max"].as_py()
