@@ -7,7 +7,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -318,24 +317,39 @@ def test_what_files_claim_is_said_to_be_claimed(
     assert claims.claimed(opened, MAKER.name) == ((1, 19), (31, int(maker.logs[-1]["blockNumber"], 16)))
 
 
-@pytest.mark.xdist_group("morpho-files")
-def test_a_newcomers_walk_without_a_node(
-    blue: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The five commands of docs/import.md, on a folder of cryo files: a verdict in the end."""
-    page = (Path(__file__).parent.parent / "docs/import.md").read_text()
-    commands = page.split("```sh walk\n")[1].split("```")[0].strip().splitlines()
-    assert len(commands) == 5
-    exported("cryo", blue.logs, blue.blocks, tmp_path / "logs")
-    (tmp_path / "facts.toml").write_text(blue.facts(tmp_path / "logs").read_text())
-    (tmp_path / "mine.toml").write_text(described(blue.config))
-    monkeypatch.chdir(tmp_path)
-    for command in commands:
-        with pytest.raises(SystemExit) as ended:
-            main(shlex.split(command)[1:])
-        said = capsys.readouterr()
-        assert ended.value.code == 0, f"{command}\n{said.out}"
-    assert "liquidations" in said.out
+# -- a node beside files -----------------------------------------------------------------------------------------------
+
+
+def test_a_node_continues_what_files_began(maker: Played, tmp_path: Path) -> None:
+    """And the other way round: what a lake holds of a node is continued by files."""
+    early = exported(
+        "ethereum-etl, JSON",
+        [log for log in maker.logs if int(log["blockNumber"], 16) <= 31],
+        maker.blocks,
+        tmp_path / "early",
+    )
+    facts = maker.facts(maker.files("ethereum-etl, JSON"))
+    lake = Lake(tmp_path / "lake", create=True)
+    maker.imported(lake, early, facts=facts, to_block=31)
+    with Rpc(maker.url) as rpc:
+        fetch(lake, MAKER, rpc, finality=0)
+    assert claims.claimed(lake, MAKER.name) == ((1, 31),)
+    equal(lake, maker.lake, MAKER.name)
+    other = Lake(tmp_path / "other", create=True)
+    with Rpc(maker.url) as rpc:
+        fetch(other, MAKER, rpc, finality=0, to_block=45)
+    summary = maker.imported(other, maker.files("ethereum-etl, JSON"), facts=facts)
+    assert summary.claimed == ((46, maker.last),)
+    reconstruct(other, MAKER.name)
+    other.refresh()
+    for dataset in other.datasets(MAKER.name):
+        if dataset.startswith("canonical/") and dataset != "canonical/blocks":  # the node told of block 45, its last
+            assert other.read(dataset, MAKER.name).equals(maker.lake.read(dataset, MAKER.name)), dataset
+
+
+def test_facts_of_a_node_alone_are_those_beside_files(maker: Played) -> None:
+    files = maker.files("ethereum-etl, JSON")
+    assert maker.facts().read_text() == maker.facts(files).read_text()
 
 
 # -- what is wrong -----------------------------------------------------------------------------------------------------
