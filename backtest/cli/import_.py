@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -159,6 +160,7 @@ def logs(
             from_block=from_block,
             to_block=to_block,
             advance=lambda done: bar.advance(task, done),
+            command=f"backtest facts {shlex.join(map(str, files))} --market {shlex.quote(market)} --rpc URL",
         )
     for line in log_lines(summary):
         print(line)

@@ -32,7 +32,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import CONSTANT, REVISION, TOKEN
 from backtest.lake import Lake, Writer, claims
 from backtest.lake.manifest import merge
-from backtest.log_files.facts import LISTS, Facts, read_facts, written
+from backtest.log_files.facts import LIMIT, LISTS, Facts, read_facts, written
 from backtest.log_files.gather import Gathered, gather
 from backtest.log_files.missing import missing_facts, missing_line
 from backtest.log_files.reading import files_in
@@ -93,7 +93,7 @@ def import_logs(
         from_block, to_block: the blocks that the files claim to be complete in; default the market's first block and
             the last block of any log in the files.
         advance: told the bytes of each file once it is read.
-        command: what gets missing facts, for the error.
+        command: what gets missing facts, but for where to write them, for the error.
 
     Raises:
         UserError: a file cannot be read or contradicts itself, or facts are missing: in one line; the lake is as it
@@ -209,7 +209,13 @@ def collect_facts(
             tables[HEADERS] = tables[HEADERS].filter(pc.invert(own))
         emitters = sorted({source.rpartition("/")[2] for source in lake.sources(config.name)} - {COVERAGE})
     lines = written(config, (first, last), tables, sorted(described & sampled), emitters)
-    return "\n".join([*lines, ""]), (first, last)
+    text = "\n".join([*lines, ""])
+    if len(text) > LIMIT:
+        raise UserError(
+            f"the facts of market '{config.name}' take {len(text) >> 20} MiB, a facts file has at most {LIMIT >> 20}",
+            "give files of the chain's blocks beside those of logs (cryo blocks), which hold headers better",
+        )
+    return text, (first, last)
 
 
 # -- the range, and what is looked for -------------------------------------------------------------------------------
@@ -361,10 +367,8 @@ def _stored(lake: Lake, market: str, dataset: str) -> list[dict[str, Any]]:
 
 def _remedy(config: MarketConfig, paths: Sequence[Path], facts: Path | None, command: str) -> str:
     name = facts.name if facts is not None else "facts.toml"
-    get = command or (
-        f"backtest facts {' '.join(str(path) for path in paths)} --market {config.name} --rpc URL --out {name}"
-    )
-    return f"get it: {get}, then import with --facts {name}; nothing was imported"
+    get = command or f"backtest facts {' '.join(map(str, paths))} --market {config.name} --rpc URL"
+    return f"get it: {get} --out {name}, then import with --facts {name}; nothing was imported"
 
 
 def _late_contracts(logs: FileLogs) -> list[str]:

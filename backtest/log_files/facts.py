@@ -38,7 +38,8 @@ LISTS: Mapping[str, str] = {
     "times": "raw/chain/BlockTime",
 }
 """Name of a list to its dataset."""
-_LIMIT = 256 << 20
+LIMIT = 256 << 20
+"""Bytes of a facts file."""
 _HEX = re.compile(r"0[xX](?:[0-9a-fA-F]{2})*")
 _SEE = "see docs/import.md, or have it written: backtest facts"
 
@@ -84,7 +85,7 @@ def read_facts(path: Path, config: MarketConfig) -> Facts:
     """The facts of a file, for this market. UserError in one line, with list and row, for anything that is not so."""
     where = shown(path.name)
     try:
-        body: _File = toml_value(read_text(path, _LIMIT), _File)
+        body: _File = toml_value(read_text(path, LIMIT), _File)
     except Unreadable as error:
         unknown = re.search(r"unknown field `([^`]+)`", str(error))
         fix = did_you_mean(unknown[1], _File.__struct_fields__) if unknown else _SEE
