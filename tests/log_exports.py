@@ -43,6 +43,10 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text[2:])
 
 
+def _quantity(text: str) -> bytes:
+    return bytes.fromhex(f"{int(text, 16):x}".rjust(len(f"{int(text, 16):x}") + 1 & ~1, "0"))
+
+
 def _topic(log: Log, place: int) -> str | None:
     topics: list[str] = log["topics"]
     return topics[place] if place < len(topics) else None
@@ -217,15 +221,15 @@ def hypersync(logs: Sequence[Log], blocks: Sequence[Block], folder: Path) -> Non
         for log in logs
     ]
     pq.write_table(_table(rows, kinds), folder / "logs.parquet")
-    kinds = {"number": pa.uint64(), "hash": pa.binary(), "parent_hash": pa.binary(), "timestamp": pa.int64()}
-    kinds["base_fee_per_gas"] = pa.int64()
+    kinds = {"number": pa.uint64(), "hash": pa.binary(), "parent_hash": pa.binary(), "timestamp": pa.binary()}
+    kinds["base_fee_per_gas"] = pa.binary()
     own = [
         {
             "number": _int(block["number"]),
             "hash": _bytes(block["hash"]),
             "parent_hash": _bytes(block["parentHash"]),
-            "timestamp": _int(block["timestamp"]),
-            "base_fee_per_gas": _int(block["baseFeePerGas"]),
+            "timestamp": _quantity(block["timestamp"]),
+            "base_fee_per_gas": _quantity(block["baseFeePerGas"]),
         }
         for block in blocks
     ]

@@ -106,6 +106,7 @@ def test_what_is_no_block_number(column: list[Any], said: str) -> None:
         (["12", " 7 ", "0x10"], [12, 7, 16]),
         ([1.0, 2.0], [1, 2]),
         ([5, 6], [5, 6]),
+        ([b"\x01\x00", b""], [256, 0]),
     ],
 )
 def test_what_is_a_block_number(column: list[Any], found: list[int]) -> None:
@@ -230,6 +231,11 @@ def test_broken_files_are_read_or_refused(form: str, tmp_path: Path) -> None:
             refused.append(str(error))
     assert len(refused) > 10
     assert all(line.isprintable() for line in refused)
+
+
+def test_times_are_quantities_too() -> None:
+    assert c.times(pa.array(["0x5e69afc0", "1583984576"]), "time").tolist() == [1_583_984_576] * 2
+    assert c.times(pa.array([bytes.fromhex("5e69afc0"), None]), "time").tolist() == [1_583_984_576, -1]
 
 
 def test_an_empty_part_is_no_rows() -> None:

@@ -88,6 +88,8 @@ def integers(column: Any, field: str) -> Ints:
         raise Wrong(_first(np.asarray(column.is_null())), f"{field} is missing")
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         raise Wrong(0, f"{field} {_said(column, 0)} is not a whole number")
+    if _is_bytes(kind):  # quantities as HyperSync keeps them: big-endian, without zeros before
+        return _quantities(column, field)
     try:
         if _is_text(kind):
             made = pc.utf8_trim_whitespace(column).cast(pa.int64())
@@ -110,6 +112,14 @@ def integers(column: Any, field: str) -> Ints:
     if wrong.any():
         raise Wrong(_first(wrong), f"{field} {_said(column, _first(wrong))} is out of range")
     return values
+
+
+def _quantities(column: Any, field: str) -> Ints:
+    numbers = [int.from_bytes(value, "big") for value in column.to_pylist()]
+    late = next((row for row, number in enumerate(numbers) if number > MOST), None)
+    if late is not None:
+        raise Wrong(late, f"{field} {_said(column, late)} is out of range")
+    return np.array(numbers, np.int64)
 
 
 def _is_whole(value: object) -> bool:
@@ -172,6 +182,8 @@ def _seconds(text: str, column: Any, field: str) -> int:
     from zoneinfo import ZoneInfo
 
     try:
+        if text[:2] in ("0x", "0X") and _hex(text[2:]) and len(text) <= 18:
+            return min(int(text, 16), MOST)
         return seconds(text.strip(), ZoneInfo("UTC"))
     except ValueError as error:
         raise Wrong(
