@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from backtest import foreign
 from backtest.errors import UserError
@@ -14,9 +15,9 @@ from backtest.errors import UserError
 TEXT_LIMIT = 16 << 20
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The whole file. UserError, one line, for no file, no regular file (a device, a pipe, a folder) and more than
-    ``limit`` bytes.
+def open_bytes(path: Path) -> BinaryIO:
+    """A file of any size, to be read in parts. UserError, one line, for no file and no regular file (a device, a pipe,
+    a folder).
     """
     where = foreign.shown(str(path))
     if "\0" in str(path):
@@ -28,10 +29,17 @@ def read_bytes(path: Path, limit: int) -> bytes:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise UserError(f"{where} is not a regular file", "name a file: devices, pipes and folders are not read")
-    with os.fdopen(handle, "rb") as file:
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The whole file. UserError as ``open_bytes``, and for more than ``limit`` bytes."""
+    with open_bytes(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise UserError(f"{where} is larger than {limit >> 20} MiB", "is it the file that you meant?")
+        raise UserError(
+            f"{foreign.shown(str(path))} is larger than {limit >> 20} MiB", "is it the file that you meant?"
+        )
     return data
 
 

@@ -24,7 +24,7 @@ from backtest import foreign
 from backtest.abi import event_schema
 from backtest.errors import LakeError, UserError
 from backtest.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
-from backtest.lake import Lake
+from backtest.lake import Lake, claims
 from backtest.markets import MarketConfig
 from backtest.model import AssetId, PoolId
 from backtest.pools.events import EVENTS as POOL_EVENTS
@@ -97,6 +97,8 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         history.begin_pools()
         made = _Chunks(history, protocol, prices, imported)
         writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
+        if ranges := claims.claimed(lake, market):
+            history.notes.append(f"{claims.in_words(ranges)} are complete as files claim: no node has shown it")
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
 
 
@@ -174,7 +176,8 @@ def _covered_to(lake: Lake, config: MarketConfig) -> int:
                 )
                 raise UserError(
                     f"market '{config.name}' lacks blocks {expected} to {start - 1} of {source}",
-                    f"fetch them first: {command} --lake {lake.path} --rpc URL",
+                    f"fetch them first: {command} --lake {lake.path} --rpc URL"
+                    + (", or import the files that hold them" if claims.claimed(lake, config.name) else ""),
                 )
             expected = max(expected, stop + 1)
     return last
@@ -196,6 +199,8 @@ class History:
         self._pools = [name for name in self.events if name in _POOLS]
         begin = config.start_block if self._pools else None  # what happened to a pool before is summed up
         self.set_headers(lake.read("raw/chain/Header", config.name, columns=_HEADER, from_block=begin))
+        told = lake.read("raw/chain/BlockTime", config.name, columns=_HEADER, from_block=begin)
+        self.add_headers(told["block_number"].to_numpy(), told["timestamp"].to_numpy(), told["base_fee"])
         for table in self.spine.values():
             self.add_headers(table["block_number"].to_numpy(), table["timestamp"].to_numpy())
         own = [name for name in self.events if name not in IMPORTED]
@@ -217,9 +222,10 @@ class History:
         self.blocks: Numbers = self.headers["block_number"].to_numpy()
         self.times: Numbers = self.headers["timestamp"].to_numpy()
 
-    def add_headers(self, blocks: Numbers, times: Numbers) -> None:
+    def add_headers(self, blocks: Numbers, times: Numbers, fees: pa.ChunkedArray | None = None) -> None:
         """Blocks whose time is known from elsewhere; LakeError where a header has another time."""
-        new = pa.table({"block_number": blocks, "timestamp": times, "base_fee": pa.nulls(len(blocks), AMOUNT)})
+        none = pa.nulls(len(blocks), AMOUNT)
+        new = pa.table({"block_number": blocks, "timestamp": times, "base_fee": none if fees is None else fees})
         held = np.isin(blocks, self.blocks)
         wrong = self.timestamps(blocks[held]) != times[held]
         if wrong.any():

@@ -38,6 +38,14 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("base_fee", AMOUNT),
         ]
     ),
+    # What a file of logs or blocks says of a block that no header is known of.
+    "raw/chain/BlockTime": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("timestamp", pa.int64(), nullable=False),
+            pa.field("base_fee", AMOUNT),
+        ]
+    ),
     # ERC-20 metadata of underlying assets.
     "raw/chain/Token": pa.schema(
         [

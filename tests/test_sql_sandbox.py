@@ -187,12 +187,14 @@ def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
     """
     endless = "SELECT count(*) FROM range(1000000000000) AS a, range(1000000) AS b"
     program = (
-        f"{LISTENS}; from backtest.cli import main;"
+        f"{LISTENS}; from backtest.cli import main; print('ready', flush=True);"
         f" main(['sql', '{endless}', '--lake', '{lake.path}', '--format', '{form}', '--threads', '1'])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"  # before, a signal ends the interpreter's own imports
         for _ in range(60):
             time.sleep(2)
             process.send_signal(signal.SIGINT)

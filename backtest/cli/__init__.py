@@ -18,7 +18,8 @@ from backtest.version import VERSION
 VERBS = {
     "demo": "Replay the bundled crash under several scenarios, compare them and write a report: no node needed.",
     "fetch": "Fetch a market's history from a node into a lake.",
-    "import": "Import exports (CSV, JSON, Parquet) into a lake through a mapping.",
+    "facts": "Write what no log of a market says, from a node, for an import of logs.",
+    "import": "Import raw logs, or exports through a mapping, into a lake.",
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",

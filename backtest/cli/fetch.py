@@ -119,7 +119,9 @@ def fetch(
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol '{shown(protocol, 60)}'", did_you_mean(protocol, PROTOCOLS))
     config = (
-        _market(market, lake) if market is not None and not parameters else _described(protocol, market, parameters)
+        named_market(market, lake)
+        if market is not None and not parameters
+        else _described(protocol, market, parameters)
     )
     if config.protocol != protocol:
         raise UserError(
@@ -129,22 +131,22 @@ def fetch(
     url = rpc or os.environ.get(RPC_VARIABLE)
     if not url:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
-    confirmations = _confirmations(finality)
+    final = confirmations(finality)
     if again is not None and (from_block is not None or to_block is not None):
         raise UserError("--again names its blocks itself", "leave out --from-block and --to-block")
     console = Console(stderr=True)
     try:
         with Rpc(url, workers=workers, timeout=timeout) as node:
-            first, last = _window(node, config, confirmations, from_block, to_block, again)
+            first, last = _window(node, config, final, from_block, to_block, again)
             opened = Lake(lake, create=True)
-            with _ProgressBar(console) as bar:
+            with ProgressBar(console) as bar:
                 summary = fetch_market(
                     opened,
                     config,
                     node,
                     from_block=first if again is None else None,
                     to_block=last if again is None else None,
-                    finality=confirmations,
+                    finality=final,
                     headers=headers,
                     omissions=omissions,
                     again=None if again is None or first is None or last is None else (first, last),
@@ -163,7 +165,7 @@ def fetch(
         os._exit(130)  # without waiting for requests in flight; every commit is atomic
 
 
-def _market(name: str, lake: Path) -> MarketConfig:
+def named_market(name: str, lake: Path | None) -> MarketConfig:
     """The market that ships under this name or is described in this file; else the one that the lake holds."""
     from backtest.errors import LakeError
     from backtest.fetch.market_files import find_market
@@ -173,7 +175,8 @@ def _market(name: str, lake: Path) -> MarketConfig:
         return find_market(name)
     except UserError:
         try:
-            return Lake(lake).market_config(name)
+            if lake is not None:
+                return Lake(lake).market_config(name)
         except LakeError:
             pass
         raise
@@ -203,18 +206,18 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
     return described
 
 
-def _confirmations(finality: str) -> Literal["finalized"] | int:
+def confirmations(finality: str) -> Literal["finalized"] | int:
     if finality == "finalized":
         return "finalized"
     try:
-        confirmations = integer(finality, bits=62)
+        count = integer(finality, bits=62)
     except Unreadable:
-        confirmations = -1
-    if confirmations < 0:
+        count = -1
+    if count < 0:
         raise UserError(
             f"--finality {shown(finality, 40)}", 'give "finalized" or a number of confirmations, for example 64'
         )
-    return confirmations
+    return count
 
 
 def _window(
@@ -294,7 +297,7 @@ def _print_summary(summary: FetchSummary) -> None:
     Console().print(table)
 
 
-class _ProgressBar:
+class ProgressBar:
     """A bar with rate and time left; ``backtest.fetch.Progress``."""
 
     def __init__(self, console: Console) -> None:
@@ -313,7 +316,7 @@ class _ProgressBar:
         self._task: int | None = None
         self._logs = 0
 
-    def __enter__(self) -> _ProgressBar:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exc: object) -> None:

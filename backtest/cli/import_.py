@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
 
 from backtest.errors import UserError
 
 if TYPE_CHECKING:
     from backtest.imports import ImportSummary
+    from backtest.log_files import LogImport
 
 SHOWN = 8
 _VALUES = re.compile(r"'[^']*'|[0-9]+|0x[0-9a-f]+")
 
 
-def import_(
+import_ = App(name="import", help_format="plaintext")
+
+
+@import_.default
+def mapped(
     mapping: str,
     /,
     *,
@@ -28,7 +36,7 @@ def import_(
     mended: bool = False,
 ) -> None:
     """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what
-    the columns mean.
+    the columns mean. Raw logs of any protocol go by backtest import logs, which needs none.
 
     Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, morpho-liquidations. docs/import.md shows
     how to write one. Importing the same files again changes nothing; a mistake leaves the lake as it was.
@@ -38,6 +46,8 @@ def import_(
         backtest import maker-vaults --folder exports/ --lake data/lake
 
         backtest import candles --market maker-eth-b --source hours='prices/eth_usd_1h_*.csv' --lake data/lake
+
+        backtest import logs cryo/ --market ethereum-core --facts facts.toml --lake data/lake
 
         backtest import my-mapping/ --market my-market --folder exports/ --set ilk=ETH-A --lake data/lake
 
@@ -79,6 +89,111 @@ def import_(
     )
     for line in lines(summary):
         print(line)
+
+
+@import_.command
+def logs(
+    *files: Annotated[Path, Parameter(negative=())],
+    market: str,
+    lake: Path,
+    facts: Path | None = None,
+    mapping: str | None = None,
+    from_block: int | None = None,
+    to_block: int | None = None,
+) -> None:
+    """Import raw logs of a chain, as cryo, ethereum-etl, HyperSync, BigQuery, Dune and Flipside export them: the same
+    raw datasets that a fetch from a node makes, for every protocol, its price feeds and pools.
+
+    Parquet, CSV and JSON (one object a line), plain or packed with gzip or zstd, of any size; files of the chain's
+    blocks among them give block times and base fees. What no log says (symbols, revisions, kinds of price sources) is
+    read from a facts file, which backtest facts gets from a node. That the files leave nothing out is their claim:
+    backtest info and check say so.
+
+    Examples:
+
+        backtest facts logs/ blocks/ --market ethereum-core --rpc http://127.0.0.1:8545 --out facts.toml
+
+        backtest import logs logs/ blocks/ --market ethereum-core --facts facts.toml --lake data/lake
+
+        backtest import logs bq-*.json.gz --market mine.toml --facts facts.toml --to-block 21000000 --lake data/lake
+
+        backtest import logs own.csv --mapping own.toml --market mine.toml --facts facts.toml --lake data/lake
+
+    Parameters
+    ----------
+    files
+        Files, and folders of files, of logs and of blocks.
+    market
+        Name of a market that ships with backtest (data/markets) or that the lake holds already, or the path of a TOML
+        file.
+    lake
+        Folder of the lake; made if it does not exist.
+    facts
+        File of what no log says.
+    mapping
+        How the columns are named: cryo, ethereum-etl, bigquery, hypersync, dune, flipside, or the path of a TOML file;
+        default what the columns of each file say.
+    from_block
+        First block that the files are complete from; default the market's first.
+    to_block
+        Last block that they are complete up to; default the last one with a log in the files.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from backtest.cli.fetch import named_market
+    from backtest.lake import Lake
+    from backtest.log_files import files_in, import_logs
+
+    config = named_market(market, lake)
+    size = sum(file.size() for file in files_in(files))
+    opened = Lake(lake, create=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading logs", total=size)
+        summary = import_logs(
+            opened,
+            config,
+            files,
+            facts=facts,
+            mapping=mapping,
+            from_block=from_block,
+            to_block=to_block,
+            advance=lambda done: bar.advance(task, done),
+            command=f"backtest facts {shlex.join(map(str, files))} --market {shlex.quote(market)} --rpc URL",
+        )
+    for line in log_lines(summary):
+        print(line)
+
+
+def log_lines(summary: LogImport) -> list[str]:
+    """What an import of logs did, for people."""
+    from backtest.lake.claims import in_words
+
+    kinds = ", ".join(f"{count} of {layout}" for layout, count in sorted(summary.files.items()))
+    out = [f"files: {kinds}; {summary.read:,} logs read"]
+    spaces: dict[str, int] = {}
+    for dataset, rows in summary.rows.items():
+        space = dataset.split("/")[1]
+        spaces[space] = spaces.get(space, 0) + rows
+    out += [f"{space} logs: {rows:,}" for space, rows in spaces.items()]
+    counted = {
+        "block headers": summary.headers,
+        "logs that fit no event (quarantined)": summary.quarantined,
+        "doubled logs left out": summary.doubled,
+        "retracted logs left out": summary.removed,
+    }
+    out += [f"{what}: {count:,}" for what, count in counted.items() if count]
+    out += [f"note: {note}" for note in summary.notes]
+    if summary.claimed:
+        out.append(
+            f"market '{summary.market}': {in_words(tuple(summary.claimed))} are complete as the files claim; no node"
+            " has shown it"
+        )
+        out.append("the lake changed: run backtest reconstruct, then backtest check")
+    else:
+        out.append("nothing new: the lake holds these blocks already")
+    return out
 
 
 def _pairs(words: Sequence[str], option: str, form: str) -> list[tuple[str, str]]:

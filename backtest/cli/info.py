@@ -64,6 +64,7 @@ def info(*, lake: Path, market: str | None = None) -> None:
 
 def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
     from backtest.inexact import doubts
+    from backtest.lake import claims
     from backtest.reconstruct import is_current
 
     record = lake.manifest.markets[name]
@@ -75,7 +76,11 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
         )
     else:
         show(f"{name}: no description")
+    if ranges := claims.claimed(lake, name):
+        show(f"  {claims.in_words(ranges)} are complete as files claim: no node has shown it")
     for fact, value in sorted(record.provenance.items()):
+        if fact == claims.FACT:
+            continue
         show(f"  {shown(fact)}: {shown(value)}")
     show(
         _table(("  source", "blocks", "gaps"), _coverage(record.coverage))

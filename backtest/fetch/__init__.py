@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec import structs
 
 from backtest.errors import FetchError
-from backtest.fetch.context import FetchContext, Progress, Silent
+from backtest.fetch.context import FetchContext, LogSource, Progress, Silent
 from backtest.fetch.feeds import PriceSummary, fetch_prices
 from backtest.fetch.headers import forget_tip
 from backtest.fetch.logs import LogFetcher
@@ -24,7 +24,7 @@ from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
 from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens, unanswered
-from backtest.lake import Lake, Writer, superseded
+from backtest.lake import Lake, Writer, claims, superseded
 from backtest.lake.manifest import merge
 from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
@@ -100,7 +100,7 @@ def fetch(
     started = time.monotonic()
     protocol = protocol or protocol_named(config.protocol)
     notes = _Notes(progress or Silent())
-    _check_chain(rpc, config)
+    check_chain(rpc, config)
     final = final_block(rpc, finality)
     first, last = _range(config, final, from_block, to_block)
     if to_block is not None and last < to_block:
@@ -111,26 +111,16 @@ def fetch(
             taken = _withdraw(lake, writer, config.name, first, last)
             notes.note(f"blocks {first} to {last} are fetched again: {taken:,} rows of the lake are replaced")
         writer.set_market(structs.replace(config, pools=()))  # its pools once they are known to be some
-        asked, (first, last) = (first, last), _with_neighbours(lake, config, first, last)
+        asked, (first, last) = (first, last), with_neighbours(lake, config, first, last)
         logs = LogFetcher(lake, writer, config.name, rpc, notes, omissions, headers == "all", config.parameters)
         logs.check_tip()
         writer.set_provenance(config.name, {"client": rpc.client_version()})
         raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)
-        contracts = _fetch_protocol_logs(logs, protocol, config, raw, first, last)
+        contracts = fetch_protocol_logs(logs, protocol, config, raw, first, last)
         logs.fetch_headers([first, last])
         if headers == "all":
             _fetch_all_headers(logs, *asked, notes)  # what an earlier run without this option left out
-        fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
-        fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
-        fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
-        for text in unanswered(lake, config.name):
-            notes.note(text)
-        fetch_pools(lake, writer, config, rpc, logs, first, last)
-        prices = None
-        if first <= config.start_block:
-            prices = _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
-        else:  # which sources are in use in the range, only earlier blocks tell
-            notes.note(f"prices wait for the blocks before {first}: the market starts at block {config.start_block}")
+        prices = fetch_facts(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
         logs.check_tip()
         writer.compact(config.name)
         if again and lake.digest(config.name) != digest:
@@ -162,6 +152,7 @@ def _withdraw(lake: Lake, writer: Writer, market: str, first: int, last: int) ->
             f"the lake holds nothing of market '{market}' that could be fetched again", "leave out --again"
         )
     forget_tip(lake, writer, market, first, last)
+    claims.disown(lake, writer, market, first, last)
     return writer.withdraw(market, first, last, lambda name: name.startswith("raw/") and name not in IMPORTED)
 
 
@@ -190,7 +181,7 @@ def _range(config: MarketConfig, final: int, from_block: int | None, to_block: i
     return first, final if to_block is None else min(to_block, final)
 
 
-def _with_neighbours(lake: Lake, config: MarketConfig, first: int, last: int) -> tuple[int, int]:
+def with_neighbours(lake: Lake, config: MarketConfig, first: int, last: int) -> tuple[int, int]:
     """The range joined with what the lake has of the market's own contracts next to it, so that gaps can be filled in
     any order.
     """
@@ -216,7 +207,7 @@ def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
     return int(header.number, 16)
 
 
-def _check_chain(rpc: Rpc, config: MarketConfig) -> None:
+def check_chain(rpc: Rpc, config: MarketConfig) -> None:
     found = rpc.chain_id()
     if found != config.chain_id:
         raise FetchError(
@@ -233,8 +224,8 @@ def _check_chain(rpc: Rpc, config: MarketConfig) -> None:
             )
 
 
-def _fetch_protocol_logs(
-    logs: LogFetcher, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int
+def fetch_protocol_logs(
+    logs: LogSource, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int
 ) -> int:
     """Logs of every contract that the market ever used; how many contracts. What is found may name further ones, until
     none is new.
@@ -246,6 +237,33 @@ def _fetch_protocol_logs(
         known, contracts = contracts, protocol.discover(contracts, raw)
         if contracts == known:
             return sum(map(len, contracts.values()))
+
+
+def fetch_facts(
+    lake: Lake,
+    writer: Writer,
+    config: MarketConfig,
+    rpc: Rpc,
+    protocol: LendingProtocol[Any],
+    raw: LakeEvents,
+    logs: LogSource,
+    first: int,
+    last: int,
+    progress: Progress,
+) -> PriceSummary | None:
+    """Everything that the market's own logs do not say: symbols, revisions, constants, pools with their logs, and what
+    prices are made of; None where prices have to wait for earlier blocks.
+    """
+    fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
+    fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
+    fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
+    for text in unanswered(lake, config.name):
+        progress.note(text)
+    fetch_pools(lake, writer, config, rpc, logs, first, last)
+    if first > config.start_block:  # which sources are in use in the range, only earlier blocks tell
+        progress.note(f"prices wait for the blocks before {first}: the market starts at block {config.start_block}")
+        return None
+    return _fetch_prices(lake, writer, config, rpc, protocol, raw, logs, first, last, progress)
 
 
 def _fetch_all_headers(logs: LogFetcher, first: int, last: int, progress: Progress) -> None:
@@ -263,7 +281,7 @@ def _fetch_prices(
     rpc: Rpc,
     protocol: LendingProtocol[Any],
     raw: LakeEvents,
-    logs: LogFetcher,
+    logs: LogSource,
     first: int,
     last: int,
     progress: Progress,

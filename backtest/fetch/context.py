@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,6 +41,22 @@ class Silent:
 
     def note(self, text: str) -> None:
         pass
+
+
+class LogSource(Protocol):
+    """Where a market's logs come from: a node (``logs.LogFetcher``) or files."""
+
+    def fetch(
+        self, namespace: str, specs: Sequence[EventSpec], emitters: Mapping[str, Iterable[str]], first: int, last: int
+    ) -> int:
+        """Store what the lake lacks of these events of these contracts (role to addresses) in the inclusive range, with
+        the headers of their blocks; how many rows were added.
+        """
+        ...
+
+    def fetch_headers(self, blocks: Iterable[int]) -> None:
+        """Store the headers of these blocks that the lake lacks."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,58 @@ def topic0(spec: EventSpec) -> str:
     return "0x" + (digest if spec.note is None else digest[:4].ljust(32, b"\0")).hex()
 
 
+class Logs(Protocol):
+    """What the decoder reads of logs, wherever they come from. Hashes and addresses are (rows, width) bytes."""
+
+    @property
+    def block(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def transaction_index(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def log_index(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def transaction_hash(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def address(self) -> npt.NDArray[np.uint8]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> Self:
+        """Some of the rows, in the order given."""
+        ...
+
+    def groups(
+        self, shared: frozenset[str], roles: Mapping[str, str]
+    ) -> Iterator[tuple[str, int, str | None, Sequence[int] | npt.NDArray[np.int64]]]:
+        """(first topic as 0x hex, number of topics, role, rows): rows that have these together, in the order in which
+        the first of each comes. The role is that of the address, where the first topic is one of ``shared``, else None.
+        """
+        ...
+
+    def topic(self, position: int) -> Words:
+        """The topics at a position from 0, of logs that all have one there. ValueError where one is not 32 bytes."""
+        ...
+
+    def sizes(self) -> npt.NDArray[np.float64]:
+        """Bytes of data of each log; half a byte more where the hex has an odd digit."""
+        ...
+
+    def fixed_data(self, size: int) -> npt.NDArray[np.uint8]:
+        """(rows, size) data of logs that all have ``size`` bytes of it. ValueError where it is not hex."""
+        ...
+
+    def topics_of(self, row: int) -> list[bytes]:
+        """The topics of one log."""
+        ...
+
+    def data_of(self, row: int) -> bytes:
+        """The data of one log."""
+        ...
+
+
 @dataclass(frozen=True)
 class LogColumns:
-    """The logs of one reply as columns. Hashes and addresses are (rows, width) bytes; topics and data stay hex."""
+    """The logs of one reply as columns: ``Logs`` whose topics and data stay hex."""
 
     block: npt.NDArray[np.int64]
     transaction_index: npt.NDArray[np.int64]
@@ -107,9 +156,49 @@ class LogColumns:
             self.removed,
         )
 
+    def groups(
+        self, shared: frozenset[str], roles: Mapping[str, str]
+    ) -> Iterator[tuple[str, int, str | None, Sequence[int]]]:
+        """See ``Logs.groups``."""
+        firsts, *others = self.topics
+        if (
+            len(set(firsts)) == 1
+            and firsts[0] not in shared
+            and all(column.count(None) in (0, len(self)) for column in others)
+        ):
+            yield firsts[0], sum(column[0] is not None for column in self.topics), None, range(len(self))
+            return
+        groups: dict[tuple[str, int, str | None], list[int]] = defaultdict(list)
+        for row, (first, *rest) in enumerate(zip(*self.topics, strict=True)):
+            role = roles.get(self.addresses[row].lower()) if first in shared else None
+            groups[first, 4 - rest.count(None), role].append(row)
+        for key, rows in groups.items():
+            yield *key, rows
+
+    def topic(self, position: int) -> Words:
+        """See ``Logs.topic``."""
+        return _fixed(self.topics[position], 32, "topics")
+
+    def sizes(self) -> npt.NDArray[np.float64]:
+        """See ``Logs.sizes``."""
+        digits = np.fromiter(map(len, self.data), np.float64, len(self)) - 2
+        return np.maximum(digits, 0) / 2
+
+    def fixed_data(self, size: int) -> npt.NDArray[np.uint8]:
+        """See ``Logs.fixed_data``."""
+        return _fixed(self.data, size, "data")
+
+    def topics_of(self, row: int) -> list[bytes]:
+        """See ``Logs.topics_of``."""
+        return [bytes.fromhex(column[row][2:]) for column in self.topics if column[row] is not None]
+
+    def data_of(self, row: int) -> bytes:
+        """See ``Logs.data_of``."""
+        return bytes.fromhex(self.data[row][2:])
+
 
 def decode(
-    logs: LogColumns, specs: Iterable[EventSpec], namespace: str, emitters: Mapping[str, Iterable[str]] | None = None
+    logs: Logs, specs: Iterable[EventSpec], namespace: str, emitters: Mapping[str, Iterable[str]] | None = None
 ) -> dict[str, pa.Table]:
     """Dataset name (``raw/<namespace>/<event>``) to its rows, in the order of the logs; with a ``Quarantine`` if any do
     not fit.
@@ -125,21 +214,9 @@ def decode(
         {topic for topic, some in by_topic.items() if len({spec.emitter for spec in some}) > 1} if emitters else set()
     )
     roles = {address: role for role, addresses in (emitters or {}).items() for address in addresses} if shared else {}
-    groups: dict[tuple[str, int, str | None], list[int]] = defaultdict(list)
-    firsts, *others = logs.topics
-    if (
-        len(set(firsts)) == 1
-        and firsts[0] not in shared
-        and all(column.count(None) in (0, len(logs)) for column in others)
-    ):
-        groups[firsts[0], sum(column[0] is not None for column in logs.topics), None] = list(range(len(logs)))
-    else:
-        for row, (first, *rest) in enumerate(zip(*logs.topics, strict=True)):
-            role = roles.get(logs.addresses[row].lower()) if first in shared else None
-            groups[first, 4 - rest.count(None), role].append(row)
     tables: dict[str, pa.Table] = {}
     rejected: list[pa.Table] = []
-    for (first, count, role), rows in groups.items():
+    for first, count, role, rows in logs.groups(frozenset(shared), roles):
         candidates = [spec for spec in by_topic[first] if role is None or spec.emitter == role]
         spec = next((s for s in candidates if len(parse_event(s.signature).indexed) == count - 1), candidates[0])
         some = logs if len(rows) == len(logs) else logs.take(rows)
@@ -153,7 +230,7 @@ def decode(
     return tables
 
 
-def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Table, pa.Table]:
+def _decode_event(logs: Logs, spec: EventSpec, topics: int) -> tuple[pa.Table, pa.Table]:
     """(rows that fit, rows that do not) of one event whose logs all have the same number of topics."""
     abi = parse_event(spec.signature)
     schema = event_schema(spec)
@@ -176,25 +253,18 @@ def _decode_event(logs: LogColumns, spec: EventSpec, topics: int) -> tuple[pa.Ta
     return table, _quarantine(logs, spec, reasons)
 
 
-def _decode_words(
-    logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]
-) -> tuple[list[pa.Array], Mask]:
-    size = 2 + 64 * len(abi.data)
-    fits: Mask = np.ones(len(logs), bool)
-    if set(map(len, logs.data)) != {size}:
-        lengths = np.fromiter(map(len, logs.data), np.int64, len(logs))
-        fits = lengths == size
-        for row in np.flatnonzero(~fits).tolist():
-            reasons[row] = (
-                f"{max(0, (int(lengths[row]) - 2)) / 2:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
-            )
+def _decode_words(logs: Logs, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
+    sizes = logs.sizes()
+    fits: Mask = sizes == 32 * len(abi.data)
+    for row in np.flatnonzero(~fits).tolist():
+        reasons[row] = f"{sizes[row]:g} bytes of data where {spec.name} has {32 * len(abi.data)}"
     rows = np.flatnonzero(fits)
     some = logs if len(rows) == len(logs) else logs.take(rows)
     words: dict[str, Words] = {}
     for position, argument in enumerate(abi.indexed, start=1):
-        words[argument.column] = _fixed(some.topics[position], 32, "topics")
+        words[argument.column] = some.topic(position)
     if abi.data:
-        data = _fixed(some.data, 32 * len(abi.data), "data").reshape(len(some), len(abi.data), 32)
+        data = some.fixed_data(32 * len(abi.data)).reshape(len(some), len(abi.data), 32)
         for position, argument in enumerate(abi.data):
             words[argument.column] = data[:, position]
     return _built(spec, abi.arguments, words, rows, fits, reasons), fits
@@ -226,24 +296,23 @@ _SENDER = Argument("sender", "sender", "address", True)
 
 
 def _decode_note(
-    logs: LogColumns, spec: EventSpec, abi: EventAbi, topics: int, reasons: dict[int, str]
+    logs: Logs, spec: EventSpec, abi: EventAbi, topics: int, reasons: dict[int, str]
 ) -> tuple[list[pa.Array], Mask]:
     """Anonymous logs of calls (makerdao/dss ``src/lib.sol`` and the deployed ``src/vat.sol``, ``note``): four topics;
     data are an offset of 32, a length of 224 and the first 224 bytes of the call data, zeros behind its end. Topics
     must repeat what the call data say.
     """
-    fits: Mask = np.zeros(len(logs), bool)
-    size = 2 + 2 * (64 + _NOTE_BYTES)
-    for row, text in enumerate(logs.data):
-        if topics != 4:
-            reasons[row] = f"{topics} topics where a note has 4"
-        elif len(text) != size:
-            reasons[row] = f"{max(0, len(text) - 2) / 2:g} bytes of data where a note has {64 + _NOTE_BYTES}"
-        else:
-            fits[row] = True
+    sizes = logs.sizes()
+    fits: Mask = (sizes == 64 + _NOTE_BYTES) & (topics == 4)
+    for row in np.flatnonzero(~fits).tolist():
+        reasons[row] = (
+            f"{topics} topics where a note has 4"
+            if topics != 4
+            else f"{sizes[row]:g} bytes of data where a note has {64 + _NOTE_BYTES}"
+        )
     rows = np.flatnonzero(fits)
     some = logs.take(rows)
-    data = _fixed(some.data, 64 + _NOTE_BYTES, "data")
+    data = some.fixed_data(64 + _NOTE_BYTES)
     head = np.frombuffer((32).to_bytes(32, "big") + _NOTE_BYTES.to_bytes(32, "big"), np.uint8)
     call = data[:, 64:]
     selector = np.frombuffer(bytes.fromhex(topic0(spec)[2:10]), np.uint8)
@@ -254,12 +323,12 @@ def _decode_note(
     first = 1 if spec.note == "arguments" else 2
     for position in range(first, 4):
         at = position - first  # beyond the function's own arguments the topics are zeros, as the call data
-        told &= np.all(_fixed(some.topics[position], 32, "topics") == call[:, 4 + 32 * at : 36 + 32 * at], axis=1)
+        told &= np.all(some.topic(position) == call[:, 4 + 32 * at : 36 + 32 * at], axis=1)
     for row in np.flatnonzero(~told).tolist():
         reasons[int(rows[row])] = f"not a note of {abi.canonical}: topics and call data differ"
     fits[rows[~told]] = False
     if first == 2:
-        words["sender"] = _fixed(some.topics[1], 32, "topics")
+        words["sender"] = some.topic(1)
     arguments = (_SENDER, *abi.arguments) if first == 2 else abi.arguments
     return (
         _built(spec, arguments, {column: array[told] for column, array in words.items()}, rows[told], fits, reasons),
@@ -320,9 +389,7 @@ def _build(words: Words, argument: Argument, wide: bool) -> pa.Array:
     return _binary(words[:, 12:] if argument.type == "address" else words[:, :width], width)
 
 
-def _decode_slowly(
-    logs: LogColumns, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]
-) -> tuple[list[pa.Array], Mask]:
+def _decode_slowly(logs: Logs, spec: EventSpec, abi: EventAbi, reasons: dict[int, str]) -> tuple[list[pa.Array], Mask]:
     """Log by log, for events with text or bytes in their data."""
     from eth_abi.abi import decode as abi_decode
     from eth_abi.exceptions import DecodingError
@@ -331,12 +398,10 @@ def _decode_slowly(
     values: dict[str, list[Any]] = {argument.column: [] for argument in abi.arguments}
     fits: Mask = np.zeros(len(logs), bool)
     for row in range(len(logs)):
-        words = {
-            a.column: _fixed([topics[row]], 32, "topics")
-            for a, topics in zip(abi.indexed, logs.topics[1:], strict=False)
-        }
+        one = logs.take([row])
+        words = {a.column: one.topic(position) for position, a in enumerate(abi.indexed, start=1)}
         try:
-            found = abi_decode(kinds, bytes.fromhex(logs.data[row][2:]))
+            found = abi_decode(kinds, logs.data_of(row))
         except (DecodingError, ValueError, OverflowError) as error:
             reasons[row] = f"data is not that of {spec.name}: {type(error).__name__}"
             continue
@@ -378,7 +443,7 @@ def _word(value: Any) -> bytes:
     return (int(value) % (1 << 256)).to_bytes(32, "big")
 
 
-def _key(logs: LogColumns) -> list[pa.Array]:
+def _key(logs: Logs) -> list[pa.Array]:
     return [
         pa.array(logs.block),
         pa.array(logs.transaction_index.astype(np.int32)),
@@ -388,19 +453,16 @@ def _key(logs: LogColumns) -> list[pa.Array]:
     ]
 
 
-def _quarantine(logs: LogColumns, spec: EventSpec, reasons: dict[int, str]) -> pa.Table:
+def _quarantine(logs: Logs, spec: EventSpec, reasons: dict[int, str]) -> pa.Table:
     rows = sorted(reasons)
     some = logs.take(rows)
-    topics = [
-        [bytes.fromhex(topic[2:]) for topic in topics if topic is not None] for topics in zip(*some.topics, strict=True)
-    ]
     return pa.Table.from_arrays(
         [
             *_key(some),
             pa.array([spec.name] * len(rows), pa.string()),
             pa.array([reasons[row] for row in rows], pa.string()),
-            pa.array(topics, pa.list_(WORD)),
-            pa.array([bytes.fromhex(data[2:]) for data in some.data], pa.binary()),
+            pa.array([some.topics_of(row) for row in range(len(rows))], pa.list_(WORD)),
+            pa.array([some.data_of(row) for row in range(len(rows))], pa.binary()),
         ],
         schema=QUARANTINE,
     )

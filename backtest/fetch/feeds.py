@@ -134,7 +134,7 @@ def fetch_prices(
     }
     phases, archive = phases_of(context, proxies)
     _fetch_logs(context, phases, found)
-    if archive and (lie := told_otherwise(context, _plain(phases, found), start, end)):
+    if archive and (lie := told_otherwise(context, aggregators_of(phases, found), start, end)):
         context.progress.note(f"the node has no old state: {lie}")
         archive = False
         phases = phases_without_state(context, list(proxies))
@@ -162,12 +162,12 @@ def fetch_prices(
 def _fetch_logs(context: FetchContext, phases: Sequence[Phase], found: Mapping[str, Source]) -> None:
     """Logs of every aggregator and adapter over the range."""
     start, end = context.from_block, context.to_block
-    context.fetch_logs(FEED_EVENTS, sorted(_plain(phases, found)), "chainlink", start, end)
+    context.fetch_logs(FEED_EVENTS, sorted(aggregators_of(phases, found)), "chainlink", start, end)
     adapters = [source.address for source in found.values() if source.kind != FEED]
     context.fetch_logs(ADAPTER_EVENTS, sorted(adapters), "oracle-adapters", start, end)
 
 
-def _plain(phases: Iterable[Phase], found: Mapping[str, Source]) -> set[str]:
+def aggregators_of(phases: Iterable[Phase], found: Mapping[str, Source]) -> set[str]:
     """All aggregators: of proxies, and those that are sources themselves."""
     bare = {source.address for source in found.values() if source.kind == FEED and not source.parameters["proxy"]}
     return bare | {phase.aggregator for phase in phases}

@@ -7,7 +7,6 @@ that this range is now covered, so an interruption at any instant loses what was
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from backtest.fetch.headers import HeaderBook, Tip, header_table
 from backtest.fetch.question import Omissions, Pair, Question
 from backtest.fetch.ranges import Range, Width, gaps, halves, length
 from backtest.fetch.rpc import Header, Log, Refused, Rpc
+from backtest.fetch.sources import CoverageSources
 from backtest.foreign import shown
 from backtest.lake import Lake, Writer
 from backtest.model import EventSpec
@@ -90,7 +90,7 @@ class LogFetcher:
         keys: Mapping[str, str] | None = None,
     ) -> None:
         self.stats = LogStats()
-        self._keys = keys or {}
+        self._sources = CoverageSources(lake, market, keys or {})
         self._lake, self._writer, self._market, self._rpc, self._progress = lake, writer, market, rpc, progress
         self._omissions, self._all_headers = omissions, all_headers
         self._book = HeaderBook(lake, market)
@@ -116,10 +116,10 @@ class LogFetcher:
         for role, addresses in emitters.items():
             if not any(spec.emitter == role for spec in specs):
                 continue
-            key = self._key(specs, role)
+            key = self._sources.key(specs, role)
             for address in sorted({address.lower() for address in addresses}):
                 missing = gaps(
-                    (first, last), self._lake.covered(self._market, self._source(namespace, specs, role, address))
+                    (first, last), self._lake.covered(self._market, self._sources.of(namespace, specs, role, address))
                 )
                 if missing:
                     by_gaps[tuple(missing), key][role].append(address)
@@ -130,7 +130,7 @@ class LogFetcher:
         for (ranges, key), members in sorted(by_gaps.items()):
             question = Question(members, [spec for spec in specs if spec.emitter in members], key or None)
             sources = [
-                self._source(namespace, specs, role, address)
+                self._sources.of(namespace, specs, role, address)
                 for role, addresses in members.items()
                 for address in addresses
             ]
@@ -146,43 +146,6 @@ class LogFetcher:
         for start in range(0, len(missing), COMMIT_ROWS):
             some = missing[start : start + COMMIT_ROWS]
             self._commit({}, self._rpc.headers(some), some[0], some[-1], {})
-
-    def _key(self, specs: Sequence[EventSpec], role: str) -> str:
-        """The word that the first indexed argument of all events of a role has, or "": any. A name is ASCII at the left
-        of its word.
-        """
-        (name,) = {spec.key for spec in specs if spec.emitter == role}
-        if name is None:
-            return ""
-        given = self._keys.get(name, "")
-        word = (
-            given.lower()
-            if given.startswith("0x") or not given.isascii()
-            else f"0x{given.encode().ljust(32, bytes(1)).hex()}"
-        )
-        if not given or len(word) != 66 or not word.startswith("0x") or set(word[2:]) - set("0123456789abcdef"):
-            raise FetchError(
-                f"market '{self._market}': parameters.{name} = '{given}' is not a 32-byte word",
-                "give 0x and 64 hex digits, or a name",
-            )
-        return word
-
-    def _source(self, namespace: str, specs: Sequence[EventSpec], role: str, address: str) -> str:
-        """The coverage source of one contract; it names the set of events, so that a set that grew is not taken for
-        covered.
-        """
-        own = sorted(f"{spec.name} {spec.signature} {sorted(spec.wide)}" for spec in specs if spec.emitter == role)
-        own += [key] if (key := self._key(specs, role)) else []
-        prefix = f"{namespace}/{role}@"
-        source = f"{prefix}{hashlib.sha256('|'.join(own).encode()).hexdigest()[:8]}/{address}"
-        sources = self._lake.sources(self._market) if self._market in self._lake.markets() else []
-        for other in sources:
-            if other != source and other.startswith(prefix) and other.endswith(address):
-                raise FetchError(
-                    f"the lake holds logs of {role} {address} as an older version of backtest defined its events",
-                    "fetch the market into a new lake",
-                )
-        return source
 
     # -- one piece, on a worker thread
     # -----------------------------------------------------------------------------------

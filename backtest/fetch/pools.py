@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from backtest.errors import FetchError
 from backtest.fetch.adapters import address, answers, raw_address, selector, word
-from backtest.fetch.logs import LogFetcher
+from backtest.fetch.context import LogSource
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import TOKEN, fetch_tokens, stored
 from backtest.lake import Lake, Writer
@@ -17,7 +17,7 @@ from backtest.tables import RAW_STATE
 
 
 def fetch_pools(
-    lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, logs: LogFetcher, first: int, last: int
+    lake: Lake, writer: Writer, config: MarketConfig, rpc: Rpc, logs: LogSource, first: int, last: int
 ) -> None:
     """Store the market's pools, and what the lake lacks of their logs in the inclusive range; from their own beginning
     where it begins with the market. The lake's description names a pool once it is known to be one.

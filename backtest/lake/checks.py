@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backtest.errors import LakeError
-from backtest.lake import content, parquet, queries, sandbox
+from backtest.lake import claims, content, parquet, queries, sandbox
 from backtest.lake import manifest as m
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def run(lake: Lake, *, progress: Progress | None = None) -> Iterator[Finding]:
         yield Finding(check, purpose, len(found), tuple(found[:SHOWN]))
         if check == "files":
             sound = not found
+    claimed = [
+        f"{market}: {claims.in_words(ranges)}" for market in lake.markets() if (ranges := claims.claimed(lake, market))
+    ]
+    if claimed:
+        yield Finding("claimed", "not shown by a node, complete as files claim:", 0, tuple(claimed[:SHOWN]))
     for query in queries.load():
         if query.folder == "checks":
             tell(query.name)
