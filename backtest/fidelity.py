@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from backtest import validation as v
 from backtest.errors import UserError
-from backtest.imported import PROXY, PROXY_GAP
+from backtest.imported import DERIVED, IN_SAMPLE, PRICE, STAND_IN
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
-from backtest.proxy_prices import proxy_steps
+from backtest.proxy_prices import ProxyStep, proxy_steps
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
@@ -87,7 +88,8 @@ def validate(
         return stored
     protocol, described = protocol_named(lake.market_config(market).protocol), load_market(lake, market)
     timeline = load_timeline(lake, market, oracle_delay=scenario.oracle_delay)
-    ranges = price_ranges(lake, market, _delay(protocol, scenario))
+    derived = {} if scenario.oracle_delay is not None else derived_ranges(lake, market)
+    ranges = price_ranges(lake, market, _delay(protocol, scenario)) | derived
     first, last = scenario.from_block or timeline.first_block, timeline.last_known_block(scenario.to_block)
     ahead = look_ahead(protocol, described, timeline, terms, ranges, from_block=first, to_block=last)
     if not ahead.pasts:
@@ -95,7 +97,7 @@ def validate(
             f"nothing was liquidated in blocks {first} to {last} of market '{market}'",
             "there is nothing to hold a model against",
         )
-    actual = v.episodes(_past_rows(ahead, described, _stated(lake, market)))
+    actual = happened(lake, described, ahead)
     one_step = v.explain(
         v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual),
         _evidence(ahead, described, actual, proxy=bool(ranges)),
@@ -116,7 +118,7 @@ def validate(
         "lake_digest": digest,
         "from_block": first,
         "to_block": last,
-        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, described)),
+        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, derived, described)),
     }
     whales = v.largest(actual, largest)
     modes = ((ONE_STEP, one_step, ahead.questions), (FREE, free, outcome.events))
@@ -144,6 +146,19 @@ def validate(
     return Validation(run_id, tables["validations"], tables["validation_episodes"], tuple(notes), made=True)
 
 
+def with_and_without(lake: Lake, market: str, scenario: Scenario) -> list[Scenario]:
+    """The scenario; where the market's oracle prices were derived in-sample, with them and with the venue's in their
+    place.
+    """
+    if scenario.oracle_delay is not None or not derived_ranges(lake, market):
+        return [scenario]
+    own = protocol_named(lake.market_config(market).protocol).oracle_delay
+    return [
+        replace(scenario, name=f"{scenario.name}, oracle {IN_SAMPLE}"),
+        replace(scenario, name=f"{scenario.name}, venue's price", oracle_delay=own),
+    ]
+
+
 def _stored(lake: Lake, market: str, run_id: str) -> Validation | None:
     found = []
     for name in _TABLES:
@@ -166,14 +181,22 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
     from sources that may lag themselves. So it lies within what the venue had in the period that starts at the moment
     taken for the reading and in the one before it. Where the venue has a gap there, nothing is known.
     """
+    return {
+        asset: PriceRanges([step.timestamp for step, _ in steps], [bounds for _, bounds in steps])
+        for asset, steps in venue_steps(lake, market, delay).items()
+    }
+
+
+def venue_steps(lake: Lake, market: str, delay: int) -> dict[AssetId, list[tuple[ProxyStep, tuple[int, int] | None]]]:
+    """The steps of ``price_ranges`` with the venue's price that stands for the oracle's, and the range of each."""
     methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
-    proxied = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
+    stand_in = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array(STAND_IN))
     venue = lake.read(
         "canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"]
     )
     venue = venue.filter(pc.is_null(venue["source"]))
     found = {}
-    for asset in sorted(set(methods.filter(proxied)["asset_id"].to_pylist())):
+    for asset in sorted(set(methods.filter(stand_in)["asset_id"].to_pylist())):
         rows = venue.filter(pc.equal(venue["asset_id"], asset)).sort_by("timestamp").to_pylist()
         bounds = _bounds(rows)
         steps = proxy_steps(
@@ -182,9 +205,31 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
             [row["period"] for row in rows],
             delay=delay,
         )
-        found[AssetId(asset)] = PriceRanges(
-            [s.timestamp for s in steps], [None if s.gap else bounds[s.market_timestamp] for s in steps]
-        )
+        found[AssetId(asset)] = [(s, None if s.gap else bounds[s.market_timestamp]) for s in steps]
+    return found
+
+
+def derived_ranges(lake: Lake, market: str) -> dict[AssetId, PriceRanges]:
+    """The intervals of derived prices (``calibrate oracle``), of every asset that has some."""
+    methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
+    chosen = methods.filter(pc.equal(methods["method"].cast(pa.string()), DERIVED))
+    wanted = set(chosen["asset_id"].to_pylist())
+    if not wanted:
+        return {}
+    table = lake.read(PRICE, market, columns=["asset", "kind", "timestamp", "low", "high"])
+    table = table.filter(pc.equal(table["kind"], DERIVED)).sort_by("timestamp")
+    names = {row["asset"]: row["asset_id"] for row in lake.read("canonical/assets", market).to_pylist()}
+    found: dict[AssetId, PriceRanges] = {}
+    for name, asset in names.items():
+        rows = table.filter(pc.equal(table["asset"], name)).to_pylist()
+        if asset in wanted:
+            found[AssetId(asset)] = PriceRanges(
+                [row["timestamp"] for row in rows],
+                [
+                    None if row["low"] is None or row["high"] is None else (int(row["low"]), int(row["high"]))
+                    for row in rows
+                ],
+            )
     return found
 
 
@@ -204,6 +249,22 @@ def _bounds(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int] | No
 
 def _delay(protocol: LendingProtocol[Any], scenario: Scenario) -> int:
     return protocol.oracle_delay if scenario.oracle_delay is None else scenario.oracle_delay
+
+
+def happened(lake: Lake, market: Market, ahead: Ahead) -> list[v.Episode]:
+    """History's episodes, as they were met on the way."""
+    return v.episodes(_past_rows(ahead, market, _stated(lake, market.name)))
+
+
+def contradictions(market: Market, ahead: Ahead, actual: Sequence[v.Episode]) -> dict[str, str]:
+    """Accounts of which history says that they were not what was rebuilt, each with how."""
+    rebuilt = {
+        account: f"rebuilt {error:.1%} off what its own liquidation took"
+        for account, error in v.contradicted(actual).items()
+    }
+    return rebuilt | {
+        market.accounts[account]: "it gives more than it ever got in the data" for account in ahead.outside
+    }
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -287,13 +348,9 @@ def _free_rows(
 
 def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
     names = market.accounts
-    missing = {
-        account: f"rebuilt {error:.1%} off what its own liquidation took"
-        for account, error in v.contradicted(actual).items()
-    }
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
-        outside=missing | {names[account]: "it gives more than it ever got in the data" for account in ahead.outside},
+        outside=contradictions(market, ahead, actual),
         refusals={names[account]: rows for account, rows in ahead.refusals.items()},
         proxy=proxy,
     )
@@ -381,7 +438,11 @@ def _episode(pairing: v.Pairing, whales: Sequence[str]) -> dict[str, Any]:
 
 
 def _notes(
-    protocol: LendingProtocol[Any], ahead: Ahead, ranges: Mapping[AssetId, PriceRanges], market: Market
+    protocol: LendingProtocol[Any],
+    ahead: Ahead,
+    ranges: Mapping[AssetId, PriceRanges],
+    derived: Collection[AssetId],
+    market: Market,
 ) -> list[str]:
     """What the figures rest on, in sentences."""
     within = v.WITHIN // 3600
@@ -403,13 +464,22 @@ def _notes(
             " first liquidation, a replay's whole episode against history's."
         ),
     ]
-    if ranges:
-        symbols = ", ".join(market.label(asset) for asset in ranges)
+    venue, own = (
+        ", ".join(market.label(asset) for asset in ranges if (asset in derived) == which) for which in (False, True)
+    )
+    if venue:
         out.append(
-            f"{symbols}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable"
+            f"{venue}: the oracle's price is a venue's. An alarm is certain where it stands at the most favourable"
             " price of the period that the oracle read and of the one before."
         )
-    else:
+    if own:
+        out.append(
+            f"{own}: the oracle's price is {IN_SAMPLE}: the liquidations that the model is held against are among what"
+            " it was made from (backtest calibrate oracle), so that these figures say how much the price explains, not"
+            " how well the model foretells. An alarm is certain where it stands at the most favourable price of the"
+            " interval."
+        )
+    if not ranges:
         out.append("Oracle prices are known from logs: every alarm is certain.")
     out += protocol.assumptions
     return out

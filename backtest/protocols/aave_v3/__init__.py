@@ -41,6 +41,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
     Together,
     Views,
 )
@@ -49,6 +50,7 @@ from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
+from backtest.protocols.aave_v3.safe_prices import safe_prices
 from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
@@ -210,6 +212,13 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.together import settle  # see views
 
         settle(state, found)
+
+    @override
+    def safe_prices(
+        self, state: AaveState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``safe_prices.safe_prices``."""
+        return safe_prices(state, account, asset, prices.oracle, now)
 
     @override
     def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:

@@ -48,6 +48,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
 )
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
@@ -208,6 +209,13 @@ class Maker(LendingProtocol[MakerState]):
     def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``actions.quote``."""
         return actions.quote(book, order, prices, now)
+
+    @override
+    def safe_prices(
+        self, book: MakerState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``state.safe_prices``."""
+        return state.safe_prices(book, account, asset)
 
     @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:

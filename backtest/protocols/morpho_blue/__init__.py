@@ -43,8 +43,9 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
 )
-from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
+from backtest.protocols.morpho_blue.account import exposure, figures, holdings, safe_prices, view
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
@@ -154,6 +155,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    @override
+    def safe_prices(
+        self, state: MorphoState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``account.safe_prices``."""
+        return safe_prices(state, account, asset, now)
 
     @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:
