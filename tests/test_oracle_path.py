@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from backtest.calibration.oracle import Moment, derive, patience_of, set_apart
 from backtest.cli import main
-from backtest.cli.calibrate_oracle import told
-from backtest.fidelity import derived_ranges
+from backtest.cli.calibrate_oracle import told, written
+from backtest.fidelity import FREE, derived_ranges, validate, with_and_without
 from backtest.imported import IN_SAMPLE
 from backtest.imports import import_files, load
 from backtest.lake import Lake
@@ -420,7 +420,7 @@ def test_the_real_vaults_leave_a_price_in_every_hour(tmp_path: Path) -> None:
     lake.refresh()
     (found,) = paths(lake, "maker-eth-b")
     assert isinstance(found, Derived)
-    derived = found.derived
+    derived, out = found.derived, tmp_path / "derived_oracle.csv"
     assert len(derived.steps) > 10_000
     assert not derived.conflicts
     assert {"24714", "19172"} < {found.market.accounts[account] for account in derived.apart}
@@ -431,3 +431,22 @@ def test_the_real_vaults_leave_a_price_in_every_hour(tmp_path: Path) -> None:
     assert scores[ACTION].others > scores[ACTION].proxy  # what others say is worth a little,
     assert scores[LIQUIDATION].others <= scores[LIQUIDATION].proxy  # and for liquidations nothing, which is said
     assert "0 are explained without the account's own evidence" in "\n".join(told([found]))
+
+    written([found], out)
+    import_files(lake, load("derived-oracle"), market="maker-eth-b", sources={"steps": [str(out)]})
+    reconstruct(lake, "maker-eth-b")
+    lake.refresh()
+    apart = {found.market.accounts[account] for account in derived.apart}
+    rates = []
+    for scenario in with_and_without(lake, "maker-eth-b", MODEL):
+        made = validate(lake, "maker-eth-b", scenario)
+        (row,) = [row for row in made.rows if (row["mode"], row["alarms"], row["accounts"]) == (FREE, "all", "all")]
+        rates.append((row["recall"], row["precision"]))
+        kept = [one for one in made.episodes if one["mode"] == FREE and one["account"] not in apart]
+        hits, predicted = (sum(one["outcome"] in of for one in kept) for of in (("hit",), ("hit", "false alarm")))
+        rates.append((hits / sum(one["outcome"] != "false alarm" for one in kept), hits / predicted))
+        lake.refresh()
+    (derived_rates, without_apart), (venue, venue_without_apart) = rates[:2], rates[2:]
+    assert min(derived_rates) > 0.65 > 0.55 > max(venue)
+    assert derived_rates[0] > 0.9
+    assert min(without_apart) > 0.8 > max(venue_without_apart)
