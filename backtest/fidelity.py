@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from backtest import validation as v
+from backtest.calibration.ordering import EDGES, standing
 from backtest.errors import UserError
 from backtest.imported import DERIVED, IN_SAMPLE, PRICE, STAND_IN
 from backtest.lake import Lake
@@ -28,9 +30,11 @@ from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.proxy_prices import ProxyStep, proxy_steps
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.accepted import accepted_bounds
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
+from backtest.replay.timeline import Timeline
 from backtest.result_tables import RESULTS, as_table
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive, Costs, ProtocolsOwn, Scenario
@@ -98,10 +102,10 @@ def validate(
             "there is nothing to hold a model against",
         )
     actual = happened(lake, described, ahead)
-    one_step = v.explain(
-        v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual),
-        _evidence(ahead, described, actual, proxy=bool(ranges)),
-    )
+    alarms = list(_alarm_rows(ahead, described))
+    evidence = _evidence(ahead, described, actual, alarms, proxy=bool(ranges))
+    one_step = v.explain(v.match(v.episodes(alarms, standing=True), actual), evidence)
+    defended = _defended(protocol, described, timeline, ranges, evidence.latency, last)
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
     free = v.explain_free(
@@ -118,7 +122,7 @@ def validate(
         "lake_digest": digest,
         "from_block": first,
         "to_block": last,
-        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, derived, described)),
+        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, derived, described, evidence, defended)),
     }
     whales = v.largest(actual, largest)
     modes = ((ONE_STEP, one_step, ahead.questions), (FREE, free, outcome.events))
@@ -346,13 +350,16 @@ def _free_rows(
         )
 
 
-def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
+def _evidence(
+    ahead: Ahead, market: Market, actual: Sequence[v.Episode], alarms: Sequence[v.Row], *, proxy: bool
+) -> v.Evidence:
     names = market.accounts
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
         outside=contradictions(market, ahead, actual),
         refusals={names[account]: rows for account, rows in ahead.refusals.items()},
         proxy=proxy,
+        latency=v.latency(alarms, actual),
     )
 
 
@@ -443,6 +450,8 @@ def _notes(
     ranges: Mapping[AssetId, PriceRanges],
     derived: Collection[AssetId],
     market: Market,
+    evidence: v.Evidence,
+    defended: Sequence[str],
 ) -> list[str]:
     """What the figures rest on, in sentences."""
     within = v.WITHIN // 3600
@@ -464,6 +473,11 @@ def _notes(
             " first liquidation, a replay's whole episode against history's."
         ),
     ]
+    if evidence.latency is not None:
+        out.append(
+            f"Rescued in time: within {evidence.latency:,} s of the alarm, in which {v.LATE:.0%} of the liquidations"
+            " that followed an alarm came; an owner who acted later was let be."
+        )
     venue, own = (
         ", ".join(market.label(asset) for asset in ranges if (asset in derived) == which) for which in (False, True)
     )
@@ -481,5 +495,47 @@ def _notes(
         )
     if not ranges:
         out.append("Oracle prices are known from logs: every alarm is certain.")
+    out += defended
     out += protocol.assumptions
+    return out
+
+
+def _defended(
+    protocol: LendingProtocol[Any],
+    market: Market,
+    timeline: Timeline,
+    ranges: Mapping[AssetId, PriceRanges],
+    latency: int | None,
+    last: int,
+) -> list[str]:
+    """What holds of assets whose oracle is a venue's, though its price is not known: ordering, shares, Brier score."""
+    out = []
+    for asset, known in ranges.items() if latency is not None else ():
+        bounds = accepted_bounds(
+            protocol, market, timeline, asset, known.times, ranges, standing=True, to_block=last
+        ).bounds
+        found = standing(bounds, latency or 0)
+        scores = found.brier()
+        if scores is None or not found.steps:
+            continue
+        left = Counter(market.accounts[account] for _, account in found.left)
+        named = ", ".join(f"{name} {number} times" if number > 1 else name for name, number in sorted(left.items()))
+        out.append(
+            f"{market.label(asset)}, ordering, whatever the price was: in {len({time for time, _ in found.left})} of"
+            f" {found.steps} steps with a liquidation somebody riskier than one who was liquidated was left for more"
+            f" than {latency:,} s{f': {named}' if named else ''}."
+        )
+        ends = [*(f"{edge:.1%}" for edge in EDGES), "more"]
+        spans = [
+            f"{low} to {high}: {hit:,} of {number:,}" if high != "more" else f"above {low}: {hit:,} of {number:,}"
+            for low, high, (number, hit) in zip(ends[:-1], ends[1:], found.counts, strict=True)
+        ]
+        out.append(
+            f"{market.label(asset)}, liquidated within a step of those so far below the price at which they are safe:"
+            f" {'; '.join(spans)}."
+        )
+        out.append(
+            f"{market.label(asset)}, Brier score of 'liquidated where below': {scores[0]:.2e}; of the base rate"
+            f" {scores[1]:.2e}; of each span's own share {scores[2]:.2e} (in-sample)."
+        )
     return out

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.calibration.oracle import Moment, derive, patience_of, set_apart
+from backtest.calibration.ordering import EDGES, standing
 from backtest.cli import main
 from backtest.cli.calibrate_oracle import told, written
 from backtest.fidelity import FREE, derived_ranges, validate, with_and_without
@@ -137,7 +138,14 @@ def test_where_health_does_not_turn_at_one_price_none_is_given() -> None:
 
 
 def bound(
-    kind: Kind, account: int, *, least: int | None = None, most: int | None = None, step: int = 0, stood: int = 0
+    kind: Kind,
+    account: int,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    step: int = 0,
+    stood: int = 0,
+    said: int | None = None,
 ) -> Bound:
     return Bound(
         kind=kind,
@@ -150,6 +158,7 @@ def bound(
         least_up=least,
         most_down=most,
         stood=stood,
+        said=said,
     )
 
 
@@ -266,6 +275,52 @@ def test_patience_is_what_most_liquidations_took_of_an_accounts_first_in_a_step(
     taken = [bound(LIQUIDATION, account, most=1, step=0) for account in range(20)]
     assert patience_of(taken) == 1
     assert patience_of([]) is None
+
+
+# -- what can be defended ----------------------------------------------------------------------------------------------
+
+
+def test_order_and_shares_by_hand() -> None:
+    """A price of 100. One is liquidated that is safe from 103 on; one at 110 is left, one at 101 too, and one at 104 is
+    rescued after 60 s. The next step has no liquidation.
+    """
+    told = [
+        bound(LIQUIDATION, 1, most=102, said=100),
+        bound(LIQUIDATION, 1, most=102, said=100),  # of a lot more: the account counts once
+        bound(STOOD, 1, least=103, stood=3000, said=100),
+        bound(STOOD, 2, least=110, stood=3000, said=100),
+        bound(STOOD, 3, least=101, stood=3000, said=100),
+        bound(STOOD, 4, least=104, stood=60, said=100),
+        bound(STOOD, 2, least=99, stood=3600, said=100, step=HOUR),
+        bound(STOOD, 3, least=50, stood=3600, said=100, step=HOUR),  # far from it
+        bound(STOOD, 5, least=100, stood=3600, said=100, step=HOUR),  # just safe
+    ]
+    found = standing(told, 500)
+    assert (found.steps, found.left) == (1, [(0, 2)])
+    shares = dict(zip(EDGES, found.counts, strict=True))
+    assert {edge: count for edge, count in shares.items() if count[0]} == {
+        -0.02: (1, 0),  # 99: the price is 1.01 % above
+        0.0: (1, 0),
+        0.005: (1, 0),  # 101
+        0.02: (1, 1),  # 103
+        0.05: (1, 0),  # 110: 9.1 %
+    }
+    assert found.wrong == 2  # 101 and 110 are below and were left
+    assert (found.total, found.taken) == (5, 1)
+    assert found.brier() == pytest.approx((2 / 5, 1 / 5 * 4 / 5, 0))
+    assert standing([], 500).brier() is None
+
+
+def test_order_of_debts_looks_the_other_way() -> None:
+    """Who owes the asset is safe up to a price: the lower that is, the riskier."""
+    told = [
+        bound(LIQUIDATION, 1, least=98, said=100),  # safe up to 97
+        bound(STOOD, 2, most=95, stood=3000, said=100),
+        bound(STOOD, 3, most=99, stood=3000, said=100),
+    ]
+    found = standing(told, 500)
+    assert found.left == [(0, 2)]
+    assert found.wrong == 2
 
 
 # -- a history whose oracle only the test knows ------------------------------------------------------------------------
@@ -442,6 +497,10 @@ def test_the_real_vaults_leave_a_price_in_every_hour(tmp_path: Path) -> None:
         made = validate(lake, "maker-eth-b", scenario)
         (row,) = [row for row in made.rows if (row["mode"], row["alarms"], row["accounts"]) == (FREE, "all", "all")]
         rates.append((row["recall"], row["precision"]))
+        (ordering,) = [note for note in made.notes if "ordering, whatever the price was" in note]
+        assert "in 2 of 38 steps" in ordering
+        assert ordering.endswith("24714 2 times.")
+        assert any("Brier score" in note for note in made.notes)
         kept = [one for one in made.episodes if one["mode"] == FREE and one["account"] not in apart]
         hits, predicted = (sum(one["outcome"] in of for one in kept) for of in (("hit",), ("hit", "false alarm")))
         rates.append((hits / sum(one["outcome"] != "false alarm" for one in kept), hits / predicted))
