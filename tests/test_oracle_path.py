@@ -18,7 +18,8 @@ from backtest.calibration.oracle import Moment, derive, patience_of, set_apart
 from backtest.calibration.ordering import EDGES, standing
 from backtest.cli import main
 from backtest.cli.calibrate_oracle import told, written
-from backtest.fidelity import FREE, derived_ranges, validate, with_and_without
+from backtest.errors import UserError
+from backtest.fidelity import FREE, derived_ranges, price_ranges, validate, with_and_without
 from backtest.imported import IN_SAMPLE
 from backtest.imports import import_files, load
 from backtest.lake import Lake
@@ -28,17 +29,22 @@ from backtest.oracle_path import Path as Derived
 from backtest.protocols import SafePrices
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
+from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.rules import is_unsafe, least_safe_price_up, spot_down
 from backtest.protocols.morpho_blue.account import least_healthy_price_up
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
+from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import reconstruct
-from backtest.replay.accepted import ACTION, LIQUIDATION, STOOD, Bound, Kind
-from backtest.results import run
+from backtest.replay.accepted import ACTION, LIQUIDATION, STOOD, Bound, Kind, accepted_bounds
+from backtest.replay.ahead import PriceRanges
+from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Scenario
 from backtest.units import RAY, WAD, mul_div_down
 from tests.aave_books import ALICE, COL, DEBT, NOW, ONE, OTHER, Toy
 from tests.made_up_oracle import HOUR, KEEPERS, Script, lake_of, made_up
 from tests.maker_exports import real_folder
+from tests.test_replay_engine import POOL, liquidated_history
+from tests.test_results import lake_of as made_lake
 
 ROOT = Path(__file__).parent.parent
 MODEL = Scenario(name="model", liquidators=Competitive())
@@ -333,6 +339,48 @@ def path_of(script: Script, folder: Path) -> tuple[Lake, Derived]:
     return lake, found
 
 
+def test_bounds_far_from_the_price_are_left_out_and_decide_nothing(tmp_path: Path) -> None:
+    """Who stood within a twentieth of the price, or inside the range, is all that a path needs."""
+    script = made_up(2, hours=30, edge=0.4)
+    lake = lake_of(script, tmp_path)
+    protocol, market, timeline = MAKER, load_market(lake, "made-up"), load_timeline(lake, "made-up")
+    ranges = price_ranges(lake, "made-up", HOUR)
+    (asset,) = ranges
+    times = ranges[asset].times
+    near, every = (
+        accepted_bounds(protocol, market, timeline, asset, times, known, standing=True).bounds
+        for known in (ranges, {asset: PriceRanges(times, [None] * len(times))})
+    )
+    assert len(near) < len(every) / 2
+    moments = [Moment(time, HOUR, 400 * WAD, venue) for time, venue in zip(times, ranges[asset].bounds, strict=True)]
+    for apart in ({}, {AccountId(0): "tried"}):
+        assert derive(moments, near, apart, KEEPERS).steps == derive(moments, every, apart, KEEPERS).steps
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--patience", "-5"], "--patience -5 is negative; give 0 or more seconds"),
+        (["--patience", "soon"], "give a number in digits"),
+        (["--market", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = lake_of(made_up(0, hours=3), tmp_path)
+    with pytest.raises(SystemExit) as done:
+        main(["calibrate", "oracle", "--lake", str(lake.path), *words])
+    err = capsys.readouterr().err
+    assert (done.value.code, err.count("\n")) == (2, 1)
+    assert said in err
+
+
+def test_a_protocol_that_cannot_tell_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROTOCOLS, "sketch", POOL)
+    lake = made_lake(tmp_path / "lake", liquidated_history())
+    with pytest.raises(UserError, match="nothing in market 'sketch' bounds an oracle's price"):
+        paths(lake, "sketch")
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_true_oracle_is_in_every_interval(seed: int, tmp_path: Path) -> None:
     script = made_up(seed)
@@ -430,8 +478,9 @@ def test_a_derived_path_replaces_the_proxy_and_says_so_everywhere(
     command("report", "--lake", str(lake.path), "--output", str(page))
     assert f"oracle prices {IN_SAMPLE}" in page.read_text()
     # the same path is derived again where it is in force, since it is made from the venue's prices
-    again = command("calibrate", "oracle", "--lake", str(lake.path), "--patience", str(KEEPERS))
-    assert again.splitlines() == printed.splitlines()[:-1]
+    again = tmp_path / "again.csv"
+    command("calibrate", "oracle", "--lake", str(lake.path), "--patience", str(KEEPERS), "--out", str(again))
+    assert again.read_text() == out.read_text()
 
 
 def lake_rows(lake: Lake, query: str) -> list[dict[str, Any]]:

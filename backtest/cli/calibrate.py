@@ -555,6 +555,8 @@ def oracle(
     opened = Lake(lake)
     chosen = market or only_market(opened)
     _, last = window_of(opened, chosen, None, to_block)
+    if patience is not None and patience < 0:
+        raise UserError(f"--patience {patience} is negative", "give 0 or more seconds")
     found = paths(opened, chosen, patience=patience, to_block=last)
     print("\n".join(told(found)))
     if out is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KINDS: dict[Kind, str] = {
     "action": "borrows, withdrawals and the like that passed",
     "liquidation": "liquidations that happened",
-    "stood": "accounts that stood",
+    "stood": "accounts that stood, near the price",
 }
 SHOWN = 12
 """Conflicts and accounts named, at most."""

@@ -43,6 +43,7 @@ def _made(lake: Lake, market: str, runs: Iterable[dict[str, Any]]) -> bool:
     """Replay and store what these lack; runs of other data or versions stay without, and so does what cannot be
     replayed. Whether there is something new.
     """
+    from backtest.cli.replay import progress_bar
     from backtest.replay import ENGINE_VERSION
     from backtest.results import run
     from backtest.scenario import Scenario
@@ -57,8 +58,9 @@ def _made(lake: Lake, market: str, runs: Iterable[dict[str, Any]]) -> bool:
     found = False
     for first, last in sorted(windows):
         try:
-            run(lake, market, Scenario(from_block=first, to_block=last))
-        except UserError:
+            with progress_bar() as progress:
+                run(lake, market, Scenario(from_block=first, to_block=last), progress=progress)
+        except (UserError, OSError):  # the lake may be read-only, or busy
             continue
         found = True
     if found:

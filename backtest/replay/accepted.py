@@ -31,6 +31,8 @@ from backtest.replay.ahead import UNRECORDED, PriceRanges
 from backtest.replay.book import Book
 from backtest.replay.timeline import Timeline
 
+NEAR = 20
+"""Of who stood, only bounds within one part in this many of the price are kept, and those inside its range."""
 Kind = Literal["action", "liquidation", "stood"]
 ACTION: Kind = "action"
 LIQUIDATION: Kind = "liquidation"
@@ -88,12 +90,13 @@ def accepted_bounds(
     Args:
         steps: ascending times (seconds) at which the oracle's price may have changed; between two of them it is one
             price. What happened before the first is left out.
-        ranges: of other assets whose oracle price is not known exactly. Of these the price is taken that makes a bound
-            weakest.
-        standing: whether accounts that stood say something.
+        ranges: of assets whose oracle price is not known exactly. Of others than ``asset`` the price is taken that
+            makes a bound weakest.
+        standing: whether accounts that stood say something: those whose bound lies within a twentieth of the book's
+            price or inside the asset's own range, or that could have been liquidated; others bound nothing.
         to_block: the last block.
     """
-    walk = _Walk(protocol, market, asset, steps, {a: r for a, r in ranges.items() if a != asset}, standing)
+    walk = _Walk(protocol, market, asset, steps, ranges, standing)
     for transaction in timeline.transactions(to_block):
         walk.advance(transaction)
     walk.finish()
@@ -107,12 +110,13 @@ class _Walk(Generic[State]):
         market: Market,
         asset: AssetId,
         steps: Sequence[int],
-        others: Mapping[AssetId, PriceRanges],
+        ranges: Mapping[AssetId, PriceRanges],
         standing: bool,
     ) -> None:
         self.book: Book[State] = Book.open(protocol, market)
         self.found = Accepted()
-        self._asset, self._steps, self._others, self._standing = asset, steps, others, standing
+        self._asset, self._steps, self._standing = asset, steps, standing
+        self._own, self._others = ranges.get(asset), {a: known for a, known in ranges.items() if a != asset}
         self._step = -1  # place in steps
         self._since: dict[AccountId, int] = {}  # last change of each account that has debt, or may have
         self._open: tuple[int, str, dict[AccountId, bool]] | None = None  # an action: seq, name, account to risk raised
@@ -217,6 +221,8 @@ class _Walk(Generic[State]):
             least = None if safe.most_down is None else safe.most_down + 1
             most = None if safe.least_up is None else safe.least_up - 1
         step = self._steps[self._step]
+        if kind == STOOD and not self._near(least, most):
+            return True
         self.found.bounds.append(
             Bound(
                 kind=kind,
@@ -233,6 +239,17 @@ class _Walk(Generic[State]):
             )
         )
         return True
+
+    def _near(self, least_up: int | None, most_down: int | None) -> bool:
+        """Whether a bound of an account that stood lies where the price may be."""
+        said = self.book.oracle.get(self._asset)
+        known = None if self._own is None else self._own.at(self._steps[self._step])
+        if said is None or (self._own is not None and known is None):
+            return True  # the price may be anywhere
+        low, high = known or (said, said)
+        return (least_up is not None and (least_up * NEAR > said * (NEAR - 1) or least_up > low)) or (
+            most_down is not None and (most_down * (NEAR - 1) < said * NEAR or most_down < high)
+        )
 
     def _weakest(self, account: AccountId, *, favourable: bool) -> Prices | None:
         """Prices of the other assets at which the bound is weakest: best for an owner who passed, worst for one who was
