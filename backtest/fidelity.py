@@ -10,26 +10,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from backtest import validation as v
+from backtest.calibration.ordering import EDGES, standing
 from backtest.errors import UserError
-from backtest.imported import PROXY, PROXY_GAP
+from backtest.imported import DERIVED, IN_SAMPLE, PRICE, STAND_IN
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.protocols import LendingProtocol
 from backtest.protocols.registry import protocol_named
-from backtest.proxy_prices import proxy_steps
+from backtest.proxy_prices import ProxyStep, proxy_steps
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.accepted import accepted_bounds
 from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Liquidation
+from backtest.replay.timeline import Timeline
 from backtest.result_tables import RESULTS, as_table
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive, Costs, ProtocolsOwn, Scenario
@@ -87,7 +92,8 @@ def validate(
         return stored
     protocol, described = protocol_named(lake.market_config(market).protocol), load_market(lake, market)
     timeline = load_timeline(lake, market, oracle_delay=scenario.oracle_delay)
-    ranges = price_ranges(lake, market, _delay(protocol, scenario))
+    derived = {} if scenario.oracle_delay is not None else derived_ranges(lake, market)
+    ranges = price_ranges(lake, market, _delay(protocol, scenario)) | derived
     first, last = scenario.from_block or timeline.first_block, timeline.last_known_block(scenario.to_block)
     ahead = look_ahead(protocol, described, timeline, terms, ranges, from_block=first, to_block=last)
     if not ahead.pasts:
@@ -95,11 +101,11 @@ def validate(
             f"nothing was liquidated in blocks {first} to {last} of market '{market}'",
             "there is nothing to hold a model against",
         )
-    actual = v.episodes(_past_rows(ahead, described, _stated(lake, market)))
-    one_step = v.explain(
-        v.match(v.episodes(_alarm_rows(ahead, described), standing=True), actual),
-        _evidence(ahead, described, actual, proxy=bool(ranges)),
-    )
+    actual = happened(lake, described, ahead)
+    alarms = list(_alarm_rows(ahead, described))
+    evidence = _evidence(ahead, described, actual, alarms, proxy=bool(ranges))
+    one_step = v.explain(v.match(v.episodes(alarms, standing=True), actual), evidence)
+    defended = _defended(protocol, described, timeline, ranges, evidence.latency, last)
     outcome = replay(protocol, described, timeline, scenario, progress=progress)
     made = [one for one in outcome.liquidations if one.takes and first <= one.clock.block_number <= last]
     held = _range_held(ahead, described, actual) if ranges else None
@@ -119,7 +125,7 @@ def validate(
         "to_block": last,
         "accepted": None if held is None else held.accepted,
         "accepted_beyond": None if held is None else held.beyond,
-        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, held, described)),
+        "notes": json.dumps(notes := _notes(protocol, ahead, ranges, derived, held, described, evidence, defended)),
     }
     whales = v.largest(actual, largest)
     modes = ((ONE_STEP, one_step, ahead.questions), (FREE, free, outcome.events))
@@ -147,6 +153,19 @@ def validate(
     return Validation(run_id, tables["validations"], tables["validation_episodes"], tuple(notes), made=True)
 
 
+def with_and_without(lake: Lake, market: str, scenario: Scenario) -> list[Scenario]:
+    """The scenario; where the market's oracle prices were derived in-sample, with them and with the venue's in their
+    place.
+    """
+    if scenario.oracle_delay is not None or not derived_ranges(lake, market):
+        return [scenario]
+    own = protocol_named(lake.market_config(market).protocol).oracle_delay
+    return [
+        replace(scenario, name=f"{scenario.name}, oracle {IN_SAMPLE}"),
+        replace(scenario, name=f"{scenario.name}, venue's price", oracle_delay=own),
+    ]
+
+
 def _stored(lake: Lake, market: str, run_id: str) -> Validation | None:
     found = []
     for name in _TABLES:
@@ -169,14 +188,22 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
     from sources that may lag themselves. So it lies within what the venue had in the period that starts at the moment
     taken for the reading and in the one before it. Where the venue has a gap there, nothing is known.
     """
+    return {
+        asset: PriceRanges([step.timestamp for step, _ in steps], [bounds for _, bounds in steps])
+        for asset, steps in venue_steps(lake, market, delay).items()
+    }
+
+
+def venue_steps(lake: Lake, market: str, delay: int) -> dict[AssetId, list[tuple[ProxyStep, tuple[int, int] | None]]]:
+    """The steps of ``price_ranges`` with the venue's price that stands for the oracle's, and the range of each."""
     methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
-    proxied = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
+    stand_in = pc.is_in(methods["method"].cast(pa.string()), value_set=pa.array(STAND_IN))
     venue = lake.read(
         "canonical/market_prices", market, columns=["asset_id", "timestamp", "price", "low", "high", "period", "source"]
     )
     venue = venue.filter(pc.is_null(venue["source"]))
     found = {}
-    for asset in sorted(set(methods.filter(proxied)["asset_id"].to_pylist())):
+    for asset in sorted(set(methods.filter(stand_in)["asset_id"].to_pylist())):
         rows = venue.filter(pc.equal(venue["asset_id"], asset)).sort_by("timestamp").to_pylist()
         bounds = _bounds(rows)
         steps = proxy_steps(
@@ -185,9 +212,31 @@ def price_ranges(lake: Lake, market: str, delay: int) -> dict[AssetId, PriceRang
             [row["period"] for row in rows],
             delay=delay,
         )
-        found[AssetId(asset)] = PriceRanges(
-            [s.timestamp for s in steps], [None if s.gap else bounds[s.market_timestamp] for s in steps]
-        )
+        found[AssetId(asset)] = [(s, None if s.gap else bounds[s.market_timestamp]) for s in steps]
+    return found
+
+
+def derived_ranges(lake: Lake, market: str) -> dict[AssetId, PriceRanges]:
+    """The intervals of derived prices (``calibrate oracle``), of every asset that has some."""
+    methods = lake.read("canonical/prices", market, columns=["asset_id", "method"])
+    chosen = methods.filter(pc.equal(methods["method"].cast(pa.string()), DERIVED))
+    wanted = set(chosen["asset_id"].to_pylist())
+    if not wanted:
+        return {}
+    table = lake.read(PRICE, market, columns=["asset", "kind", "timestamp", "low", "high"])
+    table = table.filter(pc.equal(table["kind"], DERIVED)).sort_by("timestamp")
+    names = {row["asset"]: row["asset_id"] for row in lake.read("canonical/assets", market).to_pylist()}
+    found: dict[AssetId, PriceRanges] = {}
+    for name, asset in names.items():
+        rows = table.filter(pc.equal(table["asset"], name)).to_pylist()
+        if asset in wanted:
+            found[AssetId(asset)] = PriceRanges(
+                [row["timestamp"] for row in rows],
+                [
+                    None if row["low"] is None or row["high"] is None else (int(row["low"]), int(row["high"]))
+                    for row in rows
+                ],
+            )
     return found
 
 
@@ -207,6 +256,22 @@ def _bounds(rows: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, int] | No
 
 def _delay(protocol: LendingProtocol[Any], scenario: Scenario) -> int:
     return protocol.oracle_delay if scenario.oracle_delay is None else scenario.oracle_delay
+
+
+def happened(lake: Lake, market: Market, ahead: Ahead) -> list[v.Episode]:
+    """History's episodes, as they were met on the way."""
+    return v.episodes(_past_rows(ahead, market, _stated(lake, market.name)))
+
+
+def contradictions(market: Market, ahead: Ahead, actual: Sequence[v.Episode]) -> dict[str, str]:
+    """Accounts of which history says that they were not what was rebuilt, each with how."""
+    rebuilt = {
+        account: f"rebuilt {error:.1%} off what its own liquidation took"
+        for account, error in v.contradicted(actual).items()
+    }
+    return rebuilt | {
+        market.accounts[account]: "it gives more than it ever got in the data" for account in ahead.outside
+    }
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -288,23 +353,17 @@ def _free_rows(
         )
 
 
-def _evidence(ahead: Ahead, market: Market, actual: Sequence[v.Episode], *, proxy: bool) -> v.Evidence:
+def _evidence(
+    ahead: Ahead, market: Market, actual: Sequence[v.Episode], alarms: Sequence[v.Row], *, proxy: bool
+) -> v.Evidence:
     names = market.accounts
     return v.Evidence(
         relief={names[account]: sorted(times) for account, times in ahead.relief.items()},
-        outside=_outside(ahead, market, actual),
+        outside=contradictions(market, ahead, actual),
         refusals={names[account]: rows for account, rows in ahead.refusals.items()},
         proxy=proxy,
+        latency=v.latency(alarms, actual),
     )
-
-
-def _outside(ahead: Ahead, market: Market, actual: Sequence[v.Episode]) -> dict[str, str]:
-    """Accounts of which the data lack some flows, and what says so."""
-    missing = {
-        account: f"rebuilt {error:.1%} off what its own liquidation took"
-        for account, error in v.contradicted(actual).items()
-    }
-    return missing | {market.accounts[one]: "it gives more than it ever got in the data" for one in ahead.outside}
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +384,7 @@ class _Held:
 
 
 def _range_held(ahead: Ahead, market: Market, actual: Sequence[v.Episode]) -> _Held:
-    outside = _outside(ahead, market, actual)
+    outside = contradictions(market, ahead, actual)
     known = {account for account in ahead.accepted if market.accounts[account] not in outside}
     by_account = {market.accounts[one]: count for one, count in ahead.beyond.items() if one in known}
     return _Held(
@@ -420,8 +479,11 @@ def _notes(
     protocol: LendingProtocol[Any],
     ahead: Ahead,
     ranges: Mapping[AssetId, PriceRanges],
+    derived: Collection[AssetId],
     held: _Held | None,
     market: Market,
+    evidence: v.Evidence,
+    defended: Sequence[str],
 ) -> list[str]:
     """What the figures rest on, in sentences."""
     within = v.WITHIN // 3600
@@ -443,15 +505,31 @@ def _notes(
             " first liquidation, a replay's whole episode against history's."
         ),
     ]
+    if evidence.latency is not None:
+        out.append(
+            f"Its owner acted: within {evidence.latency:,} s of the alarm, in which {v.LATE:.0%} of the liquidations"
+            " that followed an alarm came; an owner who acted later was let be."
+        )
+    venue, own = (
+        ", ".join(market.label(asset) for asset in ranges if (asset in derived) == which) for which in (False, True)
+    )
+    if venue:
+        out.append(
+            f"{venue}: the oracle's price is a venue's, stated to lie within the period that the oracle read and the"
+            " one before. An alarm is throughout the range where it stands at the most favourable of these prices."
+        )
+    if own:
+        out.append(
+            f"{own}: the oracle's price is {IN_SAMPLE}: the liquidations that the model is held against are among what"
+            " it was made from (backtest calibrate oracle), so that these figures say how much the price explains, not"
+            " how well the model foretells. An alarm is throughout the range where it stands at the most favourable"
+            " price of the interval."
+        )
     if held is None:
         out.append("Oracle prices are known from logs: an alarm is what the rules say at the oracle's own price.")
     else:
-        symbols = ", ".join(market.label(asset) for asset in ranges)
-        out.append(
-            f"{symbols}: the oracle's price is a venue's, stated to lie within the period that the oracle read and the"
-            " one before. An alarm is throughout the range where it stands at the most favourable of these prices."
-        )
         out += _range_notes(held)
+    out += defended
     out += protocol.assumptions
     return out
 
@@ -476,5 +554,46 @@ def _range_notes(held: _Held) -> list[str]:
     if held.left_out:
         out.append(
             f"Another {held.left_out:,} outside the range are not counted: their accounts' flows lie outside the data."
+        )
+    return out
+
+
+def _defended(
+    protocol: LendingProtocol[Any],
+    market: Market,
+    timeline: Timeline,
+    ranges: Mapping[AssetId, PriceRanges],
+    latency: int | None,
+    last: int,
+) -> list[str]:
+    """What holds of assets whose oracle is a venue's, though its price is not known: ordering, shares, Brier score."""
+    out = []
+    for asset, known in ranges.items() if latency is not None else ():
+        bounds = accepted_bounds(
+            protocol, market, timeline, asset, known.times, ranges, standing=True, to_block=last
+        ).bounds
+        found = standing(bounds, latency or 0)
+        scores = found.brier()
+        if scores is None or not found.steps:
+            continue
+        left = Counter(market.accounts[account] for _, account in found.left)
+        named = ", ".join(f"{name} {number} times" if number > 1 else name for name, number in sorted(left.items()))
+        out.append(
+            f"{market.label(asset)}, ordering, whatever the price was: in {len({time for time, _ in found.left})} of"
+            f" {found.steps} steps with a liquidation somebody riskier than one who was liquidated was left for more"
+            f" than {latency:,} s{f': {named}' if named else ''}."
+        )
+        ends = [*(f"{edge:.1%}" for edge in EDGES), "more"]
+        spans = [
+            f"{low} to {high}: {hit:,} of {number:,}" if high != "more" else f"above {low}: {hit:,} of {number:,}"
+            for low, high, (number, hit) in zip(ends[:-1], ends[1:], found.counts, strict=True)
+        ]
+        out.append(
+            f"{market.label(asset)}, liquidated within a step of those so far below the price at which they are safe:"
+            f" {'; '.join(spans)}."
+        )
+        out.append(
+            f"{market.label(asset)}, Brier score of 'liquidated where below': {scores[0]:.2e}; of the base rate"
+            f" {scores[1]:.2e}; of each span's own share {scores[2]:.2e} (in-sample)."
         )
     return out

@@ -7,7 +7,7 @@ and those steps are not exact.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,7 +23,11 @@ from backtest.proxy_prices import HOP, gaps, proxy_steps
 from backtest.tables import AMOUNT, TEXT
 
 PRICE, CHECKPOINT = "raw/import/Price", "raw/import/Checkpoint"
-PROXY, PROXY_GAP, FEED = "proxy", "proxy-gap", "feed"
+PROXY, PROXY_GAP, DERIVED, FEED = "proxy", "proxy-gap", "derived", "feed"
+STAND_IN = (PROXY, PROXY_GAP, DERIVED)
+"""Methods of prices that stand for an oracle's: a venue's, or those that ``calibrate oracle`` derived from history."""
+IN_SAMPLE = "derived in-sample"
+"""What every result that rests on derived prices says of them."""
 _BEFORE = 7 * 86_400
 """Market prices of so many seconds before the first known block are kept: an oracle with a longer delay says them
 then.
@@ -69,10 +73,10 @@ def imported_prices(
 ) -> ImportedPrices:
     """Steps of all assets from the rows of ``raw/import/Price``.
 
-    An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is a
-    proxy: the market's price ``delay`` seconds late (``proxy_prices``). Of market prices at one time those of the
-    shortest period count. Steps after the last known block are left out, and of those before the first known one all
-    but the last.
+    An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is what
+    rows of kind derived say for their periods, and else a proxy: the market's price ``delay`` seconds late
+    (``proxy_prices``). Of market prices at one time those of the shortest period count. Steps after the last known
+    block are left out, and of those before the first known one all but the last.
 
     Args:
         rows: all of them.
@@ -90,12 +94,14 @@ def imported_prices(
         mine = rows.filter(pc.equal(rows["asset"], asset))
         said = _oracle(asset, mine.filter(pc.equal(mine["kind"], "oracle")), logged)
         venue = _market(mine.filter(pc.equal(mine["kind"], "market")))
+        derived = _market(mine.filter(pc.equal(mine["kind"], DERIVED)))
         if delay is not None:
             until = min(
                 [step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None
             )
             proxy = _proxy(asset, venue, delay) if venue else []
-            timed += said + [step for step in proxy if until is None or step.time < until]
+            stand_in = _instead(asset, proxy, derived)
+            timed += said + [step for step in stand_in if until is None or step.time < until]
         elif count := len(said) + sum(step.asset == asset for step in logged):
             notes.append(f"imported oracle prices of {asset}, left out for those of the market's own oracle: {count}")
         market += [(time, asset, *row) for time, row in sorted(venue.items())]
@@ -148,6 +154,26 @@ def _proxy(asset: str, venue: Mapping[int, tuple[int, int | None, int | None, in
     return [_Step(step.timestamp, asset, step.price, PROXY_GAP if step.gap else PROXY, False) for step in steps]
 
 
+def _instead(
+    asset: str, proxy: Sequence[_Step], derived: Mapping[int, tuple[int, int | None, int | None, int | None]]
+) -> list[_Step]:
+    """The proxy's steps with derived ones in their place, each for its period; from its end on the proxy's price of
+    then holds again.
+    """
+    if not derived:
+        return list(proxy)
+    times = sorted(derived)
+    ends = [time + (derived[time][3] or 1) for time in times]
+    kept = [step for step in proxy if (at := bisect_right(times, step.time) - 1) < 0 or step.time >= ends[at]]
+    starts = {step.time for step in kept} | set(times)
+    steps = [step.time for step in proxy]
+    for end in ends:
+        # Where nothing begins as a derived price ends, the price that the proxy has by then does.
+        if end not in starts and (at := bisect_right(steps, end) - 1) >= 0:
+            kept.append(_Step(end, asset, proxy[at].price, proxy[at].method, False))
+    return kept + [_Step(time, asset, derived[time][0], DERIVED, False) for time in times]
+
+
 def _placed(
     timed: Sequence[_Step],
     logged: Sequence[_Step],
@@ -181,20 +207,20 @@ def _placed(
 
 
 def follows_market(prices: pa.Table) -> bool:
-    """Whether any canonical price stands for an oracle's by a market's."""
+    """Whether any canonical price stands for an oracle's: a market's, or one derived from it."""
     return bool(pc.any(_proxies(prices)).as_py())
 
 
 def _proxies(prices: pa.Table) -> pa.ChunkedArray:
-    return pc.is_in(prices["method"].cast(pa.string()), value_set=pa.array([PROXY, PROXY_GAP]))
+    return pc.is_in(prices["method"].cast(pa.string()), value_set=pa.array(STAND_IN))
 
 
 def delayed_prices(prices: pa.Table, market: pa.Table, blocks: pa.Table, delay: int) -> pa.Table:
     """Canonical prices of a market under another delay of its oracle: what a replay of ``oracle_delay`` takes instead
     of its own.
 
-    Steps that follow market prices are made anew, in the places that reconstruction gave to prices; what an oracle said
-    stays.
+    Steps that follow market prices, or were derived, are made anew from market prices, in the places that
+    reconstruction gave to prices; what an oracle said stays.
 
     Args:
         prices, market, blocks: the canonical tables ``prices``, ``market_prices`` and ``blocks``.

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from backtest import runs
 from backtest.errors import LakeError, ScenarioError, UserError
-from backtest.imported import delayed_prices, follows_market
+from backtest.imported import DERIVED, IN_SAMPLE, PROXY, delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market, Pool, PoolId
@@ -213,7 +213,7 @@ def replayed(
     timeline = material.timeline(scenario.oracle_delay)
     fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
     outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
-    inexact, proxies = _prices(material, outcome)
+    inexact, proxies = _prices(material, outcome, delayed=scenario.oracle_delay is not None)
     notes = (
         *notes_of(outcome, scenario, config, protocol.assumptions),
         *inexact,
@@ -410,8 +410,10 @@ def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
     return Run(run_id, found, tuple(notes), replayed=False)
 
 
-def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list[str]]:
-    """Which assets' prices are not exactly known within the window, and whose are a proxy's: in sentences."""
+def _prices(material: Material, outcome: Replay[State], *, delayed: bool) -> tuple[list[str], list[str]]:
+    """Which assets' prices are not exactly known within the window, and whose are a proxy's: in sentences.
+    ``delayed``: the oracle has another delay, under which derived prices are the venue's again.
+    """
     market, table = material.market, material.tables["prices"]
     table = table.filter(pc.less_equal(table["block_number"], outcome.book.now.block_number))
 
@@ -419,10 +421,13 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
         counted = {row["values"]: row["counts"] for row in pc.value_counts(chosen["asset_id"]).to_pylist()}
         return [(market.label(asset), number) for asset, number in sorted(counted.items())]
 
-    proxy = pc.equal(table["method"].cast(pa.string()), "proxy")
-    inexact, proxies = (
-        counts(table.filter(pc.and_(pc.invert(table["exact"]), pc.invert(proxy)))),
+    method = table["method"].cast(pa.string())
+    derived = pc.and_(pc.equal(method, DERIVED), not delayed)
+    proxy = pc.and_(pc.is_in(method, value_set=pa.array([PROXY, DERIVED])), pc.invert(derived))
+    inexact, proxies, in_sample = (
+        counts(table.filter(pc.and_(pc.invert(table["exact"]), pc.invert(pc.or_(proxy, derived))))),
         counts(table.filter(proxy)),
+        counts(table.filter(derived)),
     )
     return (
         [
@@ -433,6 +438,11 @@ def _prices(material: Material, outcome: Replay[State]) -> tuple[list[str], list
             f"{symbol}: {number} prices are a proxy: a venue's market prices in place of the oracle's. Levels and"
             " effects are rough; 'backtest validate' counts what the chain accepted outside the proxy's range."
             for symbol, number in proxies
+        ]
+        + [
+            f"{symbol}: {number} oracle prices are {IN_SAMPLE}: from what this history's own actions and liquidations"
+            " allow (backtest calibrate oracle), so that history is told better than any other period would be."
+            for symbol, number in in_sample
         ],
     )
 

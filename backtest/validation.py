@@ -26,6 +26,8 @@ WITHIN = 3 * 3600
 """Seconds."""
 RESAMPLES = 2_000
 LEVEL = 0.95
+LATE = 0.95
+"""Liquidators are late where they take longer than this share of liquidations took."""
 _Z = 1.959963984540054  # the normal quantile of LEVEL, two-sided
 WHOLE = 100
 """An episode that leaves less than one part in this many of the collateral and of the debt took the whole."""
@@ -390,13 +392,31 @@ class Evidence:
     """What history says beside its liquidations, by account: times of relief by the owner, what says that flows are
     missing, what the model let be.
 
-    ``proxy``: prices are a venue's in place of the oracle's.
+    ``proxy``: prices are a venue's in place of the oracle's. ``latency``: seconds within which liquidators come
+    (``latency``); None: not known, so that a rescue is in time before the next price.
     """
 
     relief: Mapping[str, Sequence[int]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
     refusals: Mapping[str, Sequence[tuple[int, str]]] = field(default_factory=dict)
     proxy: bool = True
+    latency: int | None = None
+
+
+def latency(alarms: Iterable[Row], actual: Iterable[Episode]) -> int | None:
+    """Seconds within which ``LATE`` of the alarms that a liquidation followed while they stood were followed by the
+    first (nearest rank, up); None where none was.
+    """
+    times: dict[str, list[int]] = defaultdict(list)
+    for episode in actual:
+        times[episode.account] += [row.time for row in episode.rows]
+    waited = []
+    for alarm in alarms:
+        taken = sorted(times[alarm.account])
+        place = bisect_right(taken, alarm.time - 1)
+        if place < len(taken) and taken[place] <= alarm.until:
+            waited.append(taken[place] - alarm.time)
+    return sorted(waited)[math.ceil(LATE * len(waited)) - 1] if waited else None
 
 
 def explain(pairings: Sequence[Pairing], evidence: Evidence) -> list[Pairing]:
@@ -462,7 +482,11 @@ def _false(alarm: Episode, happened: Sequence[Episode], evidence: Evidence) -> t
     first, relief = rows[0], evidence.relief.get(alarm.account, ())
     saved = [time for time in relief[bisect_right(relief, first.time) :] if time <= first.until]
     if saved and rows[-1].time <= saved[0]:
-        return ACTED, f"its owner repaid or added collateral {saved[0] - first.time:,} s after the alarm"
+        acted = f"its owner repaid or added collateral {saved[0] - first.time:,} s after the alarm"
+        if evidence.latency is None or saved[0] - first.time <= evidence.latency:
+            return ACTED, acted
+        if throughout:
+            return STOOD, f"{acted}, later than {LATE:.0%} of liquidations came ({evidence.latency:,} s)"
     if len(throughout) > 1:
         lowest = min(row.health for row in throughout if row.health is not None)
         hours = (throughout[-1].until - first.time) / 3600

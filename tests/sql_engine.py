@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from backtest.replay.book import Book
 
 from backtest.errors import PriceMissing, RulesError
 from backtest.lake import Lake
 from backtest.model import AccountId, HistoricalLiquidation
+from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
 from backtest.results import load_market, load_timeline
 

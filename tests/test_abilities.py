@@ -30,6 +30,7 @@ def test_what_is_not_overridden_says_that_it_cannot() -> None:
     bare = Bare()  # type: ignore[abstract]
     assert bare.views(None, None, None) is None
     assert bare.weight(None, 0, 0) is None
+    assert bare.safe_prices(None, 0, 0, None, None) is None
     assert bare.exposures(None, [], None) is None
     assert bare.together(None, [], None, None, 0, cost=0, calls={}, most=1) is None
     assert bare.describe({}, []) is None

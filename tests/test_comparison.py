@@ -230,6 +230,28 @@ def test_own_errors_are_the_distance_from_history_of_the_same_blocks(tmp_path: P
     assert own == expected
 
 
+def test_what_the_baseline_does_not_tell_of_history_is_not_judged_and_named(tmp_path: Path) -> None:
+    """History liquidated ten times what the baseline does, of as many accounts."""
+    runs = {
+        "a" * 64: (Scenario(), replay_of([hit("A", repaid=1000, seized=1050, fee=10, matches=True)])),
+        "b" * 64: (BASELINE, replay_of([hit("A", repaid=100, seized=105, fee=1)])),
+        "c" * 64: (ALTERNATIVE, replay_of([hit("A", repaid=900, seized=945, fee=9)])),
+    }
+    comparison = Comparison(select(lake_of(tmp_path / "lake", runs)))
+    (judged,) = comparison.judged
+    words = {each.measure.key: each.words for each in judged.verdicts}
+    assert {key for key, said in words.items() if said == "cannot be judged here"} == {
+        "repaid",
+        "borrower_loss",
+        "protocol_fee",
+    }
+    (line,) = [remark for remark in comparison.remarks() if "cannot judge" in remark]
+    assert line.startswith(
+        "baseline cannot judge debt liquidated (history 1,000, the baseline 100.00); borrowers' loss"
+    )
+    assert "backtest calibrate" in line
+
+
 def test_several_baselines_are_named_in_the_header(tmp_path: Path) -> None:
     dear = Competitive(gas_cost=5)
     lake = lake_with(
@@ -249,7 +271,7 @@ def test_several_baselines_are_named_in_the_header(tmp_path: Path) -> None:
 
 
 def test_the_same_run_under_two_names_is_no_different(tmp_path: Path) -> None:
-    (judged,) = Comparison(select(lake_with(tmp_path / "lake", BASELINE, ALTERNATIVE))).judged
+    (judged,) = Comparison(select(lake_with(tmp_path / "lake", BASELINE, ALTERNATIVE, Scenario()))).judged
     assert {each.words for each in judged.verdicts} == {"no material difference"}
     assert {(each.effect, each.low, each.high) for each in judged.verdicts} == {(0, 0, 0)}
 

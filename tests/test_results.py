@@ -366,6 +366,22 @@ def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(
     assert "no baseline is stored" not in out
 
 
+def test_a_verdict_does_not_depend_on_whether_history_is_stored(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    """compare and replay --band make the history that they need."""
+    for more in ((), ("--baseline",)):
+        assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", *more)[0] == 0
+    lake.refresh()
+    assert set(lake.read("results/runs", "sketch")["liquidator_model"].to_pylist()) == {"competitive"}
+    code, first, err = cli(capsys, "compare", "--lake", lake.path)
+    assert (code, err) == (0, "")
+    lake.refresh()
+    assert sorted(lake.read("results/runs", "sketch")["liquidator_model"].to_pylist())[-1] == "observed"
+    _, again, _ = cli(capsys, "compare", "--lake", lake.path)
+    assert first == again
+    assert "history" in first
+    assert "no replay of history is stored" not in first
+
+
 @pytest.mark.slow
 def test_a_band_is_three_responses_with_their_baselines(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--band")

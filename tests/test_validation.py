@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -174,6 +176,24 @@ def test_causes_of_false_alarms() -> None:
     assert "1,800 s" in found["saved"].detail
     assert "+5.0 h" in found["late"].detail
     assert "down to health 0.900" in found["stood"].detail
+
+
+def test_a_rescue_is_in_time_within_what_liquidations_take() -> None:
+    """Three liquidations followed their alarms after 10, 20 and 600 s; a fourth came after its alarm was over."""
+    standing = [replace(alarm(who, 0).rows[0], until=HOUR) for who in ("a", "b", "c", "d")]
+    taken = [event("a", 10), event("b", 20, 25), event("c", 600), event("d", HOUR + 1)]
+    assert v.latency(standing, taken) == 600
+    assert v.latency(standing[3:], taken) is None
+    saved = Pairing(alarm("saved", 0, throughout=True), None)
+    unsure = Pairing(alarm("saved", 0, health=WAD - 1), None)
+    for latency, cause, of_unsure in (
+        (None, v.ACTED, v.ACTED),
+        (1800, v.ACTED, v.ACTED),
+        (1799, v.STOOD, v.PROXY),
+    ):
+        evidence = Evidence(relief={"saved": [1800]}, latency=latency)
+        assert [one.cause for one in v.explain([saved, unsure], evidence)] == [cause, of_unsure]
+    assert "later than 95% of liquidations came (1,799 s)" in v.explain([saved], evidence)[0].detail
 
 
 def test_causes_of_misses_and_partial_hits() -> None:

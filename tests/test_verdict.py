@@ -43,7 +43,8 @@ def test_effect_own_error_and_band_by_hand() -> None:
     assert found.band == {"frozen": 85, "same-ltv": -20}
     assert not found.settled
     assert of(verdicts, "profit").own_error is None  # what history's liquidators paid for gas is not known
-    assert of(judge(frozen, baseline, population=100, seed=0), "repaid").own_error is None
+    unknown = of(judge(frozen, baseline, population=100, seed=0), "repaid")
+    assert (unknown.own_error, unknown.words) == (None, "cannot be judged here")  # not known is not none
 
 
 def test_one_account_alone_is_no_material_difference() -> None:
@@ -52,7 +53,8 @@ def test_one_account_alone_is_no_material_difference() -> None:
     """
     low, high = intervals(repaid(a=500), {}, population=1000, seed=3)["repaid"]
     assert (low, high) == (0, 1500)  # 2.5 % of a Poisson(1) draw are above 2, about 1.9 % above 3: 97.5 % are at most 3
-    assert of(judge(repaid(a=500), {}, population=1000, seed=3), "repaid").words == "no material difference"
+    found = of(judge(repaid(a=500), {}, population=1000, seed=3, history={}), "repaid")
+    assert found.words == "no material difference"
 
 
 def test_many_alike_are_material() -> None:
@@ -63,11 +65,12 @@ def test_many_alike_are_material() -> None:
     low, high = intervals(many, {}, population=1000, seed=0)["repaid"]
     assert abs(low - (4000 - 1.96 * 154.9)) < 40
     assert abs(high - (4000 + 1.96 * 154.9)) < 40
-    assert of(judge(many, {}, population=1000, seed=0), "repaid").words == "higher"
-    assert of(judge({}, many, population=1000, seed=0), "repaid").words == "lower"
+    assert of(judge(many, {}, population=1000, seed=0, history={}), "repaid").words == "higher"
+    assert of(judge({}, many, population=1000, seed=0, history=many), "repaid").words == "lower"
 
 
 MONEY = MEASURES[0]
+PROFIT = MEASURES[-1]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,8 @@ MONEY = MEASURES[0]
     [
         (50, 10, 90, 50, {}, "higher"),  # not below its own error
         (50, 10, 90, 51, {}, "no material difference"),
-        (50, 10, 90, None, {}, "higher"),
+        (50, 10, 90, None, {}, "cannot be judged here"),
+        (50, 0, 90, None, {}, "cannot be judged here"),
         (50, 0, 90, 1, {}, "no material difference"),
         (-50, -90, 0, 1, {}, "no material difference"),
         (-50, -90, -1, 1, {"frozen": -50, "same-ltv": -20, "same-health": -1}, "lower"),
@@ -98,7 +102,45 @@ MONEY = MEASURES[0]
     ],
 )
 def test_words(effect: int, low: int, high: int, own_error: int | None, band: dict[str, int], words: str) -> None:
-    assert Verdict(MONEY, baseline=0, effect=effect, low=low, high=high, own_error=own_error, band=band).words == words
+    history = None if own_error is None else 1000 + own_error
+    found = Verdict(MONEY, baseline=1000, effect=effect, low=low, high=high, history=history, band=band)
+    assert (found.own_error, found.words) == (own_error, words)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "history", "judged"),
+    [
+        (0, 0, True),
+        (0, 57_955, False),  # history has bad debt and the baseline none,
+        (33, 100, False),  # or a third of it
+        (34, 100, True),
+        (100, 34, True),
+        (100, 33, False),  # the baseline liquidates three times as much
+        (5, 0, False),
+        (-20, -25, True),
+        (-20, 25, False),
+    ],
+)
+def test_what_the_baseline_does_not_tell_of_history_is_not_judged(baseline: int, history: int, judged: bool) -> None:
+    found = Verdict(MONEY, baseline=baseline, effect=10**6, low=10**5, high=10**7, history=history)
+    assert found.words == ("higher" if judged else "cannot be judged here")
+
+
+def test_an_error_that_is_never_known_is_not_taken_for_none() -> None:
+    """What history's liquidators earned no record says."""
+    assert Verdict(PROFIT, baseline=5, effect=5, low=1, high=9).words == "higher, by an error that is not known"
+    assert Verdict(PROFIT, baseline=5, effect=5, low=0, high=9).words == "no material difference"
+
+
+@given(ACCOUNTS, ACCOUNTS, ACCOUNTS)
+def test_without_history_no_verdict_contradicts_the_one_with_it(
+    one: dict[str, Any], other: dict[str, Any], past: dict[str, Any]
+) -> None:
+    """Whether history happens to be stored turns nothing round: without it nothing that it would tell is judged."""
+    known = judge(one, other, population=20, seed=0, history=past)
+    unknown = judge(one, other, population=20, seed=0)
+    for with_it, without in zip(known, unknown, strict=True):
+        assert without.words == ("cannot be judged here" if without.measure.observed else with_it.words)
 
 
 # -- laws --------------------------------------------------------------------------------------------------------------

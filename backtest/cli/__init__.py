@@ -26,7 +26,7 @@ VERBS = {
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "validate": "Hold a model against the liquidations that happened.",
-    "calibrate": "Fit competition and costs to data, as a part of a scenario.",
+    "calibrate": "Fit competition, costs and an oracle's past prices to data.",
     "account": "Show one account at any block, in the protocol's exact numbers.",
     "sql": "Query a lake, its history and its runs.",
     "runs": "List, rename and delete stored runs.",

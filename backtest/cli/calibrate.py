@@ -32,6 +32,8 @@ Examples:
     backtest calibrate participation --single-share 0.36 --conditional
 
     backtest calibrate latency liquidations.csv --block-seconds 0.25 --out race.toml
+
+    backtest calibrate oracle --lake data/lake --market maker-eth-b --out derived_oracle.csv
 """,
     help_format="plaintext",
 )
@@ -508,6 +510,58 @@ def depth(
         "Stress it: depth = 2500 leaves a quarter.",
     ]
     _give(fragment(notes, {"costs.slippage": tables}), out)
+
+
+@calibrate.command
+def oracle(
+    *,
+    lake: Path,
+    market: str | None = None,
+    patience: Whole | None = None,
+    to_block: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """The oracle's price as it must have been, from what the chain accepted.
+
+    Where an asset's oracle is known by a venue's prices only: for each of its steps the interval that the venue's
+    range, borrows and withdrawals that passed, liquidations that happened and accounts that stood leave, and how much
+    of that holds without an account's own evidence. Where the oracle is known, the book is held against it.
+
+    Examples:
+
+        backtest calibrate oracle --lake data/lake --market maker-eth-b --out derived_oracle.csv
+
+        backtest import derived-oracle --market maker-eth-b --source steps=derived_oracle.csv --lake data/lake
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    market
+        Market; may be left out where the lake holds one.
+    patience
+        An account says something by standing under one price for more seconds than these; default: what 95 % of the
+        market's own liquidations took at most.
+    to_block
+        Last block that counts, or a date or time in UTC.
+    out
+        File to write the paths to, as CSV: a row for each step, with its interval and what bounds it.
+    """
+    from backtest.cli.calibrate_oracle import told, written
+    from backtest.cli.moments import window_of
+    from backtest.cli.replay import only_market
+    from backtest.lake import Lake
+    from backtest.oracle_path import paths
+
+    opened = Lake(lake)
+    chosen = market or only_market(opened)
+    _, last = window_of(opened, chosen, None, to_block)
+    if patience is not None and patience < 0:
+        raise UserError(f"--patience {patience} is negative", "give 0 or more seconds")
+    found = paths(opened, chosen, patience=patience, to_block=last)
+    print("\n".join(told(found)))
+    if out is not None:
+        print(f"written: {written(found, out)} to {out}")
 
 
 def _distances(

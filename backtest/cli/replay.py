@@ -154,8 +154,9 @@ def replay(
         Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that
         draw.
     """
+    from backtest.cli.histories import selected
     from backtest.lake import Lake
-    from backtest.report import find, select
+    from backtest.report import find
     from backtest.report import repeats_of as repeated
     from backtest.report.text import as_text
     from backtest.results import band_of, baseline_of, repeats_of, run_all, scenario_of
@@ -246,7 +247,7 @@ def replay(
         return
     shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
     print()
-    print(as_text(select(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
+    print(as_text(selected(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
 
 
 def only_market(lake: Lake) -> str:

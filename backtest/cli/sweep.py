@@ -43,7 +43,8 @@ def sweep(
     """Replay many scenarios of a market, store the runs, and say which are not dominated, what moves them, and how
     stable that is.
 
-    Each scenario is replayed as backtest replay does it, with its baseline. A sweep that was stopped continues when it
+    Each scenario is replayed as backtest replay does it, with its baseline and with history, which the baseline is held
+    against. A sweep that was stopped continues when it
     is run again; what is stored is not replayed. A scenario that fails is recorded with its reason. Exits with 1 if
     none has a run.
 
@@ -93,6 +94,7 @@ def sweep(
     output
         Write the outcome as one HTML page too.
     """
+    from backtest.cli.histories import of_sweep
     from backtest.lake import Lake
     from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
     from backtest.sweep import Dask, Executor, Processes, Serial
@@ -133,6 +135,7 @@ def sweep(
     finally:
         if cluster is not None:
             cluster.close()
+    of_sweep(opened, chosen, outcome.sweep_id)
     print(as_text(find_sweep(opened, outcome.sweep_id)))
     print(
         f'\n{outcome.replayed:,} replayed now. More: backtest sql --lake {opened.path} "SELECT * FROM sweep_pareto";'

@@ -23,7 +23,8 @@ def validate(
 
     One step ahead it is asked at every price update in history's own book, free-running it acts from the first block
     on. Printed and stored: recall and precision with intervals, errors of time, amounts and reconstruction, every miss
-    and false alarm with its cause.
+    and false alarm with its cause. Where oracle prices were derived in-sample (backtest calibrate oracle), with them
+    and with the venue's prices in their place.
 
     Examples:
 
@@ -60,6 +61,7 @@ def validate(
     from backtest.cli.moments import window_of
     from backtest.cli.replay import base_units, only_market, progress_bar, read_scenario
     from backtest.fidelity import validate as validated
+    from backtest.fidelity import with_and_without
     from backtest.lake import Lake
     from backtest.report.fidelity import as_text
     from backtest.scenario import Competitive, Scenario
@@ -75,16 +77,20 @@ def validate(
     first, last = window_of(opened, chosen, from_block, to_block)
     given = {"from_block": first, "to_block": last, "seed": seed, "name": name}
     value = replace(value, **{field: one for field, one in given.items() if one is not None})
-    with progress_bar() as progress:
-        made = validated(opened, chosen, value, largest=largest, progress=progress)
-    print(
-        as_text(
-            made.rows,
-            made.episodes,
-            made.notes,
-            decimals=config.base_decimals,
-            currency=config.base_currency,
-            shown=rows,
+    for place, one in enumerate(with_and_without(opened, chosen, value)):
+        with progress_bar() as progress:
+            made = validated(opened, chosen, one, largest=largest, progress=progress)
+        opened.refresh()
+        if place:
+            print()
+        print(
+            as_text(
+                made.rows,
+                made.episodes,
+                made.notes,
+                decimals=config.base_decimals,
+                currency=config.base_currency,
+                shown=rows,
+            )
         )
-    )
-    print(f"validation {made.run_id[:16]}{'' if made.made else ' (stored already, not made again)'}")
+        print(f"validation {made.run_id[:16]}{'' if made.made else ' (stored already, not made again)'}")

@@ -354,8 +354,8 @@ class _Conversion:
         prices, low, high = self.given("price", price("price")), price("low"), price("high")
         kinds = self.given("kind", self.text("kind"))
         for row, (kind, value, least, most) in enumerate(zip(kinds, prices, low, high, strict=True)):
-            if kind not in ("market", "oracle"):
-                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is neither market nor oracle")
+            if kind not in ("market", "oracle", "derived"):
+                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is neither market, oracle nor derived")
             if value is not None and ((least is not None and least > value) or (most is not None and most < value)):
                 self.bad.setdefault(row, "the price is not between low and high")
         return {

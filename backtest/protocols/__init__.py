@@ -217,6 +217,16 @@ class AccountView(Struct, frozen=True):
     category: int = 0
 
 
+class SafePrices(Struct, frozen=True):
+    """Oracle prices of one asset (the oracle's own integers) at which an account passes the protocol's check, all else
+    as it is: from ``least_up`` on, or up to ``most_down``, both inclusive and exact. See
+    ``LendingProtocol.safe_prices``.
+    """
+
+    least_up: int | None = None
+    most_down: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low,
@@ -482,6 +492,17 @@ class LendingProtocol(Protocol[State]):
 
     def views(self, state: State, prices: Prices, now: Clock) -> Views | None:
         """The views of a whole book, equal to ``view`` of each account."""
+        return None
+
+    def safe_prices(
+        self, state: State, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """At which oracle prices of one asset the account may not be liquidated, the other assets' prices as given.
+
+        An owner's call that raises risk ends in an account that passes this check at least, so that it bounds the
+        price as a liquidation does from the other side. None: the check does not depend on that price, or where it
+        turns cannot be told.
+        """
         return None
 
     def weight(self, state: State, account: AccountId, asset: AssetId) -> int | None:

@@ -29,8 +29,10 @@ OUTCOMES = {
     "changed": "Of another size than in history",
 }
 CRITERION = (
-    "No material difference: the effect is smaller than the replay's own error (the distance of the baseline from"
-    f" history, where it is known), or its {verdict.LEVEL:.0%} interval contains 0. The interval is a paired bootstrap"
+    "Cannot be judged here: the baseline does not tell that measure of history (a third or less of what history had, or"
+    " three times as much or more). No material difference: the effect is smaller than the replay's own error (the"
+    " distance of the baseline from history; what history's liquidators earned is not known), or its"
+    f" {verdict.LEVEL:.0%} interval contains 0. The interval is a paired bootstrap"
     f" over the market's accounts ({verdict.RESAMPLES:,} resamples, seeded by the scenario): it says how much hangs on"
     " single accounts, not what other prices would have done. The band is the range of the effect over the users'"
     " responses, each against the baseline of the same response."
@@ -118,10 +120,30 @@ class Comparison:
             if judged.run["history_id"] is None:
                 lines.append(
                     f"{judged.label}: no replay of history is stored for these blocks, so the replay's own error is"
-                    " unknown."
+                    " unknown, and what history would tell cannot be judged. Make it: backtest replay --lake"
+                    f" {selection.lake} --market {selection.market} --from-block {judged.run['from_block']} --to-block"
+                    f" {judged.run['to_block']}"
                 )
+        lines += self._not_judged()
         if selection.older:
             lines.append(f"{selection.older} runs of older versions are left out: replay them again.")
+        return lines
+
+    def _not_judged(self) -> list[str]:
+        """Which baselines do not tell which measures of history, a line each, and what would help."""
+        found: dict[str, list[verdict.Verdict]] = {}
+        for judged in self.judged:
+            found.setdefault(judged.baseline, [each for each in judged.verdicts if not each.judged])
+        lines = []
+        for label, verdicts in found.items():
+            told = [
+                f"{each.measure.label.lower()} (history {self._amount(each.history, each.measure.kind)}, the baseline"
+                f" {self._amount(each.baseline, each.measure.kind)})"
+                for each in verdicts
+                if each.history is not None
+            ]
+            if told:
+                lines.append(f"{label} cannot judge {'; '.join(told)}. {verdict.JUDGEABLE}")
         return lines
 
     # -- groups ------------------------------------------------------------------------------------------------------

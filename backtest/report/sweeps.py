@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from backtest.errors import UserError
@@ -15,6 +16,7 @@ from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import Figure, draw, fill_in
 from backtest.report.selection import Query, Row, printable
 from backtest.report.tables import MISSING, Table
+from backtest.report.verdict import JUDGEABLE, UNJUDGED, reproduces
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -25,6 +27,8 @@ MEASURES = {
     "borrowing_power": "borrowing power",
     "repaid": "liquidated volume",
 }
+WRAPPED = 140
+"""Columns of running text."""
 SHOWN = 25
 """Rows of a table, at most; SQL has them all."""
 _FRONT = "#D55E00"
@@ -60,17 +64,81 @@ class View:
             "SELECT response, count(*) AS sets, count(*) FILTER (on_front) AS front, min(point) FILTER (on_front) AS"
             " point FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out GROUP BY response ORDER BY response"
         )
+        unjudged = [MEASURES[measure] for measure in self._unjudged()]
+        trade_off = (
+            f"by what was replayed; {' and '.join(unjudged)} {UNJUDGED}, so whether there is a trade-off is not known"
+            if unjudged
+            else "so there is no trade-off here"
+        )
         single = [
             (
                 f"Users {row['response']}: one parameter set is complete, so there is nothing to choose among."
                 if row["sets"] == 1
                 else f"Users {row['response']}: set #{row['point']} alone is not dominated: no other is better in any"
-                " measure without being worse in another, so there is no trade-off here."
+                f" measure without being worse in another, {trade_off}."
             )
             for row in fronts
             if row["front"] == 1
         ]
-        return single + self.overlaps
+        return single + self.overlaps + self.held_against_history
+
+    @property
+    def held_against_history(self) -> list[str]:
+        """Which measures no set can be judged by, since the baseline does not tell them of history; in sentences."""
+        sentences = []
+        for measure, rows in self._unjudged().items():
+            told = "; ".join(
+                f"in window '{row['window']}' history had {self._money(row['past'])}, the baseline"
+                f" {self._money(row['amount'])}"
+                for row in rows
+            )
+            sentences.append(
+                f"{MEASURES[measure].capitalize()} {UNJUDGED}: {told}."
+                + (
+                    " Where liquidators always come in time, nothing shows what a bonus is for: a lower one looks"
+                    " better than it is."
+                    if measure == "bad_debt" and all(abs(row["amount"]) < abs(row["past"]) for row in rows)
+                    else ""
+                )
+                + f" {JUDGEABLE}"
+            )
+        if unknown := sorted({row["window"] for row in self._held() if row["past"] is None}):
+            sentences.append(
+                f"History of {' and '.join(unknown)} is not stored, so whether the baseline tells it is not known:"
+                " backtest sweep replays it."
+            )
+        return sentences
+
+    def _unjudged(self) -> dict[str, list[Row]]:
+        """Measures to the windows, one row of each, in which a baseline does not tell them."""
+        found: dict[str, dict[str, Row]] = {}
+        for row in self._held():
+            if row["past"] is not None and not reproduces(int(row["amount"]), int(row["past"])):
+                found.setdefault(row["measure"], {}).setdefault(row["window"], row)
+        return {measure: list(rows.values()) for measure, rows in found.items()}
+
+    def _held(self) -> list[Row]:
+        """The baselines' measures beside history's; ``past`` None where history of the window is not stored."""
+        return self.rows("""
+            WITH ends AS (
+                UNPIVOT (
+                    SELECT run_id, (realised_bad_debt_base + open_bad_debt_base)::DECIMAL(38, 0) AS bad_debt,
+                        (seized_base + protocol_fee_base - repaid_base)::DECIMAL(38, 0) AS borrower_loss,
+                        borrowing_power_base AS borrowing_power, repaid_base AS repaid
+                    FROM run_windows WHERE label = 'end'
+                ) ON bad_debt, borrower_loss, borrowing_power, repaid INTO NAME measure VALUE amount
+            )
+            SELECT s."window", e.measure, e.amount, h.amount AS past
+            FROM sweep_scenarios AS s JOIN run_pairs AS p USING (run_id) JOIN ends AS e USING (run_id)
+            JOIN results.sweep_objectives AS o ON o.sweep_id = s.sweep_id AND o.measure = e.measure
+            LEFT JOIN ends AS h ON h.run_id = p.history_id AND h.measure = e.measure
+            WHERE s.sweep_id = $sweep AND p.kind = 'baseline'
+            ORDER BY e.measure, s."window", s.ordinal
+        """)
+
+    def _measure(self, measure: str) -> str:
+        """Its name, marked where it cannot be judged."""
+        return f"{MEASURES[measure]} ({UNJUDGED})" if measure in self._unjudged() else MEASURES[measure]
 
     @property
     def overlaps(self) -> list[str]:
@@ -104,7 +172,9 @@ class View:
         rows = self.rows(
             "SELECT measure, better FROM results.sweep_objectives WHERE sweep_id = $sweep ORDER BY measure"
         )
-        return ", ".join(f"{'less' if row['better'] == 'min' else 'more'} {MEASURES[row['measure']]}" for row in rows)
+        return ", ".join(
+            f"{'less' if row['better'] == 'min' else 'more'} {self._measure(row['measure'])}" for row in rows
+        )
 
     def _money(self, value: object) -> str:
         return (
@@ -150,7 +220,7 @@ class View:
         return Table(("Parameters", "Users", *titles, last), tuple(_more(rows, len(shown), 9)))
 
     def _choices(self) -> Table:
-        top = self._top()
+        top, unjudged = self._top(), self._unjudged()
         shown = self.rows(f"""
             WITH best AS (
                 SELECT p.*, row_number() OVER (PARTITION BY response, measure ORDER BY total_cost_base, point) AS place,
@@ -163,8 +233,9 @@ class View:
         """)
         rows = [
             (
-                f"{MEASURES[row['measure']]}: #{row['point']}"
-                + (f" (and {row['equal'] - 1} equal)" if row["equal"] > 1 else ""),
+                self._measure(row["measure"])
+                + (f": #{row['point']}" if row["measure"] not in unjudged else "")
+                + (f" (and {row['equal'] - 1} equal)" if row["equal"] > 1 and row["measure"] not in unjudged else ""),
                 row["response"],
                 self._money(row["mean_base"]),
                 self._money(row["worst_base"]),
@@ -419,7 +490,7 @@ def as_text(view: View) -> str:
         f"Amounts in {view.currency}, at the oracle price of each execution; means over the windows that are not held"
         " out."
     )
-    lines += view.remarks
+    lines += [line for remark in view.remarks for line in wrap(remark, WRAPPED)]
     for title, table in view.tables():
         lines += ["", title, tables.as_text(table)]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
+from backtest.imported import IN_SAMPLE
 from backtest.report.queries import LARGEST, PAIRS
 from backtest.report.selection import Row, Selection
 from backtest.scenario.overrides import PARAMETERS
@@ -254,7 +255,10 @@ def notes_of(run: Row) -> list[str]:
 def data_flags(runs: Sequence[Row]) -> list[str]:
     """What kind of data the runs rest on, where that is not plain history."""
     flags = ["synthetic data: not a real market"] if any(run["synthetic"] for run in runs) else []
-    flags += ["proxy prices: a venue's in place of the oracle's"] if any(run["proxy_prices"] for run in runs) else []
+    in_sample = any(IN_SAMPLE in note for run in runs for note in notes_of(run))
+    flags += [f"oracle prices {IN_SAMPLE}: from the history that this is held against"] if in_sample else []
+    proxy = any(run["proxy_prices"] for run in runs) and not in_sample
+    flags += ["proxy prices: a venue's in place of the oracle's"] if proxy else []
     gone = sorted({run["superseded"] for run in runs if run.get("superseded")})
     return flags + [f"superseded data: {blocks} were fetched again since and came out otherwise" for blocks in gone]
 

@@ -32,7 +32,9 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
     if comparison.judged:
         lines += ["", *wrap(CRITERION, WIDTH)]
     if remarks := comparison.remarks():
-        lines += ["", *remarks]
+        lines.append("")
+        for remark in remarks:  # a command stays on its line
+            lines += [remark] if "Make it:" in remark else wrap(remark, WIDTH)
     lines += ["", *_runs(selection, comparison.labels)]
     title, stated = "Assumptions and warnings", notes(selection.runs)
     if shared_only:

@@ -1,6 +1,9 @@
 """What an alternative changes against its baseline, and whether that is more than the replay's own error and chance.
 Pure.
 
+A measure that the baseline does not tell of history is not judged, and an error that is not known is never taken for
+none: a verdict is a matter of the data and the question.
+
 The interval is a paired bootstrap over accounts: the market's accounts are drawn anew, with replacement, as many as
 there are, each with what it contributes to the alternative and to the baseline. It says how much of an effect hangs on
 which accounts happened to be there; it does not know about other prices. Draws come from a counter-based generator
@@ -18,6 +21,15 @@ import numpy as np
 
 RESAMPLES = 2_000
 LEVEL = 0.95
+TIMES = 3
+"""A baseline tells a measure where it has more than one part in this many of what history had, and less than so many
+times as much.
+"""
+UNJUDGED, UNKNOWN = "cannot be judged here", "by an error that is not known"
+JUDGEABLE = (
+    "To judge it takes a baseline that has it: liquidators who are late, absent or short of capital as history's were"
+    " (participation, latency-race; backtest calibrate), and prices as the oracle had them."
+)
 _AT_ONCE = 4_000_000  # draws held in memory
 
 
@@ -51,8 +63,9 @@ Contributions = Mapping[str, Mapping[str, int]]
 class Verdict:
     """One measure of one alternative. Amounts in base units; ``low`` and ``high`` bound the effect at ``LEVEL``.
 
-    ``own_error`` is the distance of the baseline from history, None where that is not known. ``band`` is the effect by
-    the users' response, each against the baseline of the same response; the alternative's own response is among them.
+    ``own_error`` is the distance of the baseline from ``history``, None where that is not known. ``band`` is the effect
+    by the users' response, each against the baseline of the same response; the alternative's own response is among
+    them.
     """
 
     measure: Measure
@@ -60,12 +73,28 @@ class Verdict:
     effect: int
     low: int
     high: int
-    own_error: int | None = None
+    history: int | None = None
     band: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def own_error(self) -> int | None:
+        """The distance of the baseline from history."""
+        return None if self.history is None else abs(self.baseline - self.history)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the baseline tells of history what this measures; False where history would say it and is not
+        there.
+        """
+        if not self.measure.observed:
+            return True
+        return self.history is not None and reproduces(self.baseline, self.history)
+
+    @property
     def material(self) -> bool:
-        """The effect is not below the replay's own error, and its interval does not contain zero."""
+        """The effect is not below the replay's own error, as far as that is known, and its interval does not contain
+        zero.
+        """
         return not (self.low <= 0 <= self.high or (self.own_error is not None and abs(self.effect) < self.own_error))
 
     @property
@@ -76,10 +105,19 @@ class Verdict:
     @property
     def words(self) -> str:
         """The verdict in words."""
+        if not self.judged:
+            return UNJUDGED
         if not self.material:
             return "no material difference"
         way = "higher" if self.effect > 0 else "lower"
+        way = way if self.own_error is not None else f"{way}, {UNKNOWN}"
         return way if self.settled else f"{way}, but not for every response of users"
+
+
+def reproduces(baseline: int, history: int) -> bool:
+    """Whether a baseline has about what history had: see ``TIMES``."""
+    less, more = sorted((abs(baseline), abs(history)))
+    return baseline == history or (baseline * history > 0 and less * TIMES > more)
 
 
 def totals(contributions: Contributions) -> dict[str, int]:
@@ -101,7 +139,8 @@ def judge(
     Args:
         population: number of accounts of the market in either run, those that contribute nothing included.
         seed: of the draws.
-        history: the observed run of the same blocks; None: own errors are not known.
+        history: the observed run of the same blocks; None: own errors are not known, and what history would tell is
+            not judged.
         band: users' response to (alternative, baseline) under it.
     """
     ours, theirs = totals(alternative), totals(baseline)
@@ -115,7 +154,7 @@ def judge(
             effect=ours[measure.key] - theirs[measure.key],
             low=bounds[measure.key][0],
             high=bounds[measure.key][1],
-            own_error=abs(theirs[measure.key] - past[measure.key]) if past is not None and measure.observed else None,
+            history=past[measure.key] if past is not None and measure.observed else None,
             band={response: effect[measure.key] for response, effect in effects.items()},
         )
         for measure in MEASURES

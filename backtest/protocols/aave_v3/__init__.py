@@ -42,6 +42,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
     Together,
     Views,
 )
@@ -51,6 +52,7 @@ from backtest.protocols.aave_v3.claims import claims
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
 from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
+from backtest.protocols.aave_v3.safe_prices import safe_prices
 from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
 from backtest.protocols.claims import Claim, Tables
 from backtest.units import BPS, WAD
@@ -221,6 +223,13 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.together import settle  # see views
 
         settle(state, found)
+
+    @override
+    def safe_prices(
+        self, state: AaveState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``safe_prices.safe_prices``."""
+        return safe_prices(state, account, asset, prices.oracle, now)
 
     @override
     def weight(self, state: AaveState, account: AccountId, asset: AssetId) -> int:

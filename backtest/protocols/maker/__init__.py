@@ -49,6 +49,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
 )
 from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.maker import actions, state
@@ -224,6 +225,13 @@ class Maker(LendingProtocol[MakerState]):
     def mechanism(self, cost: int) -> Auctions:
         """See ``auctions``."""
         return Auctions(cost)
+
+    @override
+    def safe_prices(
+        self, book: MakerState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``state.safe_prices``."""
+        return state.safe_prices(book, account, asset)
 
     @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:

@@ -36,6 +36,16 @@ def is_unsafe(ink: int, art: int, rate: int, spot: int) -> bool:
     return spot > 0 and ink * spot < art * rate
 
 
+def least_safe_price_up(ink: int, art: int, rate: int, par: int, ratio: int) -> int:
+    """Wad: the least price of the price feed at which ``ink`` carries ``art``, so that neither "not-safe" (dss
+    ``src/vat.sol`` ``frob``: tab <= ink * spot) nor a bite or bark can be: the inverse of ``spot_down``, exact. ``ink``
+    and ``art`` above zero.
+    """
+    spot = -(-art * rate // ink)
+    quotient = -(-spot * ratio // RAY)
+    return -(-quotient * par // (RAY * 10**9))
+
+
 @dataclass(frozen=True, slots=True)
 class Seizure:
     """What leaves a vault for one auction: ``dink`` and ``dart`` wad; ``due`` (debt) and ``tab`` (with penalty) rad."""

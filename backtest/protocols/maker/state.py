@@ -18,9 +18,9 @@ from backtest.model import (
     PositionChange,
     Prices,
 )
-from backtest.protocols import AccountView, Figure, Holding, LinearExposure, Pair
+from backtest.protocols import AccountView, Figure, Holding, LinearExposure, Pair, SafePrices
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
-from backtest.protocols.maker.rules import Limits, is_unsafe, spot_down
+from backtest.protocols.maker.rules import Limits, is_unsafe, least_safe_price_up, spot_down
 from backtest.units import RAY, WAD
 
 COLLATERAL, DAI = AssetId(0), AssetId(1)
@@ -179,3 +179,12 @@ def pairs(state: MakerState, account: AccountId, prices: Prices) -> list[Pair]:
     if account not in state.art or COLLATERAL not in prices.oracle:
         return []
     return [PAIR] if is_unsafe(state.ink.get(account, 0), state.art[account], state.rate, state.spot(prices)) else []
+
+
+def safe_prices(state: MakerState, account: AccountId, asset: AssetId) -> SafePrices | None:
+    """Of the collateral of a vault with debt; see ``rules.least_safe_price_up``."""
+    ink, art = state.ink.get(account), state.art.get(account)
+    if asset != COLLATERAL or not ink or not art:
+        return None
+    least = least_safe_price_up(ink, art, state.rate, state.param("par"), state.param("liquidation_ratio"))
+    return SafePrices(least_up=least)

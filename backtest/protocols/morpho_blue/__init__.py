@@ -44,9 +44,10 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    SafePrices,
 )
 from backtest.protocols.claims import Claim, Tables
-from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
+from backtest.protocols.morpho_blue.account import exposure, figures, holdings, safe_prices, view
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
@@ -165,6 +166,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    @override
+    def safe_prices(
+        self, state: MorphoState, account: AccountId, asset: AssetId, prices: Prices, now: Clock
+    ) -> SafePrices | None:
+        """See ``account.safe_prices``."""
+        return safe_prices(state, account, asset, now)
 
     @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Figure, Holding, LinearExposure
+from backtest.protocols import AccountView, Figure, Holding, LinearExposure, SafePrices
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals
 from backtest.units import WAD, mul_div_down
@@ -46,6 +46,23 @@ def is_healthy(state: MorphoState, position: Position, totals: Totals, prices: M
     return max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) >= totals.debt_up(
         position.borrow_shares
     )
+
+
+def least_healthy_price_up(collateral: int, owed: int, lltv: int) -> int:
+    """The least price at which ``collateral`` carries ``owed``: the inverse of ``max_borrow_down``, exact.
+    ``collateral`` and ``lltv`` above zero.
+    """
+    value = -(-owed * WAD // lltv)
+    return -(-value * ORACLE_PRICE_SCALE // collateral)
+
+
+def safe_prices(state: MorphoState, account: AccountId, asset: AssetId, now: Clock) -> SafePrices | None:
+    """Of the collateral of a position with debt, accrued to ``now``: Morpho._isHealthy asks one price."""
+    position = state.positions.get(account, _EMPTY)
+    if asset != COLLATERAL or not position.borrow_shares or not position.collateral or not state.lltv:
+        return None
+    owed = state.accrued(now.timestamp).debt_up(position.borrow_shares)
+    return SafePrices(least_up=least_healthy_price_up(position.collateral, owed, state.lltv))
 
 
 def view_of(state: MorphoState, position: Position, totals: Totals, prices: Mapping[AssetId, int]) -> AccountView:
