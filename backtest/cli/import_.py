@@ -31,8 +31,8 @@ def import_(
     the columns mean.
 
     Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, derived-oracle, morpho-liquidations.
-    docs/import.md shows
-    how to write one. Importing the same files again changes nothing; a mistake leaves the lake as it was.
+    docs/import.md shows how to write one. Importing the same files again changes nothing; a mistake leaves the lake as
+    it was.
 
     Examples:
 
