@@ -33,7 +33,7 @@ Examples:
 
     backtest calibrate latency liquidations.csv --block-seconds 0.25 --out race.toml
 
-    backtest calibrate oracle --lake data/lake --market maker-eth-b --out derived_oracle.csv
+    backtest calibrate oracle --lake data/lake --market my-vaults --out derived_oracle.csv
 """,
     help_format="plaintext",
 )
