@@ -1,0 +1,155 @@
+"""A rule over whole columns: ``over`` gives what it says of every row, and of which rows it can say it.
+
+Columns are words (rows x 4, the low digit first, two's complement), 64-bit integers, or one ``int`` for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from types import FunctionType
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from backtest.words.digits import compiled, instruction
+from backtest.words.machine import _I256, _digest, machine, word
+
+Words = npt.NDArray[np.uint64]
+Mask = npt.NDArray[np.bool_]
+Column = Words | npt.NDArray[np.int64] | int
+
+DIGITS = 4
+_BYTES = 8 * DIGITS
+
+
+def words(numbers: Iterable[int]) -> Words:
+    """A column of integers; OverflowError for one that is no word."""
+    joined = b"".join([number.to_bytes(_BYTES, "little", signed=True) for number in numbers])
+    return np.frombuffer(joined, np.uint64).reshape(-1, DIGITS)
+
+
+def numbers(column: Words) -> list[int]:
+    """The integers of a column."""
+    data = np.ascontiguousarray(column).tobytes()
+    return [int.from_bytes(data[at : at + _BYTES], "little", signed=True) for at in range(0, len(data), _BYTES)]
+
+
+def widened(column: npt.NDArray[np.int64]) -> Words:
+    """64-bit integers as words."""
+    found = np.empty((len(column), DIGITS), np.uint64)
+    found[:, 0] = column.view(np.uint64)
+    found[:, 1:] = (column >> 63).view(np.uint64)[:, None]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a rule says of every row: a column for each number it returns, in order (``bool`` as 0 and 1).
+
+    ``exact``: where it says it; elsewhere (a number that is no word, a division by zero) the row is the plain rule's.
+    """
+
+    columns: Words
+    exact: Mask
+
+    def small(self, place: int, bits: int) -> tuple[npt.NDArray[np.int64], Mask]:
+        """One of the columns, and where it is exact, not negative and below 2**bits (at most 63)."""
+        column = self.columns[place]
+        fits = self.exact & (column[:, 0] >> np.uint64(bits) == 0) & ~column[:, 1:].any(axis=1)
+        return column[:, 0].view(np.int64), fits
+
+
+def over(rule: Callable[..., Any], *columns: Column, rows: int) -> Found:
+    """The rule over rows; an argument a column."""
+    made = machine(rule)
+    results = _width(made.nopython_signatures[0].return_type)
+    found, exact = np.empty((results, rows, DIGITS), np.uint64), np.zeros(rows, np.bool_)
+    _loop_of(rule)(tuple(_spread(column, rows) for column in columns), found, exact)
+    return Found(found, exact)
+
+
+def _spread(column: Column, rows: int) -> Words:
+    if isinstance(column, int):
+        return np.broadcast_to(words([column]), (rows, DIGITS))
+    if len(column) != rows:
+        raise ValueError(f"a column has {len(column)} rows, not {rows}")
+    return cast(Words, column) if column.dtype == np.uint64 else widened(cast("npt.NDArray[np.int64]", column))
+
+
+def _width(kind: Any) -> int:
+    return len(kind) if isinstance(kind, types.BaseTuple) else 1
+
+
+_COLUMN = types.Array(types.uint64, 2, "A", readonly=True)
+_FOUND, _EXACT = types.Array(types.uint64, 3, "C"), types.Array(types.boolean, 1, "C")
+
+
+@instruction
+def _row(typing: Any, columns: Any, row: Any) -> Any:
+    """The words of one row, of all columns."""
+    found = types.UniTuple(word, len(columns))
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        made = []
+        for place in range(len(columns)):
+            column = cgutils.create_struct_proxy(columns[place])(
+                context, builder, builder.extract_value(args[0], place)
+            )
+            stride = builder.extract_value(column.strides, 0)
+            data = builder.bitcast(column.data, ir.IntType(8).as_pointer())
+            at = builder.gep(data, [builder.mul(stride, args[1])])
+            made.append(builder.load(builder.bitcast(at, _I256.as_pointer()), align=8))
+        return context.make_tuple(builder, found, made)
+
+    return found(columns, types.intp), generate
+
+
+@instruction
+def _put(typing: Any, found: Any, row: Any, result: Any) -> Any:
+    """A result into its row of every column."""
+    many = isinstance(result, types.BaseTuple)
+    kinds: list[Any] = [*result] if many else [result]
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = cgutils.create_struct_proxy(found)(context, builder, args[0])
+        data = builder.bitcast(array.data, _I256.as_pointer())
+        rows = builder.extract_value(array.shape, 1)
+        for place, kind in enumerate(kinds):
+            value = builder.extract_value(args[2], place) if many else args[2]
+            value = context.cast(builder, value, kind, word)
+            at = builder.add(builder.mul(rows, context.get_constant(types.intp, place)), args[1])
+            builder.store(value, builder.gep(data, [at]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(found, types.intp, result), generate
+
+
+def _rule(*row: Any) -> Any:
+    """Stands for the rule, which ``_loop_of`` puts here."""
+
+
+def _loop(columns: Any, found: Any, exact: Any) -> None:
+    for row in range(len(exact)):
+        try:
+            _put(found, row, _rule(*_row(columns, row)))
+            exact[row] = True
+        except Exception:
+            exact[row] = False
+
+
+@cache
+def _loop_of(rule: Callable[..., Any]) -> Any:
+    """The loop with a rule in it."""
+    made = machine(rule)
+    takes = len(made.nopython_signatures[0].args)
+    space = {"__builtins__": __builtins__, "__name__": __name__, "_rule": made, "_row": _row, "_put": _put}
+    loop = FunctionType(_loop.__code__, space, "_loop")
+    loop.__qualname__ = f"over_{rule.__qualname__}"
+    signature = types.void(types.UniTuple(_COLUMN, takes), _FOUND, _EXACT)
+    return compiled(loop, signature, made_of=_digest(rule))
