@@ -183,13 +183,18 @@ def test_several_numbers_have_names() -> None:
     ]
 
 
+def constants_added(a: int) -> int:
+    return a + 7
+
+
 def test_columns_are_words_small_integers_or_one_number_for_all() -> None:
     small = np.array([1, -2, 3], np.int64)
     found = columns.over(add, columns.words([10, 20, 30]), small, 7, rows=3)
     assert columns.numbers(found.columns[0]) == [11, 18, 33]
-    value, fits = found.small(0, 5)
+    given = [(1 << 62) + 1, (1 << 124) - 8, (1 << 124) - 7]
+    low, high, fits = columns.over(constants_added, columns.words(given), rows=3).wide(0)
     assert fits.tolist() == [True, True, False]
-    assert value[:2].tolist() == [11, 18]
+    assert [(int(h) << 62) + int(n) for n, h in zip(low, high, strict=True)][:2] == [n + 7 for n in given[:2]]
     with pytest.raises(ValueError, match="2 rows, not 3"):
         columns.over(add, columns.words([1, 2]), small, 7, rows=3)
 
@@ -211,12 +216,18 @@ def test_what_cannot_be_compiled_exactly_is_refused() -> None:
         machine.Constant(LIMIT)
 
 
+def test_a_number_that_is_no_word_is_never_exact() -> None:
+    found = columns.over(least, columns.words([1, LIMIT, 3, -LIMIT]), columns.words([9, 9, LIMIT - 1, 9]), 5, rows=4)
+    assert found.exact.tolist() == [True, False, True, False]
+    assert not columns.over(least, 1, 2, LIMIT, rows=2).exact.any()
+
+
 def test_a_rule_is_named_by_all_that_it_is_made_of() -> None:
     """Numba's cache would not notice that a constant, or a function elsewhere, has changed."""
     source = "def outer(a: int) -> int:\n    return inner(a) + 1\ndef inner(a: int) -> int:\n    return a * FACTOR\n"
     names = []
     for factor in (2, 3, 2):
-        space: dict[str, Any] = {"FACTOR": factor, "__name__": "somewhere"}
+        space: dict[str, Any] = {"FACTOR": factor, "__name__": __name__}
         exec(compile(source, __file__, "exec"), space)
         made = machine.machine(space["outer"])
         names.append(made.py_func.__qualname__)

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from backtest.words.digits import compiled, instruction
-from backtest.words.machine import _I256, _digest, machine, word
+from backtest.words.machine import _I256, LARGEST, _digest, machine, word
 
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -26,11 +26,17 @@ Column = Words | npt.NDArray[np.int64] | int
 
 DIGITS = 4
 _BYTES = 8 * DIGITS
+NO_WORD = -LARGEST - 1
+_2, _62, _LOW, _TOP = np.uint64(2), np.uint64(62), np.uint64((1 << 62) - 1), np.uint64(1 << 60)
 
 
 def words(numbers: Iterable[int]) -> Words:
-    """A column of integers; OverflowError for one that is no word."""
-    joined = b"".join([number.to_bytes(_BYTES, "little", signed=True) for number in numbers])
+    """A column of integers; those that are no words stand as ``NO_WORD``, so that no row of theirs is exact."""
+    numbers = list(numbers)
+    try:
+        joined = b"".join([number.to_bytes(_BYTES, "little", signed=True) for number in numbers])
+    except OverflowError:
+        return words([number if -LARGEST <= number <= LARGEST else NO_WORD for number in numbers])
     return np.frombuffer(joined, np.uint64).reshape(-1, DIGITS)
 
 
@@ -58,11 +64,13 @@ class Found:
     columns: Words
     exact: Mask
 
-    def small(self, place: int, bits: int) -> tuple[npt.NDArray[np.int64], Mask]:
-        """One of the columns, and where it is exact, not negative and below 2**bits (at most 63)."""
-        column = self.columns[place]
-        fits = self.exact & (column[:, 0] >> np.uint64(bits) == 0) & ~column[:, 1:].any(axis=1)
-        return column[:, 0].view(np.int64), fits
+    def wide(self, place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Mask]:
+        """One of the columns as its low 62 bits and what is above, and where it is exact, not negative and below
+        2**124.
+        """
+        low, high = self.columns[place, :, 0], self.columns[place, :, 1]
+        fits = self.exact & (high < _TOP) & ~self.columns[place, :, 2:].any(axis=1)
+        return (low & _LOW).view(np.int64), ((high << _2) | (low >> _62)).view(np.int64), fits
 
 
 def over(rule: Callable[..., Any], *columns: Column, rows: int) -> Found:
@@ -90,24 +98,36 @@ _COLUMN = types.Array(types.uint64, 2, "A", readonly=True)
 _FOUND, _EXACT = types.Array(types.uint64, 3, "C"), types.Array(types.boolean, 1, "C")
 
 
-@instruction
-def _row(typing: Any, columns: Any, row: Any) -> Any:
-    """The words of one row, of all columns."""
-    found = types.UniTuple(word, len(columns))
+def _row_of(kinds: tuple[Any, ...]) -> Any:
+    """What takes the numbers of one row out of all columns, as a rule of these parameters wants them."""
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        made = []
-        for place in range(len(columns)):
-            column = cgutils.create_struct_proxy(columns[place])(
-                context, builder, builder.extract_value(args[0], place)
-            )
-            stride = builder.extract_value(column.strides, 0)
-            data = builder.bitcast(column.data, ir.IntType(8).as_pointer())
-            at = builder.gep(data, [builder.mul(stride, args[1])])
-            made.append(builder.load(builder.bitcast(at, _I256.as_pointer()), align=8))
-        return context.make_tuple(builder, found, made)
+    @instruction
+    def row_of(typing: Any, columns: Any, row: Any) -> Any:
+        found = types.Tuple(kinds)
 
-    return found(columns, types.intp), generate
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            made = []
+            for place, kind in enumerate(kinds):
+                data = builder.extract_value(args[0], place)
+                column = cgutils.create_struct_proxy(columns[place])(context, builder, data)
+                stride = builder.extract_value(column.strides, 0)
+                at = builder.gep(
+                    builder.bitcast(column.data, ir.IntType(8).as_pointer()), [builder.mul(stride, args[1])]
+                )
+                number = builder.load(builder.bitcast(at, _I256.as_pointer()), align=8)
+                none = builder.icmp_signed("==", number, ir.Constant(_I256, NO_WORD))
+                with builder.if_then(none, likely=False):
+                    context.call_conv.return_user_exc(builder, OverflowError, ("argument",))
+                made.append(context.cast(builder, number, word, kind))
+            return context.make_tuple(builder, found, made)
+
+        return found(columns, types.intp), generate
+
+    return row_of
+
+
+def _row(columns: Any, row: int) -> Any:
+    """Stands for that of the rule."""
 
 
 @instruction
@@ -131,7 +151,7 @@ def _put(typing: Any, found: Any, row: Any, result: Any) -> Any:
 
 
 def _rule(*row: Any) -> Any:
-    """Stands for the rule, which ``_loop_of`` puts here."""
+    """Stands for the rule that the loop is made for."""
 
 
 def _loop(columns: Any, found: Any, exact: Any) -> None:
@@ -147,9 +167,9 @@ def _loop(columns: Any, found: Any, exact: Any) -> None:
 def _loop_of(rule: Callable[..., Any]) -> Any:
     """The loop with a rule in it."""
     made = machine(rule)
-    takes = len(made.nopython_signatures[0].args)
-    space = {"__builtins__": __builtins__, "__name__": __name__, "_rule": made, "_row": _row, "_put": _put}
+    takes = made.nopython_signatures[0].args
+    space = {"__builtins__": __builtins__, "__name__": __name__, "_rule": made, "_row": _row_of(takes), "_put": _put}
     loop = FunctionType(_loop.__code__, space, "_loop")
     loop.__qualname__ = f"over_{rule.__qualname__}"
-    signature = types.void(types.UniTuple(_COLUMN, takes), _FOUND, _EXACT)
+    signature = types.void(types.UniTuple(_COLUMN, len(takes)), _FOUND, _EXACT)
     return compiled(loop, signature, made_of=_digest(rule))

@@ -31,7 +31,7 @@ LARGEST = (1 << BITS - 1) - 1
 _I64, _I128, _I256 = ir.IntType(64), ir.IntType(128), ir.IntType(BITS)
 
 
-class WordType(types.Number):
+class WordType(types.Type):
     """The type of a word, as numba knows it; 64-bit integers and truth values become one where they meet it."""
 
     def __init__(self) -> None:
@@ -273,6 +273,20 @@ def _not(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 _register(_truth, types.boolean, 1, bool)
 _register(_not, types.boolean, 1, operator.not_)
 
+
+def _register_choice(sign: str, function: Any) -> None:
+    def choose(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        found = args[0]
+        for other in args[1:]:
+            found = builder.select(builder.icmp_signed(sign, other, found), other, found)
+        return found
+
+    for many in (2, 3):
+        _register(choose, word, many, function)
+
+
+_register_choice("<", min)
+_register_choice(">", max)
 
 _SOURCE = sha256("".join(map(getsource, (modules[__name__], digits))).encode()).hexdigest()
 

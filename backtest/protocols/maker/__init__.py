@@ -40,6 +40,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -48,6 +49,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    Views,
 )
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.events import EVENTS, discover
@@ -188,6 +190,16 @@ class Maker(LendingProtocol[MakerState]):
     def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``state.view``."""
         return state.view(book, account, prices)
+
+    @override
+    def exposures(self, book: MakerState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """See ``state.exposures``."""
+        return state.exposures(book, accounts)
+
+    @override
+    def views(self, book: MakerState, prices: Prices, now: Clock) -> Views | None:
+        """See ``state.views``."""
+        return state.views(book, prices)
 
     @override
     def figures(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:

@@ -35,6 +35,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -43,8 +44,9 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    Views,
 )
-from backtest.protocols.morpho_blue.account import exposure, figures, holdings, view
+from backtest.protocols.morpho_blue.account import exposure, exposures, figures, holdings, view, views
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
@@ -134,6 +136,16 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view_of``."""
         return view(state, account, prices.oracle, now)
+
+    @override
+    def exposures(self, state: MorphoState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """See ``account.exposures``."""
+        return exposures(state, accounts, now)
+
+    @override
+    def views(self, state: MorphoState, prices: Prices, now: Clock) -> Views | None:
+        """See ``account.views``."""
+        return views(state, prices.oracle, now)
 
     @override
     def figures(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
