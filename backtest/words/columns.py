@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
+from inspect import getsource
+from sys import modules
 from types import FunctionType
 from typing import Any, cast
 
@@ -15,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 
 from backtest.words.digits import compiled, instruction
 from backtest.words.machine import _I256, LARGEST, _digest, machine, word
@@ -78,7 +79,9 @@ def over(rule: Callable[..., Any], *columns: Column, rows: int) -> Found:
     made = machine(rule)
     results = _width(made.nopython_signatures[0].return_type)
     found, exact = np.empty((results, rows, DIGITS), np.uint64), np.zeros(rows, np.bool_)
-    _loop_of(rule)(tuple(_spread(column, rows) for column in columns), found, exact)
+    taken = [_spread(column, rows) for column in columns]
+    places = tuple((column.__array_interface__["data"][0], column.strides[0]) for column in taken)
+    _loop_of(rule)(places, rows, found.__array_interface__["data"][0], exact.__array_interface__["data"][0])
     return Found(found, exact)
 
 
@@ -94,8 +97,10 @@ def _width(kind: Any) -> int:
     return len(kind) if isinstance(kind, types.BaseTuple) else 1
 
 
-_COLUMN = types.Array(types.uint64, 2, "A", readonly=True)
-_FOUND, _EXACT = types.Array(types.uint64, 3, "C"), types.Array(types.boolean, 1, "C")
+# Compiled loops get addresses: arrays would be counted in and out at every row.
+
+_COLUMN = types.UniTuple(types.intp, 2)
+_BYTE = ir.IntType(8)
 
 
 def _row_of(kinds: tuple[Any, ...]) -> Any:
@@ -108,13 +113,9 @@ def _row_of(kinds: tuple[Any, ...]) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             made = []
             for place, kind in enumerate(kinds):
-                data = builder.extract_value(args[0], place)
-                column = cgutils.create_struct_proxy(columns[place])(context, builder, data)
-                stride = builder.extract_value(column.strides, 0)
-                at = builder.gep(
-                    builder.bitcast(column.data, ir.IntType(8).as_pointer()), [builder.mul(stride, args[1])]
-                )
-                number = builder.load(builder.bitcast(at, _I256.as_pointer()), align=8)
+                start, stride = (builder.extract_value(args[0], [place, part]) for part in (0, 1))
+                at = builder.add(start, builder.mul(stride, args[1]))
+                number = builder.load(builder.inttoptr(at, _I256.as_pointer()), align=8)
                 none = builder.icmp_signed("==", number, ir.Constant(_I256, NO_WORD))
                 with builder.if_then(none, likely=False):
                     context.call_conv.return_user_exc(builder, OverflowError, ("argument",))
@@ -131,36 +132,45 @@ def _row(columns: Any, row: int) -> Any:
 
 
 @instruction
-def _put(typing: Any, found: Any, row: Any, result: Any) -> Any:
+def _put(typing: Any, found: Any, rows: Any, row: Any, result: Any) -> Any:
     """A result into its row of every column."""
     many = isinstance(result, types.BaseTuple)
     kinds: list[Any] = [*result] if many else [result]
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(found)(context, builder, args[0])
-        data = builder.bitcast(array.data, _I256.as_pointer())
-        rows = builder.extract_value(array.shape, 1)
+        start, rows, row, value = args
+        data = builder.inttoptr(start, _I256.as_pointer())
         for place, kind in enumerate(kinds):
-            value = builder.extract_value(args[2], place) if many else args[2]
-            value = context.cast(builder, value, kind, word)
-            at = builder.add(builder.mul(rows, context.get_constant(types.intp, place)), args[1])
-            builder.store(value, builder.gep(data, [at]), align=8)
+            number = context.cast(builder, builder.extract_value(value, place) if many else value, kind, word)
+            at = builder.add(builder.mul(rows, context.get_constant(types.intp, place)), row)
+            builder.store(number, builder.gep(data, [at]), align=8)
         return context.get_dummy_value()
 
-    return types.void(found, types.intp, result), generate
+    return types.void(types.intp, types.intp, types.intp, result), generate
+
+
+@instruction
+def _mark(typing: Any, flags: Any, row: Any) -> Any:
+    """The row's flag is set."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(_BYTE(1), builder.inttoptr(builder.add(*args), _BYTE.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), generate
 
 
 def _rule(*row: Any) -> Any:
     """Stands for the rule that the loop is made for."""
 
 
-def _loop(columns: Any, found: Any, exact: Any) -> None:
-    for row in range(len(exact)):
+def _loop(columns: Any, rows: int, found: int, exact: int) -> None:
+    for row in range(rows):
         try:
-            _put(found, row, _rule(*_row(columns, row)))
-            exact[row] = True
+            _put(found, rows, row, _rule(*_row(columns, row)))
+            _mark(exact, row)
         except Exception:
-            exact[row] = False
+            continue
 
 
 @cache
@@ -168,8 +178,11 @@ def _loop_of(rule: Callable[..., Any]) -> Any:
     """The loop with a rule in it."""
     made = machine(rule)
     takes = made.nopython_signatures[0].args
-    space = {"__builtins__": __builtins__, "__name__": __name__, "_rule": made, "_row": _row_of(takes), "_put": _put}
-    loop = FunctionType(_loop.__code__, space, "_loop")
+    own = {"_rule": made, "_row": _row_of(takes), "_put": _put, "_mark": _mark}
+    loop = FunctionType(_loop.__code__, {"__builtins__": __builtins__, "__name__": __name__, **own}, "_loop")
     loop.__qualname__ = f"over_{rule.__qualname__}"
-    signature = types.void(types.UniTuple(_COLUMN, len(takes)), _FOUND, _EXACT)
-    return compiled(loop, signature, made_of=_digest(rule))
+    signature = types.void(types.UniTuple(_COLUMN, len(takes)), types.intp, types.intp, types.intp)
+    return compiled(loop, signature, made_of=_digest(rule, _SOURCE))
+
+
+_SOURCE = getsource(modules[__name__])

@@ -291,9 +291,9 @@ _register_choice(">", max)
 _SOURCE = sha256("".join(map(getsource, (modules[__name__], digits))).encode()).hexdigest()
 
 
-def _digest(function: Callable[..., Any]) -> str:
+def _digest(function: Callable[..., Any], more: str = "") -> str:
     """Of a function of words: how words are computed with is no part of its own text."""
-    return sha256((_SOURCE + digest_of(function)).encode()).hexdigest()[:12]
+    return sha256((_SOURCE + more + digest_of(function)).encode()).hexdigest()[:12]
 
 
 def _words(function: Any) -> Any:
