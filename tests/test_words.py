@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from backtest import units
-from backtest.words import columns, machine
+from backtest.words import columns, digits, machine
 
 LIMIT = 1 << 255
 BIG = 3 << 200
@@ -213,7 +213,7 @@ def test_what_cannot_be_compiled_exactly_is_refused() -> None:
     with pytest.raises(TypeError, match="is not what a rule may take"):
         machine.machine(of_text)
     with pytest.raises(OverflowError):
-        machine.Constant(LIMIT)
+        digits.Constant(LIMIT)
 
 
 def test_a_number_that_is_no_word_is_never_exact() -> None:

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
-from inspect import getsource
-from sys import modules
-from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
 
-from backtest.words.digits import compiled, instruction
-from backtest.words.machine import _I256, LARGEST, _digest, machine, word
+from backtest.words import LARGEST
 
 Words = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
@@ -76,12 +69,13 @@ class Found:
 
 def over(rule: Callable[..., Any], *columns: Column, rows: int) -> Found:
     """The rule over rows; an argument a column."""
-    made = machine(rule)
-    results = _width(made.nopython_signatures[0].return_type)
+    from backtest.words.loops import loop_of  # numba, which takes a second to be there
+
+    results, loop = loop_of(rule)
     found, exact = np.empty((results, rows, DIGITS), np.uint64), np.zeros(rows, np.bool_)
     taken = [_spread(column, rows) for column in columns]
     places = tuple((column.__array_interface__["data"][0], column.strides[0]) for column in taken)
-    _loop_of(rule)(places, rows, found.__array_interface__["data"][0], exact.__array_interface__["data"][0])
+    loop(places, rows, found.__array_interface__["data"][0], exact.__array_interface__["data"][0])
     return Found(found, exact)
 
 
@@ -91,98 +85,3 @@ def _spread(column: Column, rows: int) -> Words:
     if len(column) != rows:
         raise ValueError(f"a column has {len(column)} rows, not {rows}")
     return cast(Words, column) if column.dtype == np.uint64 else widened(cast("npt.NDArray[np.int64]", column))
-
-
-def _width(kind: Any) -> int:
-    return len(kind) if isinstance(kind, types.BaseTuple) else 1
-
-
-# Compiled loops get addresses: arrays would be counted in and out at every row.
-
-_COLUMN = types.UniTuple(types.intp, 2)
-_BYTE = ir.IntType(8)
-
-
-def _row_of(kinds: tuple[Any, ...]) -> Any:
-    """What takes the numbers of one row out of all columns, as a rule of these parameters wants them."""
-
-    @instruction
-    def row_of(typing: Any, columns: Any, row: Any) -> Any:
-        found = types.Tuple(kinds)
-
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            made = []
-            for place, kind in enumerate(kinds):
-                start, stride = (builder.extract_value(args[0], [place, part]) for part in (0, 1))
-                at = builder.add(start, builder.mul(stride, args[1]))
-                number = builder.load(builder.inttoptr(at, _I256.as_pointer()), align=8)
-                none = builder.icmp_signed("==", number, ir.Constant(_I256, NO_WORD))
-                with builder.if_then(none, likely=False):
-                    context.call_conv.return_user_exc(builder, OverflowError, ("argument",))
-                made.append(context.cast(builder, number, word, kind))
-            return context.make_tuple(builder, found, made)
-
-        return found(columns, types.intp), generate
-
-    return row_of
-
-
-def _row(columns: Any, row: int) -> Any:
-    """Stands for that of the rule."""
-
-
-@instruction
-def _put(typing: Any, found: Any, rows: Any, row: Any, result: Any) -> Any:
-    """A result into its row of every column."""
-    many = isinstance(result, types.BaseTuple)
-    kinds: list[Any] = [*result] if many else [result]
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start, rows, row, value = args
-        data = builder.inttoptr(start, _I256.as_pointer())
-        for place, kind in enumerate(kinds):
-            number = context.cast(builder, builder.extract_value(value, place) if many else value, kind, word)
-            at = builder.add(builder.mul(rows, context.get_constant(types.intp, place)), row)
-            builder.store(number, builder.gep(data, [at]), align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp, result), generate
-
-
-@instruction
-def _mark(typing: Any, flags: Any, row: Any) -> Any:
-    """The row's flag is set."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(_BYTE(1), builder.inttoptr(builder.add(*args), _BYTE.as_pointer()))
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), generate
-
-
-def _rule(*row: Any) -> Any:
-    """Stands for the rule that the loop is made for."""
-
-
-def _loop(columns: Any, rows: int, found: int, exact: int) -> None:
-    for row in range(rows):
-        try:
-            _put(found, rows, row, _rule(*_row(columns, row)))
-            _mark(exact, row)
-        except Exception:
-            continue
-
-
-@cache
-def _loop_of(rule: Callable[..., Any]) -> Any:
-    """The loop with a rule in it."""
-    made = machine(rule)
-    takes = made.nopython_signatures[0].args
-    own = {"_rule": made, "_row": _row_of(takes), "_put": _put, "_mark": _mark}
-    loop = FunctionType(_loop.__code__, {"__builtins__": __builtins__, "__name__": __name__, **own}, "_loop")
-    loop.__qualname__ = f"over_{rule.__qualname__}"
-    signature = types.void(types.UniTuple(_COLUMN, len(takes)), types.intp, types.intp, types.intp)
-    return compiled(loop, signature, made_of=_digest(rule, _SOURCE))
-
-
-_SOURCE = getsource(modules[__name__])

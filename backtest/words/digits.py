@@ -18,6 +18,8 @@ from numba import types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
+from backtest.words import BITS, LARGEST
+
 Digit = np.uint64
 Pair = tuple[np.uint64, np.uint64]
 Four = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
@@ -26,6 +28,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 U = np.uint64
 _0, _1, _32, _64 = U(0), U(1), U(32), U(64)
 _LOW, _BASE = U(0xFFFFFFFF), U(1 << 32)
+
+
+class Constant:
+    """A number in the place of a global ``int``: numba would wrap those of 64 bits, and refuse longer ones."""
+
+    def __init__(self, value: int) -> None:
+        if not -LARGEST - 1 <= value <= LARGEST:
+            raise OverflowError(f"{value} is no word of {BITS} bits")
+        self.value = value
 
 
 def names_of(code: CodeType) -> set[str]:
@@ -53,6 +64,7 @@ def digest_of(function: Callable[..., Any]) -> str:
     def add(name: str, value: Any) -> None:
         value = value.py_func if isinstance(value, Dispatcher) else value
         value = getattr(value, "_defn", value)  # an intrinsic
+        value = value.value if isinstance(value, Constant) else value
         if not isinstance(value, FunctionType):
             parts.append(f"{name} {value if isinstance(value, int | float | tuple | np.generic) else type(value)!r}")
         elif id(value) not in seen:
@@ -66,18 +78,22 @@ def digest_of(function: Callable[..., Any]) -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def compiled(function: F, *signature: Any, made_of: str = "") -> F:
+def compiled(function: F, *signature: Any, made_of: str = "", inner: bool = False) -> F:
     """The function as machine code, kept on disk; it may run while other threads do. With a ``signature`` for that one
-    alone.
+    alone; ``inner``: only compiled code calls it, which spares the half of compiling that is for Python.
     """
     function.__qualname__ += f"_{made_of or digest_of(function)}"
     njit: Any = numba.njit
-    return cast(F, njit(*signature, cache=True, nogil=True)(function))
+    return cast(F, njit(*signature, cache=True, nogil=True, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(function))
 
 
 def instruction(generate: Callable[..., Any]) -> Any:
     """``numba.extending.intrinsic``: what compiled code may call by this name."""
     return intrinsic(generate)
+
+
+def _inner(function: F) -> F:
+    return compiled(function, inner=True)
 
 
 @instruction
@@ -90,7 +106,7 @@ def _leading(typing: Any, digit: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@compiled
+@_inner
 def mul(a: Digit, b: Digit) -> Pair:
     """a * b."""
     al, ah, bl, bh = a & _LOW, a >> _32, b & _LOW, b >> _32
@@ -100,7 +116,7 @@ def mul(a: Digit, b: Digit) -> Pair:
     return ah * bh + (middle >> _32) + (cross >> _32), (cross << _32) | (low & _LOW)
 
 
-@compiled
+@_inner
 def divide(high: Digit, low: Digit, divisor: Digit) -> Pair:
     """Quotient and rest of two digits, whose high one is below the divisor, which has its top bit set (Hacker's
     Delight, divlu).
@@ -120,7 +136,7 @@ def divide(high: Digit, low: Digit, divisor: Digit) -> Pair:
     return quotient, high
 
 
-@compiled
+@_inner
 def step(r1: Digit, r0: Digit, digit: Digit, d1: Digit, d0: Digit) -> tuple[Digit, Digit, Digit]:
     """A digit of the quotient, and the rest (high, low), of a rest below the divisor, which has its top bit set, and
     the next digit (Knuth, The Art of Computer Programming 2, algorithm D, in base 2**64).
@@ -141,7 +157,7 @@ def step(r1: Digit, r0: Digit, digit: Digit, d1: Digit, d0: Digit) -> tuple[Digi
     return guess, left - high - (_1 if digit < low else _0), digit - low
 
 
-@compiled
+@_inner
 def by_one(n3: Digit, n2: Digit, n1: Digit, n0: Digit, d: Digit) -> Four:
     """The quotient of four digits by one that is not 0."""
     if not (n3 | n2 | n1):
@@ -163,7 +179,7 @@ def by_one(n3: Digit, n2: Digit, n1: Digit, n0: Digit, d: Digit) -> Four:
     return q3, q2, q1, divide(n1, n0, d)[0]
 
 
-@compiled
+@_inner
 def by_two(n3: Digit, n2: Digit, n1: Digit, n0: Digit, d1: Digit, d0: Digit) -> Four:
     """The quotient of four digits by two, of which the high one is not 0."""
     if not (n3 | n2) and (n1 < d1 or (n1 == d1 and n0 < d0)):
@@ -183,7 +199,7 @@ def by_two(n3: Digit, n2: Digit, n1: Digit, n0: Digit, d1: Digit, d0: Digit) -> 
     return _0, q2, q1, step(n2, n1, n0, d1, d0)[0]
 
 
-@compiled
+@_inner
 def product(
     a3: Digit, a2: Digit, a1: Digit, a0: Digit, b3: Digit, b2: Digit, b1: Digit, b0: Digit
 ) -> tuple[bool, Digit, Digit, Digit, Digit]:

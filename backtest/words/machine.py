@@ -23,12 +23,19 @@ from numba.core.typeconv.castgraph import Conversion
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, register_model, typeof_impl
 
-from backtest.words import digits
-from backtest.words.digits import by_one, by_two, compiled, digest_of, instruction, names_of, product
+from backtest.words import BITS, digits
+from backtest.words.digits import (
+    Constant,
+    by_one,
+    by_two,
+    compiled,
+    digest_of,
+    instruction,
+    names_of,
+    product,
+)
 
-BITS = 256
-LARGEST = (1 << BITS - 1) - 1
-_I64, _I128, _I256 = ir.IntType(64), ir.IntType(128), ir.IntType(BITS)
+_I64, _I128, I256 = ir.IntType(64), ir.IntType(128), ir.IntType(BITS)
 
 
 class WordType(types.Type):
@@ -52,16 +59,7 @@ word = WordType()
 @register_model(WordType)
 class _WordModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _I256)
-
-
-class Constant:
-    """A number in the place of a global ``int``: numba would wrap those of 64 bits, and refuse longer ones."""
-
-    def __init__(self, value: int) -> None:
-        if not -LARGEST - 1 <= value <= LARGEST:
-            raise OverflowError(f"{value} is no word of {BITS} bits")
-        self.value = value
+        super().__init__(dmm, fe_type, I256)
 
 
 @typeof_impl.register(Constant)
@@ -70,7 +68,7 @@ def _typeof_constant(value: Constant, context: Any) -> WordType:
 
 
 def _constant(value: int) -> ir.Constant:
-    return ir.Constant(_I256, value)
+    return ir.Constant(I256, value)
 
 
 # -- from and to other types -------------------------------------------------------------------------------------------
@@ -85,12 +83,12 @@ def _lower_constant(context: Any, builder: Any, typ: Any, value: Any) -> Any:
 def _from_integer(context: Any, builder: Any, fromty: Any, toty: Any, value: Any) -> Any:
     if isinstance(fromty, types.IntegerLiteral):
         return _constant(fromty.literal_value)
-    return builder.sext(value, _I256) if fromty.signed else builder.zext(value, _I256)
+    return builder.sext(value, I256) if fromty.signed else builder.zext(value, I256)
 
 
 @lower_cast(types.Boolean, WordType)
 def _from_boolean(context: Any, builder: Any, fromty: Any, toty: Any, value: Any) -> Any:
-    return builder.zext(value, _I256)
+    return builder.zext(value, I256)
 
 
 @lower_cast(WordType, types.Boolean)
@@ -103,12 +101,32 @@ def word_of(typing: Any, high: Any, second: Any, first: Any, low: Any) -> Any:
     """The word of four digits."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        made = builder.zext(args[3], _I256)
+        made = builder.zext(args[3], I256)
         for place in (1, 2, 3):
-            made = builder.or_(made, builder.shl(builder.zext(args[3 - place], _I256), _constant(64 * place)))
+            made = builder.or_(made, builder.shl(builder.zext(args[3 - place], I256), _constant(64 * place)))
         return made
 
     return word(types.uint64, types.uint64, types.uint64, types.uint64), generate
+
+
+@instruction
+def word_of_pair(typing: Any, high: Any, low: Any) -> Any:
+    """The word of two digits."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.or_(builder.shl(builder.zext(args[0], I256), _constant(64)), builder.zext(args[1], I256))
+
+    return word(types.uint64, types.uint64), generate
+
+
+@instruction
+def word_of_digit(typing: Any, digit: Any) -> Any:
+    """The word of one digit."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.zext(args[0], I256)
+
+    return word(types.uint64), generate
 
 
 @instruction
@@ -165,7 +183,7 @@ def _call(context: Any, builder: Any, function: Any, sig: Any, args: Any) -> Any
 def _mul(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     a, b = args
     small = builder.icmp_unsigned("==", builder.lshr(builder.or_(a, b), _constant(127)), _constant(0))
-    place = builder.alloca(_I256)
+    place = builder.alloca(I256)
     with builder.if_else(small, likely=True) as (short, long):
         with short:
             wide = [
@@ -182,7 +200,7 @@ def _mul(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             ]
             total = None
             for part, shift in parts:
-                shifted = builder.shl(builder.zext(part, _I256), _constant(shift))
+                shifted = builder.shl(builder.zext(part, I256), _constant(shift))
                 total = shifted if total is None else builder.add(total, shifted)
             builder.store(total, place)
         with long:
@@ -291,14 +309,26 @@ _register_choice(">", max)
 _SOURCE = sha256("".join(map(getsource, (modules[__name__], digits))).encode()).hexdigest()
 
 
-def _digest(function: Callable[..., Any], more: str = "") -> str:
+def digest(function: Callable[..., Any], more: str = "") -> str:
     """Of a function of words: how words are computed with is no part of its own text."""
     return sha256((_SOURCE + more + digest_of(function)).encode()).hexdigest()[:12]
 
 
+def with_words(function: Any) -> Any:
+    """A function of arrays that computes with words, compiled for whatever it is first called with; large numbers are
+    ``Constant``.
+    """
+    return compiled(function, made_of=digest(function))
+
+
+def within(function: Any) -> Any:
+    """The same, for compiled code alone to call."""
+    return compiled(function, made_of=digest(function), inner=True)
+
+
 def _words(function: Any) -> Any:
     """Compiled for two words; those that are called first stand first."""
-    return compiled(function, (word, word), made_of=_digest(function))
+    return compiled(function, (word, word), made_of=digest(function), inner=True)
 
 
 # -- what does not go in line ------------------------------------------------------------------------------------------
@@ -319,7 +349,7 @@ def _right(typing: Any, a: Any, by: Any) -> Any:
     """a >> by, below 256, of a number that is not negative."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.lshr(args[0], builder.zext(args[1], _I256))
+        return builder.lshr(args[0], builder.zext(args[1], I256))
 
     return word(word, types.uint64), generate
 
@@ -426,7 +456,7 @@ def machine(rule: Callable[..., Any]) -> Any:
     twin = FunctionType(text, space, rule.__name__, rule.__defaults__, rule.__closure__)
     twin.__qualname__ = rule.__qualname__
     takes = [kind for name, kind in get_type_hints(rule).items() if name != "return"]
-    return compiled(twin, tuple(map(kind_of, takes)), made_of=_digest(rule))
+    return compiled(twin, tuple(map(kind_of, takes)), made_of=digest(rule), inner=True)
 
 
 def _numbers(text: CodeType) -> list[int]:

@@ -134,7 +134,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, se
 
 def two_assets(protocol: str, accounts: int, ticks: int, *, fall: float, seed: int = 1) -> tuple[Market, Timeline]:
     """The same book as one Morpho market (USDC lent against a token) or as Maker vaults: one collateral, whose price is
-    one a block, walks by 0.1 % and falls by ``fall`` in the middle tenth.
+    one a block, walks by 0.05 % and falls by ``fall`` in the middle tenth.
     """
     maker = protocol == "maker"
     held, owed = (0, 1) if maker else (1, 0)
@@ -154,7 +154,7 @@ def two_assets(protocol: str, accounts: int, ticks: int, *, fall: float, seed: i
     draw = np.random.default_rng(seed)
     worth = (10 ** draw.uniform(2, 6, accounts)).astype(np.int64)  # dollars
     debt = (worth * 0.8 / draw.uniform(1.05, 3, accounts)).astype(np.int64)
-    log_price = draw.normal(0, 0.001, ticks)
+    log_price = draw.normal(0, 0.0005, ticks)  # as each of four in turn
     log_price[ticks * 9 // 20 : ticks * 11 // 20] += np.log(1 - fall) / max(1, ticks // 10)
     prices = [int(price * 10**6) * unit // 10**6 for price in np.exp(np.cumsum(log_price)) * 1_000]
     lent = 0 if maker else 1

@@ -14,7 +14,6 @@ accruals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,6 +121,10 @@ class Position:
     borrow_shares: int = 0
     collateral: int = 0
 
+    def copy(self) -> Position:
+        """To be changed."""
+        return Position(self.supply_shares, self.borrow_shares, self.collateral)
+
     @property
     def holds(self) -> bool:
         """Whether it is anything at all."""
@@ -219,7 +222,7 @@ def _apply_position(state: MorphoState, event: PositionChange) -> None:
             state.receive(event.account, event.delta)
         return
     known = state.positions.get(event.account)
-    position = Position() if known is None else copy(known)
+    position = Position() if known is None else known.copy()
     state.put(event.account, position)
     if event.asset == COLLATERAL:
         position.collateral = left = position.collateral + event.delta
