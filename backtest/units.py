@@ -20,7 +20,7 @@ def mul_div_down(a: int, b: int, d: int) -> int:
 
 def mul_div_up(a: int, b: int, d: int) -> int:
     """ceil(a * b / d)."""
-    return -(-a * b // d)
+    return (a * b + d - 1) // d
 
 
 def mul_div_half_up(a: int, b: int, d: int) -> int:

@@ -70,7 +70,7 @@ class Exposures:
     """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against
-    (``owed``). See ``LendingProtocol.exposures``.
+    (``owed``). ``until``: as in ``LinearExposure``, of all of them. See ``LendingProtocol.exposures``.
     """
 
     account: Ints
@@ -80,6 +80,7 @@ class Exposures:
     amount: npt.NDArray[np.float64]
     constant: npt.NDArray[np.float64]
     relative_error: float
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,10 +229,63 @@ class SafePrices(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """The views of every account that holds anything, as columns in id order: base units below 2**62, health as (low,
-    high) words, 0 without debt.
+class Amounts:
+    """A column of whole numbers of up to 124 bits: ``high`` (None: zeros) times 2**62 plus ``low``, which is within
+    2**62 of zero.
+    """
 
+    low: Ints
+    high: Ints | None = None
+
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> Amounts:
+        """Some rows."""
+        return Amounts(self.low[rows], None if self.high is None else self.high[rows])
+
+    def minus(self, other: Amounts) -> Amounts:
+        """The differences."""
+        if self.high is None and other.high is None:
+            return Amounts(self.low - other.low)
+        high, theirs = (np.zeros_like(self.low) if part is None else part for part in (self.high, other.high))
+        return Amounts(self.low - other.low, high - theirs)
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        """Above zero."""
+        return self.low > 0 if self.high is None else (self.high > 0) | ((self.high == 0) & (self.low > 0))
+
+    @property
+    def negative(self) -> npt.NDArray[np.bool_]:
+        """Below zero."""
+        return self.low < 0 if self.high is None else (self.high < 0) | ((self.high == 0) & (self.low < 0))
+
+    def differs(self, other: Amounts) -> npt.NDArray[np.bool_]:
+        """Where one number is not the other."""
+        apart = self.minus(other)
+        return apart.positive | apart.negative
+
+    def integers(self) -> list[int]:
+        """As Python has them."""
+        low: list[int] = self.low.tolist()
+        if self.high is None:
+            return low
+        return [(high << 62) + rest for high, rest in zip(self.high.tolist(), low, strict=True)]
+
+    def total(self) -> int:
+        """The sum."""
+        return _sum(self.low) + (0 if self.high is None else _sum(self.high) << 62)
+
+
+def _sum(values: Ints) -> int:
+    """The sum, which may take more than 64 bits."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """The views of every account that holds anything, as columns in id order: base units (the low 62 bits), health as
+    (low, high) words, 0 without debt.
+
+    ``high``: what base units of collateral, debt and power have above (3 x accounts; see ``Amounts``); None: nothing.
     ``rest``: accounts that do not fit, in id order; None where a price is missing. See ``LendingProtocol.views``.
     """
 
@@ -242,6 +296,22 @@ class Views:
     health: npt.NDArray[np.uint64]
     category: Ints
     rest: Mapping[AccountId, AccountView | None]
+    high: Ints | None = None
+
+    @property
+    def collateral(self) -> Amounts:
+        """Base units."""
+        return Amounts(self.collateral_base, None if self.high is None else self.high[0])
+
+    @property
+    def debt(self) -> Amounts:
+        """Base units."""
+        return Amounts(self.debt_base, None if self.high is None else self.high[1])
+
+    @property
+    def power(self) -> Amounts:
+        """Base units that the account may owe."""
+        return Amounts(self.borrowing_power_base, None if self.high is None else self.high[2])
 
 
 @dataclass(frozen=True, slots=True)

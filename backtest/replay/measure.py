@@ -11,7 +11,7 @@ from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols import State
 from backtest.protocols.book import Book
-from backtest.replay.reach import sum_of, views_of
+from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Scenario
@@ -150,18 +150,14 @@ class Measure(Generic[State]):
     def _take(self) -> tuple[Totals, dict[AccountId, int]]:
         book = self._book
         views = views_of(book)
-        least = views.collateral_base - views.debt_base
-        unsafe = (views.debt_base > 0) & (views.health[:, 1] == 0) & (views.health[:, 0] < WAD)
-        equity = dict(zip(cast("list[AccountId]", views.account.tolist()), least.tolist(), strict=True))
-        collateral, debt, power = (
-            sum_of(views.collateral_base),
-            sum_of(views.debt_base),
-            sum_of(views.borrowing_power_base),
-        )
+        least = views.collateral.minus(views.debt)
+        unsafe = views.debt.positive & (views.health[:, 1] == 0) & (views.health[:, 0] < WAD)
+        equity = dict(zip(cast("list[AccountId]", views.account.tolist()), least.integers(), strict=True))
+        collateral, debt, power = views.collateral.total(), views.debt.total(), views.power.total()
         liquidatable, accounts, bad, unpriced = (
-            sum_of(views.debt_base[unsafe]),
+            views.debt.take(unsafe).total(),
             int(unsafe.sum()),
-            -sum_of(least[least < 0]),
+            -least.take(least.negative).total(),
             0,
         )
         for account, view in views.rest.items():

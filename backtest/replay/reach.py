@@ -10,7 +10,7 @@ import numpy as np
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
-from backtest.protocols import AccountView, Ints, Views
+from backtest.protocols import AccountView, Views
 from backtest.protocols.book import Book
 from backtest.replay.overrides import Overrides
 from backtest.replay.record import MadeLiquidatable, Reach
@@ -31,11 +31,6 @@ def views_of(book: Book[Any]) -> Views:
     return Views(none, none, none, none, np.empty((0, 2), np.uint64), none, rest)
 
 
-def sum_of(values: Ints) -> int:
-    """The sum, which may take more than 64 bits."""
-    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
-
-
 def reach_of(
     overrides: Iterable[str], before: Views, after: Views, clock: Clock
 ) -> tuple[Reach, list[MadeLiquidatable]]:
@@ -45,14 +40,14 @@ def reach_of(
         then = now = np.arange(len(both))
     else:
         both, then, now = np.intersect1d(before.account, both, assume_unique=True, return_indices=True)
-    owes, owed = after.debt_base[now] > 0, before.debt_base[then] > 0
+    owes, owed = after.debt.positive[now], before.debt.positive[then]
     differs = (after.health[now] != before.health[then]).any(axis=1) | ~owed
-    differs = owes & (differs | (after.borrowing_power_base[now] != before.borrowing_power_base[then]))
+    differs = owes & (differs | after.power.take(now).differs(before.power.take(then)))
     unsafe, was_unsafe = (
         (views.health[rows, 1] == 0) & (views.health[rows, 0] < WAD) for views, rows in ((after, now), (before, then))
     )
     hit = np.flatnonzero(owes & unsafe & owed & ~was_unsafe)
-    found = zip(both[hit].tolist(), after.debt_base[now[hit]].tolist(), strict=True)
+    found = zip(both[hit].tolist(), after.debt.take(now[hit]).integers(), strict=True)
     made = [MadeLiquidatable(account=AccountId(account), clock=clock, debt_base=debt) for account, debt in found]
     touched, indebted = int(differs.sum()), int(owes.sum())
     in_category = int((owes & (after.category[now] > 0) & ~differs).sum())
@@ -96,8 +91,8 @@ def _one(views: Views, account: AccountId) -> AccountView | None:
     if at == len(views.account) or views.account[at] != account:
         return None
     low, high = views.health[at].tolist()
-    debt = int(views.debt_base[at])
-    health = (high << 64) | low if debt else None
-    return AccountView(
-        int(views.collateral_base[at]), debt, health, int(views.borrowing_power_base[at]), int(views.category[at])
+    row = np.array([at])
+    collateral, debt, power = (
+        amounts.take(row).integers()[0] for amounts in (views.collateral, views.debt, views.power)
     )
+    return AccountView(collateral, debt, (high << 64) | low if debt else None, power, int(views.category[at]))

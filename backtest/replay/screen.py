@@ -219,6 +219,9 @@ class Rows(Generic[State]):
         ends = np.concatenate([[0], np.cumsum(np.bincount(2 * of + owed, minlength=2 * count))])
         self.forms.put_packed(rows, ends, column[order].astype(np.int32), weight[order], base)
         self._dirty.difference_update(accounts)
+        if found.until is not None:
+            self._until += [(found.until, account) for account in accounts]
+            heapq.heapify(self._until)
         return rows
 
     def _take(self, account: AccountId) -> int:

@@ -1,47 +1,46 @@
-"""The rules of totals, health and liquidations as machine code: ``account.account_data`` and ``liquidation.quote`` of
-many accounts in one call.
+"""Many accounts in one call: ``account.account_data`` and ``liquidation.quote`` over rows, as machine code.
 
-Every function says which plain rule it is, where the source is cited. ``tests/test_aave_valuation.py`` and
-``tests/test_aave_together.py`` compare them.
+The rules are the plain ones, compiled from their own text (``machine``); what stands here is which of them a revision
+asks, in which order, over the rows of accounts. A number that is no word, or does not fit where it is put, raises
+OverflowError, and whoever asked leaves its case to the plain rules. ``tests/test_aave_valuation.py`` and
+``tests/test_aave_together.py`` compare the two.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from backtest.protocols.aave_v3.rules import CLOSE_FACTOR_HEALTH, MIN_BASE_MAX_CLOSE_FACTOR, MIN_LEFTOVER_BASE
-from backtest.protocols.aave_v3.words import (
-    DOWN,
-    HALF_UP,
-    ONE,
-    OVER,
-    SCRATCH,
-    UP,
-    ZERO,
-    Pair,
-    U,
-    Word,
-    Words,
-    add,
-    compiled,
-    less,
-    mul,
-    mul_div,
-    pair,
-    some,
-    sub,
-)
-from backtest.units import BPS, RAY, WAD
+from backtest.protocols.aave_v3 import liquidation as plain
+from backtest.protocols.aave_v3 import math, rules
+from backtest.units import BPS, WAD
+from backtest.words.digits import Constant
+from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
 
+Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+U = np.uint64
+_0 = U(0)
 LIMIT = U(1 << 62)
 """Values in base units stay below it."""
-_0, _1, _RAY, _WAD, _BPS = U(0), U(1), pair(RAY), pair(WAD), pair(BPS)
-_CLOSE_FACTOR_HEALTH, _LEFTOVER = pair(CLOSE_FACTOR_HEALTH), pair(MIN_LEFTOVER_BASE)
-_MIN_BASE = U(MIN_BASE_MAX_CLOSE_FACTOR)
+_WIDE, _WAD, _BPS, _LEFTOVER = Constant(1 << 62), Constant(WAD), Constant(BPS), Constant(rules.MIN_LEFTOVER_BASE)
+DOWN, UP = math.DOWN, math.UP
+
+_ray_mul, _ray_div, _percent_mul = machine(math.ray_mul), machine(math.ray_div), machine(math.percent_mul)
+_base_value = machine(math.base_value)
+_health_of_sum, _health_of_average = (
+    machine(rules.health_of_weighted_sum),
+    machine(rules.health_of_averaged_threshold),
+)
+_most_of_position, _most_of_reserve = machine(rules.max_debt_of_position), machine(rules.max_debt_of_reserve)
+_after_scaled, _after_balance = machine(rules.aftermath_of_scaled_balance), machine(rules.aftermath_of_balance)
+_taken_for, _fee_of, _fee_moved = machine(plain.taken_for), machine(plain.fee_of), machine(plain.fee_moved)
+_without_dust = machine(plain.without_dust)
+_target, _taken = machine(rules.target_of), machine(rules.taken_of)
 
 # What an asset is, as words in a row: pairs take two.
 PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE, COUNTS, OPEN, ACTIVE, PLACE = (
@@ -78,98 +77,100 @@ RULES = 15
 # -- one account -----------------------------------------------------------------------------------------------------
 
 
-@compiled
-def _one(terms: Words, asset: int, place: int) -> Pair:
-    return _0, terms[asset, place]
+@within
+def _one(terms: Words, asset: int, place: int) -> Any:
+    return word_of_digit(terms[asset, place])
 
 
-@compiled
-def _two(terms: Words, asset: int, place: int) -> Pair:
-    return terms[asset, place], terms[asset, place + 1]
+@within
+def _two(terms: Words, asset: int, place: int) -> Any:
+    return word_of_pair(terms[asset, place], terms[asset, place + 1])
 
 
-@compiled
-def _collateral(w: Words, scaled: Pair, terms: Words, asset: int, how: Ints) -> Pair:
-    """``account.collateral_of``: native units."""
-    return mul_div(w, scaled, _two(terms, asset, INCOME), _RAY, how[COLLATERAL_BALANCE])
+@within
+def _amount(scaled: Words, row: int) -> Any:
+    return word_of_pair(scaled[row, 1], scaled[row, 0])
 
 
-@compiled
-def _debt(w: Words, scaled: Pair, terms: Words, asset: int, how: Ints) -> Pair:
-    """``account.debt_of``, of variable debt: native units."""
-    return mul_div(w, scaled, _two(terms, asset, DEBT_INDEX), _RAY, how[DEBT_BALANCE])
+@within
+def _small(number: Any) -> Any:
+    """A number as one digit; OverflowError where it is none."""
+    d3, d2, d1, d0 = digits_of(number)
+    if d3 | d2 | d1:
+        raise OverflowError("digit")
+    return d0
 
 
-@compiled
-def _base(w: Words, amount: Pair, terms: Words, asset: int, price: int, rounding: int) -> Pair:
+@within
+def _put(row: Words, place: int, number: Any) -> None:
+    d3, d2, d1, d0 = digits_of(number)
+    if d3 | d2:
+        raise OverflowError("two digits")
+    row[place], row[place + 1] = d1, d0
+
+
+@within
+def _base(amount: Any, terms: Words, asset: int, price: int, rounding: int) -> Any:
     """Native units at one of the asset's prices, in base units."""
-    return mul_div(w, amount, _one(terms, asset, price), _one(terms, asset, UNIT), rounding)
+    return _base_value(amount, _one(terms, asset, price), _one(terms, asset, UNIT), rounding)
 
 
-@compiled
-def _health(w: Words, collateral: Word, weighted: Pair, debt: Word, averaged: int) -> Pair:
-    """``rules.health_of_weighted_sum``, or ``health_of_averaged_threshold``; the debt is not 0."""
-    if averaged:
-        if collateral:
-            average = mul_div(w, weighted, ONE, (_0, collateral), DOWN)
-            weighted = mul_div(w, (_0, collateral), average, _BPS, HALF_UP)
-        else:
-            weighted = ZERO
-    health = mul_div(w, weighted, _WAD, (_0, debt), HALF_UP)
-    return health if averaged else mul_div(w, health, ONE, _BPS, DOWN)
+@within
+def _health(collateral: Any, weighted: Any, debt: Any, averaged: int) -> Any:
+    """By ``rules.Rules.health``; the debt is not 0."""
+    return _health_of_average(collateral, weighted, debt) if averaged else _health_of_sum(collateral, weighted, debt)
 
 
-@compiled
-def _row_value(w: Words, of: int, owed: bool, amount: Pair, terms: Words, how: Ints) -> Word:
+@within
+def _row_value(of: int, owed: bool, amount: Any, terms: Words, how: Ints) -> Any:
     """Base value of a scaled amount of an asset; ``LIMIT`` where it does not fit or has no price."""
     if not terms[of, PRICE]:
         return LIMIT
     if owed:
-        value = _base(w, _debt(w, amount, terms, of, how), terms, of, PRICE, how[DEBT_VALUE])
+        value = _base(
+            _ray_mul(amount, _two(terms, of, DEBT_INDEX), how[DEBT_BALANCE]), terms, of, PRICE, how[DEBT_VALUE]
+        )
     else:
-        value = _base(w, _collateral(w, amount, terms, of, how), terms, of, PRICE, DOWN)
-    fits = not w[OVER] and not value[0] and value[1] < LIMIT
-    w[OVER] = _0
-    return value[1] if fits else LIMIT
+        value = _base(_ray_mul(amount, _two(terms, of, INCOME), how[COLLATERAL_BALANCE]), terms, of, PRICE, DOWN)
+    return digits_of(value)[3] if value < _WIDE else LIMIT
 
 
-@compiled
+@with_words
 def row_values(asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints, value: Words) -> None:
     """Base value of each row of ``valuation.Columns``; ``LIMIT`` where it does not fit or has no price. ``terms``:
     assets x ``TERMS``.
     """
-    w = np.zeros(SCRATCH, np.uint64)
     for row in range(len(asset)):
-        value[row] = _row_value(w, asset[row], owed[row], (scaled[row, 1], scaled[row, 0]), terms, how)
+        value[row] = _row_value(asset[row], owed[row], _amount(scaled, row), terms, how)
 
 
-@compiled
+@within
 def _sums(
     first: int, stop: int, asset: Ints, owed: Mask, value: Words, terms: Words, threshold: Words, ltv: Words
-) -> tuple[bool, Word, Word, Pair, Pair]:
+) -> Any:
     """Of the account in these rows: whether it fits, collateral and debt in base units, collateral weighted by
     threshold and by loan-to-value.
     """
     collateral = debt = _0
-    weighted = by_ltv = ZERO
+    weighted, by_ltv = word_of_digit(_0), word_of_digit(_0)
     for row in range(first, stop):
         of, worth = asset[row], value[row]
         if not terms[of, PRICE]:
-            return False, _0, _0, ZERO, ZERO
+            return False, word_of_digit(_0), word_of_digit(_0), weighted, by_ltv
         if owed[row]:
             debt += worth
         elif terms[of, COUNTS]:
             collateral += worth
-            weighted = add(weighted, mul(worth, threshold[of]))
-            by_ltv = add(by_ltv, mul(worth, ltv[of]))
+            weighted += word_of_digit(worth) * word_of_digit(threshold[of])
+            by_ltv += word_of_digit(worth) * word_of_digit(ltv[of])
         else:
             continue
         if worth >= LIMIT or collateral >= LIMIT or debt >= LIMIT:
-            return False, _0, _0, ZERO, ZERO
-    return True, collateral, debt, weighted, by_ltv
+            return False, word_of_digit(_0), word_of_digit(_0), weighted, by_ltv
+    return True, word_of_digit(collateral), word_of_digit(debt), weighted, by_ltv
 
 
-@compiled
+@with_words
 def values(
     start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words, ltv: Words,
     how: Ints,
@@ -184,25 +185,24 @@ def values(
         value: of ``row_values``. how: ``RULES``.
         fits: False where an account is left to the plain rule.
     """
-    w = np.zeros(SCRATCH, np.uint64)
     for account in range(len(start) - 1):
-        w[OVER] = _0
         of = group[account]
         fit, collateral, debt, weighted, by_ltv = _sums(
             start[account], start[account + 1], asset, owed, value, terms, threshold[of], ltv[of]
         )
         if not fit:
             continue
-        power = ZERO
+        power, found = word_of_digit(_0), word_of_digit(_0)
         if collateral:
-            average = mul_div(w, by_ltv, ONE, (_0, collateral), DOWN)
-            power = mul_div(w, (_0, collateral), average, _BPS, how[BORROW_POWER])
+            power = _percent_mul(collateral, by_ltv // collateral, how[BORROW_POWER])
         if debt:
-            health[account, 1], health[account, 0] = _health(w, collateral, weighted, debt, how[AVERAGED])
-        if w[OVER] or power[0] or power[1] >= LIMIT:
-            health[account] = _0
+            found = _health(collateral, weighted, debt, how[AVERAGED])
+        d3, d2, d1, d0 = digits_of(found)
+        if power >= _WIDE or d3 | d2:
             continue
-        totals[0, account], totals[1, account], totals[2, account] = collateral, debt, power[1]
+        health[account, 1], health[account, 0] = d1, d0
+        for place, number in enumerate((collateral, debt, power)):
+            totals[place, account] = digits_of(number)[3]
         fits[account] = True
 
 
@@ -219,132 +219,81 @@ LOST = 6
 
 FILLED, NO_DEBT, NO_BONUS, DUST, NO_COLLATERAL_BURNED, NO_DEBT_BURNED = range(6)
 """How a quote ends; all but the first are refusals."""
-NO_ROOM, NO_FIT = -1, -2
+NO_ROOM = -1
 SAFE, ON_OFFER = 0, 1
 """How an account ends: nothing more can be done, or what can does not pay, or not in this block."""
 
 
-@compiled
-def _put(row: Words, place: int, number: Pair) -> None:
-    row[place], row[place + 1] = number
-
-
-@compiled
+@within
 def _most(
-    w: Words,
-    debt: Pair,
-    held: Pair,
-    owing: int,
-    held_of: int,
-    terms: Words,
-    how: Ints,
-    total_debt: Word,
-    health: Pair,
-    close_factor: Word,
-) -> Pair:
-    """``rules.max_debt_of_position``, or ``max_debt_of_reserve``."""
-    beyond = less(_CLOSE_FACTOR_HEALTH, health)
-    if not how[OF_POSITION]:
-        return mul_div(w, debt, (_0, close_factor if beyond else U(BPS)), _BPS, HALF_UP)
-    if beyond and _base(w, held, terms, held_of, PRICE, DOWN)[1] >= _MIN_BASE:
-        worth = _base(w, debt, terms, owing, PRICE, how[DEBT_VALUE])
-        share = mul_div(w, (_0, total_debt), (_0, close_factor), _BPS, HALF_UP)
-        if worth[1] >= _MIN_BASE and less(share, worth):
-            return mul_div(w, share, _one(terms, owing, UNIT), _one(terms, owing, PRICE), DOWN)
-    return debt
+    debt: Any, held: Any, owing: int, held_of: int, terms: Words, how: Ints, total_debt: Any, health: Any,
+    close_factor: int,
+) -> Any:  # fmt: skip
+    """By ``rules.Rules.max_debt``."""
+    target = _target(
+        debt, _base(debt, terms, owing, PRICE, how[DEBT_VALUE]), _base(held, terms, held_of, PRICE, DOWN), total_debt,
+        health, close_factor, _one(terms, owing, UNIT), _one(terms, owing, PRICE),
+    )  # fmt: skip
+    return _most_of_position(target) if how[OF_POSITION] else _most_of_reserve(target)
 
 
-@compiled
-def _without_dust(
-    w: Words, debt: Pair, held: Pair, most: Pair, owing: int, held_of: int, terms: Words, bonus: Pair
-) -> Pair:
-    """``liquidation._without_dust``; 0 for None."""
-    kept = mul_div(w, _LEFTOVER, _one(terms, held_of, UNIT), _one(terms, held_of, PRICE), UP)
-    left = mul_div(w, _LEFTOVER, _one(terms, owing, UNIT), _one(terms, owing, PRICE), UP)
-    if not less(kept, held) or not less(left, debt):
-        return ZERO
-    taken = mul_div(w, sub(held, kept), _BPS, bonus, DOWN)
-    there, here = mul(terms[held_of, PRICE], terms[owing, UNIT]), mul(terms[owing, PRICE], terms[held_of, UNIT])
-    repaid = mul_div(w, taken, there, here, DOWN)
-    most = sub(debt, left) if less(sub(debt, left), most) else most
-    return repaid if less(repaid, most) else most
-
-
-@compiled
+@within
 def _quote(
-    w: Words, out: Words, debt_row: int, collateral_row: int, asset: Ints, scaled: Words, terms: Words,
-    bonuses: Words, how: Ints,
-    close_factor: Word, total_collateral: Word, total_debt: Word, health: Pair, asked: Pair, gas: int,
+    out: Words, debt_row: int, collateral_row: int, asset: Ints, scaled: Words, terms: Words, bonuses: Words, how: Ints,
+    close_factor: int, total_collateral: Any, total_debt: Any, health: Any, asked: Any, gas: int,
 ) -> int:  # fmt: skip
     """``liquidation.quote`` of one pair; ``asked`` is 0 for all that may be repaid. Fills ``out`` but for the account
     and what happens to its health; where dust would be left, ``ASKED`` is what goes instead.
     """
     owing, held_of = asset[debt_row], asset[collateral_row]
-    debt_scaled, held_scaled = (
-        (scaled[debt_row, 1], scaled[debt_row, 0]),
-        (scaled[collateral_row, 1], scaled[collateral_row, 0]),
-    )
+    debt_scaled, held_scaled = _amount(scaled, debt_row), _amount(scaled, collateral_row)
     income, index = _two(terms, held_of, INCOME), _two(terms, owing, DEBT_INDEX)
-    debt, held = _debt(w, debt_scaled, terms, owing, how), _collateral(w, held_scaled, terms, held_of, how)
-    bonus = _0, bonuses[held_of]
-    if not some(debt):
+    debt_price, debt_unit = _one(terms, owing, PRICE), _one(terms, owing, UNIT)
+    price, unit = _one(terms, held_of, PRICE), _one(terms, held_of, UNIT)
+    debt, held = _ray_mul(debt_scaled, index, how[DEBT_BALANCE]), _ray_mul(held_scaled, income, how[COLLATERAL_BALANCE])
+    bonus = word_of_digit(bonuses[held_of])
+    if not debt:
         return NO_DEBT
-    if not some(bonus):
+    if not bonus:
         return NO_BONUS
     # SIZE
-    repaid = _most(w, debt, held, owing, held_of, terms, how, total_debt, health, close_factor)
-    if some(asked) and less(asked, repaid):
-        repaid = asked
-    here, there = mul(terms[owing, PRICE], terms[held_of, UNIT]), mul(terms[held_of, PRICE], terms[owing, UNIT])
-    gross = mul_div(w, mul_div(w, repaid, here, there, DOWN), bonus, _BPS, how[BONUS_MUL])
-    if less(held, gross):
-        gross = held
-        repaid = mul_div(w, mul_div(w, gross, there, here, DOWN), _BPS, bonus, how[NEEDED_DIV])
-    fee = ZERO
-    if terms[held_of, FEE]:
-        part = mul_div(w, gross, _BPS, bonus, how[FEE_DIV])
-        if less(gross, part):
-            w[OVER] = _1
-        fee = mul_div(w, sub(gross, part), _one(terms, held_of, FEE), _BPS, how[FEE_MUL])
-    if less(debt, repaid) or less(gross, fee):
-        w[OVER] = _1
-    seized = sub(gross, fee)
-    if how[NO_DUST] and less(repaid, debt) and less(gross, held):
-        debt_left = _base(w, sub(debt, repaid), terms, owing, PRICE, how[DEBT_VALUE])
-        held_left = _base(w, sub(held, gross), terms, held_of, PRICE, DOWN)
-        if less(debt_left, _LEFTOVER) or less(held_left, _LEFTOVER):
-            _put(out, ASKED, _without_dust(w, debt, held, repaid, owing, held_of, terms, bonus))
+    most = _most(debt, held, owing, held_of, terms, how, total_debt, health, close_factor)
+    repaid = min(asked, most) if asked else most
+    repaid, gross = _taken_for(repaid, held, bonus, debt_price, debt_unit, price, unit, how[BONUS_MUL], how[NEEDED_DIV])
+    fee = _fee_of(gross, bonus, _one(terms, held_of, FEE), how[FEE_DIV], how[FEE_MUL])
+    seized = gross - fee
+    if repaid > debt or seized < 0:
+        raise OverflowError("more than there is")
+    if how[NO_DUST] and repaid < debt and gross < held:
+        debt_left = _base(debt - repaid, terms, owing, PRICE, how[DEBT_VALUE])
+        held_left = _base(held - gross, terms, held_of, PRICE, DOWN)
+        if debt_left < _LEFTOVER or held_left < _LEFTOVER:
+            _put(out, ASKED, max(_without_dust(debt, held, repaid, bonus, debt_price, debt_unit, price, unit), 0))
             return DUST
-    seized_scaled = mul_div(w, seized, _RAY, income, how[COLLATERAL_SCALED])
-    if not some(seized_scaled):
+    seized_scaled = _ray_div(seized, income, how[COLLATERAL_SCALED])
+    if not seized_scaled:
         return NO_COLLATERAL_BURNED
     # SETTLE
-    if how[BY_SCALED]:  # rules.aftermath_of_scaled_balance
-        consumed = add(mul_div(w, seized, _RAY, income, UP), mul_div(w, fee, _RAY, income, UP))
-        consumed = held_scaled if less(held_scaled, consumed) else consumed
-        value = _base(w, mul_div(w, consumed, income, _RAY, DOWN), terms, held_of, PRICE, DOWN)
-        depleted = value == (_0, total_collateral)
-        clears = depleted or consumed == held_scaled
-    else:  # rules.aftermath_of_balance
-        depleted = _base(w, gross, terms, held_of, PRICE, DOWN) == (_0, total_collateral)
-        clears = gross == held
-    writes = bool(how[WRITES_OFF]) and depleted
-    burned = mul_div(w, debt if writes else repaid, _RAY, index, how[DEBT_SCALED])
-    if not some(burned):
+    taken = _taken(gross, seized, fee, held, held_scaled, income, price, unit, total_collateral)
+    after = _after_scaled(taken) if how[BY_SCALED] else _after_balance(taken)
+    writes = bool(how[WRITES_OFF]) and after.depleted
+    burned = _ray_div(debt if writes else repaid, index, how[DEBT_SCALED])
+    if not burned:
         return NO_DEBT_BURNED
-    if less(debt_scaled, burned) or less(held_scaled, seized_scaled):
-        w[OVER] = _1
-    moved = ZERO
-    if some(fee):
-        moved, remaining = mul_div(w, fee, _RAY, income, how[COLLATERAL_SCALED]), sub(held_scaled, seized_scaled)
-        if less(remaining, moved):
-            moved, fee = remaining, mul_div(w, remaining, income, _RAY, how[COLLATERAL_BALANCE])
-    kept, cost = _base(w, seized, terms, held_of, EXECUTION, DOWN), _base(w, repaid, terms, owing, MARKET, UP)
-    if kept[0] or cost[0] or kept[1] >= LIMIT or cost[1] >= LIMIT:
-        w[OVER] = _1
-    out[DEBT_ROW], out[COLLATERAL_ROW], out[CLEARS], out[WRITES] = U(debt_row), U(collateral_row), U(clears), U(writes)
-    out[PROFIT] = U(np.int64(kept[1]) - np.int64(cost[1]) - gas)
-    out[HAS_ASKED] = U(some(asked))
+    if burned > debt_scaled or seized_scaled > held_scaled:
+        raise OverflowError("more than there is")
+    moved = word_of_digit(_0)
+    if fee:
+        moved, fee = _fee_moved(
+            fee, held_scaled - seized_scaled, income, how[COLLATERAL_SCALED], how[COLLATERAL_BALANCE]
+        )
+    kept, cost = _base(seized, terms, held_of, EXECUTION, DOWN), _base(repaid, terms, owing, MARKET, UP)
+    if kept >= _WIDE or cost >= _WIDE:
+        raise OverflowError("base units")
+    out[DEBT_ROW], out[COLLATERAL_ROW] = U(debt_row), U(collateral_row)
+    out[CLEARS], out[WRITES] = U(after.clears_flag), U(writes)
+    out[PROFIT] = U(np.int64(_small(kept)) - np.int64(_small(cost)) - gas)
+    out[HAS_ASKED] = U(asked != 0)
     _put(out, REPAID, repaid)
     _put(out, SEIZED, seized)
     _put(out, PAID_FEE, fee)
@@ -356,11 +305,11 @@ def _quote(
     return FILLED
 
 
-@compiled
+@within
 def _best(
-    w: Words, out: Words, best: Words, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words,
+    out: Words, best: Words, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, terms: Words,
     bonuses: Words, how: Ints,
-    close_factor: Word, total_collateral: Word, total_debt: Word, health: Pair, gas: int, refused: Mask,
+    close_factor: int, total_collateral: Any, total_debt: Any, health: Any, gas: int, refused: Mask,
 ) -> tuple[bool, bool]:  # fmt: skip
     """The most profitable quote of an account that may be liquidated; ties by debt asset, then collateral asset.
     Whether there is any, and one that pays.
@@ -374,13 +323,13 @@ def _best(
             if owed[row] or not terms[of, OPEN] or not terms[of, COUNTS] or not (scaled[row, 0] | scaled[row, 1]):
                 continue
             ended = _quote(
-                w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
-                total_debt, health, ZERO, gas
+                out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
+                total_debt, health, word_of_digit(_0), gas
             )  # fmt: skip
             if ended == DUST and (out[ASKED] | out[ASKED + 1]):
-                asked = out[ASKED], out[ASKED + 1]
+                asked = word_of_pair(out[ASKED], out[ASKED + 1])
                 ended = _quote(
-                    w, out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
+                    out, debt_row, row, asset, scaled, terms, bonuses, how, close_factor, total_collateral,
                     total_debt, health, asked, gas
                 )  # fmt: skip
             if ended != FILLED:
@@ -402,43 +351,32 @@ def _best(
     return any_filled, pays
 
 
-@compiled
-def _fall(w: Words, scaled: Words, row: int, by: Pair) -> None:
-    now = scaled[row, 1], scaled[row, 0]
-    if less(now, by):
-        w[OVER] = _1
-    scaled[row, 1], scaled[row, 0] = sub(now, by)
+@within
+def _fall(scaled: Words, row: int, by: Any) -> None:
+    left = _amount(scaled, row) - by
+    if left < 0:
+        raise OverflowError("more than there is")
+    _, _, scaled[row, 1], scaled[row, 0] = digits_of(left)
 
 
-@compiled
+@within
 def _write_off(
-    w: Words,
-    made: Words,
-    lost: Words,
-    number: int,
-    used: int,
-    first: int,
-    stop: int,
-    asset: Ints,
-    owed: Mask,
-    scaled: Words,
-    terms: Words,
-    how: Ints,
-) -> int:
+    made: Words, lost: Words, number: int, used: int, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words,
+    terms: Words, how: Ints,
+) -> int:  # fmt: skip
     """``liquidation._write_off``, after the debt of the pair was burned; how many rows of ``lost`` are used then, -1
     where there is no room.
     """
-    debt_row = int(made[DEBT_ROW])
-    owing = asset[debt_row]
-    index = _two(terms, owing, DEBT_INDEX)
-    before = add((scaled[debt_row, 1], scaled[debt_row, 0]), (made[DEBT_BURNED], made[DEBT_BURNED + 1]))
-    debt, repaid = mul_div(w, before, index, _RAY, how[DEBT_BALANCE]), (made[REPAID], made[REPAID + 1])
+    debt_row = np.int64(made[DEBT_ROW])
+    index = _two(terms, asset[debt_row], DEBT_INDEX)
+    before = _amount(scaled, debt_row) + word_of_pair(made[DEBT_BURNED], made[DEBT_BURNED + 1])
+    debt, repaid = _ray_mul(before, index, how[DEBT_BALANCE]), word_of_pair(made[REPAID], made[REPAID + 1])
     if used + stop - first > len(lost):
         return -1
-    if less(repaid, debt):
+    if repaid < debt:
         lost[used, LOST_IN], lost[used, LOST_ROW] = U(number), U(debt_row)
-        _put(lost[used], LOST_AMOUNT, sub(debt, repaid))
-        _put(lost[used], LOST_SCALED, ZERO)
+        _put(lost[used], LOST_AMOUNT, debt - repaid)
+        _put(lost[used], LOST_SCALED, word_of_digit(_0))
         used += 1
     last = np.int64(-1)
     while True:
@@ -451,17 +389,17 @@ def _write_off(
         if found < 0:
             return used
         last = np.int64(terms[asset[found], PLACE])
-        owing = asset[found]
-        debt = _debt(w, (scaled[found, 1], scaled[found, 0]), terms, owing, how)
-        burned = mul_div(w, debt, _RAY, _two(terms, owing, DEBT_INDEX), how[DEBT_SCALED])
-        _fall(w, scaled, found, burned)
+        index = _two(terms, asset[found], DEBT_INDEX)
+        debt = _ray_mul(_amount(scaled, found), index, how[DEBT_BALANCE])
+        burned = _ray_div(debt, index, how[DEBT_SCALED])
+        _fall(scaled, found, burned)
         lost[used, LOST_IN], lost[used, LOST_ROW] = U(number), U(found)
         _put(lost[used], LOST_AMOUNT, debt)
         _put(lost[used], LOST_SCALED, burned)
         used += 1
 
 
-@compiled
+@with_words
 def liquidate(
     start: Ints, asset: Ints, owed: Mask, scaled: Words, group: Ints, terms: Words, threshold: Words, bonus: Words,
     how: Ints, close_factor: int,
@@ -478,10 +416,10 @@ def liquidate(
             ``LOST`` as are needed.
         refused: accounts x ways of refusing. ends: ``SAFE`` or ``ON_OFFER``.
 
-    Returns: how many rows of ``made`` and of ``lost`` are used; (``NO_ROOM``, 0), or (``NO_FIT``, 0) where words are
-        too small.
+    Returns: how many rows of ``made`` and of ``lost`` are used, or (``NO_ROOM``, 0).
+    Raises: OverflowError, ZeroDivisionError: a number does not fit.
     """
-    w, out, best = np.zeros(SCRATCH, np.uint64), np.zeros(MADE, np.uint64), np.zeros(MADE, np.uint64)
+    out, best = np.zeros(MADE, np.uint64), np.zeros(MADE, np.uint64)
     count = used = 0
     none, value = np.zeros(threshold.shape[1], np.uint64), np.zeros(len(asset), np.uint64)
     for account in range(len(start) - 1):
@@ -494,37 +432,20 @@ def liquidate(
             continue
         while True:
             for row in range(first, stop):
-                value[row] = _row_value(w, asset[row], owed[row], (scaled[row, 1], scaled[row, 0]), terms, how)
+                value[row] = _row_value(asset[row], owed[row], _amount(scaled, row), terms, how)
             fit, collateral, debt, weighted, _ = _sums(first, stop, asset, owed, value, terms, threshold[of], none)
             if not fit:
-                return NO_FIT, 0
-            health = _health(w, collateral, weighted, debt, how[AVERAGED]) if debt else ZERO
+                raise OverflowError("base units")
+            health = _health(collateral, weighted, debt, how[AVERAGED]) if debt else word_of_digit(_0)
             if last >= 0:
-                made[last, NO_DEBT_LEFT] = U(debt == _0)
+                made[last, NO_DEBT_LEFT] = U(debt == 0)
                 _put(made[last], AFTER, health)
-            if not debt or not less(health, _WAD):
+            if not debt or health >= _WAD:
                 break
             any_filled, pays = _best(
-                w,
-                out,
-                best,
-                first,
-                stop,
-                asset,
-                owed,
-                scaled,
-                terms,
-                bonus[of],
-                how,
-                U(close_factor),
-                collateral,
-                debt,
-                health,
-                gas,
-                refused[account],
-            )
-            if w[OVER]:
-                return NO_FIT, 0
+                out, best, first, stop, asset, owed, scaled, terms, bonus[of], how, close_factor, collateral, debt,
+                health, gas, refused[account],
+            )  # fmt: skip
             if not pays or done >= most:
                 ends[account] = ON_OFFER if any_filled else SAFE
                 break
@@ -535,16 +456,14 @@ def liquidate(
             last = count
             count += 1
             done += 1
-            _fall(w, scaled, int(best[DEBT_ROW]), (best[DEBT_BURNED], best[DEBT_BURNED + 1]))
+            _fall(scaled, np.int64(best[DEBT_ROW]), word_of_pair(best[DEBT_BURNED], best[DEBT_BURNED + 1]))
             row = int(best[COLLATERAL_ROW])
-            _fall(w, scaled, row, (best[COLLATERAL_SEIZED], best[COLLATERAL_SEIZED + 1]))
-            _fall(w, scaled, row, (best[FEE_MOVED], best[FEE_MOVED + 1]))
+            _fall(scaled, row, word_of_pair(best[COLLATERAL_SEIZED], best[COLLATERAL_SEIZED + 1]))
+            _fall(scaled, row, word_of_pair(best[FEE_MOVED], best[FEE_MOVED + 1]))
             if best[CLEARS]:
                 scaled[row] = _0
             if best[WRITES]:
-                used = _write_off(w, best, lost, last, used, first, stop, asset, owed, scaled, terms, how)
+                used = _write_off(best, lost, last, used, first, stop, asset, owed, scaled, terms, how)
                 if used < 0:
                     return NO_ROOM, 0
-            if w[OVER]:
-                return NO_FIT, 0
     return count, used

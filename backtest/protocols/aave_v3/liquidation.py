@@ -43,10 +43,11 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, moved
-from backtest.protocols.aave_v3.math import percent_div_down
+from backtest.protocols.aave_v3.math import ROUNDING, percent_div, percent_div_down, percent_mul, ray_div, ray_mul
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
 from backtest.units import BPS, WAD, mul_div_up
+from backtest.words import rule
 
 OracleP = Mapping[AssetId, int]
 
@@ -196,15 +197,33 @@ def _size(state: AaveState, case: _Case) -> _Size:
         )
     )
     repaid = most if case.order.repay is None else min(case.order.repay, most)
-    base = debt_price * repaid * collateral_unit // (collateral_price * debt_unit)
-    gross = rules.bonus_mul(base, case.bonus)
-    if gross > case.collateral:
-        gross = case.collateral
-        repaid = rules.needed_div(collateral_price * gross * debt_unit // (debt_price * collateral_unit), case.bonus)
-    fee = 0
-    if case.collateral_reserve.liquidation_protocol_fee:
-        fee = rules.fee_mul(gross - rules.fee_div(gross, case.bonus), case.collateral_reserve.liquidation_protocol_fee)
+    repaid, gross = taken_for(
+        repaid, case.collateral, case.bonus, debt_price, debt_unit, collateral_price, collateral_unit,
+        ROUNDING[rules.bonus_mul], ROUNDING[rules.needed_div],
+    )  # fmt: skip
+    share = case.collateral_reserve.liquidation_protocol_fee
+    fee = fee_of(gross, case.bonus, share, ROUNDING[rules.fee_div], ROUNDING[rules.fee_mul])
     return _Size(repaid=repaid, seized=gross - fee, fee=fee)
+
+
+@rule
+def taken_for(
+    repaid: int, held: int, bonus: int, debt_price: int, debt_unit: int, price: int, unit: int, bonus_mul: int,
+    needed_div: int,
+) -> tuple[int, int]:  # fmt: skip
+    """What is repaid, and the collateral that is taken for it: with the bonus, or all that is ``held`` and the debt for
+    that without it (_calculateAvailableCollateralToLiquidate). ``bonus_mul``, ``needed_div``: roundings.
+    """
+    gross = percent_mul(debt_price * repaid * unit // (price * debt_unit), bonus, bonus_mul)
+    if gross <= held:
+        return repaid, gross
+    return percent_div(price * held * debt_unit // (debt_price * unit), bonus, needed_div), held
+
+
+@rule
+def fee_of(gross: int, bonus: int, share: int, fee_div: int, fee_mul: int) -> int:
+    """The protocol's share (bps) of the bonus part of what is taken; two roundings."""
+    return percent_mul(gross - percent_div(gross, bonus, fee_div), share, fee_mul) if share else 0
 
 
 def _agreed(case: _Case) -> _Size:
@@ -248,16 +267,22 @@ def _without_dust(case: _Case, most: int) -> int | None:
     """A repayment, at most ``most``, that leaves what must be left of both; short of the largest by rounding only. None
     if there is none.
     """
-    debt_price, debt_unit = case.debt_price, case.debt_reserve.unit
-    collateral_price, collateral_unit = case.collateral_price, case.collateral_reserve.unit
-    takeable = case.collateral - mul_div_up(MIN_LEFTOVER_BASE, collateral_unit, collateral_price)
-    without_bonus = percent_div_down(max(takeable, 0), case.bonus)
-    repaid = min(
-        most,
-        case.debt - mul_div_up(MIN_LEFTOVER_BASE, debt_unit, debt_price),
-        collateral_price * without_bonus * debt_unit // (debt_price * collateral_unit),
-    )
-    return repaid if repaid > 0 else None
+    found = without_dust(
+        case.debt, case.collateral, most, case.bonus, case.debt_price, case.debt_reserve.unit, case.collateral_price,
+        case.collateral_reserve.unit,
+    )  # fmt: skip
+    return found if found > 0 else None
+
+
+@rule
+def without_dust(
+    debt: int, held: int, most: int, bonus: int, debt_price: int, debt_unit: int, price: int, unit: int
+) -> int:
+    """See ``_without_dust``; nothing above 0 where there is none."""
+    takeable = held - mul_div_up(MIN_LEFTOVER_BASE, unit, price)
+    without_bonus = percent_div_down(max(takeable, 0), bonus)
+    left = debt - mul_div_up(MIN_LEFTOVER_BASE, debt_unit, debt_price)
+    return min(most, left, price * without_bonus * debt_unit // (debt_price * unit))
 
 
 # -- SETTLE ----------------------------------------------------------------------------------------------------------
@@ -335,9 +360,9 @@ def _settle_fee(case: _Case, fee: int, remaining: int, changes: Effects) -> int:
     if not fee:
         return 0
     rules, reserve = case.rules, case.collateral_reserve
-    scaled = rules.collateral_scaled(fee, case.income)
-    if scaled > remaining:
-        scaled, fee = remaining, rules.collateral_balance(remaining, case.income)
+    scaled, fee = fee_moved(
+        fee, remaining, case.income, ROUNDING[rules.collateral_scaled], ROUNDING[rules.collateral_balance]
+    )
     if reserve.treasury is None:
         raise RulesError(
             f"block {case.now.block_number}: asset {reserve.asset} pays a liquidation fee and its treasury is unknown",
@@ -346,6 +371,15 @@ def _settle_fee(case: _Case, fee: int, remaining: int, changes: Effects) -> int:
     changes.position(case.order.account, reserve.asset, "collateral", -scaled)
     changes.position(AccountId(reserve.treasury), reserve.asset, "collateral", scaled)
     return fee
+
+
+@rule
+def fee_moved(fee: int, remaining: int, income: int, scaled_by: int, balance_by: int) -> tuple[int, int]:
+    """Scaled and native units of the fee, no more than what remains (scaled); two roundings."""
+    scaled = ray_div(fee, income, scaled_by)
+    if scaled <= remaining:
+        return scaled, fee
+    return remaining, ray_mul(remaining, income, balance_by)
 
 
 def _enables_receiver(state: AaveState, case: _Case, after: Aftermath) -> bool:

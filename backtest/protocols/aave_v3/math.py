@@ -12,77 +12,94 @@ amounts are far below that, and these functions return the exact result instead.
 
 from __future__ import annotations
 
-from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
+from collections.abc import Callable, Mapping
+
+from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD, mul_div_down, mul_div_up
+from backtest.words import rule
 
 _HALF_RAY = RAY // 2
 _HALF_BPS = BPS // 2
 
 
+@rule
 def ray_mul_half_up(a: int, b: int) -> int:
     """a * b in rays, rounded to nearest (``rayMul``)."""
     return (a * b + _HALF_RAY) // RAY
 
 
+@rule
 def ray_mul_down(a: int, b: int) -> int:
     """a * b in rays, rounded down (``rayMulFloor``, 3.5+)."""
     return a * b // RAY
 
 
+@rule
 def ray_mul_up(a: int, b: int) -> int:
     """a * b in rays, rounded up (``rayMulCeil``, 3.5+)."""
-    return -(-a * b // RAY)
+    return (a * b + RAY - 1) // RAY
 
 
+@rule
 def ray_div_half_up(a: int, b: int) -> int:
     """a / b in rays, rounded to nearest (``rayDiv``)."""
     return (a * RAY + b // 2) // b
 
 
+@rule
 def ray_div_down(a: int, b: int) -> int:
     """a / b in rays, rounded down (``rayDivFloor``, 3.5+)."""
     return a * RAY // b
 
 
+@rule
 def ray_div_up(a: int, b: int) -> int:
     """a / b in rays, rounded up (``rayDivCeil``, 3.5+)."""
-    return -(-a * RAY // b)
+    return (a * RAY + b - 1) // b
 
 
+@rule
 def wad_div_half_up(a: int, b: int) -> int:
     """a / b in wads, rounded to nearest (``wadDiv``)."""
     return (a * WAD + b // 2) // b
 
 
+@rule
 def percent_mul_half_up(value: int, bps: int) -> int:
     """value * bps / 10000, rounded to nearest (``percentMul``)."""
     return (value * bps + _HALF_BPS) // BPS
 
 
+@rule
 def percent_mul_down(value: int, bps: int) -> int:
     """value * bps / 10000, rounded down (``percentMulFloor``, 3.5+)."""
     return value * bps // BPS
 
 
+@rule
 def percent_mul_up(value: int, bps: int) -> int:
     """value * bps / 10000, rounded up (``percentMulCeil``, 3.5+)."""
-    return -(-value * bps // BPS)
+    return (value * bps + BPS - 1) // BPS
 
 
+@rule
 def percent_div_half_up(value: int, bps: int) -> int:
     """value * 10000 / bps, rounded to nearest (``percentDiv``)."""
     return (value * BPS + bps // 2) // bps
 
 
+@rule
 def percent_div_down(value: int, bps: int) -> int:
     """value * 10000 / bps, rounded down (``percentDivFloor``, 3.7+)."""
     return value * BPS // bps
 
 
+@rule
 def percent_div_up(value: int, bps: int) -> int:
     """value * 10000 / bps, rounded up (``percentDivCeil``, 3.5+)."""
-    return -(-value * BPS // bps)
+    return (value * BPS + bps - 1) // bps
 
 
+@rule
 def linear_interest(rate: int, elapsed: int) -> int:
     """Growth factor (ray) of simple interest at a yearly ``rate`` (ray) over ``elapsed`` seconds, all versions
     (``calculateLinearInterest``).
@@ -90,6 +107,7 @@ def linear_interest(rate: int, elapsed: int) -> int:
     return RAY + rate * elapsed // SECONDS_PER_YEAR
 
 
+@rule
 def compounded_interest_v30(rate: int, elapsed: int) -> int:
     """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: three terms of the binomial series.
 
@@ -106,6 +124,7 @@ def compounded_interest_v30(rate: int, elapsed: int) -> int:
     return RAY + rate * elapsed // SECONDS_PER_YEAR + second + third
 
 
+@rule
 def compounded_interest_v34(rate: int, elapsed: int) -> int:
     """Growth factor (ray) of a yearly ``rate`` (ray) over ``elapsed`` seconds: the Taylor series of exp to its third
     term.
@@ -114,3 +133,54 @@ def compounded_interest_v34(rate: int, elapsed: int) -> int:
     """
     x = rate * elapsed // SECONDS_PER_YEAR
     return RAY + x + ray_mul_half_up(x, x // 2 + ray_mul_half_up(x, x // 6))
+
+
+DOWN, HALF_UP, UP = 0, 1, 2
+"""Roundings as numbers: what compiled rules know of a revision."""
+
+ROUNDING: Mapping[Callable[..., int], int] = {
+    ray_mul_down: DOWN, ray_mul_half_up: HALF_UP, ray_mul_up: UP,
+    ray_div_down: DOWN, ray_div_half_up: HALF_UP, ray_div_up: UP,
+    percent_mul_down: DOWN, percent_mul_half_up: HALF_UP, percent_mul_up: UP,
+    percent_div_down: DOWN, percent_div_half_up: HALF_UP, percent_div_up: UP,
+    mul_div_down: DOWN, mul_div_up: UP,
+}  # fmt: skip
+"""Which rounding a function has."""
+
+
+@rule
+def ray_mul(a: int, b: int, rounding: int) -> int:
+    """The one of this rounding."""
+    if rounding == HALF_UP:
+        return ray_mul_half_up(a, b)
+    return ray_mul_up(a, b) if rounding == UP else ray_mul_down(a, b)
+
+
+@rule
+def ray_div(a: int, b: int, rounding: int) -> int:
+    """The one of this rounding."""
+    if rounding == HALF_UP:
+        return ray_div_half_up(a, b)
+    return ray_div_up(a, b) if rounding == UP else ray_div_down(a, b)
+
+
+@rule
+def percent_mul(value: int, bps: int, rounding: int) -> int:
+    """The one of this rounding."""
+    if rounding == HALF_UP:
+        return percent_mul_half_up(value, bps)
+    return percent_mul_up(value, bps) if rounding == UP else percent_mul_down(value, bps)
+
+
+@rule
+def percent_div(value: int, bps: int, rounding: int) -> int:
+    """The one of this rounding."""
+    if rounding == HALF_UP:
+        return percent_div_half_up(value, bps)
+    return percent_div_up(value, bps) if rounding == UP else percent_div_down(value, bps)
+
+
+@rule
+def base_value(amount: int, price: int, unit: int, rounding: int) -> int:
+    """Base units of native units: down or up."""
+    return mul_div_up(amount, price, unit) if rounding == UP else mul_div_down(amount, price, unit)

@@ -40,6 +40,7 @@ from backtest.protocols.aave_v3.math import (
     wad_div_half_up,
 )
 from backtest.units import BPS, WAD, mul_div_down, mul_div_up
+from backtest.words import rule
 
 # LL constants. The two thresholds are base-currency units of a pool that counts in US dollars with 8 decimals.
 DEFAULT_CLOSE_FACTOR = 5_000
@@ -248,12 +249,30 @@ def parameter_fault(values: Mapping[str, int]) -> str | None:
     return None
 
 
+def target_of(
+    debt: int, debt_base: int, collateral_base: int, total_debt_base: int, health: int, close_factor: int,
+    debt_unit: int, debt_price: int,
+) -> Target:  # fmt: skip
+    """For compiled code, which has no keywords."""
+    return Target(debt, debt_base, collateral_base, total_debt_base, health, close_factor, debt_unit, debt_price)
+
+
+def taken_of(
+    gross: int, seized: int, fee: int, balance: int, scaled_balance: int, income: int, price: int, unit: int,
+    total_collateral_base: int,
+) -> Taken:  # fmt: skip
+    """The same."""
+    return Taken(gross, seized, fee, balance, scaled_balance, income, price, unit, total_collateral_base)
+
+
+@rule
 def health_of_averaged_threshold(collateral: int, weighted: int, debt: int) -> int:
     """The average threshold is floored first (GL calculateUserAccountData, 3.0 to 3.4)."""
     average = weighted // collateral if collateral else 0
     return wad_div_half_up(percent_mul_half_up(collateral, average), debt)
 
 
+@rule
 def health_of_weighted_sum(collateral: int, weighted: int, debt: int) -> int:
     """No averaging: the weighted sum is divided by the debt, then by 10000 (GL calculateUserAccountData, 3.5+)."""
     return wad_div_half_up(weighted, debt) // BPS
@@ -289,7 +308,7 @@ def aftermath_of_balance(taken: Taken) -> Aftermath:
     ``depleted`` counts only from 3.3 on (``Rules.writes_off``).
     """
     value = taken.gross * taken.price // taken.unit
-    return Aftermath(clears_flag=taken.gross == taken.balance, depleted=value == taken.total_collateral_base)
+    return Aftermath(taken.gross == taken.balance, value == taken.total_collateral_base)
 
 
 def aftermath_of_scaled_balance(taken: Taken) -> Aftermath:
@@ -298,7 +317,7 @@ def aftermath_of_scaled_balance(taken: Taken) -> Aftermath:
     consumed = min(consumed, taken.scaled_balance)
     value = ray_mul_down(consumed, taken.income) * taken.price // taken.unit
     depleted = value == taken.total_collateral_base
-    return Aftermath(clears_flag=depleted or consumed == taken.scaled_balance, depleted=depleted)
+    return Aftermath(depleted or consumed == taken.scaled_balance, depleted)
 
 
 def interest_of_balances(scaled: int, before: int, after: int) -> int:

@@ -64,11 +64,12 @@ def together(
     while True:
         made, lost = np.zeros((room, c.MADE), np.uint64), np.zeros((2 * room, c.LOST), np.uint64)
         refused, ends = np.zeros((len(found), len(_REASONS) + 1), np.bool_), np.zeros(len(found), np.int64)
-        count, used = c.liquidate(
-            columns.start, columns.asset, columns.owed, columns.scaled.copy(), group, terms, threshold, bonus, how,
-            state.close_factor, cost, done, most, made, lost, refused, ends,
-        )  # fmt: skip
-        if count == c.NO_FIT:
+        try:
+            count, used = c.liquidate(
+                columns.start, columns.asset, columns.owed, columns.scaled.copy(), group, terms, threshold, bonus, how,
+                state.close_factor, cost, done, most, made, lost, refused, ends,
+            )  # fmt: skip
+        except ArithmeticError:
             return None
         if count != c.NO_ROOM:
             break

@@ -7,7 +7,7 @@ the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
@@ -29,20 +29,7 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.compiled import Ints, Mask
 from backtest.protocols.aave_v3.liquidation import closed
-from backtest.protocols.aave_v3.math import (
-    percent_div_down,
-    percent_div_half_up,
-    percent_div_up,
-    percent_mul_down,
-    percent_mul_half_up,
-    percent_mul_up,
-    ray_div_down,
-    ray_div_half_up,
-    ray_div_up,
-    ray_mul_down,
-    ray_mul_half_up,
-    ray_mul_up,
-)
+from backtest.protocols.aave_v3.math import ROUNDING
 from backtest.protocols.aave_v3.rules import (
     Rules,
     aftermath_of_scaled_balance,
@@ -50,23 +37,14 @@ from backtest.protocols.aave_v3.rules import (
     max_debt_of_position,
 )
 from backtest.protocols.aave_v3.state import AaveState, Account
-from backtest.protocols.aave_v3.words import DOWN, HALF_UP, UP, Words
-from backtest.units import BPS, RAY, mul_div_down, mul_div_up
+from backtest.protocols.aave_v3.words import Words
+from backtest.units import BPS, RAY
 
 _WORD = (1 << 64) - 1
 _LARGEST = 1 << 100
 """Scaled amounts below it are valued here; indexes are below 2**112."""
 KEPT = 4
 """Moments of which the values of all rows are kept, 8 bytes a row each."""
-
-_ROUNDING: dict[Callable[..., int], int] = {
-    ray_mul_down: DOWN, ray_mul_half_up: HALF_UP, ray_mul_up: UP,
-    ray_div_down: DOWN, ray_div_half_up: HALF_UP, ray_div_up: UP,
-    percent_mul_down: DOWN, percent_mul_half_up: HALF_UP, percent_mul_up: UP,
-    percent_div_down: DOWN, percent_div_half_up: HALF_UP, percent_div_up: UP,
-    mul_div_down: DOWN, mul_div_up: UP,
-}  # fmt: skip
-"""Which rounding a rule's function has, as ``compiled`` names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +133,7 @@ def how_of(rules: Rules) -> Ints:
         (c.NEEDED_DIV, rules.needed_div),
         (c.FEE_DIV, rules.fee_div), (c.FEE_MUL, rules.fee_mul), (c.BORROW_POWER, rules.borrow_power),
     ):  # fmt: skip
-        how[place] = _ROUNDING[rule]
+        how[place] = ROUNDING[rule]
     how[c.AVERAGED] = rules.health is health_of_averaged_threshold
     how[c.OF_POSITION] = rules.max_debt is max_debt_of_position
     how[c.NO_DUST], how[c.WRITES_OFF] = rules.leaves_no_dust, rules.writes_off

@@ -40,6 +40,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -50,6 +51,7 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
     SafePrices,
+    Views,
 )
 from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.maker import actions, state
@@ -200,6 +202,16 @@ class Maker(LendingProtocol[MakerState]):
     def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``state.view``."""
         return state.view(book, account, prices)
+
+    @override
+    def exposures(self, book: MakerState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """See ``state.exposures``."""
+        return state.exposures(book, accounts)
+
+    @override
+    def views(self, book: MakerState, prices: Prices, now: Clock) -> Views | None:
+        """See ``state.views``."""
+        return state.views(book, prices)
 
     @override
     def figures(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:

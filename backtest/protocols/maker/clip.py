@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backtest.protocols.maker.math import wmul_down
+from backtest.words import rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def take(tab: int, lot: int, price: int, amount: int, chost: int) -> Bought | st
     return Bought(piece, owe, tab - owe, lot - piece)
 
 
+@rule
 def incentive_down(tip: int, chip: int, tab: int) -> int:
     """Rad that the protocol pays to whoever starts an auction (``kick``): ``tip`` (rad) and ``chip`` (wad) of the
     tab.
@@ -45,6 +47,7 @@ def incentive_down(tip: int, chip: int, tab: int) -> int:
     return tip + wmul_down(tab, chip)
 
 
+@rule
 def redo_incentive_down(tip: int, chip: int, tab: int, lot: int, feed: int, chost: int) -> int:
     """Rad for resetting an auction (``redo``): as for starting it, but nothing where tab or collateral is below
     ``chost``.
@@ -52,6 +55,7 @@ def redo_incentive_down(tip: int, chip: int, tab: int, lot: int, feed: int, chos
     return incentive_down(tip, chip, tab) if tab >= chost and lot * feed >= chost else 0
 
 
+@rule
 def chost_down(dust: int, chop: int) -> int:
     """Rad: ``upchost``: the least tab that a partial purchase may leave. ``dust`` rad, ``chop`` wad."""
     return wmul_down(dust, chop)

@@ -8,20 +8,24 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 
 from backtest.units import RAY, SECONDS_PER_YEAR, WAD
+from backtest.words import rule
 
 RAD = WAD * RAY
 
 
+@rule
 def rmul_down(a: int, b: int) -> int:
     """floor(a * b / ray): ``rmul`` (dss ``src/clip.sol``, ``src/jug.sol``, ``src/cat.sol`` 1.0)."""
     return a * b // RAY
 
 
+@rule
 def rdiv_down(a: int, b: int) -> int:
     """floor(a * ray / b): ``rdiv`` (dss ``src/spot.sol``, ``src/clip.sol``)."""
     return a * RAY // b
 
 
+@rule
 def wmul_down(a: int, b: int) -> int:
     """floor(a * b / wad): ``wmul`` (dss ``src/clip.sol``)."""
     return a * b // WAD

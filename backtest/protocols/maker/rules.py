@@ -6,15 +6,20 @@ rate ray, debts rad.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from backtest.protocols.maker.math import rdiv_down, rmul_down
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.units import RAY, WAD
+from backtest.units import RAY, WAD, mul_div_down, mul_div_up
+from backtest.words import rule
+
+_RAY_PER_WAD = RAY // WAD
 
 CONTRACTS = {CAT_1_0: "Cat 1.0", CAT_1_1: "Cat 1.1/1.2", DOG_2_0: "Dog 2.0"}
 
 
+@rule
 def spot_down(price: int, par: int, ratio: int) -> int:
     """Ray: the debt that one unit of collateral may carry. ``price`` wad, as the price feed says it; ``par`` and
     ``ratio`` ray.
@@ -24,11 +29,13 @@ def spot_down(price: int, par: int, ratio: int) -> int:
     return rdiv_down(rdiv_down(price * 10**9, par), ratio)
 
 
+@rule
 def feed_down(price: int, par: int) -> int:
     """Ray: the price of one unit of collateral in DAI. dss ``src/clip.sol`` ``getFeedPrice``: rdiv(val * 1e9, par)."""
     return rdiv_down(price * 10**9, par)
 
 
+@rule
 def is_unsafe(ink: int, art: int, rate: int, spot: int) -> bool:
     """dss ``src/cat.sol`` ``bite`` and ``src/dog.sol`` ``bark`` ("not-unsafe"): spot > 0 and ink * spot < art *
     rate.
@@ -46,6 +53,20 @@ def least_safe_price_up(ink: int, art: int, rate: int, par: int, ratio: int) -> 
     return -(-quotient * par // (RAY * 10**9))
 
 
+@rule
+def valued(ink: int, art: int, rate: int, price: int, spot: int, par: int) -> tuple[int, int, int, int]:
+    """Collateral, debt (rounded up) and the most that the collateral carries in base units (wad), and health (wad; 0
+    without debt): ink * spot / (art * rate), below one exactly where ``is_unsafe``.
+    """
+    debt, carries = art * rate, ink * spot
+    worth, power = mul_div_down(ink, price, WAD), mul_div_down(carries // RAY, par, RAY)
+    if not debt:
+        return worth, 0, power, 0
+    # debt * par / ray^2, rounded up: in two steps, so that nothing in between is longer than a word
+    owed = debt // RAY * par + mul_div_up(debt % RAY, par, RAY)
+    return worth, mul_div_up(owed, 1, RAY), power, mul_div_down(carries, WAD, debt)
+
+
 @dataclass(frozen=True, slots=True)
 class Seizure:
     """What leaves a vault for one auction: ``dink`` and ``dart`` wad; ``due`` (debt) and ``tab`` (with penalty) rad."""
@@ -54,6 +75,19 @@ class Seizure:
     dart: int
     due: int
     tab: int
+
+
+Taken = tuple[int, int, int, int, int]
+"""The numbers of a seizure, and why there is none: 0, or a key of ``REASONS``."""
+
+NO_PENALTY, NO_COLLATERAL, NO_ROOM, NOTHING, LEAVES_DUST = range(1, 6)
+REASONS: Mapping[int, str] = {
+    NO_PENALTY: "no penalty is set",  # a division by zero there
+    NO_COLLATERAL: "no collateral",
+    NO_ROOM: "liquidation limit hit",
+    NOTHING: "null auction",
+    LEAVES_DUST: "dusty auction from partial liquidation",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,66 +105,82 @@ class Limits:
 
 def seizure(system: int, ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
     """What a bite or bark of an unsafe vault takes, or the contract's error in words."""
-    if not limits.chop:
-        return "no penalty is set"  # a division by zero there
+    room = 0 if limits.room is None else limits.room
+    dink, dart, due, tab, refused = taken(
+        system, ink, art, rate, limits.chop, limits.dust, limits.lump, limits.dunk, room, limits.room is not None
+    )
+    return REASONS[refused] if refused else Seizure(dink, dart, due, tab)
+
+
+@rule
+def taken(
+    system: int, ink: int, art: int, rate: int, chop: int, dust: int, lump: int, dunk: int, room: int, limited: bool
+) -> Taken:
+    """See ``seizure``; arguments as in ``Limits``, ``room`` where it is ``limited``."""
+    if not chop:
+        return _none(NO_PENALTY)
     if system == CAT_1_0:
-        return _cat_1_0(ink, art, rate, limits)
-    return _cat_1_1(ink, art, rate, limits) if system == CAT_1_1 else _dog(ink, art, rate, limits)
+        return _cat_1_0(ink, art, rate, chop, lump)
+    if system == CAT_1_1:
+        return _cat_1_1(ink, art, rate, chop, dust, dunk, room, limited)
+    return _dog(ink, art, rate, chop, dust, room, limited)
 
 
-def _cat_1_0(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
+def _none(refused: int) -> Taken:
+    return 0, 0, 0, 0, refused
+
+
+def _cat_1_0(ink: int, art: int, rate: int, chop: int, lump: int) -> Taken:
     """dss 1.0.2 ``src/cat.sol`` ``bite``: at most ``lump`` of collateral, and its share of the debt; ``chop`` was a ray
     then.
     """
     if not ink:
-        return "no collateral"
-    lot = min(ink, limits.lump)
+        return _none(NO_COLLATERAL)
+    lot = min(ink, lump)
     dart = min(art, lot * art // ink)
     due = dart * rate
-    return Seizure(lot, dart, due, rmul_down(due, limits.chop * (RAY // WAD)))
+    return lot, dart, due, rmul_down(due, chop * _RAY_PER_WAD), 0
 
 
-def _cat_1_1(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
+def _cat_1_1(ink: int, art: int, rate: int, chop: int, dust: int, dunk: int, room: int, limited: bool) -> Taken:
     """dss 1.1.0 ``src/cat.sol`` ``bite``: debt for at most ``dunk`` with penalty, and no more than the box has room
     for.
     """
-    most = limits.dunk
-    if limits.room is not None:
-        if limits.room <= 0 or limits.room < limits.dust:
-            return "liquidation limit hit"
-        most = min(most, limits.room)
-    dart = min(art, most * WAD // rate // limits.chop)
+    most = dunk
+    if limited:
+        if room <= 0 or room < dust:
+            return _none(NO_ROOM)
+        most = min(most, room)
+    dart = min(art, most * WAD // rate // chop)
     dink = min(ink, ink * dart // art)
-    if dart <= 0 or dink <= 0:
-        return "null auction"
-    due = dart * rate
-    return Seizure(dink, dart, due, due * limits.chop // WAD)
+    return _of(dink, dart, rate, chop) if dart > 0 and dink > 0 else _none(NOTHING)
 
 
-def _dog(ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
+def _dog(ink: int, art: int, rate: int, chop: int, dust: int, room: int, limited: bool) -> Taken:
     """dss 2.0 ``src/dog.sol`` ``bark``: all of the debt as far as the hole has room; a rest below ``dust`` goes
     along.
     """
     dart = art
-    if limits.room is not None:
-        if limits.room <= 0:
-            return "liquidation limit hit"
-        dart = min(art, limits.room * WAD // rate // limits.chop)
+    if limited:
+        if room <= 0:
+            return _none(NO_ROOM)
+        dart = min(art, room * WAD // rate // chop)
     if art > dart:
-        if (art - dart) * rate < limits.dust:
+        if (art - dart) * rate < dust:
             dart = art
-        elif dart * rate < limits.dust:
-            return "dusty auction from partial liquidation"
+        elif dart * rate < dust:
+            return _none(LEAVES_DUST)
     dink = ink * dart // art
-    if dink <= 0:
-        return "null auction"
-    due = dart * rate
-    return Seizure(dink, dart, due, due * limits.chop // WAD)
+    return _of(dink, dart, rate, chop) if dink > 0 else _none(NOTHING)
 
 
 def part(ink: int, art: int, rate: int, chop: int, dart: int) -> Seizure:
     """A seizure of a given share of the debt: what the contracts took where history says how much (all versions: dink =
     ink * dart / art).
     """
+    return Seizure(*_of(ink * dart // art, dart, rate, chop)[:4])
+
+
+def _of(dink: int, dart: int, rate: int, chop: int) -> Taken:
     due = dart * rate
-    return Seizure(ink * dart // art, dart, due, due * chop // WAD)
+    return dink, dart, due, due * chop // WAD, 0

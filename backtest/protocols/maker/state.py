@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from backtest.auctions.dutch import Bounds, Curve
 from backtest.errors import PriceMissing, RulesError
@@ -18,13 +21,19 @@ from backtest.model import (
     PositionChange,
     Prices,
 )
-from backtest.protocols import AccountView, Figure, Holding, LinearExposure, Pair, SafePrices
+from backtest.protocols import AccountView, Exposures, Figure, Holding, LinearExposure, Pair, SafePrices, Views
+from backtest.protocols.columns import Columns, refreshed, views_of
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
-from backtest.protocols.maker.rules import Limits, is_unsafe, least_safe_price_up, spot_down
+from backtest.protocols.maker.rules import Limits, is_unsafe, least_safe_price_up, spot_down, valued
 from backtest.units import RAY, WAD
+from backtest.words.columns import over
 
 COLLATERAL, DAI = AssetId(0), AssetId(1)
 PAIR = Pair(DAI, COLLATERAL)
+_FLOAT_ERROR = 1e-9
+"""The relative error of an exposure's floats."""
+_DOUBLE = 1e-12
+"""More than a few operations of doubles err by."""
 
 
 @dataclass
@@ -37,6 +46,15 @@ class MakerState:
     art: dict[AccountId, int] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     rate: int = RAY
+    columns: Columns | None = field(default=None, compare=False, repr=False)
+    """Of every vault (``columns_of``) but those in ``moved``, which changed since. Copies share it."""
+    moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MakerState:
+        """Independent of this one."""
+        return replace(
+            self, ink=self.ink.copy(), art=self.art.copy(), params=self.params.copy(), moved=self.moved.copy()
+        )
 
     def param(self, name: str) -> int:
         """The parameter's value, or what is assumed where the history has none; RulesError where nothing may be
@@ -112,6 +130,7 @@ def apply(state: MakerState, event: MarketEvent) -> None:
                 f" {balance}",
                 "run backtest check",
             )
+        state.moved.add(event.account)
         if balance:
             side[event.account] = balance
         else:
@@ -141,18 +160,67 @@ def exposure(state: MakerState, account: AccountId) -> LinearExposure | None:
         return None
     debt = state.debt(account) / RAY / WAD
     carried = state.ink.get(account, 0) / WAD * (RAY / state.param("liquidation_ratio"))
-    return LinearExposure({COLLATERAL: carried, DAI: -debt}, relative_error=1e-9, debt={DAI: debt})
+    return LinearExposure({COLLATERAL: carried, DAI: -debt}, relative_error=_FLOAT_ERROR, debt={DAI: debt})
+
+
+def exposures(state: MakerState, ids: Sequence[AccountId]) -> Exposures:
+    """``exposure`` of those of some vaults that owe."""
+    columns = columns_of(state).among(ids)
+    owing = columns.values[_ART].any(axis=1)
+    columns = Columns(columns.account[owing], columns.values[:, owing])
+    count = len(columns.account)
+    carried = columns.floats(_INK) / WAD
+    if count:
+        carried *= RAY / state.param("liquidation_ratio") * (1 - _DOUBLE)
+    debt = columns.floats(_ART) * (state.rate / RAY / WAD * (1 + _DOUBLE))
+    return Exposures(
+        account=columns.account,
+        start=2 * np.arange(count + 1),
+        asset=np.tile(np.array([COLLATERAL, DAI], np.int64), count),
+        owed=np.tile(np.array([False, True]), count),
+        amount=np.stack([carried, debt], axis=1).ravel(),
+        constant=np.zeros(count),
+        relative_error=_FLOAT_ERROR,
+    )
 
 
 def view(state: MakerState, account: AccountId, prices: Prices) -> AccountView:
-    """Totals in base units (wad); health ink * spot / (art * rate), below one wad exactly where the vault is unsafe."""
-    ink, debt = state.ink.get(account, 0), state.debt(account)
+    """See ``rules.valued``."""
+    ink, art = state.ink.get(account, 0), state.art.get(account, 0)
+    collateral, debt, power, health = valued(ink, art, *_terms(state, prices))
+    return AccountView(collateral, debt, health if art and state.rate else None, power)
+
+
+def views(state: MakerState, prices: Prices) -> Views | None:
+    """``view`` of every vault; None where the price is missing."""
+    columns = columns_of(state)
+    if not len(columns.account) or COLLATERAL not in prices.oracle:
+        return None
+    vaults = columns.values[_INK], columns.values[_ART]
+    found = over(valued, *vaults, *_terms(state, prices), rows=len(columns.account))
+    return views_of(columns, found, lambda account: view(state, account, prices))
+
+
+def _terms(state: MakerState, prices: Prices) -> tuple[int, int, int, int]:
+    """What ``valued`` takes that is the same for all vaults."""
     spot = state.spot(prices)
-    collateral = ink * prices.oracle[COLLATERAL] // WAD
-    owed = -(-debt * state.param("par") // (RAY * RAY))
-    return AccountView(
-        collateral, owed, ink * spot * WAD // debt if debt else None, ink * spot // RAY * state.param("par") // RAY
-    )
+    return state.rate, prices.oracle[COLLATERAL], spot, state.param("par")
+
+
+_INK, _ART = 0, 1
+"""Columns of the book."""
+
+
+def columns_of(state: MakerState) -> Columns:
+    """What each vault holds and owes, kept until it changes."""
+
+    def row(account: AccountId) -> tuple[int, int] | None:
+        numbers = state.ink.get(account, 0), state.art.get(account, 0)
+        return numbers if any(numbers) else None
+
+    state.columns = refreshed(state.columns, state.moved, lambda: accounts(state), row, 2)
+    state.moved.clear()
+    return state.columns
 
 
 def figures(state: MakerState, account: AccountId, prices: Prices) -> list[Figure]:

@@ -35,6 +35,7 @@ from backtest.protocols import (
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -45,9 +46,10 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
     SafePrices,
+    Views,
 )
 from backtest.protocols.claims import Claim, Tables
-from backtest.protocols.morpho_blue.account import exposure, figures, holdings, safe_prices, view
+from backtest.protocols.morpho_blue.account import exposure, exposures, figures, holdings, safe_prices, view, views
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
@@ -146,6 +148,16 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def view(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view_of``."""
         return view(state, account, prices.oracle, now)
+
+    @override
+    def exposures(self, state: MorphoState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """See ``account.exposures``."""
+        return exposures(state, accounts, now)
+
+    @override
+    def views(self, state: MorphoState, prices: Prices, now: Clock) -> Views | None:
+        """See ``account.views``."""
+        return views(state, prices.oracle, now)
 
     @override
     def figures(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:

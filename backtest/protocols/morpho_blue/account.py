@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Figure, Holding, LinearExposure, SafePrices
-from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
-from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals
-from backtest.units import WAD, mul_div_down
+from backtest.protocols import AccountView, Exposures, Figure, Holding, LinearExposure, SafePrices, Views
+from backtest.protocols.columns import Columns, refreshed, views_of
+from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, VIRTUAL_ASSETS, VIRTUAL_SHARES, to_assets_up
+from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals, accounts
+from backtest.units import WAD, mul_div_down, mul_div_up
+from backtest.words import rule
+from backtest.words.columns import over
 
 _EMPTY = Position()
 _HORIZON = 86_400
@@ -22,6 +27,8 @@ _HEADROOM = 1.2
 """how much the rate may rise meanwhile at the same utilisation (50 / year for a day: 1.15), and"""
 _FLOAT_ERROR = 1e-9
 """the relative error of its floats."""
+_DOUBLE = 1e-12
+"""More than a few operations of doubles err by."""
 
 
 def price_of(state: MorphoState, asset: AssetId, prices: Mapping[AssetId, int]) -> int:
@@ -34,18 +41,36 @@ def price_of(state: MorphoState, asset: AssetId, prices: Mapping[AssetId, int]) 
     return price
 
 
-def max_borrow_down(state: MorphoState, position: Position, price: int) -> int:
+@rule
+def max_borrow_down(collateral: int, price: int, lltv: int) -> int:
     """The most that the collateral carries, native loan units: collateral x price x lltv, cut twice."""
-    return mul_div_down(mul_div_down(position.collateral, price, ORACLE_PRICE_SCALE), state.lltv, WAD)
+    return mul_div_down(mul_div_down(collateral, price, ORACLE_PRICE_SCALE), lltv, WAD)
 
 
 def is_healthy(state: MorphoState, position: Position, totals: Totals, prices: Mapping[AssetId, int]) -> bool:
     """Morpho._isHealthy with these totals (accrued): no debt, or no more than the collateral carries."""
     if not position.borrow_shares:
         return True
-    return max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) >= totals.debt_up(
-        position.borrow_shares
-    )
+    price = price_of(state, COLLATERAL, prices)
+    return max_borrow_down(position.collateral, price, state.lltv) >= totals.debt_up(position.borrow_shares)
+
+
+@rule
+def valued(
+    collateral: int, borrow_shares: int, total_assets: int, total_shares: int, price: int, loan_price: int, lltv: int,
+    unit: int, loan_unit: int,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Collateral, debt and borrowing power of a position in base units, and its health (wad; 0 without debt).
+
+    Health is below one exactly where the contract says unhealthy: what the collateral carries over the debt, wad, cut.
+    ``unit`` and ``loan_unit`` are native units of a whole token; the totals are those of what is borrowed, accrued.
+    """
+    carries = max_borrow_down(collateral, price, lltv)
+    worth, power = mul_div_down(collateral, price, unit), mul_div_down(carries, loan_price, loan_unit)
+    if not borrow_shares:
+        return worth, 0, power, 0
+    owed = to_assets_up(borrow_shares, total_assets, total_shares)
+    return worth, mul_div_up(owed, loan_price, loan_unit), power, mul_div_down(carries, WAD, owed)
 
 
 def least_healthy_price_up(collateral: int, owed: int, lltv: int) -> int:
@@ -66,22 +91,49 @@ def safe_prices(state: MorphoState, account: AccountId, asset: AssetId, now: Clo
 
 
 def view_of(state: MorphoState, position: Position, totals: Totals, prices: Mapping[AssetId, int]) -> AccountView:
-    """Totals and health of a position. Lent loan tokens are no collateral and do not count. Health is below one exactly
-    where the contract
-    says unhealthy: what the collateral carries over the debt, wad, cut."""
+    """See ``valued``. Lent loan tokens are no collateral and do not count; only what the position has needs a price."""
+    price = price_of(state, COLLATERAL, prices) if position.collateral or position.borrow_shares else 0
+    loan_price = price_of(state, LOAN, prices) if position.borrow_shares else prices.get(LOAN, 0)
+    collateral, debt, power, health = valued(
+        position.collateral, position.borrow_shares, *_terms(state, totals, price, loan_price)
+    )
+    return AccountView(collateral, debt, health if position.borrow_shares else None, power)
+
+
+def _terms(state: MorphoState, totals: Totals, price: int, loan_price: int) -> tuple[int, ...]:
+    """What ``valued`` takes that is the same for all positions."""
     market = state.market
-    collateral = debt = power = 0
-    health = None
-    if position.collateral:
-        collateral = position.collateral * price_of(state, COLLATERAL, prices) // market.unit(COLLATERAL)
-    if position.borrow_shares:
-        loan_price, owed = price_of(state, LOAN, prices), totals.debt_up(position.borrow_shares)
-        carries = max_borrow_down(state, position, price_of(state, COLLATERAL, prices))
-        debt = -(-owed * loan_price // market.unit(LOAN))
-        power, health = carries * loan_price // market.unit(LOAN), mul_div_down(carries, WAD, owed)
-    elif position.collateral and LOAN in prices:
-        power = max_borrow_down(state, position, prices[COLLATERAL]) * prices[LOAN] // market.unit(LOAN)
-    return AccountView(collateral, debt, health, power)
+    units = market.unit(COLLATERAL), market.unit(LOAN)
+    return totals.borrow_assets, totals.borrow_shares, price, loan_price, state.lltv, *units
+
+
+def views(state: MorphoState, prices: Mapping[AssetId, int], now: Clock) -> Views | None:
+    """``view`` of every account; None where a price is missing, or the loan token is worth nothing."""
+    price, loan_price = prices.get(COLLATERAL), prices.get(LOAN)
+    if price is None or not loan_price:
+        return None
+    columns, totals = columns_of(state), state.accrued(now.timestamp)
+    if not len(columns.account):
+        return None
+    held = columns.values[_COLLATERAL], columns.values[_BORROW_SHARES]
+    found = over(valued, *held, *_terms(state, totals, price, loan_price), rows=len(columns.account))
+    return views_of(columns, found, lambda account: view_of(state, state.positions[account], totals, prices))
+
+
+_COLLATERAL, _BORROW_SHARES = 0, 1
+"""Columns of the book."""
+
+
+def columns_of(state: MorphoState) -> Columns:
+    """What each account holds and owes, kept until it changes."""
+
+    def row(account: AccountId) -> tuple[int, int] | None:
+        position = state.positions[account]
+        return (position.collateral, position.borrow_shares) if position.holds else None
+
+    state.columns = refreshed(state.columns, state.moved, lambda: accounts(state), row, 2)
+    state.moved.clear()
+    return state.columns
 
 
 def view(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> AccountView:
@@ -96,7 +148,9 @@ def figures(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int
     """
     position, totals, market = state.positions.get(account, _EMPTY), state.accrued(now.timestamp), state.market
     loan, collateral = market.assets[LOAN].symbol, market.assets[COLLATERAL].symbol
-    carries = max_borrow_down(state, position, price_of(state, COLLATERAL, prices)) if position.collateral else 0
+    held, carries = position.collateral, 0
+    if held:
+        carries = max_borrow_down(held, price_of(state, COLLATERAL, prices), state.lltv)
     return [
         Figure("supply_shares", position.supply_shares, "shares"),
         Figure("borrow_shares", position.borrow_shares, "shares"),
@@ -136,17 +190,48 @@ def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposu
     if not position.borrow_shares:
         return None
     market, totals = state.market, state.accrued(now.timestamp)
-    rate = max(totals.rates(now.timestamp)[0], state.totals.rate) / WAD
-    owed = (totals.debt_up(position.borrow_shares) + 1) * (1 + _HEADROOM * rate * _HORIZON)
+    owed = (totals.debt_up(position.borrow_shares) + 1) * _growth(state, totals, now)
     weights = {
         COLLATERAL: position.collateral * state.lltv / WAD / market.unit(COLLATERAL),
         LOAN: -owed / market.unit(LOAN),
     }
-    slack = 3 * 10.0 ** (market.base_decimals - market.assets[LOAN].decimals) + 1
     return LinearExposure(
         weights,
-        constant=-slack,
+        constant=-_slack(state),
         relative_error=_FLOAT_ERROR,
         debt={LOAN: -weights[LOAN]},
+        until=now.timestamp + _HORIZON,
+    )
+
+
+def _growth(state: MorphoState, totals: Totals, now: Clock) -> float:
+    """Of a debt over the time that an exposure holds, at most."""
+    rate = max(totals.rates(now.timestamp)[0], state.totals.rate) / WAD
+    return 1 + _HEADROOM * rate * _HORIZON
+
+
+def _slack(state: MorphoState) -> float:
+    market = state.market
+    return 3 * 10.0 ** (market.base_decimals - market.assets[LOAN].decimals) + 1
+
+
+def exposures(state: MorphoState, ids: Sequence[AccountId], now: Clock) -> Exposures:
+    """``exposure`` of those of some accounts that owe, in doubles, hence a unit more on the safe side."""
+    market, totals = state.market, state.accrued(now.timestamp)
+    columns = columns_of(state).among(ids)
+    owing = columns.values[_BORROW_SHARES].any(axis=1)
+    columns = Columns(columns.account[owing], columns.values[:, owing])
+    count = len(columns.account)
+    share = (totals.borrow_assets + VIRTUAL_ASSETS) / (totals.borrow_shares + VIRTUAL_SHARES)
+    owed = (columns.floats(_BORROW_SHARES) * share + 2) * (_growth(state, totals, now) * (1 + _DOUBLE))
+    carried = columns.floats(_COLLATERAL) * (state.lltv / WAD / market.unit(COLLATERAL) * (1 - _DOUBLE))
+    return Exposures(
+        account=columns.account,
+        start=2 * np.arange(count + 1),
+        asset=np.tile(np.array([COLLATERAL, LOAN], np.int64), count),
+        owed=np.tile(np.array([False, True]), count),
+        amount=np.stack([carried, owed / market.unit(LOAN)], axis=1).ravel(),
+        constant=np.full(count, -_slack(state)),
+        relative_error=_FLOAT_ERROR,
         until=now.timestamp + _HORIZON,
     )

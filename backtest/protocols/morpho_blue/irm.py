@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from backtest.protocols.morpho_blue.math import div_to_zero, exp_to_zero
 from backtest.units import SECONDS_PER_YEAR, WAD
+from backtest.words import rule
 
 TARGET_UTILIZATION = 9 * WAD // 10
 CURVE_STEEPNESS = 4 * WAD
@@ -27,6 +28,7 @@ def _adapted(start: int, adaptation: int) -> int:
     return max(MIN_RATE_AT_TARGET, min(_mul(start, exp_to_zero(adaptation)), MAX_RATE_AT_TARGET))
 
 
+@rule
 def borrow_rate(total_supply: int, total_borrow: int, rate_at_target: int, elapsed: int) -> tuple[int, int]:
     """Average borrow rate over the ``elapsed`` seconds since the last accrual, and the rate at target at their end; wad
     a second.

@@ -37,22 +37,36 @@ from backtest.protocols.morpho_blue.state import (
     indexes_after,
 )
 from backtest.units import WAD, mul_div_down, mul_div_up
+from backtest.words import rule
 
 PAIR = Pair(LOAN, COLLATERAL)
 
 Change = PositionChange | SettingChange | IndexUpdate | ParamChange
 
 
-def shares_for_up(totals: Totals, seized: int, price: int, incentive: int) -> int:
-    """Borrow shares to repay for ``seized`` collateral."""
+@rule
+def shares_for_up(seized: int, price: int, incentive: int, total_assets: int, total_shares: int) -> int:
+    """Borrow shares to repay for ``seized`` collateral; the totals are those of what is borrowed."""
     quoted = mul_div_up(seized, price, ORACLE_PRICE_SCALE)
-    return to_shares_up(mul_div_up(quoted, WAD, incentive), totals.borrow_assets, totals.borrow_shares)
+    return to_shares_up(mul_div_up(quoted, WAD, incentive), total_assets, total_shares)
 
 
-def seized_for_down(totals: Totals, shares: int, price: int, incentive: int) -> int:
+@rule
+def seized_for_down(shares: int, price: int, incentive: int, total_assets: int, total_shares: int) -> int:
     """Collateral that ``shares`` of repaid debt take; ZeroDivisionError at a price of zero, as the contract reverts."""
-    repaid = to_assets_down(shares, totals.borrow_assets, totals.borrow_shares)
+    repaid = to_assets_down(shares, total_assets, total_shares)
     return mul_div_down(mul_div_down(repaid, incentive, WAD), ORACLE_PRICE_SCALE, price)
+
+
+@rule
+def most_of(
+    shares: int, collateral: int, price: int, incentive: int, total_assets: int, total_shares: int
+) -> tuple[int, int]:
+    """The largest call that repays at most so many shares: shares repaid, collateral seized."""
+    seized = seized_for_down(shares, price, incentive, total_assets, total_shares)
+    if seized <= collateral:
+        return shares, seized
+    return shares_for_up(collateral, price, incentive, total_assets, total_shares), collateral
 
 
 def pairs(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Pair]:
@@ -104,17 +118,15 @@ def _size(order: Order, position: Position, totals: Totals, price: int, incentiv
             position.borrow_shares if whole else to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares)
         )
         return shares, order.seize
+    terms = price, incentive, totals.borrow_assets, totals.borrow_shares
     if order.seize is not None:
-        return (shares_for_up(totals, order.seize, price, incentive), order.seize) if order.seize else (0, 0)
+        return (shares_for_up(order.seize, *terms), order.seize) if order.seize else (0, 0)
     if order.repay_scaled is not None:
-        return order.repay_scaled, seized_for_down(totals, order.repay_scaled, price, incentive)
+        return order.repay_scaled, seized_for_down(order.repay_scaled, *terms)
     shares = position.borrow_shares
     if order.repay is not None:
         shares = min(shares, to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares))
-    seized = seized_for_down(totals, shares, price, incentive)
-    if seized <= position.collateral:
-        return shares, seized
-    return shares_for_up(totals, position.collateral, price, incentive), position.collateral
+    return most_of(shares, position.collateral, *terms)
 
 
 def _settle(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from backtest.errors import RulesError, UserError
 from backtest.model import (
@@ -29,6 +30,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+from backtest.protocols.columns import Columns
 from backtest.protocols.morpho_blue.irm import borrow_rate
 from backtest.protocols.morpho_blue.math import (
     VIRTUAL_ASSETS,
@@ -40,6 +42,7 @@ from backtest.protocols.morpho_blue.math import (
     to_shares_down,
 )
 from backtest.units import RAY, SECONDS_PER_YEAR, WAD, mul_div_down
+from backtest.words import rule
 
 LOAN, COLLATERAL = AssetId(0), AssetId(1)
 SHARE_DECIMALS = 6
@@ -87,22 +90,45 @@ class Totals:
         (Morpho._accrueInterest).
         """
         elapsed, self.updated = timestamp - self.updated, timestamp
-        interest = mul_div_down(self.borrow_assets, taylor_compounded_down(rate, elapsed), WAD)
+        interest, fee_shares = interest_down(
+            self.borrow_assets, self.supply_assets, self.supply_shares, self.fee, rate, elapsed
+        )
         self.borrow_assets += interest
         self.supply_assets += interest
-        fee_amount = mul_div_down(interest, self.fee, WAD)
-        fee_shares = to_shares_down(fee_amount, self.supply_assets - fee_amount, self.supply_shares) if self.fee else 0
         self.supply_shares += fee_shares
         return fee_shares
 
 
+@rule
+def interest_down(
+    borrow_assets: int, supply_assets: int, supply_shares: int, fee: int, rate: int, elapsed: int
+) -> tuple[int, int]:
+    """Interest of ``elapsed`` seconds at an average rate, native units, and the shares that the fee (wad) makes of it
+    (Morpho._accrueInterest).
+    """
+    interest = mul_div_down(borrow_assets, taylor_compounded_down(rate, elapsed), WAD)
+    if not fee:
+        return interest, 0
+    fee_amount = mul_div_down(interest, fee, WAD)
+    return interest, to_shares_down(fee_amount, supply_assets + interest - fee_amount, supply_shares)
+
+
 @dataclass(slots=True)
 class Position:
-    """What one account holds: shares, and native units of the collateral token."""
+    """What one account holds: shares, and native units of the collateral token. One that a book has never changes."""
 
     supply_shares: int = 0
     borrow_shares: int = 0
     collateral: int = 0
+
+    def copy(self) -> Position:
+        """To be changed."""
+        return Position(self.supply_shares, self.borrow_shares, self.collateral)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is anything at all."""
+        return bool(self.supply_shares or self.borrow_shares or self.collateral)
 
 
 @dataclass(slots=True)
@@ -118,6 +144,23 @@ class MorphoState:
     lltv: int = 0
     incentive: int | None = None
     fee_recipient: AccountId | None = None
+    columns: Columns | None = field(default=None, compare=False, repr=False)
+    """Of every account (``account.columns_of``) but those in ``moved``, which changed since. Copies share it."""
+    moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MorphoState:
+        """Independent of this one; positions never change, so that both have the same."""
+        return replace(self, totals=replace(self.totals), positions=self.positions.copy(), moved=self.moved.copy())
+
+    def put(self, account: AccountId, position: Position) -> None:
+        """The account's position from now on."""
+        self.positions[account] = position
+        self.moved.add(account)
+
+    def receive(self, account: AccountId, supply_shares: int) -> None:
+        """Fee shares."""
+        position = self.positions.get(account, Position())
+        self.put(account, replace(position, supply_shares=position.supply_shares + supply_shares))
 
     @property
     def incentive_factor(self) -> int:
@@ -176,11 +219,11 @@ def _apply_position(state: MorphoState, event: PositionChange) -> None:
         event.action == "treasury"
     ):  # fee shares, which are in the totals by the accrual; recomputed ones it credited itself
         if not state.recompute:
-            state.positions.setdefault(event.account, Position()).supply_shares += event.delta
+            state.receive(event.account, event.delta)
         return
-    position = state.positions.get(event.account)
-    if position is None:
-        position = state.positions[event.account] = Position()
+    known = state.positions.get(event.account)
+    position = Position() if known is None else known.copy()
+    state.put(event.account, position)
     if event.asset == COLLATERAL:
         position.collateral = left = position.collateral + event.delta
     elif event.amount is None:
@@ -250,7 +293,7 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
             f"block {event.block_number}: a fee is due and its recipient is unknown",
             "fetch from the first block of the contract",
         )
-    state.positions.setdefault(state.fee_recipient, Position()).supply_shares += fee_shares
+    state.receive(state.fee_recipient, fee_shares)
 
 
 def accrual(state: MorphoState, now: Clock) -> list[ParamChange]:
@@ -296,4 +339,4 @@ def share_price_down(assets: int, shares: int) -> int:
 
 def accounts(state: MorphoState) -> Sequence[AccountId]:
     """Accounts that hold anything, in id order."""
-    return sorted(id for id, p in state.positions.items() if p.supply_shares or p.borrow_shares or p.collateral)
+    return sorted(id for id, position in state.positions.items() if position.holds)

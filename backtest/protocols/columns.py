@@ -1,0 +1,104 @@
+"""A book as columns: what a protocol's rules take of each account, kept from one look at all accounts to the next.
+
+A state keeps ``Columns`` and which accounts changed since; copies of a state share the columns, which never change. A
+protocol names its columns by saying what its accounts' rows are; the rest is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.errors import PriceMissing
+from backtest.model import AccountId
+from backtest.protocols import AccountView, Ints, Views
+from backtest.words.columns import DIGITS, Found, Words, words
+
+_SIGN = np.uint64(63)
+_DIGITS = np.array([1.0, 2.0**64, 2.0**128, 2.0**192])
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """``account`` increasing; ``values``: columns x accounts x 4 digits, integers, not negative (or no words)."""
+
+    account: Ints
+    values: Words
+
+    def among(self, accounts: Sequence[AccountId]) -> Columns:
+        """Those of some accounts that are here with numbers that are words."""
+        ids = np.unique(np.array(accounts, np.int64))
+        place = np.searchsorted(self.account, ids)
+        there = place < len(self.account)
+        place = place[there]
+        place = place[self.account[place] == ids[there]]
+        if len(place):
+            place = place[(self.values[:, place, 3] >> _SIGN == 0).all(axis=0)]
+        return Columns(self.account[place], self.values[:, place])
+
+    def floats(self, column: int) -> npt.NDArray[np.float64]:
+        """One of the columns to 15 digits, for screens."""
+        found: npt.NDArray[np.float64] = self.values[column].astype(np.float64) @ _DIGITS
+        return found
+
+
+def refreshed(
+    known: Columns | None,
+    changed: Collection[AccountId],
+    every: Callable[[], Iterable[AccountId]],
+    row: Callable[[AccountId], tuple[int, ...] | None],
+    width: int,
+) -> Columns:
+    """The columns now, ``width`` of them.
+
+    Args:
+        known: as they were when only ``changed`` had not changed yet; None: never made.
+        every: all accounts that hold anything, in id order. row: an account's numbers; None: it holds nothing.
+    """
+    if known is None or 2 * len(changed) > len(known.account):
+        return _of(every(), row, width)
+    if not changed:
+        return known
+    new = _of(sorted(changed), row, width)
+    stay = ~np.isin(known.account, np.fromiter(changed, np.int64, len(changed)))
+    account = known.account[stay]
+    place = np.searchsorted(account, new.account)
+    values = np.insert(known.values[:, stay], place, new.values, axis=1)
+    return Columns(np.insert(account, place, new.account), values)
+
+
+def _of(accounts: Iterable[AccountId], row: Callable[[AccountId], tuple[int, ...] | None], width: int) -> Columns:
+    ids: list[AccountId] = []
+    rows: list[tuple[int, ...]] = []
+    for account in accounts:
+        if (numbers := row(account)) is not None:
+            ids.append(account)
+            rows.append(numbers)
+    values = words([number for numbers in rows for number in numbers]).reshape(len(rows), width, DIGITS)
+    return Columns(np.array(ids, np.int64), np.ascontiguousarray(values.transpose(1, 0, 2)))
+
+
+def views_of(columns: Columns, found: Found, view: Callable[[AccountId], AccountView]) -> Views:
+    """The views of all accounts, from what a rule says of them: collateral, debt, borrowing power (base units) and
+    health (wad; 0 without debt), in this order. ``view`` is the plain rule, for what does not fit.
+    """
+    parts = [found.wide(place) for place in range(3)]
+    health = found.columns[3]
+    fits = parts[0][2] & parts[1][2] & parts[2][2] & ~health[:, 2:].any(axis=1)
+    rest: Mapping[AccountId, AccountView | None] = {
+        account: _plain(view, account) for account in columns.account[~fits].tolist()
+    }
+    every = columns.account, *(low for low, _, _ in parts), health[:, :2], np.stack([high for _, high, _ in parts], 1)
+    account, collateral, debt, power, both, high = every if fits.all() else (column[fits] for column in every)
+    category = np.zeros(len(account), np.int64)
+    return Views(account, collateral, debt, power, both, category, rest, high.T if high.any() else None)
+
+
+def _plain(view: Callable[[AccountId], AccountView], account: AccountId) -> AccountView | None:
+    try:
+        return view(account)
+    except PriceMissing:
+        return None
