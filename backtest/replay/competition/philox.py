@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import numba
@@ -43,8 +44,15 @@ def _first_word(k0: Any, k1: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> Any:
     return c0
 
 
-first_word = cast(
-    Callable[[int, int, int, int, int, int], int],
-    numba.njit("uint64(uint64, uint64, uint64, uint64, uint64, uint64)", cache=True, nogil=True)(_first_word),
-)
-"""Of a key (two words) and a counter (four), all below 2^64."""
+@cache
+def _compiled() -> Callable[[int, int, int, int, int, int], int]:
+    """Made at the first draw: who only reads scenarios need not wait for it."""
+    signature = "uint64(uint64, uint64, uint64, uint64, uint64, uint64)"
+    return cast(
+        Callable[[int, int, int, int, int, int], int], numba.njit(signature, cache=True, nogil=True)(_first_word)
+    )
+
+
+def first_word(k0: int, k1: int, c0: int, c1: int, c2: int, c3: int) -> int:
+    """Of a key (two words) and a counter (four). OverflowError for what is not below 2^64."""
+    return _compiled()(k0, k1, c0, c1, c2, c3)
