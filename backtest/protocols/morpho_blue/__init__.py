@@ -44,6 +44,7 @@ from backtest.protocols import (
     Pair,
     RawEvents,
     Refusal,
+    Together,
     Views,
 )
 from backtest.protocols.morpho_blue.account import exposure, exposures, figures, holdings, view, views
@@ -51,6 +52,7 @@ from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
+from backtest.protocols.morpho_blue.together import together
 from backtest.units import BPS, WAD
 
 ASSUMPTIONS = (
@@ -166,6 +168,22 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
         """See ``liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
+
+    @override
+    def together(
+        self,
+        state: MorphoState,
+        accounts: Sequence[AccountId],
+        prices: Prices,
+        now: Clock,
+        liquidator: AccountId,
+        *,
+        cost: int,
+        calls: Mapping[AccountId, int],
+        most: int,
+    ) -> Together | None:
+        """See ``together.together``."""
+        return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
 
     @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:
