@@ -85,4 +85,8 @@ def _words_of(column: Column, rows: int) -> Words:
         return words([column])
     if len(column) != rows and len(column) != 1:
         raise ValueError(f"a column has {len(column)} rows, not {rows}")
-    return cast(Words, column) if column.dtype == np.uint64 else widened(cast("npt.NDArray[np.int64]", column))
+    if column.dtype != np.uint64:
+        return widened(cast("npt.NDArray[np.int64]", column))
+    if column.shape[1:] != (DIGITS,):
+        raise ValueError(f"a column of words has {DIGITS} digits a row, not {column.shape[1:]}")
+    return np.ascontiguousarray(cast(Words, column))
