@@ -28,6 +28,7 @@ from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
+from tests.book_views import every_view, spelt
 from tests.maker_logs import (
     CALC,
     CAT,
@@ -232,6 +233,15 @@ def test_the_observed_replay_of_logs_is_exact(lake: Lake) -> None:
     assert [row.matches_history for row in result.liquidations] == [True, True]
     assert not result.mismatches
     assert result.rules == {"Cat 1.1/1.2": False, "Dog 2.0": False}
+
+
+def test_the_whole_book_at_once_is_each_vault_by_itself(lake: Lake) -> None:
+    end = replay(MAKER, load_market(lake, CONFIG.name), load_timeline(lake, CONFIG.name), Scenario()).book
+    views = MAKER.views(end.state, end.prices, end.now)
+    assert views is not None
+    assert len(views.account)
+    assert not views.rest
+    assert spelt(views) == every_view(MAKER, end.state, end.prices, end.now)
 
 
 def test_a_competitive_replay_bites_barks_and_settles(lake: Lake) -> None:

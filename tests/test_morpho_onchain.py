@@ -36,6 +36,7 @@ from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Override, Scenario
+from tests.book_views import every_view, spelt
 from tests.chain.morpho import Pair, Record, Request, run
 from tests.chain.node import Node
 from tests.sql_engine import assert_sql_is_the_engine
@@ -154,6 +155,17 @@ def test_an_account_asked_for_alone_is_the_contracts(history: History) -> None:
             assert (again.figures, again.holdings) == (found.figures, found.holdings)
             with_debt += bool(owed)
     assert with_debt > 10
+
+
+def test_the_whole_book_at_once_is_each_account_by_itself(history: History) -> None:
+    for block in history.record.samples[::5]:
+        state, prices, now = state_at(MORPHO_BLUE, history.market, history.timeline, block)
+        views = MORPHO_BLUE.views(state, prices, now)
+        if views is not None:
+            assert not views.rest
+            assert spelt(views) == every_view(MORPHO_BLUE, state, prices, now)
+    assert views is not None
+    assert len(views.account) > 50
 
 
 def test_every_liquidation_is_predicted_from_the_state_before_it(history: History) -> None:

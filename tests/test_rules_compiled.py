@@ -12,11 +12,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from backtest.protocols import registry
+from backtest.protocols.aave_v3 import tokens
 from backtest.units import RAY, WAD
 from backtest.words import RULES, columns
 from backtest.words.machine import machine
 
 assert registry.protocol_named("maker")  # all protocols, and with them their rules
+assert tokens.transfer_amount in RULES
 
 ROWS = 150
 EDGES = (0, 1, 63, 64, 127, 128, 191, 192, 254)
@@ -33,6 +35,10 @@ LIMITED: dict[str, dict[str, st.SearchStrategy[int]]] = {
     "rpow_half_up": {"x": st.integers(0, 2 * RAY), "n": st.integers(0, 3_000)},
     "exp_to_zero": {"x": SIGNED | st.integers(-50 * WAD, 100 * WAD)},
     "div_to_zero": {"a": SIGNED},
+    "half_up_delta": {"value": SIGNED},
+    "directed_after": {"rule": st.sampled_from((1, 2)), "value": SIGNED},
+    "discounted_delta": {"value": SIGNED},
+    "transfer_amount": {"unscaled": st.integers(0, 1)},
     "taken": {"system": st.sampled_from((10, 11, 20)), "limited": st.integers(0, 1), "room": SIGNED},
 }
 

@@ -84,6 +84,15 @@ def called(a: int, b: int, c: int) -> int:
     return divide(a, 3, b) + multiply(2, c, c)
 
 
+def grown(a: int, b: int, c: int) -> int:
+    """Numbers of the text are words from the beginning: nothing wraps at 64 bits."""
+    found, steps = 3, 0
+    while steps < 60 and steps < a:
+        found = found * 9 + 0xFFFF_FFFF_FFFF_FFFF_FFFF
+        steps += 1
+    return found
+
+
 def folded(a: int, b: int, c: int) -> int:
     found, steps = a, 0
     while found > 1 and steps < 12:
@@ -94,7 +103,7 @@ def folded(a: int, b: int, c: int) -> int:
 
 OPERATIONS: tuple[Callable[..., Any], ...] = (
     add, subtract, multiply, divide, rest, left, right, both, either, negated, compared, least, product_over,
-    constants, called, folded, units.mul_div_down, units.mul_div_up, units.mul_div_half_up,
+    constants, called, folded, grown, units.mul_div_down, units.mul_div_up, units.mul_div_half_up,
 )  # fmt: skip
 EXACT = {product_over, units.mul_div_down, units.mul_div_up, units.mul_div_half_up, called}
 """Where a number in between may be no word though the result is one."""
@@ -197,10 +206,14 @@ def test_columns_are_words_small_integers_or_one_number_for_all() -> None:
     assert [(int(h) << 62) + int(n) for n, h in zip(low, high, strict=True)][:2] == [n + 7 for n in given[:2]]
     with pytest.raises(ValueError, match="2 rows, not 3"):
         columns.over(add, columns.words([1, 2]), small, 7, rows=3)
+    with pytest.raises(ValueError, match="4 digits a row"):
+        columns.over(add, np.zeros((3, 2), np.uint64), small, 7, rows=3)
+    part = columns.over(add, columns.words([10, 0, 20, 0, 30])[::2], columns.words([1]), 0, rows=3)
+    assert columns.numbers(part.columns[0]) == [11, 21, 31]
 
 
 def wide(a: int) -> int:
-    return a + 0xFFFF_FFFF_FFFF_FFFF_FFFF
+    return a + 0x8000000000000000000000000000000000000000000000000000000000000000
 
 
 def of_text(a: str) -> int:
@@ -208,7 +221,7 @@ def of_text(a: str) -> int:
 
 
 def test_what_cannot_be_compiled_exactly_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"wide: .* needs a name of its own"):
+    with pytest.raises(OverflowError, match="is no word of 256 bits"):
         machine.machine(wide)
     with pytest.raises(TypeError, match="is not what a rule may take"):
         machine.machine(of_text)

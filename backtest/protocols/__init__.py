@@ -168,8 +168,9 @@ class Fill(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Liquidations of several accounts at one moment that do not depend on each other: the most profitable of each
-    account, again and again, as long as one pays. Columns have one row a liquidation, those of an account in order.
+    """Liquidations of several accounts at one moment: the most profitable of each account, again and again, as long as
+    one pays. Columns have one row a liquidation, those of an account in order: of accounts one after another, where
+    none depends on another's, or (``ordered``) as they are taken.
 
     See ``LendingProtocol.together``.
 
@@ -202,6 +203,7 @@ class Together:
     refused: list[tuple[AccountId, str]]
     rules: tuple[str, bool]
     fill: Callable[[int], Fill]
+    ordered: bool = False
 
 
 class AccountView(Struct, frozen=True):

@@ -1,8 +1,9 @@
-"""Decisions about many accounts at once, where none depends on another's.
+"""Decisions about many accounts at once.
 
-A competition that costs nothing, or the same for each call, takes of each account what pays most, again and again; what
-others do changes only who comes first. A protocol that can tell what happens to many accounts (``protocols.Together``)
-is then asked once a moment, and its liquidations are put in the order in which they would have been taken one by one.
+A competition that costs nothing, or the same for each call, takes of each account what pays most, again and again. A
+protocol that can tell what happens to many accounts (``protocols.Together``) is then asked once a moment. Where no
+account depends on another, what others do changes only who comes first, and the liquidations are put in the order in
+which they would have been taken one by one; else the protocol gives them in that order.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class TakingTogether(Generic[State]):
 
 def _order(found: Together, book: Book[Any]) -> list[int]:
     """Rows as a competition takes them: of the next of each account the most profitable, ties by address."""
+    if found.ordered:
+        return list(range(len(found.account)))
     first = [row for row, account in enumerate(found.account) if not row or found.account[row - 1] != account]
     if len(first) == len(found.account):
         return sorted(first, key=lambda row: (-found.profit[row], book.address(found.account[row])))

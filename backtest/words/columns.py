@@ -1,6 +1,7 @@
 """A rule over whole columns: ``over`` gives what it says of every row, and of which rows it can say it.
 
-Columns are words (rows x 4, the low digit first, two's complement), 64-bit integers, or one ``int`` for all rows.
+Columns are words (rows x 4, the low digit first, two's complement), 64-bit integers, or one for all rows: an ``int``,
+or a column of one row.
 """
 
 from __future__ import annotations
@@ -73,15 +74,19 @@ def over(rule: Callable[..., Any], *columns: Column, rows: int) -> Found:
 
     results, loop = loop_of(rule)
     found, exact = np.empty((results, rows, DIGITS), np.uint64), np.zeros(rows, np.bool_)
-    taken = [_spread(column, rows) for column in columns]
-    places = tuple((column.__array_interface__["data"][0], column.strides[0]) for column in taken)
+    taken = [_words_of(column, rows) for column in columns]
+    places = tuple((made.__array_interface__["data"][0], 0 if len(made) == 1 else made.strides[0]) for made in taken)
     loop(places, rows, found.__array_interface__["data"][0], exact.__array_interface__["data"][0])
     return Found(found, exact)
 
 
-def _spread(column: Column, rows: int) -> Words:
+def _words_of(column: Column, rows: int) -> Words:
     if isinstance(column, int):
-        return np.broadcast_to(words([column]), (rows, DIGITS))
-    if len(column) != rows:
+        return words([column])
+    if len(column) != rows and len(column) != 1:
         raise ValueError(f"a column has {len(column)} rows, not {rows}")
-    return cast(Words, column) if column.dtype == np.uint64 else widened(cast("npt.NDArray[np.int64]", column))
+    if column.dtype != np.uint64:
+        return widened(cast("npt.NDArray[np.int64]", column))
+    if column.shape[1:] != (DIGITS,):
+        raise ValueError(f"a column of words has {DIGITS} digits a row, not {column.shape[1:]}")
+    return np.ascontiguousarray(cast(Words, column))

@@ -31,12 +31,15 @@ _LOW, _BASE = U(0xFFFFFFFF), U(1 << 32)
 
 
 class Constant:
-    """A number in the place of a global ``int``: numba would wrap those of 64 bits, and refuse longer ones."""
+    """A number in the place of an ``int`` of a text: numba would wrap those of 64 bits, and refuse longer ones."""
 
     def __init__(self, value: int) -> None:
         if not -LARGEST - 1 <= value <= LARGEST:
             raise OverflowError(f"{value} is no word of {BITS} bits")
         self.value = value
+
+    def __repr__(self) -> str:
+        return f"Constant({self.value})"
 
 
 def names_of(code: CodeType) -> set[str]:

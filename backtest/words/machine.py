@@ -12,7 +12,7 @@ from functools import cache
 from hashlib import sha256
 from inspect import getsource
 from sys import modules
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -437,14 +437,14 @@ def machine(rule: Callable[..., Any]) -> Any:
     """The rule as machine code, for other compiled code to call (``columns`` for many rows); compiled once and kept on
     disk.
 
-    The text is the rule's own. Global integers become words, functions that it calls their machine code; nothing else
-    that is compiled may be called.
+    The text is the rule's own. Its integers, written there or global, become words, functions that it calls their
+    machine code; nothing else that is compiled may be called.
 
-    Raises: TypeError for a parameter that is neither int, bool nor a NamedTuple of them, or a large number in the text.
+    Raises: TypeError for a parameter that is neither int, bool nor a NamedTuple of them; OverflowError for a number in
+        the text that is no word.
     """
     text = rule.__code__
-    if large := [n for n in _numbers(text) if abs(n) >= 1 << 63]:
-        raise TypeError(f"{rule.__qualname__}: {large[0]} needs a name of its own")
+    constants = tuple(Constant(value) if type(value) is int else value for value in text.co_consts)
     space: dict[str, Any] = {"__builtins__": __builtins__, "__name__": rule.__module__}
     for name in names_of(text) & rule.__globals__.keys():
         value = rule.__globals__[name]
@@ -453,12 +453,7 @@ def machine(rule: Callable[..., Any]) -> Any:
         elif isinstance(value, int) and not isinstance(value, bool):
             value = Constant(value)
         space[name] = value
-    twin = FunctionType(text, space, rule.__name__, rule.__defaults__, rule.__closure__)
+    twin = FunctionType(text.replace(co_consts=constants), space, rule.__name__, rule.__defaults__, rule.__closure__)
     twin.__qualname__ = rule.__qualname__
     takes = [kind for name, kind in get_type_hints(rule).items() if name != "return"]
     return compiled(twin, tuple(map(kind_of, takes)), made_of=digest(rule), inner=True)
-
-
-def _numbers(text: CodeType) -> list[int]:
-    found = [constant for constant in text.co_consts if isinstance(constant, int)]
-    return found + [n for constant in text.co_consts if isinstance(constant, CodeType) for n in _numbers(constant)]

@@ -1,4 +1,4 @@
-"""Rules from one source against the twins written by hand, and the books of three protocols valued at once.
+"""Rules as machine code against the same in Python, and the books of three protocols valued at once.
 
 ``python -m tests.bench.bench_words`` prints the rows; ``make bench`` collects ``run()``. What is compared is measured
 in turns, and the least of each counts.
@@ -12,13 +12,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
-
 from backtest import units
 from backtest.model import AccountId, Asset, AssetId, Clock, IndexUpdate, Market, ParamChange, PositionChange, Prices
 from backtest.protocols import LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.aave_v3.words import SCRATCH, compiled, mul_div
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
@@ -29,16 +26,6 @@ from tests.aave_books import COL, DEBT, NOW, OTHER, Toy
 ACCOUNTS = 100_000
 ROWS = 20_000
 ROUNDS = 9
-
-
-@compiled
-def _twin(a: Any, b: Any, d: Any, found: Any) -> None:
-    """a * b / d by the words that Aave's rules are written in."""
-    w = np.zeros(SCRATCH, np.uint64)
-    for row in range(len(a)):
-        found[row, 1], found[row, 0] = mul_div(
-            w, (a[row, 1], a[row, 0]), (b[row, 1], b[row, 0]), (d[row, 1], d[row, 0]), 0
-        )
 
 
 def in_turns(*calls: Callable[[], Any], rounds: int = ROUNDS) -> list[float]:
@@ -64,23 +51,17 @@ def operations() -> list[dict[str, Any]]:
     for lengths in ((60, 30, 60), (90, 60, 60), (90, 90, 60), (100, 90, 90), (120, 120, 126)):
         numbers = [[draw.getrandbits(n) | 1 << (n - 1) for _ in range(ROWS)] for n in lengths]
         words = [columns.words(column) for column in numbers]
-        found = np.empty((ROWS, 2), np.uint64)
 
         def one(words: Any = words) -> None:
             columns.over(units.mul_div_down, *words, rows=ROWS)
 
-        def twin(words: Any = words, found: Any = found) -> None:
-            _twin(*words, found)
-
         def plain(numbers: Any = numbers) -> None:
             [units.mul_div_down(a, b, d) for a, b, d in zip(*numbers, strict=True)]
 
-        one(), twin()
-        seconds, by_hand, in_python = in_turns(one, twin, plain)
-        shape = (
-            f"a * b // d of {lengths} bits; in Python {in_python / ROWS * 1e9:.0f} ns; against the words of the twins"
-        )
-        rows.append(_row("words: mul_div", seconds / ROWS * 1e9, "ns", shape, by_hand / ROWS * 1e9))
+        one()
+        seconds, in_python = in_turns(one, plain)
+        shape = f"a * b // d of {lengths} bits, against Python"
+        rows.append(_row("words: mul_div", seconds / ROWS * 1e9, "ns", shape, in_python / ROWS * 1e9))
     return rows
 
 
@@ -149,9 +130,7 @@ def two_assets(protocol: LendingProtocol[Any], accounts: int) -> tuple[Any, Pric
 
 
 def books(accounts: int) -> list[dict[str, Any]]:
-    """Milliseconds for the views and for the exposures of a whole book; columns of Aave's values are kept of no moment
-    twice.
-    """
+    """Milliseconds for the views and for the exposures of a whole book, at other prices each time."""
     made = {
         "Aave": (AAVE_V3, *aave(accounts)),
         "Morpho": (MORPHO_BLUE, *two_assets(MORPHO_BLUE, accounts)),

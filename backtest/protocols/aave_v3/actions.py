@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backtest.protocols.aave_v3.words import compiled
+from backtest.words.digits import compiled
 
 Numbers = npt.NDArray[np.int32]
 Shorts = npt.NDArray[np.int16]

@@ -36,9 +36,9 @@ from backtest.protocols.aave_v3.reserves import (
     rows,
 )
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
-from backtest.protocols.aave_v3.words import Words
 from backtest.tables import CANONICAL
 from backtest.units import RAY
+from backtest.words.columns import Words
 
 SEGMENT_ROWS = 1 << 19
 

@@ -19,8 +19,8 @@ from backtest.protocols.aave_v3.actions import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v3.events import address_text
 from backtest.protocols.aave_v3.kernel import Addresses, Quads
 from backtest.protocols.aave_v3.reserves import INCOMPLETE, Listing, address_set
-from backtest.protocols.aave_v3.words import Words
 from backtest.tables import AMOUNT
+from backtest.words.columns import Words
 
 # Event, kind of row, column that names asset or token, account column, second account column.
 SOURCES: tuple[tuple[str, int, str, str, str], ...] = (

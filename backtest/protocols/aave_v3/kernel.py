@@ -1,9 +1,8 @@
-"""Compiled twin of ``tokens``: scaled changes of millions of token events in chain order, with everyone's running
-balance.
+"""Scaled changes of millions of token events in chain order, with everyone's running balance: the rules of ``tokens``,
+compiled from their own text, over rows.
 
-Everything is unsigned: mixing in a signed integer would make numba compute in floats, hence ``U``. Functions that call
-each other stay in this one file or in ``words``, as numba's cache asks. ``tests/test_aave_fold.py`` compares every rule
-with the plain one.
+Everything else is unsigned: mixing in a signed integer would make numba compute in floats, hence ``U``.
+``tests/test_aave_fold.py`` compares every rule with the plain one.
 """
 
 from __future__ import annotations
@@ -11,25 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL, DISCOUNTED, HALF_UP
-from backtest.protocols.aave_v3.words import (
-    DOWN,
-    OVER,
-    SCRATCH,
-    UP,
-    ZERO,
-    U,
-    Word,
-    Words,
-    add,
-    compiled,
-    less,
-    mul_div,
-    pair,
-    sub,
-)
-from backtest.protocols.aave_v3.words import HALF_UP as NEAREST
-from backtest.units import RAY
+from backtest.protocols.aave_v3 import tokens
+from backtest.protocols.aave_v3.tokens import DISCOUNTED, HALF_UP
+from backtest.words.columns import Words
+from backtest.words.digits import Constant, Digit, U, compiled
+from backtest.words.machine import digits_of, machine, with_words, word_of_pair
 
 Keys = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.int8]
@@ -44,12 +29,14 @@ OK, FULL, NEGATIVE, TOO_LARGE = 0, 1, 2, 3
 """How ``_scaled_deltas`` ended; all but OK come with the row."""
 
 _0, _1, _32 = U(0), U(1), U(32)
-_RAY, _LIMIT = pair(RAY), pair(10**38)
+_LIMIT = Constant(10**38)
+_half_up_delta, _discounted_delta = machine(tokens.half_up_delta), machine(tokens.discounted_delta)
+_directed_after, _transfer_amount = machine(tokens.directed_after), machine(tokens.transfer_amount)
 _SPREAD = U(0x9E3779B97F4A7C15)
 
 
 @compiled
-def _find(keys: Keys, key: np.int64) -> Word:
+def _find(keys: Keys, key: np.int64) -> Digit:
     """The slot of ``key`` in an open-addressed table of a power of two of slots, free ones -1: its own or the free one
     it may take.
     """
@@ -70,7 +57,7 @@ def _rehash(old_keys: Keys, old_values: Words, keys: Keys, values: Words) -> Non
 
 
 @compiled
-def _hash(words: Quads, row: int) -> Word:
+def _hash(words: Quads, row: int) -> Digit:
     mixed = _0
     for place in range(5):
         mixed = (mixed ^ U(words[row, place])) * _SPREAD
@@ -121,7 +108,7 @@ def _intern(
     return len(order), count
 
 
-@compiled
+@with_words
 def _scaled_deltas(
     op: Bytes,
     rule: Bytes,
@@ -139,7 +126,6 @@ def _scaled_deltas(
     """See ``Balances.deltas``, from row ``start`` on. Returns (code, row, slots used); FULL before a row that may need
     new slots.
     """
-    w = np.zeros(SCRATCH, np.uint64)
     for row in range(start, len(op)):
         if 2 * used + 4 > len(keys):
             return FULL, row, used
@@ -147,67 +133,37 @@ def _scaled_deltas(
         if keys[slot] == -1:
             keys[slot] = account[row]
             used += 1
-        balance, amount, at = (
-            (values[slot, 0], values[slot, 1]),
-            (value[row, 1], value[row, 0]),
-            (index[row, 1], index[row, 0]),
-        )
+        balance = word_of_pair(values[slot, 1], values[slot, 0])
+        amount, at = word_of_pair(value[row, 1], value[row, 0]), word_of_pair(index[row, 1], index[row, 0])
         kind, how = op[row], rule[row]
         if kind >= OUT:
-            minus = kind == OUT
-            change = mul_div(w, amount, _RAY, at, NEAREST) if unscaled[row] else amount
+            change = _transfer_amount(unscaled[row], amount, at)
+            change = -change if kind == OUT else change
         else:
-            earned = interest[row, 1], interest[row, 0]
-            if kind == BURN:
-                minus = True
-                moved = add(amount, earned)
-            else:
-                minus = less(amount, earned)
-                moved = sub(earned, amount) if minus else sub(amount, earned)
+            earned = word_of_pair(interest[row, 1], interest[row, 0])
+            moved = -amount if kind == BURN else amount
             if how == HALF_UP:
-                change = mul_div(w, moved, _RAY, at, NEAREST)
+                change = _half_up_delta(moved, earned, at)
             elif how == DISCOUNTED:
-                now = mul_div(w, balance, at, _RAY, NEAREST)
                 # The account's last index has a slot of its own, under a key below the free mark.
                 last = _find(keys, -2 - account[row])
                 if keys[last] == -1:
                     keys[last] = -2 - account[row]
                     used += 1
-                then = mul_div(w, balance, (values[last, 0], values[last, 1]), _RAY, NEAREST)
-                waived = sub(sub(now, then), earned)
-                if minus and moved == sub(now, waived):
-                    change = balance
-                else:
-                    change, waived = mul_div(w, moved, _RAY, at, NEAREST), mul_div(w, waived, _RAY, at, NEAREST)
-                    if minus:
-                        change = add(change, waived)
-                    elif less(change, waived):
-                        change = sub(waived, change)
-                        minus = True
-                    else:
-                        change = sub(change, waived)
-                values[last, 0], values[last, 1] = at
+                change = _discounted_delta(balance, word_of_pair(values[last, 1], values[last, 0]), moved, earned, at)
+                values[last] = index[row]
             else:
-                collateral = how == DIRECTED_COLLATERAL
-                held = mul_div(w, balance, at, _RAY, DOWN if collateral else UP)
-                if minus and less(held, moved):
+                after = _directed_after(how, balance, moved, earned, at)
+                if after < 0:
                     return NEGATIVE, row, used
-                held = sub(held, moved) if minus else add(held, moved)
-                after = mul_div(w, held, _RAY, at, UP if collateral else DOWN)
-                minus = less(after, balance)
-                change = sub(balance, after) if minus else sub(after, balance)
-        if w[OVER]:
+                change = after - balance
+        balance += change
+        if balance < 0:
+            return NEGATIVE, row, used
+        if balance >= _LIMIT:
             return TOO_LARGE, row, used
-        if minus:
-            if less(balance, change):
-                return NEGATIVE, row, used
-            balance, change = sub(balance, change), sub(ZERO, change)
-        else:
-            balance = add(balance, change)
-            if not less(balance, _LIMIT):
-                return TOO_LARGE, row, used
-        values[slot, 0], values[slot, 1] = balance
-        out[row, 1], out[row, 0] = change
+        _, _, values[slot, 1], values[slot, 0] = digits_of(balance)
+        _, _, out[row, 1], out[row, 0] = digits_of(change)
     return OK, 0, used
 
 

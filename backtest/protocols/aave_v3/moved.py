@@ -18,9 +18,9 @@ from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3.actions import Codes, Keys
 from backtest.protocols.aave_v3.frame import SOURCES, Frame, words
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
-from backtest.protocols.aave_v3.words import Words
 from backtest.tables import AMOUNT
 from backtest.units import RAY
+from backtest.words.columns import Words
 
 # Closing log to the column of its amount.
 LOGGED = {

@@ -22,7 +22,7 @@ from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
 from backtest.protocols.aave_v3.state import MOVED, AaveState, is_short, raise_largest
 from backtest.protocols.aave_v3.valuation import Columns, columns_of, how_of, terms_of, weights
-from backtest.protocols.aave_v3.words import Words
+from backtest.words.columns import Words
 
 _REASONS = {
     c.NO_DEBT: NO_DEBT,

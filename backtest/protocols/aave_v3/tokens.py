@@ -29,13 +29,12 @@ from backtest.protocols.aave_v3.math import (
     ray_mul_half_up,
     ray_mul_up,
 )
+from backtest.words import rule
 
 Kind = Literal["collateral", "debt"]
 
 HALF_UP, DIRECTED_COLLATERAL, DIRECTED_DEBT, DISCOUNTED = 0, 1, 2, 3
-"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances. Compiled into ``kernel``: touch it
-after a change.
-"""
+"""Rounding rules of a token: how its Mint and Burn logs give back scaled balances."""
 
 DIRECTED_FROM_POOL = 9
 """First pool revision (3.5) whose tokens round in one direction."""
@@ -78,6 +77,7 @@ def unscaled_transfers(pool: str, revision: int) -> bool:
     return pool == MARCH_2022_POOL and revision == 1
 
 
+@rule
 def half_up_delta(value: int, interest: int, index: int) -> int:
     """Scaled change by a half-up token; ``value`` is signed: positive as logged by Mint, negative as logged by Burn."""
     amount = value - interest
@@ -90,14 +90,24 @@ def directed_delta(rule: int, balance: int, value: int, interest: int, index: in
 
     Raises ValueError if the balance after it would be negative: then logs before it are missing.
     """
+    after = directed_after(rule, balance, value, interest, index)
+    if after < 0:
+        raise ValueError("negative balance")
+    return after - balance
+
+
+@rule
+def directed_after(rule: int, balance: int, value: int, interest: int, index: int) -> int:
+    """The scaled balance after it; -1 where it would be negative."""
     collateral = rule == DIRECTED_COLLATERAL
     shown = ray_mul_down(balance, index) if collateral else ray_mul_up(balance, index)
     shown_after = shown + value - interest
     if shown_after < 0:
-        raise ValueError("negative balance")
-    return (ray_div_up(shown_after, index) if collateral else ray_div_down(shown_after, index)) - balance
+        return -1
+    return ray_div_up(shown_after, index) if collateral else ray_div_down(shown_after, index)
 
 
+@rule
 def discounted_delta(balance: int, last_index: int, value: int, interest: int, index: int) -> int:
     """Scaled change by the discounted debt token; ``last_index`` is that of the account's log before (0: none).
 
@@ -111,6 +121,7 @@ def discounted_delta(balance: int, last_index: int, value: int, interest: int, i
     return half_up_delta(value, interest, index) - ray_div_half_up(discount, index)
 
 
+@rule
 def transfer_amount(unscaled: bool, value: int, index: int) -> int:
     """Scaled units that a ``BalanceTransfer`` moves."""
     return ray_div_half_up(value, index) if unscaled else value

@@ -37,8 +37,8 @@ from backtest.protocols.aave_v3.rules import (
     max_debt_of_position,
 )
 from backtest.protocols.aave_v3.state import AaveState, Account
-from backtest.protocols.aave_v3.words import Words
 from backtest.units import BPS, RAY
+from backtest.words.columns import Words
 
 _WORD = (1 << 64) - 1
 _LARGEST = 1 << 100

@@ -46,6 +46,7 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
     SafePrices,
+    Together,
     Views,
 )
 from backtest.protocols.claims import Claim, Tables
@@ -56,6 +57,7 @@ from backtest.protocols.morpho_blue.events import EVENTS, discover, price_source
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
 from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
+from backtest.protocols.morpho_blue.together import together
 from backtest.units import BPS, WAD
 
 ASSUMPTIONS = (
@@ -185,6 +187,22 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     ) -> SafePrices | None:
         """See ``account.safe_prices``."""
         return safe_prices(state, account, asset, now)
+
+    @override
+    def together(
+        self,
+        state: MorphoState,
+        accounts: Sequence[AccountId],
+        prices: Prices,
+        now: Clock,
+        liquidator: AccountId,
+        *,
+        cost: int,
+        calls: Mapping[AccountId, int],
+        most: int,
+    ) -> Together | None:
+        """See ``together.together``."""
+        return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
 
     @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:

@@ -23,8 +23,14 @@ from backtest.model import (
     Side,
 )
 from backtest.protocols import Fill, Order, Pair, Refusal
-from backtest.protocols.morpho_blue.account import is_healthy, price_of
-from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, to_assets_down, to_shares_down, to_shares_up
+from backtest.protocols.morpho_blue.account import is_healthy, max_borrow_down, price_of
+from backtest.protocols.morpho_blue.math import (
+    ORACLE_PRICE_SCALE,
+    to_assets_down,
+    to_assets_up,
+    to_shares_down,
+    to_shares_up,
+)
 from backtest.protocols.morpho_blue.state import (
     COLLATERAL,
     LOAN,
@@ -69,6 +75,32 @@ def most_of(
     return shares_for_up(collateral, price, incentive, total_assets, total_shares), collateral
 
 
+HEALTHY, ON_OFFER, NOTHING, TOO_MUCH = range(4)
+REASONS: Mapping[int, str] = {
+    NOTHING: "inconsistent input: nothing is repaid or seized",
+    TOO_MUCH: "repays more than the position owes",
+}
+
+
+@rule
+def offered(
+    shares: int, collateral: int, total_assets: int, total_shares: int, price: int, lltv: int, incentive: int,
+    execution_price: int, loan_price: int, unit: int, loan_unit: int,
+) -> tuple[int, int]:  # fmt: skip
+    """How a call on a position that owes ends if it asks for as much as possible (``HEALTHY`` ...), and what it brings
+    the liquidator in base units, both sides rounded against it. ``execution_price`` is what collateral is sold for.
+    """
+    if max_borrow_down(collateral, price, lltv) >= to_assets_up(shares, total_assets, total_shares):
+        return HEALTHY, 0
+    repaid, seized = most_of(shares, collateral, price, incentive, total_assets, total_shares)
+    if not repaid and not seized:
+        return NOTHING, 0
+    if repaid > shares:
+        return TOO_MUCH, 0
+    paid = to_assets_up(repaid, total_assets, total_shares)
+    return ON_OFFER, mul_div_down(seized, execution_price, unit) - mul_div_up(paid, loan_price, loan_unit)
+
+
 def pairs(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Pair]:
     """The one pair, where the position is unhealthy; nothing where the price is missing."""
     position = state.positions.get(account)
@@ -100,9 +132,9 @@ def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: 
     incentive = state.incentive_factor
     shares, seized = _size(order, position, totals, price, incentive)
     if not shares and not seized:
-        return Refusal("inconsistent input: nothing is repaid or seized")
+        return Refusal(REASONS[NOTHING])
     if shares > position.borrow_shares:
-        return Refusal("repays more than the position owes")
+        return Refusal(REASONS[TOO_MUCH])
     if seized > position.collateral:
         return Refusal("seizes more collateral than there is")
     return _settle(state, order, position, totals, now, shares, seized)
