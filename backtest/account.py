@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from backtest.errors import PriceMissing, UserError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, Prices
-from backtest.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
-from backtest.prices import read_sources
-from backtest.protocols import Figure, Holding
+from backtest.prices.fold import read_sources
+from backtest.prices.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Figure, Holding
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import END_OF_BLOCK, Timeline
 from backtest.results import load_market, load_timeline

@@ -23,16 +23,16 @@ from msgspec.structs import replace
 from backtest import validation as v
 from backtest.calibration.ordering import EDGES, standing
 from backtest.errors import UserError
-from backtest.imported import DERIVED, IN_SAMPLE, PRICE, STAND_IN
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.protocols import LendingProtocol
+from backtest.prices.imported import DERIVED, IN_SAMPLE, PRICE, STAND_IN
+from backtest.prices.proxy import ProxyStep, proxy_steps
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
-from backtest.proxy_prices import ProxyStep, proxy_steps
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.accepted import accepted_bounds
-from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
 from backtest.replay.engine import Progress, replay
+from backtest.replay.forecast import Ahead, PriceRanges, look_ahead
 from backtest.replay.record import Liquidation
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RESULTS, as_table

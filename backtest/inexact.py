@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from backtest.fetch.raw import LakeEvents
 from backtest.lake import Lake
-from backtest.oracles import CAPPED_RATIO, SAMPLED, Source
-from backtest.prices import read_sources
+from backtest.prices.fold import read_sources
+from backtest.prices.oracles import CAPPED_RATIO, SAMPLED, Source
 from backtest.protocols.registry import protocol_named
 
 PROXY = "a venue's market prices stand for the oracle's"

@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from backtest.calibration.oracle import Derived, Moment, derive, patience_of, set_apart
 from backtest.errors import UserError
 from backtest.fidelity import contradictions, happened, venue_steps
-from backtest.imported import IN_SAMPLE, STAND_IN
 from backtest.lake import Lake
 from backtest.model import AccountId, Asset, AssetId, Market
-from backtest.protocols import LendingProtocol
+from backtest.prices.imported import IN_SAMPLE, STAND_IN
+from backtest.prices.proxy import HOP
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
-from backtest.proxy_prices import HOP
 from backtest.replay.accepted import Bound, Kind, accepted_bounds
-from backtest.replay.ahead import PriceRanges, look_ahead
+from backtest.replay.forecast import PriceRanges, look_ahead
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive

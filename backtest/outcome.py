@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, AssetId
-from backtest.protocols import State
+from backtest.protocols.interface import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
 from backtest.result_tables import RESULTS, as_table

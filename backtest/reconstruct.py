@@ -23,15 +23,15 @@ import pyarrow.compute as pc
 from backtest import foreign
 from backtest.abi import event_schema
 from backtest.errors import LakeError, UserError
-from backtest.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
 from backtest.lake import Lake, claims
 from backtest.markets import MarketConfig
 from backtest.model import AssetId, PoolId
 from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.pools.events import NAMESPACE, POOL
 from backtest.pools.fold import Log, PoolFold, logs_of, pool_table, pools_of
-from backtest.prices import START_OF_BLOCK, fold_prices
-from backtest.protocols import LendingProtocol
+from backtest.prices.fold import START_OF_BLOCK, fold_prices
+from backtest.prices.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.tables import AMOUNT, CANONICAL, IMPORTED, QUARANTINE, RAW_KEY, RAW_STATE, RULES_VERSION
 

@@ -20,19 +20,19 @@ from msgspec.structs import replace
 
 from backtest import runs
 from backtest.errors import LakeError, ScenarioError, UserError
-from backtest.imported import DERIVED, IN_SAMPLE, PROXY, delayed_prices, follows_market
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market, Pool, PoolId
 from backtest.outcome import notes_of, tables_of
-from backtest.protocols import State
+from backtest.prices.imported import DERIVED, IN_SAMPLE, PROXY, delayed_prices, follows_market
+from backtest.protocols.interface import State
 from backtest.protocols.registry import protocol_named
 from backtest.reconstruct import stamp
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
-from backtest.replay.start import Start, start_of
+from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, rows_digest
 from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws

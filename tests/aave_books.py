@@ -14,9 +14,9 @@ from backtest.model import (
     PositionChange,
     SettingChange,
 )
-from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.liquidation import quote
 from backtest.protocols.aave_v3.state import AaveState, apply, open_state
+from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.units import RAY
 
 COL, DEBT, OTHER = AssetId(0), AssetId(1), AssetId(2)

@@ -6,7 +6,7 @@ from typing import Any
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock, Prices
-from backtest.protocols import AccountView, LendingProtocol, Views
+from backtest.protocols.interface import AccountView, LendingProtocol, Views
 
 
 def every_view(

@@ -34,7 +34,7 @@ from backtest.fetch import logs as logs_module
 from backtest.fetch.adapters import raw_address
 from backtest.fetch.raw import LakeEvents
 from backtest.lake import Lake, checks, storage
-from backtest.prices import fold_prices
+from backtest.prices.fold import fold_prices
 from backtest.tables import RAW_STATE
 from tests import faults as f
 from tests.priced_chain import PricedNode

@@ -12,8 +12,8 @@ from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Clock, Market
 from backtest.outcome import notes_of, tables_of
-from backtest.protocols import Fill, Order, Pair
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Pair
 from backtest.replay.record import Deficit, Horizon, Liquidation, Replay, Totals
 from backtest.scenario import Scenario
 from tests.lake_tables import CONFIG, MARKET

@@ -16,7 +16,7 @@ import pytest
 from backtest.imports import ImportSummary, import_files, load
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.tables import CANONICAL
 

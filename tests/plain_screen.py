@@ -1,4 +1,4 @@
-"""The readable twins of ``replay/kernels.py``: every account at every tick."""
+"""The readable twins of ``replay/watch/compiled.py``: every account at every tick."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backtest.replay.forms import Term
+from backtest.replay.watch.forms import Term
 
 
 def safe(collateral: Sequence[Term], debt: Sequence[Term], values: np.ndarray) -> np.ndarray:

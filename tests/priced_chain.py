@@ -15,7 +15,7 @@ from backtest.fetch.adapters import selector
 from backtest.fetch.decode import topic0
 from backtest.fetch.feeds import FEED_EVENTS
 from backtest.model import SourceChange
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 from tests.synthetic import Chain, ChainNode, MadeLog, RpcFault, Vaults, made_up_chain, word
 from tests.test_fetch_logs import calls_of
 

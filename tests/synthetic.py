@@ -21,7 +21,7 @@ from eth_utils.crypto import keccak
 from backtest.fetch.decode import topic0
 from backtest.markets import MarketConfig
 from backtest.model import Constant, Deployment, EventSpec, SourceChange
-from backtest.protocols import LendingProtocol, RawEvents
+from backtest.protocols.interface import LendingProtocol, RawEvents
 
 CHAIN_ID = 4242
 FACTORY = "0x" + "fa" * 20

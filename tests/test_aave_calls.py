@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from backtest.model import AccountId, AssetId, PositionChange, SettingChange, Side
-from backtest.protocols import Acted, Action, Refusal
 from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.interface import Acted, Action, Refusal
 from backtest.units import RAY
 from tests.aave_books import ALICE, BOB, COL, DEBT, NOW, ONE, OTHER, Toy
 

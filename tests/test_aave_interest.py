@@ -10,10 +10,10 @@ import pytest
 
 from backtest.errors import RulesError
 from backtest.model import Clock, IndexUpdate, ParamChange
-from backtest.protocols import Action
 from backtest.protocols.aave_v3.calls import act
 from backtest.protocols.aave_v3.interest import Ledger, rates
 from backtest.protocols.aave_v3.moved import _range, roundest
+from backtest.protocols.interface import Action
 from backtest.units import RAY, SECONDS_PER_YEAR
 from tests.aave_books import DEBT, NOW, START, Toy
 

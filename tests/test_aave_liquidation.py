@@ -6,10 +6,10 @@ import pytest
 
 from backtest.errors import RulesError
 from backtest.model import AssetId, Clock, HistoricalLiquidation, PositionChange, SettingChange
-from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs
 from backtest.protocols.aave_v3.rules import RULES
+from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.units import RAY, WAD
 from tests.aave_books import ALICE, BOB, COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, START, TREASURY, Toy
 

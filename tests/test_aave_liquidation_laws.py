@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backtest.model import Clock
-from backtest.protocols import Fill, Refusal
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.interest import UNPLACED
 from backtest.protocols.aave_v3.rules import RULES
+from backtest.protocols.interface import Fill, Refusal
 from backtest.units import RAY, WAD
 from tests.aave_books import ALICE, COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, START, TREASURY, Toy
 

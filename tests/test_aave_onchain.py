@@ -13,10 +13,10 @@ from collections import Counter
 import pytest
 
 from backtest.model import AccountId, AssetId, Clock, PositionChange
-from backtest.protocols import Fill, Order, Pair
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.liquidation import pairs, quote
 from backtest.protocols.aave_v3.state import AaveState, StableDebt, apply
+from backtest.protocols.interface import Fill, Order, Pair
 from tests.chain.aave import upgrade_v30_to_v36
 from tests.chain.aave_state import read_book
 from tests.chain.contracts import artifact_v30

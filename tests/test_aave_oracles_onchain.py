@@ -22,9 +22,9 @@ from backtest.health import health
 from backtest.inexact import UNTOLD, doubts
 from backtest.lake import Lake, checks
 from backtest.model import AccountId, Asset, Market, PositionChange
-from backtest.protocols import Acted, Action
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
+from backtest.protocols.interface import Acted, Action
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at

@@ -7,12 +7,12 @@ from copy import deepcopy
 import pytest
 
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, Prices
-from backtest.protocols import Acted, Action, Opening, Refusal
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.calls import NO_LIQUIDITY
 from backtest.protocols.aave_v3.liquidation import CANNOT_PAY
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT, largest_of, open_accounts
+from backtest.protocols.interface import Acted, Action, Opening, Refusal
 from tests.aave_books import ALICE, BOB, COL, DEBT, NOW, ONE, OTHER, START, Toy
 from tests.test_aave_together import BORROWERS, compare
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from backtest.model import AccountId, Clock, Prices
-from backtest.protocols import Fill, Order, Refusal, Together
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.interface import Fill, Order, Refusal, Together
 from backtest.units import RAY
 from tests.aave_books import COL, DEBT, LIQUIDATOR, NOW, ONE, OTHER, TREASURY, Toy
 from tests.test_aave_valuation import INDEX, books

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock, Prices
-from backtest.protocols import AccountView, LinearExposure, Views
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.interface import AccountView, LinearExposure, Views
 from backtest.units import RAY
 from tests.aave_books import COL, DEBT, NOW, ONE, OTHER, Toy
 

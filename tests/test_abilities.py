@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from backtest.protocols import LendingProtocol, LiquidationTerms
 from backtest.protocols.aave_v3 import AaveV3
+from backtest.protocols.interface import LendingProtocol, LiquidationTerms
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,7 +19,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from backtest.markets import MarketConfig, parse_market
 from backtest.model import AccountId, AssetId
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay

@@ -24,8 +24,8 @@ from backtest.model import (
     Prices,
     Side,
 )
-from backtest.protocols import AccountView, Amounts, LendingProtocol, LinearExposure
 from backtest.protocols.columns import Columns, refreshed
+from backtest.protocols.interface import AccountView, Amounts, LendingProtocol, LinearExposure
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.state import MakerState
 from backtest.protocols.morpho_blue import MORPHO_BLUE

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from backtest.lake import Lake
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.protocols.registry import PROTOCOLS
 from tests.maker_logs import CONFIG, ILK, VAT, address

@@ -16,11 +16,11 @@ from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, HistoricalLiquidation, Market, PositionChange, SettingChange
-from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.state import AaveState
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at

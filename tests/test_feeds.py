@@ -19,7 +19,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec, SourceChange
-from backtest.prices import fold_prices, read_sources, round_gaps
+from backtest.prices.fold import fold_prices, read_sources, round_gaps
 from tests.chain.contracts import own
 from tests.chain.node import Contract, Node
 

@@ -9,12 +9,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest import prices as module
 from backtest.abi import event_schema
 from backtest.fetch import feeds
 from backtest.fetch.adapters import is_constant
 from backtest.fetch.adapters import selector as ours
 from backtest.fetch.sampling import refine
+from backtest.prices import fold as module
 from tests.chain.node import selector
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.blocks import consistent, place
-from backtest.proxy_prices import ProxyStep, gaps, proxy_steps
+from backtest.prices.proxy import ProxyStep, gaps, proxy_steps
 
 HOUR = 3600
 rows = st.lists(st.integers(0, 200), min_size=1, max_size=30, unique=True).map(sorted)

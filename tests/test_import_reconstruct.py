@@ -12,10 +12,10 @@ import pytest
 
 from backtest.cli import main
 from backtest.errors import LakeError, UserError
-from backtest.imported import delayed_prices
 from backtest.imports import import_files, load
 from backtest.lake import Lake, checks, queries
 from backtest.markets import MarketConfig
+from backtest.prices.imported import delayed_prices
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import is_current, reconstruct
 from backtest.results import load_timeline

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from backtest.protocols import LiquidationTerms
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.interface import LiquidationTerms
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.params import DOG_2_0
 from backtest.protocols.morpho_blue import MORPHO_BLUE

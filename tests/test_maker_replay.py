@@ -12,7 +12,7 @@ import pytest
 from backtest.auctions.dutch import LINEAR
 from backtest.errors import PriceMissing, RulesError, UserError
 from backtest.model import AccountId, Clock, IndexUpdate, PositionChange, Prices
-from backtest.protocols import Acted, Action, Order, Refusal
+from backtest.protocols.interface import Acted, Action, Order, Refusal
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0

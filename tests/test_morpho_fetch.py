@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest import oracles
 from backtest.abi import event_schema, parse_event
 from backtest.errors import FetchError, LakeError
 from backtest.fetch import bloom
@@ -21,7 +20,8 @@ from backtest.fetch.question import Omissions, Question
 from backtest.fetch.rpc import Header, Log, Topics
 from backtest.markets import MarketConfig
 from backtest.model import SourceChange
-from backtest.prices import fold_prices
+from backtest.prices import oracles
+from backtest.prices.fold import fold_prices
 from backtest.protocols.morpho_blue.events import EVENTS
 from backtest.tables import RAW_STATE
 from tests.synthetic import MadeLog, bloom_of

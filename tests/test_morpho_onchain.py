@@ -25,8 +25,8 @@ from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
 from backtest.lake import Lake, queries
 from backtest.model import AccountId, HistoricalLiquidation, Market, PositionChange, SettingChange
-from backtest.protocols import Fill, Order, Refusal
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Refusal
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.liquidation import PAIR
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN

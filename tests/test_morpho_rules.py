@@ -26,7 +26,7 @@ from backtest.model import (
     Prices,
     Side,
 )
-from backtest.protocols import Acted, Action, Fill, Order, Refusal
+from backtest.protocols.interface import Acted, Action, Fill, Order, Refusal
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
 from backtest.protocols.morpho_blue.liquidation import PAIR

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.model import AccountId, Asset, AssetId, Clock, Market, ParamChange, PositionChange, Prices, Side
-from backtest.protocols import Fill, Order, Refusal
+from backtest.protocols.interface import Fill, Order, Refusal
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
 from backtest.protocols.morpho_blue.liquidation import PAIR

@@ -20,15 +20,15 @@ from backtest.cli import main
 from backtest.cli.calibrate_oracle import told, written
 from backtest.errors import UserError
 from backtest.fidelity import FREE, derived_ranges, price_ranges, validate, with_and_without
-from backtest.imported import IN_SAMPLE
 from backtest.imports import import_files, load
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, Prices
 from backtest.oracle_path import Held, paths
 from backtest.oracle_path import Path as Derived
-from backtest.protocols import SafePrices
+from backtest.prices.imported import IN_SAMPLE
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
+from backtest.protocols.interface import SafePrices
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.rules import is_unsafe, least_safe_price_up, spot_down
 from backtest.protocols.morpho_blue.account import least_healthy_price_up
@@ -36,7 +36,7 @@ from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
 from backtest.protocols.registry import PROTOCOLS
 from backtest.reconstruct import reconstruct
 from backtest.replay.accepted import ACTION, LIQUIDATION, STOOD, Bound, Kind, accepted_bounds
-from backtest.replay.ahead import PriceRanges
+from backtest.replay.forecast import PriceRanges
 from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Scenario
 from backtest.units import RAY, WAD, mul_div_down

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from backtest.model import AssetId, Market, MarketPrice, Pool, PoolChange, PoolId, PriceUpdate
 from backtest.pools.uniswap_v3 import MAX_SQRT_PRICE, Q96, PoolState, sqrt_price_at, swap
 from backtest.protocols.book import Book, Sale
-from backtest.replay.condense import condensed
 from backtest.replay.engine import replay
+from backtest.replay.shortcuts.past import condensed
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, Scenario
 from tests.sketches.fixed_spread import FixedSpreadPool

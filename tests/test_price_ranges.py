@@ -13,7 +13,7 @@ from backtest.fidelity import _Held, _range_notes
 from backtest.model import AssetId
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.params import DOG_2_0
-from backtest.replay.ahead import Ahead, PriceRanges, look_ahead
+from backtest.replay.forecast import Ahead, PriceRanges, look_ahead
 from backtest.report.fidelity import causes_table, figures_table, range_sentence, told
 from backtest.scenario import Competitive
 from backtest.units import RAY, WAD

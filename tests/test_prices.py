@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest import oracles
 from backtest.abi import event_schema
 from backtest.errors import LakeError
 from backtest.fetch.feeds import EVENTS
 from backtest.markets import MarketConfig
 from backtest.model import SourceChange
-from backtest.oracles import Source, parse_source
-from backtest.prices import PRICES, fold_prices, round_gaps
+from backtest.prices import oracles
+from backtest.prices.fold import PRICES, fold_prices, round_gaps
+from backtest.prices.oracles import Source, parse_source
 from backtest.tables import RAW_STATE
 
 YEAR = 31_536_000

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.replay.forms import Form, Forms
-from backtest.replay.kernels import SHIFT
-from backtest.replay.pyramid import Pyramid, groups
+from backtest.replay.watch.bounds import Pyramid, groups
+from backtest.replay.watch.compiled import SHIFT
+from backtest.replay.watch.forms import Form, Forms
 from tests import plain_screen
 from tests.bench import bench_screen
 

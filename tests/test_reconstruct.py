@@ -14,7 +14,7 @@ import backtest.reconstruct as module
 from backtest.cli import main
 from backtest.errors import LakeError, RulesError, UserError
 from backtest.lake import Lake
-from backtest.prices import PRICES
+from backtest.prices.fold import PRICES
 from backtest.reconstruct import ahead, is_current, reconstruct
 from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE
 from tests.aave_logs import RAY, Logs, a_token, address, asset, debt_token, time_of

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from backtest.errors import RulesError
 from backtest.model import IndexUpdate, ParamChange, PositionChange, SettingChange
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.replay.condense import condensed
 from backtest.replay.engine import replay
-from backtest.replay.kernels import net
 from backtest.replay.record import Replay
 from backtest.replay.several import state_at
+from backtest.replay.shortcuts.past import condensed
+from backtest.replay.watch.compiled import net
 from backtest.scenario import Competitive, Override, Scenario, Users
 from tests.bench.bench_replay import market as bench_market
 from tests.bench.bench_replay import timeline

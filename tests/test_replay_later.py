@@ -8,8 +8,8 @@ import pytest
 
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.replay.deferred import Deferred
 from backtest.replay.engine import replay
-from backtest.replay.later import Later
 from backtest.scenario import Competitive, Scenario
 from tests.bench import bench_events
 from tests.bench.bench_replay import WINDOW, market, timeline
@@ -22,7 +22,7 @@ def test_a_list_whose_parts_are_made_when_read() -> None:
         made.append("part")
         return items
 
-    numbers: Later[int] = Later([0])
+    numbers: Deferred[int] = Deferred([0])
     numbers.append(1)
     numbers.put_off(2, lambda: part(2, 3))
     numbers.append(4)
@@ -33,11 +33,11 @@ def test_a_list_whose_parts_are_made_when_read() -> None:
     numbers.append(5)
     assert (numbers[-1], numbers[1:3], len(numbers)) == (5, [1, 2], 6)
     assert numbers == [0, 1, 2, 3, 4, 5] == numbers
-    assert numbers == Later(range(6))
+    assert numbers == Deferred(range(6))
     assert numbers != [0]
     assert repr(numbers) == "[0, 1, 2, 3, 4, 5]"
     assert len(made) == 2
-    assert not Later()
+    assert not Deferred()
 
 
 @pytest.mark.parametrize("scenario", [WINDOW, Scenario(liquidators=Competitive(gas_cost=10**8, max_calls=1))])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.replay import screen
 from backtest.replay.engine import replay
-from backtest.replay.foresight import Foresight
 from backtest.replay.record import Replay
-from backtest.replay.start import start_of
+from backtest.replay.shortcuts.common_start import start_of
+from backtest.replay.watch import screen
+from backtest.replay.watch.foresight import Foresight
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.sketches.fixed_spread import FixedSpreadPool

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.model import AccountId, AssetId, IndexUpdate
-from backtest.protocols import BoxExposure, LinearExposure, Refusal
 from backtest.protocols.book import Book
+from backtest.protocols.interface import BoxExposure, LinearExposure, Refusal
 from backtest.protocols.mechanism import FixedSpread
-from backtest.replay import foresight
-from backtest.replay import screen as module
 from backtest.replay.engine import Engine, replay
-from backtest.replay.foresight import Foresight
 from backtest.replay.record import Replay
-from backtest.replay.screen import Screen, Watch
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch import foresight
+from backtest.replay.watch import screen as module
+from backtest.replay.watch.foresight import Foresight
+from backtest.replay.watch.screen import Screen, Watch
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.units import RAY
 from tests.sketches.fixed_spread import FixedSpreadPool

@@ -16,7 +16,7 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.reconstruct import is_current, reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
-from backtest.replay.start import start_of
+from backtest.replay.shortcuts.common_start import start_of
 from backtest.replay.timeline import Timeline
 from backtest.resources import resource
 from backtest.results import load_market, load_material, load_timeline, replayed

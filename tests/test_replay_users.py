@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backtest.model import AccountId, AssetId, PositionChange, Side
 from backtest.protocols.book import Book
-from backtest.replay.users import UserActions
+from backtest.replay.what_if.users import UserActions
 from backtest.scenario import Users
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import market

@@ -16,11 +16,11 @@ from backtest.auctions.dutch import STAIRSTEP
 from backtest.errors import UserError
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market
+from backtest.prices.proxy import proxy_steps
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.ledger import Ledger
 from backtest.protocols.maker.params import CAT_1_0, DOG_2_0
 from backtest.protocols.maker.state import COLLATERAL
-from backtest.proxy_prices import proxy_steps
 from backtest.replay.competition.draws import Draws
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Searcher

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backtest.cli.numbers import Whole
 
 if TYPE_CHECKING:
-    from backtest.protocols import Figure
+    from backtest.protocols.interface import Figure
 
 
 def account(

@@ -28,7 +28,7 @@ from backtest.lake import Lake, Writer, claims, superseded
 from backtest.lake.manifest import merge
 from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.tables import IMPORTED
 

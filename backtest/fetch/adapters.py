@@ -1,8 +1,8 @@
 """Which rule a price source follows, found out by asking it: getters that tell its kind, then its own answer as the
 proof.
 
-Kinds and parameters are those of ``backtest.oracles``. A source whose getters name a known rule, but whose answer
-differs from that rule's, is ``sampled``: its price is read, never computed. Getter names are those of aave-capo
+Kinds and parameters are those of ``backtest.prices.oracles``. A source whose getters name a known rule, but whose
+answer differs from that rule's, is ``sampled``: its price is read, never computed. Getter names are those of aave-capo
 (``PriceCapAdapterBase.sol``, ``PriceCapAdapterStable.sol``, ``PendlePriceCapAdapter.sol``,
 ``misc-adapters/FixedPriceAdapter.sol``), of cl-synchronicity-price-adapter
 (``CLSynchronicityPriceAdapterPegToBase.sol``), of morpho-blue-oracles (``MorphoChainlinkOracleV2.sol``) and of
@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from backtest.errors import FetchError
-from backtest.oracles import (
+from backtest.prices.oracles import (
     CAPPED_FEED,
     CAPPED_RATIO,
     CROSS,

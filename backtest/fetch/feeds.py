@@ -39,8 +39,8 @@ from backtest.fetch.oracle import ASSET_PRICE, Oracles, Use, uses_of
 from backtest.fetch.phases import Phase, estimated, phases_of, phases_without_state
 from backtest.fetch.sampling import neighbours, refine
 from backtest.model import EventSpec, SourceChange
-from backtest.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, Source
-from backtest.prices import read_sources
+from backtest.prices.fold import read_sources
+from backtest.prices.oracles import CAPPED_RATIO, FEED, FIXED, SAMPLED, Source
 from backtest.tables import RAW_STATE
 
 FEED_EVENTS = (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from backtest.fetch.adapters import calls_at, selector, word
 from backtest.model import SourceChange
-from backtest.oracles import ZERO_ADDRESS
+from backtest.prices.oracles import ZERO_ADDRESS
 
 if TYPE_CHECKING:
     from backtest.fetch.rpc import Rpc

@@ -14,8 +14,8 @@ from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import CONSTANT, REVISION, TOKEN, stored
 from backtest.lake import Lake
-from backtest.oracles import ZERO_ADDRESS
-from backtest.prices import read_sources
+from backtest.prices.fold import read_sources
+from backtest.prices.oracles import ZERO_ADDRESS
 from backtest.protocols.registry import protocol_named
 
 MOST = 500

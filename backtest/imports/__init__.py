@@ -30,7 +30,7 @@ from backtest.imports.sources import SOURCE_ROW, File, Sources, read
 from backtest.lake import Lake
 from backtest.lake.mapped import TextDatabase
 from backtest.markets import MarketConfig
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import folding_imports, protocol_named
 from backtest.tables import IMPORT_KEY, IMPORTED
 

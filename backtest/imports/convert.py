@@ -31,7 +31,7 @@ from backtest.imports.numbers import (
     whole,
 )
 from backtest.imports.sources import Sources
-from backtest.protocols import LendingProtocol
+from backtest.protocols.interface import LendingProtocol
 from backtest.tables import IMPORTED
 
 T = TypeVar("T")

@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 
 from backtest.blocks import consistent, place
 from backtest.errors import UserError
-from backtest.imported import CHECKPOINT, PRICE, spine_rows
 from backtest.imports.convert import open_schema
+from backtest.prices.imported import CHECKPOINT, PRICE, spine_rows
 from backtest.tables import IMPORT_KEY, IMPORTED
 
 Numbers = npt.NDArray[np.int64]

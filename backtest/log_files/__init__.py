@@ -39,12 +39,12 @@ from backtest.log_files.reading import files_in
 from backtest.log_files.source import TIMES, FileLogs
 from backtest.log_files.spool import temporary
 from backtest.markets import MarketConfig
-from backtest.oracles import FEED
 from backtest.pools.events import EMITTER, NAMESPACE, POOL
 from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.pools.fold import pools_of
-from backtest.prices import read_sources
-from backtest.protocols import LendingProtocol
+from backtest.prices.fold import read_sources
+from backtest.prices.oracles import FEED
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
 
 __all__ = ["LogImport", "collect_facts", "files_in", "import_logs"]

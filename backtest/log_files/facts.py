@@ -21,7 +21,7 @@ from backtest.errors import UserError, did_you_mean
 from backtest.files import read_text
 from backtest.foreign import Unreadable, integer, shown, toml_value
 from backtest.markets import MarketConfig
-from backtest.prices import read_sources
+from backtest.prices.fold import read_sources
 from backtest.tables import RAW_STATE
 
 LISTS: Mapping[str, str] = {

@@ -15,8 +15,8 @@ from backtest.lake import Lake
 from backtest.log_files.facts import Facts
 from backtest.markets import MarketConfig
 from backtest.pools.events import POOL
-from backtest.prices import read_sources
-from backtest.protocols import LendingProtocol
+from backtest.prices.fold import read_sources
+from backtest.protocols.interface import LendingProtocol
 
 _SHOWN = 2
 

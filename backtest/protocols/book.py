@@ -21,7 +21,7 @@ from backtest.model import (
     PriceUpdate,
 )
 from backtest.pools.uniswap_v3 import PoolState, swap
-from backtest.protocols import LendingProtocol, Opening, State
+from backtest.protocols.interface import LendingProtocol, Opening, State
 
 
 @dataclass(frozen=True, slots=True)

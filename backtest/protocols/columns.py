@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId
-from backtest.protocols import AccountView, Ints, Views
+from backtest.protocols.interface import AccountView, Ints, Views
 from backtest.words.columns import DIGITS, Found, Words, words
 
 _SIGN = np.uint64(63)

@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
-from backtest.protocols import Fill, Order, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Refusal, State
 
 
 class Bidders(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.errors import UserError, did_you_mean
-from backtest.protocols import LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 

@@ -26,9 +26,9 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import LendingProtocol, State
 from backtest.protocols.book import Book
-from backtest.replay.ahead import UNRECORDED, PriceRanges
+from backtest.protocols.interface import LendingProtocol, State
+from backtest.replay.forecast import UNRECORDED, PriceRanges
 from backtest.replay.timeline import Timeline
 
 NEAR = 20

@@ -31,36 +31,36 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import Action, LendingProtocol, Opening, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Action, LendingProtocol, Opening, Refusal, State
 from backtest.protocols.mechanism import Mechanism, Opportunity, spread
+from backtest.replay.competition.batch import BatchTaker
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.competition.models import Take, searcher_names
 from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.competition.searchers import model_of
-from backtest.replay.condense import Condensed, condensed
-from backtest.replay.foresight import Foresight
-from backtest.replay.later import Later
-from backtest.replay.liquidators import Take, searcher_names
+from backtest.replay.deferred import Deferred
 from backtest.replay.measure import Measure
 from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
+from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.memory import uncollected
-from backtest.replay.offers import Offers
-from backtest.replay.overrides import Overrides, check
-from backtest.replay.quiet import Quiet
-from backtest.replay.rates import RateComparison
-from backtest.replay.reach import reach_of, views_of, with_late
 from backtest.replay.record import Mismatch, Replay, Unpaid
-from backtest.replay.screen import EveryAccount, Screen, Watch
 from backtest.replay.settlement import Settlement
+from backtest.replay.shortcuts.past import Condensed, condensed
+from backtest.replay.shortcuts.quiet import Quiet
 from backtest.replay.timeline import Timeline
-from backtest.replay.together import TakingTogether
-from backtest.replay.users import Effect, UserActions, actions_of
+from backtest.replay.watch.foresight import Foresight
+from backtest.replay.watch.screen import EveryAccount, Screen, Watch
+from backtest.replay.what_if.impact import reach_of, views_of, with_late
+from backtest.replay.what_if.overrides import Overrides, check
+from backtest.replay.what_if.rates import RateComparison
+from backtest.replay.what_if.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Observed, Scenario
 
 if TYPE_CHECKING:
-    from backtest.replay.start import Start
+    from backtest.replay.shortcuts.common_start import Start
 
 Progress = Callable[[int, int], None]
 """Called now and then with the number of events replayed, and of all."""
@@ -87,7 +87,7 @@ def replay(
         mechanism: how liquidations settle; the protocol's own way by default. Owned by this replay.
         samples: at how many blocks of the window totals are taken.
         screened: False looks at every account at every decision: the plain reference, same result.
-        start: what ``start.start_of`` made for a scenario that is the same up to its first block; same result.
+        start: what ``common_start.start_of`` made for a scenario that is the same up to its first block; same result.
             ValueError where this one is not.
         base_fees: of history's blocks, for costs that ask for them.
 
@@ -200,7 +200,7 @@ class Engine(Generic[State]):
         self._settlement = Settlement(
             self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers
         )
-        self._together = TakingTogether(self.book, self._settlement, mechanism, self._model, self.liquidator)
+        self._together = BatchTaker(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
         self._start = start
@@ -232,7 +232,7 @@ class Engine(Generic[State]):
         result = self.result
         self._begin = start.block
         result.liquidations, result.deficits, result.mismatches = (
-            Later(start.liquidations),
+            Deferred(start.liquidations),
             list(start.deficits),
             list(start.mismatches),
         )

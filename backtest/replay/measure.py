@@ -9,11 +9,11 @@ from typing import Generic, cast
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import State
 from backtest.protocols.book import Book
-from backtest.replay.reach import views_of
+from backtest.protocols.interface import State
 from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
 from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.impact import views_of
 from backtest.scenario import Scenario
 from backtest.units import WAD
 

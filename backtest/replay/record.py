@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from backtest.auctions.bidding import Bid
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
-from backtest.protocols import Fill, State
 from backtest.protocols.book import Book
-from backtest.replay.later import Later
+from backtest.protocols.interface import Fill, State
+from backtest.replay.deferred import Deferred
 
 Stage = Literal["whole", "opened", "auction"]
 """A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step
@@ -281,7 +281,7 @@ class Replay(Generic[State]):
 
     book: Book[State]
     from_clock: Clock
-    liquidations: Later[Liquidation] = field(default_factory=Later)
+    liquidations: Deferred[Liquidation] = field(default_factory=Deferred)
     deficits: list[Deficit] = field(default_factory=list)
     totals: list[Totals] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -297,6 +297,6 @@ class Replay(Generic[State]):
     reach: list[Reach] = field(default_factory=list)
     rate_check: RateCheck | None = None
     rules: dict[str, bool] = field(default_factory=dict)
-    spells: Later[Spell] = field(default_factory=Later)
+    spells: Deferred[Spell] = field(default_factory=Deferred)
     costs: list[str] = field(default_factory=list)
     overrides: Mapping[str, int] = field(default_factory=dict)

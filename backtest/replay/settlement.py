@@ -12,16 +12,16 @@ from typing import Generic, Protocol
 from msgspec import structs
 
 from backtest.model import AccountId, AssetId, ParamChange, PositionChange, SettingChange
-from backtest.protocols import State, Together
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State, Together
 from backtest.protocols.mechanism import Opportunity, in_base, spread
 from backtest.replay.competition.costs import CostModel, before_bids
+from backtest.replay.competition.models import Take
 from backtest.replay.competition.opportunities import OpportunityBook
-from backtest.replay.liquidators import Take
 from backtest.replay.measure import Measure
 from backtest.replay.record import Deficit, Liquidation, Replay, Waterfall
-from backtest.replay.screen import Watch
-from backtest.replay.users import Effect, UserActions
+from backtest.replay.watch.screen import Watch
+from backtest.replay.what_if.users import Effect, UserActions
 from backtest.units import WAD
 
 

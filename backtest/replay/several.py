@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from backtest.model import Clock, HistoricalLiquidation, Market, MarketEvent, Prices
-from backtest.protocols import LendingProtocol, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import LendingProtocol, State
 from backtest.replay.engine import Engine, mechanism_for
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline

@@ -11,7 +11,7 @@ from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any
 
-from backtest.imported import IN_SAMPLE
+from backtest.prices.imported import IN_SAMPLE
 from backtest.report.queries import LARGEST, PAIRS
 from backtest.report.selection import Row, Selection
 from backtest.scenario.overrides import PARAMETERS

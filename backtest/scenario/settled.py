@@ -88,7 +88,7 @@ def _ordered(overrides: tuple[Override, ...]) -> tuple[Override, ...]:
 
 def _contend(one: Override, other: Override) -> bool:
     """Whether it matters which of two of one parameter, both with an asset or both without, comes later in the list
-    (``backtest.replay.overrides``; of two others the one with an asset wins).
+    (``backtest.replay.what_if.overrides``; of two others the one with an asset wins).
     """
     if one.from_time is None and other.from_time is None and one.from_block != other.from_block:
         return False  # the later block wins

@@ -15,9 +15,9 @@ import pyarrow as pa
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.mechanism import FixedSpread
 from backtest.replay.engine import Engine
-from backtest.replay.foresight import Foresight
 from backtest.replay.memory import uncollected
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch.foresight import Foresight
 from backtest.tables import AMOUNT
 from tests.bench.bench_replay import ASSETS, WINDOW, _amounts, _table, market
 

@@ -11,8 +11,8 @@ from backtest.abi import event_schema
 from backtest.fetch.feeds import FEED_EVENTS
 from backtest.markets import MarketConfig
 from backtest.model import SourceChange
-from backtest.oracles import Source
-from backtest.prices import fold_prices
+from backtest.prices.fold import fold_prices
+from backtest.prices.oracles import Source
 from backtest.tables import RAW_STATE
 
 ROWS = 300_000

@@ -23,9 +23,9 @@ from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.replay.engine import Engine, replay
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
-from backtest.replay.screen import Screen
-from backtest.replay.start import Start, start_of
+from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch.screen import Screen
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.tables import AMOUNT, CANONICAL
 from tests.bench.memory import peak_memory

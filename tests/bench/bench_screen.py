@@ -19,8 +19,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from backtest.replay.forms import Forms
-from backtest.replay.pyramid import Pyramid, groups
+from backtest.replay.watch.bounds import Pyramid, groups
+from backtest.replay.watch.forms import Forms
 
 ACCOUNTS, ASSETS, TICKS = 100_000, 8, 20_000
 THREADS = os.cpu_count() or 1

@@ -14,8 +14,8 @@ from typing import Any
 
 from backtest import units
 from backtest.model import AccountId, Asset, AssetId, Clock, IndexUpdate, Market, ParamChange, PositionChange, Prices
-from backtest.protocols import LendingProtocol
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET

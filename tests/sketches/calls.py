@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from backtest.errors import PriceMissing
 from backtest.model import PositionChange
-from backtest.protocols import AccountView, Acted, Action, Refusal
+from backtest.protocols.interface import AccountView, Acted, Action, Refusal
 
 
 def call(

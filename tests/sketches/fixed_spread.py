@@ -12,7 +12,8 @@ from typing import Any
 
 from backtest.errors import PriceMissing
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import (
+from backtest.protocols.aave_v3.rules import parameter_fault
+from backtest.protocols.interface import (
     AccountView,
     Fill,
     Holding,
@@ -23,7 +24,6 @@ from backtest.protocols import (
     Pair,
     Refusal,
 )
-from backtest.protocols.aave_v3.rules import parameter_fault
 from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD
 from tests.sketches.calls import call
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import ParamChange, PositionChange
-from backtest.protocols import (
+from backtest.protocols.interface import (
     AccountView,
     Acted,
     BoxExposure,

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import IndexUpdate, ParamChange, PositionChange
-from backtest.protocols import AccountView, Acted, Fill, Holding, LendingProtocol, LinearExposure, Order, Pair, Refusal
+from backtest.protocols.interface import (
+    AccountView,
+    Acted,
+    Fill,
+    Holding,
+    LendingProtocol,
+    LinearExposure,
+    Order,
+    Pair,
+    Refusal,
+)
 from backtest.protocols.mechanism import Opportunity
 from backtest.units import BPS, RAY, WAD
 

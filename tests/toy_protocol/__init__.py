@@ -26,7 +26,8 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import (
+from backtest.protocols.claims import Claim, Tables, balances, changes
+from backtest.protocols.interface import (
     AccountView,
     Acted,
     Action,
@@ -41,7 +42,6 @@ from backtest.protocols import (
     RawEvents,
     Refusal,
 )
-from backtest.protocols.claims import Claim, Tables, balances, changes
 from backtest.units import BPS, WAD
 from tests.toy_protocol import rules
 from tests.toy_protocol.fold import EVENTS, fold

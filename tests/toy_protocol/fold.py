@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 from tests.toy_protocol.rules import ETH, USDX

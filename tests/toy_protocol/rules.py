@@ -21,7 +21,7 @@ from backtest.model import (
     Prices,
     Side,
 )
-from backtest.protocols import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
+from backtest.protocols.interface import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
 from backtest.units import BPS, WAD
 
 ETH, USDX = AssetId(0), AssetId(1)

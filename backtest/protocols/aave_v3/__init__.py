@@ -26,7 +26,16 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import (
+from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
+from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.aave_v3.claims import claims
+from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
+from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
+from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
+from backtest.protocols.aave_v3.safe_prices import safe_prices
+from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
+from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.interface import (
     AccountView,
     Acted,
     Action,
@@ -46,15 +55,6 @@ from backtest.protocols import (
     Together,
     Views,
 )
-from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
-from backtest.protocols.aave_v3.calls import act
-from backtest.protocols.aave_v3.claims import claims
-from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
-from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight
-from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
-from backtest.protocols.aave_v3.safe_prices import safe_prices
-from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
-from backtest.protocols.claims import Claim, Tables
 from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Holding, LinearExposure
 from backtest.protocols.aave_v3.rules import Rules, health_of_averaged_threshold
 from backtest.protocols.aave_v3.state import AaveState, Account, Category, Reserve
+from backtest.protocols.interface import AccountView, Holding, LinearExposure
 from backtest.units import BPS, UINT256_MAX
 
 FLOAT_ERROR = 1e-9

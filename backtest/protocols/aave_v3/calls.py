@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 from backtest.errors import PriceMissing, RulesError
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
-from backtest.protocols import AccountView, Acted, Action, Refusal
 from backtest.protocols.aave_v3.account import (
     AccountData,
     account_data,
@@ -45,6 +44,7 @@ from backtest.protocols.aave_v3.stable import (
     total_of,
 )
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, StableDebt, lacks
+from backtest.protocols.interface import AccountView, Acted, Action, Refusal
 
 NO_LIQUIDITY = "the reserve has not enough liquidity"
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import Constant, Deployment, EventSpec, SourceChange
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 
 POOL_ID = b"POOL".ljust(32, b"\0")
 CONFIGURATOR_ID = b"POOL_CONFIGURATOR".ljust(32, b"\0")

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
-from backtest.protocols import RawEvents
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3 import kernel
 from backtest.protocols.aave_v3.accrual import SilentAccruals
@@ -36,6 +35,7 @@ from backtest.protocols.aave_v3.reserves import (
     rows,
 )
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
+from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import RAY
 from backtest.words.columns import Words

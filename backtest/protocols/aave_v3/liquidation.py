@@ -26,7 +26,6 @@ from backtest.model import (
     PositionChange,
     SettingChange,
 )
-from backtest.protocols import Fill, Order, Pair, Refusal
 from backtest.protocols.aave_v3.account import (
     AccountData,
     account_data,
@@ -46,6 +45,7 @@ from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, moved
 from backtest.protocols.aave_v3.math import ROUNDING, percent_div, percent_div_down, percent_mul, ray_div, ray_mul
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
+from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.units import BPS, WAD, mul_div_up
 from backtest.words import rule
 

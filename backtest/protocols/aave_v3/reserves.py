@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.errors import RulesError, UserError
-from backtest.protocols import RawEvents
 from backtest.protocols.aave_v3.events import POOL_ID, address_text, emode_price_sources
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
+from backtest.protocols.interface import RawEvents
 from backtest.tables import ADDRESS
 
 INCOMPLETE = (

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import SafePrices
 from backtest.protocols.aave_v3.account import (
     account_data,
     category_of,
@@ -22,6 +21,7 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.rules import health_of_averaged_threshold
 from backtest.protocols.aave_v3.state import AaveState
+from backtest.protocols.interface import SafePrices
 from backtest.units import WAD
 
 _MOST = 2**127

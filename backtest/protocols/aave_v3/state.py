@@ -32,9 +32,9 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
-from backtest.protocols import Opening
 from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_interest, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
+from backtest.protocols.interface import Opening
 from backtest.units import RAY
 
 UNPLACED = -1

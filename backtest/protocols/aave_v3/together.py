@@ -16,12 +16,12 @@ from typing import cast
 import numpy as np
 
 from backtest.model import AccountId, AssetId, Clock, Prices, Side
-from backtest.protocols import Fill, Order, Pair, Together
 from backtest.protocols.aave_v3 import compiled as c
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
 from backtest.protocols.aave_v3.state import MOVED, AaveState, is_short, raise_largest
 from backtest.protocols.aave_v3.valuation import Columns, columns_of, how_of, terms_of, weights
+from backtest.protocols.interface import Fill, Order, Pair, Together
 from backtest.words.columns import Words
 
 _REASONS = {

@@ -16,7 +16,6 @@ import numpy as np
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock, Prices
-from backtest.protocols import AccountView, Exposures, Views
 from backtest.protocols.aave_v3 import compiled as c
 from backtest.protocols.aave_v3.account import (
     FLOAT_ERROR,
@@ -37,6 +36,7 @@ from backtest.protocols.aave_v3.rules import (
     max_debt_of_position,
 )
 from backtest.protocols.aave_v3.state import AaveState, Account
+from backtest.protocols.interface import AccountView, Exposures, Views
 from backtest.units import BPS, RAY
 from backtest.words.columns import Words
 

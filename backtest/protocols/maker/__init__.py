@@ -35,7 +35,8 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import (
+from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.interface import (
     AccountView,
     Acted,
     Action,
@@ -53,7 +54,6 @@ from backtest.protocols import (
     SafePrices,
     Views,
 )
-from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices, Side
-from backtest.protocols import Acted, Action, Fill, Order, Refusal
+from backtest.protocols.interface import Acted, Action, Fill, Order, Refusal
 from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs, view
 from backtest.units import RAY

@@ -29,8 +29,8 @@ from backtest.auctions.bidding import Bid, Values, better_bid
 from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
 from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock, ParamChange, PositionChange
-from backtest.protocols import Fill, Order, Refusal
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Refusal
 from backtest.protocols.maker import clip
 from backtest.protocols.maker.actions import quote, raising
 from backtest.protocols.maker.params import DOG_2_0

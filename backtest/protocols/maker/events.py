@@ -13,7 +13,7 @@ from typing import Any
 
 from backtest.errors import UserError
 from backtest.model import EventSpec
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 
 _ILK_FILE = "file(bytes32 ilk, bytes32 what, uint256 data)"
 _FILE = "file(bytes32 what, uint256 data)"

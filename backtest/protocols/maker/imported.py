@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from backtest.errors import RulesError, did_you_mean
 from backtest.markets import MarketConfig
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 from backtest.protocols.maker.ledger import Ledger, Place
 from backtest.protocols.maker.math import per_second, rmul_down
 from backtest.protocols.maker.params import IMPORTED

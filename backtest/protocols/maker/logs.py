@@ -12,7 +12,7 @@ import pyarrow as pa
 from backtest.auctions.dutch import EXPONENTIAL, LINEAR, STAIRSTEP
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 from backtest.protocols.maker.events import address_text, ilk_of, name
 from backtest.protocols.maker.imported import UNKNOWN
 from backtest.protocols.maker.ledger import Ledger

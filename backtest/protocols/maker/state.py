@@ -21,8 +21,17 @@ from backtest.model import (
     PositionChange,
     Prices,
 )
-from backtest.protocols import AccountView, Exposures, Figure, Holding, LinearExposure, Pair, SafePrices, Views
 from backtest.protocols.columns import Columns, refreshed, views_of
+from backtest.protocols.interface import (
+    AccountView,
+    Exposures,
+    Figure,
+    Holding,
+    LinearExposure,
+    Pair,
+    SafePrices,
+    Views,
+)
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
 from backtest.protocols.maker.rules import Limits, is_unsafe, least_safe_price_up, spot_down, valued
 from backtest.units import RAY, WAD

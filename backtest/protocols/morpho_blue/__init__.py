@@ -30,7 +30,8 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols import (
+from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.interface import (
     AccountView,
     Acted,
     Action,
@@ -49,7 +50,6 @@ from backtest.protocols import (
     Together,
     Views,
 )
-from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.morpho_blue.account import exposure, exposures, figures, holdings, safe_prices, view, views
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.claims import claims

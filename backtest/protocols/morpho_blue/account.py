@@ -12,8 +12,8 @@ import numpy as np
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
-from backtest.protocols import AccountView, Exposures, Figure, Holding, LinearExposure, SafePrices, Views
 from backtest.protocols.columns import Columns, refreshed, views_of
+from backtest.protocols.interface import AccountView, Exposures, Figure, Holding, LinearExposure, SafePrices, Views
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, VIRTUAL_ASSETS, VIRTUAL_SHARES, to_assets_up
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals, accounts
 from backtest.units import WAD, mul_div_down, mul_div_up

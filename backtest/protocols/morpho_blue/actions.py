@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
-from backtest.protocols import Acted, Action, Refusal
+from backtest.protocols.interface import Acted, Action, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, view_of
 from backtest.protocols.morpho_blue.math import to_assets_down, to_assets_up, to_shares_down, to_shares_up
 from backtest.protocols.morpho_blue.state import COLLATERAL, MorphoState, Position, Totals, accrual, indexes_after

@@ -12,7 +12,7 @@ from typing import Any
 
 from backtest.errors import RulesError, UserError
 from backtest.model import EventSpec, SourceChange
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 
 ID = "id"
 """The market's parameter that holds its id."""

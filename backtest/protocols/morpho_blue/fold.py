@@ -17,7 +17,7 @@ import pyarrow as pa
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols import RawEvents
+from backtest.protocols.interface import RawEvents
 from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
 from backtest.protocols.morpho_blue.state import (
     COLLATERAL,

@@ -22,7 +22,7 @@ from backtest.model import (
     SettingChange,
     Side,
 )
-from backtest.protocols import Fill, Order, Pair, Refusal
+from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, max_borrow_down, price_of
 from backtest.protocols.morpho_blue.math import (
     ORACLE_PRICE_SCALE,

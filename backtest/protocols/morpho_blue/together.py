@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from backtest.model import AccountId, AssetId, Clock, PositionChange, Prices, SettingChange, Side
-from backtest.protocols import Fill, Order, Together
+from backtest.protocols.interface import Fill, Order, Together
 from backtest.protocols.morpho_blue.account import view_of
 from backtest.protocols.morpho_blue.liquidation import HEALTHY, ON_OFFER, PAIR, REASONS, offered, quote
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, MorphoState, Position, apply

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AssetId, Market
-from backtest.protocols import LendingProtocol, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import LendingProtocol, State
 from backtest.protocols.mechanism import Opportunity
 from backtest.replay.competition.gas import FLASH_LOAN_GAS, NEVER, NO_FEES, SALE_GAS, BaseFees, GasPrice, units_of
 from backtest.replay.competition.slippage import loss_up

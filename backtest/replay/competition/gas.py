@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from backtest.errors import PriceMissing, ScenarioError, did_you_mean
 from backtest.model import Asset, Market
-from backtest.protocols import State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State
 from backtest.scenario import Demand, Gas, seconds_of
 from backtest.units import BPS, WAD
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from backtest.auctions.bidding import Bid
 from backtest.model import AccountId, Clock
-from backtest.protocols import State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Opportunity
-from backtest.replay.later import Later
+from backtest.replay.deferred import Deferred
 from backtest.replay.record import Ending, Spell
 
 UNPROFITABLE = "unprofitable"
@@ -47,7 +47,7 @@ class OpportunityBook:
     """Fed by the engine after each decision. ``spells`` are complete once it is closed."""
 
     def __init__(self) -> None:
-        self.spells: Later[Spell] = Later()
+        self.spells: Deferred[Spell] = Deferred()
         self.acted: set[AccountId] = set()
         """Accounts with open opportunities whose owners acted since the last look."""
         self._open: dict[Key, _Open] = {}

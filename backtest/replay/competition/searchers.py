@@ -10,14 +10,22 @@ from dataclasses import dataclass, replace
 from backtest import scenario as config
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
-from backtest.protocols import State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition import contests
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
 from backtest.replay.competition.draws import Draws, negative_binomial, poisson, softmax_weights
 from backtest.replay.competition.gas import NEVER
+from backtest.replay.competition.models import (
+    FRONT_RUNNER,
+    Competition,
+    LiquidatorModel,
+    NobodyElse,
+    Take,
+    of_chosen_pair,
+)
 from backtest.replay.competition.opportunities import (
     AUCTIONED,
     CALLS,
@@ -30,7 +38,6 @@ from backtest.replay.competition.opportunities import (
     Key,
 )
 from backtest.replay.competition.strategy import best_size, first_step
-from backtest.replay.liquidators import FRONT_RUNNER, Competition, LiquidatorModel, NobodyElse, Take, of_chosen_pair
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
 from backtest.units import BPS

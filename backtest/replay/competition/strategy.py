@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from backtest.protocols import Order, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Order, Refusal, State
 from backtest.protocols.mechanism import Opportunity, spread
 from backtest.replay.competition.costs import CostModel
 from backtest.units import WAD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backtest import scenario as config
-from backtest.protocols import LendingProtocol, State
+from backtest.protocols.interface import LendingProtocol, State
 from backtest.protocols.mechanism import FixedSpread, Mechanism
 from backtest.replay.mechanisms.agreed import ByHealth, Discounted, Fixed, ToTarget
 from backtest.replay.mechanisms.auctions import DutchAuctions, EnglishAuctions, HybridLiquidations

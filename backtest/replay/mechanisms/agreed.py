@@ -12,8 +12,8 @@ from typing import Any
 from backtest import scenario as config
 from backtest.errors import ScenarioError
 from backtest.model import AccountId, AssetId
-from backtest.protocols import AccountView, Holding, Order, Pair, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import AccountView, Holding, Order, Pair, Refusal, State
 from backtest.protocols.mechanism import Immediate, Opportunity, spread
 from backtest.replay.mechanisms.sizing import (
     debt_to_target_up,

@@ -15,10 +15,10 @@ from backtest.auctions.bidding import Bid, Bidder, Values, better_bid
 from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
 from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock
-from backtest.protocols import Fill, Order, Pair, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Fill, Order, Pair, Refusal, State
 from backtest.protocols.mechanism import FixedSpread, Mechanism, Opportunity, spread
-from backtest.replay.liquidators import COMPETITIVE
+from backtest.replay.competition.models import COMPETITIVE
 from backtest.replay.mechanisms.agreed import Terms, sale
 from backtest.units import BPS, RAY, WAD
 

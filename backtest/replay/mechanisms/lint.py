@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backtest.model import AssetId, Clock, Market, ParamChange
-from backtest.protocols import LendingProtocol, State
-from backtest.replay.overrides import EMODE, Overrides
+from backtest.protocols.interface import LendingProtocol, State
 from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.overrides import EMODE, Overrides
 from backtest.scenario import FixedSpread, HealthDutch, ProtocolsOwn, Scenario, TargetHealth
 from backtest.units import BPS, WAD
 

@@ -1,4 +1,4 @@
-"""Sparse linear forms, one a row, in arrays that compiled loops read (``kernels`` says how)."""
+"""Sparse linear forms, one a row, in arrays that compiled loops read (``compiled`` says how)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from backtest.replay.kernels import Columns, Floats, Ints
+from backtest.replay.watch.compiled import Columns, Floats, Ints
 
 Term = tuple[int, float]
 """A column and a weight, not negative."""

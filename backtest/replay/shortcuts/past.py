@@ -29,9 +29,9 @@ from backtest.model import (
     SettingChange,
     Side,
 )
-from backtest.protocols import Opening
-from backtest.replay.kernels import Ints, net
+from backtest.protocols.interface import Opening
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch.compiled import Ints, net
 
 Mask = npt.NDArray[np.bool_]
 _CHANGES = (PositionChange, SettingChange)

@@ -13,17 +13,17 @@ from collections.abc import Collection, Sequence
 from typing import Any, Generic
 
 from backtest.model import AccountId
-from backtest.protocols import State, Together
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State, Together
 from backtest.protocols.mechanism import FixedSpread, Mechanism
-from backtest.replay.liquidators import Competition, LiquidatorModel
+from backtest.replay.competition.models import Competition, LiquidatorModel
 from backtest.replay.settlement import Settlement, Taker
 
 FEW = 2
 """Fewer accounts are looked at one by one: arrays would take longer."""
 
 
-class TakingTogether(Generic[State]):
+class BatchTaker(Generic[State]):
     """Owned by one replay."""
 
     def __init__(

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.model import AccountId, AssetId, IndexUpdate, PriceUpdate
-from backtest.protocols import State
 from backtest.protocols.book import Book
-from backtest.replay.kernels import Floats, Ints
-from backtest.replay.pyramid import Pyramid, groups
-from backtest.replay.screen import Rows, Watch
+from backtest.protocols.interface import State
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch.bounds import Pyramid, groups
+from backtest.replay.watch.compiled import Floats, Ints
+from backtest.replay.watch.screen import Rows, Watch
 from backtest.units import RAY, SECONDS_PER_YEAR
 
 CHUNK = 65_536

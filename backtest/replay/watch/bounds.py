@@ -21,8 +21,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from backtest.replay.forms import Forms
-from backtest.replay.kernels import SHIFT, Columns, Floats, Ints, bounds, first_unsafe
+from backtest.replay.watch.compiled import SHIFT, Columns, Floats, Ints, bounds, first_unsafe
+from backtest.replay.watch.forms import Forms
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import numpy as np
 
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, Clock
-from backtest.protocols import AccountView, Views
 from backtest.protocols.book import Book
-from backtest.replay.overrides import Overrides
+from backtest.protocols.interface import AccountView, Views
 from backtest.replay.record import MadeLiquidatable, Reach
+from backtest.replay.what_if.overrides import Overrides
 from backtest.units import WAD
 
 

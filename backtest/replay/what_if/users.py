@@ -26,8 +26,8 @@ from backtest.model import (
     SettingChange,
     Side,
 )
-from backtest.protocols import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.protocols.book import Book
+from backtest.protocols.interface import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
 

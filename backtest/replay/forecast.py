@@ -28,14 +28,14 @@ from backtest.model import (
     Side,
 )
 from backtest.model import SettingChange as Setting
-from backtest.protocols import Acted, Action, LendingProtocol, Refusal, State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import Acted, Action, LendingProtocol, Refusal, State
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.mechanisms import mechanism_of
-from backtest.replay.screen import Screen
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import actions_of, raises_risk
+from backtest.replay.watch.screen import Screen
+from backtest.replay.what_if.users import actions_of, raises_risk
 from backtest.scenario import Competitive, Costs
 
 Key = tuple[AccountId, AssetId, Side]

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from typing import Generic
 
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
-from backtest.protocols import State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State
 from backtest.protocols.mechanism import FixedSpread, Mechanism
-from backtest.replay.foresight import Foresight
-from backtest.replay.liquidators import Competition, LiquidatorModel
+from backtest.replay.competition.models import Competition, LiquidatorModel
 from backtest.replay.measure import Measure
-from backtest.replay.overrides import Overrides
-from backtest.replay.screen import Watch
-from backtest.replay.users import UserActions
+from backtest.replay.watch.foresight import Foresight
+from backtest.replay.watch.screen import Watch
+from backtest.replay.what_if.overrides import Overrides
+from backtest.replay.what_if.users import UserActions
 
 _PASSING = frozenset({PriceUpdate, IndexUpdate, MarketPrice})
 

@@ -23,10 +23,10 @@ from typing import Any, Generic, NamedTuple, Protocol, cast
 import numpy as np
 
 from backtest.model import AccountId, AssetId
-from backtest.protocols import BoxExposure, Exposure, Exposures, LinearExposure, State
 from backtest.protocols.book import Book
-from backtest.replay.forms import Form, Forms
-from backtest.replay.kernels import Floats, Ints, moved, slacks
+from backtest.protocols.interface import BoxExposure, Exposure, Exposures, LinearExposure, State
+from backtest.replay.watch.compiled import Floats, Ints, moved, slacks
+from backtest.replay.watch.forms import Form, Forms
 from backtest.units import RAY, SECONDS_PER_YEAR
 
 FLOAT_ERROR = 1e-9

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.blocks import place
-from backtest.prices import PRICES, START_OF_BLOCK
-from backtest.proxy_prices import HOP, gaps, proxy_steps
+from backtest.prices.fold import PRICES, START_OF_BLOCK
+from backtest.prices.proxy import HOP, gaps, proxy_steps
 from backtest.tables import AMOUNT, TEXT
 
 PRICE, CHECKPOINT = "raw/import/Price", "raw/import/Checkpoint"
@@ -75,7 +75,7 @@ def imported_prices(
 
     An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is what
     rows of kind derived say for their periods, and else a proxy: the market's price ``delay`` seconds late
-    (``proxy_prices``). Of market prices at one time those of the shortest period count. Steps after the last known
+    (``proxy``). Of market prices at one time those of the shortest period count. Steps after the last known
     block are left out, and of those before the first known one all but the last.
 
     Args:

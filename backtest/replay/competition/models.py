@@ -12,8 +12,8 @@ from msgspec import Struct
 from backtest import scenario as config
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
-from backtest.protocols import State
 from backtest.protocols.book import Book
+from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key

@@ -10,17 +10,17 @@ from typing import Generic
 from msgspec import structs
 
 from backtest.model import Clock, Market, MarketEvent
-from backtest.protocols import LendingProtocol, State, Views
 from backtest.protocols.book import Book
+from backtest.protocols.interface import LendingProtocol, State, Views
 from backtest.protocols.mechanism import Mechanism
 from backtest.replay.engine import Engine
-from backtest.replay.foresight import Foresight
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.memory import uncollected
-from backtest.replay.reach import views_of
 from backtest.replay.record import Deficit, Liquidation, Mismatch
 from backtest.replay.timeline import Timeline
-from backtest.replay.users import UserActions
+from backtest.replay.watch.foresight import Foresight
+from backtest.replay.what_if.impact import views_of
+from backtest.replay.what_if.users import UserActions
 from backtest.scenario import Observed, Scenario
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from backtest.errors import LakeError
 from backtest.markets import MarketConfig
 from backtest.model import SourceChange
-from backtest.oracles import (
+from backtest.prices.oracles import (
     CAPPED_RATIO,
     DISCOUNTED,
     FEED,

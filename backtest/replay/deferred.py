@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 
-class Later(Sequence[T]):
+class Deferred(Sequence[T]):
     """In order of ``append`` and ``put_off``."""
 
     def __init__(self, made: Iterable[T] = ()) -> None:
@@ -48,7 +48,7 @@ class Later(Sequence[T]):
         return iter(self._all())
 
     def __eq__(self, other: object) -> Any:
-        return self._all() == list(other) if isinstance(other, list | Later) else NotImplemented
+        return self._all() == list(other) if isinstance(other, list | Deferred) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]
 
