@@ -11,8 +11,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from backtest.protocols import registry
 from backtest.protocols.aave_v3 import tokens
-from backtest.protocols.interface import registry
 from backtest.units import RAY, WAD
 from backtest.words import RULES, columns
 from backtest.words.machine import machine
