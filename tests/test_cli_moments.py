@@ -21,6 +21,8 @@ from backtest.reconstruct import is_current, reconstruct
 from tests.synthetic import Chain, ChainNode
 from tests.test_calibrate_cli import liquidations
 
+pytestmark = pytest.mark.slow
+
 LAKE = Path(__file__).parent.parent / "data" / "sample" / "lake"
 CRASH = "sample-crash"
 Said = Callable[..., str]

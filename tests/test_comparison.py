@@ -31,6 +31,8 @@ from tests.lake_tables import MARKET as TOY
 from tests.lake_tables import table
 from tests.made_up_runs import MARKET, make_lake
 
+pytestmark = pytest.mark.slow
+
 LOWER = (Override(parameter="liquidation_threshold", asset="COL", value=8000),)
 BASELINE = Scenario(name="baseline", liquidators=Competitive())
 ALTERNATIVE = replace(BASELINE, name="lower", overrides=LOWER)

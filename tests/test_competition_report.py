@@ -59,6 +59,8 @@ from tests.test_competition import COSTLY, falling
 from tests.test_maker_replay import history as vault
 from tests.test_results import lake_of as sketch_lake
 
+pytestmark = pytest.mark.slow
+
 OTHERS = (Scenario(), Scenario(name="baseline", liquidators=Competitive()))
 SEEDS = repeated(Scenario(name="sealed bid", liquidators=SealedBid(private_cost=10**8)), 3)
 

@@ -23,6 +23,8 @@ from backtest.tables import RAW_KEY
 from tests.import_exports import Toy, import_vaults, real, seconds, vaults, write
 from tests.lake_tables import table
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600
 MARKET = "maker-eth-b"
 MAKER = PROTOCOLS.get("maker")

@@ -16,6 +16,8 @@ from backtest.imports import import_files, load
 from backtest.lake import Lake
 from tests.import_exports import FLOWS, Row, import_vaults, mapping, seconds, tx, vaults, write
 
+pytestmark = pytest.mark.slow
+
 ETH, DAI = 10**18, 10**18
 Files = dict[str, list[Row]]
 

@@ -37,6 +37,8 @@ from tests.synthetic import ChainNode
 from tests.test_maker_fetch import script
 from tests.test_pools_fetch import played  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Played:

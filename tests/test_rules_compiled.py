@@ -17,6 +17,8 @@ from backtest.units import RAY, WAD
 from backtest.words import RULES, columns
 from backtest.words.machine import machine
 
+pytestmark = pytest.mark.slow
+
 assert registry.protocol_named("maker")  # all protocols, and with them their rules
 assert tokens.transfer_amount in RULES
 

@@ -15,6 +15,8 @@ from backtest.results import run
 from backtest.runs import delete, delete_all, find, rename, stored
 from backtest.scenario import Competitive, Observed, Override, Scenario
 
+pytestmark = pytest.mark.slow
+
 CRASH = "sample-crash"
 
 

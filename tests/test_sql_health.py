@@ -15,6 +15,8 @@ from backtest.units import WAD
 from tests.lake_tables import MARKET, RAY, account, write
 from tests.sql_engine import assert_sql_is_the_engine
 
+pytestmark = pytest.mark.slow
+
 ACCOUNTS = 120
 BLOCKS = [900, 1_000, 5_000_000]  # just after the last index of some assets, and 19 months later
 

@@ -25,6 +25,8 @@ from backtest.units import RAY, WAD
 from tests.lake_tables import CONFIG, account, write
 from tests.sql_engine import assert_sql_is_the_engine, spread
 
+pytestmark = pytest.mark.slow
+
 Rows = dict[str, list[dict[str, Any]]]
 YEAR = 31_536_000
 FOLDERS = {name.replace("-", "_") for name in PROTOCOLS}
