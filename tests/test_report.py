@@ -185,6 +185,11 @@ def test_history_alone_makes_a_page(lake: Lake, tmp_path: Path) -> None:
 def test_verdicts_are_on_the_page_with_what_is_missing(page: str) -> None:
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     assert "WETH threshold −3 points against baseline" in text
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", page[page.index('class="wide verdict"') :])[:3] == [
+        "",
+        "Verdict",
+        "Baseline",
+    ]
     assert "No material difference: the effect is smaller than the replay's own error" in text
     assert "bonus +2 points: no baseline is stored, so it is not compared. Make it: backtest replay --lake" in text
     assert "the band lacks users who respond by same-ltv and same-health" in text

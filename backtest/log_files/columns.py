@@ -102,7 +102,7 @@ def integers(column: Any, field: str) -> Ints:
                 raise Wrong(_first(~exact), f"{field} {_said(column, _first(~exact))} is a float too large to be exact")
         else:
             made = column.cast(pa.int64(), safe=True)
-    except (pa.ArrowException, ValueError, NotImplementedError) as error:
+    except (pa.ArrowException, ValueError) as error:
         if isinstance(error, Wrong):
             raise
         row = next((row for row in range(len(column)) if not _is_whole(_at(column, row))), 0)

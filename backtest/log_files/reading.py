@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
@@ -120,13 +120,14 @@ def _unpacked(file: BinaryIO, name: str) -> Iterator[tuple[BinaryIO, bool]]:
         yield file, False
 
 
-class _Source:
+class _Source(Protocol):
     """An open file: the names of its columns, then its rows, once."""
 
     columns: list[str]
 
     def batches(self, wanted: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        raise NotImplementedError
+        """Columns by their names, of some rows after others."""
+        ...
 
 
 def _source(stream: BinaryIO, packed: bool, name: str, path: Path) -> _Source:

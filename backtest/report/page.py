@@ -75,7 +75,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
         rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
         comparison=comparison.liquidations(),
         losses=comparison.losses(),
-        verdicts=[(judged, comparison.verdict_table(judged)) for judged in comparison.judged],
+        verdicts=[(judged, _answer_first(comparison.verdict_table(judged))) for judged in comparison.judged],
         criterion=CRITERION,
         remarks=comparison.remarks(),
         flags=tables.data_flags(selection.runs),
@@ -88,6 +88,15 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
         figures=[draw(figure) for figure in figures(selection, labels)],
         notes=notes(selection.runs),
     )
+
+
+def _answer_first(table: tables.Table) -> tables.Table:
+    """The last column, which is words, right behind the first: on narrow screens the others are scrolled to."""
+
+    def moved(cells: tuple[str, ...]) -> tuple[str, ...]:
+        return cells[0], cells[-1], *cells[1:-1]
+
+    return tables.Table(moved(table.header), tuple(map(moved, table.rows)), words=frozenset({1}))
 
 
 def fill_in(template: str, path: Path, **values: object) -> None:
