@@ -28,27 +28,10 @@ from backtest.scenario import (
     Slippage,
 )
 from tests.closed_forms import two_step
-from tests.sketches.fixed_spread import FixedSpreadPool
+from tests.contest_history import COSTLY, GAS, GWEI, POOL, falling, one_account
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market, opened
 
-POOL = FixedSpreadPool()
-GWEI = 10**9
 FREE = Costs()
-GAS = Gas(fee="constant", base_fee=30 * GWEI, units=500_000)
-COSTLY = Costs(
-    gas=GAS, flash_fee=5, sandwich=20, slippage=(Slippage(model="constant-product", reserve=5_000_000 * USD),)
-)
-
-
-def falling(accounts: int = 20, steps: int = 12, each: int = 60) -> History:
-    """Borrowers of rising leverage, WETH falling from 2000 $ by ``each`` every ten blocks."""
-    h = opened(accounts)
-    for account in range(accounts):
-        borrower(h, account, 10, 12_000 + 150 * account)
-    for step in range(1, steps + 1):
-        h.block(10 * step).price(WETH, (2000 - each * step) * USD)
-    h.block(10 * steps + 50).price(USDC, USD)
-    return h
 
 
 def run(
@@ -163,13 +146,6 @@ def test_two_scenarios_share_their_draws() -> None:
 # -- why opportunities are missed --------------------------------------------------------------------------------------
 
 
-def one_account(price: int = 1400) -> History:
-    """10 ETH against 11,300 USDC: unhealthy below 1412.50 $."""
-    h = borrower(opened(), 0, 10, 11_300)
-    h.block(10).price(WETH, price * USD)
-    return h
-
-
 def reasons(result: Replay[Any]) -> list[tuple[str, str, int]]:
     return [(spell.ending, spell.reason, spell.looks) for spell in result.spells]
 
@@ -244,6 +220,16 @@ def test_what_stays_open_is_missed_to_the_end() -> None:
     result = run(one_account(), Participation(mean=0))
     assert [(e, r) for e, r, _ in reasons(result)] == [("missed", "not included")]
     assert result.liquidations == []
+
+
+def test_where_nobody_ever_shows_up_time_alone_is_no_reason_to_look_again() -> None:
+    """A day of looks at every block took minutes."""
+    h = one_account()
+    h.block(7_200).price(USDC, USD)
+    absent = Searcher(name="absent", shows_up=0)
+    for model in (Participation(mean=0), Participation(searchers=(absent,), distribution="searchers")):
+        [spell] = run(h, model).spells
+        assert (spell.reason, spell.looks) == ("not included", 2)  # once a price
 
 
 # -- strategies --------------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@ class Searchers:
         self._drawn = by_chance or (
             isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each)
         )
+        self._nobody = isinstance(terms, Participation) and not (
+            terms.mean if by_chance else any(searcher.shows_up for searcher in self._each)
+        )
+        """Nobody ever shows up: what was left is not worth another look because time passed."""
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
@@ -421,6 +425,8 @@ class Searchers:
     def _leave(self, book: Book[State], key: Key, reason: str, *, hopeful: bool = False) -> None:
         self.missed[key] = reason
         now = book.now.timestamp
+        if self._nobody and reason == NOT_INCLUDED:
+            return
         if reason == AUCTIONED:
             again = self._held[key][1]
         elif reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) or (hopeful and self.costs.moves):
