@@ -16,8 +16,8 @@ from backtest.fetch.decode import topic0
 from backtest.fetch.feeds import FEED_EVENTS
 from backtest.model import SourceChange
 from backtest.protocols.interface import RawEvents
+from tests.fetching import calls_of
 from tests.synthetic import Chain, ChainNode, MadeLog, RpcFault, Vaults, made_up_chain, word
-from tests.test_fetch_logs import calls_of
 
 ORACLE = "0x" + "0c" * 20
 CAP = 104_000_000

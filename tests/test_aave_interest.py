@@ -15,26 +15,10 @@ from backtest.protocols.aave_v3.interest import Ledger, rates
 from backtest.protocols.aave_v3.moved import _range, roundest
 from backtest.protocols.interface import Action
 from backtest.units import RAY, SECONDS_PER_YEAR
-from tests.aave_books import DEBT, NOW, START, Toy
+from tests.aave_books import DEBT, NOW, START
+from tests.aave_toy import PERCENT, toy
 
-PERCENT = RAY // 100
 YEAR_LATER = Clock(200, 0, START + SECONDS_PER_YEAR)
-
-
-def toy(revision: int) -> Toy:
-    """Kink at 80 %, base 1 %, 4 % up to it, 75 % above; reserve factor 10 %."""
-    book = Toy(revision)
-    book.state.recompute = True
-    values = {
-        "optimal_usage": 80 * PERCENT,
-        "base_rate": PERCENT,
-        "slope1": 4 * PERCENT,
-        "slope2": 75 * PERCENT,
-        "reserve_factor": 1000,
-    }
-    for name, value in values.items():
-        book.param(name, value, asset=DEBT)
-    return book
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,12 @@ from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
 from backtest.units import WAD
+from tests.aave_stage import DAY, MARKET, Stage
+from tests.aave_values import all_at_once, one_by_one
 from tests.chain.aave import EMODES
 from tests.chain.contracts import artifact_v30, artifacts_v36, own
 from tests.chain.deployment import Deployment
 from tests.chain.node import ZERO, Contract, RpcError, Transaction
-from tests.test_aave_special_onchain import DAY, MARKET, Stage
-from tests.test_aave_valuation import all_at_once, one_by_one
 
 UNIT = 10**18
 

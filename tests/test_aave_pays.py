@@ -14,7 +14,7 @@ from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT, largest_of, open_accounts
 from backtest.protocols.interface import Acted, Action, Opening, Refusal
 from tests.aave_books import ALICE, BOB, COL, DEBT, NOW, ONE, OTHER, START, Toy
-from tests.test_aave_together import BORROWERS, compare
+from tests.aave_moments import BORROWERS, compare
 
 SEIZED = 5_225_00
 """5000 of debt repaid: 5250 with the bonus, of which the treasury gets a tenth of 250."""

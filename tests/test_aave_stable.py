@@ -12,7 +12,7 @@ from backtest.protocols.aave_v3.state import StableDebt
 from backtest.units import RAY, SECONDS_PER_YEAR
 from tests.aave_books import ALICE, COL, DEBT, NOW, START, Toy
 from tests.aave_logs import CONFIG, Logs, asset, folded
-from tests.test_aave_interest import toy
+from tests.aave_toy import toy
 
 PERCENT = RAY // 100
 YEAR = START + SECONDS_PER_YEAR

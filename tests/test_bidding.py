@@ -21,7 +21,7 @@ from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Costs, Gas, Participation, Scenario, Searcher, Step
 from backtest.units import BPS, RAY, WAD
-from tests.test_maker_replay import START, history, steps
+from tests.vault_history import START, history, steps
 
 GWEI = 10**9
 BEG = 105 * WAD // 100
@@ -176,7 +176,7 @@ def test_two_bidders_pay_what_the_lot_is_worth_to_the_second() -> None:
 
 def test_equals_end_where_frictionless_bidding_does() -> None:
     """Two alike, and the one account that stands for all: the same bids, lots and times."""
-    from tests.test_maker_replay import run as frictionless
+    from tests.vault_history import run as frictionless
 
     for price in (600, 1_290):
         few = run(history(CAT_1_1, price), Searcher(name="a"), Searcher(name="b"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from backtest.calibration.fitting import fragment, generator
 from backtest.cli import main
 from backtest.scenario import LatencyRace, Participation, Scenario, SealedBid
 from backtest.scenario.toml import parse_scenario
+from tests.calibration_files import liquidations, written
 from tests.import_exports import real
 
 Said = Callable[..., str]
@@ -33,27 +33,6 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
         return err if code else out
 
     return run
-
-
-def written(path: Path, rows: Sequence[Mapping[str, object]]) -> Path:
-    """A CSV file."""
-    with path.open("w", newline="", encoding="utf-8") as text:
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def liquidations(folder: Path) -> Path:
-    """400 liquidations: 300 have an update, 20 of them twice, 10 a distance that was not looked for."""
-    distances = np.floor(generator(1).exponential(3.0, 300) + 1).astype(int)
-    rows = []
-    for i, d in enumerate(distances):
-        block, second = 1_000 + 50 * i, 1_650_000_000 + 100 * i
-        rows.append({"tx": f"0x{i}", "block": block, "ts": second, "ub": block - d, "uts": second - 2 * d, "dist": d})
-    lost = [{**rows[0], "tx": f"0xn{i}", "dist": "", "ub": "", "uts": ""} for i in range(100)]
-    far = [{**rows[0], "tx": f"0xf{i}", "dist": "100.0"} for i in range(10)]
-    return written(folder / "liquidations.csv", [*lost, *rows, *rows[:20], *far])
 
 
 def quotes(folder: Path, sold: str = WETH) -> Path:

@@ -12,7 +12,7 @@ from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.protocols.registry import PROTOCOLS
 from tests.maker_logs import CONFIG, ILK, VAT, address
-from tests.test_maker_fetch import fetched, script
+from tests.vault_fetch import fetched, script
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from backtest.errors import UserError
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from backtest.reconstruct import is_current, reconstruct
+from tests.calibration_files import liquidations
 from tests.synthetic import Chain, ChainNode
-from tests.test_calibrate_cli import liquidations
 
 pytestmark = pytest.mark.slow
 

@@ -30,7 +30,7 @@ from backtest.scenario import (
     Slippage,
 )
 from backtest.units import WAD
-from tests.test_maker_replay import history as vault
+from tests.vault_history import history as vault
 
 GWEI = 10**9
 COSTS = Costs(

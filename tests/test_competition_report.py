@@ -50,14 +50,14 @@ from backtest.scenario import (
     Searcher,
     draws,
 )
+from tests.contest_history import COSTLY, falling
 from tests.hand_made_replays import lake_of
 from tests.made_up_competition import SOURCES, USES
 from tests.made_up_runs import MARKET, make_lake
+from tests.sketch_lake import lake_of as sketch_lake
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import USD
-from tests.test_competition import COSTLY, falling
-from tests.test_maker_replay import history as vault
-from tests.test_results import lake_of as sketch_lake
+from tests.vault_history import history as vault
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from backtest.lake import Lake, checks
 from backtest.reconstruct import reconstruct
 from backtest.resources import resource
 from tests.chain.node import Node
-from tests.test_feeds import Market, assert_as_on_chain, at_end, build
+from tests.feed_market import Market, assert_as_on_chain, at_end, build
 
 PRICES = selector("getAssetsPrices(address[])")
 Call = tuple[str, str, int]
@@ -70,7 +70,7 @@ def test_a_node_without_old_state_that_does_not_say_so(
     market.node.mine(3)
     fresh.send("transmit", 202_00000000)
     end = market.node.block_number
-    monkeypatch.setattr("tests.test_feeds.Rpc", kind)
+    monkeypatch.setattr("tests.feed_market.Rpc", kind)
     monkeypatch.setattr(kind, "oldest", end)
     prices = market.fetch()
     assert at_end(prices, market.first, end)[end, market.assets[0]] == 202_00000000
@@ -97,7 +97,7 @@ def test_answers_before_a_window_are_not_those_of_the_end(market: Market, monkey
     start = market.node.block_number + 1
     market.node.mine(20)
     aggregator.send("transmit", 101_00000000)
-    monkeypatch.setattr("tests.test_feeds.Rpc", Reverting)
+    monkeypatch.setattr("tests.feed_market.Rpc", Reverting)
     monkeypatch.setattr(Reverting, "oldest", market.node.block_number)
     prices = market.fetch((start, market.node.block_number))
     first = next(row for row in prices.to_pylist() if row["price"] is not None)
@@ -132,14 +132,14 @@ def test_a_node_that_denies_prices(market: Market, monkeypatch: pytest.MonkeyPat
     market.node.mine(2)
     block = int(made["eth"].send("transmit", 1950_00000000)["blockNumber"], 16)
     market.node.mine(3)
-    monkeypatch.setattr("tests.test_feeds.Rpc", Denying)
+    monkeypatch.setattr("tests.feed_market.Rpc", Denying)
     monkeypatch.setattr(Denying, "blocks", frozenset([block]))
     monkeypatch.setattr(Denying, "once", once)
     monkeypatch.setattr(Denying, "empty", empty)
     message = rf"at block {block} .*when asked again" if once else rf"at block {block}.*(own log|own logs|no price)"
     with pytest.raises(FetchError, match=message):
         market.fetch(liquidations=[block])
-    monkeypatch.setattr("tests.test_feeds.Rpc", Rpc)
+    monkeypatch.setattr("tests.feed_market.Rpc", Rpc)
     assert_as_on_chain(market, market.fetch(liquidations=[block]))
 
 
@@ -166,7 +166,7 @@ def test_a_read_that_differs_from_the_logs_is_asked_again(
     market.node.mine(2)
     block = int(aggregator.send("transmit", 101_00000000)["blockNumber"], 16)
     market.node.mine(3)
-    monkeypatch.setattr("tests.test_feeds.Rpc", Raising)
+    monkeypatch.setattr("tests.feed_market.Rpc", Raising)
     monkeypatch.setattr(Raising, "blocks", frozenset([block]))
     monkeypatch.setattr(Raising, "once", once)
     if once:

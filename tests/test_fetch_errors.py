@@ -25,9 +25,9 @@ from backtest.fetch.provider import Provider, redact
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from tests import faults as f
+from tests.fetching import calls_of, run
 from tests.interrupts import LISTENS
 from tests.synthetic import FACTORY, Chain, ChainNode, made_up_chain, market
-from tests.test_fetch_logs import calls_of, run
 
 
 @pytest.fixture(scope="module")

@@ -21,10 +21,9 @@ from backtest.errors import FetchError, LakeError
 from backtest.fetch import logs as logs_module
 from backtest.lake import Lake
 from tests import faults as f
+from tests.fetching import calls_of, run
 from tests.synthetic import FACTORY, Chain, ChainNode, made_up_chain
-from tests.test_fetch_logs import calls_of, run
-
-ROOT = Path(__file__).parent.parent
+from tests.zygote import ROOT, ZYGOTE
 
 
 @pytest.fixture(scope="module")
@@ -161,23 +160,6 @@ def test_all_troubles_at_once(node: ChainNode, lake: Lake, good: str) -> None:
 
 # -- interruptions
 # ---------------------------------------------------------------------------------------------------------
-
-ZYGOTE = """
-import os, sys
-from backtest.fetch import logs
-from backtest.lake import Lake
-from tests.test_fetch_logs import run
-logs.COMMIT_ROWS = 25
-for line in sys.stdin:
-    url, path = line.split()
-    child = os.fork()
-    if not child:
-        run(Lake(path, create=True), url, headers="all", workers=4)
-        os._exit(0)
-    print(child, flush=True)
-    sys.stdin.readline()  # not before the kill, if any: until then the child's number is its own
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
 
 
 @pytest.mark.slow

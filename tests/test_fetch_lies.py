@@ -18,8 +18,9 @@ from backtest.errors import FetchError
 from backtest.fetch.adapters import selector
 from backtest.lake import Lake, checks
 from tests import faults as f
+from tests.fetching import calls_of, run
+from tests.lies import counted_anew, false_header
 from tests.synthetic import Chain, ChainNode, made_up_chain, word
-from tests.test_fetch_logs import calls_of, run
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,6 @@ def finding(lake: Lake, check: str) -> checks.Finding:
 
 # -- order
 # -----------------------------------------------------------------------------------------------------------
-
-
-def counted_anew(log: dict[str, Any]) -> dict[str, Any]:
-    """The made-up chain has three logs a transaction."""
-    return {**log, "logIndex": hex(int(log["logIndex"], 16) % 3)}
 
 
 def test_log_indexes_counted_within_each_transaction_are_refused(node: ChainNode, lake: Lake) -> None:
@@ -151,22 +147,6 @@ def test_a_false_symbol_is_mended_by_fetching_again(chain: Chain, node: ChainNod
     assert "FALSE" in lake.read("raw/chain/Token", "made-up")["symbol"].to_pylist()
     run(lake, node.url, headers="all", again=(5, 5))
     assert digest_of(lake) == clean
-
-
-def false_header(block: int, **fields: str) -> f.Fault:
-    """The header of a block with other fields."""
-
-    def fault(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
-        if b"eth_getBlockByNumber" not in body:
-            return None
-        status, headers, data = forward(body)
-        replies = json.loads(data)
-        for reply in replies if isinstance(replies, list) else [replies]:
-            if isinstance(reply.get("result"), dict) and reply["result"]["number"] == hex(block):
-                reply["result"] |= fields
-        return status, headers, json.dumps(replies).encode()
-
-    return fault
 
 
 @pytest.mark.parametrize(

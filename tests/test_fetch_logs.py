@@ -4,32 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backtest.errors import FetchError
-from backtest.fetch import FetchSummary, fetch
-from backtest.fetch.adapters import selector
 from backtest.fetch.decode import topic0
-from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from backtest.model import EventSpec
-from tests.synthetic import Chain, ChainNode, Vaults, made_up_chain, market, text_data, word
+from tests.fetching import calls_of, run
+from tests.synthetic import Chain, ChainNode, Vaults, made_up_chain, market, word
 
 OTHER_OF_VAULT = EventSpec("Later", "Later(uint256 x)", "vault")
-
-
-def calls_of(chain: Chain) -> dict[tuple[str, str], str]:
-    """Answers of every asset and vault of the chain."""
-    created = [log for logs in chain.logs.values() for log in logs if log.address == market().contracts["factory"]]
-    answers = {}
-    for number, log in enumerate(created):
-        asset, vault = "0x" + log.data[-40:], "0x" + log.topics[1][-40:]
-        symbol = "0x" + (text_data(f"TOK{number}") if number % 2 else word(f"OLD{number}".encode()))
-        answers |= {(asset, selector("symbol()")): symbol, (asset, selector("decimals()")): "0x" + word(18 - number)}
-        answers[vault, selector("VAULT_REVISION()")] = "0x" + word(number + 1)
-    return answers
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +26,6 @@ def chain() -> Chain:
 def node(chain: Chain) -> Iterator[ChainNode]:
     with ChainNode(chain, calls_of(chain)) as node:
         yield node
-
-
-def run(lake: Lake, url: str, **options: Any) -> FetchSummary:
-    """A fetch with a patient but fast client."""
-    rpc_options = {name: options.pop(name) for name in ("workers", "attempts", "timeout") if name in options}
-    with Rpc(url, backoff=0.001, max_backoff=0.02, **rpc_options) as rpc:
-        return fetch(lake, market(), rpc, **{"finality": 0, "protocol": Vaults(), **options})
 
 
 @pytest.fixture

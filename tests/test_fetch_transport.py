@@ -28,8 +28,8 @@ from backtest.foreign import Unreadable
 from backtest.lake import Lake
 from backtest.markets import parse_market
 from tests import faults as f
+from tests.fetching import calls_of, run
 from tests.synthetic import Chain, ChainNode, made_up_chain
-from tests.test_fetch_logs import calls_of, run
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from backtest.lake import Lake, checks
 from backtest.lake import manifest as m
 from backtest.resources import resource
 from tests.lake_tables import MARKET, write
-from tests.test_sql_views import book
+from tests.sql_book import book
 
 CRASH = "sample-crash"
 FLIPS = 120

@@ -20,7 +20,7 @@ from backtest.scenario import Competitive, Dutch, FixedSpread, HealthDutch, Over
 from backtest.units import RAY, WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import USD, WETH, History, market, opened
-from tests.test_maker_replay import history as vault
+from tests.vault_history import history as vault
 
 LLTV = 86 * WAD // 100
 

@@ -34,8 +34,8 @@ from tests.chain.node import Node
 from tests.log_exports import FORMS, Block, Log, blocks_of, exported, logs_of
 from tests.maker_logs import CONFIG as MAKER
 from tests.synthetic import ChainNode
-from tests.test_maker_fetch import script
 from tests.test_pools_fetch import played  # noqa: F401
+from tests.vault_fetch import script
 
 pytestmark = pytest.mark.slow
 

@@ -46,10 +46,10 @@ from backtest.scenario import (
     TargetHealth,
 )
 from backtest.units import BPS, RAY, WAD
+from tests.contest_history import POOL, one_account
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, opened
-from tests.test_competition import POOL, one_account
-from tests.test_maker_replay import history as vault
+from tests.vault_history import history as vault
 
 EVERY: dict[str, Mechanism] = {
     "fixed-spread": FixedSpread(bonus=10_700, close_factor=3_000),

@@ -43,8 +43,8 @@ from backtest.units import RAY, WAD, mul_div_down
 from tests.aave_books import ALICE, COL, DEBT, NOW, ONE, OTHER, Toy
 from tests.made_up_oracle import HOUR, KEEPERS, Script, lake_of, made_up
 from tests.maker_exports import real_folder
-from tests.test_replay_engine import POOL, liquidated_history
-from tests.test_results import lake_of as made_lake
+from tests.sketch_history import POOL, liquidated_history
+from tests.sketch_lake import lake_of as made_lake
 
 ROOT = Path(__file__).parent.parent
 MODEL = Scenario(name="model", liquidators=Competitive())

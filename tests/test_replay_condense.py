@@ -21,10 +21,10 @@ from backtest.replay.watch.compiled import net
 from backtest.scenario import Competitive, Override, Scenario, Users
 from tests.bench.bench_replay import market as bench_market
 from tests.bench.bench_replay import timeline
+from tests.random_history import random_history
+from tests.sketch_history import liquidated_history
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, WETH, History, borrower, market, opened
-from tests.test_replay_engine import liquidated_history
-from tests.test_replay_screen import random_history
 
 POOL = FixedSpreadPool()
 

@@ -13,10 +13,10 @@ from backtest.replay.record import Replay
 from backtest.replay.several import replay_markets, state_at
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
+from tests.sketch_history import POOL, liquidated_history
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market, opened
 
-POOL = FixedSpreadPool()
 COMPETITIVE = Scenario(liquidators=Competitive())
 
 
@@ -37,19 +37,6 @@ def amounts(result: Replay[object]) -> list[tuple[int, int, int]]:
 
 
 # -- observed ----------------------------------------------------------------------------------------------------------
-
-
-def liquidated_history(seized: int = 131_250_000_000_000_000 * 2) -> History:
-    """1 ETH against 1000 USDC; at 1200 $ half the debt (500) buys 500 * 1.05 / 1200 = 0.4375 ETH; history took 0.2625
-    for 300.
-    """
-    h = borrower(opened(), 0, 1, 1000)
-    h.block(10).price(WETH, 1200 * USD)
-    h.block(11)
-    with h.transaction():
-        h.position(0, USDC, "debt", -300 * 10**6, "liquidation").position(0, WETH, "collateral", -seized, "liquidation")
-        h.liquidation(0, 3, USDC, WETH, repaid=300 * 10**6, seized=seized)
-    return h
 
 
 def test_observed_reenacts_what_happened_and_compares() -> None:

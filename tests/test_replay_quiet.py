@@ -13,7 +13,7 @@ from backtest.replay.watch.foresight import Foresight
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.test_replay_engine import ETH, USD, USDC, WETH, borrower, opened
+from tests.sketches.history import ETH, USD, USDC, WETH, borrower, opened
 
 ACCOUNTS, TICKS = 60, 400
 RAMP = Override(parameter="liquidation_threshold", change=-300, asset="A0", from_block=50, until_block=350, steps=5)

@@ -21,8 +21,8 @@ from backtest.replay.timeline import Timeline
 from backtest.resources import resource
 from backtest.results import load_market, load_material, load_timeline, replayed
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
+from tests.random_history import random_history
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.test_replay_screen import random_history
 
 FROM = 250
 

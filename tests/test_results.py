@@ -15,47 +15,21 @@ from backtest.cli import main
 from backtest.cli.replay import base_units
 from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
-from backtest.markets import MarketConfig
 from backtest.protocols.registry import PROTOCOLS
-from backtest.reconstruct import stamp
 from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
+from tests.sketch_history import liquidated_history
+from tests.sketch_lake import CONFIG, lake_of
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import ETH, USD, WETH, History
-from tests.test_replay_engine import liquidated_history
+from tests.sketches.history import ETH, USD, WETH
 
-CONFIG = MarketConfig(
-    name="sketch", protocol="sketch", chain_id=31337, start_block=1, contracts={"pool": "0x" + "11" * 20}
-)
 COMPETITIVE = Scenario(name="competitive", liquidators=Competitive())
 
 
 @pytest.fixture(autouse=True)
 def _sketch_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
-
-
-def lake_of(path: Path, h: History, *, stamped: str | None = None) -> Lake:
-    """A lake with this history as canonical tables, current unless stamped otherwise."""
-    h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
-    h.rows["assets"] = [
-        {
-            "asset_id": a.id,
-            "asset": a.asset,
-            "symbol": a.symbol,
-            "decimals": a.decimals,
-            "collateral_token": None,
-            "debt_token": None,
-        }
-        for a in h.market.assets
-    ]
-    lake = Lake(path, create=True)
-    with lake.writer() as writer:
-        writer.set_market(CONFIG)
-        chunks = ((f"canonical/{name}", table) for name, table in h.tables().items())
-        writer.replace("sketch", "canonical/", chunks, stamp=stamped or stamp(lake, "sketch"))
-    return lake
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from backtest.errors import LakeError
 from backtest.lake import Lake, Limits, queries
 from backtest.lake.output import write as write_rows
 from tests.lake_tables import write
-from tests.test_sql_views import book
+from tests.sql_book import book
 
 AMOUNT = 143957893600122307676680
 

@@ -14,7 +14,7 @@ from backtest.cli import main
 from backtest.lake import Lake
 from backtest.tables import AMOUNT
 from tests.lake_tables import MARKET, account, supplies, write
-from tests.test_sql_views import book
+from tests.sql_book import book
 
 
 @pytest.fixture(scope="module")

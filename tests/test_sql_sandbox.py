@@ -21,7 +21,7 @@ from backtest.lake import Lake, Limits
 from backtest.lake.sql import attach
 from tests.interrupts import LISTENS
 from tests.lake_tables import CONFIG, MARKET, supplies, write
-from tests.test_sql_views import book
+from tests.sql_book import book
 
 secret = pa.table({"a": [1]})  # a Python variable of the caller, which SQL must not see
 

@@ -16,10 +16,10 @@ from backtest.results import run
 from backtest.runs import stored
 from backtest.scenario import Competitive, Scenario
 from tests import faults as f
+from tests.fetching import calls_of
+from tests.fetching import run as fetch
 from tests.made_up_runs import MARKET, make_lake
 from tests.synthetic import ChainNode, made_up_chain
-from tests.test_fetch_logs import calls_of
-from tests.test_fetch_logs import run as fetch
 
 CRASH = "sample-crash"
 

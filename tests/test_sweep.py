@@ -35,9 +35,9 @@ from backtest.scenario import Competitive, Override, Scenario
 from backtest.sweep import Processes, Serial, Sweep, sweep, with_axes
 from backtest.sweep.spec import Axis, Window
 from backtest.sweep.worker import Done, Task
+from tests.sketch_history import liquidated_history
+from tests.sketch_lake import lake_of
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.test_replay_engine import liquidated_history
-from tests.test_results import lake_of
 
 pytestmark = pytest.mark.slow
 

@@ -15,8 +15,8 @@ from backtest.report.sweeps import as_text, find_sweep
 from backtest.resources import resource
 from backtest.scenario import Competitive, Scenario
 from backtest.sweep import Sweep, sweep, with_axes
-from tests.test_replay_engine import POOL, liquidated_history
-from tests.test_results import lake_of
+from tests.sketch_history import POOL, liquidated_history
+from tests.sketch_lake import lake_of
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from backtest.scenario import Competitive, Override, Scenario
 from backtest.sweep.design import points_of
 from backtest.sweep.plan import Plan, plan_of
 from backtest.sweep.spec import Axis, Sweep, Window, at, parse_sweep, with_axes
-from tests.test_replay_engine import liquidated_history
+from tests.sketch_history import liquidated_history
 
 BASE = Scenario(name="base", liquidators=Competitive(), overrides=(Override(parameter="ltv", asset="ETH", value=5000),))
 LTV = Axis(field="overrides[0].value", name="ltv", values=(5000, 6000))

@@ -17,7 +17,7 @@ from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.node import Node
 from tests.chain.twin import HISTORY, START, Change, Twin, losses, play, refused, unknown
 from tests.chain.twin_short import ShortScript
-from tests.test_twins import VERSIONS, History, _compare, _losses, _recorded, _skipped
+from tests.twin_chains import VERSIONS, History, _compare, _losses, _recorded, _skipped
 
 COMPETITIVE = Competitive(gas_cost=0, looks="price-update")
 IN_TOKENS = Competitive(gas_cost=0, looks="price-update", settle="collateral-token")
