@@ -5,10 +5,7 @@ line.
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,53 +15,17 @@ from backtest.cli import main
 from backtest.errors import LakeError
 from backtest.lake import Lake, bucket, checks
 from backtest.lake import manifest as m
-from backtest.lake.storage import LocalStorage, open_storage
+from backtest.lake.storage import open_storage
 from backtest.resources import resource
 from backtest.results import run
 from backtest.scenario import Competitive, Scenario
 from tests.lake_tables import CONFIG, MARKET, supplies
+from tests.support.bucket_lakes import address, copied_sample, server
+
+__all__ = ["address", "server"]  # fixtures
 
 EVENT = "raw/aave-v3/Supply"
 CRASH = "sample-crash"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an S3 server on this machine: a process of its own, stopped by its number."""
-    program = (
-        "from moto.server import ThreadedMotoServer; import time; s = ThreadedMotoServer('127.0.0.1', 0,"
-        " verbose=False); s.start();print(s.get_host_and_port()[1], flush=True); time.sleep(3600)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.fixture
-def address(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty prefix of a bucket that exists, and a cache of this test's own."""
-    import boto3
-
-    settings = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server,
-    }
-    for name, value in {**settings, "XDG_CACHE_HOME": str(tmp_path / "cache")}.items():
-        monkeypatch.setenv(name, value)
-    name = f"b-{abs(hash(tmp_path)):x}"
-    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1")
-    client.create_bucket(Bucket=name)
-    client.close()
-    return f"s3://{name}/some/lake"
 
 
 def filled(address: str) -> Lake:
@@ -177,14 +138,6 @@ def test_mistakes_are_one_line(address: str, capsys: pytest.CaptureFixture[str])
     lake.storage.put("strange/thing", b"x")
     with pytest.raises(LakeError, match=r"some is not a lake and not empty \('lake/"):
         Lake(address.rsplit("/", 1)[0], create=True)
-
-
-def copied_sample(address: str) -> Lake:
-    """The bundled lake, object by object: a lake is the same bytes wherever it lies."""
-    source, target = LocalStorage(resource("sample") / "lake"), open_storage(address)
-    for key in (*source.list("data"), *source.list("manifest")):
-        target.put(key, source.read(key))
-    return Lake(address)
 
 
 @pytest.mark.slow

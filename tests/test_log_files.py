@@ -33,9 +33,11 @@ from tests.chain.morpho import run as morpho
 from tests.chain.node import Node
 from tests.log_exports import FORMS, Block, Log, blocks_of, exported, logs_of
 from tests.maker_logs import CONFIG as MAKER
+from tests.support.pooled_market import played
 from tests.synthetic import ChainNode
-from tests.test_pools_fetch import played  # noqa: F401
 from tests.vault_fetch import script
+
+__all__ = ["played"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +168,7 @@ def test_aave_from_files_is_aave_from_the_node(
 
 
 @pytest.mark.xdist_group("pooled-files")
-def test_pools_come_with_the_market(played: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_pools_come_with_the_market(played: Any, tmp_path: Path) -> None:
     one = fetched(played.config, played.deployment.node.url, played.last, tmp_path)
     lake = Lake(tmp_path / "lake", create=True)
     files = one.files("HyperSync")

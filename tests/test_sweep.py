@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import statistics
 import subprocess
@@ -28,45 +27,22 @@ from backtest.lake import Lake
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report import select
 from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
-from backtest.resources import resource
 from backtest.result_tables import RESULTS, SWEEPS
 from backtest.results import run
 from backtest.scenario import Competitive, Override, Scenario
-from backtest.sweep import Processes, Serial, Sweep, sweep, with_axes
-from backtest.sweep.spec import Axis, Window
+from backtest.sweep import Processes, Serial, Sweep, sweep
+from backtest.sweep.spec import Axis
 from backtest.sweep.worker import Done, Task
 from tests.sketch_history import liquidated_history
 from tests.sketch_lake import lake_of
 from tests.sketches.fixed_spread import FixedSpreadPool
+from tests.support.sample_sweeps import BASE, CRASH, rows_of, sample, serial, small
+
+__all__ = ["serial"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
-CRASH = "sample-crash"
-BASE = Scenario(name="base", liquidators=Competitive())
 GAS = Axis(field="liquidators.gas_cost", name="gas", values=(0, 10**8, 10**12))
-
-
-def sample(folder: Path) -> Lake:
-    shutil.copytree(resource("sample") / "lake", folder)
-    return Lake(folder)
-
-
-def small(**more: Any) -> Sweep:
-    """Four parameter sets of the sample before its crash: quick to replay."""
-    base, axes = with_axes(BASE, ["WETH.liquidation_threshold=8100,8300", "liquidation_bonus+=0,200"])
-    return Sweep(
-        axes=axes,
-        scenario=base,
-        windows=(Window(name="early", to_block=120), Window(name="late", from_block=121, to_block=150, held_out=True)),
-        **more,
-    )
-
-
-def rows_of(lake: Lake, market: str) -> dict[str, list[str]]:
-    """Every row of every table of runs and sweeps, sorted: what must not depend on who replayed."""
-    lake.refresh()
-    names = [name for name in {**RESULTS, **SWEEPS} if f"results/{name}" in lake.datasets(market)]
-    return {name: sorted(map(repr, lake.read(f"results/{name}", market).to_pylist())) for name in names}
 
 
 @pytest.fixture
@@ -74,15 +50,6 @@ def sketch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
     """A market whose replays take milliseconds."""
     monkeypatch.setitem(PROTOCOLS, "sketch", FixedSpreadPool())
     return lake_of(tmp_path / "lake", liquidated_history())
-
-
-@pytest.fixture(scope="module")
-def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, list[str]]]:
-    """The small sweep of the sample, replayed by one process, and its rows."""
-    lake = sample(tmp_path_factory.mktemp("serial") / "lake")
-    outcome = sweep(lake, CRASH, small())
-    assert (outcome.scenarios, outcome.replayed, outcome.failed) == (10, 10, ())
-    return lake, rows_of(lake, CRASH)
 
 
 # -- who replays -------------------------------------------------------------------------------------------------------
@@ -169,9 +136,9 @@ def test_a_worker_of_another_version_replays_nothing(tmp_path: Path) -> None:
 def test_a_killed_sweep_continues(serial: tuple[Lake, dict[str, list[str]]], tmp_path: Path) -> None:
     lake = sample(tmp_path / "lake")
     program = (
-        "import sys; from backtest import sweep as s; from backtest.lake import Lake; from tests.test_sweep import"
-        " CRASH, small;s.BATCH = 1; s.sweep(Lake(sys.argv[1]), CRASH, small(), progress=lambda *now: print(*now,"
-        " flush=True))"
+        "import sys; from backtest import sweep as s; from backtest.lake import Lake; from tests.support.sample_sweeps"
+        " import CRASH, small; s.BATCH = 1;"
+        " s.sweep(Lake(sys.argv[1]), CRASH, small(), progress=lambda *now: print(*now, flush=True))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(lake.path)],

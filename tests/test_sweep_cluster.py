@@ -16,8 +16,8 @@ from backtest import sweep as sweeps
 from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.sweep import Dask, sweep
-from tests.test_lake_s3 import address, copied_sample, server
-from tests.test_sweep import CRASH, rows_of, sample, serial, small
+from tests.support.bucket_lakes import address, copied_sample, server
+from tests.support.sample_sweeps import CRASH, rows_of, sample, serial, small
 
 __all__ = ["address", "serial", "server"]  # fixtures
 
