@@ -36,12 +36,12 @@ from backtest.fetch.raw import LakeEvents
 from backtest.lake import Lake, checks, storage
 from backtest.prices.fold import fold_prices
 from backtest.tables import RAW_STATE
-from tests import faults as f
-from tests.fetching import calls_of, run
-from tests.lies import counted_anew, false_header
-from tests.priced_chain import PricedNode
-from tests.synthetic import ChainNode, Vaults, made_up_chain, market
-from tests.zygote import ROOT, ZYGOTE
+from tests.support import faults as f
+from tests.support.fetching import calls_of, run
+from tests.support.lies import counted_anew, false_header
+from tests.support.priced_chain import PricedNode
+from tests.support.synthetic import ChainNode, Vaults, made_up_chain, market
+from tests.support.zygote import ROOT, ZYGOTE
 
 READS = RAW_STATE["raw/oracle/Read"].empty_table()
 OUTCOMES = ("equal", "named error", "named lake", "wrong")

@@ -36,7 +36,7 @@ from backtest.markets import parse_market
 from backtest.resources import resource
 from backtest.scenario.toml import parse_scenario
 from backtest.sweep.spec import parse_sweep
-from tests.synthetic import DEPOSIT, LABEL, WORD
+from tests.support.synthetic import DEPOSIT, LABEL, WORD
 
 SECONDS = 5.0
 ROOT = Path(__file__).parent.parent

@@ -17,9 +17,9 @@ from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from backtest.reconstruct import is_current, reconstruct
 from backtest.units import RAY, UINT256_MAX, WAD
-from tests.aave_stage import DAY, MARKET, Stage
-from tests.maker_logs import CONFIG, address
-from tests.vault_fetch import RATIO, fetched, script
+from tests.support.aave_stage import DAY, MARKET, Stage
+from tests.support.maker_logs import CONFIG, address
+from tests.support.vault_fetch import RATIO, fetched, script
 
 SAMPLE = Path(__file__).parent.parent / "data/sample/lake"
 Ended = Callable[..., tuple[int, str, str]]

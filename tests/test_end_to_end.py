@@ -29,7 +29,7 @@ from backtest.results import load_market, load_timeline
 from backtest.scenario import Scenario
 from tests.chain.market import Record
 from tests.chain.node import UINT256_MAX
-from tests.sql_engine import assert_sql_is_the_engine
+from tests.support.sql_engine import assert_sql_is_the_engine
 
 MARKET = "local-aave"
 

@@ -23,8 +23,8 @@ from backtest.reconstruct import reconstruct
 from backtest.report import write_report
 from backtest.results import run
 from backtest.scenario import Competitive, Observed, Override, Scenario
-from tests.lake_tables import write
-from tests.maker_exports import real_folder
+from tests.support.lake_tables import write
+from tests.support.maker_exports import real_folder
 
 pytestmark = pytest.mark.slow
 

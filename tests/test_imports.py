@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,13 @@ def test_files_are_short() -> None:
         if len(path.read_text().splitlines()) > 800
     ]
     assert long == []
+
+
+def test_no_test_is_imported() -> None:
+    """What several tests share stands in ``tests/support``: in programs that tests start, too."""
+    imported = re.compile(r"(?:from|import)\s+tests(?:\.\w+)*(?:\.|\s+import\s+(?:\w+,\s*)*)test_\w+")
+    assert imported.search("from tests.fetch.test_fetch_logs import run")
+    assert imported.search("from tests.support import faults, test_faults")
+    found = {str(path): imported.findall(path.read_text()) for path in (ROOT / "tests").rglob("*.py")}
+    del found[str(Path(__file__))]
+    assert {path: lines for path, lines in found.items() if lines} == {}

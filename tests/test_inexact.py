@@ -13,7 +13,7 @@ from backtest.cli import main
 from backtest.inexact import BUSY, GAP, OLD_STATE, PROXY, RATIO, UNKNOWN, doubts
 from backtest.lake import Lake
 from backtest.reconstruct import stamp
-from tests.lake_tables import CONFIG, MARKET, account, canonical, table
+from tests.support.lake_tables import CONFIG, MARKET, account, canonical, table
 
 FEED, MOVED, STAKED, VAULT, CAPPED = (account(number) for number in range(1, 6))
 KINDS = {

@@ -40,11 +40,11 @@ from backtest.replay.forecast import PriceRanges
 from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Scenario
 from backtest.units import RAY, WAD, mul_div_down
-from tests.aave_books import ALICE, COL, DEBT, NOW, ONE, OTHER, Toy
-from tests.made_up_oracle import HOUR, KEEPERS, Script, lake_of, made_up
-from tests.maker_exports import real_folder
-from tests.sketch_history import POOL, liquidated_history
-from tests.sketch_lake import lake_of as made_lake
+from tests.support.aave_books import ALICE, COL, DEBT, NOW, ONE, OTHER, Toy
+from tests.support.made_up_oracle import HOUR, KEEPERS, Script, lake_of, made_up
+from tests.support.maker_exports import real_folder
+from tests.support.sketch_history import POOL, liquidated_history
+from tests.support.sketch_lake import lake_of as made_lake
 
 ROOT = Path(__file__).parent.parent
 MODEL = Scenario(name="model", liquidators=Competitive())

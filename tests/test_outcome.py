@@ -18,8 +18,8 @@ from backtest.replay.record import ActionCount, MadeLiquidatable, RateCheck, Rea
 from backtest.result_tables import RESULTS, RUN_TABLES, as_table
 from backtest.scenario import RESPONSES, Competitive, Override, Scenario, Users
 from backtest.tables import AMOUNT
-from tests.hand_made_replays import U, address, hit, replay_of
-from tests.lake_tables import CONFIG, MARKET
+from tests.support.hand_made_replays import U, address, hit, replay_of
+from tests.support.lake_tables import CONFIG, MARKET
 
 MODEL = Scenario(name="model", liquidators=Competitive())
 REAL = MarketConfig(name=MARKET, protocol="aave-v3", chain_id=1, start_block=1, contracts={"pool": "0x" + "11" * 20})

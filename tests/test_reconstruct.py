@@ -17,7 +17,7 @@ from backtest.lake import Lake
 from backtest.prices.fold import PRICES
 from backtest.reconstruct import ahead, is_current, reconstruct
 from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE
-from tests.aave_logs import RAY, Logs, a_token, address, asset, debt_token, time_of
+from tests.support.aave_logs import RAY, Logs, a_token, address, asset, debt_token, time_of
 
 
 def history() -> Logs:

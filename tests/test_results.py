@@ -19,10 +19,10 @@ from backtest.protocols.registry import PROTOCOLS
 from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
-from tests.sketch_history import liquidated_history
-from tests.sketch_lake import CONFIG, lake_of
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, WETH
+from tests.support.sketch_history import liquidated_history
+from tests.support.sketch_lake import CONFIG, lake_of
 
 COMPETITIVE = Scenario(name="competitive", liquidators=Competitive())
 

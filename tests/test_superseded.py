@@ -15,11 +15,11 @@ from backtest.resources import resource
 from backtest.results import run
 from backtest.runs import stored
 from backtest.scenario import Competitive, Scenario
-from tests import faults as f
-from tests.fetching import calls_of
-from tests.fetching import run as fetch
-from tests.made_up_runs import MARKET, make_lake
-from tests.synthetic import ChainNode, made_up_chain
+from tests.support import faults as f
+from tests.support.fetching import calls_of
+from tests.support.fetching import run as fetch
+from tests.support.made_up_runs import MARKET, make_lake
+from tests.support.synthetic import ChainNode, made_up_chain
 
 CRASH = "sample-crash"
 

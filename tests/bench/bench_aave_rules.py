@@ -11,7 +11,7 @@ from backtest.protocols.aave_v3.account import account_data, linear_exposure
 from backtest.protocols.aave_v3.liquidation import quote
 from backtest.protocols.aave_v3.state import apply
 from backtest.units import RAY
-from tests.aave_books import ALICE, COL, DEBT, NOW, OTHER, START, Toy
+from tests.support.aave_books import ALICE, COL, DEBT, NOW, OTHER, START, Toy
 
 SHAPE = "3.6, one account, two collaterals, one debt, accrued interest"
 

@@ -32,7 +32,7 @@ from backtest.fetch.rpc import Log, Rpc
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import EventSpec
-from tests.synthetic import CHAIN_ID, Chain, ChainNode, MadeLog, word
+from tests.support.synthetic import CHAIN_ID, Chain, ChainNode, MadeLog, word
 
 LOGS = 100_000
 PER_BLOCK = 50

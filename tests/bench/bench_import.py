@@ -13,7 +13,7 @@ from typing import Any
 
 from backtest.imports import import_files, load
 from backtest.lake import Lake
-from tests.import_exports import mapping, tx
+from tests.support.import_exports import mapping, tx
 
 ROWS = 1_000_000
 SELECT = """

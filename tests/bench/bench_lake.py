@@ -18,7 +18,7 @@ import pyarrow as pa
 from backtest.lake import Lake, integrity
 from backtest.lake.content import content_digest
 from backtest.tables import CANONICAL
-from tests.lake_tables import CONFIG, MARKET, account, canonical, supplies
+from tests.support.lake_tables import CONFIG, MARKET, account, canonical, supplies
 
 EVENTS = 10_000_000
 ACCOUNTS = 200_000

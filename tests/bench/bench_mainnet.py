@@ -28,7 +28,7 @@ from backtest.results import run as run_scenario
 from backtest.scenario import Competitive, Scenario
 from backtest.tables import AMOUNT, CANONICAL
 from tests.bench.memory import peak_memory
-from tests.lake_tables import CONFIG, MARKET, account, canonical
+from tests.support.lake_tables import CONFIG, MARKET, account, canonical
 
 ACCOUNTS, ASSETS, POSITIONS, TICKS = 200_000, 50, 10_000_000, 1_000_000
 VOLATILE = ASSETS // 2  # assets below are collateral, the others are borrowed

@@ -22,7 +22,7 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.frame import amounts
 from backtest.reconstruct import History, ahead, reconstruct
 from backtest.tables import RAW_STATE
-from tests.aave_logs import CONFIG, RAY, SPECS, Logs, a_token, debt_token, time_of
+from tests.support.aave_logs import CONFIG, RAY, SPECS, Logs, a_token, debt_token, time_of
 
 TOKENS = 10
 LOGS_PER_BLOCK, LOGS_PER_TX = 20, 5

@@ -2,7 +2,7 @@
 compiled from their own text, over rows.
 
 Everything else is unsigned: mixing in a signed integer would make numba compute in floats, hence ``U``.
-``tests/test_aave_fold.py`` compares every rule with the plain one.
+``tests/protocols/aave_v3/test_aave_fold.py`` compares every rule with the plain one.
 """
 
 from __future__ import annotations
