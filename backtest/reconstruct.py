@@ -28,7 +28,7 @@ from backtest.markets import MarketConfig
 from backtest.model import AssetId, PoolId
 from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.pools.events import NAMESPACE, POOL
-from backtest.pools.fold import Log, PoolFold, logs_of, pool_table, pools_of
+from backtest.pools.fold import PoolFold, PoolLog, logs_of, pool_table, pools_of
 from backtest.prices.fold import START_OF_BLOCK, fold_prices
 from backtest.prices.imported import CHECKPOINT, PRICE, ImportedPrices, imported_prices, spine_rows
 from backtest.protocols.interface import LendingProtocol
@@ -262,7 +262,7 @@ class History:
         ):
             self.add_places(np.array([self.start], np.int64))
 
-    def pool_logs(self, ids: Mapping[str, PoolId]) -> Iterator[list[Log]]:
+    def pool_logs(self, ids: Mapping[str, PoolId]) -> Iterator[list[PoolLog]]:
         """All logs of these pools (by address), those before the market's first block among them, some ``POOL_ROWS`` at
         a time.
         """

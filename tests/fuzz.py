@@ -78,7 +78,7 @@ def _file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
 
 
 def _import(name: str) -> Callable[[bytes], Any]:
-    declared = {"rows": mapping.Source(files=name, columns=("a", "b"))}
+    declared = {"rows": mapping.ImportSource(files=name, columns=("a", "b"))}
     return _file(name, lambda folder: sources.read(declared, folder, {}))
 
 

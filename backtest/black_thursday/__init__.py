@@ -9,21 +9,32 @@ illustrate``).
 """
 
 from backtest.black_thursday.day import OUTCOME, RULES_1_0, RULES_2_0, Gwei, Keepers, Paths, Vaults
-from backtest.black_thursday.grid import Cell, Gases, Mean, Run, Summary, Task, cells, perform, region, summarised
+from backtest.black_thursday.grid import (
+    Cell,
+    CellSummary,
+    Gases,
+    GridRun,
+    GridTask,
+    Mean,
+    cells,
+    perform,
+    region,
+    summarised,
+)
 
 __all__ = [
     "OUTCOME",
     "RULES_1_0",
     "RULES_2_0",
     "Cell",
+    "CellSummary",
     "Gases",
+    "GridRun",
+    "GridTask",
     "Gwei",
     "Keepers",
     "Mean",
     "Paths",
-    "Run",
-    "Summary",
-    "Task",
     "Vaults",
     "cells",
     "perform",

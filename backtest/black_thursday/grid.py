@@ -37,7 +37,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class GridTask:
     """One replay: a cell with vaults and caps drawn from one seed."""
 
     cell: Cell
@@ -47,7 +47,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class GridRun:
     """What came of one replay. Amounts in whole wad; ``free`` are auctions won for less than one DAI and ``free_value``
     what their lots were worth at the market's price when they were sold; ``waiting`` are auctions that were still open
     at the day's end.
@@ -80,7 +80,7 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class CellSummary:
     """One cell over its seeds: means of counts, USD and DAI, and of shares (0 to 1). ``free_share`` is None where
     nothing closed in any run.
     """
@@ -111,7 +111,7 @@ def cells(
     ]
 
 
-def perform(task: Task) -> Run:
+def perform(task: GridTask) -> GridRun:
     """One replay of the day."""
     cell, paths, draws, sample = task.cell, task.paths, Draws(task.seed), task.vaults.sample
     rules = RULES_1_0 if cell.rules == 10 else RULES_2_0
@@ -140,7 +140,7 @@ def perform(task: Task) -> Run:
             free_value += value
     shortfall = sum(deficit.amount for deficit in result.deficits)
     counted = opened, len(ended), len(free), free_value, sold_value, paid, shortfall, opened - len(ended)
-    return Run(cell, task.seed, *(figure * sample for figure in counted))
+    return GridRun(cell, task.seed, *(figure * sample for figure in counted))
 
 
 def _gas(kind: Gases, paths: Paths) -> Gas:
@@ -154,18 +154,18 @@ def _gas(kind: Gases, paths: Paths) -> Gas:
     )
 
 
-def summarised(runs: Iterable[Run]) -> list[Summary]:
+def summarised(runs: Iterable[GridRun]) -> list[CellSummary]:
     """A row for each cell, in the order in which cells first come up."""
-    of: dict[Cell, list[Run]] = {}
+    of: dict[Cell, list[GridRun]] = {}
     for run in runs:
         of.setdefault(run.cell, []).append(run)
     return [_summary(cell, sorted(mine, key=lambda run: run.seed)) for cell, mine in of.items()]
 
 
-def _summary(cell: Cell, runs: Sequence[Run]) -> Summary:
+def _summary(cell: Cell, runs: Sequence[GridRun]) -> CellSummary:
     shares = [share for run in runs if (share := run.free_share) is not None]
     recovered = [run.paid / run.sold_value for run in runs if run.sold_value]
-    return Summary(
+    return CellSummary(
         cell=cell,
         seeds=len(runs),
         auctions=_mean([run.opened for run in runs]),
@@ -188,7 +188,7 @@ def _mean(values: Sequence[float], most: float | None = None) -> Mean:
     return Mean(mean, max(0.0, mean - half), mean + half if most is None else min(most, mean + half))
 
 
-def region(summaries: Iterable[Summary]) -> list[Summary]:
+def region(summaries: Iterable[CellSummary]) -> list[CellSummary]:
     """Cells of rules 1.0 with the day's gas whose interval holds the day's share of zero bids."""
     share = OUTCOME["zero_bid_share"]
     return [

@@ -17,7 +17,7 @@ from backtest.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class BidShareFit:
     """A cost by least squares through s = 1 - cost * x, with x = 2 / ((n + 1) V), or 2 / (n + 1) where values are not
     known.
     """
@@ -40,7 +40,7 @@ def regressor(searchers: Floats, values: Floats | None) -> Floats:
     return np.asarray(2 / ((searchers + 1) * (1.0 if values is None else values)))
 
 
-def fit(x: Floats, shares: Floats) -> Fit:
+def fit(x: Floats, shares: Floats) -> BidShareFit:
     """Least squares of 1 - share on x, without a constant. UserError where bids do not fall short of the value."""
     squares = float(x @ x)
     cost = float(x @ (1 - shares)) / squares
@@ -51,7 +51,7 @@ def fit(x: Floats, shares: Floats) -> Fit:
             f"the cost fitted is {cost:.4g}: bids are not below what is at stake",
             "check the column share: paid over what was at stake",
         )
-    return Fit(
+    return BidShareFit(
         cost,
         math.sqrt(float(left @ left) / (len(x) - 1) / squares),
         1 - float(left @ left) / spread if spread else float("nan"),
@@ -59,7 +59,7 @@ def fit(x: Floats, shares: Floats) -> Fit:
     )
 
 
-def lack_of_fit(one: Fit, searchers: Floats, shares: Floats) -> Test:
+def lack_of_fit(one: BidShareFit, searchers: Floats, shares: Floats) -> Test:
     """F test of the line against a mean of its own for each number of searchers, where all auctions are worth the same
     (Fisher 1922).
     """

@@ -33,7 +33,7 @@ class Quote(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class SlippageCurve:
     """A curve that never falls: slippage (share of the price) by size (smallest units of the token bought, at the price
     of the round).
     """
@@ -77,14 +77,14 @@ def measured(quotes: Sequence[Quote]) -> Measured:
     return Measured(whole, 1 - bought / whole, np.array(prices))
 
 
-def curve(sizes: Floats, lost: Floats) -> Curve:
+def curve(sizes: Floats, lost: Floats) -> SlippageCurve:
     """The monotone curve nearest to all quotes (pool adjacent violators), between 0 and 1, read at sizes even on a
     logarithmic scale up to the largest quoted.
     """
     order = np.argsort(sizes, kind="stable")
     nearest = np.clip(pooled(lost[order]), 0.0, 1.0)
     at = np.geomspace(sizes.min(), sizes.max(), POINTS)
-    return Curve(tuple(map(float, at)), tuple(map(float, np.interp(at, sizes[order], nearest))))
+    return SlippageCurve(tuple(map(float, at)), tuple(map(float, np.interp(at, sizes[order], nearest))))
 
 
 def pooled(values: Iterable[float]) -> list[float]:
@@ -120,7 +120,7 @@ def held_out(sizes: Floats, lost: Floats) -> Errors:
     )
 
 
-def points(made: Curve, unit: float) -> list[tuple[int, int]]:
+def points(made: SlippageCurve, unit: float) -> list[tuple[int, int]]:
     """A curve as a scenario has it: (size in base units, basis points), sizes rising; ``unit`` is base units per
     smallest unit bought.
     """

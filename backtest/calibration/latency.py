@@ -103,7 +103,7 @@ _SCALE = (0.01, 2_000.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class LatencyFit:
     """A family with its parameters by maximum likelihood."""
 
     family: Family
@@ -157,7 +157,7 @@ def _probabilities(family: Family, values: Sequence[float] | Floats, limit: int)
     return masses / inside, max(0.0, 1 - inside)
 
 
-class Liquidation(NamedTuple):
+class TimedLiquidation(NamedTuple):
     """A transaction that liquidated, at a distance from the update that allowed it."""
 
     block: int
@@ -172,13 +172,13 @@ class Liquidation(NamedTuple):
     """Seconds from update to liquidation by their blocks' times."""
 
 
-def own_seconds(rows: Iterable[Liquidation]) -> float | None:
+def own_seconds(rows: Iterable[TimedLiquidation]) -> float | None:
     """Seconds a block by the rows' own times; None where they have none."""
     timed = [(row.since, row.distance) for row in rows if row.since is not None and row.distance]
     return sum(since for since, _ in timed) / sum(blocks for _, blocks in timed) if timed else None
 
 
-def sharing(rows: Iterable[Liquidation]) -> int:
+def sharing(rows: Iterable[TimedLiquidation]) -> int:
     """How many follow an update that another one before them follows."""
     updates = [row.update for row in rows if row.update is not None]
     return len(updates) - len(set(updates))
@@ -189,7 +189,7 @@ def tally(distances: Sequence[int], limit: int) -> Counts:
     return np.bincount(np.asarray(distances, dtype=np.int64), minlength=limit).astype(np.int64)
 
 
-def fit(family: Family, counts: Counts, starts: Iterable[tuple[float, ...]] | None = None) -> Fit:
+def fit(family: Family, counts: Counts, starts: Iterable[tuple[float, ...]] | None = None) -> LatencyFit:
     """Maximum likelihood, given that distances are below ``len(counts)``.
 
     The likelihood has several peaks: that of a shift has one on either side of where two blocks meet. The search begins
@@ -208,14 +208,14 @@ def fit(family: Family, counts: Counts, starts: Iterable[tuple[float, ...]] | No
         found = optimize.minimize(loss, np.array(start), method="Nelder-Mead", bounds=bounds, options=options)
         if best is None or found.fun < best.fun:
             best = found
-    return Fit(family, tuple(float(value) for value in best.x), limit)
+    return LatencyFit(family, tuple(float(value) for value in best.x), limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class LatencyCandidate:
     """A family fitted on the first part and tested on the second."""
 
-    fit: Fit
+    fit: LatencyFit
     """On the first part."""
     fitted: float
     """Log-likelihood a row on the first part."""
@@ -223,18 +223,20 @@ class Candidate:
     """Log-likelihood a row on the second part."""
 
 
-def candidates(first: Counts, second: Counts) -> list[Candidate]:
+def candidates(first: Counts, second: Counts) -> list[LatencyCandidate]:
     """Every family, the best on what was held out first; families with fewer parameters first where they are equal."""
     made = []
     for family in FAMILIES:
         one = fit(family, first)
         made.append(
-            Candidate(one, one.log_likelihood(first) / int(first.sum()), one.log_likelihood(second) / int(second.sum()))
+            LatencyCandidate(
+                one, one.log_likelihood(first) / int(first.sum()), one.log_likelihood(second) / int(second.sum())
+            )
         )
     return sorted(made, key=lambda one: (-one.held_out, one.fit.family.parameters))
 
 
-def tested(one: Fit, counts: Counts, *, seed: int, draws: int) -> Test:
+def tested(one: LatencyFit, counts: Counts, *, seed: int, draws: int) -> Test:
     """Kolmogorov-Smirnov of a fit on the counts it was fitted on; each draw is fitted anew, from the parameters it was
     drawn with.
     """
@@ -247,7 +249,7 @@ def tested(one: Fit, counts: Counts, *, seed: int, draws: int) -> Test:
     )
 
 
-def race_of(one: Fit, *, searchers: int, block_seconds: float) -> tuple[int, int]:
+def race_of(one: LatencyFit, *, searchers: int, block_seconds: float) -> tuple[int, int]:
     """Floor and each searcher's mean latency in milliseconds, of a race whose winner takes the time of an exponential
     fit.
 

@@ -40,7 +40,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """A moment with its interval, both ends included (None: nothing bounds that side), the price nearest to the proxy
     in it, and which bound made each end (None: the venue's range).
 
@@ -84,14 +84,14 @@ class Derived:
     bounds of each kind lie outside the venue's range; ``scores``: of the accounts that are used.
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[PathStep]
     apart: Mapping[AccountId, str]
     outside: Mapping[Kind, int]
     used: Mapping[Kind, int]
     scores: Sequence[Score] = field(default=())
 
     @property
-    def conflicts(self) -> list[Step]:
+    def conflicts(self) -> list[PathStep]:
         """Steps whose actions and liquidations leave no price."""
         return [step for step in self.steps if step.conflict]
 
@@ -243,11 +243,11 @@ class _Told:
         within.fit(self.short)
         return within.nearest(self.moment.proxy)
 
-    def step(self) -> Step:
+    def step(self) -> PathStep:
         ends, unused = self.interval()
         if ends is not None:
             price = self.likeliest(ends)
-            return Step(self.moment, ends.low, ends.high, price, ends.low_by, ends.high_by, unused=tuple(unused))
+            return PathStep(self.moment, ends.low, ends.high, price, ends.low_by, ends.high_by, unused=tuple(unused))
         venue = _Ends(*(self.moment.venue or (None, None)))
         least, most = _Ends(), _Ends()
         for bound in self.hard:
@@ -255,7 +255,7 @@ class _Told:
             most.narrow(bound)
         why = f"{_named(least.low_by)} contradicts {_named(most.high_by)}"
         price = venue.nearest(self.moment.proxy)
-        return Step(self.moment, venue.low, venue.high, price, least.low_by, most.high_by, why)
+        return PathStep(self.moment, venue.low, venue.high, price, least.low_by, most.high_by, why)
 
 
 def _tighter(one: Bound | None, other: Bound) -> Bound:
@@ -302,6 +302,6 @@ def _scores(told: Sequence[_Told]) -> Iterable[Score]:
         yield Score(kind, *row)
 
 
-def _near(bound: Bound, step: Step) -> bool:
+def _near(bound: Bound, step: PathStep) -> bool:
     """Whether a bound makes an end of the interval or its price."""
     return bound.least_up in (step.low, step.price) or bound.most_down in (step.high, step.price)

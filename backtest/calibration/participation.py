@@ -93,7 +93,7 @@ def _proper(share: float, what: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ParticipationFit:
     """A distribution of the number of bidders by maximum likelihood."""
 
     mean: float
@@ -160,35 +160,35 @@ def tally(bidders: Counts, most: int) -> Counts:
     return np.bincount(bidders, minlength=most + 1).astype(np.int64)
 
 
-def poisson(counts: Counts, *, conditional: bool) -> Fit:
+def poisson(counts: Counts, *, conditional: bool) -> ParticipationFit:
     """Maximum likelihood: the average, or where zeros are not seen the mean m with m / (1 - e^-m) equal to it."""
     average = _average(counts)
     if not conditional:
-        return Fit(average, None, False)
+        return ParticipationFit(average, None, False)
     if average <= 1:
         raise UserError(
             "every auction has one bidder", "a share of single bidders of 1 fits no mean; give more auctions"
         )
-    return Fit(
+    return ParticipationFit(
         float(optimize.brentq(lambda mean: mean / -math.expm1(-mean) - average, 1e-9, average, xtol=1e-12)), None, True
     )
 
 
-def negative_binomial(counts: Counts, *, conditional: bool) -> Fit:
+def negative_binomial(counts: Counts, *, conditional: bool) -> ParticipationFit:
     """Maximum likelihood; where counts vary no more than a Poisson number its size reaches ``MOST``."""
     average = _average(counts)
 
-    def of(values: Floats) -> Fit:
-        return Fit(float(math.exp(values[0])), float(math.exp(values[1])), conditional)
+    def of(values: Floats) -> ParticipationFit:
+        return ParticipationFit(float(math.exp(values[0])), float(math.exp(values[1])), conditional)
 
     start = poisson(counts, conditional=conditional).mean
     if not conditional:  # the mean is the average
         found = optimize.minimize_scalar(
-            lambda log: -Fit(average, float(math.exp(log)), False).log_likelihood(counts),
+            lambda log: -ParticipationFit(average, float(math.exp(log)), False).log_likelihood(counts),
             bounds=(-8.0, math.log(MOST)),
             method="bounded",
         )
-        return Fit(average, float(math.exp(found.x)), False)
+        return ParticipationFit(average, float(math.exp(found.x)), False)
     found = optimize.minimize(
         lambda values: -of(values).log_likelihood(counts),
         np.array([math.log(start), 0.0]),
@@ -207,10 +207,10 @@ def _average(counts: Counts) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ParticipationCandidate:
     """A distribution fitted on the first part and tested on the second."""
 
-    fit: Fit
+    fit: ParticipationFit
     fitted: float
     """Log-likelihood an auction on the first part."""
     held_out: float
@@ -221,15 +221,17 @@ class Candidate:
     """Chi-square on the second part, no parameter fitted."""
 
 
-def candidates(first: Counts, second: Counts, *, conditional: bool) -> list[Candidate]:
+def candidates(first: Counts, second: Counts, *, conditional: bool) -> list[ParticipationCandidate]:
     """Both distributions, the better on what was held out first; Poisson where they are equal."""
     made = []
     for one in (poisson(first, conditional=conditional), negative_binomial(first, conditional=conditional)):
         fitted, held_out = (one.log_likelihood(part) / float(part.sum()) for part in (first, second))
-        made.append(Candidate(one, fitted, held_out, tested(one, first, one.parameters), tested(one, second, 0)))
+        made.append(
+            ParticipationCandidate(one, fitted, held_out, tested(one, first, one.parameters), tested(one, second, 0))
+        )
     return sorted(made, key=lambda one: (-one.held_out, one.fit.parameters))
 
 
-def tested(one: Fit, counts: Counts, parameters: int) -> Test:
+def tested(one: ParticipationFit, counts: Counts, parameters: int) -> Test:
     """Chi-square of a fit on counts of 0, 1, ... bidders, on which so many parameters were fitted."""
     return chi_square(np.append(counts, 0), one.probabilities(len(counts)), parameters)

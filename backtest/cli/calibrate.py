@@ -17,8 +17,8 @@ from backtest.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from backtest.calibration.fitting import Test
-    from backtest.calibration.latency import Liquidation
-    from backtest.calibration.participation import Fit as Participants
+    from backtest.calibration.latency import TimedLiquidation
+    from backtest.calibration.participation import ParticipationFit
 
 calibrate = App(
     name="calibrate",
@@ -266,13 +266,13 @@ def participation(
     if file is not None:
         chosen, notes = _from_counts(file, column, split, conditional)
     elif single_share is not None:
-        chosen = fits.Fit(fits.mean_of_single(single_share, conditional=conditional), None, conditional)
+        chosen = fits.ParticipationFit(fits.mean_of_single(single_share, conditional=conditional), None, conditional)
         notes = [
             f"Participation: {single_share:.4g} of the auctions with at least one bidder have exactly one; Poisson with"
             f" a {chosen.described()}."
         ]
     elif recapture is not None:
-        chosen = fits.Fit(fits.mean_of_recapture(recapture), None, False)
+        chosen = fits.ParticipationFit(fits.mean_of_recapture(recapture), None, False)
         notes = [
             f"Participation: {recapture:.4g} of what is at stake is bid, 1 - e^-m (1 + m); Poisson with a"
             f" {chosen.described()}."
@@ -280,7 +280,7 @@ def participation(
     else:
         assert mean is not None
         assert none_share is not None
-        chosen = fits.Fit(mean, fits.size_of_none(mean, none_share), False)
+        chosen = fits.ParticipationFit(mean, fits.size_of_none(mean, none_share), False)
         notes = [
             f"Participation: {mean:g} bidders on average, nobody in {none_share:.4g} of auctions; negative binomial"
             f" with a {chosen.described()}."
@@ -566,11 +566,11 @@ def oracle(
 
 def _distances(
     file: Path, limit: int, from_block: str | None, to_block: str | None
-) -> tuple[list[Liquidation], dict[str, int]]:
+) -> tuple[list[TimedLiquidation], dict[str, int]]:
     """The liquidations of a file in order, one of each transaction, and how many rows were left out and why."""
-    from backtest.calibration.latency import Liquidation
+    from backtest.calibration.latency import TimedLiquidation
 
-    found: dict[str, Liquidation] = {}
+    found: dict[str, TimedLiquidation] = {}
     left_out = dict.fromkeys(
         (
             "without an update found",
@@ -595,7 +595,7 @@ def _distances(
             left_out[repeated] += 1
         else:
             seconds, since = (row.whole(name, 0) if row.has(name) else None for name in ("ts", "uts"))
-            found[row["tx"]] = Liquidation(
+            found[row["tx"]] = TimedLiquidation(
                 block,
                 row.whole("idx", 0) if row.has("idx") else number,
                 distance,
@@ -606,7 +606,7 @@ def _distances(
     return sorted(found.values()), left_out
 
 
-def _from_counts(file: Path, column: str, split: float, conditional: bool) -> tuple[Participants, list[str]]:
+def _from_counts(file: Path, column: str, split: float, conditional: bool) -> tuple[ParticipationFit, list[str]]:
     """The better of both distributions of the bidders in a file, fitted on all rows, and what to say about it."""
     import numpy as np
 

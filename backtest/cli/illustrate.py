@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from backtest.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from backtest.black_thursday import Paths, Run, Summary, Task, Vaults
+    from backtest.black_thursday import CellSummary, GridRun, GridTask, Paths, Vaults
 
 PERIOD = 600
 """Seconds for which the last row of a file speaks."""
@@ -101,7 +101,7 @@ def illustrate(
     output
         Write a page with heat maps.
     """
-    from backtest.black_thursday import Task, Vaults, cells, summarised
+    from backtest.black_thursday import GridTask, Vaults, cells, summarised
     from backtest.report.illustration import as_text, write_page
 
     if seeds < 1 or not 0 <= seed < 2**63:
@@ -116,7 +116,7 @@ def illustrate(
     book = Vaults(vaults, debt, sample, size_sigma, ratio * 100, ratio_sigma)
     paths = read_paths(prices, gas, gas_column)
     grid = cells(caps, keepers, stuck, cap_sigma, capital)
-    tasks = [Task(cell, number, book, paths) for cell in grid for number in range(seed, seed + seeds)]
+    tasks = [GridTask(cell, number, book, paths) for cell in grid for number in range(seed, seed + seeds)]
     with _bar(len(tasks)) as advance:
         runs = _performed(tasks, jobs, advance)
     summaries = summarised(runs)
@@ -175,7 +175,7 @@ def _column(path: Path, time: str, value: str) -> dict[int, Any]:
     return dict(sorted(found.items()))
 
 
-def _performed(tasks: Sequence[Task], jobs: int | None, advance: Callable[[], None]) -> list[Run]:
+def _performed(tasks: Sequence[GridTask], jobs: int | None, advance: Callable[[], None]) -> list[GridRun]:
     """All runs in the order of their tasks, by processes of this machine where that is worth it."""
     import multiprocessing
     import os
@@ -213,7 +213,7 @@ def _bar(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _flat(summary: Summary) -> dict[str, Any]:
+def _flat(summary: CellSummary) -> dict[str, Any]:
     """One row of the grid; None where nothing was auctioned."""
     cell, keepers = summary.cell, summary.cell.keepers
     flat: dict[str, Any] = {

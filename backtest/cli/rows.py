@@ -18,7 +18,7 @@ LIMIT = 1 << 28
 csv.field_size_limit(1 << 24)  # of the whole process: as imports have it, so that no order of loading decides
 
 
-class Row(dict[str, str]):
+class CsvRow(dict[str, str]):
     """A row of a CSV file that knows where it stands."""
 
     where: str
@@ -50,7 +50,7 @@ class Row(dict[str, str]):
         return foreign.decimal((self.get(column) or "").strip())
 
 
-def rows_of(file: Path, columns: Sequence[str]) -> Iterator[Row]:
+def rows_of(file: Path, columns: Sequence[str]) -> Iterator[CsvRow]:
     """The rows of a CSV file that has these columns; UserError names file and line."""
     name = foreign.shown(str(file))
     try:
@@ -68,7 +68,7 @@ def rows_of(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         for values in reader:
             if "" in values and "" not in there:
                 raise UserError(f"{name} line {reader.line_num}: more fields than columns", "export it as CSV again")
-            row = Row(values)
+            row = CsvRow(values)
             row.where = f"{name} line {reader.line_num}"
             yield row
     except csv.Error as error:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from backtest.errors import UserError, did_you_mean
 from backtest.foreign import shown
-from backtest.imports.convert import Refused, convert, used
+from backtest.imports.convert import RefusedRow, convert, used
 from backtest.imports.mapping import TARGETS, Loaded, load, shipped
 from backtest.imports.merge import FACTS, Merged, merge
 from backtest.imports.sources import SOURCE_ROW, File, Sources, read
@@ -122,7 +122,7 @@ def import_files(
         }
         merged = merge(stored, new, {file.digest: file.name for file in files.files})
         number = {file.digest: place for place, file in enumerate(files.files)}
-        refused += [Refused(number[digest], row, dataset, reason) for digest, row, dataset, reason in merged.refused]
+        refused += [RefusedRow(number[digest], row, dataset, reason) for digest, row, dataset, reason in merged.refused]
         counts = _counts(mapping, files, merged, refused, aside)
         before = stored.get(QUARANTINE, IMPORTED[QUARANTINE].empty_table())
         quarantine = _quarantine(mapping, files, refused, before, mended)
@@ -234,15 +234,15 @@ def _mapped(
     parameters: Mapping[str, str],
     base_decimals: int,
     protocol: LendingProtocol[Any] | None,
-) -> tuple[dict[str, pa.Table], list[Refused], list[Refused]]:
+) -> tuple[dict[str, pa.Table], list[RefusedRow], list[RefusedRow]]:
     """What the SELECTs make of the files, by dataset; the rows that cannot be taken; and those left out on purpose."""
     selected = {}
     with TextDatabase(files.tables) as database:
         for target, sql in mapping.selects.items():
             selected[target] = database.select(sql, parameters, f"{mapping.where}/{target}.sql")
     new: dict[str, pa.Table] = {}
-    refused: list[Refused] = []
-    aside: list[Refused] = []
+    refused: list[RefusedRow] = []
+    aside: list[RefusedRow] = []
     now = int(time.time())
     for target, table in selected.items():
         made = convert(target, table, mapping, files, base_decimals, now, protocol)
@@ -256,7 +256,7 @@ def _mapped(
         for text in table[SOURCE_ROW].to_pylist():
             if text not in taken:
                 file, row = files.place(text) or (0, 0)
-                refused.append(Refused(file, row, None, "no SELECT of the mapping takes it"))
+                refused.append(RefusedRow(file, row, None, "no SELECT of the mapping takes it"))
     wrong = {(files.files[row.file].digest, row.row) for row in refused}
     if wrong:  # a row that is refused in one table is not stored in another
         for name, table in new.items():
@@ -266,7 +266,7 @@ def _mapped(
 
 
 def _counts(
-    mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[Refused], aside: Sequence[Refused]
+    mapping: Loaded, files: Sources, merged: Merged, refused: Sequence[RefusedRow], aside: Sequence[RefusedRow]
 ) -> list[FileCount]:
     apart: list[set[int]] = [set() for _ in files.files]
     for file_number, row in [*((bad.file, bad.row) for bad in refused), *((bad.file, bad.row) for bad in files.bad)]:
@@ -292,7 +292,7 @@ def _counts(
 
 
 def _quarantine(
-    mapping: Loaded, files: Sources, refused: Sequence[Refused], stored: pa.Table, mended: bool
+    mapping: Loaded, files: Sources, refused: Sequence[RefusedRow], stored: pa.Table, mended: bool
 ) -> pa.Table:
     """The stored quarantine, with what it holds of these files replaced by what this import says of them.
 
@@ -333,7 +333,7 @@ def _quarantine(
     return pa.Table.from_pylist(rows, schema=IMPORTED[QUARANTINE])
 
 
-def _texts(files: Sources, refused: Sequence[Refused]) -> dict[tuple[int, int], str]:
+def _texts(files: Sources, refused: Sequence[RefusedRow]) -> dict[tuple[int, int], str]:
     """Rows as JSON, by file and row."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for row in refused:

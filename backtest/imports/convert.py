@@ -46,7 +46,7 @@ _NAMES = ("account", "liquidator", "asset", "debt_asset", "collateral_asset", "n
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusedRow:
     """A row that cannot be taken. ``file`` and ``row`` say where it is; ``dataset`` what it would have become."""
 
     file: int
@@ -60,8 +60,8 @@ class Converted:
     """What became of the rows of a SELECT. ``aside`` are left out on purpose."""
 
     table: pa.Table
-    refused: list[Refused]
-    aside: list[Refused]
+    refused: list[RefusedRow]
+    aside: list[RefusedRow]
 
 
 def open_schema(dataset: str) -> pa.Schema:
@@ -171,7 +171,7 @@ class _Conversion:
                 kept = [None if value is None else Decimal(value) for value in kept]
             arrays.append(pa.array(kept, field.type))
         refused, left = (
-            [Refused(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(rows.items())]
+            [RefusedRow(*self.places[row], self.spec.dataset, reason) for row, reason in sorted(rows.items())]
             for rows in ({row: reason for row, reason in self.bad.items() if row not in aside}, aside)
         )
         return Converted(pa.table(arrays, schema=schema), refused, left)

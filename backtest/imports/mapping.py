@@ -26,7 +26,7 @@ _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ImportTarget:
     """One kind of fact: its dataset, and the output columns that its SELECT may have. ``amounts``: column to the column
     that names the asset whose decimals it has; it may be given in whole tokens (``amount``) or in native units
     (``amount_native``).
@@ -50,17 +50,17 @@ COMMON = ("source_row", "block", "timestamp", "transaction_hash", "log_index", "
 quarantines the row; ``aside``: text that leaves it out on purpose, and says why.
 """
 
-TARGETS: dict[str, Target] = {
-    "flow": Target("raw/import/Flow", ("account", "asset", "action"), ("side",), {"amount": "asset"}),
-    "liquidation": Target(
+TARGETS: dict[str, ImportTarget] = {
+    "flow": ImportTarget("raw/import/Flow", ("account", "asset", "action"), ("side",), {"amount": "asset"}),
+    "liquidation": ImportTarget(
         "raw/import/Liquidation",
         ("account", "debt_asset", "collateral_asset"),
         ("liquidator",),
         {"repaid": "debt_asset", "debt_scaled": "debt_asset", "seized": "collateral_asset", "bad_debt": "debt_asset"},
     ),
-    "parameter": Target("raw/import/Parameter", ("name", "value"), ("asset", "category", "decimals"), {}),
-    "checkpoint": Target("raw/import/Checkpoint", ("asset", "side"), (), {"amount": "asset"}),
-    "price": Target("raw/import/Price", ("asset", "kind", "price"), ("low", "high", "period"), {}),
+    "parameter": ImportTarget("raw/import/Parameter", ("name", "value"), ("asset", "category", "decimals"), {}),
+    "checkpoint": ImportTarget("raw/import/Checkpoint", ("asset", "side"), (), {"amount": "asset"}),
+    "price": ImportTarget("raw/import/Price", ("asset", "kind", "price"), ("low", "high", "period"), {}),
 }
 ACTIONS: dict[str, tuple[str | None, int]] = {
     "supply": ("collateral", 1),
@@ -96,7 +96,7 @@ class MarketPart(_Strict, frozen=True):
     queries_only: bool = False
 
 
-class Source(_Strict, frozen=True):
+class ImportSource(_Strict, frozen=True):
     """Files with the same columns. ``lookup``: rows that the SELECTs may join to others, and that become nothing by
     themselves. ``separator``: between the fields of a CSV file, where it is not what the file's name says. ``rows``:
     where the rows are in a JSON document, names with points between (``data.moves``).
@@ -123,7 +123,7 @@ class Mapping(_Strict, frozen=True):
     """
 
     description: str
-    sources: dict[str, Source]
+    sources: dict[str, ImportSource]
     market: MarketPart | None = None
     assets: dict[str, int] = {}
     parameters: dict[str, str] = {}
@@ -225,13 +225,13 @@ def _fields(message: str) -> list[str]:
     """The fields of the table that a message is about."""
     path = re.search(r"at `\$\.?([^`]*)`", message)
     first = re.split(r"[.\[]", path[1])[0] if path else ""
-    struct = {"market": MarketPart, "sources": Source, "rounding": Rounding}.get(first, Mapping)
+    struct = {"market": MarketPart, "sources": ImportSource, "rounding": Rounding}.get(first, Mapping)
     kind = inspect.type_info(struct)
     assert isinstance(kind, inspect.StructType)
     return [field.name for field in kind.fields]
 
 
-def _check_source(name: str, source: Source, where: str) -> None:
+def _check_source(name: str, source: ImportSource, where: str) -> None:
     pattern = Path(source.files)
     if pattern.is_absolute() or not pattern.parts or ".." in pattern.parts or not source.files.isprintable():
         raise UserError(

@@ -32,7 +32,7 @@ from backtest.errors import UserError, did_you_mean
 from backtest.files import read_bytes
 from backtest.foreign import Unreadable, exact_json, shown
 from backtest.foreign import text as as_text
-from backtest.imports.mapping import Source
+from backtest.imports.mapping import ImportSource
 
 SOURCE_ROW = "source_row"
 _ENDS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -89,7 +89,7 @@ class Sources:
         return (number, place) if number < len(self.files) and place < self.files[number].rows else None
 
 
-def read(declared: Mapping[str, Source], folder: Path | None, given: Mapping[str, Sequence[str]]) -> Sources:
+def read(declared: Mapping[str, ImportSource], folder: Path | None, given: Mapping[str, Sequence[str]]) -> Sources:
     """Read the files of every source: those of ``given`` (source to paths or globs), else those of ``folder`` by the
     mapping's globs.
 
@@ -136,7 +136,7 @@ def read(declared: Mapping[str, Source], folder: Path | None, given: Mapping[str
     return out
 
 
-def _matching(name: str, patterns: Sequence[str] | None, source: Source, folder: Path | None) -> list[Path]:
+def _matching(name: str, patterns: Sequence[str] | None, source: ImportSource, folder: Path | None) -> list[Path]:
     if patterns is None:
         return sorted(path for path in folder.glob(source.files) if path.is_file()) if folder else []
     found: list[Path] = []
@@ -176,7 +176,7 @@ def _unpacked(path: Path, name: str) -> bytes:
 _Parsed = tuple[list[str], list[Any], Sequence[int], list[BadRow]]
 
 
-def _parsed(called: str, data: bytes, number: int, name: str, source: Source) -> _Parsed:
+def _parsed(called: str, data: bytes, number: int, name: str, source: ImportSource) -> _Parsed:
     """Columns, their values, the rows' numbers in the file, and the rows that do not fit."""
     end = Path(called[:-3] if called.lower().endswith(".gz") else called).suffix.lower()
     if end not in _ENDS:
@@ -251,7 +251,7 @@ def _as_json(header: Sequence[str], line: Sequence[str]) -> str:
     return json.dumps({**named, "": list(line[len(header) :])} if len(line) > len(header) else named)
 
 
-def _json(called: str, text: str, number: int, name: str, source: Source) -> _Parsed:
+def _json(called: str, text: str, number: int, name: str, source: ImportSource) -> _Parsed:
     items, bad = _items(called, text, number)
     if source.rows is not None:
         where = source.rows.split(".")
@@ -444,7 +444,7 @@ def _marked(value: Any) -> Any:
     return [_marked(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _check_columns(file: str, source: str, columns: Sequence[str], declared: Source) -> None:
+def _check_columns(file: str, source: str, columns: Sequence[str], declared: ImportSource) -> None:
     folded = [column.lower() for column in columns]
     if doubled := sorted({column for column in folded if folded.count(column) > 1}):
         raise UserError(
@@ -463,7 +463,7 @@ def _check_columns(file: str, source: str, columns: Sequence[str], declared: Sou
             raise UserError(f"{file} (source '{source}') has no column '{wanted}'", hint)
 
 
-def _separator_of(columns: Sequence[str], declared: Source) -> str | None:
+def _separator_of(columns: Sequence[str], declared: ImportSource) -> str | None:
     """The separator, quoted, that would give the columns that are wanted."""
     wanted = {name.lower() for name in declared.columns}
     parts = columns[0] if len(columns) == 1 else ""
@@ -471,7 +471,7 @@ def _separator_of(columns: Sequence[str], declared: Source) -> str | None:
     return next((_SEPARATORS[mark] for mark in found), None)
 
 
-def _union(parts: Iterable[tuple[list[str], list[Any]]], source: Source) -> pa.Table:
+def _union(parts: Iterable[tuple[list[str], list[Any]]], source: ImportSource) -> pa.Table:
     """The rows of all files; a column that a file lacks is null there. Names are the mapping's where they differ by
     case only.
     """

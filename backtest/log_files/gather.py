@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.log_files import columns as c
-from backtest.log_files.layouts import Fit, fit, load
+from backtest.log_files.layouts import FittedLayout, fit, load
 from backtest.log_files.reading import LogFile
 from backtest.log_files.spool import Spool, differ, same_as_next
 from backtest.tables import AMOUNT, WORD
@@ -161,7 +161,7 @@ def gather(
 
 def _add_logs(
     found: Gathered,
-    fits: Fit,
+    fits: FittedLayout,
     batch: Mapping[str, Any],
     known: Any,
     chain_id: int | None,
@@ -243,7 +243,7 @@ def _add_logs(
     )
 
 
-def _block_rows(fits: Fit, batch: Mapping[str, Any], chain_id: int | None) -> pa.Table:
+def _block_rows(fits: FittedLayout, batch: Mapping[str, Any], chain_id: int | None) -> pa.Table:
     names = fits.columns
     blocks = c.integers(batch[str(names["block_number"])], "block number")
     _check_chain(fits, batch, chain_id)
@@ -274,7 +274,7 @@ def _check_bits(values: Ints, field: str, bits: int) -> None:
         raise c.Wrong(row, f"{field} {values[row]} is out of range")
 
 
-def _check_chain(fits: Fit, batch: Mapping[str, Any], chain_id: int | None) -> None:
+def _check_chain(fits: FittedLayout, batch: Mapping[str, Any], chain_id: int | None) -> None:
     if chain_id is None or "chain_id" not in fits.columns:
         return
     column = c.plain(batch[str(fits.columns["chain_id"])])

@@ -62,7 +62,7 @@ class _Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class FittedLayout:
     """A layout as it fits one file: ``columns`` is field to the file's own column, or columns; optional fields that the
     file lacks are left out.
     """
@@ -111,7 +111,7 @@ def _read(path: Path) -> _Layout:
     return layout
 
 
-def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> Fit:
+def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> FittedLayout:
     """Which layout a file has, by the names of its columns in any case. Of several that fit, the one whose optional
     columns are there; a file that holds logs is never taken for one of blocks.
 
@@ -123,7 +123,7 @@ def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> F
         if column.lower() in held:
             raise UserError(f"{where}: column '{shown(column, 60)}' comes twice", "name each column once")
         held[column.lower()] = column
-    fits: list[tuple[tuple[int, int, int], Fit]] = []
+    fits: list[tuple[tuple[int, int, int], FittedLayout]] = []
     short: list[tuple[int, str, list[str]]] = []
     for name, layout in layouts.items():
         for kind, named in (("logs", layout.logs), ("blocks", layout.blocks)):
@@ -149,7 +149,7 @@ def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> F
                 continue
             if kind == "blocks" and "block_hash" not in found and len(found) < len(columns):
                 continue  # a table of something else that has blocks and times
-            fits.append(((kind == "logs", len(found), -spare), Fit(name, kind, found)))  # type: ignore[arg-type]
+            fits.append(((kind == "logs", len(found), -spare), FittedLayout(name, kind, found)))  # type: ignore[arg-type]
     if fits:
         return max(fits, key=lambda item: item[0])[1]
     _, nearest, lacking = min(short)

@@ -123,7 +123,7 @@ def chain_of(token: str, pools: Sequence[Pool]) -> list[Pool]:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class PoolLog:
     """One log of a pool. ``key`` is its place in the order of the chain."""
 
     key: int
@@ -133,7 +133,9 @@ class Log:
     amount1: int | None
 
 
-def logs_of(tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], ids: Mapping[str, PoolId]) -> list[Log]:
+def logs_of(
+    tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], ids: Mapping[str, PoolId]
+) -> list[PoolLog]:
     """Raw rows (``raw/uniswap-v3``) of some blocks in chain order. ``keys``: the place of each row; ``ids``: pools by
     address.
     """
@@ -163,7 +165,7 @@ def logs_of(tables: Mapping[str, pa.Table], keys: Mapping[str, Sequence[int]], i
                 liquidity=liquidity,
                 sqrt_price=price,
             )
-            found.append(Log(key, event.lower(), change, amount0, amount1))
+            found.append(PoolLog(key, event.lower(), change, amount0, amount1))
     return sorted(found, key=lambda log: log.key)
 
 
@@ -207,7 +209,7 @@ class PoolFold:
             self._oracle[asset] = price
         self._tell(key, [each for each in self._priced if each[1][-1].assets[each[1][-1].quote] == asset])
 
-    def log(self, log: Log) -> None:
+    def log(self, log: PoolLog) -> None:
         """One log. UserError where its pool is not known to be initialized; LakeError where it takes liquidity that is
         not there.
         """

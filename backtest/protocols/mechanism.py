@@ -103,7 +103,7 @@ class Immediate(Mechanism[State]):
         return None
 
 
-class FixedSpread(Immediate[State]):
+class ProtocolSpread(Immediate[State]):
     """Settles at once at the protocol's own price: repay debt, receive collateral with the bonus."""
 
     name = "fixed-spread"

@@ -11,7 +11,7 @@ from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State
-from backtest.replay.record import Deficit, Horizon, Liquidation, Totals
+from backtest.replay.record import Deficit, Horizon, Liquidation, MarketTotals
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.impact import views_of
 from backtest.scenario import Scenario
@@ -43,7 +43,7 @@ class Measure(Generic[State]):
         self.last = ahead[-1][1]
         """The last block that any horizon needs."""
         self._samples = timeline.sample_blocks(samples, self._first, self.end)[::-1]
-        self.totals: list[Totals] = []
+        self.totals: list[MarketTotals] = []
         self.horizons: list[Horizon] = []
         self._sums = {"liquidations": 0, "deficits": 0, "repaid_base": 0, "seized_base": 0, "protocol_fee_base": 0}
         self._realised = 0
@@ -147,7 +147,7 @@ class Measure(Generic[State]):
         if total > self._peak and self._book.now.block_number >= self._first:
             self._peak, self._peak_clock = total, self._book.now
 
-    def _take(self) -> tuple[Totals, dict[AccountId, int]]:
+    def _take(self) -> tuple[MarketTotals, dict[AccountId, int]]:
         book = self._book
         views = views_of(book)
         least = views.collateral.minus(views.debt)
@@ -172,7 +172,7 @@ class Measure(Generic[State]):
             if view.health is not None and view.health < WAD:
                 liquidatable += view.debt_base
                 accounts += 1
-        totals = Totals(
+        totals = MarketTotals(
             clock=book.now,
             deficit_base=self._realised,
             collateral_base=collateral,

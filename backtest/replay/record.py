@@ -139,7 +139,7 @@ class Mismatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class MarketTotals:
     """The market at the end of a block, base units at oracle prices, summed over accounts by the exact rules.
 
     ``bad_debt_base`` is debt beyond collateral of accounts that owe more than they hold; ``deficit_base`` what the
@@ -222,7 +222,7 @@ class Horizon:
 
     label: str
     clock: Clock
-    totals: Totals
+    totals: MarketTotals
     liquidations: int
     deficits: int
     repaid_base: int
@@ -283,7 +283,7 @@ class Replay(Generic[State]):
     from_clock: Clock
     liquidations: Deferred[Liquidation] = field(default_factory=Deferred)
     deficits: list[Deficit] = field(default_factory=list)
-    totals: list[Totals] = field(default_factory=list)
+    totals: list[MarketTotals] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
     left_out: int = 0
     events: int = 0

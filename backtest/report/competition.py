@@ -141,7 +141,7 @@ def repeats(query: Query, run_id: str, decimals: int, currency: str) -> Table | 
 
 
 @dataclass(frozen=True, slots=True)
-class Competition:
+class CompetitionSection:
     """What the page shows of the runs that have opportunities: tables, and rows of charts under the runs' labels."""
 
     endings: Table
@@ -153,7 +153,7 @@ class Competition:
     bids: list[Row]
 
     @classmethod
-    def of(cls, selection: Selection, labels: Sequence[str]) -> Competition | None:
+    def of(cls, selection: Selection, labels: Sequence[str]) -> CompetitionSection | None:
         """None where no run has any."""
         names = dict(zip((run["run_id"] for run in selection.runs), labels, strict=True))
         decimals, currency = selection.decimals, selection.currency

@@ -9,7 +9,7 @@ from typing import Any
 
 from backtest.report import tables
 from backtest.report.charts import Spec
-from backtest.report.page import Figure, draw, fill_in
+from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.tables import MISSING, Table
 from backtest.report.text import WIDTH
 
@@ -184,12 +184,14 @@ def _panel(rows: Sequence[Row], field: str, title: str, shown: str) -> Spec:
 def write_page(rows: Sequence[Row], facts: Sequence[str], path: Path) -> None:
     """The same as one offline page with heat maps."""
     figures = [
-        Figure(
+        CaptionedChart(
             "Auctions won for nothing",
             f"Mean share over draws; the day had {SHARE:.0%}.",
             heat_map(rows, "free_share", 1, ".0%"),
         ),
-        Figure("Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", 1e6, ".2f")),
+        CaptionedChart(
+            "Shortfall", "Mean over draws, million DAI; the day had 5.67.", heat_map(rows, "shortfall", 1e6, ".2f")
+        ),
     ]
     fill_in(
         "illustration.html",

@@ -15,7 +15,7 @@ from backtest.report import fidelity, notes, tables
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
 from backtest.report.comparison import CRITERION, Comparison
-from backtest.report.competition import Competition
+from backtest.report.competition import CompetitionSection
 from backtest.report.selection import Row, Selection
 from backtest.version import VERSION
 
@@ -25,7 +25,7 @@ _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class CaptionedChart:
     """A chart with its words: ``spec`` is Vega-Lite, ``picture`` the same as SVG in a data address. No spec: ``empty``
     says why.
     """
@@ -46,7 +46,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
     """The page of a selection of runs."""
     comparison = Comparison(selection)
     labels = comparison.labels
-    competition = Competition.of(selection, labels)
+    competition = CompetitionSection.of(selection, labels)
     symbols = {
         row["asset"]: row["label"] for row in selection.fill("SELECT asset, label FROM assets WHERE market = $market")
     }
@@ -124,7 +124,7 @@ class Fidelity:
     causes: tables.Table
     episodes: tables.Table
     rest: int
-    figure: Figure
+    figure: CaptionedChart
     notes: list[str]
 
     @classmethod
@@ -137,7 +137,7 @@ class Fidelity:
         apart = [row for row in episodes if row["outcome"] != "hit" and row["mode"] == "one-step"]
         apart.sort(key=lambda row: (row["outcome"] != "miss", not row["throughout"], row["number"]))
         shown, ranged = fidelity.told(rows), rows[0]["accepted"] is not None
-        drawn = draw(Figure("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(shown))))
+        drawn = draw(CaptionedChart("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(shown))))
         return cls(
             name=rows[0]["name"],
             run_id=rows[0]["run_id"],
@@ -151,7 +151,7 @@ class Fidelity:
         )
 
 
-def effects(comparison: Comparison, charts: Charts) -> Figure:
+def effects(comparison: Comparison, charts: Charts) -> CaptionedChart:
     """The verdicts as a chart, not yet drawn."""
     title, scale = "Effects, intervals and bands", 10**comparison.selection.decimals
     rows = []
@@ -180,31 +180,31 @@ def effects(comparison: Comparison, charts: Charts) -> Figure:
         " where all are stored. Grey bar: the replay's own error, the distance of the baseline from history, where it"
         " is known."
     )
-    return Figure(
+    return CaptionedChart(
         title, caption, charts.effects(rows) if rows else None, empty="No run has a baseline to be compared with."
     )
 
 
-def contests(competition: Competition | None, charts: Charts) -> list[Figure]:
+def contests(competition: CompetitionSection | None, charts: Charts) -> list[CaptionedChart]:
     """The figures of who liquidates at what price, not yet drawn; none without opportunities."""
     if competition is None:
         return []
     bids, waterfall = competition.bids, competition.waterfall
     return [
-        Figure(
+        CaptionedChart(
             "Where the bonus goes",
             "What liquidations give away, then what becomes of it: each bar begins where the one above ends, and the"
             " rent is what is left.",
             charts.waterfall(waterfall) if waterfall else None,
             empty="No opportunity was taken.",
         ),
-        Figure(
+        CaptionedChart(
             "How fast opportunities are taken",
             "Share of all opportunities that somebody had taken by then. Those that expired stay untaken; those open at"
             " the end of the window count for as long as they were seen (Aalen-Johansen).",
             charts.time_to_liquidation(competition.curve),
         ),
-        Figure(
+        CaptionedChart(
             "What the winner bids",
             "Dot: mean of bid over value, where the value is above zero. Line: its 95 % interval (Student's t), none"
             " where there was one contest.",
@@ -218,7 +218,7 @@ def _charts(selection: Selection, labels: Sequence[str]) -> Charts:
     return Charts(tuple(labels), selection.currency, selection.start, selection.end)
 
 
-def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
+def figures(selection: Selection, labels: Sequence[str]) -> list[CaptionedChart]:
     """Every figure of the page but the verdicts', not yet drawn."""
     names = dict(zip((run["run_id"] for run in selection.runs), labels, strict=True))
 
@@ -237,37 +237,37 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[Figure]:
     indebted = any(row["bad_debt_usd"] or row["deficit_usd"] for row in totals)
     some = any(row["liquidations"] for row in timeline)
     return [
-        Figure(
+        CaptionedChart(
             "Prices and liquidations over time",
             f"A bar is {every} wide; all runs have the same scale.",
             charts.prices_and_liquidations(selection.fill(q.PRICES), timeline, selection.step, every),
         ),
-        Figure(
+        CaptionedChart(
             "Debt liquidated since the start",
             "Debt repaid by liquidators, valued at the oracle price of each liquidation.",
             charts.cumulative(timeline) if some else None,
             empty=none,
         ),
-        Figure(
+        CaptionedChart(
             "Liquidations by collateral asset",
             "Debt repaid, by the collateral that liquidators took for it.",
             charts.by_collateral(by_collateral) if some else None,
             empty=none,
         ),
-        Figure("Collateral and debt", sampled, charts.totals(totals) if totals else None, empty=unsampled),
-        Figure(
+        CaptionedChart("Collateral and debt", sampled, charts.totals(totals) if totals else None, empty=unsampled),
+        CaptionedChart(
             "Bad debt and deficits",
             sampled,
             charts.bad_debt(totals) if indebted else None,
             empty="No run had bad debt or a deficit at any sampled block." if totals else unsampled,
         ),
-        Figure(
+        CaptionedChart(
             "How concentrated the liquidations were",
             "A line that starts high means that a few accounts made up most of the debt repaid.",
             charts.concentration(concentration) if some else None,
             empty=none,
         ),
-        Figure(
+        CaptionedChart(
             "How far below the threshold accounts were",
             "Debt repaid by the account's health factor just before each liquidation.",
             charts.health(health) if health else None,
@@ -285,7 +285,7 @@ def duration(seconds: int) -> str:
     return f"{seconds} seconds"
 
 
-def draw(figure: Figure) -> Figure:
+def draw(figure: CaptionedChart) -> CaptionedChart:
     """The figure with its picture."""
     if figure.spec is None:
         return figure
@@ -294,7 +294,7 @@ def draw(figure: Figure) -> Figure:
     spec = {**figure.spec, "config": THEME}
     svg = vl_convert.vegalite_to_svg({"$schema": _SCHEMA, **spec})
     picture = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-    return Figure(figure.title, figure.caption, spec, picture)
+    return CaptionedChart(figure.title, figure.caption, spec, picture)
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backtest.errors import UserError
 from backtest.report import tables
 from backtest.report.charts import WIDTH, Money, Spec
-from backtest.report.page import Figure, draw, fill_in
+from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
 from backtest.report.tables import MISSING, Table
 from backtest.report.verdict import JUDGEABLE, UNJUDGED, reproduces
@@ -310,7 +310,7 @@ class View:
         ]
         return Table(("Failed", "Scenarios", "Reason"), tuple(_more(rows, len(shown), 3)))
 
-    def figures(self) -> list[Figure]:
+    def figures(self) -> list[CaptionedChart]:
         """Front and sensitivities as charts, not yet drawn."""
         unit = f"1e{self.decimals}"
         points = self.rows(f"""
@@ -326,13 +326,13 @@ class View:
             WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis
         """)
         return [
-            Figure(
+            CaptionedChart(
                 "Losses against borrowing power",
                 _FRONT_CAPTION,
                 self._scatter(points) if points else None,
                 empty="No parameter set is complete.",
             ),
-            Figure(
+            CaptionedChart(
                 "What moves the results",
                 _EFFECT_CAPTION,
                 self._bars(effects) if effects else None,

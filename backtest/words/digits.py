@@ -30,7 +30,7 @@ _0, _1, _32, _64 = U(0), U(1), U(32), U(64)
 _LOW, _BASE = U(0xFFFFFFFF), U(1 << 32)
 
 
-class Constant:
+class WordConstant:
     """A number in the place of an ``int`` of a text: numba would wrap those of 64 bits, and refuse longer ones."""
 
     def __init__(self, value: int) -> None:
@@ -39,7 +39,7 @@ class Constant:
         self.value = value
 
     def __repr__(self) -> str:
-        return f"Constant({self.value})"
+        return f"WordConstant({self.value})"
 
 
 def names_of(code: CodeType) -> set[str]:
@@ -67,7 +67,7 @@ def digest_of(function: Callable[..., Any]) -> str:
     def add(name: str, value: Any) -> None:
         value = value.py_func if isinstance(value, Dispatcher) else value
         value = getattr(value, "_defn", value)  # an intrinsic
-        value = value.value if isinstance(value, Constant) else value
+        value = value.value if isinstance(value, WordConstant) else value
         if not isinstance(value, FunctionType):
             parts.append(f"{name} {value if isinstance(value, int | float | tuple | np.generic) else type(value)!r}")
         elif id(value) not in seen:

@@ -25,7 +25,7 @@ from numba.extending import lower_builtin, lower_cast, models, register_model, t
 
 from backtest.words import BITS, digits
 from backtest.words.digits import (
-    Constant,
+    WordConstant,
     by_one,
     by_two,
     compiled,
@@ -62,8 +62,8 @@ class _WordModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, I256)
 
 
-@typeof_impl.register(Constant)
-def _typeof_constant(value: Constant, context: Any) -> WordType:
+@typeof_impl.register(WordConstant)
+def _typeof_constant(value: WordConstant, context: Any) -> WordType:
     return word
 
 
@@ -316,7 +316,7 @@ def digest(function: Callable[..., Any], more: str = "") -> str:
 
 def with_words(function: Any) -> Any:
     """A function of arrays that computes with words, compiled for whatever it is first called with; large numbers are
-    ``Constant``.
+    ``WordConstant``.
     """
     return compiled(function, made_of=digest(function))
 
@@ -444,14 +444,14 @@ def machine(rule: Callable[..., Any]) -> Any:
         the text that is no word.
     """
     text = rule.__code__
-    constants = tuple(Constant(value) if type(value) is int else value for value in text.co_consts)
+    constants = tuple(WordConstant(value) if type(value) is int else value for value in text.co_consts)
     space: dict[str, Any] = {"__builtins__": __builtins__, "__name__": rule.__module__}
     for name in names_of(text) & rule.__globals__.keys():
         value = rule.__globals__[name]
         if isinstance(value, FunctionType):
             value = machine(value)
         elif isinstance(value, int) and not isinstance(value, bool):
-            value = Constant(value)
+            value = WordConstant(value)
         space[name] = value
     twin = FunctionType(text.replace(co_consts=constants), space, rule.__name__, rule.__defaults__, rule.__closure__)
     twin.__qualname__ = rule.__qualname__

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.mechanism import FixedSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.replay.engine import Engine
 from backtest.replay.memory import uncollected
 from backtest.replay.timeline import Timeline
@@ -141,7 +141,7 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     history, of = timeline(accounts, ticks), market(accounts)
     start = time.process_time()
     with uncollected():
-        engine = Engine(AAVE_V3, of, history, WINDOW, FixedSpread())
+        engine = Engine(AAVE_V3, of, history, WINDOW, ProtocolSpread())
         for transaction in engine.transactions():
             engine.advance(transaction)
         result = engine.finish()

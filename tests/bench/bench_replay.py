@@ -18,7 +18,7 @@ from msgspec import structs
 from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.maker import MAKER
-from backtest.protocols.mechanism import FixedSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.replay.engine import Engine, replay
 from backtest.replay.memory import uncollected
@@ -234,7 +234,7 @@ def step_engine(accounts: int, history: Timeline, start: Start[Any]) -> tuple[fl
     """The window by a screen that knows nothing in advance, as where rates or prices follow the book; from a book that
     stands, everyone read once.
     """
-    engine = Engine(AAVE_V3, market(accounts), history, WINDOW, FixedSpread(), start=start)
+    engine = Engine(AAVE_V3, market(accounts), history, WINDOW, ProtocolSpread(), start=start)
     watch: Screen[Any] = Screen(ASSETS)
     for account in range(accounts):
         watch.touch(AccountId(account))

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from backtest.black_thursday import (
     Cell,
+    GridRun,
+    GridTask,
     Gwei,
     Keepers,
     Mean,
     Paths,
-    Run,
-    Task,
     Vaults,
     cells,
     perform,
@@ -52,8 +52,8 @@ BOOK = Vaults(number=16, debt=1_600_000, sample=2, ratio_median=25_000)
 FEW = Keepers(number=4, cap_median=100, cap_sigma=0.5)
 
 
-def run(cell: Cell, seed: int = 1, book: Vaults = BOOK) -> Run:
-    return perform(Task(cell, seed, book, DAY))
+def run(cell: Cell, seed: int = 1, book: Vaults = BOOK) -> GridRun:
+    return perform(GridTask(cell, seed, book, DAY))
 
 
 def test_a_spike_of_gas_with_auctions_of_fixed_length_makes_zero_bids() -> None:
@@ -214,7 +214,7 @@ def test_the_grid_and_its_summaries() -> None:
     grid = cells([50, 100], [2, 3], [0, 60], 0.75)
     assert len(grid) == 8 + 4 + 8
     cell = grid[0]
-    made = Run(cell, 1, 10, 10, 10, 5 * WAD, 5 * WAD, 0, 4 * WAD, 0)
+    made = GridRun(cell, 1, 10, 10, 10, 5 * WAD, 5 * WAD, 0, 4 * WAD, 0)
     [summary] = summarised([made, replace(made, seed=2, free=0, shortfall=0)])
     assert summary.free_share == Mean(0.5, 0.0, 1.0)
     assert (summary.shortfall.value, summary.shortfall.low) == (2.0, 0.0)
@@ -351,7 +351,7 @@ def test_the_real_day() -> None:
     assert paths.prices[noon] < 75 * paths.prices[0] // 100
     book, keepers = Vaults(sample=80), Keepers(number=5, cap_median=75)
     runs = {
-        way: [perform(Task(Cell(*way, keepers), seed, book, paths)) for seed in range(1, 9)]
+        way: [perform(GridTask(Cell(*way, keepers), seed, book, paths)) for seed in range(1, 9)]
         for way in ((10, "day"), (10, "calm"), (20, "day"))
     }
     assert sum(one.free for one in runs[10, "calm"]) == sum(one.free for one in runs[20, "day"]) == 0

@@ -106,7 +106,7 @@ def drawn(name: str, rows: int, seed: int, limit: int = 100) -> np.ndarray:
 @pytest.mark.parametrize("name", TRUE)
 def test_probabilities_are_those_of_what_is_drawn(name: str) -> None:
     limit, rows = 30, 200_000
-    fit = latency.Fit(FAMILIES[name], TRUE[name], limit)
+    fit = latency.LatencyFit(FAMILIES[name], TRUE[name], limit)
     counts = drawn(name, rows, 3, limit)
     p = fit.probabilities
     assert p.sum() == pytest.approx(1)
@@ -144,7 +144,7 @@ def test_tests_of_fit_reject_the_wrong_family_only() -> None:
 
 
 def test_the_fastest_of_a_race_takes_the_time_that_was_fitted() -> None:
-    fit = latency.Fit(latency.EXPONENTIAL, (0.5, 4.0), 100)
+    fit = latency.LatencyFit(latency.EXPONENTIAL, (0.5, 4.0), 100)
     floor, each = latency.race_of(fit, searchers=5, block_seconds=0.25)
     assert (floor, each) == (125, 5_000)
     draws = Draws(1)
@@ -160,7 +160,7 @@ def test_figures_of_the_literature() -> None:
     assert participation.mean_of_recapture(0.73) == pytest.approx(2.59, abs=0.005)
     size = participation.size_of_none(3.3, 0.2)  # Maker, February 2021
     assert (1 + 3.3 / size) ** -size == pytest.approx(0.2)
-    assert participation.Fit(3.3, size, False).none == pytest.approx(0.2)
+    assert participation.ParticipationFit(3.3, size, False).none == pytest.approx(0.2)
     assert math.exp(-3.3) < 0.04  # what a Poisson number says
     first, gain = two_step(100, 84, 0.83, 0.05, 0.5)
     assert first == pytest.approx(7.782, abs=5e-4)
@@ -238,11 +238,11 @@ def test_the_right_distribution_is_chosen(conditional: bool) -> None:
 
 
 def test_probabilities_of_bidders_are_whole() -> None:
-    for fit in (participation.Fit(1.78, None, False), participation.Fit(3.3, 1.24, True)):
+    for fit in (participation.ParticipationFit(1.78, None, False), participation.ParticipationFit(3.3, 1.24, True)):
         assert fit.probabilities(5).sum() == pytest.approx(1)
         assert (fit.probabilities(5)[0] == 0) == fit.conditional
-    assert participation.Fit(1.78, None, False).alone == pytest.approx(1.78 * math.exp(-1.78))
-    most = participation.Fit(1.78, None, False).most()
+    assert participation.ParticipationFit(1.78, None, False).alone == pytest.approx(1.78 * math.exp(-1.78))
+    most = participation.ParticipationFit(1.78, None, False).most()
     assert sum(1.78**k * math.exp(-1.78) / math.factorial(k) for k in range(most + 1)) >= 1 - 1e-4
 
 
@@ -281,9 +281,9 @@ def test_the_cost_is_found_again_from_a_replays_auctions() -> None:
 def test_lack_of_fit_by_hand() -> None:
     """Means 0.6 and 0.8 at two and four searchers, the line at C / V = 1 says 1/3 and 0.6; within groups 4 * 0.1^2."""
     searchers, shares = np.array([2.0, 2.0, 4.0, 4.0]), np.array([0.5, 0.7, 0.7, 0.9])
-    test = bid_share.lack_of_fit(bid_share.Fit(1.0, 0.0, 0.0, 4), searchers, shares)
+    test = bid_share.lack_of_fit(bid_share.BidShareFit(1.0, 0.0, 0.0, 4), searchers, shares)
     assert test.statistic == pytest.approx((2 * (0.6 - 1 / 3) ** 2 + 2 * 0.2**2) / (0.04 / 2))
-    assert bid_share.lack_of_fit(bid_share.Fit(1.0, 0.0, 0.0, 2), searchers[1:3], shares[1:3]).p_value is None
+    assert bid_share.lack_of_fit(bid_share.BidShareFit(1.0, 0.0, 0.0, 2), searchers[1:3], shares[1:3]).p_value is None
 
 
 def test_bids_above_what_is_at_stake_fit_no_cost() -> None:
@@ -337,7 +337,7 @@ def test_pooling_is_the_nearest_that_never_falls(values: list[float]) -> None:
 def test_a_curve_is_read_as_a_replay_reads_it(size: int) -> None:
     found = depth.measured(pool_quotes(5e21))
     points = depth.points(depth.curve(found.sizes, found.lost), 100.0)
-    own = depth.Curve(tuple(float(size) for size, _ in points), tuple(loss / 10_000 for _, loss in points))
+    own = depth.SlippageCurve(tuple(float(size) for size, _ in points), tuple(loss / 10_000 for _, loss in points))
     loss, beyond = depth_loss_up(size, tuple(points))
     assert beyond == (size > points[-1][0])
     assert loss / size == pytest.approx(float(own.at(np.array([float(size)]))[0]), abs=1 / size + 1e-6)

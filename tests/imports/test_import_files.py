@@ -15,12 +15,12 @@ import pytest
 
 from backtest.errors import UserError
 from backtest.imports import import_files, load
-from backtest.imports.mapping import Source
+from backtest.imports.mapping import ImportSource
 from backtest.imports.sources import Sources, read
 from backtest.lake import Lake
 from tests.support.import_exports import FLOWS, mapping
 
-SOURCE = {"rows": Source(files="rows*", columns=("a", "t"))}
+SOURCE = {"rows": ImportSource(files="rows*", columns=("a", "t"))}
 TEXT = "a,t,note\n0.10,10,x\n2.5E+3,20,\n"
 ROWS = [{"a": "0.10", "t": "10", "note": "x"}, {"a": "2.5E+3", "t": "20", "note": ""}]
 

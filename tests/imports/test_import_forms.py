@@ -26,7 +26,7 @@ from backtest.cli.reconstruct import reconstruct as rebuild_all
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.imports import ImportSummary, import_files, load, sources
-from backtest.imports.mapping import Source
+from backtest.imports.mapping import ImportSource
 from backtest.imports.numbers import digest32, plausible, printable, scaled, seconds, spelled, whole
 from backtest.lake import Lake
 from backtest.lake.mapped import TextDatabase
@@ -752,7 +752,7 @@ def test_two_thousand_broken_files_are_read_or_one_line(tmp_path: Path) -> None:
         "moves.jsonl": "\n".join(map(json.dumps, rows)).encode(),
         "moves.parquet": parquet_of({"ether": pa.array([1.5, 2.0])}),
     }
-    declared = {"moves": Source(files="moves*", columns=tuple(rows[0]))}
+    declared = {"moves": ImportSource(files="moves*", columns=tuple(rows[0]))}
     random, read = Random(12), 0
     for _ in range(2_000):
         name, data = random.choice(list(whole_files.items()))

@@ -14,7 +14,7 @@ import pytest
 from backtest.errors import LakeError, UserError
 from backtest.markets import MarketConfig, PoolConfig
 from backtest.model import AssetId, Pool, PoolChange, PoolId
-from backtest.pools.fold import Log, PoolFold, pools_of
+from backtest.pools.fold import PoolFold, PoolLog, pools_of
 from backtest.pools.uniswap_v3 import Q96, PoolState, sqrt_price_at, swap, tick_at
 
 A, B, C = (f"0x{i:040x}" for i in (1, 2, 3))
@@ -45,7 +45,7 @@ def log(
     pool: int = 0,
     amounts: tuple[int, int] | None = None,
     **more: int,
-) -> Log:
+) -> PoolLog:
     change = PoolChange(
         seq=0,
         block_number=key // 10,
@@ -56,16 +56,16 @@ def log(
         liquidity=liquidity,
         **more,
     )
-    return Log(key, event, change, *(amounts or (None, None)))
+    return PoolLog(key, event, change, *(amounts or (None, None)))
 
 
-def swapped(key: int, state: PoolState, zero_for_one: bool, amount: int, pool: int = 0) -> Log:
+def swapped(key: int, state: PoolState, zero_for_one: bool, amount: int, pool: int = 0) -> PoolLog:
     done = swap(state, zero_for_one, amount)
     amounts = (done.amount_in, -done.amount_out) if zero_for_one else (-done.amount_out, done.amount_in)
     return log(key, "swap", done.tick, done.liquidity, pool=pool, amounts=amounts, sqrt_price=done.sqrt_price)
 
 
-def history(seed: int) -> list[Log]:
+def history(seed: int) -> list[PoolLog]:
     """Forty logs of one pool, at places 10, 20, ..."""
     draw, state = random.Random(seed), PoolState(3000, 60)
     logs = [log(10, "initialize", 0, 0, sqrt_price=Q96), log(20, "mint", -6000, 10**12, upper=6000)]
@@ -85,7 +85,7 @@ def history(seed: int) -> list[Log]:
     return logs
 
 
-def folded(logs: Sequence[Log], pools: Sequence[Pool], start: int = 0, more: int = 0) -> PoolFold:
+def folded(logs: Sequence[PoolLog], pools: Sequence[Pool], start: int = 0, more: int = 0) -> PoolFold:
     fold = PoolFold(pools, start, more)
     for each in logs:
         fold.log(each)

@@ -14,7 +14,7 @@ from backtest.lake import Lake
 from backtest.model import Market
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.state import AaveState
-from backtest.protocols.mechanism import FixedSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.reconstruct import is_current, reconstruct
 from backtest.replay.engine import Engine, replay
 from backtest.replay.record import Replay
@@ -157,7 +157,7 @@ class Watched(Engine[AaveState]):
 
 def test_nothing_that_pays_is_left_after_a_decision(crash: tuple[Market, Timeline]) -> None:
     market, timeline = crash
-    engine = Watched(AAVE_V3, market, timeline, Scenario(liquidators=Competitive(max_calls=10**6)), FixedSpread())
+    engine = Watched(AAVE_V3, market, timeline, Scenario(liquidators=Competitive(max_calls=10**6)), ProtocolSpread())
     for transaction in engine.transactions():
         engine.advance(transaction)
     assert engine.decisions > 100

@@ -30,7 +30,7 @@ from backtest.protocols.registry import PROTOCOLS
 from backtest.replay.engine import replay
 from backtest.report import opportunities_of, repeats_of, select, write_report
 from backtest.report.comparison import Comparison
-from backtest.report.competition import POINTS, Competition, thinned
+from backtest.report.competition import POINTS, CompetitionSection, thinned
 from backtest.report.tables import money
 from backtest.result_tables import RESULTS, RUN_TABLES, rows_digest
 from backtest.results import repeats_of as repeated
@@ -161,7 +161,7 @@ def test_runs_come_in_the_order_of_the_page(tmp_path: Path) -> None:
     lake = make_lake(tmp_path / "lake", name="d", scenarios=scenarios)
     selection = select(lake, ["c", "a", "d", "b"])
     labels = [run["name"] for run in selection.runs]
-    shown = Competition.of(selection, labels)
+    shown = CompetitionSection.of(selection, labels)
     assert shown is not None
     assert shown.endings.header == ("", *labels)
     for rows in (shown.waterfall, shown.curve, shown.bids):

@@ -14,7 +14,7 @@ from backtest.model import AccountId, Asset, AssetId, Clock, Market
 from backtest.outcome import notes_of, tables_of
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill, Order, Pair
-from backtest.replay.record import Deficit, Horizon, Liquidation, Replay, Totals
+from backtest.replay.record import Deficit, Horizon, Liquidation, MarketTotals, Replay
 from backtest.scenario import Scenario
 from tests.support.lake_tables import CONFIG, MARKET
 
@@ -123,7 +123,7 @@ def _horizon(
     unpriced: int,
 ) -> Horizon:
     clock = Clock(END.block_number + LATER[label] // 12, -1, END.timestamp + LATER[label])
-    totals = Totals(
+    totals = MarketTotals(
         clock=clock,
         collateral_base=1000 * U,
         debt_base=600 * U,

@@ -226,7 +226,7 @@ def test_what_cannot_be_compiled_exactly_is_refused() -> None:
     with pytest.raises(TypeError, match="is not what a rule may take"):
         machine.machine(of_text)
     with pytest.raises(OverflowError):
-        digits.Constant(LIMIT)
+        digits.WordConstant(LIMIT)
 
 
 def test_a_number_that_is_no_word_is_never_exact() -> None:

@@ -263,7 +263,7 @@ def _group(
         start = end
 
 
-class Rows(Protocol):
+class LogRows(Protocol):
     """Logs of whole transactions in chain order, column by column; ids are -1 where a row has none."""
 
     tx: Keys
@@ -278,7 +278,7 @@ class Rows(Protocol):
     """1 where a transfer's flags follow its BalanceTransfer (3.4+)."""
 
 
-def group(rows: Rows) -> tuple[Numbers, Codes, Numbers]:
+def group(rows: LogRows) -> tuple[Numbers, Codes, Numbers]:
     """For every row: the row that closes its action (its own where it stands alone), the action's code in ``ACTIONS``,
     and, for a LiquidationCall, the row of the fee transfer to the treasury (-1: none)."""
     closed = np.full(len(rows.tx), -1, np.int32)

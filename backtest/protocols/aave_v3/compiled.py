@@ -16,7 +16,7 @@ import numpy.typing as npt
 from backtest.protocols.aave_v3 import liquidation as plain
 from backtest.protocols.aave_v3 import math, rules
 from backtest.units import BPS, WAD
-from backtest.words.digits import Constant
+from backtest.words.digits import WordConstant as Constant
 from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
 
 Words = npt.NDArray[np.uint64]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from backtest.protocols.aave_v3 import tokens
 from backtest.protocols.aave_v3.tokens import DISCOUNTED, HALF_UP
 from backtest.words.columns import Words
-from backtest.words.digits import Constant, Digit, U, compiled
+from backtest.words.digits import Digit, U, WordConstant, compiled
 from backtest.words.machine import digits_of, machine, with_words, word_of_pair
 
 Keys = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ OK, FULL, NEGATIVE, TOO_LARGE = 0, 1, 2, 3
 """How ``_scaled_deltas`` ended; all but OK come with the row."""
 
 _0, _1, _32 = U(0), U(1), U(32)
-_LIMIT = Constant(10**38)
+_LIMIT = WordConstant(10**38)
 _half_up_delta, _discounted_delta = machine(tokens.half_up_delta), machine(tokens.discounted_delta)
 _directed_after, _transfer_amount = machine(tokens.directed_after), machine(tokens.transfer_amount)
 _SPREAD = U(0x9E3779B97F4A7C15)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from backtest.markets import MarketConfig
 from backtest.protocols.aave_v3.events import STABLE_GETTERS, STRATEGY_EVENTS, STRATEGY_GETTERS, address_text
 from backtest.protocols.aave_v3.kernel import Addresses
-from backtest.protocols.aave_v3.reserves import Drop, Listing, Reserve, Versions, rows
+from backtest.protocols.aave_v3.reserves import Drop, ListedReserve, Listing, Versions, rows
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 
@@ -180,7 +180,7 @@ def _memberships(raw: RawEvents, listing: Listing, number: Mapping[str, int]) ->
     listed (refused from 3.6 on) writes the bit of id 0 (``PoolConfigurator.setAssetCollateralInEMode``,
     ``setAssetBorrowableInEMode``).
     """
-    steps: list[tuple[Mapping[str, Any], Reserve | Drop | None, str]] = []
+    steps: list[tuple[Mapping[str, Any], ListedReserve | Drop | None, str]] = []
     steps += [(reserve.row, reserve, "") for reserve in listing.reserves]
     steps += [(drop.row, drop, "") for drop in listing.drops]
     steps += [(row, None, event) for event in _MEMBERSHIP for row in rows(raw, event)]
@@ -196,7 +196,7 @@ def _memberships(raw: RawEvents, listing: Listing, number: Mapping[str, int]) ->
             if id in place:
                 yield row, name, int(on), place[id], category
             continue
-        listed = isinstance(change, Reserve)
+        listed = isinstance(change, ListedReserve)
         for (name, category), ids in bits.items():
             if change.id in ids:
                 yield row, name, int(listed), change.asset, category

@@ -54,7 +54,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class ListedReserve:
     """One listing of an asset. ``id`` is the pool's: the lowest that is free (``PoolLogic.executeInitReserve``)."""
 
     asset: int
@@ -81,7 +81,7 @@ class Listing:
 
     assets: list[str] = field(default_factory=list)
     priced: dict[str, int] = field(default_factory=dict)
-    reserves: list[Reserve] = field(default_factory=list)
+    reserves: list[ListedReserve] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     stable_tokens: list[tuple[str, int]] = field(default_factory=list)
@@ -105,7 +105,7 @@ class Listing:
                 slots[slots.index(None)] = asset
             else:
                 slots.append(asset)
-            listing.reserves.append(Reserve(asset, slots.index(asset), row))
+            listing.reserves.append(ListedReserve(asset, slots.index(asset), row))
             listing.tokens.append(Token(address_text(row["a_token"]), asset, "collateral", seq, row["block_number"]))
             listing.tokens.append(
                 Token(address_text(row["variable_debt_token"]), asset, "debt", seq, row["block_number"])

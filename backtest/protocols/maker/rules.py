@@ -91,7 +91,7 @@ REASONS: Mapping[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AuctionLimits:
     """What bounds one auction. ``lump`` collateral wad, ``chop`` wad, the others rad; ``room`` is what all auctions
     together still may raise (None: no limit known).
     """
@@ -103,7 +103,7 @@ class Limits:
     room: int | None = None
 
 
-def seizure(system: int, ink: int, art: int, rate: int, limits: Limits) -> Seizure | str:
+def seizure(system: int, ink: int, art: int, rate: int, limits: AuctionLimits) -> Seizure | str:
     """What a bite or bark of an unsafe vault takes, or the contract's error in words."""
     room = 0 if limits.room is None else limits.room
     dink, dart, due, tab, refused = taken(
@@ -116,7 +116,7 @@ def seizure(system: int, ink: int, art: int, rate: int, limits: Limits) -> Seizu
 def taken(
     system: int, ink: int, art: int, rate: int, chop: int, dust: int, lump: int, dunk: int, room: int, limited: bool
 ) -> Taken:
-    """See ``seizure``; arguments as in ``Limits``, ``room`` where it is ``limited``."""
+    """See ``seizure``; arguments as in ``AuctionLimits``, ``room`` where it is ``limited``."""
     if not chop:
         return _none(NO_PENALTY)
     if system == CAT_1_0:

@@ -33,7 +33,7 @@ from backtest.protocols.interface import (
     Views,
 )
 from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
-from backtest.protocols.maker.rules import Limits, is_unsafe, least_safe_price_up, spot_down, valued
+from backtest.protocols.maker.rules import AuctionLimits, is_unsafe, least_safe_price_up, spot_down, valued
 from backtest.units import RAY, WAD
 from backtest.words.columns import over
 
@@ -92,7 +92,7 @@ class MakerState:
             raise PriceMissing("the collateral has no price here", "import or fetch its prices")
         return spot_down(price, self.param("par"), self.param("liquidation_ratio"))
 
-    def limits(self) -> Limits:
+    def limits(self) -> AuctionLimits:
         """What bounds the next auction: Cat ``box`` less litter, or the lesser room of Dog ``hole`` and ``Hole``."""
         raising = self.params.get("raising", 0)
         if self.system == DOG_2_0:
@@ -100,7 +100,7 @@ class MakerState:
             room = min(rooms, default=None)
         else:
             room = self.param("box") * RAY - raising
-        return Limits(
+        return AuctionLimits(
             self.param("liquidation_penalty"),
             self.param("dust") * RAY,
             self.param("lump"),

@@ -15,7 +15,7 @@ from typing import Any, Generic
 from backtest.model import AccountId
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State, Together
-from backtest.protocols.mechanism import FixedSpread, Mechanism
+from backtest.protocols.mechanism import Mechanism, ProtocolSpread
 from backtest.replay.competition.models import Competition, LiquidatorModel
 from backtest.replay.settlement import Settlement, Taker
 
@@ -36,7 +36,7 @@ class BatchTaker(Generic[State]):
     ) -> None:
         self._book, self._settlement, self._liquidator = book, settlement, liquidator
         self._model = (
-            model if isinstance(model, Competition) and model.by_itself and type(mechanism) is FixedSpread else None
+            model if isinstance(model, Competition) and model.by_itself and type(mechanism) is ProtocolSpread else None
         )
 
     def take(

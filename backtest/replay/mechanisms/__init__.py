@@ -6,7 +6,7 @@ from typing import Any
 
 from backtest import scenario as config
 from backtest.protocols.interface import LendingProtocol, State
-from backtest.protocols.mechanism import FixedSpread, Mechanism
+from backtest.protocols.mechanism import Mechanism, ProtocolSpread
 from backtest.replay.mechanisms.agreed import ByHealth, Discounted, Fixed, ToTarget
 from backtest.replay.mechanisms.auctions import DutchAuctions, EnglishAuctions, HybridLiquidations
 
@@ -16,7 +16,7 @@ def mechanism_of(protocol: LendingProtocol[State], cost: int = 0) -> Mechanism[A
 
     ``cost`` is what a call costs the liquidator, base units.
     """
-    return protocol.mechanism(cost) or FixedSpread()
+    return protocol.mechanism(cost) or ProtocolSpread()
 
 
 def swapped(terms: config.Mechanism, cost: int = 0) -> Mechanism[Any] | None:

@@ -17,7 +17,7 @@ from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill, Order, Pair, Refusal, State
-from backtest.protocols.mechanism import FixedSpread, Mechanism, Opportunity, spread
+from backtest.protocols.mechanism import Mechanism, Opportunity, ProtocolSpread, spread
 from backtest.replay.competition.models import COMPETITIVE
 from backtest.replay.mechanisms.agreed import Terms, sale
 from backtest.units import BPS, RAY, WAD
@@ -118,7 +118,7 @@ class HybridLiquidations(DutchAuctions):
     def __init__(self, terms: config.Hybrid) -> None:
         super().__init__(terms.auction)
         self._wait = terms.blocks * terms.block_seconds
-        self._own: FixedSpread[Any] = FixedSpread()
+        self._own: ProtocolSpread[Any] = ProtocolSpread()
         self._first: dict[AccountId, int] = {}
 
     def opportunities(

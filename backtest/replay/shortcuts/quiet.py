@@ -14,7 +14,7 @@ from typing import Generic
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State
-from backtest.protocols.mechanism import FixedSpread, Mechanism
+from backtest.protocols.mechanism import Mechanism, ProtocolSpread
 from backtest.replay.competition.models import Competition, LiquidatorModel
 from backtest.replay.measure import Measure
 from backtest.replay.watch.foresight import Foresight
@@ -42,7 +42,7 @@ class Quiet(Generic[State]):
 
     def begins(self, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel) -> None:
         """A decision found neither candidate nor offer."""
-        if isinstance(watch, Foresight) and type(mechanism) is FixedSpread and type(model) is Competition:
+        if isinstance(watch, Foresight) and type(mechanism) is ProtocolSpread and type(model) is Competition:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
 

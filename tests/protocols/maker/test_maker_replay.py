@@ -17,7 +17,7 @@ from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState
-from backtest.protocols.mechanism import FixedSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.protocols.registry import protocol_named
 from backtest.replay.engine import replay
 from backtest.replay.mechanisms import mechanism_of
@@ -29,7 +29,7 @@ from tests.support.vault_history import ETH, START, history, run, steps
 
 def test_the_engine_takes_the_protocols_own_mechanism() -> None:
     assert isinstance(mechanism_of(MAKER), Auctions)
-    assert isinstance(mechanism_of(protocol_named("aave-v3")), FixedSpread)
+    assert isinstance(mechanism_of(protocol_named("aave-v3")), ProtocolSpread)
     assert protocol_named("maker") is MAKER
 
 

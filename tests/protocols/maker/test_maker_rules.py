@@ -7,7 +7,7 @@ from backtest.auctions.english import EnglishAuction
 from backtest.protocols.maker.clip import Bought, chost_down, incentive_down, redo_incentive_down, take
 from backtest.protocols.maker.math import RAD, per_second, rdiv_down, rmul_down, wmul_down
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.protocols.maker.rules import Limits, Seizure, feed_down, is_unsafe, part, seizure, spot_down
+from backtest.protocols.maker.rules import AuctionLimits, Seizure, feed_down, is_unsafe, part, seizure, spot_down
 from backtest.units import RAY, WAD, rpow_half_up
 
 CHOP = 113 * WAD // 100
@@ -54,7 +54,7 @@ def test_unsafe_is_below_not_at() -> None:
 
 
 def test_cat_1_0_takes_a_lump_of_collateral_and_its_share_of_the_debt() -> None:
-    limits = Limits(CHOP, lump=50 * WAD)
+    limits = AuctionLimits(CHOP, lump=50 * WAD)
     assert seizure(CAT_1_0, 120 * WAD, 12_000 * WAD, RAY, limits) == Seizure(
         50 * WAD, 5_000 * WAD, 5_000 * RAD, 5_650 * RAD
     )
@@ -68,7 +68,7 @@ def test_cat_1_1_takes_debt_for_dunk_with_penalty() -> None:
     """50,000 / 1.13 = 44,247.787610619469026548...; its share of 100 collateral is 44.247...; a rate of 1.25 makes it
     35,398.23... of art.
     """
-    limits = Limits(CHOP, dust=100 * RAD, dunk=50_000 * RAD, room=1_000_000 * RAD)
+    limits = AuctionLimits(CHOP, dust=100 * RAD, dunk=50_000 * RAD, room=1_000_000 * RAD)
     dart = 44_247_787_610_619_469_026_548
     assert seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, RAY, limits) == Seizure(
         44_247_787_610_619_469_026, dart, dart * RAY, dart * RAY * 113 // 100
@@ -83,35 +83,37 @@ def test_cat_1_1_takes_debt_for_dunk_with_penalty() -> None:
 
 def test_the_box_of_cat_1_1() -> None:
     """60,000 less 30,000 under auction leaves 30,000: 26,548.67... of debt; below dust there is no room."""
-    found = seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, RAY, Limits(CHOP, dunk=50_000 * RAD, room=30_000 * RAD))
+    found = seizure(CAT_1_1, 100 * WAD, 100_000 * WAD, RAY, AuctionLimits(CHOP, dunk=50_000 * RAD, room=30_000 * RAD))
     assert isinstance(found, Seizure)
     assert found.dart == 26_548_672_566_371_681_415_929
     for room in (0, -1, 99 * RAD):
         assert (
-            seizure(CAT_1_1, WAD, WAD, RAY, Limits(CHOP, dust=100 * RAD, dunk=RAD, room=room))
+            seizure(CAT_1_1, WAD, WAD, RAY, AuctionLimits(CHOP, dust=100 * RAD, dunk=RAD, room=room))
             == "liquidation limit hit"
         )
-    assert seizure(CAT_1_1, 0, WAD, RAY, Limits(CHOP, dunk=RAD)) == "null auction"
+    assert seizure(CAT_1_1, 0, WAD, RAY, AuctionLimits(CHOP, dunk=RAD)) == "null auction"
 
 
 def test_the_dog_takes_all_that_the_hole_has_room_for() -> None:
     whole = Seizure(10 * WAD, 100_000 * WAD, 100_000 * RAD, 113_000 * RAD)
     for room in (None, 113_000 * RAD, 500_000 * RAD):
-        assert seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, Limits(CHOP, dust=15_000 * RAD, room=room)) == whole
-    found = seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, Limits(CHOP, dust=15_000 * RAD, room=50_000 * RAD))
+        assert (
+            seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, AuctionLimits(CHOP, dust=15_000 * RAD, room=room)) == whole
+        )
+    found = seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, AuctionLimits(CHOP, dust=15_000 * RAD, room=50_000 * RAD))
     assert isinstance(found, Seizure)
     assert (found.dart, found.dink) == (44_247_787_610_619_469_026_548, 4_424_778_761_061_946_902)
 
 
 def test_the_dog_takes_all_where_the_rest_would_be_dust() -> None:
     """Room for 100,000 is 88,495.57 of debt, the rest of 11,504.42 is below 15,000: all, above the room."""
-    found = seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, Limits(CHOP, dust=15_000 * RAD, room=100_000 * RAD))
+    found = seizure(DOG_2_0, 10 * WAD, 100_000 * WAD, RAY, AuctionLimits(CHOP, dust=15_000 * RAD, room=100_000 * RAD))
     assert found == Seizure(10 * WAD, 100_000 * WAD, 100_000 * RAD, 113_000 * RAD)
 
 
 def test_what_the_dog_refuses() -> None:
     def bark(room: int, ink: int = 10 * WAD) -> Seizure | str:
-        return seizure(DOG_2_0, ink, 100_000 * WAD, RAY, Limits(CHOP, dust=15_000 * RAD, room=room))
+        return seizure(DOG_2_0, ink, 100_000 * WAD, RAY, AuctionLimits(CHOP, dust=15_000 * RAD, room=room))
 
     assert bark(0) == "liquidation limit hit"
     assert bark(10_000 * RAD) == "dusty auction from partial liquidation"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backtest.model import AccountId, AssetId, IndexUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.interface import BoxExposure, LinearExposure, Refusal
-from backtest.protocols.mechanism import FixedSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.replay.engine import Engine, replay
 from backtest.replay.record import Replay
 from backtest.replay.timeline import Timeline
@@ -69,7 +69,7 @@ def _run_checked(seeds: Iterable[int], make: Make) -> int:
     for seed in seeds:
         h = random_history(seed)
         timeline = h.timeline()
-        engine = Checked(FixedSpreadPool(), h.market, timeline, COMPETITIVE, FixedSpread())
+        engine = Checked(FixedSpreadPool(), h.market, timeline, COMPETITIVE, ProtocolSpread())
         watch_by(engine, make, timeline)
         made += len(_run(engine).liquidations)
     return made
@@ -106,7 +106,7 @@ def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, c
     timeline = h.timeline()
     overrides = (Override(parameter="close_factor", value=9000, from_block=20),) if changed else ()
     scenario = Scenario(liquidators=Competitive(max_calls=3, gas_cost=10 * USD), overrides=overrides, from_block=10)
-    engine: Engine[object] = Engine(FixedSpreadPool(), h.market, timeline, scenario, FixedSpread(), samples=5)
+    engine: Engine[object] = Engine(FixedSpreadPool(), h.market, timeline, scenario, ProtocolSpread(), samples=5)
     watch_by(engine, make, timeline)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(foresight, "CHUNK", chunk)
@@ -156,7 +156,7 @@ def test_where_a_liquidation_moves_an_index_nothing_is_foreseen_any_more() -> No
     made = 0
     for seed in range(30):
         h = random_history(seed)
-        engine = Checked(Charging(), h.market, h.timeline(), COMPETITIVE, FixedSpread())
+        engine = Checked(Charging(), h.market, h.timeline(), COMPETITIVE, ProtocolSpread())
         assert isinstance(engine.watch, Foresight)
         result = _run(engine)
         made += len(result.liquidations)
