@@ -13,6 +13,7 @@ from typing import Any
 from backtest.errors import PriceMissing
 from backtest.model import IndexUpdate, ParamChange, PositionChange
 from backtest.protocols.aave_v3.rules import parameter_fault
+from backtest.protocols.changes import position_change
 from backtest.protocols.interface import (
     AccountView,
     Fill,
@@ -211,10 +212,7 @@ class FixedSpreadPool(LendingProtocol[Any]):
         return min(amount * RAY // state.index(asset, side, now), state.balances[account][asset, side])
 
     def _change(self, account, asset, side, delta, now):
-        return PositionChange(
-            seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp,
-            account=account, asset=asset, side=side, delta=delta, action="liquidation", action_seq=-1,
-        )  # fmt: skip
+        return position_change(now, account, asset, side, delta)
 
     def observed_order(self, state, past, prices, now):
         return Order(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import ParamChange, PositionChange
+from backtest.protocols.changes import position_change
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -128,11 +129,5 @@ class MarginProtocol(LendingProtocol[Any]):
             if long
             else {"debt": (asset, -size), "collateral": (CASH, -cash)}
         )
-        changes = tuple(
-            PositionChange(
-                seq=-1, block_number=now.block_number, log_index=now.log_index, timestamp=now.timestamp,
-                account=order.account, asset=a, side=side, delta=delta, action="liquidation", action_seq=-1,
-            )
-            for side, (a, delta) in sides.items()
-        )  # fmt: skip
+        changes = tuple(position_change(now, order.account, a, side, delta) for side, (a, delta) in sides.items())
         return Fill(order, cash if long else size, size if long else cash, 0, changes, rules="margin")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backtest.model import IndexUpdate, ParamChange, PositionChange
+from backtest.protocols.changes import parameter_change, position_change
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -107,12 +108,10 @@ class VaultProtocol(LendingProtocol[Any]):
         if dart <= 0:
             return Refusal("liquidation limit hit")
         tab, dink = dart * state.rate // RAY * chop // BPS, ink * dart // art
-        key = {"seq": -1, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
-        grab = {**key, "account": order.account, "action": "liquidation", "action_seq": -1}
         changes = (
-            PositionChange(**grab, asset=ETH, side="collateral", delta=-dink),
-            PositionChange(**grab, asset=DAI, side="debt", delta=-dart),
-            ParamChange(**key, name="dirt", value=state.params["dirt"] + tab),
+            position_change(now, order.account, ETH, "collateral", -dink),
+            position_change(now, order.account, DAI, "debt", -dart),
+            parameter_change(now, "dirt", state.params["dirt"] + tab),
         )
         return Fill(order, tab, dink, 0, changes, rules="vault")
 
@@ -178,20 +177,9 @@ class DutchAuction:
             owe, piece = auction.tab, auction.tab * WAD // price
         left, tab = auction.lot - piece, auction.tab - owe
         now, dirt = book.now, book.state.params["dirt"]
-        key = {"seq": -1, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
-        changes = [ParamChange(**key, name="dirt", value=dirt - (auction.tab if left == 0 else owe))]
+        changes = [parameter_change(now, "dirt", dirt - (auction.tab if left == 0 else owe))]
         if tab == 0 and left:
-            changes.append(
-                PositionChange(
-                    **key,
-                    account=auction.account,
-                    asset=ETH,
-                    side="collateral",
-                    delta=left,
-                    action="liquidation",
-                    action_seq=-1,
-                )
-            )
+            changes.append(position_change(now, auction.account, ETH, "collateral", left))
         deficits = ((DAI, tab),) if left == 0 and tab else ()
         fill = Fill(
             Order(auction.account, PAIR, liquidator, owe), owe, piece, 0, tuple(changes), deficits, rules="clip"

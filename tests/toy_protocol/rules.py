@@ -19,8 +19,8 @@ from backtest.model import (
     ParamChange,
     PositionChange,
     Prices,
-    Side,
 )
+from backtest.protocols.changes import position_change
 from backtest.protocols.interface import AccountView, Fill, Holding, LinearExposure, Order, Pair, Refusal
 from backtest.units import BPS, WAD
 
@@ -116,19 +116,8 @@ def quote(state: Shop, order: Order, prices: Prices, now: Clock) -> Fill | Refus
         return Refusal("nothing")
     lost = owed - repaid if seized == held else 0
 
-    def change(asset: AssetId, side: Side, delta: int) -> PositionChange:
-        return PositionChange(
-            seq=-1,
-            block_number=now.block_number,
-            log_index=now.log_index,
-            timestamp=now.timestamp,
-            account=order.account,
-            asset=asset,
-            side=side,
-            delta=delta,
-            action="liquidation",
-            action_seq=-1,
-        )
-
-    changes = (change(USDX, "debt", -repaid - lost), change(ETH, "collateral", -seized))
+    changes = (
+        position_change(now, order.account, USDX, "debt", -repaid - lost),
+        position_change(now, order.account, ETH, "collateral", -seized),
+    )
     return Fill(order, repaid, seized, 0, changes, ((USDX, lost),) if lost else (), "pawnshop 1")

@@ -44,6 +44,7 @@ from backtest.protocols.aave_v3.stable import (
     total_of,
 )
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, StableDebt, lacks
+from backtest.protocols.changes import position_change
 from backtest.protocols.interface import AccountView, Acted, Action, Refusal
 
 NO_LIQUIDITY = "the reserve has not enough liquidity"
@@ -742,18 +743,7 @@ def borrows(book: Account) -> bool:
     return next(debts(book), None) is not None
 
 
-_NO_MOVE = PositionChange(
-    seq=-1,
-    block_number=0,
-    log_index=0,
-    timestamp=0,
-    account=AccountId(-1),
-    asset=AssetId(0),
-    side="collateral",
-    delta=0,
-    action="",
-    action_seq=-1,
-)
+_NO_MOVE = position_change(Clock(0, 0, 0), AccountId(-1), AssetId(0), "collateral", 0, action="")
 _CALLS: dict[str, Callable[[_Call, list[PositionChange]], Acted | Refusal]] = {
     "supply": _supply,
     "withdraw": _withdraw,

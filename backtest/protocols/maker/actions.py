@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices, Side
+from backtest.model import AccountId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices
+from backtest.protocols.changes import parameter_change, position_change
 from backtest.protocols.interface import Acted, Action, Fill, Order, Refusal
 from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs, view
@@ -66,36 +67,17 @@ def _sold(state: MakerState, order: Order, ink: int, art: int, now: Clock) -> Fi
 def _grab(account: AccountId, dink: int, dart: int, now: Clock) -> tuple[PositionChange, PositionChange]:
     """Collateral and normalised debt leave a vault."""
 
-    def change(asset: AssetId, side: Side, delta: int) -> PositionChange:
-        return PositionChange(
-            seq=-1,
-            block_number=now.block_number,
-            log_index=now.log_index,
-            timestamp=now.timestamp,
-            account=account,
-            asset=asset,
-            side=side,
-            delta=delta,
-            action="liquidation",
-            action_seq=-1,
-        )
-
-    return change(COLLATERAL, "collateral", -dink), change(DAI, "debt", -dart)
+    return (
+        position_change(now, account, COLLATERAL, "collateral", -dink),
+        position_change(now, account, DAI, "debt", -dart),
+    )
 
 
 def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:
     """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go
     through here.
     """
-    total = state.params.get("raising", 0) + delta
-    return ParamChange(
-        seq=-1,
-        block_number=now.block_number,
-        log_index=now.log_index,
-        timestamp=now.timestamp,
-        name="raising",
-        value=total,
-    )
+    return parameter_change(now, "raising", state.params.get("raising", 0) + delta)
 
 
 def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:

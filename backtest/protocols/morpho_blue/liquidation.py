@@ -20,8 +20,8 @@ from backtest.model import (
     ParamChange,
     PositionChange,
     SettingChange,
-    Side,
 )
+from backtest.protocols.changes import position_change, setting_change
 from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, max_borrow_down, price_of
 from backtest.protocols.morpho_blue.math import (
@@ -35,7 +35,6 @@ from backtest.protocols.morpho_blue.state import (
     COLLATERAL,
     LOAN,
     RULES,
-    UNPLACED,
     MorphoState,
     Position,
     Totals,
@@ -165,51 +164,22 @@ def _settle(
     state: MorphoState, order: Order, position: Position, totals: Totals, now: Clock, shares: int, seized: int
 ) -> Fill:
     account, repaid = order.account, totals.debt_up(shares)
-    changes: list[Change] = [*accrual(state, now), _position(account, LOAN, "debt", -shares, repaid, now)]
-    changes.append(_position(account, COLLATERAL, "collateral", -seized, seized, now))
+    changes: list[Change] = [*accrual(state, now), position_change(now, account, LOAN, "debt", -shares, amount=repaid)]
+    changes.append(position_change(now, account, COLLATERAL, "collateral", -seized, amount=seized))
     deficits: tuple[tuple[AssetId, int], ...] = ()
     left = replace(
         totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares
     )
     if seized == position.collateral and (lost_shares := position.borrow_shares - shares):
         lost = min(left.borrow_assets, left.debt_up(lost_shares))
-        changes.append(_position(account, LOAN, "debt", -lost_shares, lost, now))
-        changes.append(
-            SettingChange(
-                seq=UNPLACED,
-                block_number=now.block_number,
-                log_index=now.log_index,
-                timestamp=now.timestamp,
-                account=account,
-                setting="bad_debt",
-                asset=LOAN,
-                value=lost,
-                action="liquidation",
-                action_seq=UNPLACED,
-            )
-        )
+        changes.append(position_change(now, account, LOAN, "debt", -lost_shares, amount=lost))
+        changes.append(setting_change(now, account, "bad_debt", LOAN, lost))
         deficits = ((LOAN, lost),)
         left.borrow_assets -= lost
         left.supply_assets -= lost
         left.borrow_shares -= lost_shares
     changes += indexes_after(state, left, now)
     return Fill(order, repaid, seized, 0, tuple(changes), deficits, rules=RULES, rules_tested=True)
-
-
-def _position(account: AccountId, asset: AssetId, side: Side, delta: int, amount: int, now: Clock) -> PositionChange:
-    return PositionChange(
-        seq=UNPLACED,
-        block_number=now.block_number,
-        log_index=now.log_index,
-        timestamp=now.timestamp,
-        account=account,
-        asset=asset,
-        side=side,
-        delta=delta,
-        action="liquidation",
-        action_seq=UNPLACED,
-        amount=amount,
-    )
 
 
 def _shares(fill: Fill) -> int:

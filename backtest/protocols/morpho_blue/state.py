@@ -30,6 +30,7 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+from backtest.protocols.changes import parameter_change, unplaced
 from backtest.protocols.columns import Columns
 from backtest.protocols.morpho_blue.irm import borrow_rate
 from backtest.protocols.morpho_blue.math import (
@@ -50,7 +51,6 @@ RATE_SCALE = SECONDS_PER_YEAR * (RAY // WAD)
 """A rate a second (wad) times this is the same rate a year (ray)."""
 RULES_REVISION = 1
 RULES = "morpho-blue 1.0.0"
-UNPLACED = -1
 _TAKES = frozenset({"withdraw", "repay", "liquidation"})
 
 
@@ -299,21 +299,16 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
 def accrual(state: MorphoState, now: Clock) -> list[ParamChange]:
     """The changes that a call makes by accruing at ``now``, before its own."""
     rate, end = state.totals.rates(now.timestamp)
-    place = _place(now)
     changes = []
     if end is not None and not state.recompute:
-        changes.append(ParamChange(**place, name="rate_at_target", value=end, asset=LOAN))
-    changes.append(ParamChange(**place, name="accrued", value=rate, asset=LOAN))
+        changes.append(parameter_change(now, "rate_at_target", end, LOAN))
+    changes.append(parameter_change(now, "accrued", rate, LOAN))
     return changes
 
 
 def indexes_after(state: MorphoState, totals: Totals, now: Clock) -> list[IndexUpdate]:
     """The indexes that a call leaves, with the totals after it; where interest is as recorded they are history's."""
-    return [index_update(totals, _place(now))] if state.recompute else []
-
-
-def _place(now: Clock) -> dict[str, int]:
-    return {"seq": UNPLACED, "block_number": now.block_number, "log_index": now.log_index, "timestamp": now.timestamp}
+    return [index_update(totals, unplaced(now))] if state.recompute else []
 
 
 def index_update(totals: Totals, place: dict[str, int]) -> IndexUpdate:
