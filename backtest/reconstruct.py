@@ -96,7 +96,7 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         prices = _prices(history, protocol, imported)
         history.begin_pools()
         made = _Chunks(history, protocol, prices, imported)
-        writer.replace(market, "canonical/", ahead(made), stamp=stamp(lake, market))
+        writer.replace(market, "canonical/", prefetched(made), stamp=stamp(lake, market))
         if ranges := claims.claimed(lake, market):
             history.notes.append(f"{claims.in_words(ranges)} are complete as files claim: no node has shown it")
     return Summary(market, config.start_block, last, made.rows, tuple(history.notes))
@@ -113,7 +113,7 @@ def unfolded(lake: Lake, market: str) -> str | None:
     return f"market '{market}' holds imports to be queried; {config.protocol} cannot be folded from imports"
 
 
-def ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+def prefetched(items: Iterable[T], depth: int = 4) -> Iterator[T]:
     """The same items, made by a thread of its own up to ``depth`` ahead of the reader; an error in it is raised
     here.
     """
@@ -327,7 +327,7 @@ class History:
                     },
                 )
 
-        for last, segment in ahead(read(), depth=1):
+        for last, segment in prefetched(read(), depth=1):
             yield segment
             self._progress(int(np.searchsorted(self.keys, (last + 1) * _PLACES)), len(self.keys))
 

@@ -15,7 +15,7 @@ from backtest.cli import main
 from backtest.errors import LakeError, RulesError, UserError
 from backtest.lake import Lake
 from backtest.prices.fold import PRICES
-from backtest.reconstruct import ahead, is_current, reconstruct
+from backtest.reconstruct import is_current, prefetched, reconstruct
 from backtest.tables import CANONICAL, QUARANTINE, RAW_STATE
 from tests.support.aave_logs import RAY, Logs, a_token, address, asset, debt_token, time_of
 
@@ -307,16 +307,16 @@ def test_prices_by_the_real_fold(tmp_path: Path) -> None:
     ]
 
 
-def test_ahead_keeps_order_and_raises_errors_where_they_are_read() -> None:
+def test_prefetching_keeps_order_and_raises_errors_where_they_are_read() -> None:
     def items() -> Iterator[int]:
         yield from range(5)
         raise KeyError("late")
 
-    read = ahead(items(), depth=2)
+    read = prefetched(items(), depth=2)
     assert list(itertools.islice(read, 5)) == list(range(5))
     with pytest.raises(KeyError, match="late"):
         next(read)
-    assert list(ahead([])) == []
+    assert list(prefetched([])) == []
 
 
 def test_ahead_stops_its_thread_with_the_reader() -> None:
@@ -327,7 +327,7 @@ def test_ahead_stops_its_thread_with_the_reader() -> None:
             made.append(number)
             yield number
 
-    read = ahead(items(), depth=1)
+    read = prefetched(items(), depth=1)
     assert next(read) == 0
     read.close()
     count = len(made)

@@ -105,7 +105,7 @@ def fetch(
     first, last = _range(config, final, from_block, to_block)
     if to_block is not None and last < to_block:
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
-    with lake.writer() as writer, writer.together() if again else nullcontext(), _rare_collections():
+    with lake.writer() as writer, writer.one_commit() if again else nullcontext(), _rare_collections():
         if again:
             digest = lake.digest(config.name) if config.name in lake.markets() else ""
             taken = _withdraw(lake, writer, config.name, first, last)

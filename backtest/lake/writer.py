@@ -36,10 +36,10 @@ class Writer:
         self._lake = lake
         self._storage = lake.storage
         self._base: m.Manifest | None = None
-        """Within ``together``: the version that it began with."""
+        """Within ``one_commit``: the version that it began with."""
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def one_commit(self) -> Iterator[None]:
         """Everything written within appears at once at the end; if an error is raised, the lake stays as it was.
 
         Meanwhile only this process's ``Lake`` sees it, and no garbage is collected.

@@ -108,7 +108,7 @@ def import_logs(
             advance=advance,
         )  # fmt: skip
         first, last = asked = _range(lake, config, gathered, from_block, to_block)
-        with lake.writer() as writer, writer.together():
+        with lake.writer() as writer, writer.one_commit():
             writer.set_market(structs.replace(config, pools=()))
             first, last = with_neighbours(lake, config, first, last)
             raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)
@@ -190,7 +190,7 @@ def collect_facts(
             )
             first, last = _range(lake, config, gathered, None, to_block)
             _check_final(rpc, last, finality)
-            with lake.writer() as writer, writer.together():
+            with lake.writer() as writer, writer.one_commit():
                 writer.set_market(structs.replace(config, pools=()))
                 logs = FileLogs(lake, writer, config, gathered, (first, last), rpc)
                 raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)

@@ -118,7 +118,7 @@ def load(path: Path, folder: Path) -> int:
     lake = Lake(folder, create=True)
     config = MarketConfig(name="bench", protocol="x", chain_id=1, start_block=1, contracts={})
     last = LOGS // PER_BLOCK
-    with temporary() as place, lake.writer() as writer, writer.together():
+    with temporary() as place, lake.writer() as writer, writer.one_commit():
         gathered = gather(files_in([path]), [bytes.fromhex(topic0(MINT)[2:])], Path(place), chain_id=1)
         writer.set_market(config)
         logs = FileLogs(lake, writer, config, gathered, (1, last))

@@ -20,7 +20,7 @@ from backtest.abi import event_schema
 from backtest.lake import Lake
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.frame import amounts
-from backtest.reconstruct import History, ahead, reconstruct
+from backtest.reconstruct import History, prefetched, reconstruct
 from backtest.tables import RAW_STATE
 from tests.support.aave_logs import CONFIG, RAY, SPECS, Logs, a_token, debt_token, time_of
 
@@ -132,7 +132,7 @@ def run(events: int = 10_000_000, accounts: int = 200_000) -> list[dict[str, Any
             (f"canonical/{name}", table) for name, table in AAVE_V3.fold(CONFIG, history) if name == "position_events"
         )
         with lake.writer() as writer:
-            writer.replace("test", "canonical/", ahead(chunks), stamp="bench")
+            writer.replace("test", "canonical/", prefetched(chunks), stamp="bench")
         positions = time.perf_counter() - started
         started = time.perf_counter()
         reconstruct(lake, "test")
