@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 
 from backtest.calibration.oracle import Derived, Moment, derive, patience_of, set_apart
 from backtest.errors import UserError
-from backtest.fidelity import contradictions, happened, venue_steps
 from backtest.lake import Lake
 from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.prices.imported import IN_SAMPLE, STAND_IN
@@ -25,6 +24,7 @@ from backtest.replay.forecast import PriceRanges, look_ahead
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline, require_current
 from backtest.scenario import Competitive
+from backtest.validation import contradictions, happened, venue_steps
 
 COLUMNS = (
     "asset",

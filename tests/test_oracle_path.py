@@ -19,7 +19,6 @@ from backtest.calibration.ordering import EDGES, standing
 from backtest.cli import main
 from backtest.cli.calibrate_oracle import told, written
 from backtest.errors import UserError
-from backtest.fidelity import FREE, derived_ranges, price_ranges, validate, with_and_without
 from backtest.imports import import_files, load
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, Prices
@@ -40,6 +39,7 @@ from backtest.replay.forecast import PriceRanges
 from backtest.results import load_market, load_timeline, run
 from backtest.scenario import Competitive, Scenario
 from backtest.units import RAY, WAD, mul_div_down
+from backtest.validation import FREE, derived_ranges, price_ranges, validate, with_and_without
 from tests.support.aave_books import ALICE, COL, DEBT, NOW, ONE, OTHER, Toy
 from tests.support.made_up_oracle import HOUR, KEEPERS, Script, lake_of, made_up
 from tests.support.maker_exports import real_folder

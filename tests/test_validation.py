@@ -1,249 +1,258 @@
-"""Matching and figures of a validation, numbers by hand; and the walk one step ahead, on made-up vaults."""
+"""Validations of whole markets: the walk one step ahead by hand, the bundled sample, what is stored and shown, and the
+real vaults.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from backtest import validation as v
-from backtest.validation import Episode, Evidence, Pairing, Row
+from backtest import matching
+from backtest.cli import main
+from backtest.errors import UserError
+from backtest.imports import import_files, load
+from backtest.lake import Lake
+from backtest.reconstruct import reconstruct
+from backtest.report import write_report
+from backtest.results import run
+from backtest.scenario import Competitive, Observed, Override, Scenario
+from backtest.validation import FREE, ONE_STEP, price_ranges, validate
+from tests.support.lake_tables import write
+from tests.support.maker_exports import real_folder
 
-HOUR = 3600
-WAD = 10**18
+pytestmark = pytest.mark.slow
 
-
-def row(account: str, time: int, debt: int = 100, **more: object) -> Row:
-    return Row(account=account, time=time, debt_base=debt, **{"repaid": debt, "repaid_base": debt, "seized": 1, **more})  # type: ignore[arg-type]
-
-
-def alarm(account: str, *times: int, debt: int = 100, **more: object) -> Episode:
-    return Episode(tuple(row(account, time, debt, until=time + HOUR, **more) for time in times), standing=True)
-
-
-def event(account: str, *times: int, debt: int = 100, **more: object) -> Episode:
-    return Episode(tuple(row(account, time, debt, **more) for time in times))
-
-
-def test_rows_of_one_account_within_three_hours_are_one_episode() -> None:
-    rows = [row("a", 0), row("b", 5), row("a", 3 * HOUR), row("a", 6 * HOUR + 1)]
-    found = v.episodes(rows)
-    assert [(one.account, one.first, one.last) for one in found] == [
-        ("a", 0, 3 * HOUR),
-        ("b", 5, 5),
-        ("a", 6 * HOUR + 1, 6 * HOUR + 1),
-    ]
-    assert [one.debt_base for one in found] == [200, 100, 100]
-    assert v.episodes(rows, standing=True)[0].debt_base == 100
+ROOT = Path(__file__).parent.parent
+MODEL = Scenario(name="model", liquidators=Competitive())
+HOUR, WAD = 3600, 10**18
 
 
-def test_each_episode_is_matched_once_and_the_earliest_that_fits() -> None:
-    predicted = [alarm("a", 0), alarm("a", 4 * HOUR), alarm("b", 0), alarm("c", 9 * HOUR)]
-    actual = [event("a", 2 * HOUR), event("b", 3 * HOUR), event("c", 0), event("d", 0)]
-    found = {(p.account, p.first, p.outcome) for p in v.match(predicted, actual)}
-    assert found == {
-        ("a", 0, "hit"),
-        ("a", 4 * HOUR, "false alarm"),
-        ("b", 0, "hit"),
-        ("c", 0, "miss"),
-        ("c", 9 * HOUR, "false alarm"),
-        ("d", 0, "miss"),
-    }
+def figures(rows: list[dict[str, Any]], mode: str, alarms: str = "all", accounts: str = "all") -> dict[str, Any]:
+    (found,) = [row for row in rows if (row["mode"], row["alarms"], row["accounts"]) == (mode, alarms, accounts)]
+    return found
 
 
-@pytest.mark.parametrize(("gap", "outcome"), [(3 * HOUR, ["hit"]), (3 * HOUR + 1, ["miss", "false alarm"])])
-def test_three_hours_are_near_and_a_second_more_is_not(gap: int, outcome: list[str]) -> None:
-    assert [p.outcome for p in v.match([alarm("a", gap)], [event("a", 0)])] == outcome
+# -- the sample --------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(0, 60), max_size=8, unique=True), st.lists(st.integers(0, 60), max_size=8, unique=True))
-def test_no_other_matching_has_more_pairs(ours: list[int], theirs: list[int]) -> None:
-    """Against a matching by augmenting paths."""
-    predicted = v.episodes([row("a", HOUR * t) for t in ours], standing=True)
-    actual = v.episodes([row("a", HOUR * t) for t in theirs])
-    near = [
-        [j for j, b in enumerate(actual) if b.first - a.last <= v.WITHIN and a.first - b.last <= v.WITHIN]
-        for a in predicted
-    ]
-    taken: dict[int, int] = {}
-
-    def augment(i: int, seen: set[int]) -> bool:
-        for j in near[i]:
-            if j not in seen:
-                seen.add(j)
-                if j not in taken or augment(taken[j], seen):
-                    taken[j] = i
-                    return True
-        return False
-
-    most = sum(augment(i, set()) for i in range(len(predicted)))
-    pairings = v.match(predicted, actual)
-    assert sum(p.outcome == "hit" for p in pairings) == most
-    assert len(pairings) == len(predicted) + len(actual) - most
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    path = tmp_path_factory.mktemp("sample") / "lake"
+    shutil.copytree(ROOT / "data/sample/lake", path)
+    return Lake(path)
 
 
-def test_rates_by_count_and_by_debt() -> None:
-    pairings = [
-        Pairing(alarm("a", 0, debt=400), event("a", 60, debt=300)),
-        Pairing(None, event("b", 0, debt=100)),
-        Pairing(alarm("c", 0, debt=100), None, cause="its owner acted"),
-        Pairing(alarm("d", 0, debt=300), None),
-    ]
-    found = v.score(pairings, seed=1)
-    assert (found.actual, found.predicted, found.hits, found.explained) == (2, 3, 1, 1)
-    assert found.recall.value == 0.5
-    assert found.precision.value == pytest.approx(1 / 3)
-    assert found.recall_by_debt.value == 0.75
-    assert found.precision_by_debt.value == 0.5
-    assert found.precision_by_debt.low == 0
-    assert v.score(pairings, seed=1) == found
-    assert v.score(pairings[1:2], seed=1).precision.value is None
+def test_history_itself_is_told_one_step_ahead(sample: Lake) -> None:
+    made = validate(sample, "sample-crash", MODEL)
+    row = figures(made.rows, ONE_STEP)
+    happened = len(sample.read("canonical/liquidations", "sample-crash"))
+    assert row["recall"] > 0.9
+    assert row["recall_by_debt"] > 0.9
+    assert row["precision"] > 0.9
+    assert (
+        row["predicted"] - row["hits"] + row["actual"] - row["hits"] == row["explained"]
+    )  # each exception has a cause
+    assert row["collateral_error_largest"] < 1e-6
+    assert figures(made.rows, ONE_STEP, "throughout")["hits"] == row["hits"]  # prices are known from logs
+    assert sum(one["actual_rows"] or 0 for one in made.episodes if one["mode"] == ONE_STEP) == happened
+    left = json.loads(figures(made.rows, ONE_STEP, accounts="without the largest 2")["left_out"])
+    assert {one["account"] for one in made.episodes if one["largest"]} == set(left)
+    assert len(left) == 2
 
 
-def test_wilsons_interval() -> None:
-    """Nine of ten: 0.5958 to 0.9821 (Wilson 1927, as tabulated for 95 %)."""
-    found = v.wilson(9, 10)
-    assert (found.value, round(found.low or 0, 4), round(found.high or 0, 4)) == (0.9, 0.5958, 0.9821)
-    assert v.wilson(0, 0).value is None
-    assert v.wilson(10, 10).high == pytest.approx(1)
-
-
-def test_alarms_throughout_the_range_alone_leave_what_others_predicted_as_missed() -> None:
-    pairings = [
-        Pairing(alarm("a", 0), event("a", 0)),
-        Pairing(alarm("b", 0, throughout=True), event("b", 0)),
-        Pairing(alarm("c", 0), None),
-    ]
-    found = v.throughout_only(pairings)
-    assert [(p.account, p.outcome) for p in found] == [("a", "miss"), ("b", "hit")]
-    assert found[0].cause == v.PROXY
-
-
-def test_errors_of_time_amount_and_reconstruction() -> None:
-    happened = event(
-        "a", 100, 200, debt=50, held_collateral=1000, held_debt=101, left_collateral=0, left_debt=0, seized=500
+def test_a_validation_is_stored_once_and_read_again(sample: Lake) -> None:
+    first = validate(sample, "sample-crash", MODEL)
+    again = validate(sample, "sample-crash", MODEL)
+    assert (again.made, again.run_id, len(again.rows), len(again.episodes)) == (
+        False,
+        first.run_id,
+        len(first.rows),
+        len(first.episodes),
     )
-    hit = Pairing(alarm("a", 40, debt=60), happened)
-    assert hit.time_error == 60
-    assert hit.amount_error == pytest.approx(0.2)  # the first call against the first liquidation
-    assert Pairing(event("a", 40, debt=150), happened).amount_error == pytest.approx(
-        0.5
-    )  # a replay's episode against history's
-    collateral, debt = v.reconstruction(
-        [happened, event("b", 0, held_collateral=1000, left_collateral=11, held_debt=100)]
-    )
-    assert collateral == [0]
-    assert debt == pytest.approx([0.01])
-    stored = event("c", 0, debt=50, held_collateral=1, held_debt=100, held_scaled=202, repaid_scaled=200)
-    assert v.reconstruction([stored])[1] == pytest.approx([0.01])  # as stored, where that is known
-    assert v.spread([1, 2, 3, 4]).median == 2.5
-    assert v.spread([]).largest is None
+    sample.refresh()
+    stored = sample.sql(f"SELECT count(*) FROM validation_episodes WHERE run_id = '{first.run_id}'").fetchall()
+    assert stored == [(len(first.episodes),)]
+    other = validate(sample, "sample-crash", MODEL, largest=0)
+    assert {row["accounts"] for row in other.rows} == {"all"}
+    assert other.run_id != first.run_id
 
 
-def test_an_account_whose_liquidation_took_something_else_is_contradicted() -> None:
-    held = {"held_collateral": 1000, "left_collateral": 0, "left_debt": 0, "seized": 1000}
-    events = [
-        event("exact", 0, held_debt=100, **held),
-        event("off", 0, held_debt=106, **held),
-        event("part", 0, held_debt=300, left_debt=200),
-    ]
-    assert v.contradicted(events) == pytest.approx({"off": 0.06})
-
-
-def test_causes_of_false_alarms() -> None:
-    evidence = Evidence(
-        relief={"saved": [1800], "late": [8 * HOUR], "little": [1800]}, outside={"moved": "more than it got"}
-    )
-    alarms = {
-        "saved": (alarm("saved", 0, throughout=True), v.ACTED),
-        "moved": (alarm("moved", 0, throughout=True), v.OUTSIDE),
-        "little": (alarm("little", 0, HOUR, throughout=True, health=WAD - 1), v.STOOD),
-        "stood": (alarm("stood", 0, HOUR, 2 * HOUR, throughout=True, health=9 * WAD // 10), v.STOOD),
-        "proxy": (alarm("proxy", 0, health=WAD - 1), v.PROXY),
-        "late": (alarm("late", 0, health=WAD - 1), v.ELSEWHEN),
-        "back": (alarm("back", 0, throughout=True, health=WAD - 1), v.PASSED),
-    }
-    pairings = [
-        *(Pairing(one, None) for one, _ in alarms.values()),
-        Pairing(None, event("late", 5 * HOUR, health=WAD - 1)),
-    ]
-    found = {p.account: p for p in v.explain(pairings, evidence) if p.predicted}
-    assert {account: p.cause for account, p in found.items()} == {
-        account: cause for account, (_, cause) in alarms.items()
-    }
-    assert "1,800 s" in found["saved"].detail
-    assert "+5.0 h" in found["late"].detail
-    assert "down to health 0.900" in found["stood"].detail
-
-
-def test_a_rescue_is_in_time_within_what_liquidations_take() -> None:
-    """Three liquidations followed their alarms after 10, 20 and 600 s; a fourth came after its alarm was over."""
-    standing = [replace(alarm(who, 0).rows[0], until=HOUR) for who in ("a", "b", "c", "d")]
-    taken = [event("a", 10), event("b", 20, 25), event("c", 600), event("d", HOUR + 1)]
-    assert v.latency(standing, taken) == 600
-    assert v.latency(standing[3:], taken) is None
-    saved = Pairing(alarm("saved", 0, throughout=True), None)
-    unsure = Pairing(alarm("saved", 0, health=WAD - 1), None)
-    for latency, cause, of_unsure in (
-        (None, v.ACTED, v.ACTED),
-        (1800, v.ACTED, v.ACTED),
-        (1799, v.STOOD, v.PROXY),
+def test_the_command_prints_figures_and_causes_and_the_page_shows_them(
+    sample: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["validate", "--lake", str(sample.path), "--market", "sample-crash", "--rows", "3", "--gas-cost", "1"])
+    assert done.value.code == 0
+    printed = capsys.readouterr().out
+    for text in (
+        "Recall by debt",
+        "one step ahead: misses, 3 of",
+        "between questions",
+        "free-running",
+        "the rules say at the oracle's own price",
     ):
-        evidence = Evidence(relief={"saved": [1800]}, latency=latency)
-        assert [one.cause for one in v.explain([saved, unsure], evidence)] == [cause, of_unsure]
-    assert "later than 95% of liquidations came (1,799 s)" in v.explain([saved], evidence)[0].detail
+        assert text in printed
+    sample.refresh()
+    run(sample, "sample-crash", MODEL, samples=0)
+    sample.refresh()
+    write_report(sample, [], tmp_path / "page.html", market="sample-crash")
+    page = (tmp_path / "page.html").read_text()
+    assert "How well the model tells history" in page
+    shown = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"certain|rescued|throughout", shown + printed)  # prices are known: no range is stated
+    assert 'id="chart-rates-spec"' in page
 
 
-def test_causes_of_misses_and_partial_hits() -> None:
-    evidence = Evidence(
-        outside={"moved": "more than it got"},
-        refusals={"small": [(0, v.UNPROFITABLE)], "full": [(0, "liquidation limit hit")]},
+@pytest.mark.parametrize(
+    ("scenario", "message"),
+    [
+        (Scenario(liquidators=Observed()), "a model under history's parameters"),
+        (
+            Scenario(liquidators=Competitive(), overrides=(Override(parameter="ltv", value=1),)),
+            "a model under history's parameters",
+        ),
+        (Scenario(liquidators=Competitive(), to_block=10), "nothing was liquidated"),
+    ],
+)
+def test_what_cannot_be_validated(sample: Lake, scenario: Scenario, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        validate(sample, "sample-crash", scenario)
+
+
+# -- ranges of a proxy -------------------------------------------------------------------------------------------------
+
+
+def test_the_oracle_lies_within_the_period_read_and_the_one_before(tmp_path: Path) -> None:
+    """Candles at hours 0, 1 and 3 (hour 2 is missing), a delay of one hour."""
+    candles = [(0, 100, 90, 110), (1, 105, 95, 120), (3, 50, 40, 60)]
+    venue = [
+        {
+            "seq": hour,
+            "block_number": hour,
+            "timestamp": hour * HOUR,
+            "asset_id": 0,
+            "price": opening,
+            "low": low,
+            "high": high,
+            "period": HOUR,
+        }
+        for hour, opening, low, high in candles
+    ]
+    price = {"seq": 9, "block_number": 9, "asset_id": 0, "price": 1, "method": "proxy", "exact": False}
+    lake = write(
+        tmp_path / "lake", {"market_prices": venue, "prices": [price, {**price, "asset_id": 1, "method": "fixed"}]}
     )
-    above = {"health": WAD + 1}
-    assert v.explain([Pairing(None, event("exact", 0, **above))], Evidence(proxy=False))[0].cause == ""
-    pairings = [
-        Pairing(None, event("moved", 0, **above)),
-        Pairing(None, event("small", 0, **above)),
-        Pairing(None, event("full", 0, **above)),
-        Pairing(None, event("near", 0, **above, possible=True)),
-        Pairing(None, event("far", 0, **above, possible=False)),
-        Pairing(alarm("part", 0), event("part", 0, held_collateral=4, left_collateral=3, held_debt=100)),
-        Pairing(None, event("dark", 0)),
-        Pairing(None, event("between", 0, health=WAD - 1)),
+    found = price_ranges(lake, "toy", HOUR)
+    assert set(found) == {0}
+    ranges = found[0]  # type: ignore[index]
+    assert ranges.at(HOUR - 1) is None
+    assert ranges.at(HOUR) is None  # nothing is known of the period before the first
+    assert ranges.at(2 * HOUR) == (90, 120)
+    assert ranges.at(3 * HOUR - 1) == (90, 120)
+    assert ranges.at(3 * HOUR) is None  # the gap
+    assert ranges.at(4 * HOUR) is None  # the period before is missing
+
+
+# -- the real vaults ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """The exports and candles, imported and reconstructed."""
+    folder = real_folder()
+    lake = Lake(tmp_path_factory.mktemp("real") / "lake", create=True)
+    import_files(lake, load("maker-vaults"), folder=folder / "maker_eth_b")
+    import_files(
+        lake,
+        load("candles"),
+        market="maker-eth-b",
+        sources={"hours": [str(folder / "prices/eth_usd_1h_2020_2021.csv")]},
+    )
+    reconstruct(lake, "maker-eth-b")
+    lake.refresh()
+    return lake
+
+
+def test_real_liquidations_are_told_one_step_ahead(real: Lake) -> None:
+    made = validate(real, "maker-eth-b", MODEL)
+    for accounts in ("all", "without the largest 2"):
+        row = figures(made.rows, ONE_STEP, accounts=accounts)
+        assert row["recall"] >= 0.9
+        assert row["recall_by_debt"] >= 0.9
+        assert row["collateral_error_largest"] <= 1e-4
+        assert row["debt_error_median"] <= 1e-6
+        assert row["debt_error_p95"] <= 5e-4
+    assert figures(made.rows, ONE_STEP)["actual"] == 49
+    throughout = figures(made.rows, ONE_STEP, "throughout")
+    alarms = [one for one in made.episodes if one["mode"] == ONE_STEP and one["throughout"]]
+    assert len(alarms) == throughout["predicted"]
+    assert throughout["precision"] >= 0.8 or all(one["cause"] for one in alarms if one["outcome"] != "hit")
+    misses = [one for one in made.episodes if one["mode"] == ONE_STEP and one["outcome"] == "miss"]
+    assert all(one["cause"] for one in misses)
+    for row in made.rows:  # the range that is stated for the oracle's price does not hold, and every result says so
+        assert 0 < row["accepted_beyond"] < row["accepted"]
+    assert any("They refute the range" in note for note in made.notes)
+
+
+def test_a_free_replay_of_the_real_vaults_is_held_against_history_too(real: Lake) -> None:
+    made = validate(real, "maker-eth-b", MODEL)
+    row = figures(made.rows, FREE)
+    assert row["actual"] == 49
+    assert 0 < row["hits"] <= min(row["actual"], row["predicted"])
+    assert {one["cause"] for one in made.episodes if one["mode"] == FREE and one["outcome"] != "hit"} >= {matching.BOOK}
+
+
+def test_a_delay_of_the_oracle_is_an_alternative_with_a_baseline(real: Lake) -> None:
+    last = 11_700_000
+    baseline = run(real, "maker-eth-b", Scenario(name="baseline", liquidators=Competitive(), to_block=last), samples=0)
+    at_once = run(
+        real,
+        "maker-eth-b",
+        Scenario(name="no delay", liquidators=Competitive(), to_block=last, oracle_delay=0),
+        samples=0,
+    )
+    real.refresh()
+    pairs = dict(real.sql("SELECT run_id, baseline_id FROM run_pairs WHERE market = 'maker-eth-b'").fetchall())
+    assert pairs[at_once.run_id] == baseline.run_id
+    firsts = [
+        real.sql(f"SELECT min(timestamp) FROM run_liquidations WHERE run_id = '{one.run_id}'").fetchall()
+        for one in (baseline, at_once)
     ]
-    found = {p.account: p for p in v.explain(pairings, evidence)}
-    causes = {account: p.cause for account, p in found.items()}
-    assert causes == {
-        "moved": v.OUTSIDE,
-        "small": v.UNPROFITABLE,
-        "full": v.REFUSED,
-        "near": v.PROXY,
-        "far": v.PROXY,
-        "part": v.PARTIAL,
-        "dark": "",
-        "between": v.BETWEEN,
-    }
-    assert "within its range" in found["near"].detail
-    assert "within its range" not in found["far"].detail
-    assert "25.0%" in found["part"].detail
+    assert firsts[0] != firsts[1]
 
 
-def test_a_free_replay_takes_over_causes_of_the_same_time() -> None:
-    ahead = [
-        Pairing(alarm("a", 0), None, v.ACTED, "by its owner"),
-        Pairing(alarm("b", 9 * HOUR), None, v.ACTED, "by its owner"),
+def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> None:
+    """The commands and the query of docs/maker.md, over the first three months."""
+    section = (ROOT / "docs/maker.md").read_text().partition("## A governor's questions")[2]
+    (commands,), (query,) = (re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL) for language in ("sh", "sql"))
+    names = []
+    for command in commands.strip().splitlines():
+        words = shlex.split(command)[1:]
+        words[words.index("--lake") + 1] = str(real.path)
+        names.append(words[words.index("--name") + 1])
+        with pytest.raises(SystemExit) as done:
+            main([*words, "--to-block", "11500000"])
+        assert done.value.code == 0
+    real.refresh()
+    answers = {(row["name"], row["response"]): row for row in real.sql(query).to_arrow_table().to_pylist()}
+    responses = ("frozen", "same-ltv", "same-health")
+    for name in names:
+        for response in responses:
+            label = name if response == "frozen" else f"{name}, {response}"
+            assert answers[label, response]["kind"] == "alternative"
+            assert (
+                answers["baseline" if response == "frozen" else f"baseline, {response}", response]["kind"] == "baseline"
+            )
+    refused = [
+        answers[name, "frozen"]["refused_percent"]
+        for name in ("baseline", "ratio 135 %", "ratio 140 %", "ratio 145 %", "ratio 150 %")
     ]
-    free = [Pairing(event("a", HOUR), None), Pairing(event("b", 0), None), Pairing(None, event("c", 0))]
-    assert [p.cause for p in v.explain_free(free, ahead)] == [v.ACTED, v.BOOK, v.BOOK]
-
-
-def test_the_largest_are_those_with_most_collateral_seized() -> None:
-    rows = [
-        event("a", 0, collateral_base=5),
-        event("b", 0, collateral_base=9),
-        event("a", 9 * HOUR, collateral_base=6),
-        event("c", 0),
-    ]
-    assert v.largest(rows, 2) == ["a", "b"]
+    assert refused[-1] == max(refused) > refused[0]
+    loss = {name: answers[name, "frozen"]["loss_million"] for name in ("baseline", "penalty 8 %")}
+    assert loss["penalty 8 %"] < loss["baseline"]

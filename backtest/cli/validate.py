@@ -60,11 +60,11 @@ def validate(
 
     from backtest.cli.moments import window_of
     from backtest.cli.replay import base_units, only_market, progress_bar, read_scenario
-    from backtest.fidelity import validate as validated
-    from backtest.fidelity import with_and_without
     from backtest.lake import Lake
-    from backtest.report.fidelity import as_text
+    from backtest.report.validation import as_text
     from backtest.scenario import Competitive, Scenario
+    from backtest.validation import validate as validated
+    from backtest.validation import with_and_without
 
     opened = Lake(lake)
     chosen = market or only_market(opened)

@@ -2,7 +2,7 @@
 
 Nothing is re-enacted and nothing differs from history: before each question the book is what history left. Liquidations
 that happened are not shown to the model; what was there right before each of them is kept, to be held against its
-answers (``backtest.validation``). Where an oracle's price is known within a range only, what the chain accepted is held
+answers (``backtest.matching``). Where an oracle's price is known within a range only, what the chain accepted is held
 against that range: an action that the rules refuse at every price within it says that the range does not hold.
 """
 

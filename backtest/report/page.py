@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from backtest.report import fidelity, notes, tables
+from backtest.report import notes, tables, validation
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
 from backtest.report.comparison import CRITERION, Comparison
@@ -80,7 +80,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
         remarks=comparison.remarks(),
         flags=tables.data_flags(selection.runs),
         effects=draw(effects(comparison, _charts(selection, labels))),
-        fidelity=Fidelity.of(selection),
+        validation=ValidationSection.of(selection),
         competition=competition,
         contests=[draw(figure) for figure in contests(competition, _charts(selection, labels))],
         pairs=tables.pairs(selection),
@@ -112,7 +112,7 @@ def fill_in(template: str, path: Path, **values: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Fidelity:
+class ValidationSection:
     """The page's part on how well the model tells history; ``held`` says how a stated range of prices fares against
     what the chain accepted; ``rest`` is how many of the episodes without a match are not shown.
     """
@@ -128,23 +128,23 @@ class Fidelity:
     notes: list[str]
 
     @classmethod
-    def of(cls, selection: Selection) -> Fidelity | None:
+    def of(cls, selection: Selection) -> ValidationSection | None:
         """From the newest validation of the page's data; None where there is none."""
-        rows = fidelity.latest(selection)
+        rows = validation.latest(selection)
         if not rows:
             return None
-        episodes = fidelity.episodes_of(selection, rows[0]["run_id"])
+        episodes = validation.episodes_of(selection, rows[0]["run_id"])
         apart = [row for row in episodes if row["outcome"] != "hit" and row["mode"] == "one-step"]
         apart.sort(key=lambda row: (row["outcome"] != "miss", not row["throughout"], row["number"]))
-        shown, ranged = fidelity.told(rows), rows[0]["accepted"] is not None
-        drawn = draw(CaptionedChart("Recall and precision", _RATES, Charts.rates(fidelity.chart_rows(shown))))
+        shown, ranged = validation.told(rows), rows[0]["accepted"] is not None
+        drawn = draw(CaptionedChart("Recall and precision", _RATES, Charts.rates(validation.chart_rows(shown))))
         return cls(
             name=rows[0]["name"],
             run_id=rows[0]["run_id"],
-            held=fidelity.range_sentence(rows[0]),
-            figures=fidelity.figures_table(shown),
-            causes=fidelity.causes_table(episodes, ranged=ranged),
-            episodes=fidelity.episodes_table(apart[:_EPISODES], selection.decimals, ranged=ranged),
+            held=validation.range_sentence(rows[0]),
+            figures=validation.figures_table(shown),
+            causes=validation.causes_table(episodes, ranged=ranged),
+            episodes=validation.episodes_table(apart[:_EPISODES], selection.decimals, ranged=ranged),
             rest=max(0, len(apart) - _EPISODES),
             figure=drawn,
             notes=json.loads(rows[0]["notes"]),

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from backtest.fidelity import _Held, _range_notes
 from backtest.model import AssetId
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.params import DOG_2_0
 from backtest.replay.forecast import Ahead, PriceRanges, look_ahead
-from backtest.report.fidelity import causes_table, figures_table, range_sentence, told
+from backtest.report.validation import causes_table, figures_table, range_sentence, told
 from backtest.scenario import Competitive
 from backtest.units import RAY, WAD
+from backtest.validation import _Held, _range_notes
 from tests.sketches.history import History, market
 
 ETH, DAI = 0, 1
