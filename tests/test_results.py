@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from backtest import outcome, results
+from backtest import results
 from backtest.cli import main
 from backtest.cli.replay import base_units
 from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
+from backtest.outcome import rows
 from backtest.protocols.registry import PROTOCOLS
 from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
@@ -171,8 +172,8 @@ def test_large_health_is_capped_at_what_fits(tmp_path: Path) -> None:
     h = liquidated_history()
     h.block(12).position(1, WETH, "collateral", 10**30).position(1, 1, "debt", 1)
     run(lake_of(tmp_path / "l", h), "sketch", Scenario())
-    assert outcome._capped(10**40) == 10**38 - 1
-    assert outcome._capped(None) is None
+    assert rows._capped(10**40) == 10**38 - 1
+    assert rows._capped(None) is None
 
 
 # -- command line ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from typing_extensions import override
+
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, at_least, plain, share
 
@@ -139,6 +141,11 @@ class Contest(Strict, frozen=True):
             return tuple(Searcher(name=f"searcher-{number}") for number in range(1, self.searchers + 1))
         return self.searchers
 
+    @property
+    def said(self) -> str:
+        """How they compete, in words, for those who read the results: no capital, no full stop."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how searchers compete")
+
 
 class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
     """A priority gas auction in the open: the winner pays little more than the second is willing to, losers pay for
@@ -161,6 +168,13 @@ class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
         share(liquidators__bump=self.bump, liquidators__revert_gas=self.revert_gas)
         at_least(0, liquidators__private_cost=self.private_cost)
 
+    @property
+    @override
+    def said(self) -> str:
+        lost = f"losers pay {self.revert_gas / 100:g} % of a call's gas"
+        steps = ", and raise by the least step in turn" if self.cooperative else ""
+        return f"{len(self.each)} searchers outbid each other in the open; {lost}{steps}"
+
 
 class SealedBid(Contest, frozen=True, tag_field="kind", tag="sealed-bid"):
     """Sealed first-price bids to block builders: searchers value an opportunity alike but for private costs, and shade
@@ -173,6 +187,14 @@ class SealedBid(Contest, frozen=True, tag_field="kind", tag="sealed-bid"):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(0, liquidators__private_cost=self.private_cost)
+
+    @property
+    @override
+    def said(self) -> str:
+        return (
+            f"{len(self.each)} searchers bid sealed to block builders, each by the equilibrium of evenly distributed"
+            " private costs"
+        )
 
 
 class Participation(Contest, frozen=True, tag_field="kind", tag="participation"):
@@ -196,6 +218,19 @@ class Participation(Contest, frozen=True, tag_field="kind", tag="participation")
         at_least(0, liquidators__mean=self.mean)
         at_least(1, liquidators__dispersion=self.dispersion)
         share(liquidators__reserve=self.reserve)
+
+    @property
+    @override
+    def said(self) -> str:
+        mean = (
+            "each by its own probability"
+            if self.distribution == "searchers"
+            else f"{self.distribution} with mean {self.mean / 10_000:g}"
+        )
+        return (
+            f"of {len(self.each)} searchers a random number looks at a block ({mean}); alone one bids"
+            f" {self.reserve / 100:g} %, several the second highest value"
+        )
 
 
 class LatencyRace(Contest, frozen=True, tag_field="kind", tag="latency-race"):
@@ -226,6 +261,14 @@ class LatencyRace(Contest, frozen=True, tag_field="kind", tag="latency-race"):
                 f"liquidators.express_lane = '{self.express_lane}' is no searcher", "give the name of one of them"
             )
 
+    @property
+    @override
+    def said(self) -> str:
+        return (
+            f"{len(self.each)} searchers race, first come first served, by {self.race} times; the order is of one"
+            " opportunity, not of a whole block"
+        )
+
 
 class Oev(Contest, frozen=True, tag_field="kind", tag="oev"):
     """The right to liquidate right after an oracle update is sold first, and the bid is shared with protocol and
@@ -252,6 +295,14 @@ class Oev(Contest, frozen=True, tag_field="kind", tag="oev"):
             liquidators__protocol_share=self.protocol_share,
             liquidators__oracle_share=self.oracle_share,
             liquidators__shares_together=self.protocol_share + self.oracle_share,
+        )
+
+    @property
+    @override
+    def said(self) -> str:
+        return (
+            f"{self.coverage / 100:g} % of oracle updates are sold first; others wait {self.delay} blocks where"
+            " nobody bid"
         )
 
 

@@ -1,54 +1,29 @@
-"""What a run keeps of a replay's outcome: rows of the result tables, and in sentences what its numbers rest on.
-Pure.
-"""
+"""The rows of result tables that a run keeps of a replay."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from decimal import Decimal
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 from msgspec.structs import replace
 
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, AssetId
+from backtest.model import AccountId
 from backtest.protocols.interface import State
 from backtest.replay import ENGINE_VERSION
-from backtest.replay.record import ActionCount, Deficit, Horizon, Liquidation, Replay, Waterfall
+from backtest.replay.record import Deficit, Horizon, Liquidation, Replay, Waterfall
 from backtest.result_tables import RESULTS, as_table
 from backtest.scenario import (
-    Contest,
-    Costs,
-    LatencyRace,
-    Liquidators,
-    Observed,
-    Oev,
-    Participation,
-    PriorityGas,
     ProtocolsOwn,
     Scenario,
-    SealedBid,
 )
 from backtest.tables import RULES_VERSION
 
 _LARGEST = 10**38 - 1
 _LOCAL_CHAINS = frozenset({1337, 31_337})  # what development nodes call themselves
 Rows = list[dict[str, Any]]
-
-_RESPONSES = {
-    "frozen": "Users act as in history",
-    "same-ltv": "Users borrow and withdraw so that they use the same share of their borrowing power as in history",
-    "same-health": "Users borrow and withdraw so that they have the same health factor as in history",
-}
-_OUTCOMES = {
-    "skipped": "would have reverted and were skipped",
-    "shrunk": "would have reverted and were shrunk to what the rules allow",
-    "cut": "did not fit the changed book and were cut",
-    "changed": "are of another size than in history",
-}
 
 
 def terms_of(scenario: Scenario) -> str:
@@ -61,216 +36,9 @@ def question_of(scenario: Scenario) -> str:
     return replace(scenario, users=replace(scenario.users, response="frozen")).canonical()
 
 
-# -- assumptions and warnings ------------------------------------------------------------------------------------------
-
-
-def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, assumptions: Sequence[str]) -> list[str]:
-    """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
-    modelled = not isinstance(scenario.liquidators, Observed)
-    notes = (
-        [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."]
-        if is_synthetic(config)
-        else []
-    )
-    notes += _market_price_notes(outcome)
-    notes += outcome.costs
-    if not modelled and scenario.costs != Costs():
-        notes.append(
-            "What history's liquidators paid to be included, and how they were funded, is not known: it is part of"
-            " their rent here."
-        )
-    if modelled:
-        notes += _competition_notes(scenario.liquidators)
-        notes += _model_notes(outcome, scenario)
-    compared = [r for r in outcome.liquidations if r.matches_history is not None]
-    if compared or outcome.mismatches:
-        refused = sum(1 for mismatch in outcome.mismatches if mismatch.ours is None)
-        exact = sum(1 for r in compared if r.matches_history)
-        notes.append(
-            f"{exact} of {len(compared) + refused} re-enacted liquidations equal history's to the last unit; {refused}"
-            " would have reverted."
-        )
-        notes += [_mismatch(outcome, i) for i in range(min(5, len(outcome.mismatches)))]
-        if len(outcome.mismatches) > 5:
-            notes.append(f"... and {len(outcome.mismatches) - 5} more differ.")
-    for name, tested in sorted(outcome.rules.items()):
-        notes.append(
-            f"Rules of {name}:"
-            f" {'tested against the deployed bytecode' if tested else 'tested by hand-worked vectors only'}."
-        )
-    notes += _action_notes(outcome.actions, config)
-    for reason, accounts in outcome.refused.items():
-        notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
-    notes += _unpaid_notes(outcome, config)
-    notes += _override_notes(outcome, config)
-    if outcome.short_of:
-        notes.append(f"No figures for windows that end {', '.join(outcome.short_of)} later: the data end before.")
-    unpriced = max(
-        (totals.accounts_unpriced for totals in (*outcome.totals, *(h.totals for h in outcome.horizons))), default=0
-    )
-    if unpriced:
-        notes.append(
-            f"Totals and equity leave out accounts that use an asset without a price: up to {unpriced} accounts."
-        )
-    return [*notes, *assumptions]
-
-
-def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
-    """Whose market price is known, and whose is the oracle's."""
-    book = outcome.book
-    known = [f"{book.market.label(asset)} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
-    others = [book.market.label(asset.id) for asset in book.market.assets if asset.id not in book.traded]
-    if not known:
-        yield "The oracle price is also the market price, which values what is at stake."
-        return
-    yield f"Market prices are those of pools: {', '.join(known)}."
-    if others:
-        yield f"The market price of {', '.join(others)} is the oracle's."
-
-
-def _pool_of(outcome: Replay[State], asset: AssetId) -> str:
-    market = outcome.book.market
-    return next(f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
-
-
 def is_synthetic(config: MarketConfig) -> bool:
     """The market is a test's or a demo's, on a local node."""
     return config.chain_id in _LOCAL_CHAINS
-
-
-def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
-    """What the model does in history's place."""
-    check = outcome.rate_check
-    compared = (
-        f"{check.differing} of {check.updates} rate updates differ from history's, by at most {check.largest} ray"
-        if check and check.updates
-        else ""
-    )
-    if scenario.rates == "recomputed":
-        yield "Interest follows this book's utilisation through the market's own rate strategies."
-        yield f"Recomputed interest before the model acts: {compared or 'nothing to compare with history'}."
-    else:
-        yield "Interest rates and indexes are history's: they do not react to what the model changes."
-        if compared:
-            yield f"Recomputed interest would give, before the model acts: {compared}."
-    fit = (
-        "one that would revert is skipped"
-        if scenario.users.refused == "skip"
-        else "one that would revert is shrunk to the largest amount allowed"
-    )
-    yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
-    yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
-    yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
-
-
-def _competition_notes(model: Liquidators) -> Iterator[str]:
-    """How searchers compete."""
-    if not isinstance(model, Contest):
-        return
-    many = f"{len(model.each)} searchers"
-    match model:
-        case PriorityGas():
-            how = f"{many} outbid each other in the open; losers pay {model.revert_gas / 100:g} % of a call's gas"
-            how += ", and raise by the least step in turn" if model.cooperative else ""
-        case SealedBid():
-            how = f"{many} bid sealed to block builders, each by the equilibrium of evenly distributed private costs"
-        case Participation():
-            mean = (
-                "each by its own probability"
-                if model.distribution == "searchers"
-                else f"{model.distribution} with mean {model.mean / 10_000:g}"
-            )
-            how = (
-                f"of {many} a random number looks at a block ({mean}); alone one bids {model.reserve / 100:g} %,"
-                " several the second highest value"
-            )
-        case LatencyRace():
-            how = (
-                f"{many} race, first come first served, by {model.race} times; the order is of one opportunity, not of"
-                " a whole block"
-            )
-        case Oev():
-            how = (
-                f"{model.coverage / 100:g} % of oracle updates are sold first; others wait {model.delay} blocks where"
-                " nobody bid"
-            )
-    yield f"Competition: {how}."
-    if model.front_run:
-        yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
-    yield (
-        f"What is left is looked at again {model.block_seconds} s later where time alone may bring a taker; draws are"
-        " by Philox, keyed by the seed."
-    )
-
-
-def _action_notes(actions: Sequence[ActionCount], config: MarketConfig) -> Iterator[str]:
-    """Users' actions that were not made as in history: number, value and reasons."""
-
-    def place(count: ActionCount) -> tuple[bool, int, str]:
-        return count.unfunded, list(_OUTCOMES).index(count.outcome), count.action
-
-    for (unfunded, outcome, action), group in groupby(sorted(actions, key=place), key=place):
-        counts = list(group)
-        whose = "accounts that history's liquidations paid" if unfunded else "users"
-        value = amount(sum(count.value_base for count in counts), config)
-        reasons = "; ".join(f"{count.reason}: {count.count:,}" for count in counts if count.reason)
-        number = sum(count.count for count in counts)
-        words = list(_OUTCOMES.values())[outcome]
-        yield f"{number:,} {action} actions of {whose} {words}, {value} in all{f' ({reasons})' if reasons else ''}."
-
-
-def _unpaid_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[str]:
-    """Liquidations that no reserve could pay, by what would have been taken."""
-    of = sorted(outcome.unpaid, key=lambda unpaid: unpaid.asset)
-    for asset, group in groupby(of, key=lambda unpaid: unpaid.asset):
-        found = list(group)
-        value = amount(sum(unpaid.value_base for unpaid in found), config)
-        yield (
-            f"{outcome.book.market.assets[asset].symbol} was short: liquidations of {len(found):,} accounts could not"
-            f" be paid in it at some moment, up to {value} of collateral (of each account the most at one look); other"
-            " collateral, and later looks, stay open to them."
-        )
-
-
-def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[str]:
-    """What overrides reach, and what they do by themselves."""
-    for override, values in outcome.overrides.items():
-        yield f"Override {override}: {values} values."
-    for reach in outcome.reach:
-        if not reach.of:
-            yield f"Override {reach.override} reaches nobody: no account has debt."
-            continue
-        share = f" ({reach.accounts / reach.of:.1%})"
-        left = f"; {reach.in_emode:,} with debt in an e-mode are left alone" if reach.in_emode else ""
-        when = ", as of the end of the window" if reach.at_end else ""
-        yield (
-            f"Override {reach.override} touches {reach.accounts:,} of {reach.of:,} accounts with"
-            f" debt{share}{left}{when}."
-        )
-    made = outcome.made_liquidatable
-    if made:
-        accounts = len({each.account for each in made})
-        debt = amount(sum(each.debt_base for each in made), config)
-        yield f"Overrides themselves, not prices, made {accounts:,} accounts with {debt} of debt liquidatable."
-
-
-def amount(base: int, config: MarketConfig) -> str:
-    """Base units as an amount of the base currency."""
-    return f"{Decimal(base).scaleb(-config.base_decimals):,.2f} {config.base_currency}"
-
-
-def _mismatch(outcome: Replay[State], index: int) -> str:
-    mismatch = outcome.mismatches[index]
-    past, market = mismatch.past, outcome.book.market
-    pair = f"{market.label(past.collateral_asset)}/{market.label(past.debt_asset)}"
-    where = f"block {past.block_number}, log {past.log_index}, {outcome.book.address(past.account)}, {pair}"
-    if mismatch.ours is None:
-        return f"Differs from history: {where}: would have reverted ({mismatch.reason})."
-    theirs = (past.repaid, past.seized, past.protocol_fee)
-    return f"Differs from history: {where}: repaid, seized, fee {mismatch.ours} here, {theirs} then."
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
 
 
 def tables_of(
