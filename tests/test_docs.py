@@ -230,3 +230,14 @@ def test_the_example_market_descriptions_are_valid() -> None:
 def test_the_notebook_runs(workplace: Path) -> None:
     shutil.copy(ROOT / "notebooks/first_look.py", workplace)
     _run([sys.executable, "first_look.py"], workplace)
+
+
+def test_what_moved_is_where_the_page_says() -> None:
+    page = (ROOT / "docs/moved.md").read_text(encoding="utf-8").split("## Tests")[0]
+    rows = [re.findall(r"`([^`]+)`", line) for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 25
+    here = {new for _, *news in rows for new in news}
+    for old, *news in rows:
+        assert news
+        assert all((ROOT / "backtest" / new).exists() for new in news), news
+        assert old in here or not (ROOT / "backtest" / old).exists(), old
