@@ -61,8 +61,8 @@ class Lot:
 
     Dutch: ``tab`` rad and ``left`` wad remain, ``top`` ray, ``started`` seconds. English: ``flip`` holds them.
     ``holder`` made the standing bid, ``bids`` are those of its contest.
-    ``look`` is the next time at which it may offer something new; ``quiet`` are the conditions under which it offers
-    nothing until then.
+    ``look`` is the next time at which it may offer something new; ``nothing_under`` are the conditions under which
+    it offers nothing until then.
     """
 
     account: AccountId
@@ -75,7 +75,7 @@ class Lot:
     started: int = 0
     flip: EnglishAuction | None = None
     look: int = 0
-    quiet: _Conditions | None = None
+    nothing_under: _Conditions | None = None
     holder: str | None = None
     bids: tuple[Bid, ...] = ()
 
@@ -116,7 +116,7 @@ class Auctions(Mechanism[MakerState]):
         self._here = here
         for number in self._of.get(account, ()):
             lot = self.lots[number]
-            if lot.quiet is here and now < lot.look:
+            if lot.nothing_under is here and now < lot.look:
                 continue
             offer, look = (
                 self._english(book, number, lot, lot.flip, liquidator)
@@ -124,11 +124,13 @@ class Auctions(Mechanism[MakerState]):
                 else self._dutch(book, here, number, lot, liquidator)
             )
             if offer is None:
-                self.lots[number] = replace(lot, look=look, quiet=here)
+                self.lots[number] = replace(lot, look=look, nothing_under=here)
                 continue
             found.append(offer)
             # others may come first: then in the next block
-            self.lots[number] = replace(lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, quiet=None)
+            self.lots[number] = replace(
+                lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, nothing_under=None
+            )
             if (
                 offer.always and self.bidders is not None
             ):  # a contest takes the first of an account: what follows is looked at after it
@@ -394,12 +396,12 @@ class Auctions(Mechanism[MakerState]):
         if step == "take":
             left, owe = lot.left - opportunity.fill.seized, state.params.get("raising", 0) - _raised(opportunity.fill)
             return (
-                replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, quiet=None)
+                replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, nothing_under=None)
                 if left and lot.tab > owe
                 else None
             )
         if step == "redo":
-            return replace(lot, top=self._top(book), started=now, quiet=None)
+            return replace(lot, top=self._top(book), started=now, nothing_under=None)
         assert flip is not None
         if step == "tend":
             flip = flip.with_bid(asked, flip.lot, state.param("ttl"), now)
@@ -409,7 +411,7 @@ class Auctions(Mechanism[MakerState]):
             flip = flip.restarted(state.param("tau"), now)
         else:
             return None
-        return replace(lot, flip=flip, quiet=None, holder=opportunity.taker, bids=opportunity.bids)
+        return replace(lot, flip=flip, nothing_under=None, holder=opportunity.taker, bids=opportunity.bids)
 
 
 def _raised(fill: Fill) -> int:
