@@ -41,6 +41,7 @@ from backtest.model import (
 
 if TYPE_CHECKING:
     from backtest.protocols.claims import Claim, Tables
+    from backtest.protocols.loop import CompiledRules
     from backtest.protocols.mechanism import Mechanism
 
 State = TypeVar("State")
@@ -626,6 +627,12 @@ class LendingProtocol(Protocol[State]):
         for row in range(len(found.account)):
             for change in found.fill(row).changes:
                 self.apply(state, change)
+
+    def compiled_rules(self, state: State, now: Clock) -> CompiledRules | None:
+        """What the compiled loop of a replay needs of the book as it is at ``now`` (see ``loop``): its columns, which
+        the loop changes, and the rules as machine code. None: no such loop here, or not now.
+        """
+        return None
 
     def act(self, state: State, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
         """What a user's action does in this book, checked by the contract's rules; ``Refusal`` where it would revert.

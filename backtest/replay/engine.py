@@ -11,7 +11,7 @@ updates are not applied: every call says what it does to the reserves it touches
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
 
@@ -50,7 +50,8 @@ from backtest.replay.record import Mismatch, Replay, Unpaid
 from backtest.replay.settlement import Settlement
 from backtest.replay.shortcuts.past import Condensed, condensed
 from backtest.replay.shortcuts.quiet import Quiet
-from backtest.replay.timeline import Timeline
+from backtest.replay.shortcuts.stretch import Stretches
+from backtest.replay.timeline import Reader, Timeline
 from backtest.replay.watch.foresight import Foresight
 from backtest.replay.watch.screen import EveryAccount, Screen, Watch
 from backtest.replay.what_if.impact import reach_of, views_of, with_late
@@ -108,8 +109,10 @@ def replay(
             base_fees,
         )
         reported = engine.result.events
-        for transaction in engine.transactions():
+        reader = engine.transactions()
+        for transaction in reader:
             engine.advance(transaction)
+            engine.run_ahead(reader)
             if progress is not None and engine.result.events - reported >= 2_000:
                 reported = engine.result.events
                 progress(reported, len(timeline))
@@ -201,6 +204,10 @@ class Engine(Generic[State]):
             self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers
         )
         self._together = BatchTaker(self.book, self._settlement, mechanism, self._model, self.liquidator)
+        self._stretches = Stretches(
+            self._settlement, self._timeline, self._together.model if not self._prices_only else None, self._overrides,
+            self.liquidator,
+        )  # fmt: skip
         self.result.events, self.users.made = self.result.events + past.events, self.users.made + past.actions
         self._begin = 0
         self._start = start
@@ -233,7 +240,7 @@ class Engine(Generic[State]):
         self._begin = start.block
         result.liquidations, result.deficits, result.mismatches = (
             Deferred(start.liquidations),
-            list(start.deficits),
+            Deferred(start.deficits),
             list(start.mismatches),
         )
         result.events, result.rules = start.events, dict(start.rules)
@@ -241,7 +248,7 @@ class Engine(Generic[State]):
             if change.block_number < start.block:
                 self._overrides.replaced(change)
 
-    def transactions(self, to_block: int | None = None) -> Iterator[Sequence[MarketEvent]]:
+    def transactions(self, to_block: int | None = None) -> Reader:
         """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on
         from a start.
         """
@@ -274,6 +281,15 @@ class Engine(Generic[State]):
         if moved and self._acting:
             self._stand_at(event)
             self._decide()
+
+    def run_ahead(self, reader: Reader) -> None:
+        """After a transaction: those that come next, as far as they are prices and indexes alone and the compiled loop
+        can tell what they make liquidators do. The same as ``advance`` of each, in a fraction of the time.
+        """
+        if self._acting and not self._offered and isinstance(self.watch, Foresight):
+            self.stand()
+            last = self._stretches.run(self.watch, reader, self._refused)
+            self.last = self.last if last is None else last
 
     def finish(self) -> Replay[State]:
         """Time runs to the last horizon; the outcome."""

@@ -79,6 +79,24 @@ class Measure(Generic[State]):
         sums["seized_base"] += seized_base
         sums["protocol_fee_base"] += protocol_fee_base
 
+    @property
+    def realised(self) -> int:
+        """Debt written off so far, base units."""
+        return self._realised
+
+    @property
+    def peak(self) -> int:
+        """The most that bad debt was so far, base units."""
+        return self._peak
+
+    def passed(self, deficits: int, realised: int, peak: int, peak_clock: Clock | None) -> None:
+        """A stretch of decisions: how many more debts were written off, what all come to now, and the most that bad
+        debt was, with the moment of it where it is one of these.
+        """
+        self._sums["deficits"] += deficits
+        self._realised, self._peak = realised, peak
+        self._peak_clock = peak_clock or self._peak_clock
+
     def wrote_off(self, deficit: Deficit) -> None:
         """Count debt that the protocol wrote off."""
         if deficit.clock.block_number >= self._first:

@@ -282,7 +282,7 @@ class Replay(Generic[State]):
     book: Book[State]
     from_clock: Clock
     liquidations: Deferred[Liquidation] = field(default_factory=Deferred)
-    deficits: list[Deficit] = field(default_factory=list)
+    deficits: Deferred[Deficit] = field(default_factory=Deferred)
     totals: list[MarketTotals] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
     left_out: int = 0

@@ -4,7 +4,7 @@ record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Generic, Protocol
@@ -186,6 +186,15 @@ class Settlement(Generic[State]):
         self.measure.wrote_off(deficit)
         if not self.measure.is_over:
             self.result.deficits.append(deficit)
+
+    def by_override(self, accounts: Sequence[AccountId], after: Callable[[int], int | None]) -> dict[int, bool]:
+        """Of liquidations one after another (whose, and the health after each) those of accounts that an override made
+        liquidatable.
+        """
+        if not self.made_liquidatable:
+            return {}
+        made = [row for row, account in enumerate(accounts) if account in self.made_liquidatable]
+        return {row: self._by_override(accounts[row], after(row)) for row in made}
 
     def _by_override(self, account: AccountId, after: int | None) -> bool:
         """Whether an override made the account liquidatable, before it is safe again (its health ``after``)."""

@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+
+if TYPE_CHECKING:
+    from backtest.replay.passing import Passing
 
 Ints = npt.NDArray[np.int64]
 
@@ -307,31 +310,38 @@ class Timeline:
         for transaction in self.transactions():
             yield from transaction
 
-    def transactions(self, to_block: int | None = None, from_block: int = 0) -> Iterator[Sequence[MarketEvent]]:
+    def transactions(self, to_block: int | None = None, from_block: int = 0) -> Reader:
         """Events from ``from_block`` up to the end of ``to_block``, a list for each transaction. Never empty lists;
         about 1 us an event.
         """
         stop_row = len(self) if to_block is None else int(np.searchsorted(self.block, to_block, side="right"))
         start = int(np.searchsorted(self.block, from_block))
-        ends = self.ends[: int(np.searchsorted(self.ends, stop_row, side="right"))]
-        done = np.bincount(self.kind[:start], minlength=len(self.kinds)).tolist()
-        cut = int(np.searchsorted(self.ends, start, side="right"))
-        while cut < len(ends):
-            # whole transactions, about _CHUNK rows
-            stop_cut = max(cut + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))
-            stop = int(ends[stop_cut - 1])
-            codes = self.kind[start:stop]
-            streams: list[Iterator[MarketEvent]] = []
-            for code, count in enumerate(np.bincount(codes, minlength=len(self.kinds)).tolist()):
-                streams.append(iter(self.kinds[code].build(done[code], done[code] + count)) if count else iter(()))
-                done[code] += count
-            nexts = [stream.__next__ for stream in streams]
-            events = [nexts[code]() for code in codes.tolist()]
-            at = 0
-            for end in (ends[cut:stop_cut] - start).tolist():
-                yield events[at:end]
-                at = end
-            start, cut = stop, stop_cut
+        return Reader(
+            self, int(np.searchsorted(self.ends, start, side="right")),
+            int(np.searchsorted(self.ends, stop_row, side="right")),
+        )  # fmt: skip
+
+    def event(self, row: int) -> MarketEvent:
+        """One of the merged rows."""
+        code = int(self.kind[row])
+        place = int(self.places[row])
+        return self.kinds[code].build(place, place + 1)[0]
+
+    @cached_property
+    def passing(self) -> Passing:
+        """Prices and indexes as compiled code reads them."""
+        from backtest.replay.passing import Passing  # numba, which takes a second to be there
+
+        return Passing(self)
+
+    @cached_property
+    def places(self) -> npt.NDArray[np.int32]:
+        """Of each merged row, which of its kind it is."""
+        found = np.empty(len(self), np.int32)
+        for code in range(len(self.kinds)):
+            rows = np.flatnonzero(self.kind == code)
+            found[rows] = np.arange(len(rows), dtype=np.int32)
+        return found
 
     def rows(self, event: type[MarketEvent]) -> Ints:
         """Where among the merged rows all events of one kind are."""
@@ -468,6 +478,52 @@ class Timeline:
     def _require_any(self) -> None:
         if not len(self.blocks):
             raise UserError("the history is empty", "fetch and reconstruct the market first")
+
+
+class Reader(Iterator[Sequence[MarketEvent]]):
+    """The transactions of a timeline, one after another; some may be left out.
+
+    Attributes:
+        place: which transaction comes next. stop: the one behind the last.
+    """
+
+    def __init__(self, timeline: Timeline, place: int, stop: int) -> None:
+        self.place, self.stop = place, stop
+        self._timeline = timeline
+        self._events: list[MarketEvent] = []
+        self._end = place
+        self._row = 0
+        """Transactions up to ``_end`` are made; the first of those begins at this row."""
+
+    def skip_to(self, place: int) -> None:
+        """The transaction that comes next is this one, not before ``place``."""
+        self.place = place
+
+    def __next__(self) -> Sequence[MarketEvent]:
+        if self.place >= self.stop:
+            raise StopIteration
+        if self.place >= self._end:
+            self._make()
+        ends = self._timeline.ends
+        begin = int(ends[self.place - 1]) if self.place else 0
+        found = self._events[begin - self._row : int(ends[self.place]) - self._row]
+        self.place += 1
+        return found
+
+    def _make(self) -> None:
+        """Whole transactions from the next one on, about ``_CHUNK`` rows of them."""
+        timeline = self._timeline
+        ends, begin = timeline.ends[: self.stop], int(timeline.ends[self.place - 1]) if self.place else 0
+        self._row = begin
+        self._end = max(self.place + 1, int(np.searchsorted(ends, begin + _CHUNK, side="right")))
+        stop = int(ends[self._end - 1])
+        codes = timeline.kind[begin:stop]
+        streams: list[Iterator[MarketEvent]] = []
+        for code, kind in enumerate(timeline.kinds):
+            places = timeline.places[begin:stop][codes == code]
+            streams.append(iter(kind.build(int(places[0]), int(places[-1]) + 1)) if len(places) else iter(()))
+        nexts = [stream.__next__ for stream in streams]
+        self._events = [nexts[code]() for code in codes.tolist()]
 
 
 END_OF_BLOCK = 2**31 - 1

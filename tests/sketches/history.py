@@ -145,6 +145,11 @@ class History:
         )
 
     @property
+    def now(self) -> int:
+        """The block's timestamp."""
+        return self._time
+
+    @property
     def next_seq(self) -> int:
         return self._seq + 1
 

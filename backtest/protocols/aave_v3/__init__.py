@@ -55,6 +55,7 @@ from backtest.protocols.interface import (
     Together,
     Views,
 )
+from backtest.protocols.loop import CompiledRules
 from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
@@ -223,6 +224,13 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.together import settle  # see views
 
         settle(state, found)
+
+    @override
+    def compiled_rules(self, state: AaveState, now: Clock) -> CompiledRules | None:
+        """See ``looped.compiled_rules``."""
+        from backtest.protocols.aave_v3.looped import compiled_rules  # see views
+
+        return compiled_rules(state, now)
 
     @override
     def safe_prices(

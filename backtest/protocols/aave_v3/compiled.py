@@ -2,8 +2,8 @@
 
 The rules are the plain ones, compiled from their own text (``machine``); what stands here is which of them a revision
 asks, in which order, over the rows of accounts. A number that is no word, or does not fit where it is put, raises
-OverflowError, and whoever asked leaves its case to the plain rules. ``tests/test_aave_valuation.py`` and
-``tests/test_aave_together.py`` compare the two.
+OverflowError, and whoever asked leaves its case to the plain rules. ``test_aave_valuation.py`` and
+``test_aave_together.py`` in ``tests/protocols/aave_v3`` compare the two.
 """
 
 from __future__ import annotations
@@ -15,6 +15,23 @@ import numpy.typing as npt
 
 from backtest.protocols.aave_v3 import liquidation as plain
 from backtest.protocols.aave_v3 import math, rules
+from backtest.protocols.loop import (
+    ACCOUNT,
+    AFTER,
+    BEFORE,
+    COLLATERAL_ASSET,
+    COMMON,
+    DEBT_ASSET,
+    FEE,
+    LOST_AMOUNT,
+    LOST_ASSET,
+    LOST_COMMON,
+    LOST_IN,
+    NO_DEBT_LEFT,
+    PROFIT,
+    REPAID,
+    SEIZED,
+)  # fmt: skip
 from backtest.units import BPS, WAD
 from backtest.words.digits import WordConstant as Constant
 from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
@@ -43,7 +60,7 @@ _without_dust = machine(plain.without_dust)
 _target, _taken = machine(rules.target_of), machine(rules.taken_of)
 
 # What an asset is, as words in a row: pairs take two.
-PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE, COUNTS, OPEN, ACTIVE, PLACE = (
+PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE_SHARE, COUNTS, OPEN, ACTIVE, PLACE, UNFIT = (
     0,
     1,
     2,
@@ -55,8 +72,9 @@ PRICE, MARKET, EXECUTION, UNIT, INCOME, DEBT_INDEX, FEE, COUNTS, OPEN, ACTIVE, P
     10,
     11,
     12,
+    13,
 )
-TERMS = 13
+TERMS = 14
 # The rules in force, as small numbers in a row; the first ten are roundings.
 (
     COLLATERAL_BALANCE,
@@ -208,14 +226,16 @@ def values(
 
 # -- one liquidation -------------------------------------------------------------------------------------------------
 
-# A liquidation, as words in a row: amounts take two, scaled ones by how much they fall.
-ACCOUNT, DEBT_ROW, COLLATERAL_ROW, CLEARS, WRITES, HAS_ASKED, NO_DEBT_LEFT, PROFIT = range(8)
-REPAID, SEIZED, PAID_FEE, ASKED, DEBT_BURNED, COLLATERAL_SEIZED, FEE_MOVED, BEFORE, AFTER = range(8, 26, 2)
-MADE = 26
-# Debt that is written off in one: its liquidation, row, amount and scaled amount; the amount of the row that was repaid
-# has none.
-LOST_IN, LOST_ROW, LOST_AMOUNT, LOST_SCALED = 0, 1, 2, 4
-LOST = 6
+# What a liquidation is beside the columns that all protocols have (``loop``), as words in a row: amounts take two,
+# scaled ones by how much they fall.
+DEBT_ROW, COLLATERAL_ROW, CLEARS, WRITES, HAS_ASKED = range(COMMON, COMMON + 5)
+ASKED, DEBT_BURNED, COLLATERAL_SEIZED, FEE_MOVED = range(COMMON + 5, COMMON + 13, 2)
+MADE = COMMON + 13
+LEAVES = U(2)
+"""``CLEARS`` where something is left of what is no collateral any more."""
+# The same of debt that is written off in one; the amount of the row that was repaid has no scaled amount.
+LOST_ROW, LOST_SCALED = LOST_COMMON, LOST_COMMON + 1
+LOST = LOST_COMMON + 3
 
 FILLED, NO_DEBT, NO_BONUS, DUST, NO_COLLATERAL_BURNED, NO_DEBT_BURNED = range(6)
 """How a quote ends; all but the first are refusals."""
@@ -260,7 +280,7 @@ def _quote(
     most = _most(debt, held, owing, held_of, terms, how, total_debt, health, close_factor)
     repaid = min(asked, most) if asked else most
     repaid, gross = _taken_for(repaid, held, bonus, debt_price, debt_unit, price, unit, how[BONUS_MUL], how[NEEDED_DIV])
-    fee = _fee_of(gross, bonus, _one(terms, held_of, FEE), how[FEE_DIV], how[FEE_MUL])
+    fee = _fee_of(gross, bonus, _one(terms, held_of, FEE_SHARE), how[FEE_DIV], how[FEE_MUL])
     seized = gross - fee
     if repaid > debt or seized < 0:
         raise OverflowError("more than there is")
@@ -291,12 +311,13 @@ def _quote(
     if kept >= _WIDE or cost >= _WIDE:
         raise OverflowError("base units")
     out[DEBT_ROW], out[COLLATERAL_ROW] = U(debt_row), U(collateral_row)
+    out[DEBT_ASSET], out[COLLATERAL_ASSET] = U(owing), U(held_of)
     out[CLEARS], out[WRITES] = U(after.clears_flag), U(writes)
     out[PROFIT] = U(np.int64(_small(kept)) - np.int64(_small(cost)) - gas)
     out[HAS_ASKED] = U(asked != 0)
     _put(out, REPAID, repaid)
     _put(out, SEIZED, seized)
-    _put(out, PAID_FEE, fee)
+    _put(out, FEE, fee)
     _put(out, ASKED, asked)
     _put(out, DEBT_BURNED, burned)
     _put(out, COLLATERAL_SEIZED, seized_scaled)
@@ -341,10 +362,8 @@ def _best(
                 continue
             better = not pays or profit > np.int64(best[PROFIT])
             if not better and profit == np.int64(best[PROFIT]):
-                other = asset[np.int64(best[DEBT_ROW])]
-                better = asset[debt_row] < other or (
-                    asset[debt_row] == other and of < asset[np.int64(best[COLLATERAL_ROW])]
-                )
+                other = np.int64(best[DEBT_ASSET])
+                better = asset[debt_row] < other or (asset[debt_row] == other and of < np.int64(best[COLLATERAL_ASSET]))
             if better:
                 best[:] = out
                 pays = True
@@ -374,7 +393,7 @@ def _write_off(
     if used + stop - first > len(lost):
         return -1
     if repaid < debt:
-        lost[used, LOST_IN], lost[used, LOST_ROW] = U(number), U(debt_row)
+        lost[used, LOST_IN], lost[used, LOST_ROW], lost[used, LOST_ASSET] = U(number), U(debt_row), U(asset[debt_row])
         _put(lost[used], LOST_AMOUNT, debt - repaid)
         _put(lost[used], LOST_SCALED, word_of_digit(_0))
         used += 1
@@ -393,10 +412,67 @@ def _write_off(
         debt = _ray_mul(_amount(scaled, found), index, how[DEBT_BALANCE])
         burned = _ray_div(debt, index, how[DEBT_SCALED])
         _fall(scaled, found, burned)
-        lost[used, LOST_IN], lost[used, LOST_ROW] = U(number), U(found)
+        lost[used, LOST_IN], lost[used, LOST_ROW], lost[used, LOST_ASSET] = U(number), U(found), U(asset[found])
         _put(lost[used], LOST_AMOUNT, debt)
         _put(lost[used], LOST_SCALED, burned)
         used += 1
+
+
+@within
+def one_by_one(
+    number: int, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, value: Words, terms: Words,
+    threshold: Words, bonus: Words, how: Ints, close_factor: int, gas: int, done: int, most: int, made: Words,
+    count: int, lost: Words, used: int, refused: Mask, out: Words, best: Words, none: Words,
+) -> Any:  # fmt: skip
+    """An account, in these rows, is liquidated by its most profitable pair as long as one pays, at most ``most`` times
+    with those already ``done``. How it ends (``SAFE`` ...), rows used of ``made`` and ``lost``, and what its collateral
+    and debt are worth then. ``threshold`` and ``bonus`` are those of its group.
+    """
+    last = -1
+    for row in range(first, stop):
+        if terms[asset[row], UNFIT]:
+            raise OverflowError("price or index")
+        if not terms[asset[row], PRICE]:
+            last = -2
+    if last == -2:  # a price is missing: nobody may be liquidated
+        return SAFE, count, used, _0, _0
+    while True:
+        for row in range(first, stop):
+            value[row] = _row_value(asset[row], owed[row], _amount(scaled, row), terms, how)
+        fit, collateral, debt, weighted, _ = _sums(first, stop, asset, owed, value, terms, threshold, none)
+        if not fit:
+            raise OverflowError("base units")
+        health = _health(collateral, weighted, debt, how[AVERAGED]) if debt else word_of_digit(_0)
+        if last >= 0:
+            made[last, NO_DEBT_LEFT] = U(debt == 0)
+            _put(made[last], AFTER, health)
+        if not debt or health >= _WAD:
+            return SAFE, count, used, _small(collateral), _small(debt)
+        any_filled, pays = _best(
+            out, best, first, stop, asset, owed, scaled, terms, bonus, how, close_factor, collateral, debt, health,
+            gas, refused,
+        )  # fmt: skip
+        if not pays or done >= most:
+            return ON_OFFER if any_filled else SAFE, count, used, _small(collateral), _small(debt)
+        if count == len(made):
+            return NO_ROOM, count, used, _0, _0
+        made[count] = best
+        made[count, ACCOUNT] = U(number)
+        last = count
+        count += 1
+        done += 1
+        _fall(scaled, np.int64(best[DEBT_ROW]), word_of_pair(best[DEBT_BURNED], best[DEBT_BURNED + 1]))
+        row = int(best[COLLATERAL_ROW])
+        _fall(scaled, row, word_of_pair(best[COLLATERAL_SEIZED], best[COLLATERAL_SEIZED + 1]))
+        _fall(scaled, row, word_of_pair(best[FEE_MOVED], best[FEE_MOVED + 1]))
+        if best[CLEARS]:
+            if scaled[row, 0] | scaled[row, 1]:
+                made[last, CLEARS] = LEAVES
+            scaled[row] = _0
+        if best[WRITES]:
+            used = _write_off(best, lost, last, used, first, stop, asset, owed, scaled, terms, how)
+            if used < 0:
+                return NO_ROOM, count, used, _0, _0
 
 
 @with_words
@@ -405,8 +481,7 @@ def liquidate(
     how: Ints, close_factor: int,
     gas: int, calls: Ints, most: int, made: Words, lost: Words, refused: Mask, ends: Ints,
 ) -> tuple[int, int]:  # fmt: skip
-    """Each account is liquidated by its most profitable pair as long as one pays, at most ``most`` times with the
-    ``calls`` there were.
+    """``one_by_one`` of many accounts.
 
     Args:
         start to how: see ``values`` and ``row_values``; ``scaled`` is what is left afterwards, nothing where a flag was
@@ -423,47 +498,12 @@ def liquidate(
     count = used = 0
     none, value = np.zeros(threshold.shape[1], np.uint64), np.zeros(len(asset), np.uint64)
     for account in range(len(start) - 1):
-        of, first, stop, done = group[account], start[account], start[account + 1], calls[account]
-        last = -1
-        for row in range(first, stop):
-            if not terms[asset[row], PRICE]:
-                last = -2
-        if last == -2:  # a price is missing: nobody may be liquidated
-            continue
-        while True:
-            for row in range(first, stop):
-                value[row] = _row_value(asset[row], owed[row], _amount(scaled, row), terms, how)
-            fit, collateral, debt, weighted, _ = _sums(first, stop, asset, owed, value, terms, threshold[of], none)
-            if not fit:
-                raise OverflowError("base units")
-            health = _health(collateral, weighted, debt, how[AVERAGED]) if debt else word_of_digit(_0)
-            if last >= 0:
-                made[last, NO_DEBT_LEFT] = U(debt == 0)
-                _put(made[last], AFTER, health)
-            if not debt or health >= _WAD:
-                break
-            any_filled, pays = _best(
-                out, best, first, stop, asset, owed, scaled, terms, bonus[of], how, close_factor, collateral, debt,
-                health, gas, refused[account],
-            )  # fmt: skip
-            if not pays or done >= most:
-                ends[account] = ON_OFFER if any_filled else SAFE
-                break
-            if count == len(made):
-                return NO_ROOM, 0
-            made[count] = best
-            made[count, ACCOUNT] = U(account)
-            last = count
-            count += 1
-            done += 1
-            _fall(scaled, np.int64(best[DEBT_ROW]), word_of_pair(best[DEBT_BURNED], best[DEBT_BURNED + 1]))
-            row = int(best[COLLATERAL_ROW])
-            _fall(scaled, row, word_of_pair(best[COLLATERAL_SEIZED], best[COLLATERAL_SEIZED + 1]))
-            _fall(scaled, row, word_of_pair(best[FEE_MOVED], best[FEE_MOVED + 1]))
-            if best[CLEARS]:
-                scaled[row] = _0
-            if best[WRITES]:
-                used = _write_off(best, lost, last, used, first, stop, asset, owed, scaled, terms, how)
-                if used < 0:
-                    return NO_ROOM, 0
+        of = group[account]
+        ended, count, used, _, _ = one_by_one(
+            account, start[account], start[account + 1], asset, owed, scaled, value, terms, threshold[of], bonus[of],
+            how, close_factor, gas, calls[account], most, made, count, lost, used, refused[account], out, best, none,
+        )  # fmt: skip
+        if ended == NO_ROOM:
+            return NO_ROOM, 0
+        ends[account] = ended
     return count, used

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy, deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
+
+from typing_extensions import override
 
 from backtest.errors import RulesError
 from backtest.model import (
@@ -32,9 +34,11 @@ from backtest.model import (
     PriceUpdate,
     SettingChange,
 )
+from backtest.protocols.aave_v3.live import Live
 from backtest.protocols.aave_v3.math import compounded_interest_v30, linear_interest, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import DEFAULT_CLOSE_FACTOR, Rules, rules_for
 from backtest.protocols.interface import Opening
+from backtest.protocols.loop import Stretch
 from backtest.units import RAY
 
 UNPLACED = -1
@@ -230,7 +234,8 @@ class AaveState:
     market: Market
     reserves: list[Reserve]
     categories: dict[int, Category] = field(default_factory=dict)
-    accounts: dict[AccountId, Account] = field(default_factory=dict)
+    books: dict[AccountId, Account] = field(default_factory=dict, repr=False)
+    """The accounts, but for what ``passed`` did to them: read ``accounts``."""
     revision: Rules | None = None
     close_factor: int = DEFAULT_CLOSE_FACTOR
     recompute: bool = False
@@ -240,11 +245,11 @@ class AaveState:
     """From this block on liquidity is history's: what came before may be there in short, in another order."""
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     """Accounts that no copy of this state shares; None: all. The others are copied before they change."""
-    columns: Any = field(default=None, compare=False, repr=False)
-    """``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet. Copies
-    share it.
-    """
+    live: Live | None = field(default=None, compare=False, repr=False)
+    """The accounts as columns, but for those in ``moved``, which changed since; None: not made yet."""
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
+    passed: list[Stretch] = field(default_factory=list, compare=False, repr=False)
+    """What compiled code did to the columns and nobody wrote into the objects yet."""
     latest: dict[AccountId, tuple[int, Rules, dict[AssetId, int], Any]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -264,22 +269,51 @@ class AaveState:
             self,
             reserves=[copy(reserve) for reserve in self.reserves],
             categories=categories,
-            accounts=self.accounts.copy(),
+            books=self.accounts.copy(),
             own=set(),
             latest={},
-            weights={},
+            weights=self.weights.copy(),
             largest=self.largest.copy(),
+            live=None if self.live is None else self.live.copy(),
             moved=self.moved.copy(),
+            passed=[],
         )
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AaveState):
+            return NotImplemented
+        mine, theirs = self.accounts, other.accounts  # what is put off is made
+        return mine == theirs and all(getattr(self, name) == getattr(other, name) for name in _COMPARED)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def accounts(self) -> dict[AccountId, Account]:
+        """Every account as an object, as of now."""
+        self.catch_up()
+        return self.books
+
+    def catch_up(self) -> None:
+        """The objects are what the columns are."""
+        if self.passed:
+            passed, self.passed = self.passed, []
+            for stretch in passed:
+                _write(self, stretch)
 
     def account(self, account: AccountId) -> Account:
         """An account that may be changed, new where there was none."""
+        self.catch_up()
         self.moved.add(account)
-        book = self.accounts.get(account)
+        return self.to_write(account)
+
+    def to_write(self, account: AccountId) -> Account:
+        """Its object, whatever the columns know; no copy of this state shares it."""
+        book = self.books.get(account)
         if book is None:
-            book = self.accounts[account] = Account()
+            book = self.books[account] = Account()
         elif self.own is not None and account not in self.own:
-            book = self.accounts[account] = book.copy()
+            book = self.books[account] = book.copy()
         else:
             return book
         if self.own is not None:
@@ -295,6 +329,22 @@ class AaveState:
                 "fetch from the market's start block, with its upgrade events",
             )
         return self.revision
+
+
+_COMPARED = [each.name for each in fields(AaveState) if each.compare and each.name != "books"]
+
+
+def _write(state: AaveState, stretch: Stretch) -> None:
+    """What compiled code did to accounts, into their objects."""
+    for account, asset, side, delta in stretch.positions:
+        book = state.to_write(account)
+        held = book.debt if side == "debt" else book.collateral
+        if balance := held.get(asset, 0) + delta:
+            held[asset] = balance
+        else:
+            held.pop(asset, None)
+    for account, _, asset, _ in stretch.settings:
+        state.to_write(account).enabled.discard(asset)
 
 
 _RESERVE_PARAMS = frozenset(
@@ -370,7 +420,7 @@ def open_state(market: Market, *, recompute: bool = False) -> AaveState:
 
 def open_accounts(state: AaveState, opening: Opening) -> None:
     """The accounts that a replay begins with, into a book that knows none of them; RulesError as in ``apply``."""
-    accounts, state.columns = state.accounts, None  # of a book that was looked at when it was empty
+    accounts, state.live = state.accounts, None  # of a book that was looked at when it was empty
     state.latest.clear()
     sums = {"collateral": [0] * len(state.reserves), "debt": [0] * len(state.reserves)}
     for who, asset, side, balance in opening.balances:
@@ -433,9 +483,11 @@ def largest_of(state: AaveState, asset: AssetId) -> int:
     """
     found = state.largest.get(asset)
     if found is None:
-        books = state.accounts.values()
-        held = (book.collateral.get(asset, 0) for book in books if book.debt or book.stable)
-        found = state.largest[asset] = max(held, default=0)
+        for at in range(len(state.reserves)):
+            state.largest.setdefault(AssetId(at), 0)
+        for book in state.accounts.values():
+            raise_largest(state, book)
+        found = state.largest[asset]
     return found
 
 
@@ -546,13 +598,15 @@ def _apply_param(state: AaveState, event: ParamChange) -> None:
     elif name in _BRINGS and asset is not None:
         state.reserves[asset].liquidity += value
     elif name in _RESERVE_PARAMS and asset is not None:
+        if name == "treasury":
+            state.catch_up()  # whoever it is: fees go to its object at once
         setattr(state.reserves[asset], name, value)
     elif name in _CATEGORY_PARAMS and category is not None:
         setattr(state.categories.setdefault(category, Category()), _CATEGORY_PARAMS[name], value)
     elif name == "emode_price_source" and category is not None:
         source = AssetId(value) if value >= 0 else None
         state.categories.setdefault(category, Category()).price_source = source
-        state.columns = None  # they hold nobody whose e-mode has a price of its own
+        state.live = None  # it holds nobody whose e-mode has a price of its own
     elif name in _MEMBERSHIPS and category is not None and asset is not None:
         members = getattr(state.categories.setdefault(category, Category()), _MEMBERSHIPS[name])
         (members.add if value else members.discard)(asset)

@@ -4,27 +4,30 @@ each come to.
 An account depends on prices and indexes, which stand still, and on itself. Only a treasury that is liquidated itself
 would see what others pay it, and where a reserve may have too little to pay with, whoever comes first gets it: such a
 moment is left to the plain rules, like one in which anything does not fit the compiled ones.
-``tests/test_aave_together.py`` compares the two.
+``tests/protocols/aave_v3/test_aave_together.py`` compares the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from backtest.model import AccountId, AssetId, Clock, Prices, Side
+from backtest.protocols import loop
 from backtest.protocols.aave_v3 import compiled as c
 from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
+from backtest.protocols.aave_v3.live import Columns
 from backtest.protocols.aave_v3.state import MOVED, AaveState, is_short, raise_largest
-from backtest.protocols.aave_v3.valuation import Columns, columns_of, how_of, terms_of, weights
+from backtest.protocols.aave_v3.valuation import columns_of, how_of, terms_of, weights
 from backtest.protocols.interface import Fill, Order, Pair, Together
+from backtest.protocols.loop import number, numbers
 from backtest.words.columns import Words
 
-_REASONS = {
+REASONS = {
     c.NO_DEBT: NO_DEBT,
     c.NO_BONUS: NO_BONUS,
     c.DUST: DUST,
@@ -41,15 +44,13 @@ def together(
     """See ``protocols.Together``."""
     if state.recompute or cost >= 1 << 62:
         return None
+    state.catch_up()
     columns = columns_of(state, accounts)
     if columns.plain:
         return None
     assets = np.unique(columns.asset).tolist()
-    treasuries = {at: state.reserves[at].treasury for at in assets}
+    treasuries = {AssetId(at): state.reserves[at].treasury for at in assets}
     terms = terms_of(state, assets, prices, now)
-    oracle = prices.oracle
-    if any(terms[at, c.PRICE] == 0 and oracle.get(AssetId(at)) for at in assets):
-        return None
     if any(treasuries[at] is None and state.reserves[at].liquidation_protocol_fee for at in assets):
         return None
     found = columns.account.tolist()
@@ -63,7 +64,7 @@ def together(
     room = 2 * len(found) + 8
     while True:
         made, lost = np.zeros((room, c.MADE), np.uint64), np.zeros((2 * room, c.LOST), np.uint64)
-        refused, ends = np.zeros((len(found), len(_REASONS) + 1), np.bool_), np.zeros(len(found), np.int64)
+        refused, ends = np.zeros((len(found), len(REASONS) + 1), np.bool_), np.zeros(len(found), np.int64)
         try:
             count, used = c.liquidate(
                 columns.start, columns.asset, columns.owed, columns.scaled.copy(), group, terms, threshold, bonus, how,
@@ -76,11 +77,11 @@ def together(
         room *= 4
     if _run_short(state, columns, made[:count], now):
         return None
-    told = frozenset(at for at in assets if state.reserves[at].told)
+    told = frozenset(AssetId(at) for at in assets if state.reserves[at].told)
     rows = _Rows(
         state.rules.label, state.rules.tested, now, liquidator, treasuries, told, columns, made[:count], lost[:used]
     )
-    refusals = [(found[at], _REASONS[how]) for at, how in np.argwhere(refused).tolist()] if refused.any() else []
+    refusals = [(found[at], REASONS[how]) for at, how in np.argwhere(refused).tolist()] if refused.any() else []
     return rows.together(
         [account for account, end in zip(found, ends.tolist(), strict=True) if end == c.ON_OFFER], refusals
     )
@@ -89,8 +90,7 @@ def together(
 def _run_short(state: AaveState, columns: Columns, made: Words, now: Clock) -> bool:
     """Whether a reserve may have too little for an order once all of these are paid."""
     left: dict[int, int] = {}
-    held = columns.asset[made[:, c.COLLATERAL_ROW].astype(np.int64)].tolist()
-    for at, seized in zip(held, _numbers(made, c.SEIZED), strict=True):
+    for at, seized in zip(made[:, loop.COLLATERAL_ASSET].tolist(), numbers(made, loop.SEIZED), strict=True):
         left[at] = left.get(at, state.reserves[at].liquidity) - seized
     return any(is_short(state, state.reserves[at], liquidity, now) for at, liquidity in left.items())
 
@@ -132,8 +132,8 @@ class _Rows:
     tested: bool
     now: Clock
     liquidator: AccountId
-    treasuries: Mapping[int, int | None]
-    told: frozenset[int]
+    treasuries: Mapping[AssetId, int | None]
+    told: frozenset[AssetId]
     """Assets whose reserves' liquidity is known."""
     columns: Columns
     made: Words
@@ -141,19 +141,18 @@ class _Rows:
 
     def together(self, on_offer: list[AccountId], refused: list[tuple[AccountId, str]]) -> Together:
         """All of them."""
-        made, asset = self.made, self.columns.asset
-        account = self.columns.account[made[:, c.ACCOUNT].astype(np.int64)].tolist()
-        owing = asset[made[:, c.DEBT_ROW].astype(np.int64)].tolist()
-        held = asset[made[:, c.COLLATERAL_ROW].astype(np.int64)].tolist()
+        made = self.made
+        account = self.columns.account[made[:, loop.ACCOUNT].astype(np.int64)].tolist()
+        owing, held = made[:, loop.DEBT_ASSET].tolist(), made[:, loop.COLLATERAL_ASSET].tolist()
         after = [
             None if none else health
-            for none, health in zip(made[:, c.NO_DEBT_LEFT].tolist(), _numbers(made, c.AFTER), strict=True)
+            for none, health in zip(made[:, loop.NO_DEBT_LEFT].tolist(), numbers(made, loop.AFTER), strict=True)
         ]
-        lost_in, lost_row = self.lost[:, c.LOST_IN].tolist(), asset[self.lost[:, c.LOST_ROW].astype(np.int64)].tolist()
-        lost_scaled = _numbers(self.lost, c.LOST_SCALED)
+        lost_in, lost_row = self.lost[:, loop.LOST_IN].tolist(), self.lost[:, loop.LOST_ASSET].tolist()
+        lost_scaled = numbers(self.lost, c.LOST_SCALED)
         sums: dict[tuple[AccountId, AssetId, Side], int] = {}
-        taken, moved = _numbers(made, c.COLLATERAL_SEIZED), _numbers(made, c.FEE_MOVED)
-        for who, what, burned in zip(account, owing, _numbers(made, c.DEBT_BURNED), strict=True):
+        taken, moved = numbers(made, c.COLLATERAL_SEIZED), numbers(made, c.FEE_MOVED)
+        for who, what, burned in zip(account, owing, numbers(made, c.DEBT_BURNED), strict=True):
             sums[who, what, "debt"] = sums.get((who, what, "debt"), 0) - burned
         for who, what, seized, fee in zip(account, held, taken, moved, strict=True):
             sums[who, what, "collateral"] = sums.get((who, what, "collateral"), 0) - seized - fee
@@ -167,13 +166,13 @@ class _Rows:
             account=account,
             debt_asset=owing,
             collateral_asset=held,
-            profit=made[:, c.PROFIT].view(np.int64).tolist(),
-            repaid=_numbers(made, c.REPAID),
-            seized=_numbers(made, c.SEIZED),
-            protocol_fee=_numbers(made, c.PAID_FEE),
-            health_before=_numbers(made, c.BEFORE),
+            profit=made[:, loop.PROFIT].view(np.int64).tolist(),
+            repaid=numbers(made, loop.REPAID),
+            seized=numbers(made, loop.SEIZED),
+            protocol_fee=numbers(made, loop.FEE),
+            health_before=numbers(made, loop.BEFORE),
             health_after=after,
-            deficits=list(zip(lost_in, lost_row, _numbers(self.lost, c.LOST_AMOUNT), strict=True)),
+            deficits=list(zip(lost_in, lost_row, numbers(self.lost, loop.LOST_AMOUNT), strict=True)),
             positions=[(*key, delta) for key, delta in sums.items() if delta],
             settings=[
                 (who, "collateral_enabled", what, 0)
@@ -188,47 +187,46 @@ class _Rows:
 
     def fill(self, row: int) -> Fill:
         """As ``liquidation._settle`` makes it."""
-        made, asset = self.made[row], self.columns.asset
-        borrower = AccountId(int(self.columns.account[int(made[c.ACCOUNT])]))
-        owing, held = AssetId(int(asset[int(made[c.DEBT_ROW])])), AssetId(int(asset[int(made[c.COLLATERAL_ROW])]))
-        changes = Effects(self.now, "liquidation")
-        if made[c.CLEARS]:
-            changes.setting(borrower, "collateral_enabled", held, 0)
-        changes.position(borrower, owing, "debt", -_number(made, c.DEBT_BURNED))
-        changes.position(borrower, held, "collateral", -_number(made, c.COLLATERAL_SEIZED))
-        if fee := _number(made, c.FEE_MOVED):
-            changes.position(borrower, held, "collateral", -fee)
-            changes.position(cast(AccountId, self.treasuries[held]), held, "collateral", fee)
-        first, stop = np.searchsorted(self.lost[:, c.LOST_IN], [row, row + 1])
-        deficits = []
-        for lost in self.lost[first:stop]:
-            what = AssetId(int(asset[int(lost[c.LOST_ROW])]))
-            changes.position(borrower, what, "debt", -_number(lost, c.LOST_SCALED))
-            deficits.append((what, _number(lost, c.LOST_AMOUNT)))
-        for what, amount in deficits:
-            changes.param("deficit_created", what, amount)
-        for what, amount in ((owing, _number(made, c.REPAID)), (held, -_number(made, c.SEIZED))):
-            if amount and what in self.told:
-                changes.param(MOVED, what, amount)
-        asked = _number(made, c.ASKED) if made[c.HAS_ASKED] else None
-        return Fill(
-            order=Order(borrower, Pair(owing, held), self.liquidator, repay=asked),
-            repaid=_number(made, c.REPAID),
-            seized=_number(made, c.SEIZED),
-            protocol_fee=_number(made, c.PAID_FEE),
-            changes=tuple(changes.all),
-            deficits=tuple(deficits),
-            rules=self.rules,
-            rules_tested=self.tested,
-        )
+        first, stop = np.searchsorted(self.lost[:, loop.LOST_IN], [row, row + 1])
+        borrower = AccountId(int(self.columns.account[int(self.made[row, loop.ACCOUNT])]))
+        return fill_of(
+            self.made[row], self.lost[first:stop], self.now, borrower, self.treasuries, self.told, self.rules,
+            self.tested, self.liquidator,
+        )  # fmt: skip
 
 
-def _number(row: Words, place: int) -> int:
-    return int(row[place]) << 64 | int(row[place + 1])
-
-
-def _numbers(rows: Words, place: int) -> list[int]:
-    high, low = rows[:, place], rows[:, place + 1]
-    if not high.any():
-        return cast("list[int]", low.tolist())
-    return [(h << 64) | n for h, n in zip(high.tolist(), low.tolist(), strict=True)]
+def fill_of(
+    made: Words, lost: Words, now: Clock, borrower: AccountId, treasuries: Mapping[AssetId, int | None],
+    told: Collection[AssetId], rules: str, tested: bool, liquidator: AccountId,
+) -> Fill:  # fmt: skip
+    """As ``liquidation._settle`` makes it: a row of liquidations, and those of what it wrote off."""
+    owing, held = AssetId(int(made[loop.DEBT_ASSET])), AssetId(int(made[loop.COLLATERAL_ASSET]))
+    changes = Effects(now, "liquidation")
+    if made[c.CLEARS]:
+        changes.setting(borrower, "collateral_enabled", held, 0)
+    changes.position(borrower, owing, "debt", -number(made, c.DEBT_BURNED))
+    changes.position(borrower, held, "collateral", -number(made, c.COLLATERAL_SEIZED))
+    if fee := number(made, c.FEE_MOVED):
+        changes.position(borrower, held, "collateral", -fee)
+        changes.position(cast(AccountId, treasuries[held]), held, "collateral", fee)
+    deficits = []
+    for each in lost:
+        what = AssetId(int(each[loop.LOST_ASSET]))
+        changes.position(borrower, what, "debt", -number(each, c.LOST_SCALED))
+        deficits.append((what, number(each, loop.LOST_AMOUNT)))
+    for what, amount in deficits:
+        changes.param("deficit_created", what, amount)
+    for what, amount in ((owing, number(made, loop.REPAID)), (held, -number(made, loop.SEIZED))):
+        if amount and what in told:
+            changes.param(MOVED, what, amount)
+    asked = number(made, c.ASKED) if made[c.HAS_ASKED] else None
+    return Fill(
+        order=Order(borrower, Pair(owing, held), liquidator, repay=asked),
+        repaid=number(made, loop.REPAID),
+        seized=number(made, loop.SEIZED),
+        protocol_fee=number(made, loop.FEE),
+        changes=tuple(changes.all),
+        deficits=tuple(deficits),
+        rules=rules,
+        rules_tested=tested,
+    )

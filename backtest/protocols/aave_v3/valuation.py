@@ -1,16 +1,15 @@
 """Many accounts at once: a book as columns, and what the compiled rules (``compiled``) say of it, exact or not given.
 
 Whatever does not fit (stable debt, an e-mode with a price of its own, a scaled amount of 2**100 or more, a value of
-2**62 base units or more, a price that is missing) is left to the plain rule. ``tests/test_aave_valuation.py`` compares
-the two.
+2**62 base units or more, a price that is missing) is left to the plain rule.
+``tests/protocols/aave_v3/test_aave_valuation.py`` compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.compiled import Ints, Mask
 from backtest.protocols.aave_v3.liquidation import closed
+from backtest.protocols.aave_v3.live import Columns, Live
 from backtest.protocols.aave_v3.math import ROUNDING
 from backtest.protocols.aave_v3.rules import (
     Rules,
@@ -47,34 +47,13 @@ KEPT = 4
 """Moments of which the values of all rows are kept, 8 bytes a row each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Accounts that hold anything, in id order, as columns. Never changed.
-
-    ``start``: where the rows of each begin, and the end; a row is a scaled balance (low, high): a debt (``owed``), or
-    of an asset flagged as
-    collateral. ``plain``: accounts that have no rows here.
-    """
-
-    account: Ints
-    category: Ints
-    start: Ints
-    asset: Ints
-    owed: Mask
-    scaled: Words
-    plain: tuple[AccountId, ...]
-    known: dict[bytes, Words] = field(default_factory=dict, compare=False, repr=False)
-    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the
-    same moments.
-    """
-
-
 def columns_of(state: AaveState, ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
-    """Those of some accounts; ``large`` are known to have amounts that do not fit."""
-    accounts = state.accounts
+    """Those of some accounts, whose objects are up to date; ``large`` are known to have amounts that do not fit."""
+    accounts = state.books
     priced = {number for number, known in state.categories.items() if known.price_source is not None}
     account: list[int] = []
     category: list[int] = []
+    others: list[int] = []
     start = [0]
     asset: list[int] = []
     owed: list[bool] = []
@@ -92,16 +71,20 @@ def columns_of(state: AaveState, ids: Collection[AccountId], large: Collection[A
             plain.append(id)
             continue
         held, debts = book.collateral, book.debt
+        unflagged = len(held)
         for flagged in book.enabled:
             asset.append(flagged)
             owed.append(False)
-            scaled.append(held.get(flagged, 0))
+            balance = held.get(flagged, 0)
+            scaled.append(balance)
+            unflagged -= balance != 0
         if debts:
             asset += debts
             owed += [True] * len(debts)
             scaled += debts.values()
         account.append(id)
         category.append(book.emode)
+        others.append(unflagged)
         start.append(len(asset))
     if max(scaled, default=0) >= _LARGEST:  # they are rare: it is not asked for each
         of = np.repeat(account, np.diff(start)).tolist()
@@ -114,6 +97,7 @@ def columns_of(state: AaveState, ids: Collection[AccountId], large: Collection[A
     return Columns(
         account=np.array(account, np.int64),
         category=np.array(category, np.int64),
+        others=np.array(others, np.int64),
         start=np.array(start, np.int64),
         asset=np.array(asset, np.int64),
         owed=np.array(owed, np.bool_),
@@ -156,8 +140,10 @@ def terms_of(state: AaveState, assets: Iterable[int], prices: Prices, now: Clock
                 *known, reserve.unit, income >> 64, income & _WORD, index >> 64, index & _WORD,
                 reserve.liquidation_protocol_fee,
                 is_collateral(rules, reserve), closed(rules, reserve, now) is None, reserve.active != 0,
-                reserve.reserve_id,
+                reserve.reserve_id, 0,
             )  # fmt: skip
+        else:
+            terms[at, c.UNFIT] = 1
     return terms
 
 
@@ -165,8 +151,12 @@ def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
     """The group of each account, by its e-mode; threshold, loan-to-value and bonus (three layers, bps) of each group
     and asset.
     """
-    rules, reserves = state.rules, state.reserves
     groups = sorted(set(category.tolist()))
+    return np.searchsorted(groups, category), _weighing(state, groups)
+
+
+def _weighing(state: AaveState, groups: Sequence[int]) -> Words:
+    rules, reserves = state.rules, state.reserves
     found = np.zeros((3, len(groups), len(reserves)), np.uint64)
     for row, group in enumerate(groups):
         if group not in state.weights:
@@ -176,62 +166,33 @@ def weights(state: AaveState, category: Ints) -> tuple[Ints, Words]:
                 [[weight(rules, reserve, of, known) for reserve in reserves] for weight in each], np.uint64
             )
         found[:, row] = state.weights[group]
-    return np.searchsorted(groups, category), found
+    return found
 
 
-def _whole(state: AaveState) -> Columns:
-    """Every account, as it was when few had ``moved`` since."""
-    if state.columns is None or 2 * len(state.moved) > len(state.columns.account):
-        state.columns, state.moved = columns_of(state, state.accounts), set()
-    return cast(Columns, state.columns)
+def weights_of(state: AaveState, live: Live) -> tuple[Ints, Words]:
+    """The same of all accounts; the group of those that are left to the plain rules, and of treasuries, is -1."""
+    treasuries = [reserve.treasury for reserve in state.reserves if reserve.treasury is not None]
+    live.group[[treasury for treasury in treasuries if treasury < len(live.group)]] = -1
+    return live.group, _weighing(state, live.groups)
 
 
-def _among(columns: Columns, ids: Ints) -> Columns:
-    """Of these accounts (increasing) those that the columns have rows of."""
-    place = np.searchsorted(columns.account, ids)
-    place = place[place < len(columns.account)]
-    place = place[np.isin(columns.account[place], ids)]
-    begin = columns.start[place]
-    sizes = columns.start[place + 1] - begin
-    start = np.concatenate([[0], np.cumsum(sizes)])
-    row = np.arange(start[-1]) + np.repeat(begin - start[:-1], sizes)
-    return Columns(
-        columns.account[place],
-        columns.category[place],
-        start,
-        columns.asset[row],
-        columns.owed[row],
-        columns.scaled[row],
-        (),
-    )
+def live_of(state: AaveState) -> Live:
+    """Every account as it is now, as columns."""
+    live = state.live
+    if live is None or (
+        not state.passed and 2 * np.count_nonzero(live.changed) + 2 * len(state.moved) > len(live.base.account) + 64
+    ):
+        base = columns_of(state, state.accounts)
+        live = state.live = Live.of(base, 1 + max(state.accounts, default=-1))
+    elif state.moved:
+        live.put(state.moved, columns_of(state, state.moved))
+    state.moved.clear()
+    return live
 
 
 def exposures(state: AaveState, accounts: Sequence[AccountId], now: Clock) -> Exposures:
     """``account.linear_exposure`` of those of some accounts that owe, stable debt and very large amounts apart."""
-    whole = _whole(state)
-    moved = [account for account in accounts if account in state.moved]
-    parts = [columns_of(state, moved)] if moved else []
-    if len(moved) < len(accounts) or not moved:
-        still = np.array(accounts, np.int64)
-        parts.append(_among(whole, np.sort(still[~np.isin(still, moved)] if moved else still)))
-    found = [_exposures(state, columns, now) for columns in parts]
-    if len(found) == 1:
-        return found[0]
-    first, second = found
-    joined = (
-        np.concatenate([getattr(part, name) for part in found])
-        for name in ("account", "asset", "owed", "amount", "constant")
-    )
-    account, asset, owed, amount, constant = joined
-    return Exposures(
-        account,
-        np.concatenate([first.start, first.start[-1] + second.start[1:]]),
-        asset,
-        owed,
-        amount,
-        constant,
-        FLOAT_ERROR,
-    )
+    return _exposures(state, live_of(state).among(np.sort(np.array(accounts, np.int64))), now)
 
 
 def _exposures(state: AaveState, columns: Columns, now: Clock) -> Exposures:
@@ -280,28 +241,26 @@ def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> t
 
 def views(state: AaveState, prices: Prices, now: Clock) -> Views:
     """Every account's view at ``now`` with these oracle prices."""
-    whole, moved = _whole(state), state.moved
-    stay = np.ones(len(whole.account), np.bool_)
-    parts, plain = [(whole, stay)], [account for account in whole.plain if account not in moved]
-    if moved:
-        ids = np.fromiter(moved, np.int64, len(moved))
-        places = np.searchsorted(whole.account, ids)
-        stay[places[np.append(whole.account, -1)[places] == ids]] = False
-        changed = columns_of(state, moved)
+    live = live_of(state)
+    moved = np.flatnonzero(live.changed)
+    stay = ~live.changed[live.base.account]
+    parts = [(live.base, stay)]
+    plain: list[int] = np.flatnonzero(live.plain).tolist()
+    if len(moved):
+        changed = live.among(moved)
         parts.append((changed, np.ones(len(changed.account), np.bool_)))
-        plain += changed.plain
     made: list[tuple[Any, ...]] = []
     for columns, counts in parts:
         totals, health, fits = _valued(state, columns, prices, now)
         plain += columns.account[counts & ~fits].tolist()
         every, keep = (columns.account, *totals.view(np.int64), health, columns.category), counts & fits
         made.append(every if keep.all() else tuple(column[keep] for column in every))
-    if moved:
+    if len(moved):
         joined = [np.concatenate(column) for column in zip(*made, strict=True)]
         order = np.argsort(joined[0], kind="stable")
         made = [tuple(column[order] for column in joined)]
     account, collateral, debt, power, health, category = made[0]
-    rest = {one: _plain(state, one, prices, now) for one in sorted(plain)}
+    rest = {AccountId(one): _plain(state, AccountId(one), prices, now) for one in sorted(plain)}
     return Views(account, collateral, debt, power, health, category, rest)
 
 

@@ -24,7 +24,7 @@ FEW = 2
 
 
 class BatchTaker(Generic[State]):
-    """Owned by one replay."""
+    """Owned by one replay. ``model``: where it can be told together what the liquidators take."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class BatchTaker(Generic[State]):
         liquidator: AccountId,
     ) -> None:
         self._book, self._settlement, self._liquidator = book, settlement, liquidator
-        self._model = (
+        self.model = (
             model if isinstance(model, Competition) and model.by_itself and type(mechanism) is ProtocolSpread else None
         )
 
@@ -45,7 +45,7 @@ class BatchTaker(Generic[State]):
         """What happens to the candidates at this moment, if it can be told together: whether anything does, and who is
         to be looked at one by one. Adds to ``refused``.
         """
-        book, model = self._book, self._model
+        book, model = self._book, self.model
         if model is None or book.plain or len(candidates) < FEW:
             return False, candidates
         calls = model.calls(book)

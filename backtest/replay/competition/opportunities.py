@@ -98,6 +98,23 @@ class OpportunityBook:
 
         self.spells.put_off(len(numbers) + sum(before is not None for before in known), spells)
 
+    def taken_in_passing(
+        self, accounts: Callable[[], Sequence[AccountId]], offer: Callable[[int], tuple[Book[State], Opportunity, int]],
+        count: int, liquidation: int,
+    ) -> None:  # fmt: skip
+        """The same over many moments, of accounts about which nothing was open; each offer with the book of its
+        moment.
+        """
+        first, self._next = self._next, self._next + count
+
+        def spells() -> Iterator[Spell]:
+            for place, account in enumerate(accounts()):
+                then, opportunity, profit = offer(place)
+                opened = _opened(then, first + place, opportunity, profit, "")
+                yield _spell(account, opened, "taken", "", liquidation + place)
+
+        self.spells.put_off(count, spells)
+
     def look(self, book: Book[State], left: Mapping[Key, tuple[Opportunity, int]], missed: Mapping[Key, str]) -> None:
         """What is still on offer after a decision, with its profit before bids, and why it was not taken."""
         for key in [key for key in self._open if key not in left]:

@@ -96,6 +96,7 @@ def start_of(
         engine.stand()
         watch.candidates(engine.book)  # asks for everyone's exposure, once for all
         views_of(engine.book)  # the same: copies share what it takes to value a whole book
+        protocol.compiled_rules(engine.book.state, result.from_clock)  # and what it takes to begin a stretch
     return Start(
         timeline=timeline,
         scenario=scenario,

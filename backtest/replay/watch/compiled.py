@@ -1,5 +1,5 @@
-"""Compiled loops over linear forms; ``tests/plain_screen.py`` is the readable twin of each. They may run while other
-threads do.
+"""Compiled loops over linear forms; ``tests/support/plain_screen.py`` is the readable twin of each. They may run
+while other threads do.
 
 A form is a row of sparse terms, each a column and a weight (not negative): ``span[i]`` says where its collateral begins
 and ends, and where its debt, which follows, ends. It is safe where the collateral's sum is above the debt's; a missing

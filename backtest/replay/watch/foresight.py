@@ -9,10 +9,8 @@ each tick at which it was a candidate; between, it costs nothing.
 
 from __future__ import annotations
 
-import heapq
 import sys
 from bisect import bisect_right
-from collections.abc import Collection
 from copy import copy
 from dataclasses import dataclass
 
@@ -22,6 +20,7 @@ from backtest.model import AccountId, AssetId, IndexUpdate, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State
 from backtest.replay.timeline import Timeline
+from backtest.replay.watch import queue
 from backtest.replay.watch.bounds import Pyramid, groups
 from backtest.replay.watch.compiled import Floats, Ints
 from backtest.replay.watch.screen import Rows, Watch
@@ -53,6 +52,7 @@ class Ticks:
 
     Attributes:
         seq: of each tick, the last of its price and index events; increasing.
+        left: of each tick from the first on, how many of the timeline's transactions come after the one before it.
     """
 
     def __init__(self, timeline: Timeline, assets: int) -> None:
@@ -65,6 +65,7 @@ class Ticks:
         transaction, tick_of = np.unique(np.searchsorted(timeline.ends, rows, side="right"), return_inverse=True)
         tick_of = tick_of + 1
         seq, time = np.full(len(transaction) + 1, -2.0), np.zeros(len(transaction) + 1)
+        self.left: Ints = len(timeline.ends) - transaction
         np.maximum.at(seq, tick_of, np.concatenate([price[1], index[1]]))
         np.maximum.at(time, tick_of, np.concatenate([price[2], index[2]]))
         self.seq: list[int] = seq.astype(np.int64).tolist()
@@ -72,6 +73,10 @@ class Ticks:
         self._until = np.append(time[1:], max(time[-1], timeline.timestamps[-1]))
         self._prices = [_steps(tick_of[: len(price_row)], price[0] == asset, price[3:]) for asset in range(assets)]
         self._indexes = [_steps(tick_of[len(price_row) :], index[0] == asset, index[2:]) for asset in range(assets)]
+
+    def at(self, seq: int) -> int:
+        """The tick that holds after an event."""
+        return bisect_right(self.seq, seq) - 1
 
     def prices(self, first: int, stop: int) -> Floats:
         """Ticks x assets, NaN where there is none."""
@@ -101,124 +106,116 @@ class Foresight(Watch[State]):
     """
 
     def __init__(self, timeline: Timeline, assets: int) -> None:
-        self._rows: Rows[State] = Rows(assets)
-        self._ticks = Ticks(timeline, assets)
-        self._tick = -1
-        self._first = self._stop = 0
+        self.rows: Rows[State] = Rows(assets)
+        self.ticks = Ticks(timeline, assets)
+        self.tick = -1
+        self.first = self.stop = 0
         """The ticks of the chunk in memory."""
         self._price = np.empty((0, assets))
-        self._pyramid: Pyramid | None = None
-        self._next: list[tuple[int, int]] = []
-        """A queue of (tick, row); it holds where ``_due`` says the same."""
-        self._due: dict[int, int] = {}
-        self._now: set[int] = set()
-        """Rows that are candidates at the tick."""
+        self.pyramid: Pyramid | None = None
+        self.due, self.head = np.empty(0, np.int64), np.empty(0, np.int64)
+        self.after, self.before = np.empty(0, np.int64), np.empty(0, np.int64)
+        """When each row is looked up next, in ticks of the chunk (see ``queue``)."""
         self.looked = 0
         self.read = 0
 
     def copy(self) -> Foresight[State]:
         """Independent of this one; what is known of prices and indexes is shared."""
         made = copy(self)
-        made._rows, made._next, made._due, made._now = (
-            self._rows.copy(),
-            self._next.copy(),
-            self._due.copy(),
-            self._now.copy(),
-        )
+        made.rows = self.rows.copy()
+        made.due, made.head, made.after, made.before = (part.copy() for part in self._queue)
         return made
+
+    @property
+    def _queue(self) -> tuple[Ints, Ints, Ints, Ints]:
+        return self.due, self.head, self.after, self.before
 
     def touch(self, account: AccountId) -> None:
         """The account is looked up again before the next answer."""
-        self._rows.touch(account)
+        self.rows.touch(account)
 
     def touch_parameter(self, asset: AssetId | None) -> None:
         """Every account with a term in the asset, or every account, is looked up again."""
-        self._rows.touch_parameter(asset)
+        self.rows.touch_parameter(asset)
 
     def candidates(self, book: Book[State]) -> list[AccountId]:
         """See ``Watch``."""
-        changed, gone = self._rows.refresh(book)
-        for row in gone:
-            self._due.pop(row, None)
-            self._now.discard(row)
-        tick = bisect_right(self._ticks.seq, book.seq) - 1
-        rows: Collection[int] = changed
-        if tick != self._tick:
-            self._tick = tick
-            due = {*changed, *self._now}
-            while self._next and self._next[0][0] <= tick:
-                at, row = heapq.heappop(self._next)
-                if self._due.get(row) == at:
-                    due.add(row)
-            rows = due
-            if tick >= self._stop:
+        self.go_to(self.ticks.at(book.seq), book)
+        now = queue.due_in(self.tick - self.first, self.tick - self.first, self.head, self.after)
+        self.looked += len(now)
+        return self.rows.accounts(now)
+
+    def go_to(self, tick: int, book: Book[State]) -> None:
+        """The book stands at this tick: every row is due when it may be unsafe, at this one or later."""
+        changed, gone = self.rows.refresh(book)
+        if (more := len(self.rows.account) - len(self.due)) > 0:
+            room = np.full(more, queue.NEVER, np.int64)
+            self.due, self.after, self.before = (
+                np.concatenate([part, room]) for part in (self.due, self.after, self.before)
+            )
+        if gone:
+            queue.remove_all(np.array(gone, np.int64), *self._queue)
+        look_up = np.array(changed, np.int64)
+        if tick != self.tick:
+            if tick >= self.stop or self.pyramid is None:
                 self._load(tick)
-                rows = self._rows.all()
-        if rows:
-            self._look_up(rows)
-        self.looked += len(self._now)
-        return self._rows.accounts(self._now)
+                look_up = self.rows.all()
+            else:
+                passed = queue.due_in(self.tick - self.first, tick - self.first, self.head, self.after)
+                look_up = np.unique(np.concatenate([look_up, passed])) if changed else passed
+            self.tick = tick
+        if len(look_up):
+            self._look_up(look_up)
 
     @property
     def next_look(self) -> int:
         """Up to which seq (exclusive) there is no candidate, as long as nothing is touched; -1 where it is not
-        known.
+        known, or there is one.
         """
-        if self._now or self._tick < 0 or self._rows.waits:
+        if self.tick < 0 or self.rows.waits:
             return -1
-        while self._next and self._due.get(self._next[0][1]) != self._next[0][0]:
-            heapq.heappop(self._next)
-        tick = min(self._next[0][0] if self._next else self._stop, self._stop)
-        return self._ticks.seq[tick] if tick < len(self._ticks.seq) else sys.maxsize
+        tick = self.first + queue.first_due(self.tick - self.first, self.head)
+        if tick == self.tick:
+            return -1
+        return self.ticks.seq[tick] if tick < len(self.ticks.seq) else sys.maxsize
 
     def _load(self, tick: int) -> None:
         """The chunk of ticks from this one on."""
-        self._first, self._stop = tick, min(tick + CHUNK, len(self._ticks.seq))
-        self._next.clear()
-        self._price = self._ticks.prices(self._first, self._stop)
+        self.first, self.stop = tick, min(tick + CHUNK, len(self.ticks.seq))
+        self._price = self.ticks.prices(self.first, self.stop)
         assets = self._price.shape[1]
         bases = [0, *(0 if leader < 0 else 1 + assets + leader for leader in groups(self._price))]
-        self._pyramid = Pyramid.over(self._ticks.values(self._first, self._stop, self._price), bases)
+        self.pyramid = Pyramid.over(self.ticks.values(self.first, self.stop, self._price), bases)
+        self.due[:] = queue.NEVER
+        self.head = np.full(self.stop - self.first, -1, np.int64)
 
-    def _look_up(self, rows: Collection[int]) -> None:
+    def _look_up(self, rows: Ints) -> None:
         """The next tick from this one on at which each row may be unsafe."""
-        assert self._pyramid is not None
-        boxes = self._rows.boxes
-        linear = np.array([row for row in rows if row not in boxes] if boxes else list(rows), dtype=np.int64)
-        start = np.full(len(linear), self._tick - self._first)
-        found, read = self._pyramid.first_unsafe(
-            self._rows.forms, linear, start, np.full(len(linear), self._stop - self._first)
+        assert self.pyramid is not None
+        boxes = self.rows.boxes
+        linear = rows[~np.isin(rows, list(boxes))] if boxes else rows
+        start = np.full(len(linear), self.tick - self.first)
+        found, read = self.pyramid.first_unsafe(
+            self.rows.forms, linear, start, np.full(len(linear), self.stop - self.first)
         )
         self.read += read
-        found += self._first
         self._note(linear, found)
         if boxes:
-            outside = [row for row in rows if row in boxes]
+            outside = [row for row in rows.tolist() if row in boxes]
             self._note(
                 np.array(outside, dtype=np.int64),
                 np.array([self._first_outside(row) for row in outside], dtype=np.int64),
             )
 
     def _note(self, rows: Ints, ticks: Ints) -> None:
-        """These rows are looked up again at these ticks."""
-        self._due.update(zip(rows.tolist(), ticks.tolist(), strict=True))
-        now = ticks == self._tick
-        self._now.difference_update(rows[~now].tolist())
-        self._now.update(rows[now].tolist())
-        later = ~now & (ticks < self._stop)
-        queued = list(zip(ticks[later].tolist(), rows[later].tolist(), strict=True))
-        if len(queued) > len(self._next):  # a heap of all is made in the time of its length
-            self._next += queued
-            heapq.heapify(self._next)
-        else:
-            for one in queued:
-                heapq.heappush(self._next, one)
+        """These rows are looked up again at these ticks of the chunk."""
+        queue.put_all(rows, ticks, *self._queue)
 
     def _first_outside(self, row: int) -> int:
-        prices = self._price[self._tick - self._first :]
+        prices = self._price[self.tick - self.first :]
         self.read += len(prices)
         inside = np.ones(len(prices), dtype=np.bool_)
-        for asset, (low, high) in self._rows.boxes[row].box.items():
+        for asset, (low, high) in self.rows.boxes[row].box.items():
             inside &= (low <= prices[:, asset]) & (prices[:, asset] <= high)
         outside = np.flatnonzero(~inside)
-        return self._tick + int(outside[0]) if len(outside) else self._stop
+        return self.tick - self.first + int(outside[0]) if len(outside) else self.stop - self.first

@@ -15,7 +15,7 @@ the sum of both.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from math import exp
 from typing import Any, Generic, NamedTuple, Protocol, cast
@@ -103,10 +103,13 @@ class Rows(Generic[State]):
     def __init__(self, assets: int) -> None:
         self.forms = Forms.of(())
         self.boxes: dict[int, BoxExposure] = {}
-        self.account: list[AccountId] = []
-        """Of each row, also of those that are free."""
+        self.account: Ints = np.empty(0, np.int64)
+        """Of each row, also of those that are free; there may be more places than rows."""
+        self.count = 0
+        """Rows there are, with those that are free."""
         self._assets = assets
-        self._row: dict[AccountId, int] = {}
+        self._row: Ints = np.empty(0, np.int64)
+        """Of each account, -1: none."""
         self._free: list[int] = []
         self._dirty: set[AccountId] = set()
         self._all_dirty = False
@@ -121,10 +124,13 @@ class Rows(Generic[State]):
         if asset is None:
             self._all_dirty = True
         else:
-            self._dirty.update(
-                self.account[row] for row in self.forms.rows_with([1 + asset, 1 + self._assets + asset]).tolist()
-            )
-            self._dirty.update(self.account[row] for row, exposure in self.boxes.items() if asset in exposure.box)
+            rows = self.forms.rows_with([1 + asset, 1 + self._assets + asset])
+            self._dirty.update(self.account[rows].tolist())
+            self._dirty.update(self.of(row) for row, exposure in self.boxes.items() if asset in exposure.box)
+
+    def of(self, row: int) -> AccountId:
+        """Whose row it is."""
+        return AccountId(int(self.account[row]))
 
     def copy(self) -> Rows[State]:
         """Independent of this one."""
@@ -143,9 +149,9 @@ class Rows(Generic[State]):
         """Whether something is to be asked for, now or at some time."""
         return self._all_dirty or bool(self._dirty) or bool(self._until)
 
-    def all(self) -> list[int]:
+    def all(self) -> Ints:
         """Rows in use."""
-        return list(self._row.values())
+        return self._row[self._row >= 0]
 
     def refresh(self, book: Book[State]) -> tuple[list[int], list[int]]:
         """Ask for what was touched: rows that are new or changed, and those that are no more."""
@@ -153,7 +159,7 @@ class Rows(Generic[State]):
         while self._until and self._until[0][0] < now:
             self._dirty.add(heapq.heappop(self._until)[1])
         if self._all_dirty:
-            self._dirty.update(self._row)
+            self._dirty.update(cast("list[AccountId]", np.flatnonzero(self._row >= 0).tolist()))
             self._all_dirty = False
         if not self._dirty:
             return [], []
@@ -167,17 +173,16 @@ class Rows(Generic[State]):
         many = len(changed)
         for account in sorted(self._dirty):
             exposure = ask(state, account, clock)
-            row = self._row.get(account)
+            row = int(self._row[account]) if account < len(self._row) else -1
             if exposure is not None:
-                row = self._take(account) if row is None else row
+                row = self._take(account) if row < 0 else row
                 changed.append(row)
                 forms.append(self._form(row, exposure, book, bounds))
-            elif row is not None:
+            elif row >= 0:
                 gone.append(row)
-                del self._row[account]
                 self.boxes.pop(row, None)
                 self.forms.drop(row)
-        self._free += gone
+        self.leave(gone)
         self._dirty.clear()
         self.forms.put(changed[many:], forms)
         return changed, gone
@@ -186,14 +191,23 @@ class Rows(Generic[State]):
         """Whether prices (by asset, NaN where missing) have left the row's box."""
         return any(not low <= price[asset] <= high for asset, (low, high) in self.boxes[row].box.items())
 
-    def accounts(self, rows: Iterable[int]) -> list[AccountId]:
+    def accounts(self, rows: Ints | Sequence[int]) -> list[AccountId]:
         """In id order."""
-        return sorted(self.account[row] for row in rows)
+        return cast("list[AccountId]", np.sort(self.account[rows]).tolist())
+
+    def leave(self, rows: Sequence[int]) -> None:
+        """These rows are no more."""
+        if len(rows):
+            self._row[self.account[rows]] = -1
+            self._free += rows
 
     def _put_many(self, found: Exposures, book: Book[State], bounds: IndexBounds) -> list[int]:
         """Forms of many accounts, which are then clean; their rows."""
         accounts = cast("list[AccountId]", found.account.tolist())
-        rows = [self._take(account) if (row := self._row.get(account)) is None else row for account in accounts]
+        self._reach(int(found.account.max(initial=-1)))
+        for account in found.account[self._row[found.account] < 0].tolist():
+            self._take(account)
+        rows: list[int] = self._row[found.account].tolist()
         for row in rows if self.boxes else ():
             self.boxes.pop(row, None)
         count, margin = len(rows), found.relative_error + FLOAT_ERROR
@@ -225,14 +239,23 @@ class Rows(Generic[State]):
         return rows
 
     def _take(self, account: AccountId) -> int:
+        self._reach(account)
         if self._free:
             row = self._free.pop()
-            self.account[row] = account
         else:
-            row = len(self.account)
-            self.account.append(account)
+            row = self.count
+            self.count += 1
+            if self.count > len(self.account):
+                self.account = np.concatenate([self.account, np.empty(max(64, len(self.account)), np.int64)])
+        self.account[row] = account
         self._row[account] = row
         return row
+
+    def _reach(self, account: int) -> None:
+        """Room for rows of accounts up to this one."""
+        if account >= len(self._row):
+            more = max(account + 1, 2 * len(self._row)) - len(self._row)
+            self._row = np.concatenate([self._row, np.full(more, -1, np.int64)])
 
     def _form(self, row: int, exposure: Exposure, book: Book[State], bounds: IndexBounds) -> Form:
         if isinstance(exposure, BoxExposure):
@@ -240,7 +263,7 @@ class Rows(Generic[State]):
             return (), (), 0
         self.boxes.pop(row, None)
         if exposure.until is not None:
-            heapq.heappush(self._until, (exposure.until, self.account[row]))
+            heapq.heappush(self._until, (exposure.until, self.of(row)))
         return self._linear(exposure, book, bounds)
 
     def _linear(self, exposure: LinearExposure, book: Book[State], bounds: IndexBounds) -> Form:

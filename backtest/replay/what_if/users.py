@@ -28,6 +28,7 @@ from backtest.model import (
 )
 from backtest.protocols.book import Book
 from backtest.protocols.interface import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
+from backtest.protocols.loop import Stretch
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
 
@@ -56,6 +57,8 @@ class UserActions(Generic[State]):
         self._receivers: set[AccountId] = set()
         self._counts: dict[tuple[str, Outcome, str, bool], ActionCount] = {}
         self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
+        self._behind: list[Stretch] = []
+        """Liquidations whose changes are not noted yet."""
         self.outside: dict[tuple[AccountId, AssetId], int] = {}
         """Native units that accounts took out of the market beyond what they took in history, less what they brought
         beyond it.
@@ -65,9 +68,10 @@ class UserActions(Generic[State]):
 
     def copy(self) -> UserActions[State]:
         """Independent of this one."""
+        self._catch_up()
         made = copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, dict | set):
+            if isinstance(value, dict | set | list):
                 setattr(made, name, value.copy())
         made._counts = {key: replace(count) for key, count in self._counts.items()}
         made._shadow = None if self._shadow is None else self._shadow.copy()
@@ -86,6 +90,7 @@ class UserActions(Generic[State]):
     @property
     def differs(self) -> Mapping[AccountId, int]:
         """Accounts that are not as in history, and in how many balances and settings."""
+        self._catch_up()
         return self._apart
 
     def begin(self, opening: Opening) -> None:
@@ -98,6 +103,7 @@ class UserActions(Generic[State]):
 
     def repeat(self, transaction: Iterable[MarketEvent]) -> None:
         """The replay makes these events as history did."""
+        self._catch_up()
         history, theirs, ours = self._history, self._theirs, self._ours
         actions = set()
         for event in transaction:
@@ -116,6 +122,7 @@ class UserActions(Generic[State]):
         """History made this change and the replay does not (it belongs to a liquidation that is left out or
         computed).
         """
+        self._catch_up()
         if isinstance(change, PositionChange):
             self._note(change)
             self._drifted(_key(change), -change.delta)
@@ -126,13 +133,29 @@ class UserActions(Generic[State]):
 
     def modelled(self, change: Change) -> None:
         """The replay made this change and history did not."""
+        self._catch_up()
         if isinstance(change, PositionChange):
             self._drifted(_key(change), change.delta)
         else:
             self._set(self._ours, _setting(change), change.value)
 
+    def modelled_in_passing(self, stretch: Stretch) -> None:
+        """The same of all changes of a stretch's liquidations; noted when somebody asks."""
+        self._behind.append(stretch)
+
+    def _catch_up(self) -> None:
+        behind, self._behind = self._behind, []
+        for stretch in behind:
+            for account, asset, side, delta in stretch.positions:
+                self._drifted((account, asset, side), delta)
+            for treasury, asset, fee in stretch.fees:
+                self._drifted((treasury, asset, "collateral"), fee)
+            for account, setting, of, value in stretch.settings:
+                self._set(self._ours, (account, setting, of), value)
+
     def modelled_together(self, found: Together) -> None:
         """The same of all changes of liquidations that were made together."""
+        self._catch_up()
         for account, asset, side, delta in found.positions:
             self._drifted((account, asset, side), delta)
         for account, setting, asset, value in found.settings:
@@ -147,6 +170,7 @@ class UserActions(Generic[State]):
         """What a historical action becomes. ``book.now`` is its place. Unchecked ones (history itself, before a model
         acts) are as recorded.
         """
+        self._catch_up()
         action = Action(name, changes, self._emptied(changes))
         self.made += 1
         if self._shadow is not None:

@@ -1,0 +1,108 @@
+"""The compiled loop against the plain replay, which looks at everyone at every decision."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from backtest.protocols import loop as rows
+from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT
+from backtest.replay.engine import replay
+from backtest.replay.record import Replay
+from backtest.replay.shortcuts import loop, stretch
+from backtest.replay.shortcuts.common_start import start_of
+from backtest.scenario import Competitive, Override, Scenario
+from tests.bench.bench_replay import market, timeline
+from tests.support.aave_history import random_history
+
+FROM = 10
+SCENARIOS = (
+    Scenario(liquidators=Competitive(), from_block=FROM),
+    Scenario(liquidators=Competitive(max_calls=2), from_block=FROM),
+    Scenario(liquidators=Competitive(gas_cost=5 * 10**8), from_block=FROM),
+    Scenario(
+        liquidators=Competitive(), from_block=FROM, allow_invalid=True,
+        overrides=(
+            Override(
+                parameter="liquidation_threshold", change=-300, asset="A0", from_block=12, until_block=40, steps=4
+            ),
+            Override(parameter="close_factor", value=10_000, from_block=20),
+        ),
+    ),
+)  # fmt: skip
+
+
+def outcome(result: Replay[object]) -> dict[str, object]:
+    kept = "spells deficits totals horizons events reach made_liquidatable refused rules actions book"
+    found = {name: getattr(result, name) for name in kept.split()}
+    # whether another order might depend on what a reserve has left is said to be on the safe side
+    return found | {"liquidations": [repr(made).replace(MOVED_SHORT, MOVED) for made in result.liquidations]}
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the loop ended a stretch in which way, and how many liquidations it made."""
+    found: Counter[str] = Counter()
+    compiled = loop.loop_of
+
+    def counted(rules: rows.CompiledRules) -> object:
+        def run(*args: object) -> None:
+            state = next(arg for arg in args if getattr(arg, "shape", None) == (loop.STATE,))
+            before = int(state[loop.COUNT])  # type: ignore[index]
+            compiled(rules)(*args)
+            found[("done", "not here", "no room")[state[loop.ENDED]]] += 1  # type: ignore[index]
+            found["made"] += int(state[loop.COUNT]) - before  # type: ignore[index]
+
+        return run
+
+    monkeypatch.setattr(loop, "loop_of", counted)
+    return found
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_histories(part: int, ended: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretch, "ROOM", 1)
+    total = 0
+    for seed in range(30):
+        h, scenario = random_history(100 * part + seed), SCENARIOS[(seed + part) % len(SCENARIOS)]
+        history = h.timeline()
+        plain = replay(AAVE_V3, h.market, history, scenario, samples=5, screened=False)
+        quick = replay(AAVE_V3, h.market, history, scenario, samples=5)
+        for name, value in outcome(plain).items():
+            assert outcome(quick)[name] == value, (seed, name)
+        start = start_of(AAVE_V3, h.market, history, scenario)
+        for _ in range(2):  # what the first made of the start is the same for the second
+            again = replay(AAVE_V3, h.market, history, scenario, samples=5, start=start)
+            assert outcome(again)["liquidations"] == outcome(plain)["liquidations"], seed
+            assert (again.horizons, again.book) == (plain.horizons, plain.book)
+        total += len(plain.liquidations)
+    assert total > 100
+    assert ended["made"] > total // 2
+    assert ended["no room"] > 3
+    assert ended["not here"] > 0
+
+
+def test_the_loop_makes_nearly_all_of_a_crash(ended: Counter[str]) -> None:
+    history, of = timeline(300, 500, fall=0.4), market(300)
+    scenario = Scenario(liquidators=Competitive(), from_block=2)
+    quick, plain = replay(AAVE_V3, of, history, scenario), replay(AAVE_V3, of, history, scenario, screened=False)
+    assert outcome(quick) == outcome(plain)
+    assert ended["made"] > 0.9 * len(plain.liquidations) > 100
+
+
+def test_a_form_that_is_not_made_anew_is_noticed(ended: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison has teeth: whoever was liquidated is looked up by what it owed before."""
+    from backtest.protocols.aave_v3 import moment
+    from backtest.words.machine import with_words
+
+    def half(columns, account, assets, owes, amounts):  # type: ignore[no-untyped-def]
+        return 0, 0.0
+
+    monkeypatch.setattr(moment, "form", with_words(half))
+    history, of = timeline(300, 500, fall=0.4), market(300)
+    scenario = Scenario(liquidators=Competitive(), from_block=2)
+    quick, plain = replay(AAVE_V3, of, history, scenario), replay(AAVE_V3, of, history, scenario, screened=False)
+    assert quick.liquidations != plain.liquidations
+    assert ended["made"]
