@@ -34,6 +34,7 @@ from backtest.model import (
     ParamChange,
     PositionChange,
     Prices,
+    Reading,
     SettingChange,
     Side,
     SourceChange,
@@ -493,6 +494,10 @@ class LendingProtocol(Protocol[State]):
     def constants(self, raw: RawEvents) -> Sequence[Constant]:
         """Constants of contracts that fetch must read, in the order in which the history names them."""
         ...
+
+    def readings(self, raw: RawEvents) -> Iterable[Reading]:
+        """Views that fetch must read at blocks; asked again with the answers until all that it names is known."""
+        return ()
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Addresses of the ERC-20 tokens whose symbol and decimals fetch must read: the underlying assets."""
