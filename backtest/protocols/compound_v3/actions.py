@@ -64,9 +64,12 @@ def _base(
 ) -> Acted | Refusal:
     at = state.accrued(now.timestamp)
     giver = moves[0].account  # of a transfer: changes of who gives come first
-    amount = sum(move.amount or 0 for move in moves) if action.amount is None else action.amount
-    if action.emptied and sum(move.account == giver for move in moves) == 1 and 0 in action.emptied:
-        amount = abs(at.present(state.position(giver).principal))
+    amount = (
+        sum(move.amount or 0 for move in moves if move.account == giver) if action.amount is None else action.amount
+    )
+    if 0 in action.emptied and sum(move.account == giver for move in moves) == 1:
+        has = at.present(state.position(giver).principal)
+        amount = max(-has if moves[0].side == "debt" else has, 0)
     if not amount and action.amount is not None:
         return Refusal("nothing is moved")
     after: dict[AccountId, int] = {}

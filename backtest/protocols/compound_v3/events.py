@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from backtest.errors import RulesError
 from backtest.model import EventSpec, Reading, SourceChange
+from backtest.protocols.compound_v3.math import INDEX
 from backtest.protocols.compound_v3.state import BORROW_CURVE, SUPPLY_CURVE
 from backtest.protocols.interface import RawEvents
 
@@ -27,6 +28,7 @@ COMET = "comet"
 """Role of the proxy."""
 ZERO_ADDRESS = "0x" + "00" * 20
 TOTALS = "totalsBasic()"
+_TOO_LARGE = 10**38
 ASSET_INFO = "getAssetInfo(uint8)"
 
 
@@ -146,12 +148,23 @@ def read_words(raw: RawEvents) -> dict[tuple[int, str, str], list[int]]:
 
 
 def read_totals(raw: RawEvents) -> dict[int, Totals]:
-    """Block to what ``totalsBasic`` returned at its end; blocks in which it gave nothing are not there."""
+    """Block to what ``totalsBasic`` returned at its end; blocks in which it gave nothing are not there.
+
+    Raises:
+        RulesError: it gave what no Comet does.
+    """
     table = raw.table("raw/chain/Reading")
     found = {}
     for row in table.filter(pc.equal(table["call"], TOTALS)).to_pylist():
-        if len(words := _words(row["value"])) >= 7:
-            found[row["block_number"]] = Totals(*words[:7])
+        if row["value"] is None:
+            continue
+        totals = Totals(*(_words(row["value"]) + [0] * 7)[:7])
+        if not all(INDEX <= index < 1 << 64 for index in totals[:2]) or max(totals) >= 1 << 104:
+            raise RulesError(
+                f"block {row['block_number']}: {TOTALS} of {address_text(row['address'])} is not what a Comet returns",
+                "check contracts.comet of the market, or use another node",
+            )
+        found[row["block_number"]] = totals
     return found
 
 
@@ -206,20 +219,24 @@ def upgrades(raw: RawEvents) -> list[Upgrade]:
         collateral = []
         for number in range(count):
             words = one(Reading(block, implementation, ASSET_INFO, (number,)).call)
+            if len(words) < 8 or max(words[1:3]) >= 1 << 160 or max(words[3:8]) >= _TOO_LARGE:
+                raise _no_comet(block, implementation, ASSET_INFO)
             collateral.append(Collateral(_address(words[1]), _address(words[2]), *words[3:8]))
-        found.append(
-            Upgrade(
-                block,
-                row["log_index"],
-                implementation,
-                _address(one(BASE_TOKEN)[0]),
-                _address(one(BASE_FEED)[0]),
-                {name: one(call)[0] for name, call in GETTERS.items()},
-                collateral,
-            )
-        )
+        base, feed = one(BASE_TOKEN)[0], one(BASE_FEED)[0]
+        params = {name: one(call)[0] for name, call in GETTERS.items()}
+        if max(base, feed) >= 1 << 160 or max(params.values()) >= _TOO_LARGE:
+            raise _no_comet(block, implementation, "a parameter")
+        place = block, row["log_index"]
+        found.append(Upgrade(*place, implementation, _address(base), _address(feed), params, collateral))
     _check_lists(found)
     return found
+
+
+def _no_comet(block: int, implementation: str, what: str) -> RulesError:
+    return RulesError(
+        f"block {block}: {what} of the implementation {implementation} is not what a Comet returns",
+        "check contracts.comet of the market",
+    )
 
 
 def _address(word: int) -> str:

@@ -26,6 +26,7 @@ from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
 from tests.protocols.compound_v3.recorded import MARKET, figures, imported
+from tests.sql_engine import assert_sql_is_the_engine, spread
 
 PAID = 123_456_789
 
@@ -166,3 +167,27 @@ def test_the_screen_finds_whom_the_plain_look_finds(market: Market, timeline: Ti
     fast, plain = (replay(COMPOUND_V3, market, timeline, scenario, screened=screened) for screened in (True, False))
     assert [row.fill for row in fast.liquidations] == [row.fill for row in plain.liquidations] != []
     assert fast.horizons == plain.horizons
+
+
+# -- SQL ---------------------------------------------------------------------------------------------------------------
+
+
+def test_sql_is_the_engine(lake: Lake) -> None:
+    compared = assert_sql_is_the_engine(lake, MARKET, spread(lake, MARKET, 60))
+    assert compared.owing > 200
+    assert compared.unsafe > 5
+
+
+def test_sql_knows_totals_and_use(lake: Lake, told: dict[str, Any]) -> None:
+    blocks = [there["block"] for there in told["figures"]]
+    rows = lake.sql(
+        f"SELECT block_number, total_supply, total_borrow, utilization_wad FROM compound_v3_reserves({blocks})"
+        " WHERE asset_id = 0 ORDER BY block_number"
+    ).fetchall()
+    settled = {there["block"]: there for there in told["figures"]}
+    same = 0
+    for block, supply, borrow, used in rows:
+        there = settled[block]
+        assert [int(supply), int(borrow)] == there["totals"][4:6]
+        same += int(used) == there["utilization"]
+    assert same > len(rows) * 3 // 4  # elsewhere somebody accrued without a log since
