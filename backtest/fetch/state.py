@@ -132,7 +132,7 @@ def fetch_readings(
                 for ((block, address, call), _), data in zip(some, told, strict=True)
             ]
             _anew(lake, writer, market, READING, held, rows)
-            held += [row for row in rows if row["value"] is not None]
+            held += rows
         known |= asked.keys()
         done += len(asked)
 

@@ -26,14 +26,14 @@ def claims(
         for asset, token in assets.items():
             if asset != BASE and (asset, "collateral") in whole:
                 value = whole[asset, "collateral"]
-                what = f"all collateral {token}"
+                what = f"all collateral of token {token}"
                 yield Claim(what, block, address, "totalsCollateral(address)", value, (int(token, 16),))
         for account, name in accounts.items():
             principal = each.get((account, BASE, "collateral"), 0) - each.get((account, BASE, "debt"), 0)
             principal %= 1 << 256
             yield Claim(f"principal of {name}", block, address, "userBasic(address)", principal, (int(name, 16),))
             for asset, token in assets.items():
-                if (account, asset, "collateral") in each:
+                if asset != BASE and (account, asset, "collateral") in each:
                     words = int(name, 16), int(token, 16)
                     held, function = each[account, asset, "collateral"], "collateralBalanceOf(address,address)"
-                    yield Claim(f"collateral {token} of {name}", block, address, function, held, words)
+                    yield Claim(f"collateral of {name} in {token}", block, address, function, held, words)

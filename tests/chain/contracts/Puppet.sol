@@ -10,20 +10,24 @@ contract Puppet {
         answers[keccak256(call)] = answer;
     }
 
-    function say(bytes32[] calldata topics, bytes calldata data) external {
-        bytes memory body = data;
+    // Logs of one transaction, in this order.
+    function say(bytes32[][] calldata topics, bytes[] calldata data) external {
+        for (uint256 i = 0; i < topics.length; i++) emitOne(topics[i], data[i]);
+    }
+
+    function emitOne(bytes32[] memory topics, bytes memory data) internal {
         uint256 count = topics.length;
         assembly {
-            let first := calldataload(topics.offset)
-            let second := calldataload(add(topics.offset, 32))
-            let third := calldataload(add(topics.offset, 64))
-            let fourth := calldataload(add(topics.offset, 96))
-            let start := add(body, 32)
+            let first := mload(add(topics, 32))
+            let second := mload(add(topics, 64))
+            let third := mload(add(topics, 96))
+            let fourth := mload(add(topics, 128))
+            let start := add(data, 32)
             switch count
-            case 1 { log1(start, mload(body), first) }
-            case 2 { log2(start, mload(body), first, second) }
-            case 3 { log3(start, mload(body), first, second, third) }
-            case 4 { log4(start, mload(body), first, second, third, fourth) }
+            case 1 { log1(start, mload(data), first) }
+            case 2 { log2(start, mload(data), first, second) }
+            case 3 { log3(start, mload(data), first, second, third) }
+            case 4 { log4(start, mload(data), first, second, third, fourth) }
         }
     }
 
