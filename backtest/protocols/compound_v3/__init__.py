@@ -84,7 +84,7 @@ class CompoundV3(LendingProtocol[CometState]):
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("AbsorbDebt",)
     exposure_parameters = frozenset({"liquidation_threshold", *BORROW_CURVE})
-    order_parameters = frozenset({"storefront_closed"})
+    order_parameters = frozenset({"storefront_near"})
     parameters: Mapping[str, int] = MappingProxyType(
         dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_factor", "store_front_price_factor"), WAD // BPS)
     )

@@ -152,7 +152,7 @@ def _agreed(state: CometState, order: Order, position: Position, at: Indexes, no
             base_change(order.account, "debt", position.principal - after, "liquidation", order.repay, place)
         )
     changes.append(held_change(order.account, asset, "collateral", -order.seize, "liquidation", order.seize, place))
-    changes += brought(state, order.repay, now)
+    changes += brought(order.repay, now)
     return Fill(order, order.repay, order.seize, 0, tuple(changes), rules=RULES)
 
 
@@ -169,16 +169,9 @@ def own_storefront(now: Clock) -> ParamChange:
     return ParamChange(**place_of(now), name="own_storefront", value=1)
 
 
-def brought(state: CometState, more: int, now: Clock) -> list[ParamChange]:
-    """Base tokens that a liquidation of this book brings; where they fill reserves to their target, a change that says
-    so.
-    """
-    place = place_of(now)
-    found = [ParamChange(**place, name="cash_here", value=state.params.get("cash_here", 0) + more), own_storefront(now)]
-    target = state.param("target_reserves")
-    if state.reserves(now.timestamp) < target <= state.reserves(now.timestamp) + more:
-        found.append(ParamChange(**place, name="storefront_closed", value=1))
-    return found
+def brought(more: int, now: Clock) -> list[ParamChange]:
+    """Base tokens that a liquidation of this book brings."""
+    return [ParamChange(**place_of(now), name="cash_here", value=more), own_storefront(now)]
 
 
 @dataclass(frozen=True, slots=True)

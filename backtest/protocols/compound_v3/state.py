@@ -82,11 +82,12 @@ OTHERS = (
     "cash_of_reserves",
     "cash_here",
     "own_storefront",
-    "storefront_closed",
+    "storefront_near",
 )
 """``cash_of_reserves``: base tokens that history's buyers of collateral brought, less reserves withdrawn, since the
-start. In replays only: ``cash_here``, what this book's own liquidations brought; ``own_storefront``, from the first of
-them on, when history's buyers do not come any more; ``storefront_closed``, when reserves reached their target.
+start. In replays only: ``cash_here``, what one of this book's own liquidations brings more; ``own_storefront``, from
+the first of them on, when history's buyers do not come any more; ``storefront_near``, with a purchase after which
+others may find reserves at their target.
 """
 SUPPLY_PAUSED, TRANSFER_PAUSED, WITHDRAW_PAUSED, ABSORB_PAUSED, BUY_PAUSED = (1 << bit for bit in range(5))
 """Bits of ``pause_flags`` (CometCore.PAUSE_SUPPLY_OFFSET and the others)."""
@@ -364,7 +365,7 @@ def _apply_param(state: CometState, event: ParamChange) -> None:
             return
         state.cash += value - before
     elif name == "cash_here":
-        state.cash += value - before
+        state.cash += value
     state.params[name] = value
     if name == "created":
         state.indexes = replace(state.indexes, updated=event.timestamp)

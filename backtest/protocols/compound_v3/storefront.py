@@ -19,10 +19,20 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, PositionChange
+from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange
 from backtest.protocols.book import Book
-from backtest.protocols.compound_v3.liquidation import Sale, brought, is_for_sale, own_storefront, pairs, quote, sold
-from backtest.protocols.compound_v3.state import BASE, BUY_PAUSED, RULES, CometState
+from backtest.protocols.compound_v3.liquidation import (
+    Sale,
+    brought,
+    is_for_sale,
+    own_storefront,
+    pairs,
+    quote,
+    sale_price,
+    sold,
+)
+from backtest.protocols.compound_v3.math import paid_up
+from backtest.protocols.compound_v3.state import BASE, BUY_PAUSED, RULES, CometState, place_of
 from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.protocols.mechanism import Mechanism, Opportunity
 
@@ -45,6 +55,8 @@ class Storefront(Mechanism[CometState]):
         self.lots: dict[int, Lot] = {}
         self._next = 0
         self._of: dict[AccountId, list[int]] = {}
+        self._left: dict[AssetId, int] = {}
+        """Of all lots together."""
 
     @override
     def opportunities(
@@ -54,7 +66,8 @@ class Storefront(Mechanism[CometState]):
         state, now = book.state, book.now
         found: list[Opportunity | Refusal] = []
         if (lots := self._of.get(account)) and not state.paused(BUY_PAUSED) and is_for_sale(state, now):
-            offers = (self._offer(book, number, self.lots[number], liquidator) for number in lots)
+            near = self._reaches_target(book)
+            offers = (self._offer(book, number, self.lots[number], liquidator, near=near) for number in lots)
             found += [offer for offer in offers if offer is not None]
         for pair in pairs(state, account, book.prices.oracle, now):
             fill = quote(state, Order(account, pair, liquidator), book.prices.oracle, now)
@@ -65,7 +78,26 @@ class Storefront(Mechanism[CometState]):
             found.append(Opportunity(fill.order, fill, 0, "absorb", always=True, opens=True))
         return found
 
-    def _offer(self, book: Book[CometState], number: int, lot: Lot, liquidator: AccountId) -> Opportunity | None:
+    def _reaches_target(self, book: Book[CometState]) -> bool:
+        """Whether reserves would be at their target if all lots were sold: then one sale may end another offer."""
+        room = book.state.param("target_reserves") - book.state.reserves(book.now.timestamp)
+        try:
+            asked = (
+                paid_up(left, book.oracle[BASE], sale_price(book.state, asset, book.oracle), *self._scales(book, asset))
+                for asset, left in self._left.items()
+                if left
+            )
+            return sum(asked) >= room
+        except (PriceMissing, KeyError, ZeroDivisionError):
+            return True
+
+    @staticmethod
+    def _scales(book: Book[CometState], asset: AssetId) -> tuple[int, int]:
+        return book.market.unit(asset), book.state.base_scale
+
+    def _offer(
+        self, book: Book[CometState], number: int, lot: Lot, liquidator: AccountId, *, near: bool
+    ) -> Opportunity | None:
         """The whole lot at the protocol's price; None where there is none, or the lot is too small."""
         try:
             sale = sold(book.state, lot.asset, lot.left, book.oracle)
@@ -74,8 +106,10 @@ class Storefront(Mechanism[CometState]):
         if sale is None:
             return None
         order = Order(lot.account, Pair(BASE, lot.asset), liquidator, sale.paid)
-        changes = tuple(brought(book.state, sale.paid, book.now))
-        fill = Fill(order, sale.paid, sale.bought, 0, changes, rules=RULES)
+        changes = brought(sale.paid, book.now)
+        if near:
+            changes.append(ParamChange(**place_of(book.now), name="storefront_near", value=1))
+        fill = Fill(order, sale.paid, sale.bought, 0, tuple(changes), rules=RULES)
         return Opportunity(order, fill, _gain(book, lot.asset, sale), "buy", number)
 
     @override
@@ -83,7 +117,8 @@ class Storefront(Mechanism[CometState]):
         """A lot for each collateral of an absorbed account, the first of which names it; or a lot is sold."""
         account, number = opportunity.order.account, opportunity.lot
         if number is not None:
-            del self.lots[number]
+            sold_lot = self.lots.pop(number)
+            self._left[sold_lot.asset] -= sold_lot.left
             self._of[account].remove(number)
             if not self._of[account]:
                 del self._of[account]
@@ -96,6 +131,7 @@ class Storefront(Mechanism[CometState]):
         ]
         for lot in sorted(taken, key=lambda lot: (lot.asset != main, lot.asset)):
             self.lots[self._next] = lot
+            self._left[lot.asset] = self._left.get(lot.asset, 0) + lot.left
             self._of.setdefault(account, []).append(self._next)
             self._next += 1
         return first if taken else None
