@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, IndexUpdate, PositionChange
+from backtest.model import AccountId, AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange
 from backtest.protocols.compound_v3.account import is_collateralized, view_of
 from backtest.protocols.compound_v3.state import (
     BASE,
@@ -47,7 +47,7 @@ def act(state: CometState, action: Action, prices: Prices, now: Clock) -> Acted 
     it touched at zero moves all of that side (``type(uint256).max``).
     """
     if action.name == "parameter":
-        return Acted(AccountId(-1), action.changes)
+        return _parameter(state, action, now)
     moves = [change for change in action.changes if isinstance(change, PositionChange)]
     if state.paused(_PAUSES[action.name]):
         return Refusal("paused")
@@ -57,6 +57,15 @@ def act(state: CometState, action: Action, prices: Prices, now: Clock) -> Acted 
         return _base(state, action, moves, prices, now)
     except PriceMissing as missing:
         return Refusal(missing.what)
+
+
+def _parameter(state: CometState, action: Action, now: Clock) -> Acted:
+    """Interest recomputed: a call that changed nobody accrues here too."""
+    changes: list[PositionChange | SettingChange | IndexUpdate | ParamChange] = [*action.changes]
+    if any(isinstance(change, ParamChange) and change.name == "accrued" for change in changes):
+        at = state.accrued(now.timestamp)
+        changes.append(index_update(at, rates_after(state, at, 0, 0), place_of(now)))
+    return Acted(AccountId(-1), tuple(changes))
 
 
 def _base(

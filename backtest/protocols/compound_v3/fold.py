@@ -25,7 +25,7 @@ from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, Posit
 from backtest.protocols.compound_v3.account import counted_down
 from backtest.protocols.compound_v3.actions import GIVING, MOVING, TAKING
 from backtest.protocols.compound_v3.events import Totals, Upgrade, address_text, metadata, read_totals, tokens, upgrades
-from backtest.protocols.compound_v3.math import base_for_down, borrowed_up, present_down
+from backtest.protocols.compound_v3.math import INDEX, accrued_down, base_for_down, borrowed_up, present_down
 from backtest.protocols.compound_v3.state import (
     BASE,
     RULES_REVISION,
@@ -39,6 +39,7 @@ from backtest.protocols.compound_v3.state import (
 )
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
+from backtest.units import WAD
 
 SEGMENT_ROWS = 1 << 18
 ZERO = bytes(20)
@@ -123,6 +124,7 @@ class _Folding:
         self._asset_of = {asset.asset: asset.id for asset in market.assets}
         self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
         self._totals = read_totals(raw)
+        self._accrued = False
         self._block = -1
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
@@ -183,6 +185,8 @@ class _Folding:
             own = (0, 0)
         logs_of_it = 1 + self._leg(logs, place + 1, at, own, who)
         self._at(logs[place + logs_of_it - 1][2])
+        if after == before:
+            self._param("accrued", self._place["timestamp"])
         self._move(account, after, named, abs(by))
         self._index()
         return logs_of_it
@@ -314,13 +318,27 @@ class _Folding:
     def _accrue(self) -> Indexes:
         """The indexes that the call stored: those read at the end of its block, else those of the rules."""
         timestamp = self._place["timestamp"]
-        at = self.state.accrued(timestamp)
         if (read := self._totals.get(self._block)) is not None:
             self._refuse_late(read)
+            if not self._accrued:
+                self._begin(read)
+        self._accrued = True
+        at = self.state.accrued(timestamp)
+        if read is not None:
             at = replace(at, supply=read.supply_index, borrow=read.borrow_index)
         if at != self.state.indexes:
             apply(self.state, index_update(at, self.state.rates, self._place))
         return self.state.indexes
+
+    def _begin(self, read: Totals) -> None:
+        """``initializeStorage``, from which the contract accrues, may come later than the proxy and has no log: where
+        the first indexes show when it was, that is taken.
+        """
+        rate, grown = self.state.rates[1], read.borrow_index - INDEX
+        seconds = -(-grown * WAD // (INDEX * rate)) if rate else 0
+        since = self._place["timestamp"] - seconds
+        if since > self.state.params["created"] and accrued_down(INDEX, rate, seconds) == read.borrow_index:
+            self._param("created", since)
 
     def _refuse_late(self, read: Totals) -> None:
         if read.updated != self._place["timestamp"]:
@@ -363,7 +381,7 @@ class _Folding:
             for name in ("ltv", "liquidation_threshold", "liquidation_factor", "supply_cap"):
                 self._param(name, getattr(entry, name), asset)
         if first:
-            self._param("created", 1)
+            self._param("created", self._place["timestamp"])
             self._index()
 
     def _collateral(self, who: bytes, asset: bytes, by: int, action: str) -> None:

@@ -81,11 +81,11 @@ def main_collateral(state: CometState, position: Position, prices: Mapping[Asset
 
 
 def pairs(state: CometState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Pair]:
-    """One, where the account may be absorbed: the base token and its main collateral; nothing where a price that the
-    contract asks for is missing.
+    """One, where the account may be absorbed: the base token and its main collateral; nothing where it holds none, or a
+    price that the contract asks for is missing.
     """
     position = state.position(account)
-    if position.principal >= 0:
+    if position.principal >= 0 or not position.held:
         return ()
     try:
         if not is_liquidatable(state, position, state.accrued(now.timestamp), prices):

@@ -78,16 +78,18 @@ MARKET_WIDE = (
 OTHERS = (
     "comet_revision",
     "created",
+    "accrued",
     "pause_flags",
     "cash_of_reserves",
     "cash_here",
     "own_storefront",
     "storefront_near",
 )
-"""``cash_of_reserves``: base tokens that history's buyers of collateral brought, less reserves withdrawn, since the
-start. In replays only: ``cash_here``, what one of this book's own liquidations brings more; ``own_storefront``, from
-the first of them on, when history's buyers do not come any more; ``storefront_near``, with a purchase after which
-others may find reserves at their target.
+"""``created``: seconds since 1970 from which interest accrues. ``accrued``: a call accrued then and changed nobody.
+``cash_of_reserves``: base tokens that history's buyers of collateral brought, less reserves withdrawn, since the start.
+In replays only: ``cash_here``, what one of this book's own liquidations brings more; ``own_storefront``, from the first
+of them on, when history's buyers do not come any more; ``storefront_near``, with a purchase after which others may find
+reserves at their target.
 """
 SUPPLY_PAUSED, TRANSFER_PAUSED, WITHDRAW_PAUSED, ABSORB_PAUSED, BUY_PAUSED = (1 << bit for bit in range(5))
 """Bits of ``pause_flags`` (CometCore.PAUSE_SUPPLY_OFFSET and the others)."""
@@ -368,7 +370,7 @@ def _apply_param(state: CometState, event: ParamChange) -> None:
         state.cash += value
     state.params[name] = value
     if name == "created":
-        state.indexes = replace(state.indexes, updated=event.timestamp)
+        state.indexes = replace(state.indexes, updated=value)
     elif (name in SUPPLY_CURVE or name in BORROW_CURVE) and all(
         curve in state.params for curve in (*SUPPLY_CURVE, *BORROW_CURVE)
     ):

@@ -102,7 +102,7 @@ def opened(*events: MarketEvent, recompute: bool = False, **changed: int) -> Com
         for name, value in zip(names, factors, strict=False):
             COMPOUND_V3.apply(state, param(name, value * WAD // 1_000, asset))
         COMPOUND_V3.apply(state, param("supply_cap", factors[3], asset))
-    COMPOUND_V3.apply(state, param("created", 1))
+    COMPOUND_V3.apply(state, param("created", START))
     for event in events:
         COMPOUND_V3.apply(state, event)
     return state

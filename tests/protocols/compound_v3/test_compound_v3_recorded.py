@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backtest.errors import ScenarioError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market
 from backtest.protocols.book import Book
@@ -24,7 +25,7 @@ from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, FixedSpread, HealthBonus, HealthDutch, Override, Scenario, TargetHealth
 from tests.protocols.compound_v3.recorded import MARKET, figures, imported
 from tests.sql_engine import assert_sql_is_the_engine, spread
 
@@ -167,6 +168,39 @@ def test_the_screen_finds_whom_the_plain_look_finds(market: Market, timeline: Ti
     fast, plain = (replay(COMPOUND_V3, market, timeline, scenario, screened=screened) for screened in (True, False))
     assert [row.fill for row in fast.liquidations] == [row.fill for row in plain.liquidations] != []
     assert fast.horizons == plain.horizons
+
+
+def test_recomputed_interest_is_history_s_until_somebody_accrues_without_a_log(
+    market: Market, timeline: Timeline, told: dict[str, Any]
+) -> None:
+    first = next(call["block"] for call in told["calls"] if call["call"] == "accrueAccount")
+    result = replay(COMPOUND_V3, market, timeline, Scenario(rates="recomputed", to_block=first - 1))
+    assert result.rate_check is not None
+    assert (result.rate_check.differing, result.rate_check.updates > 5) == (0, True)
+    assert not result.actions
+
+
+@pytest.mark.parametrize(
+    "mechanism", [FixedSpread(), HealthBonus(), TargetHealth(), HealthDutch()], ids=lambda each: type(each).__name__
+)
+def test_mechanisms_in_its_place(market: Market, timeline: Timeline, mechanism: Any) -> None:
+    result = replay(COMPOUND_V3, market, timeline, Scenario(liquidators=Competitive(), mechanism=mechanism))
+    assert len(result.liquidations) > 20
+    assert all(row.fill.order.agreed for row in result.liquidations)
+
+
+def test_what_ifs_of_its_own_parameters(market: Market, timeline: Timeline) -> None:
+    def bad_debt(**more: Any) -> int:
+        result = replay(COMPOUND_V3, market, timeline, Scenario(liquidators=Competitive(), **more))
+        return sum(lost.amount_base for lost in result.deficits)
+
+    lower = Override(parameter="liquidation_factor", value=9_000)
+    earlier = Override(parameter="liquidation_threshold", change=-500)
+    assert bad_debt(overrides=(earlier,), allow_invalid=True) < bad_debt() < bad_debt(overrides=(lower,))
+    with pytest.raises(ScenarioError, match="a borrow collateral factor at or above the liquidation collateral factor"):
+        bad_debt(overrides=(Override(parameter="ltv", value=9_000),))
+    with pytest.raises(ScenarioError, match="no such parameter"):
+        bad_debt(overrides=(Override(parameter="close_factor", value=5_000),))
 
 
 # -- SQL ---------------------------------------------------------------------------------------------------------------

@@ -212,11 +212,19 @@ def test_values_are_cut_twice() -> None:
 
 def test_a_debt_worth_less_than_a_unit_is_none() -> None:
     """signedMulPrice cuts towards zero: -1 x 10^5 / 10^6 is 0, which is not below zero."""
-    state = opened(moved(ALICE, BASE, "debt", 1, "borrow", 1))
+    state = opened(moved(ALICE, BASE, "debt", 1, "borrow", 1), moved(ALICE, WETH, "collateral", 1, "supply"))
     assert COMPOUND_V3.view(state, ALICE, at(1, usdc=10**5), NOW).health is None
     assert COMPOUND_V3.pairs(state, ALICE, at(1, usdc=10**5), NOW) == ()
-    # a whole unit without collateral may be absorbed, told by the first asset
     assert COMPOUND_V3.pairs(state, ALICE, at(1, usdc=10**6), NOW) == (Pair(BASE, WETH),)
+
+
+def test_a_debt_without_collateral_is_absorbed_for_nothing() -> None:
+    """No contract's call leaves one; where there is one, it is told by the first asset, and nobody comes for it."""
+    state = opened(moved(ALICE, BASE, "debt", 5 * USDC, "borrow", 5 * USDC))
+    assert COMPOUND_V3.pairs(state, ALICE, at(USD), NOW) == ()
+    fill = COMPOUND_V3.quote(state, Order(ALICE, Pair(BASE, WETH), BUYER), at(USD), NOW)
+    assert isinstance(fill, Fill)
+    assert (fill.repaid, fill.seized, fill.deficits) == (5 * USDC, 0, ((BASE, 5 * USDC),))
 
 
 def test_debt_counts_with_the_interest_that_absorb_accrues() -> None:
