@@ -436,6 +436,9 @@ class LendingProtocol(Protocol[State]):
     # What their numbers mean in this protocol's contracts, where the words leave it open: for the reference.
     parameters_said: str = ""
 
+    # How its rules are known to be right where none of them is tested against bytecode, shown beside exact numbers:
+    # "by vectors".
+    evidence: str = ""
     # Sentences that hold for every result of this protocol, printed with it.
     assumptions: Sequence[str] = ()
     # By step of a liquidation (``Opportunity.step``), how much gas its call uses; where it is not there, scenarios that

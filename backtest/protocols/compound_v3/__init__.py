@@ -95,6 +95,7 @@ class CompoundV3(LendingProtocol[CometState]):
     )
     # Median of calls recorded of the compiled contracts.
     gas_units: Mapping[str, int] = MappingProxyType({"absorb": 210_000, "buy": 120_000})
+    evidence = "by vectors"
     assumptions: Sequence[str] = ASSUMPTIONS
 
     @override

@@ -138,7 +138,8 @@ def _collateral(
     if action.name == "supply":
         if state.total_held.get(asset, 0) + amount > state.param("supply_cap", asset):
             return Refusal("supply cap exceeded")
-        return Acted(giver, (held_change(giver, asset, "collateral", amount, "supply", amount, place),), amount)
+        given = held_change(giver, asset, "collateral", amount, "supply", amount, place)
+        return Acted(giver, (given, *_flags(action)), amount)
     if 0 in action.emptied:
         amount = held
     if amount > held:
@@ -151,4 +152,9 @@ def _collateral(
     if action.name == "transfer":
         taker = next(change.account for change in moves if change.account != giver)
         changes.append(held_change(taker, asset, "collateral", amount, action.name, amount, place))
-    return Acted(giver, tuple(changes), amount, view)
+    return Acted(giver, (*changes, *_flags(action)), amount, view)
+
+
+def _flags(action: Action) -> list[SettingChange]:
+    """That an account holds a collateral for the first time, as history notes it."""
+    return [change for change in action.changes if isinstance(change, SettingChange)]

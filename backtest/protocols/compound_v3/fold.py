@@ -125,6 +125,7 @@ class _Folding:
         self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
         self._totals = read_totals(raw)
         self._accrued = False
+        self._holders: set[tuple[AccountId, AssetId]] = set()
         self._block = -1
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
@@ -387,6 +388,10 @@ class _Folding:
     def _collateral(self, who: bytes, asset: bytes, by: int, action: str) -> None:
         account, which = self._id(who), self._asset(asset)
         self._position(held_change(account, which, "collateral", by, action, abs(by), self._place))
+        if by > 0 and (account, which) not in self._holders:
+            self._holders.add((account, which))
+            whose = {"account_id": account, "setting": "collateral_enabled", "asset_id": which, "value": 1}
+            self._add("setting_events", **whose, action=action, action_seq=self._place["seq"])
 
     def _move(self, account: AccountId, after: int, named: tuple[str, str], amount: int) -> None:
         for change in principal_changes(self.state, account, after, self._place, named, amount):

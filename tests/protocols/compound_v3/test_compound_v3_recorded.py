@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backtest.cli import main
 from backtest.errors import ScenarioError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, Market
@@ -229,3 +230,19 @@ def test_sql_knows_totals_and_use(lake: Lake, told: dict[str, Any]) -> None:
         assert [int(supply), int(borrow)] == there["totals"][4:6]
         same += int(used) == there["utilization"]
     assert same > len(rows) * 3 // 4  # elsewhere somebody accrued without a log since
+
+
+def test_an_account_is_shown_with_how_it_is_known(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["account", "0x00000000000000000000000000000000005e4017", "--lake", str(lake.path), "--market", MARKET])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "principal" in said
+    assert "borrow_balance" in said
+    assert "these numbers are exact by vectors: no test runs the contract's bytecode" in said
+
+
+def test_a_lake_of_it_keeps_its_invariants(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--lake", str(lake.path)])
+    assert (ended.value.code, "none violated" in capsys.readouterr().out) == (0, True)
