@@ -166,7 +166,7 @@ def figures(state: CometState, account: AccountId, prices: Mapping[AssetId, int]
     ``baseTrackingAccrued`` as an accrual now would leave it (see ``CometState.rewards``), and health as ``view_of``
     says it.
     """
-    position, at, market = state.position(account), state.accrued(now.timestamp), state.market
+    position, at, market = state.position(account), state.accrued(now.timestamp, rewards=True), state.market
     base, value = market.assets[BASE].symbol, at.present(position.principal)
     return [
         Figure("principal", position.principal, base),

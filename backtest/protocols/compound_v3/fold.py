@@ -327,7 +327,11 @@ class _Folding:
         at = self.state.accrued(timestamp)
         if read is not None:
             at = replace(at, supply=read.supply_index, borrow=read.borrow_index)
-        if at != self.state.indexes:
+        if (at.supply, at.borrow, at.updated) != (
+            self.state.indexes.supply,
+            self.state.indexes.borrow,
+            self.state.indexes.updated,
+        ):
             apply(self.state, index_update(at, self.state.rates, self._place))
         return self.state.indexes
 

@@ -212,31 +212,32 @@ class CometState:
         supply, borrow = (rate_down(used, *map(self.param, curve)) for curve in (SUPPLY_CURVE, BORROW_CURVE))
         return supply, borrow
 
-    def accrued(self, timestamp: int) -> Indexes:
-        """The indexes as ``Comet.accrueInternal`` would store them; nothing changes."""
+    def accrued(self, timestamp: int, *, rewards: bool = False) -> Indexes:
+        """The indexes as ``Comet.accrueInternal`` would store them, those of rewards where they are asked for; nothing
+        changes.
+        """
         at = self.indexes
         seconds = timestamp - at.updated
         if seconds <= 0:
             return at
         supply, borrow = self.curve_rates() if self.recompute else self.rates
-        return replace(
-            at,
-            supply=accrued_down(at.supply, supply, seconds),
-            borrow=accrued_down(at.borrow, borrow, seconds),
-            **self._tracked(seconds),
-            updated=timestamp,
-        )
+        grown = accrued_down(at.supply, supply, seconds), accrued_down(at.borrow, borrow, seconds)
+        tracked = self._tracked(seconds) if rewards else (at.tracking_supply, at.tracking_borrow)
+        return Indexes(*grown, *tracked, timestamp)
 
-    def _tracked(self, seconds: int) -> dict[str, int]:
-        least, scale = self.params.get("base_min_for_rewards", 0), self.base_scale
-        found = {}
-        for name, index, total in (
-            ("supply", self.indexes.tracking_supply, self.total_supply),
-            ("borrow", self.indexes.tracking_borrow, self.total_borrow),
-        ):
-            speed = self.params.get(f"base_tracking_{name}_speed", 0)
-            found[f"tracking_{name}"] = tracked_down(index, speed, seconds, total, least, scale) if speed else index
-        return found
+    def _tracked(self, seconds: int) -> tuple[int, int]:
+        """The indexes of rewards after some time."""
+        at, params = self.indexes, self.params
+        terms = params.get("base_min_for_rewards", 0), self.base_scale
+        supply, borrow = (params.get(f"base_tracking_{side}_speed", 0) for side in ("supply", "borrow"))
+        return (
+            tracked_down(at.tracking_supply, supply, seconds, self.total_supply, *terms)
+            if supply
+            else at.tracking_supply,
+            tracked_down(at.tracking_borrow, borrow, seconds, self.total_borrow, *terms)
+            if borrow
+            else at.tracking_borrow,
+        )
 
     def reserves(self, timestamp: int) -> int:
         """Comet.getReserves: base tokens held, less what is supplied, plus what is borrowed; may be below zero."""
@@ -313,8 +314,10 @@ def apply(state: CometState, event: MarketEvent) -> None:
 def accrue(state: CometState, timestamp: int, supply: int, borrow: int) -> None:
     """Store indexes as of a time, with those of rewards."""
     at = state.indexes
-    tracked = state._tracked(timestamp - at.updated) if timestamp > at.updated else {}
-    state.indexes = replace(at, supply=supply, borrow=borrow, updated=timestamp, **tracked)
+    tracked = at.tracking_supply, at.tracking_borrow
+    if timestamp > at.updated:
+        tracked = state._tracked(timestamp - at.updated)
+    state.indexes = Indexes(supply, borrow, *tracked, timestamp)
 
 
 def _apply_position(state: CometState, event: PositionChange) -> None:

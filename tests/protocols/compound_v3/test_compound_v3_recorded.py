@@ -116,7 +116,7 @@ def test_every_number_of_every_user(market: Market, timeline: Timeline, told: di
     cuts = sum(call["call"] == "accrueAccount" for call in told["calls"])
     for book, there in books(market, timeline, told):
         state, silent = book.state, there["totals"][6] != book.state.indexes.updated
-        at = state.accrued(book.now.timestamp)
+        at = state.accrued(book.now.timestamp, rewards=True)
         for address, row in zip(told["users"], there["users"], strict=True):
             principal, tracking, rewards, supplied, owed, *held, liquidatable, collateralized = row
             position = state.position(ids.get(address.lower(), AccountId(-1)))
