@@ -97,7 +97,8 @@ class SourceChange:
     Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the
     market gives one change per asset that it prices, at the log that made it the market's.
 
-    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the
+    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price, any other one
+    with an address for that of ``source``. ``fixed``: the
     price by definition (the market's own unit of account): nothing is asked. ``others``: sources of fallback oracles,
     asked in this order where the one before has no answer above zero; ``untold``: after all of them an oracle is asked
     whose sources no log tells.
@@ -134,6 +135,25 @@ class Constant:
 
     address: str
     getter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A view that no log tells and that may change, which a fetcher must read at the end of a block
+    (``raw/chain/Reading``).
+
+    ``function`` is its signature, ``getAssetInfo(uint8)``; ``arguments`` are words, negative ones modulo 2^256.
+    """
+
+    block_number: int
+    address: str
+    function: str
+    arguments: tuple[int, ...] = ()
+
+    @property
+    def call(self) -> str:
+        """The function with its arguments, as it is stored: ``getAssetInfo(uint8) 3``."""
+        return " ".join((self.function, *map(str, self.arguments)))
 
 
 # --------------------------------------------------------------------------------------------------------------------

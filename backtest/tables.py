@@ -72,6 +72,16 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("value", AMOUNT),
         ]
     ),
+    # All that a view of a contract returned at the end of a block; null where the call gave nothing. call: its
+    # signature, then its arguments.
+    "raw/chain/Reading": pa.schema(
+        [
+            pa.field("block_number", pa.int64(), nullable=False),
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("call", TEXT, nullable=False),
+            pa.field("value", pa.binary()),
+        ]
+    ),
     # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross,
     # discounted, sampled (rule unknown: only reads say its price).
     # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).

@@ -14,10 +14,10 @@ from backtest.protocols.registry import PROTOCOLS
 from backtest.scenario import PARAMETERS
 
 PACKAGE = Path(__file__).parent.parent / "backtest"
-JARGON = "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv"
+JARGON = "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt"
 _NAMES = "|".join(name.partition("-")[0] for name in PROTOCOLS)
-# numpy and charts clip too
-WORDS = re.compile(rf"(?i:{_NAMES}|\b(?:{JARGON})\b)|\bClip\b|import clip\b")
+# numpy and charts clip too, and interest is compounded
+WORDS = re.compile(rf"(?i:(?:{_NAMES})(?!ed\b)|\b(?:{JARGON})\b)|\bClip\b|import clip\b")
 CITES = re.compile(r"\w+\.sol\b|makerdao/|aave-capo|aave-v[34]-|morpho-blue-oracles")
 """A rule says in its docstring from which contract it is; the file stands there, or its repository."""
 ALLOWED = {

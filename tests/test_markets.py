@@ -15,10 +15,11 @@ from backtest.resources import resource
 FILES = sorted(resource("markets").glob("*.toml"))
 ROLES = {
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
+    "compound-v3": {"comet"},
     "morpho-blue": {"morpho"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
-PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
+PARAMETERS = {"aave-v3": set(), "compound-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:

@@ -51,6 +51,7 @@ def account(
     from backtest.cli.replay import only_market
     from backtest.errors import UserError
     from backtest.lake import Lake
+    from backtest.protocols.registry import protocol_named
     from backtest.report.tables import moment
 
     if date is not None and (block is not None or time is not None):
@@ -81,6 +82,8 @@ def account(
                 print(f"  {side} {found.symbols[holding.asset]}: {amount} native units, {scaled} scaled{off}")
     for symbol in found.inexact:
         print(f"  the price of {symbol} is not known exactly at this moment")
+    if evidence := protocol_named(config.protocol).evidence:
+        print(f"  these numbers are exact {evidence}: no test runs the contract's bytecode")
 
 
 def _whole(figure: Figure) -> str:

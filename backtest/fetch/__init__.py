@@ -23,7 +23,7 @@ from backtest.fetch.logs import LogFetcher
 from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc, Stats
-from backtest.fetch.state import fetch_constants, fetch_revisions, fetch_tokens, unanswered
+from backtest.fetch.state import fetch_constants, fetch_readings, fetch_revisions, fetch_tokens, unanswered
 from backtest.lake import Lake, Writer, claims, superseded
 from backtest.lake.manifest import merge
 from backtest.markets import MOST_BLOCK, MarketConfig
@@ -254,6 +254,7 @@ def fetch_facts(
     """Everything that the market's own logs do not say: symbols, revisions, constants, pools with their logs, and what
     prices are made of; None where prices have to wait for earlier blocks.
     """
+    fetch_readings(lake, writer, config.name, rpc, lambda: protocol.readings(raw), last)
     fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
     fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
     fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)

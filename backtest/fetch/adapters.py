@@ -6,7 +6,8 @@ answer differs from that rule's, is ``sampled``: its price is read, never comput
 (``PriceCapAdapterBase.sol``, ``PriceCapAdapterStable.sol``, ``PendlePriceCapAdapter.sol``,
 ``misc-adapters/FixedPriceAdapter.sol``), of cl-synchronicity-price-adapter
 (``CLSynchronicityPriceAdapterPegToBase.sol``), of morpho-blue-oracles (``MorphoChainlinkOracleV2.sol``) and of
-Chainlink's ``AggregatorProxy.sol`` v0.6.
+Chainlink's ``AggregatorProxy.sol`` v0.6. Feeds that answer ``latestRoundData`` alone are read too, with every answer of
+those that they name (compound-finance/comet ``ScalingPriceFeed.sol``, ``MultiplicativePriceFeed.sol`` and others).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ SILENT = "it answers nothing"
 """Reason of a source that is read although no getter of it gave anything."""
 RATIO = "getRatio()"
 ANSWER = "latestAnswer()"
+ROUND = "latestRoundData()"
 
 # Other sources that a source says it reads; any of them, when its rule is not known.
 _FEED_GETTERS = (
@@ -65,6 +67,12 @@ _FEED_GETTERS = (
     "BASE_FEED_2()",
     "QUOTE_FEED_1()",
     "QUOTE_FEED_2()",
+    "underlyingPriceFeed()",
+    "stETHtoETHPriceFeed()",
+    "priceFeedA()",
+    "priceFeedB()",
+    "WBTCToBTCPriceFeed()",
+    "BTCToUSDPriceFeed()",
 )
 _VAULTS = ("BASE_VAULT()", "QUOTE_VAULT()")
 _SCALE = "SCALE_FACTOR()"
@@ -80,6 +88,7 @@ _PROBES = (
     "aggregator()",
     "phaseId()",
     "latestRound()",
+    ROUND,
     "typeAndVersion()",
     "RATIO_DECIMALS()",
     "getMaxRatioGrowthPerSecondScaled()",
@@ -251,7 +260,7 @@ def _classify(
     if source in sources:
         return sources[source]
     probe = probed[source]
-    tells = any(word(probe[name]) is not None for name in (ANSWER, "latestRound()", "price()")) or address(
+    tells = any(word(probe[name]) is not None for name in (ANSWER, ROUND, "latestRound()", "price()")) or address(
         probe["aggregator()"]
     )
     if not tells and not _reads(probe):
@@ -334,7 +343,7 @@ def _rule(
         return SAMPLED, {"reason": "an adapter of unknown rule"}
     if "price()" in has and _emits(code, "FixedPriceUpdated(int256,int256)"):
         return FIXED, {}
-    if is_constant(code):
+    if is_constant(code) and signed(probe[_asked(probe)]) is not None:
         return FIXED, {"constant": signed(probe[_asked(probe)])}
     if "latestRound()" in has and not inner and _emits(code, "AnswerUpdated(int256,uint256,uint256)"):
         return FEED, {"proxy": False}

@@ -105,12 +105,17 @@ class Oracles:
         single = [(oracle, f"{selector(ASSET_PRICE)}{asset[2:]:0>64}", block) for oracle, asset, block in alone]
         for (_, asset, block), data in zip(alone, calls_at(self.rpc, single), strict=True):
             prices[asset, block] = word(data)
-        answers = calls_at(self.rpc, [(use.oracle, selector(use.getter), block) for _, block, use in own])
+        answers = calls_at(self.rpc, [(use.oracle, _call_of(use), block) for _, block, use in own])
         prices |= {(asset, block): word(data) for (asset, block, _), data in zip(own, answers, strict=True)}
         return {key: price or None for key, price in prices.items()}
 
     def _use(self, asset: str, block: int) -> Use:
         return next(use for use in self.uses[asset] if use.first <= block <= use.last)
+
+
+def _call_of(use: Use) -> str:
+    """A getter other than an asset's price: with one argument it is asked for the source."""
+    return selector(use.getter) + (f"{use.source[2:]:0>64}" if use.getter.endswith("(address)") else "")
 
 
 def _prices_call(assets: Sequence[str]) -> str:

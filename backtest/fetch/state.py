@@ -1,8 +1,10 @@
-"""Facts of contracts that no log tells: ERC-20 metadata, the revisions of implementations, constants."""
+"""Facts of contracts that no log tells: ERC-20 metadata, the revisions of implementations, constants, and views that
+change.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,12 +13,14 @@ from backtest.errors import FetchError
 from backtest.fetch.adapters import answers, raw_address, selector, text, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
-from backtest.model import Constant, Deployment
+from backtest.model import Constant, Deployment, Reading
 from backtest.tables import RAW_STATE
 
 TOKEN = "raw/chain/Token"
 REVISION = "raw/chain/Revision"
 CONSTANT = "raw/chain/Constant"
+READING = "raw/chain/Reading"
+_READINGS_AT_ONCE = 20_000
 
 # Where EIP-1967 proxies keep the address of their implementation: keccak256("eip1967.proxy.implementation") - 1.
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
@@ -99,6 +103,42 @@ def fetch_constants(
         fits = value if value is not None and value < 10**38 else None
         rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
     return _anew(lake, writer, market, CONSTANT, held, rows)
+
+
+def fetch_readings(
+    lake: Lake, writer: Writer, market: str, rpc: Rpc, wanted: Callable[[], Iterable[Reading]], last: int
+) -> int:
+    """Store the readings up to a block that the lake does not know, as long as there are some: answers may name others;
+    how many those were. Null where the call gives nothing, which is asked again by the next fetch.
+    """
+    held = [row for row in stored(lake, market, READING) if row["value"] is not None]
+    known = {(row["block_number"], row["address"], row["call"]) for row in held}
+    done = 0
+    while True:
+        asked = {
+            key: reading
+            for reading in wanted()
+            if reading.block_number <= last
+            and (key := (reading.block_number, raw_address(reading.address), reading.call)) not in known
+        }
+        if not asked:
+            return done
+        every = list(asked.items())
+        for start in range(0, len(every), _READINGS_AT_ONCE):
+            some = every[start : start + _READINGS_AT_ONCE]
+            told = answers(rpc, [(each.address, _call_data(each), each.block_number) for _, each in some])
+            rows = [
+                {"block_number": block, "address": address, "call": call, "value": data or None}
+                for ((block, address, call), _), data in zip(some, told, strict=True)
+            ]
+            _anew(lake, writer, market, READING, held, rows)
+            held += rows
+        known |= asked.keys()
+        done += len(asked)
+
+
+def _call_data(reading: Reading) -> str:
+    return selector(reading.function) + "".join(f"{word:064x}" for word in reading.arguments)
 
 
 def unanswered(lake: Lake, market: str) -> list[str]:

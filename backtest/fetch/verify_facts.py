@@ -12,7 +12,7 @@ from backtest.fetch.headers import DATASET as HEADERS
 from backtest.fetch.oracle import Oracles, uses_of
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc
-from backtest.fetch.state import CONSTANT, REVISION, TOKEN, stored
+from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN, stored
 from backtest.lake import Lake
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import ZERO_ADDRESS
@@ -29,6 +29,7 @@ def check_facts(lake: Lake, market: str, rpc: Rpc, last: int, draw: random.Rando
     """Compare tokens, revisions, constants, headers, price sources and oracle reads with what the node says."""
     _headers(lake, market, rpc, draw, say)
     _constants(lake, market, rpc, last, say)
+    _readings(lake, market, rpc, draw, say)
     _reads(lake, market, rpc, draw, say)
 
 
@@ -64,6 +65,20 @@ def _constants(lake: Lake, market: str, rpc: Rpc, last: int, say: Say) -> None:
         found = read(data)
         same = found == value
         say(kind, None if same else f"{getter} of {owner}: the lake says {value}, the chain {found}")
+
+
+def _readings(lake: Lake, market: str, rpc: Rpc, draw: random.Random, say: Say) -> None:
+    rows = stored(lake, market, READING)
+    some = sorted(draw.sample(rows, min(MOST, len(rows))), key=lambda row: (row["block_number"], row["call"]))
+    asked = []
+    for row in some:
+        function, *arguments = row["call"].split(" ")
+        call = selector(function) + "".join(f"{int(argument):064x}" for argument in arguments)
+        asked.append(("0x" + row["address"].hex(), call, row["block_number"]))
+    for row, data in zip(some, rpc.eth_calls(asked), strict=True):
+        same = (data or None) == row["value"]
+        where = f"{row['call']} of 0x{row['address'].hex()} at block {row['block_number']}"
+        say("views", None if same else f"{where} is not what the lake says")
 
 
 def _small(data: bytes | None) -> int | None:

@@ -28,6 +28,7 @@ LISTS: Mapping[str, str] = {
     "tokens": "raw/chain/Token",
     "revisions": "raw/chain/Revision",
     "constants": "raw/chain/Constant",
+    "readings": "raw/chain/Reading",
     "pools": "raw/chain/Pool",
     "sources": "raw/oracle/Source",
     "phases": "raw/oracle/Phase",
@@ -71,6 +72,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tokens: list[list[Any]] = []
     revisions: list[list[Any]] = []
     constants: list[list[Any]] = []
+    readings: list[list[Any]] = []
     pools: list[list[Any]] = []
     sources: list[list[Any]] = []
     phases: list[list[Any]] = []
@@ -143,6 +145,10 @@ def _value(value: Any, field: pa.Field) -> Any:
     if pa.types.is_fixed_size_binary(kind):
         if not isinstance(value, str) or not _HEX.fullmatch(value) or len(value) != 2 + 2 * kind.byte_width:
             raise ValueError(f"{said} is not 0x and {2 * kind.byte_width} hex digits")
+        return bytes.fromhex(value[2:])
+    if pa.types.is_binary(kind):
+        if not isinstance(value, str) or not _HEX.fullmatch(value):
+            raise ValueError(f"{said} is not 0x and pairs of hex digits")
         return bytes.fromhex(value[2:])
     if pa.types.is_boolean(kind):
         if not isinstance(value, bool):

@@ -10,7 +10,7 @@ from backtest.fetch.feeds import COVERAGE
 from backtest.fetch.oracle import uses_of
 from backtest.fetch.ranges import gaps
 from backtest.fetch.raw import LakeEvents
-from backtest.fetch.state import CONSTANT, REVISION, TOKEN
+from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN
 from backtest.lake import Lake
 from backtest.log_files.facts import Facts
 from backtest.markets import MarketConfig
@@ -57,6 +57,9 @@ def missing_facts(
         constants = {("0x" + row["address"].hex(), row["name"]) for row in rows(CONSTANT)}
         named = [one for one in protocol.constants(raw) if (one.address, one.getter) not in constants]
         note("constants of contracts", [f"{one.getter} of {one.address}" for one in named])
+        readings = {(row["block_number"], "0x" + row["address"].hex(), row["call"]) for row in rows(READING)}
+        asked = [one for one in protocol.readings(raw) if (one.block_number, one.address, one.call) not in readings]
+        note("views of contracts", [f"{one.call} of {one.address} at {one.block_number}" for one in asked])
         if priced is not None:
             for kind, names in _missing_prices(lake, config, protocol, raw, facts, *priced).items():
                 note(kind, names)

@@ -34,6 +34,7 @@ from backtest.model import (
     ParamChange,
     PositionChange,
     Prices,
+    Reading,
     SettingChange,
     Side,
     SourceChange,
@@ -436,6 +437,9 @@ class LendingProtocol(Protocol[State]):
     # What their numbers mean in this protocol's contracts, where the words leave it open: for the reference.
     parameters_said: str = ""
 
+    # How its rules are known to be right where none of them is tested against bytecode, shown beside exact numbers:
+    # "by vectors".
+    evidence: str = ""
     # Sentences that hold for every result of this protocol, printed with it.
     assumptions: Sequence[str] = ()
     # By step of a liquidation (``Opportunity.step``), how much gas its call uses; where it is not there, scenarios that
@@ -494,6 +498,10 @@ class LendingProtocol(Protocol[State]):
     def constants(self, raw: RawEvents) -> Sequence[Constant]:
         """Constants of contracts that fetch must read, in the order in which the history names them."""
         ...
+
+    def readings(self, raw: RawEvents) -> Iterable[Reading]:
+        """Views that fetch must read at blocks; asked again with the answers until all that it names is known."""
+        return ()
 
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """Addresses of the ERC-20 tokens whose symbol and decimals fetch must read: the underlying assets."""

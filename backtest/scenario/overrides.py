@@ -34,6 +34,8 @@ PARAMETERS: dict[str, Parameter] = {
     "liquidation_threshold": Parameter(0, 10_000, per_asset=True, per_category=True),
     "liquidation_bonus": Parameter(10_000, 20_000, per_asset=True, per_category=True),
     "liquidation_protocol_fee": Parameter(0, 10_000, per_asset=True),
+    "liquidation_factor": Parameter(0, 10_000, per_asset=True),
+    "store_front_price_factor": Parameter(0, 10_000),
     "close_factor": Parameter(1, 10_000),
     "liquidation_ratio": Parameter(10_000, 100_000),
     "liquidation_penalty": Parameter(10_000, 20_000),

@@ -5,7 +5,7 @@
 --   market: name of the market
 --   ordinal: number of the step among all liquidations and steps of the replay, in order
 --   auction: number of the auction within the replay (run_liquidations)
---   step: what happened: take, redo (Dutch); tend, dent, tick, deal (English)
+--   step: what happened: take, redo (Dutch); tend, dent, tick, deal (English); buy (at a discount)
 --   block_number: block
 --   timestamp: seconds since 1970
 --   account: address of the borrower

@@ -39,6 +39,8 @@ LIMITED: dict[str, dict[str, st.SearchStrategy[int]]] = {
     "div_to_zero": {"a": SIGNED},
     "half_up_delta": {"value": SIGNED},
     "directed_after": {"rule": st.sampled_from((1, 2)), "value": SIGNED},
+    "present_value": {"principal": SIGNED},
+    "principal_value": {"value": SIGNED},
     "discounted_delta": {"value": SIGNED},
     "transfer_amount": {"unscaled": st.integers(0, 1)},
     "taken": {"system": st.sampled_from((10, 11, 20)), "limited": st.integers(0, 1), "room": SIGNED},
