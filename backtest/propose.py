@@ -392,8 +392,9 @@ def _told(
     population = stored.population(query, run_ids)
     rows, notes = stored.described(query, [run_id for run_id in run_ids if run_id != asked.history])
     several = len(asked.ensemble.draw) > 1
+    runs = asked.runs(outcomes)
     findings, largest = report.findings_of(
-        asked.runs(outcomes),
+        runs,
         outcomes[asked.history],
         population=population,
         seed=question.seed,
@@ -411,6 +412,7 @@ def _told(
         decimals=config.base_decimals,
         changes=tuple(text.strip() for text in question.sets),
         baseline=_words(question.ensemble),
+        frictionless=question.ensemble is None,
         ensemble=several,
         draws=len(asked.ensemble.draw),
         seeds=len(asked.seeds),
@@ -424,6 +426,7 @@ def _told(
         engine=ENGINE_VERSION,
         population=population,
         largest=largest,
+        refused=report.refused_of(runs),
         terms=tuple(_terms(book, timeline, asked.overrides)),
         warnings=(
             *warnings(protocol, material.market, timeline, named, block),

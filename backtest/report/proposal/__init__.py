@@ -99,10 +99,13 @@ class Shock:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run came to: by account, and the market's borrowing power at the end of its window."""
+    """What one run came to: by account, the market's borrowing power at the end of its window, and the value of users'
+    actions that its rules refused.
+    """
 
     contributions: Contributions
     power: int
+    refused: int = 0
 
     @property
     def totals(self) -> dict[str, int]:
@@ -191,9 +194,10 @@ class Proposal:
 
     Attributes:
         changes: the changed parameters as on the command line.
-        baseline: who liquidates, in words; ``ensemble``: whether several draws say so.
+        baseline: who liquidates, in words; ``frictionless``: the best case; ``ensemble``: several draws say so.
         draws, seeds: how many stand behind the figures.
         largest: the account of which most debt is liquidated.
+        refused: the value of users' actions that the rules refused, present and proposed.
         warnings: terms that are dangerous by themselves.
         notes: what all runs assume. runs: how many replays; sweep: what they are stored as.
     """
@@ -204,6 +208,7 @@ class Proposal:
     decimals: int
     changes: tuple[str, ...]
     baseline: str
+    frictionless: bool
     ensemble: bool
     draws: int
     seeds: int
@@ -217,6 +222,7 @@ class Proposal:
     engine: str
     population: int
     largest: str | None
+    refused: tuple[int, int]
     terms: tuple[Term, ...]
     warnings: tuple[str, ...]
     moment: Moment
@@ -288,6 +294,14 @@ def findings_of(
         proposed = mean_of(pairs, [run.proposed.totals[key] for run in frozen])
         found.append(Finding(verdict, proposed, doubts[key], without, _by_draw(pairs, effects, key)))
     return tuple(found), largest
+
+
+def refused_of(runs: Sequence[Run]) -> tuple[int, int]:
+    """The value of users' actions that were refused, present and proposed: means, with frozen users."""
+    frozen = [run for run in runs if run.response == "frozen"]
+    pairs = [_pair(run) for run in frozen]
+    sides = [run.present.refused for run in frozen], [run.proposed.refused for run in frozen]
+    return mean_of(pairs, sides[0]), mean_of(pairs, sides[1])
 
 
 def _pair(run: Run) -> Pair:

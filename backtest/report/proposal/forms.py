@@ -156,6 +156,7 @@ def as_json(p: Proposal) -> str:
                 for one in moment.newly
             ],
         },
+        "refused_actions": [money(value) for value in p.refused],
         "findings": [finding(each) for each in p.findings],
         "shocks": [
             {
@@ -191,6 +192,7 @@ def as_json(p: Proposal) -> str:
         },
         "basis": {
             "baseline": p.baseline,
+            "frictionless": p.frictionless,
             "ensemble": p.ensemble,
             "draws": p.draws,
             "seeds": p.seeds,

@@ -24,6 +24,10 @@ FROM run_accounts AS a LEFT JOIN shares AS s USING (run_id, account)
 WHERE a.run_id IN $runs AND (a.liquidations > 0 OR a.realised_bad_debt_base <> 0 OR a.open_bad_debt_base <> 0)
 """
 _ENDS = "SELECT run_id, borrowing_power_base AS power FROM run_windows WHERE label = 'end' AND run_id IN $runs"
+_REFUSED = """
+SELECT run_id, sum(value_base) AS refused FROM results.run_actions
+WHERE run_id IN $runs AND outcome IN ('skipped', 'shrunk') AND NOT unfunded GROUP BY run_id
+"""
 _POPULATION = "SELECT count(DISTINCT account) AS accounts FROM run_accounts WHERE run_id IN $runs"
 _RUNS = "SELECT * FROM runs WHERE run_id IN $runs ORDER BY run_id"
 
@@ -36,7 +40,8 @@ def outcomes(query: Query, run_ids: Sequence[str]) -> dict[str, Outcome]:
     for row in _asked(query, _CONTRIBUTIONS, run_ids):
         contributions[row["run_id"]][row["account"]] = {key: int(row[key]) for key in keys}
     power = {row["run_id"]: int(row["power"] or 0) for row in _asked(query, _ENDS, run_ids)}
-    return {run_id: Outcome(own, power[run_id]) for run_id, own in contributions.items()}
+    refused = {row["run_id"]: int(row["refused"]) for row in _asked(query, _REFUSED, run_ids)}
+    return {run_id: Outcome(own, power[run_id], refused.get(run_id, 0)) for run_id, own in contributions.items()}
 
 
 def population(query: Query, run_ids: Sequence[str]) -> int:

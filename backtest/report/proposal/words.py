@@ -39,6 +39,12 @@ def answer(p: Proposal) -> list[str]:
         else f"{each.measure.label} {UNJUDGED}: history is not known."
         for each in unjudged
     ]
+    before, after = p.refused
+    if after > before:
+        found.append(
+            f"Of what users did, {tables.money(after - before, p.decimals)} {p.currency} more is refused under it: debt"
+            " that is not made is not liquidated."
+        )
     found.append(_at_once(p))
     fall = _fallen(p)
     return found + ([fall] if fall else [])
@@ -207,6 +213,5 @@ def basis(p: Proposal) -> str:
 
 def liquidators(p: Proposal) -> str:
     """Who liquidates, in a sentence."""
-    if p.ensemble:
-        return f"{p.baseline}; {p.draws} draws, {p.seeds} {'seed' if p.seeds == 1 else 'seeds'} each."
-    return f"{p.baseline}: the best case. {p.seeds} {'seed' if p.seeds == 1 else 'seeds'}."
+    drawn = f"{p.draws} {'draw' if p.draws == 1 else 'draws'}, {p.seeds} {'seed' if p.seeds == 1 else 'seeds'} each"
+    return f"{p.baseline}: the best case." if p.frictionless else f"{p.baseline}; {drawn}."
