@@ -59,7 +59,7 @@ STEPS, DAYS = 10, 30
 HEAVIEST = 3
 """Draws of the ensemble under which users' responses, and the sets of a search, are replayed."""
 MOST_POINTS = 150
-_SMALL = 200_000
+_SMALL = 100_000
 """Events to replay in all, below which starting processes takes longer than they save."""
 
 
@@ -558,8 +558,10 @@ def _shocks(
     often = [AssetId(one["values"]) for one in sorted(seized, key=lambda one: (-one["counts"], one["values"]))]
     alone = list(dict.fromkeys([*own, *[asset for asset in often if asset in moved][:SHOCKED]]))
     cases: dict[str, tuple[AssetId, ...]] = {market.label(asset): (asset,) for asset in alone}
-    if len(moved) > 1 or not cases:
+    if len(moved) > 1:
         cases["all that move"] = tuple(moved)
+    elif not cases:
+        cases["all collateral"] = tuple(moved) or tuple(_collateral(tables["position_events"]))
     found = []
     for label, assets in cases.items():
         for fall in FALLS if assets else ():
@@ -576,6 +578,12 @@ def _shocks(
                 )
             )
     return found
+
+
+def _collateral(positions: pa.Table) -> list[AssetId]:
+    """Assets that were ever held as collateral."""
+    held = positions.filter(pc.equal(positions["side"].cast(pa.string()), "collateral"))
+    return sorted(AssetId(asset) for asset in pc.unique(held["asset_id"]).to_pylist())
 
 
 def _moved(prices: pa.Table) -> list[AssetId]:

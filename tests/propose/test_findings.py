@@ -116,20 +116,20 @@ def point(value: int, **totals: int) -> Point:
     return Point((value,), {"bad_debt": 0, "borrower_loss": 0, **totals})
 
 
-def search(name: str, *points: Point, loss: str = "bad_debt") -> Search:
-    return Search(names=(name,), present=(1,), proposed=(2,), within=9, points=points, runs=len(points), loss=loss)
+def search(against: str, *points: Point) -> Search:
+    return Search(
+        names=("WETH.ltv",), present=(1,), proposed=(2,), within=9, points=points, runs=len(points), against=against
+    )
 
 
-@pytest.mark.parametrize(
-    ("name", "front"), [("WETH.ltv", [2, 3]), ("WETH.liquidation_bonus", [1, 3])], ids=["power", "repaid"]
-)
-def test_the_front_is_of_what_nothing_beats_in_both(name: str, front: list[int]) -> None:
-    """Of loan-to-values more borrowing power is better, of anything else less debt liquidated; less bad debt always."""
+@pytest.mark.parametrize(("against", "front"), [(POWER, [2, 3]), ("repaid", [1, 3])])
+def test_the_front_is_of_what_nothing_beats_in_both(against: str, front: list[int]) -> None:
+    """More borrowing power is better, or less debt liquidated; less bad debt always."""
     points = [
         point(1, bad_debt=5, repaid=10, borrowing_power=10),
         point(2, bad_debt=5, repaid=20, borrowing_power=20),
         point(3, bad_debt=1, repaid=30, borrowing_power=5),
         Point((4,), None, "refused"),
     ]
-    assert [each.values[0] for each in search(name, *points).front()] == front
-    assert [each.values[0] for each in search(name, points[0], points[0]).front()] == [1, 1]  # equal beats nothing
+    assert [each.values[0] for each in search(against, *points).front()] == front
+    assert [each.values[0] for each in search(against, points[0], points[0]).front()] == [1, 1]  # equal beats nothing

@@ -254,7 +254,7 @@ def test_the_json_form_is_stable(lake: Lake) -> None:
         "account", "collateral", "debt", "health", "liquidatable_at_step",
     ]  # fmt: skip
     assert sorted(body["shocks"][0]) == [
-        "accounts", "assets", "bad_debt", "debt_liquidated", "debt_newly_liquidatable", "fall",
+        "accounts", "assets", "bad_debt", "debt_liquidatable", "debt_liquidated", "fall",
     ]  # fmt: skip
     assert sorted(body["search"]["points"][0]) == ["measures", "on_front", "refused", "values"]
     repaid = body["findings"][0]

@@ -69,8 +69,8 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Fallen:
-    """The book after a fall of prices: how many accounts it makes liquidatable and their debt, what frictionless
-    liquidators then repay at once, and what debt no collateral stands behind afterwards (written off, or beyond its
+    """The book after a fall of prices: how many accounts may be liquidated then and their debt, what frictionless
+    liquidators repay of it at once, and what debt no collateral stands behind afterwards (written off, or beyond its
     account's collateral). ``repaid_base`` None: the protocol's liquidations take time, so nobody has acted.
     """
 
@@ -169,17 +169,15 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
     """What happens to a book, which stays as it is, where the prices of some assets are lower by ``fall`` basis points
     all at once; prices rounded down.
     """
-    was = {standing.account for standing in standings(views_of(book), unsafe=True)}
     trial = book.copy()
     for prices in (trial.oracle, trial.traded):
         prices.update({asset: prices[asset] * (BPS - fall) // BPS for asset in assets if asset in prices})
     risky = list(standings(views_of(trial), unsafe=True))
-    new = [standing for standing in risky if standing.account not in was]
     taken = _liquidated(trial, [standing.account for standing in risky])
     short = sum(max(0, one.debt_base - one.collateral_base) for one in standings(views_of(trial)))
     return Fallen(
-        accounts=len(new),
-        debt_base=sum(standing.debt_base for standing in new),
+        accounts=len(risky),
+        debt_base=sum(standing.debt_base for standing in risky),
         repaid_base=None if taken is None else taken[0],
         bad_debt_base=short + (0 if taken is None else taken[1]),
     )

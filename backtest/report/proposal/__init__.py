@@ -85,8 +85,8 @@ class Moment:
 @dataclass(frozen=True, slots=True)
 class Shock:
     """The book of the moment after a fall of prices (basis points), present and proposed; base units. ``accounts`` and
-    ``debt`` become liquidatable by the fall, ``repaid`` is what frictionless liquidators then repay (None: liquidations
-    take time here, nobody has acted), ``bad_debt`` what no collateral stands behind afterwards.
+    ``debt`` may be liquidated then, ``repaid`` is what frictionless liquidators repay of it (None: liquidations take
+    time here, nobody has acted), ``bad_debt`` what no collateral stands behind afterwards.
     """
 
     assets: str
@@ -157,7 +157,8 @@ class Point:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """A grid around the proposal, and how many runs it took. ``names`` of the parameters; ``present`` and ``proposed``
-    are points of it. ``against`` what ``loss`` is held: measures.
+    are points of it. ``loss`` is held ``against`` another measure: debt liquidated, or borrowing power where the
+    proposal moves that.
     """
 
     names: tuple[str, ...]
@@ -167,11 +168,7 @@ class Search:
     points: tuple[Point, ...]
     runs: int
     loss: str = "bad_debt"
-
-    @property
-    def against(self) -> str:
-        """Borrowing power where the parameters move it, else debt liquidated."""
-        return POWER if any(name.endswith("ltv") for name in self.names) else "repaid"
+    against: str = "repaid"
 
     def front(self) -> list[Point]:
         """The sets that no other beats in one of the two measures without losing in the other."""
@@ -241,9 +238,9 @@ class Proposal:
 
     def searched(self, search: Search) -> Proposal:
         """The same with a search: its losses are bad debt, or borrowers' loss where bad debt cannot be judged."""
-        judged = self.finding("bad_debt").verdict.judged
-        loss = "bad_debt" if judged else "borrower_loss"
-        return replace(self, search=replace(search, loss=loss), runs=self.runs + search.runs)
+        loss = "bad_debt" if self.finding("bad_debt").verdict.judged else "borrower_loss"
+        against = "repaid" if self.moment.power_before == self.moment.power_after else POWER
+        return replace(self, search=replace(search, loss=loss, against=against), runs=self.runs + search.runs)
 
     def asset_shocks(self) -> dict[str, list[Shock]]:
         """By assets, in order."""

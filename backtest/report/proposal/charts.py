@@ -24,7 +24,7 @@ def figures(p: Proposal) -> list[Figure]:
         ),
         Figure(
             "Prices fall at once",
-            "Debt that becomes liquidatable, and debt that no collateral stands behind once frictionless liquidators"
+            "Debt that is liquidatable then, and debt that no collateral stands behind once frictionless liquidators"
             " have acted, by how far the prices of one moment fall; each asset alone, and all that move together.",
             _shocks(p) if p.shocks else None,
             empty="No price of this market moves.",
@@ -94,7 +94,7 @@ def _shocks(p: Proposal) -> Spec:
     panels: list[Spec] = []
     for assets, shocks in p.asset_shocks().items():
         both: list[Spec] = []
-        for key, title in (("debt", "Newly liquidatable debt"), ("bad_debt", "Bad debt")):
+        for key, title in (("debt", "Liquidatable debt"), ("bad_debt", "Bad debt")):
             rows = [
                 {"fall": -shock.fall / 100, "side": side, "value": pair[at] / scale}
                 for shock in shocks

@@ -163,7 +163,7 @@ def as_json(p: Proposal) -> str:
                 "assets": shock.assets,
                 "fall": shock.fall,
                 "accounts": list(shock.accounts),
-                "debt_newly_liquidatable": [money(value) for value in shock.debt],
+                "debt_liquidatable": [money(value) for value in shock.debt],
                 "debt_liquidated": None if shock.repaid is None else [money(value) for value in shock.repaid],
                 "bad_debt": [money(value) for value in shock.bad_debt],
             }

@@ -64,7 +64,7 @@ def _fallen(p: Proposal) -> str:
     said = [
         f"{_turned(p, pair)} {what}"
         for pair, what in (
-            (shock.debt, "of debt would become liquidatable"),
+            (shock.debt, "of debt would be liquidatable"),
             (shock.bad_debt, "would be bad debt after frictionless liquidations"),
         )
         if pair[0] != pair[1]
