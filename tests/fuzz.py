@@ -34,6 +34,7 @@ from backtest.imports import mapping, sources
 from backtest.lake import manifest
 from backtest.markets import parse_market
 from backtest.resources import resource
+from backtest.scenario.ensemble import parse_ensemble
 from backtest.scenario.toml import parse_scenario
 from backtest.sweep.spec import parse_sweep
 from tests.support.synthetic import DEPOSIT, LABEL, WORD
@@ -161,6 +162,10 @@ def doors() -> list[Door]:
         b'name = "stricter"\nfrom_block = 19_000_000\nseed = 7\n[liquidators]\nkind = "competitive"\ngas_cost = 5\n'
         b'[[overrides]]\nparameter = "liquidation_threshold"\nasset = "WETH"\nvalue = 8000\n'
     )
+    ensemble = (
+        b'title = "a"\nsource = "b"\n[[draw]]\nweight = 0.5\nliquidators = { kind = "participation", mean = 9000 }\n'
+        b'[[draw]]\nweight = 3\nliquidators = { kind = "competitive" }\ncosts = { flash_fee = 5 }\n'
+    )
     sweep = (
         b'name = "ltv"\ndesign = "sobol"\npoints = 4\n[scenario.liquidators]\nkind = "competitive"\n'
         b'[[scenario.overrides]]\nparameter = "ltv"\nasset = "ETH"\nvalue = 5000\n'
@@ -220,6 +225,7 @@ def doors() -> list[Door]:
         ),
         Door("scenario", _text(parse_scenario), user, [scenario]),
         Door("sweep", _text(parse_sweep), user, [sweep]),
+        Door("ensemble", _text(parse_ensemble), user, [ensemble]),
         Door("mapping", _file("mapping.toml", _mapping), user, mappings),
         Door(
             "manifest",

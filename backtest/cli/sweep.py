@@ -130,7 +130,7 @@ def sweep(
     count = workers or os.cpu_count() or 1
     executor: Executor = cluster or (Processes(count) if count > 1 else Serial())
     try:
-        with _bar() as progress:
+        with bar() as progress:
             outcome = run_sweep(opened, chosen, spec, executor, retry=retry, progress=progress)
     finally:
         if cluster is not None:
@@ -205,7 +205,7 @@ def _window(text: str, *, held_out: bool) -> Window:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def bar() -> Iterator[Progress]:
     """A progress bar with the time left on standard error, gone when done; none where that is no terminal."""
     from rich.console import Console
     from rich.progress import (

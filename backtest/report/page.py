@@ -75,7 +75,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
         rules=list(dict.fromkeys(run["rules_version"] for run in selection.runs)),
         comparison=comparison.liquidations(),
         losses=comparison.losses(),
-        verdicts=[(judged, _answer_first(comparison.verdict_table(judged))) for judged in comparison.judged],
+        verdicts=[(judged, answer_first(comparison.verdict_table(judged))) for judged in comparison.judged],
         criterion=CRITERION,
         remarks=comparison.remarks(),
         flags=tables.data_flags(selection.runs),
@@ -90,7 +90,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
     )
 
 
-def _answer_first(table: tables.Table) -> tables.Table:
+def answer_first(table: tables.Table) -> tables.Table:
     """The last column, which is words, right behind the first: on narrow screens the others are scrolled to."""
 
     def moved(cells: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ which accounts happened to be there; it does not know about other prices. Draws 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,6 +75,10 @@ class Verdict:
     high: int
     history: int | None = None
     band: Mapping[str, int] = field(default_factory=dict)
+    doubted: bool = False
+    """The interval holds the doubt about the model: the error of levels, most of which a difference does not have, is
+    then no bound of the effect.
+    """
 
     @property
     def own_error(self) -> int | None:
@@ -95,7 +99,8 @@ class Verdict:
         """The effect is not below the replay's own error, as far as that is known, and its interval does not contain
         zero.
         """
-        return not (self.low <= 0 <= self.high or (self.own_error is not None and abs(self.effect) < self.own_error))
+        error = None if self.doubted else self.own_error
+        return not (self.low <= 0 <= self.high or (error is not None and abs(self.effect) < error))
 
     @property
     def settled(self) -> bool:
@@ -122,7 +127,12 @@ def reproduces(baseline: int, history: int) -> bool:
 
 def totals(contributions: Contributions) -> dict[str, int]:
     """Each measure summed over accounts, exactly."""
-    return {measure.key: sum(own.get(measure.key, 0) for own in contributions.values()) for measure in MEASURES}
+    return totals_of(contributions, [measure.key for measure in MEASURES])
+
+
+def totals_of(contributions: Contributions, keys: Iterable[str]) -> dict[str, int]:
+    """These figures summed over accounts, exactly."""
+    return {key: sum(own.get(key, 0) for own in contributions.values()) for key in keys}
 
 
 def judge(

@@ -35,7 +35,18 @@ from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, text_of, with_ax
 from backtest.sweep.worker import Done, Task, material_in, pack
 from backtest.tables import RULES_VERSION
 
-__all__ = ["Dask", "Executor", "Outcome", "Processes", "Serial", "Sweep", "parse_sweep", "sweep", "with_axes"]
+__all__ = [
+    "Dask",
+    "Executor",
+    "Outcome",
+    "Processes",
+    "Serial",
+    "Sweep",
+    "carry_out",
+    "parse_sweep",
+    "sweep",
+    "with_axes",
+]
 
 BATCH = 64
 """Replays of one commit, at most;"""
@@ -82,6 +93,13 @@ def sweep(
     lake.refresh()
     timeline = Timeline.of(read_material(lake, market))
     plan = plan_of(spec, market, lake.digest(market), timeline, load_market(lake, market).name_of)
+    return carry_out(lake, plan, executor, retry=retry, progress=progress)
+
+
+def carry_out(
+    lake: Lake, plan: Plan, executor: Executor | None = None, *, retry: bool = False, progress: Progress | None = None
+) -> Outcome:
+    """Replay what the lake lacks of a plan; arguments as those of ``sweep``."""
     store = _Store(lake, plan)
     store.begin(retry)
     tasks = [Task(run_id, plan.scenarios[run_id]) for run_id in store.lacking]
@@ -90,7 +108,7 @@ def sweep(
         progress(settled, total, len(store.failed))
     if tasks:
         with tempfile.TemporaryDirectory(prefix="backtest-sweep-") as folder:
-            pack(lake, market, Path(folder))
+            pack(lake, plan.market, Path(folder))
             outcomes = (executor or Serial()).outcomes(tasks, folder)
             try:
                 for done in outcomes:

@@ -14,8 +14,10 @@ CONFIG = MarketConfig(
 )
 
 
-def lake_of(path: Path, h: History, *, stamped: str | None = None) -> Lake:
-    """A lake with this history as canonical tables, current unless stamped otherwise."""
+def lake_of(path: Path, h: History, *, stamped: str | None = None, config: MarketConfig = CONFIG) -> Lake:
+    """A lake with this history as canonical tables, current unless stamped otherwise; ``config`` is of market
+    ``sketch``.
+    """
     h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
     h.rows["assets"] = [
         {
@@ -30,7 +32,7 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None) -> Lake:
     ]
     lake = Lake(path, create=True)
     with lake.writer() as writer:
-        writer.set_market(CONFIG)
+        writer.set_market(config)
         chunks = ((f"canonical/{name}", table) for name, table in h.tables().items())
         writer.replace("sketch", "canonical/", chunks, stamp=stamped or stamp(lake, "sketch"))
     return lake

@@ -11,7 +11,7 @@ from backtest.replay.what_if.overrides import EMODE, Overrides
 from backtest.scenario import FixedSpread, HealthDutch, ProtocolsOwn, Scenario, TargetHealth
 from backtest.units import BPS, WAD
 
-_Place = tuple[AssetId | None, int | None]
+Place = tuple[AssetId | None, int | None]
 
 
 def warnings(
@@ -22,22 +22,24 @@ def warnings(
 
     A bonus that is capped by health or found by an auction has no such frontier.
     """
-    for place, values in sorted(_parameters(protocol, market, timeline, scenario, first_block).items(), key=_order):
+    for place, values in sorted(parameters_of(protocol, market, timeline, scenario, first_block).items(), key=_order):
         terms = protocol.liquidation_terms(values)
         bonus = _bonus(scenario, terms.bonus)
         if terms.threshold and bonus is not None and terms.threshold * bonus >= WAD * WAD:
             yield (
-                f"Warning: {_said(market, place)}: threshold x (1 + bonus) is"
+                f"Warning: {said(market, place)}: threshold x (1 + bonus) is"
                 f" {100 * terms.threshold * bonus / WAD**2:.4g} %: every liquidation leaves the account less healthy,"
                 " until its collateral is gone."
             )
 
 
-def _parameters(
+def parameters_of(
     protocol: LendingProtocol[State], market: Market, timeline: Timeline, scenario: Scenario, first_block: int
-) -> dict[_Place, dict[str, int]]:
-    """By asset or category: its own parameters and those of the whole market; where no asset has any, the market's."""
-    found: dict[_Place, dict[str, int]] = {}
+) -> dict[Place, dict[str, int]]:
+    """By asset or category: its own parameters (stored units) and those of the whole market; where no asset has any,
+    the market's. Of history at the first block, with the scenario's changes in full.
+    """
+    found: dict[Place, dict[str, int]] = {}
 
     def take(change: ParamChange) -> None:
         found.setdefault((change.asset, change.category), {})[change.name.removeprefix(EMODE)] = change.value
@@ -56,12 +58,13 @@ def _parameters(
     return {place: whole | own for place, own in found.items()}
 
 
-def _order(entry: tuple[_Place, object]) -> tuple[int, int]:
+def _order(entry: tuple[Place, object]) -> tuple[int, int]:
     asset, category = entry[0]
     return (-1 if category is None else category, -1 if asset is None else asset)
 
 
-def _said(market: Market, place: _Place) -> str:
+def said(market: Market, place: Place) -> str:
+    """What a place is called."""
     asset, category = place
     if category is not None:
         return f"e-mode {category}"

@@ -1,0 +1,593 @@
+"""A proposed change of parameters, answered: what it does the moment it takes effect, what it would have done over a
+market's history under a baseline of liquidators, and after falls of prices.
+
+Baseline and proposal are replayed under the same draws of the model and the same keyed seeds; the runs are stored as a
+sweep of the lake, so that the same question again reads them. History of the same blocks is replayed with them: a
+verdict depends on the data and on the question, not on what happens to be stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from backtest import files
+from backtest.errors import ScenarioError, UserError
+from backtest.lake import Lake
+from backtest.model import AssetId, Market
+from backtest.protocols.book import Book
+from backtest.protocols.interface import LendingProtocol
+from backtest.protocols.registry import protocol_named
+from backtest.replay import ENGINE_VERSION
+from backtest.replay.mechanisms.lint import warnings
+from backtest.replay.timeline import Timeline
+from backtest.replay.what_if import proposal as what_if
+from backtest.replay.what_if.overrides import EMODE, check
+from backtest.report import proposal as report
+from backtest.report.proposal import stored
+from backtest.report.selection import Row, printable
+from backtest.report.tables import data_flags
+from backtest.results import Material, load_material, run_id_of
+from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, draws, parse_override, seconds_of
+from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
+from backtest.scenario.settled import settled
+from backtest.sweep import Executor, Processes, Progress, Serial, Sweep, carry_out
+from backtest.sweep.plan import Plan, Planned
+from backtest.sweep.spec import Axis, Level, Window
+from backtest.tables import RULES_VERSION
+
+FRICTIONLESS = Ensemble(draw=(Draw(weight=1.0, liquidators=Competitive()),))
+NAMED = "frictionless liquidators, who always come at once, cost nothing and never run short"
+FALLS = (1_000, 2_000, 3_000, 4_000, 5_000)
+"""Of prices, basis points."""
+MOVED = 1.1
+"""An asset whose price was so many times as high at its highest as at its lowest is one that may fall."""
+SHOCKED = 6
+"""Assets that fall alone, at most, those of the proposal aside."""
+STEPS, DAYS = 10, 30
+"""The ramp that a change at once is held beside."""
+HEAVIEST = 3
+"""Draws of the ensemble under which users' responses, and the sets of a search, are replayed."""
+MOST_POINTS = 150
+_SMALL = 100_000
+"""Events to replay in all, below which starting processes takes longer than they save."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        sets: changed parameters, as on the command line.
+        ensemble: who liquidates; None: frictionless liquidators.
+        draws: draws of the ensemble, at most. seeds: seeds of each draw, from ``seed`` on; one where nothing is drawn.
+        within: with a number, also a search around the proposal, up to so many basis points away.
+    """
+
+    sets: tuple[str, ...]
+    ensemble: Ensemble | None = None
+    draws: int = 6
+    seeds: int = 2
+    seed: int = 0
+    from_block: int | None = None
+    to_block: int | None = None
+    allow_invalid: bool = False
+    within: int | None = None
+
+
+def ensemble_of(path: Path) -> Ensemble:
+    """The ensemble of a file. UserError, one line, where it is none."""
+    return parse_ensemble(files.read_text(path), str(path))
+
+
+def propose(
+    lake: Lake,
+    market: str,
+    question: Question,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> report.Proposal:
+    """Answer a question about a market of a lake; runs that the lake lacks are replayed and stored.
+
+    Args:
+        workers: processes; None: one a core, where it is worth starting them.
+        progress: called with the number of replays settled, of all, and of those that failed.
+
+    Raises:
+        UserError: the market has no current tables; the change makes no sense or is one that the market's configurator
+            refuses; a number that does not do.
+    """
+    _check(question)
+    overrides = tuple(parse_override(text) for text in question.sets)
+    lake.refresh()
+    material = load_material(lake, market)
+    timeline, protocol = material.timeline(), protocol_named(material.config.protocol)
+    overrides = settled(Scenario(liquidators=Competitive(), overrides=overrides), material.market.name_of).overrides
+    refuse = _checker(protocol, material, allow_invalid=question.allow_invalid)
+    refuse(overrides)
+    asked = _Asked(question, overrides, material)
+    search = None if question.within is None else _Grid(asked, overrides, timeline, protocol, refuse)
+    plans = [asked.plan, *([] if search is None else [search.plan])]
+    whole = sum(len(plan.scenarios) for plan in plans)
+    before = 0
+    for plan in plans:
+
+        def shown(done: int, total: int, failed: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, whole, failed)
+
+        executor = _executor(workers, len(plan.scenarios) * len(timeline))
+        outcome = carry_out(lake, plan, executor, retry=True, progress=shown)
+        if outcome.failed:
+            name, reason = outcome.failed[0]
+            raise UserError(f"a replay of the proposal failed ({name}): {reason}", "mend that, and ask again")
+        before += len(plan.scenarios)
+
+    def query(text: str) -> list[Row]:
+        return printable(lake.sql(text).to_arrow_table().to_pylist())
+
+    told = _told(lake, asked, query, material, protocol)
+    return told if search is None else told.searched(search.found(query))
+
+
+def _check(question: Question) -> None:
+    if not question.sets:
+        raise UserError("nothing is proposed", "say what changes: --set WETH.liquidation_threshold=8000")
+    for name, value in (("--draws", question.draws), ("--seeds", question.seeds)):
+        if value < 1:
+            raise UserError(f"{name} {value}", "give 1 or more")
+    if question.within is not None and question.within < 1:
+        raise UserError(f"--within {question.within}", "give basis points, 1 or more")
+
+
+def _checker(
+    protocol: LendingProtocol[Any], material: Material, *, allow_invalid: bool
+) -> Callable[[Sequence[Override]], None]:
+    """ScenarioError for changes that the market's configurator would refuse, or that touch nothing."""
+
+    def refuse(overrides: Sequence[Override]) -> None:
+        timeline = material.timeline()
+        check(material.market, overrides, timeline, protocol.parameters, protocol.fault, allow_invalid=allow_invalid)
+
+    return refuse
+
+
+def _executor(workers: int | None, events: int) -> Executor:
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}", "give 1 or more")
+    count = workers or (1 if events < _SMALL else os.cpu_count() or 1)
+    return Processes(count) if count > 1 else Serial()
+
+
+# -- which runs -------------------------------------------------------------------------------------------------------
+
+
+class _Asked:
+    """The runs that a question takes."""
+
+    def __init__(self, question: Question, overrides: tuple[Override, ...], material: Material) -> None:
+        self.question, self.overrides = question, overrides
+        ensemble = question.ensemble or FRICTIONLESS
+        self.ensemble = ensemble.at_most(question.draws)
+        self.random = any(draws(draw.liquidators) for draw in self.ensemble.draw)
+        self.seeds = range(question.seed, question.seed + (question.seeds if self.random else 1))
+        timeline = material.timeline()
+        self.first, self.last = question.from_block, question.to_block
+        self.ends = timeline.last_known_block(self.last)
+        if (self.first or 0) > self.ends:
+            raise UserError(f"the window begins at block {self.first}, after its end, {self.ends}", "swap the blocks")
+        self._material = material
+        weights = self.ensemble.weights
+        self.heaviest = sorted(range(len(weights)), key=lambda draw: (-weights[draw], draw))[:HEAVIEST]
+        self.cells: dict[tuple[int, int, str], tuple[str, str]] = {}
+        """Draw, seed and response to the ids of the proposal's run and its baseline's."""
+        self.plan = self._plan()
+
+    def scenario(self, draw: int, seed: int, response: str, overrides: tuple[Override, ...], name: str) -> Scenario:
+        """One run; changes without a moment hold from the window's first block on."""
+        first = self.first
+        moved = tuple(
+            replace(each, from_block=first) if first and not each.from_block and each.from_time is None else each
+            for each in overrides
+        )
+        plain = Scenario(
+            name=name,
+            overrides=moved,
+            allow_invalid=bool(overrides) and self.question.allow_invalid,
+            from_block=first,
+            to_block=self.last,
+            seed=seed,
+            liquidators=Competitive(),
+        )
+        made = drawn(replace(plain, users=replace(plain.users, response=response)), self.ensemble.draw[draw])
+        return settled(made, self._material.market.name_of)
+
+    def planned(self, name: str, rows: Sequence[tuple[dict[str, Level] | None, str, Scenario]], base: Scenario) -> Plan:
+        """Scenarios with their points (None: a baseline, or history) as the plan of a sweep."""
+        market, digest = self._material.market.name, self._material.digest
+        points: list[Mapping[str, Level]] = []
+        made: list[Planned] = []
+        scenarios: dict[str, Scenario] = {}
+        for values, response, scenario in rows:
+            if values is not None and values not in points:
+                points.append(values)
+            run_id = run_id_of(scenario, market, digest)
+            place = None if values is None else points.index(values)
+            made.append(Planned(len(made), place, "all", response, scenario.name, run_id))
+            scenarios.setdefault(run_id, scenario)
+        levels: dict[str, list[Level]] = {}
+        for point in points:
+            for label, level in point.items():
+                if level not in levels.setdefault(label, []):
+                    levels[label].append(level)
+        axes = tuple(Axis(field="seed", name=label, values=tuple(own)) for label, own in levels.items())
+        spec = Sweep(name=name, scenario=base, axes=axes)
+        body = json.dumps([market, digest, RULES_VERSION, ENGINE_VERSION, *(row.run_id for row in made)])
+        sweep_id = hashlib.sha256(f"propose {body}".encode()).hexdigest()
+        window = Window(name="all", from_block=self.first, to_block=self.last)
+        return Plan(spec, sweep_id, market, digest, (window,), tuple(points), levels, tuple(made), scenarios)
+
+    def _plan(self) -> Plan:
+        material, words = self._material, " ".join(self.question.sets)
+        history = settled(Scenario(from_block=self.first, to_block=self.last), material.market.name_of)
+        market, digest = material.market.name, material.digest
+        self.history = run_id_of(history, market, digest)
+        rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
+        present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
+        for draw in range(len(self.ensemble.draw)):
+            for response in RESPONSES if draw in self.heaviest else RESPONSES[:1]:
+                for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
+                    which = f"draw {draw + 1}, seed {seed}, {response}"
+                    ours = self.scenario(draw, seed, response, self.overrides, f"{words}, {which}")
+                    theirs = self.scenario(draw, seed, response, (), f"present, {which}")
+                    ids = (run_id_of(ours, market, digest), run_id_of(theirs, market, digest))
+                    self.cells[draw, seed, response] = ids
+                    rows.append(({"draw": draw + 1, "seed": seed}, response, ours))
+                    present.append((None, response, theirs))
+        return self.planned(f"propose {words}", [*rows, *present], rows[0][2])
+
+    def runs(self, outcomes: Mapping[str, report.Outcome]) -> list[report.Run]:
+        """What they came to."""
+        weights = self.ensemble.weights
+        return [
+            report.Run(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
+            for (draw, seed, response), (ours, theirs) in self.cells.items()
+        ]
+
+
+class _Grid:
+    """The runs of a search around the proposal."""
+
+    def __init__(
+        self,
+        asked: _Asked,
+        overrides: tuple[Override, ...],
+        timeline: Timeline,
+        protocol: LendingProtocol[Any],
+        refuse: Callable[[Sequence[Override]], None],
+    ) -> None:
+        within = asked.question.within or 0
+        market = asked._material.market
+        present = tuple(_present(each, market, timeline, protocol, asked.ends) for each in overrides)
+        proposed = tuple(
+            each.value if each.value is not None else now + (each.change or 0)
+            for each, now in zip(overrides, present, strict=True)
+        )
+        few = len(overrides) > 2
+        levels = [
+            _levels(each, now, then, within, few=few)
+            for each, now, then in zip(overrides, present, proposed, strict=True)
+        ]
+        sets = list(itertools.product(*levels))
+        if len(sets) > MOST_POINTS:
+            raise UserError(f"--best over {len(overrides)} parameters", "propose fewer of them: 3 at most")
+        self._asked = asked
+        self._refused: dict[tuple[int, ...], str] = {}
+        self._ids: dict[tuple[int, ...], list[tuple[float, str]]] = {}
+        weights = asked.ensemble.weights
+        rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
+        names = tuple(_name(each) for each in overrides)
+        for values in sets:
+            own = tuple(replace(each, value=value, change=None) for each, value in zip(overrides, values, strict=True))
+            try:
+                refuse(own)
+            except ScenarioError as error:
+                self._refused[values] = error.what
+                continue
+            for place in asked.heaviest:
+                words = " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+                made = asked.scenario(place, asked.question.seed, RESPONSES[0], own, f"{words}, draw {place + 1}")
+                rows.append(({**dict(zip(names, values, strict=True)), "draw": place + 1}, RESPONSES[0], made))
+                run_id = run_id_of(made, market.name, asked._material.digest)
+                self._ids.setdefault(values, []).append((weights[place], run_id))
+        base = asked.scenario(asked.heaviest[0], asked.question.seed, RESPONSES[0], (), "present")
+        self.plan = asked.planned(f"propose --best {' '.join(asked.question.sets)}", rows, base)
+        self._names, self._present, self._proposed, self._within = names, present, proposed, within
+
+    def found(self, query: Callable[[str], list[Row]]) -> report.Search:
+        """What they came to."""
+        outcomes = stored.outcomes(query, list(self.plan.scenarios))
+        points = [
+            report.Point(values, _mean([(weight, outcomes[run_id].totals) for weight, run_id in own]))
+            for values, own in self._ids.items()
+        ]
+        points += [report.Point(values, None, why) for values, why in self._refused.items()]
+        points.sort(key=lambda point: point.values)
+        return report.Search(
+            names=self._names,
+            present=self._present,
+            proposed=self._proposed,
+            within=self._within,
+            points=tuple(points),
+            runs=len(outcomes),
+        )
+
+
+def _mean(parts: Sequence[tuple[float, Mapping[str, int]]]) -> dict[str, int]:
+    whole = sum(weight for weight, _ in parts)
+    return {key: round(sum(weight * totals[key] for weight, totals in parts) / whole) for key in parts[0][1]}
+
+
+def _present(override: Override, market: Market, timeline: Timeline, protocol: LendingProtocol[Any], block: int) -> int:
+    """The value that history has at a block of the one parameter that an override changes, in the words' units."""
+    word = PARAMETERS[override.parameter]
+    asset = None if override.asset is None else market.asset_named(override.asset)
+    place = (
+        (EMODE + override.parameter, None, override.emode)
+        if isinstance(override.emode, int)
+        else (override.parameter, None if asset is None else asset.id, None)
+    )
+    if word.unit != "basis points" or (word.per_asset and place[1:] == (None, None)) or override.emode == "all":
+        raise UserError(
+            f"--best with {_name(override)}, which is not one number in basis points",
+            "name one asset or one e-mode category of each parameter",
+        )
+    known = [
+        change.value
+        for change in timeline.params
+        if change.block_number <= block and (change.name, change.asset, change.category) == place
+    ]
+    if not known:
+        raise UserError(f"--best with {_name(override)}, which history never set", "propose another parameter")
+    return known[-1] // protocol.parameters[override.parameter]
+
+
+def _levels(override: Override, present: int, proposed: int, within: int, *, few: bool) -> list[int]:
+    """Values around the proposal, and the present one."""
+    word = PARAMETERS[override.parameter]
+    steps = (-within, 0, within) if few else (-within, -(within // 2), 0, within // 2, within)
+    values = {present, *(proposed + step for step in steps)}
+    return sorted(value for value in values if word.low <= value <= word.high)
+
+
+def _name(override: Override) -> str:
+    of = f"emode{override.emode}" if isinstance(override.emode, int) else override.asset
+    return f"{of}.{override.parameter}" if of else override.parameter
+
+
+# -- the answer -------------------------------------------------------------------------------------------------------
+
+
+def _told(
+    lake: Lake,
+    asked: _Asked,
+    query: Callable[[str], list[Row]],
+    material: Material,
+    protocol: LendingProtocol[Any],
+) -> report.Proposal:
+    question, timeline, config = asked.question, material.timeline(), material.config
+    run_ids = list(asked.plan.scenarios)
+    outcomes = stored.outcomes(query, run_ids)
+    population = stored.population(query, run_ids)
+    rows, notes = stored.described(query, [run_id for run_id in run_ids if run_id != asked.history])
+    several = len(asked.ensemble.draw) > 1
+    runs = asked.runs(outcomes)
+    findings, largest = report.findings_of(
+        runs,
+        outcomes[asked.history],
+        population=population,
+        seed=question.seed,
+        random=asked.random,
+        ensemble=several,
+    )
+    block, ended = _moment(asked.overrides, timeline, asked.ends)
+    book = what_if.book_at(protocol, material.market, timeline, block, ended=ended)
+    at_once = what_if.at_once(asked.overrides)
+    named = Scenario(liquidators=Competitive(), overrides=at_once, allow_invalid=True)
+    return report.Proposal(
+        market=config.name,
+        lake=str(lake.path),
+        currency=config.base_currency,
+        decimals=config.base_decimals,
+        changes=tuple(text.strip() for text in question.sets),
+        baseline=_words(question.ensemble),
+        frictionless=question.ensemble is None,
+        ensemble=several,
+        draws=len(asked.ensemble.draw),
+        seeds=len(asked.seeds),
+        seed=question.seed,
+        from_block=rows[0]["from_block"],
+        to_block=rows[0]["to_block"],
+        from_timestamp=rows[0]["from_timestamp"],
+        to_timestamp=rows[0]["to_timestamp"],
+        digest=material.digest,
+        rules=RULES_VERSION,
+        engine=ENGINE_VERSION,
+        population=population,
+        largest=largest,
+        refused=report.refused_of(runs),
+        terms=tuple(_terms(book, timeline, asked.overrides)),
+        warnings=(
+            *warnings(protocol, material.market, timeline, named, block),
+            *_meeting(book, timeline, asked.overrides),
+        ),
+        moment=_at_once(book, timeline, asked.overrides),
+        findings=findings,
+        shocks=tuple(_shocks(book, timeline, asked.overrides, material.tables)),
+        flags=tuple(data_flags(rows)),
+        notes=tuple(notes),
+        runs=len(run_ids),
+        sweep=asked.plan.sweep_id,
+        responses=RESPONSES,
+    )
+
+
+def _words(ensemble: Ensemble | None) -> str:
+    if ensemble is None:
+        return NAMED
+    title = f"ensemble '{ensemble.title}'" if ensemble.title else "an ensemble without a title"
+    return f"{title}, {ensemble.source or 'whose source is not stated'}"
+
+
+def _moment(overrides: Sequence[Override], timeline: Timeline, ends: int) -> tuple[int, bool]:
+    """When the change takes effect: before the first block that it names, or at the end of the window."""
+    blocks = [
+        timeline.block_from(seconds_of(each.from_time, "time")) if each.from_time is not None else each.from_block
+        for each in overrides
+        if each.from_block or each.from_time is not None
+    ]
+    first = min(blocks, default=None)
+    return (ends, True) if first is None or first > ends else (max(first, timeline.first_block), False)
+
+
+def _at_once(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]) -> report.Moment:
+    effect = what_if.effect_of(book, timeline, overrides, STEPS)
+    return report.Moment(
+        block=book.now.block_number,
+        timestamp=book.now.timestamp,
+        touched=effect.touched,
+        of=effect.of,
+        left_alone=effect.left_alone,
+        newly=tuple(
+            report.Newly(
+                account=book.market.accounts[made.after.account],
+                debt=made.after.debt_base,
+                collateral=made.after.collateral_base,
+                health_before=made.before.health or 0,
+                health_after=made.after.health or 0,
+                step=made.step,
+            )
+            for made in effect.made
+        ),
+        power_before=effect.power_before,
+        power_after=effect.power_after,
+        steps=STEPS,
+        days=DAYS,
+    )
+
+
+def _places(
+    book: Book[Any], timeline: Timeline, overrides: Sequence[Override]
+) -> dict[tuple[AssetId | None, int | None], dict[str, tuple[int | None, int]]]:
+    """By asset or category that the change touches: every parameter that a scenario may change, present and proposed,
+    in the words' units.
+    """
+    units = book.protocol.parameters
+    now: dict[tuple[str, AssetId | None, int | None], int] = {}
+    for change in timeline.params:
+        if (change.block_number, change.log_index) <= (book.now.block_number, book.now.log_index):
+            now[change.name, change.asset, change.category] = change.value
+    then = dict(now)
+    for changes in what_if.changes_of(book, timeline, overrides):
+        then |= {(change.name, change.asset, change.category): change.value for change in changes}
+    touched = {key[1:] for key, value in then.items() if now.get(key) != value}
+    for each in overrides:
+        asset = None if each.asset is None else book.market.asset_named(each.asset)
+        touched |= {(None if asset is None else asset.id, each.emode if isinstance(each.emode, int) else None)}
+    found: dict[tuple[AssetId | None, int | None], dict[str, tuple[int | None, int]]] = {}
+    for (name, asset_id, category), value in then.items():
+        plain = name.removeprefix(EMODE)
+        if plain in units and (asset_id, category) in touched:
+            before = now.get((name, asset_id, category))
+            own = (None if before is None else before // units[plain], value // units[plain])
+            found.setdefault((asset_id, category), {})[plain] = own
+    return dict(sorted(found.items(), key=lambda item: str(item[0])))
+
+
+def _terms(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]) -> list[report.Term]:
+    collateral = {"ltv", "liquidation_threshold", "liquidation_bonus"}
+    found = []
+    for place, values in _places(book, timeline, overrides).items():
+        for name in sorted(values, key=list(PARAMETERS).index):
+            present, proposed = values[name]
+            if present != proposed or name in collateral:
+                plain = PARAMETERS[name].unit == "basis points"
+                found.append(report.Term(_said(book.market, *place), name, present, proposed, plain))
+    return found
+
+
+def _meeting(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]) -> list[str]:
+    """Where a threshold meets the loan-to-value: a loan of all that is allowed may be liquidated at once."""
+    found = []
+    for place, values in _places(book, timeline, overrides).items():
+        ltv, threshold = (values.get(name, (None, 0))[1] for name in ("ltv", "liquidation_threshold"))
+        if ltv and threshold <= ltv:
+            found.append(
+                f"Warning: {_said(book.market, *place)}: the threshold ({threshold / 100:g} %) meets the loan-to-value"
+                f" ({ltv / 100:g} %): whoever borrows all that is allowed may be liquidated at the next interest."
+            )
+    return found
+
+
+def _said(market: Market, asset: AssetId | None, category: int | None) -> str:
+    if category is not None:
+        return f"e-mode {category}"
+    return "market" if asset is None else market.label(asset)
+
+
+def _shocks(
+    book: Book[Any], timeline: Timeline, overrides: Sequence[Override], tables: Mapping[str, pa.Table]
+) -> list[report.Shock]:
+    """Falls of the proposal's assets, of others that moved, and of all that moved together."""
+    market, proposed = book.market, what_if.changed(book, timeline, overrides)
+    moved, own = _moved(tables["prices"]), []
+    for place in _places(book, timeline, overrides):
+        own += [place[0]] if place[0] is not None and place[0] in book.oracle else []
+    seized = pc.value_counts(tables["liquidations"]["collateral_asset_id"]).to_pylist()
+    often = [AssetId(one["values"]) for one in sorted(seized, key=lambda one: (-one["counts"], one["values"]))]
+    alone = list(dict.fromkeys([*own, *[asset for asset in often if asset in moved][:SHOCKED]]))
+    cases: dict[str, tuple[AssetId, ...]] = {market.label(asset): (asset,) for asset in alone}
+    if len(moved) > 1:
+        cases["all that move"] = tuple(moved)
+    elif not cases:
+        cases["all collateral"] = tuple(moved) or tuple(_collateral(tables["position_events"]))
+    found = []
+    for label, assets in cases.items():
+        for fall in FALLS if assets else ():
+            one, other = (what_if.after_fall(each, assets, fall) for each in (book, proposed))
+            acted = one.repaid_base is not None and other.repaid_base is not None
+            found.append(
+                report.Shock(
+                    assets=label,
+                    fall=fall,
+                    accounts=(one.accounts, other.accounts),
+                    debt=(one.debt_base, other.debt_base),
+                    repaid=(one.repaid_base or 0, other.repaid_base or 0) if acted else None,
+                    bad_debt=(one.bad_debt_base, other.bad_debt_base),
+                )
+            )
+    return found
+
+
+def _collateral(positions: pa.Table) -> list[AssetId]:
+    """Assets that were ever held as collateral."""
+    held = positions.filter(pc.equal(positions["side"].cast(pa.string()), "collateral"))
+    return sorted(AssetId(asset) for asset in pc.unique(held["asset_id"]).to_pylist())
+
+
+def _moved(prices: pa.Table) -> list[AssetId]:
+    """Assets whose price moved much in the history."""
+    known = prices.filter(pc.is_valid(prices["price"]))
+    rows = known.group_by("asset_id").aggregate([("price", "min"), ("price", "max")]).to_pylist()
+    return sorted(AssetId(row["asset_id"]) for row in rows if row["price_max"] > MOVED * float(row["price_min"]))

@@ -1,0 +1,135 @@
+"""What runs of a proposal come to: effects, verdicts, bands and sentences, by hand from made-up runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from backtest.report.proposal import POWER, Finding, Outcome, Point, Run, Search, findings_of
+
+NONE = Outcome({}, 0)
+
+
+def outcome(power: int = 0, **debts: int) -> Outcome:
+    """Accounts of which so much debt was liquidated, at a loss of a tenth."""
+    return Outcome(
+        {
+            name: {"repaid": debt, "borrower_loss": debt // 10, "liquidations": 1, "accounts": 1}
+            for name, debt in debts.items()
+        },
+        power,
+    )
+
+
+def run(proposed: Outcome, present: Outcome, **more: Any) -> Run:
+    fields: dict[str, Any] = {"draw": 0, "weight": 1.0, "seed": 0, "response": "frozen", **more}
+    return Run(proposed=proposed, present=present, **fields)
+
+
+def told(*runs: Run, history: Outcome | None = NONE, **more: Any) -> Mapping[str, Finding]:
+    terms: dict[str, Any] = {"population": 1000, "seed": 0, "random": False, "ensemble": False, **more}
+    found, _ = findings_of(runs, history, **terms)
+    return {each.measure.key: each for each in found}
+
+
+def many(debt: int, count: int = 400) -> dict[str, int]:
+    return {f"a{n}": debt for n in range(count)}
+
+
+def test_effect_levels_and_own_error() -> None:
+    """History 90, present 100, proposed 130: an effect of 30 beyond a distance of 10."""
+    found = told(run(outcome(7, **many(130)), outcome(5, **many(100))), history=outcome(5, **many(90)))
+    repaid = found["repaid"]
+    assert (repaid.verdict.baseline, repaid.proposed, repaid.verdict.effect) == (40_000, 52_000, 12_000)
+    assert (repaid.verdict.own_error, repaid.verdict.words) == (4_000, "higher")
+    assert (found[POWER].verdict.effect, found["bad_debt"].verdict.words) == (2, "no material difference")
+    assert found["liquidations"].verdict.effect == 0
+
+
+def test_a_level_that_the_baseline_does_not_tell_is_not_judged_with_or_without_an_ensemble() -> None:
+    runs = [run(outcome(**many(130)), outcome(**many(100)), draw=draw) for draw in (0, 1)]
+    for history in (outcome(**many(301)), outcome(**many(33)), None):
+        for ensemble in (True, False):
+            found = told(*runs, history=history, ensemble=ensemble)
+            assert found["repaid"].verdict.words == "cannot be judged here"
+
+
+def test_with_an_ensemble_the_error_of_levels_hides_no_effect() -> None:
+    """Present 100 where history had 150: the effect of 30 is below that distance. Two draws that say 30 and 40."""
+    runs = [run(outcome(**many(130 + 10 * draw)), outcome(**many(100)), draw=draw) for draw in (0, 1)]
+    past = outcome(**many(150))
+    assert told(*runs, history=past, ensemble=True)["repaid"].verdict.words == "higher"
+    assert told(*runs, history=past, ensemble=False)["repaid"].verdict.words == "no material difference"
+
+
+def test_draws_that_disagree_are_no_material_difference() -> None:
+    """+30 with three quarters of the weight, -30 with a quarter: the mean is +15, and which it is is not known."""
+    runs = [
+        run(outcome(**many(130)), outcome(**many(100)), draw=0, weight=3),
+        run(outcome(**many(70)), outcome(**many(100)), draw=1, weight=1),
+    ]
+    found = told(*runs, history=outcome(**many(100)), ensemble=True)["repaid"]
+    assert (found.verdict.effect, found.doubt.model) == (6_000, (-12_000, 12_000))
+    assert found.verdict.words == "no material difference"
+    assert found.draws == ((0.75, 12_000), (0.25, -12_000))
+
+
+def test_the_band_compares_what_every_response_has() -> None:
+    """Frozen users under two draws, others under the heavier alone: its effects are compared."""
+    present = outcome(**many(100))
+    runs = [
+        run(outcome(**many(130)), present, draw=0, weight=3),
+        run(outcome(**many(190)), present, draw=1, weight=1),
+        run(outcome(**many(90)), present, draw=0, weight=3, response="same-ltv"),
+    ]
+    found = told(*runs, history=present, ensemble=True)["repaid"]
+    assert found.verdict.effect == 400 * (0.75 * 30 + 0.25 * 90)
+    assert found.verdict.band == {"frozen": 12_000, "same-ltv": -4_000}
+    assert found.verdict.words == "higher, but not for every response of users"
+
+
+def test_without_the_largest_account() -> None:
+    """The largest by debt in both together is b; the effect without it is that of the others."""
+    present, proposed = outcome(a=100, b=900), outcome(a=110, b=700)
+    found, largest = findings_of([run(proposed, present)], present, population=10, seed=0, random=False, ensemble=False)
+    by_key = {each.measure.key: each for each in found}
+    assert largest == "b"
+    assert (by_key["repaid"].verdict.effect, by_key["repaid"].without_largest) == (-190, 10)
+    assert by_key[POWER].without_largest is None
+
+
+def test_equal_runs_say_no_difference_in_every_measure() -> None:
+    same = outcome(5, **many(100))
+    runs = [run(same, same, draw=draw, response=response) for draw in (0, 1) for response in ("frozen", "same-ltv")]
+    for history in (same, outcome(6, **many(120))):
+        for each in told(*runs, history=history, ensemble=True, random=True).values():
+            assert (each.verdict.effect, each.doubt.all, each.verdict.words) == (0, (0, 0), "no material difference")
+            assert set(each.verdict.band.values()) == {0}
+
+
+# -- the front ---------------------------------------------------------------------------------------------------------
+
+
+def point(value: int, **totals: int) -> Point:
+    return Point((value,), {"bad_debt": 0, "borrower_loss": 0, **totals})
+
+
+def search(against: str, *points: Point) -> Search:
+    return Search(
+        names=("WETH.ltv",), present=(1,), proposed=(2,), within=9, points=points, runs=len(points), against=against
+    )
+
+
+@pytest.mark.parametrize(("against", "front"), [(POWER, [2, 3]), ("repaid", [1, 3])])
+def test_the_front_is_of_what_nothing_beats_in_both(against: str, front: list[int]) -> None:
+    """More borrowing power is better, or less debt liquidated; less bad debt always."""
+    points = [
+        point(1, bad_debt=5, repaid=10, borrowing_power=10),
+        point(2, bad_debt=5, repaid=20, borrowing_power=20),
+        point(3, bad_debt=1, repaid=30, borrowing_power=5),
+        Point((4,), None, "refused"),
+    ]
+    assert [each.values[0] for each in search(against, *points).front()] == front
+    assert [each.values[0] for each in search(against, points[0], points[0]).front()] == [1, 1]  # equal beats nothing
