@@ -14,11 +14,13 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from zlib import crc32
 
-from backtest.replay.competition.philox import first_word
+from backtest.replay.competition.philox import first_within, first_word
 from backtest.units import BPS
 
 WORD = 2**64
 TEN_THOUSAND = 10_000
+MOST_AHEAD = 1 << 20
+"""Moments that are looked ahead at most: at 12 seconds each, almost five months."""
 _named = lru_cache(maxsize=256)(lambda what: crc32(what.encode()))
 _EXACT = Context(prec=40)
 
@@ -53,6 +55,14 @@ class Draws:
     def number(self, thresholds: Sequence[int], what: str, *key: int) -> int:
         """How many, by cumulative probabilities in 2^64-ths as ``poisson`` and ``negative_binomial`` give them."""
         return bisect_right(thresholds, self.word(what, *key))
+
+    def first_time(self, low: int, high: int, start: int, step: int, what: str, *key: int) -> int:
+        """The first of the moments ``start``, ``start`` + ``step`` and so on at which ``word(what, moment, *key)`` lies
+        in ``low`` to ``high``; where that is none of the next ``MOST_AHEAD``, a moment before it.
+        """
+        first, second, third = (*key, *(0,) * (3 - len(key)))
+        named = _named(what)
+        return first_within(self._seed, named, start, step, MOST_AHEAD, first, second, third, low=low, high=high)
 
     def weighted(self, weights: Sequence[int], what: str, *key: int) -> int:
         """An index, each as probable as its weight says; weights are not negative and not all zero."""

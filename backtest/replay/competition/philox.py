@@ -1,5 +1,6 @@
 """Philox4x64-10 (Salmon et al., SC 2011) as machine code: the first word of a block, as
-``numpy.random.Philox(key, counter).random_raw()`` gives it (checked by the tests), without making a generator for each.
+``numpy.random.Philox(key, counter).random_raw()`` gives it (checked by the tests), without making a generator for each;
+and the first of many blocks whose word lies in a range.
 """
 
 from __future__ import annotations
@@ -44,15 +45,35 @@ def _first_word(k0: Any, k1: Any, c0: Any, c1: Any, c2: Any, c3: Any) -> Any:
     return c0
 
 
+_word = numba.njit(inline="always")(_first_word)
+
+
+def _first_within(
+    k0: Any, k1: Any, start: Any, step: Any, most: Any, c1: Any, c2: Any, c3: Any, low: Any, high: Any
+) -> Any:
+    for _ in range(most):
+        if low <= _word(k0, k1, start, c1, c2, c3) <= high:
+            break
+        start += step
+    return start
+
+
 @cache
-def _compiled() -> Callable[[int, int, int, int, int, int], int]:
+def _compiled(function: Callable[..., int], words: int) -> Callable[..., int]:
     """Made at the first draw: who only reads scenarios need not wait for it."""
-    signature = "uint64(uint64, uint64, uint64, uint64, uint64, uint64)"
-    return cast(
-        Callable[[int, int, int, int, int, int], int], numba.njit(signature, cache=True, nogil=True)(_first_word)
-    )
+    signature = f"uint64({', '.join(['uint64'] * words)})"
+    return cast(Callable[..., int], numba.njit(signature, cache=True, nogil=True)(function))
 
 
 def first_word(k0: int, k1: int, c0: int, c1: int, c2: int, c3: int) -> int:
     """Of a key (two words) and a counter (four). OverflowError for what is not below 2^64."""
-    return _compiled()(k0, k1, c0, c1, c2, c3)
+    return _compiled(_first_word, 6)(k0, k1, c0, c1, c2, c3)
+
+
+def first_within(
+    k0: int, k1: int, start: int, step: int, most: int, c1: int, c2: int, c3: int, *, low: int, high: int
+) -> int:
+    """Of the counters (start, c1, c2, c3), (start + step, c1, c2, c3) and so on the first whose word lies in ``low`` to
+    ``high``, by its first number; where none of the first ``most`` does, that of the one after them.
+    """
+    return _compiled(_first_within, 10)(k0, k1, start, step, most, c1, c2, c3, low, high)

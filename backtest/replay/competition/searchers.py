@@ -16,7 +16,7 @@ from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition import contests
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
-from backtest.replay.competition.draws import Draws, negative_binomial, poisson, softmax_weights
+from backtest.replay.competition.draws import WORD, Draws, negative_binomial, poisson, softmax_weights
 from backtest.replay.competition.gas import NEVER
 from backtest.replay.competition.models import (
     FRONT_RUNNER,
@@ -90,10 +90,7 @@ class Searchers:
         self._drawn = by_chance or (
             isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each)
         )
-        self._nobody = isinstance(terms, Participation) and not (
-            terms.mean if by_chance else any(searcher.shows_up for searcher in self._each)
-        )
-        """Nobody ever shows up: what was left is not worth another look because time passed."""
+        self._sticks = any(searcher.stuck for searcher in self._each)
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
@@ -385,14 +382,36 @@ class Searchers:
         drawn = self._draw_key(book, key)
         if isinstance(terms, Participation) and terms.distribution == "searchers":
             return {each[i].name for i in range(len(each)) if draws.chance(each[i].shows_up, "shows up", *drawn, i)}
-        if isinstance(terms, Participation) and terms.distribution == "negative-binomial":
-            number = draws.number(negative_binomial(terms.mean, terms.dispersion, len(each)), "number", *drawn)
-        elif isinstance(terms, Participation | Oev):
-            number = draws.number(poisson(terms.mean, len(each)), "number", *drawn)
-        else:
+        if not isinstance(terms, Participation | Oev):
             return {searcher.name for searcher in each}
+        number = draws.number(self._numbers(terms), "number", *drawn)
         order = sorted(range(len(each)), key=lambda i: (draws.word("order", *drawn, i), i))
         return {each[i].name for i in order[:number]}
+
+    def _numbers(self, terms: Participation | Oev) -> tuple[int, ...]:
+        """Cumulative probabilities of the number that shows up, as ``Draws.number`` takes them."""
+        most = len(self._each)
+        if isinstance(terms, Participation) and terms.distribution == "negative-binomial":
+            return negative_binomial(terms.mean, terms.dispersion, most)
+        return poisson(terms.mean, most)
+
+    def _next_showing(self, terms: Participation, key: Key, start: int) -> int:
+        """The first of the moments from ``start`` on, a block apart, at which somebody looks at this opportunity, or
+        ``NEVER``. Who looks is drawn for each moment whatever happens, so that it is known ahead.
+        """
+        account, lot = key
+        of, step, draws = (account, _lot_word(lot)), terms.block_seconds, self._draws
+        if terms.distribution != "searchers":
+            nobody = next(iter(self._numbers(terms)), WORD)  # words below it
+            return NEVER if nobody >= WORD else draws.first_time(nobody, WORD - 1, start, step, "number", *of)
+        first = NEVER
+        for place, searcher in enumerate(self._each):
+            if searcher.shows_up >= BPS:
+                return start
+            below = -(-searcher.shows_up * WORD // BPS)  # see ``Draws.chance``
+            if below:
+                first = min(first, draws.first_time(0, below - 1, start, step, "shows up", *of, place))
+        return first
 
     # -- what follows --------------------------------------------------------------------------------------------------
 
@@ -407,6 +426,7 @@ class Searchers:
         elif searcher.capital is not None:
             cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
             self._lent.setdefault(name, []).append((book.now.timestamp + searcher.recycle, cost))
+            self._look_at(book.now.timestamp + self.terms.block_seconds)  # who was left now may find no money any more
         self._calls[key] = calls + 1
         self._offers.pop(key, None)
         if self.terms.strategy == "two-step" and key not in self._second and calls == 0:
@@ -424,16 +444,31 @@ class Searchers:
 
     def _leave(self, book: Book[State], key: Key, reason: str, *, hopeful: bool = False) -> None:
         self.missed[key] = reason
-        now = book.now.timestamp
-        if self._nobody and reason == NOT_INCLUDED:
-            return
+        again = self._worth_a_look(key, reason, book.now.timestamp, hopeful=hopeful)
+        if again is not None:
+            self._look_at(again)
+
+    def _look_at(self, time: int) -> None:
+        """Not later than then."""
+        self._again = time if self._again is None else min(self._again, time)
+
+    def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
+        """When what was left for this reason may find a taker by time alone; None: never."""
+        step = self.terms.block_seconds
         if reason == AUCTIONED:
-            again = self._held[key][1]
-        elif reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) or (hopeful and self.costs.moves):
-            again = now + self.terms.block_seconds
-        else:
-            return
-        self._again = again if self._again is None else min(self._again, again)
+            return self._held[key][1]
+        if reason not in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) and not (hopeful and self.costs.moves):
+            return None
+        if reason in (STUCK, CALLS) or self._tied or self._sticks:
+            return now + step
+        first = self.costs.changes_after(now) if self.costs.moves else NEVER
+        if reason == NOT_INCLUDED:
+            if not isinstance(self.terms, Participation):
+                return now + step
+            first = min(first, self._next_showing(self.terms, key, now + step))
+        elif reason == NO_CAPITAL:
+            first = min([first, *(back for lent in self._lent.values() for back, _ in lent if back > now)])
+        return None if first == NEVER else now + -(-(first - now) // step) * step
 
     def _first_of_two(self, book: Book[State], offer: _Offer) -> _Offer:
         """The offer cut to what leaves the account unhealthy, where that is less."""
@@ -467,7 +502,12 @@ class Searchers:
 
     def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
         account, lot = key
-        return book.now.timestamp, account, (0 if lot is None else lot + 1) << 32 | self._calls.get(key, 0)
+        return book.now.timestamp, account, _lot_word(lot) | self._calls.get(key, 0)
+
+
+def _lot_word(lot: int | None) -> int:
+    """Of the key of a draw about an opportunity before any call of this moment."""
+    return (0 if lot is None else lot + 1) << 32
 
 
 def _by_lot(account: AccountId, opportunities: Sequence[Opportunity]) -> Iterator[tuple[Key, Sequence[Opportunity]]]:

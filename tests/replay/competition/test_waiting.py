@@ -1,0 +1,110 @@
+"""What was left waits for the next moment at which somebody looks, and nobody is asked in between: the same
+liquidations as with a look at every block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backtest.replay.competition.draws import MOST_AHEAD, WORD, Draws
+from backtest.replay.competition.gas import BaseFees
+from backtest.replay.competition.opportunities import NO_CAPITAL
+from backtest.replay.competition.searchers import Searchers
+from backtest.replay.engine import replay
+from backtest.replay.record import Replay
+from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, Searcher
+from tests.contest_history import COSTLY, GWEI, POOL, falling, one_account
+from tests.sketches.history import USD, USDC
+
+POOR = (Searcher(name="a", capital=15_000 * USD, recycle=500), Searcher(name="b", capital=9_000 * USD, recycle=1_000))
+FEES = BaseFees([0, 500, 1_000, 1_031], [30 * GWEI, 300 * GWEI, 40 * GWEI, 60 * GWEI])
+MOVING = Costs(gas=Gas(units=500_000))
+MODELS: dict[str, Contest] = {
+    "seldom": Participation(mean=300),
+    "now and then": Participation(mean=2_500, searchers=2),
+    "over-dispersed": Participation(distribution="negative-binomial", mean=2_000, dispersion=3_000),
+    "of their own": Participation(
+        distribution="searchers", searchers=(Searcher(name="a", shows_up=40), Searcher(name="b", shows_up=700))
+    ),
+    "one never": Participation(
+        distribution="searchers", searchers=(Searcher(name="a", shows_up=0), Searcher(name="b", shows_up=300))
+    ),
+    "two steps": Participation(mean=1_500, strategy="two-step"),
+    "patient": Participation(mean=1_500, strategy="patient"),
+    "few calls": Participation(mean=3_000, max_calls=1),
+    "short of money": Participation(mean=4_000, searchers=POOR),
+    "capped": Participation(mean=3_000, searchers=(Searcher(name="a", gas_cap=50 * GWEI), Searcher(name="b"))),
+    "stuck": Participation(mean=3_000, searchers=(Searcher(name="a", gas_cap=50 * GWEI, stuck=300),)),
+    "everybody, short of money": Participation(distribution="searchers", searchers=POOR),
+}
+
+
+def run(model: Contest, costs: Costs, seed: int) -> Replay[Any]:
+    h = falling(12)
+    scenario = Scenario(liquidators=model, costs=costs, seed=seed)
+    return replay(POOL, h.market, h.timeline(), scenario, samples=7, base_fees=FEES)
+
+
+def every_block(self: Searchers, key: object, reason: str, now: int, *, hopeful: bool) -> int | None:
+    """The plain rule: whatever may change by time alone is looked at in the next block."""
+    return now + self.terms.block_seconds if hopeful or reason != "unprofitable" else None
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("costs", [Costs(), COSTLY, MOVING], ids=["free", "costly", "moving gas"])
+def test_the_same_as_a_look_at_every_block(name: str, costs: Costs, monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = 0
+    for seed in range(3):
+        found = run(MODELS[name], costs, seed)
+        with monkeypatch.context() as patched:
+            patched.setattr(Searchers, "_worth_a_look", every_block)
+            plain = run(MODELS[name], costs, seed)
+        assert found.liquidations == plain.liquidations
+        assert found.horizons == plain.horizons
+        assert found.totals == plain.totals
+        assert [known(spell) for spell in found.spells] == [known(spell) for spell in plain.spells]
+        fewer += sum(spell.looks for spell in plain.spells) - sum(spell.looks for spell in found.spells)
+    assert fewer > 0 or name == "stuck"
+
+
+def known(spell: Any) -> tuple[object, ...]:
+    """All of a spell but how often somebody looked, and when last before it ended."""
+    ends = spell.ends if spell.ending != "missed" else None
+    return (spell.opportunity, spell.account, spell.begins, ends, spell.repaid, spell.profit_base, spell.ending,
+            spell.reason, spell.liquidation, spell.bids)  # fmt: skip
+
+
+def test_who_lacks_money_that_never_comes_back_is_not_asked_again() -> None:
+    """Ten ETH of debt and a searcher of a dollar: a day of looks at every block took minutes."""
+    h = one_account()
+    h.block(7_200).price(USDC, USD)
+    poor = Participation(distribution="searchers", searchers=(Searcher(name="poor", capital=USD),))
+    [spell] = replay(POOL, h.market, h.timeline(), Scenario(liquidators=poor)).spells
+    assert (spell.reason, spell.looks) == (NO_CAPITAL, 2)  # once a price
+
+
+@given(
+    seed=st.integers(0, WORD - 1),
+    start=st.integers(0, 2**40),
+    step=st.integers(1, 1_000),
+    account=st.integers(0, 2**32),
+    low=st.integers(0, WORD - 1),
+    width=st.integers(WORD // 50, WORD - 1),
+)
+def test_the_first_time_is_that_of_asking_for_each(
+    seed: int, start: int, step: int, account: int, low: int, width: int
+) -> None:
+    draws, high = Draws(seed), min(WORD - 1, low + width)
+    found = draws.first_time(low, high, start, step, "number", account, 7)
+    plain = start
+    while not low <= draws.word("number", plain, account, 7) <= high and plain < start + 2_000 * step:
+        plain += step
+    assert found == plain or (plain == start + 2_000 * step and found > plain)
+
+
+def test_what_is_next_to_impossible_is_looked_at_again_in_the_end() -> None:
+    assert Draws(3).first_time(5, 5, 100, 12, "number", 1) == 100 + 12 * MOST_AHEAD
