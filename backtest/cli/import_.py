@@ -209,6 +209,8 @@ def _pairs(words: Sequence[str], option: str, form: str) -> list[tuple[str, str]
 
 def lines(summary: ImportSummary) -> list[str]:
     """What an import did, for people."""
+    from backtest.unread import in_words
+
     out = [f"{count.name} ({count.source}): {count}" for count in summary.files]
     out += [f"{name}: the same file as one before, left out" for name in summary.repeated]
     if summary.absent:
@@ -224,8 +226,7 @@ def lines(summary: ImportSummary) -> list[str]:
     if summary.reasons:
         out.append("the rows: SELECT * FROM import_quarantine")
     out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
-    for column, values in sorted(summary.unread.items()):
-        out.append(f"read by nothing: {values} values of {column}")
+    out += in_words(summary.unread)
     held = (
         ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items())
         or "nothing"
