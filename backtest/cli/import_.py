@@ -106,7 +106,8 @@ def logs(
     raw datasets that a fetch from a node makes, for every protocol, its price feeds and pools.
 
     Parquet, CSV and JSON (one object a line), plain or packed with gzip or zstd, of any size; files of the chain's
-    blocks among them give block times and base fees. What no log says (symbols, revisions, kinds of price sources) is
+    blocks among them give block times and base fees. Tables of decoded events under the names of their ABI
+    (Pool_evt_Supply.csv) are logs too. What no log says (symbols, revisions, kinds of price sources) is
     read from a facts file, which backtest facts gets from a node. That the files leave nothing out is their claim:
     backtest info and check say so.
 
