@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.lake import Lake
-from backtest.prices.imported import CHECKPOINT, PRICE
+from backtest.prices.imported import CHECKPOINT, PRICE, SAID
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.tables import IMPORT_KEY, IMPORTED
@@ -55,7 +55,7 @@ def _unread(dataset: str, table: pa.Table, protocol: LendingProtocol[Any]) -> di
 def _unread_prices(lake: Lake, market: str) -> dict[str, int]:
     rows = lake.read(PRICE, market, columns=["asset", "kind"])
     found: dict[str, int] = {}
-    if lake.sources(market) and (said := pc.sum(pc.not_equal(rows["kind"], "market")).as_py()):
+    if lake.sources(market) and (said := pc.sum(pc.is_in(rows["kind"], pa.array(SAID))).as_py()):
         found["oracle prices, beside the market's own oracle"] = int(said)
     if "canonical/assets" in lake.datasets(market):
         listed = lake.read("canonical/assets", market, columns=["asset", "symbol"])

@@ -38,7 +38,8 @@ def mapped(
     """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what
     the columns mean. Raw logs of any protocol go by backtest import logs, which needs none.
 
-    Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, derived-oracle, morpho-liquidations.
+    Mappings that ship with backtest: maker-vaults, maker-prices, candles, chainlink-rounds, derived-oracle,
+    morpho-liquidations.
     docs/import.md shows how to write one. Importing the same files again changes nothing; a mistake leaves the lake as
     it was.
 

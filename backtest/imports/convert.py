@@ -46,6 +46,7 @@ _AHEAD = 60
 """Seconds that a time may be ahead of the clock: clocks differ."""
 BONUS = "liquidation_bonus"
 """The parameter that the view ``liquidations`` reads of markets without state: one and the bonus, wad."""
+_KINDS = ("market", "oracle", "source", "derived")
 _NAMES = ("account", "liquidator", "asset", "debt_asset", "collateral_asset", "name", "identity")
 
 
@@ -378,8 +379,8 @@ class _Conversion:
         prices, low, high = self.given("price", price("price")), price("low"), price("high")
         kinds = self.given("kind", self.text("kind"))
         for row, (kind, value, least, most) in enumerate(zip(kinds, prices, low, high, strict=True)):
-            if kind not in ("market", "oracle", "derived"):
-                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is neither market, oracle nor derived")
+            if kind not in _KINDS:
+                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is none of {', '.join(_KINDS)}")
             if value is not None and ((least is not None and least > value) or (most is not None and most < value)):
                 self.bad.setdefault(row, "the price is not between low and high")
         return {
