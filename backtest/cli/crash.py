@@ -57,7 +57,8 @@ def crash(
         Address of an archive node of the markets' chain; give --market where the event was on several chains. Keys in
         it are shown nowhere.
     market
-        Only this market of the event; NAME=OTHER takes market OTHER of the lake in its place. May be repeated.
+        Only this market of the event; NAME=OTHER takes market OTHER of the lake, or of a TOML file where it is to be
+        fetched, in its place. May be repeated.
     finality
         With --rpc, as of backtest fetch.
     illustrate
@@ -84,7 +85,7 @@ def crash(
         raise UserError(f"crash {found.name} names no market that ships", "backtest crash NAME shows what is known")
     place = lake or Path(f"crash-{found.name}")
     if rpc is not None:
-        _fetch(found, chosen, place, rpc, finality)
+        chosen = _fetch(found, chosen, place, rpc, finality)
     _replay(found, chosen, place)
 
 
@@ -184,15 +185,19 @@ def _illustrate(found: Crash) -> None:
         print(f"  {told.what}: {told.number:,f} {told.unit} ({told.scope}; {told.source}, {told.tag})")
 
 
-def _fetch(found: Crash, chosen: dict[str, str], lake: Path, rpc: str, finality: str) -> None:
+def _fetch(found: Crash, chosen: dict[str, str], lake: Path, rpc: str, finality: str) -> dict[str, str]:
+    """Fetch up to the end of the event what the lake lacks of each market; markets of the event to the lake's names."""
     from backtest.cli.fetch import fetch, named_market
 
+    names = {}
     for name, own in chosen.items():
         config = named_market(own, lake)
         window = found.window(config.chain_id)
         last = str(window.to_block) if window.to_block is not None else window.until_time
         print(f"{name}: {found.size or 'size of the fetch not known'}; from block {config.start_block} to {last}")
         fetch(config.protocol, lake=lake, market=own, rpc=rpc, to_block=last, finality=finality)
+        names[name] = config.name
+    return names
 
 
 def _replay(found: Crash, chosen: dict[str, str], place: Path) -> None:

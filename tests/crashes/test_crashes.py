@@ -24,6 +24,9 @@ from backtest.lake import Lake
 from backtest.resources import resource
 from backtest.scenario import seconds_of
 from backtest.units import BPS, WAD
+from tests.maker_logs import CONFIG
+from tests.synthetic import ChainNode
+from tests.vault_fetch import script
 
 NAMES = [
     *("2020-03-12", "2020-11-26", "2021-05-19", "2022-01-22", "2022-06", "2022-11", "2022-11-crv", "2023-03-11"),
@@ -212,6 +215,32 @@ def test_a_lake_is_replayed_beside_what_was_reported(tmp_path: Path, run: Callab
     lake.refresh()
     names = [name for (name,) in lake.sql("SELECT name FROM runs WHERE market = 'sample-crash'").fetchall()]
     assert {"history of own", "baseline of own"} <= set(names)
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_fetched_from_a_node(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    """A market of two liquidations, of which the event's hour holds the first: bob's, 5,000 of debt and the penalty."""
+    own = OWN.replace("chain_id = 1", f"chain_id = {CONFIG.chain_id}")
+    begin, until = (datetime.fromtimestamp(1_600_000_000 + 12 * block, UTC).isoformat()[:19] for block in (30, 40))
+    (tmp_path / "own.toml").write_text(own.replace('"2020-03-12"', f'"{begin}"').replace('"2020-03-13"', f'"{until}"'))
+    top = f'name = "{CONFIG.name}"\nprotocol = "{CONFIG.protocol}"\nchain_id = {CONFIG.chain_id}\nbase_decimals = 18\n'
+    tables = {"parameters": CONFIG.parameters, "contracts": CONFIG.contracts}
+    parts = ["\n".join([f"[{name}]", *(f'{k} = "{v}"' for k, v in held.items())]) for name, held in tables.items()]
+    (tmp_path / "market.toml").write_text("\n".join([f"{top}start_block = {CONFIG.start_block}", *parts]))
+    place = ("--lake", tmp_path / "lake", "--market", f"maker-eth-a={tmp_path / 'market.toml'}", "--finality", 0)
+    with ChainNode(script().chain()) as node:
+        code, out, err = run("crash", tmp_path / "own.toml", "--rpc", node.url, *place)
+        again = run("crash", tmp_path / "own.toml", "--rpc", node.url, *place)
+    assert code == 0, err
+    assert f"maker-eth-a: size of the fetch not known; from block {CONFIG.start_block} to {until}" in out
+    assert f"{CONFIG.name} stands in the place of maker-eth-a" in out
+    lake = Lake(tmp_path / "lake")
+    assert max(stop for source in lake.sources(CONFIG.name) for _, stop in lake.covered(CONFIG.name, source)) == 40
+    ((seized,),) = lake.sql("SELECT sum(seized_usd) FROM liquidations").fetchall()
+    line = next(line for line in out.splitlines() if line.startswith("  ours"))
+    assert float(line.split("history ")[1].split(" ")[0].replace(",", "")) == pytest.approx(seized, abs=0.01)
+    assert seized > 0
+    assert next(line for line in again[1].splitlines() if line.startswith("  ours")) == line
 
 
 @pytest.mark.parametrize(
