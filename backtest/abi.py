@@ -19,12 +19,15 @@ _KEY_NAMES = frozenset(field.name for field in RAW_KEY)
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One event argument. ``type`` is canonical (``uint`` reads as ``uint256``); ``column`` is its snake-case name."""
+    """One event argument. ``type`` is canonical (``uint`` reads as ``uint256``); ``column`` is its snake-case name;
+    ``within`` the name of the struct that it is a member of, else empty.
+    """
 
     name: str
     column: str
     type: str
     indexed: bool
+    within: str = ""
 
     @property
     def dynamic(self) -> bool:
@@ -84,7 +87,7 @@ def parse_event(signature: str) -> EventAbi:
         for member in _split(members):
             if len(member.split()) < 2:
                 raise ValueError(f"a member of argument '{part}' of {signature!r} has no name")
-            _add(arguments, member, signature)
+            _add(arguments, member, signature, name.strip())
         own = arguments[before:]
         if any(member.indexed or member.dynamic for member in own) or "indexed" in name.split():
             raise ValueError(f"cannot store argument '{part}' of {signature!r}")
@@ -103,7 +106,7 @@ def _split(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _add(arguments: list[Argument], part: str, signature: str) -> None:
+def _add(arguments: list[Argument], part: str, signature: str, within: str = "") -> None:
     words = part.split()
     indexed = "indexed" in words[1:]
     names = [word for word in words[1:] if word != "indexed"]
@@ -114,7 +117,7 @@ def _add(arguments: list[Argument], part: str, signature: str) -> None:
         raise ValueError(f"cannot store argument '{part}' of {signature!r}")
     if column in _KEY_NAMES or column in [a.column for a in arguments]:
         raise ValueError(f"argument '{part}' of {signature!r} would name its column '{column}', which is taken")
-    arguments.append(Argument(name, column, kind, indexed))
+    arguments.append(Argument(name, column, kind, indexed, within))
 
 
 def _supported(kind: str) -> bool:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from backtest.fetch.raw import LakeEvents
 from backtest.lake import Lake
+from backtest.lake.relations import literal
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import CAPPED_RATIO, SAMPLED, Source
 from backtest.protocols.registry import protocol_named
@@ -22,8 +23,24 @@ UNTOLD = "the oracle falls back on one of which no log tells: read about once an
 OLD_STATE = "the node had no old state: when a feed proxy changed its aggregator is estimated"
 RATIO = "an exchange rate of which no log tells: read about once an hour, and around changes between"
 UNKNOWN = "what it is computed from is not in the lake, or a read of the oracle says otherwise"
+READ_BY = "imported: what the oracle reads, not what it said: when it took that up is not known"
+PLACED = "imported: its block, or its place among the events of the block, is not known"
+TAKEN = "taken as fixed: no record tells its price"
+IN_SAMPLE = "derived in-sample from what the chain accepted"
 BUSY = "a change of which no log tells fell into a block with other events"
 _OF_A_VENUE = {"proxy": PROXY, "proxy-gap": GAP}
+_OF_IMPORTS = {"source": READ_BY, "derived": IN_SAMPLE}
+_WITHOUT_SOURCE = {"feed": PLACED, "fixed": TAKEN}
+_KINDS = {
+    "feed": "the oracle's own log",
+    "formula": "computed from logs by the source's rule",
+    "fixed": "fixed by the source",
+    "read": "read from the oracle",
+    "source": "imported: what the oracle reads said",
+    "derived": "derived in-sample from what the chain accepted",
+    "proxy": "a venue's price in the oracle's place",
+    "proxy-gap": "a venue's last price before a gap, in the oracle's place",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,34 @@ class Doubt:
     steps: int
     total: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """``steps`` of an asset's price are of this kind, the first and the last of them at these times (seconds since
+    1970).
+    """
+
+    asset: str
+    kind: str
+    steps: int
+    first: int
+    last: int
+
+
+def kinds(lake: Lake, market: str) -> list[Kind]:
+    """Which price steps of a market are of which kind, by asset in the order in which the kinds begin. The market has
+    canonical prices.
+    """
+    rows = lake.sql(
+        "SELECT label, method, count(*), min(p.timestamp), max(p.timestamp) FROM prices AS p JOIN assets USING (market,"
+        f" asset_id) WHERE market = {literal(market)} GROUP BY asset_id, label, method"
+        " ORDER BY asset_id, min(p.timestamp), method"
+    )
+    return [
+        Kind(label, _KINDS.get(method, method), steps, first, last)
+        for label, method, steps, first, last in rows.fetchall()
+    ]
 
 
 def doubts(lake: Lake, market: str) -> list[Doubt]:
@@ -63,6 +108,8 @@ def doubts(lake: Lake, market: str) -> list[Doubt]:
     for asset_id, block, log_index, price, source, method, _ in rows:
         if method in _OF_A_VENUE:
             why = _OF_A_VENUE[method]
+        elif method in _OF_IMPORTS or (source is None and method in _WITHOUT_SOURCE):
+            why = _OF_IMPORTS.get(method) or _WITHOUT_SOURCE[method]
         elif _at(untold.get(named[asset_id][0], ()), block, log_index):
             why = UNTOLD
         else:

@@ -89,7 +89,7 @@ def reconstruct(lake: Lake, market: str, *, progress: Progress | None = None) ->
         last = _covered_to(lake, config)
         protocol = protocol_named(config.protocol)
         if why := unfolded(lake, market):
-            raise UserError(why, "query its rows: SELECT * FROM raw.import_Liquidation")
+            raise UserError(why, "query its rows: SELECT * FROM liquidations WHERE without_state")
         history = History(lake, config, protocol, progress or (lambda done, total: None))
         own_oracle = bool(lake.sources(market))  # what was fetched has the prices of its oracle
         imported = history.imported_prices(None if own_oracle else protocol.oracle_delay)
@@ -106,9 +106,11 @@ def unfolded(lake: Lake, market: str) -> str | None:
     """Why a market has no canonical tables: it was imported to be queried, its protocol folds no imports. None: it is
     not so.
     """
-    config = lake.market_config(market)
     held = any(lake.files(name, market) for name in IMPORTED if name != PRICE)
-    if not held or lake.sources(market) or protocol_named(config.protocol).imported_columns:
+    if not held or lake.sources(market):
+        return None
+    config = lake.market_config(market)
+    if protocol_named(config.protocol).imported_columns:
         return None
     return f"market '{market}' holds imports to be queried; {config.protocol} cannot be folded from imports"
 

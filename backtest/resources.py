@@ -9,10 +9,12 @@ _CHECKOUT = {
     "queries": _PACKAGE.parent / "queries",
     "markets": _PACKAGE.parent / "data/markets",
     "sample": _PACKAGE.parent / "data/sample",
+    "tokens": _PACKAGE.parent / "data/tokens",
+    "crashes": _PACKAGE.parent / "data/crashes",
 }
 
 
 def resource(name: str) -> Path:
-    """The folder of ``queries``, ``markets`` or ``sample``."""
+    """The folder of ``queries``, ``markets``, ``sample``, ``tokens`` or ``crashes``."""
     packaged = _PACKAGE / "_assets" / name
     return packaged if packaged.is_dir() else _CHECKOUT[name]

@@ -219,8 +219,9 @@ IMPORTED: dict[str, pa.Schema] = {
         ]
     ),
     # Base-currency units per whole token. kind: market (a venue's price at the start of its period; low and high are
-    # the period's), oracle (what a protocol's oracle said from here on), or derived (what it must have said for a
-    # period, in-sample, with the interval that history leaves: backtest calibrate oracle).
+    # the period's), oracle (what a protocol's oracle said from here on), source (what it reads said, as an OSM's
+    # LogValue: when the oracle took it up is not known), or derived (what it must have said for a period, in-sample,
+    # with the interval that history leaves: backtest calibrate oracle).
     "raw/import/Price": pa.schema(
         [
             *IMPORT_KEY,
@@ -325,7 +326,8 @@ CANONICAL: dict[str, pa.Schema] = {
     ),
     # method: feed (a log), formula (computed from logs), read (archive call), fixed, proxy (a market's price, later by
     # the oracle's delay), proxy-gap (the same where the market has no price for that moment: the last one before),
-    # derived (in-sample, from what the chain accepted: backtest calibrate oracle).
+    # source (imported: what the oracle reads said), derived (in-sample, from what the chain accepted: backtest
+    # calibrate oracle).
     # exact is false where the price between two reads is not known at this position. price is null where the oracle
     # would revert. price_rest are the digits below a base unit of markets whose prices have some (price_decimals above
     # base_decimals): the oracle's own number is price, then these digits.

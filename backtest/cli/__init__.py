@@ -26,6 +26,7 @@ VERBS = {
     "propose": "Answer a proposed change of parameters, in one screen.",
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
+    "crash": "List named crashes, and replay one beside what was reported of it.",
     "validate": "Hold a model against the liquidations that happened.",
     "calibrate": "Fit competition, costs and an oracle's past prices to data.",
     "account": "Show one account at any block, in the protocol's exact numbers.",

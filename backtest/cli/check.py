@@ -37,7 +37,8 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     from rich.table import Table
 
     from backtest.lake import Lake, checks
-    from backtest.reconstruct import is_current
+    from backtest.reconstruct import is_current, unfolded
+    from backtest.unread import in_words, unread_imports
 
     opened = Lake(lake)
     if market is not None:
@@ -53,11 +54,16 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
         stale = [
             name
             for name in opened.markets()
-            if any(part.startswith("raw/") for part in opened.datasets(name)) and not is_current(opened, name)
+            if any(part.startswith("raw/") for part in opened.datasets(name))
+            and not is_current(opened, name)
+            and not unfolded(opened, name)
         ]
         findings.append(
             checks.Finding("canonical", "canonical tables are built from the raw events", len(stale), tuple(stale))
         )
+        unread = [f"{name}: {line}" for name in opened.markets() for line in in_words(unread_imports(opened, name))]
+        if unread:
+            findings.append(checks.Finding("unread", "imported, and of no effect:", 0, tuple(unread[: checks.SHOWN])))
         if rpc is not None:
             findings += [_on_chain(opened, name, rpc) for name in ([market] if market else opened.markets())]
     finally:

@@ -38,7 +38,8 @@ def mapped(
     """Import exports (CSV, JSON, Parquet, also .gz) into a lake through a mapping: a folder of SELECTs that say what
     the columns mean. Raw logs of any protocol go by backtest import logs, which needs none.
 
-    Mappings that ship with backtest: maker-vaults, candles, chainlink-rounds, derived-oracle, morpho-liquidations.
+    Mappings that ship with backtest: maker-vaults, maker-prices, candles, chainlink-rounds, derived-oracle,
+    morpho-liquidations.
     docs/import.md shows how to write one. Importing the same files again changes nothing; a mistake leaves the lake as
     it was.
 
@@ -106,7 +107,8 @@ def logs(
     raw datasets that a fetch from a node makes, for every protocol, its price feeds and pools.
 
     Parquet, CSV and JSON (one object a line), plain or packed with gzip or zstd, of any size; files of the chain's
-    blocks among them give block times and base fees. What no log says (symbols, revisions, kinds of price sources) is
+    blocks among them give block times and base fees. Tables of decoded events under the names of their ABI
+    (Pool_evt_Supply.csv) are logs too. What no log says (symbols, revisions, kinds of price sources) is
     read from a facts file, which backtest facts gets from a node. That the files leave nothing out is their claim:
     backtest info and check say so.
 
@@ -209,6 +211,8 @@ def _pairs(words: Sequence[str], option: str, form: str) -> list[tuple[str, str]
 
 def lines(summary: ImportSummary) -> list[str]:
     """What an import did, for people."""
+    from backtest.unread import in_words
+
     out = [f"{count.name} ({count.source}): {count}" for count in summary.files]
     out += [f"{name}: the same file as one before, left out" for name in summary.repeated]
     if summary.absent:
@@ -224,8 +228,7 @@ def lines(summary: ImportSummary) -> list[str]:
     if summary.reasons:
         out.append("the rows: SELECT * FROM import_quarantine")
     out += [f"set aside {rows}: {reason}" for reason, rows in sorted(summary.aside.items())[:SHOWN]]
-    for column, values in sorted(summary.unread.items()):
-        out.append(f"read by nothing: {values} values of {column}")
+    out += in_words(summary.unread)
     held = (
         ", ".join(f"{rows} {name.removeprefix('raw/import/').lower()}" for name, rows in summary.rows.items())
         or "nothing"

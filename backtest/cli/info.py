@@ -63,9 +63,11 @@ def info(*, lake: Path, market: str | None = None) -> None:
 
 
 def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
-    from backtest.inexact import doubts
+    from backtest.inexact import doubts, kinds
     from backtest.lake import claims
-    from backtest.reconstruct import is_current
+    from backtest.reconstruct import is_current, unfolded
+    from backtest.report.tables import moment
+    from backtest.unread import in_words, unread_imports
 
     record = lake.manifest.markets[name]
     if record.config is not None:
@@ -97,9 +99,20 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
     quarantined = sum(total[1] for dataset, total in datasets.items() if dataset.endswith("/Quarantine"))
     if quarantined:
         show(f"  {quarantined} logs or rows are in quarantine: SELECT * FROM quarantine")
-    if any(dataset.startswith("raw/") for dataset in datasets) and not is_current(lake, name):
+    if record.config is not None:
+        for line in in_words(unread_imports(lake, name)):
+            show(f"  {shown(line, 400)}")
+    if record.config is not None and (why := unfolded(lake, name)):
+        show(f"  {why}: SELECT * FROM liquidations WHERE without_state")
+    elif any(dataset.startswith("raw/") for dataset in datasets) and not is_current(lake, name):
         show("  canonical tables are missing or older than the raw events: backtest reconstruct")
     elif record.config is not None and "canonical/prices" in datasets:
+        told = [
+            (f"  {shown(one.asset)}", one.kind, one.steps, moment(one.first), moment(one.last))
+            for one in kinds(lake, name)
+        ]
+        if told:
+            show(_table(("  prices", "kind", "steps", "from", "to"), told, right={2}))
         found = doubts(lake, name)
         rows = [(f"  {shown(one.asset)}", one.steps, one.total, one.why) for one in found]
         show(

@@ -34,12 +34,15 @@ def reconstruct(*, lake: Path, market: str | None = None) -> None:
     from backtest.lake import Lake
     from backtest.reconstruct import is_current, unfolded
     from backtest.reconstruct import reconstruct as rebuild
+    from backtest.unread import in_words, unread_imports
 
     opened = Lake(lake)
     for name in [market] if market else opened.markets():
         opened.market_config(name)
         if market is None and (why := unfolded(opened, name)):
             print(why)
+            for line in in_words(unread_imports(opened, name)):
+                print(f"{name}: {line}")
             continue
         made = [file for file in opened.files(None, name) if file.dataset.startswith("canonical/")]
         if is_current(opened, name) and not opened.damaged(made):
@@ -52,7 +55,8 @@ def reconstruct(*, lake: Path, market: str | None = None) -> None:
             f"{rows} {table}" for table, rows in summary.rows.items() if table in ("events", "accounts", "liquidations")
         )
         print(f"{name}: blocks {summary.from_block} to {summary.to_block}: {counted}")
-        for note in summary.notes:
+        opened.refresh()
+        for note in (*summary.notes, *in_words(unread_imports(opened, name))):
             print(f"{name}: {note}")
 
 

@@ -27,12 +27,14 @@ from backtest.imports.convert import RefusedRow, convert, used
 from backtest.imports.mapping import TARGETS, Loaded, load, shipped
 from backtest.imports.merge import FACTS, Merged, merge
 from backtest.imports.sources import SOURCE_ROW, File, Sources, read
+from backtest.imports.tokens import known_decimals
 from backtest.lake import Lake
 from backtest.lake.mapped import TextDatabase
 from backtest.markets import MarketConfig
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import folding_imports, protocol_named
-from backtest.tables import IMPORT_KEY, IMPORTED
+from backtest.tables import IMPORTED
+from backtest.unread import unread_imports
 
 __all__ = ["FileCount", "ImportSummary", "import_files", "load", "shipped"]
 
@@ -67,9 +69,8 @@ class ImportSummary:
 
     ``reasons``: reason to number of rows quarantined, ``aside``: to number set aside; ``rows``: what the market holds
     now, by dataset; ``ambiguous``: rows of the market that are marked so; ``changed``: whether the lake is a new
-    version; ``absent``: sources without files; ``repeated``: files given twice; ``unread``: dataset and column to the
-    number of values that the market's protocol does not read (``Parameter.category``); ``queries_only``: nothing of the
-    market is ever folded.
+    version; ``absent``: sources without files; ``repeated``: files given twice; ``unread``: what nothing reads of all
+    that the market holds (``unread_imports``); ``queries_only``: nothing of the market is ever folded.
     """
 
     market: str
@@ -114,7 +115,7 @@ def import_files(
         held = config.name in lake.markets()
         protocol = _folding(lake, mapping, config, held)
         files = read(mapping.body.sources, folder, sources or {})
-        new, refused, aside = _mapped(mapping, files, values, config.base_decimals, protocol)
+        new, refused, aside = _mapped(mapping, files, values, config.base_decimals, config.chain_id, protocol)
         stored = {
             name: lake.read(name, config.name)
             for name in (*FACTS, QUARANTINE)
@@ -148,7 +149,7 @@ def import_files(
         changed,
         files.absent,
         files.repeated,
-        _unread(new, protocol) if protocol else {},
+        unread_imports(lake, config.name),
         mapping.body.market is not None and mapping.body.market.queries_only,
     )
 
@@ -197,14 +198,17 @@ def _folding(lake: Lake, mapping: Loaded, config: MarketConfig, held: bool) -> L
     Raises:
         UserError: nothing would ever read what the mapping brings.
     """
-    protocol = protocol_named(config.protocol)
+    can = ", ".join(folding_imports())
+    try:
+        protocol = protocol_named(config.protocol)
+    except UserError as error:
+        raise UserError(error.what, f"{error.fix}; {can} can be folded from imports") from None
     if protocol.imported_columns:
         return protocol
     folded = [target for target in _FOLDED if target in mapping.selects]
     fetched = held and bool(lake.sources(config.name))
     wanted = not (mapping.body.market and mapping.body.market.queries_only)
     if folded if fetched else wanted:
-        can = ", ".join(folding_imports())
         raise UserError(
             f"market '{config.name}': {config.protocol} cannot be folded from imports; {can} can",
             "only prices and checkpoints can be added to a market that was fetched"
@@ -216,23 +220,12 @@ def _folding(lake: Lake, mapping: Loaded, config: MarketConfig, held: bool) -> L
     return None
 
 
-def _unread(new: Mapping[str, pa.Table], protocol: LendingProtocol[Any]) -> dict[str, int]:
-    """How many values of the new rows stand in columns that the protocol's fold does not read, by dataset.column."""
-    key = {field.name for field in IMPORT_KEY}
-    out = {}
-    for dataset, columns in protocol.imported_columns.items():
-        table = new.get(dataset, IMPORTED[dataset].empty_table())
-        for name in table.schema.names:
-            if name not in key | columns and (count := len(table) - table[name].null_count):
-                out[f"{dataset.removeprefix('raw/import/')}.{name}"] = count
-    return out
-
-
 def _mapped(
     mapping: Loaded,
     files: Sources,
     parameters: Mapping[str, str],
     base_decimals: int,
+    chain_id: int,
     protocol: LendingProtocol[Any] | None,
 ) -> tuple[dict[str, pa.Table], list[RefusedRow], list[RefusedRow]]:
     """What the SELECTs make of the files, by dataset; the rows that cannot be taken; and those left out on purpose."""
@@ -243,9 +236,9 @@ def _mapped(
     new: dict[str, pa.Table] = {}
     refused: list[RefusedRow] = []
     aside: list[RefusedRow] = []
-    now = int(time.time())
+    now, tokens = int(time.time()), known_decimals(chain_id)
     for target, table in selected.items():
-        made = convert(target, table, mapping, files, base_decimals, now, protocol)
+        made = convert(target, table, mapping, files, base_decimals, now, protocol, tokens)
         new[TARGETS[target].dataset] = made.table
         refused += made.refused
         aside += made.aside

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from backtest.imports.numbers import (
 from backtest.imports.sources import Sources
 from backtest.protocols.interface import LendingProtocol
 from backtest.tables import IMPORTED
+from backtest.units import WAD
 
 T = TypeVar("T")
 Column = list[Any]
@@ -42,6 +44,9 @@ _INDEXES = 2**20
 _PERIODS = 2**32
 _AHEAD = 60
 """Seconds that a time may be ahead of the clock: clocks differ."""
+BONUS = "liquidation_bonus"
+"""The parameter that the view ``liquidations`` reads of markets without state: one and the bonus, wad."""
+_KINDS = ("market", "oracle", "source", "derived")
 _NAMES = ("account", "liquidator", "asset", "debt_asset", "collateral_asset", "name", "identity")
 
 
@@ -90,11 +95,6 @@ def check_columns(target: str, table: pa.Table, loaded: Loaded) -> None:
         raise UserError(
             f"{where} has no column '{lacking[0]}'", f"add it; the columns of {target} are in docs/import.md"
         )
-    for name in spec.amounts:
-        if {name, f"{name}_native"} <= names:
-            raise UserError(
-                f"{where}: both '{name}' and '{name}_native'", "give the amount in whole tokens or in native units"
-            )
 
 
 def convert(
@@ -105,6 +105,7 @@ def convert(
     base_decimals: int,
     now: int,
     protocol: LendingProtocol[Any] | None = None,
+    tokens: Mapping[str, int] = MappingProxyType({}),
 ) -> Converted:
     """The rows that can be taken, in ``open_schema``, those that cannot, and those that the SELECT leaves out.
 
@@ -114,12 +115,13 @@ def convert(
         base_decimals: decimals of the market's prices.
         now: seconds since 1970; nothing has happened later.
         protocol: what will fold the rows, where that is known: parameters that it does not have are refused.
+        tokens: decimals of tokens by lower-case address, for assets that the mapping does not name.
 
     Raises:
         UserError: a ``source_row`` that is none: the SELECT must pass it on.
     """
     check_columns(target, table, loaded)
-    return _Conversion(target, table, loaded, sources, base_decimals, now, protocol).result()
+    return _Conversion(target, table, loaded, sources, base_decimals, now, protocol, tokens).result()
 
 
 class _Conversion:
@@ -132,9 +134,10 @@ class _Conversion:
         base_decimals: int,
         now: int,
         protocol: LendingProtocol[Any] | None,
+        tokens: Mapping[str, int],
     ) -> None:
         self.target, self.spec, self.loaded, self.sources = target, TARGETS[target], loaded, sources
-        self.rows = table.num_rows
+        self.rows, self.tokens = table.num_rows, tokens
         self.columns: Mapping[str, Column] = {
             column: pc.utf8_trim_whitespace(table[column]).to_pylist() for column in table.schema.names
         }
@@ -217,15 +220,33 @@ class _Conversion:
         return column
 
     def amount(self, name: str) -> list[int | None]:
-        """An amount in native units, not negative; in whole tokens if the SELECT has it under that name."""
-        if f"{name}_native" in self.columns:
-            return self.parsed(f"{name}_native", lambda text: _not_negative(text, scaled(text, 0)))
-        rounding, decimals = self.rounding(name), self.loaded.body.assets
+        """An amount in native units, not negative: each row gives it in whole tokens, or in native units under the
+        column's name with ``_native`` behind it.
+        """
+        rounding = self.rounding(name)
 
         def native(value: str, asset: str | None) -> int:
-            return _not_negative(value, scaled(value, _decimals(asset, decimals), rounding))
+            return _not_negative(value, scaled(value, self.decimals_of(asset), rounding))
 
-        return self.parsed(name, native, self.text(self.spec.amounts[name]))
+        plain = self.parsed(f"{name}_native", lambda text: _not_negative(text, scaled(text, 0)))
+        for row, (units, tokens) in enumerate(zip(plain, self.text(name), strict=True)):
+            if units is not None and tokens is not None:
+                self.bad.setdefault(
+                    row, f"{name}: both '{shown(tokens, 60)}' whole and {units} native: give one of them"
+                )
+        whole_ones = self.parsed(name, native, self.text(self.spec.amounts[name]))
+        return [units if units is not None else tokens for units, tokens in zip(plain, whole_ones, strict=True)]
+
+    def decimals_of(self, asset: str | None) -> int:
+        """Of an asset as the mapping says, else of a token of the market's chain that is known by its address."""
+        name = spelled(asset or "")
+        if name in self.loaded.body.assets:
+            return self.loaded.body.assets[name]
+        if name in self.tokens:
+            return self.tokens[name]
+        raise ValueError(
+            f"the decimals of '{shown(asset or '', 60)}' are not known: say them under [assets] of mapping.toml"
+        )
 
     def rounding(self, name: str) -> str | None:
         found = self.loaded.body.rounding.get(f"{self.target}.{name}")
@@ -339,6 +360,10 @@ class _Conversion:
                 self.bad.setdefault(
                     row, f"name: '{shown(found, 60)}' is no parameter; {did_you_mean(found, self.known)}"
                 )
+            elif self.known is None and found == BONUS and (value := values[row]) is not None and value < WAD:
+                self.bad.setdefault(
+                    row, f"value: a {BONUS} of {value}: give one and the bonus in wad (1.05, decimals 18)"
+                )
         return {
             "name": names,
             "asset": self.parsed("asset", spelled),
@@ -354,8 +379,8 @@ class _Conversion:
         prices, low, high = self.given("price", price("price")), price("low"), price("high")
         kinds = self.given("kind", self.text("kind"))
         for row, (kind, value, least, most) in enumerate(zip(kinds, prices, low, high, strict=True)):
-            if kind not in ("market", "oracle", "derived"):
-                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is neither market, oracle nor derived")
+            if kind not in _KINDS:
+                self.bad.setdefault(row, f"kind: '{shown(kind or '', 60)}' is none of {', '.join(_KINDS)}")
             if value is not None and ((least is not None and least > value) or (most is not None and most < value)):
                 self.bad.setdefault(row, "the price is not between low and high")
         return {
@@ -366,12 +391,6 @@ class _Conversion:
             "high": high,
             "period": self.parsed("period", lambda text: _below(whole(text), _PERIODS)),
         }
-
-
-def _decimals(asset: str | None, known: Mapping[str, int]) -> int:
-    if asset is None or spelled(asset) not in known:
-        raise ValueError(f"the mapping does not know the decimals of '{shown(asset or '', 60)}'")
-    return known[spelled(asset)]
 
 
 def _not_negative(text: str, value: int) -> int:

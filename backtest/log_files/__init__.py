@@ -32,6 +32,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN
 from backtest.lake import Lake, Writer, claims
 from backtest.lake.manifest import merge
+from backtest.log_files.decoded import Known
 from backtest.log_files.facts import LIMIT, LISTS, Facts, read_facts, written
 from backtest.log_files.gather import Gathered, gather
 from backtest.log_files.missing import missing_facts, missing_line
@@ -39,6 +40,7 @@ from backtest.log_files.reading import files_in
 from backtest.log_files.source import TIMES, FileLogs
 from backtest.log_files.spool import temporary
 from backtest.markets import MarketConfig
+from backtest.model import EventSpec
 from backtest.pools.events import EMITTER, NAMESPACE, POOL
 from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.pools.fold import pools_of
@@ -104,8 +106,8 @@ def import_logs(
     told = read_facts(facts, config) if facts is not None else None
     with temporary() as folder:
         gathered = gather(
-            files_in(paths), _topics(protocol, config), Path(folder), mapping=mapping, chain_id=config.chain_id,
-            advance=advance,
+            files_in(paths), _topics(protocol), Path(folder), mapping=mapping, chain_id=config.chain_id,
+            decoded=Known(_specs(protocol), config.contracts), advance=advance,
         )  # fmt: skip
         first, last = asked = _range(lake, config, gathered, from_block, to_block)
         with lake.writer() as writer, writer.one_commit():
@@ -113,6 +115,7 @@ def import_logs(
             first, last = with_neighbours(lake, config, first, last)
             raw = LakeEvents(lake, config.name, config.protocol, protocol.events, config.parameters)
             notes: list[str] = [gathered.gaps] if gathered.gaps else []
+            notes += [f"read by nothing: {count:,} rows of {name}" for name, count in gathered.unused.items()]
             if told is not None:
                 _store(lake, writer, config.name, told, (HEADERS, TIMES))
             logs = FileLogs(lake, writer, config, gathered, asked)
@@ -186,8 +189,9 @@ def collect_facts(
         if paths:
             check_chain(rpc, config)
             gathered = gather(
-                files_in(paths), _topics(protocol, config), Path(folder), mapping=mapping, chain_id=config.chain_id
-            )
+                files_in(paths), _topics(protocol), Path(folder), mapping=mapping, chain_id=config.chain_id,
+                decoded=Known(_specs(protocol), config.contracts),
+            )  # fmt: skip
             first, last = _range(lake, config, gathered, None, to_block)
             _check_final(rpc, last, finality)
             with lake.writer() as writer, writer.one_commit():
@@ -221,10 +225,14 @@ def collect_facts(
 # -- the range, and what is looked for -------------------------------------------------------------------------------
 
 
-def _topics(protocol: LendingProtocol[Any], config: MarketConfig) -> list[bytes]:
-    """First topics of every event that the market may need."""
-    specs = [*protocol.events, *FEED_EVENTS, *ADAPTER_EVENTS, *POOL_EVENTS]
-    return [bytes.fromhex(topic[2:]) for topic in dict.fromkeys(topic0(spec) for spec in specs)]
+def _specs(protocol: LendingProtocol[Any]) -> list[EventSpec]:
+    """Every event that a market may need."""
+    return [*protocol.events, *FEED_EVENTS, *ADAPTER_EVENTS, *POOL_EVENTS]
+
+
+def _topics(protocol: LendingProtocol[Any]) -> list[bytes]:
+    """Their first topics."""
+    return [bytes.fromhex(topic[2:]) for topic in dict.fromkeys(map(topic0, _specs(protocol)))]
 
 
 def _range(

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.errors import UserError
+from backtest.fetch.decode import topic0
 from backtest.foreign import shown
 from backtest.log_files import columns as c
+from backtest.log_files.decoded import Known, Table, table_of
 from backtest.log_files.layouts import FittedLayout, fit, load
 from backtest.log_files.reading import LogFile
 from backtest.log_files.spool import Spool, differ, same_as_next
@@ -87,7 +89,8 @@ class Gathered:
 
     ``read``: rows of logs in all files; ``files``: layout to how many; ``doubled``: logs that came again, the same;
     ``removed``: retracted logs, left out; ``first``, ``last``: blocks of any log of the files; ``whole``: the files
-    hold every log of their blocks, as the sequence of log indexes says, but for ``gaps``, in words.
+    hold every log of their blocks, as the sequence of log indexes says, but for ``gaps``, in words; ``unused``: name of
+    a decoded event that the market does not need to the rows of it.
     """
 
     logs: Spool
@@ -102,6 +105,7 @@ class Gathered:
     last: int | None = None
     whole: bool = False
     gaps: str = ""
+    unused: dict[str, int] = field(default_factory=dict)
 
 
 def gather(
@@ -111,6 +115,7 @@ def gather(
     *,
     mapping: str | None = None,
     chain_id: int | None = None,
+    decoded: Known | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Gathered:
     """Read all files.
@@ -120,6 +125,7 @@ def gather(
         folder: where spools may lie.
         mapping: layout of all files; None finds each by the columns of the file.
         chain_id: what files that name their chain must say.
+        decoded: the events that tables of decoded events may hold.
         advance: told the bytes of each file that was read.
 
     Raises:
@@ -135,14 +141,20 @@ def gather(
     known = pa.array(events, pa.binary(32))
     indexes = _Indexes()
     for file in files:
-        fits = fit(layouts, file.columns(), file.name)
+        names = file.columns()
+        fits = fit(layouts, names, file.name)
         found.files[fits.layout] = found.files.get(fits.layout, 0) + 1
         row = 0
-        for batch in file.batches(fits.wanted()):
+        tables = _Tables(decoded or Known((), {}), names, fits, file.name)
+        for batch in file.batches(names if fits.kind == "events" else fits.wanted()):
             size = len(next(iter(batch.values())))
             try:
                 if fits.kind == "logs":
                     _add_logs(found, fits, batch, known, chain_id, indexes)
+                elif fits.kind == "events":
+                    _check_chain(fits, batch, chain_id)
+                    for part, rows, made in tables.parts(batch, size):
+                        _add_events(found, fits, part, rows, made, tables.known)
                 else:
                     found.blocks.add(_block_rows(fits, batch, chain_id))
             except c.Wrong as wrong:
@@ -151,6 +163,8 @@ def gather(
                 said = shown((str(error).splitlines() or ["damaged"])[0], 200)
                 raise UserError(f"{file.name}, rows {row + 1} to {row + size}: {said}", _REMEDY) from None
             row += size
+        for event, count in tables.unused.items():
+            found.unused[event] = found.unused.get(event, 0) + count
         if advance:
             advance(file.size())
     found.logs.finish()
@@ -234,6 +248,96 @@ def _add_logs(
                 pa.array(found.events.of_all(words[0]).astype(np.int32)),
                 pa.array(counts),
                 *(_binary(word) for word in words[1:]),
+                data,
+                pa.nulls(len(rows), pa.int64()) if times is None else pa.array(times, mask=times < 0),
+                pa.nulls(len(rows), WORD) if block_hashes is None else _masked(*block_hashes),
+            ],
+            schema=LOGS,
+        )
+    )
+
+
+class _Tables:
+    """What the rows of one file of decoded events are of: one event, or several where a column names it."""
+
+    def __init__(self, known: Known, columns: Sequence[str], fits: FittedLayout, name: str) -> None:
+        self.known, self._columns, self._fits, self._name = known, columns, fits, name
+        self._made: dict[str, Table | None] = {}
+        self.unused: dict[str, int] = {}
+
+    def parts(self, batch: Mapping[str, Any], size: int) -> list[tuple[Mapping[str, Any], Ints, Table]]:
+        """The columns of the rows of each event, their places in the batch, and what they are; rows of an event that
+        the market does not need are counted as ``unused``.
+        """
+        every = np.arange(size)
+        column = self._fits.columns.get("event")
+        if not isinstance(column, str):
+            groups: list[tuple[str, Ints]] = [("", every)]
+        else:
+            texts = c.plain(batch[column]).cast(pa.string())
+            if texts.null_count:
+                raise c.Wrong(int(np.flatnonzero(np.asarray(texts.is_null()))[0]), "event is missing")
+            groups = [
+                (text, np.flatnonzero(np.asarray(pc.equal(texts, text)))) for text in pc.unique(texts).to_pylist()
+            ]
+        out: list[tuple[Mapping[str, Any], Ints, Table]] = []
+        for event, rows in groups:
+            if event not in self._made:
+                arguments = self._fits.arguments
+                self._made[event] = table_of(self.known, self._columns, self._fits, arguments, self._name, event)
+            made = self._made[event]
+            if made is None:
+                called = event or self._name
+                self.unused[called] = self.unused.get(called, 0) + len(rows)
+                continue
+            place = pa.array(rows)
+            out.append(({name: c.plain(values).take(place) for name, values in batch.items()}, rows, made))
+        return out
+
+
+def _add_events(found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: Table, known: Known) -> None:
+    """Put the logs that decoded rows came from to the others."""
+    names = fits.columns
+
+    def column(field: str) -> Any:
+        return batch[str(names[field])]
+
+    if not len(rows):
+        return
+    try:
+        blocks = c.integers(column("block_number"), "block number")
+        logs = c.integers(column("log_index"), "log index")
+        _check_bits(logs, "log index", 24)
+        transactions = c.integers(column("transaction_index"), "transaction index")
+        _check_bits(transactions, "transaction index", 31)
+        hashes = _given(column("transaction_hash"), 32, "transaction hash")
+        if "address" in names:
+            addresses = _given(column("address"), 20, "address")
+        elif (own := known.contracts.get(table.spec.emitter)) is not None:
+            addresses = np.tile(np.frombuffer(bytes.fromhex(own[2:]), np.uint8), (len(rows), 1))
+        else:
+            raise c.Wrong(0, f"no column says which contract emitted {table.abi.name}")
+        times = c.times(column("timestamp"), "block time") if "timestamp" in names else None
+        block_hashes = c.fixed(column("block_hash"), 32, "block hash") if "block_hash" in names else None
+        topics, count, data = table.encoded(batch, len(rows))
+    except c.Wrong as wrong:
+        raise c.Wrong(int(rows[wrong.row]), str(wrong)) from None
+    found.read += len(rows)
+    low, high = int(blocks.min()), int(blocks.max())
+    found.first = low if found.first is None else min(found.first, low)
+    found.last = high if found.last is None else max(found.last, high)
+    event = found.events.of(bytes.fromhex(topic0(table.spec)[2:]))
+    found.logs.add(
+        pa.Table.from_arrays(
+            [
+                pa.array(blocks),
+                pa.array(transactions.astype(np.int32)),
+                pa.array(logs.astype(np.int32)),
+                _binary(hashes),
+                pa.array(found.addresses.of_all(addresses).astype(np.int32)),
+                pa.array(np.full(len(rows), event, np.int32)),
+                pa.array(np.full(len(rows), count, np.int8)),
+                *(_binary(word) for word in topics),
                 data,
                 pa.nulls(len(rows), pa.int64()) if times is None else pa.array(times, mask=times < 0),
                 pa.nulls(len(rows), WORD) if block_hashes is None else _masked(*block_hashes),

@@ -4,12 +4,14 @@ fits a file.
     [logs]    block_number, transaction_index, log_index, transaction_hash, address, data, topics (a column that holds
               all, or the columns of each); block_hash, timestamp, removed and chain_id where the files have them
     [blocks]  block_number, timestamp; block_hash, parent_hash, base_fee and chain_id where the files have them
+    [events]  of decoded events: block_number, transaction_index, log_index, transaction_hash; address, timestamp and
+              event (its name) where the files have them. Arguments go by the names of the ABI, or [arguments.EVENT]
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +22,7 @@ from backtest.files import read_text
 from backtest.foreign import Unreadable, shown, toml_value
 from backtest.resources import resource
 
-Kind = Literal["logs", "blocks"]
+Kind = Literal["logs", "blocks", "events"]
 
 
 class _Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,21 +57,41 @@ class BlockColumnNames(_Columns, frozen=True, kw_only=True):
     base_fee: str | None = None
 
 
+class EventColumnNames(_Columns, frozen=True, kw_only=True):
+    """What the columns of decoded events are called that are no arguments."""
+
+    transaction_index: str
+    log_index: str
+    transaction_hash: str
+    address: str | None = None
+    timestamp: str | None = None
+    event: str | None = None
+
+
 class _Layout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: str
-    logs: LogColumnNames
+    logs: LogColumnNames | None = None
     blocks: BlockColumnNames | None = None
+    events: EventColumnNames | None = None
+    arguments: dict[str, dict[str, str]] = {}
+
+    def __post_init__(self) -> None:
+        if self.logs is None and self.events is None:
+            raise ValueError("it has neither [logs] nor [events]")
+        if self.arguments and self.events is None:
+            raise ValueError("[arguments] without [events]")
 
 
 @dataclass(frozen=True, slots=True)
 class FittedLayout:
     """A layout as it fits one file: ``columns`` is field to the file's own column, or columns; optional fields that the
-    file lacks are left out.
+    file lacks are left out. ``arguments``: of events that have other names in the file.
     """
 
     layout: str
     kind: Kind
     columns: Mapping[str, str | tuple[str, ...]]
+    arguments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def wanted(self) -> list[str]:
         """Every column that is read, each once."""
@@ -77,8 +99,11 @@ class FittedLayout:
         return list(dict.fromkeys(flat))
 
 
-_OPTIONAL = frozenset(("block_hash", "chain_id", "timestamp", "removed"))
-_OPTIONAL_OF_BLOCKS = frozenset(("block_hash", "chain_id", "parent_hash", "base_fee"))
+_OPTIONAL_OF: Mapping[Kind, frozenset[str]] = {
+    "logs": frozenset(("block_hash", "chain_id", "timestamp", "removed")),
+    "blocks": frozenset(("block_hash", "chain_id", "parent_hash", "base_fee")),
+    "events": frozenset(("block_hash", "chain_id", "timestamp", "address", "event")),
+}
 
 
 def shipped() -> list[str]:
@@ -105,7 +130,7 @@ def _read(path: Path) -> _Layout:
         layout = toml_value(read_text(path), _Layout)
     except Unreadable as error:
         raise UserError(
-            f"{shown(path.name)}: {error}", "see docs/import.md: [logs] says what the columns are called"
+            f"{shown(path.name)}: {error}", "see docs/import.md: [logs] and [events] say what the columns are called"
         ) from None
     assert isinstance(layout, _Layout)
     return layout
@@ -113,7 +138,7 @@ def _read(path: Path) -> _Layout:
 
 def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> FittedLayout:
     """Which layout a file has, by the names of its columns in any case. Of several that fit, the one whose optional
-    columns are there; a file that holds logs is never taken for one of blocks.
+    columns are there; a file that holds logs is never taken for one of events, nor one of events for one of blocks.
 
     Raises:
         UserError: none fits; the message names the nearest one and what it lacks.
@@ -126,30 +151,36 @@ def fit(layouts: Mapping[str, _Layout], columns: Sequence[str], where: str) -> F
     fits: list[tuple[tuple[int, int, int], FittedLayout]] = []
     short: list[tuple[int, str, list[str]]] = []
     for name, layout in layouts.items():
-        for kind, named in (("logs", layout.logs), ("blocks", layout.blocks)):
+        parts: tuple[tuple[Kind, _Columns | None], ...] = (
+            ("logs", layout.logs),
+            ("events", layout.events),
+            ("blocks", layout.blocks),
+        )
+        for kind, named in parts:
             if named is None:
                 continue
-            optional = _OPTIONAL if kind == "logs" else _OPTIONAL_OF_BLOCKS
+            optional = _OPTIONAL_OF[kind]
             found: dict[str, str | tuple[str, ...]] = {}
             lacking: list[str] = []
             spare = 0
-            for field, value in named.named().items():
+            for what, value in named.named().items():
                 wanted = [value] if isinstance(value, str) else list(value)
                 absent = [column for column in wanted if column.lower() not in held]
                 if not absent:
                     own = [held[column.lower()] for column in wanted]
-                    found[field] = own[0] if isinstance(value, str) else tuple(own)
-                elif field in optional:
+                    found[what] = own[0] if isinstance(value, str) else tuple(own)
+                elif what in optional:
                     spare += 1
                 else:
                     lacking += absent
             if lacking:
-                if kind == "logs":
+                if kind != "blocks":
                     short.append((len(lacking), name, lacking))
                 continue
             if kind == "blocks" and "block_hash" not in found and len(found) < len(columns):
                 continue  # a table of something else that has blocks and times
-            fits.append(((kind == "logs", len(found), -spare), FittedLayout(name, kind, found)))  # type: ignore[arg-type]
+            rank = ("blocks", "events", "logs").index(kind), len(found), -spare
+            fits.append((rank, FittedLayout(name, kind, found, layout.arguments)))
     if fits:
         return max(fits, key=lambda item: item[0])[1]
     _, nearest, lacking = min(short)

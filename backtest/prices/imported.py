@@ -23,7 +23,9 @@ from backtest.prices.proxy import HOP, gaps, proxy_steps
 from backtest.tables import AMOUNT, TEXT
 
 PRICE, CHECKPOINT = "raw/import/Price", "raw/import/Checkpoint"
-PROXY, PROXY_GAP, DERIVED, FEED = "proxy", "proxy-gap", "derived", "feed"
+PROXY, PROXY_GAP, DERIVED, FEED, SOURCE = "proxy", "proxy-gap", "derived", "feed", "source"
+SAID = ("oracle", "source")
+"""Kinds of rows that are records of the chain: what the oracle said, and what it reads said."""
 STAND_IN = (PROXY, PROXY_GAP, DERIVED)
 """Methods of prices that stand for an oracle's: a venue's, or those that ``calibrate oracle`` derived from history."""
 IN_SAMPLE = "derived in-sample"
@@ -53,7 +55,7 @@ def spine_rows(dataset: str, table: pa.Table) -> npt.NDArray[np.bool_]:
         return np.zeros(table.num_rows, np.bool_)
     if dataset != PRICE:
         return np.ones(table.num_rows, np.bool_)
-    return np.asarray(pc.and_(pc.equal(table["kind"], "oracle"), table["block_known"]), np.bool_)
+    return np.asarray(pc.and_(pc.is_in(table["kind"], pa.array(SAID)), table["block_known"]), np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,10 @@ def imported_prices(
     """Steps of all assets from the rows of ``raw/import/Price``.
 
     An asset's oracle is what rows of kind oracle say, from the first of them on; before, and without any, it is what
-    rows of kind derived say for their periods, and else a proxy: the market's price ``delay`` seconds late
-    (``proxy``). Of market prices at one time those of the shortest period count. Steps after the last known
-    block are left out, and of those before the first known one all but the last.
+    rows of kind source say of what the oracle reads, from the first of them on (``source``, not exact: when the oracle
+    took it up they do not say); before, what rows of kind derived say for their periods, and else a proxy: the market's
+    price ``delay`` seconds late (``proxy``). Of market prices at one time those of the shortest period count. Steps
+    after the last known block are left out, and of those before the first known one all but the last.
 
     Args:
         rows: all of them.
@@ -92,17 +95,20 @@ def imported_prices(
     notes = []
     for asset in sorted(set(rows["asset"].to_pylist())):
         mine = rows.filter(pc.equal(rows["asset"], asset))
-        said = _oracle(asset, mine.filter(pc.equal(mine["kind"], "oracle")), logged)
+        said = _told(asset, mine.filter(pc.equal(mine["kind"], "oracle")), FEED)
+        read = _told(asset, mine.filter(pc.equal(mine["kind"], SOURCE)), SOURCE)
         venue = _market(mine.filter(pc.equal(mine["kind"], "market")))
         derived = _market(mine.filter(pc.equal(mine["kind"], DERIVED)))
         if delay is not None:
-            until = min(
-                [step.time for step in said] + [step.time for step in logged if step.asset == asset], default=None
-            )
+            since = min((step.time for step in said), default=None)
+            told = said + [step for step in read if since is None or step.time < since]
+            until = min((step.time for step in told), default=None)
             proxy = _proxy(asset, venue, delay) if venue else []
             stand_in = _instead(asset, proxy, derived)
-            timed += said + [step for step in stand_in if until is None or step.time < until]
-        elif count := len(said) + sum(step.asset == asset for step in logged):
+            logged += [step for step in told if step.at is not None]
+            timed += [step for step in told if step.at is None]
+            timed += [step for step in stand_in if until is None or step.time < until]
+        elif count := len(said) + len(read):
             notes.append(f"imported oracle prices of {asset}, left out for those of the market's own oracle: {count}")
         market += [(time, asset, *row) for time, row in sorted(venue.items())]
         if missing := gaps(sorted(venue), [venue[time][3] for time in sorted(venue)]):
@@ -110,7 +116,7 @@ def imported_prices(
                 f"market prices of {asset} have {len(missing)} gaps, the longest of {max(b - a for a, b in missing)}"
                 " seconds"
             )
-    return _placed(timed, logged if delay is not None else [], market, (blocks, times), notes)
+    return _placed(timed, logged, market, (blocks, times), notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +129,17 @@ class _Step:
     at: tuple[int, int] | None = None  # block and log index where they are known
 
 
-def _oracle(asset: str, rows: pa.Table, logged: list[_Step]) -> list[_Step]:
-    """Steps by time; those with a block go to ``logged``."""
+def _told(asset: str, rows: pa.Table, method: str) -> list[_Step]:
+    """Steps by time, those with a block at their place. Exact is what the oracle itself said in a place that the rows
+    tell.
+    """
     out = []
     names = ("timestamp", "price", "block_known", "ordered", "block_number", "log_index")
     for time, price, known, ordered, block, index in zip(*(rows[name].to_pylist() for name in names), strict=True):
         if known:
-            logged.append(_Step(time, asset, int(price), FEED, ordered, (block, index)))
+            out.append(_Step(time, asset, int(price), method, ordered and method == FEED, (block, index)))
         else:
-            out.append(_Step(time, asset, int(price), FEED, False))
+            out.append(_Step(time, asset, int(price), method, False))
     return sorted(out, key=lambda step: step.time)
 
 

@@ -194,7 +194,6 @@ def _own(tmp_path: Path, select: str, *, target: str = "flow", more: str = "") -
         (FLOWS.replace(", t AS timestamp", ""), "own/flow.sql has no column 'timestamp'"),
         (FLOWS.replace("source_row,", "a AS source_row,"), "own/flow.sql: '1' is no source_row"),
         (FLOWS.replace("a AS amount", "CAST(a AS DOUBLE) AS amount"), "column 'amount' is DOUBLE, which is not exact"),
-        (FLOWS.replace("a AS amount", "a AS amount, a AS amount_native"), "both 'amount' and 'amount_native'"),
         (FLOWS.replace("'me'", "$who"), "own/flow.sql: unknown parameter '\\$who'"),
         (FLOWS.replace("FROM rows", "FROM read_csv('/etc/passwd')"), "there is no table function 'read_csv'"),
         (FLOWS.replace("FROM rows", "FROM '/etc/passwd'"), "own/flow.sql: "),

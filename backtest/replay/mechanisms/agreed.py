@@ -110,7 +110,10 @@ class Agreed(Immediate[Any]):
         holdings = {h.asset: h for h in book.protocol.holdings(book.state, account, book.now)}
         found: list[Opportunity | Refusal] = []
         for pair in pairs:
-            debt, collateral = holdings[pair.debt_asset], holdings[pair.collateral_asset]
+            debt, collateral = holdings[pair.debt_asset], holdings.get(pair.collateral_asset)
+            if collateral is None:  # all of it is sold, and the rest of the debt has nothing behind it
+                found.append(Refusal("no collateral"))
+                continue
             terms = self.terms(book, account, pair, view, debt, collateral)
             if terms is not None:
                 tokens = receive_collateral_token

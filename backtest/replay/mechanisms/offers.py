@@ -30,7 +30,10 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
     def __getitem__(self, account: AccountId) -> Sequence[Opportunity]:
         if account in self._outdated:
             self._outdated.discard(account)
-            self._found[account] = self._quote(account)
+            try:
+                self._found[account] = self._quote(account)
+            except KeyError as error:  # which a mapping would take for "nothing on offer", and the old offer for valid
+                raise RuntimeError(f"account {account} cannot be quoted: {error!r}") from error
         found = self._found.get(account, ())
         if not found:
             self._found.pop(account, None)
