@@ -119,7 +119,12 @@ class Table:
 
 
 def table_of(
-    known: Known, columns: Sequence[str], taken: FittedLayout, arguments: Mapping[str, Mapping[str, str]], name: str, event: str
+    known: Known,
+    columns: Sequence[str],
+    taken: FittedLayout,
+    arguments: Mapping[str, Mapping[str, str]],
+    name: str,
+    event: str,
 ) -> Table | None:
     """What a table holds. None: an event of this name is none that the market needs.
 

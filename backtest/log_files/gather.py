@@ -295,7 +295,9 @@ class _Tables:
         return out
 
 
-def _add_events(found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: Table, known: Known) -> None:
+def _add_events(
+    found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: Table, known: Known
+) -> None:
     """Put the logs that decoded rows came from to the others."""
     names = fits.columns
 

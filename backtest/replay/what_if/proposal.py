@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, ParamChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol, Views
-from backtest.protocols.mechanism import FixedSpread, Opportunity
+from backtest.protocols.mechanism import Opportunity, ProtocolSpread
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.shortcuts.common_start import start_of
 from backtest.replay.timeline import Timeline
@@ -209,7 +209,7 @@ def _liquidated(book: Book[Any], accounts: Sequence[AccountId]) -> tuple[int, in
     and what was written off, base units. None where liquidations take time.
     """
     mechanism = mechanism_of(book.protocol)
-    if type(mechanism) is not FixedSpread:
+    if type(mechanism) is not ProtocolSpread:
         return None
     liquidator = AccountId(len(book.market.accounts))
     repaid = lost = 0

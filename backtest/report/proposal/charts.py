@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from backtest.report.charts import WIDTH, Money, Spec
-from backtest.report.page import Figure
+from backtest.report.page import CaptionedChart
 from backtest.report.proposal import MEASURES, POWER, SHORT, Proposal, Search
 
 _PRESENT, _PROPOSED = "#0072B2", "#D55E00"
 _PARTS = ("all together", "single accounts", "the model", "chance", "users")
 
 
-def figures(p: Proposal) -> list[Figure]:
+def figures(p: Proposal) -> list[CaptionedChart]:
     """Every figure, not yet drawn."""
     found = [
-        Figure(
+        CaptionedChart(
             "Effects, and where their doubt comes from",
             "Dot: the effect. Lines: its 95 % intervals, all together and by what they come from; the line of users is"
             " the range over their responses. What is not known has no line.",
             _effects(p),
         ),
-        Figure(
+        CaptionedChart(
             "Prices fall at once",
             "Debt that is liquidatable then, and debt that no collateral stands behind once frictionless liquidators"
             " have acted, by how far the prices of one moment fall; each asset alone, and all that move together.",
@@ -32,7 +32,7 @@ def figures(p: Proposal) -> list[Figure]:
     ]
     if p.search is not None and len(p.search.names) in (1, 2):
         found.append(
-            Figure(
+            CaptionedChart(
                 "Around the proposal",
                 "Each cell is a parameter set, its replays' means; blue outline: the present one, orange: the proposed"
                 " one. Grey: refused by the market's configurator.",
