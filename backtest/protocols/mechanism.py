@@ -60,6 +60,10 @@ class Mechanism(Protocol[State]):
     name: str
     bidders: Bidders | None = None
     """Who bids where bidding lasts, set by the engine; None: what bidders do is the mechanism's to say."""
+    as_quoted: bool = False
+    """What it offers is what the protocol quotes, settled at once, and it keeps nothing: fast ways of asking the
+    protocol itself come to the same.
+    """
 
     def opportunities(
         self, book: Book[State], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
@@ -107,6 +111,7 @@ class ProtocolSpread(Immediate[State]):
     """Settles at once at the protocol's own price: repay debt, receive collateral with the bonus."""
 
     name = "fixed-spread"
+    as_quoted = True
 
     @override
     def opportunities(

@@ -15,7 +15,7 @@ from typing import Any, Generic
 from backtest.model import AccountId
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State, Together
-from backtest.protocols.mechanism import Mechanism, ProtocolSpread
+from backtest.protocols.mechanism import Mechanism
 from backtest.replay.competition.models import Competition, LiquidatorModel
 from backtest.replay.settlement import Settlement, Taker
 
@@ -35,9 +35,7 @@ class BatchTaker(Generic[State]):
         liquidator: AccountId,
     ) -> None:
         self._book, self._settlement, self._liquidator = book, settlement, liquidator
-        self.model = (
-            model if isinstance(model, Competition) and model.by_itself and type(mechanism) is ProtocolSpread else None
-        )
+        self.model = model if isinstance(model, Competition) and model.by_itself and mechanism.as_quoted else None
 
     def take(
         self, engine: Taker[State], candidates: Sequence[AccountId], refused: set[tuple[AccountId, str]]

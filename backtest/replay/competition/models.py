@@ -39,10 +39,12 @@ class Take(Struct, frozen=True):
 class LiquidatorModel(Protocol):
     """One model of competition. Owned by one replay; it may keep capital, pending bids or random draws of its own.
 
-    ``receive_collateral_token``: how it settles.
+    ``receive_collateral_token``: how it settles. ``stateless``: it keeps nothing between decisions and never wakes by
+    itself.
     """
 
     receive_collateral_token: bool
+    stateless: bool
 
     @property
     def missed(self) -> Mapping[Key, str]:
@@ -75,6 +77,7 @@ class NobodyElse:
     """Only history's liquidators act: re-enacted by the engine, nobody takes anything else."""
 
     receive_collateral_token = False
+    stateless = True
     missed: Mapping[Key, str] = MappingProxyType({})
     bidders = None
 
@@ -98,6 +101,8 @@ _Rank = tuple[int, str, int, int]
 
 class Competition:
     """See ``scenario.Competitive``: the most profitable liquidation at once, until none pays."""
+
+    stateless = True
 
     def __init__(self, terms: config.Competitive, costs: CostModel) -> None:
         self._terms, self._costs = terms, costs

@@ -79,6 +79,7 @@ class Searchers:
     """
 
     receive_collateral_token = False
+    stateless = False
 
     def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws) -> None:
         self.terms, self.costs = terms, costs

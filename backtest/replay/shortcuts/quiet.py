@@ -14,8 +14,8 @@ from typing import Generic
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State
-from backtest.protocols.mechanism import Mechanism, ProtocolSpread
-from backtest.replay.competition.models import Competition, LiquidatorModel
+from backtest.protocols.mechanism import Mechanism
+from backtest.replay.competition.models import LiquidatorModel
 from backtest.replay.measure import Measure
 from backtest.replay.watch.foresight import Foresight
 from backtest.replay.watch.screen import Watch
@@ -42,7 +42,7 @@ class Quiet(Generic[State]):
 
     def begins(self, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel) -> None:
         """A decision found neither candidate nor offer."""
-        if isinstance(watch, Foresight) and type(mechanism) is ProtocolSpread and type(model) is Competition:
+        if isinstance(watch, Foresight) and mechanism.as_quoted and model.stateless:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
 
