@@ -330,10 +330,19 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("events"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("replaying", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("replaying" if _is_compiled() else "compiling the rules, once (under a minute)", total=None)
+        yield lambda done, total: bar.update(task, description="replaying", completed=done, total=total)
+
+
+def _is_compiled() -> bool:
+    """Whether an earlier replay left the machine code of its rules beside them."""
+    beside = Path(__file__).parent.parent / "replay" / "shortcuts" / "__pycache__"
+    return any(beside.glob("loop.*.nbi"))
 
 
 def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
