@@ -135,19 +135,41 @@ def doubts_table(p: Proposal, *, full: bool) -> Table:
     return Table(("Effect by", *(each.measure.label.replace(" ", "\n", 1) for each in shown)), tuple(rows))
 
 
-def shocks_table(p: Proposal, *, full: bool) -> Table:
-    """A row for each fall; for each set of assets debt newly liquidatable, and bad debt, present and proposed."""
+def shocks_table(p: Proposal) -> Table:
+    """A row for each fall; of the proposal's first asset, and of all that move, debt that is liquidatable then, and bad
+    debt, present and proposed.
+    """
     by_assets = p.asset_shocks()
-    chosen = list(by_assets) if full else list(by_assets)[:1] + list(by_assets)[-1:]
-    chosen = list(dict.fromkeys(chosen))
     header = ["At once"]
     rows: dict[int, list[str]] = {}
-    for assets in chosen:
+    for assets in dict.fromkeys((next(iter(by_assets)), list(by_assets)[-1])):
         header += [f"{assets}\nliquidatable", "\nproposed", "\nbad debt", "\nproposed"]
         for shock in by_assets[assets]:
             cells = (*shock.debt, *shock.bad_debt)
             rows.setdefault(shock.fall, []).extend(_compact(value, p) for value in cells)
     return Table(tuple(header), tuple((f"−{fall / 100:g} %", *cells) for fall, cells in rows.items()))
+
+
+def shocks_tables(p: Proposal) -> Iterator[tuple[str, Table]]:
+    """Of each set of assets a table: accounts, debt, what of it is liquidated, and bad debt, present and proposed."""
+    header = (
+        "Fall",
+        "accounts",
+        "\nproposed",
+        "debt",
+        "\nproposed",
+        "liquidated",
+        "\nproposed",
+        "bad debt",
+        "\nproposed",
+    )
+    for assets, shocks in p.asset_shocks().items():
+        rows = []
+        for shock in shocks:
+            amounts = (*shock.debt, *(shock.repaid or (None, None)), *shock.bad_debt)
+            cells = (*map(tables.count, shock.accounts), *(tables.money(value, p.decimals) for value in amounts))
+            rows.append((f"−{shock.fall / 100:g} %", *cells))
+        yield assets, Table(header, tuple(rows))
 
 
 def front_table(search: Search, p: Proposal) -> Table:
