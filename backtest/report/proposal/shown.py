@@ -14,23 +14,28 @@ from backtest.report.verdict import LEVEL, Measure
 _NAMES = {"ltv": "loan-to-value"}
 
 
+PLACES, ROWS = 2, 8
+"""On the one screen: of more assets and categories than this only what changes is shown, in so many rows."""
+
+
 def terms_table(p: Proposal, *, full: bool) -> Table:
     """The parameters side by side, with the frontiers that they come to."""
     rows: list[tuple[str, ...]] = []
-    for of in dict.fromkeys(term.of for term in p.terms):
+    places = dict.fromkeys(term.of for term in p.terms)
+    many = not full and len(places) > PLACES
+    for of in places:
         own = {term.name: term for term in p.terms if term.of == of}
-        rows += [
-            (
-                f"{of} {_NAMES.get(term.name) or term.name.replace('_', ' ')}",
-                *(_value(term, value) for value in (term.present, term.proposed)),
-            )
-            for term in own.values()
-        ]
+        for term in own.values():
+            label = f"{of} {_NAMES.get(term.name) or term.name.replace('_', ' ')}"
+            if not many or term.present != term.proposed:
+                rows.append((label, *(_value(term, value) for value in (term.present, term.proposed))))
         threshold, bonus = own.get("liquidation_threshold"), own.get("liquidation_bonus")
-        if threshold and bonus and bonus.basis_points:
+        if threshold and bonus and bonus.basis_points and not many:
             if full:
                 rows.append((f"{of} threshold x (1 + bonus)", *_frontier(threshold, bonus)))
             rows.append((f"{of} liquidations do harm from a loan-to-value of", *_toxic(bonus)))
+    if many and len(rows) > ROWS:
+        rows[ROWS:] = [(f"... and {len(rows) - ROWS} more: --full", "", "")]
     moment = p.moment
     powers = (moment.power_before, moment.power_after)
     if full or powers[0] != powers[1]:
