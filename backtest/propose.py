@@ -52,7 +52,7 @@ FALLS = (1_000, 2_000, 3_000, 4_000, 5_000)
 """Of prices, basis points."""
 MOVED = 1.1
 """An asset whose price was so many times as high at its highest as at its lowest is one that may fall."""
-SHOCKED = 6
+SHOCKED = 4
 """Assets that fall alone, at most, those of the proposal aside."""
 STEPS, DAYS = 10, 30
 """The ramp that a change at once is held beside."""

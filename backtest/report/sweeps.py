@@ -164,6 +164,7 @@ class View:
             ("Best by each measure, and how that holds across windows", self._choices()),
             ("Do windows agree? Spearman's rank correlation", self._stability()),
             ("What moves the results: one row per axis", self._sensitivity()),
+            ("Liquidators: means over the windows that are not held out", self._liquidators()),
             ("Failed", self._failed()),
         ]
         return [(title, table) for title, table in made if table.rows]
@@ -291,6 +292,41 @@ class View:
         return Table(
             ("Axis", "Users", "Measure", "Place", "Rank correlation", "Effect"), tuple(_more(rows, len(shown), 6))
         )
+
+    def _liquidators(self) -> Table:
+        """What each set was for those who liquidate; no rows where nobody bids in any of them."""
+        shown = self.rows("""
+            SELECT point, response, any_value(parameters) AS parameters, avg(rent_base) AS rent, avg(bid_base) AS bid,
+                avg(protocol_share_base) AS protocol, avg(oracle_share_base) AS oracle, avg(median_seconds) AS median,
+                avg(p90_seconds) AS slow, avg(missed_debt_base) AS missed, avg(hhi) AS hhi, avg(zero_bid_share) AS zero,
+                sum(sum(contests)) OVER () AS contests
+            FROM sweep_liquidators WHERE sweep_id = $sweep AND NOT held_out GROUP BY point, response
+            ORDER BY rent DESC, point, response
+        """)
+        rows = [
+            (
+                f"#{row['point']}  {row['parameters']}",
+                row["response"],
+                *(self._money(row[key]) for key in ("rent", "bid", "protocol", "oracle")),
+                *(MISSING if row[key] is None else f"{row[key]:,.0f} s" for key in ("median", "slow")),
+                self._money(row["missed"]),
+                MISSING if row["hhi"] is None else f"{row['hhi']:,.0f}",
+                _share(row["zero"]),
+            )
+            for row in shown[:SHOWN]
+            if row["contests"]
+        ]
+        titles = (
+            "Rent",
+            "Bids",
+            "To the\nprotocol",
+            "To the\noracle",
+            "Delay,\nmedian",
+            "Delay,\n90 %",
+            "Missed\ndebt",
+        )
+        header = ("Parameters", "Users", *titles, "HHI", "Zero\nbids")
+        return Table(header, tuple(_more(rows, len(shown) if rows else 0, len(header))))
 
     def _failed(self) -> Table:
         """One row per kind of reason: reasons that differ by numbers alone are of one kind."""

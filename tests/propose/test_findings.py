@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backtest.report.proposal import POWER, Finding, Outcome, Point, Run, Search, findings_of
+from backtest.report.proposal import POWER, Finding, Moment, Outcome, Point, Run, Search, Term, findings_of
+from backtest.report.proposal.shown import terms_table
 
 NONE = Outcome({}, 0)
 
@@ -133,3 +135,30 @@ def test_the_front_is_of_what_nothing_beats_in_both(against: str, front: list[in
     ]
     assert [each.values[0] for each in search(against, *points).front()] == front
     assert [each.values[0] for each in search(against, points[0], points[0]).front()] == [1, 1]  # equal beats nothing
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
+
+
+def test_of_many_places_the_screen_shows_what_changes() -> None:
+    """Eleven assets of which one parameter changes: eight rows and how many more; in full every parameter."""
+
+    def asked(terms: Sequence[Term]) -> Any:
+        """What the table of parameters reads of a proposal."""
+        moment = Moment(1, 1, 0, 0, 0, (), 5, 5, 10, 30)
+        return SimpleNamespace(terms=tuple(terms), moment=moment, currency="USD", decimals=8)
+
+    terms = [
+        Term(f"A{n}", name, present, present - 100 * (name == "liquidation_threshold"))
+        for n in range(11)
+        for name, present in (("ltv", 7000), ("liquidation_threshold", 8000), ("liquidation_bonus", 10500))
+    ]
+    screen = terms_table(asked(terms), full=False).rows
+    assert screen[0] == ("A0 liquidation threshold", "80.00 %", "79.00 %")
+    assert (len(screen), screen[-1][0]) == (9, "... and 3 more: --full")
+    few = terms_table(asked(terms[:3]), full=False).rows
+    assert [row[0] for row in few][:2] == ["A0 loan-to-value", "A0 liquidation threshold"]
+    assert few[-1] == ("A0 liquidations do harm from a loan-to-value of", "95.24 %", "95.24 %")
+    whole = terms_table(asked(terms), full=True).rows
+    assert len(whole) == 11 * 5 + 1
+    assert ("A3 threshold x (1 + bonus)", "84.00 %", "82.95 %") in whole

@@ -65,6 +65,8 @@ def test_a_moment_of_the_change_itself_does_not_matter(before: tuple[Book[Any], 
         Override(parameter="liquidation_threshold", asset="WETH", value=7600, from_block=12, until_block=20, steps=2)
     ]
     assert what_if.effect_of(book, timeline, ramp, 10) == what_if.effect_of(book, timeline, lower(7600), 10)
+    by = [Override(parameter="liquidation_threshold", asset="WETH", change=-400)]
+    assert what_if.effect_of(book, timeline, by, 10) == what_if.effect_of(book, timeline, lower(7600), 10)
 
 
 @pytest.mark.parametrize(("bonus", "bad"), [(10_500, Fraction(3140) - 2 * 1500 / Fraction("1.05")), (11_000, None)])

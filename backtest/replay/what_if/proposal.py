@@ -142,7 +142,7 @@ def effect_of(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]
             if standing.account in spared:
                 spared[standing.account] = min(spared[standing.account], step)
     wanted = set(spared)
-    then = {one.account: one for one in standings(before) if one.account in wanted}
+    then = {one.account: one for one in standings(before) if one.account in wanted} if wanted else {}
     now = {one.account: one for one in standings(after, unsafe=True) if one.account in wanted}
     found = [Made(then[account], now[account], spared[account]) for account in spared]
     found.sort(key=lambda one: (-one.after.debt_base, one.after.account))
@@ -174,7 +174,7 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
         prices.update({asset: prices[asset] * (BPS - fall) // BPS for asset in assets if asset in prices})
     risky = list(standings(views_of(trial), unsafe=True))
     taken = _liquidated(trial, [standing.account for standing in risky])
-    short = sum(max(0, one.debt_base - one.collateral_base) for one in standings(views_of(trial)))
+    short = _short(views_of(trial))
     return Fallen(
         accounts=len(risky),
         debt_base=sum(standing.debt_base for standing in risky),
@@ -198,6 +198,13 @@ def standings(views: Views, *, unsafe: bool = False) -> Iterator[Standing]:
             one = Standing(account, view.collateral_base, view.debt_base, view.health, view.borrowing_power_base)
             found += [one] if one.unsafe or not unsafe else []
     yield from sorted(found, key=lambda one: one.account)
+
+
+def _short(views: Views) -> int:
+    """Debt beyond the collateral of its account, over all accounts."""
+    least = views.collateral.minus(views.debt)
+    rest = (view for view in views.rest.values() if view is not None)
+    return -least.take(least.negative).total() + sum(max(0, one.debt_base - one.collateral_base) for one in rest)
 
 
 def _power(views: Views) -> int:

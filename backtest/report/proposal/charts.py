@@ -35,7 +35,7 @@ def figures(p: Proposal) -> list[CaptionedChart]:
             CaptionedChart(
                 "Around the proposal",
                 "Each cell is a parameter set, its replays' means; blue outline: the present one, orange: the proposed"
-                " one. Grey: refused by the market's configurator.",
+                " one. Empty: refused by the market's configurator.",
                 _heat(p, p.search),
             )
         )

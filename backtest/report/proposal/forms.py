@@ -35,8 +35,10 @@ def sections(p: Proposal, *, full: bool) -> Iterator[tuple[str, Table]]:
         yield "The moment it takes effect", tabled.newly_table(p, 20 if full else 3)
     yield f"What it would have done, in {p.currency}", tabled.findings_table(p, full=full)
     yield "How sure that is: by what the effect changes", tabled.doubts_table(p, full=full)
-    if p.shocks:
-        yield f"Prices fall at once at block {p.moment.block:,}, in {p.currency}", tabled.shocks_table(p, full=full)
+    if p.shocks and not full:
+        yield f"Prices fall at once at block {p.moment.block:,}, in {p.currency}", tabled.shocks_table(p)
+    for assets, table in tabled.shocks_tables(p) if full else ():
+        yield f"Were {assets} to fall at once at block {p.moment.block:,}: liquidatable then, in {p.currency}", table
     if p.search is not None:
         label = next(measure.label for measure in MEASURES if measure.key == p.search.loss).lower()
         title = f"Around the proposal, within {p.search.within} basis points: the front of {label}"

@@ -14,23 +14,28 @@ from backtest.report.verdict import LEVEL, Measure
 _NAMES = {"ltv": "loan-to-value"}
 
 
+PLACES, ROWS = 2, 8
+"""On the one screen: of more assets and categories than this only what changes is shown, in so many rows."""
+
+
 def terms_table(p: Proposal, *, full: bool) -> Table:
     """The parameters side by side, with the frontiers that they come to."""
     rows: list[tuple[str, ...]] = []
-    for of in dict.fromkeys(term.of for term in p.terms):
+    places = dict.fromkeys(term.of for term in p.terms)
+    many = not full and len(places) > PLACES
+    for of in places:
         own = {term.name: term for term in p.terms if term.of == of}
-        rows += [
-            (
-                f"{of} {_NAMES.get(term.name) or term.name.replace('_', ' ')}",
-                *(_value(term, value) for value in (term.present, term.proposed)),
-            )
-            for term in own.values()
-        ]
+        for term in own.values():
+            label = f"{of} {_NAMES.get(term.name) or term.name.replace('_', ' ')}"
+            if not many or term.present != term.proposed:
+                rows.append((label, *(_value(term, value) for value in (term.present, term.proposed))))
         threshold, bonus = own.get("liquidation_threshold"), own.get("liquidation_bonus")
-        if threshold and bonus and bonus.basis_points:
+        if threshold and bonus and bonus.basis_points and not many:
             if full:
                 rows.append((f"{of} threshold x (1 + bonus)", *_frontier(threshold, bonus)))
             rows.append((f"{of} liquidations do harm from a loan-to-value of", *_toxic(bonus)))
+    if many and len(rows) > ROWS:
+        rows[ROWS:] = [(f"... and {len(rows) - ROWS} more: --full", "", "")]
     moment = p.moment
     powers = (moment.power_before, moment.power_after)
     if full or powers[0] != powers[1]:
@@ -135,19 +140,41 @@ def doubts_table(p: Proposal, *, full: bool) -> Table:
     return Table(("Effect by", *(each.measure.label.replace(" ", "\n", 1) for each in shown)), tuple(rows))
 
 
-def shocks_table(p: Proposal, *, full: bool) -> Table:
-    """A row for each fall; for each set of assets debt newly liquidatable, and bad debt, present and proposed."""
+def shocks_table(p: Proposal) -> Table:
+    """A row for each fall; of the proposal's first asset, and of all that move, debt that is liquidatable then, and bad
+    debt, present and proposed.
+    """
     by_assets = p.asset_shocks()
-    chosen = list(by_assets) if full else list(by_assets)[:1] + list(by_assets)[-1:]
-    chosen = list(dict.fromkeys(chosen))
     header = ["At once"]
     rows: dict[int, list[str]] = {}
-    for assets in chosen:
+    for assets in dict.fromkeys((next(iter(by_assets)), list(by_assets)[-1])):
         header += [f"{assets}\nliquidatable", "\nproposed", "\nbad debt", "\nproposed"]
         for shock in by_assets[assets]:
             cells = (*shock.debt, *shock.bad_debt)
             rows.setdefault(shock.fall, []).extend(_compact(value, p) for value in cells)
     return Table(tuple(header), tuple((f"−{fall / 100:g} %", *cells) for fall, cells in rows.items()))
+
+
+def shocks_tables(p: Proposal) -> Iterator[tuple[str, Table]]:
+    """Of each set of assets a table: accounts, debt, what of it is liquidated, and bad debt, present and proposed."""
+    header = (
+        "Fall",
+        "accounts",
+        "\nproposed",
+        "debt",
+        "\nproposed",
+        "liquidated",
+        "\nproposed",
+        "bad debt",
+        "\nproposed",
+    )
+    for assets, shocks in p.asset_shocks().items():
+        rows = []
+        for shock in shocks:
+            amounts = (*shock.debt, *(shock.repaid or (None, None)), *shock.bad_debt)
+            cells = (*map(tables.count, shock.accounts), *(tables.money(value, p.decimals) for value in amounts))
+            rows.append((f"−{shock.fall / 100:g} %", *cells))
+        yield assets, Table(header, tuple(rows))
 
 
 def front_table(search: Search, p: Proposal) -> Table:
