@@ -48,6 +48,8 @@ from backtest.replay.watch.screen import FLOAT_ERROR
 from backtest.replay.what_if.overrides import Overrides
 from backtest.units import RAY
 
+MANY = 500
+"""Accounts with debt from which on the loop is worth the seconds that it takes to compile, once."""
 ROOM = 1_024
 """Liquidations that a stretch has room for at first."""
 _WORD = (1 << 64) - 1
@@ -77,7 +79,8 @@ class Stretches(Generic[State]):
         which the reader leaves out. Adds to ``refused``.
         """
         model, book = self._model, self._settlement.book
-        if model is None or book.plain or reader.place >= reader.stop or reader.place < self._idle:
+        few = watch.rows.count < MANY
+        if few or model is None or book.plain or reader.place >= reader.stop or reader.place < self._idle:
             return None
         passing = self._timeline.passing
         if not passing.fits or not passing.events.passes[reader.place]:
