@@ -13,6 +13,7 @@ from backtest.fetch.oracle import Oracles, uses_of
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN, stored
+from backtest.foreign import Unreadable, integer, shown
 from backtest.lake import Lake
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import ZERO_ADDRESS
@@ -70,15 +71,21 @@ def _constants(lake: Lake, market: str, rpc: Rpc, last: int, say: Say) -> None:
 def _readings(lake: Lake, market: str, rpc: Rpc, draw: random.Random, say: Say) -> None:
     rows = stored(lake, market, READING)
     some = sorted(draw.sample(rows, min(MOST, len(rows))), key=lambda row: (row["block_number"], row["call"]))
-    asked = []
+    asked: list[tuple[str, str, int]] = []
+    kept: list[tuple[str, object]] = []
     for row in some:
+        address, block = "0x" + row["address"].hex(), row["block_number"]
+        where = f"{shown(row['call'], 80)} of {address} at block {block}"
         function, *arguments = row["call"].split(" ")
-        call = selector(function) + "".join(f"{int(argument):064x}" for argument in arguments)
-        asked.append(("0x" + row["address"].hex(), call, row["block_number"]))
-    for row, data in zip(some, rpc.eth_calls(asked), strict=True):
-        same = (data or None) == row["value"]
-        where = f"{row['call']} of 0x{row['address'].hex()} at block {row['block_number']}"
-        say("views", None if same else f"{where} is not what the lake says")
+        try:
+            words = [integer(argument) % (1 << 256) for argument in arguments]
+        except Unreadable:
+            say("views", f"{where} is no call: it was not read from a node")
+            continue
+        asked.append((address, selector(function) + "".join(f"{word:064x}" for word in words), block))
+        kept.append((where, row["value"]))
+    for (where, held), data in zip(kept, rpc.eth_calls(asked), strict=True):
+        say("views", None if (data or None) == held else f"{where} is not what the lake says")
 
 
 def _small(data: bytes | None) -> int | None:

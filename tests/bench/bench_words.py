@@ -1,4 +1,4 @@
-"""Rules as machine code against the same in Python, and the books of three protocols valued at once.
+"""Rules as machine code against the same in Python, and the books of four protocols valued at once.
 
 ``python -m tests.bench.bench_words`` prints the rows; ``make bench`` collects ``run()``. What is compared is measured
 in turns, and the least of each counts.
@@ -15,6 +15,7 @@ from typing import Any
 from backtest import units
 from backtest.model import AccountId, Asset, AssetId, Clock, IndexUpdate, Market, ParamChange, PositionChange, Prices
 from backtest.protocols.aave_v3 import AAVE_V3
+from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
@@ -22,6 +23,7 @@ from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
 from backtest.units import RAY, WAD
 from backtest.words import columns
 from tests.support.aave_books import COL, DEBT, NOW, OTHER, Toy
+from tests.protocols.compound_v3.hand import START, USD, WBTC, WETH, at, indexes, opened
 
 ACCOUNTS = 100_000
 ROWS = 20_000
@@ -129,12 +131,24 @@ def two_assets(protocol: LendingProtocol[Any], accounts: int) -> tuple[Any, Pric
     return state, Prices(oracle, oracle, oracle), Clock(9, 0, 1_000 + 3_600)
 
 
+def comet(accounts: int) -> tuple[Any, Prices, Clock]:
+    """A Comet in which every account holds both collaterals and owes."""
+    state, draw = opened(indexes(10**15 + 7, 11 * 10**14 + 9, (10**9, 2 * 10**9))), random.Random(1)
+    for number in range(accounts):
+        account, worth = AccountId(number), draw.randint(10**17, 10**22)
+        state.hold(account, WETH, worth)
+        state.hold(account, WBTC, worth // 10**10)
+        state.put(account, -(worth * draw.randint(30, 60) * 20 // 10**12))
+    return state, at(2_000 * USD), Clock(20, 0, START + 3_600)
+
+
 def books(accounts: int) -> list[dict[str, Any]]:
     """Milliseconds for the views and for the exposures of a whole book, at other prices each time."""
     made = {
         "Aave": (AAVE_V3, *aave(accounts)),
         "Morpho": (MORPHO_BLUE, *two_assets(MORPHO_BLUE, accounts)),
         "Maker": (MAKER, *two_assets(MAKER, accounts)),
+        "Comet": (COMPOUND_V3, *comet(accounts)),
     }
     ids = [AccountId(number) for number in range(accounts)]
     step = 0

@@ -94,7 +94,7 @@ class CompoundV3(LendingProtocol[CometState]):
         " the rest that its buyers get."
     )
     # Median of calls recorded of the compiled contracts.
-    gas_units: Mapping[str, int] = MappingProxyType({"absorb": 210_000, "buy": 120_000})
+    gas_units: Mapping[str, int] = MappingProxyType({"absorb": 182_000, "buy": 141_000})
     evidence = "by vectors"
     assumptions: Sequence[str] = ASSUMPTIONS
 

@@ -6,7 +6,8 @@ Source: compound-finance/comet, ``contracts/CometMainInterface.sol``, ``CometExt
 
 Parameters are immutables of the implementation behind the proxy: each implementation is asked for them in the block in
 which the proxy took it, so that what counts is what the contract holds, whoever configured it. Indexes are read where a
-log shows that the contract accrued: an accrual of its own (``accrueAccount``) leaves no log.
+log shows that the contract accrued: an accrual of its own (``accrueAccount``) leaves no log. Principals are read with
+them: debt that is sent from one account to another leaves none either.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ COMET = "comet"
 """Role of the proxy."""
 ZERO_ADDRESS = "0x" + "00" * 20
 TOTALS = "totalsBasic()"
+USER = "userBasic(address)"
 _TOO_LARGE = 10**38
 ASSET_INFO = "getAssetInfo(uint8)"
 
@@ -61,8 +63,13 @@ EVENTS = (
     ),
     _of("WithdrawReserves", "address indexed to, uint256 amount"),
 )
-ACCRUING = ("Supply", "Withdraw", "Transfer", "AbsorbDebt")
-"""Logs of calls that accrue interest."""
+ACCRUING: Mapping[str, tuple[str, ...]] = {
+    "Supply": ("dst",),
+    "Withdraw": ("src",),
+    "Transfer": ("from", "to"),
+    "AbsorbDebt": ("borrower",),
+}
+"""Logs of calls that accrue interest, and whose principal they change."""
 
 GETTERS: Mapping[str, str] = {
     **dict(
@@ -119,6 +126,18 @@ class Upgrade:
     collateral: Sequence[Collateral]
 
 
+def read_principals(raw: RawEvents) -> dict[int, list[tuple[str, int]]]:
+    """Block to accounts with the principal that ``userBasic`` returned at its end."""
+    table = raw.table("raw/chain/Reading")
+    found: dict[int, list[tuple[str, int]]] = {}
+    for row in table.filter(pc.starts_with(table["call"], USER)).to_pylist():
+        number, words = row["call"].removeprefix(f"{USER} "), _words(row["value"])
+        if words and number.isascii() and number.isdigit():
+            principal = words[0] - (1 << 256) if words[0] >> 255 else words[0]
+            found.setdefault(row["block_number"], []).append((f"0x{int(number):040x}", principal))
+    return found
+
+
 class Totals(NamedTuple):
     """``totalsBasic`` (CometStorage.TotalsBasic): indexes of 10^15, principal, seconds."""
 
@@ -141,9 +160,10 @@ def _words(data: bytes | None) -> list[int]:
 
 
 def read_words(raw: RawEvents) -> dict[tuple[int, str, str], list[int]]:
-    """What calls but those for totals returned: (block, address, call) to words; none where the call gave nothing."""
+    """What implementations returned: (block, address, call) to words; none where the call gave nothing."""
     table = raw.table("raw/chain/Reading")
-    held = table.filter(pc.not_equal(table["call"], TOTALS)).to_pylist()
+    of_blocks = pc.or_(pc.equal(table["call"], TOTALS), pc.starts_with(table["call"], USER))
+    held = table.filter(pc.invert(of_blocks)).to_pylist()
     return {(row["block_number"], address_text(row["address"]), row["call"]): _words(row["value"]) for row in held}
 
 
@@ -174,8 +194,9 @@ def _upgraded(raw: RawEvents) -> list[dict[str, Any]]:
 
 
 def readings(raw: RawEvents) -> Iterator[Reading]:
-    """What each implementation holds, and the contract's totals at the end of each block in which a log shows that it
-    accrued. What there is to ask grows with the answers: how many assets come first.
+    """What each implementation holds; and at the end of each block in which a log shows that the contract accrued, its
+    totals and the principals of the accounts that the log names. What there is to ask grows with the answers: how many
+    assets come first.
     """
     known = read_words(raw)
     proxies = set()
@@ -187,12 +208,17 @@ def readings(raw: RawEvents) -> Iterator[Reading]:
         count = known.get((block, implementation, COUNT))
         for number in range(min(count[0], 24) if count else 0):
             yield Reading(block, implementation, ASSET_INFO, (number,))
-    blocks: dict[int, None] = {}
-    for event in ACCRUING:
-        blocks |= dict.fromkeys(raw.table(event).column("block_number").to_pylist())
-    for block in sorted(blocks):
+    touched: dict[int, set[bytes]] = {}
+    for event, names in ACCRUING.items():
+        table = raw.table(event)
+        for name in names:
+            for block, account in zip(table["block_number"].to_pylist(), table[name].to_pylist(), strict=True):
+                touched.setdefault(block, set()).add(account)
+    for block in sorted(touched):
         for proxy in sorted(proxies):
             yield Reading(block, proxy, TOTALS)
+            for account in sorted(touched[block] - {bytes(20)}):
+                yield Reading(block, proxy, USER, (int.from_bytes(account, "big"),))
 
 
 def upgrades(raw: RawEvents) -> list[Upgrade]:

@@ -2,9 +2,10 @@
 
 The book of ``state`` runs along. Each log of a call on the base token accrues it, and the principal follows from the
 amount by the contract's own rounding. What the logs say twice is checked: ``Transfer`` beside a call says what the
-supply that it moved is worth at the index of then, and ``totalsBasic`` (see ``events.readings``) what the contract
-stored at the end of the block. Where a reading is there its indexes are taken, since accruals of their own leave no
-log; without one the rules must explain every ``Transfer``, or the fold stops.
+supply that it moved is worth at the index of then, and ``totalsBasic`` and ``userBasic`` (see ``events.readings``) what
+the contract stored at the end of the block, of all and of those who called. Where a reading of all is there its indexes
+are taken, since accruals of their own leave no log; without one the rules must explain every ``Transfer``, or the fold
+stops.
 
 Base tokens sent from one account to another leave nothing but the two ``Transfer`` logs of the supply that moved. Where
 both are there, the amount is one that both show; where one is missing, its account is in debt and no log tells it.
@@ -24,7 +25,16 @@ from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, PositionChange
 from backtest.protocols.compound_v3.account import counted_down
 from backtest.protocols.compound_v3.actions import GIVING, MOVING, TAKING
-from backtest.protocols.compound_v3.events import Totals, Upgrade, address_text, metadata, read_totals, tokens, upgrades
+from backtest.protocols.compound_v3.events import (
+    Totals,
+    Upgrade,
+    address_text,
+    metadata,
+    read_principals,
+    read_totals,
+    tokens,
+    upgrades,
+)
 from backtest.protocols.compound_v3.math import INDEX, accrued_down, base_for_down, borrowed_up, present_down
 from backtest.protocols.compound_v3.state import (
     BASE,
@@ -124,6 +134,7 @@ class _Folding:
         self._asset_of = {asset.asset: asset.id for asset in market.assets}
         self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
         self._totals = read_totals(raw)
+        self._principals = read_principals(raw)
         self._accrued = False
         self._holders: set[tuple[AccountId, AssetId]] = set()
         self._block = -1
@@ -353,6 +364,13 @@ class _Folding:
 
     def _block_ends(self) -> None:
         """The book holds what the contract does at the end of a block with a reading."""
+        for account, principal in self._principals.get(self._block, ()):
+            own = self.state.position(AccountId(self.ids.get(account, -1))).principal
+            if own != principal:
+                raise self._unexplained(
+                    f"{account} has a principal of {principal} at the end of the block, {own} by the logs: debt was"
+                    " sent from one account to another"
+                )
         if (read := self._totals.get(self._block)) is None:
             return
         ours = self.state.total_supply, self.state.total_borrow

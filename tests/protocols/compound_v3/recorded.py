@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,18 @@ def figures() -> dict[str, Any]:
     return found
 
 
-def imported(place: Path, *, without: str = "\0") -> Lake:
-    """A lake of the recorded logs and facts, less lines of the facts that hold a text; not folded yet."""
+def imported(place: Path, old: str = "", new: str = "") -> Lake:
+    """A lake of the recorded logs and facts, not folded yet. ``old`` (a text, or else a pattern) stands for ``new`` in
+    each line of the facts; lines that would lack it are left out.
+    """
+    lines = read("facts.toml.gz").splitlines()
+    if old and not new:
+        lines = [line for line in lines if old not in line]
+    elif old:
+        found = any(old in line for line in lines)
+        lines = [line.replace(old, new) if found else re.sub(old, new, line) for line in lines]
     facts = place.with_suffix(".toml")
-    kept = [line for line in read("facts.toml.gz").splitlines() if without not in line]
-    facts.write_text("\n".join(kept))
+    facts.write_text("\n".join(lines))
     lake = Lake(place, create=True)
     import_logs(lake, find_market(str(FOLDER / "market.toml")), [FOLDER / "logs.json.gz"], facts=facts)
     lake.refresh()

@@ -191,7 +191,12 @@ def test_readings_name_what_is_to_be_asked() -> None:
     raw = Raw(logs(LENT, OWED, (9, [supply(ALICE, 1)])))
     asked = [(each.block_number, each.address, each.call) for each in readings(raw)]
     assert (2, "0x" + CODE.hex(), "getAssetInfo(uint8) 1") in asked
-    assert asked[-2:] == [(block, "0x" + PROXY.hex(), "totalsBasic()") for block in (2, 9)]
+    users = [int.from_bytes(each, "big") for each in (LENDER, ALICE)]
+    assert asked[-5:] == [
+        (block, "0x" + PROXY.hex(), call)
+        for block, some in ((2, users), (9, users[1:]))
+        for call in ("totalsBasic()", *(f"userBasic(address) {user}" for user in some))
+    ]
     raw.readings = []
     assert not any("getAssetInfo" in each.call for each in readings(raw))  # how many comes first
     assert tokens(raw) == []
@@ -230,6 +235,15 @@ def test_totals_that_differ_stop_the_fold() -> None:
         folded(Raw(logs(LENT, OWED), [late]))
     with pytest.raises(RulesError, match=r"totalsBasic\(\) of 0xc0c0.* is not what a Comet returns"):
         folded(Raw(logs(LENT), [totals(2, 0, ONE, 0, 0, 1, 1, START, 0)]))
+
+
+def test_a_principal_that_differs_stops_the_fold() -> None:
+    """Somebody sent alice's debt on, which leaves totals as they are and no log."""
+    user = int.from_bytes(ALICE, "big")
+    read = {"block_number": 2, "address": PROXY, "call": f"userBasic(address) {user}", "value": words(-7)}
+    assert folded(Raw(logs(LENT, OWED), [{**read, "value": words(-1_500 * USDC)}]))["position_events"]
+    with pytest.raises(RulesError, match=r"0xa1a1.* has a principal of -7 at the end of the block, -1500000000 by the"):
+        folded(Raw(logs(LENT, OWED), [read]))
 
 
 def test_implementations_that_are_no_comet_are_named() -> None:

@@ -46,13 +46,16 @@ def _call(text: str) -> bytes:
 
 @dataclass
 class Stage:
-    """The proxy and its implementation, tokens and feeds, and what the contract holds now."""
+    """The proxy and its implementation, tokens and feeds, and what the contract holds now. ``scaled`` is a feed of
+    Compound's own for bitcoin: it answers ``latestRoundData`` alone, and names the feed that it reads.
+    """
 
     node: Node
     proxy: Contract
     code: Contract
     tokens: list[Contract]
     feeds: list[tuple[Contract, Contract]]
+    scaled: Contract
     start: int
     principals: dict[bytes, int] = field(default_factory=dict)
     held: dict[tuple[bytes, int], int] = field(default_factory=dict)
@@ -73,9 +76,18 @@ class Stage:
 
     def price(self, asset: int, price: int) -> None:
         """The feed answers, and so does the proxy when it is asked for it."""
-        aggregator, feed = self.feeds[asset]
-        call = selector("getPrice(address)") + bytes.fromhex(feed.address[2:]).rjust(32, b"\0")
-        self.node.send_block([aggregator.transaction("transmit", price), self.teach(self.proxy, call, words(price))])
+        source = bytes.fromhex(self.source(asset)[2:]).rjust(32, b"\0")
+        said = [
+            self.feeds[asset][0].transaction("transmit", price),
+            self.teach(self.proxy, selector("getPrice(address)") + source, words(price)),
+        ]
+        if asset == 2:
+            said.append(self.teach(self.scaled, selector("latestRoundData()"), words(1, price, 0, 0, 1)))
+        self.node.send_block(said)
+
+    def source(self, asset: int) -> str:
+        """The feed that the implementation names."""
+        return self.scaled.address if asset == 2 else self.feeds[asset][1].address
 
     def block(
         self, *said: tuple[list[bytes], bytes], principals: dict[bytes, int] | None = None, held: Any = None
@@ -114,8 +126,11 @@ def stage(chain_packages: None) -> Iterator[Stage]:
         for asset, price in zip(MARKET.assets, (USD, 2_000 * USD, 30_000 * USD), strict=True):
             aggregator = node.deploy(feeds["Aggregator"], 8, f"{asset.symbol} / USD", price)
             pairs.append((aggregator, node.deploy(feeds["FeedProxy"], aggregator.address)))
-        code, proxy = node.deploy(puppet), node.deploy(puppet)
-        stage = Stage(node, proxy, code, tokens, pairs, node.block_number)
+        scaled, code, proxy = (node.deploy(puppet) for _ in range(3))
+        stage = Stage(node, proxy, code, tokens, pairs, scaled, node.block_number)
+        underlying = words(int(pairs[2][1].address, 16))
+        for call, answer in (("underlyingPriceFeed()", underlying), ("decimals()", words(8))):
+            node.send(stage.teach(scaled, selector(call), answer))
         for row in holds(**NO_INTEREST):
             value = row["value"]
             if row["call"] == "baseToken()":
@@ -124,9 +139,7 @@ def stage(chain_packages: None) -> Iterator[Stage]:
                 value = words(int(pairs[0][1].address, 16))
             elif row["call"].startswith("getAssetInfo"):
                 asset = 1 + int(row["call"][-1])
-                value = (
-                    value[:32] + words(int(tokens[asset].address, 16), int(pairs[asset][1].address, 16)) + value[96:]
-                )
+                value = value[:32] + words(int(tokens[asset].address, 16), int(stage.source(asset), 16)) + value[96:]
             node.send(stage.teach(code, _call(row["call"]), value))
         play(stage)
         yield stage
@@ -246,6 +259,21 @@ def test_without_its_readings_the_market_is_refused(stage: Stage, tmp_path: Path
         lake = Lake(tmp_path / "lake", create=True)
         with pytest.raises(RulesError, match=r"supplyKink\(\) of the implementation .* gives nothing"):
             fetch(lake, stage.config, rpc, finality=0)
+
+
+def test_a_feed_that_answers_rounds_alone_is_read_with_every_answer_of_the_one_it_names(
+    stage: Stage, lake: Lake
+) -> None:
+    source = stage.scaled.address.lower()
+    rows = lake.sql(
+        f"SELECT kind, parameters FROM raw.oracle_Source WHERE address = from_hex('{source[2:]}')"
+    ).fetchall()
+    assert rows[0][0] == "sampled"
+    assert stage.feeds[2][1].address.lower() in rows[0][1]
+    prices = lake.sql(
+        "SELECT price, method FROM prices JOIN assets USING (market, asset_id) WHERE symbol = 'WBTC' ORDER BY seq"
+    ).fetchall()
+    assert [(int(price), method) for price, method in prices if price is not None] == [(30_000 * USD, "read")]
 
 
 def test_facts_hold_the_readings(stage: Stage) -> None:

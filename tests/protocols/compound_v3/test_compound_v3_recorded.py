@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backtest.cli import main
-from backtest.errors import ScenarioError
+from backtest.errors import RulesError, ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, IndexUpdate, Market
 from backtest.protocols.book import Book
@@ -246,3 +247,40 @@ def test_a_lake_of_it_keeps_its_invariants(lake: Lake, capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         main(["check", "--lake", str(lake.path)])
     assert (ended.value.code, "none violated" in capsys.readouterr().out) == (0, True)
+
+
+# -- facts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"getAssetInfo(uint8) 1"', "", r"views of contracts \(3: getAssetInfo\(uint8\) 1 of 0x\w+ at \d+, "),
+        ('"totalsBasic()"', "", r"views of contracts \(\d+: totalsBasic\(\) of"),
+        (
+            '"supplyKink()", "0x',
+            '"supplyKink()", "0xq',
+            r"readings, row \d+, value: '0xq.*' is not 0x and pairs of hex",
+        ),
+        ('"numAssets()", "0x', '"numAssets()", "0x0', r"readings, row \d+, value: .* is not 0x and pairs of hex"),
+    ],
+)
+def test_facts_that_lack_a_reading_or_hold_none(tmp_path: Path, old: str, new: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        imported(tmp_path / "lake", old, new)
+
+
+def test_readings_that_no_comet_gives_stop_the_fold_by_name(tmp_path: Path) -> None:
+    lake = imported(tmp_path / "lake", '"totalsBasic()", "0x' + "0" * 49, '"totalsBasic()", "0x' + "f" * 49)
+    with pytest.raises(RulesError, match=r"totalsBasic\(\) of 0x\w+ is not what a Comet returns"):
+        reconstruct(lake, MARKET)
+
+
+def test_without_what_was_read_an_accrual_without_a_log_stops_the_fold(tmp_path: Path) -> None:
+    """Readings that gave nothing: the rules accrue by themselves, up to the first Transfer that they do not explain."""
+    lake = imported(tmp_path / "lake", *_NOTHING)
+    with pytest.raises(RulesError, match=r"a Transfer of \d+ beside it, \d+ by the rules; .* accrued without a log"):
+        reconstruct(lake, MARKET)
+
+
+_NOTHING = (r'"(totalsBasic\(\)|userBasic\(address\) \d+)", "0x\w+"', r'"\1", ""')
