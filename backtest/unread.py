@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -34,22 +34,21 @@ def unread_imports(lake: Lake, market: str) -> dict[str, int]:
     protocol = protocol_named(lake.market_config(market).protocol)
     found: dict[str, int] = {}
     for dataset in sorted(held - set(_OF_ALL)):
-        found |= _unread(dataset, lake.read(dataset, market), protocol)
+        found |= _unread(lake, market, dataset, protocol)
     if PRICE in held:
         found |= _unread_prices(lake, market)
     return found
 
 
-def _unread(dataset: str, table: pa.Table, protocol: LendingProtocol[Any]) -> dict[str, int]:
-    name = dataset.removeprefix(_PREFIX)
-    columns: Collection[str] | None = protocol.imported_columns.get(dataset)
-    if columns is None:
-        return {f"rows of {name}": table.num_rows} if table.num_rows else {}
-    return {
-        f"values of {name}.{column}": count
-        for column in IMPORTED[dataset].names
-        if column not in _KEY | frozenset(columns) and (count := len(table) - table[column].null_count)
-    }
+def _unread(lake: Lake, market: str, dataset: str, protocol: LendingProtocol[Any]) -> dict[str, int]:
+    name, own = dataset.removeprefix(_PREFIX), protocol.imported_columns.get(dataset)
+    if own is None:
+        return {f"rows of {name}": sum(file.rows for file in lake.files(dataset, market))}
+    spare = [column for column in IMPORTED[dataset].names if column not in _KEY | own]
+    if not spare:
+        return {}
+    table = lake.read(dataset, market, columns=spare)
+    return {f"values of {name}.{column}": count for column in spare if (count := len(table) - table[column].null_count)}
 
 
 def _unread_prices(lake: Lake, market: str) -> dict[str, int]:
