@@ -1,4 +1,4 @@
-"""What a market's imports brought and nothing reads: counted and named wherever a lake is looked at."""
+"""What a market's imports brought and no fold reads: counted and named wherever a lake is looked at."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KEY = frozenset(field.name for field in IMPORT_KEY)
 
 
 def unread_imports(lake: Lake, market: str) -> dict[str, int]:
-    """What is read by nothing, in words, to how much of it there is.
+    """What no fold reads, in words, to how much of it there is.
 
     Rows of a kind that the protocol's fold does not read (``rows of Liquidation``), values in columns that it does not
     read (``values of Parameter.category``), prices of assets that the market does not have, and what an oracle said
@@ -67,4 +67,4 @@ def _unread_prices(lake: Lake, market: str) -> dict[str, int]:
 
 def in_words(unread: Mapping[str, int]) -> list[str]:
     """A line for each kind."""
-    return [f"read by nothing: {count:,} {what}" for what, count in sorted(unread.items())]
+    return [f"read by no fold: {count:,} {what}" for what, count in sorted(unread.items())]
