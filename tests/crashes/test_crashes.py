@@ -124,6 +124,7 @@ def test_the_crashes_that_ship() -> None:
         ("healths = [10100, 20000]", "healths = [20000, 10100]", "give two bounds above 10000, in order"),
         ("accounts = 10\n", "", "missing required field `accounts`"),
         (PATH[PATH.index("[book]") :], "", "give path and book together"),
+        ('title = "Made up"', 'title = "Made \\u001b[31m up"', "cannot be shown as it is"),
         ('name = "own"', 'name = "own', "own.toml"),
     ],
 )
