@@ -1,8 +1,8 @@
-"""What a market's imports brought and nothing reads: counted and named wherever a lake is looked at."""
+"""What a market's imports brought and no fold reads: counted and named wherever a lake is looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ _KEY = frozenset(field.name for field in IMPORT_KEY)
 
 
 def unread_imports(lake: Lake, market: str) -> dict[str, int]:
-    """What is read by nothing, in words, to how much of it there is.
+    """What no fold reads, in words, to how much of it there is.
 
     Rows of a kind that the protocol's fold does not read (``rows of Liquidation``), values in columns that it does not
     read (``values of Parameter.category``), prices of assets that the market does not have, and what an oracle said
@@ -34,22 +34,21 @@ def unread_imports(lake: Lake, market: str) -> dict[str, int]:
     protocol = protocol_named(lake.market_config(market).protocol)
     found: dict[str, int] = {}
     for dataset in sorted(held - set(_OF_ALL)):
-        found |= _unread(dataset, lake.read(dataset, market), protocol)
+        found |= _unread(lake, market, dataset, protocol)
     if PRICE in held:
         found |= _unread_prices(lake, market)
     return found
 
 
-def _unread(dataset: str, table: pa.Table, protocol: LendingProtocol[Any]) -> dict[str, int]:
-    name = dataset.removeprefix(_PREFIX)
-    columns: Collection[str] | None = protocol.imported_columns.get(dataset)
-    if columns is None:
-        return {f"rows of {name}": table.num_rows} if table.num_rows else {}
-    return {
-        f"values of {name}.{column}": count
-        for column in IMPORTED[dataset].names
-        if column not in _KEY | frozenset(columns) and (count := len(table) - table[column].null_count)
-    }
+def _unread(lake: Lake, market: str, dataset: str, protocol: LendingProtocol[Any]) -> dict[str, int]:
+    name, own = dataset.removeprefix(_PREFIX), protocol.imported_columns.get(dataset)
+    if own is None:
+        return {f"rows of {name}": sum(file.rows for file in lake.files(dataset, market))}
+    spare = [column for column in IMPORTED[dataset].names if column not in _KEY | own]
+    if not spare:
+        return {}
+    table = lake.read(dataset, market, columns=spare)
+    return {f"values of {name}.{column}": count for column in spare if (count := len(table) - table[column].null_count)}
 
 
 def _unread_prices(lake: Lake, market: str) -> dict[str, int]:
@@ -68,4 +67,4 @@ def _unread_prices(lake: Lake, market: str) -> dict[str, int]:
 
 def in_words(unread: Mapping[str, int]) -> list[str]:
     """A line for each kind."""
-    return [f"read by nothing: {count:,} {what}" for what, count in sorted(unread.items())]
+    return [f"read by no fold: {count:,} {what}" for what, count in sorted(unread.items())]

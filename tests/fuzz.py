@@ -25,12 +25,14 @@ from typing import Any
 
 from backtest import foreign
 from backtest.cli import main as command_line
+from backtest.crashes import parse_crash
 from backtest.errors import FetchError, UserError
 from backtest.fetch import replies
 from backtest.fetch.decode import topic0
 from backtest.fetch.dialects import classify
 from backtest.fetch.question import Question
 from backtest.imports import mapping, sources
+from backtest.imports.tokens import parse_tokens
 from backtest.lake import manifest
 from backtest.markets import parse_market
 from backtest.resources import resource
@@ -226,6 +228,8 @@ def doors() -> list[Door]:
         Door("scenario", _text(parse_scenario), user, [scenario]),
         Door("sweep", _text(parse_sweep), user, [sweep]),
         Door("ensemble", _text(parse_ensemble), user, [ensemble]),
+        Door("crash", _text(parse_crash), user, [path.read_bytes() for path in resource("crashes").glob("2021*.toml")]),
+        Door("tokens", _text(parse_tokens), user, [(resource("tokens") / "8453.toml").read_bytes()]),
         Door("mapping", _file("mapping.toml", _mapping), user, mappings),
         Door(
             "manifest",

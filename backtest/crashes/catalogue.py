@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
 from typing import Literal
@@ -169,11 +170,24 @@ def parse_crash(text: str, where: str) -> Crash:
     """A crash from TOML text; ``where`` names its file. UserError in one line."""
     try:
         found: Crash = toml_value(text, Crash)
-        return found
     except Unreadable as error:
         raise UserError(f"{shown(where)}: {error}", _FIX) from None
     except UserError as error:
         raise UserError(f"{shown(where)}: {error.what}", error.fix) from None
+    if odd := next((each for each in _texts(msgspec.to_builtins(found)) if shown(each, len(each)) != each), None):
+        raise UserError(f"{shown(where)}: '{shown(odd, 60)}' cannot be shown as it is", "leave control characters out")
+    return found
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def shipped() -> list[Crash]:

@@ -213,7 +213,8 @@ def _folding(lake: Lake, mapping: Loaded, config: MarketConfig, held: bool) -> L
             f"market '{config.name}': {config.protocol} cannot be folded from imports; {can} can",
             "only prices and checkpoints can be added to a market that was fetched"
             if fetched
-            else f"take its raw logs, from files (backtest import logs) or a node (backtest fetch {config.protocol}),"
+            else "take its raw logs or its decoded events, from files (backtest import logs), or a node (backtest fetch"
+            f" {config.protocol}),"
             " or say queries_only = true under [market] if its"
             " rows are to be queried and no more",
         )

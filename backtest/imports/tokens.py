@@ -11,7 +11,7 @@ import msgspec
 
 from backtest.errors import UserError
 from backtest.files import read_text
-from backtest.foreign import Unreadable, toml_value
+from backtest.foreign import Unreadable, shown, toml_value
 from backtest.resources import resource
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}", re.ASCII)
@@ -33,7 +33,8 @@ def parse_tokens(text: str, where: str) -> TokenFile:
     for address, decimals in found.decimals.items():
         if not _ADDRESS.fullmatch(address) or not 0 <= decimals <= 38:
             raise UserError(
-                f"{where}: {address} = {decimals}", "give 0x and 40 lower-case hex digits, and decimals from 0 to 38"
+                f"{where}: {shown(address, 60)} = {shown(str(decimals), 20)}",
+                "give 0x and 40 lower-case hex digits, and decimals from 0 to 38",
             )
     return found
 

@@ -24,9 +24,9 @@ from backtest.lake import Lake
 from backtest.resources import resource
 from backtest.scenario import seconds_of
 from backtest.units import BPS, WAD
-from tests.maker_logs import CONFIG
-from tests.synthetic import ChainNode
-from tests.vault_fetch import script
+from tests.support.maker_logs import CONFIG
+from tests.support.synthetic import ChainNode
+from tests.support.vault_fetch import script
 
 NAMES = [
     *("2020-03-12", "2020-11-26", "2021-05-19", "2022-01-22", "2022-06", "2022-11", "2022-11-crv", "2023-03-11"),
@@ -124,6 +124,7 @@ def test_the_crashes_that_ship() -> None:
         ("healths = [10100, 20000]", "healths = [20000, 10100]", "give two bounds above 10000, in order"),
         ("accounts = 10\n", "", "missing required field `accounts`"),
         (PATH[PATH.index("[book]") :], "", "give path and book together"),
+        ('title = "Made up"', 'title = "Made \\u001b[31m up"', "cannot be shown as it is"),
         ('name = "own"', 'name = "own', "own.toml"),
     ],
 )

@@ -659,7 +659,7 @@ def test_what_the_fold_does_not_read_is_counted(imported: Imported) -> None:
     )
     imported(csv_of([row(1), row(2)]), select=SELECT + " WHERE false")
     assert dict(imported.summary.unread) == {"values of Parameter.category": 1}
-    assert "read by nothing: 1 values of Parameter.category" in lines(imported.summary)
+    assert "read by no fold: 1 values of Parameter.category" in lines(imported.summary)
     assert imported.reasons == ["name: 'dustt' is no parameter; did you mean 'dust'?"]
 
 

@@ -108,7 +108,7 @@ def test_what_no_fold_reads_is_named_everywhere(tmp_path: Path, capsys: pytest.C
     lake = _morpho(tmp_path / "files", markets=[_event(13_980_000, "CreateMarket", ID, lltv=str(LLTV))])
     wanted = {"rows of Liquidation": 2, "rows of Parameter": 1}
     assert unread_imports(lake, "morpho-blue-base") == wanted
-    said = ["read by nothing: 2 rows of Liquidation", "read by nothing: 1 rows of Parameter"]
+    said = ["read by no fold: 2 rows of Liquidation", "read by no fold: 1 rows of Parameter"]
     for verb in (info, reconstruct, check):
         assert not verb(lake=Path(str(lake.path)))
         out = " ".join(capsys.readouterr().out.split())

@@ -15,7 +15,7 @@ from backtest.imports import import_files, load
 from backtest.inexact import PLACED, PROXY, READ_BY, TAKEN, doubts, kinds
 from backtest.lake import Lake
 from backtest.reconstruct import reconstruct
-from tests.import_exports import at, import_vaults, seconds, tx, vaults, write
+from tests.support.import_exports import at, import_vaults, seconds, tx, vaults, write
 
 MARKET = "maker-eth-b"
 OSM, OTHER = "0x" + "5a" * 20, "0x" + "5b" * 20

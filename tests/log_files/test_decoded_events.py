@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from eth_abi.abi import encode
 from hypothesis import given, settings
@@ -18,19 +19,23 @@ from hypothesis import strategies as st
 
 from backtest.abi import parse_event
 from backtest.errors import UserError
-from backtest.fetch.decode import topic0
+from backtest.fetch.decode import decode, topic0
 from backtest.fetch.feeds import ADAPTER_EVENTS, FEED_EVENTS
 from backtest.fetch.market_files import find_market
 from backtest.lake import Lake
 from backtest.log_files import LogImport, import_logs
 from backtest.log_files.columns import Wrong
 from backtest.log_files.decoded import Known, table_of
+from backtest.log_files.gather import gather
 from backtest.log_files.layouts import Fit
+from backtest.log_files.reading import files_in
+from backtest.log_files.source import BinaryLogs
 from backtest.model import EventSpec
 from backtest.pools.events import EVENTS as POOL_EVENTS
 from backtest.protocols.registry import PROTOCOLS, protocol_named
 from backtest.reconstruct import reconstruct
-from tests import decoded_tables as d
+from backtest.resources import resource
+from tests.support import decoded_tables as d
 
 MARKET = find_market(str(d.RECORDED / "market.toml"))
 FACTS = d.RECORDED / "facts.toml"
@@ -332,3 +337,43 @@ def _outcome(encode_: Callable[[], Any]) -> Wrong | None:
     except Wrong as wrong:
         return wrong
     return None
+
+
+def test_every_event_of_the_bundled_market_comes_back_as_it_was_stored(tmp_path: Path) -> None:
+    """The raw datasets of a market of Aave V3.6's own bytecode, as decoded tables, and through the decoder again."""
+    lake, market = Lake(resource("sample") / "lake"), "sample-crash"
+    config = lake.market_config(market)
+    specs = protocol_named(config.protocol).events
+    kept: dict[str, pa.Table] = {}
+    (tmp_path / "files").mkdir()
+    for spec in specs:
+        dataset = f"raw/{config.protocol}/{spec.name}"
+        if dataset not in lake.datasets(market):
+            continue
+        kept[dataset] = lake.read(dataset, market)
+        abi = parse_event(spec.signature)
+        columns = {
+            "contract_address": kept[dataset]["address"],
+            "evt_tx_hash": kept[dataset]["transaction_hash"],
+            "evt_tx_index": kept[dataset]["transaction_index"],
+            "evt_index": kept[dataset]["log_index"],
+            "evt_block_number": kept[dataset]["block_number"],
+        }
+        for argument in abi.arguments:
+            column = kept[dataset][argument.column]
+            if argument.name in spec.wide:
+                column = pa.array([str(int.from_bytes(value, "big")) for value in column.to_pylist()])
+            columns[argument.name] = column
+        pq.write_table(pa.table(columns), tmp_path / f"files/{spec.name}_evt_{abi.name}.parquet")
+    (tmp_path / "spool").mkdir()
+    topics = [bytes.fromhex(topic0(spec)[2:]) for spec in specs]
+    gathered = gather(files_in([tmp_path / "files"]), topics, tmp_path / "spool", decoded=Known(specs, {}))
+    assert gathered.read == sum(len(table) for table in kept.values()) > 1_000
+    found: dict[str, list[pa.Table]] = {}
+    for part in gathered.logs.parts(0, 1 << 40):
+        for dataset, table in decode(BinaryLogs.of(part, gathered), specs, config.protocol).items():
+            found.setdefault(dataset, []).append(table)
+    assert len(kept) > 20
+    assert found.keys() == kept.keys()
+    for dataset, table in kept.items():
+        assert pa.concat_tables(found[dataset]).equals(table.cast(found[dataset][0].schema)), dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backtest.lake import Lake
-from tests.sketch_lake import lake_of
+from tests.support.sketch_lake import lake_of
 from tests.sketches.history import USD, USDC, WETH, History, borrower, opened
 
 

@@ -20,7 +20,7 @@ from backtest.scenario import Competitive, Override, Participation, Scenario
 from backtest.scenario.ensemble import Draw, Ensemble
 from backtest.sweep import Progress
 from tests.propose.market import lake_of_four
-from tests.sketch_history import POOL
+from tests.support.sketch_history import POOL
 from tests.sketches.history import USD
 
 TIGHTER = "WETH.liquidation_threshold=7600"

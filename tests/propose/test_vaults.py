@@ -12,8 +12,8 @@ from backtest.propose import Question, propose
 from backtest.protocols.maker import MAKER
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report.proposal import forms
-from tests.sketch_lake import lake_of
-from tests.vault_history import history
+from tests.support.sketch_lake import lake_of
+from tests.support.vault_history import history
 
 VAULTS = MarketConfig(
     name="sketch",

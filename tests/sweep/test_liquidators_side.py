@@ -14,7 +14,7 @@ from backtest.report.sweeps import as_text, find_sweep
 from backtest.scenario import Competitive, Modelled, Participation, Scenario
 from backtest.sweep import Sweep, sweep, with_axes
 from tests.propose.market import lake_of_four
-from tests.sketch_history import POOL
+from tests.support.sketch_history import POOL
 
 ALONE = Participation(searchers=1, mean=5_000)
 

@@ -29,7 +29,7 @@ from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, FixedSpread, HealthBonus, HealthDutch, Override, Scenario, TargetHealth
 from tests.protocols.compound_v3.recorded import MARKET, figures, imported
-from tests.sql_engine import assert_sql_is_the_engine, spread
+from tests.support.sql_engine import assert_sql_is_the_engine, spread
 
 PAID = 123_456_789
 

@@ -17,7 +17,7 @@ from backtest.replay.competition.searchers import Searchers
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, Searcher
-from tests.contest_history import COSTLY, GWEI, POOL, falling, one_account
+from tests.support.contest_history import COSTLY, GWEI, POOL, falling, one_account
 from tests.sketches.history import USD, USDC
 
 POOR = (Searcher(name="a", capital=15_000 * USD, recycle=500), Searcher(name="b", capital=9_000 * USD, recycle=1_000))
