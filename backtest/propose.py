@@ -64,7 +64,7 @@ _SMALL = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ProposalQuestion:
     """What is asked.
 
     Attributes:
@@ -93,7 +93,7 @@ def ensemble_of(path: Path) -> Ensemble:
 def propose(
     lake: Lake,
     market: str,
-    question: Question,
+    question: ProposalQuestion,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -141,7 +141,7 @@ def propose(
     return told if search is None else told.searched(search.found(query))
 
 
-def _check(question: Question) -> None:
+def _check(question: ProposalQuestion) -> None:
     if not question.sets:
         raise UserError("nothing is proposed", "say what changes: --set WETH.liquidation_threshold=8000")
     for name, value in (("--draws", question.draws), ("--seeds", question.seeds)):
@@ -176,7 +176,7 @@ def _executor(workers: int | None, events: int) -> Executor:
 class _Asked:
     """The runs that a question takes."""
 
-    def __init__(self, question: Question, overrides: tuple[Override, ...], material: Material) -> None:
+    def __init__(self, question: ProposalQuestion, overrides: tuple[Override, ...], material: Material) -> None:
         self.question, self.overrides = question, overrides
         ensemble = question.ensemble or FRICTIONLESS
         self.ensemble = ensemble.at_most(question.draws)
@@ -257,11 +257,11 @@ class _Asked:
                     present.append((None, response, theirs))
         return self.planned(f"propose {words}", [*rows, *present], rows[0][2])
 
-    def runs(self, outcomes: Mapping[str, report.Outcome]) -> list[report.Run]:
+    def runs(self, outcomes: Mapping[str, report.ProposalOutcome]) -> list[report.ProposalRun]:
         """What they came to."""
         weights = self.ensemble.weights
         return [
-            report.Run(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
+            report.ProposalRun(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
             for (draw, seed, response), (ours, theirs) in self.cells.items()
         ]
 
@@ -461,9 +461,9 @@ def _moment(overrides: Sequence[Override], timeline: Timeline, ends: int) -> tup
     return (ends, True) if first is None or first > ends else (max(first, timeline.first_block), False)
 
 
-def _at_once(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]) -> report.Moment:
+def _at_once(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]) -> report.ProposalMoment:
     effect = what_if.effect_of(book, timeline, overrides, STEPS)
-    return report.Moment(
+    return report.ProposalMoment(
         block=book.now.block_number,
         timestamp=book.now.timestamp,
         touched=effect.touched,

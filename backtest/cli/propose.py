@@ -91,7 +91,7 @@ def propose(
     from backtest.cli.replay import only_market
     from backtest.cli.sweep import bar
     from backtest.lake import Lake
-    from backtest.propose import Question, ensemble_of
+    from backtest.propose import ProposalQuestion, ensemble_of
     from backtest.propose import propose as answered
     from backtest.report.proposal import forms
 
@@ -103,7 +103,7 @@ def propose(
     opened = Lake(lake)
     where = market or only_market(opened)
     first, last = window_of(opened, where, from_block, to_block)
-    question = Question(
+    question = ProposalQuestion(
         sets=tuple(set_ or ()),
         ensemble=None if ensemble is None else ensemble_of(ensemble),
         draws=draws,

@@ -5,18 +5,27 @@ beside what was reported, with the differences named.
 """
 
 from backtest.crashes.book import Illustration, illustrated
-from backtest.crashes.catalogue import Book, Crash, Path, Reported, Window, find_crash, parse_crash, shipped
+from backtest.crashes.catalogue import (
+    Crash,
+    CrashWindow,
+    ModelBook,
+    PricePath,
+    Reported,
+    find_crash,
+    parse_crash,
+    shipped,
+)
 from backtest.crashes.compare import MEASURES, Ours, beside
 
 __all__ = [
     "MEASURES",
-    "Book",
     "Crash",
+    "CrashWindow",
     "Illustration",
+    "ModelBook",
     "Ours",
-    "Path",
+    "PricePath",
     "Reported",
-    "Window",
     "beside",
     "find_crash",
     "illustrated",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from backtest.crashes.catalogue import Book, Path
+from backtest.crashes.catalogue import ModelBook, PricePath
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market
 from backtest.protocols.maker import MAKER
@@ -42,7 +42,7 @@ class Illustration:
     bad_debt: int
 
 
-def illustrated(path: Path, book: Book) -> Illustration:
+def illustrated(path: PricePath, book: ModelBook) -> Illustration:
     """Replay the book along the path: whoever profits liquidates at once, at no cost; the oracle says each point's
     price from its time on; nobody else does anything.
     """
@@ -62,7 +62,7 @@ def illustrated(path: Path, book: Book) -> Illustration:
     )
 
 
-def vaults_of(path: Path, book: Book) -> list[tuple[int, int]]:
+def vaults_of(path: PricePath, book: ModelBook) -> list[tuple[int, int]]:
     """(collateral, debt) of each account, wad: equal debts that sum to the book's but for less than a unit each; health
     from the lower bound to the upper one in equal steps.
     """
@@ -75,7 +75,7 @@ def vaults_of(path: Path, book: Book) -> list[tuple[int, int]]:
     return found
 
 
-def market_of(path: Path, book: Book) -> tuple[Market, Timeline]:
+def market_of(path: PricePath, book: ModelBook) -> tuple[Market, Timeline]:
     """The market and its history: the book at the path's first time, then its prices."""
     times, prices = path.times(), path.prices()
     config = MarketConfig(

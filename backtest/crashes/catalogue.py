@@ -27,7 +27,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pass
 
 
-class Window(_Strict, frozen=True):
+class CrashWindow(_Strict, frozen=True):
     """When the event was on a chain: from a time (UTC) up to another one, which is not part of it; blocks where they
     are known.
     """
@@ -75,7 +75,7 @@ class Reported(_Strict, frozen=True):
         return Decimal(self.value)
 
 
-class Path(_Strict, frozen=True):
+class PricePath(_Strict, frozen=True):
     """Prices that happened, few of them: (time, price as text). ``inverted``: the price is the debt's in collateral,
     else the collateral's in debt.
     """
@@ -106,7 +106,7 @@ class Path(_Strict, frozen=True):
         return [WAD * WAD // price for price in found] if self.inverted else found
 
 
-class Book(_Strict, frozen=True):
+class ModelBook(_Strict, frozen=True):
     """A model book: so many accounts with the same debt, whose health when the path begins is spread evenly between two
     bounds; basis points. ``debt``: of all together, whole units. ``bonus``: one and the bonus.
     """
@@ -140,13 +140,13 @@ class Crash(_Strict, frozen=True):
     name: str
     title: str
     description: str
-    windows: tuple[Window, ...]
+    windows: tuple[CrashWindow, ...]
     reported: tuple[Reported, ...]
     markets: tuple[str, ...] = ()
     size: str = ""
     unknown: tuple[str, ...] = ()
-    path: Path | None = None
-    book: Book | None = None
+    path: PricePath | None = None
+    book: ModelBook | None = None
 
     def __post_init__(self) -> None:
         if not self.windows or not self.reported:
@@ -157,7 +157,7 @@ class Crash(_Strict, frozen=True):
         if strange := sorted(named - set(self.markets)):
             raise UserError(f"a reported figure names market '{shown(strange[0], 60)}'", "name it under markets too")
 
-    def window(self, chain_id: int) -> Window:
+    def window(self, chain_id: int) -> CrashWindow:
         """The window of a chain; UserError where the event has none there."""
         for window in self.windows:
             if window.chain_id == chain_id:

@@ -50,7 +50,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class EventTable:
     """Which event the rows of a table are of, and the column of each argument: by its name, or that of its struct."""
 
     spec: EventSpec
@@ -125,7 +125,7 @@ def table_of(
     arguments: Mapping[str, Mapping[str, str]],
     name: str,
     event: str,
-) -> Table | None:
+) -> EventTable | None:
     """What a table holds. None: an event of this name is none that the market needs.
 
     Args:
@@ -180,7 +180,7 @@ def _event_name(file: str, known: Known) -> str:
 
 def _fitted(
     spec: EventSpec, free: Mapping[str, str], arguments: Mapping[str, Mapping[str, str]], columns: Sequence[str]
-) -> Table | None:
+) -> EventTable | None:
     abi = parse_event(spec.signature)
     own = next((names for event, names in arguments.items() if _plain(event) == _plain(abi.name)), {})
     held = {column.lower(): column for column in columns}
@@ -193,7 +193,7 @@ def _fitted(
         if column is None:
             return None
         found[argument.name] = column
-    return Table(spec, abi, found)
+    return EventTable(spec, abi, found)
 
 
 def _lacking(candidates: Sequence[EventSpec], free: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from backtest.errors import UserError
 from backtest.fetch.decode import topic0
 from backtest.foreign import shown
 from backtest.log_files import columns as c
-from backtest.log_files.decoded import Known, Table, table_of
+from backtest.log_files.decoded import EventTable, Known, table_of
 from backtest.log_files.layouts import FittedLayout, fit, load
 from backtest.log_files.reading import LogFile
 from backtest.log_files.spool import Spool, differ, same_as_next
@@ -262,10 +262,10 @@ class _Tables:
 
     def __init__(self, known: Known, columns: Sequence[str], fits: FittedLayout, name: str) -> None:
         self.known, self._columns, self._fits, self._name = known, columns, fits, name
-        self._made: dict[str, Table | None] = {}
+        self._made: dict[str, EventTable | None] = {}
         self.unused: dict[str, int] = {}
 
-    def parts(self, batch: Mapping[str, Any], size: int) -> list[tuple[Mapping[str, Any], Ints, Table]]:
+    def parts(self, batch: Mapping[str, Any], size: int) -> list[tuple[Mapping[str, Any], Ints, EventTable]]:
         """The columns of the rows of each event, their places in the batch, and what they are; rows of an event that
         the market does not need are counted as ``unused``.
         """
@@ -280,7 +280,7 @@ class _Tables:
             groups = [
                 (text, np.flatnonzero(np.asarray(pc.equal(texts, text)))) for text in pc.unique(texts).to_pylist()
             ]
-        out: list[tuple[Mapping[str, Any], Ints, Table]] = []
+        out: list[tuple[Mapping[str, Any], Ints, EventTable]] = []
         for event, rows in groups:
             if event not in self._made:
                 arguments = self._fits.arguments
@@ -296,7 +296,7 @@ class _Tables:
 
 
 def _add_events(
-    found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: Table, known: Known
+    found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: EventTable, known: Known
 ) -> None:
     """Put the logs that decoded rows came from to the others."""
     names = fits.columns

@@ -29,7 +29,7 @@ _AT_ONCE = 4_000_000  # draws held in memory
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PairedRuns:
     """A proposal and its baseline under one draw and seed. ``whole``: effects that are not by account, by measure."""
 
     draw: int
@@ -41,7 +41,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class PartedDoubt:
     """Bounds of one effect at ``LEVEL``, base units or numbers, rounded outwards. None: not known; ``random`` False:
     the model draws nothing, so that chance has no part.
     """
@@ -53,14 +53,14 @@ class Doubt:
     random: bool = True
 
 
-def mean_of(pairs: Sequence[Pair], values: Sequence[int]) -> int:
+def mean_of(pairs: Sequence[PairedRuns], values: Sequence[int]) -> int:
     """The mean of a value of each pair, draws by their weights and seeds of a draw alike; rounded to a whole number."""
     return round(sum(share * value for share, value in zip(_shares(pairs), values, strict=True)))
 
 
 def doubts_of(
-    pairs: Sequence[Pair], measures: Sequence[str], *, population: int, seed: int, random: bool
-) -> dict[str, Doubt]:
+    pairs: Sequence[PairedRuns], measures: Sequence[str], *, population: int, seed: int, random: bool
+) -> dict[str, PartedDoubt]:
     """By measure.
 
     Args:
@@ -86,7 +86,7 @@ def doubts_of(
     low, high = _quantiles(sums + whole[0, 0] if alone else spread.together(by_account, whole, weights))
     exact = [not whole[..., at].any() for at in range(len(measures))]
     return {
-        key: Doubt(
+        key: PartedDoubt(
             all=_bounds(low[at], high[at]),
             accounts=_bounds(accounts[0][at], accounts[1][at]) if exact[at] else None,
             model=_bounds(*model[at]) if len(draws) > 1 else None,
@@ -140,7 +140,7 @@ class _Accounts:
 
 
 def _effects(
-    ordered: Sequence[Sequence[Pair]], measures: Sequence[str]
+    ordered: Sequence[Sequence[PairedRuns]], measures: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """What each account with a difference in any pair adds to each effect, and what is not by account."""
     differences = []
@@ -195,7 +195,7 @@ def _bounds(low: float, high: float) -> Bounds:
     return math.floor(low), math.ceil(high)
 
 
-def _shares(pairs: Sequence[Pair]) -> list[Fraction]:
+def _shares(pairs: Sequence[PairedRuns]) -> list[Fraction]:
     """Of each pair in the mean, exact: a mean of equal amounts is that amount."""
     number = Counter(pair.draw for pair in pairs)
     parts = [Fraction(pair.weight) / number[pair.draw] for pair in pairs]

@@ -22,8 +22,8 @@ from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.protocols.morpho_blue.irm import INITIAL_RATE_AT_TARGET
 from backtest.units import RAY, WAD
 from backtest.words import columns
-from tests.support.aave_books import COL, DEBT, NOW, OTHER, Toy
 from tests.protocols.compound_v3.hand import START, USD, WBTC, WETH, at, indexes, opened
+from tests.support.aave_books import COL, DEBT, NOW, OTHER, Toy
 
 ACCOUNTS = 100_000
 ROWS = 20_000

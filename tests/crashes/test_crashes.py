@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.cli import main
-from backtest.crashes import Book, Ours, beside, find_crash, illustrated, parse_crash, shipped
-from backtest.crashes import Path as Prices
+from backtest.crashes import ModelBook, Ours, beside, find_crash, illustrated, parse_crash, shipped
+from backtest.crashes import PricePath as Prices
 from backtest.crashes.book import vaults_of
 from backtest.errors import UserError
 from backtest.fetch.market_files import find_market
@@ -302,7 +302,7 @@ def test_an_illustration_by_hand() -> None:
     80 % exactly 1: safe).
     """
     path = Prices(collateral="A", debt="B", source="", points=(("2020-01-01", "1"), ("2020-01-02", "0.8")))
-    book = Book(accounts=2, debt=200, threshold=8_000, bonus=10_500, close_factor=5_000, healths=(11_000, 20_000))
+    book = ModelBook(accounts=2, debt=200, threshold=8_000, bonus=10_500, close_factor=5_000, healths=(11_000, 20_000))
     made = illustrated(path, book)
     assert (made.liquidated, made.liquidations) == (1, 2)
     assert made.repaid == 75 * WAD
@@ -314,7 +314,7 @@ def test_an_illustration_by_hand() -> None:
 def test_the_book_is_what_it_states(accounts: int, each: int, threshold: int, price: int) -> None:
     text = f"{price // 10**18}.{price % 10**18:018d}"
     path = Prices(collateral="A", debt="B", source="", points=(("2020-01-01", text), ("2020-01-02", text)))
-    book = Book(
+    book = ModelBook(
         accounts=accounts,
         debt=accounts * each,
         threshold=threshold,

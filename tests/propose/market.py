@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backtest.lake import Lake
-from tests.support.sketch_lake import lake_of
 from tests.sketches.history import USD, USDC, WETH, History, borrower, opened
+from tests.support.sketch_lake import lake_of
 
 
 def four_borrowers() -> History:

@@ -8,15 +8,25 @@ from typing import Any
 
 import pytest
 
-from backtest.report.proposal import POWER, Finding, Moment, Outcome, Point, Run, Search, Term, findings_of
+from backtest.report.proposal import (
+    POWER,
+    Point,
+    ProposalFinding,
+    ProposalMoment,
+    ProposalOutcome,
+    ProposalRun,
+    Search,
+    Term,
+    findings_of,
+)
 from backtest.report.proposal.shown import terms_table
 
-NONE = Outcome({}, 0)
+NONE = ProposalOutcome({}, 0)
 
 
-def outcome(power: int = 0, **debts: int) -> Outcome:
+def outcome(power: int = 0, **debts: int) -> ProposalOutcome:
     """Accounts of which so much debt was liquidated, at a loss of a tenth."""
-    return Outcome(
+    return ProposalOutcome(
         {
             name: {"repaid": debt, "borrower_loss": debt // 10, "liquidations": 1, "accounts": 1}
             for name, debt in debts.items()
@@ -25,12 +35,12 @@ def outcome(power: int = 0, **debts: int) -> Outcome:
     )
 
 
-def run(proposed: Outcome, present: Outcome, **more: Any) -> Run:
+def run(proposed: ProposalOutcome, present: ProposalOutcome, **more: Any) -> ProposalRun:
     fields: dict[str, Any] = {"draw": 0, "weight": 1.0, "seed": 0, "response": "frozen", **more}
-    return Run(proposed=proposed, present=present, **fields)
+    return ProposalRun(proposed=proposed, present=present, **fields)
 
 
-def told(*runs: Run, history: Outcome | None = NONE, **more: Any) -> Mapping[str, Finding]:
+def told(*runs: ProposalRun, history: ProposalOutcome | None = NONE, **more: Any) -> Mapping[str, ProposalFinding]:
     terms: dict[str, Any] = {"population": 1000, "seed": 0, "random": False, "ensemble": False, **more}
     found, _ = findings_of(runs, history, **terms)
     return {each.measure.key: each for each in found}
@@ -145,7 +155,7 @@ def test_of_many_places_the_screen_shows_what_changes() -> None:
 
     def asked(terms: Sequence[Term]) -> Any:
         """What the table of parameters reads of a proposal."""
-        moment = Moment(1, 1, 0, 0, 0, (), 5, 5, 10, 30)
+        moment = ProposalMoment(1, 1, 0, 0, 0, (), 5, 5, 10, 30)
         return SimpleNamespace(terms=tuple(terms), moment=moment, currency="USD", decimals=8)
 
     terms = [

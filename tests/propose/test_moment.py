@@ -16,8 +16,8 @@ from backtest.resources import resource
 from backtest.scenario import Override
 from backtest.units import WAD
 from tests.propose.market import four_borrowers
-from tests.support.sketch_history import POOL
 from tests.sketches.history import USD, USDC, WETH
+from tests.support.sketch_history import POOL
 
 
 def lower(value: int) -> list[Override]:

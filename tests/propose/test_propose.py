@@ -11,7 +11,7 @@ import pytest
 from backtest.cli import main
 from backtest.errors import UserError
 from backtest.lake import Lake
-from backtest.propose import Question, ensemble_of, propose
+from backtest.propose import ProposalQuestion, ensemble_of, propose
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report.proposal import Proposal, forms
 from backtest.report.proposal.words import answer
@@ -20,8 +20,8 @@ from backtest.scenario import Competitive, Override, Participation, Scenario
 from backtest.scenario.ensemble import Draw, Ensemble
 from backtest.sweep import Progress
 from tests.propose.market import lake_of_four
-from tests.support.sketch_history import POOL
 from tests.sketches.history import USD
+from tests.support.sketch_history import POOL
 
 TIGHTER = "WETH.liquidation_threshold=7600"
 HIGHER = "WETH.liquidation_bonus=10600"
@@ -34,7 +34,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 
 def asked(lake: Lake, *sets: str, progress: Progress | None = None, **more: Any) -> Proposal:
-    return propose(lake, "sketch", Question(sets, **more), progress=progress)
+    return propose(lake, "sketch", ProposalQuestion(sets, **more), progress=progress)
 
 
 def texts(p: Proposal) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from backtest.cli import main
 from backtest.lake import Lake
-from backtest.propose import Question, propose
+from backtest.propose import ProposalQuestion, propose
 from backtest.report.proposal import forms
 from backtest.resources import resource
 from backtest.scenario import Participation
@@ -49,7 +49,9 @@ def test_the_page_shows_what_the_command_prints(lake: Path, capsys: pytest.Captu
 def test_two_processes_and_one_answer_alike(lake: Path, tmp_path: Path) -> None:
     """Late searchers, two draws and seeds: the same answer whoever replays."""
     made = [Draw(weight=weight, liquidators=Participation(mean=20_000, searchers=3)) for weight in (1.0, 2.0)]
-    question = Question(("WETH.liquidation_bonus=10800",), Ensemble(draw=tuple(made)), from_block=500, to_block=540)
+    question = ProposalQuestion(
+        ("WETH.liquidation_bonus=10800",), Ensemble(draw=tuple(made)), from_block=500, to_block=540
+    )
     other = tmp_path / "other" / "lake"
     shutil.copytree(lake, other)
     one = forms.as_json(propose(Lake(lake), CRASH, question, workers=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backtest.markets import MarketConfig
-from backtest.propose import Question, propose
+from backtest.propose import ProposalQuestion, propose
 from backtest.protocols.maker import MAKER
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report.proposal import forms
@@ -32,7 +32,7 @@ def test_a_higher_ratio_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(PROTOCOLS, "sketch", MAKER)
     h = history(20, 1_900)
     lake = lake_of(tmp_path / "lake", h, config=VAULTS)
-    found = propose(lake, "sketch", Question(("liquidation_ratio=21000@50",)))
+    found = propose(lake, "sketch", ProposalQuestion(("liquidation_ratio=21000@50",)))
     assert [(one.debt, one.step) for one in found.moment.newly] == [(10_000 * 10**18, 9)]
     assert found.moment.power_before > found.moment.power_after == 10 * 2_000 * 10**18 * 100 // 210
     [ratio] = [term for term in found.terms if term.name == "liquidation_ratio"]
@@ -41,7 +41,7 @@ def test_a_higher_ratio_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [shock.debt[0] // 10**18 for shock in found.shocks] == [0, 0, 0, 10_000, 10_000]  # 130 %: below 1,300
     assert {shock.debt[1] // 10**18 for shock in found.shocks} == {10_000}
     assert {shock.bad_debt for shock in found.shocks} == {(0, 0)}
-    later = propose(lake, "sketch", Question(("liquidation_ratio=13000",), within=300))
+    later = propose(lake, "sketch", ProposalQuestion(("liquidation_ratio=13000",), within=300))
     assert later.finding("repaid").verdict.effect == 0
     assert later.search is not None
     assert later.search.names == ("liquidation_ratio",)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from backtest.crashes import Book, Path
+from backtest.crashes import ModelBook, PricePath
 from backtest.crashes.book import market_of
 from backtest.protocols.maker import MAKER
 from backtest.replay.engine import replay
@@ -19,8 +19,8 @@ def test_an_account_that_has_sold_all_and_still_owes_is_no_offer() -> None:
     """One account of 100 debt at a health of 1.1 and 80 %: 137.5 of collateral, worth 55 after the fall to 0.4. All of
     it goes for 52.38 of debt at a bonus of 5 %, and the rest stays owed.
     """
-    path = Path(collateral="C", debt="D", source="made up", points=(("2020-01-01", "1"), ("2020-01-02", "0.4")))
-    book = Book(accounts=1, debt=100, threshold=8_000, bonus=10_500, close_factor=10_000, healths=(11_000, 11_000))
+    path = PricePath(collateral="C", debt="D", source="made up", points=(("2020-01-01", "1"), ("2020-01-02", "0.4")))
+    book = ModelBook(accounts=1, debt=100, threshold=8_000, bonus=10_500, close_factor=10_000, healths=(11_000, 11_000))
     for screened in (True, False):
         scenario = Scenario(
             liquidators=Competitive(), mechanism=FixedSpread(bonus=10_500, close_factor=10_000), from_block=2

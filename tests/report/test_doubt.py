@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.report.doubt import Doubt, Pair, doubts_of, mean_of
+from backtest.report.doubt import PairedRuns, PartedDoubt, doubts_of, mean_of
 from backtest.report.verdict import intervals
 
 ONE = ["repaid"]
 
 
-def pair(draw: int, seed: int, effect: int, weight: float = 1.0, account: str = "a") -> Pair:
+def pair(draw: int, seed: int, effect: int, weight: float = 1.0, account: str = "a") -> PairedRuns:
     """One account that the proposal changes by so much."""
-    return Pair(draw, weight, seed, {account: {"repaid": 1000 + effect}}, {account: {"repaid": 1000}}, {})
+    return PairedRuns(draw, weight, seed, {account: {"repaid": 1000 + effect}}, {account: {"repaid": 1000}}, {})
 
 
-def doubt(pairs: Sequence[Pair], *, random: bool = True, population: int = 50) -> Doubt:
+def doubt(pairs: Sequence[PairedRuns], *, random: bool = True, population: int = 50) -> PartedDoubt:
     return doubts_of(pairs, ONE, population=population, seed=3, random=random)["repaid"]
 
 
@@ -56,24 +56,24 @@ def test_the_doubt_of_chance_is_students_t_by_hand() -> None:
 
 def test_one_pair_has_the_interval_of_compare() -> None:
     one = {f"{n}": {"repaid": n * n} for n in range(20)}
-    pairs = [Pair(0, 1.0, 0, one, {}, {})]
+    pairs = [PairedRuns(0, 1.0, 0, one, {}, {})]
     found = doubts_of(pairs, ONE, population=100, seed=7, random=False)["repaid"]
     assert found.all == found.accounts == intervals(one, {}, population=100, seed=7)["repaid"]
 
 
 def test_what_is_not_by_account_has_no_doubt_of_accounts() -> None:
-    pairs = [Pair(draw, 1.0, 0, {}, {}, {"repaid": 10 * draw}) for draw in range(1, 4)]
+    pairs = [PairedRuns(draw, 1.0, 0, {}, {}, {"repaid": 10 * draw}) for draw in range(1, 4)]
     found = doubt(pairs, random=False)
     assert (found.accounts, found.model, found.all) == (None, (10, 30), (10, 30))
 
 
 def test_no_difference_has_no_doubt() -> None:
     pairs = [pair(draw, seed, 0) for draw in (1, 2) for seed in (0, 1)]
-    assert doubt(pairs) == Doubt((0, 0), (0, 0), (0, 0), (0, 0))
+    assert doubt(pairs) == PartedDoubt((0, 0), (0, 0), (0, 0), (0, 0))
 
 
 def test_a_population_smaller_than_its_accounts_is_an_error() -> None:
-    pairs = [Pair(0, 1.0, 0, {"a": {"repaid": 1}, "b": {"repaid": 1}}, {}, {})]
+    pairs = [PairedRuns(0, 1.0, 0, {"a": {"repaid": 1}, "b": {"repaid": 1}}, {}, {})]
     with pytest.raises(ValueError, match="a population of 1 holds 2 accounts"):
         doubt(pairs, population=1)
 

@@ -175,7 +175,7 @@ def brought(more: int, now: Clock) -> list[ParamChange]:
 
 
 @dataclass(frozen=True, slots=True)
-class Sale:
+class StorefrontSale:
     """What a buyer of absorbed collateral pays (base tokens) and gets, native units."""
 
     paid: int
@@ -188,7 +188,7 @@ def sale_price(state: CometState, asset: AssetId, prices: Mapping[AssetId, int])
     return discounted_down(price_of(state, asset, prices), *factors)
 
 
-def sold(state: CometState, asset: AssetId, most: int, prices: Mapping[AssetId, int]) -> Sale | None:
+def sold(state: CometState, asset: AssetId, most: int, prices: Mapping[AssetId, int]) -> StorefrontSale | None:
     """The purchase that takes as near to ``most`` of a collateral as base tokens can be split; None where the least
     payment takes more than that. PriceMissing where quoteCollateral would revert.
     """
@@ -199,7 +199,7 @@ def sold(state: CometState, asset: AssetId, most: int, prices: Mapping[AssetId, 
     paid = paid_up(most, *terms)
     if bought_down(paid, *terms) > most:
         paid -= 1
-    return Sale(paid, bought_down(paid, *terms)) if paid > 0 else None
+    return StorefrontSale(paid, bought_down(paid, *terms)) if paid > 0 else None
 
 
 def is_for_sale(state: CometState, now: Clock) -> bool:

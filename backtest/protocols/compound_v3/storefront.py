@@ -22,7 +22,7 @@ from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange
 from backtest.protocols.book import Book
 from backtest.protocols.compound_v3.liquidation import (
-    Sale,
+    StorefrontSale,
     brought,
     is_for_sale,
     own_storefront,
@@ -147,6 +147,6 @@ class Storefront(Mechanism[CometState]):
         return None
 
 
-def _gain(book: Book[CometState], asset: AssetId, sale: Sale) -> int:
+def _gain(book: Book[CometState], asset: AssetId, sale: StorefrontSale) -> int:
     """Base units: what the collateral is sold for less what it costs, both rounded against the buyer."""
     return book.proceeds_down(asset, sale.bought) - book.cost_up(BASE, sale.paid)

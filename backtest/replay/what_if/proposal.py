@@ -27,7 +27,7 @@ CALLS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BookStanding:
     """An account in base units; health is wad, None without debt."""
 
     account: AccountId
@@ -48,8 +48,8 @@ class Made:
     steps at which that happens (the last one at the latest).
     """
 
-    before: Standing
-    after: Standing
+    before: BookStanding
+    after: BookStanding
     step: int
 
 
@@ -183,19 +183,19 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
     )
 
 
-def standings(views: Views, *, unsafe: bool = False) -> Iterator[Standing]:
+def standings(views: Views, *, unsafe: bool = False) -> Iterator[BookStanding]:
     """Every account that can be valued, or those of them that may be liquidated; in id order."""
     low, high = views.health[:, 0], views.health[:, 1]
     rows = ((views.debt.positive & (high == 0) & (low < WAD)) if unsafe else views.account >= 0).nonzero()[0]
     columns = (amounts.take(rows).integers() for amounts in (views.collateral, views.debt, views.power))
     parts = zip(views.account[rows].tolist(), low[rows].tolist(), high[rows].tolist(), *columns, strict=True)
     found = [
-        Standing(AccountId(account), collateral, debt, (above << 64) | below if debt else None, power)
+        BookStanding(AccountId(account), collateral, debt, (above << 64) | below if debt else None, power)
         for account, below, above, collateral, debt, power in parts
     ]
     for account, view in views.rest.items():
         if view is not None:
-            one = Standing(account, view.collateral_base, view.debt_base, view.health, view.borrowing_power_base)
+            one = BookStanding(account, view.collateral_base, view.debt_base, view.health, view.borrowing_power_base)
             found += [one] if one.unsafe or not unsafe else []
     yield from sorted(found, key=lambda one: one.account)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from backtest.report.doubt import Doubt, Pair, doubts_of, mean_of
+from backtest.report.doubt import PairedRuns, PartedDoubt, doubts_of, mean_of
 from backtest.report.verdict import Contributions, Measure, Verdict, totals_of
 
 POWER, INCOME = "borrowing_power", "protocol_income"
@@ -60,7 +60,7 @@ class Newly:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ProposalMoment:
     """What the change does by itself the moment it takes effect; see ``replay.what_if.proposal.Effect``. ``newly``: the
     largest first; ``steps`` of the ramp that is held beside it, ``days`` long.
     """
@@ -98,7 +98,7 @@ class Shock:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProposalOutcome:
     """What one run came to: by account, the market's borrowing power at the end of its window, and the value of users'
     actions that its rules refused.
     """
@@ -114,26 +114,26 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ProposalRun:
     """A proposal and its baseline under one draw of the model, one seed and one response of users."""
 
     draw: int
     weight: float
     seed: int
     response: str
-    proposed: Outcome
-    present: Outcome
+    proposed: ProposalOutcome
+    present: ProposalOutcome
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProposalFinding:
     """One measure: means over draws and seeds. ``without_largest``: the effect without the account of which most debt
     is liquidated; None where the measure is not by account. ``draws``: the effect of each draw, with its weight.
     """
 
     verdict: Verdict
     proposed: int
-    doubt: Doubt
+    doubt: PartedDoubt
     without_largest: int | None
     draws: tuple[tuple[float, int], ...]
 
@@ -222,8 +222,8 @@ class Proposal:
     refused: tuple[int, int]
     terms: tuple[Term, ...]
     warnings: tuple[str, ...]
-    moment: Moment
-    findings: tuple[Finding, ...]
+    moment: ProposalMoment
+    findings: tuple[ProposalFinding, ...]
     shocks: tuple[Shock, ...]
     flags: tuple[str, ...]
     notes: tuple[str, ...]
@@ -232,7 +232,7 @@ class Proposal:
     search: Search | None = None
     responses: tuple[str, ...] = field(default=())
 
-    def finding(self, key: str) -> Finding:
+    def finding(self, key: str) -> ProposalFinding:
         """That of a measure."""
         return next(each for each in self.findings if each.measure.key == key)
 
@@ -251,8 +251,14 @@ class Proposal:
 
 
 def findings_of(
-    runs: Sequence[Run], history: Outcome | None, *, population: int, seed: int, random: bool, ensemble: bool
-) -> tuple[tuple[Finding, ...], str | None]:
+    runs: Sequence[ProposalRun],
+    history: ProposalOutcome | None,
+    *,
+    population: int,
+    seed: int,
+    random: bool,
+    ensemble: bool,
+) -> tuple[tuple[ProposalFinding, ...], str | None]:
     """Every measure's, and the account of which most debt is liquidated.
 
     Args:
@@ -289,11 +295,11 @@ def findings_of(
             own = [_of(pair.proposed, largest, key) - _of(pair.present, largest, key) for pair in pairs]
             without = mean_of(pairs, [effect[key] - one for effect, one in zip(effects, own, strict=True)])
         proposed = mean_of(pairs, [run.proposed.totals[key] for run in frozen])
-        found.append(Finding(verdict, proposed, doubts[key], without, _by_draw(pairs, effects, key)))
+        found.append(ProposalFinding(verdict, proposed, doubts[key], without, _by_draw(pairs, effects, key)))
     return tuple(found), largest
 
 
-def refused_of(runs: Sequence[Run]) -> tuple[int, int]:
+def refused_of(runs: Sequence[ProposalRun]) -> tuple[int, int]:
     """The value of users' actions that were refused, present and proposed: means, with frozen users."""
     frozen = [run for run in runs if run.response == "frozen"]
     pairs = [_pair(run) for run in frozen]
@@ -301,17 +307,17 @@ def refused_of(runs: Sequence[Run]) -> tuple[int, int]:
     return mean_of(pairs, sides[0]), mean_of(pairs, sides[1])
 
 
-def _pair(run: Run) -> Pair:
+def _pair(run: ProposalRun) -> PairedRuns:
     whole = {POWER: run.proposed.power - run.present.power}
-    return Pair(run.draw, run.weight, run.seed, run.proposed.contributions, run.present.contributions, whole)
+    return PairedRuns(run.draw, run.weight, run.seed, run.proposed.contributions, run.present.contributions, whole)
 
 
-def _effects(run: Run) -> dict[str, int]:
+def _effects(run: ProposalRun) -> dict[str, int]:
     ours, theirs = run.proposed.totals, run.present.totals
     return {key: ours[key] - theirs[key] for key in ours}
 
 
-def _bands(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
+def _bands(runs: Sequence[ProposalRun]) -> dict[str, dict[str, int]]:
     """The effects by users' response, over the seeds that every response has."""
     found = {}
     responses = list(dict.fromkeys(run.response for run in runs))
@@ -327,7 +333,9 @@ def _bands(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _by_draw(pairs: Sequence[Pair], effects: Sequence[Mapping[str, int]], key: str) -> tuple[tuple[float, int], ...]:
+def _by_draw(
+    pairs: Sequence[PairedRuns], effects: Sequence[Mapping[str, int]], key: str
+) -> tuple[tuple[float, int], ...]:
     whole = sum({pair.draw: pair.weight for pair in pairs}.values())
     found = []
     for draw in sorted({pair.draw for pair in pairs}):
@@ -336,7 +344,7 @@ def _by_draw(pairs: Sequence[Pair], effects: Sequence[Mapping[str, int]], key: s
     return tuple(found)
 
 
-def _largest(pairs: Sequence[Pair]) -> str | None:
+def _largest(pairs: Sequence[PairedRuns]) -> str | None:
     """The account of which most debt is liquidated in all these runs together, the first of several."""
     sums: dict[str, int] = {}
     for pair in pairs:

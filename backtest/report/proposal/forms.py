@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from backtest.report import tables
-from backtest.report.proposal import MEASURES, WAD, Finding, Proposal
+from backtest.report.proposal import MEASURES, WAD, Proposal, ProposalFinding
 from backtest.report.proposal import shown as tabled
 from backtest.report.proposal.words import answer, basis, liquidators, next_steps, overturned_by
 from backtest.report.tables import Table
@@ -90,7 +90,7 @@ def as_json(p: Proposal) -> str:
     def bounds(measure: Measure, pair: tuple[int, int] | None) -> list[str | int | None] | None:
         return None if pair is None else [amount(measure, value) for value in pair]
 
-    def finding(each: Finding) -> dict[str, Any]:
+    def finding(each: ProposalFinding) -> dict[str, Any]:
         measure, verdict = each.measure, each.verdict
         return {
             "measure": measure.key,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from backtest.report import tables
 from backtest.report.doubt import Bounds
-from backtest.report.proposal import BPS, MEASURES, SHORT, WAD, Finding, Proposal, Search, Term
+from backtest.report.proposal import BPS, MEASURES, SHORT, WAD, Proposal, ProposalFinding, Search, Term
 from backtest.report.proposal.words import short
 from backtest.report.tables import MISSING, Table
 from backtest.report.verdict import LEVEL, Measure
@@ -87,7 +87,7 @@ def findings_table(p: Proposal, *, full: bool) -> Table:
     shown = p.findings if full else p.findings[:SHORT]
     wide = full or all(len(_cell(p, each.verdict.baseline, each.measure)) <= 10 for each in shown)
 
-    def level(value: int | None, each: Finding) -> str:
+    def level(value: int | None, each: ProposalFinding) -> str:
         return _cell(p, value, each.measure) if wide else _compact(value, p, each.measure)
 
     rows = [
@@ -203,7 +203,7 @@ def _cell(p: Proposal, value: int | None, measure: Measure) -> str:
     return tables.count(value) if measure.kind == "count" else tables.money(value, p.decimals)
 
 
-def _told(each: Finding) -> Bounds | None:
+def _told(each: ProposalFinding) -> Bounds | None:
     """The interval, where any of its parts is known."""
     parts = (each.doubt.accounts, each.doubt.model, each.doubt.chance)
     return None if all(part is None for part in parts) else each.doubt.all

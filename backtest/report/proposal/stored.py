@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backtest.report import tables
-from backtest.report.proposal import INCOME, MEASURES, POWER, Outcome
+from backtest.report.proposal import INCOME, MEASURES, POWER, ProposalOutcome
 from backtest.report.selection import Query, Row
 
 # One row per run and account with any of it: what it contributes to each measure. Protocol income is the fee and the
@@ -32,7 +32,7 @@ _POPULATION = "SELECT count(DISTINCT account) AS accounts FROM run_accounts WHER
 _RUNS = "SELECT * FROM runs WHERE run_id IN $runs ORDER BY run_id"
 
 
-def outcomes(query: Query, run_ids: Sequence[str]) -> dict[str, Outcome]:
+def outcomes(query: Query, run_ids: Sequence[str]) -> dict[str, ProposalOutcome]:
     """By run id."""
     keys = [measure.key for measure in MEASURES if measure.key != POWER]
     assert INCOME in keys
@@ -41,7 +41,9 @@ def outcomes(query: Query, run_ids: Sequence[str]) -> dict[str, Outcome]:
         contributions[row["run_id"]][row["account"]] = {key: int(row[key]) for key in keys}
     power = {row["run_id"]: int(row["power"] or 0) for row in _asked(query, _ENDS, run_ids)}
     refused = {row["run_id"]: int(row["refused"]) for row in _asked(query, _REFUSED, run_ids)}
-    return {run_id: Outcome(own, power[run_id], refused.get(run_id, 0)) for run_id, own in contributions.items()}
+    return {
+        run_id: ProposalOutcome(own, power[run_id], refused.get(run_id, 0)) for run_id, own in contributions.items()
+    }
 
 
 def population(query: Query, run_ids: Sequence[str]) -> int:

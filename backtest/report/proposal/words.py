@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backtest.report import tables
-from backtest.report.proposal import BETTER, SHORT, Finding, Proposal, Shock
+from backtest.report.proposal import BETTER, SHORT, Proposal, ProposalFinding, Shock
 from backtest.report.verdict import JUDGEABLE, UNJUDGED, Measure
 
 
@@ -157,7 +157,7 @@ def next_steps(p: Proposal) -> list[str]:
     return found
 
 
-def _way(each: Finding) -> int:
+def _way(each: ProposalFinding) -> int:
     """1 a gain, -1 a cost, 0 neither."""
     better = BETTER.get(each.measure.key)
     if better is None or not _moved(each):
@@ -165,11 +165,11 @@ def _way(each: Finding) -> int:
     return 1 if (each.verdict.effect > 0) == (better == "more") else -1
 
 
-def _moved(each: Finding) -> bool:
+def _moved(each: ProposalFinding) -> bool:
     return each.verdict.judged and each.verdict.material
 
 
-def _effect(p: Proposal, each: Finding) -> str:
+def _effect(p: Proposal, each: ProposalFinding) -> str:
     verdict = each.verdict
     share = f" ({abs(verdict.effect) / abs(verdict.baseline):.1%})" if verdict.baseline else ""
     doubt = "" if verdict.settled else ", not for every response of users"

@@ -19,8 +19,8 @@ from backtest.protocols.compound_v3.state import BASE, CometState
 from backtest.protocols.compound_v3.storefront import Storefront
 from backtest.protocols.interface import Acted, Action, Fill, LinearExposure, Order, Refusal
 from backtest.protocols.mechanism import Opportunity
-from tests.support.book_views import every_view, spelt
 from tests.protocols.compound_v3.hand import BTC, ETH, MARKET, START, USD, USDC, WBTC, WETH, at, moved, opened
+from tests.support.book_views import every_view, spelt
 
 USERS = [AccountId(n) for n in range(4)]
 HELD = {WETH: ETH, WBTC: BTC}

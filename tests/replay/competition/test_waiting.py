@@ -17,8 +17,8 @@ from backtest.replay.competition.searchers import Searchers
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, Searcher
-from tests.support.contest_history import COSTLY, GWEI, POOL, falling, one_account
 from tests.sketches.history import USD, USDC
+from tests.support.contest_history import COSTLY, GWEI, POOL, falling, one_account
 
 POOR = (Searcher(name="a", capital=15_000 * USD, recycle=500), Searcher(name="b", capital=9_000 * USD, recycle=1_000))
 FEES = BaseFees([0, 500, 1_000, 1_031], [30 * GWEI, 300 * GWEI, 40 * GWEI, 60 * GWEI])
