@@ -19,7 +19,7 @@ from backtest.abi import Argument, parse_event
 from backtest.fetch.decode import topic0
 from backtest.model import EventSpec
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "recorded"
 Row = dict[str, Any]
 
