@@ -34,7 +34,7 @@ _WITHOUT_SOURCE = {"feed": PLACED, "fixed": TAKEN}
 _KINDS = {
     "feed": "the oracle's own log",
     "formula": "computed from logs by the source's rule",
-    "fixed": "fixed by the source",
+    "fixed": "fixed",
     "read": "read from the oracle",
     "source": "imported: what the oracle reads said",
     "derived": "derived in-sample from what the chain accepted",

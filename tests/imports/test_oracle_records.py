@@ -12,7 +12,7 @@ import pytest
 
 from backtest.cli.info import info
 from backtest.imports import import_files, load
-from backtest.inexact import PLACED, PROXY, READ_BY, TAKEN, doubts, kinds
+from backtest.inexact import GAP, PLACED, PROXY, READ_BY, TAKEN, doubts, kinds
 from backtest.lake import Lake
 from backtest.reconstruct import reconstruct
 from tests.support.import_exports import at, import_vaults, seconds, tx, vaults, write
@@ -64,8 +64,9 @@ def _steps(lake: Lake) -> list[tuple[int, int, str, bool]]:
 
 
 def test_pokes_are_exact_and_what_comes_before_is_the_next_best(
-    tmp_path: Path, lake: Lake, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, lake: Lake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     candles = [f"{seconds(0) + hour * HOUR},{price},{price},{price},{price}" for hour, price in ((-2, 350), (0, 360))]
     _add(lake, "candles", tmp_path / "c", {"eth_usd_1h_x.csv": ["hour_utc,open,high,low,close", *candles]})
     files = {
@@ -84,11 +85,14 @@ def test_pokes_are_exact_and_what_comes_before_is_the_next_best(
     assert all(block < 20 for block, _, method, _ in found if method == "proxy")
     rows = lake.read("canonical/prices", MARKET).to_pylist()
     assert int(rows[-2]["price"]) == 382 * 10**18 + 1  # to the last digit of the 32 bytes
-    assert [(one.kind, one.steps) for one in kinds(lake, MARKET)][-2:] == [
+    told = [(one.kind, one.steps) for one in kinds(lake, MARKET)]
+    assert told[-3:] == [
         ("imported: what the oracle reads said", 2),
         ("the oracle's own log", 2),
+        ("fixed", 1),
     ]
-    assert {one.why for one in doubts(lake, MARKET)} == {PROXY, READ_BY, TAKEN}
+    assert "a venue's price in the oracle's place" in [kind for kind, _ in told[:-3]]
+    assert {one.why for one in doubts(lake, MARKET)} == {PROXY, GAP, READ_BY, TAKEN}
     info(lake=Path(str(lake.path)))
     out = " ".join(capsys.readouterr().out.split())
     assert f"the oracle's own log 2 {at(45)[:10]}" in out
