@@ -106,16 +106,21 @@ def fragment(notes: Sequence[str], tables: Mapping[str, Table | Sequence[Table]]
     for name, content in tables.items():
         for table in [content] if isinstance(content, Mapping) else content:
             lines += ["", f"[{name}]" if isinstance(content, Mapping) else f"[[{name}]]"]
-            lines += [f"{field} = {_toml(value)}" for field, value in table.items()]
+            lines += [f"{field} = {toml(value)}" for field, value in table.items()]
     text = "\n".join(lines) + "\n"
     parse_scenario(text, "the fragment")
     return text
 
 
-def _toml(value: Any) -> str:
+def toml(value: Any) -> str:
+    """A value as TOML says it on one line: text, a number, a truth, or lists and tables of them."""
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{key} = {toml(each)}' for key, each in value.items())} }}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+        return f"[{', '.join(toml(item) for item in value)}]"
     return str(value)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+from msgspec.structs import replace
 
 from backtest.cli.moments import FIRST, LAST, bound
 from backtest.cli.numbers import Real, Whole
 from backtest.cli.rows import days, listed, period, rows_of, text_table
 from backtest.errors import UserError, did_you_mean
+from backtest.scenario import Scenario
 
 if TYPE_CHECKING:
     from backtest.calibration.fitting import Test
@@ -34,6 +36,8 @@ Examples:
     backtest calibrate latency liquidations.csv --block-seconds 0.25 --out race.toml
 
     backtest calibrate oracle --lake data/lake --market my-vaults --out derived_oracle.csv
+
+    backtest calibrate baseline --lake data/lake --market my-pool --out ensemble.toml
 """,
     help_format="plaintext",
 )
@@ -562,6 +566,106 @@ def oracle(
     print("\n".join(told(found)))
     if out is not None:
         print(f"written: {written(found, out)} to {out}")
+
+
+@calibrate.command
+def baseline(
+    *,
+    lake: Path,
+    market: str | None = None,
+    split: str = "0.5",
+    from_block: str | None = None,
+    to_block: str | None = None,
+    scenario: Path | None = None,
+    draws: Whole = 90,
+    keep: Whole = 20,
+    seed: Whole = 0,
+    workers: Whole = 2,
+    out: Path | None = None,
+) -> None:
+    """Liquidators that resemble a market's history, as a set of weighted draws.
+
+    Draws of frictions (attention, least profit, margin, capital, number, strategy, pair) are replayed over the first
+    part of history; those that show most nearly what it shows are kept, and tested on the part that is held out, beside
+    frictionless liquidators and a rate by the hour. With --out the draws are written as an ensemble. Where history has
+    fewer than 20 liquidations nothing is fitted, and the ensemble is of published figures, and says so.
+
+    Examples:
+
+        backtest calibrate baseline --lake backtest-demo/lake --market sample-crash --out ensemble.toml
+
+        backtest calibrate baseline --lake data/lake --market my-pool --split 2021-07-01 --draws 300 --workers 8
+
+    Parameters
+    ----------
+    lake
+        Folder of the lake.
+    market
+        Market; may be left out where the lake holds one.
+    split
+        Share of history's liquidations that is learnt from, such as 0.5; or the block, date or time in UTC from which
+        on history is held out.
+    from_block
+        First block that counts, or a date or time in UTC.
+    to_block
+        Last block that counts, or a date or time in UTC.
+    scenario
+        File of a scenario whose costs and users all draws share; its liquidators are replaced.
+    draws
+        How many sets of frictions are tried.
+    keep
+        How many of them are kept.
+    seed
+        Seed of the draws; the same seed gives the same file.
+    workers
+        Processes that replay; the result does not depend on it.
+    out
+        File to write the ensemble to, as TOML.
+    """
+    from backtest.baseline import TooFew, fit
+    from backtest.cli.calibrate_baseline import (
+        MOST_DRAWS,
+        MOST_KEPT,
+        prior_written,
+        split_of,
+        steps,
+        told,
+        told_of_too_few,
+        written,
+    )
+    from backtest.cli.moments import window_of
+    from backtest.cli.replay import only_market, read_scenario
+    from backtest.lake import Lake
+
+    if not (5 <= keep <= MOST_KEPT and 3 * keep <= draws <= MOST_DRAWS and 1 <= workers <= 256 and seed < 1 << 62):
+        raise UserError(
+            f"--draws {draws}, --keep {keep}, --workers {workers} or --seed {seed} is too small or too large",
+            f"keep 5 to {MOST_KEPT}, draw three times as many to {MOST_DRAWS:,}; workers from 1, seeds from 0",
+        )
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise UserError(f"--out {out} cannot be written", "name a file in a folder that is there")
+    base = Scenario() if scenario is None else read_scenario(scenario)
+    if base.alters or base.rates != "historical":
+        raise UserError(
+            f"{scenario} changes what history is held against", "leave overrides, mechanism and recomputed rates out"
+        )
+    opened = Lake(lake)
+    chosen = market or only_market(opened)
+    first, last = window_of(opened, chosen, from_block, to_block)
+    base = replace(base, from_block=first, to_block=last)
+    with steps() as progress:
+        found = fit(
+            opened, chosen, base, split=split_of(split, opened, chosen), draws=draws, kept=keep, seed=seed,
+            workers=workers, progress=progress,
+        )  # fmt: skip
+    if isinstance(found, TooFew):
+        lines, text = told_of_too_few(found, chosen, keep, seed), prior_written(found, chosen, keep, seed, base)
+    else:
+        lines, text = told(found, chosen, seed), written(found, chosen, seed, base)
+    print("\n".join(lines))
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+        print(f"written: {keep} draws to {out}")
 
 
 def _distances(

@@ -32,7 +32,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN
 from backtest.lake import Lake, Writer, claims
 from backtest.lake.manifest import merge
-from backtest.log_files.decoded import Known
+from backtest.log_files.decoded import KnownEvents
 from backtest.log_files.facts import LIMIT, LISTS, Facts, read_facts, written
 from backtest.log_files.gather import Gathered, gather
 from backtest.log_files.missing import missing_facts, missing_line
@@ -107,7 +107,7 @@ def import_logs(
     with temporary() as folder:
         gathered = gather(
             files_in(paths), _topics(protocol), Path(folder), mapping=mapping, chain_id=config.chain_id,
-            decoded=Known(_specs(protocol), config.contracts), advance=advance,
+            decoded=KnownEvents(_specs(protocol), config.contracts), advance=advance,
         )  # fmt: skip
         first, last = asked = _range(lake, config, gathered, from_block, to_block)
         with lake.writer() as writer, writer.one_commit():
@@ -190,7 +190,7 @@ def collect_facts(
             check_chain(rpc, config)
             gathered = gather(
                 files_in(paths), _topics(protocol), Path(folder), mapping=mapping, chain_id=config.chain_id,
-                decoded=Known(_specs(protocol), config.contracts),
+                decoded=KnownEvents(_specs(protocol), config.contracts),
             )  # fmt: skip
             first, last = _range(lake, config, gathered, None, to_block)
             _check_final(rpc, last, finality)

@@ -31,7 +31,7 @@ _WORD = 1 << 256
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownEvents:
     """The events that a market is made of. ``contracts``: role to the address of those that the market's file names,
     for tables that do not say who emitted.
     """
@@ -119,7 +119,7 @@ class EventTable:
 
 
 def table_of(
-    known: Known,
+    known: KnownEvents,
     columns: Sequence[str],
     taken: FittedLayout,
     arguments: Mapping[str, Mapping[str, str]],
@@ -169,7 +169,7 @@ def table_of(
     )
 
 
-def _event_name(file: str, known: Known) -> str:
+def _event_name(file: str, known: KnownEvents) -> str:
     """The event that a file's name tells: what stands behind ``evt_``, or a name that is an event's."""
     stem = re.split(r"[\\/]", file)[-1].split(".csv")[0].split(".parquet")[0].split(".json")[0]
     if found := _NAMED.search(stem):

@@ -21,7 +21,7 @@ from backtest.errors import UserError
 from backtest.fetch.decode import topic0
 from backtest.foreign import shown
 from backtest.log_files import columns as c
-from backtest.log_files.decoded import EventTable, Known, table_of
+from backtest.log_files.decoded import EventTable, KnownEvents, table_of
 from backtest.log_files.layouts import FittedLayout, fit, load
 from backtest.log_files.reading import LogFile
 from backtest.log_files.spool import Spool, differ, same_as_next
@@ -115,7 +115,7 @@ def gather(
     *,
     mapping: str | None = None,
     chain_id: int | None = None,
-    decoded: Known | None = None,
+    decoded: KnownEvents | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Gathered:
     """Read all files.
@@ -145,7 +145,7 @@ def gather(
         fits = fit(layouts, names, file.name)
         found.files[fits.layout] = found.files.get(fits.layout, 0) + 1
         row = 0
-        tables = _Tables(decoded or Known((), {}), names, fits, file.name)
+        tables = _Tables(decoded or KnownEvents((), {}), names, fits, file.name)
         for batch in file.batches(names if fits.kind == "events" else fits.wanted()):
             size = len(next(iter(batch.values())))
             try:
@@ -260,7 +260,7 @@ def _add_logs(
 class _Tables:
     """What the rows of one file of decoded events are of: one event, or several where a column names it."""
 
-    def __init__(self, known: Known, columns: Sequence[str], fits: FittedLayout, name: str) -> None:
+    def __init__(self, known: KnownEvents, columns: Sequence[str], fits: FittedLayout, name: str) -> None:
         self.known, self._columns, self._fits, self._name = known, columns, fits, name
         self._made: dict[str, EventTable | None] = {}
         self.unused: dict[str, int] = {}
@@ -296,7 +296,7 @@ class _Tables:
 
 
 def _add_events(
-    found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: EventTable, known: Known
+    found: Gathered, fits: FittedLayout, batch: Mapping[str, Any], rows: Ints, table: EventTable, known: KnownEvents
 ) -> None:
     """Put the logs that decoded rows came from to the others."""
     names = fits.columns

@@ -68,7 +68,7 @@ class Processes:
         # Not forked: threads of Arrow and of the progress display would be forked in the middle of what they do.
         context = multiprocessing.get_context("spawn")
         running: dict[Future[Done], Task] = {}
-        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_start, initargs=(folder,))
+        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=begin_worker, initargs=(folder,))
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * self._workers:
@@ -88,7 +88,7 @@ class Processes:
             pool.shutdown(cancel_futures=True)
 
 
-def _start(folder: str) -> None:
+def begin_worker(folder: str) -> None:
     """First thing in a new process: leave Ctrl-C to the parent, end with it, and open the material."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -25,7 +25,7 @@ from backtest.fetch.market_files import find_market
 from backtest.lake import Lake
 from backtest.log_files import LogImport, import_logs
 from backtest.log_files.columns import Wrong
-from backtest.log_files.decoded import Known, table_of
+from backtest.log_files.decoded import KnownEvents, table_of
 from backtest.log_files.gather import gather
 from backtest.log_files.layouts import FittedLayout
 from backtest.log_files.reading import files_in
@@ -305,7 +305,7 @@ def test_every_event_is_encoded_as_the_abi_says(data: st.DataObject) -> None:
     row = {a.name: data.draw(_values(kinds[a.name])) for a in abi.arguments}
     as_text = data.draw(st.booleans())
     batch = {name: _column(kinds[name], value, as_text) for name, value in row.items()}
-    made = table_of(Known([spec], {}), list(row), FittedLayout("", "events", {}), {}, f"evt_{abi.name}.csv", "")
+    made = table_of(KnownEvents([spec], {}), list(row), FittedLayout("", "events", {}), {}, f"evt_{abi.name}.csv", "")
     assert made is not None
     topics, count, encoded = made.encoded(batch, 1)
     wanted = [encode([kinds[a.name]], [row[a.name]]) for a in abi.indexed]
@@ -325,7 +325,7 @@ def _column(kind: str, value: Any, as_text: bool) -> Any:
 @given(st.text(max_size=90), st.sampled_from(["uint256", "int24", "address", "bytes32", "bool", "bytes"]))
 def test_whatever_stands_in_a_column_is_encoded_or_wrong(text: str, kind: str) -> None:
     spec = EventSpec("Odd", f"Odd({kind} value)", "x")
-    made = table_of(Known([spec], {}), ["value"], FittedLayout("", "events", {}), {}, "evt_Odd.csv", "")
+    made = table_of(KnownEvents([spec], {}), ["value"], FittedLayout("", "events", {}), {}, "evt_Odd.csv", "")
     assert made is not None
     said = _outcome(lambda: made.encoded({"value": pa.array([text])}, 1))
     assert said is None or (said.row == 0 and "\n" not in str(said))
@@ -367,7 +367,7 @@ def test_every_event_of_the_bundled_market_comes_back_as_it_was_stored(tmp_path:
         pq.write_table(pa.table(columns), tmp_path / f"files/{spec.name}_evt_{abi.name}.parquet")
     (tmp_path / "spool").mkdir()
     topics = [bytes.fromhex(topic0(spec)[2:]) for spec in specs]
-    gathered = gather(files_in([tmp_path / "files"]), topics, tmp_path / "spool", decoded=Known(specs, {}))
+    gathered = gather(files_in([tmp_path / "files"]), topics, tmp_path / "spool", decoded=KnownEvents(specs, {}))
     assert gathered.read == sum(len(table) for table in kept.values()) > 1_000
     found: dict[str, list[pa.Table]] = {}
     for part in gathered.logs.parts(0, 1 << 40):

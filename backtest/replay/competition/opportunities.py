@@ -53,6 +53,11 @@ class OpportunityBook:
         self._open: dict[Key, _Open] = {}
         self._next = 0
 
+    @property
+    def standing(self) -> int:
+        """How many opportunities nobody took so far."""
+        return len(self._open)
+
     def owner_acted(self, account: AccountId) -> None:
         """An account's owner changed its position."""
         if (account, None) in self._open:

@@ -38,6 +38,7 @@ from backtest.replay.competition.opportunities import (
     Key,
 )
 from backtest.replay.competition.strategy import best_size, first_step
+from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
 from backtest.units import BPS
@@ -71,6 +72,19 @@ class _Offer:
         return self.borrowed if searcher.capital is None else self.owned
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What was left of an account when somebody last valued it, after event ``seq``: the offer, its profit before bids,
+    and why. ``hopeful``: other gas may change that.
+    """
+
+    chosen: Opportunity
+    profit: int
+    reason: str
+    hopeful: bool
+    seq: int
+
+
 class Searchers:
     """See the module. Owned by one replay.
 
@@ -91,6 +105,10 @@ class Searchers:
         self._drawn = by_chance or (
             isinstance(terms, Participation) and any(searcher.shows_up < BPS for searcher in self._each)
         )
+        self._waits: dict[AccountId, _Waiting] = {}
+        """Accounts of which one thing was left at the last look, and nothing else is on offer,"""
+        self._let: set[AccountId] = set()
+        """and those of them that nobody looks at now."""
         self._sticks = any(searcher.stuck for searcher in self._each)
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
@@ -115,6 +133,8 @@ class Searchers:
         for this moment.
         """
         self._enter(book)
+        if isinstance(self.terms, Participation) and isinstance(open_to, Offers) and not self._sticks:
+            self._let_be(book, self.terms, open_to)
         due: list[tuple[int, str, _Offer]] = []
         for account, opportunities in open_to.items():
             for key, offers in _by_lot(account, opportunities):
@@ -138,10 +158,22 @@ class Searchers:
     ) -> dict[Key, tuple[Opportunity, int]]:
         """What stays on offer after a decision, with its profit before bids."""
         found = {}
+        waits: dict[AccountId, _Waiting] = {}
         for account, opportunities in open_to.items():
+            several = False
             for key, offers in _by_lot(account, opportunities):
                 offer = self._offer(book, key, offers)
                 found[key] = offer.chosen, offer.profit
+                if key[1] is None and not several and key in self.missed:
+                    hopeful = offer.profit + offer.borrowed.gas > 0
+                    waits[account] = _Waiting(offer.chosen, offer.profit, self.missed[key], hopeful, book.seq)
+                else:
+                    waits.pop(account, None)
+                several = True
+        for account in self._let:
+            wait = waits[account] = self._waits[account]
+            found[account, None] = wait.chosen, wait.profit
+        self._waits = waits
         return found
 
     def wake(self, now: Clock) -> int | None:
@@ -221,6 +253,25 @@ class Searchers:
         tied = sum(amount for other, (name, amount) in self._tied.items() if name == searcher.name and other != key)
         return max(0, searcher.capital - self._out(searcher, now) - tied)
 
+    def _let_be(self, book: Book[State], terms: Participation, open_to: Offers) -> None:
+        """What was left before is left as it was where nobody looks at it now, or where nothing happened since that
+        could change why it was left. It is not valued then; only whether it is still on offer is asked.
+        """
+        now = book.now.timestamp
+        for account in open_to.unquoted:
+            self._let.discard(account)
+            key, wait = (account, None), self._waits.get(account)
+            if wait is None or key in self._calls:
+                continue
+            new = wait.seq < book.seq or self._by_time(wait.reason, hopeful=wait.hopeful)
+            somebody = self._next_showing(terms, key, now) if new else NEVER
+            if somebody > now and book.protocol.pairs(book.state, account, book.prices, book.now):
+                open_to.let_be(account)
+                self._let.add(account)
+                self.missed[key] = wait.reason
+                if somebody < NEVER:
+                    self._look_at(somebody)
+
     # -- one contest ---------------------------------------------------------------------------------------------------
 
     def _enter(self, book: Book[State]) -> None:
@@ -235,6 +286,7 @@ class Searchers:
             self._again = self._alike = None
             self.missed.clear()
             self._offers.clear()
+            self._let.clear()
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
@@ -453,12 +505,16 @@ class Searchers:
         """Not later than then."""
         self._again = time if self._again is None else min(self._again, time)
 
+    def _by_time(self, reason: str, *, hopeful: bool) -> bool:
+        """Whether what was left for this reason may find a taker though nothing happens."""
+        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) or (hopeful and self.costs.moves)
+
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
         step = self.terms.block_seconds
         if reason == AUCTIONED:
             return self._held[key][1]
-        if reason not in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) and not (hopeful and self.costs.moves):
+        if not self._by_time(reason, hopeful=hopeful):
             return None
         if reason in (STUCK, CALLS) or self._tied or self._sticks:
             return now + step

@@ -11,21 +11,33 @@ from backtest.protocols.mechanism import Opportunity
 class Offers(Mapping[AccountId, Sequence[Opportunity]]):
     """Accounts with an offer, in order of their ids. What is outdated is quoted anew as the model comes to it: one that
     takes what happens anyway from the first account needs no other, so that auctions of many accounts at once do not
-    cost their product.
+    cost their product. An account that is let be is none of them, though something of it is on offer.
     """
 
     def __init__(self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId]) -> None:
         self._quote = quote
         self._found: dict[AccountId, Sequence[Opportunity]] = {}
         self._outdated = set(accounts)
+        self._let_be: set[AccountId] = set()
+
+    @property
+    def unquoted(self) -> list[AccountId]:
+        """Accounts of which nobody asked yet what is on offer, in order of their ids."""
+        return sorted(self._outdated)
+
+    def let_be(self, account: AccountId) -> None:
+        """Something of this account is on offer, and nobody wants to know what."""
+        self._outdated.discard(account)
+        self._let_be.add(account)
 
     def outdate(self, accounts: Iterable[AccountId]) -> None:
         """Their offers, if any, are to be quoted anew."""
         self._outdated.update(accounts)
+        self._let_be.difference_update(self._outdated)
 
     def outdate_all(self) -> None:
         """The same for all that have any."""
-        self._outdated.update(self._found)
+        self.outdate([*self._found, *self._let_be])
 
     def __getitem__(self, account: AccountId) -> Sequence[Opportunity]:
         if account in self._outdated:
@@ -44,6 +56,10 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
         for account in sorted(self._found.keys() | self._outdated):
             if account not in self._outdated or account in self:
                 yield account
+
+    def __bool__(self) -> bool:
+        """Whether anything is on offer."""
+        return bool(self._let_be) or any(True for _ in self)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

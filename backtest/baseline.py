@@ -1,0 +1,350 @@
+"""A baseline that resembles history: frictions of liquidators fitted to a market of a lake, and tested on what the fit
+did not see.
+
+History is split by time. Draws of frictions are replayed over the first part and held against it
+(``calibration.frictions``); those that are kept are replayed over the second part, which says how well they do there,
+beside frictionless liquidators and a rate model that knows no accounts.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pyarrow.compute as pc
+from msgspec.structs import replace
+
+from backtest.calibration import frictions as f
+from backtest.calibration import shown as s
+from backtest.calibration.fitting import Floats
+from backtest.errors import UserError
+from backtest.lake import Lake
+from backtest.protocols.registry import protocol_named
+from backtest.replay.competition.gas import NO_FEES
+from backtest.replay.engine import Engine, mechanism_for, replay
+from backtest.replay.forecast import look_ahead
+from backtest.replay.memory import uncollected
+from backtest.replay.record import Liquidation
+from backtest.results import Material, require_current
+from backtest.scenario import Competitive, Scenario
+from backtest.sweep.executors import begin_worker
+from backtest.sweep.worker import material_in, pack
+
+FAR = 10
+"""A draw is stopped once accounts have stood on offer for this many times as long as in history, and"""
+AT_LEAST = 60
+"""in history counts as this many seconds for each liquidation: it is far from history, and slow."""
+NAIVE_DRAWS = 400
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitWindow:
+    """One side of the split: its blocks, what history shows of it, and what frictionless liquidators do in it.
+
+    ``patience``: seconds for which accounts may stand on offer, all together, before a draw is stopped.
+    """
+
+    first: int
+    last: int
+    start: int
+    seconds: int
+    history: s.Shown
+    frictionless: s.Shown
+    taken: tuple[Liquidation, ...]
+    """What happened."""
+    patience: int
+
+    @property
+    def liquidations(self) -> int:
+        """How many happened."""
+        return int(self.history.liquidations)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """``kept`` draws with their weights; ``learnt`` and ``tested`` are what each of them shows of either window, on the
+    scale of ``shown.vector``. Scores are log densities by measure on the held-out window: of the draws, of frictionless
+    liquidators, and of the rate model (``shown.RATED`` only).
+    """
+
+    learn: FitWindow
+    held_out: FitWindow
+    priors: tuple[f.Prior, ...]
+    kept: f.Kept
+    learnt: Floats
+    tested: Floats
+    scores: Floats
+    frictionless_scores: Floats
+    naive_scores: Floats
+    draws: int
+    stopped: int
+    unit: int
+    frictionless_distance: float
+
+    def range_of(self, vectors: Floats, name: str) -> tuple[float, float, float]:
+        """Of a measure, the kept draws' weighted 5, 50 and 95 % points."""
+        column = vectors[:, s.NAMES.index(name)]
+        low, middle, high = (s.plain(name, f.quantile(column, self.kept.weights, at)) for at in (0.05, 0.5, 0.95))
+        return low, middle, high
+
+    def unmatched(self, vectors: Floats, window: FitWindow) -> list[str]:
+        """Measures of a window of which history lies outside the kept draws' 5 to 95 %."""
+        missed = []
+        for name in s.NAMES:
+            low, _, high = self.range_of(vectors, name)
+            if not low * (1 - 1e-9) - 1e-9 <= getattr(window.history, name) <= high * (1 + 1e-9) + 1e-9:
+                missed.append(name)
+        return missed
+
+
+@dataclass(frozen=True, slots=True)
+class TooFew:
+    """History says too little to fit anything: ``liquidations`` of the blocks asked for."""
+
+    liquidations: int
+    first: int
+    last: int
+    unit: int
+
+
+def fit(
+    lake: Lake,
+    market: str,
+    base: Scenario,
+    *,
+    split: float | int = 0.5,
+    draws: int = 90,
+    kept: int = 20,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Progress = lambda what, done, of: None,
+) -> Fit | TooFew:
+    """Fit the frictions of a market's liquidators.
+
+    Args:
+        base: what every draw shares: costs, users, blocks. Its liquidators are replaced.
+        split: share of history's liquidations that is learnt from, between 0 and 1; or the first block held out.
+        draws: how many sets of frictions are tried: two thirds from the prior, the rest around those that did best.
+        kept: how many of them make up the result.
+        workers: processes; the result is the same for any number.
+
+    Raises:
+        UserError: too few liquidations on one side of the split only, or no current tables.
+    """
+    require_current(lake, market)
+    with tempfile.TemporaryDirectory(prefix="backtest-baseline-") as folder:
+        pack(lake, market, Path(folder))
+        whole = material_in(folder)
+        unit = 10**whole.config.base_decimals
+        blocks = _blocks(whole, base)
+        if isinstance(blocks, TooFew):
+            return blocks
+        first, cut, last = _split(*blocks, split)
+        progress("history and frictionless liquidators", 0, 2)
+        learn = _window(folder, base, first, cut, unit)
+        progress("history and frictionless liquidators", 1, 2)
+        held_out = _window(folder, base, cut + 1, last, unit)
+        progress("history and frictionless liquidators", 2, 2)
+        paid = [made for made in learn.taken if made.takes]
+        priors = f.priors_of(
+            max(median(made.seized_base - made.repaid_base for made in paid) / unit, 1e-6),
+            max(median(made.repaid_base for made in paid) / unit, 1e-6),
+        )
+        with _pool(folder, workers) as measured:
+
+            def all_of(what: str, tried: Sequence[f.Draw], window: FitWindow, begin: int) -> Floats:
+                jobs = [
+                    _Job(
+                        folder,
+                        _within(f.scenario_of(draw, base, unit=unit, seed=seed + begin + at), window),
+                        unit,
+                        window.patience if window is learn else None,
+                    )
+                    for at, draw in enumerate(tried)
+                ]
+                rows = []
+                for done, row in enumerate(measured(jobs), 1):
+                    rows.append(row)
+                    progress(what, done, len(jobs))
+                return np.array(rows)
+
+            found = f.infer(
+                priors,
+                s.vector(learn.history),
+                lambda what, tried, begin: all_of(what, tried, learn, begin),
+                draws=draws,
+                kept=kept,
+                seed=seed,
+            )
+            tested = all_of("kept draws on held-out blocks", found.kept.draws, held_out, draws)
+    seen, vectors, scale = s.vector(learn.history), found.vectors, found.scale
+    final = found.kept
+    width = np.maximum(0.25 * scale, 0.05)  # and at least the error on the window learnt from, of each alike
+    after, best = s.vector(held_out.history), s.vector(learn.frictionless)
+    learnt = vectors[list(final.index)]
+    middle = np.array([f.quantile(learnt[:, at], final.weights, 0.5) for at in range(len(s.NAMES))])
+    guess = f.naive(
+        s.hourly(learn.taken, learn.start, learn.seconds, unit=unit), -(-held_out.seconds // 3_600), seed=seed,
+        draws=NAIVE_DRAWS,
+    )  # fmt: skip
+    places = [s.NAMES.index(name) for name in s.RATED]
+    return Fit(
+        learn=learn,
+        held_out=held_out,
+        priors=priors,
+        kept=final,
+        learnt=learnt,
+        tested=tested,
+        scores=f.log_scores(tested, final.weights, after, np.maximum(width, np.abs(middle - seen))),
+        frictionless_scores=f.log_scores(
+            s.vector(held_out.frictionless)[None, :], np.ones(1), after, np.maximum(width, np.abs(best - seen))
+        ),
+        naive_scores=f.log_scores(guess, np.full(len(guess), 1 / len(guess)), after[places], width[places]),
+        draws=draws,
+        stopped=int((~np.isfinite(vectors).all(axis=1)).sum()),
+        unit=unit,
+        frictionless_distance=float(np.sqrt((((best - seen) / scale) ** 2).mean())),
+    )
+
+
+# -- windows
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _blocks(whole: Material, base: Scenario) -> tuple[int, int, list[int]] | TooFew:
+    """The first and last block asked for, and that of each liquidation in them."""
+    timeline = whole.timeline(base.oracle_delay)
+    first = max(base.from_block or 0, timeline.first_block)
+    last = timeline.last_known_block(base.to_block)
+    every = whole.tables["liquidations"]["block_number"].to_pylist()
+    blocks = sorted(block for block in every if first <= block <= last)
+    if len(blocks) < 2 * f.LEAST:
+        return TooFew(len(blocks), first, last, 10**whole.config.base_decimals)
+    return first, last, blocks
+
+
+def _split(first: int, last: int, blocks: Sequence[int], split: float | int) -> tuple[int, int, int]:
+    """(first block, last one learnt from, last block)."""
+    cut = split - 1 if isinstance(split, int) else blocks[max(0, round(split * len(blocks)) - 1)]
+    before = sum(block <= cut for block in blocks)
+    if min(before, len(blocks) - before) < f.LEAST:
+        raise UserError(
+            f"--split leaves {before} liquidations in blocks {first} to {cut} and {len(blocks) - before} after them",
+            f"each part needs {f.LEAST} or more: give another",
+        )
+    return first, cut, last
+
+
+def _window(folder: str, base: Scenario, first: int, last: int, unit: int) -> FitWindow:
+    """What history and frictionless liquidators show."""
+    material = _until(folder, last)
+    timeline, protocol = material.timeline(base.oracle_delay), protocol_named(material.config.protocol)
+    history = Scenario(from_block=first, to_block=last, oracle_delay=base.oracle_delay)
+    past = replay(protocol, material.market, timeline, history, samples=0)
+    ahead = look_ahead(protocol, material.market, timeline, Competitive(), {}, from_block=first, to_block=last)
+    taken = tuple(made for made in past.liquidations if first <= made.clock.block_number <= last)
+    stretches = s.stretches_of(ahead.alarms)
+    frictionless, stood = _replayed(
+        material, replace(base, liquidators=Competitive(), from_block=first, to_block=last), unit, None
+    )
+    assert frictionless is not None
+    start = timeline.timestamp_from(first)
+    waited = max(s.waited(stretches, taken), stood, AT_LEAST * len(taken))
+    return FitWindow(
+        first=first,
+        last=last,
+        start=start,
+        seconds=timeline.clock_at(last).timestamp - start,
+        history=s.shown(taken, stretches, past.horizons[0], unit=unit),
+        frictionless=frictionless,
+        taken=taken,
+        patience=FAR * waited,
+    )
+
+
+def _within(scenario: Scenario, window: FitWindow) -> Scenario:
+    return replace(scenario, from_block=window.first, to_block=window.last)
+
+
+# -- replays
+# --------------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _until(folder: str, last: int) -> Material:
+    """A market's history up to a block, as if nothing were known after it: no replay goes on beyond its window."""
+    whole = material_in(folder)
+    tables = {
+        name: table.filter(pc.less_equal(table["block_number"], last))
+        if "block_number" in table.column_names
+        else table
+        for name, table in whole.tables.items()
+    }
+    return Material.of(whole.config, whole.digest, tables)
+
+
+def _replayed(material: Material, scenario: Scenario, unit: int, patience: int | None) -> tuple[s.Shown | None, int]:
+    """What a model's replay shows (None where it was stopped), and for how many seconds opportunities stood."""
+    fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
+    protocol = protocol_named(material.config.protocol)
+    with uncollected():
+        engine = Engine(
+            protocol, material.market, material.timeline(scenario.oracle_delay), scenario,
+            mechanism_for(protocol, scenario), start=material.start(scenario), base_fees=fees,
+        )  # fmt: skip
+        stood, since = 0, None
+        for transaction in engine.transactions():
+            now = transaction[-1].timestamp
+            stood += engine.opportunities.standing * (now - (now if since is None else since))
+            since = now
+            if patience is not None and stood > patience:
+                return None, stood
+            engine.advance(transaction)
+        outcome = engine.finish()
+    first = scenario.from_block or 0
+    taken = [made for made in outcome.liquidations if made.clock.block_number >= first]
+    return s.shown(taken, s.stretches_in(outcome.spells), outcome.horizons[0], unit=unit), stood
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    folder: str
+    scenario: Scenario
+    unit: int
+    patience: int | None
+
+
+def _done(job: _Job) -> Floats:
+    last = job.scenario.to_block
+    assert last is not None
+    found, _ = _replayed(_until(job.folder, last), job.scenario, job.unit, job.patience)
+    return np.full(len(s.NAMES), np.nan) if found is None else s.vector(found)
+
+
+@contextmanager
+def _pool(folder: str, workers: int) -> Iterator[Callable[[Sequence[_Job]], Iterator[Floats]]]:
+    """Replays jobs in processes; what they show, in the order of the jobs."""
+    if workers == 1:
+        yield lambda jobs: map(_done, jobs)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin_worker, initargs=(folder,))
+    try:
+        yield lambda jobs: pool.map(_done, jobs)
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that replayed draws died (killed, or out of memory)", "run it again, or with --workers 1"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)

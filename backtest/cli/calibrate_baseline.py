@@ -1,0 +1,248 @@
+"""What ``backtest calibrate baseline`` says and writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from backtest.cli.moments import FIRST, window_of
+from backtest.cli.numbers import number
+from backtest.cli.rows import days, text_table
+from backtest.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from backtest.baseline import Fit, TooFew, FitWindow
+    from backtest.calibration.fitting import Floats
+    from backtest.calibration.frictions import Known, Prior
+    from backtest.lake import Lake
+    from backtest.scenario import Scenario
+
+MOST_KEPT, MOST_DRAWS = 1_000, 20_000
+MEASURES: Mapping[str, str] = {
+    "liquidations": "liquidations",
+    "accounts": "accounts liquidated",
+    "repaid": "debt liquidated",
+    "loss": "borrowers' loss",
+    "bad_debt": "bad debt at the end",
+    "median_delay": "delay, median (s)",
+    "long_delay": "delay, 90th percentile (s)",
+    "at_once": "liquidated at once (%)",
+    "calls": "liquidations an episode",
+    "healed": "safe after one (%)",
+    "size": "debt repaid by one, median",
+    "concentration": "HHI of liquidators",
+    "missed": "on offer, never taken",
+}
+WORDS = {
+    "attention": "attention",
+    "least_profit": "least profit",
+    "margin": "margin",
+    "capital": "capital",
+    "searchers": "searchers",
+    "strategy": "strategy",
+    "pair": "pair",
+}
+NOT_FITTED = (
+    "Not fitted: latency, gas policy and costs (as the scenario says), how users respond (as in history), and absence"
+    " that lasts: who looks is drawn anew for each block."
+)
+
+
+def told(fit: Fit, market: str, seed: int) -> Iterator[str]:
+    """What was fitted on what, what is known then, and how well it tells what it did not see."""
+    from backtest.calibration.frictions import known
+
+    yield f"{market}: frictions of liquidators, fitted on {_window(fit.learn)};"
+    yield f"held out: {_window(fit.held_out)}."
+    yield (
+        f"{fit.draws} draws (seed {seed}), {fit.stopped} stopped early, the {len(fit.kept.draws)} nearest kept: as much"
+        f" as {fit.kept.effective:.1f} of equal weight. Distance from history {fit.kept.distance[0]:.2f} to"
+        f" {fit.kept.distance[-1]:.2f}, frictionless {fit.frictionless_distance:.2f}."
+    )
+    yield ""
+    yield from text_table(
+        ("Parameter", "prior", "kept (5 / 50 / 95 %)", ""), [_row(one) for one in known(fit.priors, fit.kept)]
+    )
+    yield NOT_FITTED
+    for title, window, vectors in (
+        ("Window learnt from", fit.learn, fit.learnt),
+        ("Window held out", fit.held_out, fit.tested),
+    ):
+        yield ""
+        yield from _goodness(fit, title, window, vectors)
+    yield ""
+    yield from _scores(fit)
+    yield from _unmatched(fit)
+
+
+def written(fit: Fit, market: str, seed: int, base: Scenario) -> str:
+    """The ensemble of the draws that were kept."""
+    from backtest.calibration.ensemble import ensemble_text
+    from backtest.calibration.frictions import model_of
+
+    source = (
+        f"calibrated on {market}, blocks {fit.learn.first} to {fit.learn.last}, {fit.learn.liquidations} liquidations,"
+        f" seed {seed}"
+    )
+    draws = [
+        (float(weight), model_of(draw, unit=fit.unit))
+        for weight, draw in zip(fit.kept.weights, fit.kept.draws, strict=True)
+    ]
+    return ensemble_text(list(told(fit, market, seed)), f"{market}, calibrated", source, draws, base.costs)
+
+
+def told_of_too_few(few: TooFew, market: str, count: int, seed: int) -> Iterator[str]:
+    """That nothing was fitted, and what stands in."""
+    from backtest.calibration.frictions import PUBLISHED
+
+    yield (
+        f"{market}: {few.liquidations} liquidations in blocks {few.first} to {few.last}, too few to fit frictions to:"
+        " nothing was fitted."
+    )
+    yield f"What stands in is a prior that is not about this market: {count} draws of equal weight, seed {seed}."
+    yield ""
+    yield from text_table(("Parameter", "range", "source"), [(WORDS[p.name], _range(p), p.source) for p in PUBLISHED])
+    yield "Of money (least profit, margin, capital) nothing is assumed: flash loans, and whatever pays is taken."
+
+
+def prior_written(few: TooFew, market: str, count: int, seed: int, base: Scenario) -> str:
+    """The ensemble of that prior."""
+    from backtest.calibration.ensemble import ensemble_text
+    from backtest.calibration.frictions import PUBLISHED, first_draws, model_of
+
+    draws = [(1 / count, model_of(draw, unit=few.unit)) for draw in first_draws(PUBLISHED, seed, count)]
+    source = f"not calibrated: published figures of other markets; {few.liquidations} liquidations here, seed {seed}"
+    notes = list(told_of_too_few(few, market, count, seed))
+    return ensemble_text(notes, f"{market}, not calibrated", source, draws, base.costs)
+
+
+def _window(window: FitWindow) -> str:
+    return (
+        f"blocks {window.first} to {window.last} ({days((window.start, window.start + window.seconds))}),"
+        f" {window.liquidations} liquidations"
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _range(prior: Prior) -> str:
+    if prior.choices:
+        return ", ".join(prior.choices)
+    absent = f" or none ({prior.none:.0%})" if prior.none else ""
+    return f"{_number(prior.low)} to {_number(prior.high)}{f' {prior.unit}' if prior.unit else ''}{absent}"
+
+
+def _row(one: Known) -> tuple[str, ...]:
+    if one.points is None:
+        kept = ", ".join(f"{choice} {share:.0%}" for choice, share in one.shares.items())
+    else:
+        absent = f", none {one.shares['none']:.0%}" if "none" in one.shares else ""
+        kept = " / ".join("none" if "none" in one.shares and not v else _number(v) for v in one.points) + absent
+    return WORDS[one.prior.name], _range(one.prior), kept, one.verdict
+
+
+def _shown(name: str, value: float) -> str:
+    return _number(100 * value if name in ("at_once", "healed") else value)
+
+
+def _goodness(fit: Fit, title: str, window: FitWindow, vectors: Floats) -> Iterator[str]:
+    outside, rows = set(fit.unmatched(vectors, window)), []
+    for name, words in MEASURES.items():
+        low, middle, high = fit.range_of(vectors, name)
+        rows.append(
+            (
+                words,
+                _shown(name, getattr(window.history, name)),
+                " / ".join(_shown(name, each) for each in (low, middle, high)),
+                "no" if name in outside else "yes",
+                _shown(name, getattr(window.frictionless, name)),
+            )
+        )
+    yield from text_table((title, "history", "kept draws (5 / 50 / 95 %)", "inside", "frictionless"), rows)
+
+
+def _scores(fit: Fit) -> Iterator[str]:
+    from backtest.calibration import shown as s
+
+    rated = [s.NAMES.index(name) for name in s.RATED]
+    yield "Log score of the held-out window (nats, higher is better), each as wide as its own error on the other one:"
+    yield from text_table(
+        ("", "calibrated", "frictionless", "rate by the hour"),
+        [
+            ("all measures", f"{fit.scores.sum():.1f}", f"{fit.frictionless_scores.sum():.1f}", "–"),
+            (
+                "liquidations, debt, loss",
+                f"{fit.scores[rated].sum():.1f}",
+                f"{fit.frictionless_scores[rated].sum():.1f}",
+                f"{fit.naive_scores.sum():.1f}",
+            ),
+        ],
+    )
+    better = [MEASURES[name] for at, name in enumerate(s.NAMES) if fit.scores[at] > fit.frictionless_scores[at]]
+    yield f"Better than frictionless on {len(better)} of {len(s.NAMES)}: {', '.join(better) or 'none'}."
+
+
+def _unmatched(fit: Fit) -> Iterator[str]:
+    learnt, tested = fit.unmatched(fit.learnt, fit.learn), fit.unmatched(fit.tested, fit.held_out)
+    yield f"Not matched on the window learnt from: {_listed(learnt)}."
+    yield f"Not matched on the window held out: {_listed(tested)}."
+    history = fit.held_out.history.bad_debt
+    low, middle, high = fit.range_of(fit.tested, "bad_debt")
+    if not history:
+        yield "Bad debt: history has none on the held-out window, so nothing says whether the draws tell it."
+        return
+    ratio = middle / history
+    if "bad_debt" not in tested and 1 / 3 < ratio < 3:
+        verdict = "the draws tell it"
+    elif ratio <= 1 / 3:
+        verdict = "a third of it or less: cannot be judged with this baseline"
+    else:
+        verdict = "history lies outside: levels of bad debt are not to be trusted, differences with care"
+    yield (
+        f"Bad debt on the held-out window: history {_number(history)}, kept draws {_number(low)} to {_number(high)}"
+        f" (median {_number(middle)}), frictionless {_number(fit.held_out.frictionless.bad_debt)}: {verdict}."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(MEASURES[name] for name in names) or "nothing"
+
+
+def split_of(said: str, lake: Lake, market: str) -> float | int:
+    """A share of the liquidations, or the first block held out."""
+    if re.fullmatch(r"[0-9]*\.[0-9]+", said):
+        share = float(number(said, "--split"))
+        if not 0 < share < 1:
+            raise UserError(f"--split {said} leaves nothing to learn from or nothing to test on", "give 0.5, or a date")
+        return share
+    try:
+        first, _ = window_of(lake, market, said, None)
+    except UserError as error:
+        raise UserError(error.what.replace(FIRST, "--split"), error.fix) from None
+    assert first is not None
+    return first
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error for one step after the other; none where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done)
+
+        yield progress

@@ -1,0 +1,121 @@
+"""Frictions of liquidators, found again in histories that were made with known ones; and the parts of the inference by
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest.calibration import frictions as f
+from backtest.calibration import shown as s
+from backtest.calibration.ensemble import ensemble_text
+from backtest.calibration.fitting import Floats
+from backtest.errors import UserError
+from backtest.foreign import toml_value
+from backtest.replay.engine import replay
+from backtest.replay.record import Replay
+from backtest.scenario import Costs, Gas, Participation, Scenario, Slippage
+from backtest.scenario.toml import parse_scenario
+from tests.sketches.history import USD
+from tests.support.contest_history import POOL, falling
+
+PRIORS = f.priors_of(500.0, 8_000.0)
+HISTORY = falling(20, steps=12, each=60)
+TIMELINE = HISTORY.timeline()
+
+
+def shown(liquidators: Participation, seed: int) -> s.Shown:
+    """What a replay of a small market shows."""
+    outcome: Replay[Any] = replay(POOL, HISTORY.market, TIMELINE, Scenario(liquidators=liquidators, seed=seed))
+    return s.shown(outcome.liquidations, s.stretches_in(outcome.spells), outcome.horizons[0], unit=USD)
+
+
+def measured(what: str, draws: Sequence[f.Draw], before: int) -> Floats:
+    return np.array([s.vector(shown(f.model_of(one, unit=USD), before + at)) for at, one in enumerate(draws)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", [0.05, 0.3])
+def test_attention_is_found_again(truth: float) -> None:
+    """The kept draws cover it and are narrower than the prior; what made no difference stays wide."""
+    seen = s.vector(shown(Participation(mean=round(truth * 10_000)), 1_000_003))
+    found = f.infer(PRIORS, seen, measured, draws=90, kept=12, seed=4)
+    by_name = {one.prior.name: one for one in f.known(PRIORS, found.kept)}
+    attention = by_name["attention"]
+    assert attention.points is not None
+    assert attention.points[0] <= truth <= attention.points[2]
+    assert attention.left < 0.75
+    assert attention.verdict != "cannot tell"
+    assert by_name["capital"].left > attention.left
+    again = f.infer(PRIORS, seen, measured, draws=90, kept=12, seed=4)
+    assert again.kept.draws == found.kept.draws
+    assert again.kept.weights.tolist() == found.kept.weights.tolist()
+
+
+def test_the_nth_draw_does_not_depend_on_how_many_there_are() -> None:
+    assert f.first_draws(PRIORS, 7, 20)[:5] == f.first_draws(PRIORS, 7, 5)
+    assert f.first_draws(PRIORS, 7, 5) != f.first_draws(PRIORS, 8, 5)
+
+
+def test_draws_of_the_prior_lie_within_it_and_are_spread() -> None:
+    draws = f.first_draws(PRIORS, 1, 400)
+    for prior in PRIORS:
+        values = [draw[prior.name] for draw in draws]
+        if prior.choices:
+            assert set(values) == set(prior.choices)
+            continue
+        there = [prior.place(value) for value in values if value]
+        assert 0 <= min(there) < 0.1 < 0.9 < max(there) <= 1
+        assert abs(values.count(0.0) / len(values) - prior.none) < 0.1
+
+
+def test_weights_undo_how_draws_were_drawn() -> None:
+    """Of draws two thirds of which lie around kept ones, the weighted ones are spread as the prior is."""
+    first = f.first_draws(PRIORS, 2, 1_000)
+    vectors = np.array([[np.log(one["attention"]), one["strategy"] == "patient"] for one in first], float)
+    kept = f.keep(first, vectors, np.array([0.0, 1.0]), np.ones(2), 20, np.ones(len(first)))
+    more = f.next_draws(PRIORS, kept, 2, 2_000)
+    every = [*first, *more]
+    weights = f.undone(PRIORS, every, kept, 2 / 3)
+    weights /= weights.sum()
+    for name, tolerance in (("attention", 0.06), ("searchers", 0.06), ("capital", 0.09)):
+        prior = next(one for one in PRIORS if one.name == name)
+        there = np.array([bool(one[name]) for one in every])
+        assert weights[~there].sum() == pytest.approx(prior.none, abs=tolerance)
+        places = np.array([prior.place(one[name]) if one[name] else 0.0 for one in every])
+        assert weights[there & (places < 0.5)].sum() == pytest.approx((1 - prior.none) / 2, abs=tolerance)
+    patient = np.array([one["strategy"] == "patient" for one in every])
+    assert weights[patient].sum() == pytest.approx(1 / 3, abs=0.09)
+    assert patient[len(first) :].mean() > 0.6  # they do lie around the kept ones
+
+
+def test_a_stopped_draw_is_never_kept_and_too_many_are_refused() -> None:
+    draws = f.first_draws(PRIORS, 0, 6)
+    vectors = np.array([[np.nan], [3.0], [1.0], [np.nan], [2.0], [0.0]])
+    kept = f.keep(draws, vectors, np.zeros(1), np.ones(1), 5, np.ones(6))
+    assert kept.index == (5, 2, 4, 1)
+    assert kept.weights.sum() == pytest.approx(1)
+    assert sorted(kept.weights, reverse=True) == kept.weights.tolist()
+
+    def stopped(what: str, tried: Sequence[f.Draw], before: int) -> Floats:
+        return np.full((len(tried), 1), np.nan)
+
+    with pytest.raises(UserError, match="6 of 6 draws were stopped"):
+        f.infer(PRIORS, np.zeros(1), stopped, draws=9, kept=3, seed=0)
+
+
+def test_an_ensemble_reads_back_through_the_strict_scenario() -> None:
+    models = [f.model_of(draw, unit=USD) for draw in f.first_draws(PRIORS, 5, 12)]
+    costs = Costs(gas=Gas(fee="constant", base_fee=30 * 10**9), flash_fee=5, slippage=(Slippage(model="none"),))
+    text = ensemble_text(["made up"], 'a "market"', "a test", [(1 / 12, model) for model in models], costs)
+    read = toml_value(text)
+    assert (read["title"], read["source"]) == ('a "market"', "a test")
+    assert sum(one["weight"] for one in read["draw"]) == pytest.approx(1, abs=1e-4)
+    parts = text.split("[[draw]]\n")[1:]
+    scenarios = [parse_scenario(part.partition("\n")[2], "a draw") for part in parts]
+    assert [one.liquidators for one in scenarios] == models
+    assert {one.costs for one in scenarios} == {costs}
