@@ -15,7 +15,7 @@ from backtest.errors import UserError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from backtest.baseline import Fit, TooFew, FitWindow
+    from backtest.baseline import Fit, FitWindow, TooFew
     from backtest.calibration.fitting import Floats
     from backtest.calibration.frictions import Known, Prior
     from backtest.lake import Lake

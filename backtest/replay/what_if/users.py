@@ -38,6 +38,7 @@ Key = tuple[AccountId, AssetId, Side]
 Setting = tuple[AccountId, str, AssetId | None]
 
 _DOUBLINGS = 64
+_SIDES: Mapping[str, Side] = {"borrow": "debt", "repay": "debt", "supply": "collateral", "withdraw": "collateral"}
 _WITHIN = frozenset({"liquidation", "treasury", "cover"})
 """What moves nothing between the market and its users."""
 
@@ -308,12 +309,12 @@ class UserActions(Generic[State]):
                 self._set(self._ours, _setting(effect), effect.value)
 
     def _took(self, effects: Sequence[Effect], amount: int | None, sign: int) -> None:
-        """Users' calls move underlying between market and account: each change by its own amount as logged, or all by
-        that of the call.
+        """Users' calls move underlying between market and account: each change by its own amount, or where it does not
+        say, by that of the call.
         """
         for effect in effects:
             if isinstance(effect, PositionChange) and effect.action not in _WITHIN:
-                moved = sign * ((effect.amount if amount is None else amount) or 0)
+                moved = sign * ((amount if effect.amount is None else effect.amount) or 0)
                 key = (effect.account, effect.asset)
                 out = moved if (effect.delta > 0) == (effect.side == "debt") else -moved
                 if left := self.outside.get(key, 0) + out:
@@ -396,8 +397,10 @@ def _amounts(action: Action) -> list[int]:
 
 
 def _asked(action: Action) -> int:
-    """Native units that history's call moved; 0 where it does not say."""
-    return next(iter(_amounts(action)), 0)
+    """Native units that history's call moved, of what its name says where it moves more; 0 where it does not say."""
+    side = _SIDES.get(action.name)
+    own = [change for change in action.changes if isinstance(change, PositionChange) and change.side == side]
+    return next(iter([change.amount for change in own if change.amount is not None] or _amounts(action)), 0)
 
 
 def _is_sized(action: Action) -> bool:

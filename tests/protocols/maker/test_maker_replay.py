@@ -21,7 +21,7 @@ from backtest.protocols.mechanism import ProtocolSpread
 from backtest.protocols.registry import protocol_named
 from backtest.replay.engine import replay
 from backtest.replay.mechanisms import mechanism_of
-from backtest.scenario import Competitive, Scenario, Users, parse_override
+from backtest.scenario import Competitive, Override, Scenario, Users, parse_override
 from backtest.units import RAY, WAD
 from tests.sketches.history import History, market
 from tests.support.vault_history import ETH, START, history, run, steps
@@ -442,3 +442,20 @@ def test_actions_are_checked_again_under_the_scenario() -> None:
         Scenario(liquidators=Competitive(), overrides=higher, users=Users(response="same-health")),
     )
     assert 0 <= same.book.state.art[AccountId(0)] - 5_200 * WAD < 10_000  # health has 18 digits
+
+
+def test_of_a_call_that_moves_collateral_and_debt_each_counts_by_its_own_amount() -> None:
+    """A vault opens in one frob; at twice the ratio less may be borrowed, and as much collateral comes as in history."""
+    h = history(20, 1_900)
+    h.block(5_000)
+    with h.transaction():
+        both = h.next_seq + 1
+        h.position(1, 0, "collateral", 10 * WAD, "borrow", both).position(1, 1, "debt", 10_000 * WAD, "borrow", both)
+    h.block(5_001).price(0, 1_900 * WAD)
+    ratio = Override(parameter="liquidation_ratio", value=26_000, from_block=4_500)
+    scenario = Scenario(liquidators=Competitive(), overrides=(ratio,), users=Users(refused="shrink"), from_block=4_400)
+    result = replay(MAKER, h.market, h.timeline(), scenario)
+    owes = result.book.state.art[1]
+    assert owes == 10 * 1_900 * WAD * 10 // 26  # as much as the ratio lets it
+    assert result.book.state.ink[1] == 10 * WAD
+    assert result.horizons[0].outside == {1: owes - 10_000 * WAD}
