@@ -28,6 +28,7 @@ LISTS: Mapping[str, str] = {
     "tokens": "raw/chain/Token",
     "revisions": "raw/chain/Revision",
     "constants": "raw/chain/Constant",
+    "references": "raw/chain/Reference",
     "pools": "raw/chain/Pool",
     "sources": "raw/oracle/Source",
     "phases": "raw/oracle/Phase",
@@ -71,6 +72,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tokens: list[list[Any]] = []
     revisions: list[list[Any]] = []
     constants: list[list[Any]] = []
+    references: list[list[Any]] = []
     pools: list[list[Any]] = []
     sources: list[list[Any]] = []
     phases: list[list[Any]] = []
