@@ -131,9 +131,9 @@ def _bytes(answer: Any) -> bytes:
     return bytes.fromhex(answer[2:])
 
 
-def deploy(node: Node) -> Deployment:
-    """All of it, listed and with prices; nothing supplied yet."""
-    oracle = node.deploy(artifact_venus("SimplePriceOracle"))
+def deploy(node: Node, *, quiet: bool = False) -> Deployment:
+    """All of it, listed and with prices; nothing supplied yet. ``quiet``: no log says a price."""
+    oracle = node.deploy(own("QuietOracle.sol")["QuietOracle"] if quiet else artifact_venus("SimplePriceOracle"))
     start = node.block_number + 1
     unitroller = node.deploy(artifact_venus("Unitroller"))
     made = Deployment(node, unitroller, unitroller, "", oracle, {}, start)
@@ -193,9 +193,9 @@ class Record:
 
 
 class _Script:
-    def __init__(self, node: Node, users: int, seed: int, *, calm: bool) -> None:
+    def __init__(self, node: Node, users: int, seed: int, *, calm: bool, quiet: bool) -> None:
         self.node, self.random, self.calm = node, random.Random(seed), calm
-        self.market = deploy(node)
+        self.market = deploy(node, quiet=quiet)
         self.users = [f"0x{0xB10E0000 + i:040x}" for i in range(users)]
         ctokens = [ctoken.contract.address for ctoken in self.market.ctokens.values()]
         self.record = Record(self.market, [*self.users, *LIQUIDATORS, *ctokens])
@@ -388,6 +388,8 @@ def went_through(receipt: dict[str, Any]) -> bool:
     return receipt["status"] == "0x1" and all(log["topics"][0] != FAILURE for log in receipt["logs"])
 
 
-def run(node: Node, *, users: int = 110, seed: int = 11, calm: bool = False) -> Record:
-    """Play the script on a node of its own, started with ``CODE_SIZE_LIMIT``. ``calm``: nobody is liquidated."""
-    return _Script(node, users, seed, calm=calm).run()
+def run(node: Node, *, users: int = 110, seed: int = 11, calm: bool = False, quiet: bool = False) -> Record:
+    """Play the script on a node of its own, started with ``CODE_SIZE_LIMIT``. ``calm``: nobody is liquidated;
+    ``quiet``: the oracle logs nothing.
+    """
+    return _Script(node, users, seed, calm=calm, quiet=quiet).run()

@@ -37,11 +37,13 @@ from backtest.protocols.compound_v2.claims import claims
 from backtest.protocols.compound_v2.events import EVENTS, constants, discover, price_sources, tokens
 from backtest.protocols.compound_v2.liquidation import observed_order, pairs, quote
 from backtest.protocols.compound_v2.state import NOBODY, CompoundState, accounts, apply, open_state
+from backtest.protocols.compound_v2.whole import exposures, views
 from backtest.protocols.interface import (
     AccountView,
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -51,6 +53,7 @@ from backtest.protocols.interface import (
     Pair,
     RawEvents,
     Refusal,
+    Views,
 )
 from backtest.units import BPS, WAD
 
@@ -175,6 +178,16 @@ class CompoundV2(LendingProtocol[CompoundState]):
     def view(self, state: CompoundState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """See ``account.view``."""
         return view(state, account, prices.oracle, now)
+
+    @override
+    def exposures(self, state: CompoundState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
+        """See ``whole.exposures``."""
+        return exposures(state, accounts, now)
+
+    @override
+    def views(self, state: CompoundState, prices: Prices, now: Clock) -> Views | None:
+        """See ``whole.views``."""
+        return views(state, prices.oracle)
 
     @override
     def figures(self, state: CompoundState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:

@@ -33,13 +33,13 @@ from backtest.units import RAY, SECONDS_PER_YEAR, WAD
 
 Fresh = Mapping[AssetId, Pool]
 """cTokens as a call leaves them, in the place of the stored ones."""
-_HORIZON = 86_400
+HORIZON = 86_400
 """Seconds for which an exposure holds."""
 _PACE = 8
 """Times as many blocks as the rate models take for that time may come in it."""
 _FULL = 11 * WAD // 10
 """Utilisation at which the rate that may come is taken: above one where reserves are lent out."""
-_ERROR = 1e-6
+EXPOSURE_ERROR = 1e-6
 
 
 def price_of(state: CompoundState, asset: AssetId, prices: Mapping[AssetId, int]) -> int:
@@ -145,7 +145,7 @@ def may_grow(state: CompoundState, asset: AssetId, now: Clock) -> tuple[float, f
     by how much its exchange rate may change within it beside history's: factors, at least one.
     """
     pool = state.pools[asset]
-    ahead = _HORIZON if state.by_second else _PACE * _HORIZON * state.periods_per_year // SECONDS_PER_YEAR + 1
+    ahead = HORIZON if state.by_second else _PACE * HORIZON * state.periods_per_year // SECONDS_PER_YEAR + 1
     rate = pool.rate
     if pool.model == MODEL:
         full = borrow_rate_down(0, _FULL, _FULL - WAD, pool.base, pool.slope, pool.jump, pool.kink)
@@ -180,4 +180,6 @@ def exposure(state: CompoundState, account: AccountId, now: Clock) -> Exposure |
         owed = (own.owed(asset, pool.index) + 1) * behind if principal is not None else 0.0
         weights[asset], debts[asset] = (carried - owed) / unit, owed / unit
         constant -= tokens / WAD + 4
-    return LinearExposure(weights, constant=constant, relative_error=_ERROR, debt=debts, until=now.timestamp + _HORIZON)
+    return LinearExposure(
+        weights, constant=constant, relative_error=EXPOSURE_ERROR, debt=debts, until=now.timestamp + HORIZON
+    )

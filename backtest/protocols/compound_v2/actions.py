@@ -180,6 +180,8 @@ def _transfer(
     if asset in own.entered and has_shortfall(state, own, prices, {}, (asset, tokens, 0)):
         return Refusal("insufficient liquidity")
     amount = mul_down(pool.exchange_rate, tokens)
+    if tokens == -main.delta and main.amount is not None and action.amount is None:
+        amount = main.amount  # cTokens were asked for, whatever they are worth here
     _put(own.tokens, asset, held - tokens)
     changes: list[PositionChange | SettingChange | ParamChange] = []
     for change in action.changes:

@@ -217,8 +217,8 @@ def price_sources(raw: RawEvents) -> list[SourceChange]:
             there.append(ctoken)
         for one in [ctoken] if new is None else there:
             address, decimals = rows[one]
-            how = SourceChange(block, log, address, oracle, oracle, getter="getUnderlyingPrice(address)")
-            found.append(replace(how, about=one, times=10**decimals))
+            how = SourceChange(block, log, address, ZERO_ADDRESS, oracle, getter="getUnderlyingPrice(address)")
+            found.append(replace(how, untold=True, about=one, times=10**decimals))
     return found
 
 

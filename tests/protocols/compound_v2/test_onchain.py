@@ -21,13 +21,14 @@ from backtest.model import AccountId, AssetId, HistoricalLiquidation, Market, Po
 from backtest.protocols.book import Book
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v2.math import CUT, HALF_UP
-from backtest.protocols.interface import Fill, Order, Pair, Refusal
+from backtest.protocols.interface import Fill, LinearExposure, Order, Pair, Refusal
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Override, Scenario
+from tests.book_views import every_view, spelt
 from tests.chain.compound import CODE_SIZE_LIMIT, Record, Request, run
 from tests.chain.node import Node
 from tests.sql_engine import assert_sql_is_the_engine
@@ -280,6 +281,35 @@ def test_an_account_asked_for_alone_is_the_contracts(history: History) -> None:
                     assert (found[f"ctokens of {symbol}"], found[f"borrow_balance of {symbol}"]) == (tokens, owed)
             with_debt += any(owed for _, owed, _ in theirs.ctokens.values())
     assert with_debt > 8
+
+
+def test_the_whole_book_at_once_is_each_account_by_itself(history: History) -> None:
+    """Views to the last integer; exposures safe nowhere where those one by one are not."""
+    compared = 0
+    for _, book in books_at(history, history.record.samples[::8]):
+        views = COMPOUND_V2.views(book.state, book.prices, book.now)
+        assert views is not None
+        assert spelt(views) == every_view(COMPOUND_V2, book.state, book.prices, book.now)
+        ids = COMPOUND_V2.accounts(book.state)
+        found = COMPOUND_V2.exposures(book.state, ids, book.now)
+        assert found is not None
+        for row, account in enumerate(found.account.tolist()):
+            one = COMPOUND_V2.exposure(book.state, AccountId(account), book.now)
+            assert isinstance(one, LinearExposure)
+            held = owed = dust = 0.0
+            for at in range(found.start[row], found.start[row + 1]):
+                asset = AssetId(int(found.asset[at]))
+                worth = found.amount[at] * book.oracle[asset]
+                dust += 3 * book.oracle[asset] / history.market.unit(asset)  # native units
+                held, owed = (held, owed + worth) if found.owed[at] else (held + worth, owed)
+            plain = sum(weight * book.oracle[asset] for asset, weight in one.weights.items()) + one.constant
+            together = held - owed + found.constant[row]
+            assert together <= plain + 1e-15 * (held + owed)
+            assert together == pytest.approx(plain, abs=1e-9 * (held + owed) + dust)
+            compared += 1
+        assert compared
+        assert {a for a in ids if COMPOUND_V2.exposure(book.state, a, book.now)} == set(found.account.tolist())
+    assert compared > 300
 
 
 def test_the_chain_agrees_with_what_the_lake_claims(record: Record, lake: Lake) -> None:
