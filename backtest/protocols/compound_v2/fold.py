@@ -256,6 +256,8 @@ class _Folding:
         before, after = pool.index, int(row["borrow_index"])
         elapsed = period - pool.updated
         rate, rest = divmod(factor_up(before, after), elapsed) if elapsed > 0 and after >= before else (0, 1)
+        if not elapsed and after == before:  # code before 2.3 accrues at every call
+            rate, rest = pool.rate, 0
         if rest:
             raise self._wrong(
                 f"the borrow index of {self._names[asset]} goes from {before} to {after} in {elapsed} periods, which no"
