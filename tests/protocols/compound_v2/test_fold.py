@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -65,8 +66,8 @@ BEGUN = (
 )
 
 
-def rows_of(logs: Logs, table: str) -> list[dict[str, Any]]:
-    return [row for name, rows in fold(CONFIG, logs) if name == table for row in rows.to_pylist()]  # type: ignore[arg-type]
+def rows_of(logs: Logs, table: str, config: MarketConfig = CONFIG) -> list[dict[str, Any]]:
+    return [row for name, rows in fold(config, logs) if name == table for row in rows.to_pylist()]  # type: ignore[arg-type]
 
 
 def accrued(block: int, transaction: int, index: int, borrows: int, interest: int = 0) -> Any:
@@ -98,6 +99,27 @@ def test_code_before_2_3_logs_no_cash_and_accrues_at_every_call() -> None:
     # cash 1,000,000 - 400,060 and 400,100 lent: 1,000,040 for 50,000,000 cTokens
     assert int(last["supply_index"]) == 20_000_800 * 10**9 * 10**9
     assert int(last["borrow_index"]) == one * 10**9
+
+
+def test_interest_by_the_second() -> None:
+    """Ten blocks are 120 seconds: 1e-6 each is 1.2e-4, of 400,000 48. A year of them is 31.536, shown in ray."""
+    config = msgspec.structs.replace(
+        CONFIG, parameters={"accrual": "seconds", "periods_per_year": "31536000", "revision": "2"}
+    )
+    after = WAD + 12 * 10**13
+    logs = Logs(
+        *BEGUN,
+        accrued(4, 0, WAD, 0),
+        borrowed(4, 0, 400_000, 400_000),
+        accrued(14, 0, after, 400_048, 48),
+        borrowed(14, 0, 0, 400_048),
+    )
+    rows = rows_of(logs, "params", config)
+    assert [int(row["value"]) for row in rows if row["name"].startswith("accrued")] == [0, 10**12]
+    known = rows_of(logs, "indexes", config)
+    assert int(known[-1]["borrow_index"]) == after * 10**9
+    running = [int(row["borrow_rate"]) for row in known if row["block_number"] == 4]
+    assert running[-1] == 31_536 * 10**24
 
 
 def test_a_transfer_to_the_ctoken_is_no_redemption() -> None:
