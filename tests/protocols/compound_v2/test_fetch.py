@@ -17,6 +17,7 @@ from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
 from backtest.lake import Lake
+from backtest.log_files import collect_facts, import_logs
 from backtest.markets import MarketConfig
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v2.fold import fold
@@ -26,6 +27,7 @@ from backtest.results import load_market, load_timeline
 from backtest.scenario import Scenario
 from tests.chain.compound import CODE_SIZE_LIMIT, Record, run
 from tests.chain.node import Node
+from tests.log_exports import blocks_of, exported, logs_of
 
 pytestmark = pytest.mark.xdist_group("compound")
 NAME = "compound"
@@ -81,6 +83,25 @@ def test_the_chain_agrees(record: Record, lake: Lake) -> None:
         report = verify(lake, NAME, rpc, blocks=4, accounts=10)
     assert report.mismatches == []
     assert {"constants", "oracle reads", "decimals"} <= set(report.compared)
+
+
+def test_a_market_from_files_is_the_market_from_the_node(record: Record, tmp_path: Path) -> None:
+    """Logs as cryo writes them, and a facts file with the tokens that cTokens name: equal raw and canonical rows."""
+    config, url, last = record.deployment.market_config(), record.deployment.node.url, record.last_block
+    ours, theirs = (Lake(tmp_path / name, create=True) for name in ("ours", "theirs"))
+    files, told = exported("cryo", logs_of(url, last), blocks_of(url, last), tmp_path / "cryo"), tmp_path / "facts.toml"
+    with Rpc(url) as rpc:
+        fetch(theirs, config, rpc, to_block=last, finality=0)
+        told.write_text(collect_facts(config, rpc, [files], to_block=last, finality=0)[0])
+    assert "references = " in told.read_text()
+    import_logs(ours, config, [files], facts=told, to_block=last)
+    for lake in (ours, theirs):
+        lake.refresh()
+        reconstruct(lake, NAME)
+        lake.refresh()
+    assert ours.datasets(NAME) == theirs.datasets(NAME)
+    for dataset in ours.datasets(NAME):
+        assert ours.digest(NAME, dataset) == theirs.digest(NAME, dataset), dataset
 
 
 class Without:
