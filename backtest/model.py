@@ -97,11 +97,11 @@ class SourceChange:
     Addresses are lower-case 0x text; ``source`` is the zero address where the asset has none. A new oracle for the
     market gives one change per asset that it prices, at the log that made it the market's.
 
-    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price, any other one
-    with an address for that of ``source``. ``fixed``: the
+    ``getter``: how the oracle is asked; a signature without arguments asks the oracle for its one price. ``fixed``: the
     price by definition (the market's own unit of account): nothing is asked. ``others``: sources of fallback oracles,
     asked in this order where the one before has no answer above zero; ``untold``: after all of them an oracle is asked
-    whose sources no log tells.
+    whose sources no log tells. ``about``: the address that a getter of one address is asked with, where that is not the
+    asset's. ``times``: what the oracle says, times this, is the price in the market's ``price_decimals``.
     """
 
     block_number: int
@@ -113,6 +113,8 @@ class SourceChange:
     fixed: int | None = None
     others: tuple[str, ...] = ()
     untold: bool = False
+    about: str | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,14 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A view without arguments of a contract that never changes, which a fetcher must read (``raw/chain/Constant``)."""
+    """A view without arguments of a contract that never changes, which a fetcher must read (``raw/chain/Constant``).
+
+    ``contract``: it returns the address of another contract (``raw/chain/Reference``).
+    """
 
     address: str
     getter: str
+    contract: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,14 @@ RAW_STATE: dict[str, pa.Schema] = {
             pa.field("value", pa.binary()),
         ]
     ),
+    # The other contract that such a view named: the token that a market lends. Null where it names none.
+    "raw/chain/Reference": pa.schema(
+        [
+            pa.field("address", ADDRESS, nullable=False),
+            pa.field("name", TEXT, nullable=False),
+            pa.field("target", ADDRESS),
+        ]
+    ),
     # What an oracle source is. kind: feed (Chainlink proxy or aggregator), fixed, capped-feed, capped-ratio, cross,
     # discounted, sampled (rule unknown: only reads say its price).
     # parameters: JSON of what its formula needs (feeds, ratio provider, caps, decimals).

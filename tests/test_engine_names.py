@@ -15,9 +15,13 @@ from backtest.scenario import PARAMETERS
 
 PACKAGE = Path(__file__).parent.parent / "backtest"
 JARGON = "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt"
-_NAMES = "|".join(name.partition("-")[0] for name in PROTOCOLS)
-# numpy and charts clip too, and interest is compounded
-WORDS = re.compile(rf"(?i:(?:{_NAMES})(?!ed\b)|\b(?:{JARGON})\b)|\bClip\b|import clip\b")
+PLAIN = frozenset({"compound"})
+"""Names that are words of their own: interest compounds. These count with what follows them."""
+_NAMES = "|".join(
+    name.replace("-", "[-_ ]?") if name.partition("-")[0] in PLAIN else name.partition("-")[0] for name in PROTOCOLS
+)
+# numpy and charts clip too
+WORDS = re.compile(rf"(?i:{_NAMES}|\b(?:{JARGON})\b)|\bClip\b|import clip\b")
 CITES = re.compile(r"\w+\.sol\b|makerdao/|aave-capo|aave-v[34]-|morpho-blue-oracles")
 """A rule says in its docstring from which contract it is; the file stands there, or its repository."""
 ALLOWED = {

@@ -17,9 +17,16 @@ ROLES = {
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
     "compound-v3": {"comet"},
     "morpho-blue": {"morpho"},
+    "compound-v2": {"comptroller"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
-PARAMETERS = {"aave-v3": set(), "compound-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
+PARAMETERS = {
+    "aave-v3": set(),
+    "compound-v2": {"accrual", "periods_per_year", "revision"},
+    "compound-v3": set(),
+    "morpho-blue": {"id"},
+    "maker": {"ilk"},
+}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:

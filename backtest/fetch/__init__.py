@@ -254,10 +254,10 @@ def fetch_facts(
     """Everything that the market's own logs do not say: symbols, revisions, constants, pools with their logs, and what
     prices are made of; None where prices have to wait for earlier blocks.
     """
+    fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)  # which may name tokens
     fetch_readings(lake, writer, config.name, rpc, lambda: protocol.readings(raw), last)
     fetch_tokens(lake, writer, config.name, rpc, protocol.tokens(raw), last)
     fetch_revisions(lake, writer, config.name, rpc, protocol.deployments(raw), last)
-    fetch_constants(lake, writer, config.name, rpc, protocol.constants(raw), last)
     for text in unanswered(lake, config.name):
         progress.note(text)
     fetch_pools(lake, writer, config, rpc, logs, first, last)

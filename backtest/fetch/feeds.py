@@ -555,8 +555,11 @@ class _Window:
 
     def _silences(self) -> set[int]:
         """Blocks in which a feed answered nothing above zero, so that the fallback is asked."""
+        dataset = "raw/chainlink/AnswerUpdated"
+        if dataset not in self.context.lake.datasets(self.context.config.name):  # no asset has a feed
+            return set()
         table = self.context.lake.read(
-            "raw/chainlink/AnswerUpdated",
+            dataset,
             self.context.config.name,
             columns=["current", "block_number"],
             from_block=self.first,

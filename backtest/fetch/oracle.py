@@ -21,7 +21,7 @@ ASSET_PRICE = "getAssetPrice(address)"
 @dataclass(frozen=True, slots=True)
 class Use:
     """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since``
-    is the block of the change that began it; ``getter``, ``others`` and ``untold`` as in ``SourceChange``.
+    is the block of the change that began it; ``getter``, ``others``, ``untold`` and ``about`` as in ``SourceChange``.
     """
 
     asset: str
@@ -33,6 +33,7 @@ class Use:
     getter: str = ASSET_PRICE
     others: tuple[str, ...] = ()
     untold: bool = False
+    about: str | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -64,6 +65,7 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
                         change.getter,
                         change.others,
                         change.untold,
+                        change.about,
                     )
                 )
     return uses
@@ -105,7 +107,7 @@ class Oracles:
         single = [(oracle, f"{selector(ASSET_PRICE)}{asset[2:]:0>64}", block) for oracle, asset, block in alone]
         for (_, asset, block), data in zip(alone, calls_at(self.rpc, single), strict=True):
             prices[asset, block] = word(data)
-        answers = calls_at(self.rpc, [(use.oracle, _call_of(use), block) for _, block, use in own])
+        answers = calls_at(self.rpc, [(use.oracle, _own_call(use), block) for _, block, use in own])
         prices |= {(asset, block): word(data) for (asset, block, _), data in zip(own, answers, strict=True)}
         return {key: price or None for key, price in prices.items()}
 
@@ -113,9 +115,10 @@ class Oracles:
         return next(use for use in self.uses[asset] if use.first <= block <= use.last)
 
 
-def _call_of(use: Use) -> str:
-    """A getter other than an asset's price: with one argument it is asked for the source."""
-    return selector(use.getter) + (f"{use.source[2:]:0>64}" if use.getter.endswith("(address)") else "")
+def _own_call(use: Use) -> str:
+    """Of an oracle that is asked for one price at a time: with the address it is about, or without any."""
+    about = f"{(use.about or use.asset)[2:]:0>64}" if use.getter.endswith("(address)") else ""
+    return selector(use.getter) + about
 
 
 def _prices_call(assets: Sequence[str]) -> str:

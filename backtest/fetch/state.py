@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from backtest.errors import FetchError
-from backtest.fetch.adapters import answers, raw_address, selector, text, word
+from backtest.fetch.adapters import address, answers, raw_address, selector, text, word
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake, Writer
 from backtest.model import Constant, Deployment, Reading
@@ -21,6 +21,7 @@ REVISION = "raw/chain/Revision"
 CONSTANT = "raw/chain/Constant"
 READING = "raw/chain/Reading"
 _READINGS_AT_ONCE = 20_000
+REFERENCE = "raw/chain/Reference"
 
 # Where EIP-1967 proxies keep the address of their implementation: keccak256("eip1967.proxy.implementation") - 1.
 IMPLEMENTATION_SLOT = "0x360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc"
@@ -91,7 +92,18 @@ def fetch_constants(
     """Store the constants that the lake does not know, as of ``block``; how many those were. Null where the call fails
     or gives no word, which is asked again.
     """
-    held = [row for row in stored(lake, market, CONSTANT) if row["value"] is not None]
+    return sum(
+        _constants(lake, writer, market, rpc, [one for one in constants if one.contract == contract], block)
+        for contract in (False, True)
+    )
+
+
+def _constants(lake: Lake, writer: Writer, market: str, rpc: Rpc, constants: Sequence[Constant], block: int) -> int:
+    """Constants of one kind."""
+    if not constants:
+        return 0
+    dataset, column = (REFERENCE, "target") if constants[0].contract else (CONSTANT, "value")
+    held = [row for row in stored(lake, market, dataset) if row[column] is not None]
     known = {(row["address"], row["name"]) for row in held}
     wanted = dict.fromkeys(
         constant for constant in constants if (raw_address(constant.address), constant.getter) not in known
@@ -99,10 +111,15 @@ def fetch_constants(
     told = answers(rpc, [(constant.address, selector(f"{constant.getter}()"), block) for constant in wanted])
     rows: list[dict[str, Any]] = []
     for constant, data in zip(wanted, told, strict=True):
-        value = word(data)
-        fits = value if value is not None and value < 10**38 else None
-        rows.append({"address": raw_address(constant.address), "name": constant.getter, "value": fits})
-    return _anew(lake, writer, market, CONSTANT, held, rows)
+        value: int | bytes | None
+        if constant.contract:
+            target = address(data)
+            value = None if target is None else raw_address(target)
+        else:
+            found = word(data)
+            value = found if found is not None and found < 10**38 else None
+        rows.append({"address": raw_address(constant.address), "name": constant.getter, column: value})
+    return _anew(lake, writer, market, dataset, held, rows)
 
 
 def fetch_readings(

@@ -6,13 +6,14 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from backtest.fetch.adapters import address as contract_in
 from backtest.fetch.adapters import resolve, selector, text, word
 from backtest.fetch.feeds import COVERAGE
 from backtest.fetch.headers import DATASET as HEADERS
 from backtest.fetch.oracle import Oracles, uses_of
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc
-from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN, stored
+from backtest.fetch.state import CONSTANT, READING, REFERENCE, REVISION, TOKEN, stored
 from backtest.foreign import Unreadable, integer, shown
 from backtest.lake import Lake
 from backtest.prices.fold import read_sources
@@ -57,6 +58,9 @@ def _constants(lake: Lake, market: str, rpc: Rpc, last: int, say: Say) -> None:
     for row in stored(lake, market, CONSTANT):
         held = None if row["value"] is None else int(row["value"])
         asked.append(("constants", "0x" + row["address"].hex(), f"{row['name']}()", held, _small))
+    for row in stored(lake, market, REFERENCE):
+        named = None if row["target"] is None else "0x" + row["target"].hex()
+        asked.append(("constants", "0x" + row["address"].hex(), f"{row['name']}()", named, contract_in))
     for row in stored(lake, market, REVISION):
         getters = {deployment.getter for deployment in deployments if deployment.proxy == "0x" + row["address"].hex()}
         code = "0x" + row["implementation"].hex()

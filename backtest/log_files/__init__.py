@@ -29,7 +29,7 @@ from backtest.fetch.phases import Phase
 from backtest.fetch.ranges import gaps
 from backtest.fetch.raw import LakeEvents
 from backtest.fetch.rpc import Rpc
-from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN
+from backtest.fetch.state import CONSTANT, READING, REFERENCE, REVISION, TOKEN
 from backtest.lake import Lake, Writer, claims
 from backtest.lake.manifest import merge
 from backtest.log_files.decoded import KnownEvents
@@ -122,7 +122,7 @@ def import_logs(
             contracts = fetch_protocol_logs(logs, protocol, config, raw, first, last)
             _refuse_empty(logs, lake, config, gathered)
             if told is not None:
-                _store(lake, writer, config.name, told, (TOKEN, REVISION, CONSTANT, READING, POOL))
+                _store(lake, writer, config.name, told, (TOKEN, REVISION, CONSTANT, READING, REFERENCE, POOL))
             _take_pools(lake, writer, config, logs, first, last)
             priced = first <= config.start_block  # which sources are in use in the range, only earlier blocks tell
             if not priced:

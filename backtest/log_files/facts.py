@@ -29,6 +29,7 @@ LISTS: Mapping[str, str] = {
     "revisions": "raw/chain/Revision",
     "constants": "raw/chain/Constant",
     "readings": "raw/chain/Reading",
+    "references": "raw/chain/Reference",
     "pools": "raw/chain/Pool",
     "sources": "raw/oracle/Source",
     "phases": "raw/oracle/Phase",
@@ -73,6 +74,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     revisions: list[list[Any]] = []
     constants: list[list[Any]] = []
     readings: list[list[Any]] = []
+    references: list[list[Any]] = []
     pools: list[list[Any]] = []
     sources: list[list[Any]] = []
     phases: list[list[Any]] = []

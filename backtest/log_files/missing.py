@@ -10,7 +10,7 @@ from backtest.fetch.feeds import COVERAGE
 from backtest.fetch.oracle import uses_of
 from backtest.fetch.ranges import gaps
 from backtest.fetch.raw import LakeEvents
-from backtest.fetch.state import CONSTANT, READING, REVISION, TOKEN
+from backtest.fetch.state import CONSTANT, READING, REFERENCE, REVISION, TOKEN
 from backtest.lake import Lake
 from backtest.log_files.facts import Facts
 from backtest.markets import MarketConfig
@@ -54,7 +54,8 @@ def missing_facts(
     note("tokens, fee and tick spacing of pools", [pool.address for pool in config.pools if pool.address not in pools])
     try:
         note("revisions of implementations", _missing_revisions(protocol, raw, rows(REVISION)))
-        constants = {("0x" + row["address"].hex(), row["name"]) for row in rows(CONSTANT)}
+        held = [*rows(CONSTANT), *rows(REFERENCE)]
+        constants = {("0x" + row["address"].hex(), row["name"]) for row in held}
         named = [one for one in protocol.constants(raw) if (one.address, one.getter) not in constants]
         note("constants of contracts", [f"{one.getter} of {one.address}" for one in named])
         readings = {(row["block_number"], "0x" + row["address"].hex(), row["call"]) for row in rows(READING)}

@@ -250,7 +250,7 @@ def _reads(raw: Mapping[str, pa.Table]) -> Iterator[_Step]:
 def _changes(sources: Iterable[SourceChange]) -> Iterator[_Step]:
     for rank, change in enumerate(sources):
         asked = tuple(source for source in (change.source, *change.others) if source != ZERO_ADDRESS)
-        what = (change.asset, asked, change.untold, change.fixed)
+        what = (change.asset, asked, change.untold, change.fixed, change.times)
         yield change.block_number, change.log_index, 2 + rank, _SOURCE, what
 
 
@@ -272,6 +272,7 @@ class _Walk:
         self.market = market
         self.digits = digits
         self.fixed: dict[str, int] = {}  # prices by definition
+        self.scale: dict[str, int] = {}  # what the oracle says is this many times too small
         self.sources = sources
         self.blocks = blocks
         self.heights = sorted(blocks)
@@ -312,7 +313,7 @@ class _Walk:
             elif kind == _PHASE:
                 assets.update(dict.fromkeys(self._switch(*what)))
             elif kind == _SOURCE:
-                asset, sources, untold, fixed = what
+                asset, sources, untold, fixed, self.scale[asset] = what
                 self.sources_of[asset] = sources
                 (self.untold.add if untold else self.untold.discard)(asset)
                 self.fixed.pop(asset, None)
@@ -392,7 +393,7 @@ class _Walk:
             if due is not None:
                 self.due[asset] = min(due, self.due.get(asset, due))
             if value > 0:
-                return True, value
+                return True, value * self.scale[asset]
         return asset not in self.untold, None
 
     def _value(self, address: str, name: str) -> int:
@@ -419,6 +420,7 @@ class _Walk:
         """
         if asset not in self.sources_of:
             return
+        price = None if price is None else price * self.scale[asset]
         touched = [log_index for log_index in self.touched[asset] if log_index >= 0]
         position = touched[-1] if touched else START_OF_BLOCK
         known, computed = self._compute(asset)

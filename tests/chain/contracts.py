@@ -114,7 +114,7 @@ def install() -> Path:
             shutil.copyfile(HERE / name, folder / name)
         node, npm = _node_programs()
         path = f"{Path(node[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        command = [*npm, "ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--loglevel=error"]
         result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
         if result.returncode:
             raise ChainUnavailable(
@@ -246,6 +246,17 @@ def artifact_uniswap_v3(name: str) -> Artifact:
     body = json.loads(
         (install() / f"node_modules/@uniswap/v3-core/artifacts/contracts/{name}.sol/{name}.json").read_text()
     )
+    return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))
+
+
+@functools.cache
+def artifact_venus(name: str) -> Artifact:
+    """A contract of ``@venusprotocol/venus-protocol`` 0.7.0, of Compound V2's lineage, by name, from the artifacts that
+    the package ships.
+    """
+    root = install() / "node_modules/@venusprotocol/venus-protocol/artifacts/contracts"
+    (path,) = root.rglob(f"{name}.sol/{name}.json")
+    body = json.loads(path.read_text())
     return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))
 
 

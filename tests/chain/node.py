@@ -61,7 +61,14 @@ class Reverted(Exception):
 class Node:
     """One anvil process. Use as a context manager, or call ``close``."""
 
-    def __init__(self, *, timestamp: int = GENESIS_TIME, chain_id: int = 31337, interval: int = 12) -> None:
+    def __init__(
+        self,
+        *,
+        timestamp: int = GENESIS_TIME,
+        chain_id: int = 31337,
+        interval: int = 12,
+        code_size_limit: int | None = None,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="anvil-")
         command = [
             str(anvil_binary()),
@@ -85,6 +92,7 @@ class Node:
             "--transaction-block-keeper=1000000000",
             f"--cache-path={self._folder.name}",
         ]
+        command += [f"--code-size-limit={code_size_limit}"] if code_size_limit is not None else []
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.port = self._read_port()
         threading.Thread(target=self._drain, daemon=True).start()

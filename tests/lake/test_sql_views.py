@@ -25,7 +25,10 @@ ARGUMENTS = {
     "at_time": "'2020-03-12'",
     "of_protocol": "'aave-v3'",
 }
-CONSTANT = {"aave_v3_rules", "compound_v3_rules", "morpho_blue_rules", "maker_rules", "protocol_rules", "student_t"}
+CONSTANT = {
+    "aave_v3_rules", "compound_v2_rules", "compound_v3_rules", "morpho_blue_rules", "maker_rules", "protocol_rules",
+    "student_t",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

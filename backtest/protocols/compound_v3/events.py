@@ -303,7 +303,7 @@ def price_sources(raw: RawEvents) -> list[SourceChange]:
             if held.get(asset) != feed:
                 held[asset] = feed
                 place = upgrade.block_number, upgrade.log_index
-                changes.append(SourceChange(*place, asset, feed, proxy, getter="getPrice(address)"))
+                changes.append(SourceChange(*place, asset, feed, proxy, getter="getPrice(address)", about=feed))
     return changes
 
 

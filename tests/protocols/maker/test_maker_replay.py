@@ -445,7 +445,7 @@ def test_actions_are_checked_again_under_the_scenario() -> None:
 
 
 def test_of_a_call_that_moves_collateral_and_debt_each_counts_by_its_own_amount() -> None:
-    """A vault opens in one frob; at twice the ratio less may be borrowed, and as much collateral comes as in history."""
+    """A vault opens in one frob: at twice the ratio less may be borrowed, and as much collateral comes as before."""
     h = history(20, 1_900)
     h.block(5_000)
     with h.transaction():
