@@ -14,11 +14,12 @@ from backtest.resources import resource
 
 FILES = sorted(resource("markets").glob("*.toml"))
 ROLES = {
+    "aave-v2": {"provider", "pool", "configurator", "oracle"},
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
     "morpho-blue": {"morpho"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
-PARAMETERS = {"aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
+PARAMETERS = {"aave-v2": set(), "aave-v3": set(), "morpho-blue": {"id"}, "maker": {"ilk"}}
 
 
 def test_the_chains_users_ask_for_are_there() -> None:
