@@ -217,10 +217,10 @@ def _transfer(call: _Call, moves: list[PositionChange]) -> Acted | Refusal | Non
 
 
 def _flag(call: _Call, enable: bool) -> Acted | Refusal:
-    if (call.asset in call.book.enabled) == enable:
-        return Acted(call.account, ())
     if not call.supplied:
         return Refusal("the account has nothing of the asset")
+    if (call.asset in call.book.enabled) == enable:
+        return Acted(call.account, ())
     if not enable and not _decrease_allowed(call, call.supplied):
         return Refusal(UNHEALTHY)
     call.effects.setting(call.account, "collateral_enabled", call.asset, int(enable))
@@ -345,9 +345,7 @@ def _stable(
 
 def _borrow_stable(loan: _Loan, amount: int, rate: int) -> str | None:
     call, reserve = loan.call, loan.call.reserve
-    if reason := _not_covered(call, amount):
-        return reason
-    if reason := _own_currency(call, amount):
+    if reason := _not_covered(call, amount) or _not_at_stable_rate(call, amount):
         return reason
     most = percent_mul_half_up(max(reserve.liquidity, 0), MOST_OF_LIQUIDITY)
     if amount > most and lacks(call.state, reserve, reserve.liquidity + 1, call.now):
@@ -356,8 +354,12 @@ def _borrow_stable(loan: _Loan, amount: int, rate: int) -> str | None:
     return None
 
 
-def _own_currency(call: _Call, amount: int) -> str | None:
-    """A stable debt must exceed what the account has of the same asset as collateral."""
+def _not_at_stable_rate(call: _Call, amount: int) -> str | None:
+    """Where the reserve has no stable rate; and such a debt must exceed what the account has of the same asset as
+    collateral.
+    """
+    if not call.reserve.stable_borrowing_enabled:
+        return "the asset cannot be borrowed at a stable rate"
     if call.asset in call.book.enabled and call.reserve.ltv and amount <= call.supplied:
         return "the account has more of the asset as collateral than it would owe at a stable rate"
     return None
@@ -375,7 +377,7 @@ def _swap(loan: _Loan, *, to_variable: bool, rate: int) -> str | None:
         variable = call.variable
         if not variable:
             return NOTHING_OWED
-        if reason := _own_currency(call, owed + variable):
+        if reason := _not_at_stable_rate(call, owed + variable):
             return reason
         scaled = -ray_div_half_up(variable, call.stored_index)
         if -scaled > call.book.debt[call.asset]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -21,13 +22,15 @@ from backtest.protocols.aave_v2 import AAVE_V2
 from backtest.protocols.aave_v2.account import account_data
 from backtest.protocols.aave_v2.state import AaveV2State
 from backtest.protocols.book import Book
-from backtest.protocols.interface import Fill, Order, Pair, Refusal
+from backtest.protocols.interface import Acted, Fill, Order, Pair, Refusal
 from backtest.reconstruct import reconstruct
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.users import actions_of
 from backtest.results import load_market, load_timeline
 from tests.chain.aave_v2 import Crowd, Record, deploy_v2
 from tests.chain.node import UINT256_MAX, Node
+from tests.protocols.aave_v2 import user_calls
 from tests.sql_engine import assert_sql_is_the_engine
 
 MARKET = "local-v2"
@@ -206,3 +209,70 @@ def test_sql_is_the_engine_for_every_account(history: History) -> None:
     compared = assert_sql_is_the_engine(history.lake, MARKET, history.record.samples)
     assert compared.owing > 1_000
     assert compared.unsafe > 10
+
+
+def _averaged(before: AaveV2State, ours: AaveV2State, theirs: AaveV2State, account: AccountId) -> int:
+    """Takes over the rate of a stable loan beside an older one: logs of the token tell the average of both only."""
+    count = 0
+    for asset, old in (before.accounts[account].stable if account in before.accounts else {}).items():
+        new, known = ours.accounts[account].stable.get(asset), theirs.accounts[account].stable.get(asset)
+        if new and known and new.principal > old.principal:
+            assert (new.principal, new.since) == (known.principal, known.since)
+            count += new.rate != known.rate
+            new.rate = known.rate
+    return count
+
+
+def test_users_calls_made_again_do_what_they_did(history: History) -> None:
+    """In the book of history every call leaves the accounts as history did, by the contract's rules alone."""
+    book: Book[AaveV2State] = Book.open(AAVE_V2, history.market)
+    seen: Counter[str] = Counter()
+    for transaction in history.timeline.transactions(history.record.market.node.block_number):
+        actions, done = actions_of(transaction), set[int]()
+        for event in transaction:
+            if isinstance(event, HistoricalLiquidation):
+                continue
+            if isinstance(event, PositionChange | SettingChange) and event.action_seq in done:
+                continue
+            book.now = replace(
+                book.now, block_number=event.block_number, log_index=event.log_index, timestamp=event.timestamp
+            )
+            changes = [event]
+            if isinstance(event, PositionChange | SettingChange) and event.action != "liquidation":
+                changes = actions[event.action_seq]
+                done.add(event.action_seq)
+                if event.action != "treasury":
+                    answer = AAVE_V2.act(book.state, user_calls.recorded(book.state, changes), book.prices, book.now)
+                    assert isinstance(answer, Acted), (changes, answer)
+                    ours, theirs = deepcopy(book.state), deepcopy(book.state)
+                    for state, effects in ((ours, answer.changes), (theirs, changes)):
+                        for effect in effects:
+                            AAVE_V2.apply(state, effect)
+                    seen["beside an older loan"] += _averaged(book.state, ours, theirs, answer.account)
+                    assert ours.accounts == theirs.accounts, (changes, answer)
+                    seen[event.action] += 1
+            for change in changes:
+                book.apply(change)
+    assert seen["supply"] > 200, seen
+    assert min(seen[name] for name in ("withdraw", "borrow", "repay", "transfer", "collateral-flag", "other")) > 10, (
+        seen
+    )
+
+
+def test_refused_calls_of_users_are_refused_by_the_rules(history: History) -> None:
+    seen: Counter[str] = Counter()
+    for request in history.record.requests:
+        asset = history.market.asset_named(request.symbol)
+        assert asset is not None
+        account, other = (history.ids[name.lower()] for name in (request.user, history.record.accounts[-1]))
+        if not request.error or request.kind == "liquidate":
+            continue
+        action = user_calls.refused(request, account, other, asset)
+        if action is None:
+            continue
+        state, prices, now = state_at(AAVE_V2, history.market, history.timeline, request.block)
+        answer = AAVE_V2.act(state, action, prices, now)
+        assert isinstance(answer, Refusal), (request, answer)
+        seen[f"{request.kind}: {answer.reason}"] += 1
+    assert len(seen) > 12, seen
+    assert sum(seen.values()) > 100, seen
