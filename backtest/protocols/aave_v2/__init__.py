@@ -39,6 +39,7 @@ from backtest.protocols.interface import (
     Acted,
     Action,
     Exposure,
+    Exposures,
     Figure,
     Fill,
     Holding,
@@ -49,6 +50,7 @@ from backtest.protocols.interface import (
     Pair,
     RawEvents,
     Refusal,
+    Views,
 )
 from backtest.units import BPS, WAD
 
@@ -135,6 +137,20 @@ class AaveV2(LendingProtocol[AaveV2State]):
     def exposure(self, state: AaveV2State, account: AccountId, now: Clock) -> Exposure | None:
         """See ``account.linear_exposure``."""
         return linear_exposure(state, account, now)
+
+    @override
+    def exposures(self, state: AaveV2State, accounts: Sequence[AccountId], now: Clock) -> Exposures:
+        """See ``valuation.exposures``."""
+        from backtest.protocols.aave_v2.valuation import exposures  # see views
+
+        return exposures(state, accounts, now)
+
+    @override
+    def views(self, state: AaveV2State, prices: Prices, now: Clock) -> Views:
+        """See ``valuation.views``."""
+        from backtest.protocols.aave_v2.valuation import views  # compiled: whoever values one account needs none of it
+
+        return views(state, prices, now)
 
     @override
     def view(self, state: AaveV2State, account: AccountId, prices: Prices, now: Clock) -> AccountView:

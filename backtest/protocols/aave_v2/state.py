@@ -127,7 +127,7 @@ class AaveV2State:
     ``told_from``: from this block on liquidity is history's: what came before may be there in short, in another order.
     ``own``: accounts that no copy of this state shares; None: all. The others are copied before they change.
     ``largest``: the most that one borrower holds of an asset (scaled), where somebody asked; never lowered.
-    ``columns``: ``together.Columns`` of every account but those in ``moved``, which changed since; None: not made yet.
+    ``columns``: ``valuation.Columns`` of every account but those in ``moved``, which changed since; None: not made yet.
     """
 
     market: Market
@@ -371,7 +371,6 @@ def _apply_param(state: AaveV2State, event: ParamChange) -> None:
         state.reserves[asset].liquidity += value
     elif name in _RESERVE_PARAMS and asset is not None:
         setattr(state.reserves[asset], name, value)
-        state.columns = None  # accounts' columns hold thresholds
     elif name not in _UNUSED_PARAMS:
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")
 

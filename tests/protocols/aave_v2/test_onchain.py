@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import pytest
 
+from backtest.errors import UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.fetch.verify import verify
@@ -24,10 +25,12 @@ from backtest.protocols.aave_v2.state import AaveV2State
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Acted, Fill, Order, Pair, Refusal
 from backtest.reconstruct import reconstruct
+from backtest.replay.engine import replay
 from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.users import actions_of
 from backtest.results import load_market, load_timeline
+from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.aave_v2 import Crowd, Record, deploy_v2
 from tests.chain.node import UINT256_MAX, Node
 from tests.protocols.aave_v2 import user_calls
@@ -276,3 +279,52 @@ def test_refused_calls_of_users_are_refused_by_the_rules(history: History) -> No
         seen[f"{request.kind}: {answer.reason}"] += 1
     assert len(seen) > 12, seen
     assert sum(seen.values()) > 100, seen
+
+
+def test_an_observed_replay_explains_every_liquidation(history: History) -> None:
+    outcome = replay(AAVE_V2, history.market, history.timeline, Scenario())
+    assert outcome.mismatches == []
+    assert len(outcome.liquidations) == len(history.record.liquidations)
+    assert all(liquidation.matches_history for liquidation in outcome.liquidations)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        (
+            Override(parameter="liquidation_threshold", value=7600, asset="WETH"),
+            Override(parameter="ltv", value=7000, asset="WETH"),
+        ),
+        (Override(parameter="close_factor", value=10_000),),
+    ],
+    ids=["none", "threshold", "close factor"],
+)
+def test_a_model_acts_the_same_with_and_without_the_screen(history: History, overrides: tuple[Override, ...]) -> None:
+    scenario = Scenario(liquidators=Competitive(), overrides=overrides)
+    screened, plain = (
+        replay(AAVE_V2, history.market, history.timeline, scenario, screened=flag) for flag in (True, False)
+    )
+    assert [(r.clock, r.fill) for r in screened.liquidations] == [(r.clock, r.fill) for r in plain.liquidations]
+    assert screened.actions == plain.actions
+    assert len(screened.liquidations) > 40
+    assert all(r.health_before is not None and r.health_before < 10**18 for r in screened.liquidations)
+
+
+def test_interest_is_not_recomputed_but_refused_by_name(history: History) -> None:
+    with pytest.raises(UserError, match="interest of Aave V2 cannot be recomputed"):
+        replay(AAVE_V2, history.market, history.timeline, Scenario(rates="recomputed"))
+
+
+def test_views_and_exposures_of_the_book_are_the_plain_ones(history: History) -> None:
+    block = history.record.samples[-2]
+    state, prices, now = state_at(AAVE_V2, history.market, history.timeline, block)
+    found = AAVE_V2.views(state, prices, now)
+    collateral, debt, health = found.collateral.integers(), found.debt.integers(), found.health.tolist()
+    for place, account in enumerate(found.account.tolist()):
+        view = AAVE_V2.view(state, AccountId(account), prices, now)
+        low, high = health[place]
+        assert (collateral[place], debt[place]) == (view.collateral_base, view.debt_base)
+        assert low | high << 64 == (view.health or 0)
+    assert len(found.account) > 60
+    assert all(state.accounts[account].stable for account in found.rest)
