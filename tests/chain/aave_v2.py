@@ -131,9 +131,10 @@ class MarketV2:
         owed = self.reserves[debt].asset.address
         return self._pool("liquidationCall", liquidator, collateral, owed, user, amount, tokens)
 
-    def flash_loan(self, receiver: str, symbol: str, amount: int) -> Transaction:
+    def flash_loan(self, user: str, symbol: str, amount: int, receiver: str, mode: int) -> Transaction:
+        """``mode`` 0 is paid back; the others become a debt of ``user``."""
         assets = [self.reserves[symbol].asset.address]
-        return self.pool.transaction("flashLoan", receiver, assets, [amount], [0], receiver, b"", 0)
+        return self.pool.transaction("flashLoan", receiver, assets, [amount], [mode], user, b"", 0, sender=user)
 
     def configure(self, function: str, symbol: str, *args: Any) -> Transaction:
         return self.configurator.transaction(function, self.reserves[symbol].asset.address, *args)
@@ -288,8 +289,16 @@ class Crowd:
                 self.call("deposit", liquidator, symbol, reserve.unit, only=market.deposit)
         for user in self.users:
             self.settle_in(user)
+        receiver = node.deploy(own("FlashBorrowerV2.sol")["FlashBorrowerV2"]).address
         for at in range(rounds):
             self.shake(at)
+            if at % 3 == 0:
+                symbol = draw.choice(self.symbols)
+                amount = self.worth(symbol, 50)
+                node.send(market.reserves[symbol].asset.transaction("mint", receiver, amount))
+                for mode in (0, VARIABLE):
+                    more = {"only": market.flash_loan, "receiver": receiver, "mode": mode}
+                    self.call(f"flash loan {mode}", self.lender, symbol, amount, **more)
             for _ in range(len(self.users) // 2):
                 self.anything(draw.choice(self.users))
             self.record.samples.append(node.block_number)
