@@ -114,7 +114,9 @@ class AaveV2(LendingProtocol[AaveV2State]):
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> AaveV2State:
-        """See ``state.open_state``: interest is history's."""
+        """See ``state.open_state``. A reserve without a known rate strategy stops a recomputing replay at its first
+        call (RulesError).
+        """
         return open_state(market, recompute=recompute)
 
     @override

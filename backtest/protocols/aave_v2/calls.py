@@ -7,8 +7,8 @@ validateSetUseReserveAsCollateral; ``GenericLogic.sol`` balanceDecreaseAllowed; 
 mint, burn.
 
 Checked again is what another book, other parameters or other prices can change. A reserve's flags (active, frozen) are
-history's and let the call pass then, and so is whether a stable loan may be rebalanced, and the rate of a new one: both
-follow from the interest, which is history's.
+history's and let the call pass then, and so is whether a stable loan may be rebalanced, and the rate of a new one: it
+starts from a market rate (``LendingRateOracle``) that no log tells.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChang
 from backtest.protocols.aave.effects import Effect, Effects
 from backtest.protocols.aave.math import percent_div_half_up, percent_mul_half_up, ray_div_half_up, ray_mul_half_up
 from backtest.protocols.aave_v2.account import AccountData, account_data, account_view, is_collateral, price_of
+from backtest.protocols.aave_v2.interest import WAD_TO_RAY, Ledger
 from backtest.protocols.aave_v2.rules import LIQUIDATION_HEALTH, decreased_health
 from backtest.protocols.aave_v2.state import (
     AaveV2State,
@@ -40,7 +41,6 @@ NO_LIQUIDITY = "the reserve has not enough liquidity"
 NOTHING_OWED = "the account has no debt in this asset"
 NO_STABLE = "the account has no stable debt in this asset"
 UNHEALTHY = "health factor would fall below 1"
-_WAD_TO_RAY = 10**9
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class _Call:
     effects: Effects
     account: AccountId
     reserve: Reserve
+    ledger: Ledger
 
     @property
     def asset(self) -> AssetId:
@@ -107,7 +108,10 @@ class _Call:
 
     def acted(self, amount: int, moved: int = 0, *, risky: bool = False) -> Acted:
         """``moved``: native units that come into the reserve. ``risky``: the call raises the risk of its account."""
-        changes = (*self.effects.all, *liquidity_moved(self.state, self.asset, moved, self.now))
+        if self.state.recompute:
+            changes = (*self.effects.all, *self.ledger.changes())
+        else:
+            changes = (*self.effects.all, *liquidity_moved(self.state, self.asset, moved, self.now))
         data = self.after() if risky else None
         view = account_view(data) if data is not None and data.total_debt_base else None
         return Acted(self.account, changes, amount, view)
@@ -115,15 +119,19 @@ class _Call:
 
 def act(state: AaveV2State, action: Action, oracle: Mapping[AssetId, int], now: Clock) -> Acted | Refusal:
     """See ``LendingProtocol.act``."""
+    first = action.changes[0]
+    if isinstance(first, ParamChange):
+        return _parameter(state, first, now)
     moves = [change for change in action.changes if isinstance(change, PositionChange)]
+    if state.recompute and action.name == "treasury":  # each call mints its own share, which has taken this one's place
+        return Acted(first.account, (), sum(move.amount or 0 for move in moves))
     settings = [change for change in action.changes if isinstance(change, SettingChange)]
     loans = [change for change in settings if change.setting == "stable_moved"]
 
     def call_of(change: PositionChange | SettingChange) -> _Call:
         assert change.asset is not None
-        return _Call(
-            state, oracle, now, action, Effects(now, action.name), change.account, state.reserves[change.asset]
-        )
+        effects, reserve = Effects(now, action.name), state.reserves[change.asset]
+        return _Call(state, oracle, now, action, effects, change.account, reserve, Ledger(state, now))
 
     try:
         if loans:
@@ -150,6 +158,7 @@ def _deposit(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     call.effects.position(call.account, call.asset, "collateral", scaled)
     if not call.book.collateral.get(call.asset):
         call.effects.setting(call.account, "collateral_enabled", call.asset, 1)
+    call.ledger.move(call.asset, liquidity=amount)
     return call.acted(amount, amount)
 
 
@@ -169,6 +178,7 @@ def _withdraw(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     if amount == balance and risky:
         call.effects.setting(call.account, "collateral_enabled", call.asset, 0)
     call.effects.position(call.account, call.asset, "collateral", -scaled)
+    call.ledger.move(call.asset, liquidity=-amount)
     return call.acted(amount, -amount, risky=risky and bool(call.book.owing))
 
 
@@ -240,6 +250,7 @@ def _borrow(call: _Call, moves: list[PositionChange]) -> Acted | Refusal:
     if lacks(call.state, call.reserve, amount, call.now):
         return Refusal(NO_LIQUIDITY)
     call.effects.position(call.account, call.asset, "debt", scaled)
+    call.ledger.move(call.asset, debt=scaled, liquidity=-amount)
     return call.acted(amount, -amount, risky=True)
 
 
@@ -273,6 +284,7 @@ def _repay(call: _Call, moves: list[PositionChange]) -> Acted | Refusal | None:
     if scaled > owed:
         return Refusal("the debt that the call may burn is less than what it counts")
     call.effects.position(call.account, call.asset, "debt", -scaled)
+    call.ledger.move(call.asset, debt=-scaled, liquidity=paid)
     return call.acted(paid, paid)
 
 
@@ -293,25 +305,25 @@ class _Loan:
     def lend(self, amount: int, rate: int) -> None:
         """StableDebtToken mint: the rate becomes the average by what is owed."""
         owed = self.owed
-        weighted = ray_mul_half_up(self.debt.rate, owed * _WAD_TO_RAY) + ray_mul_half_up(amount * _WAD_TO_RAY, rate)
-        average = ray_div_half_up(weighted, (owed + amount) * _WAD_TO_RAY)
+        weighted = ray_mul_half_up(self.debt.rate, owed * WAD_TO_RAY) + ray_mul_half_up(amount * WAD_TO_RAY, rate)
+        average = ray_div_half_up(weighted, (owed + amount) * WAD_TO_RAY)
+        self.call.ledger.mint_stable(self.call.asset, amount, rate)
         self.debt = StableDebt(owed + amount, average, self.call.now.timestamp)
-        self._tell(amount)
+        self._tell(amount, rate)
 
     def pay(self, amount: int) -> None:
         """StableDebtToken burn."""
         left = self.owed - amount
+        self.call.ledger.burn_stable(self.call.asset, self.debt, amount)
         self.debt = StableDebt(left, self.debt.rate, self.call.now.timestamp) if left else StableDebt()
         self._tell(-amount)
 
-    def _tell(self, moved: int) -> None:
-        call = self.call
-        for setting, value in (
-            ("stable_principal", self.debt.principal),
-            ("stable_rate", self.debt.rate),
-            ("stable_since", self.debt.since),
-            ("stable_moved", moved),
-        ):
+    def _tell(self, moved: int, rate: int | None = None) -> None:
+        call, debt = self.call, self.debt
+        terms = {"stable_principal": debt.principal, "stable_rate": debt.rate, "stable_since": debt.since}
+        if rate is not None:
+            terms["stable_loan_rate"] = rate
+        for setting, value in (terms | {"stable_moved": moved}).items():
             call.effects.setting(call.account, setting, call.asset, value)
 
 
@@ -322,7 +334,7 @@ def _stable(
     rebalance. Users' responses leave stable loans as they are: ``Action.amount`` is not asked.
     """
     loan = _Loan(call, call.book.stable.get(call.asset, StableDebt()))
-    moved, rate = loans[0].value, terms.get("stable_rate", 0)
+    moved, rate, swapped = loans[0].value, terms.get("stable_loan_rate", 0), 0
     variable = next((move for move in moves if move.side == "debt"), None)
     if call.action.name == "borrow":
         refused, brought = _borrow_stable(loan, moved, rate), -moved
@@ -333,6 +345,7 @@ def _stable(
         refused = None
         loan.pay(brought)
     elif variable is not None:
+        swapped = loan.owed if moved < 0 else call.variable
         refused, brought = _swap(loan, to_variable=moved < 0, rate=rate), 0
     elif len(loans) == 2:
         refused, brought = _rebalance(loan, rate), 0
@@ -340,7 +353,8 @@ def _stable(
         return None
     if refused:
         return Refusal(refused)
-    return call.acted(abs(brought), brought, risky=call.action.name != "repay")
+    call.ledger.move(call.asset, liquidity=brought)
+    return call.acted(swapped or abs(brought), brought, risky=call.action.name != "repay")
 
 
 def _borrow_stable(loan: _Loan, amount: int, rate: int) -> str | None:
@@ -386,6 +400,7 @@ def _swap(loan: _Loan, *, to_variable: bool, rate: int) -> str | None:
     if not scaled:
         return "the amount is too small to be swapped"
     call.effects.position(call.account, call.asset, "debt", scaled)
+    call.ledger.move(call.asset, debt=scaled)
     return None
 
 
@@ -401,6 +416,17 @@ def _rebalance(loan: _Loan, rate: int) -> str | None:
 # -- history's own ---------------------------------------------------------------------------------------------------
 
 
+def _parameter(state: AaveV2State, change: ParamChange, now: Clock) -> Acted:
+    """A parameter of the market, or a flash loan's premium, where interest is recomputed. The configurator accrues
+    nothing before it changes one.
+    """
+    if change.name != "flash_premium" or change.asset is None:
+        return Acted(AccountId(-1), (change,))
+    ledger = Ledger(state, now)
+    ledger.premium(change.asset, change.value)
+    return Acted(AccountId(-1), tuple(ledger.changes()))
+
+
 def _recorded(state: AaveV2State, action: Action) -> Acted:
     """History's own changes, no balance below zero: the treasury's share, and what has no rule here (stray logs)."""
     changes: list[Effect] = []
@@ -413,7 +439,8 @@ def _recorded(state: AaveV2State, action: Action) -> Acted:
         if not isinstance(change, PositionChange) or change.delta:
             changes.append(change)
     first = action.changes[0]
-    return Acted(first.account if not isinstance(first, ParamChange) else AccountId(-1), tuple(changes))
+    assert not isinstance(first, ParamChange)
+    return Acted(first.account, tuple(changes))
 
 
 _CALLS: dict[str, Callable[[_Call, list[PositionChange]], Acted | Refusal | None]] = {

@@ -17,12 +17,13 @@ def claims(
     assets they use as collateral and borrow (``ILendingPool.getUserConfiguration``: bit 2i borrowing, 2i + 1 used as
     collateral, of the reserve listed as the i-th).
 
-    Every balance is in some token's total; flags have none. The bit of a debt that a liquidation repaid in full stays
-    set in the contract: such an account differs.
+    Every balance is in some token's total; flags have none. A debt that a liquidation repaid in full leaves its bit
+    set.
     """
     pool, rows, chosen = config.contracts["pool"], changes(tables), list(accounts)
-    settings = tables("setting_events", ["block_number", "account_id", "setting", "asset_id", "value"])
-    own_changes, own_settings = (of_accounts(table, chosen).to_pylist() for table in (rows, settings))
+    debts = tables("position_events", ["seq", "block_number", "account_id", "asset_id", "side", "delta", "action"])
+    settings = tables("setting_events", ["seq", "block_number", "account_id", "setting", "asset_id", "value", "action"])
+    own_changes, own_settings = (of_accounts(table, chosen).to_pylist() for table in (debts, settings))
     names = ["asset_id", "symbol", "collateral_token", "debt_token"]
     assets = {row["asset_id"]: row for row in tables("assets", names).to_pylist()}
     for block in blocks:
@@ -31,30 +32,38 @@ def claims(
             token = row["collateral_token"] if side == "collateral" else row["debt_token"]
             what = f"scaled {side} total of {row['symbol']} ({token})"
             yield Claim(what, block, token, "scaledTotalSupply()", total)
-        bitmaps = _bitmaps(own_changes, own_settings, block)
+        bitmaps = _bitmaps([*own_changes, *own_settings], block)
         for account, address in accounts.items():
             what, arguments = f"user configuration of {address}", (int(address, 16),)
             yield Claim(what, block, pool, "getUserConfiguration(address)", bitmaps.get(account, 0), arguments)
 
 
-def _bitmaps(
-    changes: Sequence[Mapping[str, int | str]], settings: Sequence[Mapping[str, int | str]], block: int
-) -> dict[int, int]:
-    """By account, at the end of a block."""
+def _bitmaps(rows: Sequence[Mapping[str, int | str]], block: int) -> dict[int, int]:
+    """By account, at the end of a block, from changes of balances and of settings. The bit of borrowing is set with a
+    debt's first unit, and cleared by a repayment of the last one alone (``lendingpool/LendingPool.sol`` repay).
+    """
     debts: dict[tuple[int, int], int] = defaultdict(int)
-    for row in changes:
-        if row["side"] == "debt" and int(row["block_number"]) <= block:
-            debts[int(row["account_id"]), int(row["asset_id"])] += int(row["delta"])
-    last: dict[tuple[str, int, int], int] = {}
-    for row in settings:
-        if int(row["block_number"]) <= block:
-            last[str(row["setting"]), int(row["account_id"]), int(row["asset_id"])] = int(row["value"])
+    stable: dict[tuple[int, int], int] = {}
+    flags: dict[tuple[int, int], int] = {}
+    by: dict[tuple[int, int], str] = {}
+    for row in sorted(rows, key=lambda row: int(row["seq"])):
+        if int(row["block_number"]) > block:
+            break
+        key = int(row["account_id"]), int(row["asset_id"])
+        if row.get("side") == "debt":
+            debts[key] += int(row["delta"])
+        elif row.get("setting") == "stable_principal":
+            stable[key] = int(row["value"])
+        elif row.get("setting") == "collateral_enabled":
+            flags[key] = int(row["value"])
+            continue
+        else:
+            continue
+        by[key] = str(row["action"])
     bitmaps: dict[int, int] = defaultdict(int)
-    for (account, asset), debt in debts.items():
-        bitmaps[account] |= (debt > 0) << 2 * asset
-    for (setting, account, asset), value in last.items():
-        if setting == "stable_principal":
-            bitmaps[account] |= (value > 0) << 2 * asset
-        elif setting == "collateral_enabled":
-            bitmaps[account] |= bool(value) << 2 * asset + 1
+    for (account, asset), action in by.items():
+        owes = debts.get((account, asset), 0) or stable.get((account, asset), 0) or action == "liquidation"
+        bitmaps[account] |= bool(owes) << 2 * asset
+    for (account, asset), enabled in flags.items():
+        bitmaps[account] |= bool(enabled) << 2 * asset + 1
     return bitmaps

@@ -8,6 +8,7 @@ it (``rules.scaled_change``). Every write of a reserve's indexes is followed by 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -75,6 +76,7 @@ _AMOUNTS: dict[str, tuple[str, ...]] = {
     **{event: (_AMOUNT.get(event, "value"), "index") for event in _MOVES},
     "StableMint": ("amount", "current_balance", "balance_increase", "new_rate"),
     "StableBurn": ("amount", "current_balance", "balance_increase"),
+    "Borrow": ("borrow_rate",),
     "LiquidationCall": (
         "transaction_hash",
         "debt_asset",
@@ -93,6 +95,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         *_PLACE,
         "reserve",
         "liquidity_rate",
+        "stable_borrow_rate",
         "variable_borrow_rate",
         "liquidity_index",
         "variable_borrow_index",
@@ -101,7 +104,9 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """What the fold reads of each event that it streams."""
 _UNUSED = frozenset({"FlashLoan", "LendingPoolCollateralManagerUpdated"})
 """Logs that no position depends on: one of them may be undecodable."""
-_SETTINGS = ("collateral_enabled", "stable_principal", "stable_rate", "stable_since", "stable_moved")
+_SETTINGS = (
+    *("collateral_enabled", "stable_principal", "stable_rate", "stable_since", "stable_loan_rate", "stable_moved"),
+)
 _SIDES = ("collateral", "debt")
 _LOW = (1 << 64) - 1
 
@@ -123,10 +128,15 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
             )
     refuse_other_units(config, raw)
     listing, accounts = Listing.read(raw), Addresses()
+    treasuries: dict[int, int] = {}
+    offered: dict[int, int] = {}
     for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
-        yield from _Segment(config.name, listing, accounts, segment).tables()
+        folded = _Segment(config.name, listing, accounts, segment, offered)
+        treasuries = folded.treasuries() | treasuries
+        yield from folded.tables()
+        offered = folded.offered
     yield "assets", assets_table(config, raw, listing)
-    yield "params", parameters(config, raw, listing)
+    yield "params", parameters(config, raw, listing, treasuries)
     ids = np.arange(len(accounts), dtype=np.int32)
     text = [address_text(address) for address in accounts.all()]
     columns = [category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())]
@@ -192,10 +202,20 @@ def _frame(segment: Mapping[str, pa.Table], listing: Listing, accounts: Addresse
 class _Segment:
     """The fold of one segment: rows that matter, their actions, and the tables they give."""
 
-    def __init__(self, market: str, listing: Listing, accounts: Addresses, segment: Mapping[str, pa.Table]) -> None:
+    def __init__(
+        self,
+        market: str,
+        listing: Listing,
+        accounts: Addresses,
+        segment: Mapping[str, pa.Table],
+        offered: Mapping[int, int],
+    ) -> None:
         self.market, self.segment, self.reserves = market, segment, listing.sets()["reserve"]
         self.frame = _frame(segment, listing, accounts)
         self.closed, self.action = act.group(self.frame)
+        self._offered = self._rates_offered(offered)
+        self.offered = {asset: rates[-1] for asset, (_, rates) in self._offered.items()}
+        """By asset, the rate of a new stable loan after the segment."""
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """The segment's rows of every canonical table that it adds to."""
@@ -203,6 +223,11 @@ class _Segment:
         yield "setting_events", self._settings()
         yield "indexes", self._indexes()
         yield "liquidations", self._liquidations()
+
+    def treasuries(self) -> dict[int, int]:
+        """By asset, whom the first mint without a deposit went to."""
+        rows = np.flatnonzero((self.frame.kind == act.MINT) & (self.action == act.ACTIONS.index("treasury")))[::-1]
+        return dict(zip(self.frame.asset[rows].tolist(), self.frame.a[rows].tolist(), strict=True))
 
     def _columns(self, row: Keys) -> dict[str, pa.Array]:
         frame = self.frame
@@ -300,7 +325,38 @@ class _Segment:
                 elif minted:
                     yield row, 2, int(log["new_rate"])
                 yield row, 3, log["timestamp"] if principal else 0
-                yield row, 4, moved
+                if minted and int(self.action[row]) not in paying:
+                    yield row, 4, self._loan_rate(row)
+                yield row, 5, moved
+
+    def _loan_rate(self, row: int) -> int:
+        """What a new stable loan pays (the log says the average with what was owed before): as the Borrow that closes
+        it says, or as the reserve offered it when it was swapped or rebalanced.
+        """
+        frame, closing = self.frame, int(self.closed[row])
+        if int(self.action[row]) == act.ACTIONS.index("borrow"):
+            return int(self.segment["Borrow"]["borrow_rate"][int(frame.source_row[closing])].as_py())
+        seqs, rates = self._offered.get(int(frame.asset[row]), ([], []))
+        place = bisect_left(seqs, int(frame.seq[row])) - 1
+        return rates[place] if place >= 0 else 0
+
+    def _rates_offered(self, before: Mapping[int, int]) -> dict[int, tuple[list[int], list[int]]]:
+        """By asset: positions from which a stable rate is offered, in order, and the rates (``ReserveDataUpdated``);
+        all of them only where a loan of the segment needs one, else the last.
+        """
+        found: dict[int, tuple[list[int], list[int]]] = {asset: ([-1], [rate]) for asset, rate in before.items()}
+        table = self.segment.get("ReserveDataUpdated")
+        if table is None or not table.num_rows:
+            return found
+        seqs, numbers = integers(table, "seq"), numbers_of(table, "reserve", self.reserves, "reserve")
+        for asset in np.unique(numbers).tolist():
+            rows = np.flatnonzero(numbers == asset)
+            rows = rows if self._has_stable() else rows[-1:]
+            rates = [int(rate) for rate in table["stable_borrow_rate"].take(pa.array(rows)).to_pylist()]
+            known = found.setdefault(asset, ([], []))
+            known[0].extend(seqs[rows].tolist())
+            known[1].extend(rates)
+        return found
 
     def _indexes(self) -> pa.Table:
         """``ReserveDataUpdated``, and one ray at no rate where a reserve is listed (``ReserveLogic.sol`` init)."""

@@ -3,8 +3,9 @@
 Source: aave/protocol-v2 ``lendingpool/LendingPoolCollateralManager.sol`` liquidationCall,
 _calculateAvailableCollateralToLiquidate; ``libraries/logic/ValidationLogic.sol`` validateLiquidationCall;
 ``tokenization/AToken.sol``, ``VariableDebtToken.sol`` and ``StableDebtToken.sol`` burn, transferOnLiquidation. No
-protocol fee, no write-off, no ban of liquidating oneself. Indexes and rates are history's: a fill carries no change of
-them, nor the mint of the treasury's share that the call's updateState makes.
+protocol fee, no write-off, no ban of liquidating oneself. Where indexes and rates are history's, a fill carries no
+change of them, nor the mint of the treasury's share that the call's updateState makes; where they are recomputed, it
+carries what it does to each reserve.
 
 The contract keeps a borrow flag per asset; here an account borrows what it has debt in. A call that repays the last
 unit of a debt leaves the flag: it asks for that asset's price from then on and changes no amount.
@@ -18,8 +19,8 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
-from backtest.protocols.aave.effects import Effects
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, PositionChange, SettingChange
+from backtest.protocols.aave.effects import Effect, Effects
 from backtest.protocols.aave.math import percent_mul_half_up, ray_div_half_up
 from backtest.protocols.aave_v2.account import (
     account_data,
@@ -29,6 +30,7 @@ from backtest.protocols.aave_v2.account import (
     stable_debt_of,
     variable_debt_of,
 )
+from backtest.protocols.aave_v2.interest import Ledger
 from backtest.protocols.aave_v2.rules import LIQUIDATION_HEALTH, TESTED, Taken, label, taken_for
 from backtest.protocols.aave_v2.state import AaveV2State, Account, Reserve, lacks, liquidity_moved
 from backtest.protocols.interface import Fill, Order, Pair, Refusal
@@ -84,17 +86,12 @@ def quote(state: AaveV2State, order: Order, oracle: OracleP, now: Clock) -> Fill
     changes = Effects(now, "liquidation")
     if reason := _burn_debt(case, size.repaid, changes) or _take(state, case, size.seized, changes):
         return Refusal(reason)
-    taken = 0 if order.receive_collateral_token else size.seized
-    moved = [
-        *liquidity_moved(state, case.debt_reserve.asset, size.repaid, now),
-        *liquidity_moved(state, reserve.asset, -taken, now),
-    ]
     return Fill(
         order=order,
         repaid=size.repaid,
         seized=size.seized,
         protocol_fee=0,
-        changes=(*changes.all, *moved),
+        changes=(*changes.all, *_reserves(state, case, size, changes)),
         rules=label(revision),
         rules_tested=revision == TESTED,
     )
@@ -194,6 +191,29 @@ def _take(state: AaveV2State, case: _Case, amount: int, changes: Effects) -> str
     if amount == case.collateral:
         changes.setting(order.account, "collateral_enabled", asset, 0)
     return None
+
+
+def _reserves(state: AaveV2State, case: _Case, size: Taken, changes: Effects) -> Sequence[Effect]:
+    """What the call does to the reserves it touches: nothing to the seized one where tokens change hands. The
+    underlying leaves before the repaid debt arrives, and the rates of the seized reserve are set in between. Under
+    history's rates only liquidity moves.
+    """
+    order, debt, collateral = case.order, case.debt_reserve.asset, case.collateral_reserve.asset
+    taken = 0 if order.receive_collateral_token else size.seized
+    if not state.recompute:
+        return [
+            *liquidity_moved(state, debt, size.repaid, case.now),
+            *liquidity_moved(state, collateral, -taken, case.now),
+        ]
+    ledger, last = Ledger(state, case.now), debt == collateral and not order.receive_collateral_token
+    burned = sum(c.delta for c in changes.all if isinstance(c, PositionChange) and c.side == "debt")
+    ledger.move(debt, debt=burned, liquidity=0 if last else size.repaid, late=size.repaid if last else 0)
+    for change in changes.all:
+        if isinstance(change, SettingChange) and change.setting == "stable_moved":
+            ledger.burn_stable(debt, case.account.stable[debt], -change.value)
+    if not order.receive_collateral_token:
+        ledger.move(collateral, liquidity=-taken)
+    return ledger.changes()
 
 
 # -- Which orders ----------------------------------------------------------------------------------------------------

@@ -55,9 +55,12 @@ Entry = tuple[Mapping[str, Any], str, int, int | None]
 """Log, parameter, value, asset."""
 
 
-def parameters(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Table:
-    """All parameters, in chain order; those of one log in the order of the tables above."""
-    found = sorted(_entries(raw, listing), key=lambda entry: entry[0]["seq"])
+def parameters(config: MarketConfig, raw: RawEvents, listing: Listing, treasuries: Mapping[int, int]) -> pa.Table:
+    """All parameters, in chain order; those of one log in the order of the tables above. ``treasuries``: by asset, the
+    account that gets its share of the interest, which no log names: known from its first mint, it stands at the
+    listing.
+    """
+    found = sorted(_entries(raw, listing, treasuries), key=lambda entry: entry[0]["seq"])
     body = [
         {
             "market": config.name,
@@ -72,7 +75,7 @@ def parameters(config: MarketConfig, raw: RawEvents, listing: Listing) -> pa.Tab
     return pa.Table.from_pylist(body, CANONICAL["params"])
 
 
-def _entries(raw: RawEvents, listing: Listing) -> Iterator[Entry]:
+def _entries(raw: RawEvents, listing: Listing, treasuries: Mapping[int, int]) -> Iterator[Entry]:
     number = {address: asset for asset, address in enumerate(listing.assets)}
     for row, revision in revisions(raw):
         yield row, "pool_revision", revision, None
@@ -80,6 +83,8 @@ def _entries(raw: RawEvents, listing: Listing) -> Iterator[Entry]:
         yield row, "reserve_id", asset, asset
         for name, value in _LISTED.items():
             yield row, name, value, asset
+        if asset in treasuries:
+            yield row, "treasury", treasuries[asset], asset
         if listing.a_tokens[asset] in OTHER_BALANCES:
             yield row, "other_balances", 1, asset
     for event, columns in _OF_ASSET.items():

@@ -42,8 +42,6 @@ these rules do not know.
 ASSUMPTIONS = (
     "Underlying that somebody sends to an aToken by hand is not in any log of the market: liquidity counts what calls"
     " brought and took.",
-    "A loan at a stable rate that is made again beside an older one is lent at the rate that history's account paid on"
-    " both after it, not at the loan's own.",
     "Assets whose aToken rebases with its underlying (stETH and AMPL on Ethereum) have no exact balance: whoever holds"
     " one as collateral, or owes it, is not valued and not liquidated.",
 )

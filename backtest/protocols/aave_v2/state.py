@@ -13,7 +13,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backtest.errors import RulesError, UserError
+from backtest.errors import RulesError
 from backtest.model import (
     AccountId,
     AssetId,
@@ -38,6 +38,23 @@ there is, or was, less than what a borrower may hold.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class StableTotal:
+    """All stable debt of a reserve: ``principal`` (native) as of ``since`` (seconds), at the ``average`` yearly rate
+    (ray).
+    """
+
+    principal: int = 0
+    average: int = 0
+    since: int = 0
+
+    def at(self, timestamp: int) -> int:
+        """Native debt at ``timestamp`` (``tokenization/StableDebtToken.sol`` _calcTotalSupply)."""
+        if not self.principal:
+            return 0
+        return ray_mul_half_up(self.principal, compounded_interest(self.average, timestamp - self.since))
+
+
 @dataclass(slots=True)
 class Reserve:
     """One asset: indexes (ray) as of ``updated`` (seconds), yearly rates (ray), parameters in basis points, totals in
@@ -45,7 +62,9 @@ class Reserve:
 
     ``liquidity`` is native: what can be borrowed, withdrawn or seized; it is known where it is ``told``: every call
     since the listing logged its amount. ``other_balances``: what its aToken is worth, no rule here knows. ``lost``: the
-    block of the last call that found more debt than it stored, and the index by which it found it.
+    block of the last call that found more debt than it stored, and the index by which it found it. The four numbers of
+    the rate strategy are rays (``optimal_usage`` None: not known); ``treasury`` is the account that gets the reserve
+    factor's share of interest; ``stable``, the totals of stable debt, are kept where interest is recomputed only.
     """
 
     asset: AssetId
@@ -63,6 +82,13 @@ class Reserve:
     borrowing_enabled: int = 0
     stable_borrowing_enabled: int = 0
     other_balances: int = 0
+    reserve_factor: int = 0
+    optimal_usage: int | None = None
+    base_rate: int = 0
+    slope1: int = 0
+    slope2: int = 0
+    treasury: int | None = None
+    stable: StableTotal = StableTotal()
     scaled_supply: int = 0
     scaled_debt: int = 0
     liquidity: int = 0
@@ -136,6 +162,7 @@ class AaveV2State:
     revision: int | None = None
     paused: int = 0
     close_factor: int = CLOSE_FACTOR
+    recompute: bool = False
     told_from: int = field(default=0, compare=False)
     own: set[AccountId] | None = field(default=None, compare=False, repr=False)
     largest: dict[AssetId, int] = field(default_factory=dict, compare=False, repr=False)
@@ -189,10 +216,18 @@ _RESERVE_PARAMS = frozenset(
         "borrowing_enabled",
         "stable_borrowing_enabled",
         "other_balances",
+        "reserve_factor",
+        "optimal_usage",
+        "base_rate",
+        "slope1",
+        "slope2",
+        "treasury",
+        "liquidity",
     }
 )
-_UNUSED_PARAMS = frozenset({"reserve_id", "reserve_factor", "optimal_usage", "base_rate", "slope1", "slope2"})
-"""Known parameters that no rule here depends on: those of interest, which is history's."""
+_STABLE_TOTALS = {"stable_total": "principal", "stable_average": "average", "stable_total_since": "since"}
+_UNUSED_PARAMS = frozenset({"reserve_id"})
+"""Known parameters that no rule here depends on."""
 _BRINGS = frozenset({MOVED, MOVED_SHORT, "flash_premium"})
 _BROUGHT: Mapping[tuple[str, str], int] = {
     ("supply", "collateral"): 1,
@@ -207,13 +242,9 @@ _STABLE = {"stable_principal": "principal", "stable_rate": "rate", "stable_since
 
 
 def open_state(market: Market, *, recompute: bool = False) -> AaveV2State:
-    """The empty book of a market. UserError where interest is to be recomputed: that is not built for V2."""
-    if recompute:
-        raise UserError(
-            f"market '{market.name}': interest of Aave V2 cannot be recomputed: it is history's",
-            "replay with rates = 'historical'",
-        )
-    return AaveV2State(market, [Reserve(asset.id, 10**asset.decimals) for asset in market.assets])
+    """The empty book of a market."""
+    reserves = [Reserve(asset.id, 10**asset.decimals, told=not recompute) for asset in market.assets]
+    return AaveV2State(market, reserves, recompute=recompute)
 
 
 def open_accounts(state: AaveV2State, opening: Opening) -> None:
@@ -245,6 +276,8 @@ def lacks(state: AaveV2State, reserve: Reserve, amount: int, now: Clock) -> bool
     Not asked where that is not known: before ``told_from``, of a reserve that is not ``told``, and where the logs leave
     less than nothing.
     """
+    if state.recompute:
+        return reserve.liquidity < amount
     if not reserve.told or now.block_number < state.told_from:
         return False
     return 0 <= reserve.liquidity < amount
@@ -323,7 +356,7 @@ def _apply_position(state: AaveV2State, event: PositionChange) -> None:
         reserve.scaled_supply += delta
     if delta > 0:
         _raise_largest(state, account)
-    if event.seq != UNPLACED:
+    if event.seq != UNPLACED and not state.recompute:
         _bring(reserve, _BROUGHT.get((event.action, event.side), 0), event.amount)
 
 
@@ -340,7 +373,7 @@ def _apply_setting(state: AaveV2State, event: SettingChange) -> None:
     _set(account, event.setting, event.asset, event.value, event.block_number)
     if event.asset is None:
         return
-    if event.setting == "stable_moved" and event.seq != UNPLACED:
+    if event.setting == "stable_moved" and event.seq != UNPLACED and not state.recompute:
         _bring(state.reserves[event.asset], _BROUGHT_STABLE.get(event.action, 0), event.value)
     elif event.setting == "stable_principal":
         _raise_largest(state, account)
@@ -355,7 +388,7 @@ def _set(account: Account, name: str, asset: AssetId | None, value: int, block: 
         (account.enabled.add if value else account.enabled.discard)(asset)
     elif name in _STABLE:
         setattr(account.stable.setdefault(asset, StableDebt()), _STABLE[name], value)
-    elif name != "stable_moved":  # what a call moved: its terms say what it left
+    elif name not in ("stable_moved", "stable_loan_rate"):  # what a call moved and paid: its terms say what it left
         raise RulesError(f"block {block}: unknown setting '{name}'", "rebuild the canonical tables")
 
 
@@ -371,6 +404,9 @@ def _apply_param(state: AaveV2State, event: ParamChange) -> None:
         state.reserves[asset].liquidity += value
     elif name in _RESERVE_PARAMS and asset is not None:
         setattr(state.reserves[asset], name, value)
+    elif name in _STABLE_TOTALS and asset is not None:
+        reserve = state.reserves[asset]
+        reserve.stable = replace(reserve.stable, **{_STABLE_TOTALS[name]: value})
     elif name not in _UNUSED_PARAMS:
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")
 

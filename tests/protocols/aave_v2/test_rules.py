@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from backtest.errors import PriceMissing, RulesError, UserError
+from backtest.errors import PriceMissing, RulesError
 from backtest.model import AccountId, Asset, AssetId, Clock, IndexUpdate, Market, ParamChange, Prices
 from backtest.protocols.aave_v2 import AAVE_V2
 from backtest.protocols.aave_v2.rules import (
@@ -186,7 +186,5 @@ def test_what_is_not_covered_is_refused_by_name() -> None:
         AAVE_V2.apply(state, ParamChange(**PLACE, name="pool_revision", value=3))
     with pytest.raises(RulesError, match="unknown parameter 'emode_category'"):
         AAVE_V2.apply(state, ParamChange(**PLACE, name="emode_category", value=3, asset=DAI))
-    with pytest.raises(UserError, match="cannot be recomputed"):
-        AAVE_V2.open(state.market, recompute=True)
     AAVE_V2.apply(state, ParamChange(**PLACE, name="paused", value=1))
     assert quoted(state, order()) == Refusal("the pool is paused")

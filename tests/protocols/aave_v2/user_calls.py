@@ -37,7 +37,13 @@ def refused(request: Request, account: AccountId, other: AccountId, asset: Asset
         )
 
     def terms(name: str, moved: int, principal: int = 1) -> list[Change]:
-        values = {"stable_principal": principal, "stable_rate": 10**25, "stable_since": 1, "stable_moved": moved}
+        values = {
+            "stable_principal": principal,
+            "stable_rate": 10**25,
+            "stable_since": 1,
+            "stable_loan_rate": 10**25,
+            "stable_moved": moved,
+        }
         return [
             SettingChange(
                 **place, account=account, setting=setting, asset=asset.id, value=value, action=name, action_seq=1
