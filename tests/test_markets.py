@@ -14,6 +14,7 @@ from backtest.resources import resource
 
 FILES = sorted(resource("markets").glob("*.toml"))
 ROLES = {
+    "aave-v2": {"provider", "pool", "configurator", "oracle"},
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
     "compound-v3": {"comet"},
     "morpho-blue": {"morpho"},
@@ -21,6 +22,7 @@ ROLES = {
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {
+    "aave-v2": set(),
     "aave-v3": set(),
     "compound-v2": {"accrual", "periods_per_year", "revision"},
     "compound-v3": set(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.errors import UserError, did_you_mean
+from backtest.protocols.aave_v2 import AAVE_V2
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v3 import COMPOUND_V3
@@ -13,7 +14,7 @@ from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {
-    protocol.name: protocol for protocol in (AAVE_V3, COMPOUND_V2, COMPOUND_V3, MAKER, MORPHO_BLUE)
+    protocol.name: protocol for protocol in (AAVE_V2, AAVE_V3, COMPOUND_V2, COMPOUND_V3, MAKER, MORPHO_BLUE)
 }
 
 

@@ -7,7 +7,7 @@
 --   log_index: index of the log within the block
 --   timestamp: seconds since 1970, of the block
 --   account_id: whose setting
---   setting: collateral_enabled (0 or 1), emode (category), stable_principal (native units), stable_rate (ray a year), stable_since (seconds)
+--   setting: collateral_enabled (0 or 1), emode (category), stable_principal (native units), stable_rate (ray a year), stable_since (seconds), stable_loan_rate (ray a year: of the loan alone, where its protocol's log has it)
 --   asset_id: of which asset; null for settings of the whole account
 --   value: the new value, exact, in the unit of the setting
 --   action: what the user did

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from backtest.abi import event_schema
 from backtest.lake import Lake
+from backtest.protocols.aave.columns import amounts
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.aave_v3.frame import amounts
 from backtest.reconstruct import History, prefetched, reconstruct
 from backtest.tables import RAW_STATE
 from tests.support.aave_logs import CONFIG, RAY, SPECS, Logs, a_token, debt_token, time_of

@@ -273,3 +273,14 @@ def artifacts_v36() -> dict[str, Artifact]:
     )
     upgrade = SOURCES / "Upgrade.sol"
     return compile_sources({**entry, **({"Upgrade.sol": upgrade.read_text()} if upgrade.exists() else {})}, libraries)
+
+
+@functools.cache
+def artifact_v2(name: str) -> Artifact:
+    """A contract of ``@aave/protocol-v2`` by name, from the artifacts that the package ships."""
+    root = install() / "node_modules/@aave/protocol-v2/artifacts/contracts"
+    paths = list(root.rglob(f"{name}.sol/{name}.json"))
+    if len(paths) != 1:
+        raise KeyError(f"{name}: {len(paths)} artifacts in @aave/protocol-v2")
+    body = json.loads(paths[0].read_text())
+    return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))

@@ -1,4 +1,4 @@
-"""The effects of one call on the book, in order, and what the book would be with them."""
+"""What the book would be with the effects of a call."""
 
 from __future__ import annotations
 
@@ -6,60 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 
-from backtest.model import AccountId, AssetId, Clock, IndexUpdate, ParamChange, PositionChange, SettingChange, Side
-from backtest.protocols.aave_v3.interest import param
-from backtest.protocols.aave_v3.state import UNPLACED, AaveState, apply
-
-Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
-
-
-class Effects:
-    """Collects effects of one ``action``, all at one clock."""
-
-    def __init__(self, now: Clock, action: str) -> None:
-        self._now, self._action = now, action
-        self.all: list[Effect] = []
-
-    def position(self, account: AccountId, asset: AssetId, side: Side, delta: int) -> None:
-        """A change of a scaled balance; none for zero."""
-        now = self._now
-        if delta:
-            self.all.append(
-                PositionChange(
-                    seq=UNPLACED,
-                    block_number=now.block_number,
-                    log_index=now.log_index,
-                    timestamp=now.timestamp,
-                    account=account,
-                    asset=asset,
-                    side=side,
-                    delta=delta,
-                    action=self._action,
-                    action_seq=UNPLACED,
-                )
-            )
-
-    def setting(self, account: AccountId, setting: str, asset: AssetId | None, value: int) -> None:
-        """A change of an account's own setting."""
-        now = self._now
-        self.all.append(
-            SettingChange(
-                seq=UNPLACED,
-                block_number=now.block_number,
-                log_index=now.log_index,
-                timestamp=now.timestamp,
-                account=account,
-                setting=setting,
-                asset=asset,
-                value=value,
-                action=self._action,
-                action_seq=UNPLACED,
-            )
-        )
-
-    def param(self, name: str, asset: AssetId, value: int) -> None:
-        """A market-wide value."""
-        self.all.append(param(self._now, name, asset, value))
+from backtest.model import IndexUpdate, ParamChange, PositionChange, SettingChange
+from backtest.protocols.aave.effects import Effect as Effect
+from backtest.protocols.aave.effects import Effects as Effects
+from backtest.protocols.aave_v3.state import AaveState, apply
 
 
 @contextmanager

@@ -11,11 +11,11 @@ whose events are the same) and ``stable_debt_token`` (until 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from backtest.model import Constant, Deployment, EventSpec, SourceChange
+from backtest.protocols.aave import oracles
+from backtest.protocols.aave.columns import address_text as address_text
 from backtest.protocols.interface import RawEvents
 
 POOL_ID = b"POOL".ljust(32, b"\0")
@@ -175,11 +175,6 @@ ORACLE_EVENTS = _specs(
 EVENTS = POOL_EVENTS + TOKEN_EVENTS + STABLE_EVENTS + CONFIGURATOR_EVENTS + PROVIDER_EVENTS + ORACLE_EVENTS
 
 
-def address_text(raw: bytes) -> str:
-    """20 bytes as lower-case 0x text."""
-    return "0x" + raw.hex()
-
-
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
     """Emitters per role, ``contracts`` included: pool, configurator and oracles from the provider's events, tokens from
     listings.
@@ -270,94 +265,6 @@ def emode_price_sources(raw: RawEvents) -> list[str]:
     return list(dict.fromkeys(source for source in named if source != _NONE))
 
 
-@dataclass(slots=True)
-class _Oracle:
-    """One ``AaveOracle`` as its logs tell it so far. ``currency`` is priced at ``unit`` without a source."""
-
-    sources: dict[str, str] = field(default_factory=dict)
-    fallback: str = _NONE
-    currency: str = _NONE
-    unit: int = 0
-
-
-def _chain(known: Mapping[str, _Oracle], oracle: str, asset: str) -> tuple[str, tuple[str, ...], bool, int | None]:
-    """The oracle, the sources that are asked for an asset's price in order, whether an oracle that logs nothing of
-    itself is asked after them, and a price by definition.
-    """
-    sources: list[str] = []
-    asked, at = set(), oracle
-    while at != _NONE and at not in asked:  # oracles that fall back on each other have no answer
-        asked.add(at)
-        if at not in known and at != oracle:
-            return oracle, tuple(sources), True, None
-        own = known.get(at, _Oracle())
-        if asset == own.currency:
-            return (oracle, tuple(sources), bool(sources), None if sources else own.unit)
-        if (source := own.sources.get(asset, _NONE)) != _NONE:
-            sources.append(source)
-        at = own.fallback
-    return oracle, tuple(sources), False, None
-
-
 def price_sources(raw: RawEvents) -> list[SourceChange]:
-    """See ``LendingProtocol.price_sources``: sources of the oracle that ``PriceOracleUpdated`` put in force, and of the
-    oracles that it falls back on.
-
-    An oracle sets its first sources in its constructor, before it is put in force: they take effect then. Where the
-    history names no oracle at all, the first one that set a source is the market's. The base currency's price is its
-    unit; else the source's answer counts if it is above zero, and else what the fallback says, by the same rule
-    (aave-v3-core and aave-v3-origin, ``misc/AaveOracle.sol`` ``getAssetPrice``, all versions). A fallback that logs
-    nothing of itself is ``untold``.
-    """
-    events = ("PriceOracleUpdated", "AssetSourceUpdated", "FallbackOracleUpdated", "BaseCurrencySet")
-    logs: list[tuple[str, dict[str, Any]]] = [(event, row) for event in events for row in raw.table(event).to_pylist()]
-    named = any(event == "PriceOracleUpdated" for event, _ in logs)
-    for event, column in (("ReserveInitialized", "asset"), ("EModeCategoryAdded", "oracle")):
-        rows = raw.table(event).select(["seq", "block_number", "log_index", column]).to_pylist()
-        logs += [("listed", row | {"asset": row[column]}) for row in rows if any(row[column])]
-    known: dict[str, _Oracle] = {}
-    wanted: dict[str, None] = {}
-    said: dict[str, tuple[str, tuple[str, ...], bool, int | None]] = {}
-    in_force = _NONE
-    changes: list[SourceChange] = []
-    for event, row in sorted(logs, key=lambda log: log[1]["seq"]):
-        again: Iterable[str] = ()  # whose change is given even where nothing differs
-        if event == "listed":
-            wanted[address_text(row["asset"])] = None
-        elif event == "PriceOracleUpdated":
-            before = known.get(in_force, _Oracle()).sources
-            in_force = address_text(row["new_address"])
-            own = known.get(in_force, _Oracle()).sources
-            again = [*own, *(asset for asset in before if asset not in own)]
-        else:
-            address = address_text(row["address"])
-            oracle = known.setdefault(address, _Oracle())
-            if event == "AssetSourceUpdated":
-                asset = address_text(row["asset"])
-                oracle.sources[asset] = address_text(row["source"])
-                in_force = in_force if named or in_force != _NONE else address
-                again = [asset] if address == in_force else ()
-            elif event == "FallbackOracleUpdated":
-                oracle.fallback = address_text(row["fallback_oracle"])
-            else:
-                oracle.currency, oracle.unit = address_text(row["base_currency"]), int(row["base_currency_unit"])
-        for asset in dict.fromkeys([*again, *said, *wanted]):
-            found = _chain(known, in_force, asset)
-            # An asset without a source is of no interest as long as nothing else answers for it.
-            if asset in again or said.get(asset, (in_force, (), False, None)) != found:
-                said[asset] = found
-                oracle_of, sources, untold, fixed = found
-                first, *others = sources or (_NONE,)
-                changes.append(
-                    SourceChange(
-                        row["block_number"],
-                        row["log_index"],
-                        asset,
-                        first,
-                        oracle_of,
-                        fixed=fixed,
-                        others=tuple(others),
-                        untold=untold,
-                    )
-                )
-    return changes
+    """See ``oracles.price_sources``: of reserves, and of what e-mode categories take their price from."""
+    return oracles.price_sources(raw, (("ReserveInitialized", "asset"), ("EModeCategoryAdded", "oracle")))

@@ -16,23 +16,32 @@ import pyarrow as pa
 
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
+from backtest.protocols.aave.addresses import Addresses
+from backtest.protocols.aave.columns import (
+    INCOMPLETE,
+    address_text,
+    amounts,
+    category,
+    event_columns,
+    integers,
+    numbers_of,
+    rows,
+    words,
+)
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3 import kernel
 from backtest.protocols.aave_v3.accrual import SilentAccruals
 from backtest.protocols.aave_v3.actions import Codes, Keys
-from backtest.protocols.aave_v3.events import address_text
-from backtest.protocols.aave_v3.frame import COLUMNS, Frame, amounts, build, integers, numbers_of, words
-from backtest.protocols.aave_v3.kernel import Addresses, Balances
+from backtest.protocols.aave_v3.frame import COLUMNS, Frame, build
+from backtest.protocols.aave_v3.kernel import Balances
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
 from backtest.protocols.aave_v3.moved import moved as amounts_moved
 from backtest.protocols.aave_v3.params import parameters
 from backtest.protocols.aave_v3.reserves import (
     DISCOUNT_EVENT,
     FLAGS_AFTER_FROM_POOL,
-    INCOMPLETE,
     Listing,
     Versions,
-    rows,
 )
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.protocols.interface import RawEvents
@@ -90,22 +99,6 @@ def _refuse_quarantined(raw: RawEvents) -> None:
                 " unknown",
                 "look at it in raw/aave-v3/Quarantine; correct the market's contracts, or report it",
             )
-
-
-def category(names: tuple[str, ...], codes: npt.NDArray[Any]) -> pa.Array:
-    """Codes as dictionary text, the dictionary always whole so that equal rows are equal files."""
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(names))
-
-
-def event_columns(market: str, seq: Keys, block: Keys, log: npt.NDArray[Any], time: Keys) -> dict[str, pa.Array]:
-    """The columns that every canonical event table starts with."""
-    return {
-        "market": category((market,), np.zeros(len(seq))),
-        "seq": pa.array(seq),
-        "block_number": pa.array(block),
-        "log_index": pa.array(log.astype(np.int32)),
-        "timestamp": pa.array(time),
-    }
 
 
 def _accounts(config: MarketConfig, accounts: Addresses) -> pa.Table:

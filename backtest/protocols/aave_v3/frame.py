@@ -11,16 +11,12 @@ from typing import Any, get_type_hints
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from backtest.errors import RulesError
+from backtest.protocols.aave.addresses import Addresses
+from backtest.protocols.aave.columns import address_set, address_words, integers, number_accounts, numbers_of
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3.actions import Codes, Keys, Numbers, Shorts
-from backtest.protocols.aave_v3.events import address_text
-from backtest.protocols.aave_v3.kernel import Addresses, Quads
-from backtest.protocols.aave_v3.reserves import INCOMPLETE, Listing, address_set
-from backtest.tables import AMOUNT
-from backtest.words.columns import Words
+from backtest.protocols.aave_v3.reserves import Listing
 
 # Event, kind of row, column that names asset or token, account column, second account column.
 SOURCES: tuple[tuple[str, int, str, str, str], ...] = (
@@ -90,45 +86,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """What the fold reads of each event that it streams."""
 
 
-def words(table: pa.Table, column: str) -> Words:
-    """A DECIMAL(38, 0) column as rows of (low, high) 64-bit words."""
-    array = _whole(table[column])
-    found = np.frombuffer(array.buffers()[1], np.uint64)
-    return found[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
-
-
-def amounts(values: Words) -> pa.Array:
-    """Rows of (low, high) words, two's complement, as DECIMAL(38, 0)."""
-    return pa.Array.from_buffers(AMOUNT, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def integers(table: pa.Table, column: str) -> Keys:
-    """An integer column without nulls as int64."""
-    found: Keys = table[column].to_numpy().astype(np.int64, copy=False)
-    return found
-
-
-def numbers_of(table: pa.Table, column: str, known: pa.Array, what: str) -> Shorts:
-    """Addresses as their position in ``known``; RulesError names one that is not in it."""
-    found = pc.index_in(_whole(table[column]), value_set=known)
-    if found.null_count:
-        row = pc.index(pc.is_null(found), True).as_py()
-        address, block = address_text(table[column][row].as_py()), table["block_number"][row].as_py()
-        raise RulesError(f"block {block}: {address} is not a {what} of this market", INCOMPLETE)
-    numbers: Shorts = found.to_numpy().astype(np.int16)
-    return numbers
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks)
-        if column.num_chunks
-        else pa.array([], column.type)
-    )
-
-
 @dataclass
 class Frame:
     """Rows in chain order; ``source`` and ``source_row`` say where each comes from. Implements ``actions.Rows``."""
@@ -188,7 +145,7 @@ def build(segment: Mapping[str, pa.Table], listing: Listing, accounts: Addresses
             "flags_after": np.zeros(size, np.int8),
             "source": np.full(size, number, np.int8),
             "source_row": np.arange(size, dtype=np.int32),
-            "accounts": [_address_words(table, column) if column else None for column in (first, second)],
+            "accounts": [address_words(table, column) if column else None for column in (first, second)],
         }
         if event in TOKEN_SOURCES:
             part["token"] = numbers_of(table, place, tokens, "token")
@@ -206,35 +163,8 @@ def build(segment: Mapping[str, pa.Table], listing: Listing, accounts: Addresses
     if not parts:
         return _empty()
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "accounts"}
-    columns["a"], columns["b"] = _number(parts, accounts)
+    columns["a"], columns["b"] = number_accounts(parts, accounts)
     return Frame(**columns).take(np.argsort(columns["seq"], kind="stable"))
-
-
-def _number(parts: list[dict[str, Any]], accounts: Addresses) -> tuple[Numbers, Numbers]:
-    """Both account columns of all parts, -1 where an event has none. Numbered by log, within a log the first column
-    first.
-    """
-    named = [
-        (part, place, words) for part in parts for place, words in enumerate(part["accounts"]) if words is not None
-    ]
-    if not named:
-        return (np.full(sum(len(part["seq"]) for part in parts), -1, np.int32),) * 2
-    order = np.argsort(np.concatenate([2 * part["seq"] + place for part, place, _ in named]), kind="stable")
-    ids = accounts.number(np.concatenate([words for _, _, words in named]), order)
-    found = iter(np.split(ids, np.cumsum([len(words) for _, _, words in named])[:-1]))
-    columns: list[list[Numbers]] = [[], []]
-    for part in parts:
-        for place, words in enumerate(part["accounts"]):
-            columns[place].append(np.full(len(part["seq"]), -1, np.int32) if words is None else next(found))
-    return np.concatenate(columns[0]), np.concatenate(columns[1])
-
-
-def _address_words(table: pa.Table, column: str) -> Quads:
-    array = _whole(table[column])
-    words: Quads = np.frombuffer(array.buffers()[1], np.uint32)[
-        5 * array.offset : 5 * (array.offset + len(array))
-    ].reshape(-1, 5)
-    return words
 
 
 def _empty() -> Frame:

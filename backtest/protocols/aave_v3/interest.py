@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from backtest.errors import RulesError
 from backtest.model import AssetId, Clock, IndexUpdate, ParamChange
+from backtest.protocols.aave.effects import param
 from backtest.protocols.aave_v3.math import linear_interest, percent_mul_half_up, ray_div_half_up, ray_mul_half_up
 from backtest.protocols.aave_v3.rules import Rules
 from backtest.protocols.aave_v3.stable import (
@@ -215,19 +216,6 @@ class Ledger:
                 found.append(param(now, "stable_average", asset, touched.stable.average))
                 found.append(param(now, "stable_total_since", asset, touched.stable.since))
         return found
-
-
-def param(now: Clock, name: str, asset: AssetId, value: int) -> ParamChange:
-    """A market-wide value that a call leaves."""
-    return ParamChange(
-        seq=UNPLACED,
-        block_number=now.block_number,
-        log_index=now.log_index,
-        timestamp=now.timestamp,
-        name=name,
-        value=value,
-        asset=asset,
-    )
 
 
 def moved(state: AaveState, asset: AssetId, amount: int, now: Clock) -> list[ParamChange]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from backtest.protocols.aave.addresses import SPREAD
 from backtest.protocols.aave_v3 import tokens
 from backtest.protocols.aave_v3.tokens import DISCOUNTED, HALF_UP
 from backtest.words.columns import Words
@@ -19,8 +20,6 @@ from backtest.words.machine import digits_of, machine, with_words, word_of_pair
 Keys = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
-Quads = npt.NDArray[np.uint32]
-Numbers = npt.NDArray[np.int32]
 
 MINT, BURN, OUT, IN = 0, 1, 2, 3
 """What happened to an account: Mint, Burn, or a BalanceTransfer from or to it."""
@@ -32,7 +31,6 @@ _0, _1, _32 = U(0), U(1), U(32)
 _LIMIT = WordConstant(10**38)
 _half_up_delta, _discounted_delta = machine(tokens.half_up_delta), machine(tokens.discounted_delta)
 _directed_after, _transfer_amount = machine(tokens.directed_after), machine(tokens.transfer_amount)
-_SPREAD = U(0x9E3779B97F4A7C15)
 
 
 @compiled
@@ -41,7 +39,7 @@ def _find(keys: Keys, key: np.int64) -> Digit:
     it may take.
     """
     mask = U(len(keys) - 1)
-    slot = (U(key) * _SPREAD) >> _32 & mask
+    slot = (U(key) * SPREAD) >> _32 & mask
     while keys[slot] != -1 and keys[slot] != key:
         slot = (slot + _1) & mask
     return slot
@@ -54,58 +52,6 @@ def _rehash(old_keys: Keys, old_values: Words, keys: Keys, values: Words) -> Non
             slot = _find(keys, old_keys[i])
             keys[slot] = old_keys[i]
             values[slot] = old_values[i]
-
-
-@compiled
-def _hash(words: Quads, row: int) -> Digit:
-    mixed = _0
-    for place in range(5):
-        mixed = (mixed ^ U(words[row, place])) * _SPREAD
-        mixed ^= mixed >> _32
-    return mixed
-
-
-@compiled
-def _place(known: Quads, count: int, slots: Numbers) -> None:
-    """Enter the first ``count`` known addresses into an empty open-addressed table."""
-    mask = U(len(slots) - 1)
-    for number in range(count):
-        slot = _hash(known, number) & mask
-        while slots[slot] != -1:
-            slot = (slot + _1) & mask
-        slots[slot] = number
-
-
-@compiled
-def _intern(
-    words: Quads, order: Keys, start: int, known: Quads, count: int, slots: Numbers, ids: Numbers
-) -> tuple[int, int]:
-    """Number the addresses in ``order`` from its ``start`` on, each new one by the next number, until the table is half
-    full.
-
-    Returns how far in ``order`` it came, and the count.
-    """
-    mask = U(len(slots) - 1)
-    for step in range(start, len(order)):
-        row = order[step]
-        slot = _hash(words, row) & mask
-        while True:
-            number = slots[slot]
-            if number == -1:
-                if count == len(known):
-                    return step, count
-                slots[slot] = number = count
-                known[count] = words[row]
-                count += 1
-                break
-            same = True
-            for place in range(5):
-                same = same and known[number, place] == words[row, place]
-            if same:
-                break
-            slot = (slot + _1) & mask
-        ids[row] = number
-    return len(order), count
 
 
 @with_words
@@ -165,37 +111,6 @@ def _scaled_deltas(
         _, _, values[slot, 1], values[slot, 0] = digits_of(balance)
         _, _, out[row, 1], out[row, 0] = digits_of(change)
     return OK, 0, used
-
-
-class Addresses:
-    """Addresses numbered from 0 in the order in which they first come."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._known = np.zeros((1 << 11, 5), np.uint32)
-        self._slots = np.full(1 << 12, -1, np.int32)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def all(self) -> list[bytes]:
-        """Every address, by number."""
-        joined = self._known[: self._count].tobytes()
-        return [joined[20 * number : 20 * number + 20] for number in range(self._count)]
-
-    def number(self, addresses: Quads, order: Keys) -> Numbers:
-        """Numbers of addresses (rows of five 32-bit words); new ones are numbered as ``order``, a permutation, meets
-        them.
-        """
-        ids = np.zeros(len(addresses), np.int32)
-        done = 0
-        while done < len(order):
-            if self._count == len(self._known):
-                self._known = np.concatenate([self._known, np.zeros_like(self._known)])
-                self._slots = np.full(2 * len(self._known), -1, np.int32)
-                _place(self._known, self._count, self._slots)
-            done, self._count = _intern(addresses, order, done, self._known, self._count, self._slots, ids)
-        return ids
 
 
 class Balances:

@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from backtest.units import BPS, RAY, SECONDS_PER_YEAR, WAD, mul_div_down, mul_div_up
+from backtest.protocols.aave.math import linear_interest as linear_interest
+from backtest.protocols.aave.math import percent_div_half_up as percent_div_half_up
+from backtest.protocols.aave.math import percent_mul_half_up as percent_mul_half_up
+from backtest.protocols.aave.math import ray_div_half_up as ray_div_half_up
+from backtest.protocols.aave.math import ray_mul_half_up as ray_mul_half_up
+from backtest.protocols.aave.math import wad_div_half_up as wad_div_half_up
+from backtest.units import BPS, RAY, SECONDS_PER_YEAR, mul_div_down, mul_div_up
 from backtest.words import rule
-
-_HALF_RAY = RAY // 2
-_HALF_BPS = BPS // 2
-
-
-@rule
-def ray_mul_half_up(a: int, b: int) -> int:
-    """a * b in rays, rounded to nearest (``rayMul``)."""
-    return (a * b + _HALF_RAY) // RAY
 
 
 @rule
@@ -40,12 +37,6 @@ def ray_mul_up(a: int, b: int) -> int:
 
 
 @rule
-def ray_div_half_up(a: int, b: int) -> int:
-    """a / b in rays, rounded to nearest (``rayDiv``)."""
-    return (a * RAY + b // 2) // b
-
-
-@rule
 def ray_div_down(a: int, b: int) -> int:
     """a / b in rays, rounded down (``rayDivFloor``, 3.5+)."""
     return a * RAY // b
@@ -55,18 +46,6 @@ def ray_div_down(a: int, b: int) -> int:
 def ray_div_up(a: int, b: int) -> int:
     """a / b in rays, rounded up (``rayDivCeil``, 3.5+)."""
     return (a * RAY + b - 1) // b
-
-
-@rule
-def wad_div_half_up(a: int, b: int) -> int:
-    """a / b in wads, rounded to nearest (``wadDiv``)."""
-    return (a * WAD + b // 2) // b
-
-
-@rule
-def percent_mul_half_up(value: int, bps: int) -> int:
-    """value * bps / 10000, rounded to nearest (``percentMul``)."""
-    return (value * bps + _HALF_BPS) // BPS
 
 
 @rule
@@ -82,12 +61,6 @@ def percent_mul_up(value: int, bps: int) -> int:
 
 
 @rule
-def percent_div_half_up(value: int, bps: int) -> int:
-    """value * 10000 / bps, rounded to nearest (``percentDiv``)."""
-    return (value * BPS + bps // 2) // bps
-
-
-@rule
 def percent_div_down(value: int, bps: int) -> int:
     """value * 10000 / bps, rounded down (``percentDivFloor``, 3.7+)."""
     return value * BPS // bps
@@ -97,14 +70,6 @@ def percent_div_down(value: int, bps: int) -> int:
 def percent_div_up(value: int, bps: int) -> int:
     """value * 10000 / bps, rounded up (``percentDivCeil``, 3.5+)."""
     return (value * BPS + bps - 1) // bps
-
-
-@rule
-def linear_interest(rate: int, elapsed: int) -> int:
-    """Growth factor (ray) of simple interest at a yearly ``rate`` (ray) over ``elapsed`` seconds, all versions
-    (``calculateLinearInterest``).
-    """
-    return RAY + rate * elapsed // SECONDS_PER_YEAR
 
 
 @rule

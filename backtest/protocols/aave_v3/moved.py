@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from backtest.protocols.aave.columns import words
 from backtest.protocols.aave_v3 import actions as act
 from backtest.protocols.aave_v3.actions import Codes, Keys
-from backtest.protocols.aave_v3.frame import SOURCES, Frame, words
+from backtest.protocols.aave_v3.frame import SOURCES, Frame
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.tables import AMOUNT
 from backtest.units import RAY

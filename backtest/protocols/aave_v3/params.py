@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 
 from backtest.markets import MarketConfig
-from backtest.protocols.aave_v3.events import STABLE_GETTERS, STRATEGY_EVENTS, STRATEGY_GETTERS, address_text
-from backtest.protocols.aave_v3.kernel import Addresses
-from backtest.protocols.aave_v3.reserves import Drop, ListedReserve, Listing, Versions, rows
+from backtest.protocols.aave.addresses import Addresses
+from backtest.protocols.aave.columns import address_text, rows
+from backtest.protocols.aave_v3.events import STABLE_GETTERS, STRATEGY_EVENTS, STRATEGY_GETTERS
+from backtest.protocols.aave_v3.reserves import Drop, ListedReserve, Listing, Versions
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 

@@ -15,16 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.errors import RulesError, UserError
-from backtest.protocols.aave_v3.events import POOL_ID, address_text, emode_price_sources
+from backtest.protocols.aave.columns import INCOMPLETE, address_set, address_text, rows
+from backtest.protocols.aave_v3.events import POOL_ID, emode_price_sources
 from backtest.protocols.aave_v3.tokens import Kind, rounding, unscaled_transfers
 from backtest.protocols.interface import RawEvents
-from backtest.tables import ADDRESS
-
-INCOMPLETE = (
-    "fetch the market from its first log on; its description's start_block or provider may be wrong (a changed one"
-    " needs a new lake)"
-)
-"""What to do about a history that lacks what must come first."""
 
 DISCOUNT_EVENT = "DiscountPercentUpdated"
 FLAGS_AFTER_FROM_POOL = 8
@@ -34,12 +28,6 @@ _TOKEN_REVISION_OF_POOL = {1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2, 7: 2, 8: 3, 9: 4,
 """Revision of a token as it was listed, by the pool's, where it was not read: listings use the code that fits the
 pool.
 """
-
-
-def rows(raw: RawEvents, event: str) -> list[dict[str, Any]]:
-    """All rows of a dataset with few of them."""
-    found: list[dict[str, Any]] = raw.table(event).to_pylist()
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +109,6 @@ class Listing:
 
     def token_set(self) -> pa.Array:
         return address_set([token.address for token in self.tokens])
-
-
-def address_set(addresses: list[str]) -> pa.Array:
-    """Addresses as 20-byte values, in order: position is the number that stands for each."""
-    return pa.array([bytes.fromhex(address[2:]) for address in addresses], ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
+from backtest.protocols.aave.addresses import Addresses
 from backtest.protocols.aave_v3 import kernel, tokens
 from tests.support.aave_logs import (
     ALICE,
@@ -221,7 +222,7 @@ def test_tables_grow() -> None:
     )
 )
 def test_addresses_are_numbered_as_they_come(calls: list[list[bytes]]) -> None:
-    numbered, expected = kernel.Addresses(), dict[bytes, int]()
+    numbered, expected = Addresses(), dict[bytes, int]()
     for call in calls:
         words = np.frombuffer(b"".join(call), np.uint32).reshape(-1, 5).copy()
         order = np.arange(len(call))[::-1].copy()
