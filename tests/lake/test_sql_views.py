@@ -26,6 +26,7 @@ ARGUMENTS = {
     "of_protocol": "'aave-v3'",
 }
 CONSTANT = {
+    "aave_v2_rules",
     "aave_v3_rules", "compound_v2_rules", "compound_v3_rules", "morpho_blue_rules", "maker_rules", "protocol_rules",
     "student_t",
 }  # fmt: skip

@@ -131,6 +131,7 @@ class DutchAuction:
     """
 
     name = "dutch-auction"
+    as_quoted = False
 
     def __init__(self, most: int) -> None:
         self.most, self.open, self.ended, self._next = most, {}, [], 0
