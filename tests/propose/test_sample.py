@@ -39,7 +39,7 @@ def test_the_page_shows_what_the_command_prints(lake: Path, capsys: pytest.Captu
         main(command.split())
     assert exit.value.code == 0
     printed = capsys.readouterr().out.replace(f"{lake.resolve().parents[1]}/", "")
-    versions = re.compile(r"rules \d+,\s+engine\s+\d+")  # those of the day it was written
+    versions = re.compile(r"rules\s+\d+,\s+engine\s+\d+")  # those of the day it was written
     assert versions.sub("", printed) == versions.sub("", shown), (
         "run the command and put its output into docs/propose.md"
     )

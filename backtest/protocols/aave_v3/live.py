@@ -127,6 +127,7 @@ class Live:
 
     def among(self, ids: Ints) -> Columns:
         """Of these accounts (increasing) those that hold anything."""
+        ids = ids[ids < len(self.begin)]
         sizes = self.end[ids] - self.begin[ids]
         start = np.concatenate([[0], np.cumsum(sizes)])
         row = np.arange(start[-1]) + np.repeat(self.begin[ids] - start[:-1], sizes)

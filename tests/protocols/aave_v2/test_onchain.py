@@ -36,6 +36,8 @@ from tests.chain.node import UINT256_MAX, Node
 from tests.protocols.aave_v2 import user_calls
 from tests.support.sql_engine import assert_sql_is_the_engine
 
+pytestmark = pytest.mark.xdist_group("aave-v2")
+
 MARKET = "local-v2"
 
 

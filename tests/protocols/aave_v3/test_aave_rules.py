@@ -110,8 +110,8 @@ def test_without_a_revision_nothing_is_judged() -> None:
 def test_registry() -> None:
     assert PROTOCOLS["aave-v3"] is AAVE_V3
     assert protocol_named("aave-v3") is AAVE_V3
-    with pytest.raises(UserError, match="unknown protocol 'aave-v2'; did you mean 'aave-v3'"):
-        protocol_named("aave-v2")
+    with pytest.raises(UserError, match="unknown protocol 'aave-v33'; did you mean 'aave-v3'"):
+        protocol_named("aave-v33")
 
 
 # -- Account data ----------------------------------------------------------------------------------------------------

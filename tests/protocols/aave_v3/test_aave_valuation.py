@@ -62,7 +62,7 @@ def test_values_kept_of_a_moment_are_those_of_no_other(data: st.DataObject) -> N
         if data.draw(st.booleans()):
             toy.index(DEBT, data.draw(INDEX), data.draw(INDEX))
         assert all_at_once(AAVE_V3.views(toy.state, prices, now)) == one_by_one(toy.state, prices, now)
-        assert toy.state.columns is state.columns
+        assert toy.state.live.base is state.live.base
 
 
 def test_usual_amounts_are_valued_in_words() -> None:
