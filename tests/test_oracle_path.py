@@ -46,6 +46,8 @@ from tests.support.maker_exports import real_folder
 from tests.support.sketch_history import POOL, liquidated_history
 from tests.support.sketch_lake import lake_of as made_lake
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 ROOT = Path(__file__).parent.parent
 MODEL = Scenario(name="model", liquidators=Competitive())
 amounts = st.integers(1, 10**27)

@@ -25,6 +25,8 @@ from tests.sketches.history import ETH, USD, WETH
 from tests.support.sketch_history import liquidated_history
 from tests.support.sketch_lake import CONFIG, lake_of
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 COMPETITIVE = Scenario(name="competitive", liquidators=Competitive())
 
 

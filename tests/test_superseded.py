@@ -21,6 +21,8 @@ from tests.support.fetching import run as fetch
 from tests.support.made_up_runs import MARKET, make_lake
 from tests.support.synthetic import ChainNode, made_up_chain
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 CRASH = "sample-crash"
 
 

@@ -25,6 +25,8 @@ from tests.support.fetching import calls_of, run
 from tests.support.synthetic import FACTORY, Chain, ChainNode, made_up_chain
 from tests.support.zygote import ROOT, ZYGOTE
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 
 @pytest.fixture(scope="module")
 def chain() -> Chain:

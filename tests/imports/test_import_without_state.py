@@ -28,6 +28,8 @@ from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.resources import resource
 from backtest.unread import unread_imports
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 ID, OTHER = "0x" + "a1" * 32, "0x" + "b2" * 32
 USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
 WETH = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"

@@ -17,6 +17,8 @@ from backtest.lake import Lake
 from backtest.reconstruct import reconstruct
 from tests.support.import_exports import at, import_vaults, seconds, tx, vaults, write
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 MARKET = "maker-eth-b"
 OSM, OTHER = "0x" + "5a" * 20, "0x" + "5b" * 20
 POKE = "evt_block_number,evt_block_time,evt_tx_hash,evt_index,ilk,val,spot"

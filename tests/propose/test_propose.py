@@ -23,6 +23,8 @@ from tests.propose.market import lake_of_four
 from tests.sketches.history import USD
 from tests.support.sketch_history import POOL
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 TIGHTER = "WETH.liquidation_threshold=7600"
 HIGHER = "WETH.liquidation_bonus=10600"
 

@@ -21,6 +21,8 @@ from backtest.report import tables, write_report
 from backtest.report.page import duration
 from tests.support.made_up_runs import ASSETS, MARKET, SYMBOLS, make_lake
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:

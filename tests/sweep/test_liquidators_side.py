@@ -16,6 +16,8 @@ from backtest.sweep import Sweep, sweep, with_axes
 from tests.propose.market import lake_of_four
 from tests.support.sketch_history import POOL
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 ALONE = Participation(searchers=1, mean=5_000)
 
 

@@ -18,6 +18,8 @@ from backtest.sweep import Sweep, sweep, with_axes
 from tests.support.sketch_history import POOL, liquidated_history
 from tests.support.sketch_lake import lake_of
 
+pytestmark = pytest.mark.slow  # together they take what a quick run has no time for
+
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
