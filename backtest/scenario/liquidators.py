@@ -144,7 +144,7 @@ class Contest(Strict, frozen=True):
     @property
     def said(self) -> str:
         """How they compete, in words, for those who read the results: no capital, no full stop."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how searchers compete")
+        return f"{len(self.each)} searchers compete for each opportunity"
 
 
 class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
