@@ -20,6 +20,7 @@ from backtest.report.proposal import (
     findings_of,
 )
 from backtest.report.proposal.shown import terms_table
+from backtest.report.proposal.words import answer
 
 NONE = ProposalOutcome({}, 0)
 
@@ -172,3 +173,17 @@ def test_of_many_places_the_screen_shows_what_changes() -> None:
     whole = terms_table(asked(terms), full=True).rows
     assert len(whole) == 11 * 5 + 1
     assert ("A3 threshold x (1 + bonus)", "84.00 %", "82.95 %") in whole
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [(0, "It costs, and no gain is seen here: "), (5_000, "In what can be judged it costs: ")]
+)
+def test_where_a_measure_cannot_be_judged_the_sentence_does_not_speak_for_all(lost: int, said: str) -> None:
+    """History had bad debt and the baseline none: whether that gets better nobody can tell."""
+    past = outcome(5, **many(100))
+    if lost:
+        past.contributions["a0"]["bad_debt"] = lost
+    found = told(run(outcome(5, **many(130)), outcome(5, **many(100))), history=past)
+    nothing = {"refused": (0, 0), "moment": SimpleNamespace(newly=()), "shocks": (), "decimals": 0, "currency": "USD"}
+    first, *_ = answer(SimpleNamespace(findings=tuple(found.values()), **nothing))  # type: ignore[arg-type]
+    assert first.startswith(said)

@@ -21,9 +21,11 @@ def answer(p: Proposal) -> list[str]:
     if gains and harms:
         found.append(f"A trade: {_listed([_effect(p, each) for each in (*gains, *harms)])}.")
     elif harms:
-        found.append(f"It costs, and no gain is seen here: {_listed([_effect(p, each) for each in harms])}.")
+        how = "In what can be judged it costs" if unjudged else "It costs, and no gain is seen here"
+        found.append(f"{how}: {_listed([_effect(p, each) for each in harms])}.")
     elif gains:
-        found.append(f"It gains, and no cost is seen here: {_listed([_effect(p, each) for each in gains])}.")
+        how = "In what can be judged it gains" if unjudged else "It gains, and no cost is seen here"
+        found.append(f"{how}: {_listed([_effect(p, each) for each in gains])}.")
     elif neutral:
         found.append("Nobody is seen to gain or lose here.")
     else:
