@@ -23,11 +23,8 @@ from backtest.model import (
     AccountId,
     Asset,
     AssetId,
-    IndexUpdate,
     Market,
     ParamChange,
-    PositionChange,
-    SettingChange,
     Side,
 )
 from backtest.protocols.compound_v2.events import (
@@ -54,6 +51,7 @@ from backtest.protocols.compound_v2.state import (
     index_update,
     open_state,
 )
+from backtest.protocols.folding import BookRows, Rows
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -61,7 +59,6 @@ from backtest.units import WAD
 SEGMENT_ROWS = 1 << 18
 LACKING = "logs before it are missing: run backtest check"
 
-Rows = dict[str, list[dict[str, Any]]]
 Log = tuple[int, str, dict[str, Any]]
 
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -170,13 +167,12 @@ def _market(config: MarketConfig, raw: RawEvents) -> tuple[Market, list[str]]:
     ), [row[1] for row in rows]
 
 
-class _Folding:
+class _Folding(BookRows[CompoundState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
     def __init__(self, config: MarketConfig, market: Market, ctokens: Sequence[str], raw: RawEvents) -> None:
-        self.market, self.parameters = market, config.parameters
-        self.ids: dict[str, int] = {}
-        self.state: CompoundState = open_state(market)
+        super().__init__(market, open_state(market), apply)
+        self.parameters = config.parameters
         self._asset = {ctoken: AssetId(n) for n, ctoken in enumerate(ctokens)}
         self._names = list(ctokens)
         self._by_second, self._periods_per_year = periods(config.parameters)
@@ -204,7 +200,7 @@ class _Folding:
         )
         for _, _, row in logs:
             row["address"] = address_text(row["address"])
-        self._rows: Rows = defaultdict(list)
+        self._rows = defaultdict(list)
         start = 0
         while start < len(logs):
             key, end = _transaction(logs[start]), start
@@ -219,7 +215,7 @@ class _Folding:
         taken = _liquidations(logs)
         own = frozenset().union(*taken.values()) if taken else frozenset()
         for place, (_, event, row) in enumerate(logs):
-            self._place = {name: row[name] for name in ("seq", "block_number", "log_index", "timestamp")}
+            self._at(row)
             if not self._begun:
                 self._begin()
             if place in own:
@@ -247,7 +243,10 @@ class _Folding:
         asset = self._asset_of(row)
         if asset is None:
             return
-        pool, period = self.state.pools[asset], self.state.period(self._change("", 0, asset))
+        pool, period = (
+            self.state.pools[asset],
+            self.state.period(ParamChange(**self._place, name="", value=0, asset=asset)),
+        )
         if asset not in self._created:
             raise self._wrong(f"{self._names[asset]} accrues before it was made")
         cash = row.get("cash_prior")
@@ -464,19 +463,6 @@ class _Folding:
         """The asset of the cToken that logged; None of one that was never listed."""
         return self._asset.get(row["address"])
 
-    def _id(self, address: bytes) -> AccountId:
-        return AccountId(self.ids.setdefault(address_text(address), len(self.ids)))
-
-    def _add(self, table: str, **columns: Any) -> None:
-        self._rows[table].append({"market": self.market.name, **self._place, **columns})
-
-    def _change(self, name: str, value: int, asset: AssetId | None) -> ParamChange:
-        return ParamChange(**self._place, name=name, value=value, asset=asset)
-
-    def _param(self, name: str, value: int, asset: AssetId | None = None) -> None:
-        apply(self.state, self._change(name, value, asset))
-        self._add("params", asset_id=asset, category=None, name=name, value=value)
-
     def _position(
         self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int | None
     ) -> None:
@@ -484,54 +470,14 @@ class _Folding:
         held = own.debts.get(asset, (0, 0))[0] if side == "debt" else own.tokens.get(asset, 0)
         if held + delta < 0:
             raise self._wrong(f"{list(self.ids)[account]} gives up more than it holds of {self._names[asset]}")
-        seq = self._place["seq"]
-        change = PositionChange(
-            **self._place,
-            account=account,
-            asset=asset,
-            side=side,
-            delta=delta,
-            action=action,
-            action_seq=seq,
-            amount=amount,
-        )
-        apply(self.state, change)
-        self._add(
-            "position_events",
-            account_id=account,
-            asset_id=asset,
-            side=side,
-            delta=delta,
-            action=action,
-            action_seq=seq,
-            amount=amount,
-        )
-
-    def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
-        seq = self._place["seq"]
-        apply(
-            self.state,
-            SettingChange(
-                **self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq
-            ),
-        )
-        self._add(
-            "setting_events",
-            account_id=account,
-            setting=setting,
-            asset_id=asset,
-            value=value,
-            action=action,
-            action_seq=seq,
-        )
+        self._balance(account, asset, side, delta, action, amount)
 
     def _index(self, asset: AssetId) -> None:
         pool = self.state.pools[asset]
         update = index_update(self.state, asset, pool, self._running_rate(asset, pool), self._place)
         if max(update.supply_index, update.borrow_index, update.borrow_rate) >= 10**38:
             raise self._wrong(f"an index of {self._names[asset]} has more than 38 digits")
-        apply(self.state, update)
-        self._rows["indexes"].append({"market": self.market.name, **self._place, "asset_id": asset, **_columns(update)})
+        self._indexed(update)
 
     def _running_rate(self, asset: AssetId, pool: CTokenMarket) -> int:
         """The model's rate where that is known, else the one that the next accrual records; after the last one the last
@@ -543,15 +489,6 @@ class _Folding:
         while ahead and ahead[-1][0] <= self._place["seq"]:
             ahead.pop()
         return ahead[-1][1] if ahead else pool.rate
-
-
-def _columns(update: IndexUpdate) -> dict[str, int]:
-    return {
-        "supply_index": update.supply_index,
-        "borrow_index": update.borrow_index,
-        "supply_rate": update.supply_rate,
-        "borrow_rate": update.borrow_rate,
-    }
 
 
 def _transaction(log: Log) -> tuple[int, int]:

@@ -19,10 +19,11 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+from typing_extensions import override
 
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, PositionChange
+from backtest.model import AccountId, Asset, AssetId, Market, PositionChange
 from backtest.protocols.compound_v3.account import counted_down
 from backtest.protocols.compound_v3.actions import GIVING, MOVING, TAKING
 from backtest.protocols.compound_v3.events import (
@@ -47,6 +48,7 @@ from backtest.protocols.compound_v3.state import (
     open_state,
     principal_changes,
 )
+from backtest.protocols.folding import BookRows, Rows
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -54,7 +56,6 @@ from backtest.units import WAD
 SEGMENT_ROWS = 1 << 18
 ZERO = bytes(20)
 
-Rows = dict[str, list[dict[str, Any]]]
 Log = tuple[int, str, Mapping[str, Any]]
 
 _KEY = ("block_number", "log_index", "transaction_index", "transaction_hash")
@@ -124,13 +125,11 @@ def _market(config: MarketConfig, raw: RawEvents) -> Market:
     )
 
 
-class _Folding:
+class _Folding(BookRows[CometState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
     def __init__(self, market: Market, raw: RawEvents) -> None:
-        self.market = market
-        self.ids: dict[str, int] = {}
-        self.state: CometState = open_state(market)
+        super().__init__(market, open_state(market), apply)
         self._asset_of = {asset.asset: asset.id for asset in market.assets}
         self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
         self._totals = read_totals(raw)
@@ -145,7 +144,7 @@ class _Folding:
             ((row["seq"], event, row) for event, table in tables.items() for row in table.to_pylist()),
             key=lambda log: log[0],
         )
-        self._rows: Rows = defaultdict(list)
+        self._rows = defaultdict(list)
         place = 0
         while place < len(logs):
             _, event, row = logs[place]
@@ -383,12 +382,10 @@ class _Folding:
     def _index(self) -> None:
         """Indexes and the rates of the period that begins."""
         update = index_update(self.state.indexes, self.state.curve_rates(), self._place)
-        apply(self.state, update)
-        columns = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
         rows = self._rows["indexes"]
         if rows and rows[-1]["seq"] == update.seq:
             rows.pop()
-        self._add("indexes", asset_id=BASE, **{name: getattr(update, name) for name in columns})
+        self._indexed(update)
 
     # -- rows, and the same in the book --------------------------------------------------------------------------------
 
@@ -426,29 +423,17 @@ class _Folding:
                 f"{list(self.ids)[change.account]} gives up more than it holds of"
                 f" {self.market.assets[change.asset].symbol}"
             )
-        apply(self.state, change)
-        self._add(
-            "position_events",
-            account_id=change.account,
-            asset_id=change.asset,
-            side=change.side,
-            delta=change.delta,
-            action=change.action,
-            action_seq=change.action_seq,
-            amount=change.amount,
-        )
+        self._changed(change)
 
+    @override
     def _param(self, name: str, value: int, asset: AssetId | None = None) -> None:
         if (self.state.params.get(name) if asset is None else self.state.of_assets.get((name, asset))) == value:
             return
-        apply(self.state, ParamChange(**self._place, name=name, value=value, asset=asset))
-        self._add("params", asset_id=asset, category=None, name=name, value=value)
+        super()._param(name, value, asset)
 
-    def _add(self, table: str, **columns: Any) -> None:
-        self._rows[table].append({"market": self.market.name, **self._place, **columns})
-
+    @override
     def _at(self, row: Mapping[str, Any]) -> None:
-        self._place = {name: row[name] for name in ("seq", "block_number", "log_index", "timestamp")}
+        super()._at(row)
         self._transaction = row["block_number"], row["transaction_index"]
 
     def _next(self, logs: Sequence[Log], place: int, event: str) -> Mapping[str, Any] | None:
@@ -457,9 +442,6 @@ class _Folding:
             return None
         row = logs[place][2]
         return row if (row["block_number"], row["transaction_index"]) == self._transaction else None
-
-    def _id(self, address: bytes) -> AccountId:
-        return AccountId(self.ids.setdefault(address_text(address), len(self.ids)))
 
     def _asset(self, address: bytes) -> AssetId:
         text = address_text(address)

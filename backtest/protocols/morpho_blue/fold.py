@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Asset, AssetId, Market, ParamChange, PositionChange, SettingChange, Side
+from backtest.model import AccountId, Asset, AssetId, Market, Side
+from backtest.protocols.folding import BookRows, Rows
 from backtest.protocols.interface import RawEvents
 from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
 from backtest.protocols.morpho_blue.state import (
@@ -32,8 +33,6 @@ from backtest.protocols.morpho_blue.state import (
 from backtest.tables import CANONICAL
 
 SEGMENT_ROWS = 1 << 18
-
-Rows = dict[str, list[dict[str, Any]]]
 
 # Event: whose account, action, asset, side, sign.
 _MOVES: Mapping[str, tuple[str, str, AssetId, Side, int]] = {
@@ -140,13 +139,11 @@ def _market(config: MarketConfig, raw: RawEvents) -> Market:
     )
 
 
-class _Folding:
+class _Folding(BookRows[MorphoState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
     def __init__(self, market: Market, raw: RawEvents) -> None:
-        self.market = market
-        self.ids: dict[str, int] = {}
-        self.state: MorphoState = open_state(market)
+        super().__init__(market, open_state(market), apply)
         self._holders: set[int] = set()
         accruals = raw.table("AccrueInterest").select(["seq", "prev_borrow_rate"])
         following = list(
@@ -168,9 +165,9 @@ class _Folding:
             if event not in _OUTSIDE
         ]
         after = {place: event for (place, _, here), (_, event, there) in itertools.pairwise(own) if here == there}
-        self._rows: Rows = defaultdict(list)
+        self._rows = defaultdict(list)
         for place, (_, event, row) in enumerate(logs):
-            self._place = {name: row[name] for name in ("seq", "block_number", "log_index", "timestamp")}
+            self._at(row)
             if event in _MOVES:
                 self._move(event, row)
             elif event == "AccrueInterest":
@@ -259,18 +256,7 @@ class _Folding:
 
     # -- rows, and the same in the book --------------------------------------------------------------------------------
 
-    def _id(self, address: bytes) -> AccountId:
-        return AccountId(self.ids.setdefault(address_text(address), len(self.ids)))
-
-    def _add(self, table: str, **columns: Any) -> None:
-        self._rows[table].append({"market": self.market.name, **self._place, **columns})
-
-    def _param(self, name: str, value: int, asset: AssetId | None = None) -> None:
-        apply(self.state, ParamChange(**self._place, name=name, value=value, asset=asset))
-        self._add("params", asset_id=asset, category=None, name=name, value=value)
-
     def _position(self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int) -> None:
-        seq = self._place["seq"]
         held = self.state.positions.get(account)
         if action in ("withdraw", "repay", "liquidation") and (
             held is None or -delta > (held.collateral if asset else getattr(held, _SHARES[side]))
@@ -280,48 +266,7 @@ class _Folding:
                 f" up more than it holds of {self.market.assets[asset].symbol}",
                 "logs before it are missing: run backtest check",
             )
-        change = PositionChange(
-            **self._place,
-            account=account,
-            asset=asset,
-            side=side,
-            delta=delta,
-            action=action,
-            action_seq=seq,
-            amount=amount,
-        )
-        apply(self.state, change)
-        self._add(
-            "position_events",
-            account_id=account,
-            asset_id=asset,
-            side=side,
-            delta=delta,
-            action=action,
-            action_seq=seq,
-            amount=amount,
-        )
-
-    def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
-        seq = self._place["seq"]
-        apply(
-            self.state,
-            SettingChange(
-                **self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq
-            ),
-        )
-        self._add(
-            "setting_events",
-            account_id=account,
-            setting=setting,
-            asset_id=asset,
-            value=value,
-            action=action,
-            action_seq=seq,
-        )
+        self._balance(account, asset, side, delta, action, amount)
 
     def _index(self) -> None:
-        update = index_update(self.state.totals, self._place)
-        apply(self.state, update)
-        columns = ("supply_index", "borrow_index", "supply_rate", "borrow_rate")
-        self._add("indexes", asset_id=LOAN, **{name: getattr(update, name) for name in columns})
+        self._indexed(index_update(self.state.totals, self._place))

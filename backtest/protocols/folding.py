@@ -1,0 +1,97 @@
+"""Rows of canonical tables, and the same changes in a book that a fold keeps beside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Generic
+
+from backtest.model import (
+    AccountId,
+    AssetId,
+    IndexUpdate,
+    Market,
+    MarketEvent,
+    ParamChange,
+    PositionChange,
+    SettingChange,
+    Side,
+)
+from backtest.protocols.interface import State
+
+Rows = dict[str, list[dict[str, Any]]]
+"""By canonical table."""
+_PLACE = ("seq", "block_number", "log_index", "timestamp")
+
+
+class BookRows(Generic[State]):
+    """The book as of the last log, and ids of accounts in order of first appearance. A fold derives from it."""
+
+    def __init__(self, market: Market, state: State, apply: Callable[[State, MarketEvent], None]) -> None:
+        self.market, self.state = market, state
+        self.ids: dict[str, int] = {}
+        self._apply = apply
+        self._rows: Rows = defaultdict(list)
+        self._place: dict[str, int] = {}
+
+    def _at(self, row: Mapping[str, Any]) -> None:
+        """What follows is of this log."""
+        self._place = {name: row[name] for name in _PLACE}
+
+    def _id(self, address: bytes) -> AccountId:
+        return AccountId(self.ids.setdefault(f"0x{address.hex()}", len(self.ids)))
+
+    def _add(self, table: str, **columns: Any) -> None:
+        self._rows[table].append({"market": self.market.name, **self._place, **columns})
+
+    def _param(self, name: str, value: int, asset: AssetId | None = None) -> None:
+        self._apply(self.state, ParamChange(**self._place, name=name, value=value, asset=asset))
+        self._add("params", asset_id=asset, category=None, name=name, value=value)
+
+    def _balance(
+        self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int | None
+    ) -> None:
+        """A balance changes, in an action of this log alone."""
+        own: dict[str, Any] = {**self._place, "action": action, "action_seq": self._place["seq"], "amount": amount}
+        self._changed(PositionChange(account=account, asset=asset, side=side, delta=delta, **own))
+
+    def _changed(self, change: PositionChange) -> None:
+        self._apply(self.state, change)
+        self._add(
+            "position_events",
+            account_id=change.account,
+            asset_id=change.asset,
+            side=change.side,
+            delta=change.delta,
+            action=change.action,
+            action_seq=change.action_seq,
+            amount=change.amount,
+        )
+
+    def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
+        seq = self._place["seq"]
+        change = SettingChange(
+            **self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq
+        )
+        self._apply(self.state, change)
+        self._add(
+            "setting_events",
+            account_id=account,
+            setting=setting,
+            asset_id=asset,
+            value=value,
+            action=action,
+            action_seq=seq,
+        )
+
+    def _indexed(self, update: IndexUpdate) -> None:
+        """Indexes and rates from here on."""
+        self._apply(self.state, update)
+        self._add(
+            "indexes",
+            asset_id=update.asset,
+            supply_index=update.supply_index,
+            borrow_index=update.borrow_index,
+            supply_rate=update.supply_rate,
+            borrow_rate=update.borrow_rate,
+        )
