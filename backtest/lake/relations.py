@@ -128,8 +128,8 @@ def _manifest_views(lake: Lake) -> Iterator[str]:
         config = record.config
         if config is not None:
             more = 0 if config.price_decimals is None else config.price_decimals - config.base_decimals
-            own = (config.protocol, config.chain_id, config.start_block, config.base_decimals, more, config.description)
-            markets.append((name, *own))
+            place = (name, config.protocol, config.chain_id, config.start_block)
+            markets.append((*place, config.base_currency, config.base_decimals, more, config.description))
         coverage += [
             (name, source, start, stop) for source, ranges in record.coverage.items() for start, stop in ranges
         ]
@@ -148,6 +148,7 @@ _MARKETS = {
     "protocol": "VARCHAR",
     "chain_id": "BIGINT",
     "start_block": "BIGINT",
+    "base_currency": "VARCHAR",
     "base_decimals": "INTEGER",
     "price_digits": "INTEGER",
     "description": "VARCHAR",

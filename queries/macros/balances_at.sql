@@ -12,8 +12,8 @@
 --   debt_scaled: scaled units of variable-rate debt, exact
 --   collateral: native units with interest, DOUBLE; null where the block's time is not known
 --   debt: native units with interest, DOUBLE; null where the block's time is not known
---   collateral_usd: whole units of the base currency at the oracle price, DOUBLE; null where time or price is not known
---   debt_usd: whole units of the base currency at the oracle price, DOUBLE; null where time or price is not known
+--   collateral_usd: US dollars at the oracle price, DOUBLE; null where time, price or the base currency in dollars is not known
+--   debt_usd: US dollars at the oracle price, DOUBLE; null where time, price or the base currency in dollars is not known
 WITH balances AS (
     SELECT market, account_id, asset_id, sum(delta) FILTER (side = 'collateral') AS collateral_scaled, sum(delta) FILTER (side = 'debt') AS debt_scaled
     FROM position_events
@@ -31,7 +31,7 @@ WITH balances AS (
 ), accrued AS (
     SELECT b.market, b.account_id, b.asset_id, r.symbol, coalesce(b.collateral_scaled, 0)::DECIMAL(38, 0) AS collateral_scaled,
         coalesce(b.debt_scaled, 0)::DECIMAL(38, 0) AS debt_scaled, coalesce(b.collateral_scaled, 0)::DOUBLE / r.share_unit * (1 + r.supply_excess) AS collateral,
-        coalesce(b.debt_scaled, 0)::DOUBLE / r.share_unit * (1 + r.borrow_excess) / coalesce(p.grown, 1) AS debt, r.price::DOUBLE / r.unit::DOUBLE / pow(10, m.base_decimals) AS usd
+        coalesce(b.debt_scaled, 0)::DOUBLE / r.share_unit * (1 + r.borrow_excess) / coalesce(p.grown, 1) AS debt, r.price::DOUBLE / r.unit::DOUBLE / pow(10, m.base_decimals) AS price
     FROM balances AS b
     LEFT JOIN principals AS p ON p.market = b.market AND p.account_id = b.account_id AND p.asset_id = b.asset_id
     LEFT JOIN reserves_at([at_block]) AS r ON r.market = b.market AND r.asset_id = b.asset_id
@@ -39,5 +39,6 @@ WITH balances AS (
     WHERE b.collateral_scaled <> 0 OR b.debt_scaled <> 0
 )
 SELECT b.market, b.account_id, a.account, b.asset_id, b.symbol, b.collateral_scaled, b.debt_scaled, b.collateral, b.debt,
-    b.collateral * b.usd AS collateral_usd, b.debt * b.usd AS debt_usd
+    b.collateral * b.price * d.usd AS collateral_usd, b.debt * b.price * d.usd AS debt_usd
 FROM accrued AS b JOIN accounts AS a ON a.market = b.market AND a.account_id = b.account_id
+LEFT JOIN (SELECT market, arg_max(struct_pack(usd := usd), block_number).usd AS usd FROM dollars WHERE block_number <= at_block GROUP BY market) AS d ON d.market = b.market

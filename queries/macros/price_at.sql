@@ -7,10 +7,10 @@
 --   asset_id: asset
 --   symbol: symbol of the asset
 --   price: base-currency units per whole token, exact; null where the oracle would revert
---   price_usd: whole units of the base currency per whole token, DOUBLE, for display
+--   price_usd: US dollars per whole token, DOUBLE; null where nothing in the lake turns the base currency into dollars
 --   exact: false where the price is not known at this position
 --   since_block: block of the last change
-SELECT p.market, p.asset_id, a.symbol, p.last.price AS price, p.last.price::DOUBLE / pow(10, m.base_decimals) AS price_usd, p.last.exact AS exact,
+SELECT p.market, p.asset_id, a.symbol, p.last.price AS price, p.last.price::DOUBLE / pow(10, m.base_decimals) * d.usd AS price_usd, p.last.exact AS exact,
     p.last.block_number AS since_block
 FROM (
     SELECT market, asset_id,
@@ -21,3 +21,4 @@ FROM (
 ) AS p
 JOIN assets AS a ON a.market = p.market AND a.asset_id = p.asset_id
 JOIN markets AS m ON m.market = p.market
+LEFT JOIN (SELECT market, arg_max(struct_pack(usd := usd), block_number).usd AS usd FROM dollars WHERE block_number <= at_block GROUP BY market) AS d ON d.market = p.market

@@ -1,0 +1,24 @@
+-- Purpose: what accounts of every protocol hold and owe at the last known block of each market, in one unit.
+-- Grain: (market, account_id, asset_id).
+-- Columns:
+--   protocol: name of the protocol
+--   chain_id: chain id (EIP-155)
+--   market: name of the market
+--   block_number: block
+--   timestamp: seconds since 1970, of the block; null where the lake does not have its header
+--   account_id: account
+--   account: address
+--   asset_id: asset
+--   asset: address of the token: one token has one address in every market of a chain
+--   symbol: symbol of the asset
+--   held: whole tokens that the account holds in the market, with interest, DOUBLE
+--   owed: whole tokens that it owes, with interest, DOUBLE
+--   price: whole units of the market's base currency per whole token, by its oracle, DOUBLE; null: see missing
+--   held_usd: US dollars at the market's own oracle price, whether or not it counts as collateral, DOUBLE; null: see missing
+--   collateral_usd: the part of it that counts as collateral, before its threshold, DOUBLE; null: see missing
+--   debt_usd: US dollars, DOUBLE; null: see missing
+--   threshold: liquidation threshold that applies, DOUBLE; null where rules are not known
+--   usd_from: base currency where the market's prices are in dollars; else the market whose oracle turns its base currency into dollars
+--   missing: why a number in dollars is null: price (of the asset, or block time or rules), dollars (nothing in the lake prices the market's base currency)
+FROM positions_on(NULL, (SELECT list(block_number) FROM last_blocks))
+SEMI JOIN last_blocks AS b USING (market, block_number)
