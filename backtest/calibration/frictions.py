@@ -80,6 +80,9 @@ def priors_of(gain: float, size: float) -> tuple[Prior, ...]:
         Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.02, 20.0, log=True),
         Prior("least_profit", "", "assumed: to three times the median gain", gain / 100, 3 * gain, log=True, none=0.3),
         Prior("margin", "% of the debt", "assumed: to the median gain", 0.02, max(0.04, 100 * gain / size), True, 0.3),
+        Prior("absent", "% of the time", "assumed", 5.0, 98.0, none=0.3),
+        Prior("absence", "hours a stretch", "assumed", 0.25, 12.0, log=True),
+        Prior("away", "", "the two ways that scenarios know", choices=("each", "together")),
         Prior("capital", "each", "assumed: once to 1,000 times the median debt", size, 1_000 * size, True, 0.6),
         *_KINDS,
     )
@@ -135,7 +138,13 @@ def model_of(draw: Draw, *, unit: int) -> Participation:
         for number in range(1, max(1, round(draw["searchers"])) + 1)
     )
     return Participation(
-        searchers=searchers, mean=round(draw["attention"] * 10_000), strategy=draw["strategy"], pair=draw["pair"]
+        searchers=searchers,
+        mean=round(draw["attention"] * 10_000),
+        strategy=draw["strategy"],
+        pair=draw["pair"],
+        absent=round(draw.get("absent", 0.0) * 100),
+        absence=round(draw["absence"] * 3_600) if draw.get("absent") else 3_600,
+        absent_together=bool(draw.get("absent")) and draw["away"] == "together",
     )
 
 

@@ -585,10 +585,10 @@ def baseline(
 ) -> None:
     """Liquidators that resemble a market's history, as a set of weighted draws.
 
-    Draws of frictions (attention, least profit, margin, capital, number, strategy, pair) are replayed over the first
-    part of history; those that show most nearly what it shows are kept, and tested on the part that is held out, beside
-    frictionless liquidators and a rate by the hour. With --out the draws are written as an ensemble. Where history has
-    fewer than 20 liquidations nothing is fitted, and the ensemble is of published figures, and says so.
+    Draws of frictions (attention, least profit, margin, absence, capital, number, strategy, pair) are replayed over the
+    first part of history; those that show most nearly what it shows are kept, and tested on the part that is held out,
+    beside frictionless liquidators and a rate by the hour. With --out the draws are written as an ensemble. Where
+    history has fewer than 20 liquidations nothing is fitted, and the ensemble is of published figures, and says so.
 
     Examples:
 

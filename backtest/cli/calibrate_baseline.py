@@ -41,15 +41,15 @@ WORDS = {
     "attention": "attention",
     "least_profit": "least profit",
     "margin": "margin",
+    "absent": "away",
+    "absence": "a stretch away",
+    "away": "who is away",
     "capital": "capital",
     "searchers": "searchers",
     "strategy": "strategy",
     "pair": "pair",
 }
-NOT_FITTED = (
-    "Not fitted: latency, gas policy and costs (as the scenario says), how users respond (as in history), and absence"
-    " that lasts: who looks is drawn anew for each block."
-)
+NOT_FITTED = "Not fitted: latency, gas policy and costs (as the scenario says), and how users respond (as in history)."
 
 
 def told(fit: Fit, market: str, seed: int) -> Iterator[str]:

@@ -130,7 +130,7 @@ def _competition_notes(model: Liquidators) -> Iterator[str]:
     """How searchers compete."""
     if not isinstance(model, Contest):
         return
-    yield f"Competition: {model.said}."
+    yield f"Competition: {model.said}{'; ' + model.away if model.away else ''}."
     if model.front_run:
         yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
     yield (

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, at_least, plain, share
+from backtest.units import BPS
 
 MOST_SEARCHERS = 1_000
 RESERVED = frozenset({"competitive", "front-runner"})
@@ -113,6 +114,14 @@ class Contest(Strict, frozen=True):
     """Most calls per account and block."""
     block_seconds: int = 12
     """Where something was left for the next block, how much later that is."""
+    absent: int = 0
+    """Share of the time for which a searcher is away altogether, basis points."""
+    absence: int = 3_600
+    """Seconds: whether it is away is drawn anew for each such stretch of time, so that an absence lasts this / (1 -
+    absent) on average.
+    """
+    absent_together: bool = False
+    """All searchers are away at the same time (a full network, a venue that stands still), not each on its own."""
     looks: Literal["any-change", "price-update"] = "any-change"
     """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand
     that did not pay or auctions are open, a market price or a pool), or those that change an oracle price only.
@@ -131,8 +140,9 @@ class Contest(Strict, frozen=True):
             )
         elif len({searcher.name for searcher in self.searchers}) < len(self.searchers):
             raise ScenarioError("liquidators.searchers: a name appears twice", "give each a name of its own")
-        share(liquidators__front_run=self.front_run)
+        share(liquidators__front_run=self.front_run, liquidators__absent=self.absent)
         at_least(1, liquidators__max_calls=self.max_calls, liquidators__block_seconds=self.block_seconds)
+        at_least(1, liquidators__absence=self.absence)
 
     @property
     def each(self) -> tuple[Searcher, ...]:
@@ -145,6 +155,19 @@ class Contest(Strict, frozen=True):
     def said(self) -> str:
         """How they compete, in words, for those who read the results: no capital, no full stop."""
         return f"{len(self.each)} searchers compete for each opportunity"
+
+    @property
+    def away(self) -> str:
+        """When they are away, in words; nothing where they never are."""
+        if not self.absent:
+            return ""
+        lasts = (
+            "for good"
+            if self.absent >= BPS
+            else f"for {self.absence / (1 - self.absent / BPS) / 3_600:.3g} hours on average"
+        )
+        who = "all of them at once" if self.absent_together else "each on its own"
+        return f"they are away {self.absent / 100:g} % of the time, {lasts}, {who}"
 
 
 class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
@@ -316,7 +339,7 @@ def draws(model: Liquidators) -> bool:
     """Whether what it does depends on the seed: another seed may give another outcome."""
     if isinstance(model, Observed | Competitive) or not model.each:
         return False
-    if model.front_run > 0:
+    if model.front_run > 0 or 0 < model.absent < BPS:
         return True
     several = len(model.each) > 1
     match model:

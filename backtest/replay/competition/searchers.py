@@ -14,6 +14,7 @@ from backtest.protocols.book import Book
 from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition import contests
+from backtest.replay.competition.absence import Absence
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
 from backtest.replay.competition.draws import WORD, Draws, negative_binomial, poisson, softmax_weights
@@ -27,6 +28,7 @@ from backtest.replay.competition.models import (
     of_chosen_pair,
 )
 from backtest.replay.competition.opportunities import (
+    ABSENT,
     AUCTIONED,
     CALLS,
     GAS_ABOVE_CAPS,
@@ -47,7 +49,7 @@ REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
 
-_CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK)
+_CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK, ABSENT)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher
 who came closest.
 """
@@ -100,6 +102,7 @@ class Searchers:
         self.missed: dict[Key, str] = {}
         self._each = terms.each
         self._draws = draws
+        self._absence = Absence(terms, draws)
         self._owners = any(searcher.capital is not None for searcher in self._each)
         by_chance = terms.distribution != "searchers" if isinstance(terms, Participation) else isinstance(terms, Oev)
         self._drawn = by_chance or (
@@ -185,7 +188,9 @@ class Searchers:
         self._enter(book)
         shown = self._shown(book, key)
         found = []
-        for searcher in self._each:
+        for place, searcher in enumerate(self._each):
+            if self._absence.away(place, book.now.timestamp):
+                continue
             if searcher.name in shown and self._stuck.get(searcher.name, 0) <= book.now.timestamp:
                 if self._above_cap(book, searcher):
                     self._get_stuck(book, searcher)
@@ -224,7 +229,11 @@ class Searchers:
         """See ``mechanism.Bidders``: at once where who looks is drawn for each block."""
         if self._drawn:
             return now + self.terms.block_seconds
-        times = [*self._stuck.values(), *(back for lent in self._lent.values() for back, _ in lent)]
+        times = [
+            self._absence.changes(now),
+            *self._stuck.values(),
+            *(back for lent in self._lent.values() for back, _ in lent),
+        ]
         return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
@@ -343,7 +352,9 @@ class Searchers:
             value = offer.paid(searcher).rent - searcher.min_profit - -(-cost * searcher.margin // BPS)
             if value < 0:
                 continue
-            if self._stuck.get(searcher.name, 0) > now:
+            if self._absence.away(index, now):
+                closest = max(closest, _CLOSEST.index(ABSENT))
+            elif self._stuck.get(searcher.name, 0) > now:
                 closest = max(closest, _CLOSEST.index(STUCK))
             elif self._above_cap(book, searcher):
                 self._get_stuck(book, searcher)
@@ -454,6 +465,10 @@ class Searchers:
         """
         account, lot = key
         of, step, draws = (account, _lot_word(lot)), terms.block_seconds, self._draws
+        back = self._absence.back(start)
+        if back == NEVER:
+            return NEVER
+        start += -(-(back - start) // step) * step
         if terms.distribution != "searchers":
             nobody = next(iter(self._numbers(terms)), WORD)  # words below it
             return NEVER if nobody >= WORD else draws.first_time(nobody, WORD - 1, start, step, "number", *of)
@@ -507,7 +522,7 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS) or (hopeful and self.costs.moves)
+        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS, ABSENT) or (hopeful and self.costs.moves)
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
@@ -519,6 +534,8 @@ class Searchers:
         if reason in (STUCK, CALLS) or self._tied or self._sticks:
             return now + step
         first = self.costs.changes_after(now) if self.costs.moves else NEVER
+        if reason in (ABSENT, NO_CAPITAL):
+            first = min(first, self._absence.back(now + step) if reason == ABSENT else self._absence.changes(now))
         if reason == NOT_INCLUDED:
             if not isinstance(self.terms, Participation):
                 return now + step

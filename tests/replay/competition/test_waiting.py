@@ -16,7 +16,7 @@ from backtest.replay.competition.opportunities import NO_CAPITAL
 from backtest.replay.competition.searchers import Searchers
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
-from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, Searcher
+from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, SealedBid, Searcher
 from tests.sketches.history import USD, USDC
 from tests.support.contest_history import COSTLY, GWEI, POOL, falling, one_account
 
@@ -39,6 +39,10 @@ MODELS: dict[str, Contest] = {
     "short of money": Participation(mean=4_000, searchers=POOR),
     "capped": Participation(mean=3_000, searchers=(Searcher(name="a", gas_cap=50 * GWEI), Searcher(name="b"))),
     "stuck": Participation(mean=3_000, searchers=(Searcher(name="a", gas_cap=50 * GWEI, stuck=300),)),
+    "away together": Participation(mean=6_000, absent=7_000, absence=600, absent_together=True),
+    "away each": Participation(mean=9_000, searchers=3, absent=8_000, absence=400),
+    "away and poor": Participation(mean=9_000, searchers=POOR, absent=6_000, absence=900),
+    "all there but away": SealedBid(searchers=2, absent=8_000, absence=700),
     "everybody, short of money": Participation(distribution="searchers", searchers=POOR),
 }
 
