@@ -39,6 +39,7 @@ from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.competition.models import Take, searcher_names
 from backtest.replay.competition.opportunities import OpportunityBook
+from backtest.replay.competition.purse import Till
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.deferred import Deferred
 from backtest.replay.measure import Measure
@@ -139,6 +140,7 @@ class Engine(Generic[State]):
         screened: bool = True,
         start: Start[State] | None = None,
         base_fees: BaseFees = NO_FEES,
+        till: Till | None = None,
     ) -> None:
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
@@ -182,13 +184,15 @@ class Engine(Generic[State]):
         """Whether offers stand that the model did not want when it last looked."""
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
+        self._woke_after: MarketEvent | None = None
+        """The last transaction's end, where time has passed since."""
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
         self._costs = CostModel.of(
             scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed
         )
-        self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
+        self._model = model_of(scenario.liquidators, self._costs, scenario.seed, till)
         mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
         self._rates = RateComparison() if self._recompute else None
@@ -339,8 +343,8 @@ class Engine(Generic[State]):
             self._opening = None
 
     def stand(self) -> None:
-        """Where the last transaction ended."""
-        if self.last is not None:
+        """Where the last transaction ended, or where time has passed to since."""
+        if self.last is not None and self.last is not self._woke_after:
             self._stand_at(self.last)
 
     def _stand_at(self, event: MarketEvent) -> None:
@@ -469,21 +473,34 @@ class Engine(Generic[State]):
         """Up to a new block: auctions wake up, and what was to be measured on the way is."""
         measure = self._measure
         self.stand()
-        while self._acts_from is not None and (wake := self._wake()) is not None and wake <= timestamp:
-            while (label := measure.horizon_before(block)) and self._timeline.clock_at(
-                measure.next_horizon
-            ).timestamp < wake:
-                self._take_horizon(label)
-            self.book.now = replace(self.book.now, timestamp=wake)
-            self._decide()
+        while (wake := self.next_wake()) is not None and wake <= timestamp:
+            self.wake(wake, block)
         measure.pass_to(block)
         while label := measure.horizon_before(block):
             self._take_horizon(label)
 
-    def _wake(self) -> int | None:
-        """When time alone changes what is offered, or who takes it."""
+    def next_wake(self) -> int | None:
+        """When time alone changes what is offered, or who takes it; asked where the engine stands."""
+        if self._acts_from is None:
+            return None
         times = (self._mechanism.wake(self.book.now), self._model.wake(self.book.now))
         return min((time for time in times if time is not None), default=None)
+
+    def wake(self, time: int, block: int) -> None:
+        """Time passes to ``time``, before any event of ``block``, and liquidators look."""
+        measure = self._measure
+        while (label := measure.horizon_before(block)) and self._timeline.clock_at(
+            measure.next_horizon
+        ).timestamp < time:
+            self._take_horizon(label)
+        self.book.now = replace(self.book.now, timestamp=time)
+        self._decide()
+        self._woke_after = self.last
+
+    @property
+    def end(self) -> Clock:
+        """The end of the last horizon: what comes later is not asked."""
+        return self._timeline.clock_at(self._measure.last)
 
     def _take_horizon(self, label: str) -> None:
         """The end of the window is kept as it is where the replay goes on to later horizons."""

@@ -15,6 +15,7 @@ import msgspec
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, plain, seconds_of
 from backtest.scenario.costs import Costs, Demand, Gas, Slippage, Step
+from backtest.scenario.joint import ExchangeRate, Joint
 from backtest.scenario.liquidators import (
     Competitive,
     Contest,
@@ -56,11 +57,13 @@ __all__ = [
     "Demand",
     "Dutch",
     "English",
+    "ExchangeRate",
     "FixedSpread",
     "Gas",
     "HealthBonus",
     "HealthDutch",
     "Hybrid",
+    "Joint",
     "LatencyRace",
     "Liquidators",
     "Mechanism",
@@ -131,6 +134,8 @@ class Scenario(Strict, frozen=True):
     """Last block replayed; None: the last one the lake covers."""
     seed: int = 0
     """Seed of random draws, for models that draw."""
+    joint: Joint | None = None
+    """Several markets together; None: one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,6 +154,8 @@ class Scenario(Strict, frozen=True):
                 raise ScenarioError(f"{name} = {block} is negative", "give a block number")
         if self.seed < 0:
             raise ScenarioError(f"seed = {self.seed} is negative", "give a whole number from 0 to 2^63 - 1")
+        if self.joint is None and (own := next((one for one in self.overrides if one.market is not None), None)):
+            raise ScenarioError(f"override {own.parameter}: market '{own.market}' without joint", "leave market out")
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 

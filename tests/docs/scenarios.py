@@ -42,6 +42,8 @@ TABLES = {
     "English": "`[mechanism]`",
     "Users": "`[users]`",
     "Override": "`[[overrides]]`",
+    "Joint": "`[joint]`",
+    "ExchangeRate": "`[[joint.rates]]`",
 }
 
 
