@@ -400,6 +400,24 @@ SWEEPS: dict[str, pa.Schema] = {
     ),
 }
 
+# Joint replays of several markets, each of them a run (``run_id``) of each market. Datasets ``results/...`` as well.
+JOINTS: dict[str, pa.Schema] = {
+    # One row per market. alone_id: the run of the market's own part of the scenario, without the others; ``worth`` is
+    # how many base units of the joint's currency one of the market's is, a fraction.
+    "joints": _result(
+        ("market", TEXT),
+        ("joint_id", TEXT),
+        ("name", TEXT),
+        ("place", pa.int64()),
+        ("markets", TEXT),
+        ("alone_id", TEXT, True),
+        ("currency", TEXT),
+        ("decimals", pa.int64()),
+        ("worth_numerator", AMOUNT),
+        ("worth_denominator", AMOUNT),
+    ),
+}
+
 
 def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mapping[str, Any] | None = None) -> pa.Table:
     """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a

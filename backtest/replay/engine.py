@@ -120,6 +120,15 @@ def replay(
         return engine.finish()
 
 
+def refuse_joint(scenario: Scenario) -> None:
+    """ScenarioError for a scenario of several markets where one is replayed."""
+    if scenario.joint is not None:
+        raise ScenarioError(
+            f"a scenario of {len(scenario.joint.markets)} markets where one is replayed",
+            "leave [joint] out, or replay it by backtest replay",
+        )
+
+
 def mechanism_for(protocol: LendingProtocol[State], scenario: Scenario) -> Mechanism[State]:
     """The way of liquidating that a scenario names, or the protocol's own; new for each replay."""
     cost = getattr(scenario.liquidators, "gas_cost", 0)
@@ -142,6 +151,7 @@ class Engine(Generic[State]):
         base_fees: BaseFees = NO_FEES,
         till: Till | None = None,
     ) -> None:
+        refuse_joint(scenario)
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))

@@ -1,4 +1,4 @@
-"""A lake with one market of the sketches."""
+"""A lake with markets of the sketches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CONFIG = MarketConfig(
 
 
 def lake_of(path: Path, h: History, *, stamped: str | None = None, config: MarketConfig = CONFIG) -> Lake:
-    """A lake with this history as canonical tables, current unless stamped otherwise; ``config`` is of market
-    ``sketch``.
+    """A lake with this history as canonical tables, current unless stamped otherwise; called again with another
+    ``config``, it gets another market.
     """
     h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
     h.rows["assets"] = [
@@ -34,5 +34,5 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None, config: Marke
     with lake.writer() as writer:
         writer.set_market(config)
         chunks = ((f"canonical/{name}", table) for name, table in h.tables().items())
-        writer.replace("sketch", "canonical/", chunks, stamp=stamped or stamp(lake, "sketch"))
+        writer.replace(config.name, "canonical/", chunks, stamp=stamped or stamp(lake, config.name))
     return lake
