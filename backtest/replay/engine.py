@@ -145,6 +145,8 @@ class Engine(Generic[State]):
         base_fees: BaseFees = NO_FEES,
         response: PriceResponse | None = None,
     ) -> None:
+        if start is not None and response is not None:
+            raise ValueError("prices that answer to sales do not go on from a common start")
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))

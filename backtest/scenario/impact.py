@@ -265,7 +265,7 @@ OracleRule = ChainlinkRule | OsmRule | TwapRule
 
 class Thinning(Strict, frozen=True):
     """Depth that goes when it is needed: by volatility (the range of history's price over a window; on 10 October 2025
-    three quarters of it at 1 % went) and by its own use (market makers who have bought step back).
+    three quarters of it at 1 % went) and by its own use (dealers who have bought step back).
     """
 
     calm: int | None = None

@@ -57,7 +57,7 @@ class Sold(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Outstanding:
     """What was sold of a token and not bought back yet, native units: ``kept`` for good, ``fading`` as of ``at``
-    (seconds); ``used``: what market makers bought lately, likewise.
+    (seconds); ``used``: what dealers bought lately, likewise.
     """
 
     kept: int = 0
