@@ -23,8 +23,22 @@ from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
 from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse, Sold
 from backtest.result_tables import JOINTS, as_table
-from backtest.results import SAMPLES, Material, Run, keep, load_market, load_material, run_all, run_of, stored_run
+from backtest.results import (
+    SAMPLES,
+    Material,
+    Run,
+    baseline_of,
+    history_of,
+    keep,
+    load_market,
+    load_material,
+    run_all,
+    run_of,
+    stored_run,
+)
 from backtest.scenario import Joint, Scenario
 from backtest.scenario.joint import own, unmet
 from backtest.scenario.settled import settled
@@ -84,12 +98,8 @@ def run_jointly(
     )  # fmt: skip
     if any(run is None for run in known):
         asked = replace(scenario, name=f"{scenario.name}, joint")
-        parts = [
-            _part(material, one, member.worth, samples)
-            for material, one, member in zip(materials, scenarios, members, strict=True)
-        ]
-        purse = purse_of(scenario) if joint.purse == "shared" else None
-        outcomes = replay_jointly(parts, purse=purse, progress=progress)
+        response = _response(scenario, members, materials)
+        outcomes = _replayed(scenario, members, materials, response, samples, progress)
         for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
             notes = [*_notes(joint, place), *told]
             made = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
@@ -161,6 +171,42 @@ def _scenarios(
     return made, told
 
 
+def _replayed(
+    scenario: Scenario,
+    members: Sequence[_Member],
+    materials: Sequence[Material],
+    response: PriceResponse | None,
+    samples: int = 0,
+    progress: Progress | None = None,
+) -> list[Replay[Any]]:
+    scenarios, _ = _scenarios(scenario, members, materials)
+    parts = [
+        _part(material, one, member.worth, samples)
+        for material, one, member in zip(materials, scenarios, members, strict=True)
+    ]
+    shared = scenario.joint is not None and scenario.joint.purse == "shared"
+    purse = purse_of(scenario) if shared else None
+    return replay_jointly(parts, purse=purse, response=response, progress=progress)
+
+
+def _response(scenario: Scenario, members: Sequence[_Member], materials: Sequence[Material]) -> PriceResponse | None:
+    """One set of prices for all markets; what is netted out is a joint replay too (``Material.response`` of one)."""
+    terms, markets = scenario.impact, [member.market for member in members]
+    if not terms.assets:
+        return None
+    netted: Sequence[Sold] | None = ()
+    if terms.netting != "none":
+        against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
+        against = replace(against, joint=scenario.joint)
+        if against.canonical() == scenario.canonical():
+            netted = None
+        else:
+            before = PriceResponse(terms, markets)
+            _replayed(against, members, materials, before)
+            netted = tuple(before.sales)
+    return PriceResponse(terms, markets, netted)
+
+
 def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> Part:
     return Part(
         protocol_named(material.config.protocol),
@@ -168,7 +214,7 @@ def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int)
         material.timeline(scenario.oracle_delay),
         scenario,
         worth,
-        material.samples(samples),
+        material.samples(samples) if samples else 0,
         material.fees_for(scenario),
     )
 

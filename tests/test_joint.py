@@ -16,7 +16,19 @@ from backtest.lake import Lake
 from backtest.protocols.registry import PROTOCOLS
 from backtest.report import write_report
 from backtest.results import run
-from backtest.scenario import ExchangeRate, Joint, Override, Scenario, SealedBid, Searcher
+from backtest.scenario import (
+    AssetImpact,
+    ChainlinkRule,
+    Competitive,
+    ConstantProductDepth,
+    ExchangeRate,
+    Impact,
+    Joint,
+    Override,
+    Scenario,
+    SealedBid,
+    Searcher,
+)
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import USD, USDC, WETH, History, borrower, market
 from tests.support.sketch_lake import CONFIG, lake_of
@@ -150,3 +162,31 @@ def test_verbs_replay_and_report(lake: Lake, tmp_path: Path, capsys: pytest.Capt
     with pytest.raises(SystemExit) as code:
         main(["replay", *where, "--market", "one", "--market", "two", "--liquidators", "competitive"])
     assert code.value.code == 0
+
+
+def test_one_set_of_prices_for_all_markets(tmp_path: Path) -> None:
+    """The contagion of ``tests/replay/test_joint.py``, stored: without netting, ``a``'s sale makes ``b``'s liquidation; as
+    its own baseline, whose sales history's prices hold already, it does not.
+    """
+    for name, eth, usdc, at in (("a", 23, 20_000, 11), ("b", 10, 8_200, 10)):
+        h = History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name))
+        h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+        h.price(WETH, 2000 * USD).price(USDC, USD)
+        borrower(h, 0, eth, usdc)
+        h.block(at).price(WETH, 1050 * USD).block(250).price(USDC, USD)
+        lake = lake_of(tmp_path / "lake", h, config=msgspec.structs.replace(CONFIG, name=name))
+    asset = AssetImpact(asset="WETH", depth=ConstantProductDepth(reserve=390), oracle=ChainlinkRule(delay=0))
+    both = Joint(markets=("a", "b"))
+    for netting, expected in (("none", [(1, 1), (1, 0)]), ("baseline", [(1, 1), (0, 0)])):
+        impact = Impact(assets=(asset,), netting=netting)  # type: ignore[arg-type]
+        made = run_jointly(lake, Scenario(name=netting, liquidators=Competitive(), impact=impact, joint=both))
+        found = [
+            (one.summary["liquidations"], two.summary["liquidations"])
+            for one, two in zip(made.runs, made.alone, strict=True)
+        ]
+        assert found == expected
+    lake.refresh()
+    endogenous = lake.sql(
+        "SELECT market, endogenous FROM run_sales JOIN joints USING (run_id, market) WHERE name = 'none'"
+    )
+    assert sorted(endogenous.fetchall()) == [("a", False), ("b", True)]

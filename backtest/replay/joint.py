@@ -2,8 +2,9 @@
 
 Transactions of all markets are made in the order of their chain: by time, then by block and log index, then in the
 order in which the markets were given. Before each, time passes in every market up to that moment: auctions wake up, and
-searchers look again at what they left. Where nothing is shared, or what is shared never runs short, each market's
-outcome is that of its replay alone, to the last integer.
+searchers look again at what they left. Where prices answer to sales, a sale in one market moves the prices of all, and
+their liquidators look at once, again and again until nobody sells. Where nothing is shared, or what is shared never
+runs short, each market's outcome is that of its replay alone, to the last integer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.engine import Engine, mechanism_for
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
 from backtest.replay.timeline import Reader, Timeline
 from backtest.scenario import Contest, Scenario, Searcher
 
@@ -48,6 +50,7 @@ def replay_jointly(
     parts: Sequence[Part],
     *,
     purse: Purse | None = None,
+    response: PriceResponse | None = None,
     screened: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Replay[Any]]:
@@ -55,19 +58,23 @@ def replay_jointly(
 
     Args:
         purse: what searchers have once for all markets; None: each market has its own set of them.
+        response: prices that answer to sales, of all these markets; None: history's, whatever is sold.
         screened, progress, errors: as those of ``engine.replay``.
     """
     with uncollected():
         tills = [None if purse is None else Till(purse, number, part.worth) for number, part in enumerate(parts)]
-        lanes = [_Lane(number, part, tills[number], screened) for number, part in enumerate(parts)]
+        lanes = [_Lane(number, part, tills[number], response, screened) for number, part in enumerate(parts)]
+        market = _Together(lanes, response)
+        shared = purse is not None or response is not None
         waiting = [(lane.place, lane.number) for lane in lanes if lane.ahead is not None]
         heapq.heapify(waiting)
         total, reported = sum(len(part.timeline) for part in parts), 0
         while waiting:
             place, number = waiting[0]
-            if purse is not None:
-                _pass_time(lanes, place[0])
+            if shared:
+                market.pass_time(place[0])
             lanes[number].advance()
+            market.answer(number, place[0])
             if lanes[number].ahead is None:
                 heapq.heappop(waiting)
             else:
@@ -76,8 +83,8 @@ def replay_jointly(
             if progress is not None and done - reported >= 2_000:
                 reported = done
                 progress(done, total)
-        if purse is not None:
-            _pass_time(lanes, max(lane.until for lane in lanes))
+        if shared:
+            market.pass_time(max(lane.until for lane in lanes))
         return [lane.engine.finish() for lane in lanes]
 
 
@@ -91,7 +98,9 @@ def purse_of(scenario: Scenario) -> Purse:
 class _Lane:
     """One market's engine and what comes next in it."""
 
-    def __init__(self, number: int, part: Part, till: Till | None, screened: bool) -> None:
+    def __init__(
+        self, number: int, part: Part, till: Till | None, response: PriceResponse | None, screened: bool
+    ) -> None:
         self.number = number
         self._chain = part.market.chain_id
         self.engine: Engine[Any] = Engine(
@@ -103,6 +112,7 @@ class _Lane:
             part.samples,
             screened,
             base_fees=part.base_fees,
+            response=response,
             till=till,
         )
         self._reader: Reader = self.engine.transactions()
@@ -132,20 +142,58 @@ class _Lane:
 
     def wake_up(self, time: int) -> None:
         """They look."""
-        self.engine.wake(time, self._last + 1 if self.ahead is None else self.ahead[0].block_number)
+        self.engine.wake(time, self._next_block)
+
+    def hear(self, time: int) -> None:
+        """Somebody sold in another market."""
+        if time <= self.until:
+            self.engine.hear(time, self._next_block)
+
+    @property
+    def _next_block(self) -> int:
+        return self._last + 1 if self.ahead is None else self.ahead[-1].block_number
 
 
-def _pass_time(lanes: Sequence[_Lane], until: int) -> None:
-    """What time alone brings, in all markets, in its order."""
-    wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
-    heapq.heapify(wakes)
-    while wakes:
-        time, number = wakes[0]
-        again = lanes[number].wake(until)  # what happened in another market may have put it off, or brought it forward
-        if again is not None and again <= time:
-            lanes[number].wake_up(again)
-            again = lanes[number].wake(until)
-        if again is None:
-            heapq.heappop(wakes)
-        else:
-            heapq.heapreplace(wakes, (again, number))
+class _Together:
+    """What happens in one market because of another: time that has come, and prices that answer."""
+
+    def __init__(self, lanes: Sequence[_Lane], response: PriceResponse | None) -> None:
+        self._lanes, self._response = lanes, response
+        self._heard = 0
+        """Sales that every market has heard of."""
+
+    def pass_time(self, until: int) -> None:
+        """What time alone brings, in all markets, in its order."""
+        lanes = self._lanes
+        wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
+        heapq.heapify(wakes)
+        while wakes:
+            time, number = wakes[0]
+            again = lanes[number].wake(until)  # another market may have put it off, or brought it forward
+            if again is not None and again <= time:
+                lanes[number].wake_up(again)
+                if self.answer(number, again):
+                    wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
+                    heapq.heapify(wakes)
+                    continue
+                again = lanes[number].wake(until)
+            if again is None:
+                heapq.heappop(wakes)
+            else:
+                heapq.heapreplace(wakes, (again, number))
+
+    def answer(self, seller: int, time: int) -> bool:
+        """The others hear of what was sold, in order from the seller on, until all have heard of everything; whether
+        anything was sold.
+        """
+        response, count = self._response, len(self._lanes)
+        if response is None or len(response.sales) == self._heard:
+            return False
+        number, quiet = seller, 0
+        while quiet < count - 1:  # all others have heard of the last sale
+            number = (number + 1) % count
+            before = len(response.sales)
+            self._lanes[number].hear(time)
+            quiet = quiet + 1 if len(response.sales) == before else 0
+        self._heard = len(response.sales)
+        return True

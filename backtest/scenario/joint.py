@@ -93,8 +93,8 @@ def own(
     worth: Fraction,
     blocks: tuple[int | None, int | None],
 ) -> Scenario:
-    """What of a joint scenario holds in one market, as a scenario of its own: overrides and slippage of assets that it
-    has, of parameters that its protocol has, and all amounts in its own base units, rounded up.
+    """What of a joint scenario holds in one market, as a scenario of its own: overrides, slippage and impact of assets
+    that it has, of parameters that its protocol has, and all amounts in its own base units, rounded up.
 
     ``has``: whether an asset is the market's. ``worth``: of its base unit in those of the scenario. ``blocks``: the
     first and last of the window on its chain.
@@ -121,6 +121,7 @@ def own(
         scenario,
         joint=None,
         overrides=overrides,
+        impact=replace(scenario.impact, assets=tuple(one for one in scenario.impact.assets if has(one.asset))),
         costs=replace(costs, slippage=slippage, gas=gas),
         liquidators=_scaled(scenario.liquidators, worth),
         mechanism=_scaled(scenario.mechanism, worth),
@@ -147,6 +148,9 @@ def unmet(scenario: Scenario, markets: Mapping[str, tuple[Callable[[str], bool],
     for entry in scenario.costs.slippage:
         if entry.asset is not None and not any(has(entry.asset) for has, _ in markets.values()):
             raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of these markets", known)
+    for answers in scenario.impact.assets:
+        if not any(has(answers.asset) for has, _ in markets.values()):
+            raise ScenarioError(f"impact.assets: '{answers.asset}' is no asset of these markets", known)
 
 
 _BASE_UNITS = ("gas_cost", "private_cost", "dust")

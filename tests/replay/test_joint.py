@@ -12,13 +12,19 @@ import pytest
 from backtest.replay.engine import replay
 from backtest.replay.joint import Part, purse_of, replay_jointly
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
 from backtest.scenario import (
+    AssetImpact,
+    ChainlinkRule,
     Competitive,
+    ConstantProductDepth,
     Dutch,
     English,
     Hybrid,
+    Impact,
     LatencyRace,
     Mechanism,
+    NoDepth,
     Oev,
     Participation,
     ProtocolsOwn,
@@ -26,7 +32,8 @@ from backtest.scenario import (
     SealedBid,
     Searcher,
 )
-from tests.sketches.history import USD, USDC, WETH, History, borrower, market
+from backtest.units import RAY
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.contest_history import COSTLY, POOL, falling, one_account
 
 
@@ -143,3 +150,70 @@ def test_attention_is_one_too() -> None:
     together = replay_jointly(parts, purse=purse_of(scenario))
     assert [_took(one) for one in together] == [[(120, 5_650)], [(132, 5_650)]]
     assert together[1].spells[0].reason == "searchers busy"
+
+
+# -- prices that answer ------------------------------------------------------------------------------------------------
+
+SHALLOW = Impact(
+    assets=(
+        AssetImpact(
+            asset="WETH",
+            depth=ConstantProductDepth(reserve=390),
+            oracle=ChainlinkRule(deviation=50, heartbeat=3_600, delay=0),
+        ),
+    )
+)
+
+
+def _contagion() -> list[Part]:
+    """Market ``a``: 23 WETH against 20,000 USDC. Market ``b``: 10 WETH against 8,200. In both WETH falls to 1050 $, in
+    ``a`` a block later; nothing else happens before block 400.
+    """
+    scenario = Scenario(liquidators=Competitive())
+    return _parts([_fallen("a", 23, 20_000, 1_050, 11), _fallen("b", 10, 8_200, 1_050, 10)], scenario)
+
+
+def test_contagion_of_two_markets_by_hand() -> None:
+    """At 1050 $ the account in ``a`` has a health of 23 * 840 / 20,000 = 0.966: half its debt, 10,000 USDC, is repaid for
+    10,000 * 1.05 / 1050 = 10 WETH, which are sold into 390: the price falls to (390 / 400)^2 = 0.950625 of 1050, which
+    is 998.15625 $. The account in ``b``, at 10 * 840 / 8,200 = 1.024 before, has 10 * 798.525 / 8,200 = 0.974 now and
+    is liquidated at that second: 4,100 for 4,100 * 1.05 / 998.15625 = 4.312952... WETH. Both are healthy then: at
+    390^2 / 404.312952...^2 of 1050 $ 13 WETH weigh 10,160 against 10,000. Alone nothing happens in ``b``.
+    """
+    parts = _contagion()
+    markets = [part.market for part in parts]
+    alone = [
+        replay(
+            part.protocol, part.market, part.timeline, part.scenario, response=PriceResponse(SHALLOW, [part.market], ())
+        )
+        for part in parts
+    ]
+    assert [_took(one) for one in alone] == [[(132, 10_000)], []]
+    response = PriceResponse(SHALLOW, markets, ())
+    first, second = replay_jointly(parts, response=response)
+    assert _took(first) == [(132, 10_000)]
+    assert _took(second) == [(132, 4_100)]
+    price = 99_815_625_000
+    seized = 4_100 * USD * 105 * ETH // (100 * price)
+    assert seized == 4_312_952_005_259_697_567
+    [here], [there] = first.liquidations, second.liquidations
+    assert (here.fill.seized, there.fill.seized) == (10 * ETH, seized)
+    assert [point.oracle for point in second.points if point.clock.timestamp == 132][0] == price
+    assert second.sales[0].endogenous
+    assert not first.sales[0].endogenous
+    # what both hear in the end: the same market, to the last integer
+    factor = RAY * (390 * ETH) ** 2 // (400 * ETH + seized) ** 2
+    for one in (first, second):
+        assert one.points[-1].market == one.points[-1].oracle == 1_050 * USD * factor // RAY
+    # tokens are conserved: what left the accounts is what was sold
+    assert sum(sale.amount for sale in response.sales) == here.fill.seized + there.fill.seized
+    # the order in which markets are named decides nothing here
+    swapped = replay_jointly(parts[::-1], response=PriceResponse(SHALLOW, markets[::-1], ()))
+    assert [_took(one) for one in swapped] == [[(132, 4_100)], [(132, 10_000)]]
+
+
+def test_depth_without_bottom_is_no_contagion() -> None:
+    parts = _contagion()
+    deep = Impact(assets=(AssetImpact(asset="WETH", depth=NoDepth()),))
+    together = replay_jointly(parts, response=PriceResponse(deep, [part.market for part in parts], ()))
+    assert [list(one.liquidations) for one in together] == [list(_alone(part).liquidations) for part in parts]
