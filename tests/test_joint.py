@@ -165,8 +165,8 @@ def test_verbs_replay_and_report(lake: Lake, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_one_set_of_prices_for_all_markets(tmp_path: Path) -> None:
-    """The contagion of ``tests/replay/test_joint.py``, stored: without netting, ``a``'s sale makes ``b``'s liquidation; as
-    its own baseline, whose sales history's prices hold already, it does not.
+    """The contagion of ``tests/replay/test_joint.py``, stored: without netting, ``a``'s sale makes ``b``'s liquidation;
+    as its own baseline, whose sales history's prices hold already, it does not.
     """
     for name, eth, usdc, at in (("a", 23, 20_000, 11), ("b", 10, 8_200, 10)):
         h = History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name))

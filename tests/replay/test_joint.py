@@ -174,9 +174,9 @@ def _contagion() -> list[Part]:
 
 
 def test_contagion_of_two_markets_by_hand() -> None:
-    """At 1050 $ the account in ``a`` has a health of 23 * 840 / 20,000 = 0.966: half its debt, 10,000 USDC, is repaid for
-    10,000 * 1.05 / 1050 = 10 WETH, which are sold into 390: the price falls to (390 / 400)^2 = 0.950625 of 1050, which
-    is 998.15625 $. The account in ``b``, at 10 * 840 / 8,200 = 1.024 before, has 10 * 798.525 / 8,200 = 0.974 now and
+    """At 1050 $ the account in ``a`` has a health of 23 * 840 / 20,000 = 0.966: half its debt, 10,000 USDC, is repaid
+    for 10,000 * 1.05 / 1050 = 10 WETH, which are sold into 390: the price falls to (390 / 400)^2 = 0.950625 of 1050, or
+    998.15625 $. The account in ``b``, at 10 * 840 / 8,200 = 1.024 before, has 10 * 798.525 / 8,200 = 0.974 now and
     is liquidated at that second: 4,100 for 4,100 * 1.05 / 998.15625 = 4.312952... WETH. Both are healthy then: at
     390^2 / 404.312952...^2 of 1050 $ 13 WETH weigh 10,160 against 10,000. Alone nothing happens in ``b``.
     """
@@ -198,7 +198,7 @@ def test_contagion_of_two_markets_by_hand() -> None:
     assert seized == 4_312_952_005_259_697_567
     [here], [there] = first.liquidations, second.liquidations
     assert (here.fill.seized, there.fill.seized) == (10 * ETH, seized)
-    assert [point.oracle for point in second.points if point.clock.timestamp == 132][0] == price
+    assert next(point.oracle for point in second.points if point.clock.timestamp == 132) == price
     assert second.sales[0].endogenous
     assert not first.sales[0].endogenous
     # what both hear in the end: the same market, to the last integer
