@@ -110,9 +110,10 @@ class Settlement(Generic[State]):
         measure.liquidated(made)
         if not measure.is_over:
             result.liquidations.append(made)
-        for event in () if self.seat is None else self.seat.settled(book, ordinal, fill, endogenous=endogenous):
-            book.apply(event)
-            market_wide = True  # what others would get for their collateral is something else now
+        if self.seat is not None and made.ends:
+            for event in self.seat.settled(book, ordinal, fill, endogenous=endogenous):
+                book.apply(event)
+                market_wide = True  # what others would get for their collateral is something else now
         return touched, market_wide
 
     def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:

@@ -129,6 +129,10 @@ class PriceResponse:
             named[market.assets[asset].symbol.lower()] = token
         linked(self._selling.markets, lambda name: named.get(name.lower()))
 
+    def market_of(self, token: Token) -> TokenMarket | None:
+        """A token's market; None where its price does not answer."""
+        return self._selling.markets.get(token)
+
     @property
     def sales(self) -> Sequence[Sold]:
         """See the class."""
