@@ -80,7 +80,7 @@ def replay(
 
         backtest replay --lake backtest-demo/lake --run 4f1c --band
 
-        backtest replay --lake data/lake --market ethereum-core --market maker-eth-a --liquidators competitive
+        backtest replay --lake data/lake --market ethereum-core --market ethereum-prime --liquidators sealed-bid
 
     Parameters
     ----------
