@@ -59,17 +59,21 @@ class JointRun:
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
+class JointMember:
+    """One market of several. ``worth``: how many base units of the first one of its own is."""
+
     config: MarketConfig
     market: Market
     digest: str
     worth: Fraction
 
     def has(self, asset: str) -> bool:
+        """Whether it has an asset of this symbol or address."""
         return self.market.asset_named(asset) is not None
 
     @property
     def parameters(self) -> dict[str, int]:
+        """Those of its protocol that may be overridden."""
         return dict(protocol_named(self.config.protocol).parameters)
 
 
@@ -84,8 +88,8 @@ def run_jointly(
     joint = scenario.joint
     if joint is None:
         raise UserError("a scenario of one market", "name several")
-    members = _members(lake, joint)
-    scenario = settled(scenario, lambda text: _named(members, text))
+    members = members_of(lake, joint)
+    scenario = settled(scenario, lambda text: named_in(members, text))
     unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
     joint_id = _joint_id(scenario, members)
     ids = [_hash([joint_id, member.config.name]) for member in members]
@@ -110,11 +114,12 @@ def run_jointly(
     return JointRun(joint_id, runs, alone, any(run.replayed for run in runs))
 
 
-def _members(lake: Lake, joint: Joint) -> list[_Member]:
+def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
+    """The markets of a lake that ``joint`` names. UserError where one is not there, or its currency has no rate."""
     configs = [lake.market_config(name) for name in joint.markets]
     first = configs[0].base_currency, configs[0].base_decimals
     return [
-        _Member(
+        JointMember(
             config,
             load_market(lake, config.name),
             lake.digest(config.name),
@@ -124,12 +129,12 @@ def _members(lake: Lake, joint: Joint) -> list[_Member]:
     ]
 
 
-def _named(members: Sequence[_Member], text: str) -> str:
+def named_in(members: Sequence[JointMember], text: str) -> str:
     """The name that the first market has for an asset that has it."""
     return next((member.market.name_of(text) for member in members if member.has(text)), text)
 
 
-def _joint_id(scenario: Scenario, members: Sequence[_Member]) -> str:
+def _joint_id(scenario: Scenario, members: Sequence[JointMember]) -> str:
     """What decides the outcome, as ``results.run_id_of`` of one market."""
     data = [[member.config.name, member.digest] for member in members]
     return _hash([scenario.canonical(), data, RULES_VERSION, ENGINE_VERSION])
@@ -140,7 +145,7 @@ def _hash(body: list[Any]) -> str:
 
 
 def _scenarios(
-    scenario: Scenario, members: Sequence[_Member], materials: Sequence[Material]
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
 ) -> tuple[list[Scenario], list[str]]:
     """What of the scenario holds in each market, within the time that all of them cover; and, in sentences, whose
     history goes on.
@@ -173,7 +178,7 @@ def _scenarios(
 
 def _replayed(
     scenario: Scenario,
-    members: Sequence[_Member],
+    members: Sequence[JointMember],
     materials: Sequence[Material],
     response: PriceResponse | None,
     samples: int = 0,
@@ -189,7 +194,9 @@ def _replayed(
     return replay_jointly(parts, purse=purse, response=response, progress=progress)
 
 
-def _response(scenario: Scenario, members: Sequence[_Member], materials: Sequence[Material]) -> PriceResponse | None:
+def _response(
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
+) -> PriceResponse | None:
     """One set of prices for all markets; what is netted out is a joint replay too (``Material.response`` of one)."""
     terms, markets = scenario.impact, [member.market for member in members]
     if not terms.assets:
@@ -229,7 +236,7 @@ def _notes(joint: Joint, place: int) -> list[str]:
 
 
 def _row(
-    scenario: Scenario, members: Sequence[_Member], place: int, joint_id: str, run_id: str, alone_id: str
+    scenario: Scenario, members: Sequence[JointMember], place: int, joint_id: str, run_id: str, alone_id: str
 ) -> dict[str, Any]:
     first, member = members[0].config, members[place]
     return {

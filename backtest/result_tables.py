@@ -471,6 +471,28 @@ JOINTS: dict[str, pa.Schema] = {
         ("worth_numerator", AMOUNT),
         ("worth_denominator", AMOUNT),
     ),
+    # Measures of what connects markets at one moment, one row each, under the first of them (``market``). subject: the
+    # market, asset or owner that it is of; other: the second one of measures of pairs. Amounts in base units of the
+    # first market, numbers DOUBLE; shock: JSON.
+    "contagion": pa.schema(
+        [
+            pa.field(name, kind, nullable=nullable)
+            for name, kind, nullable in (
+                ("contagion_id", TEXT, False),
+                ("market", TEXT, False),
+                ("markets", TEXT, False),
+                ("timestamp", pa.int64(), False),
+                ("shock", TEXT, False),
+                ("currency", TEXT, False),
+                ("decimals", pa.int64(), False),
+                ("measure", TEXT, False),
+                ("subject", TEXT, False),
+                ("other", TEXT, True),
+                ("amount_base", AMOUNT, True),
+                ("number", pa.float64(), True),
+            )
+        ]
+    ),
 }
 
 

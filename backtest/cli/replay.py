@@ -218,7 +218,12 @@ def replay(
             costs=_costs(costs, decimals),
             impact=Impact(assets=tuple(parse_impact(text) for text in impact or ())),
         )
-    value = _joint(value, names, rate or [], asked_for=f"{source} with --market" if scenario or run else "")
+    value = with_markets(value, names, rate or [], asked_for=f"{source} with --market")
+    if value.joint is not None and isinstance(value.liquidators, Observed):
+        raise UserError(
+            "several markets with observed liquidators: history's act in each as they did",
+            "add --liquidators competitive, or searchers that compete",
+        )
     users = {"response": response, "refused": refused}
     first, last = window_of(opened, chosen, from_block, to_block)
     changed = {
@@ -280,8 +285,10 @@ def _first_of(scenario: Path | None) -> str | None:
     return None if joint is None else joint.markets[0]
 
 
-def _joint(value: Scenario, names: list[str], rates: list[str], *, asked_for: str) -> Scenario:
-    """The scenario for the markets that options name."""
+def with_markets(value: Scenario, names: list[str], rates: list[str], *, asked_for: str) -> Scenario:
+    """The scenario for the markets that options name, and the worth of their currencies; ``asked_for``: what they
+    contradict where it names its own.
+    """
     from backtest.scenario import ExchangeRate, Joint
 
     if value.joint is not None:
@@ -292,11 +299,6 @@ def _joint(value: Scenario, names: list[str], rates: list[str], *, asked_for: st
         if rates:
             raise UserError("--rate with one market", "name several: --market A --market B")
         return value
-    if isinstance(value.liquidators, Observed):
-        raise UserError(
-            "several markets with observed liquidators: history's act in each as they did",
-            "add --liquidators competitive, or searchers that compete",
-        )
     pairs = [text.partition("=") for text in rates]
     if wrong := next((text for text, (_, sign, _) in zip(rates, pairs, strict=True) if not sign), None):
         raise UserError(f"--rate {shown(wrong, 60)} is not understood", "write CURRENCY=NUMBER, such as USDC=1")

@@ -73,14 +73,14 @@ def linear_round(
     whole = float(equity[equity > 0].sum())
     own = np.where(equity > 0, equity, np.nan)
     return LinearRound(
-        direct=-lost / own,
+        direct=(0 - lost) / own,
         indirect=by_each.sum(axis=0) / own,
         systemicness=by_each.sum(axis=1) / whole if whole else np.zeros(len(owed)),
         aggregate=float(by_each.sum()) / whole if whole else 0.0,
     )
 
 
-def debt_rank(weights: Numbers, distress: Sequence[float]) -> Numbers:
+def debt_rank(weights: npt.ArrayLike, distress: Sequence[float]) -> Numbers:
     """How distressed each market ends up, 0 to 1, where distress is passed on once along ``weights``: entry (q, p) is
     how much of q's distress p takes over (what p claims of q over p's equity, at most one).
 

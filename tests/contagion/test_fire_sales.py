@@ -10,7 +10,7 @@ import pytest
 
 from backtest.contagion.books import MarketBook, connected
 from backtest.contagion.fire_sales import DepthOf, NetworkShock, contagion_of, fire_sale, leave_one_out
-from backtest.model import AccountId, Asset, AssetId, Market
+from backtest.model import AccountId, AssetId
 from backtest.protocols.book import Book
 from backtest.replay.response.curves import ProductCurve
 from backtest.replay.several import state_at
@@ -42,16 +42,12 @@ def _book(h: History, **more: object) -> MarketBook:
 
 def _three() -> list[MarketBook]:
     """In ``c`` the third asset is a claim on deposits of USDC in ``b``: 1,000 of it stand behind 781 USDC."""
-    c = History(_with_claim(market(("WETH", 18), ("USDC", 6), ("bUSDC", 6), accounts=4, name="c")))
+    c = History(market(("WETH", 18), ("USDC", 6), ("bUSDC", 6), accounts=4, name="c"))
     c.param("liquidation_threshold", 8000, asset=2).param("liquidation_bonus", 10500, asset=2)
     c.param("close_factor", 10_000).price(USDC, USD).price(2, USD)
     c.position(3, 2, "collateral", 1_000 * 10**6).position(3, USDC, "debt", 781 * 10**6, "borrow")
     books = [_book(_history("a", 70, 60_000)), _book(_history("b", 10, 8_200))]
     return [*books, _book(c, claims={AssetId(2): ("b", TOKENS[USDC])})]
-
-
-def _with_claim(fixed: Market) -> Market:
-    return replace(fixed, assets=(*fixed.assets[:2], Asset(AssetId(2), TOKENS[2], "bUSDC", 6)))
 
 
 def test_joint_against_separate_losses_by_hand() -> None:

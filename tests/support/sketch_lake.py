@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -14,9 +16,16 @@ CONFIG = MarketConfig(
 )
 
 
-def lake_of(path: Path, h: History, *, stamped: str | None = None, config: MarketConfig = CONFIG) -> Lake:
+def lake_of(
+    path: Path,
+    h: History,
+    *,
+    stamped: str | None = None,
+    config: MarketConfig = CONFIG,
+    receipts: Mapping[str, str] = MappingProxyType({}),
+) -> Lake:
     """A lake with this history as canonical tables, current unless stamped otherwise; called again with another
-    ``config``, it gets another market.
+    ``config``, it gets another market. ``receipts``: by symbol, tokens that stand for deposits of an asset.
     """
     h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
     h.rows["assets"] = [
@@ -25,7 +34,7 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None, config: Marke
             "asset": a.asset,
             "symbol": a.symbol,
             "decimals": a.decimals,
-            "collateral_token": None,
+            "collateral_token": receipts.get(a.symbol),
             "debt_token": None,
         }
         for a in h.market.assets
