@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -30,8 +31,9 @@ from backtest.protocols.registry import protocol_named
 from backtest.reconstruct import stamp
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.competition.gas import NO_FEES, BaseFees
-from backtest.replay.engine import Progress, replay
+from backtest.replay.engine import Progress, refuse_joint, replay
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse, Sold
 from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, rows_digest
@@ -92,6 +94,7 @@ class Material:
     tables: Mapping[str, pa.Table]
     _timelines: dict[int | None, Timeline] = field(default_factory=dict)
     _starts: dict[tuple[object, ...], Start[Any]] = field(default_factory=dict)
+    _netted: dict[str, Sequence[Sold]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
@@ -110,6 +113,14 @@ class Material:
         known = blocks.filter(pc.is_valid(blocks["base_fee"])).sort_by("timestamp")
         return BaseFees(known["timestamp"].to_pylist(), [int(fee) for fee in known["base_fee"].to_pylist()])
 
+    def fees_for(self, scenario: Scenario) -> BaseFees:
+        """The base fees that a scenario asks for: none where gas costs nothing."""
+        return NO_FEES if scenario.costs.gas is None else self.base_fees()
+
+    def samples(self, most: int = SAMPLES) -> int:
+        """At how many blocks totals are taken, ``most`` at the most; fewer in markets of many accounts."""
+        return min(most, max(12, VIEWS // max(1, len(self.market.accounts))))
+
     def start(self, scenario: Scenario) -> Start[Any] | None:
         """History up to the scenario's first block, made once for all scenarios that change nothing before it; None
         where this one may.
@@ -118,13 +129,40 @@ class Material:
         early = any(
             override.from_time is not None or override.from_block < (first or 0) for override in scenario.overrides
         )
-        if not first or early or scenario.rates != "historical" or isinstance(scenario.liquidators, Observed):
+        alone = scenario.rates != "historical" or bool(scenario.impact.assets)
+        if not first or early or alone or isinstance(scenario.liquidators, Observed):
             return None
         key = (first, delay, scenario.users)
         if key not in self._starts:
             protocol = protocol_named(self.config.protocol)
             self._starts[key] = start_of(protocol, self.market, self.timeline(delay), scenario)
         return self._starts[key]
+
+    def response(self, scenario: Scenario) -> PriceResponse | None:
+        """Prices that answer to sales as a settled scenario says; None where they do not. What is netted out is
+        replayed once for all scenarios that net out the same. ScenarioError where the words do not fit the market.
+        """
+        terms = scenario.impact
+        if not terms.assets:
+            return None
+        netted: Sequence[Sold] | None = ()
+        if terms.netting != "none":
+            against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
+            key = against.canonical()
+            if key == scenario.canonical():
+                netted = None
+            else:
+                if key not in self._netted:
+                    alone = PriceResponse(terms, [self.market])
+                    self._replay(against, alone)
+                    self._netted[key] = tuple(alone.sales)
+                netted = self._netted[key]
+        return PriceResponse(terms, [self.market], netted)
+
+    def _replay(self, scenario: Scenario, response: PriceResponse) -> None:
+        fees, protocol = self.fees_for(scenario), protocol_named(self.config.protocol)
+        timeline = self.timeline(scenario.oracle_delay)
+        replay(protocol, self.market, timeline, scenario, base_fees=fees, response=response)
 
 
 def run(
@@ -162,11 +200,11 @@ def run_all(
     material: Material | None = None
     known = load_market(lake, market)
     for scenario in [settled(scenario, known.name_of) for scenario in scenarios]:
-        stored = _stored(lake, market, run_id_of(scenario, market, lake.digest(market)))
+        stored = stored_run(lake, market, run_id_of(scenario, market, lake.digest(market)))
         if stored is None:
             material = material or load_material(lake, market)
             start = material.start(scenario) if len(scenarios) > 1 else None
-            stored = _keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
+            stored = keep(lake, market, replayed(material, scenario, samples=samples, start=start, progress=progress))
         elif renamed is None or scenario.name in renamed:
             stored = _under(lake, market, stored, scenario.name)
         yield stored
@@ -180,16 +218,17 @@ def _under(lake: Lake, market: str, run: Run, name: str) -> Run:
     return Run(run.run_id, {**run.tables, "runs": row}, run.notes, replayed=False)
 
 
-def _keep(lake: Lake, market: str, made: Run) -> Run:
-    """Store a run, unless another process did meanwhile: then that one."""
+def keep(lake: Lake, market: str, made: Run, beside: Mapping[str, pa.Table] = MappingProxyType({})) -> Run:
+    """Store a run, with rows of other result tables ``beside`` it, unless another process did meanwhile: then that
+    one.
+    """
     with lake.writer() as writer:  # refreshes the lake
-        again = _stored(lake, market, made.run_id)
+        again = stored_run(lake, market, made.run_id)
         if again is None:
             named = runs.apart(lake, market, made.tables["runs"])
             made = Run(made.run_id, {**made.tables, "runs": named}, made.notes, made.replayed)
-            writer.append_all(
-                market, {f"results/{name}": table for name, table in made.tables.items()}, stamp=RULES_VERSION
-            )
+            rows = {**made.tables, **beside}
+            writer.append_all(market, {f"results/{name}": table for name, table in rows.items()}, stamp=RULES_VERSION)
     return made if again is None else again
 
 
@@ -205,25 +244,56 @@ def replayed(
 
     ``start``: the material's for this scenario, where many go on from it; the same result.
     """
-    config, market = material.config, material.market
+    market = material.market
     scenario = settled(scenario, market.name_of)
-    run_id = run_id_of(scenario, market.name, material.digest)
-    protocol = protocol_named(config.protocol)
-    most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
-    timeline = material.timeline(scenario.oracle_delay)
-    fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
-    outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
+    protocol = protocol_named(material.config.protocol)
+    timeline, fees = material.timeline(scenario.oracle_delay), material.fees_for(scenario)
+    most = material.samples(samples)
+    outcome = replay(
+        protocol,
+        market,
+        timeline,
+        scenario,
+        samples=most,
+        start=start,
+        base_fees=fees,
+        response=material.response(scenario),
+        progress=progress,
+    )
+    return run_of(material, outcome, scenario, run_id_of(scenario, market.name, material.digest))
+
+
+def run_of(
+    material: Material,
+    outcome: Replay[State],
+    scenario: Scenario,
+    run_id: str,
+    *,
+    asked: Scenario | None = None,
+    notes: Sequence[str] = (),
+) -> Run:
+    """What a run keeps of an outcome. ``asked``: the scenario that it is stored under, where this one is a part of it;
+    ``notes``: more of what its numbers rest on.
+    """
+    config = material.config
     inexact, proxies = _prices(material, outcome, delayed=scenario.oracle_delay is not None)
-    notes = (
-        *notes_of(outcome, scenario, config, protocol.assumptions),
+    told = (
+        *notes,
+        *notes_of(outcome, scenario, config, protocol_named(config.protocol).assumptions),
         *inexact,
         *proxies,
         *_untold(material, outcome),
     )
     tables = tables_of(
-        outcome, scenario, config, run_id, lake_digest=material.digest, proxy_prices=bool(proxies), notes=notes
+        outcome,
+        scenario if asked is None else asked,
+        config,
+        run_id,
+        lake_digest=material.digest,
+        proxy_prices=bool(proxies),
+        notes=told,
     )
-    return Run(run_id, tables, notes, replayed=True)
+    return Run(run_id, tables, told, replayed=True)
 
 
 def load_material(lake: Lake, market: str) -> Material:
@@ -249,6 +319,7 @@ def _fixed(lake: Lake, market: str) -> dict[str, pa.Table]:
 
 def run_id_of(scenario: Scenario, market: str, lake_digest: str) -> str:
     """SHA-256, hex, of a settled scenario (``scenario.settled``). Its name is not part of it."""
+    refuse_joint(scenario)
     body = [scenario.canonical(), market, lake_digest, RULES_VERSION, ENGINE_VERSION]
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
 
@@ -264,6 +335,18 @@ def baseline_of(scenario: Scenario) -> Scenario:
         allow_invalid=False,
         oracle_delay=None,
         mechanism=ProtocolsOwn(),
+    )
+
+
+def history_of(scenario: Scenario) -> Scenario:
+    """History's own liquidations in the scenario's blocks, and the impact that it gives them."""
+    return Scenario(
+        impact=scenario.impact,
+        users=scenario.users,
+        rates=scenario.rates,
+        from_block=scenario.from_block,
+        to_block=scenario.to_block,
+        seed=scenario.seed,
     )
 
 
@@ -398,7 +481,7 @@ def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str)
     )
 
 
-def _stored(lake: Lake, market: str, run_id: str) -> Run | None:
+def stored_run(lake: Lake, market: str, run_id: str) -> Run | None:
     """The run as the lake holds it, or None."""
     if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
         return None

@@ -24,6 +24,8 @@ VERBS = {
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
     "propose": "Answer a proposed change of parameters, in one screen.",
+    "contagion": "Show what connects several markets, and what a shock does to them together.",
+    "cascade": "Show what falls of prices would set off, and where it stops.",
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "crash": "List named crashes, and replay one beside what was reported of it.",

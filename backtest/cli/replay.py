@@ -15,8 +15,9 @@ from backtest import files
 from backtest.cli.moments import window_of
 from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
-from backtest.scenario import RESPONSES, Costs, Liquidators, Mechanism, Observed, Scenario, parse_override
-from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
+from backtest.foreign import shown
+from backtest.scenario import RESPONSES, Costs, Impact, Liquidators, Mechanism, Observed, Scenario, parse_override
+from backtest.scenario.options import parse_gas, parse_impact, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 def replay(
     *,
     lake: Path,
-    market: str | None = None,
+    market: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rate: Annotated[list[str] | None, Parameter(negative="")] = None,
     scenario: Path | None = None,
     run: str | None = None,
     liquidators: Annotated[str | None, Parameter(show_choices=False)] = None,
@@ -40,6 +42,7 @@ def replay(
     gas: str | None = None,
     slippage: str | None = None,
     flash_fee: Whole | None = None,
+    impact: Annotated[list[str] | None, Parameter(negative="")] = None,
     mechanism: str | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
@@ -77,12 +80,18 @@ def replay(
 
         backtest replay --lake backtest-demo/lake --run 4f1c --band
 
+        backtest replay --lake data/lake --market ethereum-core --market ethereum-prime --liquidators sealed-bid
+
     Parameters
     ----------
     lake
         Folder of the lake.
     market
-        Market to replay; may be left out where the lake holds one.
+        Market to replay; may be left out where the lake holds one. Several, each with an option of its own, are
+        replayed together, on one clock and with one purse of searchers, and each alone (docs/several-markets.md).
+    rate
+        Of several markets: what one unit of a base currency is worth in the first market's, CURRENCY=NUMBER; may be
+        repeated.
     scenario
         TOML file of a scenario (docs/scenarios.md), instead of the options for liquidators and parameters.
     run
@@ -109,6 +118,9 @@ def replay(
         (base currency, percent).
     flash_fee
         Fee of flash loans, basis points.
+    impact
+        How an asset's price answers to sales, ASSET=KIND:NUMBERS: constant-product:RESERVE, kyle:SIZE@PERCENT,
+        square-root:DAILY_VOLUME@DAILY_VOLATILITY (whole tokens, percent), or pools; may be repeated (docs/impact.md).
     mechanism
         How liquidations settle instead of the protocol's own way, KIND[:FIELD=VALUE,...]: fixed-spread, health-bonus,
         target-health, dutch-health, dutch, hybrid, english (docs/scenarios.md).
@@ -179,6 +191,7 @@ def replay(
             "--run": run if scenario else None,
             "--liquidators": liquidators,
             "--mechanism": mechanism,
+            "--impact": impact,
             "--set": set_,
         }
         others |= {**_options(terms), **_options(costs)}
@@ -187,8 +200,9 @@ def replay(
                 f"{source} and {', '.join(given)} together", "write all of it into a scenario file, or none"
             )
     opened = Lake(lake)
-    again = None if run is None else find(opened, run, market=market)
-    chosen = market or (again["market"] if again else only_market(opened))
+    names = market or []
+    again = None if run is None else find(opened, run, market=names[0] if len(names) == 1 else None)
+    chosen = names[0] if names else again["market"] if again else _first_of(scenario) or only_market(opened)
     if again is not None:
         value = scenario_of(again)
     elif scenario is not None:
@@ -199,7 +213,17 @@ def replay(
             if terms[field] is not None:
                 terms[field] = base_units(terms[field], decimals, f"--{field.replace('_', '-')}")
         value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
-        value = replace(value, costs=_costs(costs, decimals))
+        value = replace(
+            value,
+            costs=_costs(costs, decimals),
+            impact=Impact(assets=tuple(parse_impact(text) for text in impact or ())),
+        )
+    value = with_markets(value, names, rate or [], asked_for=f"{source} with --market")
+    if value.joint is not None and isinstance(value.liquidators, Observed):
+        raise UserError(
+            "several markets with observed liquidators: history's act in each as they did",
+            "add --liquidators competitive, or searchers that compete",
+        )
     users = {"response": response, "refused": refused}
     first, last = window_of(opened, chosen, from_block, to_block)
     changed = {
@@ -226,6 +250,11 @@ def replay(
         raise UserError("--band and --repeats together", "give one of them")
     if baseline:
         value = replace(baseline_of(value), **_given({"name": name}))
+    if value.joint is not None:
+        if band or repeats is not None:
+            raise UserError("--band or --repeats with several markets", "replay the scenarios one by one")
+        _print_joint(value, opened)
+        return
     own = name is not None or scenario is not None
     wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
     # Names that the user gave, and those made of them; one that was made up here renames nothing.
@@ -248,6 +277,56 @@ def replay(
     shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
     print()
     print(as_text(selected(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
+
+
+def _first_of(scenario: Path | None) -> str | None:
+    """The first market that a scenario file of several names."""
+    joint = None if scenario is None else read_scenario(scenario).joint
+    return None if joint is None else joint.markets[0]
+
+
+def with_markets(value: Scenario, names: list[str], rates: list[str], *, asked_for: str) -> Scenario:
+    """The scenario for the markets that options name, and the worth of their currencies; ``asked_for``: what they
+    contradict where it names its own.
+    """
+    from backtest.scenario import ExchangeRate, Joint
+
+    if value.joint is not None:
+        if len(names) > 1 or rates or (names and names[0] != value.joint.markets[0]):
+            raise UserError(f"{asked_for} or --rate: the scenario names its markets", "leave them out")
+        return value
+    if len(names) < 2:
+        if rates:
+            raise UserError("--rate with one market", "name several: --market A --market B")
+        return value
+    pairs = [text.partition("=") for text in rates]
+    if wrong := next((text for text, (_, sign, _) in zip(rates, pairs, strict=True) if not sign), None):
+        raise UserError(f"--rate {shown(wrong, 60)} is not understood", "write CURRENCY=NUMBER, such as USDC=1")
+    worths = tuple(ExchangeRate(currency=currency, worth=worth) for currency, _, worth in pairs)
+    return replace(value, joint=Joint(markets=tuple(names), rates=worths))
+
+
+def _print_joint(scenario: Scenario, lake: Lake) -> None:
+    from backtest.joint import run_jointly
+    from backtest.report import joint_of
+
+    with progress_bar() as progress:
+        made = run_jointly(lake, scenario, progress=progress)
+    lake.refresh()
+    print(f"{scenario.name}: {len(made.runs)} markets together; joint replay {made.joint_id[:16]}")
+    for run, alone in zip(made.runs, made.alone, strict=True):
+        state = "" if run.replayed else " (stored already, not replayed again)"
+        name, digest = run.summary["market"], run.digest[:16]
+        print(f"  {name}: run {run.run_id[:16]}, rows {digest}{state}; alone {alone.run_id[:16]}")
+    print()
+    print(joint_of(lake, made.joint_id))
+    print("Assumptions and warnings")
+    stated: dict[str, list[str]] = {}
+    for run in made.runs:
+        for note in run.notes:
+            stated.setdefault(note, []).append(run.summary["market"])
+    for note, markets in stated.items():
+        print(f"  - {note}" if len(markets) == len(made.runs) else f"  - {', '.join(markets)}: {note}")
 
 
 def only_market(lake: Lake) -> str:

@@ -561,6 +561,12 @@ class LendingProtocol(Protocol[State]):
         """Linear exposures of many accounts at once: safe nowhere where ``exposure`` is not. May leave accounts out."""
         return None
 
+    def owner_of(self, account: str) -> str:
+        """Whose an account is, by its address alone: of a sub-account its owner's address; itself where the address
+        does not tell.
+        """
+        return account
+
     def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """The account's totals and exact health by the rules in force; PriceMissing where a price is missing."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backtest.report import competition, selection, tables
+from backtest.report import competition, joint, selection, tables
 from backtest.report.selection import Query, Row, Selection, printable
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ def opportunities_of(lake: Lake, run_id: str, *, market: str) -> list[str]:
     """
     config = lake.market_config(market)
     return competition.lines(_query(lake), run_id, config.base_decimals, config.base_currency)
+
+
+def joint_of(lake: Lake, joint_id: str) -> str:
+    """A printed table of what the markets of a joint replay lose together and alone, and what it says."""
+    query = _query(lake)
+    return f"{tables.as_text(joint.table(query, joint_id))}\n\n{joint.sentence(query, joint_id)}"
 
 
 def repeats_of(lake: Lake, run_id: str, *, market: str) -> str:

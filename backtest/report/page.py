@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from backtest.report import notes, tables, validation
+from backtest.report import joint, notes, tables, validation
 from backtest.report import queries as q
 from backtest.report.charts import RUN_COLOURS, THEME, Charts, Spec
 from backtest.report.comparison import CRITERION, Comparison
@@ -81,6 +81,7 @@ def write_runs(selection: Selection, path: Path, *, chain_id: int) -> None:
         flags=tables.data_flags(selection.runs),
         effects=draw(effects(comparison, _charts(selection, labels))),
         validation=ValidationSection.of(selection),
+        joints=joint.sections(selection),
         competition=competition,
         contests=[draw(figure) for figure in contests(competition, _charts(selection, labels))],
         pairs=tables.pairs(selection),

@@ -159,6 +159,10 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
         parts.append("interest recomputed")
     if body.get("oracle_delay") is not None:
         parts.append(f"oracle delay {body['oracle_delay']} s")
+    if joint := body.get("joint"):
+        parts.append(f"together: {', '.join(joint['markets'])}")
+        parts += [f"one {rate['currency']} is {rate['worth']}" for rate in joint.get("rates", ())]
+        parts += ["a purse in each market"] if joint.get("purse") == "each" else []
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
     parts += [
         f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None

@@ -15,6 +15,24 @@ import msgspec
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, plain, seconds_of
 from backtest.scenario.costs import Costs, Demand, Gas, Slippage, Step
+from backtest.scenario.impact import (
+    AssetImpact,
+    BandsDepth,
+    BookDepth,
+    ChainlinkRule,
+    ConstantProductDepth,
+    Impact,
+    LinearDepth,
+    NoDepth,
+    OsmRule,
+    PoolsDepth,
+    QuotesDepth,
+    SquareRootDepth,
+    StableSwapDepth,
+    Thinning,
+    TwapRule,
+)
+from backtest.scenario.joint import ExchangeRate, Joint
 from backtest.scenario.liquidators import (
     Competitive,
     Contest,
@@ -49,34 +67,51 @@ __all__ = [
     "PARAMETERS",
     "RESPONSES",
     "SCENARIO_VERSION",
+    "AssetImpact",
+    "BandsDepth",
+    "BookDepth",
+    "ChainlinkRule",
     "Competitive",
+    "ConstantProductDepth",
     "Contest",
     "Contested",
     "Costs",
     "Demand",
     "Dutch",
     "English",
+    "ExchangeRate",
     "FixedSpread",
     "Gas",
     "HealthBonus",
     "HealthDutch",
     "Hybrid",
+    "Impact",
+    "Joint",
     "LatencyRace",
+    "LinearDepth",
     "Liquidators",
     "Mechanism",
     "Modelled",
+    "NoDepth",
     "Observed",
     "Oev",
+    "OsmRule",
     "Override",
     "Participation",
+    "PoolsDepth",
     "PriorityGas",
     "ProtocolsOwn",
+    "QuotesDepth",
     "Scenario",
     "SealedBid",
     "Searcher",
     "Slippage",
+    "SquareRootDepth",
+    "StableSwapDepth",
     "Step",
     "TargetHealth",
+    "Thinning",
+    "TwapRule",
     "Users",
     "draws",
     "parse_override",
@@ -113,6 +148,8 @@ class Scenario(Strict, frozen=True):
     """What a liquidation costs them."""
     mechanism: Mechanism = ProtocolsOwn()
     """How liquidations settle."""
+    impact: Impact = Impact()
+    """How prices answer to what is sold."""
     overrides: tuple[Override, ...] = ()
     """Changed parameters."""
     users: Users = Users()
@@ -131,6 +168,8 @@ class Scenario(Strict, frozen=True):
     """Last block replayed; None: the last one the lake covers."""
     seed: int = 0
     """Seed of random draws, for models that draw."""
+    joint: Joint | None = None
+    """Several markets together; None: one."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,6 +181,12 @@ class Scenario(Strict, frozen=True):
                 " prices",
                 "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
             )
+        if isinstance(self.liquidators, Observed) and self.impact.assets and self.impact.netting == "none":
+            raise ScenarioError(
+                "'observed' liquidators with impact.netting = 'none': history's liquidations at prices that were not"
+                " history's",
+                "use liquidators kind = 'competitive', or leave netting out",
+            )
         if self.oracle_delay is not None and self.oracle_delay < 0:
             raise ScenarioError(f"oracle_delay = {self.oracle_delay} is negative", "give seconds, 0 or more")
         for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
@@ -149,6 +194,8 @@ class Scenario(Strict, frozen=True):
                 raise ScenarioError(f"{name} = {block} is negative", "give a block number")
         if self.seed < 0:
             raise ScenarioError(f"seed = {self.seed} is negative", "give a whole number from 0 to 2^63 - 1")
+        if self.joint is None and (own := next((one for one in self.overrides if one.market is not None), None)):
+            raise ScenarioError(f"override {own.parameter}: market '{own.market}' without joint", "leave market out")
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 

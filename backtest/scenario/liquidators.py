@@ -76,6 +76,8 @@ class Searcher(Strict, frozen=True):
     """Seconds for which it is out once the base fee passed its cap while it had something to do: its transaction is
     stuck.
     """
+    calls: int | None = None
+    """Most liquidations that it makes in one block, in all markets together; None: any number."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,6 +88,7 @@ class Searcher(Strict, frozen=True):
         for field in ("gas_cap", "capital", "recycle", "min_profit", "margin", "stuck"):
             if (getattr(self, field) or 0) < 0:
                 raise ScenarioError(f"{where}: {field} is negative", "give 0 or more")
+        at_least(1, liquidators__searchers__calls=self.calls)
         if self.latency < 1:
             raise ScenarioError(f"{where}: latency = {self.latency}", "give 1 millisecond or more")
         share(**{f"liquidators__searchers '{self.name}'__shows_up": self.shows_up})

@@ -94,6 +94,8 @@ class Override(Strict, frozen=True):
     """Instead of ``until_block``."""
     steps: int = 1
     """Of a ramp: how many equal steps it takes, each rounded towards history's value."""
+    market: str | None = None
+    """Of ``[joint]``: the market in which it holds; None: each that has the asset and the parameter."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -190,8 +190,7 @@ def test_a_lake_is_replayed_beside_what_was_reported(tmp_path: Path, run: Callab
     lake = Lake(tmp_path / "lake")
     words = ("--lake", tmp_path / "lake", "--market", "maker-eth-a=sample-crash")
     ((chain, first, last),) = lake.sql(
-        "SELECT any_value(chain_id), min(timestamp), max(timestamp) FROM liquidations"
-        " WHERE market = 'sample-crash'"
+        "SELECT any_value(chain_id), min(timestamp), max(timestamp) FROM liquidations WHERE market = 'sample-crash'"
     ).fetchall()
     code, out, err = run("crash", "2020-03-12", *words)
     assert (code, out) == (2, "")

@@ -10,7 +10,7 @@ from backtest.errors import RulesError, ScenarioError
 from backtest.model import AccountId, Market
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
-from backtest.replay.several import replay_markets, state_at
+from backtest.replay.several import state_at
 from backtest.scenario import Competitive, Observed, Override, Scenario, Users
 from backtest.units import WAD
 from tests.sketches.fixed_spread import FixedSpreadPool
@@ -412,15 +412,6 @@ def test_the_window_ends_with_its_last_block() -> None:
     result = run(h, Scenario(liquidators=Competitive(), to_block=10))
     assert {r.clock.block_number for r in result.liquidations} == {10}
     assert result.book.now.block_number == 10
-
-
-def test_several_markets_in_one_run_do_not_disturb_each_other() -> None:
-    first, second = liquidated_history(), three_assets()
-    together = replay_markets(
-        [(POOL, first.market, first.timeline()), (POOL, second.market, second.timeline())], COMPETITIVE
-    )
-    alone = [run(first), run(second)]
-    assert [r.liquidations for r in together] == [r.liquidations for r in alone]
 
 
 def test_a_rules_error_names_the_block() -> None:

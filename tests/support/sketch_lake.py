@@ -1,8 +1,10 @@
-"""A lake with one market of the sketches."""
+"""A lake with markets of the sketches."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
@@ -14,9 +16,16 @@ CONFIG = MarketConfig(
 )
 
 
-def lake_of(path: Path, h: History, *, stamped: str | None = None, config: MarketConfig = CONFIG) -> Lake:
-    """A lake with this history as canonical tables, current unless stamped otherwise; ``config`` is of market
-    ``sketch``.
+def lake_of(
+    path: Path,
+    h: History,
+    *,
+    stamped: str | None = None,
+    config: MarketConfig = CONFIG,
+    receipts: Mapping[str, str] = MappingProxyType({}),
+) -> Lake:
+    """A lake with this history as canonical tables, current unless stamped otherwise; called again with another
+    ``config``, it gets another market. ``receipts``: by symbol, tokens that stand for deposits of an asset.
     """
     h.rows["accounts"] = [{"account_id": i, "account": a} for i, a in enumerate(h.market.accounts)]
     h.rows["assets"] = [
@@ -25,7 +34,7 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None, config: Marke
             "asset": a.asset,
             "symbol": a.symbol,
             "decimals": a.decimals,
-            "collateral_token": None,
+            "collateral_token": receipts.get(a.symbol),
             "debt_token": None,
         }
         for a in h.market.assets
@@ -34,5 +43,5 @@ def lake_of(path: Path, h: History, *, stamped: str | None = None, config: Marke
     with lake.writer() as writer:
         writer.set_market(config)
         chunks = ((f"canonical/{name}", table) for name, table in h.tables().items())
-        writer.replace("sketch", "canonical/", chunks, stamp=stamped or stamp(lake, "sketch"))
+        writer.replace(config.name, "canonical/", chunks, stamp=stamped or stamp(lake, config.name))
     return lake

@@ -30,6 +30,7 @@ from backtest.replay.competition.models import (
 from backtest.replay.competition.opportunities import (
     ABSENT,
     AUCTIONED,
+    BUSY,
     CALLS,
     GAS_ABOVE_CAPS,
     NO_CAPITAL,
@@ -39,6 +40,7 @@ from backtest.replay.competition.opportunities import (
     WAITING,
     Key,
 )
+from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.competition.strategy import best_size, first_step
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
@@ -49,7 +51,7 @@ REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
 
-_CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK, ABSENT)
+_CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK, BUSY, ABSENT)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher
 who came closest.
 """
@@ -97,8 +99,10 @@ class Searchers:
     receive_collateral_token = False
     stateless = False
 
-    def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws) -> None:
+    def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws, till: Till | None = None) -> None:
         self.terms, self.costs = terms, costs
+        self._till = till or Till(Purse(terms.each))
+        self._stuck = self._till.purse.stuck
         self.missed: dict[Key, str] = {}
         self._each = terms.each
         self._draws = draws
@@ -118,10 +122,6 @@ class Searchers:
         self._moment = (-1, -1)
         self._look = (-1, -1, -1)
         self._calls: dict[Key, int] = {}
-        self._lent: dict[str, list[tuple[int, int]]] = {}
-        self._tied: dict[Key, tuple[str, int]] = {}
-        """Standing bids of auctions that last: whose, and how much (base units)."""
-        self._stuck: dict[str, int] = {}
         self._second: dict[Key, tuple[str, int, int]] = {}
         """Who goes on with its second step, and its bid for the first in proportion to that one's value."""
         self._held: dict[Key, tuple[tuple[int, int], int]] = {}
@@ -217,7 +217,10 @@ class Searchers:
         calls = self.costs.bidding_up(book)
         found = [
             Bidder(
-                each.name, calls + each.min_profit, each.margin, self._free(each, book.now.timestamp, (account, lot))
+                each.name,
+                calls + each.min_profit,
+                each.margin,
+                self._till.free(each.name, book.now.timestamp, (account, lot)),
             )
             for each in there
         ]
@@ -229,11 +232,7 @@ class Searchers:
         """See ``mechanism.Bidders``: at once where who looks is drawn for each block."""
         if self._drawn:
             return now + self.terms.block_seconds
-        times = [
-            self._absence.changes(now),
-            *self._stuck.values(),
-            *(back for lent in self._lent.values() for back, _ in lent),
-        ]
+        times = [self._absence.changes(now), *self._stuck.values(), *self._till.purse.returns]
         return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
@@ -243,24 +242,18 @@ class Searchers:
         made: tuple[Bid, ...] = ()
         if offer.taker is not None:
             searcher = next(each for each in self._each if each.name == offer.taker)
-            pays, free = sum(bid.bid for bid in offer.bids if bid.won), self._free(searcher, book.now.timestamp, key)
+            till, now, pays = self._till, book.now.timestamp, sum(bid.bid for bid in offer.bids if bid.won)
+            free = till.free(searcher.name, now, key)
             if free is not None and pays > free:
                 return None
-            self._tied.pop(key, None)
+            till.untie(key)
             if not offer.fill.repaid:
-                self._tied[key] = searcher.name, pays
+                till.tie(key, searcher.name, pays)
             else:
                 made = offer.bids
                 if free is not None:
-                    self._lent.setdefault(searcher.name, []).append((book.now.timestamp + searcher.recycle, pays))
+                    till.lend(searcher.name, now + searcher.recycle, pays)
         return Take(offer, self.costs.charged(book, offer), offer.taker, made)
-
-    def _free(self, searcher: Searcher, now: int, key: Key | None = None) -> int | None:
-        """Its own money that neither waits to come back nor stands in another auction; None: it borrows."""
-        if searcher.capital is None:
-            return None
-        tied = sum(amount for other, (name, amount) in self._tied.items() if name == searcher.name and other != key)
-        return max(0, searcher.capital - self._out(searcher, now) - tied)
 
     def _let_be(self, book: Book[State], terms: Participation, open_to: Offers) -> None:
         """What was left before is left as it was where nobody looks at it now, or where nothing happened since that
@@ -359,8 +352,10 @@ class Searchers:
             elif self._above_cap(book, searcher):
                 self._get_stuck(book, searcher)
                 closest = max(closest, _CLOSEST.index(GAS_ABOVE_CAPS))
-            elif (free := self._free(searcher, now)) is not None and cost > free:
+            elif (free := self._till.free(searcher.name, now)) is not None and cost > free:
                 closest = max(closest, _CLOSEST.index(NO_CAPITAL))
+            elif searcher.calls is not None and self._till.purse.calls(searcher.name, now) >= searcher.calls:
+                closest = max(closest, _CLOSEST.index(BUSY))
             else:
                 able.append(Entrant(index, searcher.name, value))
         return able, _CLOSEST[closest]
@@ -487,13 +482,14 @@ class Searchers:
         winner, key, searcher = result.winner, offer.key, self._each[result.winner.index]
         calls = self._calls.get(key, 0)
         bids, name = result.bids, winner.name
+        self._till.purse.called(name, book.now.timestamp)
         if self._draws.chance(self.terms.front_run, "front run", *self._draw_key(book, key)):
             lost = offer.paid(searcher).gas * REVERT_GAS // BPS
             mine = tuple(replace(bid, paid=lost, won=False) if bid.won else bid for bid in bids)
             bids, name = (*mine, Bid(FRONT_RUNNER, winner.value, result.price, result.price, True)), FRONT_RUNNER
         elif searcher.capital is not None:
             cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
-            self._lent.setdefault(name, []).append((book.now.timestamp + searcher.recycle, cost))
+            self._till.lend(name, book.now.timestamp + searcher.recycle, cost)
             self._look_at(book.now.timestamp + self.terms.block_seconds)  # who was left now may find no money any more
         self._calls[key] = calls + 1
         self._offers.pop(key, None)
@@ -522,7 +518,7 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS, ABSENT) or (hopeful and self.costs.moves)
+        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (hopeful and self.costs.moves)
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
@@ -531,7 +527,7 @@ class Searchers:
             return self._held[key][1]
         if not self._by_time(reason, hopeful=hopeful):
             return None
-        if reason in (STUCK, CALLS) or self._tied or self._sticks:
+        if reason in (STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
         first = self.costs.changes_after(now) if self.costs.moves else NEVER
         if reason in (ABSENT, NO_CAPITAL):
@@ -541,7 +537,7 @@ class Searchers:
                 return now + step
             first = min(first, self._next_showing(self.terms, key, now + step))
         elif reason == NO_CAPITAL:
-            first = min([first, *(back for lent in self._lent.values() for back, _ in lent if back > now)])
+            first = min([first, *(back for back in self._till.purse.returns if back > now)])
         return None if first == NEVER else now + -(-(first - now) // step) * step
 
     def _first_of_two(self, book: Book[State], offer: _Offer) -> _Offer:
@@ -567,12 +563,6 @@ class Searchers:
     def _get_stuck(self, book: Book[State], searcher: Searcher) -> None:
         if searcher.stuck:
             self._stuck[searcher.name] = book.now.timestamp + searcher.stuck
-
-    def _out(self, searcher: Searcher, now: int) -> int:
-        """Its own money that has not come back yet."""
-        waiting = [(back, amount) for back, amount in self._lent.get(searcher.name, ()) if back > now]
-        self._lent[searcher.name] = waiting
-        return sum(amount for _, amount in waiting)
 
     def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
         account, lot = key
@@ -605,8 +595,10 @@ def _gone_on(able: Sequence[Entrant], going_on: tuple[str, int, int]) -> Result 
     return contests.first_come(mine, [0], mine[0].value * bid // value)
 
 
-def model_of(liquidators: config.Liquidators, costs: CostModel, seed: int = 0) -> LiquidatorModel:
-    """The model that a scenario asks for."""
+def model_of(
+    liquidators: config.Liquidators, costs: CostModel, seed: int = 0, till: Till | None = None
+) -> LiquidatorModel:
+    """The model that a scenario asks for; ``till``: of a purse that its searchers have for other markets too."""
     if isinstance(liquidators, config.Contest):
-        return Searchers(liquidators, costs, Draws(seed))
+        return Searchers(liquidators, costs, Draws(seed), till)
     return Competition(liquidators, costs) if isinstance(liquidators, config.Competitive) else NobodyElse()

@@ -1,0 +1,254 @@
+"""Joint replays: several markets of a lake under one scenario, stored as a run of each, beside their runs alone.
+
+What the markets do to each other is the difference between the two: a joint run has the searchers, their purse and the
+clock in common, a run alone has them to itself. The windows end together, at the earliest end of any history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from msgspec.structs import replace
+
+from backtest.errors import UserError
+from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.model import Market
+from backtest.protocols.registry import protocol_named
+from backtest.replay import ENGINE_VERSION
+from backtest.replay.engine import Progress
+from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse, Sold
+from backtest.result_tables import JOINTS, as_table
+from backtest.results import (
+    SAMPLES,
+    Material,
+    Run,
+    baseline_of,
+    history_of,
+    keep,
+    load_market,
+    load_material,
+    run_all,
+    run_of,
+    stored_run,
+)
+from backtest.scenario import Joint, Scenario
+from backtest.scenario.joint import own, unmet
+from backtest.scenario.settled import settled
+from backtest.tables import RULES_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class JointRun:
+    """A stored joint replay: the run of each market, in the order in which they were named, and its run alone.
+
+    ``replayed`` is false where the lake held all of it already.
+    """
+
+    joint_id: str
+    runs: tuple[Run, ...]
+    alone: tuple[Run, ...]
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JointMember:
+    """One market of several. ``worth``: how many base units of the first one of its own is."""
+
+    config: MarketConfig
+    market: Market
+    digest: str
+    worth: Fraction
+
+    def has(self, asset: str) -> bool:
+        """Whether it has an asset of this symbol or address."""
+        return self.market.asset_named(asset) is not None
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Those of its protocol that may be overridden."""
+        return dict(protocol_named(self.config.protocol).parameters)
+
+
+def run_jointly(
+    lake: Lake, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None
+) -> JointRun:
+    """Replay the markets of ``scenario.joint`` together, and each alone, and store all of it; what is stored is read.
+
+    Raises:
+        UserError: as ``results.run``; a base currency has no rate; the histories have no time in common.
+    """
+    joint = scenario.joint
+    if joint is None:
+        raise UserError("a scenario of one market", "name several")
+    members = members_of(lake, joint)
+    scenario = settled(scenario, lambda text: named_in(members, text))
+    unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
+    joint_id = _joint_id(scenario, members)
+    ids = [_hash([joint_id, member.config.name]) for member in members]
+    known = [stored_run(lake, member.config.name, run_id) for member, run_id in zip(members, ids, strict=True)]
+    materials = [load_material(lake, name) for name in joint.markets]
+    scenarios, told = _scenarios(scenario, members, materials)
+    alone = tuple(
+        next(run_all(lake, name, [one], samples=samples))
+        for name, one in zip(joint.markets, scenarios, strict=True)
+    )  # fmt: skip
+    if any(run is None for run in known):
+        asked = replace(scenario, name=f"{scenario.name}, joint")
+        response = _response(scenario, members, materials)
+        outcomes = _replayed(scenario, members, materials, response, samples, progress)
+        for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
+            notes = [*_notes(joint, place), *told]
+            made = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
+            row = _row(scenario, members, place, joint_id, ids[place], alone[place].run_id)
+            beside = {"joints": as_table(JOINTS["joints"], [row])}
+            known[place] = keep(lake, joint.markets[place], made, beside)
+    runs = tuple(run for run in known if run is not None)
+    return JointRun(joint_id, runs, alone, any(run.replayed for run in runs))
+
+
+def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
+    """The markets of a lake that ``joint`` names. UserError where one is not there, or its currency has no rate."""
+    configs = [lake.market_config(name) for name in joint.markets]
+    first = configs[0].base_currency, configs[0].base_decimals
+    return [
+        JointMember(
+            config,
+            load_market(lake, config.name),
+            lake.digest(config.name),
+            joint.worth(config.base_currency, config.base_decimals, first),
+        )
+        for config in configs
+    ]
+
+
+def named_in(members: Sequence[JointMember], text: str) -> str:
+    """The name that the first market has for an asset that has it."""
+    return next((member.market.name_of(text) for member in members if member.has(text)), text)
+
+
+def _joint_id(scenario: Scenario, members: Sequence[JointMember]) -> str:
+    """What decides the outcome, as ``results.run_id_of`` of one market."""
+    data = [[member.config.name, member.digest] for member in members]
+    return _hash([scenario.canonical(), data, RULES_VERSION, ENGINE_VERSION])
+
+
+def _hash(body: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
+
+
+def _scenarios(
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
+) -> tuple[list[Scenario], list[str]]:
+    """What of the scenario holds in each market, within the time that all of them cover; and, in sentences, whose
+    history goes on.
+    """
+    lines = [material.timeline(scenario.oracle_delay) for material in materials]
+    chain = members[0].config.chain_id
+    since = None if scenario.from_block is None else lines[0].timestamp_from(scenario.from_block)
+    until = lines[0].clock_at(lines[0].last_known_block(scenario.to_block)).timestamp
+    ends = [until, *(line.clock_at(line.last_block).timestamp for line in lines[1:])]
+    end = min(ends)
+    made, told = [], []
+    for member, material, line in zip(members, materials, lines, strict=True):
+        first, last = scenario.from_block, scenario.to_block
+        if member.config.chain_id != chain:
+            first = None if since is None else line.block_from(since)
+            last = None
+        if line.clock_at(line.last_known_block(last)).timestamp > end:
+            last = line.block_before(end)
+            if last is None:
+                raise UserError(
+                    f"the history of market '{member.config.name}' begins after that of another ends",
+                    "fetch the same time of all of them",
+                )
+            told.append(f"{member.config.name}: its history goes on; the window ends with that of the others.")
+        has, parameters = member.has, member.parameters
+        part = own(scenario, member.config.name, has, parameters, member.worth, (first, last))
+        made.append(settled(part, material.market.name_of))
+    return made, told
+
+
+def _replayed(
+    scenario: Scenario,
+    members: Sequence[JointMember],
+    materials: Sequence[Material],
+    response: PriceResponse | None,
+    samples: int = 0,
+    progress: Progress | None = None,
+) -> list[Replay[Any]]:
+    scenarios, _ = _scenarios(scenario, members, materials)
+    parts = [
+        _part(material, one, member.worth, samples)
+        for material, one, member in zip(materials, scenarios, members, strict=True)
+    ]
+    shared = scenario.joint is not None and scenario.joint.purse == "shared"
+    purse = purse_of(scenario) if shared else None
+    return replay_jointly(parts, purse=purse, response=response, progress=progress)
+
+
+def _response(
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
+) -> PriceResponse | None:
+    """One set of prices for all markets; what is netted out is a joint replay too (``Material.response`` of one)."""
+    terms, markets = scenario.impact, [member.market for member in members]
+    if not terms.assets:
+        return None
+    netted: Sequence[Sold] | None = ()
+    if terms.netting != "none":
+        against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
+        against = replace(against, joint=scenario.joint)
+        if against.canonical() == scenario.canonical():
+            netted = None
+        else:
+            before = PriceResponse(terms, markets)
+            _replayed(against, members, materials, before)
+            netted = tuple(before.sales)
+    return PriceResponse(terms, markets, netted)
+
+
+def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> Part:
+    return Part(
+        protocol_named(material.config.protocol),
+        material.market,
+        material.timeline(scenario.oracle_delay),
+        scenario,
+        worth,
+        material.samples(samples) if samples else 0,
+        material.fees_for(scenario),
+    )
+
+
+def _notes(joint: Joint, place: int) -> list[str]:
+    others = ", ".join(name for number, name in enumerate(joint.markets) if number != place)
+    purse = (
+        "searchers have one purse for all of them" if joint.purse == "shared" else "searchers have a purse in each"
+    )  # fmt: skip
+    rates = [f"One {rate.currency} is taken for {rate.worth} throughout." for rate in joint.rates]
+    return [f"Replayed together with {others}: {purse}.", *rates]
+
+
+def _row(
+    scenario: Scenario, members: Sequence[JointMember], place: int, joint_id: str, run_id: str, alone_id: str
+) -> dict[str, Any]:
+    first, member = members[0].config, members[place]
+    return {
+        "run_id": run_id,
+        "market": member.config.name,
+        "joint_id": joint_id,
+        "name": scenario.name,
+        "place": place,
+        "markets": json.dumps([one.config.name for one in members]),
+        "alone_id": alone_id,
+        "currency": first.base_currency,
+        "decimals": first.base_decimals,
+        "worth_numerator": member.worth.numerator,
+        "worth_denominator": member.worth.denominator,
+    }

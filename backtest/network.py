@@ -1,0 +1,353 @@
+"""Several markets of a lake as one network at one moment: what connects them, and what a shock does to them together
+that it does not do to each alone.
+
+The books are the exact ones, liquidated by the protocols' own rules; how prices answer to sales is what the scenario
+says (``[impact]``). The measures are those of ``backtest.contagion``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from backtest.contagion.books import Connected, MarketBook, Token, connected
+from backtest.contagion.fire_sales import Contagion, DepthOf, NetworkShock, contagion_of, leave_one_out
+from backtest.contagion.matrices import debt_rank, leading_eigenvector, linear_round, overlap, run_off
+from backtest.errors import ScenarioError, UserError, did_you_mean
+from backtest.joint import JointMember, members_of, named_in
+from backtest.lake import Lake
+from backtest.model import AccountId, AssetId
+from backtest.protocols.registry import protocol_named
+from backtest.replay.response import PriceResponse
+from backtest.replay.response.cascade_map import depth_within
+from backtest.replay.response.curves import PoolCurve, PriceCurve, Unmoved
+from backtest.replay.what_if.proposal import book_at
+from backtest.result_tables import JOINTS, as_table
+from backtest.results import Material, load_material
+from backtest.scenario import Joint, Scenario
+from backtest.scenario.settled import settled
+from backtest.tables import RULES_VERSION
+from backtest.units import BPS
+
+OWNERS = 5
+"""Owners that are left out, and shown, by their debt."""
+DEPTH_AT = 100
+"""The fall by which linear measures take depth, basis points."""
+Owners = Mapping[tuple[str, str], str]
+"""Market ("": any) and account to its owner, lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkQuestion:
+    """What is asked. ``falls``: basis points by symbol or address, ``losses``: of deposits, by market; ``run``: the
+    part of deposits that is asked back, basis points.
+    """
+
+    scenario: Scenario
+    falls: Mapping[str, int]
+    losses: Mapping[str, int]
+    paused: frozenset[str] = frozenset()
+    run: int = 2_000
+    owners: Owners | None = None
+
+
+class NetworkMeasure(NamedTuple):
+    """One row of ``result_tables.JOINTS["contagion"]``."""
+
+    measure: str
+    subject: str
+    other: str | None = None
+    amount_base: int | None = None
+    number: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAnswer:
+    """The measures, and what they are of; ``symbols`` by token."""
+
+    contagion_id: str
+    markets: tuple[str, ...]
+    timestamp: int
+    currency: str
+    decimals: int
+    rounds: int
+    shock: Mapping[str, Any]
+    said: tuple[str, ...]
+    measures: tuple[NetworkMeasure, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As they are stored."""
+        common = {
+            "contagion_id": self.contagion_id,
+            "market": self.markets[0],
+            "markets": json.dumps(self.markets),
+            "timestamp": self.timestamp,
+            "shock": json.dumps(self.shock, sort_keys=True),
+            "currency": self.currency,
+            "decimals": self.decimals,
+        }
+        return [{**common, **measure._asdict()} for measure in self.measures]
+
+
+def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) -> NetworkAnswer:
+    """What connects the markets of ``question.scenario.joint``, and what its shock does. ``block``: the moment is the
+    end of this block of the first market's chain; None: the last that all histories cover.
+
+    UserError: as ``joint.run_jointly``; the shock names what is not there.
+    """
+    joint = question.scenario.joint
+    if joint is None:
+        raise UserError("a network of one market", "name several: --market A --market B")
+    members = members_of(lake, joint)
+    materials = [load_material(lake, name) for name in joint.markets]
+    scenario = settled(question.scenario, lambda text: named_in(members, text))
+    books, timestamp = _books(lake, members, materials, scenario, block, question.owners or {})
+    shock = _shock(members, joint, question)
+    depths, said = _depths(scenario, members, books)
+    bound = connected(books)
+    found = contagion_of(books, shock, depths)
+    symbols = {asset.asset: member.market.label(asset.id) for member in members for asset in member.market.assets}
+    rows = [
+        *_losses(found, symbols),
+        *_ranks(books, shock, depths, bound, found, symbols),
+        *_links(bound, joint),
+        *_linear(bound, joint, books, shock, depths),
+        *_runs(bound, question.run, symbols),
+    ]
+    told: dict[str, Any] = {
+        "falls": {symbols[token]: fall for token, fall in shock.falls.items()},
+        "losses": dict(shock.losses),
+        "paused": sorted(shock.paused),
+        "run": question.run,
+    }
+    body = [scenario.canonical(), [member.digest for member in members], timestamp, told, RULES_VERSION]
+    body.append(sorted([*key, owner] for key, owner in (question.owners or {}).items()))
+    return NetworkAnswer(
+        contagion_id=hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest(),
+        markets=joint.markets,
+        timestamp=timestamp,
+        currency=members[0].config.base_currency,
+        decimals=members[0].config.base_decimals,
+        rounds=found.together.rounds,
+        shock=told,
+        said=tuple(said),
+        measures=tuple(rows),
+    )
+
+
+def store(lake: Lake, answer: NetworkAnswer) -> None:
+    """Keep the measures in the lake, under the first market; once."""
+    first = answer.markets[0]
+    with lake.writer() as writer:
+        known = lake.read("results/contagion", first, columns=["contagion_id"])["contagion_id"].to_pylist()
+        if answer.contagion_id not in known:
+            rows = as_table(JOINTS["contagion"], answer.rows())
+            writer.append_all(first, {"results/contagion": rows}, stamp=RULES_VERSION)
+
+
+# -- books -------------------------------------------------------------------------------------------------------------
+
+
+def _books(
+    lake: Lake,
+    members: Sequence[JointMember],
+    materials: Sequence[Material],
+    scenario: Scenario,
+    block: int | None,
+    owners: Owners,
+) -> tuple[list[MarketBook], int]:
+    """Every market's book at one time, the first one's block, or the earliest end."""
+    lines = [material.timeline(scenario.oracle_delay) for material in materials]
+    first = lines[0]
+    at = min(
+        first.clock_at(first.last_known_block(block)).timestamp,
+        *(line.clock_at(line.last_block).timestamp for line in lines),
+    )
+    issued = {
+        (member.config.chain_id, row["collateral_token"]): (member.config.name, row["asset"])
+        for member in members
+        for row in lake.read("canonical/assets", member.config.name, columns=["asset", "collateral_token"]).to_pylist()
+        if row["collateral_token"]
+    }
+    found = []
+    for member, line in zip(members, lines, strict=True):
+        place = line.block_before(at)
+        if place is None:
+            raise UserError(
+                f"the history of market '{member.config.name}' begins after that moment", "give a later one with --at"
+            )
+        book = book_at(protocol_named(member.config.protocol), member.market, line, place, ended=True)
+        chain, name = member.config.chain_id, member.config.name
+        claims = {
+            asset.id: issued[chain, asset.asset]
+            for asset in member.market.assets
+            if issued.get((chain, asset.asset), (name,))[0] != name
+        }
+        found.append(MarketBook(name, book, member.worth, _owned(name, member.market.accounts, owners), claims))
+    return found, at
+
+
+def _owned(market: str, accounts: Sequence[str], owners: Owners) -> dict[AccountId, str]:
+    found = {}
+    for number, account in enumerate(accounts if owners else ()):
+        owner = owners.get((market, account)) or owners.get(("", account))
+        if owner is not None:
+            found[AccountId(number)] = owner
+    return found
+
+
+def _shock(members: Sequence[JointMember], joint: Joint, question: NetworkQuestion) -> NetworkShock:
+    falls: dict[Token, int] = {}
+    for name, fall in question.falls.items():
+        assets = [asset for member in members if (asset := member.market.asset_named(name)) is not None]
+        if not assets:
+            names = [each for member in members for each in member.market.names]
+            raise ScenarioError(f"--shock {name}: no market has such an asset", did_you_mean(name, names))
+        for asset in assets:
+            falls[asset.asset] = fall
+    for name in (*question.losses, *question.paused):
+        if name not in joint.markets:
+            raise ScenarioError(f"'{name}' is none of the markets", did_you_mean(name, joint.markets))
+    return NetworkShock(falls, question.losses, question.paused)
+
+
+def _depths(
+    scenario: Scenario, members: Sequence[JointMember], books: Sequence[MarketBook]
+) -> tuple[dict[Token, DepthOf], list[str]]:
+    """What prices do, and that in words."""
+    if not scenario.impact.assets:
+        return {}, ["No price answers to sales: give --impact, or a scenario with [impact]."]
+    markets = [member.market for member in members]
+    response = PriceResponse(replace(scenario.impact, netting="none"), markets, ())
+    for book in books:
+        for pool in book.book.market.pools:
+            own = response.market_of(pool.prices)
+            if own is not None and isinstance(own.curve, PoolCurve) and pool.id in book.book.pools:
+                own.curve.pool = book.book.pools[pool.id].copy()
+    found, said = {}, []
+    for token in sorted({asset.asset for market in markets for asset in market.assets}):
+        own = response.market_of(token)
+        if own is not None:
+            found[token] = DepthOf(own.curve, None if own.into is None else own.into.token)
+            said.append(own.terms.said)
+    return found, said
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+
+
+def _losses(found: Contagion, symbols: Mapping[Token, str]) -> Iterator[NetworkMeasure]:
+    together = found.together
+    for market, lost in together.lost.items():
+        alone = found.alone[market]
+        yield NetworkMeasure("loss", market, amount_base=lost)
+        yield NetworkMeasure("loss alone", market, amount_base=alone.loss)
+        yield NetworkMeasure("repaid", market, amount_base=together.repaid[market])
+        yield NetworkMeasure("repaid alone", market, amount_base=alone.repaid[market])
+        yield NetworkMeasure("accounts liquidated", market, number=float(together.accounts[market]))
+    yield NetworkMeasure("contagion", "all", amount_base=found.contagion)
+    for token, left in sorted(together.left.items()):
+        yield NetworkMeasure("price left", symbols[token], number=left / 10**27)
+
+
+def _ranks(
+    books: Sequence[MarketBook],
+    shock: NetworkShock,
+    depths: Mapping[Token, DepthOf],
+    bound: Connected,
+    found: Contagion,
+    symbols: Mapping[Token, str],
+) -> Iterator[NetworkMeasure]:
+    owners = bound.largest(OWNERS)
+    for one in leave_one_out(books, shock, depths, owners=owners, loss=found.together.loss):
+        name = symbols[one.name] if one.kind == "asset" else one.name
+        yield NetworkMeasure(f"spared without {one.kind}", name, amount_base=one.spared)
+
+
+def _links(bound: Connected, joint: Joint) -> Iterator[NetworkMeasure]:
+    for place, one in enumerate(joint.markets):
+        yield NetworkMeasure("debt", one, amount_base=bound.debt[place])
+        for other in joint.markets[place + 1 :]:
+            yield NetworkMeasure("debt of common owners", one, other, amount_base=bound.common(one, other))
+    for owner, debts in bound.linked()[:OWNERS]:
+        for market, debt in sorted(debts.items()):
+            yield NetworkMeasure("debt of a common owner", owner, market, amount_base=debt)
+
+
+def _linear(
+    bound: Connected,
+    joint: Joint,
+    books: Sequence[MarketBook],
+    shock: NetworkShock,
+    depths: Mapping[Token, DepthOf],
+) -> Iterator[NetworkMeasure]:
+    names, tokens = joint.markets, bound.tokens
+    held = [[float(value) for value in row] for row in bound.held]
+    depth = [_depth(token, books, depths) for token in tokens]
+    matrix = overlap(held, depth)
+    eigenvalue, index = leading_eigenvector(matrix)
+    for p, one in enumerate(names):
+        for q, other in enumerate(names):
+            yield NetworkMeasure("overlap", one, other, number=float(matrix[p, q]))
+        yield NetworkMeasure("risk index", one, number=float(index[p]))
+    yield NetworkMeasure("eigenvalue", "all", number=eigenvalue)
+    falls = [-shock.falls.get(token, 0) / BPS for token in tokens]
+    linear = linear_round(held, [float(value) for value in bound.debt], depth, falls)
+    for p, one in enumerate(names):
+        for measure, numbers in (
+            ("direct loss of equity", linear.direct),
+            ("indirect loss of equity", linear.indirect),
+            ("systemicness", linear.systemicness),
+        ):
+            known = float(numbers[p])
+            yield NetworkMeasure(measure, one, number=None if known != known else known)
+    yield NetworkMeasure("aggregate vulnerability", "all", number=linear.aggregate)
+    yield from _claims(bound, names, held)
+
+
+def _claims(bound: Connected, names: Sequence[str], held: Sequence[Sequence[float]]) -> Iterator[NetworkMeasure]:
+    """Claims of one market on another, and what of each one's failure others take over."""
+    for (whose, on), value in sorted(bound.claims.items()):
+        yield NetworkMeasure("claim", whose, on, amount_base=value)
+    equity = [sum(row) - debt for row, debt in zip(held, bound.debt, strict=True)]
+    weights = [
+        [
+            min(1.0, bound.claims.get((whose, on), 0) / equity[p])
+            if equity[p] > 0
+            else float((whose, on) in bound.claims)
+            for p, whose in enumerate(names)
+        ]
+        for on in names
+    ]
+    for place, failed in enumerate(names if bound.claims else ()):
+        levels = debt_rank(weights, [float(other == place) for other in range(len(names))])
+        for p, one in enumerate(names):
+            if p != place:
+                yield NetworkMeasure("debt rank", one, failed, number=float(levels[p]))
+
+
+def _depth(token: Token, books: Sequence[MarketBook], depths: Mapping[Token, DepthOf]) -> float | None:
+    """Common units whose sale takes all of a price where the first per cent is typical; None: nothing moves it."""
+    curve: PriceCurve | None = depths[token].curve if token in depths else None
+    for market in books:
+        asset: AssetId | None = market.asset_of(token)
+        if asset is not None and curve is not None and not isinstance(curve, Unmoved):
+            value = market.units_up(market.book.value_up(asset, depth_within(curve, DEPTH_AT)))
+            return max(1.0, float(value)) * BPS / DEPTH_AT
+    return None
+
+
+def _runs(bound: Connected, share: int, symbols: Mapping[Token, str]) -> Iterator[NetworkMeasure]:
+    """Assets that are lent: what a run leaves, and who could not be paid."""
+    for (market, token), supplied in sorted(bound.supplied.items()):
+        lent = bound.lent.get((market, token), 0)
+        if supplied and lent:
+            found = run_off(float(supplied), float(lent), share / BPS)
+            yield NetworkMeasure("utilisation", market, symbols[token], number=found.before)
+            yield NetworkMeasure("utilisation after a run", market, symbols[token], number=found.after)
+            yield NetworkMeasure("withheld in a run", market, symbols[token], number=found.withheld)

@@ -1,0 +1,199 @@
+"""Several markets in one replay: one clock, and one set of searchers with one purse.
+
+Transactions of all markets are made in the order of their chain: by time, then by block and log index, then in the
+order in which the markets were given. Before each, time passes in every market up to that moment: auctions wake up, and
+searchers look again at what they left. Where prices answer to sales, a sale in one market moves the prices of all, and
+their liquidators look at once, again and again until nobody sells. Where nothing is shared, or what is shared never
+runs short, each market's outcome is that of its replay alone, to the last integer.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from backtest.model import Market, MarketEvent
+from backtest.protocols.interface import LendingProtocol
+from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.competition.purse import Purse, Till
+from backtest.replay.engine import Engine, mechanism_for
+from backtest.replay.memory import uncollected
+from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
+from backtest.replay.timeline import Reader, Timeline
+from backtest.scenario import Contest, Scenario, Searcher
+
+_Place = tuple[int, int, int, int]
+"""Of a transaction: time, chain, block, log index of its last event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One market of a joint replay: its history, and what of the scenario holds in it (``scenario.joint.own``).
+
+    ``worth``: how many units of the purse one of its base units is.
+    """
+
+    protocol: LendingProtocol[Any]
+    market: Market
+    timeline: Timeline
+    scenario: Scenario
+    worth: Fraction = Fraction(1)
+    samples: int = 0
+    base_fees: BaseFees = NO_FEES
+
+
+def replay_jointly(
+    parts: Sequence[Part],
+    *,
+    purse: Purse | None = None,
+    response: PriceResponse | None = None,
+    screened: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Replay[Any]]:
+    """The outcome of each market.
+
+    Args:
+        purse: what searchers have once for all markets; None: each market has its own set of them.
+        response: prices that answer to sales, of all these markets; None: history's, whatever is sold.
+        screened, progress, errors: as those of ``engine.replay``.
+    """
+    with uncollected():
+        tills = [None if purse is None else Till(purse, number, part.worth) for number, part in enumerate(parts)]
+        lanes = [_Lane(number, part, tills[number], response, screened) for number, part in enumerate(parts)]
+        market = _Together(lanes, response)
+        shared = purse is not None or response is not None
+        waiting = [(lane.place, lane.number) for lane in lanes if lane.ahead is not None]
+        heapq.heapify(waiting)
+        total, reported = sum(len(part.timeline) for part in parts), 0
+        while waiting:
+            place, number = waiting[0]
+            if shared:
+                market.pass_time(place[0])
+            lanes[number].advance()
+            market.answer(number, place[0])
+            if lanes[number].ahead is None:
+                heapq.heappop(waiting)
+            else:
+                heapq.heapreplace(waiting, (lanes[number].place, number))
+            done = sum(lane.engine.result.events for lane in lanes)
+            if progress is not None and done - reported >= 2_000:
+                reported = done
+                progress(done, total)
+        if shared:
+            market.pass_time(max(lane.until for lane in lanes))
+        return [lane.engine.finish() for lane in lanes]
+
+
+def purse_of(scenario: Scenario) -> Purse:
+    """What the searchers of a scenario have, in its base units; empty where nobody competes."""
+    terms = scenario.liquidators
+    each: Sequence[Searcher] = terms.each if isinstance(terms, Contest) else ()
+    return Purse(each)
+
+
+class _Lane:
+    """One market's engine and what comes next in it."""
+
+    def __init__(
+        self, number: int, part: Part, till: Till | None, response: PriceResponse | None, screened: bool
+    ) -> None:
+        self.number = number
+        self._chain = part.market.chain_id
+        self.engine: Engine[Any] = Engine(
+            part.protocol,
+            part.market,
+            part.timeline,
+            part.scenario,
+            mechanism_for(part.protocol, part.scenario),
+            part.samples,
+            screened,
+            base_fees=part.base_fees,
+            response=response,
+            till=till,
+        )
+        self._reader: Reader = self.engine.transactions()
+        self.ahead: Sequence[MarketEvent] | None = next(self._reader, None)
+        self.until = self.engine.end.timestamp
+        self._last = self.engine.end.block_number
+
+    @property
+    def place(self) -> _Place:
+        """Of the transaction that comes next."""
+        assert self.ahead is not None
+        event = self.ahead[-1]
+        return event.timestamp, self._chain, event.block_number, event.log_index
+
+    def advance(self) -> None:
+        """The next transaction, and those that the compiled loop makes with it."""
+        assert self.ahead is not None
+        self.engine.advance(self.ahead)
+        self.engine.run_ahead(self._reader)
+        self.ahead = next(self._reader, None)
+
+    def wake(self, until: int) -> int | None:
+        """When its liquidators look next by time alone, up to a time and the end of its window."""
+        self.engine.stand()
+        time = self.engine.next_wake()
+        return time if time is not None and time <= min(until, self.until) else None
+
+    def wake_up(self, time: int) -> None:
+        """They look."""
+        self.engine.wake(time, self._next_block)
+
+    def hear(self, time: int) -> None:
+        """Somebody sold in another market."""
+        if time <= self.until:
+            self.engine.hear(time, self._next_block)
+
+    @property
+    def _next_block(self) -> int:
+        return self._last + 1 if self.ahead is None else self.ahead[-1].block_number
+
+
+class _Together:
+    """What happens in one market because of another: time that has come, and prices that answer."""
+
+    def __init__(self, lanes: Sequence[_Lane], response: PriceResponse | None) -> None:
+        self._lanes, self._response = lanes, response
+        self._heard = 0
+        """Sales that every market has heard of."""
+
+    def pass_time(self, until: int) -> None:
+        """What time alone brings, in all markets, in its order."""
+        lanes = self._lanes
+        wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
+        heapq.heapify(wakes)
+        while wakes:
+            time, number = wakes[0]
+            again = lanes[number].wake(until)  # another market may have put it off, or brought it forward
+            if again is not None and again <= time:
+                lanes[number].wake_up(again)
+                if self.answer(number, again):
+                    wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
+                    heapq.heapify(wakes)
+                    continue
+                again = lanes[number].wake(until)
+            if again is None:
+                heapq.heappop(wakes)
+            else:
+                heapq.heapreplace(wakes, (again, number))
+
+    def answer(self, seller: int, time: int) -> bool:
+        """The others hear of what was sold, in order from the seller on, until all have heard of everything; whether
+        anything was sold.
+        """
+        response, count = self._response, len(self._lanes)
+        if response is None or len(response.sales) == self._heard:
+            return False
+        number, quiet = seller, 0
+        while quiet < count - 1:  # all others have heard of the last sale
+            number = (number + 1) % count
+            before = len(response.sales)
+            self._lanes[number].hear(time)
+            quiet = quiet + 1 if len(response.sales) == before else 0
+        self._heard = len(response.sales)
+        return True

@@ -1,0 +1,15 @@
+-- Purpose: joint replays of several markets: which runs they are made of.
+-- Grain: run_id.
+-- Columns:
+--   run_id: the market's run in the joint replay
+--   joint_id: hash of scenario, markets, their content and versions of rules and engine
+--   name: name of the scenario
+--   market: name of the market
+--   place: its place among the markets
+--   markets: names of all of them, JSON list
+--   alone_id: the run of the market's own part of the scenario, without the others
+--   currency: base currency of the first market, in which joint amounts are counted
+--   decimals: its decimals
+--   worth_numerator: how many base units of the first market one of this one's is, a fraction
+--   worth_denominator: see worth_numerator
+SELECT run_id, joint_id, name, market, place, markets, alone_id, currency, decimals, worth_numerator, worth_denominator FROM results.joints

@@ -1,0 +1,136 @@
+"""A shock through several markets, by hand: joint losses against those of each alone, claims on claims, pauses, and who
+matters most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backtest.contagion.books import MarketBook, connected
+from backtest.contagion.fire_sales import DepthOf, NetworkShock, contagion_of, fire_sale, leave_one_out
+from backtest.model import AccountId, AssetId
+from backtest.protocols.book import Book
+from backtest.replay.response.curves import ProductCurve
+from backtest.replay.several import state_at
+from backtest.units import RAY
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
+from tests.support.sketch_history import POOL
+
+TOKENS = tuple(f"0x{place:040x}" for place in range(3))
+HALVED = NetworkShock({TOKENS[WETH]: 4_750}, {})
+SHALLOW = {TOKENS[WETH]: DepthOf(ProductCurve(340 * ETH))}
+
+
+def _history(name: str, eth: int, usdc: int) -> History:
+    """Account 0 borrows, all of its debt may be repaid at once; account 1 supplies 20,000 USDC."""
+    h = History(market(("WETH", 18), ("USDC", 6), accounts=4, name=name))
+    h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+    h.param("close_factor", 10_000).price(WETH, 2000 * USD).price(USDC, USD)
+    borrower(h, 0, eth, usdc)
+    return h.position(1, USDC, "collateral", 20_000 * 10**6)
+
+
+def _book(h: History, **more: object) -> MarketBook:
+    timeline = h.timeline()
+    state, prices, now = state_at(POOL, h.market, timeline, timeline.last_block)
+    book = Book(POOL, h.market, state, now)
+    book.oracle.update(prices.oracle)
+    return MarketBook(h.market.name, book, **more)  # type: ignore[arg-type]
+
+
+def _three() -> list[MarketBook]:
+    """In ``c`` the third asset is a claim on deposits of USDC in ``b``: 1,000 of it stand behind 781 USDC."""
+    c = History(market(("WETH", 18), ("USDC", 6), ("bUSDC", 6), accounts=4, name="c"))
+    c.param("liquidation_threshold", 8000, asset=2).param("liquidation_bonus", 10500, asset=2)
+    c.param("close_factor", 10_000).price(USDC, USD).price(2, USD)
+    c.position(3, 2, "collateral", 1_000 * 10**6).position(3, USDC, "debt", 781 * 10**6, "borrow")
+    books = [_book(_history("a", 70, 60_000)), _book(_history("b", 10, 8_200))]
+    return [*books, _book(c, claims={AssetId(2): ("b", TOKENS[USDC])})]
+
+
+def test_joint_against_separate_losses_by_hand() -> None:
+    """WETH falls from 2000 to 1050 $. In ``a`` 70 * 840 = 58,800 stand against 60,000: all is repaid for 60 WETH, which
+    are sold into 340: (340 / 400)^2 of 1050 is 758.625 $. In ``b`` 10 * 840 = 8,400 stood against 8,200; at 758.625
+    its 10 WETH are worth 7,586.25, which pay for 7,225: 975 are written off. Alone ``b`` loses nothing, and ``a``
+    never.
+    """
+    markets = _three()[:2]
+    found = contagion_of(markets, HALVED, SHALLOW)
+    assert (found.together.lost, found.together.repaid) == (
+        {"a": 0, "b": 975 * USD},
+        {"a": 60_000 * USD, "b": 7_225 * USD},
+    )
+    assert {name: (one.loss, one.repaid[name]) for name, one in found.alone.items()} == {
+        "a": (0, 60_000 * USD),
+        "b": (0, 0),
+    }
+    assert found.contagion == 975 * USD
+    assert found.together.rounds == 2
+    assert found.together.sold == {TOKENS[WETH]: 70 * ETH}
+    assert found.together.left[TOKENS[WETH]] == RAY * 5_250 // 10_000 * (RAY * 340**2 // 410**2) // RAY
+    # the books are as they were
+    assert contagion_of(markets, HALVED, SHALLOW).together == found.together
+
+
+def test_a_loss_reaches_claims_on_claims_by_hand() -> None:
+    """``b`` has deposits of 20,000 USDC and 10 WETH at 2000 $: 975 of 40,000 are lost, 2.4375 %. In ``c`` claims on
+    them were 800 of weight for 781; 780.5 are left, and they are liquidated.
+    """
+    markets = _three()
+    found = fire_sale(markets, HALVED, SHALLOW)
+    assert found.left[TOKENS[2]] == RAY * 975_625 // 1_000_000
+    assert (found.accounts, found.repaid["c"]) == ({"a": 1, "b": 1, "c": 1}, 781 * USD)
+    assert fire_sale(markets[2:], HALVED, SHALLOW).repaid["c"] == 0
+    # paused, nobody in b is liquidated, what it would write off is short of cover, and claims on it cannot be sold
+    paused = fire_sale(markets, replace(HALVED, paused=frozenset({"b"})), SHALLOW)
+    assert (paused.accounts["b"], paused.accounts["c"]) == (0, 0)
+    assert paused.lost["b"] == 8_200 * USD - 758_625 * USD // 100
+    # half of b's deposits gone at first: 500 of claims stand against 781, and pay for 476.190477
+    gone = fire_sale(markets, NetworkShock({}, {"b": 5_000}), SHALLOW)
+    assert gone.lost == {"a": 0, "b": 0, "c": 781 * USD - 47_619_047_700}
+
+
+def test_what_binds_markets_by_hand() -> None:
+    found = connected(_three())
+    assert found.tokens == (TOKENS[WETH], TOKENS[2])
+    assert found.held == ((140_000 * USD, 0), (20_000 * USD, 0), (0, 1_000 * USD))
+    assert found.debt == (60_000 * USD, 8_200 * USD, 781 * USD)
+    assert found.claims == {("c", "b"): 1_000 * USD}
+    assert found.linked() == [("0x" + "0" * 40, {"a": 60_000 * USD, "b": 8_200 * USD})]
+    assert (found.common("a", "b"), found.common("a", "c")) == (8_200 * USD, 0)
+    assert (found.supplied["b", TOKENS[USDC]], found.lent["b", TOKENS[USDC]]) == (20_000 * USD, 8_200 * USD)
+    markets = _three()
+    mapped = [*markets[:2], replace(markets[2], owners={AccountId(3): "0x" + "0" * 40})]
+    assert connected(mapped).common("a", "c") == 781 * USD
+    assert connected(mapped).largest(1) == ["0x" + "0" * 40]
+
+
+def test_leave_one_out_ranks_what_matters() -> None:
+    """Without ``a``, without WETH, or without the owner of the account in ``a`` and ``b`` nothing is lost."""
+    markets = _three()[:2]
+    ranked = leave_one_out(markets, HALVED, SHALLOW, owners=["0x" + "0" * 40, "0x" + "0" * 39 + "1"])
+    assert [(one.kind, one.name[-1], one.spared // USD) for one in ranked] == [
+        ("asset", "0", 975),
+        ("market", "a", 975),
+        ("market", "b", 975),
+        ("owner", "0", 975),
+        ("owner", "1", 0),
+    ]
+    # the owner of b alone: a's sale finds nobody
+    apart = [markets[0], replace(markets[1], owners={AccountId(0): "other"})]
+    assert [(one.name, one.spared // USD) for one in leave_one_out(apart, HALVED, SHALLOW, owners=["other"])][-1] == (
+        "other",
+        975,
+    )
+
+
+@pytest.mark.parametrize("reserve", [10, 100, 1_000, 10_000, 10**9])
+def test_more_depth_never_makes_contagion_worse(reserve: int) -> None:
+    markets = _three()
+    less, more = (
+        contagion_of(markets, HALVED, {TOKENS[WETH]: DepthOf(ProductCurve(size * ETH))}).together.loss
+        for size in (reserve, reserve * 10)
+    )
+    assert more <= less

@@ -1,0 +1,219 @@
+"""Several markets in one replay: as alone where nothing is shared, and one purse where something is, worked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from backtest.replay.engine import replay
+from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
+from backtest.scenario import (
+    AssetImpact,
+    ChainlinkRule,
+    Competitive,
+    ConstantProductDepth,
+    Dutch,
+    English,
+    Hybrid,
+    Impact,
+    LatencyRace,
+    Mechanism,
+    NoDepth,
+    Oev,
+    Participation,
+    ProtocolsOwn,
+    Scenario,
+    SealedBid,
+    Searcher,
+)
+from backtest.units import RAY
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
+from tests.support.contest_history import COSTLY, POOL, falling, one_account
+
+
+def _parts(histories: Sequence[History], scenario: Scenario, *worths: Fraction) -> list[Part]:
+    worth = worths or (Fraction(1),) * len(histories)
+    return [
+        Part(POOL, replace(h.market, name=f"m{n}"), h.timeline(), scenario, worth[n], samples=7)
+        for n, h in enumerate(histories)
+    ]
+
+
+def _alone(part: Part) -> Replay[Any]:
+    return replay(part.protocol, part.market, part.timeline, part.scenario, samples=part.samples)
+
+
+def _outcome(replayed: Replay[Any]) -> tuple[Any, ...]:
+    return (
+        list(replayed.liquidations), list(replayed.deficits), list(replayed.spells), replayed.totals, replayed.horizons,
+        replayed.book.state.balances, replayed.refused, replayed.costs, replayed.events,
+    )  # fmt: skip
+
+
+def _rich() -> tuple[Searcher, ...]:
+    return tuple(Searcher(name=name, capital=10**20, shows_up=7_000) for name in "abc")
+
+
+MODELS: dict[str, tuple[Any, Mechanism]] = {
+    "competitive": (Competitive(), ProtocolsOwn()),
+    "sealed, borrowing": (SealedBid(private_cost=50 * USD), ProtocolsOwn()),
+    "participation, rich": (Participation(distribution="searchers", searchers=_rich()), ProtocolsOwn()),
+    "participation, borrowing": (Participation(mean=8_000), ProtocolsOwn()),
+    "race, rich": (LatencyRace(searchers=_rich()), ProtocolsOwn()),
+    "oracle auctions": (Oev(delay=3, mean=8_000), ProtocolsOwn()),
+    "english, rich": (SealedBid(searchers=_rich()), English(ttl=240)),
+    "dutch, rich": (SealedBid(searchers=_rich()), Dutch()),
+    "hybrid, shows up": (Participation(mean=8_000), Hybrid(blocks=3)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_with_nothing_short_each_market_is_as_alone(name: str) -> None:
+    """Other prices, other blocks, another length: time passes in each market while the others have their events."""
+    liquidators, mechanism = MODELS[name]
+    scenario = Scenario(liquidators=liquidators, mechanism=mechanism, costs=COSTLY, seed=3)
+    others = falling(6, 5, 130)
+    others.block(171).price(WETH, 1_500 * USD).block(200).price(USDC, USD)
+    parts = _parts([falling(8, 6, 100), others, one_account()], scenario)
+    alone = [_outcome(_alone(part)) for part in parts]
+    assert any(outcome[0] for outcome in alone)
+    for purse in (purse_of(scenario), None):
+        assert [_outcome(one) for one in replay_jointly(parts, purse=purse)] == alone
+    assert [_outcome(one) for one in replay_jointly(parts[::-1], purse=purse_of(scenario))] == alone[::-1]
+
+
+def _fallen(name: str, eth: int, usdc: int, price: int, at: int, later: int = 400) -> History:
+    """One account that may be liquidated from block ``at`` on."""
+    h = History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name))
+    h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+    h.price(WETH, 2000 * USD).price(USDC, USD)
+    borrower(h, 0, eth, usdc)
+    return h.block(at).price(WETH, price * USD).block(later).price(USDC, USD)
+
+
+def _took(replayed: Replay[Any]) -> list[tuple[int, int]]:
+    """Time of each liquidation and whole USDC repaid."""
+    return [(r.clock.timestamp, r.fill.repaid // 10**6) for r in replayed.liquidations]
+
+
+def test_one_purse_for_two_markets_by_hand() -> None:
+    """10 ETH against 11,300 USDC at 1400 $: health is 11,200 / 11,300, half the debt, 5,650, may be repaid; it leaves
+    5.7625 ETH against 5,650: healthy. The searcher has 6,000 and gets it back after an hour. Alone, each market's
+    account is liquidated at once (blocks 10 and 12: 120 s and 144 s). Together the second waits for the money: from
+    120 s on it is out until 3,720 s, and from 144 s on the market is looked at again when it comes back, in a whole
+    number of blocks: 3,720 - 144 = 298 times 12 s.
+    """
+    liquidators = Participation(
+        distribution="searchers", searchers=(Searcher(name="only", capital=6_000 * USD, recycle=3_600),)
+    )
+    scenario = Scenario(liquidators=liquidators)
+    parts = _parts([_fallen("a", 10, 11_300, 1400, 10), _fallen("b", 10, 11_300, 1400, 12)], scenario)
+    assert [_took(_alone(part)) for part in parts] == [[(120, 5_650)], [(144, 5_650)]]
+    together = replay_jointly(parts, purse=purse_of(scenario))
+    assert [_took(one) for one in together] == [[(120, 5_650)], [(3_720, 5_650)]]
+    [missed, taken] = together[1].spells
+    assert (missed.ending, missed.reason, taken.ending) == ("missed", "no capital", "taken")
+    assert missed.begins.timestamp == 144
+    # the order of the markets decides nothing, and a purse in each is as alone
+    swapped = replay_jointly(parts[::-1], purse=purse_of(scenario))
+    assert [_took(one) for one in swapped] == [[(3_720, 5_650)], [(120, 5_650)]]
+    assert [_took(one) for one in replay_jointly(parts)] == [[(120, 5_650)], [(144, 5_650)]]
+
+
+@pytest.mark.parametrize(
+    ("capital", "taken"), [(11_299, []), (11_300, [(144, 5_650)])], ids=["one dollar short", "enough"]
+)
+def test_the_purse_is_counted_in_one_currency(capital: int, taken: list[tuple[int, int]]) -> None:
+    """One unit of the second market is worth two of the first: 5,650 there are 11,300 here."""
+    liquidators = Participation(
+        distribution="searchers", searchers=(Searcher(name="only", capital=capital * USD, recycle=3_600),)
+    )
+    scenario = Scenario(liquidators=liquidators)
+    histories = [_fallen("a", 1, 1_400, 1400, 300), _fallen("b", 10, 11_300, 1400, 12)]
+    parts = _parts(histories, scenario, Fraction(1), Fraction(2))
+    together = replay_jointly(parts, purse=purse_of(scenario))
+    assert _took(together[1]) == taken
+
+
+def test_attention_is_one_too() -> None:
+    """Both accounts fall in one block; who makes one call a block takes the second one block later."""
+    liquidators = SealedBid(searchers=(Searcher(name="only", calls=1),))
+    scenario = Scenario(liquidators=liquidators)
+    parts = _parts([_fallen("a", 10, 11_300, 1400, 10), _fallen("b", 10, 11_300, 1400, 10)], scenario)
+    assert [_took(_alone(part)) for part in parts] == [[(120, 5_650)]] * 2
+    together = replay_jointly(parts, purse=purse_of(scenario))
+    assert [_took(one) for one in together] == [[(120, 5_650)], [(132, 5_650)]]
+    assert together[1].spells[0].reason == "searchers busy"
+
+
+# -- prices that answer ------------------------------------------------------------------------------------------------
+
+SHALLOW = Impact(
+    assets=(
+        AssetImpact(
+            asset="WETH",
+            depth=ConstantProductDepth(reserve=390),
+            oracle=ChainlinkRule(deviation=50, heartbeat=3_600, delay=0),
+        ),
+    )
+)
+
+
+def _contagion() -> list[Part]:
+    """Market ``a``: 23 WETH against 20,000 USDC. Market ``b``: 10 WETH against 8,200. In both WETH falls to 1050 $, in
+    ``a`` a block later; nothing else happens before block 400.
+    """
+    scenario = Scenario(liquidators=Competitive())
+    return _parts([_fallen("a", 23, 20_000, 1_050, 11), _fallen("b", 10, 8_200, 1_050, 10)], scenario)
+
+
+def test_contagion_of_two_markets_by_hand() -> None:
+    """At 1050 $ the account in ``a`` has a health of 23 * 840 / 20,000 = 0.966: half its debt, 10,000 USDC, is repaid
+    for 10,000 * 1.05 / 1050 = 10 WETH, which are sold into 390: the price falls to (390 / 400)^2 = 0.950625 of 1050, or
+    998.15625 $. The account in ``b``, at 10 * 840 / 8,200 = 1.024 before, has 10 * 798.525 / 8,200 = 0.974 now and
+    is liquidated at that second: 4,100 for 4,100 * 1.05 / 998.15625 = 4.312952... WETH. Both are healthy then: at
+    390^2 / 404.312952...^2 of 1050 $ 13 WETH weigh 10,160 against 10,000. Alone nothing happens in ``b``.
+    """
+    parts = _contagion()
+    markets = [part.market for part in parts]
+    alone = [
+        replay(
+            part.protocol, part.market, part.timeline, part.scenario, response=PriceResponse(SHALLOW, [part.market], ())
+        )
+        for part in parts
+    ]
+    assert [_took(one) for one in alone] == [[(132, 10_000)], []]
+    response = PriceResponse(SHALLOW, markets, ())
+    first, second = replay_jointly(parts, response=response)
+    assert _took(first) == [(132, 10_000)]
+    assert _took(second) == [(132, 4_100)]
+    price = 99_815_625_000
+    seized = 4_100 * USD * 105 * ETH // (100 * price)
+    assert seized == 4_312_952_005_259_697_567
+    [here], [there] = first.liquidations, second.liquidations
+    assert (here.fill.seized, there.fill.seized) == (10 * ETH, seized)
+    assert next(point.oracle for point in second.points if point.clock.timestamp == 132) == price
+    assert second.sales[0].endogenous
+    assert not first.sales[0].endogenous
+    # what both hear in the end: the same market, to the last integer
+    factor = RAY * (390 * ETH) ** 2 // (400 * ETH + seized) ** 2
+    for one in (first, second):
+        assert one.points[-1].market == one.points[-1].oracle == 1_050 * USD * factor // RAY
+    # tokens are conserved: what left the accounts is what was sold
+    assert sum(sale.amount for sale in response.sales) == here.fill.seized + there.fill.seized
+    # the order in which markets are named decides nothing here
+    swapped = replay_jointly(parts[::-1], response=PriceResponse(SHALLOW, markets[::-1], ()))
+    assert [_took(one) for one in swapped] == [[(132, 4_100)], [(132, 10_000)]]
+
+
+def test_depth_without_bottom_is_no_contagion() -> None:
+    parts = _contagion()
+    deep = Impact(assets=(AssetImpact(asset="WETH", depth=NoDepth()),))
+    together = replay_jointly(parts, response=PriceResponse(deep, [part.market for part in parts], ()))
+    assert [list(one.liquidations) for one in together] == [list(_alone(part).liquidations) for part in parts]
