@@ -38,6 +38,7 @@ from backtest.report.proposal import stored
 from backtest.report.selection import Row, printable
 from backtest.report.tables import data_flags
 from backtest.results import Material, load_material, run_id_of
+from backtest.risk.falling import held, that_moved
 from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, draws, parse_override, seconds_of
 from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
 from backtest.scenario.settled import settled
@@ -50,8 +51,6 @@ FRICTIONLESS = Ensemble(draw=(Draw(weight=1.0, liquidators=Competitive()),))
 NAMED = "frictionless liquidators, who always come at once, cost nothing and never run short"
 FALLS = (1_000, 2_000, 3_000, 4_000, 5_000)
 """Of prices, basis points."""
-MOVED = 1.1
-"""An asset whose price was so many times as high at its highest as at its lowest is one that may fall."""
 SHOCKED = 4
 """Assets that fall alone, at most, those of the proposal aside."""
 STEPS, DAYS = 10, 30
@@ -551,7 +550,7 @@ def _shocks(
 ) -> list[report.Shock]:
     """Falls of the proposal's assets, of others that moved, and of all that moved together."""
     market, proposed = book.market, what_if.changed(book, timeline, overrides)
-    moved, own = _moved(tables["prices"]), []
+    moved, own = that_moved(tables["prices"]), []
     for place in _places(book, timeline, overrides):
         own += [place[0]] if place[0] is not None and place[0] in book.oracle else []
     seized = pc.value_counts(tables["liquidations"]["collateral_asset_id"]).to_pylist()
@@ -561,7 +560,7 @@ def _shocks(
     if len(moved) > 1:
         cases["all that move"] = tuple(moved)
     elif not cases:
-        cases["all collateral"] = tuple(moved) or tuple(_collateral(tables["position_events"]))
+        cases["all collateral"] = tuple(moved) or tuple(held(tables["position_events"]))
     found = []
     for label, assets in cases.items():
         for fall in FALLS if assets else ():
@@ -578,16 +577,3 @@ def _shocks(
                 )
             )
     return found
-
-
-def _collateral(positions: pa.Table) -> list[AssetId]:
-    """Assets that were ever held as collateral."""
-    held = positions.filter(pc.equal(positions["side"].cast(pa.string()), "collateral"))
-    return sorted(AssetId(asset) for asset in pc.unique(held["asset_id"]).to_pylist())
-
-
-def _moved(prices: pa.Table) -> list[AssetId]:
-    """Assets whose price moved much in the history."""
-    known = prices.filter(pc.is_valid(prices["price"]))
-    rows = known.group_by("asset_id").aggregate([("price", "min"), ("price", "max")]).to_pylist()
-    return sorted(AssetId(row["asset_id"]) for row in rows if row["price_max"] > MOVED * float(row["price_min"]))

@@ -24,6 +24,7 @@ VERBS = {
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
     "propose": "Answer a proposed change of parameters, in one screen.",
+    "risk": "Measure a market's book at one moment: distances, insolvencies, the smallest shock.",
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "crash": "List named crashes, and replay one beside what was reported of it.",
