@@ -4,6 +4,7 @@ frictionless liquidators. Pure.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,9 +170,14 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
     """What happens to a book, which stays as it is, where the prices of some assets are lower by ``fall`` basis points
     all at once; prices rounded down.
     """
-    trial = book.copy()
-    for prices in (trial.oracle, trial.traded):
-        prices.update({asset: prices[asset] * (BPS - fall) // BPS for asset in assets if asset in prices})
+    return after_move(book, dict.fromkeys(assets, (BPS - fall) * WAD // BPS))
+
+
+def after_move(book: Book[Any], factors: Mapping[AssetId, int]) -> Fallen:
+    """What happens to a book, which stays as it is, where prices are so many times (wad) what they were; rounded
+    down.
+    """
+    trial = moved(book.copy(), factors)
     risky = list(standings(views_of(trial), unsafe=True))
     taken = _liquidated(trial, [standing.account for standing in risky])
     short = _short(views_of(trial))
@@ -181,6 +187,15 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
         repaid_base=None if taken is None else taken[0],
         bad_debt_base=short + (0 if taken is None else taken[1]),
     )
+
+
+def moved(book: Book[Any], factors: Mapping[AssetId, int]) -> Book[Any]:
+    """The book at prices so many times (wad) its own, rounded down; its state is the same object."""
+    oracle, traded = (
+        {asset: price * factors.get(asset, WAD) // WAD for asset, price in prices.items()}
+        for prices in (book.oracle, book.traded)
+    )
+    return dataclasses.replace(book, oracle=oracle, traded=traded)
 
 
 def standings(views: Views, *, unsafe: bool = False) -> Iterator[BookStanding]:
