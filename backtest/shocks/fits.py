@@ -15,7 +15,7 @@ from backtest.shocks.panel import Bools, Floats, Panel
 STEADY = 1e-7
 """An asset whose returns deviate by less than this is not fitted: it stands, or nearly."""
 DECAY = 0.94
-"""Of a variance where a GARCH does not fit (J.P. Morgan, RiskMetrics, 1996)."""
+"""Of the variance that tells regimes apart (J.P. Morgan, RiskMetrics, 1996)."""
 MOST = 20_000
 """Rows that a GARCH or a copula is fitted to, at most: the last ones."""
 
@@ -24,8 +24,8 @@ MOST = 20_000
 class Garch:
     """By asset: variance = omega + alpha * last return squared + beta * last variance; ``ahead`` is the variance of
     the next step, ``usual`` the mean of the data's, ``worst`` their highest. ``residuals``: rows x assets, returns over
-    their deviation, with mean zero. ``filtered``: whether the GARCH fitted; else it is a decaying variance, or, of an
-    asset that is steady, a constant one.
+    their deviation, with mean zero and deviation one. ``filtered``: whether the GARCH fitted; else the variance is
+    constant, so that rows are drawn as they are.
     """
 
     omega: Floats
@@ -56,17 +56,19 @@ def _garch(data: bytes) -> tuple[float, float, float, float, float, float, Float
         variance = max(deviation, 1e-12) ** 2
         return variance, 0.0, 0.0, variance, variance, variance, returns / np.sqrt(variance), False
     terms = _fitted(returns / deviation)
-    omega, alpha, beta = (0.0, 1 - DECAY, DECAY) if terms is None else terms
+    if terms is None:  # nothing is filtered: rows as they are
+        variance = deviation**2
+        return variance, 0.0, 0.0, variance, variance, variance, returns / deviation, False
+    omega, alpha, beta = terms
     scaled, last = returns / deviation, 1.0
     variances = np.empty(len(scaled))
     for row, value in enumerate((scaled**2).tolist()):
         variances[row] = last
         last = omega + alpha * value + beta * last
-    variances = np.maximum(variances, 1e-12)
-    unit = deviation**2
+    unit, residuals = deviation**2, scaled / np.sqrt(variances)
     return (
         omega * unit, alpha, beta, last * unit, float(variances.mean()) * unit, float(variances.max()) * unit,
-        scaled / np.sqrt(variances), terms is not None,
+        residuals / residuals.std(), True,
     )  # fmt: skip
 
 
@@ -79,8 +81,12 @@ def _fitted(returns: Floats) -> tuple[float, float, float] | None:
         model: Any = arch_model(returns, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
         found = model.fit(disp="off", show_warning=False)
     omega, alpha, beta = (float(found.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
-    sound = found.convergence_flag == 0 and np.isfinite([omega, alpha, beta]).all() and alpha + beta < 1
-    return (omega, alpha, beta) if sound else None
+    # Mostly zeros, as of an oracle that speaks seldom, have a variance that dies between two returns: none fits then.
+    finite = bool(np.isfinite([omega, alpha, beta]).all())
+    sound = found.convergence_flag == 0 and finite and omega > 1e-6 and alpha + beta < 0.9999
+    if not sound or not 0.5 < float(np.asarray(found.std_resid).std()) < 2.0:
+        return None
+    return omega, alpha, beta
 
 
 def block_length(panel: Panel) -> float:

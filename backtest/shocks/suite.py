@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from backtest.errors import ScenarioError
+from backtest.errors import ScenarioError, UserError
 from backtest.scenario import Competitive, Scenario
 from backtest.scenario.base import Strict, at_least, plain
 from backtest.scenario.toml import parse_toml
@@ -22,7 +22,8 @@ from backtest.shocks.path import StressPath
 
 LONGEST = 2_000
 """Steps of a path, at most."""
-MOST_PATHS = 1_000_000
+FARTHEST = 23.0
+"""Of a price's logarithm: ten thousand million times as much, or as little."""
 
 
 class Follow(Strict, frozen=True):
@@ -51,7 +52,7 @@ class StressCase(Strict, frozen=True):
     events: tuple[AnyEvent, ...] = ()
     """What happens beside, in this order."""
     paths: int | None = None
-    """How many paths; None: as many as are asked for, one where nothing is drawn."""
+    """How many paths; None: the suite's number, one where nothing is drawn."""
     needs: tuple[str, ...] = ()
     """Assets of which the market must have one, else the case does not concern it."""
     source: str = ""
@@ -80,8 +81,13 @@ class StressCase(Strict, frozen=True):
         """One of its paths, a function of the seed, the case's name and the path's number."""
         path = StressPath.still(steps, len(panel.assets))
         drawn = self.prices.draw(fit, stream(seed, f"{self.name}/prices", number), steps)
-        level = np.exp(np.cumsum(drawn.returns, axis=0))
-        path.market[:] = path.oracle[:] = level
+        level = np.cumsum(drawn.returns, axis=0)
+        if not np.abs(level).max(initial=0.0) < FARTHEST:  # not a number is none either
+            raise UserError(
+                f"case '{self.name}': a price moves beyond e^{FARTHEST} times itself",
+                "take a smaller scale or volatility",
+            )
+        path.market[:] = path.oracle[:] = np.exp(level)
         for beside, values in ((path.gas, drawn.gas), (path.depth, drawn.depth)):
             if values is not None:
                 beside *= values
@@ -136,9 +142,9 @@ class Suite(Strict, frozen=True):
         """Of a path."""
         return self.horizon // self.step
 
-    def paths_of(self, case: StressCase, asked: int | None) -> int:
-        """How many paths of a case are drawn where so many are asked for."""
-        return case.paths or ((asked or self.paths) if case.random else 1)
+    def paths_of(self, case: StressCase) -> int:
+        """How many paths of a case are drawn."""
+        return case.paths or (self.paths if case.random else 1)
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys."""

@@ -28,6 +28,7 @@ from backtest.replay.record import Replay
 from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.replay.watch.foresight import Foresight, Ticks
+from backtest.replay.what_if.impact import views_of
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.tables import AMOUNT
 
@@ -55,7 +56,7 @@ class Lying:
 
 
 @dataclass(frozen=True)
-class Standing(Generic[State]):
+class StandingBook(Generic[State]):
     """History's book at the end of a block, from which any number of paths go on.
 
     Attributes:
@@ -83,6 +84,19 @@ class Standing(Generic[State]):
     def _digits(self) -> int:
         return 0 if self.market.price_decimals is None else self.market.price_decimals - self.market.base_decimals
 
+    def totals(self) -> tuple[int, int, int]:
+        """Collateral, debt, and debt beyond the collateral of its account, over all accounts that can be valued; base
+        units.
+        """
+        views = views_of(self.start.book)
+        least = views.collateral.minus(views.debt)
+        rest = [view for view in views.rest.values() if view is not None]
+        return (
+            views.collateral.total() + sum(view.collateral_base for view in rest),
+            views.debt.total() + sum(view.debt_base for view in rest),
+            -least.take(least.negative).total() + sum(max(0, view.debt_base - view.collateral_base) for view in rest),
+        )
+
     def along(self, ahead: Lying, scenario: Scenario, *, screened: bool = True) -> Replay[State]:
         """Replay a path. The scenario's blocks are those of the path; its overrides hold from its first step on.
         ``screened`` and errors as those of ``replay``.
@@ -107,10 +121,9 @@ class Standing(Generic[State]):
     def _timeline(self, ahead: Lying) -> Timeline:
         """Prices and indexes of the moment as events of its block, which are not replayed but known; then the path."""
         book = self.start.book
-        now: dict[AssetId, int] = dict(book.oracle)
-        rows: list[tuple[int, AssetId, int | None]] = [(0, asset, price) for asset, price in sorted(now.items())]
-        rows += _moved(ahead.oracle, now)
-        traded: list[tuple[int, AssetId, int | None]] = _moved(ahead.traded, dict(book.traded))
+        rows: list[tuple[int, AssetId, int | None]] = [(0, *price) for price in sorted(book.oracle.items())]
+        rows += _moved(ahead.oracle)
+        traded = _moved(ahead.traded)
         tables = {
             "params": self.params,
             "prices": self._priced(rows, ahead, source=False),
@@ -165,7 +178,7 @@ def standing(
     params: pa.Table,
     block: int,
     scenario: Scenario | None = None,
-) -> Standing[State]:
+) -> StandingBook[State]:
     """History up to the end of a block, for any number of paths.
 
     Args:
@@ -190,7 +203,7 @@ def standing(
     assert isinstance(start.watch, Foresight)
     start.book.now = timeline.clock_at(timeline.last_known_block(block))
     earlier = params.filter(pa.array(params["block_number"].to_numpy() <= block))
-    return Standing(protocol, market, block, replace(start, block=block + 1), earlier)
+    return StandingBook(protocol, market, block, replace(start, block=block + 1), earlier)
 
 
 def scaled_down(price: int, factor: float) -> int:
@@ -200,11 +213,13 @@ def scaled_down(price: int, factor: float) -> int:
     return max(1, price * round(factor * PARTS) // PARTS)
 
 
-def _moved(prices: Prices, last: dict[AssetId, int]) -> list[tuple[int, AssetId, int | None]]:
-    """(step from one on, asset, price) wherever a price is said that is not the last one."""
+def _moved(prices: Prices) -> list[tuple[int, AssetId, int | None]]:
+    """(step from one on, asset, price) wherever a price is said that is not the last one. The first that is said always
+    is an event: whoever may be liquidated before anything moves is so on every path, also on one that stands still.
+    """
     found: list[tuple[int, AssetId, int | None]] = []
     for asset, each in sorted(prices.items()):
-        known: int | None = last.get(asset)
+        known: int | None = None
         for step, price in enumerate(each, 1):
             if price is not None and price != known:
                 found.append((step, asset, price))
