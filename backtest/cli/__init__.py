@@ -23,6 +23,7 @@ VERBS = {
     "reconstruct": "Rebuild the canonical tables of a lake from its raw events.",
     "replay": "Replay a market under a scenario and store the run.",
     "sweep": "Replay many scenarios, and find those that are not dominated.",
+    "stress": "Carry the book of one moment on along shocked prices, and say what is lost.",
     "propose": "Answer a proposed change of parameters, in one screen.",
     "risk": "Measure a market's book at one moment: distances, insolvencies, the smallest shock.",
     "compare": "Compare history, baseline and alternatives.",
