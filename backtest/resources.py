@@ -11,10 +11,11 @@ _CHECKOUT = {
     "sample": _PACKAGE.parent / "data/sample",
     "tokens": _PACKAGE.parent / "data/tokens",
     "crashes": _PACKAGE.parent / "data/crashes",
+    "stress": _PACKAGE.parent / "data/stress",
 }
 
 
 def resource(name: str) -> Path:
-    """The folder of ``queries``, ``markets``, ``sample``, ``tokens`` or ``crashes``."""
+    """The folder of ``queries``, ``markets``, ``sample``, ``tokens``, ``crashes`` or ``stress``."""
     packaged = _PACKAGE / "_assets" / name
     return packaged if packaged.is_dir() else _CHECKOUT[name]

@@ -496,6 +496,89 @@ JOINTS: dict[str, pa.Schema] = {
 }
 
 
+def _stress(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema([pa.field("stress_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
+
+
+# What stresses are and what each path came to. Datasets ``results/...`` as well.
+STRESSES: dict[str, pa.Schema] = {
+    # One row per stress; suite is canonical JSON, notes what it assumes (JSON list); collateral, debt and bad debt are
+    # those of the book before anything happened, still_... what comes to pass where no price moves.
+    "stresses": _stress(
+        ("name", TEXT),
+        ("suite_version", pa.int64()),
+        ("suite", TEXT),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("seed", pa.int64()),
+        ("steps", pa.int64()),
+        ("step_seconds", pa.int64()),
+        ("collateral_base", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("bad_debt_base", AMOUNT),
+        ("still_bad_debt_base", AMOUNT),
+        ("still_repaid_base", AMOUNT),
+        ("notes", TEXT),
+        ("lake_digest", TEXT),
+        ("rules_version", TEXT),
+        ("engine_version", TEXT),
+    ),
+    # paths: how many are planned; 0 where the case does not concern the market.
+    "stress_cases": _stress(
+        ("ordinal", pa.int64()),
+        ("name", TEXT),
+        ("model", TEXT),
+        ("events", TEXT),
+        ("source", TEXT),
+        ("paths", pa.int64()),
+    ),
+    # lowest_price: the deepest that the asset which fell most came to, basis points of its beginning; gas_most and
+    # depth_least in basis points of the moment's. A path that failed has nulls and an error.
+    "stress_paths": _stress(
+        ("ordinal", pa.int64()),
+        ("path", pa.int64()),
+        ("liquidations", pa.int64(), True),
+        ("deficits", pa.int64(), True),
+        ("repaid_base", AMOUNT, True),
+        ("seized_base", AMOUNT, True),
+        ("protocol_fee_base", AMOUNT, True),
+        ("bad_debt_base", AMOUNT, True),
+        ("realised_bad_debt_base", AMOUNT, True),
+        ("open_bad_debt_base", AMOUNT, True),
+        ("peak_bad_debt_base", AMOUNT, True),
+        ("liquidatable_debt_base", AMOUNT, True),
+        ("debt_base", AMOUNT, True),
+        ("borrowing_power_base", AMOUNT, True),
+        ("lowest_asset", TEXT, True),
+        ("lowest_price", pa.int64(), True),
+        ("gas_most", pa.int64(), True),
+        ("depth_least", pa.int64(), True),
+        ("error", TEXT, True),
+    ),
+    # Quantiles over some paths of an asset's market price, as a multiple of its beginning: for display.
+    "stress_fan": _stress(
+        ("ordinal", pa.int64()),
+        ("asset", TEXT),
+        ("step", pa.int64()),
+        ("lowest", pa.float64()),
+        ("q05", pa.float64()),
+        ("q25", pa.float64()),
+        ("q50", pa.float64()),
+        ("q75", pa.float64()),
+        ("q95", pa.float64()),
+    ),
+    # A case's model held against the data (shocks.statistics).
+    "stress_statistics": _stress(
+        ("ordinal", pa.int64()),
+        ("asset", TEXT),
+        ("statistic", TEXT),
+        ("data", pa.float64(), True),
+        ("model", pa.float64(), True),
+    ),
+}
+
+
 def as_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], common: Mapping[str, Any] | None = None) -> pa.Table:
     """Rows in the schema's columns, amounts given as ints; ``common`` are columns with one value. UserError where a
     value does not fit.

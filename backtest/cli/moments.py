@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from backtest.cli.numbers import whole
@@ -49,16 +48,24 @@ def window_of(lake: Lake, market: str, first: str | None, last: str | None) -> t
     block at or after a time, the last at or before one. UserError for what is neither, or lies outside the history.
     """
 
-    def at(seconds: int, *, begins: bool) -> int:
-        table = lake.read("canonical/blocks", market, columns=["block_number", "timestamp"]).sort_by("block_number")
-        blocks, times = table["block_number"].to_pylist(), table["timestamp"].to_pylist()
-        place = bisect_left(times, seconds) if begins else bisect_right(times, seconds) - 1
-        if not 0 <= place < len(blocks):
-            said = f"{FIRST} {first}" if begins else f"{LAST} {last}"
-            raise UserError(f"{said} is outside the history of '{market}'", "leave it out, or give another date")
-        return int(blocks[place])
+    return (
+        placed(first, FIRST, lambda seconds: _placed_in(lake, market, seconds, f"{FIRST} {first}", begins=True)),
+        block_of(lake, market, last, LAST),
+    )
 
-    return placed(first, FIRST, partial(at, begins=True)), placed(last, LAST, partial(at, begins=False))
+
+def block_of(lake: Lake, market: str, said: str | None, option: str) -> int | None:
+    """A block, or the last known one at or before a time; errors as those of ``window_of``."""
+    return placed(said, option, lambda seconds: _placed_in(lake, market, seconds, f"{option} {said}", begins=False))
+
+
+def _placed_in(lake: Lake, market: str, seconds: int, said: str, *, begins: bool) -> int:
+    table = lake.read("canonical/blocks", market, columns=["block_number", "timestamp"]).sort_by("block_number")
+    blocks, times = table["block_number"].to_pylist(), table["timestamp"].to_pylist()
+    place = bisect_left(times, seconds) if begins else bisect_right(times, seconds) - 1
+    if not 0 <= place < len(blocks):
+        raise UserError(f"{said} is outside the history of '{market}'", "leave it out, or give another date")
+    return int(blocks[place])
 
 
 def blocks_of_node(

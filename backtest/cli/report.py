@@ -13,6 +13,7 @@ def report(
     lake: Path,
     market: str | None = None,
     sweep: str | None = None,
+    stress: str | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
 ) -> None:
     """Write runs as one HTML page: verdicts, comparison, charts, tables, assumptions. It works offline and prints well.
@@ -37,6 +38,8 @@ def report(
         Only runs of this market.
     sweep
         A sweep instead of runs: its id, first digits of it, or its name.
+    stress
+        A stress instead of runs: its id, first digits of it, or the name of its suite.
     output
         File to write.
     """
@@ -45,6 +48,15 @@ def report(
     from backtest.report import write_report
     from backtest.report.sweeps import write_sweep_report
 
+    if stress is not None:
+        if runs or sweep is not None:
+            raise UserError(f"--stress and {'--sweep' if sweep else 'runs'} together", "give one of them")
+        from backtest.report.stress import find_stress, write_stress_report
+
+        shown = find_stress(Lake(lake), stress, market=market)
+        write_stress_report(shown, output)
+        print(f"{output}: stress {shown.stress['name']} of {shown.stress['market']}")
+        return
     if sweep is not None:
         if runs:
             raise UserError("--sweep and runs together", "give one of them")

@@ -101,7 +101,7 @@ def sweep(
     from backtest.sweep import sweep as run_sweep
 
     opened = Lake(lake)
-    chosen = market or _only_market(opened.markets(), str(opened.path))
+    chosen = market or only_market(opened.markets(), str(opened.path))
     options = {
         "--scenario": scenario,
         "--set": set_,
@@ -147,7 +147,8 @@ def sweep(
     return 1 if len(outcome.failed) == outcome.scenarios else 0
 
 
-def _only_market(markets: Sequence[str], where: str) -> str:
+def only_market(markets: Sequence[str], where: str) -> str:
+    """The market of a lake that holds one; UserError where it holds another number of them."""
     if len(markets) != 1:
         raise UserError(
             f"{where} holds {len(markets)} markets",

@@ -1,5 +1,5 @@
-"""Who replays the scenarios of a sweep: this process, processes of this machine, or a Dask cluster. The outcome is the
-same.
+"""Who replays the scenarios of a sweep, or the paths of a stress: this process, processes of this machine, or a Dask
+cluster. The outcome is the same.
 
 An executor takes tasks and yields each one's outcome when it is there, in any order. Few are in flight at a time, so
 that outcomes do not pile up while they are stored.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backtest.errors import UserError
-from backtest.sweep.worker import Done, Task, material_in, perform, unpacked
+from backtest.sweep.worker import Done, Job, material_in, unpacked
 
 _DIED = "the process that replayed it died (killed, or out of memory)"
 
@@ -30,16 +30,16 @@ _DIED = "the process that replayed it died (killed, or out of memory)"
 class Executor(Protocol):
     """A way of having tasks done."""
 
-    def outcomes(self, tasks: Sequence[Task], folder: str) -> Iterator[Done]:
+    def outcomes(self, tasks: Sequence[Job], folder: str) -> Iterator[Done]:
         """The outcome of every task, in any order. ``folder`` holds the material (``worker.pack``)."""
 
 
 class Serial:
     """This process, one after the other."""
 
-    def outcomes(self, tasks: Sequence[Task], folder: str) -> Iterator[Done]:
+    def outcomes(self, tasks: Sequence[Job], folder: str) -> Iterator[Done]:
         for task in tasks:
-            yield perform(folder, task)
+            yield task.perform(folder)
 
 
 class Processes:
@@ -50,29 +50,29 @@ class Processes:
     def __init__(self, workers: int) -> None:
         self._workers = workers
 
-    def outcomes(self, tasks: Sequence[Task], folder: str) -> Iterator[Done]:
+    def outcomes(self, tasks: Sequence[Job], folder: str) -> Iterator[Done]:
         waiting = list(tasks)[::-1]
         while waiting:
-            lost: list[Task] = []
+            lost: list[Job] = []
             yield from self._until_broken(waiting, folder, lost)
             for task in lost:
-                alone: list[Task] = []
+                alone: list[Job] = []
                 yield from Processes(1)._until_broken([task], folder, alone)
                 if alone:
                     yield Done(task.run_id, None, _DIED)
 
-    def _until_broken(self, waiting: list[Task], folder: str, lost: list[Task]) -> Iterator[Done]:
+    def _until_broken(self, waiting: list[Job], folder: str, lost: list[Job]) -> Iterator[Done]:
         """Outcomes of tasks taken from the end of ``waiting``, until none is left or a process dies; then ``lost`` gets
         those in flight.
         """
         # Not forked: threads of Arrow and of the progress display would be forked in the middle of what they do.
         context = multiprocessing.get_context("spawn")
-        running: dict[Future[Done], Task] = {}
+        running: dict[Future[Done], Job] = {}
         pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=begin_worker, initargs=(folder,))
         try:
             while waiting or running:
                 while waiting and len(running) < 2 * self._workers:
-                    running[pool.submit(perform, folder, waiting[-1])] = waiting[-1]
+                    running[pool.submit(_performed, waiting[-1], folder)] = waiting[-1]
                     waiting.pop()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     done = future.result()
@@ -86,6 +86,10 @@ class Processes:
                     lost.append(task)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _performed(task: Job, folder: str) -> Done:
+    return task.perform(folder)
 
 
 def begin_worker(folder: str) -> None:
@@ -120,7 +124,7 @@ class Dask:
                 "start one: dask scheduler; and workers: dask worker",
             ) from None
 
-    def outcomes(self, tasks: Sequence[Task], folder: str) -> Iterator[Done]:
+    def outcomes(self, tasks: Sequence[Job], folder: str) -> Iterator[Done]:
         import distributed as library
 
         distributed: Any = library
@@ -135,7 +139,7 @@ class Dask:
         try:
             workers = self.client.nthreads().values()
             ahead = iter(tasks)
-            by_key: dict[str, Task] = {}
+            by_key: dict[str, Job] = {}
 
             def submit(count: int) -> list[Any]:
                 futures = []
@@ -176,8 +180,8 @@ def _reason(future: Any) -> str:
 _held = ""
 
 
-def _perform_held(task: Task) -> Done:
-    return perform(_held, task)
+def _perform_held(task: Job) -> Done:
+    return task.perform(_held)
 
 
 def _material_plugin(files: dict[str, bytes]) -> Any:

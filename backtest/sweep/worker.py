@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -27,6 +28,26 @@ VERSIONS = (VERSION, RULES_VERSION, ENGINE_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """A task's tables, or why there are none."""
+
+    run_id: str
+    tables: Mapping[str, pa.Table] | None
+    error: str | None
+
+
+class Job(Protocol):
+    """A task that executors carry to whoever does it."""
+
+    @property
+    def run_id(self) -> str:
+        """What its outcome is known by."""
+
+    def perform(self, folder: str) -> Done:
+        """Do it, from the material in a folder. Whatever goes wrong is its reason: it must not end the others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """A scenario to be replayed from the material in a folder. ``versions`` are those of the program that asks."""
 
@@ -34,14 +55,18 @@ class Task:
     scenario: Scenario
     versions: tuple[str, str, str] = VERSIONS
 
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A replay's tables, or why there are none."""
-
-    run_id: str
-    tables: Mapping[str, pa.Table] | None
-    error: str | None
+    def perform(self, folder: str) -> Done:
+        """See ``Job``."""
+        if self.versions != VERSIONS:
+            theirs, ours = "/".join(self.versions), "/".join(VERSIONS)
+            return Done(self.run_id, None, f"the worker runs version {ours}, the sweep {theirs}: install the same")
+        try:
+            material = material_in(folder)
+            made = replayed(material, self.scenario, start=material.start(self.scenario))
+        except Exception as error:
+            kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
+            return Done(self.run_id, None, kind + " ".join(str(error).split()))
+        return Done(self.run_id, made.tables, None)
 
 
 def pack(lake: Lake, market: str, folder: Path) -> None:
@@ -61,23 +86,6 @@ def material_in(folder: str) -> Material:
             tables[path.stem] = pa.ipc.open_file(source).read_all()
     config, digest = msgspec.json.decode((Path(folder) / "config.json").read_bytes(), type=tuple[MarketConfig, str])
     return Material.of(config, digest, tables)
-
-
-def perform(folder: str, task: Task) -> Done:
-    """Replay one scenario. Whatever goes wrong in it is its reason: it must not end the sweep."""
-    if task.versions != VERSIONS:
-        return Done(
-            task.run_id,
-            None,
-            f"the worker runs version {'/'.join(VERSIONS)}, the sweep {'/'.join(task.versions)}: install the same",
-        )
-    try:
-        material = material_in(folder)
-        made = replayed(material, task.scenario, start=material.start(task.scenario))
-    except Exception as error:
-        kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
-        return Done(task.run_id, None, kind + " ".join(str(error).split()))
-    return Done(task.run_id, made.tables, None)
 
 
 def unpacked(files: Mapping[str, bytes], within: str) -> str:

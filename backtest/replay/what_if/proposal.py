@@ -4,7 +4,8 @@ frictionless liquidators. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,8 +150,8 @@ def effect_of(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]
         of=reach.of,
         left_alone=reach.in_emode,
         made=tuple(found),
-        power_before=_power(before),
-        power_after=_power(after),
+        power_before=power_of(before),
+        power_after=power_of(after),
     )
 
 
@@ -167,9 +168,14 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
     """What happens to a book, which stays as it is, where the prices of some assets are lower by ``fall`` basis points
     all at once; prices rounded down.
     """
-    trial = book.copy()
-    for prices in (trial.oracle, trial.traded):
-        prices.update({asset: prices[asset] * (BPS - fall) // BPS for asset in assets if asset in prices})
+    return after_move(book, dict.fromkeys(assets, (BPS - fall) * WAD // BPS))
+
+
+def after_move(book: Book[Any], factors: Mapping[AssetId, int]) -> Fallen:
+    """What happens to a book, which stays as it is, where prices are so many times (wad) what they were; rounded
+    down.
+    """
+    trial = moved(book.copy(), factors)
     risky = list(standings(views_of(trial), unsafe=True))
     settles = type(mechanism_of(book.protocol)) is ProtocolSpread
     taken = liquidated_at_once(trial, [standing.account for standing in risky]) if settles else None
@@ -180,6 +186,15 @@ def after_fall(book: Book[Any], assets: Sequence[AssetId], fall: int) -> Fallen:
         repaid_base=None if taken is None else taken.repaid_base,
         bad_debt_base=short + (0 if taken is None else taken.lost_base),
     )
+
+
+def moved(book: Book[Any], factors: Mapping[AssetId, int]) -> Book[Any]:
+    """The book at prices so many times (wad) its own, rounded down; its state is the same object."""
+    oracle, traded = (
+        {asset: price * factors.get(asset, WAD) // WAD for asset, price in prices.items()}
+        for prices in (book.oracle, book.traded)
+    )
+    return dataclasses.replace(book, oracle=oracle, traded=traded)
 
 
 def standings(views: Views, *, unsafe: bool = False) -> Iterator[BookStanding]:
@@ -206,5 +221,6 @@ def _short(views: Views) -> int:
     return -least.take(least.negative).total() + sum(max(0, one.debt_base - one.collateral_base) for one in rest)
 
 
-def _power(views: Views) -> int:
+def power_of(views: Views) -> int:
+    """What all accounts may owe when they borrow, base units."""
     return views.power.total() + sum(view.borrowing_power_base for view in views.rest.values() if view is not None)

@@ -1,0 +1,236 @@
+"""A book of one moment carried on along prices that are given: the outcome of one path, by the engine and in exact
+integers. Pure.
+
+What is fixed (the book, everybody's exposure, history's parameters) is made once and shared by all paths. A path is a
+short timeline of its own: one transaction a step, in which the oracle says the prices of all assets that moved, so that
+nobody acts on a moment in which one asset has moved and another not yet. No user acts, and interest goes on at the
+rates of the book's moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from msgspec import structs
+
+from backtest.errors import UserError
+from backtest.model import AssetId, Market
+from backtest.protocols.interface import LendingProtocol, State
+from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.engine import replay
+from backtest.replay.record import Replay
+from backtest.replay.shortcuts.common_start import Start, start_of
+from backtest.replay.timeline import Timeline
+from backtest.replay.watch.foresight import Foresight, Ticks
+from backtest.replay.what_if.impact import views_of
+from backtest.scenario import Competitive, Override, Scenario
+from backtest.tables import AMOUNT
+
+PARTS = 10**12
+"""A factor of a price is taken in whole parts of this: what floats of two machines differ by is below half of one."""
+
+Prices = Mapping[AssetId, Sequence[int | None]]
+"""By asset one price a step, None where nothing is said at that step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """What lies ahead of a book.
+
+    Attributes:
+        seconds: of each step, how long after the book's moment; increasing, the first above zero.
+        oracle: what the oracle says. traded: market prices, of assets whose market price is another than the oracle's.
+        base_fees: of blocks from the book's moment on.
+    """
+
+    seconds: Sequence[int]
+    oracle: Prices
+    traded: Prices
+    base_fees: BaseFees = NO_FEES
+
+
+@dataclass(frozen=True)
+class StandingBook(Generic[State]):
+    """History's book at the end of a block, from which any number of paths go on.
+
+    Attributes:
+        block: that block. start: everything a replay needs to go on from there.
+        params: history's changes of parameters up to there, a table.
+    """
+
+    protocol: LendingProtocol[State]
+    market: Market
+    block: int
+    start: Start[State]
+    params: pa.Table
+
+    @property
+    def timestamp(self) -> int:
+        """Of the block, seconds."""
+        return self.start.book.now.timestamp
+
+    @property
+    def oracle(self) -> Mapping[AssetId, int]:
+        """Prices of that moment, in the units of the book's integers."""
+        return self.start.book.oracle
+
+    @cached_property
+    def _digits(self) -> int:
+        return 0 if self.market.price_decimals is None else self.market.price_decimals - self.market.base_decimals
+
+    def totals(self) -> tuple[int, int, int]:
+        """Collateral, debt, and debt beyond the collateral of its account, over all accounts that can be valued; base
+        units.
+        """
+        views = views_of(self.start.book)
+        least = views.collateral.minus(views.debt)
+        rest = [view for view in views.rest.values() if view is not None]
+        return (
+            views.collateral.total() + sum(view.collateral_base for view in rest),
+            views.debt.total() + sum(view.debt_base for view in rest),
+            -least.take(least.negative).total() + sum(max(0, view.debt_base - view.collateral_base) for view in rest),
+        )
+
+    def along(self, ahead: Lying, scenario: Scenario, *, screened: bool = True) -> Replay[State]:
+        """Replay a path. The scenario's blocks are those of the path; its overrides hold from its first step on.
+        ``screened`` and errors as those of ``replay``.
+        """
+        timeline = self._timeline(ahead)
+        first = self.block + 1
+        overrides = tuple(map(self._from_start, scenario.overrides))
+        scenario = structs.replace(scenario, from_block=first, to_block=None, overrides=overrides)
+        watch = self.start.watch.copy()
+        watch.ticks = Ticks(timeline, len(self.market.assets))
+        watch.tick, watch.first, watch.stop, watch.pyramid = -1, 0, 0, None
+        start = replace(self.start, timeline=timeline, watch=watch)
+        return replay(
+            self.protocol, self.market, timeline, scenario, start=start, base_fees=ahead.base_fees, screened=screened
+        )
+
+    def _from_start(self, override: Override) -> Override:
+        return structs.replace(
+            override, from_block=self.block + 1, from_time=None, until_block=None, until_time=None, steps=1
+        )
+
+    def _timeline(self, ahead: Lying) -> Timeline:
+        """Prices and indexes of the moment as events of its block, which are not replayed but known; then the path."""
+        book = self.start.book
+        rows: list[tuple[int, AssetId, int | None]] = [(0, *price) for price in sorted(book.oracle.items())]
+        rows += _moved(ahead.oracle)
+        traded = _moved(ahead.traded)
+        tables = {
+            "params": self.params,
+            "prices": self._priced(rows, ahead, source=False),
+            "market_prices": self._priced(traded, ahead, source=True),
+            "indexes": self._indexes,
+            "blocks": pa.table(
+                {
+                    "block_number": [self.block + step for step in range(len(ahead.seconds) + 1)],
+                    "timestamp": [self.timestamp, *(self.timestamp + each for each in ahead.seconds)],
+                }
+            ),
+        }
+        return Timeline.of(tables, price_digits=self._digits)
+
+    def _priced(self, rows: Sequence[tuple[int, AssetId, int | None]], ahead: Lying, *, source: bool) -> pa.Table:
+        rows = sorted(rows, key=lambda row: row[:2])
+        step = np.array([row[0] for row in rows], np.int64)
+        after = np.array([0, *ahead.seconds], np.int64)
+        unit = 10**self._digits
+        prices = [row[2] for row in rows]
+        columns: dict[str, Any] = {
+            **_key(self.start.book.seq + step, self.block + step, self.timestamp + after[step]),
+            "asset_id": pa.array([row[1] for row in rows], pa.int16()),
+            "price": pa.array([None if price is None else price // unit for price in prices], AMOUNT),
+        }
+        if unit > 1:
+            columns["price_rest"] = pa.array([None if price is None else price % unit for price in prices], AMOUNT)
+        if source:
+            columns["source"] = pa.array(["path"] * len(rows))
+        return pa.table(columns)
+
+    @cached_property
+    def _indexes(self) -> pa.Table:
+        """Those of the moment, each as of its last update."""
+        updates = sorted(self.start.book.indexes.values(), key=lambda update: (update.seq, update.asset))
+        columns: dict[str, Any] = _key(
+            *(
+                np.array([getattr(update, name) for update in updates], np.int64)
+                for name in ("seq", "block_number", "timestamp")
+            )
+        )
+        columns["asset_id"] = pa.array([update.asset for update in updates], pa.int16())
+        for name in ("supply_index", "borrow_index", "supply_rate", "borrow_rate"):
+            columns[name] = pa.array([getattr(update, name) for update in updates], AMOUNT)
+        return pa.table(columns)
+
+
+def standing(
+    protocol: LendingProtocol[State],
+    market: Market,
+    timeline: Timeline,
+    params: pa.Table,
+    block: int,
+    scenario: Scenario | None = None,
+) -> StandingBook[State]:
+    """History up to the end of a block, for any number of paths.
+
+    Args:
+        params: the canonical table of changes of parameters.
+        scenario: whose users respond; only that is read.
+
+    Raises:
+        UserError: the block is not one of the history, or interest cannot go on from it.
+    """
+    last = timeline.last_block
+    if not timeline.first_block <= block <= last:
+        raise UserError(f"block {block} is not within the history", f"it goes from {timeline.first_block} to {last}")
+    if block == last:  # a window begins with a block that is known
+        after = int(timeline.timestamps[-1]) + 1
+        timeline = replace(
+            timeline, blocks=np.append(timeline.blocks, last + 1), timestamps=np.append(timeline.timestamps, after)
+        )
+    first = Scenario(name="stress", liquidators=Competitive(), from_block=block + 1)
+    if scenario is not None:
+        first = structs.replace(first, users=scenario.users)
+    start: Start[State] = start_of(protocol, market, timeline, first)
+    assert isinstance(start.watch, Foresight)
+    start.book.now = timeline.clock_at(timeline.last_known_block(block))
+    earlier = params.filter(pa.array(params["block_number"].to_numpy() <= block))
+    return StandingBook(protocol, market, block, replace(start, block=block + 1), earlier)
+
+
+def scaled_down(price: int, factor: float) -> int:
+    """A price times a factor, whose parts are taken to nearest, rounded down; one unit at least, since an oracle that
+    says zero reverts.
+    """
+    return max(1, price * round(factor * PARTS) // PARTS)
+
+
+def _moved(prices: Prices) -> list[tuple[int, AssetId, int | None]]:
+    """(step from one on, asset, price) wherever a price is said that is not the last one. The first that is said always
+    is an event: whoever may be liquidated before anything moves is so on every path, also on one that stands still.
+    """
+    found: list[tuple[int, AssetId, int | None]] = []
+    for asset, each in sorted(prices.items()):
+        known: int | None = None
+        for step, price in enumerate(each, 1):
+            if price is not None and price != known:
+                found.append((step, asset, price))
+                known = price
+    return found
+
+
+def _key(seq: npt.NDArray[np.int64], block: npt.NDArray[np.int64], time: npt.NDArray[np.int64]) -> dict[str, Any]:
+    return {
+        "seq": pa.array(seq, pa.int64()),
+        "block_number": pa.array(block, pa.int64()),
+        "log_index": pa.array(np.zeros(len(seq), np.int32)),
+        "timestamp": pa.array(time, pa.int64()),
+    }

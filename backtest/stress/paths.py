@@ -1,0 +1,217 @@
+"""Paths of a suite replayed in whatever process does it: from a folder of material, the same wherever that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from backtest.model import AssetId
+from backtest.protocols.registry import protocol_named
+from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.record import Replay
+from backtest.replay.what_if.ahead import Lying, Prices, StandingBook, scaled_down, standing
+from backtest.result_tables import STRESSES, as_table
+from backtest.results import Material
+from backtest.scenario import Competitive, Scenario
+from backtest.shocks import Panel, StressPath, Suite
+from backtest.shocks.models import Fit
+from backtest.sweep.worker import VERSIONS, Done, material_in
+from backtest.units import BPS
+
+_ASKED, _ARRAYS = "stress.json", "stress.npz"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a stress is of; ``panel`` are the assets, the step and the end of the panel."""
+
+    suite: Suite
+    block: int
+    seed: int
+    panel: tuple[tuple[str, ...], int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that paths need: the book that stands, the panel and the fits of the cases (None: one that does not concern
+    the market). ``assets`` are the panel's columns as the market numbers them; ``fee`` is the base fee of the moment.
+    """
+
+    asked: Asked
+    standing: StandingBook[Any]
+    panel: Panel
+    fits: tuple[Fit | None, ...]
+    assets: tuple[AssetId, ...]
+    fee: int | None
+
+    def path(self, case: int, number: int) -> StressPath:
+        """As it is drawn."""
+        suite, fit = self.asked.suite, self.fits[case]
+        assert fit is not None
+        return suite.cases[case].path(fit, self.panel, suite.oracle, self.asked.seed, number, suite.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class PathTask:
+    """Some paths of one case, replayed from the material in a folder. ``versions`` are those of the program that
+    asks.
+    """
+
+    run_id: str
+    stress_id: str
+    case: int
+    numbers: tuple[int, ...]
+    versions: tuple[str, str, str] = VERSIONS
+
+    def perform(self, folder: str) -> Done:
+        """Their rows. A path that fails is a row with its reason."""
+        if self.versions != VERSIONS:
+            theirs, ours = "/".join(self.versions), "/".join(VERSIONS)
+            return Done(self.run_id, None, f"the worker runs version {ours}, the stress {theirs}: install the same")
+        try:
+            prepared = prepared_in(folder)
+        except Exception as error:  # whatever a worker lacks
+            return Done(self.run_id, None, " ".join(f"{type(error).__name__}: {error}".split()))
+        rows = [self._row(prepared, number) for number in self.numbers]
+        common = {"stress_id": self.stress_id, "market": prepared.standing.market.name, "ordinal": self.case}
+        return Done(self.run_id, {"stress_paths": as_table(STRESSES["stress_paths"], rows, common)}, None)
+
+    def _row(self, prepared: Prepared, number: int) -> dict[str, Any]:
+        try:
+            return row_of(prepared, self.case, number)
+        except Exception as error:  # it must not end the stress
+            kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
+            nothing = dict.fromkeys(STRESSES["stress_paths"].names)
+            return {**nothing, "path": number, "error": kind + " ".join(str(error).split())}
+
+
+def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
+    """What one path came to: a row of ``stress_paths``."""
+    path = prepared.path(case, number)
+    end = carried(path, prepared).horizons[0]
+    lowest = np.exp(np.log(np.maximum(path.market, 1e-12)).min(axis=0))
+    moved = int(np.argmin(lowest)) if len(lowest) else None
+    return {
+        "path": number,
+        "liquidations": end.liquidations,
+        "deficits": end.deficits,
+        "repaid_base": end.repaid_base,
+        "seized_base": end.seized_base,
+        "protocol_fee_base": end.protocol_fee_base,
+        "bad_debt_base": end.realised_bad_debt_base + end.open_bad_debt_base,
+        "realised_bad_debt_base": end.realised_bad_debt_base,
+        "open_bad_debt_base": end.open_bad_debt_base,
+        "peak_bad_debt_base": end.peak_bad_debt_base,
+        "liquidatable_debt_base": end.totals.liquidatable_debt_base,
+        "debt_base": end.totals.debt_base,
+        "borrowing_power_base": end.totals.borrowing_power_base,
+        "lowest_asset": None if moved is None else prepared.panel.assets[moved],
+        "lowest_price": None if moved is None else round(float(lowest[moved]) * BPS),
+        "gas_most": round(float(path.gas.max()) * BPS),
+        "depth_least": round(float(path.depth.min()) * BPS),
+        "error": None,
+    }
+
+
+def carried(path: StressPath, prepared: Prepared) -> Replay[Any]:
+    """The book at the path's end, and what happened on the way."""
+    return prepared.standing.along(lying(path, prepared), harsher(prepared.asked.suite.scenario, path))
+
+
+def lying(path: StressPath, prepared: Prepared) -> Lying:
+    """The path in the book's integers. An asset has a market price of its own where that is not the oracle's at some
+    step, or where the book knows one.
+    """
+    standing, step = prepared.standing, prepared.asked.suite.step
+    said, book = path.said(), standing.start.book
+    oracle: dict[AssetId, Sequence[int | None]] = {}
+    traded: dict[AssetId, Sequence[int | None]] = {}
+    for column, asset in enumerate(prepared.assets):
+        now = book.oracle[asset]
+        oracle[asset] = _prices(now, path.oracle[:, column], path.open)
+        if asset in book.traded or not np.array_equal(said[path.open, column], path.market[path.open, column]):
+            traded[asset] = _prices(book.traded.get(asset, now), path.market[:, column], path.open)
+    seconds = [step * (place + 1) for place in range(path.steps)]
+    prices: tuple[Prices, Prices] = oracle, traded
+    return Lying(seconds, *prices, base_fees=_fees(path, prepared.fee, standing.timestamp, seconds))
+
+
+def harsher(scenario: Scenario, path: StressPath) -> Scenario:
+    """The scenario with the path's most expensive gas, where a call costs a fixed sum, and its least depth, where sales
+    have some: for the whole path, which is harsher than at their moments.
+    """
+    gas, depth = float(path.gas.max()), float(path.depth.min())
+    liquidators, costs = scenario.liquidators, scenario.costs
+    if isinstance(liquidators, Competitive) and gas > 1:
+        liquidators = replace(liquidators, gas_cost=math.ceil(liquidators.gas_cost * gas))
+    if depth < 1 and costs.slippage:
+        left = tuple(replace(each, depth=max(1, int(each.depth * depth))) for each in costs.slippage)
+        costs = replace(costs, slippage=left)
+    return replace(scenario, liquidators=liquidators, costs=costs)
+
+
+def write_material(folder: Path, asked: Asked, panel: Panel, fits: Sequence[Fit | None]) -> None:
+    """Put what a stress adds to a folder that holds the market's material (``sweep.worker.pack``)."""
+    arrays = {
+        f"panel/{name}": value
+        for name in ("returns", "known", "gas", "depth")
+        if (value := getattr(panel, name)) is not None
+    }
+    for place, fit in enumerate(fits):
+        arrays |= {f"fit/{place}/{name}": value for name, value in (fit or {}).items()}
+    (folder / _ASKED).write_bytes(msgspec.json.encode(asked))
+    with (folder / _ARRAYS).open("wb") as file:
+        np.savez(file, **arrays)
+
+
+@lru_cache(maxsize=1)
+def prepared_in(folder: str) -> Prepared:
+    """What a folder holds, made once per process."""
+    asked = msgspec.json.decode((Path(folder) / _ASKED).read_bytes(), type=Asked)
+    with np.load(Path(folder) / _ARRAYS, allow_pickle=False) as held:
+        arrays = {name: held[name] for name in held.files}
+    own = {name.removeprefix("panel/"): value for name, value in arrays.items() if name.startswith("panel/")}
+    panel = Panel(*asked.panel, own["returns"], own["known"], own.get("gas"), own.get("depth"))
+    fits: list[dict[str, Any]] = [{} for _ in asked.suite.cases]
+    for name, value in arrays.items():
+        if name.startswith("fit/"):
+            _, place, of = name.split("/")
+            fits[int(place)][of] = value
+    return prepare(material_in(folder), asked, panel, [fit or None for fit in fits])
+
+
+def prepare(material: Material, asked: Asked, panel: Panel, fits: Sequence[Fit | None]) -> Prepared:
+    """From the market's material."""
+    market = material.market
+    stands = standing(
+        protocol_named(material.config.protocol),
+        market,
+        material.timeline(asked.suite.scenario.oracle_delay),
+        material.tables["params"],
+        asked.block,
+        asked.suite.scenario,
+    )
+    by_label = {market.label(asset): asset for asset in stands.oracle}
+    assets = tuple(by_label[label] for label in panel.assets)
+    return Prepared(asked, stands, panel, tuple(fits), assets, material.base_fees().at(stands.timestamp))
+
+
+def _prices(now: int, factors: np.ndarray, open_: np.ndarray) -> list[int | None]:
+    return [
+        scaled_down(now, factor) if known else None
+        for factor, known in zip(factors.tolist(), (open_ & ~np.isnan(factors)).tolist(), strict=True)
+    ]
+
+
+def _fees(path: StressPath, fee: int | None, start: int, seconds: Sequence[int]) -> BaseFees:
+    if fee is None:
+        return NO_FEES
+    fees = [fee, *(max(1, round(fee * multiple)) for multiple in path.gas.tolist())]
+    return BaseFees([start, *(start + each for each in seconds)], fees)

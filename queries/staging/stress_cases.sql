@@ -1,0 +1,12 @@
+-- Purpose: the cases of stresses: how prices move, what happens beside, and where that is from.
+-- Grain: (stress_id, ordinal).
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   ordinal: place of the case in its suite, from 0
+--   name: name of the case
+--   model: how prices move by themselves
+--   events: what happens beside, in order
+--   source: who described it, or where it happened
+--   paths: number of paths planned; 0 where the case does not concern the market
+SELECT stress_id, market, ordinal, name, model, events, source, paths FROM results.stress_cases

@@ -1,0 +1,15 @@
+-- Purpose: quantiles of an asset's market price over the first paths of a case, step by step: a fan, for display.
+-- Grain: (stress_id, ordinal, asset, step); assets that never move are left out.
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   ordinal: the case
+--   asset: label of the asset
+--   step: from 1
+--   lowest: of all these paths, as a multiple of the beginning, DOUBLE
+--   q05: 5th percentile, DOUBLE
+--   q25: 25th percentile, DOUBLE
+--   q50: median, DOUBLE
+--   q75: 75th percentile, DOUBLE
+--   q95: 95th percentile, DOUBLE
+SELECT stress_id, market, ordinal, asset, step, lowest, q05, q25, q50, q75, q95 FROM results.stress_fan

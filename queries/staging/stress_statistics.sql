@@ -1,0 +1,11 @@
+-- Purpose: a case's paths held against the data that its model was fitted to.
+-- Grain: (stress_id, ordinal, asset, statistic); cases that draw no prices, and assets that do not move, are left out.
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   ordinal: the case
+--   asset: label of the asset
+--   statistic: deviation, kurtosis, hill, clustering, worst_step, fall_half_hour_99, fall_half_hour_most or tail_dependence
+--   data: of the data, DOUBLE; null where it cannot be told
+--   model: of the first paths, DOUBLE
+SELECT stress_id, market, ordinal, asset, statistic, data, model FROM results.stress_statistics
