@@ -96,7 +96,7 @@ class Recorded(PriceModel, frozen=True, tag="recorded"):
         return Drawn(np.diff(at, prepend=0.0)[:, None] * fit["assets"][None, :])
 
 
-class Crash(PriceModel, frozen=True, tag="crash"):
+class NamedCrash(PriceModel, frozen=True, tag="crash"):
     """A named crash of ``data/crashes``: its horizon with the deepest fall (of a debt's price: the highest rise), put
     on today's book. Whoever knows the files makes it ``Recorded``.
     """
@@ -344,7 +344,7 @@ class Copula(PriceModel, frozen=True, tag="copula"):
         )
 
 
-AnyModel = Filtered | Bootstrap | ScaledHistory | Regimes | Jumps | Copula | Sigmas | Crash | Recorded | Still
+AnyModel = Filtered | Bootstrap | ScaledHistory | Regimes | Jumps | Copula | Sigmas | NamedCrash | Recorded | Still
 _BESIDE = ("gas", "depth")
 
 

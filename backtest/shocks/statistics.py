@@ -25,7 +25,7 @@ STATISTICS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Compared:
     """One statistic of one asset; None: it cannot be told."""
 
     asset: str
@@ -34,7 +34,7 @@ class Held:
     model: float | None
 
 
-def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Held]:
+def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Compared]:
     """Of every moving asset. ``drawn``: returns (steps x assets) of some paths; none: the model's side is None."""
     moving = [asset for asset in range(len(panel.assets)) if panel.moving[asset]]
     steps = len(drawn[0]) if drawn else 86_400 // panel.step
@@ -43,7 +43,7 @@ def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Held]:
     for asset in moving:
         data = _statistics(stretches, asset, moving[0], panel.step)
         model = _statistics(drawn, asset, moving[0], panel.step) if drawn else {}
-        found += [Held(panel.assets[asset], name, data.get(name), model.get(name)) for name in STATISTICS]
+        found += [Compared(panel.assets[asset], name, data.get(name), model.get(name)) for name in STATISTICS]
     return found
 
 

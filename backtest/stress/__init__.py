@@ -41,7 +41,7 @@ from backtest.results import Material, load_material
 from backtest.scenario import Observed
 from backtest.scenario.settled import settled
 from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel_of, parse_suite
-from backtest.shocks.models import PER_MILLION, Crash, Filtered, Recorded
+from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.statistics import table_of
 from backtest.stress.paths import Asked, Prepared, carried, prepared_in, write_material
 from backtest.stress.store import StressStore
@@ -173,7 +173,7 @@ def resolved(suite: Suite) -> Suite:
 
 def _resolved(case: StressCase, horizon: int) -> StressCase:
     model = case.prices
-    if not isinstance(model, Crash):
+    if not isinstance(model, NamedCrash):
         return case
     path = find_crash(model.name).path
     if path is None:

@@ -20,7 +20,7 @@ from backtest.shocks.events import (
     WhaleExit,
     Worthless,
 )
-from backtest.shocks.models import Crash, Filtered, Recorded, Sigmas
+from backtest.shocks.models import Filtered, NamedCrash, Recorded, Sigmas
 from backtest.shocks.panel import columns, panel_of
 from backtest.shocks.suite import Follow, fits_of
 from tests.support.made_up_prices import STEP, panel
@@ -205,4 +205,4 @@ def test_every_model_and_event_names_its_source() -> None:
 
     kinds = [*models.AnyModel.__args__, *events.AnyEvent.__args__]
     assert all(len(kind.source) > 10 for kind in kinds)
-    assert Crash in kinds
+    assert NamedCrash in kinds
