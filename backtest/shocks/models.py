@@ -1,8 +1,8 @@
 """Models of joint prices: each a frozen struct with its source, a fit to data and a draw of one path. Pure.
 
 A fit is a mapping of arrays, so that whoever draws needs no fitting of its own; a draw gives log returns (steps x
-assets) and, where the data have them, gas and depth of the same moments. Drift is left out of all of them: over a day
-it is small beside what is asked, and what past prices say of it is mostly luck.
+assets) and, where the data have them, gas and depth of the same moments. No model adds a drift: diffusions and
+residuals have mean zero, rows that are drawn as they are have the data's.
 """
 
 from __future__ import annotations

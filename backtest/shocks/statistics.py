@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.shocks.panel import Floats, Panel
+from backtest.shocks.panel import Bools, Floats, Panel
 
 HALF_HOUR = 1_800
 TAIL = 0.05
@@ -86,10 +86,15 @@ def clustering(paths: Sequence[Floats]) -> float | None:
 
 def dependence(one: Floats, other: Floats) -> float | None:
     """How often ``other`` is in its worst twentieth among the rows in which ``one`` is; None with fewer than ten."""
-    bad = one <= np.quantile(one, TAIL)
+    bad = _worst(one)
     if bad.sum() < 10:
         return None
-    return float((other[bad] <= np.quantile(other, TAIL)).mean())
+    return float(_worst(other)[bad].mean())
+
+
+def _worst(returns: Floats) -> Bools:
+    """The worst twentieth; fewer where fewer are losses, as of an oracle that seldom speaks."""
+    return np.asarray((returns <= np.quantile(returns, TAIL)) & (returns < 0))
 
 
 def fall_within(returns: Floats, steps: int) -> float:
