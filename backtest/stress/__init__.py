@@ -231,7 +231,28 @@ def _panel(material: Material, block: int, suite: Suite) -> Panel:
     blocks = material.tables["blocks"]
     known = blocks.filter(pc.and_(pc.is_valid(blocks["base_fee"]), pc.less_equal(blocks["block_number"], block)))
     fees = known["timestamp"].to_numpy(), known["base_fee"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return panel_of(prices, step=suite.step, end=end, rows=suite.days * DAY // suite.step, gas=fees)
+    rows = suite.days * DAY // suite.step
+    return panel_of(
+        prices, step=suite.step, end=end, rows=rows, gas=fees, depth=_depths(material, block, end - rows * suite.step)
+    )
+
+
+def _depths(material: Material, block: int, since: int) -> tuple[Any, ...]:
+    """Of each pool times (from the day before ``since`` on) and what a small move of its price takes: active liquidity
+    times the root of the price, in units of its own.
+    """
+    table = material.tables["pool_events"]
+    within = pc.and_(pc.less_equal(table["block_number"], block), pc.greater_equal(table["timestamp"], since - DAY))
+    table = table.filter(pc.and_(within, pc.is_valid(table["sqrt_price"])))
+    pool, time = table["pool_id"].to_numpy(), table["timestamp"].to_numpy()
+    size = np.array([int(each) for each in table["liquidity"].to_pylist()], np.float64)
+    root = np.array([_number(each) for each in table["sqrt_price"].to_pylist()], np.float64)
+    return tuple((time[pool == each], (size * root)[pool == each]) for each in np.unique(pool).tolist())
+
+
+def _number(value: Any) -> float:
+    """Of a whole number, or of one that is stored big-endian."""
+    return float(int.from_bytes(value, "big") if isinstance(value, bytes) else int(value))
 
 
 def _digest(panel: Panel) -> str:

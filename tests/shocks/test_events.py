@@ -165,12 +165,18 @@ def test_a_panel_takes_the_last_price_of_each_point_and_says_what_is_not_known()
         end=1_500,
         rows=100,
         gas=(np.array([0, 1_000]), np.array([10.0, 30.0])),
+        depth=[
+            (np.array([0, 1_000]), np.array([4.0, 12.0])),
+            (np.array([0, 1_300]), np.array([5.0, 1.0])),
+            (np.array([900]), np.array([1.0])),  # not known all along
+        ],
     )
     assert len(of) == 4  # of 300, 600 ... 1,500: what lies before the first price is no row
     assert of.returns[:, 0] == pytest.approx(np.log([1, 2, 1, 2]))
     assert of.known.tolist() == [True, False]
     assert not of.returns[:, 1].any()
     assert of.gas == pytest.approx(np.array([10, 10, 30, 30]) / 20)
+    assert of.depth == pytest.approx((np.array([4, 4, 12, 12]) / 8 + np.array([5, 5, 5, 1]) / 5) / 2)
     assert columns(of, ("moving",)) == [0]
     assert columns(of, ("steady", "C")) == [1]
 
