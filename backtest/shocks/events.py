@@ -167,7 +167,9 @@ class Pause(StressEvent, frozen=True, tag="pause"):
     pause decides nothing. The same as an outage to who is liquidated; without the grace of an unpaused reserve.
     """
 
-    source: ClassVar[str] = "Aave V2 and V3, 4 November 2023; recommended for USDC on 11 March 2023, and not done"
+    source: ClassVar[str] = (
+        "lending markets on four chains, 4 November 2023; recommended for USDC on 11 March 2023, and not done"
+    )
     at: Span
     lasts: Span
 
