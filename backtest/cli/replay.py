@@ -56,6 +56,7 @@ def replay(
     seed: Whole | None = None,
     name: str | None = None,
     baseline: Annotated[bool, Parameter(negative="")] = False,
+    unmitigated: Annotated[bool, Parameter(negative="")] = False,
     band: Annotated[bool, Parameter(negative="")] = False,
     repeats: Whole | None = None,
 ) -> None:
@@ -147,6 +148,8 @@ def replay(
     baseline
         Replay what the scenario is compared with: the same without its changed parameters and with the protocol's own
         way of liquidating.
+    unmitigated
+        Replay the same scenario without its mitigations, which their two sides are told against (docs/mitigations.md).
     band
         Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and
         compare.
@@ -224,6 +227,8 @@ def replay(
         )
     if band and repeats is not None:
         raise UserError("--band and --repeats together", "give one of them")
+    if unmitigated:
+        value = replace(value, mitigations=(), name=name or f"{value.name}, without mitigations")
     if baseline:
         value = replace(baseline_of(value), **_given({"name": name}))
     own = name is not None or scenario is not None

@@ -46,6 +46,7 @@ from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.memory import uncollected
+from backtest.replay.mitigations import mitigations_of
 from backtest.replay.record import Mismatch, Replay, Unpaid
 from backtest.replay.settlement import Settlement
 from backtest.replay.shortcuts.past import Condensed, condensed
@@ -182,6 +183,11 @@ class Engine(Generic[State]):
         """Whether offers stand that the model did not want when it last looked."""
         self._block = -1
         self.last: MarketEvent | None = None if start is None else start.last
+        self._mitigated = mitigations_of(scenario, protocol, market)
+        if self._mitigated is not None:
+            mechanism, self.users.beside = self._mitigated.around(mechanism), self._mitigated
+            if self._mitigated.moves_prices:
+                self._lose_foresight()
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
@@ -246,7 +252,9 @@ class Engine(Generic[State]):
         result.events, result.rules = start.events, dict(start.rules)
         for change in self._timeline.params:
             if change.block_number < start.block:
-                self._overrides.replaced(change)
+                change = self._overrides.replaced(change)
+                if self._mitigated is not None:
+                    self._mitigated.parameter(change)
 
     def transactions(self, to_block: int | None = None) -> Reader:
         """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on
@@ -307,6 +315,7 @@ class Engine(Generic[State]):
         )
         result.rate_check = self._rates.result if self._rates is not None else None
         result.costs = [*self._warnings, *self._costs.sentences()]
+        result.mitigations = self._mitigated.finish(result) if self._mitigated is not None else []
         self.opportunities.close()
         result.spells = self.opportunities.spells
         return result
@@ -410,6 +419,8 @@ class Engine(Generic[State]):
             return not self._prices_only
         if isinstance(event, IndexUpdate) and self._recompute:
             return False
+        if self._mitigated is not None and self._acting and isinstance(event, PriceUpdate):
+            event = self._mitigated.round(self.book, event, self._set_parameter)
         self.book.apply(event)
         if isinstance(event, MarketPrice | PoolChange):
             return not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
@@ -443,6 +454,8 @@ class Engine(Generic[State]):
                 self.watch.touch(account)
 
     def _set_parameter(self, change: ParamChange) -> None:
+        if self._mitigated is not None:
+            change = self._mitigated.parameter(change)
         self.book.apply(change)
         if change.name in self.book.protocol.exposure_parameters:
             self.watch.touch_parameter(change.asset if change.category is None else None)
@@ -500,6 +513,8 @@ class Engine(Generic[State]):
         changes.
         """
         book, mechanism, model = self.book, self._mechanism, self._model
+        if self._mitigated is not None:
+            self._mitigated.act(self)
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)
         open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
@@ -512,7 +527,8 @@ class Engine(Generic[State]):
                 open_to.outdate_all()
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
         if not self._measure.is_over:
-            self.opportunities.look(book, model.left(book, open_to), model.missed)
+            withheld = self._mitigated.waiting if self._mitigated is not None else ()
+            self.opportunities.look(book, model.left(book, open_to), model.missed, withheld)
         self._offered = bool(open_to)
         if not (may_be or taken or open_to):
             self._quiet.begins(self.watch, mechanism, model)

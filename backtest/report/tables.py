@@ -160,6 +160,7 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
     if body.get("oracle_delay") is not None:
         parts.append(f"oracle delay {body['oracle_delay']} s")
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
+    parts += [f"mitigated by {mitigation['kind']}" for mitigation in body.get("mitigation", ())]
     parts += [
         f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None
     ]
