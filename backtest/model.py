@@ -7,7 +7,7 @@ Amounts are Python integers in the token's own decimals ("native units"); *scale
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NewType
 
 from backtest.errors import ScenarioError
@@ -319,6 +319,10 @@ class Market:
         """
         more = 0 if self.price_decimals is None else self.price_decimals - self.base_decimals
         return int(10 ** (self.assets[asset].decimals + more))
+
+    def with_account(self, account: str) -> Market:
+        """The market with one account more, whose id is the next."""
+        return replace(self, accounts=(*self.accounts, account))
 
     def asset_named(self, text: str) -> Asset | None:
         """The asset with this symbol or address, in any case of letters, or None. ScenarioError, which names the

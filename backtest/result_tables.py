@@ -372,24 +372,35 @@ RESULTS: dict[str, pa.Schema] = {
         ("accounts_with_debt", pa.int64()),
         ("accounts_in_emode", pa.int64()),
     ),
+    # What each mitigation of the scenario did (its place in the list): effect and detail as in ``replay.record``.
+    "run_mitigations": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("place", pa.int64()),
+        ("kind", TEXT),
+        ("effect", TEXT),
+        ("detail", TEXT),
+        ("number", pa.int64()),
+        ("value_base", AMOUNT),
+    ),
 }
 
 RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
 """Those of a replay; the others are of a validation."""
-ANSWERING = frozenset({"run_prices", "run_sales", "run_cascades"})
-"""Those of them that have rows only where prices answer to sales."""
+LATER = frozenset({"run_prices", "run_sales", "run_cascades", "run_mitigations"})
+"""Those of them that older runs lack: without rows they are no part of a digest."""
 
 
 def rows_digest(tables: Mapping[str, pa.Table]) -> str:
     """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as
-    the replay made them; of prices that answer, where there are any.
+    the replay made them; tables that came later only where they have rows.
 
     Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so
     that files and how they are laid out do not matter. Runs of the same digest came to the same result.
     """
     digest = hashlib.sha256()
     for name in RUN_TABLES:
-        if name == "runs" or (name in ANSWERING and not (name in tables and tables[name].num_rows)):
+        if name == "runs" or (name in LATER and not (name in tables and tables[name].num_rows)):
             continue
         columns = [column for column in tables[name].column_names if column != "run_id"]
         digest.update(_END.join([name, _NEXT.join(columns), ""]).encode())

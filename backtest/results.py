@@ -332,6 +332,7 @@ def baseline_of(scenario: Scenario) -> Scenario:
         scenario,
         name=_responding("baseline", scenario),
         overrides=(),
+        mitigations=(),
         allow_invalid=False,
         oracle_delay=None,
         mechanism=ProtocolsOwn(),

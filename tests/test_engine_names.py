@@ -34,6 +34,7 @@ ALLOWED = {
     "cli/import_.py": "examples in the help, and names of mappings that ship",
     "cli/calibrate.py": "an example in the help: the name of a file of races",
     "scenario/mechanisms.py": "whose rule a mechanism follows, for its users",
+    "scenario/mitigations.py": "whose rule a mitigation follows, for its users",
 }
 """Where prose may; those of ``IN_CODE``, which are about protocols, in code too."""
 IN_CODE = ("protocols/registry.py", "black_thursday/", "crashes/")

@@ -59,6 +59,7 @@ def replay(
     seed: Whole | None = None,
     name: str | None = None,
     baseline: Annotated[bool, Parameter(negative="")] = False,
+    unmitigated: Annotated[bool, Parameter(negative="")] = False,
     band: Annotated[bool, Parameter(negative="")] = False,
     repeats: Whole | None = None,
 ) -> None:
@@ -159,6 +160,8 @@ def replay(
     baseline
         Replay what the scenario is compared with: the same without its changed parameters and with the protocol's own
         way of liquidating.
+    unmitigated
+        Replay the same scenario without its mitigations, which their two sides are told against (docs/mitigations.md).
     band
         Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and
         compare.
@@ -248,6 +251,8 @@ def replay(
         )
     if band and repeats is not None:
         raise UserError("--band and --repeats together", "give one of them")
+    if unmitigated:
+        value = replace(value, mitigations=(), name=name or f"{value.name}, without mitigations")
     if baseline:
         value = replace(baseline_of(value), **_given({"name": name}))
     if value.joint is not None:

@@ -29,7 +29,9 @@ Rows = list[dict[str, Any]]
 
 def terms_of(scenario: Scenario) -> str:
     """Everything but what alters the market, canonical JSON: runs are comparable where it is equal."""
-    return replace(scenario, overrides=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn()).canonical()
+    return replace(
+        scenario, overrides=(), mitigations=(), allow_invalid=False, oracle_delay=None, mechanism=ProtocolsOwn()
+    ).canonical()
 
 
 def question_of(scenario: Scenario) -> str:
@@ -139,6 +141,18 @@ def tables_of(
             for reach in outcome.reach
         ],
     }
+    data["run_mitigations"] = [
+        {
+            "ordinal": ordinal,
+            "place": each.place,
+            "kind": each.kind,
+            "effect": each.effect,
+            "detail": each.detail,
+            "number": each.number,
+            "value_base": each.value_base,
+        }
+        for ordinal, each in enumerate(outcome.mitigations)
+    ]
     common = {"run_id": run_id, "market": outcome.book.market.name}
     return {name: as_table(RESULTS[name], rows, common) for name, rows in data.items()}
 

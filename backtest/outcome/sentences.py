@@ -10,7 +10,8 @@ from backtest.markets import MarketConfig
 from backtest.model import AssetId
 from backtest.outcome.rows import is_synthetic
 from backtest.protocols.interface import State
-from backtest.replay.record import ActionCount, Replay
+from backtest.replay.mitigations.funds import haircut_up
+from backtest.replay.record import ActionCount, MitigationEffect, Replay
 from backtest.scenario import (
     Contest,
     Costs,
@@ -71,6 +72,7 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
         notes.append(f"Liquidations of {accounts} accounts were refused at some moment: {reason}.")
     notes += _unpaid_notes(outcome, config)
     notes += _override_notes(outcome, config)
+    notes += _mitigation_notes(outcome, scenario, config)
     if outcome.short_of:
         notes.append(f"No figures for windows that end {', '.join(outcome.short_of)} later: the data end before.")
     unpriced = max(
@@ -194,6 +196,49 @@ def _override_notes(outcome: Replay[State], config: MarketConfig) -> Iterator[st
         accounts = len({each.account for each in made})
         debt = amount(sum(each.debt_base for each in made), config)
         yield f"Overrides themselves, not prices, made {accounts:,} accounts with {debt} of debt liquidatable."
+
+
+_EFFECTS = {
+    "withheld": "liquidations of {number} accounts withheld at some moment, {value} of debt (each at its most)",
+    "made smaller": "liquidations of {number} accounts made smaller, by {value} (each at its most)",
+    "bonus cut": "offers of {number} accounts left {value} more with their owners (each at its most)",
+    "tripped": "tripped {number} times",
+    "moved": "changed {number} prices or parameters",
+    "acted": "{number} accounts acted, with {value}",
+    "refused": "{number} accounts could not act ({detail})",
+    "parted": "{number} accounts parted, with {value} of debt",
+    "paid": "paid {value} for {number} written-off debts",
+    "shared": "suppliers of {detail} share {value} of {number} written-off debts{cut}",
+    "unpaid": "nobody pays {value} of {number} written-off debts in {detail}",
+}
+
+
+def _mitigation_notes(outcome: Replay[State], scenario: Scenario, config: MarketConfig) -> Iterator[str]:
+    """What each mitigation is, and what it did."""
+    for place, mitigation in enumerate(scenario.mitigations):
+        did = [
+            _EFFECTS[each.effect].format(
+                number=f"{each.number:,}",
+                value=amount(each.value_base, config),
+                detail=each.detail,
+                cut=_haircut(outcome, each) if each.effect == "shared" else "",
+            )
+            for each in outcome.mitigations
+            if each.place == place
+        ]
+        yield f"Mitigation: {mitigation.said}. {'; '.join(did).capitalize() if did else 'By itself it did nothing'}."
+
+
+def _haircut(outcome: Replay[State], shared: MitigationEffect) -> str:
+    """What that is of what they supply, at the end of the window."""
+    book = outcome.book
+    supplied = sum(
+        book.value_down(holding.asset, holding.collateral)
+        for account in book.protocol.accounts(book.state)
+        for holding in book.protocol.holdings(book.state, account, book.now)
+        if book.market.label(holding.asset) == shared.detail
+    )
+    return f", {haircut_up(shared.value_base, supplied) / 100:g} % of what they supply"
 
 
 def amount(base: int, config: MarketConfig) -> str:

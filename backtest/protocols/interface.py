@@ -126,6 +126,9 @@ class Order(Struct, frozen=True):
     ``agreed``: a mechanism that is not the protocol's own has set both ``repay`` and ``seize`` (what leaves the
     account, a protocol's fee included). Close factor, bonus and auctions of the protocol do not apply; every other
     check, its fee and its rounding of what it stores do.
+
+    ``early``, with ``agreed``: the account need not be liquidatable, since its owner sells by itself (a protocol that
+    can says so, ``LendingProtocol.early``); no fee is taken.
     """
 
     account: AccountId
@@ -136,6 +139,7 @@ class Order(Struct, frozen=True):
     repay_scaled: int | None = None
     seize: int | None = None
     agreed: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +457,10 @@ class LendingProtocol(Protocol[State]):
     # What the fold reads of each dataset that users import (``raw/import/*``), dataset to columns beside the key;
     # prices and checkpoints are read for every protocol. Empty: imported positions cannot be folded and are refused.
     imported_columns: Mapping[str, frozenset[str]] = MappingProxyType({})
+    # Whether ``quote`` knows orders about healthy accounts (``Order.early``).
+    early: bool = False
+    # Whether an account's scaled balances and settings may be moved to another one by changes of both.
+    parts_accounts: bool = False
     # Names that raw/import/Parameter may hold.
     imported_parameters: frozenset[str] = frozenset()
 

@@ -47,6 +47,7 @@ from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.memory import uncollected
+from backtest.replay.mitigations import mitigations_of
 from backtest.replay.record import Mismatch, Replay, Unpaid
 from backtest.replay.response import PriceResponse
 from backtest.replay.settlement import Settlement
@@ -203,6 +204,11 @@ class Engine(Generic[State]):
         self.last: MarketEvent | None = None if start is None else start.last
         self._woke_after: MarketEvent | None = None
         """The last transaction's end, where time has passed since."""
+        self._mitigated = mitigations_of(scenario, protocol, market)
+        if self._mitigated is not None:
+            mechanism, self.users.beside = self._mitigated.around(mechanism), self._mitigated
+            if self._mitigated.moves_prices:
+                self._lose_foresight()
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
@@ -268,7 +274,9 @@ class Engine(Generic[State]):
         result.events, result.rules = start.events, dict(start.rules)
         for change in self._timeline.params:
             if change.block_number < start.block:
-                self._overrides.replaced(change)
+                change = self._overrides.replaced(change)
+                if self._mitigated is not None:
+                    self._mitigated.parameter(change)
 
     def transactions(self, to_block: int | None = None) -> Reader:
         """The transactions up to a block, or the window's last horizon; from its first block where the replay goes on
@@ -334,6 +342,7 @@ class Engine(Generic[State]):
             end = self._measure.end
             result.points = [point for point in self._seat.points if point.clock.block_number <= end]
             result.sales = [sale for sale in self._seat.sales if sale.clock.block_number <= end]
+        result.mitigations = self._mitigated.finish(result) if self._mitigated is not None else []
         self.opportunities.close()
         result.spells = self.opportunities.spells
         return result
@@ -409,10 +418,16 @@ class Engine(Generic[State]):
     def _move(self, event: MarketEvent) -> None:
         """An index, a price or a pool moves as in history, or as prices answer."""
         if self._seat is None or not isinstance(event, PriceUpdate | MarketPrice | PoolChange):
-            self.book.apply(event)
+            self._take(event)
             return
         for moved in self._seat.adjusted(event):
-            self.book.apply(moved)
+            self._take(moved)
+
+    def _take(self, event: MarketEvent) -> None:
+        """The book takes an event, of an oracle's round what mitigations let it."""
+        if self._mitigated is not None and self._acting and isinstance(event, PriceUpdate):
+            event = self._mitigated.round(self.book, event, self._set_parameter)
+        self.book.apply(event)
 
     def _apply(self, event: MarketEvent, waiting: dict[int, list[PositionChange | SettingChange]]) -> bool:
         """One event of history; whether it is one after which liquidators look."""
@@ -481,6 +496,8 @@ class Engine(Generic[State]):
                 self.watch.touch(account)
 
     def _set_parameter(self, change: ParamChange) -> None:
+        if self._mitigated is not None:
+            change = self._mitigated.parameter(change)
         self.book.apply(change)
         if change.name in self.book.protocol.exposure_parameters:
             self.watch.touch_parameter(change.asset if change.category is None else None)
@@ -574,7 +591,7 @@ class Engine(Generic[State]):
         assert self._seat is not None
         moved = self._seat.rounds_due(self.book.now)
         for event in moved:
-            self.book.apply(event)
+            self._take(event)
         waits = not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
         return any(isinstance(event, PriceUpdate) or waits for event in moved)
 
@@ -591,6 +608,8 @@ class Engine(Generic[State]):
         changes.
         """
         book, mechanism, model = self.book, self._mechanism, self._model
+        if self._mitigated is not None:
+            self._mitigated.act(self)
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)
         open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
@@ -603,7 +622,8 @@ class Engine(Generic[State]):
                 open_to.outdate_all()
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
         if not self._measure.is_over:
-            self.opportunities.look(book, model.left(book, open_to), model.missed)
+            withheld = self._mitigated.waiting if self._mitigated is not None else ()
+            self.opportunities.look(book, model.left(book, open_to), model.missed, withheld)
         self._offered = bool(open_to)
         if not (may_be or taken or open_to):
             self._quiet.begins(self.watch, mechanism, model)

@@ -260,6 +260,22 @@ class Unpaid:
     value_base: int
 
 
+class MitigationEffect(Struct, frozen=True, kw_only=True):
+    """What one mitigation of a scenario (its ``place`` in the list) did, counted.
+
+    ``effect``: withheld, made smaller (liquidations: ``number`` accounts, each with the most debt of a look); refused,
+    acted, parted (accounts and their debt); moved (prices or parameters: how many); paid, shared, unpaid (written-off
+    debt: how many). ``detail`` says of what, where that is one of several. ``value_base``: base units.
+    """
+
+    place: int
+    kind: str
+    effect: str
+    detail: str = ""
+    number: int = 0
+    value_base: int = 0
+
+
 @dataclass(kw_only=True)
 class Replay(Generic[State]):
     """The outcome. ``book`` is the market at the end of the window.
@@ -275,7 +291,7 @@ class Replay(Generic[State]):
         made_liquidatable: accounts that overrides themselves made liquidatable. reach: how many accounts each override
             touched.
         rules: revisions that decided liquidations, and whether each is tested against bytecode.
-        overrides: how many parameter values each override set.
+        overrides: how many parameter values each override set. mitigations: what each mitigation did.
         spells: what came of each opportunity, in order of their ends. costs: in sentences, what costs and competition
             rest on.
         points: where prices answer, the three prices of each asset that does, whenever one changed; sales: what
@@ -305,3 +321,4 @@ class Replay(Generic[State]):
     overrides: Mapping[str, int] = field(default_factory=dict)
     points: list[PricePoint] = field(default_factory=list)
     sales: list[CollateralSale] = field(default_factory=list)
+    mitigations: list[MitigationEffect] = field(default_factory=list)

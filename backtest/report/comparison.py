@@ -60,6 +60,12 @@ class Comparison:
         self.labels = tables.labels_of(selection.runs)
         self.judged = _judge(selection, self.labels)
         self._figures = _figures(selection)
+        sides = selection.fill(q.SIDES)
+        self._unmitigated = {row["run_id"]: row["without_id"] for row in sides}
+        """Of runs with mitigations: the run without them, where it is stored."""
+        for row in sides:
+            own = {("sides", key): value for key, value in row.items() if key not in ("run_id", "without_id")}
+            self._figures[row["run_id"]] |= own
         self._shares = {(row["run_id"], row["measure"]): row for row in selection.fill(q.SHARES)}
 
     # -- tables ------------------------------------------------------------------------------------------------------
@@ -68,7 +74,14 @@ class Comparison:
         """One column per run, rows in groups; under each value of an alternative its change against its baseline."""
         return Table(
             self._header(),
-            (*self._liquidations(), *self._losses(), *self._users(), *self._overrides(), *self._market()),
+            (
+                *self._liquidations(),
+                *self._losses(),
+                *self._sides(),
+                *self._users(),
+                *self._overrides(),
+                *self._market(),
+            ),
         )
 
     def liquidations(self) -> Table:
@@ -76,8 +89,8 @@ class Comparison:
         return Table(self._header(), (*self._liquidations(), *self._users(), *self._overrides(), *self._market()))
 
     def losses(self) -> Table:
-        """The groups of losses: at the end of the window, and later where the data allow."""
-        return Table(self._header(), tuple(self._losses()))
+        """The groups of losses: at the end of the window, and later where the data allow; both sides of mitigations."""
+        return Table(self._header(), (*self._losses(), *self._sides()))
 
     def verdict_table(self, judged: Judged) -> Table:
         """One row per measure of an alternative."""
@@ -109,6 +122,12 @@ class Comparison:
             if more := [one for one in selection.repeats(run) if one not in selection.runs]:
                 lines.append(
                     f"{label}: one seed of {len(more) + 1} that are stored; run_repeats has their means with intervals."
+                )
+        for run, label in zip(selection.runs, self.labels, strict=True):
+            if run["run_id"] in self._unmitigated and self._unmitigated[run["run_id"]] is None:
+                lines.append(
+                    f"{label}: the same scenario without its mitigations is not stored, so their sides are not known."
+                    f" Make it: {self._command(run, '--unmitigated')}"
                 )
         for judged in self.judged:
             if judged.missing:
@@ -209,6 +228,29 @@ class Comparison:
                 ),
             ]
         return rows
+
+    def _sides(self) -> list[tuple[str, ...]]:
+        """What mitigations avoid and what they cost, against the same scenario without them."""
+        if not self._unmitigated:
+            return []
+
+        def row(label: str, key: str, kind: Kind = "money") -> tuple[str, ...]:
+            return (label, *(self._amount(figures.get(("sides", key)), kind) for figures in self._each()))
+
+        return [
+            ("Both sides of the mitigations, against the same scenario without them",),
+            row("Bad debt avoided", "avoided"),
+            row("Bad debt from delay", "delayed"),
+            row("Accounts spared a liquidation", "spared_accounts", "count"),
+            row("Accounts liquidated because of them", "hurt_accounts", "count"),
+            row("Borrowers better off by", "spared"),
+            row("Borrowers worse off by", "hurt"),
+            row("Borrowing power given up", "given_up"),
+            row("Users' actions refused", "actions_refused", "count"),
+            row("Liquidators' profit, change", "liquidators"),
+            row("Written-off debt that funds paid", "paid"),
+            row("Written-off debt that suppliers shared", "shared"),
+        ]
 
     def _users(self) -> list[tuple[str, ...]]:
         made = [f"of {tables.count(figures['actions'])}" for figures in self._each()]

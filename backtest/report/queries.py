@@ -58,6 +58,14 @@ SELECT run_id, outcome, sum(actions) AS actions, sum(value_base) AS value FROM r
 GROUP BY run_id, outcome
 """
 
+# One row per run with mitigations: both sides of them, against the same scenario without.
+SIDES = """
+SELECT run_id, without_id, bad_debt_avoided_base AS avoided, bad_debt_from_delay_base AS delayed, spared_accounts,
+    hurt_accounts, spared_base AS spared, hurt_base AS hurt, borrowing_power_given_up_base AS given_up, actions_refused,
+    liquidators_profit_base AS liquidators, paid_base AS paid, shared_base AS shared
+FROM run_sides WHERE run_id IN $runs
+"""
+
 # One row per run: the furthest reach of one of its overrides.
 REACH = """
 SELECT run_id, max(accounts) AS accounts, arg_max(accounts_with_debt, accounts) AS of, max(accounts_in_emode) AS

@@ -164,6 +164,7 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
         parts += [f"one {rate['currency']} is {rate['worth']}" for rate in joint.get("rates", ())]
         parts += ["a purse in each market"] if joint.get("purse") == "each" else []
     parts += [_override(override, symbols) for override in body.get("overrides", ())]
+    parts += [f"mitigated by {mitigation['kind']}" for mitigation in body.get("mitigation", ())]
     parts += [
         f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None
     ]

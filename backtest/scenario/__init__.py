@@ -59,6 +59,26 @@ from backtest.scenario.mechanisms import (
     ProtocolsOwn,
     TargetHealth,
 )
+from backtest.scenario.mitigations import (
+    CircuitBreaker,
+    DepthCap,
+    DynamicBonus,
+    DynamicCloseFactor,
+    Grace,
+    IsolatedMargin,
+    Mitigation,
+    OwnerTrigger,
+    Pause,
+    PriceBand,
+    ReserveFund,
+    RiskSizing,
+    SizeTiers,
+    SocialisedLoss,
+    Throttle,
+    ToxicHalt,
+    VolatilityTiers,
+    fits_together,
+)
 from backtest.scenario.overrides import PARAMETERS, Override, parse_override
 
 SCENARIO_VERSION = 1
@@ -71,48 +91,65 @@ __all__ = [
     "BandsDepth",
     "BookDepth",
     "ChainlinkRule",
+    "CircuitBreaker",
     "Competitive",
     "ConstantProductDepth",
     "Contest",
     "Contested",
     "Costs",
     "Demand",
+    "DepthCap",
     "Dutch",
+    "DynamicBonus",
+    "DynamicCloseFactor",
     "English",
     "ExchangeRate",
     "FixedSpread",
     "Gas",
+    "Grace",
     "HealthBonus",
     "HealthDutch",
     "Hybrid",
     "Impact",
+    "IsolatedMargin",
     "Joint",
     "LatencyRace",
     "LinearDepth",
     "Liquidators",
     "Mechanism",
+    "Mitigation",
     "Modelled",
     "NoDepth",
     "Observed",
     "Oev",
     "OsmRule",
     "Override",
+    "OwnerTrigger",
     "Participation",
+    "Pause",
     "PoolsDepth",
+    "PriceBand",
     "PriorityGas",
     "ProtocolsOwn",
     "QuotesDepth",
+    "ReserveFund",
+    "RiskSizing",
     "Scenario",
     "SealedBid",
     "Searcher",
+    "SizeTiers",
     "Slippage",
+    "SocialisedLoss",
     "SquareRootDepth",
     "StableSwapDepth",
     "Step",
     "TargetHealth",
     "Thinning",
+    "Throttle",
+    "ToxicHalt",
     "TwapRule",
     "Users",
+    "VolatilityTiers",
     "draws",
     "parse_override",
     "seconds_of",
@@ -152,6 +189,8 @@ class Scenario(Strict, frozen=True):
     """How prices answer to what is sold."""
     overrides: tuple[Override, ...] = ()
     """Changed parameters."""
+    mitigations: tuple[Mitigation, ...] = msgspec.field(default=(), name="mitigation")
+    """What is switched on against losses (``[[mitigation]]``, docs/mitigations.md)."""
     users: Users = Users()
     """How users behave."""
     rates: Literal["historical", "recomputed"] = "historical"
@@ -176,6 +215,7 @@ class Scenario(Strict, frozen=True):
         plain(self.name, "name")
         if isinstance(self.liquidators, Observed) and self.alters:
             changed = "overrides" if isinstance(self.mechanism, ProtocolsOwn) else "another mechanism"
+            changed = "mitigations" if self.mitigations and not self.overrides else changed
             raise ScenarioError(
                 f"'observed' liquidators with {changed}: history's liquidators did not see the changed parameters or"
                 " prices",
@@ -187,6 +227,7 @@ class Scenario(Strict, frozen=True):
                 " history's",
                 "use liquidators kind = 'competitive', or leave netting out",
             )
+        fits_together(self.mitigations, self.from_block)
         if self.oracle_delay is not None and self.oracle_delay < 0:
             raise ScenarioError(f"oracle_delay = {self.oracle_delay} is negative", "give seconds, 0 or more")
         for name, block in (("from_block", self.from_block), ("to_block", self.to_block)):
@@ -202,7 +243,11 @@ class Scenario(Strict, frozen=True):
     @property
     def alters(self) -> bool:
         """Whether it changes the market itself, so that it is compared with the same scenario that does not."""
-        return bool(self.overrides) or self.oracle_delay is not None or not isinstance(self.mechanism, ProtocolsOwn)
+        return (
+            bool(self.overrides or self.mitigations)
+            or self.oracle_delay is not None
+            or not isinstance(self.mechanism, ProtocolsOwn)
+        )
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys, defaults omitted, scenario version included; the name is not part of it."""

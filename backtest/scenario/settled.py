@@ -14,7 +14,8 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from backtest.scenario import AssetImpact, Gas, Impact, Override, Scenario, Slippage, seconds_of
+from backtest.scenario import AssetImpact, Gas, Impact, Mitigation, Override, Pause, Scenario, Slippage, seconds_of
+from backtest.scenario.mitigations import asset_of
 
 Name = Callable[[str], str]
 """The one name of an asset that is given by symbol or address; what is unknown stays as it is."""
@@ -43,6 +44,7 @@ def named(scenario: Scenario, name: Name) -> Scenario:
     return replace(
         scenario,
         overrides=tuple(_named(_timed(override), name) for override in scenario.overrides),
+        mitigations=tuple(_mitigation(each, name) for each in scenario.mitigations),
         costs=replace(
             costs,
             slippage=tuple(_named(entry, name) for entry in costs.slippage),
@@ -59,6 +61,13 @@ def _named(part: T, name: Name) -> T:
 
 def _answering(entry: AssetImpact, name: Name) -> AssetImpact:
     return replace(entry, asset=name(entry.asset), into=None if entry.into is None else name(entry.into))
+
+
+def _mitigation(part: Mitigation, name: Name) -> Mitigation:
+    if isinstance(part, Pause):
+        part = replace(part, from_time=_time(part.from_time), until_time=_time(part.until_time))
+    asset = asset_of(part)
+    return part if asset is None else replace(part, asset=name(asset))
 
 
 def _gas(gas: Gas, name: Name) -> Gas:

@@ -10,7 +10,7 @@ from msgspec import inspect
 
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
-from backtest.scenario import PARAMETERS, Liquidators, Mechanism, Scenario
+from backtest.scenario import PARAMETERS, Liquidators, Mechanism, Mitigation, Scenario
 from backtest.scenario.impact import Depth, OracleRule
 from backtest.scenario.overrides import meant
 
@@ -58,8 +58,9 @@ def explained(
         place = f"{path}." if path else ""
         return ScenarioError(f"{where}: unknown field '{place}{unknown['name']}'", did_you_mean(unknown["name"], known))
     inner = path.removeprefix("scenario.")
-    for field, union in (("liquidators", Liquidators), ("mechanism", Mechanism)):
-        if inner == f"{field}.kind" or (inner == field and "kind" in what):
+    for field, union in (("liquidators", Liquidators), ("mechanism", Mechanism), ("mitigation", Mitigation)):
+        place = re.sub(r"\[\d+\]", "", inner)
+        if place == f"{field}.kind" or (place == field and "kind" in what):
             tag = re.search(r"'([^']*)'", what)
             named = tag[1] if tag else ""
             return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))

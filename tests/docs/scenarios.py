@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 from msgspec import inspect
@@ -17,6 +18,7 @@ from backtest.scenario import PARAMETERS
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/scenarios.md"
 START, END = "<!-- reference: written by tests/docs/scenarios.py -->", "<!-- end of reference -->"
+MITIGATIONS = [struct.__name__ for struct in get_args(scenario.Mitigation)]
 TABLES = {
     "Scenario": "The file itself",
     "Observed": "`[liquidators]`",
@@ -59,6 +61,7 @@ TABLES = {
     "Override": "`[[overrides]]`",
     "Joint": "`[joint]`",
     "ExchangeRate": "`[[joint.rates]]`",
+    **dict.fromkeys(MITIGATIONS, "`[[mitigation]]`"),
 }
 
 

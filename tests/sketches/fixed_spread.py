@@ -60,6 +60,8 @@ class FixedSpreadPool(LendingProtocol[Any]):
     liquidation_events = ()
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset()
+    early = True
+    parts_accounts = True
     parameters = {"ltv": 1, "liquidation_threshold": 1, "liquidation_bonus": 1, "close_factor": 1}  # noqa: RUF012
 
     def fault(self, values):
@@ -161,7 +163,7 @@ class FixedSpreadPool(LendingProtocol[Any]):
         return [Pair(d, c) for d in state.assets(account, "debt") for c in state.assets(account, "collateral")]
 
     def quote(self, state, order, prices, now):
-        if order.pair not in self.pairs(state, order.account, prices, now):
+        if not order.early and order.pair not in self.pairs(state, order.account, prices, now):
             return Refusal("healthy")
         debt_asset, collateral_asset = order.pair.debt_asset, order.pair.collateral_asset
         debt = state.native(order.account, debt_asset, "debt", now)

@@ -65,6 +65,8 @@ class AaveV2(LendingProtocol[AaveV2State]):
     liquidation_events: Sequence[str] = ("LiquidationCall",)
     exposure_parameters = frozenset({"pool_revision", "liquidation_threshold", "paused", "active"})
     order_parameters: frozenset[str] = frozenset({MOVED_SHORT})
+    early = True
+    parts_accounts = True
     # Median of liquidations on a node running version 1.0.1.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 420_000})
     # Basis points, as stored.

@@ -125,7 +125,7 @@ def _check(state: AaveV2State, case: _Case) -> str | None:
         return "the pool is paused"
     if not (case.collateral_reserve.active and case.debt_reserve.active):
         return "reserve is not active"
-    if case.health >= LIQUIDATION_HEALTH:
+    if case.health >= LIQUIDATION_HEALTH and not case.order.early:
         return "health factor is not below 1"
     if case.collateral_reserve.asset not in case.account.enabled or not is_collateral(case.collateral_reserve):
         return "the asset is not enabled as collateral"

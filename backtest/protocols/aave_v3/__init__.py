@@ -80,6 +80,8 @@ class AaveV3(LendingProtocol[AaveState]):
         }
     )
     order_parameters: frozenset[str] = frozenset({MOVED_SHORT})
+    early = True
+    parts_accounts = True
     # Median of liquidations on a node running versions 3.0 and 3.6.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 390_000})
     # Basis points, as stored; of an e-mode category where the override says so.

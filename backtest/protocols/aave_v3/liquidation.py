@@ -164,7 +164,7 @@ def _check(case: _Case) -> str | None:
     for reserve in (case.debt_reserve, case.collateral_reserve):
         if reason := closed(rules, reserve, case.now):
             return reason
-    if case.data.health_factor >= LIQUIDATION_HEALTH:
+    if case.data.health_factor >= LIQUIDATION_HEALTH and not order.early:
         return "health factor is not below 1"
     if case.collateral_reserve.asset not in case.account.enabled or not is_collateral(rules, case.collateral_reserve):
         return "the asset is not enabled as collateral"
@@ -232,7 +232,7 @@ def _agreed(case: _Case) -> _Size:
     assert order.repay is not None
     assert order.seize is not None
     worth = case.debt_price * order.repay * reserve.unit // (case.collateral_price * case.debt_reserve.unit)
-    fee = case.rules.fee_mul(max(0, order.seize - worth), reserve.liquidation_protocol_fee)
+    fee = 0 if order.early else case.rules.fee_mul(max(0, order.seize - worth), reserve.liquidation_protocol_fee)
     return _Size(repaid=order.repay, seized=order.seize - fee, fee=fee)
 
 

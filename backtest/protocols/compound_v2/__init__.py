@@ -98,6 +98,7 @@ class CompoundV2(LendingProtocol[CompoundState]):
         }
     )
     order_parameters = frozenset({"accrued"})
+    early = True
     parameters: Mapping[str, int] = MappingProxyType(
         {"liquidation_threshold": WAD // BPS, "liquidation_bonus": WAD // BPS, "close_factor": WAD // BPS}
     )

@@ -109,7 +109,7 @@ def quote(state: CompoundState, order: Order, prices: Mapping[AssetId, int], now
         price_borrowed, price_collateral = (price_of(state, asset, prices) for asset in (debt, collateral))
     except PriceMissing as missing:
         return Refusal(missing.what)
-    if why := _allowed(state, own, order.pair, prices, fresh):
+    if why := None if order.early else _allowed(state, own, order.pair, prices, fresh):
         return Refusal(why)
     owed, held, pool = own.owed(debt, fresh[debt].index), own.tokens[collateral], fresh[collateral]
     rate = pool.exchange_rate

@@ -80,6 +80,7 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     liquidation_events: Sequence[str] = ("Liquidate",)
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset({"accrued"})
+    early = True
     parameters: Mapping[str, int] = {"liquidation_threshold": WAD // BPS, "liquidation_bonus": WAD // BPS}
     # Median of liquidations on a node running the deployed contract.
     gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 110_000})

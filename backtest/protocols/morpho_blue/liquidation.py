@@ -126,7 +126,7 @@ def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: 
         return Refusal(missing.what)
     if order.pair != PAIR:
         return Refusal("the market has no such pair")
-    if is_healthy(state, position, totals, prices):
+    if not order.early and is_healthy(state, position, totals, prices):
         return Refusal("position is healthy")
     incentive = state.incentive_factor
     shares, seized = _size(order, position, totals, price, incentive)

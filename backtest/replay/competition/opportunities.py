@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from backtest.auctions.bidding import Bid
@@ -24,7 +24,7 @@ WAITING = "waiting"
 AUCTIONED = "held back by an oracle auction"
 CALLS = "calls per block"
 
-OWNER_ACTED, PRICE_BACK = "owner acted", "price back"
+OWNER_ACTED, PRICE_BACK, WITHHELD = "owner acted", "price back", "withheld by a mitigation"
 
 Key = tuple[AccountId, int | None]
 """An account, and the open auction meant where there is one."""
@@ -122,13 +122,22 @@ class OpportunityBook:
 
         self.spells.put_off(count, spells)
 
-    def look(self, book: Book[State], left: Mapping[Key, tuple[Opportunity, int]], missed: Mapping[Key, str]) -> None:
-        """What is still on offer after a decision, with its profit before bids, and why it was not taken."""
+    def look(
+        self,
+        book: Book[State],
+        left: Mapping[Key, tuple[Opportunity, int]],
+        missed: Mapping[Key, str],
+        withheld: Collection[AccountId] = (),
+    ) -> None:
+        """What is still on offer after a decision, with its profit before bids, and why it was not taken. What is not
+        any more ends: of the accounts in ``withheld`` because a mitigation keeps it back.
+        """
         for key in [key for key in self._open if key not in left]:
             gone = self._open.pop(key)
             self._close(key, gone, "missed", gone.reason)
             ended = _opened(book, gone.number, gone.offer, gone.profit, "")
-            self._close(key, ended, "expired", OWNER_ACTED if key[0] in self.acted else PRICE_BACK)
+            why = OWNER_ACTED if key[0] in self.acted else WITHHELD if key[0] in withheld else PRICE_BACK
+            self._close(key, ended, "expired", why)
         for key, (offer, profit) in left.items():
             reason = missed.get(key, UNPROFITABLE)
             known = self._open.get(key)

@@ -85,7 +85,7 @@ def start_of(
             protocol,
             market,
             timeline,
-            structs.replace(scenario, overrides=()),
+            structs.replace(scenario, overrides=(), mitigations=()),
             mechanism or mechanism_of(protocol, getattr(scenario.liquidators, "gas_cost", 0)),
         )
         watch, result = engine.watch, engine.result

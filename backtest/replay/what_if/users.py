@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Generic
+from typing import Any, Generic, Protocol, cast
 
 from backtest.errors import PriceMissing
 from backtest.model import (
@@ -43,6 +43,18 @@ _WITHIN = frozenset({"liquidation", "treasury", "cover"})
 """What moves nothing between the market and its users."""
 
 
+class Beside(Protocol):
+    """Rules for users' actions beside those of the protocol."""
+
+    def refuses(self, book: Book[Any], changes: Sequence[Change]) -> Refusal | None:
+        """Why an action, with history's effects, is not let through; None: it is."""
+        ...
+
+    def within(self, book: Book[Any], account: AccountId) -> Callable[[AccountView], bool] | None:
+        """How an account may stand after its owner raised its risk; None: as the protocol says."""
+        ...
+
+
 class UserActions(Generic[State]):
     """The users of one replay. Feed it every action of history in order; it says what becomes of each."""
 
@@ -66,6 +78,8 @@ class UserActions(Generic[State]):
         """
         self.made = 0
         """Actions that came up."""
+        self.beside: Beside | None = None
+        """Asked where a model acts."""
 
     def copy(self) -> UserActions[State]:
         """Independent of this one."""
@@ -162,6 +176,17 @@ class UserActions(Generic[State]):
         for account, setting, asset, value in found.settings:
             self._set(self._ours, (account, setting, asset), value)
 
+    def of_themselves(self, effects: Iterable[Effect], amount: int | None) -> None:
+        """Owners did something that they did not in history; ``amount`` native units, where money moved between the
+        market and them.
+        """
+        effects = tuple(effects)
+        for effect in effects:
+            if isinstance(effect, PositionChange | SettingChange):
+                self.modelled(effect)
+        if amount is not None:
+            self._took(effects, amount, 1)
+
     def shadow(self, event: MarketEvent) -> None:
         """Anything else that history did: kept beside, for users whose response is measured by it."""
         if self._shadow is not None:
@@ -177,23 +202,46 @@ class UserActions(Generic[State]):
         if self._shadow is not None:
             self._follow(action, book)
         apart = any(change.account in self._apart for change in changes)
+        if self.beside is not None and checked and (refusal := self.beside.refuses(book, changes)) is not None:
+            return self._not_made(action, refusal, book)
         if not self._recompute and not apart and not (checked and raises_risk(changes)):
             self._diverge(changes, changes)
             return changes
         outcome = self._protocol.act(book.state, action, book.prices, book.now)
         outcome = self._answer(action, outcome, book)
-        if isinstance(outcome, Refusal):
-            self._refused(action, outcome, book, 0, "skipped")
-            self._diverge(changes, ())
-            self._took(changes, None, -1)
-            return ()
-        self._compare(action, outcome, book)
+        sized = self._sized(action, outcome, book) if self.beside is not None and checked else outcome
+        if isinstance(sized, Refusal):
+            return self._not_made(action, sized, book)
+        if sized is outcome:
+            self._compare(action, sized, book)
+        outcome = sized
         made = outcome.changes if self._recompute or apart or outcome.amount != _asked(action) else changes
         self._diverge(changes, made)
         if made is not changes:
             self._took(changes, None, -1)
             self._took(made, outcome.amount, 1)
         return made
+
+    def _not_made(self, action: Action, refusal: Refusal, book: Book[State]) -> tuple[()]:
+        changes = cast("tuple[Change, ...]", action.changes)
+        self._refused(action, refusal, book, 0, "skipped")
+        self._diverge(changes, ())
+        self._took(changes, None, -1)
+        return ()
+
+    def _sized(self, action: Action, outcome: Acted | Refusal, book: Book[State]) -> Acted | Refusal:
+        """As much of it as leaves the account where the rules beside want it."""
+        assert self.beside is not None
+        if isinstance(outcome, Refusal) or outcome.view is None or not _is_sized(action):
+            return outcome
+        within = self.beside.within(book, outcome.account)
+        if within is None or within(outcome.view):
+            return outcome
+        why = Refusal("beyond what its owner risks")
+        found = self._largest(replace(action, amount=outcome.amount), book, within, beyond=False)
+        if found is not None:
+            self._refused(action, why, book, found.amount, "shrunk")
+        return why if found is None else found
 
     # -- what it was in history
     # ------------------------------------------------------------------------------------------
