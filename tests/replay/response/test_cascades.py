@@ -126,20 +126,20 @@ def test_more_depth_never_makes_the_fixed_point_worse() -> None:
 
 
 def test_in_a_replay_more_depth_can_mean_more_bad_debt() -> None:
-    """A fall to 1,930 and back, then one to 1,560. In the deep market the large account is sold at the first: 33.7 WETH
-    that nobody buys back lower the price by 3.3 %, so that at the second fall the small account, of 147 $, is worth
-    150.9 / 1.05. In the thin market selling the large one never pays, so that the small one is repaid in full.
+    """A fall to 1,560 for one block. In the deep market an account that owes 1,525 a WETH is sold out there and then,
+    at a loss for good: 40 WETH repay 40 * 1,560 / 1.05. In the thin one a little of it pays, and the recovery spares
+    it.
     """
+    late = ChainlinkRule(deviation=50, heartbeat=3_600, delay=600)
     worse = []
-    for reserve in (100, 2_000):
+    for reserve in (100, 10**6):
         h = opened(accounts=4)
         h.param("close_factor", 10_000)
-        borrower(h, 0, 40, 40 * 1_550)
-        h.position(1, WETH, "collateral", ETH // 10).position(1, USDC, "debt", 147 * 10**6, "borrow")
-        h.block(10).price(WETH, 1_930 * USD).block(20).price(WETH, 2_000 * USD).block(30).price(WETH, 1_560 * USD)
-        end = answered(h, reserve).horizons[0]
+        borrower(h, 0, 40, 40 * 1_525)
+        h.block(10).price(WETH, 1_560 * USD).block(11).price(WETH, 2_000 * USD).block(12).price(USDC, USD)
+        end = answered(h, reserve, oracle=late).horizons[0]
         worse.append(end.realised_bad_debt_base + end.open_bad_debt_base)
-    assert worse == [0, pytest.approx((147 - 156 * 0.967_11 / 1.05) * USD, rel=1e-3)]
+    assert worse == [0, pytest.approx((40 * 1_525 - 40 * 1_560 / 1.05) * USD, rel=1e-4)]
 
 
 def test_tokens_and_value_are_conserved_through_a_cascade() -> None:
