@@ -23,7 +23,7 @@ class Cascade(NamedTuple):
     ``rounds``: of the asset's oracle, that history did not have. Prices ``before`` are those at the end of the block
     before the first sale; the lowest are those from there to ``GAP`` seconds after the last one. None where there was
     no price. ``sales`` are ordinals of liquidations, of all assets, ``endogenous`` those of them that history's prices
-    would not have made; ``sold``: native units of this asset.
+    would not have made; ``sold``: native units of this asset, less what was bought.
     """
 
     number: int
@@ -56,8 +56,8 @@ def cascades_of(points: Sequence[PricePoint], sales: Sequence[CollateralSale]) -
                 asset=asset,
                 begins=begins,
                 ends=ends,
-                sales=tuple(sale.ordinal for sale in group),
-                endogenous=tuple(sale.ordinal for sale in group if sale.endogenous),
+                sales=tuple(dict.fromkeys(sale.ordinal for sale in group)),
+                endogenous=tuple(dict.fromkeys(sale.ordinal for sale in group if sale.endogenous)),
                 sold=sum(sale.amount for sale in group if sale.asset == asset),
                 rounds=_own_rounds(seen),
                 history_before=None if before is None else before.history,
