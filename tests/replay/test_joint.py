@@ -36,6 +36,7 @@ from backtest.scenario import (
 from backtest.units import RAY, WAD
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.contest_history import COSTLY, POOL, falling, one_account
+from tests.support.random_history import random_history
 from tests.support.vault_history import history as vault_history
 
 
@@ -272,3 +273,17 @@ def test_a_bid_of_one_protocol_is_missing_in_another() -> None:
     assert any(step.stage == "auction" for step in auction.liquidations)
     assert _took(liquidated)[0][0] > 1_224
     assert liquidated.spells[0].reason == "no capital"
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 5])
+@pytest.mark.parametrize("name", ["sealed, borrowing", "race, rich"])
+def test_random_markets_are_as_alone(name: str, seed: int) -> None:
+    """Interest, missing prices, changed parameters, months without a block, users who differ: with nothing short each
+    of three random markets is as alone, later horizons too.
+    """
+    liquidators, mechanism = MODELS[name]
+    scenario = Scenario(liquidators=liquidators, mechanism=mechanism, seed=seed, from_block=40 if seed % 2 else None)
+    histories = [random_history(100 * seed + n, steps=30, liquidations=n == 1) for n in range(3)]
+    parts = _parts(histories, scenario)
+    alone = [_outcome(_alone(part)) for part in parts]
+    assert [_outcome(one) for one in replay_jointly(parts, purse=purse_of(scenario))] == alone
