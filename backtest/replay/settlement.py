@@ -72,7 +72,7 @@ class Settlement(Generic[State]):
             )
         account = fill.order.account
         before = book.protocol.view(book.state, account, book.prices, book.now).health
-        endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account)
+        endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account, lot, opportunity)
         touched, market_wide = {account}, False
         for change in fill.changes:
             if isinstance(change, (PositionChange, SettingChange)):
