@@ -23,6 +23,7 @@ from backtest.pools.uniswap_v3 import PoolState
 from backtest.protocols.book import Book
 from backtest.protocols.changes import unplaced
 from backtest.protocols.interface import Fill, State
+from backtest.protocols.mechanism import Opportunity
 from backtest.replay.response.curves import PoolCurve
 from backtest.replay.response.oracles import Follower, follower_of, lookback
 from backtest.replay.response.selling import (
@@ -209,11 +210,15 @@ class Seat:
             for asset in market.assets
             if asset.asset in self._selling.markets
         }
+        self.buys = any(market.terms.buys for market in self._selling.markets.values())
+        """Whether a liquidation may make what another one sells worth more."""
         self._history: dict[AssetId, int] = {}
         """History's oracle prices of its assets."""
         self.points: list[PricePoint] = []
         self.sales: list[CollateralSale] = []
         self.rounds = 0
+        self._opened: dict[int, bool] = {}
+        """Of each auction, whether it is endogenous."""
 
     # -- history ----------------------------------------------------------------------------------------------------
 
@@ -367,8 +372,17 @@ class Seat:
         if token in self._selling.markets:
             self._selling.sell(Sold(clock, token, amount, proceeds))
 
-    def endogenous(self, book: Book[State], account: AccountId) -> bool:
-        """Whether an account that can be liquidated could not be at history's oracle prices."""
+    def endogenous(self, book: Book[State], account: AccountId, lot: int | None, opportunity: Opportunity) -> bool:
+        """Whether an account that can be liquidated could not be at history's oracle prices; of a step of an auction,
+        whether that was so when it opened.
+        """
+        if lot is None:
+            return self._only_here(book, account)
+        if opportunity.opens:
+            self._opened[lot] = self._only_here(book, account)
+        return self._opened.get(lot, False)
+
+    def _only_here(self, book: Book[State], account: AccountId) -> bool:
         if all(followed.oracle == followed.history for followed in self.assets.values()):
             return False
         oracle = ChainMap(self._history, book.oracle)
@@ -376,7 +390,7 @@ class Seat:
             health = book.protocol.view(book.state, account, Prices(oracle, oracle, oracle), book.now).health
         except PriceMissing:
             return False
-        return health is None or health >= WAD
+        return health is not None and health >= WAD
 
     # -- within -----------------------------------------------------------------------------------------------------
 
