@@ -138,7 +138,7 @@ def _cascades_of(book: Book[Any], response: PriceResponse, falls: Sequence[int])
             for each in book.market.assets
             if (market := response.market_of(each.asset)) is not None and _ends_in(market, own)
         }
-        sold_at = _sold_at(book, asset.id, [asset.id, *others])
+        sold_at = sold_at_of(book, asset.id, [asset.id, *others])
         levels = levels_of(sold_at, own.curve, falls)
         critical = critical_depth(levels, own.curve)
         found.append(
@@ -174,7 +174,7 @@ def _ends_in(market: TokenMarket, own: TokenMarket) -> bool:
     return False
 
 
-def _sold_at(book: Book[Any], asset: AssetId, falling: Sequence[AssetId]) -> Callable[[int], SoldAt]:
+def sold_at_of(book: Book[Any], asset: AssetId, falling: Sequence[AssetId]) -> Callable[[int], SoldAt]:
     """What is sold of an asset where it and those that end in it trade lower; the book stays as it is."""
 
     def sold(left: int) -> SoldAt:

@@ -44,6 +44,9 @@ from backtest.scenario.joint import own, unmet
 from backtest.scenario.settled import settled
 from backtest.tables import RULES_VERSION
 
+_TOGETHER = ", joint"
+"""What the names of joint runs have behind that of the scenario, which the runs alone have."""
+
 
 @dataclass(frozen=True, slots=True)
 class JointRun:
@@ -88,6 +91,7 @@ def run_jointly(
     joint = scenario.joint
     if joint is None:
         raise UserError("a scenario of one market", "name several")
+    scenario = replace(scenario, name=scenario.name.removesuffix(_TOGETHER))
     members = members_of(lake, joint)
     scenario = settled(scenario, lambda text: named_in(members, text))
     unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
@@ -101,7 +105,7 @@ def run_jointly(
         for name, one in zip(joint.markets, scenarios, strict=True)
     )  # fmt: skip
     if any(run is None for run in known):
-        asked = replace(scenario, name=f"{scenario.name}, joint")
+        asked = replace(scenario, name=scenario.name + _TOGETHER)
         response = _response(scenario, members, materials)
         outcomes = _replayed(scenario, members, materials, response, samples, progress)
         for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):

@@ -117,7 +117,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
         *_ranks(books, shock, depths, bound, found, symbols),
         *_links(bound, joint),
         *_linear(bound, joint, books, shock, depths),
-        *_runs(bound, question.run, symbols),
+        *_runs(bound, joint, question.run, symbols),
     ]
     told: dict[str, Any] = {
         "falls": {symbols[token]: fall for token, fall in shock.falls.items()},
@@ -342,8 +342,15 @@ def _depth(token: Token, books: Sequence[MarketBook], depths: Mapping[Token, Dep
     return None
 
 
-def _runs(bound: Connected, share: int, symbols: Mapping[Token, str]) -> Iterator[NetworkMeasure]:
-    """Assets that are lent: what a run leaves, and who could not be paid."""
+def _runs(bound: Connected, joint: Joint, share: int, symbols: Mapping[Token, str]) -> Iterator[NetworkMeasure]:
+    """Assets that are lent: what a run leaves, and how much of what stands behind debt could not be paid out to whoever
+    liquidates, before and after it.
+    """
+    behind = {
+        (name, token): value
+        for name, row in zip(joint.markets, bound.held, strict=True)
+        for token, value in zip(bound.tokens, row, strict=True)
+    }
     for (market, token), supplied in sorted(bound.supplied.items()):
         lent = bound.lent.get((market, token), 0)
         if supplied and lent:
@@ -351,3 +358,7 @@ def _runs(bound: Connected, share: int, symbols: Mapping[Token, str]) -> Iterato
             yield NetworkMeasure("utilisation", market, symbols[token], number=found.before)
             yield NetworkMeasure("utilisation after a run", market, symbols[token], number=found.after)
             yield NetworkMeasure("withheld in a run", market, symbols[token], number=found.withheld)
+            own, cash = behind.get((market, token), 0), max(0, supplied - lent)
+            left = max(0, cash - supplied * share // BPS)
+            yield NetworkMeasure("cannot be paid out", market, symbols[token], amount_base=max(0, own - cash))
+            yield NetworkMeasure("cannot be paid out in a run", market, symbols[token], amount_base=max(0, own - left))

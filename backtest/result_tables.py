@@ -325,7 +325,8 @@ RESULTS: dict[str, pa.Schema] = {
         ("market_price", AMOUNT, True),
         ("reason", TEXT),
     ),
-    # What each liquidation (``ordinal``) gave to sell. brought: of every 10^27 of its worth at the market price before;
+    # What each liquidation (``ordinal``) gave to sell or, where ``amount`` is below zero, made its liquidator buy.
+    # brought: of every 10^27 of its worth at the market price before;
     # round: rounds of oracles since history's last one that history did not have; endogenous: at history's prices the
     # account could not have been liquidated.
     "run_sales": _result(

@@ -30,7 +30,7 @@ from backtest.scenario import (
     Searcher,
 )
 from tests.sketches.fixed_spread import FixedSpreadPool
-from tests.sketches.history import USD, USDC, WETH, History, borrower, market
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.sketch_lake import CONFIG, lake_of
 
 pytestmark = pytest.mark.slow
@@ -190,3 +190,18 @@ def test_one_set_of_prices_for_all_markets(tmp_path: Path) -> None:
         "SELECT market, endogenous FROM run_sales JOIN joints USING (run_id, market) WHERE name = 'none'"
     )
     assert sorted(endogenous.fetchall()) == [("a", False), ("b", True)]
+
+
+def test_the_same_owner_in_two_markets(lake: Lake) -> None:
+    """One address has both accounts: liquidated twice alone, once together. At 1000 $
+    the first is worth what is left of its 10 ETH less 5,650, the second 10,000 - 11,300 together.
+    """
+    run_jointly(lake, SCENARIO)
+    lake.refresh()
+    [row] = lake.sql(
+        "SELECT account, markets, liquidations, alone_liquidations, equity_base, alone_equity_base FROM joint_owners"
+    ).fetchall()
+    assert row[:4] == ("0x" + "0" * 40, 2, 1, 2)
+    seized = 5_650 * 105 * ETH // (100 * 1_400)
+    left = (10 * ETH - seized) * 1_000 * USD // ETH - 5_650 * USD
+    assert (int(row[4]), int(row[5])) == (left - 1_300 * USD, 2 * left)

@@ -84,6 +84,7 @@ def test_the_three_markets_by_hand(lake: Lake, capsys: pytest.CaptureFixture[str
     # 8,200 of 20,000 USDC are lent; after a fifth is gone 8,200 of 16,000
     assert found["utilisation", "b", "USDC"]["number"] == pytest.approx(0.41)
     assert found["utilisation after a run", "b", "USDC"]["number"] == pytest.approx(0.5125)
+    assert amount("cannot be paid out", "b", "USDC") == 0  # nothing of it stands behind debt
     lake.refresh()
     stored = lake.sql("SELECT count(*), any_value(amount_base) FROM contagion WHERE measure = 'contagion'").fetchone()
     assert stored is not None

@@ -14,7 +14,7 @@ from backtest.model import AccountId
 from backtest.protocols.interface import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import Deficit, Horizon, Liquidation, Replay, Waterfall
-from backtest.replay.response.cascades import cascades_of
+from backtest.replay.response.cascades import cascades_of, gap_of
 from backtest.result_tables import RESULTS, as_table
 from backtest.scenario import (
     ProtocolsOwn,
@@ -121,7 +121,7 @@ def tables_of(
             }
             for count in outcome.actions
         ],
-        **_answers(outcome),
+        **_answers(outcome, gap_of(scenario.impact)),
         "run_override_accounts": [
             {
                 "account": outcome.book.address(made.account),
@@ -192,7 +192,7 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
     ]
 
 
-def _answers(outcome: Replay[State]) -> dict[str, Rows]:
+def _answers(outcome: Replay[State], gap: int) -> dict[str, Rows]:
     """How prices answered to sales."""
     book = outcome.book
     name_of = [asset.asset for asset in book.market.assets]
@@ -249,7 +249,7 @@ def _answers(outcome: Replay[State]) -> dict[str, Rows]:
                 "oracle_low": found.oracle_low,
                 "market_low": found.market_low,
             }
-            for found in cascades_of(outcome.points, outcome.sales)
+            for found in cascades_of(outcome.points, outcome.sales, gap)
         ],
     }
 

@@ -79,8 +79,7 @@ def replay_jointly(
                 heapq.heappop(waiting)
             else:
                 heapq.heapreplace(waiting, (lanes[number].place, number))
-            done = sum(lane.engine.result.events for lane in lanes)
-            if progress is not None and done - reported >= 2_000:
+            if progress is not None and (done := sum(lane.engine.result.events for lane in lanes)) - reported >= 2_000:
                 reported = done
                 progress(done, total)
         if shared:

@@ -72,7 +72,7 @@ class Settlement(Generic[State]):
             )
         account = fill.order.account
         before = book.protocol.view(book.state, account, book.prices, book.now).health
-        endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account)
+        endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account, lot, opportunity)
         touched, market_wide = {account}, False
         for change in fill.changes:
             if isinstance(change, (PositionChange, SettingChange)):
@@ -113,7 +113,6 @@ class Settlement(Generic[State]):
         if self.seat is not None and made.ends:
             for event in self.seat.settled(book, ordinal, fill, endogenous=endogenous):
                 book.apply(event)
-                market_wide = True  # what others would get for their collateral is something else now
         return touched, market_wide
 
     def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:

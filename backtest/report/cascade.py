@@ -124,7 +124,7 @@ def _levels(asset: Row, found: Row, every: int) -> Table:
                     money(level["sold"]["repaid_base"], found["base_decimals"]),
                     f"{level['sold']['amount'] / asset['unit']:,.6g}",
                     _fall(level["answered"]),
-                    MISSING if slope is None else f"{slope:.3f}",
+                    MISSING if slope is None else f"{slope + 0.0:.3f}",
                 )
             )
     return Table(

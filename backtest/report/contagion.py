@@ -177,19 +177,23 @@ def _claims(found: Sequence[Row]) -> Table:
 
 
 def _runs(found: Sequence[Row]) -> Table:
-    rows = []
-    for row in found:
-        if row["measure"] == "utilisation":
-            after, withheld = (
-                next(
-                    other["number"]
-                    for other in found
-                    if (other["measure"], other["subject"], other["other"]) == (name, row["subject"], row["other"])
-                )
-                for name in ("utilisation after a run", "withheld in a run")
-            )
-            rows.append((f"{row['subject']} {row['other']}", *map(_share, (row["number"], after, withheld))))
-    return Table(("Asset", "Utilisation", "after the run", "Withheld"), tuple(rows))
+    decimals = found[0]["decimals"]
+    after, withheld, now, then = (
+        _pairs(found, name)
+        for name in (
+            "utilisation after a run", "withheld in a run", "cannot be paid out", "cannot be paid out in a run",
+        )
+    )  # fmt: skip
+    rows = [
+        (
+            " ".join(place),
+            *map(_share, (value, after[place], withheld[place])),
+            *(money(column[place], decimals) for column in (now, then)),
+        )
+        for place, value in _pairs(found, "utilisation").items()
+    ]
+    header = ("Asset", "Utilisation", "after the run", "Withheld", "Collateral that\ncannot be paid", "after the run")
+    return Table(header, tuple(rows))
 
 
 def _share(value: float | None) -> str:

@@ -313,6 +313,10 @@ class AssetImpact(Strict, frozen=True):
     """The asset that sales of this one end in (WETH for an LST or a wrapper): what its own market pays is sold on
     there, and its price moves with that one's.
     """
+    buys: bool = False
+    """Liquidators buy what they repay of it in the same market, which raises its price: of ``constant-product`` and
+    ``kyle``.
+    """
     sells: int = 0
     """Seconds over which liquidators sell what they seized, evenly, from their inventory; 0: at once."""
     thinning: Thinning = Thinning()
@@ -328,6 +332,11 @@ class AssetImpact(Strict, frozen=True):
         share(impact__assets__fee=self.fee, impact__assets__permanent=self.permanent)
         if self.into is not None and self.into.lower() == self.asset.lower():
             raise ScenarioError(f"impact of {self.asset}: into itself", "name the asset that it is sold for")
+        if self.buys and (self.into is not None or not isinstance(self.depth, ConstantProductDepth | LinearDepth)):
+            raise ScenarioError(
+                f"impact of {self.asset}: buys with {'into' if self.into else 'this depth'}",
+                "give it a depth of kind constant-product or kyle, and no 'into'",
+            )
 
     @property
     def said(self) -> str:
@@ -342,6 +351,7 @@ class AssetImpact(Strict, frozen=True):
         kept = f", {self.permanent / 100:g} % of each sale for good" if self.permanent else ""
         on = f", sold on into {self.into}" if self.into else ""
         over = f"; sold over {self.sells:,} s" if self.sells else "; sold at once"
+        over += ", and bought there to be repaid" if self.buys else ""
         thin = "; its depth thins" if self.thinning.calm or self.thinning.use else ""
         when = f"; measured {self.measured}" if self.measured else ""
         return (

@@ -1,4 +1,4 @@
--- Purpose: liquidations of stored replays that belong together (no 600 seconds without a sale), what they set off, and how far prices fell with and without.
+-- Purpose: liquidations of stored replays that belong together (no 600 seconds without a sale, or as long as the oracle's rule looks back), what they set off, and how far prices fell with and without.
 -- Grain: (run_id, cascade, asset): an asset whose price answers to sales.
 -- Columns:
 --   run_id: the replay

@@ -134,3 +134,20 @@ def test_more_depth_never_makes_contagion_worse(reserve: int) -> None:
         for size in (reserve, reserve * 10)
     )
     assert more <= less
+
+
+class _SubAccounts(type(POOL)):  # type: ignore[misc]
+    """A pool of sub-accounts: the last byte of an address numbers those of its owner."""
+
+    def owner_of(self, account: str) -> str:
+        return account[:-2] + "00"
+
+
+def test_a_protocol_may_tell_whose_a_sub_account_is() -> None:
+    """Account 3 of ``c`` is the third of the owner of account 0 in ``a`` and ``b``; a mapping goes before that."""
+    markets = _three()
+    c = markets[2].book
+    mine = replace(markets[2], book=Book(_SubAccounts(), c.market, c.state, c.now, oracle=c.oracle))
+    assert connected([*markets[:2], mine]).common("a", "c") == 781 * USD
+    mapped = replace(mine, owners={AccountId(3): "somebody"})
+    assert connected([*markets[:2], mapped]).common("a", "c") == 0

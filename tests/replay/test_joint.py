@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from backtest.protocols.maker import MAKER
 from backtest.replay.engine import replay
 from backtest.replay.joint import Part, purse_of, replay_jointly
 from backtest.replay.record import Replay
@@ -32,9 +33,11 @@ from backtest.scenario import (
     SealedBid,
     Searcher,
 )
-from backtest.units import RAY
+from backtest.units import RAY, WAD
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.contest_history import COSTLY, POOL, falling, one_account
+from tests.support.random_history import random_history
+from tests.support.vault_history import history as vault_history
 
 
 def _parts(histories: Sequence[History], scenario: Scenario, *worths: Fraction) -> list[Part]:
@@ -217,3 +220,70 @@ def test_depth_without_bottom_is_no_contagion() -> None:
     deep = Impact(assets=(AssetImpact(asset="WETH", depth=NoDepth()),))
     together = replay_jointly(parts, response=PriceResponse(deep, [part.market for part in parts], ()))
     assert [list(one.liquidations) for one in together] == [list(_alone(part).liquidations) for part in parts]
+
+
+# -- order, and protocols ----------------------------------------------------------------------------------------------
+
+
+def test_who_comes_first_in_a_block_is_served_first() -> None:
+    """Money for one, in one block: the log index decides, not the order of names; by another chain the time, then its
+    number.
+    """
+    first, second = (
+        History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name)) for name in ("a", "b")
+    )  # fmt: skip
+    for h in (first, second):
+        h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+        h.price(WETH, 2000 * USD).price(USDC, USD)
+        borrower(h, 0, 10, 11_300)
+        h.block(10)
+    first.price(USDC, USD).price(WETH, 1400 * USD).block(20).price(USDC, USD)
+    second.price(WETH, 1400 * USD).block(20).price(USDC, USD)
+    scenario = Scenario(liquidators=SealedBid(searchers=(Searcher(name="only", capital=6_000 * USD),)))
+    parts = _parts([first, second], scenario)
+    for order in (1, -1):
+        taken = replay_jointly(parts[::order], purse=purse_of(scenario))[::order]
+        assert [_took(one) for one in taken] == [[], [(120, 5_650)]]
+
+
+def test_a_bid_of_one_protocol_is_missing_in_another() -> None:
+    """Flips of a vault and a pool. The searcher's bid stands in the auction from 1,200 s on, so that there is too
+    little for the pool's account, which falls at 1,224 s; with plenty each is as alone.
+    """
+    vault = vault_history(11, 1_200)
+    pool = _fallen("pool", 10, 11_300, 1_400, 102, 5_000)
+    names = ("only", "other")
+
+    def parts(capital: int) -> list[Part]:
+        each = [tuple(Searcher(name=name, capital=capital * unit) for name in names) for unit in (WAD, USD)]
+        scenarios = [Scenario(liquidators=SealedBid(searchers=one)) for one in each]
+        return [
+            Part(MAKER, vault.market, vault.timeline(), scenarios[0]),
+            Part(POOL, pool.market, pool.timeline(), scenarios[1], Fraction(10**10)),
+        ]
+
+    rich = parts(10**9)
+    for found, part in zip(replay_jointly(rich, purse=purse_of(rich[0].scenario)), rich, strict=True):
+        alone = _alone(part)
+        assert list(alone.liquidations)
+        assert list(found.liquidations) == list(alone.liquidations)
+    poor = parts(6_000)
+    auction, liquidated = replay_jointly(poor, purse=purse_of(poor[0].scenario))
+    assert [_took(_alone(poor[1]))[0]] == [(1_224, 5_650)]
+    assert any(step.stage == "auction" for step in auction.liquidations)
+    assert _took(liquidated)[0][0] > 1_224
+    assert liquidated.spells[0].reason == "no capital"
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 5])
+@pytest.mark.parametrize("name", ["sealed, borrowing", "race, rich"])
+def test_random_markets_are_as_alone(name: str, seed: int) -> None:
+    """Interest, missing prices, changed parameters, months without a block, users who differ: with nothing short each
+    of three random markets is as alone, later horizons too.
+    """
+    liquidators, mechanism = MODELS[name]
+    scenario = Scenario(liquidators=liquidators, mechanism=mechanism, seed=seed, from_block=40 if seed % 2 else None)
+    histories = [random_history(100 * seed + n, steps=30, liquidations=n == 1) for n in range(3)]
+    parts = _parts(histories, scenario)
+    alone = [_outcome(_alone(part)) for part in parts]
+    assert [_outcome(one) for one in replay_jointly(parts, purse=purse_of(scenario))] == alone

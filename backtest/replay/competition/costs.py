@@ -130,6 +130,8 @@ class CostModel:
         bonus = book.value_down(collateral, fill.seized + fill.protocol_fee) - book.value_up(debt, fill.repaid)
         reward = opportunity.profit - (kept - cost)
         slippage = self._slippage_up(book, collateral, fill.seized, kept) if sells else 0
+        if self.seat is not None:
+            slippage += self.seat.premium_up(debt, fill.repaid, cost, book.now)
         sandwich = -(-kept * self.terms.sandwich // BPS) if sells else 0
         funding = self.funding_up(book, opportunity) if flash else 0
         return Waterfall(

@@ -102,23 +102,26 @@ class Unmoved(Summed):
 
 @dataclass(frozen=True)
 class ProductCurve(Summed):
-    """x y = k with ``reserve`` native units of the token: f = (x / (x + q))^2, integral x q / (x + q)."""
+    """x y = k with ``reserve`` native units of the token: f = (x / (x + q))^2, integral x q / (x + q). A ``q`` below
+    zero was bought: of the last unit nothing is left to buy.
+    """
 
     reserve: int
 
     def factor(self, q: int) -> int:
         """See ``PriceCurve``."""
-        whole = self.reserve + q
+        whole = max(1, self.reserve + q)
         return self.reserve * self.reserve * RAY // (whole * whole)
 
     def area(self, q: int) -> int:
         """See ``Summed``."""
+        q = max(q, 1 - self.reserve)
         return self.reserve * q * RAY // (self.reserve + q)
 
 
 @dataclass(frozen=True)
 class LinearCurve(Summed):
-    """f = 1 - moves q / (size BPS), and nothing beyond where that is zero."""
+    """f = 1 - moves q / (size BPS), and nothing beyond where that is zero. A ``q`` below zero was bought."""
 
     size: int
     moves: int

@@ -19,6 +19,8 @@ RatioAt = Callable[[int], Ratio]
 """The market's ratio at a time (seconds), not after now."""
 LOOKS = 8
 """Moments of a window whose mean is taken."""
+STIR = 1
+"""Basis points: a round that would change a price by less waits until somebody looks anyway."""
 
 
 def alike(one: Ratio, other: Ratio) -> bool:
@@ -88,7 +90,7 @@ class ChainlinkFollower(Follower):
         if self.pending is not None:
             return self.pending[0] if self.pending[0] > now else None
         beat = self.last + self.rule.heartbeat
-        return beat if beat > now and not alike(ratio_at(now), self.carried) else None
+        return beat if beat > now and apart(ratio_at(now), self.carried, STIR) else None
 
 
 @dataclass(slots=True)
@@ -122,7 +124,8 @@ class OsmFollower(Follower):
         """See ``Follower``."""
         after = (now // self.rule.period + 1) * self.rule.period
         seen = ratio_at(after - self.rule.period)
-        return None if alike(ratio_at(now), self.carried) and alike(seen, self.carried) else after
+        stirs = apart(ratio_at(now), self.carried, STIR) or apart(seen, self.carried, STIR)
+        return after if stirs else None
 
 
 @dataclass(slots=True)
@@ -147,7 +150,7 @@ class TwapFollower(Follower):
 
     def wake(self, now: int, ratio_at: RatioAt) -> int | None:
         """See ``Follower``: a part of the window from now."""
-        return None if alike(ratio_at(now), self.carried) else now + max(1, self.rule.window // LOOKS)
+        return now + max(1, self.rule.window // LOOKS) if apart(ratio_at(now), self.carried, STIR) else None
 
     def _mean(self, now: int, ratio_at: RatioAt) -> Ratio:
         seen = [ratio_at(now - self.rule.window * place // LOOKS) for place in range(LOOKS)]

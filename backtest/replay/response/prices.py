@@ -23,6 +23,7 @@ from backtest.pools.uniswap_v3 import PoolState
 from backtest.protocols.book import Book
 from backtest.protocols.changes import unplaced
 from backtest.protocols.interface import Fill, State
+from backtest.protocols.mechanism import Opportunity
 from backtest.replay.response.curves import PoolCurve
 from backtest.replay.response.oracles import Follower, follower_of, lookback
 from backtest.replay.response.selling import (
@@ -60,11 +61,11 @@ class PricePoint(NamedTuple):
 
 
 class CollateralSale(NamedTuple):
-    """What a liquidation (its ordinal) gave its liquidator to sell.
+    """What a liquidation (its ordinal) gave its liquidator to sell, or (an amount below zero) made it buy.
 
-    ``brought``: of every RAY of what it was worth at the market price. ``round``: how many rounds of oracles that
-    history did not have came before it since history's last one. ``endogenous``: at history's prices the account could
-    not have been liquidated.
+    ``brought``: of every RAY of what it was worth at the market price; of what is bought, what it cost. ``round``: how
+    many rounds of oracles that history did not have came before it since history's last one. ``endogenous``: at
+    history's prices the account could not have been liquidated.
     """
 
     ordinal: int
@@ -209,11 +210,15 @@ class Seat:
             for asset in market.assets
             if asset.asset in self._selling.markets
         }
+        self.buys = any(market.terms.buys for market in self._selling.markets.values())
+        """Whether a liquidation may make what another one sells worth more."""
         self._history: dict[AssetId, int] = {}
         """History's oracle prices of its assets."""
         self.points: list[PricePoint] = []
         self.sales: list[CollateralSale] = []
         self.rounds = 0
+        self._opened: dict[int, bool] = {}
+        """Of each auction, whether it is endogenous."""
 
     # -- history ----------------------------------------------------------------------------------------------------
 
@@ -297,33 +302,87 @@ class Seat:
         factor = self.response.factor(token, now.timestamp)
         return min(RAY, value * RAY // (amount * factor))
 
-    def settled(self, book: Book[State], ordinal: int, fill: Fill, *, endogenous: bool) -> list[MarketEvent]:
-        """A liquidation gave somebody collateral to sell (not its token of the protocol): what becomes of prices."""
-        asset, proceeds = fill.order.pair.collateral_asset, fill.order.pair.debt_asset
+    def premium_up(self, asset: AssetId, amount: int, cost: int, now: Clock) -> int:
+        """What buying ``amount`` native units now costs more than their ``cost`` at the market price, base units."""
         followed = self.assets.get(asset)
-        sells = fill.seized and not fill.order.receive_collateral_token and book.now.block_number >= self._first
-        if followed is None or not sells:
+        if followed is None or not amount or not self._selling.markets[followed.token].terms.buys:
+            return 0
+        self._selling.pass_to(now)
+        worth = amount * self.response.factor(followed.token, now.timestamp)
+        return max(0, -(-cost * self._selling.markets[followed.token].cost_up(amount, now.timestamp) // worth) - cost)
+
+    def settled(self, book: Book[State], ordinal: int, fill: Fill, *, endogenous: bool) -> list[MarketEvent]:
+        """A liquidation gave somebody collateral to sell (not its token of the protocol), and made somebody buy what
+        was repaid: what becomes of prices.
+        """
+        if book.now.block_number < self._first:
             return []
-        before, rounds = book.prices.market.get(asset), self.rounds
-        brought = self._brings(followed.token, fill.seized, book.now)
-        self.sold(followed.token, fill.seized, self.market.assets[proceeds].asset, book.now)
+        collateral, debt = fill.order.pair.collateral_asset, fill.order.pair.debt_asset
+        moved: list[MarketEvent] = []
+        if (bought := self.assets.get(debt)) is not None and self._selling.markets[bought.token].terms.buys:
+            moved += self._trade(book, ordinal, fill, (debt, collateral), -fill.repaid, endogenous)
+        if collateral in self.assets and not fill.order.receive_collateral_token:
+            moved += self._trade(book, ordinal, fill, (collateral, debt), fill.seized, endogenous)
+        return moved
+
+    def _trade(
+        self,
+        book: Book[State],
+        ordinal: int,
+        fill: Fill,
+        pair: tuple[AssetId, AssetId],
+        amount: int,
+        endogenous: bool,
+    ) -> list[MarketPrice]:
+        """``amount`` of the first asset is sold for the other or, below zero, bought."""
+        if not amount:
+            return []
+        asset, other = pair
+        followed, rounds = self.assets[asset], self.rounds
+        before = followed.last.market if followed.last is not None else None
+        if amount > 0:
+            brought = self._brings(followed.token, amount, book.now)
+        else:
+            worth = -amount * self.response.factor(followed.token, book.now.timestamp)
+            market = self._selling.markets[followed.token]
+            brought = -(-market.cost_up(-amount, book.now.timestamp) * RAY // worth)
+        self.sold(followed.token, amount, self.market.assets[other].asset, book.now)
         moved = [event for each in self.assets.values() for event in self._moved(each, book.now, "sale")]
-        after = next((event.price for event in moved if event.asset == asset), before)
-        account = fill.order.account
         self.sales.append(
             CollateralSale(
-                ordinal, book.now, account, asset, fill.seized, proceeds, before, after, brought, rounds, endogenous
+                ordinal,
+                book.now,
+                fill.order.account,
+                asset,
+                amount,
+                other,
+                before,
+                followed.last.market if followed.last is not None else None,
+                brought,
+                rounds,
+                endogenous,
             )
         )
-        return list(moved)
+        return moved
 
     def sold(self, token: Token, amount: int, proceeds: Token, clock: Clock) -> None:
-        """Somebody has this much of a token to sell, whatever market or mechanism it came from."""
+        """Somebody has this much of a token to sell, or bought it (an amount below zero), whatever market or mechanism
+        it came from.
+        """
         if token in self._selling.markets:
             self._selling.sell(Sold(clock, token, amount, proceeds))
 
-    def endogenous(self, book: Book[State], account: AccountId) -> bool:
-        """Whether an account that can be liquidated could not be at history's oracle prices."""
+    def endogenous(self, book: Book[State], account: AccountId, lot: int | None, opportunity: Opportunity) -> bool:
+        """Whether an account that can be liquidated could not be at history's oracle prices; of a step of an auction,
+        whether that was so when it opened.
+        """
+        if lot is None:
+            return self._only_here(book, account)
+        if opportunity.opens:
+            self._opened[lot] = self._only_here(book, account)
+        return self._opened.get(lot, False)
+
+    def _only_here(self, book: Book[State], account: AccountId) -> bool:
         if all(followed.oracle == followed.history for followed in self.assets.values()):
             return False
         oracle = ChainMap(self._history, book.oracle)
@@ -331,7 +390,7 @@ class Seat:
             health = book.protocol.view(book.state, account, Prices(oracle, oracle, oracle), book.now).health
         except PriceMissing:
             return False
-        return health is None or health >= WAD
+        return health is not None and health >= WAD
 
     # -- within -----------------------------------------------------------------------------------------------------
 

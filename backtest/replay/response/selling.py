@@ -38,15 +38,17 @@ Token = str
 Ratio = tuple[int, int]
 """What a price is multiplied with: own factor, and the one that history's price holds already."""
 SAME: Ratio = (1, 1)
-LEAST = RAY // 10**6
-"""No price falls below a millionth of what it was."""
+LEAST, MOST = RAY // 10**6, RAY * 10**6
+"""No price falls below a millionth of what it was, or rises to more than a million times."""
 SLICES = 20
 """Parts in which an inventory is sold."""
 OWN, BASE = 0, 1
 
 
 class Sold(NamedTuple):
-    """Somebody got ``amount`` native units of ``token`` to sell, for ``proceeds``; ``clock``: when."""
+    """Somebody got ``amount`` native units of ``token`` to sell, for ``proceeds``; ``clock``: when. An amount below
+    zero was bought.
+    """
 
     clock: Clock
     token: Token
@@ -56,8 +58,8 @@ class Sold(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outstanding:
-    """What was sold of a token and not bought back yet, native units: ``kept`` for good, ``fading`` as of ``at``
-    (seconds); ``used``: what dealers bought lately, likewise.
+    """What was sold of a token and not bought back yet (below zero: bought), native units: ``kept`` for good,
+    ``fading`` as of ``at`` (seconds); ``used``: what dealers bought lately, likewise.
     """
 
     kept: int = 0
@@ -110,8 +112,12 @@ class TokenMarket:
         return self._factor(self.sides[side], side, now)
 
     def _factor(self, state: Outstanding, side: int, now: int) -> int:
-        left = max(LEAST, self.curve.factor(self.outstanding(state, now) * BPS // self.depth(state, now)))
+        left = self._left(state, now)
         return left if self.into is None else max(LEAST, left * self.into.factor(side, now) // RAY)
+
+    def _left(self, state: Outstanding, now: int) -> int:
+        found = self.curve.factor(self.outstanding(state, now) * BPS // self.depth(state, now))
+        return min(max(LEAST, found), MOST)
 
     def ratio_at(self, then: int) -> Ratio:
         """At a time not after the last sale's; depth as it is now."""
@@ -121,7 +127,7 @@ class TokenMarket:
     def _at(self, then: int, side: int) -> int:
         place = bisect_right(self.past, then, key=lambda each: each[0]) - 1
         state = self.past[place][1][side] if place >= 0 else Outstanding()
-        left = max(LEAST, self.curve.factor(self.outstanding(state, then) * BPS // self.depth(state, then)))
+        left = self._left(state, then)
         return left if self.into is None else max(LEAST, left * self.into._at(then, side) // RAY)
 
     def brings(self, side: int, amount: int, now: int) -> Brought:
@@ -134,6 +140,17 @@ class TokenMarket:
             return found
         return Brought(found.value * depth // BPS, min(put_in, found.sold * depth // BPS), found.beyond)
 
+    def cost_up(self, amount: int, now: int) -> int:
+        """Of buying ``amount`` now, in native units of the token at its undisturbed price, times RAY."""
+        state, curve = self.sides[OWN], self.curve
+        assert isinstance(curve, ProductCurve | LinearCurve)
+        depth = self.depth(state, now)
+        q, scaled = self.outstanding(state, now) * BPS // depth, -(-amount * BPS // depth)
+        if isinstance(curve, ProductCurve) and q - scaled < 1 - curve.reserve:
+            return amount * MOST
+        paid = curve.area(q) - curve.area(q - scaled) + 1
+        return -(-paid * depth // (BPS - self.terms.fee))
+
     def take(self, side: int, amount: int, now: int) -> None:
         """So much more is outstanding."""
         state, terms = self.sides[side], self.terms
@@ -141,7 +158,7 @@ class TokenMarket:
         fading = state.fading if terms.half_life is None else faded_up(state.fading, now - state.at, terms.half_life)
         if terms.half_life == 0:
             fading = 0
-        used = faded_up(state.used, now - state.at, terms.thinning.refill) + amount
+        used = faded_up(state.used, now - state.at, terms.thinning.refill) + abs(amount)
         self.sides[side] = Outstanding(state.kept + for_good, fading + amount - for_good, used, now)
         while self.past and self.past[-1][0] >= now:
             self.past.pop()
@@ -255,7 +272,7 @@ class Selling:
 
     def _enter(self, side: int, token: Token, amount: int, now: int) -> None:
         market = self.markets[token]
-        if not market.terms.sells:
+        if not market.terms.sells or amount < 0:
             self._sell(side, token, amount, now)
             return
         for number in range(SLICES):
@@ -265,6 +282,10 @@ class Selling:
             heapq.heappush(self._slices, (when, self._count, side, token, part))
 
     def _sell(self, side: int, token: Token, amount: int, now: int) -> None:
+        if amount < 0:
+            self.markets[token].take(side, amount, now)
+            self.markets[token].forget(now - self._lookback)
+            return
         for market, taken, brought in self._on_the_way(side, token, amount, now):
             market.take(side, taken, now)
             market.forget(now - self._lookback)

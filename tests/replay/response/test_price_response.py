@@ -22,7 +22,7 @@ from backtest.scenario.impact import (
     TwapRule,
 )
 from backtest.units import RAY
-from tests.sketches.history import ETH, USD, WETH, History, borrower, market, opened
+from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market, opened
 from tests.support.sketch_history import POOL
 
 COMPETITIVE = Scenario(liquidators=Competitive())
@@ -119,20 +119,51 @@ def test_without_netting_sales_make_sales() -> None:
 
 
 def test_a_sale_that_no_longer_pays_is_not_made() -> None:
-    """The bonus is 5 %: selling may lose so much and no more, whatever is liquidatable."""
+    """The bonus is 5 %: into a thin market liquidators sell, in sizes that pay, until the price is lower by that."""
+    late = ChainlinkRule(deviation=50, heartbeat=3_600, delay=10**6)
+    often = Scenario(liquidators=Competitive(max_calls=200))
     h = borrower(borrower(opened(), 0, 10, 10_000), 1, 10, 10_000)
-    h.block(10).price(WETH, 1_240 * USD)
-    deep, _ = run(
-        h, impact(ConstantProductDepth(reserve=2_000)), scenario=Scenario(liquidators=Competitive(max_calls=1))
-    )
-    thin, _ = run(h, impact(ConstantProductDepth(reserve=95)), scenario=Scenario(liquidators=Competitive(max_calls=1)))
-    assert len(deep.sales) == 2
-    assert len(thin.sales) == 1  # 4.23 WETH lose 4.3 %; into what that leaves, as much again would lose another 4.1 %
-    assert thin.spells[-1].reason
+    h.block(10).price(WETH, 1_200 * USD)
+    deep, _ = run(h, impact(ConstantProductDepth(reserve=10**6), oracle=late), scenario=often)
+    thin, _ = run(h, impact(ConstantProductDepth(reserve=95), oracle=late), scenario=often)
+    assert not deep.spells[-1].reason
+    assert {spell.reason for spell in thin.spells if spell.ending == "missed"} == {"unprofitable"}
+    assert sum(sale.amount for sale in thin.sales) < sum(sale.amount for sale in deep.sales)
+    end = thin.sales[-1].market_after
+    assert end * 1.05 / (1_200 * USD) == pytest.approx(1, abs=0.01)
     assert all(made.waterfall.rent > 0 for made in (*deep.liquidations, *thin.liquidations))
     for made in (*deep.liquidations, *thin.liquidations):
         paid = made.waterfall
         assert paid.bonus + paid.basis + paid.reward == paid.protocol_fee + paid.slippage + paid.rent
+
+
+def test_what_is_repaid_may_have_to_be_bought() -> None:
+    """10 are bought of 400: at 1 / (1 - 10 / 400) of the price, which rises to the square of that; selling them again
+    undoes it.
+    """
+    h = opened()
+    token = h.market.assets[WETH].asset
+    response = PriceResponse(impact(ConstantProductDepth(reserve=400), buys=True), [h.market], ())
+    seat, now, cost = response.seat(h.market), Clock(5, 0, 60), 10 * 2_000 * USD
+    assert seat.premium_up(WETH, 10 * ETH, cost, now) == -(-cost * 400 // 390) - cost
+    seat.sold(token, -10 * ETH, token, now)
+    assert response.factor(token, 60) == RAY * 400 * 400 // (390 * 390)
+    assert seat.premium_up(WETH, 390 * ETH, cost, now) > 10**5 * cost  # no more than all can be bought
+    seat.sold(token, 10 * ETH, token, now)
+    assert response.factor(token, 60) == RAY
+    # a debt that rises as it is repaid: without buying two accounts are liquidated, with it the third as well
+    h = opened()
+    h.param("liquidation_threshold", 8_000, asset=USDC).param("close_factor", 10_000)
+    h.param("liquidation_bonus", 10_500, asset=USDC)
+    for account, owed in ((0, 100), (1, 99), (2, 96)):
+        h.position(account, USDC, "collateral", 250_000 * 10**6)
+        h.position(account, WETH, "debt", owed * ETH, "borrow")
+    h.block(10).price(WETH, 2_040 * USD)
+    plain = replay(POOL, h.market, h.timeline(), COMPETITIVE)
+    squeezed, _ = run(h, impact(ConstantProductDepth(reserve=15_000), buys=True), ())
+    assert {made.fill.order.account for made in plain.liquidations} == {0, 1}
+    assert {sale.account for sale in squeezed.sales} == {0, 1, 2}
+    assert all(sale.amount < 0 for sale in squeezed.sales)
 
 
 def test_buyers_come_back_by_the_half_life() -> None:
