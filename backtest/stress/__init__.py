@@ -345,7 +345,7 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
     suite, panel = prepared.asked.suite, prepared.panel
     days = len(panel) * panel.step / DAY
     notes = [
-        "No user acts, and interest goes on at the rates of the book's moment.",
+        "No user acts but suppliers who are told to leave, and interest goes on at the rates of the book's moment.",
         "Prices do not answer to liquidations: what is sold moves nothing.",
         f"Models are fitted to {days:.1f} days of the market's own oracle prices, on a grid of {panel.step} s; where"
         " the oracle speaks seldom they are calmer from step to step than the market was.",
