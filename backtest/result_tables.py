@@ -311,6 +311,60 @@ RESULTS: dict[str, pa.Schema] = {
         ("time_error", pa.int64(), True),
         ("amount_error", pa.float64(), True),
     ),
+    # Where prices answer to sales: the three prices of each such asset (base units a whole token, in the market's
+    # price_decimals) from each change on, and why it changed. ``step`` numbers a run's rows in order.
+    "run_prices": _result(
+        ("market", TEXT),
+        ("step", pa.int64()),
+        ("block_number", pa.int64()),
+        ("log_index", pa.int32()),
+        ("timestamp", pa.int64()),
+        ("asset", TEXT),
+        ("history_price", AMOUNT, True),
+        ("oracle_price", AMOUNT, True),
+        ("market_price", AMOUNT, True),
+        ("reason", TEXT),
+    ),
+    # What each liquidation (``ordinal``) gave to sell or, where ``amount`` is below zero, made its liquidator buy.
+    # brought: of every 10^27 of its worth at the market price before;
+    # round: rounds of oracles since history's last one that history did not have; endogenous: at history's prices the
+    # account could not have been liquidated.
+    "run_sales": _result(
+        ("market", TEXT),
+        ("ordinal", pa.int64()),
+        ("block_number", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("account", TEXT),
+        ("asset", TEXT),
+        ("amount", AMOUNT),
+        ("proceeds_asset", TEXT),
+        ("market_before", AMOUNT, True),
+        ("market_after", AMOUNT, True),
+        ("brought", AMOUNT),
+        ("round", pa.int64()),
+        ("endogenous", pa.bool_()),
+    ),
+    # Sales that belong together, a row for each asset whose price answers (replay.response.cascades).
+    "run_cascades": _result(
+        ("market", TEXT),
+        ("cascade", pa.int64()),
+        ("asset", TEXT),
+        ("from_block", pa.int64()),
+        ("to_block", pa.int64()),
+        ("from_timestamp", pa.int64()),
+        ("to_timestamp", pa.int64()),
+        ("liquidations", pa.int64()),
+        ("endogenous_liquidations", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("endogenous_repaid_base", AMOUNT),
+        ("sold", AMOUNT),
+        ("rounds", pa.int64()),
+        ("history_before", AMOUNT, True),
+        ("oracle_before", AMOUNT, True),
+        ("history_low", AMOUNT, True),
+        ("oracle_low", AMOUNT, True),
+        ("market_low", AMOUNT, True),
+    ),
     # How many accounts with debt each override touched when it took effect.
     "run_reach": _result(
         ("market", TEXT),
@@ -323,18 +377,20 @@ RESULTS: dict[str, pa.Schema] = {
 
 RUN_TABLES = tuple(name for name in RESULTS if not name.startswith("validation"))
 """Those of a replay; the others are of a validation."""
+ANSWERING = frozenset({"run_prices", "run_sales", "run_cascades"})
+"""Those of them that have rows only where prices answer to sales."""
 
 
 def rows_digest(tables: Mapping[str, pa.Table]) -> str:
     """SHA-256, hex, of a run's outcome: the rows of all its tables but ``runs``, in the order of ``RUN_TABLES`` and as
-    the replay made them.
+    the replay made them; of prices that answer, where there are any.
 
     Every value is taken as text (integers and amounts as decimal digits), columns in order but for the run's id, so
     that files and how they are laid out do not matter. Runs of the same digest came to the same result.
     """
     digest = hashlib.sha256()
     for name in RUN_TABLES:
-        if name == "runs":
+        if name == "runs" or (name in ANSWERING and not (name in tables and tables[name].num_rows)):
             continue
         columns = [column for column in tables[name].column_names if column != "run_id"]
         digest.update(_END.join([name, _NEXT.join(columns), ""]).encode())

@@ -32,6 +32,7 @@ from backtest.replay import ENGINE_VERSION
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import Progress, replay
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse, Sold
 from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, rows_digest
@@ -92,6 +93,7 @@ class Material:
     tables: Mapping[str, pa.Table]
     _timelines: dict[int | None, Timeline] = field(default_factory=dict)
     _starts: dict[tuple[object, ...], Start[Any]] = field(default_factory=dict)
+    _netted: dict[str, Sequence[Sold]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: MarketConfig, digest: str, tables: Mapping[str, pa.Table], where: str = "") -> Material:
@@ -118,13 +120,41 @@ class Material:
         early = any(
             override.from_time is not None or override.from_block < (first or 0) for override in scenario.overrides
         )
-        if not first or early or scenario.rates != "historical" or isinstance(scenario.liquidators, Observed):
+        alone = scenario.rates != "historical" or bool(scenario.impact.assets)
+        if not first or early or alone or isinstance(scenario.liquidators, Observed):
             return None
         key = (first, delay, scenario.users)
         if key not in self._starts:
             protocol = protocol_named(self.config.protocol)
             self._starts[key] = start_of(protocol, self.market, self.timeline(delay), scenario)
         return self._starts[key]
+
+    def response(self, scenario: Scenario) -> PriceResponse | None:
+        """Prices that answer to sales as a settled scenario says; None where they do not. What is netted out is
+        replayed once for all scenarios that net out the same. ScenarioError where the words do not fit the market.
+        """
+        terms = scenario.impact
+        if not terms.assets:
+            return None
+        netted: Sequence[Sold] | None = ()
+        if terms.netting != "none":
+            against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
+            key = against.canonical()
+            if key == scenario.canonical():
+                netted = None
+            else:
+                if key not in self._netted:
+                    alone = PriceResponse(terms, [self.market])
+                    self._replay(against, alone)
+                    self._netted[key] = tuple(alone.sales)
+                netted = self._netted[key]
+        return PriceResponse(terms, [self.market], netted)
+
+    def _replay(self, scenario: Scenario, response: PriceResponse) -> None:
+        fees = NO_FEES if scenario.costs.gas is None else self.base_fees()
+        protocol = protocol_named(self.config.protocol)
+        timeline = self.timeline(scenario.oracle_delay)
+        replay(protocol, self.market, timeline, scenario, base_fees=fees, response=response)
 
 
 def run(
@@ -212,7 +242,17 @@ def replayed(
     most = min(samples, max(12, VIEWS // max(1, len(market.accounts))))
     timeline = material.timeline(scenario.oracle_delay)
     fees = NO_FEES if scenario.costs.gas is None else material.base_fees()
-    outcome = replay(protocol, market, timeline, scenario, samples=most, start=start, base_fees=fees, progress=progress)
+    outcome = replay(
+        protocol,
+        market,
+        timeline,
+        scenario,
+        samples=most,
+        start=start,
+        base_fees=fees,
+        response=material.response(scenario),
+        progress=progress,
+    )
     inexact, proxies = _prices(material, outcome, delayed=scenario.oracle_delay is not None)
     notes = (
         *notes_of(outcome, scenario, config, protocol.assumptions),
@@ -264,6 +304,18 @@ def baseline_of(scenario: Scenario) -> Scenario:
         allow_invalid=False,
         oracle_delay=None,
         mechanism=ProtocolsOwn(),
+    )
+
+
+def history_of(scenario: Scenario) -> Scenario:
+    """History's own liquidations in the scenario's blocks, and the impact that it gives them."""
+    return Scenario(
+        impact=scenario.impact,
+        users=scenario.users,
+        rates=scenario.rates,
+        from_block=scenario.from_block,
+        to_block=scenario.to_block,
+        seed=scenario.seed,
     )
 
 

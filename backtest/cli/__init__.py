@@ -25,6 +25,7 @@ VERBS = {
     "sweep": "Replay many scenarios, and find those that are not dominated.",
     "stress": "Carry the book of one moment on along shocked prices, and say what is lost.",
     "propose": "Answer a proposed change of parameters, in one screen.",
+    "cascade": "Show what falls of prices would set off, and where it stops.",
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "crash": "List named crashes, and replay one beside what was reported of it.",

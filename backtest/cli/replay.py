@@ -15,8 +15,8 @@ from backtest import files
 from backtest.cli.moments import window_of
 from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
-from backtest.scenario import RESPONSES, Costs, Liquidators, Mechanism, Observed, Scenario, parse_override
-from backtest.scenario.options import parse_gas, parse_mechanism, parse_slippage
+from backtest.scenario import RESPONSES, Costs, Impact, Liquidators, Mechanism, Observed, Scenario, parse_override
+from backtest.scenario.options import parse_gas, parse_impact, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def replay(
     gas: str | None = None,
     slippage: str | None = None,
     flash_fee: Whole | None = None,
+    impact: Annotated[list[str] | None, Parameter(negative="")] = None,
     mechanism: str | None = None,
     pair: Literal["most-profitable", "largest-debt", "largest-collateral"] | None = None,
     settle: Literal["underlying", "collateral-token"] | None = None,
@@ -109,6 +110,9 @@ def replay(
         (base currency, percent).
     flash_fee
         Fee of flash loans, basis points.
+    impact
+        How an asset's price answers to sales, ASSET=KIND:NUMBERS: constant-product:RESERVE, kyle:SIZE@PERCENT,
+        square-root:DAILY_VOLUME@DAILY_VOLATILITY (whole tokens, percent), or pools; may be repeated (docs/impact.md).
     mechanism
         How liquidations settle instead of the protocol's own way, KIND[:FIELD=VALUE,...]: fixed-spread, health-bonus,
         target-health, dutch-health, dutch, hybrid, english (docs/scenarios.md).
@@ -179,6 +183,7 @@ def replay(
             "--run": run if scenario else None,
             "--liquidators": liquidators,
             "--mechanism": mechanism,
+            "--impact": impact,
             "--set": set_,
         }
         others |= {**_options(terms), **_options(costs)}
@@ -199,7 +204,11 @@ def replay(
             if terms[field] is not None:
                 terms[field] = base_units(terms[field], decimals, f"--{field.replace('_', '-')}")
         value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
-        value = replace(value, costs=_costs(costs, decimals))
+        value = replace(
+            value,
+            costs=_costs(costs, decimals),
+            impact=Impact(assets=tuple(parse_impact(text) for text in impact or ())),
+        )
     users = {"response": response, "refused": refused}
     first, last = window_of(opened, chosen, from_block, to_block)
     changed = {

@@ -14,6 +14,7 @@ from backtest.model import AccountId
 from backtest.protocols.interface import State
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.record import Deficit, Horizon, Liquidation, Replay, Waterfall
+from backtest.replay.response.cascades import cascades_of, gap_of
 from backtest.result_tables import RESULTS, as_table
 from backtest.scenario import (
     ProtocolsOwn,
@@ -118,6 +119,7 @@ def tables_of(
             }
             for count in outcome.actions
         ],
+        **_answers(outcome, gap_of(scenario.impact)),
         "run_override_accounts": [
             {
                 "account": outcome.book.address(made.account),
@@ -174,6 +176,68 @@ def _liquidations(outcome: Replay[State], liquidations: Sequence[Liquidation]) -
         }
         for r in liquidations
     ]
+
+
+def _answers(outcome: Replay[State], gap: int) -> dict[str, Rows]:
+    """How prices answered to sales."""
+    book = outcome.book
+    name_of = [asset.asset for asset in book.market.assets]
+    repaid = {made.ordinal: made.repaid_base for made in outcome.liquidations} if outcome.sales else {}
+    return {
+        "run_prices": [
+            {
+                "step": step,
+                "block_number": point.clock.block_number,
+                "log_index": point.clock.log_index,
+                "timestamp": point.clock.timestamp,
+                "asset": name_of[point.asset],
+                "history_price": point.history,
+                "oracle_price": point.oracle,
+                "market_price": point.market,
+                "reason": point.reason,
+            }
+            for step, point in enumerate(outcome.points)
+        ],
+        "run_sales": [
+            {
+                "ordinal": sale.ordinal,
+                "block_number": sale.clock.block_number,
+                "timestamp": sale.clock.timestamp,
+                "account": book.address(sale.account),
+                "asset": name_of[sale.asset],
+                "amount": sale.amount,
+                "proceeds_asset": name_of[sale.proceeds],
+                "market_before": sale.market_before,
+                "market_after": sale.market_after,
+                "brought": sale.brought,
+                "round": sale.round,
+                "endogenous": sale.endogenous,
+            }
+            for sale in outcome.sales
+        ],
+        "run_cascades": [
+            {
+                "cascade": found.number,
+                "asset": name_of[found.asset],
+                "from_block": found.begins.block_number,
+                "to_block": found.ends.block_number,
+                "from_timestamp": found.begins.timestamp,
+                "to_timestamp": found.ends.timestamp,
+                "liquidations": len(found.sales),
+                "endogenous_liquidations": len(found.endogenous),
+                "repaid_base": sum(repaid[ordinal] for ordinal in found.sales),
+                "endogenous_repaid_base": sum(repaid[ordinal] for ordinal in found.endogenous),
+                "sold": found.sold,
+                "rounds": found.rounds,
+                "history_before": found.history_before,
+                "oracle_before": found.oracle_before,
+                "history_low": found.history_low,
+                "oracle_low": found.oracle_low,
+                "market_low": found.market_low,
+            }
+            for found in cascades_of(outcome.points, outcome.sales, gap)
+        ],
+    }
 
 
 def _opportunities(outcome: Replay[State]) -> Rows:

@@ -86,19 +86,25 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
 def _market_price_notes(outcome: Replay[State]) -> Iterator[str]:
     """Whose market price is known, and whose is the oracle's."""
     book = outcome.book
-    known = [f"{book.market.label(asset)} ({_pool_of(outcome, asset)})" for asset in sorted(book.traded)]
-    others = [book.market.label(asset.id) for asset in book.market.assets if asset.id not in book.traded]
+    pools = {asset: pool for asset in sorted(book.traded) if (pool := _pool_of(outcome, asset))}
+    known = [f"{book.market.label(asset)} ({pool})" for asset, pool in pools.items()]
+    others = [book.market.label(asset.id) for asset in book.market.assets if asset.id not in pools]
+    but = ", but for what sales do to it" if outcome.points else ""
     if not known:
-        yield "The oracle price is also the market price, which values what is at stake."
+        yield f"The oracle price is also the market price{but}, which values what is at stake."
         return
-    yield f"Market prices are those of pools: {', '.join(known)}."
+    yield f"Market prices are those of pools{but}: {', '.join(known)}."
     if others:
-        yield f"The market price of {', '.join(others)} is the oracle's."
+        yield f"The market price of {', '.join(others)} is the oracle's{but}."
 
 
-def _pool_of(outcome: Replay[State], asset: AssetId) -> str:
+def _pool_of(outcome: Replay[State], asset: AssetId) -> str | None:
+    """The pool that tells an asset's price; None for one whose market price is another than the oracle's by sales
+    alone.
+    """
     market = outcome.book.market
-    return next(f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
+    found = (f"{pool.kind} {pool.address}" for pool in market.pools if pool.prices == market.assets[asset].asset)
+    return next(found, None)
 
 
 def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:

@@ -47,6 +47,7 @@ from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Mismatch, Replay, Unpaid
+from backtest.replay.response import PriceResponse
 from backtest.replay.settlement import Settlement
 from backtest.replay.shortcuts.past import Condensed, condensed
 from backtest.replay.shortcuts.quiet import Quiet
@@ -80,6 +81,7 @@ def replay(
     screened: bool = True,
     start: Start[State] | None = None,
     base_fees: BaseFees = NO_FEES,
+    response: PriceResponse | None = None,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -91,6 +93,7 @@ def replay(
         start: what ``common_start.start_of`` made for a scenario that is the same up to its first block; same result.
             ValueError where this one is not.
         base_fees: of history's blocks, for costs that ask for them.
+        response: prices that answer to what is sold; None: history's, whatever is sold.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
@@ -107,6 +110,7 @@ def replay(
             screened,
             start,
             base_fees,
+            response,
         )
         reported = engine.result.events
         reader = engine.transactions()
@@ -139,7 +143,10 @@ class Engine(Generic[State]):
         screened: bool = True,
         start: Start[State] | None = None,
         base_fees: BaseFees = NO_FEES,
+        response: PriceResponse | None = None,
     ) -> None:
+        if start is not None and response is not None:
+            raise ValueError("prices that answer to sales do not go on from a common start")
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
@@ -162,7 +169,7 @@ class Engine(Generic[State]):
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
-        elif self._recompute:
+        elif self._recompute or response is not None:  # what prices will be is not known
             self.watch = Screen(len(market.assets))
         elif start is not None:
             self.watch = start.watch.copy()
@@ -171,9 +178,9 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         self._opening: Opening | None = None
-        past = (
-            self._past(timeline, first, acts=model is not None) if screened and start is None else Condensed(timeline)
-        )
+        self._seat = None if response is None else response.seat(market, first)
+        in_short = screened and start is None and (response is None or model is not None)
+        past = self._past(timeline, first, acts=model is not None) if in_short else Condensed(timeline)
         self._timeline = past.timeline
         self._acts_from = (scenario.from_block or 0) if model else None
         self._prices_only = model is not None and model.looks == "price-update"
@@ -188,6 +195,7 @@ class Engine(Generic[State]):
         self._costs = CostModel.of(
             scenario.costs, market, protocol, fees=base_fees, start=timeline.timestamp_from(first), fixed=fixed
         )
+        self._costs.answered_by(self._seat)
         self._model = model_of(scenario.liquidators, self._costs, scenario.seed)
         mechanism.bidders = self._model.bidders
         self.opportunities = OpportunityBook()
@@ -201,7 +209,7 @@ class Engine(Generic[State]):
             )
         self.result: Replay[State] = Replay(book=self.book, from_clock=Clock(first, -1, timeline.timestamp_from(first)))
         self._settlement = Settlement(
-            self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers
+            self.book, self.users, self._measure, self.opportunities, self.result, self._costs, searchers, self._seat
         )
         self._together = BatchTaker(self.book, self._settlement, mechanism, self._model, self.liquidator)
         self._stretches = Stretches(
@@ -307,6 +315,11 @@ class Engine(Generic[State]):
         )
         result.rate_check = self._rates.result if self._rates is not None else None
         result.costs = [*self._warnings, *self._costs.sentences()]
+        if self._seat is not None:
+            result.costs += self._seat.response.sentences()
+            end = self._measure.end
+            result.points = [point for point in self._seat.points if point.clock.block_number <= end]
+            result.sales = [sale for sale in self._seat.sales if sale.clock.block_number <= end]
         self.opportunities.close()
         result.spells = self.opportunities.spells
         return result
@@ -337,6 +350,9 @@ class Engine(Generic[State]):
         ):  # in the first block, after its overrides: they find the book as empty as the whole history leaves it
             self._open(self._opening)
             self._opening = None
+        if self._seat is not None and self._acting:
+            self.book.now = clock
+            self.respond()
 
     def stand(self) -> None:
         """Where the last transaction ended."""
@@ -373,8 +389,16 @@ class Engine(Generic[State]):
             elif isinstance(event, ParamChange):
                 self._set_parameter(self._overrides.replaced(event))
             else:
-                self.book.apply(event)
+                self._move(event)
         return True
+
+    def _move(self, event: MarketEvent) -> None:
+        """An index, a price or a pool moves as in history, or as prices answer."""
+        if self._seat is None or not isinstance(event, PriceUpdate | MarketPrice | PoolChange):
+            self.book.apply(event)
+            return
+        for moved in self._seat.adjusted(event):
+            self.book.apply(moved)
 
     def _apply(self, event: MarketEvent, waiting: dict[int, list[PositionChange | SettingChange]]) -> bool:
         """One event of history; whether it is one after which liquidators look."""
@@ -410,7 +434,7 @@ class Engine(Generic[State]):
             return not self._prices_only
         if isinstance(event, IndexUpdate) and self._recompute:
             return False
-        self.book.apply(event)
+        self._move(event)
         if isinstance(event, MarketPrice | PoolChange):
             return not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
         return isinstance(event, PriceUpdate) or not self._prices_only
@@ -475,14 +499,17 @@ class Engine(Generic[State]):
             ).timestamp < wake:
                 self._take_horizon(label)
             self.book.now = replace(self.book.now, timestamp=wake)
-            self._decide()
+            if self._seat is None or not self.respond():
+                self._decide()
         measure.pass_to(block)
         while label := measure.horizon_before(block):
             self._take_horizon(label)
 
     def _wake(self) -> int | None:
         """When time alone changes what is offered, or who takes it."""
-        times = (self._mechanism.wake(self.book.now), self._model.wake(self.book.now))
+        times = [self._mechanism.wake(self.book.now), self._model.wake(self.book.now)]
+        if self._seat is not None:
+            times.append(self._seat.wake(self.book.now))
         return min((time for time in times if time is not None), default=None)
 
     def _take_horizon(self, label: str) -> None:
@@ -495,7 +522,32 @@ class Engine(Generic[State]):
 
     # -- liquidators -------------------------------------------------------------------------------------------------
 
+    def respond(self) -> bool:
+        """Prices become what they are now, after sales of any market and by the oracles' rules; where that is something
+        liquidators look after, they do, and whether.
+        """
+        if not self._answered():
+            return False
+        self._decide()
+        return True
+
+    def _answered(self) -> bool:
+        assert self._seat is not None
+        moved = self._seat.rounds_due(self.book.now)
+        for event in moved:
+            self.book.apply(event)
+        waits = not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
+        return any(isinstance(event, PriceUpdate) or waits for event in moved)
+
     def _decide(self) -> None:
+        """Liquidators act until they want nothing more, and again after each round of an oracle that their sales bring
+        at once.
+        """
+        self._decide_once()
+        while self._seat is not None and self._answered():
+            self._decide_once()
+
+    def _decide_once(self) -> None:
         """The model acts until it wants nothing more. An offer stands until its account, or market-wide state,
         changes.
         """

@@ -13,6 +13,7 @@ from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill, State
 from backtest.replay.deferred import Deferred
+from backtest.replay.response import CollateralSale, PricePoint
 
 Stage = Literal["whole", "opened", "auction"]
 """A liquidation that settles at once; one that takes collateral and debt from the account and begins an auction; a step
@@ -277,6 +278,8 @@ class Replay(Generic[State]):
         overrides: how many parameter values each override set.
         spells: what came of each opportunity, in order of their ends. costs: in sentences, what costs and competition
             rest on.
+        points: where prices answer, the three prices of each asset that does, whenever one changed; sales: what
+            liquidators got to sell.
     """
 
     book: Book[State]
@@ -300,3 +303,5 @@ class Replay(Generic[State]):
     spells: Deferred[Spell] = field(default_factory=Deferred)
     costs: list[str] = field(default_factory=list)
     overrides: Mapping[str, int] = field(default_factory=dict)
+    points: list[PricePoint] = field(default_factory=list)
+    sales: list[CollateralSale] = field(default_factory=list)

@@ -20,6 +20,7 @@ from backtest.replay.competition.models import Take
 from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.measure import Measure
 from backtest.replay.record import Deficit, Liquidation, Replay, Waterfall
+from backtest.replay.response import Seat
 from backtest.replay.watch.screen import Watch
 from backtest.replay.what_if.users import Effect, UserActions
 from backtest.units import WAD
@@ -50,6 +51,7 @@ class Settlement(Generic[State]):
     result: Replay[State]
     costs: CostModel
     searchers: Mapping[str, AccountId]
+    seat: Seat | None = None
     made_liquidatable: set[AccountId] = field(default_factory=set)
 
     def settle(
@@ -70,6 +72,7 @@ class Settlement(Generic[State]):
             )
         account = fill.order.account
         before = book.protocol.view(book.state, account, book.prices, book.now).health
+        endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account, lot, opportunity)
         touched, market_wide = {account}, False
         for change in fill.changes:
             if isinstance(change, (PositionChange, SettingChange)):
@@ -107,6 +110,10 @@ class Settlement(Generic[State]):
         measure.liquidated(made)
         if not measure.is_over:
             result.liquidations.append(made)
+        if self.seat is not None and made.ends:
+            for event in self.seat.settled(book, ordinal, fill, endogenous=endogenous):
+                book.apply(event)
+                market_wide = True  # what others would get for their collateral is something else now
         return touched, market_wide
 
     def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:

@@ -15,6 +15,23 @@ import msgspec
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, plain, seconds_of
 from backtest.scenario.costs import Costs, Demand, Gas, Slippage, Step
+from backtest.scenario.impact import (
+    AssetImpact,
+    BandsDepth,
+    BookDepth,
+    ChainlinkRule,
+    ConstantProductDepth,
+    Impact,
+    LinearDepth,
+    NoDepth,
+    OsmRule,
+    PoolsDepth,
+    QuotesDepth,
+    SquareRootDepth,
+    StableSwapDepth,
+    Thinning,
+    TwapRule,
+)
 from backtest.scenario.liquidators import (
     Competitive,
     Contest,
@@ -49,7 +66,12 @@ __all__ = [
     "PARAMETERS",
     "RESPONSES",
     "SCENARIO_VERSION",
+    "AssetImpact",
+    "BandsDepth",
+    "BookDepth",
+    "ChainlinkRule",
     "Competitive",
+    "ConstantProductDepth",
     "Contest",
     "Contested",
     "Costs",
@@ -61,22 +83,32 @@ __all__ = [
     "HealthBonus",
     "HealthDutch",
     "Hybrid",
+    "Impact",
     "LatencyRace",
+    "LinearDepth",
     "Liquidators",
     "Mechanism",
     "Modelled",
+    "NoDepth",
     "Observed",
     "Oev",
+    "OsmRule",
     "Override",
     "Participation",
+    "PoolsDepth",
     "PriorityGas",
     "ProtocolsOwn",
+    "QuotesDepth",
     "Scenario",
     "SealedBid",
     "Searcher",
     "Slippage",
+    "SquareRootDepth",
+    "StableSwapDepth",
     "Step",
     "TargetHealth",
+    "Thinning",
+    "TwapRule",
     "Users",
     "draws",
     "parse_override",
@@ -113,6 +145,8 @@ class Scenario(Strict, frozen=True):
     """What a liquidation costs them."""
     mechanism: Mechanism = ProtocolsOwn()
     """How liquidations settle."""
+    impact: Impact = Impact()
+    """How prices answer to what is sold."""
     overrides: tuple[Override, ...] = ()
     """Changed parameters."""
     users: Users = Users()
@@ -141,6 +175,12 @@ class Scenario(Strict, frozen=True):
                 f"'observed' liquidators with {changed}: history's liquidators did not see the changed parameters or"
                 " prices",
                 "use liquidators kind = 'competitive', and compare with a competitive run without overrides",
+            )
+        if isinstance(self.liquidators, Observed) and self.impact.assets and self.impact.netting == "none":
+            raise ScenarioError(
+                "'observed' liquidators with impact.netting = 'none': history's liquidations at prices that were not"
+                " history's",
+                "use liquidators kind = 'competitive', or leave netting out",
             )
         if self.oracle_delay is not None and self.oracle_delay < 0:
             raise ScenarioError(f"oracle_delay = {self.oracle_delay} is negative", "give seconds, 0 or more")

@@ -8,7 +8,17 @@ from msgspec.structs import fields
 
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
-from backtest.scenario import Demand, Gas, Mechanism, Slippage
+from backtest.scenario import (
+    AssetImpact,
+    ConstantProductDepth,
+    Demand,
+    Gas,
+    LinearDepth,
+    Mechanism,
+    PoolsDepth,
+    Slippage,
+    SquareRootDepth,
+)
 from backtest.scenario.base import LARGEST_AMOUNT
 
 _GWEI = 10**9
@@ -19,6 +29,10 @@ _GAS = (
 _SLIPPAGE = (
     "write none, pools, constant-product:5000000 (reserve), or square-root:200000000@4.5 (daily volume @ daily"
     " volatility in percent)"
+)
+_IMPACT = (
+    "write WETH=constant-product:20000 (reserve), WETH=kyle:5000@2 (so many move it by so many percent),"
+    " WETH=square-root:400000@4.5 (daily volume @ daily volatility in percent), or WETH=pools; whole tokens"
 )
 
 
@@ -61,6 +75,28 @@ def parse_slippage(text: str, unit: int) -> Slippage:
             daily_volatility=_whole(volatility, 100, what, _SLIPPAGE),
         )
     raise ScenarioError(what, _SLIPPAGE)
+
+
+def parse_impact(text: str) -> AssetImpact:
+    """``ASSET=pools``, ``ASSET=constant-product:RESERVE``, ``ASSET=kyle:SIZE@PERCENT`` or
+    ``ASSET=square-root:DAILY_VOLUME@DAILY_VOLATILITY``; whole tokens, percent.
+    """
+    asset, _, words = text.partition("=")
+    kind, _, rest = words.partition(":")
+    what = f"--impact '{foreign.shown(text, 80)}' is not understood"
+    first, found, second = rest.partition("@")
+    if not asset:
+        raise ScenarioError(what, _IMPACT)
+    if kind == "pools" and not rest:
+        return AssetImpact(asset=asset, depth=PoolsDepth())
+    if kind == "constant-product" and not found:
+        return AssetImpact(asset=asset, depth=ConstantProductDepth(reserve=_whole(rest, 1, what, _IMPACT)))
+    if kind in ("kyle", "square-root") and found:
+        size, percent = _whole(first, 1, what, _IMPACT), _whole(second, 100, what, _IMPACT)
+        if kind == "kyle":
+            return AssetImpact(asset=asset, depth=LinearDepth(size=size, moves=percent))
+        return AssetImpact(asset=asset, depth=SquareRootDepth(daily_volume=size, daily_volatility=percent))
+    raise ScenarioError(what, _IMPACT)
 
 
 def parse_mechanism(text: str) -> Mechanism:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from backtest.scenario import Gas, Override, Scenario, Slippage, seconds_of
+from backtest.scenario import AssetImpact, Gas, Impact, Override, Scenario, Slippage, seconds_of
 
 Name = Callable[[str], str]
 """The one name of an asset that is given by symbol or address; what is unknown stays as it is."""
@@ -26,10 +26,13 @@ def settled(scenario: Scenario, name: Name) -> Scenario:
     scenario = named(scenario, name)
     costs = scenario.costs
     slippage = sorted(costs.slippage, key=lambda entry: entry.asset or "")
+    answering = sorted(scenario.impact.assets, key=lambda entry: entry.asset)
+    impact = replace(scenario.impact, assets=tuple(answering)) if answering else Impact()  # which of none does nothing
     return replace(
         scenario,
         overrides=_ordered(scenario.overrides),
         costs=replace(costs, slippage=tuple(slippage)),
+        impact=impact,
         from_block=scenario.from_block or None,
     )
 
@@ -45,12 +48,17 @@ def named(scenario: Scenario, name: Name) -> Scenario:
             slippage=tuple(_named(entry, name) for entry in costs.slippage),
             gas=None if costs.gas is None else _gas(costs.gas, name),
         ),
+        impact=replace(scenario.impact, assets=tuple(_answering(entry, name) for entry in scenario.impact.assets)),
     )
 
 
 def _named(part: T, name: Name) -> T:
     assert isinstance(part, Override | Slippage)
     return part if part.asset is None else replace(part, asset=name(part.asset))
+
+
+def _answering(entry: AssetImpact, name: Name) -> AssetImpact:
+    return replace(entry, asset=name(entry.asset), into=None if entry.into is None else name(entry.into))
 
 
 def _gas(gas: Gas, name: Name) -> Gas:

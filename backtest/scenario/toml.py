@@ -11,6 +11,7 @@ from msgspec import inspect
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import PARAMETERS, Liquidators, Mechanism, Scenario
+from backtest.scenario.impact import Depth, OracleRule
 from backtest.scenario.overrides import meant
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -59,6 +60,11 @@ def explained(
     inner = path.removeprefix("scenario.")
     for field, union in (("liquidators", Liquidators), ("mechanism", Mechanism)):
         if inner == f"{field}.kind" or (inner == field and "kind" in what):
+            tag = re.search(r"'([^']*)'", what)
+            named = tag[1] if tag else ""
+            return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
+    for field, union in (("depth", Depth), ("oracle", OracleRule)):
+        if re.fullmatch(rf"impact\.assets\[\d+\]\.{field}\.kind", inner):
             tag = re.search(r"'([^']*)'", what)
             named = tag[1] if tag else ""
             return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))

@@ -450,7 +450,11 @@ def test_files_that_are_of_another_kind(imported: Imported) -> None:
     for data, name, said in (
         (parquet_of({}), "moves.csv", "moves.csv is a Parquet file; name it .parquet"),
         (csv_of([row(1)]), "moves.parquet", "moves.parquet: .*not Parquet"),
-        (gzip.compress(csv_of([row(1)]), mtime=0), "moves.csv", "moves.csv is packed with gzip; name it with .gz behind"),
+        (
+            gzip.compress(csv_of([row(1)]), mtime=0),
+            "moves.csv",
+            "moves.csv is packed with gzip; name it with .gz behind",
+        ),
         (b"PK\x03\x04" + bytes(99), "moves.csv", "is a zip file, as spreadsheets are"),
         (csv_of([row(1)]) + b"\0", "moves.csv", "is NUL: it is not text"),
         (parquet_of({})[:-9], "moves.parquet", r"moves\.parquet: "),

@@ -15,6 +15,7 @@ from backtest.protocols.mechanism import Opportunity
 from backtest.replay.competition.gas import FLASH_LOAN_GAS, NEVER, NO_FEES, SALE_GAS, BaseFees, GasPrice, units_of
 from backtest.replay.competition.slippage import loss_up
 from backtest.replay.record import Waterfall
+from backtest.replay.response import Seat
 from backtest.scenario import Costs, Slippage
 from backtest.units import BPS
 
@@ -39,6 +40,7 @@ class CostModel:
     beyond: int = 0
     drained: int = 0
     poolless: set[AssetId] = field(default_factory=set)
+    seat: Seat | None = None
     free: bool = field(init=False)
     _slippage: dict[AssetId | None, Slippage] = field(default_factory=dict)
 
@@ -75,13 +77,18 @@ class CostModel:
 
     @property
     def counts(self) -> bool:
-        """Quotes of sales are counted: asking twice is not asking once."""
-        return bool(self._slippage)
+        """Quotes of sales are counted, or depend on what was sold before: asking twice is not asking once."""
+        return bool(self._slippage) or self.seat is not None
+
+    def answered_by(self, seat: Seat | None) -> None:
+        """Sales meet a market that remembers those before; of assets whose price answers, in the place of slippage."""
+        self.seat = seat if seat is not None and seat.assets else None
+        self.free = self.free and self.seat is None
 
     @property
     def moves(self) -> bool:
         """Costs change with time alone."""
-        return self.gas is not None and self.gas.moves
+        return self.seat is not None or (self.gas is not None and self.gas.moves)
 
     def call_up(self, book: Book[State], step: str, *, flash: bool, sells: bool) -> int:
         """What one call costs now, before anything is paid to be included."""
@@ -123,6 +130,8 @@ class CostModel:
         bonus = book.value_down(collateral, fill.seized + fill.protocol_fee) - book.value_up(debt, fill.repaid)
         reward = opportunity.profit - (kept - cost)
         slippage = self._slippage_up(book, collateral, fill.seized, kept) if sells else 0
+        if self.seat is not None:
+            slippage += self.seat.premium_up(debt, fill.repaid, cost, book.now)
         sandwich = -(-kept * self.terms.sandwich // BPS) if sells else 0
         funding = self.funding_up(book, opportunity) if flash else 0
         return Waterfall(
@@ -139,6 +148,8 @@ class CostModel:
 
     def _slippage_up(self, book: Book[State], asset: AssetId, amount: int, value: int) -> int:
         """What selling ``amount`` native units brings less than their ``value`` at the market price."""
+        if self.seat is not None and (met := self.seat.loss_up(asset, amount, value, book.now)) is not None:
+            return met
         terms = self._slippage.get(asset) or self._slippage.get(None)
         if terms is None or terms.model == "none":
             return 0
@@ -166,7 +177,8 @@ class CostModel:
                 extra = f"{FLASH_LOAN_GAS:,} for a flash loan and {SALE_GAS:,} for a sale on top"
                 yield f"Gas of one call: {calls}; {extra}: typical figures, not those of any one transaction."
         if not terms.slippage:
-            yield "Collateral is sold at the market price: no slippage."
+            which = "Collateral whose price does not answer" if self.seat is not None else "Collateral"
+            yield f"{which} is sold at the market price: no slippage."
         for entry in terms.slippage:
             of = entry.asset or "every other asset"
             measured = f", measured {entry.measured}" if entry.measured else ""

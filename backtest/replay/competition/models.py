@@ -17,6 +17,7 @@ from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
+from backtest.replay.competition.strategy import best_size
 from backtest.replay.record import Waterfall
 
 COMPETITIVE = "competitive"
@@ -168,6 +169,8 @@ class Competition:
     ) -> tuple[_Rank, Opportunity] | None:
         best: tuple[_Rank, Opportunity] | None = None
         for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
+            if self._costs.seat is not None:  # its sale moves the price: of all sizes the one that pays most
+                opportunity = best_size(book, self._costs, opportunity)
             profit = self._profit(book, opportunity)
             if profit > 0 or opportunity.always:
                 pair = opportunity.order.pair

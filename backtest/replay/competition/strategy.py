@@ -28,8 +28,11 @@ def of_size(book: Book[State], offer: Opportunity, repay: int) -> Opportunity | 
 
 
 def best_size(book: Book[State], costs: CostModel, offer: Opportunity) -> Opportunity:
-    """Of all that may be repaid and its halvings, what leaves most after costs."""
-    if offer.opens or offer.lot is not None or not costs.terms.slippage:
+    """Of all that may be repaid and its halvings, what leaves most after costs. Where prices answer to sales, what is
+    left rises with size up to the best and falls from there, so that the first smaller size which leaves less ends the
+    search.
+    """
+    if offer.opens or offer.lot is not None or not (costs.terms.slippage or costs.seat is not None):
         return offer
     best, most = offer, costs.charged(book, offer, flash=True).rent
     for halving in range(1, HALVINGS + 1):
@@ -39,6 +42,8 @@ def best_size(book: Book[State], costs: CostModel, offer: Opportunity) -> Opport
         rent = costs.charged(book, smaller, flash=True).rent
         if rent > most:
             best, most = smaller, rent
+        elif costs.seat is not None and not costs.terms.slippage:
+            break
     return best
 
 

@@ -14,17 +14,15 @@ from msgspec.structs import replace
 from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, ParamChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol, Views
-from backtest.protocols.mechanism import Opportunity, ProtocolSpread
+from backtest.protocols.mechanism import ProtocolSpread
 from backtest.replay.mechanisms import mechanism_of
 from backtest.replay.shortcuts.common_start import start_of
 from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.frictionless import liquidated_at_once
 from backtest.replay.what_if.impact import reach_of, views_of
 from backtest.replay.what_if.overrides import Overrides
 from backtest.scenario import Competitive, Override, Scenario
 from backtest.units import BPS, WAD
-
-CALLS = 100
-"""Liquidations of one account after a fall of prices, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +177,14 @@ def after_move(book: Book[Any], factors: Mapping[AssetId, int]) -> Fallen:
     """
     trial = moved(book.copy(), factors)
     risky = list(standings(views_of(trial), unsafe=True))
-    taken = _liquidated(trial, [standing.account for standing in risky])
+    settles = type(mechanism_of(book.protocol)) is ProtocolSpread
+    taken = liquidated_at_once(trial, [standing.account for standing in risky]) if settles else None
     short = _short(views_of(trial))
     return Fallen(
         accounts=len(risky),
         debt_base=sum(standing.debt_base for standing in risky),
-        repaid_base=None if taken is None else taken[0],
-        bad_debt_base=short + (0 if taken is None else taken[1]),
+        repaid_base=None if taken is None else taken.repaid_base,
+        bad_debt_base=short + (0 if taken is None else taken.lost_base),
     )
 
 
@@ -224,39 +223,3 @@ def _short(views: Views) -> int:
 
 def _power(views: Views) -> int:
     return views.power.total() + sum(view.borrowing_power_base for view in views.rest.values() if view is not None)
-
-
-def _liquidated(book: Book[Any], accounts: Sequence[AccountId]) -> tuple[int, int] | None:
-    """Liquidate these accounts at once, of each the most profitable again and again until none pays: what was repaid,
-    and what was written off, base units. None where liquidations take time.
-    """
-    mechanism = mechanism_of(book.protocol)
-    if type(mechanism) is not ProtocolSpread:
-        return None
-    liquidator = AccountId(len(book.market.accounts))
-    repaid = lost = 0
-    calls: Mapping[AccountId, int] = {}
-    found = book.protocol.together(
-        book.state, accounts, book.prices, book.now, liquidator, cost=0, calls=calls, most=CALLS
-    )
-    if found is not None:
-        for row, amount in enumerate(found.repaid):
-            repaid += book.value_down(found.debt_asset[row], amount)
-        lost += sum(book.value_up(asset, amount) for _, asset, amount in found.deficits)
-        book.protocol.settle_together(book.state, found)
-        accounts = found.on_offer
-    for account in accounts:
-        for _ in range(CALLS):
-            offers = [
-                offer
-                for offer in mechanism.opportunities(book, account, liquidator, receive_collateral_token=False)
-                if isinstance(offer, Opportunity) and offer.profit > 0
-            ]
-            if not offers:
-                break
-            fill = max(offers, key=lambda offer: offer.profit).fill  # the first of several that pay alike
-            for change in fill.changes:
-                book.apply(change)
-            repaid += book.value_down(fill.order.pair.debt_asset, fill.repaid)
-            lost += sum(book.value_up(asset, amount) for asset, amount in fill.deficits)
-    return repaid, lost
