@@ -25,6 +25,7 @@ from backtest.protocols.interface import LendingProtocol, State
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
 from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.replay.watch.foresight import Foresight, Ticks
@@ -128,8 +129,17 @@ class StandingBook(Generic[State]):
         watch.ticks = Ticks(timeline, len(self.market.assets))
         watch.tick, watch.first, watch.stop, watch.pyramid = -1, 0, 0, None
         start = replace(self.start, timeline=timeline, watch=watch)
+        # A path holds no sale of its own: there is nothing to net out.
+        response = PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
         return replay(
-            self.protocol, self.market, timeline, scenario, start=start, base_fees=ahead.base_fees, screened=screened
+            self.protocol,
+            self.market,
+            timeline,
+            scenario,
+            start=start,
+            base_fees=ahead.base_fees,
+            response=response,
+            screened=screened,
         )
 
     def _from_start(self, override: Override) -> Override:

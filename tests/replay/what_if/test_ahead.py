@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from msgspec import structs
 
 from backtest.errors import UserError
 from backtest.lake import Lake
@@ -19,6 +20,7 @@ from backtest.protocols.registry import protocol_named
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
+from backtest.replay.response import PriceResponse
 from backtest.replay.shortcuts import stretch
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.ahead import PARTS, SPACE, Lying, StandingBook, Withdrawal, scaled_down, standing
@@ -162,6 +164,45 @@ def test_a_book_at_the_end_of_history_goes_on_too(material: Material) -> None:
     assert end.totals.debt_base > 0
     with pytest.raises(UserError, match="not within the history"):
         standing(protocol, material.market, timeline, params, timeline.last_block + 1)
+
+
+THIN = """
+[liquidators]
+kind = "competitive"
+[impact]
+netting = "none"
+[[impact.assets]]
+asset = "WETH"
+depth = { kind = "constant-product", reserve = RESERVE }
+half_life = 3600
+permanent = 2000
+oracle = { kind = "chainlink", deviation = 50, heartbeat = 3600, delay = 12 }
+measured = "an assumption"
+"""
+
+
+@pytest.mark.slow
+def test_prices_of_a_path_answer_to_what_is_sold(material: Material, stands: StandingBook[Any]) -> None:
+    """As in history that goes on, and by the plain reference; where depth has no end, as where nothing answers."""
+    ahead, plain = ahead_of(stands, 4), Scenario(liquidators=Competitive())
+    protocol, market = protocol_named(material.config.protocol), material.market
+    timeline = behind_history(material, stands, ahead)
+    lowest = []
+    for reserve in (20_000, 4 * 10**9):
+        scenario = parse_scenario(THIN.replace("RESERVE", str(reserve)), "thin.toml")
+        made = stands.along(ahead, scenario)
+        assert outcome(made) == outcome(stands.along(ahead, scenario, screened=False))
+        response = PriceResponse(scenario.impact, [market], ())
+        again = replay(protocol, market, timeline, structs.replace(scenario, from_block=BLOCK + 1), response=response)
+        assert made.horizons == again.horizons
+        assert made.sales == again.sales
+        assert [point[1:] for point in made.points] == [point[1:] for point in again.points]
+        lowest.append(min(point.market for point in made.points if point.market is not None))
+        last = made.horizons[0]
+    assert lowest[0] < lowest[1]
+    alone = stands.along(ahead, plain).horizons[0]
+    assert last.liquidations == alone.liquidations
+    assert last.repaid_base == pytest.approx(alone.repaid_base, rel=1e-6)
 
 
 def supplied(made: Replay[Any], asset: AssetId) -> int:
