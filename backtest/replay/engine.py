@@ -95,7 +95,8 @@ def replay(
         start: what ``common_start.start_of`` made for a scenario that is the same up to its first block; same result.
             ValueError where this one is not.
         base_fees: of history's blocks, for costs that ask for them.
-        response: prices that answer to what is sold; None: history's, whatever is sold.
+        response: prices that answer to what is sold; None: history's, whatever is sold. From a common start no pool
+            is followed.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
@@ -158,8 +159,6 @@ class Engine(Generic[State]):
         till: Till | None = None,
     ) -> None:
         refuse_joint(scenario)
-        if start is not None and response is not None:
-            raise ValueError("prices that answer to sales do not go on from a common start")
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
@@ -182,6 +181,8 @@ class Engine(Generic[State]):
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
+        elif start is not None and response is not None:
+            self.watch = Screen.over(start.watch.rows.copy(), len(market.assets))
         elif self._recompute or response is not None:  # what prices will be is not known
             self.watch = Screen(len(market.assets))
         elif start is not None:
@@ -241,6 +242,8 @@ class Engine(Generic[State]):
         self._start = start
         if start is not None:
             self._go_on_from(start)
+            if self._seat is not None:
+                self._seat.begin(start.book)
 
     def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
         """History in short, as far as nobody asks for more."""

@@ -39,6 +39,7 @@ from backtest.resources import resource
 from backtest.result_tables import STRESSES
 from backtest.results import Material, load_material
 from backtest.scenario import Observed
+from backtest.scenario.impact import PoolsDepth
 from backtest.scenario.settled import settled
 from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel_of, parse_suite
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
@@ -212,6 +213,10 @@ def _settled(suite: Suite, market: Market, paths: int | None) -> Suite:
         raise UserError("a stress with recomputed interest", "leave rates out: over a day they move little")
     if paths is not None:
         suite = replace(suite, paths=paths)
+    if any(isinstance(each.depth, PoolsDepth) for each in suite.scenario.impact.assets):
+        raise UserError(
+            "a stress whose prices answer as fetched pools would", "state the depth of impact.assets in another way"
+        )
     return replace(resolved(suite), scenario=settled(suite.scenario, market.name_of))
 
 
@@ -345,8 +350,10 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
     suite, panel = prepared.asked.suite, prepared.panel
     days = len(panel) * panel.step / DAY
     notes = [
-        "No user acts, and interest goes on at the rates of the book's moment.",
-        "Prices do not answer to liquidations: what is sold moves nothing.",
+        "No user acts but suppliers who are told to leave, and interest goes on at the rates of the book's moment.",
+        "Prices answer to what liquidators sell, as the scenario's impact says; the paths themselves hold no such sale."
+        if suite.scenario.impact.assets
+        else "Prices do not answer to liquidations: what is sold moves nothing.",
         f"Models are fitted to {days:.1f} days of the market's own oracle prices, on a grid of {panel.step} s; where"
         " the oracle speaks seldom they are calmer from step to step than the market was.",
     ]

@@ -1,11 +1,12 @@
-"""Paths of a stress over a synthetic Aave V3.6 book: a day of five-minute steps, settled in exact integers.
+"""Paths of a stress over a synthetic Aave V3.6 book: a day of five-minute steps, settled in exact integers; where
+prices do not answer to liquidations, and where they do.
 
-``python -m tests.bench.bench_stress`` prints the rows; ``make bench`` collects ``run()``. Prices do not answer to
-liquidations.
+``python -m tests.bench.bench_stress`` prints the rows; ``make bench`` collects ``run()``.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,6 +19,8 @@ from backtest.model import AssetId
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.ahead import standing
+from backtest.scenario import Competitive, Scenario
+from backtest.scenario.impact import AssetImpact, ChainlinkRule, ConstantProductDepth, Impact
 from backtest.shocks import Panel, StressCase, Suite, fits_of
 from backtest.shocks.models import Filtered, Jumps
 from backtest.stress.paths import Asked, Prepared, row_of
@@ -34,6 +37,23 @@ CASES = {
 }
 
 
+IMPACT = Impact(
+    netting="none",
+    assets=tuple(
+        AssetImpact(
+            asset=f"A{place}",
+            depth=ConstantProductDepth(reserve=10_000_000),
+            half_life=3_600,
+            permanent=2_000,
+            oracle=ChainlinkRule(deviation=50, heartbeat=3_600, delay=12),
+            measured="an assumption",
+        )
+        for place in range(ASSETS // 2)
+    ),
+)
+"""Each volatile asset is sold into a constant product that holds ten million of it."""
+
+
 def data(assets: int, rows: int = 8_640) -> Panel:
     """A month of returns: volatile assets at a deviation of 0.25 % a step and a correlation of 0.8, clustered; the
     others stand.
@@ -48,9 +68,10 @@ def data(assets: int, rows: int = 8_640) -> Panel:
     return Panel(tuple(f"A{place}" for place in range(assets)), STEP, 1_600_000_000, returns, np.ones(assets, np.bool_))
 
 
-def prepared(accounts: int, assets: int, steps: int = STEPS) -> Prepared:
+def prepared(accounts: int, assets: int, steps: int = STEPS, *, answers: bool = False) -> Prepared:
     """The book that stands, and the fits."""
-    suite = Suite(name="bench", version=1, cases=tuple(CASES.values()), horizon=steps * STEP)
+    base = Scenario(name="bench", liquidators=Competitive(), impact=IMPACT if answers else Impact())
+    suite = Suite(name="bench", version=1, cases=tuple(CASES.values()), horizon=steps * STEP, scenario=base)
     history, panel = timeline(accounts, 20, fall=0.0, assets=assets), data(assets)
     params = _params(history)
     stands = standing(AAVE_V3, market(accounts, assets), history, params, 10)
@@ -85,12 +106,12 @@ def _paths(made: Prepared, case: int, numbers: range) -> tuple[float, int]:
     return time.process_time() - begun, count
 
 
-def _part(case: int, place: int) -> tuple[float, float, int, int]:
+def _part(case: int, answers: bool, place: int) -> tuple[float, float, int, int]:
     """In a process of its own: seconds of the processor for what is made once, and for half of a sample; liquidations;
     peak memory, bytes.
     """
     begun = time.process_time()
-    made = prepared(ACCOUNTS, ASSETS)
+    made = prepared(ACCOUNTS, ASSETS, answers=answers)
     once = time.process_time() - begun
     seconds, count = _paths(made, case, range(place, SAMPLE, 2))
     return once, seconds, count, peak_memory()
@@ -103,17 +124,18 @@ def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, r
 def run() -> list[dict[str, Any]]:
     """Paths a minute and 10,000 paths on two cores from a sample of two processes; then cost curves on one."""
     rows = []
-    for place, name in enumerate(CASES):
+    for (place, name), answers in itertools.product(enumerate(CASES), (False, True)):
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-            parts = list(pool.map(_part, [place, place], [0, 1]))
+            parts = list(pool.map(_part, [place] * 2, [answers] * 2, [0, 1]))
         each = sum(part[1] for part in parts) / SAMPLE
         whole = max(part[0] for part in parts) + each * PATHS / 2
         count = sum(part[2] for part in parts) / SAMPLE
         memory = sum(part[3] for part in parts) / 2**30
         shape = (
-            f"{ACCOUNTS} accounts x {ASSETS} assets x {STEPS} steps, {count:,.0f} liquidations a path, no price"
-            f" feedback; from {SAMPLE} paths in 2 processes"
+            f"{ACCOUNTS} accounts x {ASSETS} assets x {STEPS} steps, {count:,.0f} liquidations a path; from"
+            f" {SAMPLE} paths in 2 processes"
         )
+        name += ", prices that answer" if answers else ""
         rows += [
             _row(f"stress paths, {name}, two cores", 120 / each, "paths/min", shape),
             _row(f"10,000 stress paths, {name}", whole, "s", shape, BOUND_SECONDS, BOUND_SECONDS / whole),

@@ -17,6 +17,7 @@ from backtest.shocks.events import (
     Pause,
     PegBreak,
     SequencerOutage,
+    SuppliersExit,
     WhaleExit,
     Worthless,
 )
@@ -92,6 +93,15 @@ def test_a_whale_sells_into_a_constant_product() -> None:
     path = after(WhaleExit(assets=("WETH",), sold=(10_000, 10_000), lasts=(600, 600), half_life=300))
     # x y = k: who sells s of what a side holds leaves the price at 1 / (1 + s)^2
     assert path.market[:, 0] == pytest.approx([1 / 2.25, 1 / 4, 1 / 2, 1 / 2**0.5, 1 / 2**0.25, 1 / 2**0.125])
+
+
+def test_suppliers_leave_at_the_step_that_holds_their_time() -> None:
+    path = after(
+        SuppliersExit(assets=("all",), share=(9_000, 9_000), at=(300, 300)),
+        SuppliersExit(assets=("WETH",), share=(500, 500)),
+        SuppliersExit(assets=("WETH",), share=(10_000, 10_000), at=(999_999, 999_999)),
+    )
+    assert path.leaves == [(1, 0, 500), (2, 0, 9_000), (2, 1, 9_000), (6, 0, 10_000)]
 
 
 def test_congestion_is_of_its_time() -> None:

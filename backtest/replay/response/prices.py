@@ -220,6 +220,13 @@ class Seat:
         self._opened: dict[int, bool] = {}
         """Of each auction, whether it is endogenous."""
 
+    def begin(self, book: Book[State]) -> None:
+        """Where its replay begins with a book that stands: prices as they are in it, before anything is sold."""
+        for asset, price in book.oracle.items():
+            self.adjusted(PriceUpdate(**unplaced(book.now), asset=asset, price=price))
+        for asset, price in book.traded.items():
+            self.adjusted(MarketPrice(**unplaced(book.now), asset=asset, price=price))
+
     # -- history ----------------------------------------------------------------------------------------------------
 
     def adjusted(self, event: PriceUpdate | MarketPrice | PoolChange) -> Sequence[MarketEvent]:

@@ -312,8 +312,16 @@ class Screen(Watch[State]):
         self._in: dict[int, set[int]] = {}
         """The set that a row is in."""
         self._near = np.empty(0, dtype=np.int64)
+        self._unread: list[int] = []
         self.looked = 0
         self.read = 0
+
+    @classmethod
+    def over(cls, rows: Rows[State], assets: int) -> Screen[State]:
+        """Of rows that are known already, which become its own: all are read at the next decision."""
+        made = cls(assets)
+        made._rows, made._unread = rows, rows.all().tolist()
+        return made
 
     def touch(self, account: AccountId) -> None:
         """The account's exposure is asked for again before the next reading."""
@@ -329,6 +337,9 @@ class Screen(Watch[State]):
         """
         rows, forms = self._rows, self._rows.forms
         changed, gone = rows.refresh(book)
+        if self._unread:
+            known, self._unread = set(changed) | set(gone), []
+            changed += [row for row in rows.all().tolist() if row not in known]
         if changed or gone:
             self._note(changed, gone)
         values = self._values(book)
