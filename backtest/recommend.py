@@ -187,7 +187,7 @@ class Recommendation:
         if not self.sought.settled:
             return f"Stopped as {count} sets were looked at, the most that were asked for (--looks)."
         if self.sought.best is None:
-            return f"Stopped as none of {count} sets keeps the limit, the search's own way down included."
+            return f"Stopped as no set one step of {step} basis points away has less at risk: {count} were looked at."
         return f"Stopped as no set one step of {step} basis points away is better: {count} were looked at."
 
     @property
