@@ -19,6 +19,8 @@ def stress(
     market: str | None = None,
     block: str | None = None,
     paths: Whole | None = None,
+    horizon: Whole | None = None,
+    step: Whole | None = None,
     seed: Whole = 0,
     scenario: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
@@ -54,6 +56,10 @@ def stress(
         At whose end the book stands, or a date or time in UTC; without it the last of the history.
     paths
         Paths of each case that draws; without it the suite's number.
+    horizon
+        Length of a path in seconds; without it the suite's.
+    step
+        From one step to the next in seconds; without it the suite's. Where an oracle speaks once an hour, 3600.
     seed
         Seed of the draws.
     scenario
@@ -95,7 +101,8 @@ def stress(
     wanted = find_suite(suite)
     base = wanted.scenario if scenario is None else read_scenario(scenario)
     base = replace(base, overrides=(*base.overrides, *map(parse_override, set_ or [])))
-    wanted = replace(wanted, scenario=base)
+    grid = {name: value for name, value in (("horizon", horizon), ("step", step)) if value is not None}
+    wanted = replace(wanted, scenario=base, **grid)
     opened = Lake(lake)
     chosen = market or only_market(opened.markets(), str(opened.path))
     at = block_of(opened, chosen, block, "--block")

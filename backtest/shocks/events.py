@@ -167,7 +167,9 @@ class Pause(StressEvent, frozen=True, tag="pause"):
     pause decides nothing. The same as an outage to who is liquidated; without the grace of an unpaused reserve.
     """
 
-    source: ClassVar[str] = "Aave V2 and V3, 4 November 2023; recommended for USDC on 11 March 2023, and not done"
+    source: ClassVar[str] = (
+        "lending markets on four chains, 4 November 2023; recommended for USDC on 11 March 2023, and not done"
+    )
     at: Span
     lasts: Span
 
@@ -203,6 +205,23 @@ class WhaleExit(StressEvent, frozen=True, tag="whale-exit"):
         _scale(path, columns(panel, self.assets), np.exp(fall), oracle=True)
 
 
+class SuppliersExit(StressEvent, frozen=True, tag="suppliers-exit"):
+    """The largest suppliers of some assets who owe nothing take out a share of what all such suppliers hold, as far as
+    there is liquidity: what is left is borrowed out, and collateral that is seized can hardly be paid.
+    """
+
+    source: ClassVar[str] = "outflows of 8 to 10 billion USD after rsETH, 18 April 2026: pools at full utilisation"
+    assets: tuple[str, ...]
+    share: Span
+    at: Span = (0, 0)
+
+    def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
+        step = min(path.steps, _between(draw, self.at) // panel.step + 1)
+        share = _between(draw, self.share)
+        path.leaves.extend((step, asset, min(share, BPS)) for asset in columns(panel, self.assets))
+        path.leaves.sort()
+
+
 class Congestion(StressEvent, frozen=True, tag="congestion"):
     """Gas costs a multiple, and a share of the usual depth is left, for a time."""
 
@@ -226,7 +245,9 @@ class Congestion(StressEvent, frozen=True, tag="congestion"):
         path.depth[during] *= _between(draw, self.depth) / BPS
 
 
-AnyEvent = PegBreak | OracleFault | Worthless | BridgeLoss | SequencerOutage | Pause | WhaleExit | Congestion
+AnyEvent = (
+    PegBreak | OracleFault | Worthless | BridgeLoss | SequencerOutage | Pause | WhaleExit | SuppliersExit | Congestion
+)
 
 
 def _between(draw: np.random.Generator, span: Span) -> int:

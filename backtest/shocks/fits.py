@@ -16,6 +16,14 @@ STEADY = 1e-7
 """An asset whose returns deviate by less than this is not fitted: it stands, or nearly."""
 DECAY = 0.94
 """Of the variance that tells regimes apart (J.P. Morgan, RiskMetrics, 1996)."""
+PERSISTENCE = 0.995
+"""The most that alpha and beta come to. Months of crisis fit one, a variance without a mean to come back to: then beta
+is lowered, and the mean is the data's (variance targeting; Francq, Horvath and Zakoian 2011).
+"""
+QUIET = 0.5
+"""An asset more than this share of whose returns are zero, as of an oracle that seldom speaks, has a variance that dies
+between two returns: no GARCH fits it.
+"""
 MOST = 20_000
 """Rows that a GARCH or a copula is fitted to, at most: the last ones."""
 
@@ -74,6 +82,8 @@ def _garch(data: bytes) -> tuple[float, float, float, float, float, float, Float
 
 def _fitted(returns: Floats) -> tuple[float, float, float] | None:
     """omega, alpha and beta of returns of deviation one; None where none fits."""
+    if (returns == 0).mean() > QUIET:
+        return None
     from arch import arch_model  # brings statsmodels, which takes a second to be there
 
     with warnings.catch_warnings():
@@ -81,11 +91,12 @@ def _fitted(returns: Floats) -> tuple[float, float, float] | None:
         model: Any = arch_model(returns, mean="Zero", vol="GARCH", p=1, q=1, dist="t", rescale=False)
         found = model.fit(disp="off", show_warning=False)
     omega, alpha, beta = (float(found.params[name]) for name in ("omega", "alpha[1]", "beta[1]"))
-    # Mostly zeros, as of an oracle that speaks seldom, have a variance that dies between two returns: none fits then.
-    finite = bool(np.isfinite([omega, alpha, beta]).all())
-    sound = found.convergence_flag == 0 and finite and omega > 1e-6 and alpha + beta < 0.9999
-    if not sound or not 0.5 < float(np.asarray(found.std_resid).std()) < 2.0:
+    if found.convergence_flag != 0 or not np.isfinite([omega, alpha, beta]).all():
         return None
+    if alpha + beta > PERSISTENCE:
+        alpha = min(alpha, PERSISTENCE)
+        beta = PERSISTENCE - alpha
+        omega = 1 - PERSISTENCE
     return omega, alpha, beta
 
 

@@ -1,8 +1,8 @@
 """Models of joint prices: each a frozen struct with its source, a fit to data and a draw of one path. Pure.
 
 A fit is a mapping of arrays, so that whoever draws needs no fitting of its own; a draw gives log returns (steps x
-assets) and, where the data have them, gas and depth of the same moments. Drift is left out of all of them: over a day
-it is small beside what is asked, and what past prices say of it is mostly luck.
+assets) and, where the data have them, gas and depth of the same moments. No model adds a drift: diffusions and
+residuals have mean zero, rows that are drawn as they are have the data's.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Recorded(PriceModel, frozen=True, tag="recorded"):
         return Drawn(np.diff(at, prepend=0.0)[:, None] * fit["assets"][None, :])
 
 
-class Crash(PriceModel, frozen=True, tag="crash"):
+class NamedCrash(PriceModel, frozen=True, tag="crash"):
     """A named crash of ``data/crashes``: its horizon with the deepest fall (of a debt's price: the highest rise), put
     on today's book. Whoever knows the files makes it ``Recorded``.
     """
@@ -344,7 +344,7 @@ class Copula(PriceModel, frozen=True, tag="copula"):
         )
 
 
-AnyModel = Filtered | Bootstrap | ScaledHistory | Regimes | Jumps | Copula | Sigmas | Crash | Recorded | Still
+AnyModel = Filtered | Bootstrap | ScaledHistory | Regimes | Jumps | Copula | Sigmas | NamedCrash | Recorded | Still
 _BESIDE = ("gas", "depth")
 
 

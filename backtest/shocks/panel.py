@@ -67,11 +67,11 @@ def panel_of(
     end: int,
     rows: int,
     gas: tuple[Ints, Floats] | None = None,
-    depth: tuple[Ints, Floats] | None = None,
+    depth: Sequence[tuple[Ints, Floats]] = (),
 ) -> Panel:
     """From prices at times (seconds, increasing): the last one at or before each point of the grid, which ends at
     ``end`` and has ``rows`` steps at most, fewer where every asset's history is shorter. Prices are above zero, NaN
-    where there is none.
+    where there is none. ``depth``: of each pool, in units of its own; the panel's is the mean of their multiples.
     """
     first = min((int(times[0]) for times, _ in prices.values() if len(times)), default=end)
     rows = max(0, min(rows, (end - first) // step))
@@ -82,7 +82,8 @@ def panel_of(
         logs = np.log(level)
     returns = np.where(known, np.diff(logs, axis=0), 0.0)
     found = Panel(tuple(prices), step, end, returns, known)
-    return replace(found, gas=_multiple(gas, grid[1:]), depth=_multiple(depth, grid[1:]))
+    deep = [own for each in depth if (own := _multiple(each, grid[1:])) is not None]
+    return replace(found, gas=_multiple(gas, grid[1:]), depth=np.mean(np.stack(deep), axis=0) if deep else None)
 
 
 def _last(of: tuple[Ints, Floats], grid: Ints) -> Floats:

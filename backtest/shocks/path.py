@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class StressPath:
         oracle: steps x assets, what the oracle says; NaN where it says nothing new.
         gas, depth: by step.
         open: by step, whether anything can happen in it: no oracle round, no liquidation.
+        leaves: (step from one on, asset's column, share in basis points): suppliers who owe nothing take out so much of
+            what they together hold, the largest first.
     """
 
     market: Floats
@@ -25,6 +27,7 @@ class StressPath:
     gas: Floats
     depth: Floats
     open: Bools
+    leaves: list[tuple[int, int, int]] = field(default_factory=list)
 
     @classmethod
     def still(cls, steps: int, assets: int) -> StressPath:

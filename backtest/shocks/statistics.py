@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.shocks.panel import Floats, Panel
+from backtest.shocks.panel import Bools, Floats, Panel
 
 HALF_HOUR = 1_800
 TAIL = 0.05
@@ -25,7 +25,7 @@ STATISTICS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Compared:
     """One statistic of one asset; None: it cannot be told."""
 
     asset: str
@@ -34,7 +34,7 @@ class Held:
     model: float | None
 
 
-def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Held]:
+def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Compared]:
     """Of every moving asset. ``drawn``: returns (steps x assets) of some paths; none: the model's side is None."""
     moving = [asset for asset in range(len(panel.assets)) if panel.moving[asset]]
     steps = len(drawn[0]) if drawn else 86_400 // panel.step
@@ -43,7 +43,7 @@ def table_of(panel: Panel, drawn: Sequence[Floats]) -> list[Held]:
     for asset in moving:
         data = _statistics(stretches, asset, moving[0], panel.step)
         model = _statistics(drawn, asset, moving[0], panel.step) if drawn else {}
-        found += [Held(panel.assets[asset], name, data.get(name), model.get(name)) for name in STATISTICS]
+        found += [Compared(panel.assets[asset], name, data.get(name), model.get(name)) for name in STATISTICS]
     return found
 
 
@@ -86,10 +86,15 @@ def clustering(paths: Sequence[Floats]) -> float | None:
 
 def dependence(one: Floats, other: Floats) -> float | None:
     """How often ``other`` is in its worst twentieth among the rows in which ``one`` is; None with fewer than ten."""
-    bad = one <= np.quantile(one, TAIL)
+    bad = _worst(one)
     if bad.sum() < 10:
         return None
-    return float((other[bad] <= np.quantile(other, TAIL)).mean())
+    return float(_worst(other)[bad].mean())
+
+
+def _worst(returns: Floats) -> Bools:
+    """The worst twentieth; fewer where fewer are losses, as of an oracle that seldom speaks."""
+    return np.asarray((returns <= np.quantile(returns, TAIL)) & (returns < 0))
 
 
 def fall_within(returns: Floats, steps: int) -> float:

@@ -41,7 +41,7 @@ from backtest.results import Material, load_material
 from backtest.scenario import Observed
 from backtest.scenario.settled import settled
 from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel_of, parse_suite
-from backtest.shocks.models import PER_MILLION, Crash, Filtered, Recorded
+from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.statistics import table_of
 from backtest.stress.paths import Asked, Prepared, carried, prepared_in, write_material
 from backtest.stress.store import StressStore
@@ -173,7 +173,7 @@ def resolved(suite: Suite) -> Suite:
 
 def _resolved(case: StressCase, horizon: int) -> StressCase:
     model = case.prices
-    if not isinstance(model, Crash):
+    if not isinstance(model, NamedCrash):
         return case
     path = find_crash(model.name).path
     if path is None:
@@ -231,7 +231,28 @@ def _panel(material: Material, block: int, suite: Suite) -> Panel:
     blocks = material.tables["blocks"]
     known = blocks.filter(pc.and_(pc.is_valid(blocks["base_fee"]), pc.less_equal(blocks["block_number"], block)))
     fees = known["timestamp"].to_numpy(), known["base_fee"].cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return panel_of(prices, step=suite.step, end=end, rows=suite.days * DAY // suite.step, gas=fees)
+    rows = suite.days * DAY // suite.step
+    return panel_of(
+        prices, step=suite.step, end=end, rows=rows, gas=fees, depth=_depths(material, block, end - rows * suite.step)
+    )
+
+
+def _depths(material: Material, block: int, since: int) -> tuple[Any, ...]:
+    """Of each pool times (from the day before ``since`` on) and what a small move of its price takes: active liquidity
+    times the root of the price, in units of its own.
+    """
+    table = material.tables["pool_events"]
+    within = pc.and_(pc.less_equal(table["block_number"], block), pc.greater_equal(table["timestamp"], since - DAY))
+    table = table.filter(pc.and_(within, pc.is_valid(table["sqrt_price"])))
+    pool, time = table["pool_id"].to_numpy(), table["timestamp"].to_numpy()
+    size = np.array([int(each) for each in table["liquidity"].to_pylist()], np.float64)
+    root = np.array([_number(each) for each in table["sqrt_price"].to_pylist()], np.float64)
+    return tuple((time[pool == each], (size * root)[pool == each]) for each in np.unique(pool).tolist())
+
+
+def _number(value: Any) -> float:
+    """Of a whole number, or of one that is stored big-endian."""
+    return float(int.from_bytes(value, "big") if isinstance(value, bytes) else int(value))
 
 
 def _digest(panel: Panel) -> str:
@@ -324,7 +345,7 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
     suite, panel = prepared.asked.suite, prepared.panel
     days = len(panel) * panel.step / DAY
     notes = [
-        "No user acts, and interest goes on at the rates of the book's moment.",
+        "No user acts but suppliers who are told to leave, and interest goes on at the rates of the book's moment.",
         "Prices do not answer to liquidations: what is sold moves nothing.",
         f"Models are fitted to {days:.1f} days of the market's own oracle prices, on a grid of {panel.step} s; where"
         " the oracle speaks seldom they are calmer from step to step than the market was.",

@@ -17,7 +17,7 @@ from backtest.model import AssetId
 from backtest.protocols.registry import protocol_named
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.record import Replay
-from backtest.replay.what_if.ahead import Lying, Prices, StandingBook, scaled_down, standing
+from backtest.replay.what_if.ahead import SPACE, Lying, Prices, StandingBook, Withdrawal, scaled_down, standing
 from backtest.result_tables import STRESSES, as_table
 from backtest.results import Material
 from backtest.scenario import Competitive, Scenario
@@ -140,7 +140,8 @@ def lying(path: StressPath, prepared: Prepared) -> Lying:
             traded[asset] = _prices(book.traded.get(asset, now), path.market[:, column], path.open)
     seconds = [step * (place + 1) for place in range(path.steps)]
     prices: tuple[Prices, Prices] = oracle, traded
-    return Lying(seconds, *prices, base_fees=_fees(path, prepared.fee, standing.timestamp, seconds))
+    fees = _fees(path, prepared.fee, standing.timestamp, seconds)
+    return Lying(seconds, *prices, base_fees=fees, withdrawals=_withdrawals(path, prepared))
 
 
 def harsher(scenario: Scenario, path: StressPath) -> Scenario:
@@ -201,6 +202,21 @@ def prepare(material: Material, asked: Asked, panel: Panel, fits: Sequence[Fit |
     by_label = {market.label(asset): asset for asset in stands.oracle}
     assets = tuple(by_label[label] for label in panel.assets)
     return Prepared(asked, stands, panel, tuple(fits), assets, material.base_fees().at(stands.timestamp))
+
+
+def _withdrawals(path: StressPath, prepared: Prepared) -> list[Withdrawal]:
+    """The largest suppliers first, the last of them in part; as many as a step has places for."""
+    found = []
+    for step, column, share in path.leaves:
+        asset = prepared.assets[column]
+        held = prepared.standing.suppliers.get(asset, ())
+        left = sum(scaled for _, scaled, _ in held) * share // BPS
+        for account, scaled, amount in held[: (SPACE - 2) // len(path.leaves)]:
+            part = min(scaled, left)
+            left -= part
+            if part:
+                found.append(Withdrawal(step, account, asset, part, amount * part // scaled))
+    return found
 
 
 def _prices(now: int, factors: np.ndarray, open_: np.ndarray) -> list[int | None]:

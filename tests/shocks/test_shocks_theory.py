@@ -97,6 +97,28 @@ def test_a_garch_finds_its_terms_again_and_the_path_follows_them() -> None:
     assert drawn == pytest.approx(2 * np.sqrt([4, 7, 11.5]))
 
 
+def test_a_variance_that_does_not_come_back_is_made_to() -> None:
+    """Data whose alpha and beta come to one, as months of crisis do: beta is lowered, the mean stays the data's."""
+    draw = np.random.default_rng(9)
+    truth, variance = np.empty(8_000), 1e-6
+    for row in range(8_000):
+        truth[row] = np.sqrt(variance) * draw.standard_t(6) * np.sqrt(4 / 6)
+        variance = 1e-9 + 0.13 * truth[row] ** 2 + 0.87 * variance
+    found = fits.garch(panel(truth[:, None]))
+    assert found.filtered.all()
+    assert found.alpha[0] + found.beta[0] == pytest.approx(fits.PERSISTENCE)
+    assert found.omega[0] / (1 - fits.PERSISTENCE) == pytest.approx(truth.var(), rel=0.01)
+    assert found.residuals.std() == pytest.approx(1)
+
+
+def test_an_oracle_that_seldom_speaks_is_drawn_as_it_is() -> None:
+    truth = np.where(np.arange(3_000) % 12 == 0, np.random.default_rng(2).normal(0, 0.01, 3_000), 0.0)
+    fit = Filtered(start="worst").fit(panel(truth[:, None]))
+    assert not fit["filtered"].any()
+    paths = [Filtered(start="worst").draw(fit, stream(1, "x", path), 288).returns for path in range(200)]
+    assert np.concatenate(paths).std() == pytest.approx(truth.std(), rel=0.05)
+
+
 def test_an_asset_that_does_not_move_is_no_failure_of_the_fit() -> None:
     truth = np.column_stack([garch_returns(2_000, 4e-8, 0.08, 0.90), np.zeros(2_000)])
     for model in (Filtered(), Bootstrap(), Copula(), Regimes(), Jumps(), models.Sigmas()):

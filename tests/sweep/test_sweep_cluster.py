@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,13 @@ from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.sweep import Dask, sweep
 from tests.support.bucket_lakes import address, copied_sample, server
+from tests.support.dask_cluster import cluster
 from tests.support.sample_sweeps import CRASH, rows_of, sample, serial, small
 
-__all__ = ["address", "serial", "server"]  # fixtures
+__all__ = ["address", "cluster", "serial", "server"]  # fixtures
 
 # Dask's own: sockets and files that it leaves to the garbage collector, and what it says about busy machines.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Any]:
-    """Two worker processes on this machine."""
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,
-        worker_dashboard_address=None,
-        local_directory=str(tmp_path / "dask"),
-        silence_logs=50,
-    ) as made:
-        yield made
 
 
 def test_a_worker_is_killed_in_the_middle_and_the_rows_are_the_same(

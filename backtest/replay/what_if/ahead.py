@@ -3,8 +3,8 @@ integers. Pure.
 
 What is fixed (the book, everybody's exposure, history's parameters) is made once and shared by all paths. A path is a
 short timeline of its own: one transaction a step, in which the oracle says the prices of all assets that moved, so that
-nobody acts on a moment in which one asset has moved and another not yet. No user acts, and interest goes on at the
-rates of the book's moment.
+nobody acts on a moment in which one asset has moved and another not yet. Of users those withdraw who are told to; no
+other acts, and interest goes on at the rates of the book's moment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 from msgspec import structs
 
 from backtest.errors import UserError
-from backtest.model import AssetId, Market
+from backtest.model import AccountId, AssetId, Market
 from backtest.protocols.interface import LendingProtocol, State
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import replay
@@ -39,6 +39,23 @@ Prices = Mapping[AssetId, Sequence[int | None]]
 """By asset one price a step, None where nothing is said at that step."""
 
 
+SPACE = 1_000
+"""Places of events in a step: withdrawals, then prices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A supplier asks for a part of what it supplied before the prices of a step (from one on) are said: scaled units
+    as stored, and about the same in native ones. Who may not is refused by the protocol's rules, as any user is.
+    """
+
+    step: int
+    account: AccountId
+    asset: AssetId
+    scaled: int
+    amount: int
+
+
 @dataclass(frozen=True, slots=True)
 class Lying:
     """What lies ahead of a book.
@@ -47,12 +64,14 @@ class Lying:
         seconds: of each step, how long after the book's moment; increasing, the first above zero.
         oracle: what the oracle says. traded: market prices, of assets whose market price is another than the oracle's.
         base_fees: of blocks from the book's moment on.
+        withdrawals: in order of their steps, fewer than ``SPACE`` in a step.
     """
 
     seconds: Sequence[int]
     oracle: Prices
     traded: Prices
     base_fees: BaseFees = NO_FEES
+    withdrawals: Sequence[Withdrawal] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +117,8 @@ class StandingBook(Generic[State]):
         )
 
     def along(self, ahead: Lying, scenario: Scenario, *, screened: bool = True) -> Replay[State]:
-        """Replay a path. The scenario's blocks are those of the path; its overrides hold from its first step on.
-        ``screened`` and errors as those of ``replay``.
+        """Replay a path. The scenario's blocks are those of the path; its overrides hold from the first step on; its
+        users are those that the book was made for (else ValueError). ``screened`` and errors as those of ``replay``.
         """
         timeline = self._timeline(ahead)
         first = self.block + 1
@@ -129,6 +148,7 @@ class StandingBook(Generic[State]):
             "prices": self._priced(rows, ahead, source=False),
             "market_prices": self._priced(traded, ahead, source=True),
             "indexes": self._indexes,
+            "position_events": self._withdrawn(ahead),
             "blocks": pa.table(
                 {
                     "block_number": [self.block + step for step in range(len(ahead.seconds) + 1)],
@@ -145,7 +165,7 @@ class StandingBook(Generic[State]):
         unit = 10**self._digits
         prices = [row[2] for row in rows]
         columns: dict[str, Any] = {
-            **_key(self.start.book.seq + step, self.block + step, self.timestamp + after[step]),
+            **_key(self.start.book.seq + SPACE * step, self.block + step, self.timestamp + after[step]),
             "asset_id": pa.array([row[1] for row in rows], pa.int16()),
             "price": pa.array([None if price is None else price // unit for price in prices], AMOUNT),
         }
@@ -154,6 +174,40 @@ class StandingBook(Generic[State]):
         if source:
             columns["source"] = pa.array(["path"] * len(rows))
         return pa.table(columns)
+
+    def _withdrawn(self, ahead: Lying) -> pa.Table:
+        """As users' actions, each a transaction of its own."""
+        steps = np.array([each.step for each in ahead.withdrawals], np.int64)
+        nth = np.arange(len(steps)) - np.searchsorted(steps, steps)
+        if len(nth) and int(nth.max()) >= SPACE - 1:
+            raise UserError(f"more than {SPACE - 2} withdrawals in a step", "let fewer leave, or over several steps")
+        seq = self.start.book.seq + SPACE * (steps - 1) + 1 + nth
+        after = np.array([0, *ahead.seconds], np.int64)
+        count = len(steps)
+        return pa.table(
+            {
+                **_key(seq, self.block + steps, self.timestamp + after[steps]),
+                "account_id": pa.array([each.account for each in ahead.withdrawals], pa.int32()),
+                "asset_id": pa.array([each.asset for each in ahead.withdrawals], pa.int16()),
+                "side": pa.array(["collateral"] * count, pa.string()).dictionary_encode(),
+                "delta": pa.array([-each.scaled for each in ahead.withdrawals], AMOUNT),
+                "action": pa.array(["withdraw"] * count, pa.string()).dictionary_encode(),
+                "action_seq": pa.array(seq, pa.int64()),
+                "amount": pa.array([each.amount for each in ahead.withdrawals], AMOUNT),
+            }
+        )
+
+    @cached_property
+    def suppliers(self) -> Mapping[AssetId, Sequence[tuple[AccountId, int, int]]]:
+        """Of each asset who supplies it and owes nothing, the largest first: (account, scaled, native units)."""
+        book, found = self.start.book, dict[AssetId, list[tuple[AccountId, int, int]]]()
+        for account in sorted(self.protocol.accounts(book.state)):
+            held = self.protocol.holdings(book.state, account, book.now)
+            if not any(each.debt_scaled for each in held):
+                for each in held:
+                    if each.collateral_scaled:
+                        found.setdefault(each.asset, []).append((account, each.collateral_scaled, each.collateral))
+        return {asset: sorted(each, key=lambda one: (-one[1], one[0])) for asset, each in found.items()}
 
     @cached_property
     def _indexes(self) -> pa.Table:

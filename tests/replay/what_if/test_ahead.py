@@ -14,18 +14,18 @@ import pytest
 
 from backtest.errors import UserError
 from backtest.lake import Lake
-from backtest.model import AssetId
+from backtest.model import AccountId, AssetId
 from backtest.protocols.registry import protocol_named
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.replay.shortcuts import stretch
 from backtest.replay.timeline import Timeline
-from backtest.replay.what_if.ahead import PARTS, Lying, StandingBook, scaled_down, standing
+from backtest.replay.what_if.ahead import PARTS, SPACE, Lying, StandingBook, Withdrawal, scaled_down, standing
 from backtest.replay.what_if.proposal import after_move
 from backtest.resources import resource
 from backtest.results import Material, load_material
-from backtest.scenario import Competitive, Scenario, parse_override
+from backtest.scenario import Competitive, Scenario, Users, parse_override
 from backtest.scenario.toml import parse_scenario
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -77,7 +77,7 @@ def behind_history(material: Material, stands: StandingBook[Any], ahead: Lying) 
         for step, seconds in enumerate(ahead.seconds, 1):
             for asset, each in sorted(prices.items()):
                 if each[step - 1] is not None:
-                    place = {"seq": last + step, "block_number": BLOCK + step, "timestamp": start + seconds}
+                    place = {"seq": last + SPACE * step, "block_number": BLOCK + step, "timestamp": start + seconds}
                     found.append({**place, "log_index": 0, "asset_id": asset, "price": each[step - 1]})
                     if name == "market_prices":
                         found[-1]["source"] = "path"
@@ -86,7 +86,7 @@ def behind_history(material: Material, stands: StandingBook[Any], ahead: Lying) 
         more = pa.Table.from_pylist(found, schema.remove_metadata()) if found else tables[name].select(own).slice(0, 0)
         tables[name] = pa.concat_tables([tables[name], more], promote_options="default")
     spine = {
-        "seq": [last + step for step in range(1, STEPS + 1)],
+        "seq": [last + SPACE * step for step in range(1, STEPS + 1)],
         "block_number": [BLOCK + step for step in range(1, STEPS + 1)],
     }
     events = pa.table({"seq": spine["seq"], "block_number": spine["block_number"], "transaction_index": [0] * STEPS})
@@ -162,6 +162,39 @@ def test_a_book_at_the_end_of_history_goes_on_too(material: Material) -> None:
     assert end.totals.debt_base > 0
     with pytest.raises(UserError, match="not within the history"):
         standing(protocol, material.market, timeline, params, timeline.last_block + 1)
+
+
+def supplied(made: Replay[Any], asset: AssetId) -> int:
+    """Native units that all accounts together hold at the end."""
+    book = made.book
+    held = (book.protocol.holdings(book.state, account, book.now) for account in book.protocol.accounts(book.state))
+    return sum(one.collateral for each in held for one in each if one.asset == asset)
+
+
+def test_suppliers_who_leave_take_what_they_ask_for(stands: StandingBook[Any]) -> None:
+    """Half of what all who owe nothing supplied, at the first step: worth what is gone; the same by the reference."""
+    still = {asset: [price, price] for asset, price in stands.oracle.items()}
+    scenario = Scenario(liquidators=Competitive())
+    leaving = [
+        Withdrawal(1, account, asset, scaled // 2, amount // 2)
+        for asset, held in sorted(stands.suppliers.items())
+        for account, scaled, amount in held
+    ]
+    assert len(leaving) > 100
+    plain, left = Lying([STEP, 2 * STEP], still, {}), Lying([STEP, 2 * STEP], still, {}, withdrawals=leaving)
+    before, after = stands.along(plain, scenario), stands.along(left, scenario)
+    assert outcome(after) == outcome(stands.along(left, scenario, screened=False))
+    for asset in stands.suppliers:
+        asked = sum(each.amount for each in leaving if each.asset == asset)
+        assert asked > 0
+        assert supplied(before, asset) - supplied(after, asset) == pytest.approx(asked, rel=1e-6)
+    assert after.horizons[0].totals.debt_base == before.horizons[0].totals.debt_base
+    crowd = [Withdrawal(1, AccountId(0), AssetId(0), 1, 1)] * SPACE
+    with pytest.raises(UserError, match="withdrawals in a step"):
+        stands.along(Lying([STEP, 2 * STEP], still, {}, withdrawals=crowd), scenario)
+    responding = Scenario(liquidators=Competitive(), users=Users(refused="shrink"))
+    with pytest.raises(ValueError, match="go on from this start"):
+        stands.along(plain, responding)
 
 
 def test_gas_of_the_path_is_what_calls_cost(stands: StandingBook[Any]) -> None:

@@ -1,0 +1,37 @@
+"""A small stress of the bundled sample: quick to replay, and every kind of thing in it."""
+
+from __future__ import annotations
+
+from backtest.shocks import Suite, parse_suite
+
+MARKET, BLOCK = "sample-crash", 150
+TEXT = """
+name = "small"
+version = 1
+horizon = 7200
+paths = 6
+
+[[cases]]
+name = "bootstrap, doubled"
+prices = { model = "history", scale = 20000 }
+
+[[cases]]
+name = "peg"
+prices = { model = "regimes" }
+events = [
+  { event = "peg-break", assets = ["wstETH"], to = [6000, 9000], oracle = "hard-coded" },
+  { event = "outage", at = [0, 1800], lasts = [600, 3600] },
+]
+
+[[cases]]
+name = "a half in an hour"
+prices = { model = "recorded", points = [[3600, 500000]] }
+
+[[cases]]
+name = "elsewhere"
+needs = ["CRV"]
+"""
+
+
+def small_suite() -> Suite:
+    return parse_suite(TEXT, "small.toml")
