@@ -307,7 +307,7 @@ class _Sets:
         self.block = _split(self._timeline, question.split, material.config.name)
         self._overrides = _overrides(question, material.market)
         self.names = tuple(spoken(each) for each in self._overrides)
-        if len(set(self.names)) < len(self.names):
+        if len(set(self.names)) < len(question.over):  # settled changes hold each place once
             raise UserError("a parameter twice", "name each once")
         self.present: Values = tuple(
             present_of(each, material.market, self._timeline, self._protocol, self.block, "--over")
@@ -623,11 +623,11 @@ def _answer(found: Recommendation, amount: Callable[[int | None], str]) -> str:
         change = f"the mean protocol fee of a path {amount(present.fee)} becomes {amount(own.fee)}"
     else:
         change = f"debt liquidated in the mean {amount(present.liquidated.mean)} becomes {amount(own.liquidated.mean)}"
-    held_out = (
-        "Fresh paths, the later book and the held-out window keep the limit too."
-        if found.holds_out
-        else "It does NOT hold out: see where the limit is passed below."
-    )
+    held_out = "Fresh paths, the later book and the held-out window keep the limit too."
+    if not found.holds_out:
+        held_out = "It does NOT hold out: see where the limit is passed below"
+        looks = (found.fresh[found.present], found.later[found.present])
+        held_out += "; nor does the present set." if max(one.risk for one in looks) > reserves else "."
     return f"{_words(found.names, found.best.values)}: {change}. {held_out}"
 
 
