@@ -99,7 +99,7 @@ class RecommendationQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SetOutcome:
     """What a set came to at one moment: borrowing power, bad debt and debt liquidated over the paths, the mean fee, and
     bad debt after the fall that has to be withstood; base units.
     """
@@ -121,7 +121,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class WindowOutcome:
     """What replays of one window say of a set: bad debt present and proposed with frozen users, the interval of the
     difference, and that difference by users' response; likewise of borrowing power; whom it makes liquidatable at once.
     """
@@ -166,10 +166,10 @@ class Recommendation:
     best: Tried | None
     runner_up: Tried | None
     dropped: tuple[Values, ...]
-    judged: Mapping[Values, Judged]
-    fresh: Mapping[Values, Judged]
-    later: Mapping[Values, Judged]
-    held: Mapping[Values, tuple[Held, ...]]
+    judged: Mapping[Values, SetOutcome]
+    fresh: Mapping[Values, SetOutcome]
+    later: Mapping[Values, SetOutcome]
+    held: Mapping[Values, tuple[WindowOutcome, ...]]
 
     @property
     def holds_out(self) -> bool:
@@ -261,13 +261,13 @@ def recommend(
 
 def _kept(
     sets: _Sets, sought: Sought
-) -> tuple[Tried | None, Tried | None, tuple[Values, ...], dict[Values, list[Held]]]:
+) -> tuple[Tried | None, Tried | None, tuple[Values, ...], dict[Values, list[WindowOutcome]]]:
     """The best set that replays of the held-in window do not speak against, the next one, and those that they do; with
     what replays of both windows say of the first two.
     """
     left = list(sought.tried)
     dropped: list[Values] = []
-    answers: dict[Values, list[Held]] = {}
+    answers: dict[Values, list[WindowOutcome]] = {}
     best, runner_up = ranked(left, sets.present, sets.question.reserves)
     while best is not None and best.values != sets.present and len(dropped) < CHECKED:
         answers[best.values] = [sets.replayed(best.values, "held in")]
@@ -322,7 +322,7 @@ class _Sets:
         self._executor = executor_for(workers, 1 << 30)
         self._falling = _falling(material)
         self._books: dict[int, Book[Any]] = {}
-        self._judged: dict[tuple[Values, int, int], Judged] = {}
+        self._judged: dict[tuple[Values, int, int], SetOutcome] = {}
         self.looked = self.refused = 0
 
     def time_of(self, block: int) -> int:
@@ -346,14 +346,14 @@ class _Sets:
         found = self.judge(values, self.block, self.question.seed)
         return Tried(values, found.aimed(self.question.aim), found.risk)
 
-    def judge(self, values: Values, block: int, seed: int) -> Judged:
+    def judge(self, values: Values, block: int, seed: int) -> SetOutcome:
         """At the end of a block."""
         key = values, block, seed
         if key not in self._judged:
             self._judged[key] = self._judge(values, block, seed)
         return self._judged[key]
 
-    def _judge(self, values: Values, block: int, seed: int) -> Judged:
+    def _judge(self, values: Values, block: int, seed: int) -> SetOutcome:
         question, own = self.question, self.of(values)
         suite = replace(
             self.suite, scenario=replace(self.suite.scenario, overrides=(*self.suite.scenario.overrides, *own))
@@ -375,7 +375,7 @@ class _Sets:
         fallen = None
         if question.withstand is not None:
             fallen = what_if.after_fall(trial, self._falling, question.withstand).bad_debt_base
-        return Judged(
+        return SetOutcome(
             power=what_if.power_of(views_of(trial)),
             bad_debt=tail_risk(bad, question.level),
             liquidated=tail_risk(repaid, question.level),
@@ -389,7 +389,7 @@ class _Sets:
             self._books[block] = what_if.book_at(self._protocol, market, self._timeline, block, ended=True)
         return self._books[block]
 
-    def replayed(self, values: Values, window: str) -> Held:
+    def replayed(self, values: Values, window: str) -> WindowOutcome:
         """What replays of a window say of a set."""
         words = tuple(f"{spoken(each)}={each.value}" for each in self.of(values))
         bounds = (None, self.block) if window == "held in" else (self.block + 1, None)
@@ -403,9 +403,9 @@ class _Sets:
         return _held(found, window)
 
 
-def _held(found: Proposal, window: str) -> Held:
+def _held(found: Proposal, window: str) -> WindowOutcome:
     bad, power = found.finding("bad_debt"), found.finding(POWER)
-    return Held(
+    return WindowOutcome(
         window=window,
         present=bad.verdict.baseline,
         proposed=bad.proposed,
@@ -449,7 +449,7 @@ def plain(found: Recommendation) -> dict[str, Any]:
     def named(values: Values) -> dict[str, int]:
         return dict(zip(found.names, values, strict=True))
 
-    def judged(one: Judged) -> dict[str, Any]:
+    def judged(one: SetOutcome) -> dict[str, Any]:
         return {
             "borrowing_power": str(one.power),
             "bad_debt": _tail(one.bad_debt),

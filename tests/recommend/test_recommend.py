@@ -15,7 +15,7 @@ from backtest.cli import main
 from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.protocols.registry import PROTOCOLS
-from backtest.recommend import Held, Recommendation, RecommendationQuestion, as_json, as_text, recommend
+from backtest.recommend import Recommendation, RecommendationQuestion, WindowOutcome, as_json, as_text, recommend
 from backtest.resources import resource
 from backtest.shocks import StressCase, Suite
 from backtest.shocks.events import PegBreak
@@ -90,9 +90,9 @@ def test_a_lower_bonus_makes_room_by_hand(lake: Lake, monkeypatch: pytest.Monkey
     assert found.holds_out == all(kept)
 
 
-def held(window: str, worse: int = 0) -> Held:
+def held(window: str, worse: int = 0) -> WindowOutcome:
     """What replays say where nothing changes, or one response of users makes bad debt larger."""
-    return Held(window, 0, 0, 0, 0, {"frozen": 0, "same-ltv": worse}, {"frozen": 0}, 0, 0)
+    return WindowOutcome(window, 0, 0, 0, 0, {"frozen": 0, "same-ltv": worse}, {"frozen": 0}, 0, 0)
 
 
 def test_nothing_is_recommended_where_nothing_keeps_the_limit(lake: Lake) -> None:
@@ -128,7 +128,7 @@ def test_a_fall_to_withstand_binds_where_paths_do_not(lake: Lake, monkeypatch: p
 def test_replays_that_speak_against_a_set_drop_it(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is held in drops a set, what is held out only says so."""
 
-    def told(self: Any, values: tuple[int, ...], window: str) -> Held:
+    def told(self: Any, values: tuple[int, ...], window: str) -> WindowOutcome:
         return held(window, 10**9 * USD if values == (8_200,) or window == "held out" else 0)
 
     monkeypatch.setattr(recommendation._Sets, "replayed", told)
