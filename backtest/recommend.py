@@ -123,7 +123,8 @@ class SetOutcome:
 @dataclass(frozen=True, slots=True)
 class WindowOutcome:
     """What replays of one window say of a set: bad debt present and proposed with frozen users, the interval of the
-    difference, and that difference by users' response; likewise of borrowing power; whom it makes liquidatable at once.
+    difference, and that difference by users' response; likewise of borrowing power; whom it makes liquidatable at once;
+    ``warnings`` of terms that are dangerous by themselves.
     """
 
     window: str
@@ -135,6 +136,7 @@ class WindowOutcome:
     power: Mapping[str, int]
     newly: int
     newly_debt: int
+    warnings: tuple[str, ...] = ()
 
     def within(self, reserves: int) -> bool:
         """Bad debt is below reserves, and no response of users makes it larger by what is left of them."""
@@ -415,6 +417,7 @@ def _held(found: Proposal, window: str) -> WindowOutcome:
         power=dict(power.verdict.band),
         newly=len(found.moment.newly),
         newly_debt=found.moment.debt,
+        warnings=found.warnings,
     )
 
 
@@ -476,6 +479,7 @@ def plain(found: Recommendation) -> dict[str, Any]:
                     "borrowing_power_by_response": {name: str(value) for name, value in own.power.items()},
                     "newly_liquidatable": own.newly,
                     "newly_liquidatable_debt": str(own.newly_debt),
+                    "warnings": list(own.warnings),
                     "within_reserves": own.within(found.question.reserves),
                 }
                 for own in found.held.get(one.values, ())
@@ -654,6 +658,8 @@ def _said(found: Recommendation) -> list[str]:
                 "No path leaves bad debt, so that the bounds of change bind and not the reserves: take harder shocks or"
                 " liquidators who are late (--suite), or a fall to withstand (--withstand)."
             )
+    if found.best is not None:
+        lines += dict.fromkeys(text for one in found.held.get(found.best.values, ()) for text in one.warnings)
     if found.dropped:
         sets = "; ".join(_words(found.names, values) for values in found.dropped)
         lines.append(f"Replays of the held-in window spoke against: {sets}.")

@@ -92,7 +92,9 @@ def test_a_lower_bonus_makes_room_by_hand(lake: Lake, monkeypatch: pytest.Monkey
 
 def held(window: str, worse: int = 0) -> WindowOutcome:
     """What replays say where nothing changes, or one response of users makes bad debt larger."""
-    return WindowOutcome(window, 0, 0, 0, 0, {"frozen": 0, "same-ltv": worse}, {"frozen": 0}, 0, 0)
+    return WindowOutcome(
+        window, 0, 0, 0, 0, {"frozen": 0, "same-ltv": worse}, {"frozen": 0}, 0, 0, ("Warning: beware.",)
+    )
 
 
 def test_nothing_is_recommended_where_nothing_keeps_the_limit(lake: Lake) -> None:
@@ -140,6 +142,7 @@ def test_replays_that_speak_against_a_set_drop_it(lake: Lake, monkeypatch: pytes
     text = " ".join(as_text(found).split())
     assert "spoke against: WETH.liquidation_threshold=8200" in text
     assert "does NOT hold out" in text
+    assert text.count("Warning: beware.") == 1
 
 
 def test_borrowing_power_on_the_bundled_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +217,7 @@ def test_on_the_command_line(lake: Lake, tmp_path: Path, capsys: pytest.CaptureF
     assert body["runner_up"]["set"] == {"WETH.liquidation_threshold": 8_000}
     [held_in, held_out] = body["recommended"]["replays"]
     assert (held_in["window"], held_out["window"]) == ("held in", "held out")
+    assert held_in["warnings"] == []
     # History's fall to 1,900 $ is held in: at 81 % the one who owes 1,550 (limit 1,539) is liquidated, safely.
     assert set(held_in["difference_by_response"]) == {"frozen", "same-ltv", "same-health"}
     assert (held_in["bad_debt"], held_in["within_reserves"], held_out["within_reserves"]) == ("0", True, True)
