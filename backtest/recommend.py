@@ -99,7 +99,7 @@ class RecommendationQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class SetOutcome:
     """What a set came to at one moment: borrowing power, bad debt and debt liquidated over the paths, the mean fee, and
     bad debt after the fall that has to be withstood; base units.
     """
@@ -121,9 +121,10 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class WindowOutcome:
     """What replays of one window say of a set: bad debt present and proposed with frozen users, the interval of the
-    difference, and that difference by users' response; likewise of borrowing power; whom it makes liquidatable at once.
+    difference, and that difference by users' response; likewise of borrowing power; whom it makes liquidatable at once;
+    ``warnings`` of terms that are dangerous by themselves.
     """
 
     window: str
@@ -135,6 +136,7 @@ class Held:
     power: Mapping[str, int]
     newly: int
     newly_debt: int
+    warnings: tuple[str, ...] = ()
 
     def within(self, reserves: int) -> bool:
         """Bad debt is below reserves, and no response of users makes it larger by what is left of them."""
@@ -166,10 +168,10 @@ class Recommendation:
     best: Tried | None
     runner_up: Tried | None
     dropped: tuple[Values, ...]
-    judged: Mapping[Values, Judged]
-    fresh: Mapping[Values, Judged]
-    later: Mapping[Values, Judged]
-    held: Mapping[Values, tuple[Held, ...]]
+    judged: Mapping[Values, SetOutcome]
+    fresh: Mapping[Values, SetOutcome]
+    later: Mapping[Values, SetOutcome]
+    held: Mapping[Values, tuple[WindowOutcome, ...]]
 
     @property
     def holds_out(self) -> bool:
@@ -187,7 +189,7 @@ class Recommendation:
         if not self.sought.settled:
             return f"Stopped as {count} sets were looked at, the most that were asked for (--looks)."
         if self.sought.best is None:
-            return f"Stopped as none of {count} sets keeps the limit, the search's own way down included."
+            return f"Stopped as no set one step of {step} basis points away has less at risk: {count} were looked at."
         return f"Stopped as no set one step of {step} basis points away is better: {count} were looked at."
 
     @property
@@ -261,13 +263,13 @@ def recommend(
 
 def _kept(
     sets: _Sets, sought: Sought
-) -> tuple[Tried | None, Tried | None, tuple[Values, ...], dict[Values, list[Held]]]:
+) -> tuple[Tried | None, Tried | None, tuple[Values, ...], dict[Values, list[WindowOutcome]]]:
     """The best set that replays of the held-in window do not speak against, the next one, and those that they do; with
     what replays of both windows say of the first two.
     """
     left = list(sought.tried)
     dropped: list[Values] = []
-    answers: dict[Values, list[Held]] = {}
+    answers: dict[Values, list[WindowOutcome]] = {}
     best, runner_up = ranked(left, sets.present, sets.question.reserves)
     while best is not None and best.values != sets.present and len(dropped) < CHECKED:
         answers[best.values] = [sets.replayed(best.values, "held in")]
@@ -307,7 +309,7 @@ class _Sets:
         self.block = _split(self._timeline, question.split, material.config.name)
         self._overrides = _overrides(question, material.market)
         self.names = tuple(spoken(each) for each in self._overrides)
-        if len(set(self.names)) < len(self.names):
+        if len(set(self.names)) < len(question.over):  # settled changes hold each place once
             raise UserError("a parameter twice", "name each once")
         self.present: Values = tuple(
             present_of(each, material.market, self._timeline, self._protocol, self.block, "--over")
@@ -322,7 +324,7 @@ class _Sets:
         self._executor = executor_for(workers, 1 << 30)
         self._falling = _falling(material)
         self._books: dict[int, Book[Any]] = {}
-        self._judged: dict[tuple[Values, int, int], Judged] = {}
+        self._judged: dict[tuple[Values, int, int], SetOutcome] = {}
         self.looked = self.refused = 0
 
     def time_of(self, block: int) -> int:
@@ -346,14 +348,14 @@ class _Sets:
         found = self.judge(values, self.block, self.question.seed)
         return Tried(values, found.aimed(self.question.aim), found.risk)
 
-    def judge(self, values: Values, block: int, seed: int) -> Judged:
+    def judge(self, values: Values, block: int, seed: int) -> SetOutcome:
         """At the end of a block."""
         key = values, block, seed
         if key not in self._judged:
             self._judged[key] = self._judge(values, block, seed)
         return self._judged[key]
 
-    def _judge(self, values: Values, block: int, seed: int) -> Judged:
+    def _judge(self, values: Values, block: int, seed: int) -> SetOutcome:
         question, own = self.question, self.of(values)
         suite = replace(
             self.suite, scenario=replace(self.suite.scenario, overrides=(*self.suite.scenario.overrides, *own))
@@ -375,7 +377,7 @@ class _Sets:
         fallen = None
         if question.withstand is not None:
             fallen = what_if.after_fall(trial, self._falling, question.withstand).bad_debt_base
-        return Judged(
+        return SetOutcome(
             power=what_if.power_of(views_of(trial)),
             bad_debt=tail_risk(bad, question.level),
             liquidated=tail_risk(repaid, question.level),
@@ -389,7 +391,7 @@ class _Sets:
             self._books[block] = what_if.book_at(self._protocol, market, self._timeline, block, ended=True)
         return self._books[block]
 
-    def replayed(self, values: Values, window: str) -> Held:
+    def replayed(self, values: Values, window: str) -> WindowOutcome:
         """What replays of a window say of a set."""
         words = tuple(f"{spoken(each)}={each.value}" for each in self.of(values))
         bounds = (None, self.block) if window == "held in" else (self.block + 1, None)
@@ -403,9 +405,9 @@ class _Sets:
         return _held(found, window)
 
 
-def _held(found: Proposal, window: str) -> Held:
+def _held(found: Proposal, window: str) -> WindowOutcome:
     bad, power = found.finding("bad_debt"), found.finding(POWER)
-    return Held(
+    return WindowOutcome(
         window=window,
         present=bad.verdict.baseline,
         proposed=bad.proposed,
@@ -415,6 +417,7 @@ def _held(found: Proposal, window: str) -> Held:
         power=dict(power.verdict.band),
         newly=len(found.moment.newly),
         newly_debt=found.moment.debt,
+        warnings=found.warnings,
     )
 
 
@@ -449,7 +452,7 @@ def plain(found: Recommendation) -> dict[str, Any]:
     def named(values: Values) -> dict[str, int]:
         return dict(zip(found.names, values, strict=True))
 
-    def judged(one: Judged) -> dict[str, Any]:
+    def judged(one: SetOutcome) -> dict[str, Any]:
         return {
             "borrowing_power": str(one.power),
             "bad_debt": _tail(one.bad_debt),
@@ -476,6 +479,7 @@ def plain(found: Recommendation) -> dict[str, Any]:
                     "borrowing_power_by_response": {name: str(value) for name, value in own.power.items()},
                     "newly_liquidatable": own.newly,
                     "newly_liquidatable_debt": str(own.newly_debt),
+                    "warnings": list(own.warnings),
                     "within_reserves": own.within(found.question.reserves),
                 }
                 for own in found.held.get(one.values, ())
@@ -623,11 +627,11 @@ def _answer(found: Recommendation, amount: Callable[[int | None], str]) -> str:
         change = f"the mean protocol fee of a path {amount(present.fee)} becomes {amount(own.fee)}"
     else:
         change = f"debt liquidated in the mean {amount(present.liquidated.mean)} becomes {amount(own.liquidated.mean)}"
-    held_out = (
-        "Fresh paths, the later book and the held-out window keep the limit too."
-        if found.holds_out
-        else "It does NOT hold out: see where the limit is passed below."
-    )
+    held_out = "Fresh paths, the later book and the held-out window keep the limit too."
+    if not found.holds_out:
+        held_out = "It does NOT hold out: see where the limit is passed below"
+        looks = (found.fresh[found.present], found.later[found.present])
+        held_out += "; nor does the present set." if max(one.risk for one in looks) > reserves else "."
     return f"{_words(found.names, found.best.values)}: {change}. {held_out}"
 
 
@@ -654,6 +658,8 @@ def _said(found: Recommendation) -> list[str]:
                 "No path leaves bad debt, so that the bounds of change bind and not the reserves: take harder shocks or"
                 " liquidators who are late (--suite), or a fall to withstand (--withstand)."
             )
+    if found.best is not None:
+        lines += dict.fromkeys(text for one in found.held.get(found.best.values, ()) for text in one.warnings)
     if found.dropped:
         sets = "; ".join(_words(found.names, values) for values in found.dropped)
         lines.append(f"Replays of the held-in window spoke against: {sets}.")

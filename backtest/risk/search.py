@@ -40,7 +40,8 @@ class Sought:
             the present one); None: no set that was looked at keeps the limit.
         runner_up: the next one.
         tried: every set, in order.
-        settled: every neighbour of the best one was looked at, and none is better; else the looks were spent.
+        settled: every neighbour of the best one was looked at, and none is better (where none keeps the limit: of the
+            one of least risk, and none has less); else the looks were spent.
     """
 
     best: Tried | None
@@ -96,19 +97,15 @@ def search(
         scale, room = max(abs(first.aim or 0), 1), max(limit, abs(first.risk or 0), 1)
         for start in ([0] * len(present), [high for _, high in spans]):
             _descend(lambda places: own(at(places)), start, spans, scale, limit, room)
-        while True:
-            best, _ = ranked(own.tried, present, limit)
-            if best is None:
-                settled = True
-                break
-            place = [(value - now) // step for value, now in zip(best.values, present, strict=True)]
+        while (around := _around(own.tried, present, limit)) is not None:
+            place = [(value - now) // step for value, now in zip(around.values, present, strict=True)]
             for move in itertools.product((-1, 0, 1), repeat=len(present)):
                 beside = [one + by for one, by in zip(place, move, strict=True)]
                 if all(low <= one <= high for one, (low, high) in zip(beside, spans, strict=True)):
                     own(at(beside))
-            if ranked(own.tried, present, limit)[0] == best:
-                settled = True
+            if _around(own.tried, present, limit) == around:
                 break
+        settled = True
     except _Spent:
         pass
     best, runner_up = ranked(own.tried, present, limit)
@@ -125,6 +122,13 @@ def ranked(tried: Sequence[Tried], present: Values, limit: int) -> tuple[Tried |
 
     ordered = sorted(within, key=worse)
     return ordered[0] if ordered else None, ordered[1] if len(ordered) > 1 else None
+
+
+def _around(tried: Sequence[Tried], present: Values, limit: int) -> Tried | None:
+    """The best set within the limit; where there is none, the one of least risk."""
+    best, _ = ranked(tried, present, limit)
+    known = [one for one in tried if one.risk is not None]
+    return best or min(known, key=lambda one: (one.risk or 0, -(one.aim or 0), one.values), default=None)
 
 
 class _Looks:
@@ -178,5 +182,9 @@ def _descend(
             [high / width for (_, high), width in zip(spans, widths, strict=True)],
         ),
         constraints=optimize.NonlinearConstraint(left, 0.0, np.inf),
-        options={"initial_tr_radius": 0.25, "final_tr_radius": float(0.5 / widths.max()), "maxfev": 60},
+        options={
+            "initial_tr_radius": max(0.25, 1 / float(widths.min())),
+            "final_tr_radius": float(0.5 / widths.max()),
+            "maxfev": 60,
+        },
     )

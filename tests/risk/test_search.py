@@ -63,6 +63,9 @@ def test_looks_are_spent() -> None:
 def test_no_set_keeps_the_limit() -> None:
     found = search(lambda values: Tried(values, 1, 10), (5,), [(0, 10)], step=1, limit=9, most=30)
     assert (found.best, found.runner_up, found.settled) == (None, None, True)
+    away = search(lambda values: Tried(values, 1, 10 + abs(values[0] - 2)), (9,), [(0, 10)], step=1, limit=9, most=30)
+    assert away.settled
+    assert min(one.risk or 0 for one in away.tried) == 10  # the search goes where least is at risk
     only = search(lambda values: Tried(values, 1, abs(values[0] - 5)), (5,), [(0, 10)], step=1, limit=0, most=30)
     assert only.best == Tried((5,), 1, 0)
     assert only.runner_up is None
