@@ -39,6 +39,7 @@ class Mitigations:
         self._acting = [part for part in self._parts if isinstance(part, Acting)]
         self._mechanism: Withheld | None = None
         self.moves_prices = any(part.moves_prices for part in self._parts)
+        self.binds_others = any(part.binds_others for part in self._parts)
 
     def around(self, inner: Mechanism[Any]) -> Mechanism[Any]:
         """A way of liquidating with what is withheld of it."""

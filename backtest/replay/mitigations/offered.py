@@ -60,6 +60,8 @@ class Halted(Part):
 class Throttled(Part):
     """See ``scenario.Throttle``. ``asset``: whose liquidations count; None is all."""
 
+    binds_others = True
+
     def __init__(self, terms: config.Throttle, asset: AssetId | None) -> None:
         self._most, self._seconds, self._asset = terms.most_repaid, terms.seconds, asset
         self._taken: deque[tuple[int, int]] = deque()

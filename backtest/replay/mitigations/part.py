@@ -46,6 +46,8 @@ class Part:
     place = 0
     moves_prices = False
     """It changes prices that a history holds: nothing about them is known in advance."""
+    binds_others = False
+    """What is taken of one account changes what it lets through of others."""
 
     def round(self, book: Book[Any], event: PriceUpdate) -> PriceUpdate:
         """A round of the oracle from the scenario's first block on, before the book takes it: what it takes instead."""
