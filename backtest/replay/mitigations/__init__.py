@@ -39,7 +39,6 @@ class Mitigations:
         self._acting = [part for part in self._parts if isinstance(part, Acting)]
         self._mechanism: Withheld | None = None
         self.moves_prices = any(part.moves_prices for part in self._parts)
-        self.binds_others = any(part.binds_others for part in self._parts)
 
     def around(self, inner: Mechanism[Any]) -> Mechanism[Any]:
         """A way of liquidating with what is withheld of it."""
@@ -50,6 +49,11 @@ class Mitigations:
     def waiting(self) -> set[AccountId]:
         """Accounts of which something was withheld at the last look."""
         return self._mechanism.waiting if self._mechanism is not None else set()
+
+    @property
+    def binds_others(self) -> bool:
+        """Whether what was just taken changes what is on offer of other accounts."""
+        return any(part.binds_others for part in self._parts)
 
     def round(self, book: Book[Any], event: PriceUpdate, set_parameter: Callable[[ParamChange], None]) -> PriceUpdate:
         """What the book takes of an oracle's round; parameters that follow it are set at once."""
