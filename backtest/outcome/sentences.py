@@ -226,7 +226,8 @@ def _mitigation_notes(outcome: Replay[State], scenario: Scenario, config: Market
             for each in outcome.mitigations
             if each.place == place
         ]
-        yield f"Mitigation: {mitigation.said}. {'; '.join(did).capitalize() if did else 'By itself it did nothing'}."
+        text = "; ".join(did) or "by itself it did nothing"
+        yield f"Mitigation: {mitigation.said}. {text[0].upper()}{text[1:]}."
 
 
 def _haircut(outcome: Replay[State], shared: MitigationEffect) -> str:

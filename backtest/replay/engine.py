@@ -621,7 +621,7 @@ class Engine(Generic[State]):
             lot = mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settlement.settle(self, take, None, lot)
             open_to.outdate(touched)
-            if market_wide:
+            if market_wide or (self._mitigated is not None and self._mitigated.binds_others):
                 open_to.outdate_all()
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
             elif self._seat is not None and self._seat.buys:

@@ -281,8 +281,12 @@ class VolatilityTiers(Switched, frozen=True, tag_field="kind", tag="volatility-t
     def said(self) -> str:
         """See ``Switched``."""
         steps = ", ".join(f"{change / 100:+g} points from {_percent(range_)}" for range_, change in self.tiers)
-        names = " and ".join(name.replace("_", " ") for name in self.names)
-        return f"{names} of {self.asset} follow its price range of {self.window} s: {steps}".capitalize()
+        names = {
+            "both": "Loan-to-value and liquidation threshold",
+            "ltv": "Loan-to-value",
+            "liquidation_threshold": "The liquidation threshold",
+        }[self.parameters]
+        return f"{names} of {self.asset} by the range of its price within {self.window} s: {steps}"
 
 
 class DynamicBonus(Switched, frozen=True, tag_field="kind", tag="dynamic-bonus"):

@@ -3,7 +3,7 @@
 -- Columns:
 --   run_id: the replay
 --   market: name of the market
---   kind: history (observed liquidators), baseline (a model under history's parameters) or alternative (with overrides, another mechanism or oracle delay)
+--   kind: history (observed liquidators), baseline (a model under history's parameters) or alternative (with overrides, mitigations, another mechanism or oracle delay)
 --   baseline_id: of an alternative: the run of the same data, versions and scenario but for these; null where none is stored
 --   history_id: of a baseline or an alternative: the observed run of the same data, versions and blocks; null where none is stored
 -- An observed replay depends on nothing but data and blocks: of several the plainest scenario is taken.

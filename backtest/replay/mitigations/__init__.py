@@ -50,6 +50,11 @@ class Mitigations:
         """Accounts of which something was withheld at the last look."""
         return self._mechanism.waiting if self._mechanism is not None else set()
 
+    @property
+    def binds_others(self) -> bool:
+        """Whether what was just taken changes what is on offer of other accounts."""
+        return any(part.binds_others for part in self._parts)
+
     def round(self, book: Book[Any], event: PriceUpdate, set_parameter: Callable[[ParamChange], None]) -> PriceUpdate:
         """What the book takes of an oracle's round; parameters that follow it are set at once."""
         for part in self._parts:

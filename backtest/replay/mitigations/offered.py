@@ -64,6 +64,8 @@ class Throttled(Part):
         self._most, self._seconds, self._asset = terms.most_repaid, terms.seconds, asset
         self._taken: deque[tuple[int, int]] = deque()
         self._in_use = 0
+        self._passed = (-1, 0)
+        """The most debt of an offer that was let through whole, at this moment."""
         self._made_smaller: dict[AccountId, int] = {}
 
     def _counts(self, offer: Opportunity) -> bool:
@@ -77,9 +79,12 @@ class Throttled(Part):
             return offer
         room = self._room(looked.now)
         if (value := book.value_up(debt, offer.fill.repaid)) <= room:
+            most = self._passed[1] if self._passed[0] == looked.now else 0
+            self._passed = looked.now, max(most, value)
             return offer
         fits = smaller(book, offer, room * book.units[debt] // book.oracle[debt])
         if fits is not None:
+            self._passed = looked.now, self._most
             cut = value - book.value_up(debt, fits.fill.repaid)
             self._made_smaller[looked.account] = max(cut, self._made_smaller.get(looked.account, 0))
         return fits
@@ -95,6 +100,11 @@ class Throttled(Part):
             value = book.value_up(offer.order.pair.debt_asset, offer.fill.repaid)
             self._taken.append((book.now.timestamp, value))
             self._in_use += value
+
+    @property
+    def binds_others(self) -> bool:
+        """There is less room than something needs that was let through."""
+        return self._most - self._in_use < self._passed[1]
 
     def lets_go(self, now: int) -> int | None:
         """When what was taken first leaves."""

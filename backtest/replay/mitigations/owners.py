@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from backtest import scenario as config
-from backtest.model import AccountId, AssetId, PriceUpdate
+from backtest.model import AccountId, AssetId, PositionChange, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.changes import position_change, setting_change
 from backtest.protocols.interface import AccountView, Action, Holding, Order, Pair, Refusal
@@ -43,18 +43,20 @@ class Acting(Part):
 
 
 class Capped(Part):
-    """See ``scenario.DepthCap``."""
+    """See ``scenario.DepthCap``. All accounts are summed at each action that raises the total."""
 
     def __init__(self, terms: config.DepthCap, asset: AssetId) -> None:
         self._cap, self._asset = terms.depth_base * terms.multiple // BPS, asset
         self._side = "collateral" if terms.side == "supply" else "debt"
 
     def refuses(self, book: Book[Any], changes: Changes) -> bool:
-        """What would leave more than the cap; less than there is passes whatever the total."""
+        """What would leave more than the cap, by the amounts that history says; less than there is passes whatever the
+        total.
+        """
         more = 0
         for change in changes:
-            if change.asset == self._asset and getattr(change, "side", None) == self._side:
-                more += _moved(change)
+            if isinstance(change, PositionChange) and (change.asset, change.side) == (self._asset, self._side):
+                more += (change.amount or 0) * (1 if change.delta > 0 else -1)
         return more > 0 and book.value_up(self._asset, self._total(book) + more) > self._cap
 
     def _total(self, book: Book[Any]) -> int:
@@ -65,11 +67,6 @@ class Capped(Part):
             if holding.asset == self._asset
         )
         return sum(holding.collateral if self._side == "collateral" else holding.debt for holding in held)
-
-
-def _moved(change: Any) -> int:
-    """Native units, signed; 0 where history does not say."""
-    return (change.amount or 0) * (1 if change.delta > 0 else -1)
 
 
 class Parted(Acting):

@@ -82,6 +82,11 @@ class Part:
         """An offer is taken."""
 
     @property
+    def binds_others(self) -> bool:
+        """Whether what was just taken changes what it let through of other accounts at this moment."""
+        return False
+
+    @property
     def follows(self) -> Sequence[AccountId]:
         """Accounts that it must hear of at every look."""
         return ()
@@ -107,8 +112,10 @@ class Part:
 
 
 def smaller(book: Book[Any], offer: Opportunity, repay: int) -> Opportunity | None:
-    """The offer for at most so much debt (native units), at its own price; None where the protocol refuses that."""
-    if repay <= 0:
+    """The offer for at most so much debt (native units), at its own price; None where the protocol refuses that, or the
+    offer begins an auction, whose size is the protocol's.
+    """
+    if repay <= 0 or offer.opens:
         return None
     order = offer.order
     if order.agreed:

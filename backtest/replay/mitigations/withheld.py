@@ -51,9 +51,12 @@ class Withheld(Mechanism[Any]):
                     book, account, liquidator, receive_collateral_token=receive_collateral_token
                 )
         looked = Looked(book, account, unsafe=unsafe)
-        stopping = [part for part in self._parts if part.stops(looked)]
+        try:
+            stopping = [part for part in self._parts if part.stops(looked)]
+            debt = looked.view.debt_base if stopping and unsafe else 0
+        except PriceMissing as missing:
+            return [Refusal(missing.what)]
         if stopping:
-            debt = looked.view.debt_base if unsafe else 0
             return [self._refused(part, account, debt) for part in stopping]
         found = self._inner.opportunities(book, account, liquidator, receive_collateral_token=receive_collateral_token)
         return [offer if isinstance(offer, Refusal) else self._through(looked, offer) for offer in found]

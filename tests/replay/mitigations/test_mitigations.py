@@ -281,6 +281,15 @@ def test_a_throttle_makes_smaller_what_does_not_fit_and_lets_the_rest_wait() -> 
     assert (number, cut) == (1, 4_650 * USD)
 
 
+def test_accounts_share_the_room_of_a_moment() -> None:
+    """Two that are liquidatable at once, 5,650 $ each: 8,000 $ are 5,650 $ of one and 2,350 $ of the other."""
+    h = borrower(borrower(opened(), 0, 10, 11_300), 1, 10, 11_300)
+    h.block(10).price(WETH, 1400 * USD).block(20).price(USDC, USD)
+    result = mitigated(h, Throttle(most_repaid=8_000 * USD, seconds=600))
+    assert [made.fill.repaid // 10**6 for made in result.liquidations] == [5_650, 2_350]
+    assert len({made.fill.order.account for made in result.liquidations}) == 2
+
+
 def test_tiers_by_size() -> None:
     """Up to 10,000 $ below 0.95, up to 20,000 $ below 0.98, larger below 1; 10 ETH, prices in steps of 1 %."""
     h = opened(3)
