@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backtest.cli.nodes import Nodes, node_of
+
 if TYPE_CHECKING:
     from backtest.lake import Lake
     from backtest.lake.checks import Finding
 
 
-def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> int:
+def check(*, lake: Path, market: str | None = None, rpc: Nodes = None) -> int:
     """Check a lake: files against their digests, coverage, and the queries of queries/checks. Exits with 1 if anything
     is violated.
 
@@ -31,7 +33,8 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     market
         Market to compare with the chain; without it every market of the lake.
     rpc
-        Address of an archive node. Keys in it are shown nowhere.
+        Address of an archive node, or a TOML file of providers; given several times, all are asked. Keys are shown
+        nowhere.
     """
     from rich.console import Console
     from rich.table import Table
@@ -64,7 +67,7 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
         unread = [f"{name}: {line}" for name in opened.markets() for line in in_words(unread_imports(opened, name))]
         if unread:
             findings.append(checks.Finding("unread", "imported, and of no effect:", 0, tuple(unread[: checks.SHOWN])))
-        if rpc is not None:
+        if rpc:
             findings += [_on_chain(opened, name, rpc) for name in ([market] if market else opened.markets())]
     finally:
         if progress:
@@ -89,12 +92,11 @@ def check(*, lake: Path, market: str | None = None, rpc: str | None = None) -> i
     return 1 if broken else 0
 
 
-def _on_chain(lake: Lake, market: str, rpc: str) -> Finding:
-    from backtest.fetch.rpc import Rpc
+def _on_chain(lake: Lake, market: str, rpc: list[str]) -> Finding:
     from backtest.fetch.verify import verify
     from backtest.lake.checks import SHOWN, Finding
 
-    with Rpc(rpc) as node:
+    with node_of(rpc) as node:
         report = verify(lake, market, node)
     what = ", ".join(f"{count} {kind}" for kind, count in sorted(report.compared.items())) or "nothing to compare"
     return Finding(

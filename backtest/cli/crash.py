@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from backtest.cli.nodes import Nodes
 from backtest.errors import UserError, did_you_mean
 from backtest.foreign import shown
 
@@ -22,7 +23,7 @@ def crash(
     /,
     *,
     lake: Path | None = None,
-    rpc: str | None = None,
+    rpc: Nodes = None,
     market: list[str] | None = None,
     finality: str = "finalized",
     illustrate: Annotated[bool, Parameter(negative="")] = False,
@@ -54,8 +55,8 @@ def crash(
     lake
         Folder of the lake; with --rpc made if it does not exist, by default crash-NAME.
     rpc
-        Address of an archive node of the markets' chain; give --market where the event was on several chains. Keys in
-        it are shown nowhere.
+        Address of an archive node of the markets' chain, or a TOML file of providers; given several times, all are
+        asked. Give --market where the event was on several chains. Keys are shown nowhere.
     market
         Only this market of the event; NAME=OTHER takes market OTHER of the lake, or of a TOML file where it is to be
         fetched, in its place. May be repeated.
@@ -67,24 +68,24 @@ def crash(
     from backtest.crashes import find_crash
 
     if name is None:
-        if lake is not None or rpc is not None or illustrate or market:
+        if lake is not None or rpc or illustrate or market:
             raise UserError("no crash named", "give its name; backtest crash lists them")
         _list()
         return
     found = find_crash(name)
     chosen = _chosen(found, market or [])
     if illustrate:
-        if lake is not None or rpc is not None or market:
+        if lake is not None or rpc or market:
             raise UserError("--illustrate with --lake, --rpc or --market", "a model book needs none of them")
         _illustrate(found)
         return
-    if rpc is None and lake is None:
+    if not rpc and lake is None:
         _show(found)
         return
     if not chosen:
         raise UserError(f"crash {found.name} names no market that ships", "backtest crash NAME shows what is known")
     place = lake or Path(f"crash-{found.name}")
-    if rpc is not None:
+    if rpc:
         chosen = _fetch(found, chosen, place, rpc, finality)
     _replay(found, chosen, place)
 
@@ -185,7 +186,7 @@ def _illustrate(found: Crash) -> None:
         print(f"  {told.what}: {told.number:,f} {told.unit} ({told.scope}; {told.source}, {told.tag})")
 
 
-def _fetch(found: Crash, chosen: dict[str, str], lake: Path, rpc: str, finality: str) -> dict[str, str]:
+def _fetch(found: Crash, chosen: dict[str, str], lake: Path, rpc: list[str], finality: str) -> dict[str, str]:
     """Fetch up to the end of the event what the lake lacks of each market; markets of the event to the lake's names."""
     from backtest.cli.fetch import fetch, named_market
 

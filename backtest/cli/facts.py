@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from backtest.cli.nodes import Nodes, node_of
 from backtest.errors import UserError
 from backtest.foreign import shown
 
@@ -16,7 +16,7 @@ def facts(
     *files: Annotated[Path, Parameter(negative=())],
     market: str,
     out: Path,
-    rpc: str | None = None,
+    rpc: Nodes = None,
     mapping: str | None = None,
     to_block: int | None = None,
     finality: str = "finalized",
@@ -46,7 +46,8 @@ def facts(
     out
         The file to write.
     rpc
-        Address of the node; else the environment variable BACKTEST_RPC. Keys in it are shown nowhere.
+        Address of the node, or a TOML file of providers; given several times, all are asked. Else the environment
+        variable BACKTEST_RPC. Keys are shown nowhere.
     mapping
         How the columns of the files are named; default what they say themselves.
     to_block
@@ -54,23 +55,19 @@ def facts(
     finality
         What counts as final: "finalized" (the node's word) or a number of confirmations (0 on a test chain).
     workers
-        Requests in flight, 1 to 256.
+        Requests in flight at each provider, 1 to 256.
     timeout
         Seconds until a request counts as lost; 0.1 to 3,600.
     """
     from rich.console import Console
 
-    from backtest.cli.fetch import RPC_VARIABLE, ProgressBar, confirmations, named_market
-    from backtest.fetch.rpc import Rpc
+    from backtest.cli.fetch import ProgressBar, confirmations, named_market
     from backtest.log_files import collect_facts
 
     config = named_market(market, None)
-    url = rpc or os.environ.get(RPC_VARIABLE)
-    if not url:
-        raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     if out.is_dir():
         raise UserError(f"{shown(str(out))} is a folder", "name a file for --out")
-    with Rpc(url, workers=workers, timeout=timeout) as node, ProgressBar(Console(stderr=True)) as bar:
+    with node_of(rpc, workers, timeout) as node, ProgressBar(Console(stderr=True)) as bar:
         text, (first, last) = collect_facts(
             config,
             node,

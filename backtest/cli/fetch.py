@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from backtest.cli.nodes import Nodes, node_of
 from backtest.errors import UserError, did_you_mean
 from backtest.foreign import Unreadable, integer, shown
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from backtest.lake import Lake
     from backtest.markets import MarketConfig
 
-RPC_VARIABLE = "BACKTEST_RPC"
 _OPTIONS = (
     "market",
     "lake",
@@ -44,7 +44,7 @@ def fetch(
     *,
     lake: Path,
     market: str | None = None,
-    rpc: str | None = None,
+    rpc: Nodes = None,
     from_block: str | None = None,
     to_block: str | None = None,
     finality: str = "finalized",
@@ -70,6 +70,8 @@ def fetch(
 
         backtest fetch maker --ilk ETH-A --rpc http://127.0.0.1:8545 --lake data/lake
 
+        backtest fetch aave-v3 --market base --rpc http://127.0.0.1:8545 --rpc providers.toml --lake data/lake
+
         backtest fetch aave-v3 --market mine.toml --rpc http://127.0.0.1:8545 --finality 0 --headers all --lake mine
 
     Parameters
@@ -82,7 +84,8 @@ def fetch(
     lake
         Folder of the lake; made if it does not exist.
     rpc
-        Address of the node; else the environment variable BACKTEST_RPC. Keys in it are shown nowhere.
+        Address of the node, or a TOML file of providers; given several times, all are asked. Else the environment
+        variable BACKTEST_RPC. Keys are shown nowhere.
     from_block
         First block, or a date or time in UTC; default the market's first.
     to_block
@@ -99,7 +102,7 @@ def fetch(
         A range "A..B" of blocks or dates to take anew, whatever the lake holds of it, and with it all that was read
         from contracts: the remedy where a node told something false. The lake changes at once when all of it is there.
     workers
-        Requests in flight, 1 to 256.
+        Requests in flight at each provider, 1 to 256.
     timeout
         Seconds until a request counts as lost, from connecting to its last byte; 0.1 to 3,600.
     reconstruct
@@ -112,7 +115,6 @@ def fetch(
     from rich.console import Console
 
     from backtest.fetch import fetch as fetch_market
-    from backtest.fetch.rpc import Rpc
     from backtest.lake import Lake
     from backtest.protocols.registry import PROTOCOLS
 
@@ -128,15 +130,12 @@ def fetch(
             f"market '{config.name}' is of protocol {config.protocol}, not {protocol}",
             f"backtest fetch {config.protocol} ...",
         )
-    url = rpc or os.environ.get(RPC_VARIABLE)
-    if not url:
-        raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     final = confirmations(finality)
     if again is not None and (from_block is not None or to_block is not None):
         raise UserError("--again names its blocks itself", "leave out --from-block and --to-block")
     console = Console(stderr=True)
     try:
-        with Rpc(url, workers=workers, timeout=timeout) as node:
+        with node_of(rpc, workers, timeout) as node:
             first, last = _window(node, config, final, from_block, to_block, again)
             opened = Lake(lake, create=True)
             with ProgressBar(console) as bar:
@@ -293,8 +292,14 @@ def _print_summary(summary: FetchSummary) -> None:
     }
     for name, value in figures.items():
         table.add_row(name, f"{value:,}")
+    if summary.providers:
+        figures = {"replies asked of two providers": requests.compared, "replies asked again": requests.rechecked}
+        for name, value in figures.items():
+            table.add_row(name, f"{value:,}")
     table.add_row("seconds", f"{summary.seconds:.1f}")
     Console().print(table)
+    for line in summary.providers:
+        print(line)
 
 
 class ProgressBar:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from backtest.fetch.headers import forget_tip
 from backtest.fetch.logs import LogFetcher
 from backtest.fetch.pools import fetch_pools
 from backtest.fetch.raw import LakeEvents
-from backtest.fetch.rpc import Rpc, Stats
+from backtest.fetch.rpc import Misled, Rpc, Stats
 from backtest.fetch.state import fetch_constants, fetch_readings, fetch_revisions, fetch_tokens, unanswered
 from backtest.lake import Lake, Writer, claims, superseded
 from backtest.lake.manifest import merge
@@ -54,6 +54,7 @@ class FetchSummary:
     quarantined: int = 0
     prices: PriceSummary | None = None
     requests: Stats = field(default_factory=Stats)
+    providers: list[str] = field(default_factory=list)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
 
@@ -89,6 +90,8 @@ def fetch(
             ends. The lake changes when all of it is there, and at once; if the fetch fails, not at all.
         protocol: default the one that ``config.protocol`` names.
 
+    What a provider of several said and was found lying about is taken anew, from the others.
+
     Raises:
         FetchError: the node is on another chain, lacks blocks or state, was reorganised, or cannot be made to answer.
         LakeError: the lake cannot be written, or holds another market under this name.
@@ -100,6 +103,50 @@ def fetch(
     started = time.monotonic()
     protocol = protocol or protocol_named(config.protocol)
     notes = _Notes(progress or Silent())
+    while True:
+        try:
+            summary = _fetch(
+                lake, config, rpc, from_block, to_block, finality, headers, omissions, again, notes, protocol
+            )
+        except FetchError as error:
+            misled = rpc.doubted(error)
+            with suppress(Misled):
+                rpc.report(notes)
+            if misled is None:
+                raise
+            lake.refresh()
+            _take_back(lake, config, misled, again is not None, notes)
+        else:
+            summary.seconds = time.monotonic() - started
+            return summary
+
+
+def _take_back(lake: Lake, config: MarketConfig, misled: Misled, nothing_stored: bool, notes: Progress) -> None:
+    """Take out of the lake what rests on false replies, so that it is missing and will be fetched."""
+    if nothing_stored or misled.blocks is None or config.name not in lake.markets():
+        notes.note(f"{misled.what}: asked again of others")
+        return
+    first, last = misled.blocks
+    with lake.writer() as writer:
+        rows = _withdraw(lake, writer, config.name, first, last)
+    lake.refresh()
+    notes.note(f"{misled.what}: blocks {first} to {last} are fetched again, {rows:,} rows of the lake are replaced")
+
+
+def _fetch(
+    lake: Lake,
+    config: MarketConfig,
+    rpc: Rpc,
+    from_block: int | None,
+    to_block: int | None,
+    finality: Literal["finalized"] | int,
+    headers: Literal["events", "all"],
+    omissions: Literal["auto", "always", "never"],
+    again: tuple[int, int] | None,
+    notes: _Notes,
+    protocol: LendingProtocol[Any],
+) -> FetchSummary:
+    """One run of ``fetch``. Misled where it rests on false replies; with ``again`` nothing is stored then."""
     check_chain(rpc, config)
     final = final_block(rpc, finality)
     first, last = _range(config, final, from_block, to_block)
@@ -122,6 +169,10 @@ def fetch(
             _fetch_all_headers(logs, *asked, notes)  # what an earlier run without this option left out
         prices = fetch_facts(lake, writer, config, rpc, protocol, raw, logs, first, last, notes)
         logs.check_tip()
+        rpc.confirm()
+        rpc.report(notes)
+        if providers := rpc.providers():
+            writer.set_provenance(config.name, {"providers": "; ".join(providers)})
         writer.compact(config.name)
         if again and lake.digest(config.name) != digest:
             superseded.note(lake, writer, config.name, *asked)
@@ -140,7 +191,7 @@ def fetch(
         quarantined=sum(rows for dataset, rows in stats.rows.items() if dataset.endswith("/Quarantine")),
         prices=prices,
         requests=rpc.stats,
-        seconds=time.monotonic() - started,
+        providers=providers,
         notes=notes.texts,
     )
 
@@ -193,7 +244,7 @@ def with_neighbours(lake: Lake, config: MarketConfig, first: int, last: int) -> 
 def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
     """The last block that is taken as final."""
     if isinstance(finality, int):
-        return rpc.block_number() - finality
+        return rpc.final(rpc.block_number() - finality)
     try:
         header = rpc.header("finalized")
     except FetchError as error:
@@ -204,7 +255,7 @@ def final_block(rpc: Rpc, finality: Literal["finalized"] | int) -> int:
         raise FetchError(
             f"{rpc.name} has no finalized block yet", "count confirmations instead: --finality 64, on a test chain 0"
         )
-    return int(header.number, 16)
+    return rpc.final(int(header.number, 16))
 
 
 def check_chain(rpc: Rpc, config: MarketConfig) -> None:

@@ -291,6 +291,7 @@ class LogFetcher:
 
     def commit(self, pieces: Sequence[_Piece], sources: Sequence[str]) -> None:
         """One atomic commit of neighbouring pieces."""
+        self._rpc.report(self._progress)
         first, last = pieces[0].first, pieces[-1].last
         parts: dict[str, list[pa.Table]] = defaultdict(list)
         for piece in pieces:

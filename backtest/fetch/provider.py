@@ -16,6 +16,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -79,6 +80,10 @@ class _Clock(threading.local):
     """
 
     deadline = math.inf
+    connecting = math.inf
+    """Seconds that making a connection may take."""
+    reading: set[Any] | None = None
+    """Where the sockets that are read from are kept (``Provider.cut``)."""
 
     def left(self) -> float:
         """Seconds; TimeoutError where there are none."""
@@ -97,6 +102,9 @@ class _Bytes(io.RawIOBase):
     def __init__(self, sock: Any) -> None:
         self._sock, self._file = sock, sock.makefile("rb", buffering=0)
         self._bytes = 0
+        self._reading = _clock.reading
+        if self._reading is not None:
+            self._reading.add(sock)
 
     def makefile(self, *_: Any) -> io.BufferedReader:
         """As of a socket, for ``http.client``."""
@@ -115,6 +123,8 @@ class _Bytes(io.RawIOBase):
         return count
 
     def close(self) -> None:
+        if self._reading is not None:
+            self._reading.discard(self._sock)
         self._file.close()
         super().close()
 
@@ -141,7 +151,7 @@ class _Connecting(HTTPConnection):
         try:
             for address in sorted(map(str, found)):
                 self._dns_host = address
-                self.timeout = _clock.left()
+                self.timeout = min(_clock.left(), _clock.connecting)
                 try:
                     return super()._new_conn()
                 except (NewConnectionError, ConnectTimeoutError) as error:
@@ -191,6 +201,7 @@ class Provider(HTTPProvider):
         )
         self._url = URI(url)
         self._timeout = timeout
+        self._reading: set[socket.socket] = set()
         self._name = redact(url)
         segments = [
             *parts.path.split("/"),
@@ -211,6 +222,12 @@ class Provider(HTTPProvider):
         """Close the connections that are not in use."""
         self._session.close()
 
+    def cut(self) -> None:
+        """End every request that waits for this provider: it is taken for dead, and they are asked of another one."""
+        for sock in list(self._reading):
+            with suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
     def scrub(self, text: str) -> str:
         """``text`` without the parts of the URL that may be keys."""
         for secret in self._secrets:
@@ -221,11 +238,16 @@ class Provider(HTTPProvider):
         record.msg, record.args = self.scrub(record.getMessage()), None
         return True
 
-    def post(self, payload: bytes) -> tuple[int, float, bytes]:
+    def post(
+        self, payload: bytes, seconds: float | None = None, connecting: float = math.inf
+    ) -> tuple[int, float, bytes]:
         """(HTTP status, seconds of Retry-After, body), whatever the status; ``Unanswered`` if there is no whole reply
-        in time, or it is larger than ``REPLY_LIMIT``.
+        within ``seconds`` (default the provider's timeout) or no connection within ``connecting``, or if it is larger
+        than ``REPLY_LIMIT``.
         """
-        _clock.deadline = time.monotonic() + self._timeout
+        seconds = self._timeout if seconds is None else seconds
+        _clock.deadline = time.monotonic() + seconds
+        _clock.connecting, _clock.reading = connecting, self._reading
         try:
             with self._request_session_manager.get_response_from_post_request(
                 self._url,
@@ -244,7 +266,7 @@ class Provider(HTTPProvider):
                     _clock.left()
                 return response.status_code, _seconds(response.headers.get("Retry-After")), b"".join(chunks)
         except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-            raise self._late() from None
+            raise _late(seconds) from None
         except _TooLarge:
             raise Unanswered(f"a reply of more than {REPLY_LIMIT >> 20} MiB", "range") from None
         except (
@@ -255,13 +277,10 @@ class Provider(HTTPProvider):
             ValueError,
         ) as error:
             if time.monotonic() >= _clock.deadline:
-                raise self._late() from None
+                raise _late(seconds) from None
             raise Unanswered(f"the connection failed ({type(error).__name__})", "transient") from None
         finally:
             _clock.deadline = math.inf
-
-    def _late(self) -> Unanswered:
-        return Unanswered(f"no complete reply within {self._timeout:g} s", "timeout")
 
     def _make_request(self, method: Any, request_data: bytes) -> bytes:
         return self.post(request_data)[2]
@@ -269,6 +288,10 @@ class Provider(HTTPProvider):
     @staticmethod
     def decode_rpc_response(raw_response: bytes) -> Any:
         return msgspec.json.decode(raw_response)
+
+
+def _late(seconds: float) -> Unanswered:
+    return Unanswered(f"no complete reply within {seconds:g} s", "timeout")
 
 
 def _seconds(header: str | None) -> float:

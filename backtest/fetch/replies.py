@@ -8,13 +8,15 @@ loosely and rewritten. Whatever cannot be read is ``BrokenReply``, one plain cla
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from backtest import foreign
-from backtest.fetch.dialects import Complaint, classify
+from backtest.errors import FetchError
+from backtest.fetch.asked import in_words
+from backtest.fetch.dialects import STATE_METHODS, Complaint, classify
 from backtest.fetch.provider import BrokenReply
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "Topics",
     "all_logs_of",
     "batch_of",
+    "decoded",
     "header_of",
+    "hex_bytes",
     "logs_of",
     "quantity",
     "result_of",
@@ -129,6 +133,7 @@ class Complained(Exception):
         super().__init__(complaint.text)
         self.complaint = complaint
         self.index = 0
+        self.retry_after = 0.0
 
 
 # -- values --------------------------------------------------------------------------------------------------------
@@ -219,6 +224,31 @@ def _rewritten(log: Log | _LooseLog) -> Log:
         log_index=_quantity(log.log_index),
         removed=bool(log.removed),
     )
+
+
+def decoded(name: str, result: msgspec.Raw, method: str, params: Sequence[Any], kind: Any) -> Any:
+    """A result as ``kind``, of the node of this name. FetchError where it is something else."""
+    try:
+        found = _READERS[kind](result) if kind in _READERS else foreign.json_value(result, kind)
+    except foreign.Unreadable as error:
+        shown = ", ".join(str(p) for p in params)[:200]
+        what = f"{name} answered {method}({shown}) with something else: {error}"
+        raise FetchError(what, "use another node") from None
+    if method in STATE_METHODS and isinstance(found, str):
+        hex_bytes(found, in_words(method, params))
+    return found
+
+
+def hex_bytes(text: str, what: str) -> bytes:
+    """Bytes of 0x hex. FetchError naming ``what`` gave something else."""
+    try:
+        return bytes.fromhex(text.removeprefix("0x").removeprefix("0X"))
+    except ValueError:
+        shown = foreign.shown(text, 80)
+        raise FetchError(f"{what} gave '{shown}', which is not hex", "use another node") from None
+
+
+_READERS: Mapping[Any, Callable[[msgspec.Raw], Any]] = {list[Log]: logs_of, Header | None: header_of}
 
 
 # -- replies: bytes and HTTP status to results -----------------------------------------------------------------------

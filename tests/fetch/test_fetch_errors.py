@@ -247,8 +247,9 @@ SECRET = "s3cr3tK3yAbC123"
 def test_redaction(url: str, shown: str) -> None:
     assert redact(url) == shown
     with Rpc(url) as rpc:
-        assert SECRET not in f"{rpc!r} {rpc.name} {rpc.provider}"
-        assert SECRET not in rpc.provider.scrub(f"failed: {url} with {SECRET if SECRET in url else 'none'}")
+        (member,) = rpc.pool.members
+        assert SECRET not in f"{rpc!r} {rpc.name} {member!r} {member.provider}"
+        assert SECRET not in member.provider.scrub(f"failed: {url} with {SECRET if SECRET in url else 'none'}")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 from backtest.fetch import FetchSummary, fetch
 from backtest.fetch.adapters import selector
+from backtest.fetch.providers import Providers
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
 from tests.support.synthetic import Chain, Vaults, market, text_data, word
@@ -23,7 +24,7 @@ def calls_of(chain: Chain) -> dict[tuple[str, str], str]:
     return answers
 
 
-def run(lake: Lake, url: str, **options: Any) -> FetchSummary:
+def run(lake: Lake, url: str | Providers, **options: Any) -> FetchSummary:
     """A fetch with a patient but fast client."""
     rpc_options = {name: options.pop(name) for name in ("workers", "attempts", "timeout") if name in options}
     with Rpc(url, backoff=0.001, max_backoff=0.02, **rpc_options) as rpc:
