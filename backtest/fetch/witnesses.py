@@ -26,10 +26,11 @@ import msgspec
 
 from backtest.errors import FetchError
 from backtest.fetch import asked as of
-from backtest.fetch import bloom, proofs
+from backtest.fetch import bloom
 from backtest.fetch.asked import Asked, Call
 from backtest.fetch.member import Member
 from backtest.fetch.pool import Pool, Refused
+from backtest.fetch.receipts import header_holds, receipts_hold
 from backtest.fetch.replies import Header, Log, header_of
 
 LAGGING = 32
@@ -299,7 +300,7 @@ class Witnesses:
                 header = self.pool.ask(asked, dict[str, Any] | None, only=[member], tries=_TRIES)[0]
             except (FetchError, Refused):
                 return {}
-            found[member] = header if header is not None and proofs.header_holds(header) else None
+            found[member] = header if header is not None and header_holds(header) else None
         return found
 
     def _wrong_logs(self, call: Call, voices: Mapping[Member, list[Log] | None]) -> Collection[Member]:
@@ -327,7 +328,7 @@ class Witnesses:
         others = [m for m in self.pool.members if m not in voices and m.banned is None]
         for member in (*voices, *others):
             receipts = self._receipts(member, number, header)
-            if receipts is not None and proofs.receipts_hold(receipts, header["receiptsRoot"]):
+            if receipts is not None and receipts_hold(receipts, header["receiptsRoot"]):
                 logs = [(at, log) for at, receipt in enumerate(receipts) for log in receipt["logs"]]
                 return {
                     (number, index, at, log["address"].lower(), _lower(log["topics"]), log["data"].lower())
