@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 
 import pytest
 
 from backtest.model import Clock
-from backtest.replay.engine import replay
+from backtest.replay.engine import Engine, mechanism_for, replay
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse, Sold
 from backtest.scenario import Competitive, Override, Scenario
@@ -241,6 +242,41 @@ def test_the_oracle_follows_by_its_own_rule(rule: object, when: int) -> None:
         assert full < moved.price < 2_000 * USD
     else:
         assert moved.price == pytest.approx(full, abs=1)
+
+
+def test_markets_that_share_a_token_share_what_is_sold_of_it() -> None:
+    """Two markets on one clock: the first sells WETH, and the account of the second is liquidated at a round of its own
+    oracle, though nothing happened there.
+    """
+    here, there = opened(), opened()
+    borrower(here, 0, 100, 100 * 1_550)
+    borrower(there, 0, 10, 10 * 1_560)
+    here.block(10).price(WETH, 1_900 * USD)
+    for h in (here, there):
+        h.block(20).price(USDC, USD)
+    markets = [replace(here.market, name="here"), replace(there.market, name="there")]
+    response = PriceResponse(impact(ConstantProductDepth(reserve=2_000)), markets, ())
+    engines = [
+        Engine(POOL, market, h.timeline(), COMPETITIVE, mechanism_for(POOL, COMPETITIVE), response=response)
+        for market, h in zip(markets, (here, there), strict=True)
+    ]
+    stamped = [
+        (transaction[0].timestamp, number, order, transaction)
+        for number, engine in enumerate(engines)
+        for order, transaction in enumerate(engine.transactions())
+    ]
+    for _, number, _, transaction in sorted(stamped, key=lambda each: each[:3]):
+        engines[number].advance(transaction)
+    first, second = (engine.finish() for engine in engines)
+    assert [sale.account for sale in first.sales]
+    assert {sale.account for sale in second.sales} == {0}
+    assert all(sale.endogenous for sale in second.sales)
+    assert len(response.sales) == len(first.sales) + len(second.sales)
+    alone = replay(
+        POOL, markets[1], there.timeline(), COMPETITIVE,
+        response=PriceResponse(impact(ConstantProductDepth(reserve=2_000)), markets, ()),
+    )  # fmt: skip
+    assert not alone.sales
 
 
 def test_rounds_add_up_in_logs() -> None:
