@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from backtest.account import AccountState, account_at
 from backtest.errors import UserError
 from backtest.fetch.proofs import Prover, fetch_header
 from backtest.fetch.rpc import Rpc
+from backtest.foreign import shown
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.proofs import Checked, by_layouts, check, clock_of, decoded, encoded, make
@@ -39,6 +41,9 @@ def prove(lake: Lake, market: str, account: str, rpc: Rpc, *, block: int | None 
     if (chain := rpc.chain_id()) != config.chain_id:
         raise UserError(f"{rpc.name} is a node of chain {chain}, '{market}' is on {config.chain_id}", "choose its node")
     said = account_at(lake, market, account) if block is None else None
+    name = said.account if said is not None else account
+    if not re.fullmatch("0x[0-9a-fA-F]{40}", name.strip(), re.ASCII):
+        raise UserError(f"'{shown(name, 60)}' is a name, not an address", "only accounts of a chain can be proven")
     header, found = fetch_header(rpc, said.block if said is not None else block or 0)
     said = said or account_at(lake, market, account, block=block, time=found.timestamp)
     subject = Subject(

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from backtest.errors import FetchError
+from backtest.errors import FetchError, UserError
 from backtest.fetch.rpc import Refused, Rpc
 from backtest.fetch.state import call_data
 from backtest.model import Reading
-from backtest.proofs import BlockHeader, Nodes, Unproven, encoded_header, read_header
+from backtest.proofs import Absent, BlockHeader, Nodes, Unproven, encoded_header, read_header
 from backtest.protocols.storage import Question, Slot
 
 _SLOTS_AT_ONCE = 64
@@ -75,7 +75,9 @@ class Prover:
         self._words: dict[Slot, int] = {}
 
     def answer(self, questions: Sequence[Question]) -> list[int | None]:
-        """In order. FetchError where the node has no proof, or one that does not hold."""
+        """In order. FetchError where the node has no proof, or one that does not hold; UserError where the block has no
+        such contract.
+        """
         slots = [each for each in questions if not isinstance(each, Reading) and each not in self._words]
         self._prove(sorted(set(slots)))
         self._ask([each for each in questions if isinstance(each, Reading) and each not in self._views])
@@ -104,6 +106,8 @@ class Prover:
                     self.nodes.add(bytes.fromhex(node.removeprefix("0x")) for node in proof)
                 for slot in of:
                     self._words[contract, slot] = self.nodes.word(self.block.state_root, contract, slot)
+            except Absent as error:
+                raise UserError(str(error), "choose a later block, or correct the market") from None
             except (ValueError, Unproven) as error:
                 raise FetchError(f"{self.rpc.name}: eth_getProof of {contract}: {error}", _ANOTHER) from None
 

@@ -7,9 +7,10 @@ from backtest.proofs.checked import Checked, accounted, check, clock_of
 from backtest.proofs.headers import BlockHeader, encoded_header, read_header
 from backtest.proofs.made import by_layouts, make
 from backtest.proofs.proof import Proof, decoded, encoded
-from backtest.proofs.tries import Nodes, Unproven
+from backtest.proofs.tries import Absent, Nodes, Unproven
 
 __all__ = [
+    "Absent",
     "BlockHeader",
     "Checked",
     "Nodes",

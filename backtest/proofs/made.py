@@ -52,11 +52,16 @@ def make(subject: Subject, header: bytes, nodes: Nodes, view: Callable[[Reading]
 def by_layouts(subject: Subject, header: bytes, answer: Answer) -> Subject:
     """The subject with a layout for every contract whose storage, read by it, holds what the contract's view says."""
     block = read_header(header)
-    for asked in accounted(subject, block, answer).inputs:
-        for layout in asked.layouts if asked.value else ():
-            trial = replace(subject, layouts={**subject.layouts, asked.contract: layout})
-            read = {each.what: each.value for each in accounted(trial, block, answer).inputs if each.kind == "layout"}
-            if read.get(asked.what) == asked.value:
+    plain = [each for each in accounted(subject, block, answer).inputs if each.layouts]
+    for contract in dict.fromkeys(each.contract for each in plain):
+        own = [each for each in plain if each.contract == contract]
+        said = [(each.what, each.value) for each in own]
+        for layout in own[0].layouts if any(each.value for each in own) else ():
+            trial = replace(subject, layouts={**subject.layouts, contract: layout})
+            found = accounted(trial, block, answer).inputs
+            if said == [
+                (each.what, each.value) for each in found if (each.contract, each.kind) == (contract, "layout")
+            ]:
                 subject = trial
                 break
     return subject

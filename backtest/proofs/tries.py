@@ -20,6 +20,10 @@ class Unproven(Exception):
     """The proof does not show what it should; the message is one clause."""
 
 
+class Absent(Unproven):
+    """The block has no such contract, which is proven."""
+
+
 @dataclass(slots=True)
 class Nodes:
     """A bag of trie nodes by hash. Remembers which were used, so that a proof with others in it can be refused."""
@@ -38,14 +42,14 @@ class Nodes:
         self.by_hash |= {keccak(node): node for node in nodes}
 
     def storage_root(self, state_root: bytes, contract: str) -> bytes:
-        """The root of a contract's storage. Unproven where a node lacks, or there is no contract."""
+        """The root of a contract's storage. Unproven where a node lacks, Absent where there is no contract."""
         known = self.roots.get((state_root, contract))
         if known is not None:
             return known
         found = self._get(state_root, keccak(bytes.fromhex(contract[2:])), f"contract {contract}")
         fields = _list_of(found, f"contract {contract}") if found else []
         if len(fields) != 4 or fields[3] == NO_CODE or len(fields[2]) != 32:
-            raise Unproven(f"there is no contract {contract} in this block")
+            raise Absent(f"there is no contract {contract} in this block")
         self.roots[state_root, contract] = fields[2]
         return fields[2]
 

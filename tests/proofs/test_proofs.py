@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,6 +27,7 @@ from backtest.proofs import (
     accounted,
     by_layouts,
     check,
+    clock_of,
     decoded,
     encoded,
     encoded_header,
@@ -31,7 +35,8 @@ from backtest.proofs import (
     read_header,
 )
 from backtest.proofs.proof import Layout
-from backtest.protocols.storage import at_key, bits, in_array, signed
+from backtest.protocols.registry import PROTOCOLS
+from backtest.protocols.storage import Question, Subject, at_key, bits, in_array, signed
 from backtest.units import WAD
 from tests.support.made_states import (
     ALICE,
@@ -318,6 +323,43 @@ def test_whatever_storage_holds_an_account_is_valued_or_refused(data: st.DataObj
         accounted(state.subject(PAIR, ALICE, tokens=TOKENS), state.header, state.answer)
 
 
+ROLES = ("pool", "provider", "morpho", "comptroller", "vat", "spotter", "gem", "dai")
+CONTRACTS = {role: f"0x{number + 1:040x}" for number, role in enumerate(ROLES)}
+PARAMETERS = {"id": "0x" + "12" * 32, "ilk": "ETH-A", "accrual": "blocks", "periods_per_year": "1", "revision": "2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_steps_end_whatever_they_are_told(name: str) -> None:
+    """Words that make sense where they stand are among the answers, so that some of the accounts are valued."""
+    config = msgspec.structs.replace(PAIR, protocol=name, contracts=CONTRACTS, parameters=PARAMETERS)
+    made = morpho_state().header
+    if PROTOCOLS[name].stored(morpho_state().subject(config, ALICE)) is None:
+        return
+    ended: Counter[str] = Counter()
+    for seed in range(400):
+        draw, subject = random.Random(seed), Subject(config, ALICE, clock_of(made), (LOAN,) if seed % 2 else ())
+        likely = [0, 0, 1, 2, 3, 10, 2**120 + 5, 10**27, *(int(each, 16) for each in CONTRACTS.values())]
+        memory: dict[object, int] = {}
+
+        def answer(
+            questions: Sequence[Question], draw: random.Random = draw, likely: list[int] = likely, memory: Any = memory
+        ) -> list[int]:
+            for each in questions:
+                memory.setdefault(each, draw.choice(likely) if draw.random() < 0.9 else draw.getrandbits(256))
+            return [memory[each] for each in questions]
+
+        try:
+            found = accounted(subject, made, answer)
+            ended["valued" if found.figures is not None else "without a price"] += 1
+        except UserError:
+            ended["refused"] += 1
+        except Unproven:
+            ended["without end"] += 1
+    assert ended["valued"], ended
+    assert sum(ended.values()) == 400
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
@@ -340,9 +382,7 @@ def test_verify_prints_the_numbers_and_what_they_rest_on(file: Path, capsys: pyt
     assert f"{ALICE}: market weth-usdc (morpho-blue), block 1000, 2023-11-14 22:13:20 UTC (1700000000)" in said
     assert "health 1.07" in said
     assert "not proven: a view said it when the proof was made:\n    rate of interest" in said
-    assert (
-        f"price of WETH = {1_000 * 10**24}: computed by the code of {ORACLE}, the source that the market names" in said
-    )
+    assert f"price of WETH = {1_000 * 10**24}: computed by code: {ORACLE}, the source that the market names" in said
     assert "proven by storage:\n    position: shares lent and borrowed, collateral" in said
     assert said.endswith("the proof holds\n")
 

@@ -4,7 +4,7 @@ Layouts: aave/aave-v3-core (npm @aave/core-v3 1.19.3) and aave-dao/aave-v3-origi
 ``VersionedInitializable`` takes slots 0 to 51 (revision in slot 0); ``PoolStorage`` follows; ``DataTypes``
 (ReserveData, ReserveConfigurationMap, UserConfigurationMap, EModeCategory); ``IncentivizedERC20._userState`` of AToken
 (slot 52), VariableDebtToken and StableDebtToken (56: EIP712Base and DebtTokenBase come first; ``_timestamps`` 62);
-``PoolAddressesProvider._addresses`` (slot 2), ``AaveOracle.assetsSources`` (slot 0). Fields that a version does not
+``AaveOracle.assetsSources`` (slot 0). Fields that a version does not
 have are deprecated in place, so that they stand where they stood.
 """
 
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from backtest.errors import UserError
 from backtest.model import Asset, AssetId
+from backtest.protocols.aave.storage import NO_ADDRESS, flagged, own_pool, provided, source_prices
 from backtest.protocols.aave_v3.rules import Rules, rules_for
 from backtest.protocols.aave_v3.state import AaveState, Account, Category, Reserve, StableDebt
-from backtest.protocols.answers import priced
 from backtest.protocols.storage import (
     ACCOUNT,
     Input,
@@ -32,8 +32,7 @@ from backtest.protocols.storage import (
 _REVISION = 0
 _RESERVES, _USERS, _LIST, _CATEGORIES, _CATEGORY_OF = 52, 53, 54, 55, 56
 _ATOKEN_BALANCES, _DEBT_BALANCES, _STABLE_TIMES = 52, 56, 62
-_PROVIDED, _SOURCES = 2, 0
-_ZERO = "0x" + "00" * 20
+_SOURCES = 0
 _WORDS = 7
 """Words of a reserve that are read, ``configuration`` to ``variableDebtTokenAddress``."""
 _BALANCE_BITS = 120
@@ -66,19 +65,18 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveState]]:
             (pool, _REVISION),
             (pool, at_key(_USERS, subject.account)),
             (pool, at_key(_CATEGORY_OF, subject.account)),
-            (provider, at_key(_PROVIDED, _name("POOL"))),
-            (provider, at_key(_PROVIDED, _name("PRICE_ORACLE"))),
+            provided(provider, "POOL"),
+            provided(provider, "PRICE_ORACLE"),
         ]
     )
-    if address_in(pool_slot) != pool:
-        raise UserError(f"the pool of provider {provider} is {address_in(pool_slot)}, not {pool}", "correct the market")
+    own_pool(provider, pool_slot, pool)
     rules, oracle, emode = rules_for(revision, subject.now.block_number), address_in(oracle_slot), bits(chosen, 0, 8)
     if rules.isolated_emode:
         raise UserError(f"the layout of pool revision {revision} is not known", "choose an earlier block")
     lists = yield from _category(pool, rules, emode)
-    source = address_in(lists[0], 48) if emode and not rules.emode_by_bitmap else _ZERO
-    reserves = yield from _listed(subject, pool, flags, {*subject.assets, source} - {_ZERO})
-    priced_only = [] if source in {_ZERO, *(each.asset.asset for each in reserves)} else [source]
+    source = address_in(lists[0], 48) if emode and not rules.emode_by_bitmap else NO_ADDRESS
+    reserves = yield from _listed(subject, pool, flags, {*subject.assets, source} - {NO_ADDRESS})
+    priced_only = [] if source in {NO_ADDRESS, *(each.asset.asset for each in reserves)} else [source]
     unlisted = [_Listed(subject.asset(len(reserves), each, 0), 0, [0] * _WORDS) for each in priced_only]
     book, stable_seen = yield from _balances(subject, reserves, flags, emode)
     state = AaveState(
@@ -100,20 +98,13 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveState]]:
         inputs.append(Input(f"{said} in {names}", "proven", "mappings _userState of the tokens that the reserves name"))
     if emode:
         inputs.append(Input(f"parameters of e-mode {emode}", "proven", f"{pool}, mapping _eModeCategories"))
-    prices, priced_by = yield from _prices(subject, oracle, [*reserves, *unlisted])
+    prices, priced_by = yield from source_prices(subject, oracle, _SOURCES, state.market.assets)
     return StoredAccount(state.market, state, prices, (*inputs, *priced_by))
-
-
-def _name(text: str) -> str:
-    """A bytes32 of ASCII text, as 0x text."""
-    return "0x" + text.encode().ljust(32, b"\0").hex()
 
 
 def _listed(subject: Subject, pool: str, flags: int, others: set[str]) -> Steps[list[_Listed]]:
     """The reserves that are flagged, and others that are listed, in the order of the pool's list."""
-    places = [place for place in range(128) if bits(flags, 2 * place, 2)]
-    flagged = yield from words([(pool, at_key(_LIST, place)) for place in places])
-    addresses = sorted({*map(address_in, flagged), *others})
+    addresses = sorted((yield from flagged(pool, _LIST, flags)) | others)
     starts = [at_key(_RESERVES, address) for address in addresses]
     data = yield from words([(pool, start + field) for start in starts for field in range(_WORDS)])
     found = []
@@ -184,7 +175,7 @@ def _balances(subject: Subject, reserves: list[_Listed], flags: int, emode: int)
         collateral, stable, variable = each.slots
         slots.append((collateral, at_key(_ATOKEN_BALANCES, account)))
         slots.append((variable, at_key(_DEBT_BALANCES, account)))
-        if stable != _ZERO:
+        if stable != NO_ADDRESS:
             slots += [(stable, at_key(_DEBT_BALANCES, account)), (stable, at_key(_STABLE_TIMES, account))]
     found = iter((yield from words(slots)))
     book, stable_seen = Account(emode=emode), False
@@ -197,24 +188,9 @@ def _balances(subject: Subject, reserves: list[_Listed], flags: int, emode: int)
             book.debt[asset] = debt
         if bits(flags, 2 * each.place + 1, 1):
             book.enabled.add(asset)
-        if each.slots[1] != _ZERO:
+        if each.slots[1] != NO_ADDRESS:
             principal, since = next(found), next(found)
             if bits(principal, 0, 128):
                 stable_seen = True
                 book.stable[asset] = StableDebt(bits(principal, 0, 128), bits(principal, 128, 128), bits(since, 0, 40))
     return book, stable_seen
-
-
-def _prices(subject: Subject, oracle: str, reserves: list[_Listed]) -> Steps[tuple[dict[AssetId, int], list[Input]]]:
-    """The price of every reserve that is read, and of each who says it."""
-    prices: dict[AssetId, int] = {}
-    inputs = []
-    sources = yield from words([(oracle, at_key(_SOURCES, each.asset.asset)) for each in reserves])
-    for each, source in zip(reserves, map(address_in, sources), strict=True):
-        view = subject.view(oracle, "getAssetPrice(address)", each.asset.asset)
-        chosen = f"the oracle {oracle}"
-        price, said = yield from priced(subject, each.asset.symbol, source, view, chosen=chosen)
-        inputs.append(said)
-        if price is not None and price > 0:
-            prices[each.asset.id] = price
-    return prices, inputs

@@ -71,7 +71,12 @@ def stored(subject: Subject) -> Steps[StoredAccount[MorphoState]]:
     )
     rate = yield from _rate(subject, model, terms, totals)
     price, priced_by = yield from priced(
-        subject, state.market.assets[COLLATERAL].symbol, oracle, subject.view(oracle, "price()"), chosen="the market"
+        subject,
+        state.market.assets[COLLATERAL].symbol,
+        oracle,
+        subject.view(oracle, "price()"),
+        chosen="the market",
+        key=collateral,
     )
     config = subject.config
     prices = {LOAN: 10 ** (config.base_decimals if config.price_decimals is None else config.price_decimals)}
