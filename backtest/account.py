@@ -37,7 +37,8 @@ class AccountState:
 
     ``figures`` are the protocol's (``LendingProtocol.figures``); None where the contract would revert, with the reason
     in ``missing``. ``holdings`` are native and scaled amounts by asset, with symbols in ``symbols``; ``since`` is the
-    block of the market's last event. ``inexact`` names assets whose price is not known exactly at this moment.
+    block of the market's last event. ``prices`` are the oracle's that the figures took, by address of the asset;
+    ``inexact`` names assets whose price is not known exactly at this moment.
     """
 
     market: str
@@ -49,6 +50,7 @@ class AccountState:
     missing: str | None
     holdings: tuple[Holding, ...]
     symbols: Mapping[int, str]
+    prices: Mapping[str, int]
     inexact: tuple[str, ...]
     known: bool
 
@@ -118,6 +120,7 @@ def account_at(
         missing=missing,
         holdings=tuple(protocol.holdings(book.state, id, now)),
         symbols={asset.id: asset.symbol for asset in fixed.assets},
+        prices={fixed.assets[each].asset: book.oracle[each] for each in prices.asked if each in book.oracle},
         inexact=_inexact(lake, fixed, timeline, prices.asked, now),
         known=int(id) < len(fixed.accounts),
     )

@@ -35,6 +35,8 @@ VERBS = {
     "validate": "Hold a model against the liquidations that happened.",
     "calibrate": "Fit competition, costs and an oracle's past prices to data.",
     "account": "Show one account at any block, in the protocol's exact numbers.",
+    "prove": "Write a file that proves an account of a lake at a block.",
+    "verify": "Check such a file against a block's hash, without a node.",
     "sql": "Query a lake, its history and its runs.",
     "runs": "List, rename and delete stored runs.",
     "report": "Write runs as one offline page.",

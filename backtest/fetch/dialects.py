@@ -262,7 +262,7 @@ _CAPS = tuple(
 )
 
 
-STATE_METHODS = frozenset(("eth_call", "eth_getCode", "eth_getStorageAt", "eth_getBalance"))
+STATE_METHODS = frozenset(("eth_call", "eth_getCode", "eth_getStorageAt", "eth_getBalance", "eth_getProof"))
 """Requests that read the state of a block."""
 
 

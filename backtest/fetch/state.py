@@ -143,7 +143,7 @@ def fetch_readings(
         every = list(asked.items())
         for start in range(0, len(every), _READINGS_AT_ONCE):
             some = every[start : start + _READINGS_AT_ONCE]
-            told = answers(rpc, [(each.address, _call_data(each), each.block_number) for _, each in some])
+            told = answers(rpc, [(each.address, call_data(each), each.block_number) for _, each in some])
             rows = [
                 {"block_number": block, "address": address, "call": call, "value": data or None}
                 for ((block, address, call), _), data in zip(some, told, strict=True)
@@ -154,7 +154,8 @@ def fetch_readings(
         done += len(asked)
 
 
-def _call_data(reading: Reading) -> str:
+def call_data(reading: Reading) -> str:
+    """What ``eth_call`` is given, 0x hex."""
     return selector(reading.function) + "".join(f"{word:064x}" for word in reading.arguments)
 
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from backtest.protocols.claims import Claim, Tables
     from backtest.protocols.loop import CompiledRules
     from backtest.protocols.mechanism import Mechanism
+    from backtest.protocols.storage import Steps, StoredAccount, Subject
 
 State = TypeVar("State")
 Ints = npt.NDArray[np.int64]
@@ -522,6 +523,12 @@ class LendingProtocol(Protocol[State]):
         a whole, and of these accounts (id to address). Empty: nothing is compared beyond prices and headers.
         """
         return ()
+
+    def stored(self, subject: Subject) -> Steps[StoredAccount[State]] | None:
+        """Steps that read an account from the storage of the market's contracts (see ``storage``), for proofs that need
+        no history. None: the protocol names no slots of its state.
+        """
+        return None
 
     # -- reconstruct ---------------------------------------------------------------------------------------------
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -68,6 +68,7 @@ class Node:
         chain_id: int = 31337,
         interval: int = 12,
         code_size_limit: int | None = None,
+        hardfork: str = "cancun",
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="anvil-")
         command = [
@@ -88,7 +89,7 @@ class Node:
         ]
         command += [
             "--disable-min-priority-fee",
-            "--hardfork=cancun",
+            f"--hardfork={hardfork}",
             "--transaction-block-keeper=1000000000",
             f"--cache-path={self._folder.name}",
         ]

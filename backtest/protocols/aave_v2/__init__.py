@@ -52,6 +52,7 @@ from backtest.protocols.interface import (
     Refusal,
     Views,
 )
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V2", "AaveV2"]
@@ -106,6 +107,13 @@ class AaveV2(LendingProtocol[AaveV2State]):
     ) -> Iterator[Claim]:
         """See ``claims.claims``."""
         return claims(config, tables, blocks, accounts)
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[AaveV2State]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.aave_v2.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -56,6 +56,7 @@ from backtest.protocols.interface import (
     Views,
 )
 from backtest.protocols.loop import CompiledRules
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
 __all__ = ["AAVE_V3", "ASSUMPTIONS", "AaveV3"]
@@ -123,6 +124,13 @@ class AaveV3(LendingProtocol[AaveState]):
     ) -> Iterator[Claim]:
         """See ``claims.claims``."""
         return claims(config, tables, blocks, accounts)
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[AaveState]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.aave_v3.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -55,6 +55,7 @@ from backtest.protocols.interface import (
     Refusal,
     Views,
 )
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
 MOST_FACTOR = 9 * WAD // 10
@@ -143,6 +144,13 @@ class CompoundV2(LendingProtocol[CompoundState]):
         return claims(config, tables, blocks, accounts)
 
     # -- reconstruct ---------------------------------------------------------------------------------------------------
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[CompoundState]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.compound_v2.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

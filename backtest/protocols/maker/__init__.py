@@ -60,6 +60,7 @@ from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
 from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
 from backtest.protocols.maker.state import MakerState
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import RAY, WAD
 
 __all__ = ["MAKER", "Maker"]
@@ -160,6 +161,13 @@ class Maker(LendingProtocol[MakerState]):
     ) -> Iterator[Claim]:
         """See ``claims.claims``."""
         return claims(config, tables, blocks, accounts)
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[MakerState]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.maker.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -58,6 +58,7 @@ from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, qu
 from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
 from backtest.protocols.morpho_blue.together import together
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
 ASSUMPTIONS = (
@@ -117,6 +118,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     ) -> Iterator[Claim]:
         """See ``claims.claims``."""
         return claims(config, tables, blocks, accounts)
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[MorphoState]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.morpho_blue.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

@@ -24,6 +24,7 @@ from backtest.protocols.aave_v2.account import account_data
 from backtest.protocols.aave_v2.state import AaveV2State
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Acted, Fill, Order, Pair, Refusal
+from backtest.prove import prove
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
@@ -335,3 +336,18 @@ def test_views_and_exposures_of_the_book_are_the_plain_ones(history: History) ->
         assert low | high << 64 == (view.health or 0)
     assert len(found.account) > 60
     assert all(state.accounts[account].stable for account in found.rest)
+
+
+def test_accounts_are_proven_from_storage(history: History) -> None:
+    """Both kinds of debt, flags and balances beside them."""
+    record, stable = history.record, 0
+    with Rpc(record.market.node.url) as rpc:
+        for block in (record.samples[len(record.samples) // 2], record.samples[-1]):
+            accounts = record.accounts[:60:12]
+            for account, theirs in zip(accounts, record.market.account_data(accounts, block), strict=True):
+                found = prove(history.lake, MARKET, account, rpc, block=block)
+                assert found.differences == ()
+                assert tuple(each.value for each in found.checked.figures or ()) == (theirs or ())
+                debts = [each for each in found.checked.holdings if each.debt]
+                stable += any(each.debt_scaled == 0 for each in debts)
+    assert stable

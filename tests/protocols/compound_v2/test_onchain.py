@@ -22,6 +22,7 @@ from backtest.protocols.book import Book
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v2.math import CUT, HALF_UP
 from backtest.protocols.interface import Fill, LinearExposure, Order, Pair, Refusal
+from backtest.prove import prove
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.replay.several import state_at
@@ -353,3 +354,22 @@ def test_every_check_passes(lake: Lake) -> None:
     found = {query.name: lake.sql(query.select).fetchall() for query in queries.load() if query.folder == "checks"}
     assert {name: rows[:2] for name, rows in found.items() if rows} == {}
     assert len(found) > 10
+
+
+def test_accounts_are_proven_from_storage(history: History) -> None:
+    """Before and after the upgrade, in shortfall and not; cash and prices are in mappings that the proof finds out."""
+    record, deployment = history.record, history.record.deployment
+    compared = short = 0
+    with Rpc(deployment.node.url) as rpc:
+        for block in (record.samples[len(record.samples) // 3], record.last_block):
+            snapshots = deployment.snapshots(record.accounts, block)
+            rows = sorted(zip(record.accounts, snapshots, strict=True), key=lambda row: -row[1].shortfall)
+            for account, theirs in (*rows[:3], *rows[20:40:7]):
+                found = prove(history.lake, NAME, account, rpc, block=block)
+                figures = {each.name: each.value for each in found.checked.figures or ()}
+                assert found.differences == ()
+                assert (figures["liquidity"], figures["shortfall"]) == (theirs.liquidity, theirs.shortfall)
+                assert {each.kind for each in found.checked.inputs} <= {"proven", "layout"}
+                compared, short = compared + bool(found.checked.holdings), short + bool(theirs.shortfall)
+    assert compared >= 10
+    assert short
