@@ -1,8 +1,8 @@
 """What a header proves: that its fields are those of its hash, and which logs its block has. Pure.
 
-A block's hash is the keccak of its header in RLP (``proofs.headers``). The header's ``receiptsRoot`` is the root of a Merkle-Patricia trie of the block's
-receipts by their index (section 4.3.1 and appendix D; EIP-2718 for those with a type), and receipts hold all logs. So
-receipts that give this root are the block's own, whoever sent them.
+A block's hash is the keccak of its header in RLP (``proofs.headers``). The header's ``receiptsRoot`` is the root of a
+Merkle-Patricia trie of the block's receipts by their index (Yellow Paper, section 4.3.1 and appendix D; EIP-2718 for
+those with a type), and receipts hold all logs. So receipts that give this root are the block's own, whoever sent them.
 """
 
 from __future__ import annotations
