@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backtest.cli.nodes import Nodes, node_of
 from backtest.cli.numbers import Whole
 from backtest.errors import UserError
 from backtest.foreign import shown
@@ -23,7 +23,7 @@ def prove(
     out: Path,
     market: str | None = None,
     block: Whole | None = None,
-    rpc: str | None = None,
+    rpc: Nodes = None,
     workers: int = 16,
     timeout: float = 30.0,
 ) -> int:
@@ -55,25 +55,21 @@ def prove(
     block
         At the end of this block; without it at the end of the history.
     rpc
-        Address of the node; else the environment variable BACKTEST_RPC. Keys in it are shown nowhere.
+        Address of the node, or a TOML file of providers; given several times, all are asked. Else the environment
+        variable BACKTEST_RPC. Keys are shown nowhere.
     workers
         Requests in flight, 1 to 256.
     timeout
         Seconds until a request counts as lost; 0.1 to 3,600.
     """
-    from backtest.cli.fetch import RPC_VARIABLE
     from backtest.cli.replay import only_market
-    from backtest.fetch.rpc import Rpc
     from backtest.lake import Lake
     from backtest.prove import prove as proved
 
-    url = rpc or os.environ.get(RPC_VARIABLE)
-    if not url:
-        raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
     if out.is_dir():
         raise UserError(f"{shown(str(out))} is a folder", "name a file for --out")
     opened = Lake(lake)
-    with Rpc(url, workers=workers, timeout=timeout) as node:
+    with node_of(rpc, workers, timeout) as node:
         found = proved(opened, market or only_market(opened), address, node, block=block)
     if found.differences:
         for line in found.differences:

@@ -1,7 +1,7 @@
 """Aave V2, pool revisions 1 and 2, and forks that kept its code.
 
-``rules`` rounds and sizes, ``state`` is the book, ``account`` totals and health, ``liquidation`` one call, ``calls``
-what users do; ``events``, ``actions``, ``reserves``, ``params`` and ``fold`` turn raw logs into canonical tables.
+``rules`` rounds and sizes, ``state`` is the book, ``account`` totals and health, ``liquidation`` one call, ``actions``
+what users do; ``events``, ``bundles``, ``reserves``, ``params`` and ``fold`` turn raw logs into canonical tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from backtest.model import (
     SourceChange,
 )
 from backtest.protocols.aave_v2.account import account_data, account_view, holdings, linear_exposure
-from backtest.protocols.aave_v2.calls import act
+from backtest.protocols.aave_v2.actions import act
 from backtest.protocols.aave_v2.claims import claims
 from backtest.protocols.aave_v2.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v2.liquidation import observed_order, pairs, quote, weight

@@ -1,6 +1,6 @@
 """Raw logs to canonical tables: scaled positions, settings, indexes, liquidations, parameters.
 
-Logs are streamed in segments of whole blocks and handled as columns; ``actions`` says which logs are one action. Every
+Logs are streamed in segments of whole blocks and handled as columns; ``bundles`` says which logs are one action. Every
 token log says its native amount and the index that the call divided it by, so a scaled change needs no balance before
 it (``rules.scaled_change``). Every write of a reserve's indexes is followed by ``ReserveDataUpdated``
 (``ReserveLogic.sol`` updateState, updateInterestRates); V2 writes no debt off, so there are no deficits.
@@ -31,8 +31,8 @@ from backtest.protocols.aave.columns import (
     numbers_of,
     words,
 )
-from backtest.protocols.aave_v2 import actions as act
-from backtest.protocols.aave_v2.actions import Codes, Keys, Numbers, Shorts
+from backtest.protocols.aave_v2 import bundles
+from backtest.protocols.aave_v2.bundles import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v2.params import parameters
 from backtest.protocols.aave_v2.reserves import Listing, assets_table, refuse_other_units
 from backtest.protocols.aave_v2.rules import scaled_change
@@ -45,22 +45,22 @@ SEGMENT_ROWS = 1 << 19
 
 # Event, kind of row, what its place names, column of that, account column, second account column.
 SOURCES: tuple[tuple[str, int, str, str, str, str], ...] = (
-    ("Mint", act.MINT, "aToken", "address", "from", ""),
-    ("Burn", act.BURN, "aToken", "address", "from", ""),
-    ("BalanceTransfer", act.TRANSFER, "aToken", "address", "from", "to"),
-    ("DebtMint", act.DEBT, "debt token", "address", "on_behalf_of", ""),
-    ("DebtBurn", act.DEBT, "debt token", "address", "user", ""),
-    ("StableMint", act.STABLE, "stable debt token", "address", "on_behalf_of", ""),
-    ("StableBurn", act.STABLE, "stable debt token", "address", "user", ""),
-    ("ReserveUsedAsCollateralEnabled", act.FLAG_ON, "reserve", "reserve", "user", ""),
-    ("ReserveUsedAsCollateralDisabled", act.FLAG_OFF, "reserve", "reserve", "user", ""),
-    ("Deposit", act.DEPOSIT, "reserve", "reserve", "on_behalf_of", ""),
-    ("Withdraw", act.WITHDRAW, "reserve", "reserve", "user", ""),
-    ("Borrow", act.BORROW, "reserve", "reserve", "on_behalf_of", ""),
-    ("Repay", act.REPAY, "reserve", "reserve", "user", ""),
-    ("Swap", act.SWAP, "reserve", "reserve", "user", ""),
-    ("RebalanceStableBorrowRate", act.SWAP, "reserve", "reserve", "user", ""),
-    ("LiquidationCall", act.LIQUIDATION, "reserve", "collateral_asset", "user", "liquidator"),
+    ("Mint", bundles.MINT, "aToken", "address", "from", ""),
+    ("Burn", bundles.BURN, "aToken", "address", "from", ""),
+    ("BalanceTransfer", bundles.TRANSFER, "aToken", "address", "from", "to"),
+    ("DebtMint", bundles.DEBT, "debt token", "address", "on_behalf_of", ""),
+    ("DebtBurn", bundles.DEBT, "debt token", "address", "user", ""),
+    ("StableMint", bundles.STABLE, "stable debt token", "address", "on_behalf_of", ""),
+    ("StableBurn", bundles.STABLE, "stable debt token", "address", "user", ""),
+    ("ReserveUsedAsCollateralEnabled", bundles.FLAG_ON, "reserve", "reserve", "user", ""),
+    ("ReserveUsedAsCollateralDisabled", bundles.FLAG_OFF, "reserve", "reserve", "user", ""),
+    ("Deposit", bundles.DEPOSIT, "reserve", "reserve", "on_behalf_of", ""),
+    ("Withdraw", bundles.WITHDRAW, "reserve", "reserve", "user", ""),
+    ("Borrow", bundles.BORROW, "reserve", "reserve", "on_behalf_of", ""),
+    ("Repay", bundles.REPAY, "reserve", "reserve", "user", ""),
+    ("Swap", bundles.SWAP, "reserve", "reserve", "user", ""),
+    ("RebalanceStableBorrowRate", bundles.SWAP, "reserve", "reserve", "user", ""),
+    ("LiquidationCall", bundles.LIQUIDATION, "reserve", "collateral_asset", "user", "liquidator"),
 )
 _MOVES: dict[str, tuple[tuple[int, bool], ...]] = {
     "Mint": ((1, False),),
@@ -212,7 +212,7 @@ class _Segment:
     ) -> None:
         self.market, self.segment, self.reserves = market, segment, listing.sets()["reserve"]
         self.frame = _frame(segment, listing, accounts)
-        self.closed, self.action = act.group(self.frame)
+        self.closed, self.action = bundles.group(self.frame)
         self._offered = self._rates_offered(offered)
         self.offered = {asset: rates[-1] for asset, (_, rates) in self._offered.items()}
         """By asset, the rate of a new stable loan after the segment."""
@@ -226,7 +226,9 @@ class _Segment:
 
     def treasuries(self) -> dict[int, int]:
         """By asset, whom the first mint without a deposit went to."""
-        rows = np.flatnonzero((self.frame.kind == act.MINT) & (self.action == act.ACTIONS.index("treasury")))[::-1]
+        rows = np.flatnonzero((self.frame.kind == bundles.MINT) & (self.action == bundles.ACTIONS.index("treasury")))[
+            ::-1
+        ]
         return dict(zip(self.frame.asset[rows].tolist(), self.frame.a[rows].tolist(), strict=True))
 
     def _columns(self, row: Keys) -> dict[str, pa.Array]:
@@ -235,7 +237,7 @@ class _Segment:
 
     def _action_columns(self, row: Keys) -> dict[str, pa.Array]:
         return {
-            "action": category(act.ACTIONS, self.action[row]),
+            "action": category(bundles.ACTIONS, self.action[row]),
             "action_seq": pa.array(self.frame.seq[self.closed[row]]),
         }
 
@@ -264,13 +266,13 @@ class _Segment:
         found = over(scaled_change, _widened(value), _widened(index), sign.astype(np.int64), rows=len(row))
         assert found.exact.all()  # 38 digits times a ray fit a word
         delta: Words = np.ascontiguousarray(found.columns[0][:, :2])
-        itself = (frame.kind[row] == act.TRANSFER) & (frame.a[row] == frame.b[row])
+        itself = (frame.kind[row] == bundles.TRANSFER) & (frame.a[row] == frame.b[row])
         moved = delta.any(axis=1) & ~itself
         row, second, delta, value = row[moved], second[moved], delta[moved], value[moved]
         columns = self._columns(row)
         columns["account_id"] = pa.array(np.where(second, frame.b[row], frame.a[row]).astype(np.int32))
         columns["asset_id"] = pa.array(frame.asset[row].astype(np.int16))
-        columns["side"] = category(_SIDES, frame.kind[row] == act.DEBT)
+        columns["side"] = category(_SIDES, frame.kind[row] == bundles.DEBT)
         columns["delta"] = amounts(delta)
         columns |= self._action_columns(row)
         columns["amount"] = amounts(value)
@@ -278,12 +280,14 @@ class _Segment:
 
     def _settings(self) -> pa.Table:
         frame = self.frame
-        flags = np.flatnonzero((frame.kind == act.FLAG_ON) | (frame.kind == act.FLAG_OFF))
-        found = [(int(row), 0, int(frame.kind[row] == act.FLAG_ON)) for row in flags] if self._has_stable() else None
+        flags = np.flatnonzero((frame.kind == bundles.FLAG_ON) | (frame.kind == bundles.FLAG_OFF))
+        found = (
+            [(int(row), 0, int(frame.kind[row] == bundles.FLAG_ON)) for row in flags] if self._has_stable() else None
+        )
         if found is None:  # flags alone, as columns
             row, codes = flags, np.zeros(len(flags), np.int64)
             values = np.zeros((len(flags), 2), np.uint64)
-            values[:, 0] = frame.kind[flags] == act.FLAG_ON
+            values[:, 0] = frame.kind[flags] == bundles.FLAG_ON
         else:
             found = sorted([*found, *self._stable()])
             row, codes = (np.array([entry[place] for entry in found], np.int64) for place in (0, 1))
@@ -297,7 +301,7 @@ class _Segment:
         return pa.table({**columns, **self._action_columns(row)}, CANONICAL["setting_events"])
 
     def _has_stable(self) -> bool:
-        return bool((self.frame.kind == act.STABLE).any())
+        return bool((self.frame.kind == bundles.STABLE).any())
 
     def _stable(self) -> Iterator[tuple[int, int, int]]:
         """(row, setting, value) of stable debt (``StableDebtToken.sol`` mint, burn).
@@ -306,7 +310,7 @@ class _Segment:
         interest leaves logs what of the interest stays, as a Burn logs what goes beside it. The setting
         ``stable_moved`` is what the call itself moved: positive where debt was made.
         """
-        frame, paying = self.frame, {act.ACTIONS.index("repay"), act.ACTIONS.index("liquidation")}
+        frame, paying = self.frame, {bundles.ACTIONS.index("repay"), bundles.ACTIONS.index("liquidation")}
         for event, minted in (("StableMint", True), ("StableBurn", False)):
             place = frame.of(event)
             logs = self.segment[event].to_pylist() if len(place) else []
@@ -334,7 +338,7 @@ class _Segment:
         it says, or as the reserve offered it when it was swapped or rebalanced.
         """
         frame, closing = self.frame, int(self.closed[row])
-        if int(self.action[row]) == act.ACTIONS.index("borrow"):
+        if int(self.action[row]) == bundles.ACTIONS.index("borrow"):
             return int(self.segment["Borrow"]["borrow_rate"][int(frame.source_row[closing])].as_py())
         seqs, rates = self._offered.get(int(frame.asset[row]), ([], []))
         place = bisect_left(seqs, int(frame.seq[row])) - 1
@@ -388,7 +392,7 @@ class _Segment:
 
     def _liquidations(self) -> pa.Table:
         frame = self.frame
-        row = np.flatnonzero(frame.kind == act.LIQUIDATION)
+        row = np.flatnonzero(frame.kind == bundles.LIQUIDATION)
         if not len(row):
             return CANONICAL["liquidations"].empty_table()
         table = self.segment["LiquidationCall"]

@@ -39,7 +39,7 @@ class _Touched:
     late: int = 0
 
 
-class Ledger:
+class TouchedReserves:
     """The reserves that one call touches. Reads the state and changes nothing; ``changes`` are what it does to them."""
 
     def __init__(self, state: AaveV2State, now: Clock) -> None:

@@ -30,7 +30,7 @@ from backtest.protocols.aave_v2.account import (
     stable_debt_of,
     variable_debt_of,
 )
-from backtest.protocols.aave_v2.interest import Ledger
+from backtest.protocols.aave_v2.interest import TouchedReserves
 from backtest.protocols.aave_v2.rules import LIQUIDATION_HEALTH, TESTED, Taken, label, taken_for
 from backtest.protocols.aave_v2.state import AaveV2State, Account, Reserve, lacks, liquidity_moved
 from backtest.protocols.interface import Fill, Order, Pair, Refusal
@@ -205,15 +205,15 @@ def _reserves(state: AaveV2State, case: _Case, size: Taken, changes: Effects) ->
             *liquidity_moved(state, debt, size.repaid, case.now),
             *liquidity_moved(state, collateral, -taken, case.now),
         ]
-    ledger, last = Ledger(state, case.now), debt == collateral and not order.receive_collateral_token
+    touched_reserves, last = TouchedReserves(state, case.now), debt == collateral and not order.receive_collateral_token
     burned = sum(c.delta for c in changes.all if isinstance(c, PositionChange) and c.side == "debt")
-    ledger.move(debt, debt=burned, liquidity=0 if last else size.repaid, late=size.repaid if last else 0)
+    touched_reserves.move(debt, debt=burned, liquidity=0 if last else size.repaid, late=size.repaid if last else 0)
     for change in changes.all:
         if isinstance(change, SettingChange) and change.setting == "stable_moved":
-            ledger.burn_stable(debt, case.account.stable[debt], -change.value)
+            touched_reserves.burn_stable(debt, case.account.stable[debt], -change.value)
     if not order.receive_collateral_token:
-        ledger.move(collateral, liquidity=-taken)
-    return ledger.changes()
+        touched_reserves.move(collateral, liquidity=-taken)
+    return touched_reserves.changes()
 
 
 # -- Which orders ----------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from backtest.model import (
     SourceChange,
 )
 from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
-from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.aave_v3.actions import act
 from backtest.protocols.aave_v3.claims import claims
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
 from backtest.protocols.aave_v3.liquidation import observed_order, pairs, quote, weight

@@ -1,7 +1,7 @@
 """Raw logs to canonical tables: scaled positions, settings, indexes, liquidations, deficits, parameters.
 
 Logs are streamed in segments of whole blocks and handled as columns; ``tokens`` says how a token log gives back a
-scaled balance, ``actions`` which logs are one action, ``params`` what the configuration was.
+scaled balance, ``bundles`` which logs are one action, ``params`` what the configuration was.
 """
 
 from __future__ import annotations
@@ -28,14 +28,12 @@ from backtest.protocols.aave.columns import (
     rows,
     words,
 )
-from backtest.protocols.aave_v3 import actions as act
-from backtest.protocols.aave_v3 import kernel
+from backtest.protocols.aave_v3 import bundles, token_rows
 from backtest.protocols.aave_v3.accrual import SilentAccruals
-from backtest.protocols.aave_v3.actions import Codes, Keys
+from backtest.protocols.aave_v3.bundles import Codes, Keys
 from backtest.protocols.aave_v3.frame import COLUMNS, Frame, build
-from backtest.protocols.aave_v3.kernel import Balances
 from backtest.protocols.aave_v3.math import ray_mul_down, ray_mul_half_up
-from backtest.protocols.aave_v3.moved import moved as amounts_moved
+from backtest.protocols.aave_v3.native_amounts import moved as amounts_moved
 from backtest.protocols.aave_v3.params import parameters
 from backtest.protocols.aave_v3.reserves import (
     DISCOUNT_EVENT,
@@ -43,6 +41,7 @@ from backtest.protocols.aave_v3.reserves import (
     Listing,
     Versions,
 )
+from backtest.protocols.aave_v3.token_rows import Balances
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
@@ -187,13 +186,13 @@ class _Segment:
         effects = self._effects(frame, accounts, balances)
         # What only printed interest is no part of any action.
         idle = np.zeros(len(frame.seq), np.bool_)
-        idle[effects.row] = (effects.op < kernel.OUT) & ~effects.delta.any(axis=1)
+        idle[effects.row] = (effects.op < token_rows.OUT) & ~effects.delta.any(axis=1)
         if idle.any():
             effects = effects.take(~idle[effects.row])
             effects.row = (np.cumsum(~idle) - 1)[effects.row]
             frame = frame.take(~idle)
         self.frame, self.effects = frame, effects
-        self.closed, self.action, self.fee = act.group(frame)
+        self.closed, self.action, self.fee = bundles.group(frame)
 
     def tables(self, silent: SilentAccruals) -> Iterator[tuple[str, pa.Table]]:
         """The segment's rows of every canonical table that it adds to."""
@@ -213,9 +212,9 @@ class _Segment:
     def _effects(self, frame: Frame, accounts: Addresses, balances: Balances) -> _Effects:
         parts: list[tuple[Keys, Codes, Words, Words, Words]] = []
         for event, ops in (
-            ("Mint", (kernel.MINT,)),
-            ("Burn", (kernel.BURN,)),
-            ("BalanceTransfer", (kernel.OUT, kernel.IN)),
+            ("Mint", (token_rows.MINT,)),
+            ("Burn", (token_rows.BURN,)),
+            ("BalanceTransfer", (token_rows.OUT, token_rows.IN)),
         ):
             place = np.flatnonzero(frame.of(event))
             if len(place):
@@ -225,9 +224,11 @@ class _Segment:
                 parts += [(place, np.full(len(place), code, np.int8), value, interest, index) for code in ops]
         if not parts:
             parts = [(np.zeros(0, np.int64), np.zeros(0, np.int8), *(np.zeros((0, 2), np.uint64),) * 3)]
-        order = np.argsort(np.concatenate([2 * place + (op == kernel.IN) for place, op, *_ in parts]), kind="stable")
+        order = np.argsort(
+            np.concatenate([2 * place + (op == token_rows.IN) for place, op, *_ in parts]), kind="stable"
+        )
         row, op, value, interest, index = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
-        account, token = np.where(op == kernel.IN, frame.b[row], frame.a[row]), frame.token[row]
+        account, token = np.where(op == token_rows.IN, frame.b[row], frame.a[row]), frame.token[row]
         rule, unscaled = np.zeros(len(row), np.int8), np.zeros(len(row), np.bool_)
         for stretch, seq in self.versions.stretches(frame.seq[row]):
             rules, amounts_logged = self.versions.rules_at(seq)
@@ -242,9 +243,9 @@ class _Segment:
             )
         holder = account.astype(np.int64) * len(self.listing.tokens) + token
         code, failed, delta = balances.deltas(op, rule, unscaled, holder, value, interest, index)
-        if code != kernel.OK:
+        if code != token_rows.OK:
             who, where = address_text(accounts.all()[account[failed]]), self.listing.tokens[token[failed]].address
-            what = "less than no" if code == kernel.NEGATIVE else "more than 38 digits of"
+            what = "less than no" if code == token_rows.NEGATIVE else "more than 38 digits of"
             self._fail(
                 frame,
                 row[failed],
@@ -262,22 +263,22 @@ class _Segment:
 
     def _action_columns(self, row: Keys) -> dict[str, pa.Array]:
         return {
-            "action": category(act.ACTIONS, self.action[row]),
+            "action": category(bundles.ACTIONS, self.action[row]),
             "action_seq": pa.array(self.frame.seq[self.closed[row]]),
         }
 
     def _positions(self) -> pa.Table:
         frame, effects = self.frame, self.effects
-        itself = (effects.op >= kernel.OUT) & (frame.a[effects.row] == frame.b[effects.row])
+        itself = (effects.op >= token_rows.OUT) & (frame.a[effects.row] == frame.b[effects.row])
         moved = effects.delta.any(axis=1) & ~itself
         row, op = effects.row[moved], effects.op[moved]
         columns = self._columns(row)
-        columns["account_id"] = pa.array(np.where(op == kernel.IN, frame.b[row], frame.a[row]).astype(np.int32))
+        columns["account_id"] = pa.array(np.where(op == token_rows.IN, frame.b[row], frame.a[row]).astype(np.int32))
         columns["asset_id"] = pa.array(frame.asset[row].astype(np.int16))
-        columns["side"] = category(_SIDES, frame.kind[row] == act.DEBT)
+        columns["side"] = category(_SIDES, frame.kind[row] == bundles.DEBT)
         columns["delta"] = amounts(effects.delta[moved])
         columns |= self._action_columns(row)
-        closing, transfers = self.closed[row], op >= kernel.OUT
+        closing, transfers = self.closed[row], op >= token_rows.OUT
         columns["amount"] = amounts_moved(
             frame,
             self.segment,
@@ -294,13 +295,13 @@ class _Segment:
 
     def _settings(self) -> pa.Table:
         frame = self.frame
-        flags = np.flatnonzero((frame.kind == act.FLAG_ON) | (frame.kind == act.FLAG_OFF))
-        modes = np.flatnonzero(frame.kind == act.EMODE)
+        flags = np.flatnonzero((frame.kind == bundles.FLAG_ON) | (frame.kind == bundles.FLAG_OFF))
+        modes = np.flatnonzero(frame.kind == bundles.EMODE)
         chosen = integers(self.segment["UserEModeSet"], "category_id")[frame.source_row[modes]] if len(modes) else modes
         row, setting, value = (
             [flags, modes],
             [np.zeros_like(flags), np.ones_like(modes)],
-            [frame.kind[flags] == act.FLAG_ON, chosen],
+            [frame.kind[flags] == bundles.FLAG_ON, chosen],
         )
         for place, code, amount in self._stable():
             row.append(np.array([place]))
@@ -372,7 +373,7 @@ class _Segment:
 
     def _liquidations(self) -> pa.Table:
         frame = self.frame
-        row = np.flatnonzero(frame.kind == act.LIQUIDATION)
+        row = np.flatnonzero(frame.kind == bundles.LIQUIDATION)
         if not len(row):
             return CANONICAL["liquidations"].empty_table()
         table = self.segment["LiquidationCall"]
@@ -411,14 +412,17 @@ class _Segment:
 
     def _deficits(self) -> pa.Table:
         frame = self.frame
-        row = np.flatnonzero((frame.kind == act.DEFICIT) | (frame.kind == act.COVER))
+        row = np.flatnonzero((frame.kind == bundles.DEFICIT) | (frame.kind == bundles.COVER))
         if not len(row):
             return CANONICAL["deficits"].empty_table()
         columns = self._columns(row)
-        created = frame.kind[row] == act.DEFICIT
+        created = frame.kind[row] == bundles.DEFICIT
         columns["account_id"] = pa.array(frame.a[row].astype(np.int32))
         columns["asset_id"] = pa.array(frame.asset[row].astype(np.int16))
-        logged = {act.DEFICIT: ("DeficitCreated", "amount_created"), act.COVER: ("DeficitCovered", "amount_covered")}
+        logged = {
+            bundles.DEFICIT: ("DeficitCreated", "amount_created"),
+            bundles.COVER: ("DeficitCovered", "amount_covered"),
+        }
         found = []
         for place in row:
             event, column = logged[int(frame.kind[place])]
@@ -427,6 +431,6 @@ class _Segment:
         columns["kind"] = category(_DEFICIT_KINDS, ~created)
         closing = self.closed[row]
         columns["liquidation_seq"] = pa.array(
-            frame.seq[closing], mask=~(created & (frame.kind[closing] == act.LIQUIDATION))
+            frame.seq[closing], mask=~(created & (frame.kind[closing] == bundles.LIQUIDATION))
         )
         return pa.table(columns, CANONICAL["deficits"])

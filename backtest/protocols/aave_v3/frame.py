@@ -14,32 +14,32 @@ import pyarrow as pa
 
 from backtest.protocols.aave.addresses import Addresses
 from backtest.protocols.aave.columns import address_set, address_words, integers, number_accounts, numbers_of
-from backtest.protocols.aave_v3 import actions as act
-from backtest.protocols.aave_v3.actions import Codes, Keys, Numbers, Shorts
+from backtest.protocols.aave_v3 import bundles
+from backtest.protocols.aave_v3.bundles import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v3.reserves import Listing
 
 # Event, kind of row, column that names asset or token, account column, second account column.
 SOURCES: tuple[tuple[str, int, str, str, str], ...] = (
-    ("Mint", act.COLLATERAL, "address", "on_behalf_of", ""),
-    ("Burn", act.COLLATERAL, "address", "from", ""),
-    ("BalanceTransfer", act.TRANSFER, "address", "from", "to"),
-    ("StableMint", act.STABLE, "address", "on_behalf_of", ""),
-    ("StableBurn", act.STABLE, "address", "from", ""),
-    ("ReserveUsedAsCollateralEnabled", act.FLAG_ON, "reserve", "user", ""),
-    ("ReserveUsedAsCollateralDisabled", act.FLAG_OFF, "reserve", "user", ""),
-    ("DeficitCreated", act.DEFICIT, "debt_asset", "user", ""),
-    ("Supply", act.SUPPLY, "reserve", "on_behalf_of", ""),
-    ("MintUnbacked", act.UNBACKED, "reserve", "on_behalf_of", ""),
-    ("Withdraw", act.WITHDRAW, "reserve", "user", ""),
-    ("Borrow", act.BORROW, "reserve", "on_behalf_of", ""),
-    ("Repay", act.REPAY, "reserve", "user", ""),
-    ("MintedToTreasury", act.TREASURY, "reserve", "", ""),
-    ("DeficitCovered", act.COVER, "reserve", "caller", ""),
-    ("UserEModeSet", act.EMODE, "", "user", ""),
-    ("SwapBorrowRateMode", act.SWAP, "reserve", "user", ""),
-    ("RebalanceStableBorrowRate", act.SWAP, "reserve", "user", ""),
-    ("LiquidationCall", act.LIQUIDATION, "collateral_asset", "user", "liquidator"),
-    ("ATokenInitialized", act.INITIALIZED, "underlying_asset", "treasury", ""),
+    ("Mint", bundles.COLLATERAL, "address", "on_behalf_of", ""),
+    ("Burn", bundles.COLLATERAL, "address", "from", ""),
+    ("BalanceTransfer", bundles.TRANSFER, "address", "from", "to"),
+    ("StableMint", bundles.STABLE, "address", "on_behalf_of", ""),
+    ("StableBurn", bundles.STABLE, "address", "from", ""),
+    ("ReserveUsedAsCollateralEnabled", bundles.FLAG_ON, "reserve", "user", ""),
+    ("ReserveUsedAsCollateralDisabled", bundles.FLAG_OFF, "reserve", "user", ""),
+    ("DeficitCreated", bundles.DEFICIT, "debt_asset", "user", ""),
+    ("Supply", bundles.SUPPLY, "reserve", "on_behalf_of", ""),
+    ("MintUnbacked", bundles.UNBACKED, "reserve", "on_behalf_of", ""),
+    ("Withdraw", bundles.WITHDRAW, "reserve", "user", ""),
+    ("Borrow", bundles.BORROW, "reserve", "on_behalf_of", ""),
+    ("Repay", bundles.REPAY, "reserve", "user", ""),
+    ("MintedToTreasury", bundles.TREASURY, "reserve", "", ""),
+    ("DeficitCovered", bundles.COVER, "reserve", "caller", ""),
+    ("UserEModeSet", bundles.EMODE, "", "user", ""),
+    ("SwapBorrowRateMode", bundles.SWAP, "reserve", "user", ""),
+    ("RebalanceStableBorrowRate", bundles.SWAP, "reserve", "user", ""),
+    ("LiquidationCall", bundles.LIQUIDATION, "collateral_asset", "user", "liquidator"),
+    ("ATokenInitialized", bundles.INITIALIZED, "underlying_asset", "treasury", ""),
 )
 TOKEN_SOURCES = ("Mint", "Burn", "BalanceTransfer")
 STABLE_SOURCES = ("StableMint", "StableBurn")
@@ -123,7 +123,9 @@ def build(segment: Mapping[str, pa.Table], listing: Listing, accounts: Addresses
     assets, tokens = listing.asset_set(), listing.token_set()
     stable_tokens = address_set([address for address, _ in listing.stable_tokens])
     token_asset = np.array([token.asset for token in listing.tokens], np.int16)
-    token_kind = np.array([act.DEBT if token.kind == "debt" else act.COLLATERAL for token in listing.tokens], np.int8)
+    token_kind = np.array(
+        [bundles.DEBT if token.kind == "debt" else bundles.COLLATERAL for token in listing.tokens], np.int8
+    )
     stable_asset = np.array([asset for _, asset in listing.stable_tokens], np.int16)
     parts: list[dict[str, Any]] = []
     for number, (event, kind, place, first, second) in enumerate(SOURCES):

@@ -55,7 +55,7 @@ class _Touched:
     rates: bool = False
 
 
-class Ledger:
+class TouchedReserves:
     """The reserves that one call touches. Reads the state and changes nothing; ``changes`` are what it does to them."""
 
     def __init__(self, state: AaveState, now: Clock) -> None:

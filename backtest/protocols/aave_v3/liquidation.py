@@ -41,7 +41,7 @@ from backtest.protocols.aave_v3.account import (
     priced_as,
 )
 from backtest.protocols.aave_v3.effects import Effects
-from backtest.protocols.aave_v3.interest import Ledger, accrued_indexes, moved
+from backtest.protocols.aave_v3.interest import TouchedReserves, accrued_indexes, moved
 from backtest.protocols.aave_v3.math import ROUNDING, percent_div, percent_div_down, percent_mul, ray_div, ray_mul
 from backtest.protocols.aave_v3.rules import LIQUIDATION_HEALTH, MIN_LEFTOVER_BASE, Aftermath, Rules, Taken, Target
 from backtest.protocols.aave_v3.state import AaveState, Account, Reserve, lacks
@@ -435,23 +435,23 @@ def _reserves(
             *moved(state, case.debt_reserve.asset, size.repaid, case.now),
             *moved(state, case.collateral_reserve.asset, -taken, case.now),
         ]
-    rules, ledger = case.rules, Ledger(state, case.now)
+    rules, touched_reserves = case.rules, TouchedReserves(state, case.now)
     debt, collateral = case.debt_reserve.asset, case.collateral_reserve.asset
-    ledger.accrue(debt)
+    touched_reserves.accrue(debt)
     if rules.accrues_seized:
-        ledger.accrue(collateral, twice=collateral == debt)
+        touched_reserves.accrue(collateral, twice=collateral == debt)
     written = dict(deficits)
     paid_last = rules.reads_balance and collateral == debt and not case.order.receive_collateral_token
-    ledger.move(debt, liquidity=0 if paid_last else size.repaid, late=size.repaid if paid_last else 0)
+    touched_reserves.move(debt, liquidity=0 if paid_last else size.repaid, late=size.repaid if paid_last else 0)
     if not case.order.receive_collateral_token:
-        ledger.move(collateral, liquidity=-size.seized)
+        touched_reserves.move(collateral, liquidity=-size.seized)
     for change in changes.all:
         if isinstance(change, PositionChange) and change.side == "debt":
-            ledger.move(change.asset, debt=change.delta, deficit=written.pop(change.asset, 0))
+            touched_reserves.move(change.asset, debt=change.delta, deficit=written.pop(change.asset, 0))
         elif isinstance(change, SettingChange) and change.setting == "stable_moved":
             read_again = collateral == debt and not case.order.receive_collateral_token
-            ledger.burn_stable(debt, case.account.stable[debt], -change.value, read_again=read_again)
-    return ledger.changes()
+            touched_reserves.burn_stable(debt, case.account.stable[debt], -change.value, read_again=read_again)
+    return touched_reserves.changes()
 
 
 # -- Which orders ----------------------------------------------------------------------------------------------------

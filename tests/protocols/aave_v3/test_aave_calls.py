@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from backtest.model import AccountId, AssetId, PositionChange, SettingChange, Side
-from backtest.protocols.aave_v3.calls import act
+from backtest.protocols.aave_v3.actions import act
 from backtest.protocols.interface import Acted, Action, Refusal
 from backtest.units import RAY
 from tests.support.aave_books import ALICE, BOB, COL, DEBT, NOW, ONE, OTHER, Toy

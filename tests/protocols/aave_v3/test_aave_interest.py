@@ -10,9 +10,9 @@ import pytest
 
 from backtest.errors import RulesError
 from backtest.model import Clock, IndexUpdate, ParamChange
-from backtest.protocols.aave_v3.calls import act
-from backtest.protocols.aave_v3.interest import Ledger, rates
-from backtest.protocols.aave_v3.moved import _range, roundest
+from backtest.protocols.aave_v3.actions import act
+from backtest.protocols.aave_v3.interest import TouchedReserves, rates
+from backtest.protocols.aave_v3.native_amounts import _range, roundest
 from backtest.protocols.interface import Action
 from backtest.units import RAY, SECONDS_PER_YEAR
 from tests.support.aave_books import DEBT, NOW, START
@@ -77,7 +77,7 @@ def test_a_year_of_interest_and_the_treasury_s_share(revision: int) -> None:
     book = toy(revision)
     book.borrow(DEBT, 1_000)
     book.index(DEBT, RAY, RAY, 5 * PERCENT, 10 * PERCENT)
-    touched = Ledger(book.state, YEAR_LATER).accrue(DEBT)
+    touched = TouchedReserves(book.state, YEAR_LATER).accrue(DEBT)
     assert touched.supply_index == 105 * RAY // 100
     assert abs(touched.borrow_index / RAY - 1.105166) < 1e-5
     assert touched.accrued_to_treasury == 10
@@ -86,7 +86,7 @@ def test_a_year_of_interest_and_the_treasury_s_share(revision: int) -> None:
 def test_indexes_stand_still_without_a_rate_or_a_debt() -> None:
     book = toy(10)
     book.index(DEBT, RAY, 2 * RAY, 0, 10 * PERCENT)
-    touched = Ledger(book.state, YEAR_LATER).accrue(DEBT)
+    touched = TouchedReserves(book.state, YEAR_LATER).accrue(DEBT)
     assert (touched.supply_index, touched.borrow_index) == (RAY, 2 * RAY)
 
 
@@ -99,9 +99,9 @@ def test_a_flash_loan_s_premium_goes_to_suppliers_to_33_and_to_the_treasury_afte
         book.param("flash_premium_to_protocol", 3000)
         book.supply(DEBT, 10_000)
         book.param("liquidity", 10_000, asset=DEBT)
-        ledger = Ledger(book.state, NOW)
-        ledger.premium(DEBT, 100)
-        update, *params = ledger.changes()
+        touched_reserves = TouchedReserves(book.state, NOW)
+        touched_reserves.premium(DEBT, 100)
+        update, *params = touched_reserves.changes()
         assert isinstance(update, IndexUpdate)
         assert update.supply_index == index
         values = {change.name: change.value for change in params if isinstance(change, ParamChange)}

@@ -8,7 +8,7 @@ import pytest
 
 from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, Prices
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.aave_v3.calls import NO_LIQUIDITY
+from backtest.protocols.aave_v3.actions import NO_LIQUIDITY
 from backtest.protocols.aave_v3.liquidation import CANNOT_PAY
 from backtest.protocols.aave_v3.rules import RULES
 from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT, largest_of, open_accounts

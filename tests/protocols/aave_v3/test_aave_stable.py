@@ -6,7 +6,7 @@ from typing import Any
 
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.aave_v3.claims import flags
-from backtest.protocols.aave_v3.interest import Ledger, rates
+from backtest.protocols.aave_v3.interest import TouchedReserves, rates
 from backtest.protocols.aave_v3.stable import StableTotal, burned, minted, rate_of_new_loan
 from backtest.protocols.aave_v3.state import StableDebt
 from backtest.units import RAY, SECONDS_PER_YEAR
@@ -74,10 +74,10 @@ def test_a_bridge_backs_no_more_than_is_unbacked_and_shares_its_fee() -> None:
     book.param("bridge_fee_to_protocol", 3000)
     book.param("unbacked", 300, asset=DEBT)
     book.supply(DEBT, 10_000)
-    ledger = Ledger(book.state, NOW)
-    ledger.bridge_fee(DEBT, 100)
-    ledger.back(DEBT, 500)
-    for change in ledger.changes():
+    touched_reserves = TouchedReserves(book.state, NOW)
+    touched_reserves.bridge_fee(DEBT, 100)
+    touched_reserves.back(DEBT, 500)
+    for change in touched_reserves.changes():
         book.do(change)
     reserve = book.state.reserves[DEBT]
     assert (reserve.unbacked, reserve.liquidity, reserve.accrued_to_treasury) == (0, 400, 30)

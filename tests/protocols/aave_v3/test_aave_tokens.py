@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
 from backtest.protocols.aave.addresses import Addresses
-from backtest.protocols.aave_v3 import kernel, tokens
+from backtest.protocols.aave_v3 import token_rows, tokens
 from tests.support.aave_logs import (
     ALICE,
     BOB,
@@ -125,10 +125,10 @@ def _signed(row: np.ndarray) -> int:
 
 
 def _plain(op: int, rule: int, unscaled: bool, balance: int, last: int, value: int, interest: int, index: int) -> int:
-    if op in (kernel.OUT, kernel.IN):
+    if op in (token_rows.OUT, token_rows.IN):
         moved = tokens.transfer_amount(unscaled, value, index)
-        return -moved if op == kernel.OUT else moved
-    signed = -value if op == kernel.BURN else value
+        return -moved if op == token_rows.OUT else moved
+    signed = -value if op == token_rows.BURN else value
     if rule == tokens.HALF_UP:
         return tokens.half_up_delta(signed, interest, index)
     if rule == tokens.DISCOUNTED:
@@ -150,7 +150,7 @@ def test_kernel_is_the_plain_rule(events: list[tuple[int, int, bool, int, int, i
     expected, stop = [], None
     good = []
     for place, (op, rule, unscaled, holder, value, interest, index) in enumerate(events):
-        if rule == tokens.DISCOUNTED and op < kernel.OUT:
+        if rule == tokens.DISCOUNTED and op < token_rows.OUT:
             # The log of a discounted token never exceeds the interest accrued, and its index never falls.
             index = max(index, last[holder], RAY)
             accrued = tokens.ray_mul_half_up(balances[holder], index) - tokens.ray_mul_half_up(
@@ -161,17 +161,17 @@ def test_kernel_is_the_plain_rule(events: list[tuple[int, int, bool, int, int, i
         try:
             delta = _plain(op, rule, unscaled, balances[holder], last[holder], value, interest, index)
         except ValueError:
-            stop = (kernel.NEGATIVE, place)
+            stop = (token_rows.NEGATIVE, place)
             break
-        if rule == tokens.DISCOUNTED and op < kernel.OUT:
+        if rule == tokens.DISCOUNTED and op < token_rows.OUT:
             last[holder] = index
         balances[holder] += delta
         if not 0 <= balances[holder] < 10**38:
-            stop = (kernel.NEGATIVE if balances[holder] < 0 else kernel.TOO_LARGE, place)
+            stop = (token_rows.NEGATIVE if balances[holder] < 0 else token_rows.TOO_LARGE, place)
             break
         expected.append(delta)
     op, rule, unscaled, holder, value, interest, index = zip(*good, strict=True)
-    running = kernel.Balances()
+    running = token_rows.Balances()
     code, row, out = running.deltas(
         np.array(op, np.int8),
         np.array(rule, np.int8),
@@ -181,16 +181,16 @@ def test_kernel_is_the_plain_rule(events: list[tuple[int, int, bool, int, int, i
         _words(list(interest)),
         _words(list(index)),
     )
-    assert (code, row) == (stop or (kernel.OK, 0))
+    assert (code, row) == (stop or (token_rows.OK, 0))
     assert [_signed(line) for line in out[: len(expected)]] == expected
 
 
 def test_tables_grow() -> None:
     """More accounts than a first table holds, each touched twice in calls of their own."""
     count = 20_000
-    running = kernel.Balances()
+    running = token_rows.Balances()
     zeros, one = np.zeros(count, np.int8), _words([RAY] * count)
-    for sign, value in ((kernel.MINT, 7), (kernel.BURN, 7)):
+    for sign, value in ((token_rows.MINT, 7), (token_rows.BURN, 7)):
         code, _, out = running.deltas(
             zeros + np.int8(sign),
             zeros,
@@ -200,10 +200,10 @@ def test_tables_grow() -> None:
             one * np.uint64(0),
             one,
         )
-        assert code == kernel.OK
-        assert {_signed(line) for line in out} == {7 if sign == kernel.MINT else -7}
+        assert code == token_rows.OK
+        assert {_signed(line) for line in out} == {7 if sign == token_rows.MINT else -7}
     code, row, _ = running.deltas(
-        zeros[:1] + np.int8(kernel.BURN),
+        zeros[:1] + np.int8(token_rows.BURN),
         zeros[:1],
         np.zeros(1, np.bool_),
         np.array([3]),
@@ -211,7 +211,7 @@ def test_tables_grow() -> None:
         _words([0]),
         _words([RAY]),
     )
-    assert (code, row) == (kernel.NEGATIVE, 0)
+    assert (code, row) == (token_rows.NEGATIVE, 0)
 
 
 @settings(deadline=None)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from backtest.protocols.aave.columns import words
-from backtest.protocols.aave_v3 import actions as act
-from backtest.protocols.aave_v3.actions import Codes, Keys
+from backtest.protocols.aave_v3 import bundles
+from backtest.protocols.aave_v3.bundles import Codes, Keys
 from backtest.protocols.aave_v3.frame import SOURCES, Frame
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
 from backtest.tables import AMOUNT
@@ -52,7 +52,7 @@ def moved(
         if len(rows):
             found[rows] = words(segment[event], column)[frame.source_row[closing[rows]]]
             known[rows] = True
-    rows = np.flatnonzero(transfers & (frame.kind[closing] == act.TRANSFER))
+    rows = np.flatnonzero(transfers & (frame.kind[closing] == bundles.TRANSFER))
     for row in rows.tolist():
         scaled, ray = (int(low) | int(high) << 64 for low, high in (value[row], index[row]))
         amount = scaled if unscaled[row] else roundest(*_range(scaled, ray, rule[row] == DIRECTED_COLLATERAL))
