@@ -1,7 +1,8 @@
 """JSON-RPC to Ethereum nodes: what the fetcher asks, many requests in flight.
 
-How one request is answered is in ``pool`` (one provider or several, retries, failover) and ``witnesses`` (replies that
-are asked of two), what a reply holds in ``replies``; whatever a node says in its errors goes through ``dialects``.
+How one request is answered is in ``provider_pool`` (one provider or several, retries, failover) and ``witnesses``
+(replies that are asked of two), what a reply holds in ``replies``; whatever a node says in its errors goes through
+``dialects``.
 Provider URLs hold keys: no message, log line or representation made here contains more of one than its scheme and host.
 """
 
@@ -19,8 +20,8 @@ from backtest.fetch import replies
 from backtest.fetch.asked import Asked, Call
 from backtest.fetch.context import Progress
 from backtest.fetch.member import MOST_WORKERS, members_of
-from backtest.fetch.pool import Pool, Refused, Stats
 from backtest.fetch.provider import redact
+from backtest.fetch.provider_pool import ProviderPool, Refused, Stats
 from backtest.fetch.providers import Providers, ProviderSettings
 from backtest.fetch.replies import Header, Log, Topics
 from backtest.fetch.witnesses import Misled, Witnesses
@@ -66,7 +67,7 @@ class Rpc:
         if not TIMEOUTS[0] <= timeout <= TIMEOUTS[1]:
             raise UserError(f"a timeout of {timeout:g} s", f"choose {TIMEOUTS[0]:g} to {TIMEOUTS[1]:g} s for --timeout")
         providers = Providers([ProviderSettings(url)]) if isinstance(url, str) else url
-        self.pool = Pool(members_of(providers.settings, timeout, workers), attempts, backoff, max_backoff)
+        self.pool = ProviderPool(members_of(providers.settings, timeout, workers), attempts, backoff, max_backoff)
         self.witnesses = Witnesses(self.pool, providers.compare)
         self.workers = min(MOST_WORKERS, sum(member.workers for member in self.pool.members))
         self._batch = batch

@@ -29,7 +29,7 @@ from backtest.fetch import asked as of
 from backtest.fetch import bloom
 from backtest.fetch.asked import Asked, Call
 from backtest.fetch.member import Member
-from backtest.fetch.pool import Pool, Refused
+from backtest.fetch.provider_pool import ProviderPool, Refused
 from backtest.fetch.receipts import header_holds, receipts_hold
 from backtest.fetch.replies import Header, Log, header_of
 
@@ -76,7 +76,7 @@ class Witnesses:
     must say the same; None as long as nobody said (``UNSETTLED``).
     """
 
-    def __init__(self, pool: Pool, compare: float) -> None:
+    def __init__(self, pool: ProviderPool, compare: float) -> None:
         self.pool, self.compare = pool, compare
         self.final: int | None = None
         self._draw = random.Random(0)
@@ -88,7 +88,7 @@ class Witnesses:
     # -- asking --------------------------------------------------------------------------------------------------------
 
     def ask(self, asked: Asked, kind: Any, refusals: frozenset[str] = frozenset()) -> Any:
-        """As ``Pool.ask``, its result alone, believed as the module says."""
+        """As ``ProviderPool.ask``, its result alone, believed as the module says."""
         if not self.pool.several:
             return self.pool.ask(asked, kind, refusals)[0]
         while True:
@@ -161,7 +161,7 @@ class Witnesses:
     def _of(
         self, asked: Asked, kind: Any, members: Collection[Member], tries: int | None = None, depth: int = 6
     ) -> tuple[Any, Member]:
-        """As ``Pool.ask`` of one of these members, who is asked in parts for what it will not answer at once."""
+        """As ``ProviderPool.ask`` of one of these members, who is asked in parts for what is too much at once."""
         try:
             return self.pool.ask(asked, kind, _REFUSALS, only=members, tries=tries)
         except Refused:

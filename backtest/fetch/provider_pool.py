@@ -78,7 +78,7 @@ class Stats:
     """Replies asked again because their only witness was found lying."""
 
 
-class Pool:
+class ProviderPool:
     """Asks its members. Thread-safe.
 
     Args:
