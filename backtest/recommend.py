@@ -321,7 +321,8 @@ class _Sets:
         )
         self._refuse = checker(self._protocol, material, allow_invalid=False)
         self.suite = question.suite or paths_at_hand()
-        self._executor = executor_for(workers, 1 << 30)
+        paths = sum(question.paths or self.suite.paths_of(case) for case in self.suite.cases)
+        self._executor = executor_for(workers, paths * self.suite.steps)
         self._falling = _falling(material)
         self._books: dict[int, Book[Any]] = {}
         self._judged: dict[tuple[Values, int, int], SetOutcome] = {}
