@@ -38,6 +38,7 @@ from backtest.report.proposal import stored
 from backtest.report.selection import Row, printable
 from backtest.report.tables import data_flags
 from backtest.results import Material, load_material, run_id_of
+from backtest.risk.falling import held, that_moved
 from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, draws, parse_override, seconds_of
 from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
 from backtest.scenario.settled import settled
@@ -50,8 +51,6 @@ FRICTIONLESS = Ensemble(draw=(Draw(weight=1.0, liquidators=Competitive()),))
 NAMED = "frictionless liquidators, who always come at once, cost nothing and never run short"
 FALLS = (1_000, 2_000, 3_000, 4_000, 5_000)
 """Of prices, basis points."""
-MOVED = 1.1
-"""An asset whose price was so many times as high at its highest as at its lowest is one that may fall."""
 SHOCKED = 4
 """Assets that fall alone, at most, those of the proposal aside."""
 STEPS, DAYS = 10, 30
@@ -114,7 +113,7 @@ def propose(
     material = load_material(lake, market)
     timeline, protocol = material.timeline(), protocol_named(material.config.protocol)
     overrides = settled(Scenario(liquidators=Competitive(), overrides=overrides), material.market.name_of).overrides
-    refuse = _checker(protocol, material, allow_invalid=question.allow_invalid)
+    refuse = checker(protocol, material, allow_invalid=question.allow_invalid)
     refuse(overrides)
     asked = _Asked(question, overrides, material)
     search = None if question.within is None else _Grid(asked, overrides, timeline, protocol, refuse)
@@ -127,7 +126,7 @@ def propose(
             if progress is not None:
                 progress(before + done, whole, failed)
 
-        executor = _executor(workers, len(plan.scenarios) * len(timeline))
+        executor = executor_for(workers, len(plan.scenarios) * len(timeline))
         outcome = carry_out(lake, plan, executor, retry=True, progress=shown)
         if outcome.failed:
             name, reason = outcome.failed[0]
@@ -151,7 +150,7 @@ def _check(question: ProposalQuestion) -> None:
         raise UserError(f"--within {question.within}", "give basis points, 1 or more")
 
 
-def _checker(
+def checker(
     protocol: LendingProtocol[Any], material: Material, *, allow_invalid: bool
 ) -> Callable[[Sequence[Override]], None]:
     """ScenarioError for changes that the market's configurator would refuse, or that touch nothing."""
@@ -163,7 +162,8 @@ def _checker(
     return refuse
 
 
-def _executor(workers: int | None, events: int) -> Executor:
+def executor_for(workers: int | None, events: int) -> Executor:
+    """Who replays: processes, where so many events are worth starting them. UserError for fewer than one."""
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}", "give 1 or more")
     count = workers or (1 if events < _SMALL else os.cpu_count() or 1)
@@ -279,7 +279,7 @@ class _Grid:
     ) -> None:
         within = asked.question.within or 0
         market = asked._material.market
-        present = tuple(_present(each, market, timeline, protocol, asked.ends) for each in overrides)
+        present = tuple(present_of(each, market, timeline, protocol, asked.ends) for each in overrides)
         proposed = tuple(
             each.value if each.value is not None else now + (each.change or 0)
             for each, now in zip(overrides, present, strict=True)
@@ -297,7 +297,7 @@ class _Grid:
         self._ids: dict[tuple[int, ...], list[tuple[float, str]]] = {}
         weights = asked.ensemble.weights
         rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
-        names = tuple(_name(each) for each in overrides)
+        names = tuple(spoken(each) for each in overrides)
         for values in sets:
             own = tuple(replace(each, value=value, change=None) for each, value in zip(overrides, values, strict=True))
             try:
@@ -339,8 +339,17 @@ def _mean(parts: Sequence[tuple[float, Mapping[str, int]]]) -> dict[str, int]:
     return {key: round(sum(weight * totals[key] for weight, totals in parts) / whole) for key in parts[0][1]}
 
 
-def _present(override: Override, market: Market, timeline: Timeline, protocol: LendingProtocol[Any], block: int) -> int:
-    """The value that history has at a block of the one parameter that an override changes, in the words' units."""
+def present_of(
+    override: Override,
+    market: Market,
+    timeline: Timeline,
+    protocol: LendingProtocol[Any],
+    block: int,
+    option: str = "--best",
+) -> int:
+    """The value that history has at a block of the one parameter that an override changes, in the words' units.
+    UserError, which names the option, where that is not one number in basis points.
+    """
     word = PARAMETERS[override.parameter]
     asset = None if override.asset is None else market.asset_named(override.asset)
     place = (
@@ -350,7 +359,7 @@ def _present(override: Override, market: Market, timeline: Timeline, protocol: L
     )
     if word.unit != "basis points" or (word.per_asset and place[1:] == (None, None)) or override.emode == "all":
         raise UserError(
-            f"--best with {_name(override)}, which is not one number in basis points",
+            f"{option} with {spoken(override)}, which is not one number in basis points",
             "name one asset or one e-mode category of each parameter",
         )
     known = [
@@ -359,7 +368,7 @@ def _present(override: Override, market: Market, timeline: Timeline, protocol: L
         if change.block_number <= block and (change.name, change.asset, change.category) == place
     ]
     if not known:
-        raise UserError(f"--best with {_name(override)}, which history never set", "propose another parameter")
+        raise UserError(f"{option} with {spoken(override)}, which history never set", "propose another parameter")
     return known[-1] // protocol.parameters[override.parameter]
 
 
@@ -371,7 +380,8 @@ def _levels(override: Override, present: int, proposed: int, within: int, *, few
     return sorted(value for value in values if word.low <= value <= word.high)
 
 
-def _name(override: Override) -> str:
+def spoken(override: Override) -> str:
+    """The one parameter that an override changes, as on the command line."""
     of = f"emode{override.emode}" if isinstance(override.emode, int) else override.asset
     return f"{of}.{override.parameter}" if of else override.parameter
 
@@ -551,7 +561,7 @@ def _shocks(
 ) -> list[report.Shock]:
     """Falls of the proposal's assets, of others that moved, and of all that moved together."""
     market, proposed = book.market, what_if.changed(book, timeline, overrides)
-    moved, own = _moved(tables["prices"]), []
+    moved, own = that_moved(tables["prices"]), []
     for place in _places(book, timeline, overrides):
         own += [place[0]] if place[0] is not None and place[0] in book.oracle else []
     seized = pc.value_counts(tables["liquidations"]["collateral_asset_id"]).to_pylist()
@@ -561,7 +571,7 @@ def _shocks(
     if len(moved) > 1:
         cases["all that move"] = tuple(moved)
     elif not cases:
-        cases["all collateral"] = tuple(moved) or tuple(_collateral(tables["position_events"]))
+        cases["all collateral"] = tuple(moved) or tuple(held(tables["position_events"]))
     found = []
     for label, assets in cases.items():
         for fall in FALLS if assets else ():
@@ -578,16 +588,3 @@ def _shocks(
                 )
             )
     return found
-
-
-def _collateral(positions: pa.Table) -> list[AssetId]:
-    """Assets that were ever held as collateral."""
-    held = positions.filter(pc.equal(positions["side"].cast(pa.string()), "collateral"))
-    return sorted(AssetId(asset) for asset in pc.unique(held["asset_id"]).to_pylist())
-
-
-def _moved(prices: pa.Table) -> list[AssetId]:
-    """Assets whose price moved much in the history."""
-    known = prices.filter(pc.is_valid(prices["price"]))
-    rows = known.group_by("asset_id").aggregate([("price", "min"), ("price", "max")]).to_pylist()
-    return sorted(AssetId(row["asset_id"]) for row in rows if row["price_max"] > MOVED * float(row["price_min"]))

@@ -26,6 +26,8 @@ VERBS = {
     "stress": "Carry the book of one moment on along shocked prices, and say what is lost.",
     "propose": "Answer a proposed change of parameters, in one screen.",
     "cascade": "Show what falls of prices would set off, and where it stops.",
+    "recommend": "Find the parameters that do most while bad debt at risk stays within reserves.",
+    "risk": "Measure a market's book at one moment: distances, insolvencies, the smallest shock.",
     "compare": "Compare history, baseline and alternatives.",
     "illustrate": "Replay a day of history on stated assumptions: black-thursday.",
     "crash": "List named crashes, and replay one beside what was reported of it.",

@@ -16,6 +16,7 @@ from backtest.report import tables
 from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
+from backtest.report.settling import settling
 from backtest.report.tables import MISSING, Table
 from backtest.risk.tail import TailRisk, convergence, tail_risk
 
@@ -221,6 +222,13 @@ class StressView:
                 empty="No case of many paths adds bad debt.",
             ),
             CaptionedChart(
+                "How the 99th percentile settles",
+                "VaR and ES of the first paths, of twice as many, and so on to all; shaded: VaR's 95 % interval, where"
+                " there are paths enough for both of its ends.",
+                self._settling(cases),
+                empty="No case has paths enough that add bad debt.",
+            ),
+            CaptionedChart(
                 "Price paths",
                 "Market price of the asset that falls lowest, as a multiple of its beginning: the middle half and nine"
                 " tenths of the paths, their median, and the lowest of all at each step.",
@@ -228,6 +236,14 @@ class StressView:
                 empty="No price moves.",
             ),
         ]
+
+    def _settling(self, cases: Sequence[Row]) -> Spec | None:
+        shown = [row for row in cases if row["paths"] >= 200 and row["worst_base"] > 0][:FANS]
+        panels = [
+            settling(row["case_name"], convergence(self.losses(row["ordinal"])), self.decimals, self.currency)
+            for row in shown
+        ]
+        return {"vconcat": panels, "spacing": 14} if panels else None
 
     def _distribution(self, cases: Sequence[Row]) -> Spec | None:
         panels: list[Spec] = []

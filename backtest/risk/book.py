@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any, Literal
 
 from backtest.errors import UserError
@@ -31,7 +32,7 @@ HALF = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountRisk:
     """An account with debt; base units. Distances are the least falls along a direction, whole basis points, from
     which on it holds (0: it does now); None: no fall brings it.
 
@@ -105,7 +106,7 @@ def standings_of(
     *,
     cost: int | None = None,
     depth: Mapping[AssetId, int] | None = None,
-) -> tuple[list[Standing], int]:
+) -> tuple[list[AccountRisk], int]:
     """Every account of a book that owes something, in id order, and how many accounts could not be valued for want of a
     price.
 
@@ -130,11 +131,12 @@ def standings_of(
     half = min(HALF, most)
     then = {one.account: one for one in standings(views_of(moved(book, moves(direction, half))))}
     at_once = type(mechanism_of(book.protocol)) is ProtocolSpread
+    fallen = cache(lambda fall: moved(book, moves(direction, fall)))
     found = []
     for one in standings(now):
         if one.health is None or not one.debt_base:
             continue
-        look = _Look(book, one, then[one.account], direction, half, most)
+        look = _Look(fallen, one, then[one.account], half, most)
         liquidation = look.least(lambda view: view.health is not None and view.health < WAD, _margin)
         bonus, toxicity = None, None
         if liquidation is not None and at_once:
@@ -146,7 +148,7 @@ def standings_of(
                     lambda view, share=float(frontier): view.collateral_base * share - view.debt_base,  # type: ignore[misc]
                 )
         found.append(
-            Standing(
+            AccountRisk(
                 account=one.account,
                 collateral=one.collateral_base,
                 debt=one.debt_base,
@@ -172,14 +174,10 @@ class _Look:
     """One account along a direction."""
 
     def __init__(
-        self, book: Book[Any], one: BookStanding, half: BookStanding, direction: Direction, fall: int, most: int
+        self, at: Callable[[int], Book[Any]], one: BookStanding, half: BookStanding, fall: int, most: int
     ) -> None:
-        self._book, self._one, self._half, self._fall = book, one, half, fall
-        self._direction, self._most = direction, most
+        self.at, self._one, self._half, self._fall, self._most = at, one, half, fall, most
         self._views: dict[int, AccountView] = {}
-
-    def at(self, fall: int) -> Book[Any]:
-        return moved(self._book, moves(self._direction, fall))
 
     def view(self, fall: int) -> AccountView:
         if fall not in self._views:
@@ -218,13 +216,7 @@ def _bonus(
     """What the best-paying liquidation of an account that may be liquidated takes for each unit it repays (wad, up),
     and its toxic frontier, with the collateral valued as it is ``now``.
     """
-    offers = [
-        offer
-        for offer in ProtocolSpread[Any]().opportunities(
-            book, account, AccountId(len(book.market.accounts)), receive_collateral_token=False
-        )
-        if isinstance(offer, Opportunity)
-    ]
+    offers = _offers(book, account, token=False) or _offers(book, account, token=True)
     if not offers:
         return None, None
     fill = max(offers, key=lambda offer: offer.profit).fill
@@ -241,7 +233,19 @@ def _bonus(
     return bonus, toxic_frontier(bonus, now.value_down(pair.collateral_asset, held), reserve)
 
 
-def debt_within(found: Sequence[Standing], of: Callable[[Standing], int | None], falls: Sequence[int]) -> list[int]:
+def _offers(book: Book[Any], account: AccountId, *, token: bool) -> list[Opportunity]:
+    """What a liquidator is offered; with ``token`` it takes the deposit token, where the market has not enough of the
+    collateral itself.
+    """
+    found = ProtocolSpread[Any]().opportunities(
+        book, account, AccountId(len(book.market.accounts)), receive_collateral_token=token
+    )
+    return [offer for offer in found if isinstance(offer, Opportunity)]
+
+
+def debt_within(
+    found: Sequence[AccountRisk], of: Callable[[AccountRisk], int | None], falls: Sequence[int]
+) -> list[int]:
     """The debt of accounts whose distance is at most each of these falls, base units."""
     known = [(distance, one.debt) for one in found if (distance := of(one)) is not None]
     return [sum(debt for distance, debt in known if distance <= fall) for fall in falls]
@@ -257,7 +261,7 @@ class Insolvent:
     short: int
 
 
-def insolvent(found: Sequence[Standing]) -> tuple[Insolvent, ...]:
+def insolvent(found: Sequence[AccountRisk]) -> tuple[Insolvent, ...]:
     """By kind, the sound ones aside."""
     kinds: tuple[Kind, ...] = ("type I", "type II", "dust")
     return tuple(

@@ -20,7 +20,7 @@ from backtest.errors import UserError
 from backtest.model import AssetId
 from backtest.protocols.book import Book
 from backtest.replay.what_if.proposal import after_move
-from backtest.risk.book import Direction, Standing, farthest, moves
+from backtest.risk.book import AccountRisk, Direction, farthest, moves
 from backtest.units import BPS, WAD
 
 RUNG = 250
@@ -146,7 +146,7 @@ class Exposed:
         return float(beyond[hit].sum()), slope
 
 
-def exposed(book: Book[Any], assets: Sequence[AssetId], found: Sequence[Standing]) -> Exposed:
+def exposed(book: Book[Any], assets: Sequence[AssetId], found: Sequence[AccountRisk]) -> Exposed:
     """Of the accounts of ``standings_of``."""
     place = {asset: column for column, asset in enumerate(assets)}
     held, owed = (np.zeros((len(found), len(assets) + 1)) for _ in range(2))
@@ -166,7 +166,7 @@ def exposed(book: Book[Any], assets: Sequence[AssetId], found: Sequence[Standing
 def smallest(
     book: Book[Any],
     assets: Sequence[AssetId],
-    found: Sequence[Standing],
+    found: Sequence[AccountRisk],
     reserves: int,
     *,
     metric: _Floats | None = None,
@@ -256,13 +256,13 @@ def _edge(picture: Exposed, way: _Floats, reserves: int) -> _Floats | None:
 
 
 def _direction(assets: Sequence[AssetId], changes: _Floats) -> Direction:
-    """The straight way of prices to some log changes: the largest weighs one."""
+    """The straight way of prices to some log changes: the largest weighs one, those below a hundredth of it nothing."""
     falls = 1 - np.exp(changes)
     top = float(np.abs(falls).max())
     if not top:
         return {}
     weights = {asset: round(float(fall) / top * BPS) for asset, fall in zip(assets, falls, strict=True)}
-    return {asset: weight for asset, weight in weights.items() if weight}
+    return {asset: weight for asset, weight in weights.items() if abs(weight) >= BPS // 100}
 
 
 def _alike(one: Direction, other: Direction) -> bool:

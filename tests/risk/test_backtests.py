@@ -75,6 +75,7 @@ def test_the_shortfall_statistics_by_hand() -> None:
     assert shortfall_test([0, 0], [1, 1], [2, 2], np.array([[0.0, 3.0]]), 5_000).first is None
 
 
+@pytest.mark.slow
 def test_acerbi_and_szekelys_critical_value() -> None:
     """They print -0.70 for Z2 of 250 normal days at 97.5 %, at the 5 % level."""
     var = stats.norm.ppf(0.975)

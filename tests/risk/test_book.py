@@ -11,7 +11,7 @@ from backtest.errors import UserError
 from backtest.protocols.book import Book
 from backtest.replay.what_if import proposal as what_if
 from backtest.risk.book import (
-    Standing,
+    AccountRisk,
     debt_within,
     farthest,
     insolvency,
@@ -156,7 +156,7 @@ def test_every_account_of_the_crash_against_its_rule() -> None:
     assert unvalued == 0
     assert len(found) > 20
 
-    def view(one: Standing, fall: int) -> Any:
+    def view(one: AccountRisk, fall: int) -> Any:
         then = what_if.moved(book, moves(direction, fall))
         return protocol.view(then.state, one.account, then.prices, then.now)
 

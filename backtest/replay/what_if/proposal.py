@@ -150,8 +150,8 @@ def effect_of(book: Book[Any], timeline: Timeline, overrides: Sequence[Override]
         of=reach.of,
         left_alone=reach.in_emode,
         made=tuple(found),
-        power_before=_power(before),
-        power_after=_power(after),
+        power_before=power_of(before),
+        power_after=power_of(after),
     )
 
 
@@ -221,5 +221,6 @@ def _short(views: Views) -> int:
     return -least.take(least.negative).total() + sum(max(0, one.debt_base - one.collateral_base) for one in rest)
 
 
-def _power(views: Views) -> int:
+def power_of(views: Views) -> int:
+    """What all accounts may owe when they borrow, base units."""
     return views.power.total() + sum(view.borrowing_power_base for view in views.rest.values() if view is not None)
