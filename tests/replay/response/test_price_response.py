@@ -247,7 +247,7 @@ def test_the_oracle_follows_by_its_own_rule(rule: object, when: int) -> None:
 
 
 def test_a_fetched_pool_is_sold_into_as_history_left_it() -> None:
-    """By the pool's own rules, to the unit, after each of history's swaps; what is outstanding is sold into it first."""
+    """By the pool's own rules, after each of history's swaps; what is outstanding is sold into it first."""
     h = opened()
     tokens = tuple(asset.asset for asset in h.market.assets)
     pool = Pool(
