@@ -566,6 +566,10 @@ class Engine(Generic[State]):
             if market_wide:
                 open_to.outdate_all()
                 open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
+            elif self._seat is not None and self._seat.buys:
+                open_to.outdate_all()
+            elif self._seat is not None:  # whoever sells now gets less than was quoted before
+                open_to.lower_all()
         if not self._measure.is_over:
             self.opportunities.look(book, model.left(book, open_to), model.missed)
         self._offered = bool(open_to)

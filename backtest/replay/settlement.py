@@ -113,7 +113,6 @@ class Settlement(Generic[State]):
         if self.seat is not None and made.ends:
             for event in self.seat.settled(book, ordinal, fill, endogenous=endogenous):
                 book.apply(event)
-                market_wide = True  # what others would get for their collateral is something else now
         return touched, market_wide
 
     def settle_together(self, engine: Taker[State], found: Together, order: Sequence[int]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -19,6 +20,9 @@ from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.competition.strategy import best_size
 from backtest.replay.record import Waterfall
+
+if TYPE_CHECKING:
+    from backtest.replay.mechanisms.offers import Offers
 
 COMPETITIVE = "competitive"
 """The one account that stands for all liquidators where they do not differ."""
@@ -147,6 +151,11 @@ class Competition:
         asset.
         """
         ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
+        if self._costs.seat is not None:
+            from backtest.replay.mechanisms.offers import Offers  # whose package knows this module
+
+            if isinstance(open_to, Offers) and open_to.worth_less:
+                return self._choose_lowered(book, open_to)
         kept = not self._costs.counts
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
@@ -156,10 +165,41 @@ class Competition:
             found = known[1]
             if found is not None and (best is None or found[0] < best[0]) and calls.get(account, 0) < most:
                 best = found
-        if best is None:
-            return None
-        opportunity = best[1]
-        calls[opportunity.order.account] += 1
+        return None if best is None else self._taken(book, best[1])
+
+    def _choose_lowered(self, book: Book[State], open_to: Offers) -> Take | None:
+        """The same where most offers are worth less than when they were ranked: those ranks bound what they are worth
+        now, so that only as many are asked for again as may be the best.
+        """
+        ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
+        lower = {account for account in open_to.worth_less if account in ranked}
+        heap: list[tuple[_Rank, bool, AccountId]] = []
+        for account in lower:
+            known = ranked[account][1]
+            if known is not None and calls.get(account, 0) < most:  # what did not pay then does not now
+                heap.append((known[0], False, account))
+        for account in open_to.asked_but(lower):
+            opportunities = open_to.get(account, ())
+            found = self._best(book, account, opportunities) if opportunities else None
+            ranked[account] = opportunities, found
+            if found is not None and calls.get(account, 0) < most:
+                heap.append((found[0], True, account))
+        heapq.heapify(heap)
+        while heap:
+            _, exact, account = heapq.heappop(heap)
+            if exact:
+                best = ranked[account][1]
+                assert best is not None
+                return self._taken(book, best[1])
+            opportunities = open_to.get(account, ())
+            found = self._best(book, account, opportunities) if opportunities else None
+            ranked[account] = opportunities, found
+            if found is not None:
+                heapq.heappush(heap, (found[0], True, account))
+        return None
+
+    def _taken(self, book: Book[State], opportunity: Opportunity) -> Take:
+        self.calls(book)[opportunity.order.account] += 1
         return Take(
             opportunity, self._costs.charged(book, opportunity, flash=True, sells=not self.receive_collateral_token)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from backtest.model import AccountId
 from backtest.protocols.mechanism import Opportunity
@@ -19,6 +19,8 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
         self._found: dict[AccountId, Sequence[Opportunity]] = {}
         self._outdated = set(accounts)
         self._let_be: set[AccountId] = set()
+        self.worth_less: set[AccountId] = set()
+        """Outdated accounts whose offers can only have become worth less since somebody asked."""
 
     @property
     def unquoted(self) -> list[AccountId]:
@@ -28,20 +30,34 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
     def let_be(self, account: AccountId) -> None:
         """Something of this account is on offer, and nobody wants to know what."""
         self._outdated.discard(account)
+        self.worth_less.discard(account)
         self._let_be.add(account)
 
     def outdate(self, accounts: Iterable[AccountId]) -> None:
         """Their offers, if any, are to be quoted anew."""
+        accounts = list(accounts)
         self._outdated.update(accounts)
         self._let_be.difference_update(self._outdated)
+        self.worth_less.difference_update(accounts)
+
+    def lower_all(self) -> None:
+        """What is on offer is worth less than it was, whatever else is the same: quoted anew when asked for."""
+        lower = {*self._found, *self._let_be} - self._outdated
+        self.outdate(lower)
+        self.worth_less |= lower
 
     def outdate_all(self) -> None:
         """The same for all that have any."""
         self.outdate([*self._found, *self._let_be])
 
+    def asked_but(self, others: Set[AccountId]) -> list[AccountId]:
+        """Accounts that something may be on offer about, but these; nothing is quoted."""
+        return sorted((self._found.keys() | self._outdated) - others)
+
     def __getitem__(self, account: AccountId) -> Sequence[Opportunity]:
         if account in self._outdated:
             self._outdated.discard(account)
+            self.worth_less.discard(account)
             try:
                 self._found[account] = self._quote(account)
             except KeyError as error:  # which a mapping would take for "nothing on offer", and the old offer for valid

@@ -210,6 +210,8 @@ class Seat:
             for asset in market.assets
             if asset.asset in self._selling.markets
         }
+        self.buys = any(market.terms.buys for market in self._selling.markets.values())
+        """Whether a liquidation may make what another one sells worth more."""
         self._history: dict[AssetId, int] = {}
         """History's oracle prices of its assets."""
         self.points: list[PricePoint] = []

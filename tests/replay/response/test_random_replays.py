@@ -4,11 +4,16 @@ same comes out again.
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from backtest.replay.competition.models import Competition
 from backtest.replay.engine import replay
+from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
 from backtest.scenario import Competitive, Participation, Scenario, SealedBid
@@ -24,7 +29,7 @@ from backtest.scenario.impact import (
     Thinning,
     TwapRule,
 )
-from tests.sketches.history import History
+from tests.sketches.history import USD, WETH, History, borrower, opened
 from tests.support.random_history import random_history
 from tests.support.sketch_history import POOL
 
@@ -64,8 +69,10 @@ def outcome(found: Replay[Any]) -> list[Any]:
     return [list(value) if isinstance(value := getattr(found, name), list) else value for name in names]
 
 
-def run(h: History, model: object, netted: object, *, screened: bool = True) -> tuple[Replay[Any], PriceResponse]:
-    response = PriceResponse(TERMS, [h.market], netted)
+def run(
+    h: History, model: object, netted: object, *, screened: bool = True, terms: Impact = TERMS
+) -> tuple[Replay[Any], PriceResponse]:
+    response = PriceResponse(terms, [h.market], netted)
     scenario = Scenario(liquidators=model, seed=3)
     return replay(POOL, h.market, h.timeline(), scenario, response=response, samples=5, screened=screened), response
 
@@ -89,6 +96,32 @@ def test_a_baseline_is_netted_out_of_itself_and_the_screen_changes_nothing(seed:
         assert sale.brought <= 10**27 or sale.amount < 0
     for asset, amount in sold.items():  # what was told to markets is what liquidations gave
         assert amount == sum(one.amount for one in own.sales if one.token == h.market.assets[asset].asset)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_only_asking_again_for_what_may_be_the_best_changes_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without purchases offers are only ever worth less after a sale: the same as asking for all of them again."""
+    entry = AssetImpact(asset="WETH", depth=ConstantProductDepth(reserve=4_000), oracle=replace(CHAINLINK, delay=0))
+    terms, draw = Impact(assets=(entry,)), random.Random(seed)
+    h = opened(accounts=40)
+    for account in range(38):
+        size = int(draw.paretovariate(1.1))
+        borrower(h, account, size, int(size * (1_550 - 100 * draw.random())))
+    for block, price in ((10, 1_900), (11, 1_850), (12, 1_700)):
+        h.block(block).price(WETH, price * USD)
+    found = run(h, MODELS["competitive"], (), terms=terms)[0]
+    asked = Counter[str]()
+    quick = Competition._choose_lowered
+
+    def counted(self: Competition, book: Any, open_to: Any) -> Any:
+        asked["quick"] += 1
+        return quick(self, book, open_to)
+
+    monkeypatch.setattr(Competition, "_choose_lowered", counted)
+    run(h, MODELS["competitive"], (), terms=terms)
+    assert asked["quick"]
+    monkeypatch.setattr(Offers, "lower_all", Offers.outdate_all)
+    assert outcome(run(h, MODELS["competitive"], (), terms=terms)[0]) == outcome(found)
 
 
 def test_the_histories_have_what_they_test() -> None:
