@@ -142,6 +142,8 @@ def test_tables_and_views_say_the_same(lake: Lake) -> None:
     assert first["amplification"] > 1
     blocks = rows(lake, "SELECT * FROM cascade_blocks ORDER BY block_number")
     assert sum(row["liquidations"] for row in blocks) == len(sales)
+    assert ends("report", "--lake", str(lake.path), "-o", str(lake.path / "page.html")) == 0
+    assert "Prices with and without what was sold" in (lake.path / "page.html").read_text()
     path = rows(lake, "SELECT reason, market_price, oracle_price FROM run_prices ORDER BY step")
     assert {"history", "sale", "deviation"} <= {row["reason"] for row in path}
     assert any("answers to sales" in note for note in json.loads(made.summary["notes"]))

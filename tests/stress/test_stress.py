@@ -4,9 +4,13 @@ stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from msgspec.structs import replace
@@ -17,13 +21,16 @@ from backtest.errors import UserError
 from backtest.lake import Lake
 from backtest.report.stress import find_stress
 from backtest.result_tables import STRESSES
+from backtest.results import Material
 from backtest.risk.tail import tail_risk
 from backtest.scenario import Scenario
+from backtest.shocks import parse_suite
 from backtest.shocks.models import Recorded
-from backtest.stress import deepest, digest_of, find_suite, resolved, store, stress, suites
+from backtest.stress import _depths, deepest, digest_of, find_suite, resolved, store, stress, suites
 from backtest.stress.paths import PathTask
 from backtest.sweep import Processes, Serial
 from backtest.sweep.worker import Done, Job
+from backtest.tables import AMOUNT
 from tests.support.sample_sweeps import sample
 from tests.support.small_stress import BLOCK, MARKET, TEXT, small_suite
 
@@ -204,6 +211,34 @@ def test_every_suite_that_ships_is_whole() -> None:
     for suite in found.values():
         assert suite.description
         resolved(suite)
+
+
+def test_the_example_of_the_page_is_a_suite(done: tuple[Lake, str]) -> None:
+    page = (Path(__file__).parents[2] / "docs/stress.md").read_text(encoding="utf-8")
+    suite = parse_suite(re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0], "stress.md")
+    assert suite.cases[0].events
+    assert stress(done[0], MARKET, replace(suite, horizon=1_800, paths=2), block=BLOCK).failed == ()
+
+
+def test_depth_of_pools_is_what_a_small_move_takes() -> None:
+    """Active liquidity times the root of the price: of two pools, since the day before the panel begins."""
+    day = 86_400
+    words = [(2**96).to_bytes(32, "big"), (2**97).to_bytes(32, "big"), None, (2**96).to_bytes(32, "big")]
+    table = pa.table(
+        {
+            "pool_id": pa.array([0, 0, 0, 1], pa.int16()),
+            "block_number": [1, 2, 3, 9],
+            "timestamp": [day, day + 60, day + 90, day + 99],
+            "liquidity": pa.array([10, 30, 5, 7], AMOUNT),
+            "sqrt_price": pa.array(words, pa.binary(32)),
+        }
+    )
+    material = cast(Material, SimpleNamespace(tables={"pool_events": table}))
+    [(times, depth)] = _depths(material, 8, day)
+    assert times.tolist() == [day, day + 60]
+    assert depth.tolist() == [10 * 2.0**96, 30 * 2.0**97]
+    assert len(_depths(material, 9, day)) == 2
+    assert _depths(material, 8, 3 * day) == ()
 
 
 def test_a_crash_is_put_on_todays_book_with_its_deepest_day() -> None:
