@@ -100,7 +100,6 @@ class Searchers:
     def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws, till: Till | None = None) -> None:
         self.terms, self.costs = terms, costs
         self._till = till or Till(Purse(terms.each))
-        self._stuck = self._till.purse.stuck
         self.missed: dict[Key, str] = {}
         self._each = terms.each
         self._draws = draws
@@ -186,7 +185,7 @@ class Searchers:
         shown = self._shown(book, key)
         found = []
         for searcher in self._each:
-            if searcher.name in shown and self._stuck.get(searcher.name, 0) <= book.now.timestamp:
+            if searcher.name in shown and self._till.purse.stuck(searcher.name) <= book.now.timestamp:
                 if self._above_cap(book, searcher):
                     self._get_stuck(book, searcher)
                 else:
@@ -227,8 +226,8 @@ class Searchers:
         """See ``mechanism.Bidders``: at once where who looks is drawn for each block."""
         if self._drawn:
             return now + self.terms.block_seconds
-        times = [*self._stuck.values(), *self._till.purse.returns]
-        return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
+        times = (*self._till.purse.frees, self.costs.changes_after(now))
+        return min((time for time in times if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
@@ -340,7 +339,7 @@ class Searchers:
             value = offer.paid(searcher).rent - searcher.min_profit - -(-cost * searcher.margin // BPS)
             if value < 0:
                 continue
-            if self._stuck.get(searcher.name, 0) > now:
+            if self._till.purse.stuck(searcher.name) > now:
                 closest = max(closest, _CLOSEST.index(STUCK))
             elif self._above_cap(book, searcher):
                 self._get_stuck(book, searcher)
@@ -549,7 +548,7 @@ class Searchers:
 
     def _get_stuck(self, book: Book[State], searcher: Searcher) -> None:
         if searcher.stuck:
-            self._stuck[searcher.name] = book.now.timestamp + searcher.stuck
+            self._till.purse.stick(searcher.name, book.now.timestamp + searcher.stuck)
 
     def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
         account, lot = key
