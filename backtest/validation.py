@@ -78,8 +78,9 @@ def validate(
         or scenario.overrides
         or scenario.mechanism != ProtocolsOwn()
         or scenario.costs != Costs()
+        or scenario.impact.assets
     ):
-        remedy = "use competitive liquidators without overrides, costs (but gas_cost) or another mechanism"
+        remedy = "use competitive liquidators without overrides, costs (but gas_cost), impact or another mechanism"
         raise UserError("a validation holds a model under history's parameters against history", remedy)
     if largest < 0:
         raise UserError(f"--largest {largest} is negative", "give 0 or more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +142,27 @@ def test_tables_and_views_say_the_same(lake: Lake) -> None:
     assert first["amplification"] > 1
     blocks = rows(lake, "SELECT * FROM cascade_blocks ORDER BY block_number")
     assert sum(row["liquidations"] for row in blocks) == len(sales)
+    assert ends("report", "--lake", str(lake.path), "-o", str(lake.path / "page.html")) == 0
+    assert "Prices with and without what was sold" in (lake.path / "page.html").read_text()
     path = rows(lake, "SELECT reason, market_price, oracle_price FROM run_prices ORDER BY step")
     assert {"history", "sale", "deviation"} <= {row["reason"] for row in path}
     assert any("answers to sales" in note for note in json.loads(made.summary["notes"]))
+
+
+def test_a_replay_says_what_its_sales_set_off(lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "impact.toml").write_text('name = "thin"' + WORDS)
+    words = ["replay", "--lake", str(lake.path)]
+    assert ends(*words, "--scenario", str(tmp_path / "impact.toml")) == 0
+    told = capsys.readouterr().out
+    assert "prices of WETH (constant-product) answer to sales, none netted out" in told
+    assert re.search(r"cascades +\d: \d+ liquidations that sold, \d+ endogenous \(\d+ % of their debt\)", told)
+    assert re.search(r"WETH +at worst its oracle fell by [\d.]+ %, history's by [\d.]+ %; \d+ rounds", told)
+    assert ends(*words, "--liquidators", "competitive", "--impact", "WETH=kyle:500@2", "--impact", "USDC=pools") == 2
+    assert "no fetched pool prices" in capsys.readouterr().err
+    assert ends(*words, "--liquidators", "competitive", "--impact", "WETH=kyle:500@2", "--name", "kyle") == 0
+    assert "500 sold move it by 2 %, in proportion (Kyle 1985)" in capsys.readouterr().out
+    assert ends(*words, "--scenario", str(tmp_path / "impact.toml"), "--impact", "WETH=kyle:500@2") == 2
+    assert "--scenario and --impact together" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -426,6 +426,7 @@ def _is_compiled() -> bool:
 
 def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
     from backtest.report import opportunities_of
+    from backtest.report.cascade import cascade_lines
     from backtest.report.tables import data_flags, describe, moment, money
 
     row, hits = run.summary, run.tables["run_liquidations"]
@@ -464,6 +465,8 @@ def _print(run: Run, scenario: Scenario, lake: Lake) -> None:
         when = "bad debt" if window["label"] == "end" else f"  {window['label']}"
         print(f"  {when:<12}  {', '.join(parts)}; borrowers' loss {loss} {currency}")
     for line in opportunities_of(lake, run.run_id, market=row["market"]):
+        print(line)
+    for line in cascade_lines(run.tables["run_cascades"].to_pylist(), symbols):
         print(line)
     if row["name"] == f"{scenario.name} ({run.run_id[:8]})":
         print(f"  Another run has the name '{scenario.name}': this one is '{row['name']}' (backtest runs rename).")

@@ -42,6 +42,29 @@ def as_text(found: Row) -> str:
     return "\n".join(lines)
 
 
+def cascade_lines(rows: Sequence[Row], symbols: Mapping[str, str]) -> list[str]:
+    """Printed lines on the cascades of a run (rows of ``run_cascades``), and the worst of each asset; none without."""
+    if not rows:
+        return []
+    each = {row["cascade"]: row for row in rows}.values()  # what is of all assets stands in every row
+    made, endogenous, repaid, part = (
+        sum(int(row[name]) for row in each)
+        for name in ("liquidations", "endogenous_liquidations", "repaid_base", "endogenous_repaid_base")
+    )
+    share = f" ({100 * part / repaid:.0f} % of their debt)" if endogenous else ""
+    lines = [f"  cascades      {len(each):,}: {made:,} liquidations that sold, {endogenous:,} endogenous{share}"]
+    for asset in sorted({row["asset"] for row in rows}, key=lambda address: symbols.get(address, address)):
+        own = [row for row in rows if row["asset"] == asset and row["oracle_before"] and row["history_before"]]
+        worst = min(own, key=lambda row: row["oracle_low"] / row["oracle_before"], default=None)
+        if worst is not None:
+            fell, then = (1 - float(worst[f"{of}_low"] / worst[f"{of}_before"]) for of in ("oracle", "history"))
+            lines.append(
+                f"    {symbols.get(asset, asset):<11} at worst its oracle fell by {100 * fell:.2f} %, history's by"
+                f" {100 * then:.2f} %; {worst['rounds']:,} rounds that history did not have"
+            )
+    return lines
+
+
 def write_page(found: Row, path: Path) -> None:
     """The same as one offline page with charts."""
     assets = [

@@ -551,6 +551,45 @@ class Charts:
             "layer": layers,
         }
 
+    def answered(self, rows: list[Row]) -> Spec:
+        """Prices that answer to sales against history's, an asset below the other."""
+        panels = []
+        for symbol in dict.fromkeys(row["symbol"] for row in rows):
+            mine = [row for row in rows if row["symbol"] == symbol]
+            panels.append(
+                {
+                    "title": f"{symbol}: the oracle's price and the market's, of history's",
+                    "data": {"values": _timed(mine)},
+                    "width": WIDTH,
+                    "height": 160,
+                    "mark": {"type": "line", "interpolate": "step-after", "clip": True},
+                    "encoding": {
+                        "x": self._time(),
+                        "y": {
+                            "field": "relative",
+                            "type": "quantitative",
+                            "title": "Price (history = 100)",
+                            "scale": {"zero": False},
+                            "axis": {"tickCount": 5},
+                        },
+                        **self._by_run(dash=False),
+                        "strokeDash": {
+                            "field": "price",
+                            "type": "nominal",
+                            "title": None,
+                            "scale": {"domain": ["oracle", "market"], "range": [[1, 0], [3, 3]]},
+                        },
+                        "tooltip": _tooltip(
+                            run=("Run", "name"),
+                            price=("Price", "name"),
+                            time=("From", "time"),
+                            relative=("Of history's (%)", "amount"),
+                        ),
+                    },
+                }
+            )
+        return _stack(panels)
+
     def concentration(self, rows: list[Row]) -> Spec:
         """Share of all debt repaid that the most liquidated accounts had."""
         return {

@@ -237,7 +237,15 @@ def figures(selection: Selection, labels: Sequence[str]) -> list[CaptionedChart]
     sampled = f"Valued at oracle prices, at the last sampled block of bins of {every}."
     indebted = any(row["bad_debt_usd"] or row["deficit_usd"] for row in totals)
     some = any(row["liquidations"] for row in timeline)
+    answered = rows(q.ANSWERED)
+    with_and_without = CaptionedChart(
+        "Prices with and without what was sold",
+        f"The lowest of bins of {every}. History's path is the one without; where nothing is netted out it holds"
+        " history's own impact as well.",
+        charts.answered(answered) if answered else None,
+    )
     return [
+        *([with_and_without] if answered else []),
         CaptionedChart(
             "Prices and liquidations over time",
             f"A bar is {every} wide; all runs have the same scale.",

@@ -118,6 +118,17 @@ SELECT symbol, asset, bin, price::DOUBLE / $unit AS price_usd,
 FROM binned ORDER BY asset_id, bin
 """.replace("$shown", str(SHOWN_ASSETS))
 
+# Where prices answer to sales: the oracle's and the market's in per cent of history's, the least of each bin.
+ANSWERED = """
+WITH steps AS (
+    SELECT run_id, label AS symbol, greatest(timestamp, $start) - greatest(timestamp, $start) % $step AS bin,
+        100 * oracle_price::DOUBLE / history_price::DOUBLE AS oracle,
+        100 * market_price::DOUBLE / history_price::DOUBLE AS market
+    FROM run_prices JOIN assets USING (market, asset) WHERE run_id IN $runs AND history_price > 0 AND timestamp <= $end
+), binned AS (SELECT run_id, symbol, bin, min(oracle) AS oracle, min(market) AS market FROM steps GROUP BY ALL)
+UNPIVOT binned ON oracle, market INTO NAME price VALUE relative ORDER BY symbol, run_id, price, bin
+"""
+
 # One row per run and collateral asset.
 BY_COLLATERAL = """
 SELECT run_id, coalesce(assets.label, collateral_asset) AS symbol, count(*) AS liquidations, count(DISTINCT account)

@@ -150,6 +150,8 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
             if name != "kind"
         )
         parts.append(f"settled by {mechanism['kind']}{f' ({terms})' if terms else ''}")
+    if answering := (body.get("impact") or {}).get("assets"):
+        parts.append(_impact(answering, body["impact"].get("netting", "baseline"), symbols))
     users = body.get("users") or {}
     if users.get("response"):
         parts.append(f"users respond ({users['response']})")
@@ -168,6 +170,15 @@ def describe(scenario: str, decimals: int, currency: str, symbols: Mapping[str, 
         f"{name.replace('_', ' ')} {body[name]}" for name in ("from_block", "to_block") if body.get(name) is not None
     ]
     return "; ".join(parts)
+
+
+def _impact(assets: Sequence[Mapping[str, Any]], netting: str, symbols: Mapping[str, str]) -> str:
+    """Whose prices answer to sales, by which depth."""
+    named = (
+        f"{symbols.get(entry['asset'], entry['asset'])} ({(entry.get('depth') or {'kind': 'none'})['kind']})"
+        for entry in assets
+    )
+    return f"prices of {', '.join(named)} answer to sales, {netting} netted out"
 
 
 _SHARES = frozenset(

@@ -286,7 +286,7 @@ class Searchers:
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
-        if known is not None and known[0] == offers:
+        if known is not None and known[0] == offers and self.costs.seat is None:  # else what was sold since counts
             return known[1]
         chosen = max(
             (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from math import log
+from dataclasses import replace
+from math import isqrt, log
 
 import pytest
 
-from backtest.model import Clock
-from backtest.replay.engine import replay
+from backtest.model import Clock, MarketPrice, Pool, PoolChange, PoolId, PriceUpdate
+from backtest.pools.uniswap_v3 import PoolState, sqrt_price_at, swap, tick_at
+from backtest.replay.engine import Engine, mechanism_for, replay
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse, Sold
 from backtest.scenario import Competitive, Override, Scenario
@@ -19,6 +21,7 @@ from backtest.scenario.impact import (
     Impact,
     NoDepth,
     OsmRule,
+    PoolsDepth,
     TwapRule,
 )
 from backtest.units import RAY
@@ -241,6 +244,79 @@ def test_the_oracle_follows_by_its_own_rule(rule: object, when: int) -> None:
         assert full < moved.price < 2_000 * USD
     else:
         assert moved.price == pytest.approx(full, abs=1)
+
+
+def test_a_fetched_pool_is_sold_into_as_history_left_it() -> None:
+    """By the pool's own rules, after each of history's swaps; what is outstanding is sold into it first."""
+    h = opened()
+    tokens = tuple(asset.asset for asset in h.market.assets)
+    pool = Pool(
+        id=PoolId(0), address="0xpool", kind="uniswap-v3", tokens=(tokens[0], tokens[1]), decimals=(18, 6),
+        assets=(WETH, USDC), fee=3_000, spacing=60, prices=tokens[0],
+    )  # fmt: skip
+    at = {price: tick_at(isqrt(price * 10**6 * 2**192 // 10**18)) for price in (1_900, 2_000)}
+    h.pool(0, 0, sqrt_price=sqrt_price_at(at[2_000])).pool(-300_000, 10**18, upper=0).pool(
+        -204_000, 10**19, upper=-180_000
+    )
+    h.block(10).pool(at[1_900], 11 * 10**18, sqrt_price=sqrt_price_at(at[1_900])).price(WETH, 1_900 * USD)
+    made = replace(h.market, pools=(pool,))
+    response = PriceResponse(impact(PoolsDepth()), [made], ())
+    seat, state = response.seat(made), PoolState(3_000, 60)
+    for event in h.timeline():
+        if isinstance(event, PoolChange):
+            state.apply(event)
+        if isinstance(event, PoolChange | PriceUpdate | MarketPrice):
+            seat.adjusted(event)
+        if isinstance(event, PoolChange) and state.liquidity:
+            out = swap(state, True, 50 * ETH).amount_out
+            worth = 50 * ETH * state.sqrt_price**2 // 2**192
+            value, now = 10**18, Clock(event.block_number, event.log_index, event.timestamp)
+            assert seat.loss_up(WETH, 50 * ETH, value, now) == pytest.approx(value - value * out // worth, rel=1e-6)
+    seat.sold(tokens[0], 50 * ETH, tokens[1], Clock(10, 5, 120))
+    first = swap(state, True, 50 * ETH)
+    left = (first.sqrt_price / state.sqrt_price) ** 2
+    assert response.factor(tokens[0], 120) / RAY == pytest.approx(left, rel=1e-12)
+    after = PoolState(3_000, 60, first.sqrt_price, first.tick, first.liquidity, state.gross, state.net, state.ticks)
+    out = swap(after, True, 50 * ETH).amount_out
+    worth = 50 * ETH * after.sqrt_price**2 // 2**192
+    assert seat.loss_up(WETH, 50 * ETH, 10**18, Clock(10, 6, 120)) == pytest.approx(
+        10**18 - 10**18 * out // worth, rel=1e-6
+    )
+
+
+def test_markets_that_share_a_token_share_what_is_sold_of_it() -> None:
+    """Two markets on one clock: the first sells WETH, and the account of the second is liquidated at a round of its own
+    oracle, though nothing happened there.
+    """
+    here, there = opened(), opened()
+    borrower(here, 0, 100, 100 * 1_550)
+    borrower(there, 0, 10, 10 * 1_560)
+    here.block(10).price(WETH, 1_900 * USD)
+    for h in (here, there):
+        h.block(20).price(USDC, USD)
+    markets = [replace(here.market, name="here"), replace(there.market, name="there")]
+    response = PriceResponse(impact(ConstantProductDepth(reserve=2_000)), markets, ())
+    engines = [
+        Engine(POOL, market, h.timeline(), COMPETITIVE, mechanism_for(POOL, COMPETITIVE), response=response)
+        for market, h in zip(markets, (here, there), strict=True)
+    ]
+    stamped = [
+        (transaction[0].timestamp, number, order, transaction)
+        for number, engine in enumerate(engines)
+        for order, transaction in enumerate(engine.transactions())
+    ]
+    for _, number, _, transaction in sorted(stamped, key=lambda each: each[:3]):
+        engines[number].advance(transaction)
+    first, second = (engine.finish() for engine in engines)
+    assert [sale.account for sale in first.sales]
+    assert {sale.account for sale in second.sales} == {0}
+    assert all(sale.endogenous for sale in second.sales)
+    assert len(response.sales) == len(first.sales) + len(second.sales)
+    alone = replay(
+        POOL, markets[1], there.timeline(), COMPETITIVE,
+        response=PriceResponse(impact(ConstantProductDepth(reserve=2_000)), markets, ()),
+    )  # fmt: skip
+    assert not alone.sales
 
 
 def test_rounds_add_up_in_logs() -> None:
