@@ -72,6 +72,7 @@ class NetworkAnswer:
 
     contagion_id: str
     markets: tuple[str, ...]
+    lake_digest: str
     timestamp: int
     currency: str
     decimals: int
@@ -85,6 +86,7 @@ class NetworkAnswer:
         common = {
             "contagion_id": self.contagion_id,
             "market": self.markets[0],
+            "lake_digest": self.lake_digest,
             "markets": json.dumps(self.markets),
             "timestamp": self.timestamp,
             "shock": json.dumps(self.shock, sort_keys=True),
@@ -130,6 +132,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     return NetworkAnswer(
         contagion_id=hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest(),
         markets=joint.markets,
+        lake_digest=members[0].digest,
         timestamp=timestamp,
         currency=members[0].config.base_currency,
         decimals=members[0].config.base_decimals,

@@ -485,13 +485,14 @@ JOINTS: dict[str, pa.Schema] = {
     ),
     # Measures of what connects markets at one moment, one row each, under the first of them (``market``). subject: the
     # market, asset or owner that it is of; other: the second one of measures of pairs. Amounts in base units of the
-    # first market, numbers DOUBLE; shock: JSON.
+    # first market, numbers DOUBLE; shock: JSON. lake_digest: of the first market (``contagion_id`` holds those of all).
     "contagion": pa.schema(
         [
             pa.field(name, kind, nullable=nullable)
             for name, kind, nullable in (
                 ("contagion_id", TEXT, False),
                 ("market", TEXT, False),
+                ("lake_digest", TEXT, False),
                 ("markets", TEXT, False),
                 ("timestamp", pa.int64(), False),
                 ("shock", TEXT, False),

@@ -29,6 +29,7 @@ from backtest.scenario import (
     SealedBid,
     Searcher,
 )
+from backtest.scenario.toml import parse_scenario
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.sketch_lake import CONFIG, lake_of
@@ -177,7 +178,12 @@ def test_one_set_of_prices_for_all_markets(tmp_path: Path) -> None:
         lake = lake_of(tmp_path / "lake", h, config=msgspec.structs.replace(CONFIG, name=name))
     asset = AssetImpact(asset="WETH", depth=ConstantProductDepth(reserve=390), oracle=ChainlinkRule(delay=0))
     both = Joint(markets=("a", "b"))
-    for netting, expected in (("none", [(1, 1), (1, 0)]), ("baseline", [(1, 1), (0, 0)])):
+    cases = {
+        "none": [(1, 1), (1, 0)],
+        "baseline": [(1, 1), (0, 0)],
+        "observed": [(1, 1), (1, 0)],
+    }  # history sold nothing
+    for netting, expected in cases.items():
         impact = Impact(assets=(asset,), netting=netting)  # type: ignore[arg-type]
         made = run_jointly(lake, Scenario(name=netting, liquidators=Competitive(), impact=impact, joint=both))
         found = [
@@ -205,3 +211,33 @@ def test_the_same_owner_in_two_markets(lake: Lake) -> None:
     seized = 5_650 * 105 * ETH // (100 * 1_400)
     left = (10 * ETH - seized) * 1_000 * USD // ETH - 5_650 * USD
     assert (int(row[4]), int(row[5])) == (left - 1_300 * USD, 2 * left)
+
+
+def test_a_joint_run_again_by_its_name(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stored scenario names its markets; its parts and the runs alone keep their names."""
+    first = run_jointly(lake, SCENARIO)
+    with pytest.raises(SystemExit) as code:
+        main(["replay", "--lake", str(lake.path), "--run", first.runs[1].run_id[:12]])
+    assert code.value.code == 0
+    assert "(stored already, not replayed again)" in capsys.readouterr().out
+    lake.refresh()
+    names = lake.sql("SELECT DISTINCT name FROM runs ORDER BY name").fetchall()
+    assert names == [("one purse",), ("one purse, joint",)]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('markets = ["one"]', "give from 2 to 64 names"),
+        ('markets = ["one", "one"]', "one of them twice"),
+        ('markets = ["one", "two"]\nrates = [{currency = "EUR", worth = "0"}]', "give more than 0"),
+        ('markets = ["one", "two"]\nrates = [{currency = "EUR", worth = "１"}]', "is not a number"),
+        ('markets = ["one", "two"]\npurse = "mine"', "Invalid enum value 'mine'"),
+        ('market = ["one", "two"]', "unknown field 'joint.market'"),
+    ],
+    ids=["one", "twice", "worth nothing", "wide digits", "purse", "unknown field"],
+)
+def test_what_a_scenario_of_several_says(body: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        parse_scenario(f"[joint]\n{body}\n", "joint.toml")
+    assert said in str(error.value)

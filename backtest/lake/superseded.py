@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backtest.lake import Lake, Writer
 
 _FACT = "taken anew"
-_RESULTS = ("results/runs", "results/sweeps", "results/validations")
+_RESULTS = ("results/runs", "results/sweeps", "results/validations", "results/contagion")
 
 
 def note(lake: Lake, writer: Writer, market: str, first: int, last: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from backtest.model import Market, MarketEvent
 from backtest.protocols.interface import LendingProtocol
-from backtest.replay.competition.gas import NO_FEES, BaseFees
+from backtest.replay.competition.gas import NEVER, NO_FEES, BaseFees
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.engine import Engine, mechanism_for
 from backtest.replay.memory import uncollected
@@ -64,17 +64,14 @@ def replay_jointly(
     with uncollected():
         tills = [None if purse is None else Till(purse, number, part.worth) for number, part in enumerate(parts)]
         lanes = [_Lane(number, part, tills[number], response, screened) for number, part in enumerate(parts)]
-        market = _Together(lanes, response)
-        shared = purse is not None or response is not None
+        together = _Together(lanes, purse, response)
         waiting = [(lane.place, lane.number) for lane in lanes if lane.ahead is not None]
         heapq.heapify(waiting)
         total, reported = sum(len(part.timeline) for part in parts), 0
         while waiting:
             place, number = waiting[0]
-            if shared:
-                market.pass_time(place[0])
-            lanes[number].advance()
-            market.answer(number, place[0])
+            together.pass_time(place[0])
+            together.advance(number, place[0])
             if lanes[number].ahead is None:
                 heapq.heappop(waiting)
             else:
@@ -82,8 +79,7 @@ def replay_jointly(
             if progress is not None and (done := sum(lane.engine.result.events for lane in lanes)) - reported >= 2_000:
                 reported = done
                 progress(done, total)
-        if shared:
-            market.pass_time(max(lane.until for lane in lanes))
+        together.pass_time(max(lane.until for lane in lanes))
         return [lane.engine.finish() for lane in lanes]
 
 
@@ -133,11 +129,11 @@ class _Lane:
         self.engine.run_ahead(self._reader)
         self.ahead = next(self._reader, None)
 
-    def wake(self, until: int) -> int | None:
-        """When its liquidators look next by time alone, up to a time and the end of its window."""
+    def next_wake(self) -> int:
+        """When its liquidators look next by time alone, in its window; ``NEVER``."""
         self.engine.stand()
         time = self.engine.next_wake()
-        return time if time is not None and time <= min(until, self.until) else None
+        return NEVER if time is None or time > self.until else time
 
     def wake_up(self, time: int) -> None:
         """They look."""
@@ -156,30 +152,45 @@ class _Lane:
 class _Together:
     """What happens in one market because of another: time that has come, and prices that answer."""
 
-    def __init__(self, lanes: Sequence[_Lane], response: PriceResponse | None) -> None:
-        self._lanes, self._response = lanes, response
+    def __init__(self, lanes: Sequence[_Lane], purse: Purse | None, response: PriceResponse | None) -> None:
+        self._lanes, self._purse, self._response = lanes, purse, response
         self._heard = 0
         """Sales that every market has heard of."""
+        self._due = [NEVER] * len(lanes)
+        """When each market's liquidators look next by time alone,"""
+        self._stale = set(range(len(lanes)))
+        """those for which that is to be asked again,"""
+        self._changes = -1
+        """and the purse's changes when it was asked."""
+
+    def advance(self, number: int, time: int) -> None:
+        """A market's next transaction, and what others make of it."""
+        self._lanes[number].advance()
+        self._stale.add(number)
+        self.answer(number, time)
 
     def pass_time(self, until: int) -> None:
         """What time alone brings, in all markets, in its order."""
-        lanes = self._lanes
-        wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
-        heapq.heapify(wakes)
-        while wakes:
-            time, number = wakes[0]
-            again = lanes[number].wake(until)  # another market may have put it off, or brought it forward
-            if again is not None and again <= time:
-                lanes[number].wake_up(again)
-                if self.answer(number, again):
-                    wakes = [(time, lane.number) for lane in lanes if (time := lane.wake(until)) is not None]
-                    heapq.heapify(wakes)
-                    continue
-                again = lanes[number].wake(until)
-            if again is None:
-                heapq.heappop(wakes)
-            else:
-                heapq.heapreplace(wakes, (again, number))
+        if self._purse is None and self._response is None:
+            return
+        while True:
+            self._ask()
+            time = min(self._due)
+            if time > until:
+                return
+            number = self._due.index(time)
+            self._lanes[number].wake_up(time)
+            self._stale.add(number)
+            self.answer(number, time)
+
+    def _ask(self) -> None:
+        if self._response is not None or (self._purse is not None and self._purse.changes != self._changes):
+            self._stale.update(range(len(self._lanes)))
+        if self._purse is not None:
+            self._changes = self._purse.changes
+        for number in self._stale:
+            self._due[number] = self._lanes[number].next_wake()
+        self._stale.clear()
 
     def answer(self, seller: int, time: int) -> bool:
         """The others hear of what was sold, in order from the seller on, until all have heard of everything; whether

@@ -18,12 +18,13 @@ class Purse:
     """One for all markets of a replay, in base units of the first of them.
 
     Attributes:
-        capital: by searcher; None: it borrows what it repays. stuck: until when a searcher's transaction is.
+        capital: by searcher; None: it borrows what it repays. changes: how often anything changed.
     """
 
     def __init__(self, searchers: Iterable[Searcher]) -> None:
         self.capital: Mapping[str, int | None] = {each.name: each.capital for each in searchers}
-        self.stuck: dict[str, int] = {}
+        self.changes = 0
+        self._stuck: dict[str, int] = {}
         self._lent: dict[str, list[tuple[int, int]]] = {}
         self._tied: dict[tuple[int, Lot], tuple[str, int]] = {}
         self._calls: dict[str, tuple[int, int]] = {}
@@ -42,15 +43,26 @@ class Purse:
 
     def lend(self, name: str, back: int, amount: int) -> None:
         """It repaid with its own money, which comes back at that time."""
+        self.changes += 1
         self._lent.setdefault(name, []).append((back, amount))
 
     def tie(self, lot: tuple[int, Lot], name: str, amount: int) -> None:
         """Its bid stands in an auction."""
+        self.changes += 1
         self._tied[lot] = name, amount
 
     def untie(self, lot: tuple[int, Lot]) -> None:
         """No bid stands there any more."""
-        self._tied.pop(lot, None)
+        self.changes += self._tied.pop(lot, None) is not None
+
+    def stick(self, name: str, until: int) -> None:
+        """Its transaction is stuck until then."""
+        self.changes += 1
+        self._stuck[name] = until
+
+    def stuck(self, name: str) -> int:
+        """Until when its transaction was stuck last; 0: never."""
+        return self._stuck.get(name, 0)
 
     @property
     def is_tied(self) -> bool:
@@ -62,8 +74,14 @@ class Purse:
         """When money comes back that is lent now."""
         return [back for lent in self._lent.values() for back, _ in lent]
 
+    @property
+    def frees(self) -> list[int]:
+        """When somebody can do more than before: money comes back, a transaction is through."""
+        return [*self._stuck.values(), *self.returns]
+
     def called(self, name: str, now: int) -> None:
         """It made a call in the block of this time."""
+        self.changes += 1
         self._calls[name] = now, self.calls(name, now) + 1
 
     def calls(self, name: str, now: int) -> int:

@@ -102,7 +102,6 @@ class Searchers:
     def __init__(self, terms: config.Contest, costs: CostModel, draws: Draws, till: Till | None = None) -> None:
         self.terms, self.costs = terms, costs
         self._till = till or Till(Purse(terms.each))
-        self._stuck = self._till.purse.stuck
         self.missed: dict[Key, str] = {}
         self._each = terms.each
         self._draws = draws
@@ -191,7 +190,7 @@ class Searchers:
         for place, searcher in enumerate(self._each):
             if self._absence.away(place, book.now.timestamp):
                 continue
-            if searcher.name in shown and self._stuck.get(searcher.name, 0) <= book.now.timestamp:
+            if searcher.name in shown and self._till.purse.stuck(searcher.name) <= book.now.timestamp:
                 if self._above_cap(book, searcher):
                     self._get_stuck(book, searcher)
                 else:
@@ -232,8 +231,8 @@ class Searchers:
         """See ``mechanism.Bidders``: at once where who looks is drawn for each block."""
         if self._drawn:
             return now + self.terms.block_seconds
-        times = [self._absence.changes(now), *self._stuck.values(), *self._till.purse.returns]
-        return min((time for time in (*times, self.costs.changes_after(now)) if time > now), default=NEVER)
+        times = (self._absence.changes(now), *self._till.purse.frees, self.costs.changes_after(now))
+        return min((time for time in times if time > now), default=NEVER)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
@@ -347,7 +346,7 @@ class Searchers:
                 continue
             if self._absence.away(index, now):
                 closest = max(closest, _CLOSEST.index(ABSENT))
-            elif self._stuck.get(searcher.name, 0) > now:
+            elif self._till.purse.stuck(searcher.name) > now:
                 closest = max(closest, _CLOSEST.index(STUCK))
             elif self._above_cap(book, searcher):
                 self._get_stuck(book, searcher)
@@ -562,7 +561,7 @@ class Searchers:
 
     def _get_stuck(self, book: Book[State], searcher: Searcher) -> None:
         if searcher.stuck:
-            self._stuck[searcher.name] = book.now.timestamp + searcher.stuck
+            self._till.purse.stick(searcher.name, book.now.timestamp + searcher.stuck)
 
     def _draw_key(self, book: Book[State], key: Key) -> tuple[int, int, int]:
         account, lot = key
