@@ -41,10 +41,11 @@ MEASURES = {
 ENDINGS = """
 WITH expired AS (
     SELECT run_id, count(*) FILTER (reason = 'owner acted') AS owner_acted, count(*) FILTER (reason = 'price back') AS
-    price_back
+    price_back, count(*) FILTER (reason = 'withheld by a mitigation') AS withheld
     FROM opportunities WHERE run_id IN $runs AND ending = 'expired' GROUP BY run_id
 )
-SELECT t.*, coalesce(owner_acted, 0) AS owner_acted, coalesce(price_back, 0) AS price_back
+SELECT t.*, coalesce(owner_acted, 0) AS owner_acted, coalesce(price_back, 0) AS price_back,
+    coalesce(withheld, 0) AS withheld
 FROM time_to_liquidation AS t LEFT JOIN expired USING (run_id) WHERE t.run_id IN $runs ORDER BY t.run_id
 """
 
@@ -111,7 +112,9 @@ def lines(query: Query, run_id: str, decimals: int, currency: str) -> list[str]:
     if not ended:
         return []
     [row] = ended
-    gone = f"{row['expired']:,} expired ({row['owner_acted']:,} owner acted, {row['price_back']:,} price back)"
+    why = [f"{row['owner_acted']:,} owner acted", f"{row['price_back']:,} price back"]
+    why += [f"{row['withheld']:,} withheld by a mitigation"] if row["withheld"] else []
+    gone = f"{row['expired']:,} expired ({', '.join(why)})"
     taken = f"{row['taken']:,} taken ({row['at_once']:,} at once)"
     found = [f"  opportunities {row['opportunities']:,}: {taken}, {gone}, {row['still_open']:,} open at the end"]
     for each in rows(MISSED):
@@ -205,6 +208,8 @@ def _endings_table(ended: Sequence[Row], zero: Sequence[Row]) -> Table:
         "Expired: price back": "price_back",
         "Open at the end": "still_open",
     }
+    if any(row["withheld"] for row in ended):
+        figures["Expired: withheld by a mitigation"] = "withheld"
     lines: list[tuple[str, ...]] = [(label, *(count(row[key]) for row in ended)) for label, key in figures.items()]
     times = {
         "Median": "median_seconds",

@@ -203,7 +203,8 @@ class ToxicHalt(Switched, frozen=True, tag_field="kind", tag="toxic-halt"):
 
 class Throttle(Switched, frozen=True, tag_field="kind", tag="throttle"):
     """At most so much debt is liquidated in a time, what does not fit is made smaller or waits: Maker's ``box`` and
-    ``Hole`` (makerdao/dss ``cat.sol`` 1.1, ``dog.sol``: ``room``), for protocols that settle at once.
+    ``Hole`` (makerdao/dss ``cat.sol`` 1.1, ``dog.sol``: ``room``), for protocols that settle at once. Less room than a
+    hundredth of all waits for more, so that nothing is cut into dust.
     """
 
     most_repaid: int

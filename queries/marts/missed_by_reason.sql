@@ -7,7 +7,7 @@
 --   debt_base: debt that the best offers would have repaid when they were first missed for it, base-currency units at the oracle price
 --   looks: number of looks at which that was so
 --   lost: number of them that nobody ever took and for which it was the last reason
---   lost_expired: number of these whose owner acted or whose price came back; the others were open at the end of the window
+--   lost_expired: number of these whose owner acted, whose price came back, or that a mitigation withheld; the others were open at the end of the window
 --   lost_debt_base: debt that their best offers would have repaid in the end, base-currency units at the oracle price
 --   lost_profit_base: what these would have left after costs and before bids, where that is above zero, base-currency units
 WITH each AS (

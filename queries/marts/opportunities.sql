@@ -19,7 +19,7 @@
 --   first_profit_base: what that offer leaves after costs and before bids, at the first look, base-currency units
 --   profit_base: the same in the end, base-currency units
 --   ending: taken, expired, or missed: still open at the end of the window
---   reason: expired: owner acted or price back; missed: why nobody had taken it by then; taken: empty
+--   reason: expired: owner acted, price back, or withheld by a mitigation; missed: why nobody had taken it by then; taken: empty
 --   missed: why it was not taken at the last look before it ended; null where it was taken at the first
 --   ordinal: the liquidation that took it (run_liquidations); null where none did
 --   taken_by: name of the searcher, or address of the liquidator where nobody bid; null where it was not taken

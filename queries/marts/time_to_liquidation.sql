@@ -4,7 +4,7 @@
 --   run_id: the replay
 --   opportunities: number of opportunities
 --   taken: number that were taken
---   expired: number whose owner acted or whose price came back
+--   expired: number whose owner acted, whose price came back, or that a mitigation withheld
 --   still_open: number that were open at the end of the window
 --   at_once: number that were taken in the second in which they were first seen
 --   mean_seconds: from first seen to taken, mean over those taken, DOUBLE; null without any

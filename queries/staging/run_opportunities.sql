@@ -18,7 +18,7 @@
 --   seized_base: what the liquidator gets, base-currency units at the oracle price
 --   profit_base: what it leaves after costs and before bids, base-currency units
 --   ending: taken, expired, or missed (in the last row: still open at the end of the window)
---   reason: expired: owner acted or price back; missed: why nobody took it; taken: empty
+--   reason: expired: owner acted, price back, or withheld by a mitigation; missed: why nobody took it; taken: empty
 --   ordinal: the liquidation that took it (run_liquidations); null where none did
 SELECT run_id, market, spell, opportunity, account, from_block, to_block, from_timestamp, to_timestamp, looks, debt_asset, collateral_asset, repaid,
     repaid_base, seized_base, profit_base, ending, reason, ordinal

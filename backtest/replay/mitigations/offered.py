@@ -82,6 +82,8 @@ class Throttled(Part):
             most = self._passed[1] if self._passed[0] == looked.now else 0
             self._passed = looked.now, max(most, value)
             return offer
+        if room * 100 < self._most:
+            return None
         fits = smaller(book, offer, room * book.units[debt] // book.oracle[debt])
         if fits is not None:
             self._passed = looked.now, self._most
