@@ -39,9 +39,7 @@ def verify(proof: Path, *, block_hash: str, market: str | None = None) -> int:
     from backtest.proofs import Unproven, check, decoded
     from backtest.proofs.proof import LIMIT
 
-    trusted = block_hash.lower()
-    if not re.fullmatch("0x[0-9a-f]{64}", trusted, re.ASCII):
-        raise UserError(f"--block-hash '{shown(block_hash, 80)}' is no hash", "give 0x and 64 hex digits")
+    trusted = trusted_hash(block_hash)
     found = decoded(read_bytes(proof, LIMIT), str(proof))
     wanted = None if market is None else named_market(market, None)
     try:
@@ -64,3 +62,10 @@ def verify(proof: Path, *, block_hash: str, market: str | None = None) -> int:
         print(line)
     print("the proof holds" + ("" if wanted is None else f", and is of market {wanted.name}"))
     return 0
+
+
+def trusted_hash(text: str) -> str:
+    """A block's hash as users write it, in lower case. UserError for anything else."""
+    if not re.fullmatch("0x[0-9a-f]{64}", text.lower(), re.ASCII):
+        raise UserError(f"--block-hash '{shown(text, 80)}' is no hash", "give 0x and 64 hex digits")
+    return text.lower()

@@ -25,7 +25,8 @@ class Checked:
     """An account as storage says it, valued at the end of a block.
 
     ``figures`` are the protocol's, None where the contract would revert, with the reason in ``missing``; ``view`` has
-    health. ``slots`` counts the words that were read.
+    health. ``prices`` go by the asset's address; ``units`` are what amount x price is divided by to give base units,
+    ``weights`` how much of a holding's value counts towards health (wad). ``slots`` counts the words that were read.
     """
 
     subject: Subject
@@ -38,6 +39,8 @@ class Checked:
     addresses: Mapping[AssetId, str]
     inputs: tuple[Input, ...]
     prices: Mapping[str, int]
+    units: Mapping[AssetId, int]
+    weights: Mapping[AssetId, int | None]
     slots: int
 
 
@@ -96,17 +99,20 @@ def accounted(
         view = protocol.view(found.state, ACCOUNT, prices, subject.now)
     except PriceMissing as error:
         missing = error.what
+    holdings = tuple(protocol.holdings(found.state, ACCOUNT, subject.now))
     return Checked(
         subject=subject,
         block=block,
         figures=figures,
         view=view,
         missing=missing,
-        holdings=tuple(protocol.holdings(found.state, ACCOUNT, subject.now)),
+        holdings=holdings,
         symbols={asset.id: asset.symbol for asset in found.market.assets},
         addresses={asset.id: asset.asset for asset in found.market.assets},
         inputs=found.inputs,
         prices={found.market.assets[asset].asset: price for asset, price in found.prices.items()},
+        units={asset.id: found.market.unit(asset.id) for asset in found.market.assets},
+        weights={each.asset: protocol.weight(found.state, ACCOUNT, each.asset) for each in holdings if each.collateral},
         slots=len(seen),
     )
 

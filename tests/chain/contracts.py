@@ -68,7 +68,8 @@ class Artifact:
         return bytes.fromhex(code)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what is installed and compiled is kept."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "liquidation-backtest"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -76,7 +77,7 @@ def _cache() -> Path:
 
 @contextlib.contextmanager
 def _locked(name: str) -> Iterator[None]:
-    with open(_cache() / f"{name}.lock", "w") as handle:
+    with open(cache_folder() / f"{name}.lock", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -95,15 +96,20 @@ def _node_programs() -> tuple[list[str], list[str]]:
     return [str(binary)], [str(binary), str(root / "lib/node_modules/npm/bin/npm-cli.js")]
 
 
+def node_program() -> list[str]:
+    """The command of node."""
+    return _node_programs()[0]
+
+
 @functools.cache
-def install() -> Path:
-    """The folder whose ``node_modules`` holds exactly what the lock file names.
+def install(source: Path = HERE) -> Path:
+    """The folder whose ``node_modules`` holds exactly what the lock file in ``source`` names.
 
     Raises:
         ChainUnavailable: no npm, or the packages cannot be reached.
     """
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = _cache() / f"npm-{hashlib.sha256(lock).hexdigest()[:16]}"
+    lock = (source / "package-lock.json").read_bytes()
+    folder = cache_folder() / f"npm-{hashlib.sha256(lock).hexdigest()[:16]}"
     done = folder / "installed"
     with _locked("npm"):
         if done.exists():
@@ -111,14 +117,14 @@ def install() -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         for name in ("package.json", "package-lock.json"):
-            shutil.copyfile(HERE / name, folder / name)
+            shutil.copyfile(source / name, folder / name)
         node, npm = _node_programs()
         path = f"{Path(node[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         command = [*npm, "ci", "--ignore-scripts", "--legacy-peer-deps", "--no-audit", "--no-fund", "--loglevel=error"]
         result = subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
         if result.returncode:
             raise ChainUnavailable(
-                f"npm ci of tests/chain/package-lock.json failed: {' '.join(result.stderr.split())[:200]}"
+                f"npm ci of tests/{source.name}/package-lock.json failed: {' '.join(result.stderr.split())[:200]}"
             )
         done.touch()
     return folder
@@ -185,7 +191,7 @@ def compile_sources(
     )
     root = install()
     key = hashlib.sha256(f"{root.name}\n{compiler}\n{request}".encode()).hexdigest()[:24]
-    file = _cache() / f"solc-{key}.json"
+    file = cache_folder() / f"solc-{key}.json"
     with _locked(f"solc-{key}"):
         if not file.exists():
             node, _ = _node_programs()
