@@ -109,7 +109,7 @@ COMBINED: dict[str, tuple[Mitigation, ...]] = {
 @pytest.mark.parametrize("name", COMBINED)
 def test_from_a_common_start_it_is_the_same(crash: Any, name: str) -> None:
     scenario = Scenario(
-        liquidators=Competitive(), from_block=350, to_block=450, mitigations=COMBINED[name],
+        liquidators=Competitive(), from_block=350, to_block=410, mitigations=COMBINED[name],
         overrides=(Override(parameter="liquidation_threshold", asset="WETH", change=-100, from_block=360),),
     )  # fmt: skip
     market, timeline = crash
