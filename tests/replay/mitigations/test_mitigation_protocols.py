@@ -107,9 +107,9 @@ COMBINED: dict[str, tuple[Mitigation, ...]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMBINED)
-def test_from_a_common_start_and_looking_at_everybody_it_is_the_same(crash: Any, name: str) -> None:
+def test_from_a_common_start_it_is_the_same(crash: Any, name: str) -> None:
     scenario = Scenario(
-        liquidators=Competitive(), from_block=350, to_block=450, mitigations=COMBINED[name],
+        liquidators=Competitive(), from_block=350, to_block=410, mitigations=COMBINED[name],
         overrides=(Override(parameter="liquidation_threshold", asset="WETH", change=-100, from_block=360),),
     )  # fmt: skip
     market, timeline = crash
@@ -120,10 +120,12 @@ def test_from_a_common_start_and_looking_at_everybody_it_is_the_same(crash: Any,
         scenario,
         start=start_of(AAVE_V3, market, timeline, replace(scenario, mitigations=())),
     )
-    results = [replay(AAVE_V3, market, timeline, scenario, screened=screened) for screened in (True, False)]
-    assert outcome(started) == outcome(results[0]) == outcome(results[1])
-    assert results[0].liquidations
-    assert results[0].mitigations
+    result = replay(AAVE_V3, market, timeline, scenario)
+    assert outcome(started) == outcome(result)
+    assert result.liquidations
+    assert result.mitigations
+    if name == "prices":  # laws compare the others, on smaller books
+        assert outcome(result) == outcome(replay(AAVE_V3, market, timeline, scenario, screened=False))
 
 
 @pytest.mark.slow
