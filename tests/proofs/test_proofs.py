@@ -203,6 +203,9 @@ FORGERIES: dict[str, Forgery] = {
     "another market id": lambda proof: msgspec.structs.replace(
         proof, market=msgspec.structs.replace(proof.market, parameters={"id": "0x" + "13" * 32})
     ),
+    "a market id that is no word": lambda proof: msgspec.structs.replace(
+        proof, market=msgspec.structs.replace(proof.market, parameters={"id": "12" * 40})
+    ),
     "another contract": lambda proof: msgspec.structs.replace(
         proof, market=msgspec.structs.replace(proof.market, contracts={"morpho": OTHER})
     ),
