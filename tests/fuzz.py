@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backtest import foreign
+from backtest import foreign, proofs
 from backtest.cli import main as command_line
 from backtest.crashes import parse_crash
 from backtest.errors import FetchError, UserError
@@ -35,10 +35,12 @@ from backtest.imports import mapping, sources
 from backtest.imports.tokens import parse_tokens
 from backtest.lake import manifest
 from backtest.markets import parse_market
+from backtest.proofs.sealed import read_statement
 from backtest.resources import resource
 from backtest.scenario.ensemble import parse_ensemble
 from backtest.scenario.toml import parse_scenario
 from backtest.sweep.spec import parse_sweep
+from tests.support.made_states import ALICE, PAIR, TOKENS, morpho_state
 from tests.support.synthetic import DEPOSIT, LABEL, WORD
 
 SECONDS = 5.0
@@ -138,6 +140,22 @@ def _decoded(data: bytes) -> Any:
     question = Question({"vault": ["0x" + "ab" * 20]}, [DEPOSIT, LABEL, WORD])
     logs, _ = question.judge(replies.all_logs_of(data, 200) or [], 0, 1 << 60)
     return question.decode(logs, "vaults")
+
+
+def _proven(data: bytes) -> Any:
+    """A proof whose digest is mended, against the hash of its own header, as whoever forges one would have it."""
+    try:
+        proof: proofs.Proof = foreign.json_value(data, proofs.Proof)
+        proof = proofs.decoded(proofs.encoded(proof), "fuzz")
+    except foreign.Unreadable as error:
+        raise UserError(str(error)) from None
+    return proofs.check(proof, proofs.read_header(bytes.fromhex(proof.header[2:])).hash)
+
+
+def _proof() -> bytes:
+    state = morpho_state()
+    header, nodes = state.made
+    return proofs.encoded(proofs.make(state.subject(PAIR, ALICE, tokens=TOKENS), header, nodes, state.view))
 
 
 def _commands() -> list[bytes]:
@@ -241,6 +259,8 @@ def doors() -> list[Door]:
         Door("jsonl", _import("x.jsonl"), user, [lines]),
         Door("json", _import("x.json"), user, [b'[{"a": 1, "b": [1, {"c": 2}]}]', lines]),
         Door("parquet", _import("x.parquet"), user, [_parquet()]),
+        Door("proof", _proven, (UserError, proofs.Unproven), [_proof()]),
+        Door("public words", read_statement, (proofs.Unproven,), [bytes(31 + 32 * 10) + b"\1"]),
         Door("flags", _flags, user, _commands()),
     ]
 

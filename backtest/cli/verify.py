@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backtest.errors import UserError
 from backtest.foreign import shown
+
+if TYPE_CHECKING:
+    from backtest.markets import MarketConfig
 
 
 def verify(proof: Path, *, block_hash: str, market: str | None = None) -> int:
@@ -15,7 +19,8 @@ def verify(proof: Path, *, block_hash: str, market: str | None = None) -> int:
 
     Printed are the account's numbers and what each rests on: words of storage that lead to the block's hash, or what a
     view said when the proof was made, which nothing proves. The names and decimals of tokens are the file's.
-    Which contracts are the market is the one thing that the hash cannot say: compare them, or give --market.
+    Which contracts are the market is the one thing that the hash cannot say: a file that names a market that ships is
+    held against it, of any other compare the contracts, or give --market.
     Exits with 1 where the file does not prove what it says.
 
     Examples:
@@ -35,33 +40,42 @@ def verify(proof: Path, *, block_hash: str, market: str | None = None) -> int:
     """
     from backtest.cli.fetch import named_market
     from backtest.cli.prove import told
+    from backtest.fetch.market_files import shipped_markets
     from backtest.files import read_bytes
     from backtest.proofs import Unproven, check, decoded
     from backtest.proofs.proof import LIMIT
 
     trusted = trusted_hash(block_hash)
     found = decoded(read_bytes(proof, LIMIT), str(proof))
-    wanted = None if market is None else named_market(market, None)
+    shipped = {each.name: each for each in shipped_markets()}
+    wanted = shipped.get(found.market.name) if market is None else named_market(market, None)
     try:
         checked = check(found, trusted)
-        if wanted is not None:
-            mine, theirs = wanted, found.market
-            for what, one, other in (
-                ("protocol", mine.protocol, theirs.protocol),
-                ("chain", mine.chain_id, theirs.chain_id),
-                ("contracts", mine.contracts, theirs.contracts),
-                ("parameters", mine.parameters, theirs.parameters),
-                ("units", (mine.base_decimals, mine.price_decimals), (theirs.base_decimals, theirs.price_decimals)),
-            ):
-                if one != other:
-                    raise Unproven(f"it is of another market than {mine.name}: {what} differ")
+        if wanted is not None and (what := _unlike(wanted, found.market)):
+            named = "that ships" if market is None else "that --market names"
+            raise Unproven(f"it is of another market than the {wanted.name} {named}: {what} differ")
     except Unproven as error:
         print(f"{shown(str(proof))} is refused: {error}")
         return 1
     for line in told(checked):
         print(line)
-    print("the proof holds" + ("" if wanted is None else f", and is of market {wanted.name}"))
+    said = "compare its contracts: no market that ships has its name" if wanted is None else f"it is of {wanted.name}"
+    print(f"the proof holds; {said}")
     return 0
+
+
+def _unlike(mine: MarketConfig, theirs: MarketConfig) -> str | None:
+    """What two descriptions of a market differ in; None: nothing that numbers depend on."""
+    for what, one, other in (
+        ("protocol", mine.protocol, theirs.protocol),
+        ("chain", mine.chain_id, theirs.chain_id),
+        ("contracts", mine.contracts, theirs.contracts),
+        ("parameters", mine.parameters, theirs.parameters),
+        ("units", (mine.base_decimals, mine.price_decimals), (theirs.base_decimals, theirs.price_decimals)),
+    ):
+        if one != other:
+            return what
+    return None
 
 
 def trusted_hash(text: str) -> str:

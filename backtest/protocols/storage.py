@@ -11,6 +11,7 @@ Layouts are solc's: https://docs.soliditylang.org, "Layout of State Variables in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -93,6 +94,16 @@ class Subject:
                 f"market '{shown(self.config.name, 60)}' has no parameter '{name}'", "complete its description"
             )
         return self.config.parameters[name]
+
+    def word(self, name: str) -> str:
+        """One of the market's own parameters that is a word of 32 bytes, as 0x text. UserError where it is none."""
+        text = self.parameter(name)
+        if not re.fullmatch("0x[0-9a-fA-F]{64}", text, re.ASCII):
+            raise UserError(
+                f"market '{shown(self.config.name, 60)}': {name} = '{shown(text, 80)}' is not a 32-byte word",
+                "give 0x and 64 hex digits",
+            )
+        return text
 
 
 @dataclass(frozen=True, slots=True)

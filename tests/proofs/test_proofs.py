@@ -203,6 +203,9 @@ FORGERIES: dict[str, Forgery] = {
     "another market id": lambda proof: msgspec.structs.replace(
         proof, market=msgspec.structs.replace(proof.market, parameters={"id": "0x" + "13" * 32})
     ),
+    "a market id that is no word": lambda proof: msgspec.structs.replace(
+        proof, market=msgspec.structs.replace(proof.market, parameters={"id": "12" * 40})
+    ),
     "another contract": lambda proof: msgspec.structs.replace(
         proof, market=msgspec.structs.replace(proof.market, contracts={"morpho": OTHER})
     ),
@@ -360,6 +363,13 @@ def test_steps_end_whatever_they_are_told(name: str) -> None:
     assert sum(ended.values()) == 400
 
 
+def test_a_protocol_that_names_no_slots_says_so() -> None:
+    config = msgspec.structs.replace(PAIR, protocol="compound-v3", contracts=CONTRACTS)
+    state = morpho_state()
+    with pytest.raises(UserError, match="'compound-v3' names no storage slots of its state"):
+        accounted(state.subject(config, ALICE), state.header, state.answer)
+
+
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
@@ -384,7 +394,7 @@ def test_verify_prints_the_numbers_and_what_they_rest_on(file: Path, capsys: pyt
     assert "not proven: a view said it when the proof was made:\n    rate of interest" in said
     assert f"price of WETH = {1_000 * 10**24}: computed by code: {ORACLE}, the source that the market names" in said
     assert "proven by storage:\n    position: shares lent and borrowed, collateral" in said
-    assert said.endswith("the proof holds\n")
+    assert said.endswith("the proof holds; compare its contracts: no market that ships has its name\n")
 
 
 @pytest.mark.parametrize(
@@ -392,7 +402,11 @@ def test_verify_prints_the_numbers_and_what_they_rest_on(file: Path, capsys: pyt
     [
         (["--block-hash", "0x" + "11" * 32], 1, "is refused: it is a proof of block"),
         (["--block-hash", "0x" + "1１" * 32], 2, "is no hash; give 0x and 64 hex digits"),
-        (["--block-hash", "HASH", "--market", "morpho-wsteth-usdc"], 1, "of another market than morpho-wsteth-usdc"),
+        (
+            ["--block-hash", "HASH", "--market", "morpho-wsteth-usdc"],
+            1,
+            "than the morpho-wsteth-usdc that --market names",
+        ),
         (["--block-hash", "HASH", "--market", "nope"], 2, "nope"),
         ([], 2, "block-hash"),
     ],
@@ -404,6 +418,17 @@ def test_verify_refuses(file: Path, capsys: pytest.CaptureFixture[str], words: l
     out, err = capsys.readouterr()
     assert said in out + err
     assert "health" not in out
+
+
+def test_a_file_that_takes_the_name_of_a_market_that_ships_is_held_against_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof = decoded(proven()[0], "f")
+    named = msgspec.structs.replace(proof, market=msgspec.structs.replace(proof.market, name="morpho-wsteth-usdc"))
+    path = tmp_path / "named.proof"
+    path.write_bytes(encoded(named))
+    assert run("verify", str(path), "--block-hash", proven()[1]) == 1
+    assert "than the morpho-wsteth-usdc that ships: contracts differ" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"{" * 5_000, b'{"format": "backtest proof 1"}'])

@@ -33,14 +33,21 @@ def _script(*words: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _bb(*words: str | Path) -> None:
+def barretenberg() -> Path:
+    """The program; ChainUnavailable where npm has none for this platform, or cannot be reached."""
     system, machine = sys.platform, platform.machine().lower()
     folder = f"{'arm64' if machine in ('arm64', 'aarch64') else 'amd64'}-{'macos' if system == 'darwin' else 'linux'}"
     program = install(HERE) / "node_modules/@aztec/bb.js/build" / folder / "bb"
     if not program.exists():
         raise ChainUnavailable(f"npm has no Barretenberg for this platform ({system}, {machine})")
     program.chmod(0o755)
-    subprocess.run([str(program), *map(str, words), "-t", "evm", "-c", str(setup())], check=True, capture_output=True)
+    return program
+
+
+def _bb(*words: str | Path) -> None:
+    subprocess.run(
+        [str(barretenberg()), *map(str, words), "-t", "evm", "-c", str(setup())], check=True, capture_output=True
+    )
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backtest.errors import UserError
+from backtest.foreign import shown
 from backtest.model import EventSpec
 from backtest.protocols.interface import RawEvents
 
@@ -124,10 +125,13 @@ def name(data: bytes) -> str:
 
 
 def ilk_of(parameters: Mapping[str, str]) -> bytes:
-    """The market's ilk; UserError where its description names none."""
+    """The market's ilk; UserError where its description names none, or one that is no bytes32 of ASCII text."""
     if "ilk" not in parameters:
         raise UserError("this Maker market names no ilk", 'add [parameters] ilk = "ETH-A" to its description')
-    return word(parameters["ilk"])
+    ilk = parameters["ilk"]
+    if not ilk.isascii() or not 0 < len(ilk) <= 32:
+        raise UserError(f"'{shown(ilk, 60)}' is no ilk", 'give up to 32 letters, digits and signs, such as "ETH-A"')
+    return word(ilk)
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:

@@ -40,7 +40,7 @@ def stored(subject: Subject) -> Steps[StoredAccount[MorphoState]]:
     """See ``LendingProtocol.stored``. The rate since the last accrual is that of the adaptive curve where the model is
     read by its layout, else what the model's view says.
     """
-    morpho, id = subject.contract("morpho"), subject.parameter(ID)
+    morpho, id = subject.contract("morpho"), subject.word(ID)
     at_market, at_params = at_key(_MARKET, id), at_key(_PARAMS, id)
     at_position = at_key(_POSITION, id, subject.account)
     supplied, borrowed, last, *terms, lent, owed = yield from words(
@@ -108,7 +108,7 @@ def _rate(subject: Subject, model: str, terms: list[int], totals: Totals) -> Ste
     if totals.updated == subject.now.timestamp:
         return Input(what, "proven", "interest was accrued in this block", 0)
     if subject.layouts.get(model) == ADAPTIVE_CURVE:
-        at_target = yield from word(model, at_key(_RATE_AT_TARGET, subject.parameter(ID)))
+        at_target = yield from word(model, at_key(_RATE_AT_TARGET, subject.word(ID)))
         totals.rate_at_target = signed(at_target)
         value = totals.rates(subject.now.timestamp)[0]
         return Input(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from backtest.errors import UserError
 from backtest.fetch.rpc import Rpc
 from backtest.markets import MarketConfig
+from backtest.protocols.maker.events import ilk_of
 from backtest.protocols.maker.rules import spot_down
 from backtest.protocols.maker.storage import _price
 from backtest.units import RAY, WAD
@@ -69,3 +70,9 @@ def test_a_vault_from_storage(anvil: Node) -> None:
 @given(st.integers(0, 10**26), st.integers(9 * RAY // 10, 11 * RAY // 10), st.integers(RAY, 4 * RAY))
 def test_a_spot_gives_the_price_back(price: int, par: int, ratio: int) -> None:
     assert _price(spot_down(price, par, ratio), par, ratio) == price
+
+
+@pytest.mark.parametrize("ilk", ["", "é", "X" * 33], ids=["empty", "not-ascii", "too-long"])
+def test_what_is_no_ilk_is_refused(ilk: str) -> None:
+    with pytest.raises(UserError, match="is no ilk"):
+        ilk_of({"ilk": ilk})
