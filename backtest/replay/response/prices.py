@@ -93,7 +93,9 @@ class _Followed:
     traded: int | None = None
     """and the market's, where it is known."""
     held: int = RAY
-    """The factor of what is netted out, as of history's last market price."""
+    """The factor of what is netted out, as of history's last market price,"""
+    held_round: int = RAY
+    """and as of its oracle's last round."""
     oracle: int | None = None
     market: int | None = None
     """The market price that was told; None: the oracle's stands for it."""
@@ -249,6 +251,7 @@ class Seat:
                 self._history.pop(event.asset, None)
             else:
                 self._history[event.asset] = event.price
+            followed.held_round = self.response.held(followed.token, clock.timestamp)
             ratio = followed.follower.history(clock.timestamp, self._ratio_at(followed))
             followed.oracle = _times(event.price, ratio)
             told.append(event if followed.oracle == event.price else replace(event, price=followed.oracle))
@@ -273,7 +276,7 @@ class Seat:
         self._selling.pass_to(clock)
         found: list[MarketEvent] = []
         for followed in self.assets.values():
-            why = followed.follower.due(clock.timestamp, self._ratio_at(followed))
+            why = followed.follower.due(clock.timestamp, self._ratio_between(followed))
             if why is not None and followed.history is not None:
                 price = _times(followed.history, followed.follower.carried)
                 if price != followed.oracle:
@@ -286,7 +289,9 @@ class Seat:
     def wake(self, now: Clock) -> int | None:
         """The next time at which a price may change by itself, as far as that is known."""
         times = [self._selling.next_slice(now.timestamp)]
-        times += [followed.follower.wake(now.timestamp, self._ratio_at(followed)) for followed in self.assets.values()]
+        times += [
+            followed.follower.wake(now.timestamp, self._ratio_between(followed)) for followed in self.assets.values()
+        ]
         return min((time for time in times if time is not None), default=None)
 
     # -- liquidators ------------------------------------------------------------------------------------------------
@@ -404,6 +409,10 @@ class Seat:
     def _ratio_at(self, followed: _Followed) -> _RatioAt:
         return _RatioAt(self.response, followed.token)
 
+    def _ratio_between(self, followed: _Followed) -> _RatioAt:
+        """Between two rounds of history."""
+        return _RatioAt(self.response, followed.token, followed.held_round)
+
     def _moved(self, followed: _Followed, clock: Clock, reason: str) -> list[MarketPrice]:
         """The market price, if it is another than was told; and the point, if any of the three is."""
         now = self.response.factor(followed.token, clock.timestamp)
@@ -424,13 +433,20 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class _RatioAt:
-    """See ``oracles.RatioAt``."""
+    """See ``oracles.RatioAt``. With ``held``, a round's own: what is netted out since that round is not in history's
+    price yet, so that less is sold than then raises no price before history's next round tells of it.
+    """
 
     response: PriceResponse
     token: Token
+    held: int | None = None
 
     def __call__(self, then: int) -> Ratio:
-        return self.response.ratio_at(self.token, then)
+        ratio = self.response.ratio_at(self.token, then)
+        if self.held is None or ratio[0] <= ratio[1]:
+            return ratio
+        own, netted = ratio[0], max(ratio[1], self.held)
+        return (own, netted) if own > netted else SAME
 
 
 def _times(price: int | None, ratio: Ratio) -> int | None:

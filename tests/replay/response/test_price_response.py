@@ -246,6 +246,30 @@ def test_the_oracle_follows_by_its_own_rule(rule: object, when: int) -> None:
         assert moved.price == pytest.approx(full, abs=1)
 
 
+def test_what_is_not_sold_raises_no_price_before_history_tells_of_it() -> None:
+    """The baseline sold 100 of 1,000 at second 60; history's next round holds that, and only then is the price higher
+    by it. What had been sold before history's last round is given back at once.
+    """
+    h = opened()
+    token = h.market.assets[WETH].asset
+    before = [Sold(Clock(0, 0, 0), token, 50 * ETH, token), Sold(Clock(5, 0, 60), token, 100 * ETH, token)]
+    for netted, at_once, later in (
+        (before[1:], 1.0, 1.1**2),
+        (before, 1.05**2, 1.15**2),
+    ):
+        response = PriceResponse(impact(ConstantProductDepth(reserve=1_000)), [h.market], netted)
+        seat = response.seat(h.market)
+        for event in h.timeline():
+            if isinstance(event, PriceUpdate):
+                seat.adjusted(event)
+        seat.rounds_due(Clock(6, 0, 72))
+        assert seat.assets[WETH].oracle == pytest.approx(2_000 * USD * at_once, abs=1)
+        assert seat.points[-1].market == pytest.approx(2_000 * USD * at_once, abs=1)
+        place = {"seq": 99, "block_number": 7, "log_index": 0, "timestamp": 84, "asset": WETH}
+        [told, *_] = seat.adjusted(PriceUpdate(**place, price=1_900 * USD))
+        assert told.price == pytest.approx(1_900 * USD * later, abs=1)
+
+
 def test_a_fetched_pool_is_sold_into_as_history_left_it() -> None:
     """By the pool's own rules, after each of history's swaps; what is outstanding is sold into it first."""
     h = opened()
