@@ -133,6 +133,22 @@ def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
     ]
 
 
+def refuse_two_of_one_address(members: Sequence[JointMember]) -> None:
+    """UserError where an address is a token of two chains (WETH of many rollups is): they have a market each, and what
+    is counted by address would take them for one.
+    """
+    chains: dict[str, tuple[int, str]] = {}
+    for member in members:
+        here = member.config.chain_id, member.config.name
+        for asset in member.market.assets:
+            chain, name = chains.setdefault(asset.asset, here)
+            if chain != here[0]:
+                raise UserError(
+                    f"{asset.asset} is a token of '{name}' on chain {chain} and of '{here[1]}' on chain {here[0]}",
+                    "ask about markets of one chain together",
+                )
+
+
 def named_in(members: Sequence[JointMember], text: str) -> str:
     """The name that the first market has for an asset that has it."""
     return next((member.market.name_of(text) for member in members if member.has(text)), text)
@@ -205,6 +221,7 @@ def _response(
     terms, markets = scenario.impact, [member.market for member in members]
     if not terms.assets:
         return None
+    refuse_two_of_one_address(members)
     netted: Sequence[Sold] | None = ()
     if terms.netting != "none":
         against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
