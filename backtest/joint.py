@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -81,9 +81,16 @@ class JointMember:
 
 
 def run_jointly(
-    lake: Lake, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None
+    lake: Lake,
+    scenario: Scenario,
+    *,
+    samples: int = SAMPLES,
+    renamed: Collection[str] | None = None,
+    progress: Progress | None = None,
 ) -> JointRun:
     """Replay the markets of ``scenario.joint`` together, and each alone, and store all of it; what is stored is read.
+
+    ``renamed``: as in ``results.run_all``, of the runs alone.
 
     Raises:
         UserError: as ``results.run``; a base currency has no rate; the histories have no time in common.
@@ -101,7 +108,7 @@ def run_jointly(
     materials = [load_material(lake, name) for name in joint.markets]
     scenarios, told = _scenarios(scenario, members, materials)
     alone = tuple(
-        next(run_all(lake, name, [one], samples=samples))
+        next(run_all(lake, name, [one], samples=samples, renamed=renamed))
         for name, one in zip(joint.markets, scenarios, strict=True)
     )  # fmt: skip
     if any(run is None for run in known):
