@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -81,9 +81,16 @@ class JointMember:
 
 
 def run_jointly(
-    lake: Lake, scenario: Scenario, *, samples: int = SAMPLES, progress: Progress | None = None
+    lake: Lake,
+    scenario: Scenario,
+    *,
+    samples: int = SAMPLES,
+    renamed: Collection[str] | None = None,
+    progress: Progress | None = None,
 ) -> JointRun:
     """Replay the markets of ``scenario.joint`` together, and each alone, and store all of it; what is stored is read.
+
+    ``renamed``: as in ``results.run_all``, of the runs alone.
 
     Raises:
         UserError: as ``results.run``; a base currency has no rate; the histories have no time in common.
@@ -101,7 +108,7 @@ def run_jointly(
     materials = [load_material(lake, name) for name in joint.markets]
     scenarios, told = _scenarios(scenario, members, materials)
     alone = tuple(
-        next(run_all(lake, name, [one], samples=samples))
+        next(run_all(lake, name, [one], samples=samples, renamed=renamed))
         for name, one in zip(joint.markets, scenarios, strict=True)
     )  # fmt: skip
     if any(run is None for run in known):
@@ -131,6 +138,22 @@ def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
         )
         for config in configs
     ]
+
+
+def refuse_two_of_one_address(members: Sequence[JointMember]) -> None:
+    """UserError where an address is a token of two chains (WETH of many rollups is): they have a market each, and what
+    is counted by address would take them for one.
+    """
+    chains: dict[str, tuple[int, str]] = {}
+    for member in members:
+        here = member.config.chain_id, member.config.name
+        for asset in member.market.assets:
+            chain, name = chains.setdefault(asset.asset, here)
+            if chain != here[0]:
+                raise UserError(
+                    f"{asset.asset} is a token of '{name}' on chain {chain} and of '{here[1]}' on chain {here[0]}",
+                    "ask about markets of one chain together",
+                )
 
 
 def named_in(members: Sequence[JointMember], text: str) -> str:
@@ -205,6 +228,7 @@ def _response(
     terms, markets = scenario.impact, [member.market for member in members]
     if not terms.assets:
         return None
+    refuse_two_of_one_address(members)
     netted: Sequence[Sold] | None = ()
     if terms.netting != "none":
         against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)

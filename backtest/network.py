@@ -19,7 +19,7 @@ from backtest.contagion.books import Connected, MarketBook, Token, connected
 from backtest.contagion.fire_sales import Contagion, DepthOf, NetworkShock, contagion_of, leave_one_out
 from backtest.contagion.matrices import debt_rank, leading_eigenvector, linear_round, overlap, run_off
 from backtest.errors import ScenarioError, UserError, did_you_mean
-from backtest.joint import JointMember, members_of, named_in
+from backtest.joint import JointMember, members_of, named_in, refuse_two_of_one_address
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId
 from backtest.protocols.registry import protocol_named
@@ -106,6 +106,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     if joint is None:
         raise UserError("a network of one market", "name several: --market A --market B")
     members = members_of(lake, joint)
+    refuse_two_of_one_address(members)
     materials = [load_material(lake, name) for name in joint.markets]
     scenario = settled(question.scenario, lambda text: named_in(members, text))
     books, timestamp = _books(lake, members, materials, scenario, block, question.owners or {})

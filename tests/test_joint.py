@@ -25,6 +25,7 @@ from backtest.scenario import (
     Impact,
     Joint,
     Override,
+    Participation,
     Scenario,
     SealedBid,
     Searcher,
@@ -223,6 +224,20 @@ def test_a_joint_run_again_by_its_name(lake: Lake, capsys: pytest.CaptureFixture
     lake.refresh()
     names = lake.sql("SELECT DISTINCT name FROM runs ORDER BY name").fetchall()
     assert names == [("one purse",), ("one purse, joint",)]
+
+
+def test_a_name_made_up_here_renames_nothing(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    """And seeds are replayed one after another."""
+    run(lake, "one", Scenario(name="mine", liquidators=Participation()))
+    asked = ["--market", "one", "--market", "two", "--liquidators", "participation", "--repeats", "2"]
+    with pytest.raises(SystemExit) as code:
+        main(["replay", "--lake", str(lake.path), *asked])
+    assert code.value.code == 0
+    assert capsys.readouterr().out.count("2 markets together; joint replay") == 2
+    lake.refresh()
+    names = {name for (name,) in lake.sql("SELECT name FROM runs WHERE market = 'one'").fetchall()}
+    seeds = {"participation, joint", "participation, seed 1", "participation, seed 1, joint"}
+    assert names == {"mine"} | seeds
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,16 @@ def test_losses_pauses_and_owners(lake: Lake, capsys: pytest.CaptureFixture[str]
     assert [row["number"] for row in paused if row["measure"] == "accounts liquidated"] == [0, 0, 0]
 
 
+def test_one_address_on_two_chains_is_two_tokens(
+    lake: Lake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake_of(tmp_path / "lake", _lent("d", 1, 1), config=msgspec.structs.replace(CONFIG, name="d", chain_id=10))
+    with pytest.raises(SystemExit) as code:
+        main(["contagion", "--lake", str(lake.path), "--market", "a", "--market", "d"])
+    assert code.value.code == 2
+    assert "is a token of 'a' on chain 31337 and of 'd' on chain 10" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

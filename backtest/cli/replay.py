@@ -255,15 +255,15 @@ def replay(
         value = replace(value, mitigations=(), name=name or f"{value.name}, without mitigations")
     if baseline:
         value = replace(baseline_of(value), **_given({"name": name}))
-    if value.joint is not None:
-        if band or repeats is not None:
-            raise UserError("--band or --repeats with several markets", "replay the scenarios one by one")
-        _print_joint(value, opened)
-        return
     own = name is not None or scenario is not None
     wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
     # Names that the user gave, and those made of them; one that was made up here renames nothing.
     renamed = [one.name for one in wanted if own and one.name.startswith(value.name)]
+    if value.joint is not None:
+        for place, one in enumerate(wanted):
+            print(end="\n" if place else "")
+            _print_joint(one, opened, renamed)
+        return
     with progress_bar() as progress:
         stored = list(run_all(opened, chosen, wanted, progress=progress, renamed=renamed))
     opened.refresh()
@@ -311,12 +311,12 @@ def with_markets(value: Scenario, names: list[str], rates: list[str], *, asked_f
     return replace(value, joint=Joint(markets=tuple(names), rates=worths))
 
 
-def _print_joint(scenario: Scenario, lake: Lake) -> None:
+def _print_joint(scenario: Scenario, lake: Lake, renamed: list[str]) -> None:
     from backtest.joint import run_jointly
     from backtest.report import joint_of
 
     with progress_bar() as progress:
-        made = run_jointly(lake, scenario, progress=progress)
+        made = run_jointly(lake, scenario, renamed=renamed, progress=progress)
     lake.refresh()
     print(f"{scenario.name}: {len(made.runs)} markets together; joint replay {made.joint_id[:16]}")
     for run, alone in zip(made.runs, made.alone, strict=True):

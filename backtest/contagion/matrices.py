@@ -19,7 +19,7 @@ def overlap(exposures: Sequence[Sequence[float]], depth: Sequence[float | None])
     Entry (p, q) is what p loses where q sells all that it holds, prices falling in proportion: an asset's price by all
     of itself when its ``depth`` is sold. ``exposures``: markets x assets, values; ``depth`` by asset, in the same
     units, None: nothing moves it. R. Cont and E. Schaanning, Monitoring indirect contagion, Journal of Banking and
-    Finance 104 (2019), section 2.
+    Finance 104 (2019).
     """
     held = np.asarray(exposures, dtype=np.float64).reshape(len(exposures), len(depth))
     return np.asarray((held * _per(depth)) @ held.T, dtype=np.float64)
@@ -58,7 +58,7 @@ def linear_round(
     proportion to what is sold.
 
     The one-round cross-check of a simulation: R. Greenwood, A. Landier and D. Thesmar, Vulnerable banks, Journal of
-    Financial Economics 115 (2015), equations 5 to 7: the loss of bank n is that of a_n m_n L M' B A M f, where
+    Financial Economics 115 (2015): the loss of bank n is that of a_n m_n L M' B A M f, where
     B = diag(debt / equity), L = diag(1 / depth) and f is the shock (negative parts of prices). ``exposures``: markets x
     assets, values; a market without equity, or that the shock leaves none, is left out of leverage (it sells all).
     """
@@ -84,8 +84,7 @@ def debt_rank(weights: npt.ArrayLike, distress: Sequence[float]) -> Numbers:
     """How distressed each market ends up, 0 to 1, where distress is passed on once along ``weights``: entry (q, p) is
     how much of q's distress p takes over (what p claims of q over p's equity, at most one).
 
-    S. Battiston, M. Puliga, R. Kaushik, P. Tasca and G. Caldarelli, DebtRank, Scientific Reports 2:541 (2012),
-    equations 1 and 2.
+    S. Battiston, M. Puliga, R. Kaushik, P. Tasca and G. Caldarelli, DebtRank, Scientific Reports 2:541 (2012).
     """
     passed = np.minimum(np.asarray(weights, dtype=np.float64), 1.0)
     level = np.asarray(distress, dtype=np.float64)

@@ -12,8 +12,11 @@ from backtest.contagion.books import MarketBook, connected
 from backtest.contagion.fire_sales import DepthOf, NetworkShock, contagion_of, fire_sale, leave_one_out
 from backtest.model import AccountId, AssetId
 from backtest.protocols.book import Book
+from backtest.replay.joint import Part, replay_jointly
+from backtest.replay.response import PriceResponse
 from backtest.replay.response.curves import ProductCurve
 from backtest.replay.several import state_at
+from backtest.scenario import AssetImpact, ChainlinkRule, Competitive, ConstantProductDepth, Impact, Scenario
 from backtest.units import RAY
 from tests.sketches.history import ETH, USD, USDC, WETH, History, borrower, market
 from tests.support.sketch_history import POOL
@@ -124,6 +127,31 @@ def test_leave_one_out_ranks_what_matters() -> None:
         "other",
         975,
     )
+
+
+def test_the_static_fall_sells_what_the_replay_sells() -> None:
+    """The two markets of ``tests/replay/test_joint.py``: in both WETH falls to 1050 $, and half a debt may be repaid.
+    By replay with an oracle without delay, and by rounds over the books before the fall: the same, to the last unit.
+    """
+    histories = []
+    for name, eth, usdc in (("a", 23, 20_000), ("b", 10, 8_200)):
+        h = History(market(("WETH", 18), ("USDC", 6), accounts=2, name=name))
+        h.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH)
+        histories.append(borrower(h.price(WETH, 2000 * USD).price(USDC, USD), 0, eth, usdc))
+    depth = {TOKENS[WETH]: DepthOf(ProductCurve(390 * ETH))}
+    found = fire_sale([_book(h) for h in histories], HALVED, depth)
+    for h in histories:
+        h.block(10).price(WETH, 1050 * USD).block(400).price(USDC, USD)
+    rule = ChainlinkRule(deviation=50, heartbeat=3_600, delay=0)
+    impact = Impact(assets=(AssetImpact(asset="WETH", depth=ConstantProductDepth(reserve=390), oracle=rule),))
+    response = PriceResponse(impact, [h.market for h in histories], ())
+    scenario = Scenario(liquidators=Competitive())
+    parts = [Part(POOL, h.market, h.timeline(), scenario) for h in histories]
+    replayed = replay_jointly(parts, response=response)
+    assert found.sold == {TOKENS[WETH]: sum(sale.amount for sale in response.sales)}
+    assert found.sold[TOKENS[WETH]] == 14_312_952_005_259_697_567
+    assert list(found.repaid.values()) == [sum(r.repaid_base for r in one.liquidations) for one in replayed]
+    assert replayed[0].book.oracle[WETH] == 2000 * USD * found.left[TOKENS[WETH]] // RAY
 
 
 @pytest.mark.parametrize("reserve", [10, 100, 1_000, 10_000, 10**9])
