@@ -22,7 +22,7 @@ from backtest.model import Market
 from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
-from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.joint import JointPart, purse_of, replay_jointly
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse, Sold
 from backtest.result_tables import JOINTS, as_table
@@ -242,8 +242,8 @@ def _response(
     return PriceResponse(terms, markets, netted)
 
 
-def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> Part:
-    return Part(
+def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> JointPart:
+    return JointPart(
         protocol_named(material.config.protocol),
         material.market,
         material.timeline(scenario.oracle_delay),

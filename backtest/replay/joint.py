@@ -31,7 +31,7 @@ _Place = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JointPart:
     """One market of a joint replay: its history, and what of the scenario holds in it (``scenario.joint.own``).
 
     ``worth``: how many units of the purse one of its base units is.
@@ -47,7 +47,7 @@ class Part:
 
 
 def replay_jointly(
-    parts: Sequence[Part],
+    parts: Sequence[JointPart],
     *,
     purse: Purse | None = None,
     response: PriceResponse | None = None,
@@ -94,7 +94,7 @@ class _Lane:
     """One market's engine and what comes next in it."""
 
     def __init__(
-        self, number: int, part: Part, till: Till | None, response: PriceResponse | None, screened: bool
+        self, number: int, part: JointPart, till: Till | None, response: PriceResponse | None, screened: bool
     ) -> None:
         self.number = number
         self._chain = part.market.chain_id

@@ -162,7 +162,7 @@ class SequencerOutage(StressEvent, frozen=True, tag="outage"):
         path.open[_during(path, panel, draw, self.at, self.lasts)] = False
 
 
-class Pause(StressEvent, frozen=True, tag="pause"):
+class MarketPause(StressEvent, frozen=True, tag="pause"):
     """The market is paused for a time: the oracle goes on and nobody can act on it, so that what it says within the
     pause decides nothing. The same as an outage to who is liquidated; without the grace of an unpaused reserve.
     """
@@ -246,7 +246,15 @@ class Congestion(StressEvent, frozen=True, tag="congestion"):
 
 
 AnyEvent = (
-    PegBreak | OracleFault | Worthless | BridgeLoss | SequencerOutage | Pause | WhaleExit | SuppliersExit | Congestion
+    PegBreak
+    | OracleFault
+    | Worthless
+    | BridgeLoss
+    | SequencerOutage
+    | MarketPause
+    | WhaleExit
+    | SuppliersExit
+    | Congestion
 )
 
 

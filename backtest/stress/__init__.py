@@ -44,7 +44,7 @@ from backtest.scenario.settled import settled
 from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel_of, parse_suite
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.statistics import table_of
-from backtest.stress.paths import Asked, Prepared, carried, prepared_in, write_material
+from backtest.stress.paths import Prepared, StressQuestion, carried, prepared_in, write_material
 from backtest.stress.store import StressStore
 from backtest.sweep import Executor, Serial
 from backtest.sweep.worker import material_in, pack
@@ -136,7 +136,7 @@ def stress(
         fits = [by_name.get(case.name) for case in suite.cases]
         with tempfile.TemporaryDirectory(prefix="backtest-stress-") as folder:
             pack(lake, market, Path(folder))
-            asked = Asked(suite=suite, block=block, seed=seed, panel=(panel.assets, panel.step, panel.end))
+            asked = StressQuestion(suite=suite, block=block, seed=seed, panel=(panel.assets, panel.step, panel.end))
             write_material(Path(folder), asked, panel, fits)
             try:
                 prepared = prepared_in(folder)

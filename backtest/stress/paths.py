@@ -29,7 +29,7 @@ from backtest.units import BPS
 _ASKED, _ARRAYS = "stress.json", "stress.npz"
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class StressQuestion(msgspec.Struct, frozen=True, kw_only=True):
     """What a stress is of; ``panel`` are the assets, the step and the end of the panel."""
 
     suite: Suite
@@ -44,7 +44,7 @@ class Prepared:
     the market). ``assets`` are the panel's columns as the market numbers them; ``fee`` is the base fee of the moment.
     """
 
-    asked: Asked
+    asked: StressQuestion
     standing: StandingBook[Any]
     panel: Panel
     fits: tuple[Fit | None, ...]
@@ -158,7 +158,7 @@ def harsher(scenario: Scenario, path: StressPath) -> Scenario:
     return replace(scenario, liquidators=liquidators, costs=costs)
 
 
-def write_material(folder: Path, asked: Asked, panel: Panel, fits: Sequence[Fit | None]) -> None:
+def write_material(folder: Path, asked: StressQuestion, panel: Panel, fits: Sequence[Fit | None]) -> None:
     """Put what a stress adds to a folder that holds the market's material (``sweep.worker.pack``)."""
     arrays = {
         f"panel/{name}": value
@@ -175,7 +175,7 @@ def write_material(folder: Path, asked: Asked, panel: Panel, fits: Sequence[Fit 
 @lru_cache(maxsize=1)
 def prepared_in(folder: str) -> Prepared:
     """What a folder holds, made once per process."""
-    asked = msgspec.json.decode((Path(folder) / _ASKED).read_bytes(), type=Asked)
+    asked = msgspec.json.decode((Path(folder) / _ASKED).read_bytes(), type=StressQuestion)
     with np.load(Path(folder) / _ARRAYS, allow_pickle=False) as held:
         arrays = {name: held[name] for name in held.files}
     own = {name.removeprefix("panel/"): value for name, value in arrays.items() if name.startswith("panel/")}
@@ -188,7 +188,7 @@ def prepared_in(folder: str) -> Prepared:
     return prepare(material_in(folder), asked, panel, [fit or None for fit in fits])
 
 
-def prepare(material: Material, asked: Asked, panel: Panel, fits: Sequence[Fit | None]) -> Prepared:
+def prepare(material: Material, asked: StressQuestion, panel: Panel, fits: Sequence[Fit | None]) -> Prepared:
     """From the market's material."""
     market = material.market
     stands = standing(

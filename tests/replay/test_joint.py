@@ -11,7 +11,7 @@ import pytest
 
 from backtest.protocols.maker import MAKER
 from backtest.replay.engine import replay
-from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.joint import JointPart, purse_of, replay_jointly
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
 from backtest.scenario import (
@@ -40,15 +40,15 @@ from tests.support.random_history import random_history
 from tests.support.vault_history import history as vault_history
 
 
-def _parts(histories: Sequence[History], scenario: Scenario, *worths: Fraction) -> list[Part]:
+def _parts(histories: Sequence[History], scenario: Scenario, *worths: Fraction) -> list[JointPart]:
     worth = worths or (Fraction(1),) * len(histories)
     return [
-        Part(POOL, replace(h.market, name=f"m{n}"), h.timeline(), scenario, worth[n], samples=7)
+        JointPart(POOL, replace(h.market, name=f"m{n}"), h.timeline(), scenario, worth[n], samples=7)
         for n, h in enumerate(histories)
     ]
 
 
-def _alone(part: Part) -> Replay[Any]:
+def _alone(part: JointPart) -> Replay[Any]:
     return replay(part.protocol, part.market, part.timeline, part.scenario, samples=part.samples)
 
 
@@ -168,7 +168,7 @@ SHALLOW = Impact(
 )
 
 
-def _contagion() -> list[Part]:
+def _contagion() -> list[JointPart]:
     """Market ``a``: 23 WETH against 20,000 USDC. Market ``b``: 10 WETH against 8,200. In both WETH falls to 1050 $, in
     ``a`` a block later; nothing else happens before block 400.
     """
@@ -254,12 +254,12 @@ def test_a_bid_of_one_protocol_is_missing_in_another() -> None:
     pool = _fallen("pool", 10, 11_300, 1_400, 102, 5_000)
     names = ("only", "other")
 
-    def parts(capital: int) -> list[Part]:
+    def parts(capital: int) -> list[JointPart]:
         each = [tuple(Searcher(name=name, capital=capital * unit) for name in names) for unit in (WAD, USD)]
         scenarios = [Scenario(liquidators=SealedBid(searchers=one)) for one in each]
         return [
-            Part(MAKER, vault.market, vault.timeline(), scenarios[0]),
-            Part(POOL, pool.market, pool.timeline(), scenarios[1], Fraction(10**10)),
+            JointPart(MAKER, vault.market, vault.timeline(), scenarios[0]),
+            JointPart(POOL, pool.market, pool.timeline(), scenarios[1], Fraction(10**10)),
         ]
 
     rich = parts(10**9)

@@ -13,8 +13,8 @@ from backtest.shocks.draws import stream
 from backtest.shocks.events import (
     BridgeLoss,
     Congestion,
+    MarketPause,
     OracleFault,
-    Pause,
     PegBreak,
     SequencerOutage,
     SuppliersExit,
@@ -82,7 +82,7 @@ def test_collateral_that_is_worth_nothing_and_a_bridge_that_lost() -> None:
     assert (lost.oracle == 1).all()
 
 
-@pytest.mark.parametrize("kind", [SequencerOutage, Pause])
+@pytest.mark.parametrize("kind", [SequencerOutage, MarketPause])
 def test_nothing_happens_while_the_chain_or_the_market_stands(kind: Any) -> None:
     path = after(kind(at=(300, 300), lasts=(600, 600)), market=FALLING)
     assert path.open.tolist() == [True, False, False, True, True, True]
