@@ -182,7 +182,7 @@ class Engine(Generic[State]):
         if not (model and screened):
             self.watch = EveryAccount()
         elif start is not None and response is not None:
-            self.watch = Screen.over(start.watch.rows.copy(), len(market.assets))
+            self.watch = start.screen()
         elif self._recompute or response is not None:  # what prices will be is not known
             self.watch = Screen(len(market.assets))
         elif start is not None:

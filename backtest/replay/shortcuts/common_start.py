@@ -19,6 +19,7 @@ from backtest.replay.memory import uncollected
 from backtest.replay.record import Deficit, Liquidation, Mismatch
 from backtest.replay.timeline import Timeline
 from backtest.replay.watch.foresight import Foresight
+from backtest.replay.watch.screen import Screen
 from backtest.replay.what_if.impact import views_of
 from backtest.replay.what_if.users import UserActions
 from backtest.scenario import Observed, Scenario
@@ -43,6 +44,15 @@ class Start(Generic[State]):
     mismatches: tuple[Mismatch, ...]
     rules: dict[str, bool]
     _views: dict[Clock, Views] = field(default_factory=dict, repr=False)
+    _screens: list[Screen[State]] = field(default_factory=list, repr=False)
+
+    def screen(self) -> Screen[State]:
+        """Of everybody, as read at the start's prices, for a replay whose prices are not known in advance."""
+        if not self._screens:
+            made = Screen.over(self.watch.rows.copy(), len(self.book.market.assets))
+            made.candidates(self.book)
+            self._screens.append(made)
+        return self._screens[0].copy()
 
     def views_at(self, clock: Clock, book: Book[State]) -> Views:
         """Every account as the window begins, ``book`` being a copy that nothing has changed: the same for all

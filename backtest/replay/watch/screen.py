@@ -323,6 +323,21 @@ class Screen(Watch[State]):
         made._rows, made._unread = rows, rows.all().tolist()
         return made
 
+    def copy(self) -> Screen[State]:
+        """Independent of this one."""
+        made = copy(self)
+        made._rows, made._unread = self._rows.copy(), self._unread.copy()
+        made._used, made._then, made._due = self._used.copy(), self._then.copy(), self._due.copy()
+        made._level, made._near = self._level.copy(), self._near.copy()
+        made._at = [[rows.copy() for rows in level] for level in self._at]
+        now = {
+            id(mine): own
+            for level, ours in zip(self._at, made._at, strict=True)
+            for mine, own in zip(level, ours, strict=True)
+        }
+        made._in = {row: now[id(here)] for row, here in self._in.items()}
+        return made
+
     def touch(self, account: AccountId) -> None:
         """The account's exposure is asked for again before the next reading."""
         self._rows.touch(account)
