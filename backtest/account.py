@@ -92,8 +92,7 @@ def account_at(
         RulesError: no rules cover the history up to there.
     """
     fixed, timeline = load_market(lake, market), load_timeline(lake, market)
-    seconds = seconds_of(time, "time") if isinstance(time, str) else time
-    now = _moment(timeline, market, block, seconds)
+    now = moment_of(timeline, market, block, time)
     name, id = _named(fixed, account)
     protocol = protocol_named(fixed.protocol)
     book: Book[Any] = Book.open(protocol, fixed)
@@ -126,7 +125,9 @@ def account_at(
     )
 
 
-def _moment(timeline: Timeline, market: str, block: int | None, seconds: int | None) -> Clock:
+def moment_of(timeline: Timeline, market: str, block: int | None, time: int | str | None) -> Clock:
+    """The moment that a block, a time or neither names, as ``account_at`` takes them; UserError where there is none."""
+    seconds = seconds_of(time, "time") if isinstance(time, str) else time
     blocks, times = timeline.blocks, timeline.timestamps
     first, last = timeline.first_block, timeline.last_block
     if block is None and seconds is None:

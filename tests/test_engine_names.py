@@ -31,6 +31,7 @@ ALLOWED = {
     "crashes/": "the model book of an illustration is one of a protocol's vaults",
     "cli/crash.py": "examples in the help",
     "cli/fetch.py": "examples in the help",
+    "cli/follow.py": "examples in the help",
     "cli/import_.py": "examples in the help, and names of mappings that ship",
     "cli/calibrate.py": "an example in the help: the name of a file of races",
     "scenario/mechanisms.py": "whose rule a mechanism follows, for its users",

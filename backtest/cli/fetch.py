@@ -120,16 +120,7 @@ def fetch(
 
     if protocol not in PROTOCOLS:
         raise UserError(f"unknown protocol '{shown(protocol, 60)}'", did_you_mean(protocol, PROTOCOLS))
-    config = (
-        named_market(market, lake)
-        if market is not None and not parameters
-        else _described(protocol, market, parameters)
-    )
-    if config.protocol != protocol:
-        raise UserError(
-            f"market '{config.name}' is of protocol {config.protocol}, not {protocol}",
-            f"backtest fetch {config.protocol} ...",
-        )
+    config = market_of(protocol, market, lake, parameters)
     final = confirmations(finality)
     if again is not None and (from_block is not None or to_block is not None):
         raise UserError("--again names its blocks itself", "leave out --from-block and --to-block")
@@ -162,6 +153,21 @@ def fetch(
         )
         sys.stderr.flush()
         os._exit(130)  # without waiting for requests in flight; every commit is atomic
+
+
+def market_of(protocol: str, market: str | None, lake: Path, parameters: Mapping[str, str]) -> MarketConfig:
+    """The market of a protocol that --market or the protocol's own options name."""
+    config = (
+        named_market(market, lake)
+        if market is not None and not parameters
+        else _described(protocol, market, parameters)
+    )
+    if config.protocol != protocol:
+        raise UserError(
+            f"market '{config.name}' is of protocol {config.protocol}, not {protocol}",
+            f"backtest fetch {config.protocol} ...",
+        )
+    return config
 
 
 def named_market(name: str, lake: Path | None) -> MarketConfig:

@@ -19,7 +19,9 @@ Nodes = Annotated[list[str] | None, Parameter(negative=())]
 """Given once or several times: an address each, or a TOML file of providers."""
 
 
-def node_of(rpc: Sequence[str] | None, workers: int = 16, timeout: float = 30.0) -> Rpc:
+def node_of(
+    rpc: Sequence[str] | None, workers: int = 16, timeout: float = 30.0, *, attempts: int = 8, max_backoff: float = 30.0
+) -> Rpc:
     """The providers of ``--rpc``, else those of the environment variable, which spaces separate. UserError where none
     is given.
     """
@@ -29,4 +31,4 @@ def node_of(rpc: Sequence[str] | None, workers: int = 16, timeout: float = 30.0)
     words = list(rpc or os.environ.get(RPC_VARIABLE, "").split())
     if not words:
         raise UserError("no node given", f"add --rpc http://..., or set {RPC_VARIABLE}")
-    return Rpc(providers_of(words), workers=workers, timeout=timeout)
+    return Rpc(providers_of(words), workers=workers, timeout=timeout, attempts=attempts, max_backoff=max_backoff)

@@ -28,7 +28,7 @@ from backtest.lake import Lake, Writer, claims, superseded
 from backtest.lake.manifest import merge
 from backtest.markets import MOST_BLOCK, MarketConfig
 from backtest.model import EventSpec
-from backtest.protocols.interface import LendingProtocol
+from backtest.protocols.interface import LendingProtocol, RawEvents
 from backtest.protocols.registry import protocol_named
 from backtest.tables import IMPORTED
 
@@ -70,6 +70,7 @@ def fetch(
     headers: Literal["events", "all"] = "events",
     omissions: Literal["auto", "always", "never"] = "auto",
     again: tuple[int, int] | None = None,
+    at_once: bool = False,
     progress: Progress | None = None,
     protocol: LendingProtocol[Any] | None = None,
 ) -> FetchSummary:
@@ -88,6 +89,7 @@ def fetch(
         again: an inclusive block range that is taken anew, whatever the lake holds of it, and with it everything that
             was read from contracts (symbols, constants, price sources); ``from_block`` and ``to_block`` are then its
             ends. The lake changes when all of it is there, and at once; if the fetch fails, not at all.
+        at_once: the lake changes when all of it is there, as with ``again``; of what an interruption leaves, nothing.
         protocol: default the one that ``config.protocol`` names.
 
     What a provider of several said and was found lying about is taken anew, from the others.
@@ -106,7 +108,7 @@ def fetch(
     while True:
         try:
             summary = _fetch(
-                lake, config, rpc, from_block, to_block, finality, headers, omissions, again, notes, protocol
+                lake, config, rpc, from_block, to_block, finality, headers, omissions, again, at_once, notes, protocol
             )
         except FetchError as error:
             misled = rpc.doubted(error)
@@ -115,7 +117,7 @@ def fetch(
             if misled is None:
                 raise
             lake.refresh()
-            _take_back(lake, config, misled, again is not None, notes)
+            _take_back(lake, config, misled, at_once or again is not None, notes)
         else:
             summary.seconds = time.monotonic() - started
             return summary
@@ -143,16 +145,19 @@ def _fetch(
     headers: Literal["events", "all"],
     omissions: Literal["auto", "always", "never"],
     again: tuple[int, int] | None,
+    at_once: bool,
     notes: _Notes,
     protocol: LendingProtocol[Any],
 ) -> FetchSummary:
-    """One run of ``fetch``. Misled where it rests on false replies; with ``again`` nothing is stored then."""
+    """One run of ``fetch``. Misled where it rests on false replies; with ``again`` or ``at_once`` nothing is stored
+    then.
+    """
     check_chain(rpc, config)
     final = final_block(rpc, finality)
     first, last = _range(config, final, from_block, to_block)
     if to_block is not None and last < to_block:
         notes.note(f"block {to_block} is not final yet: fetched up to block {last}")
-    with lake.writer() as writer, writer.one_commit() if again else nullcontext(), _rare_collections():
+    with lake.writer() as writer, writer.one_commit() if again or at_once else nullcontext(), _rare_collections():
         if again:
             digest = lake.digest(config.name) if config.name in lake.markets() else ""
             taken = _withdraw(lake, writer, config.name, first, last)
@@ -276,7 +281,7 @@ def check_chain(rpc: Rpc, config: MarketConfig) -> None:
 
 
 def fetch_protocol_logs(
-    logs: LogSource, protocol: LendingProtocol[Any], config: MarketConfig, raw: LakeEvents, first: int, last: int
+    logs: LogSource, protocol: LendingProtocol[Any], config: MarketConfig, raw: RawEvents, first: int, last: int
 ) -> int:
     """Logs of every contract that the market ever used; how many contracts. What is found may name further ones, until
     none is new.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
 from backtest.model import (
     AccountId,
@@ -19,9 +19,24 @@ from backtest.model import (
 )
 from backtest.protocols.interface import State
 
+Carried = TypeVar("Carried")
 Rows = dict[str, list[dict[str, Any]]]
 """By canonical table."""
 _PLACE = ("seq", "block_number", "log_index", "timestamp")
+
+
+class Running:
+    """What a fold has in hand between two parts of a history; a copy of it goes on by itself."""
+
+    def __init__(self) -> None:
+        self._carried: Any = None
+
+    def begin(self, make: Callable[[], Carried]) -> Carried:
+        """What the part before left, or what ``make`` makes where this is the first part."""
+        if self._carried is None:
+            self._carried = make()
+        carried: Carried = self._carried
+        return carried
 
 
 class BookRows(Generic[State]):

@@ -42,6 +42,7 @@ from backtest.model import (
 
 if TYPE_CHECKING:
     from backtest.protocols.claims import Claim, Tables
+    from backtest.protocols.folding import Running
     from backtest.protocols.loop import CompiledRules
     from backtest.protocols.mechanism import Mechanism
     from backtest.protocols.storage import Steps, StoredAccount, Subject
@@ -537,6 +538,13 @@ class LendingProtocol(Protocol[State]):
         ``prices`` only so far as the protocol's own logs and rules say them, beside what its price sources give.
         """
         ...
+
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]] | None:
+        """``fold`` of a history that goes on: ``raw.segments`` gives only the logs behind those that ``running`` has
+        seen, ``raw.table`` all up to the last of them. Accounts that came before may be left out; what else is not of
+        a segment comes whole again. None: cannot, whoever follows a chain folds the whole history anew.
+        """
+        return None
 
     # -- replay --------------------------------------------------------------------------------------------------
     def open(self, market: Market, *, recompute: bool = False) -> State:

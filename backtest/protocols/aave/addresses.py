@@ -78,10 +78,10 @@ class Addresses:
     def __len__(self) -> int:
         return self._count
 
-    def all(self) -> list[bytes]:
-        """Every address, by number."""
-        joined = self._known[: self._count].tobytes()
-        return [joined[20 * number : 20 * number + 20] for number in range(self._count)]
+    def all(self, start: int = 0) -> list[bytes]:
+        """Every address from a number on, by number."""
+        joined = self._known[start : self._count].tobytes()
+        return [joined[place : place + 20] for place in range(0, len(joined), 20)]
 
     def number(self, addresses: Quads, order: Keys) -> Numbers:
         """Numbers of addresses (rows of five 32-bit words); new ones are numbered as ``order``, a permutation, meets

@@ -34,6 +34,7 @@ from backtest.protocols.aave_v2.liquidation import observed_order, pairs, quote,
 from backtest.protocols.aave_v2.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v2.state import MOVED_SHORT, AaveV2State, apply, open_accounts, open_state
 from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -121,6 +122,13 @@ class AaveV2(LendingProtocol[AaveV2State]):
         from backtest.protocols.aave_v2.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.aave_v2.fold import fold
+
+        return fold(config, raw, running)
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> AaveV2State:

@@ -36,6 +36,7 @@ from backtest.protocols.aave_v2.bundles import Codes, Keys, Numbers, Shorts
 from backtest.protocols.aave_v2.params import parameters
 from backtest.protocols.aave_v2.reserves import Listing, assets_table, refuse_other_units
 from backtest.protocols.aave_v2.rules import scaled_change
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import RAY
@@ -111,8 +112,8 @@ _SIDES = ("collateral", "debt")
 _LOW = (1 << 64) - 1
 
 
-def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """See ``LendingProtocol.fold``.
+def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold`` and ``fold_on``.
 
     Raises:
         RulesError: a needed log could not be decoded, or names a token that is not the market's; names its block.
@@ -127,20 +128,26 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
                 "look at it in raw/aave-v2/Quarantine; correct the market's contracts, or report it",
             )
     refuse_other_units(config, raw)
-    listing, accounts = Listing.read(raw), Addresses()
-    treasuries: dict[int, int] = {}
-    offered: dict[int, int] = {}
+    listing = Listing.read(raw)
+    accounts, treasuries, offered = (running or Running()).begin(_begun)
+    known = len(accounts)
     for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
         folded = _Segment(config.name, listing, accounts, segment, offered)
-        treasuries = folded.treasuries() | treasuries
+        treasuries |= folded.treasuries() | treasuries
         yield from folded.tables()
-        offered = folded.offered
+        offered.clear()
+        offered |= folded.offered
     yield "assets", assets_table(config, raw, listing)
     yield "params", parameters(config, raw, listing, treasuries)
-    ids = np.arange(len(accounts), dtype=np.int32)
-    text = [address_text(address) for address in accounts.all()]
+    ids = np.arange(known, len(accounts), dtype=np.int32)
+    text = [address_text(address) for address in accounts.all(known)]
     columns = [category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())]
     yield "accounts", pa.table(columns, schema=CANONICAL["accounts"])
+
+
+def _begun() -> tuple[Addresses, dict[int, int], dict[int, int]]:
+    """Accounts, treasuries by asset, and the rates last offered, of no history."""
+    return Addresses(), {}, {}
 
 
 @dataclass

@@ -35,6 +35,7 @@ from backtest.protocols.aave_v3.rules import ASSUMPTIONS, parameter_fault
 from backtest.protocols.aave_v3.safe_prices import safe_prices
 from backtest.protocols.aave_v3.state import MOVED_SHORT, AaveState, apply, open_accounts, open_state
 from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -138,6 +139,13 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.aave_v3.fold import fold
+
+        return fold(config, raw, running)
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> AaveState:

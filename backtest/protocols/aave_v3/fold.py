@@ -43,6 +43,7 @@ from backtest.protocols.aave_v3.reserves import (
 )
 from backtest.protocols.aave_v3.token_rows import Balances
 from backtest.protocols.aave_v3.tokens import DIRECTED_COLLATERAL
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import RAY
@@ -69,8 +70,8 @@ _DEFICIT_KINDS = ("created", "covered")
 _LOW = (1 << 64) - 1
 
 
-def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """See ``LendingProtocol.fold``.
+def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold`` and ``fold_on``.
 
     Raises:
         RulesError: a token's revision is unknown, a needed log could not be decoded, or a scaled balance would fall
@@ -80,12 +81,14 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     _refuse_quarantined(raw)
     listing = Listing.read(raw)
     versions = Versions(raw, listing)
-    accounts, balances, silent = Addresses(), Balances(), SilentAccruals()
+    carried = (running or Running()).begin(lambda: (Addresses(), Balances(), SilentAccruals()))
+    accounts, balances, silent = carried
+    known = len(accounts)
     for segment in raw.segments(SEGMENT_ROWS, COLUMNS):
         yield from _Segment(config, listing, versions, accounts, balances, segment).tables(silent)
     yield "assets", _assets(config, raw, listing)
     yield "params", parameters(config, raw, listing, versions, accounts)
-    yield "accounts", _accounts(config, accounts)
+    yield "accounts", _accounts(config, accounts, known)
 
 
 def _refuse_quarantined(raw: RawEvents) -> None:
@@ -100,9 +103,9 @@ def _refuse_quarantined(raw: RawEvents) -> None:
             )
 
 
-def _accounts(config: MarketConfig, accounts: Addresses) -> pa.Table:
-    ids = np.arange(len(accounts), dtype=np.int32)
-    text = [address_text(address) for address in accounts.all()]
+def _accounts(config: MarketConfig, accounts: Addresses, start: int) -> pa.Table:
+    ids = np.arange(start, len(accounts), dtype=np.int32)
+    text = [address_text(address) for address in accounts.all(start)]
     return pa.table(
         [category((config.name,), ids * 0), pa.array(ids), pa.array(text, pa.string())], schema=CANONICAL["accounts"]
     )

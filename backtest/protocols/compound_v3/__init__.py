@@ -39,6 +39,7 @@ from backtest.protocols.compound_v3.events import EVENTS, price_sources, reading
 from backtest.protocols.compound_v3.liquidation import observed_order, pairs, quote
 from backtest.protocols.compound_v3.state import BORROW_CURVE, CometState, accounts, apply, open_state
 from backtest.protocols.compound_v3.storefront import Storefront
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -141,6 +142,13 @@ class CompoundV3(LendingProtocol[CometState]):
         from backtest.protocols.compound_v3.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.compound_v3.fold import fold
+
+        return fold(config, raw, running)
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> CometState:

@@ -13,6 +13,7 @@ both are there, the amount is one that both show; where one is missing, its acco
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +49,7 @@ from backtest.protocols.compound_v3.state import (
     open_state,
     principal_changes,
 )
-from backtest.protocols.folding import BookRows, Rows
+from backtest.protocols.folding import BookRows, Rows, Running
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -75,8 +76,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """See ``LendingProtocol.fold``.
+def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold`` and ``fold_on``.
 
     Raises:
         RulesError: a log could not be decoded, an implementation's parameters were not read, or logs and readings show
@@ -85,7 +86,9 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """
     _refuse_quarantined(raw)
     market = _market(config, raw)
-    folding = _Folding(market, raw)
+    folding = (running or Running()).begin(lambda: _Folding(market))
+    folding.read(raw)
+    known = len(folding.ids)
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
@@ -94,7 +97,10 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
         {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals} for a in market.assets
     ]
     yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [{"market": market.name, "account_id": n, "account": account} for account, n in folding.ids.items()]
+    people = [
+        {"market": market.name, "account_id": n, "account": account}
+        for account, n in itertools.islice(folding.ids.items(), known, None)
+    ]
     yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
 
 
@@ -128,15 +134,18 @@ def _market(config: MarketConfig, raw: RawEvents) -> Market:
 class _Folding(BookRows[CometState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
-    def __init__(self, market: Market, raw: RawEvents) -> None:
+    def __init__(self, market: Market) -> None:
         super().__init__(market, open_state(market), apply)
         self._asset_of = {asset.asset: asset.id for asset in market.assets}
-        self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
-        self._totals = read_totals(raw)
-        self._principals = read_principals(raw)
         self._accrued = False
         self._holders: set[tuple[AccountId, AssetId]] = set()
         self._block = -1
+
+    def read(self, raw: RawEvents) -> None:
+        """What the history as a whole says."""
+        self._upgrades = {(each.block_number, each.log_index): each for each in upgrades(raw)}
+        self._totals = read_totals(raw)
+        self._principals = read_principals(raw)
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
         """Rows of all tables that these logs add to."""

@@ -31,6 +31,7 @@ from backtest.model import (
     SourceChange,
 )
 from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -132,6 +133,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
         from backtest.protocols.morpho_blue.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]]:
+        """See ``fold.fold``."""
+        from backtest.protocols.morpho_blue.fold import fold
+
+        return fold(config, raw, running)
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> MorphoState:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Market, Side
-from backtest.protocols.folding import BookRows, Rows
+from backtest.protocols.folding import BookRows, Rows, Running
 from backtest.protocols.interface import RawEvents
 from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
 from backtest.protocols.morpho_blue.state import (
@@ -68,8 +68,8 @@ _SHARES: Mapping[Side, str] = {"collateral": "supply_shares", "debt": "borrow_sh
 _KEY = ("block_number", "log_index", "transaction_index")
 
 
-def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """See ``LendingProtocol.fold``.
+def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold`` and ``fold_on``.
 
     Raises:
         RulesError: a log could not be decoded, interest or fee shares differ from what the rules give (logs are
@@ -78,7 +78,9 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """
     _refuse_quarantined(raw)
     market = _market(config, raw)
-    folding = _Folding(market, raw)
+    folding = (running or Running()).begin(lambda: _Folding(market))
+    folding.read(raw)
+    known = len(folding.ids)
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
@@ -96,7 +98,10 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
         for a in market.assets
     ]
     yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [{**head, "account_id": number, "account": account} for account, number in folding.ids.items()]
+    people = [
+        {**head, "account_id": number, "account": account}
+        for account, number in itertools.islice(folding.ids.items(), known, None)
+    ]
     yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
 
 
@@ -142,9 +147,14 @@ def _market(config: MarketConfig, raw: RawEvents) -> Market:
 class _Folding(BookRows[MorphoState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
-    def __init__(self, market: Market, raw: RawEvents) -> None:
+    def __init__(self, market: Market) -> None:
         super().__init__(market, open_state(market), apply)
         self._holders: set[int] = set()
+        self._next_rate: dict[int, int] = {}
+        self._first_rate = 0
+
+    def read(self, raw: RawEvents) -> None:
+        """What the history as a whole says."""
         accruals = raw.table("AccrueInterest").select(["seq", "prev_borrow_rate"])
         following = list(
             zip(accruals["seq"].to_pylist()[1:], map(int, accruals["prev_borrow_rate"].to_pylist()[1:]), strict=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -35,6 +36,7 @@ from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.aave_v2 import Crowd, Record, deploy_v2
 from tests.chain.node import UINT256_MAX, Node
 from tests.protocols.aave_v2 import user_calls
+from tests.support.heads import assert_head_is_as_fetched
 from tests.support.sql_engine import assert_sql_is_the_engine
 
 pytestmark = pytest.mark.xdist_group("aave-v2")
@@ -351,3 +353,9 @@ def test_accounts_are_proven_from_storage(history: History) -> None:
                 debts = [each for each in found.checked.holdings if each.debt]
                 stable += any(each.debt_scaled == 0 for each in debts)
     assert stable
+
+
+def test_the_head_is_as_fetched(history: History, tmp_path: Path) -> None:
+    node, config = history.record.market.node, history.record.market.market_config(MARKET)
+    middle = node.block_number - 50
+    assert_head_is_as_fetched(config, node.url, history.lake, middle, tmp_path / "lake")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.compound import CODE_SIZE_LIMIT, Record, Request, run
 from tests.chain.node import Node
 from tests.support.book_views import every_view, spelt
+from tests.support.heads import assert_head_is_as_fetched
 from tests.support.sql_engine import assert_sql_is_the_engine
 
 pytestmark = pytest.mark.xdist_group("compound")
@@ -373,3 +375,9 @@ def test_accounts_are_proven_from_storage(history: History) -> None:
                 compared, short = compared + bool(found.checked.holdings), short + bool(theirs.shortfall)
     assert compared >= 10
     assert short
+
+
+def test_the_head_is_as_fetched(record: Record, lake: Lake, tmp_path: Path) -> None:
+    config = record.deployment.market_config()
+    middle = record.last_block - 30
+    assert_head_is_as_fetched(config, record.deployment.node.url, lake, middle, tmp_path / "lake")

@@ -31,6 +31,7 @@ from tests.chain.contracts import own
 from tests.chain.node import Contract, Node, selector
 from tests.protocols.compound_v3.hand import BTC, ETH, MARKET, ONE, USD, USDC
 from tests.protocols.compound_v3.raw import holds, who, words
+from tests.support.heads import assert_head_is_as_fetched
 
 NAME = "puppet"
 SPECS = {spec.name: spec for spec in EVENTS}
@@ -281,3 +282,8 @@ def test_facts_hold_the_readings(stage: Stage) -> None:
         text, _ = collect_facts(stage.config, rpc, finality=0)
     assert text.count('"totalsBasic()"') == 4
     assert '"getAssetInfo(uint8) 1"' in text
+
+
+def test_the_head_is_as_fetched(stage: Stage, lake: Lake, tmp_path: Path) -> None:
+    middle = stage.node.block_number - 12  # both have borrowed, nobody is absorbed yet
+    assert_head_is_as_fetched(stage.config, stage.node.url, lake, middle, tmp_path / "lake", least=1)

@@ -29,6 +29,7 @@ from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
 from backtest.scenario import Competitive, Scenario
 from tests.support.book_views import every_view, spelt
+from tests.support.heads import assert_head_is_as_fetched
 from tests.support.maker_logs import (
     CONFIG,
     OTHER,
@@ -283,3 +284,14 @@ def test_a_market_without_its_ilk_says_so(tmp_path: Path) -> None:
         pytest.raises(UserError, match="names no ilk"),
     ):
         fetch(lake, msgspec.structs.replace(CONFIG, parameters={}), rpc, finality=0)
+
+
+def test_the_head_is_as_fetched(tmp_path: Path) -> None:
+    """From shortly before the first bite on: prices come from the Spotter's logs."""
+    whole = Lake(tmp_path / "whole", create=True)
+    with ChainNode(script().chain()) as node:
+        with Rpc(node.url, backoff=0.001, max_backoff=0.02) as rpc:
+            fetch(whole, CONFIG, rpc, finality=0, headers="all")
+        reconstruct(whole, CONFIG.name)
+        whole.refresh()
+        assert_head_is_as_fetched(CONFIG, node.url, whole, 28, tmp_path / "lake", least=2)

@@ -39,6 +39,7 @@ from backtest.scenario import Competitive, Override, Scenario
 from tests.chain.morpho import Pair, Record, Request, run
 from tests.chain.node import Node
 from tests.support.book_views import every_view, spelt
+from tests.support.heads import assert_head_is_as_fetched
 from tests.support.sql_engine import assert_sql_is_the_engine
 
 pytestmark = pytest.mark.xdist_group("morpho")
@@ -455,3 +456,10 @@ def test_the_command_line_knows_no_difference(record: Record, tmp_path: Path) ->
     assert count in runs
     assert len(runs) >= 3
     assert "none violated" in backtest("check", "--market", "weth-usdc", "--rpc", node.url)
+
+
+@pytest.mark.parametrize("name", ["weth-usdc", "wbtc-weth"])
+def test_the_head_is_as_fetched(record: Record, lake: Lake, tmp_path: Path, name: str) -> None:
+    config = record.deployment.market_config(name)
+    middle = (config.start_block + record.last_block) // 2
+    assert_head_is_as_fetched(config, record.deployment.node.url, lake, middle, tmp_path / "lake")

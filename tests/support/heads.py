@@ -1,0 +1,45 @@
+"""The head above a lake, read into memory, against the same blocks fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backtest.fetch import fetch
+from backtest.fetch.rpc import Rpc
+from backtest.follow.head import Head, HeadStep
+from backtest.lake import Lake
+from backtest.markets import MarketConfig
+from backtest.near import near_in_book, near_in_lake
+from backtest.protocols.registry import protocol_named
+from backtest.reconstruct import reconstruct
+
+EVERYONE = 9_999
+"""Basis points within which everyone with debt is near."""
+
+
+def assert_head_is_as_fetched(
+    config: MarketConfig, url: str, whole: Lake, middle: int, folder: Path, *, least: int = 5
+) -> None:
+    """Every account with debt at the head of a lake filled up to ``middle``, taken on in one piece and after it was
+    undone once, and in ``whole``, which has all blocks; ``least``: how many of them at least.
+    """
+    lake = Lake(folder, create=True)
+    with Rpc(url, workers=4) as rpc:
+        fetch(lake, config, rpc, to_block=middle, finality=0, headers="all")
+        lake.refresh()
+        reconstruct(lake, config.name)
+        lake.refresh()
+        head = Head(lake, config, rpc, protocol_named(config.protocol))
+        step = head.step(lambda standing, changes: standing.take(changes), lambda step: None)
+    assert isinstance(step, HeadStep)
+    assert step.taken
+    later = near_in_lake(whole, config.name, EVERYONE, block=head.standing.block)
+    first = near_in_book(head.standing.book, head.standing.names, EVERYONE)
+    head.standing = head.final.copy()
+    for each in step.taken:  # the same block by block, as a follower meets them
+        head.standing.advance(head.told, [each], head.oracle_reads)
+    second = near_in_book(head.standing.book, head.standing.names, EVERYONE)
+    assert len(later.accounts) >= least
+    for ours in (first, second):
+        assert (ours.block, ours.timestamp, ours.of) == (later.block, later.timestamp, later.of)
+        assert ours.accounts == later.accounts
