@@ -123,7 +123,7 @@ def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, r
 def run() -> list[dict[str, Any]]:
     """Paths a minute and 10,000 paths on two cores from a sample of two processes; then cost curves on one."""
     rows = []
-    # A crash whose prices answer takes half a minute a path: each sale changes what all other offers are worth.
+    # A crash whose prices answer takes many seconds a path: each sale changes what other offers are worth.
     for name, sample, answers in (("calm", SAMPLE, False), ("crash", SAMPLE, False), ("calm", FEW, True)):
         place = list(CASES).index(name)
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
