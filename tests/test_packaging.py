@@ -155,8 +155,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_code_queries_markets_and_sample(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = [path for folder in ("markets", "tokens", "crashes") for path in ROOT.glob(f"data/{folder}/*.toml")]
-    assert {path.parent.name for path in data} == {"markets", "tokens", "crashes"}
+    folders = {"markets", "tokens", "crashes", "stress"}
+    data = [path for folder in folders for path in ROOT.glob(f"data/{folder}/*.toml")]
+    assert {path.parent.name for path in data} == folders
     for path in [*ROOT.glob("queries/**/*.sql"), *data, *_tracked_sample()]:
         inside = path.relative_to(ROOT).as_posix().removeprefix("data/")
         assert f"backtest/_assets/{inside}" in names
