@@ -12,7 +12,7 @@ from backtest.contagion.books import MarketBook, connected
 from backtest.contagion.fire_sales import DepthOf, NetworkShock, contagion_of, fire_sale, leave_one_out
 from backtest.model import AccountId, AssetId
 from backtest.protocols.book import Book
-from backtest.replay.joint import Part, replay_jointly
+from backtest.replay.joint import JointPart, replay_jointly
 from backtest.replay.response import PriceResponse
 from backtest.replay.response.curves import ProductCurve
 from backtest.replay.several import state_at
@@ -146,7 +146,7 @@ def test_the_static_fall_sells_what_the_replay_sells() -> None:
     impact = Impact(assets=(AssetImpact(asset="WETH", depth=ConstantProductDepth(reserve=390), oracle=rule),))
     response = PriceResponse(impact, [h.market for h in histories], ())
     scenario = Scenario(liquidators=Competitive())
-    parts = [Part(POOL, h.market, h.timeline(), scenario) for h in histories]
+    parts = [JointPart(POOL, h.market, h.timeline(), scenario) for h in histories]
     replayed = replay_jointly(parts, response=response)
     assert found.sold == {TOKENS[WETH]: sum(sale.amount for sale in response.sales)}
     assert found.sold[TOKENS[WETH]] == 14_312_952_005_259_697_567
