@@ -34,7 +34,7 @@ def apart(one: Ratio, other: Ratio, deviation: int) -> bool:
     return abs(ours - theirs) * BPS >= deviation * theirs
 
 
-class Follower(Protocol):
+class FollowingOracle(Protocol):
     """One oracle of one asset. ``carried``: the ratio of its last round."""
 
     carried: Ratio
@@ -53,7 +53,7 @@ class Follower(Protocol):
 
 
 @dataclass(slots=True)
-class ChainlinkFollower(Follower):
+class ChainlinkFollower(FollowingOracle):
     """See ``scenario.impact.ChainlinkRule``. ``pending``: what was seen and is not there yet, and when it will be."""
 
     rule: words.ChainlinkRule
@@ -63,14 +63,14 @@ class ChainlinkFollower(Follower):
     """Time of the last round."""
 
     def history(self, now: int, ratio_at: RatioAt) -> Ratio:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         if self.pending is not None and self.pending[0] <= now:
             self.pending = None
         self.last, self.carried = now, ratio_at(now - self.rule.delay)
         return self.carried
 
     def due(self, now: int, ratio_at: RatioAt) -> str | None:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         self._see(now, ratio_at(now))
         if self.pending is None or self.pending[0] > now:
             return None
@@ -86,7 +86,7 @@ class ChainlinkFollower(Follower):
             self.pending = now + self.rule.delay, ratio, "deviation" if off else "heartbeat"
 
     def wake(self, now: int, ratio_at: RatioAt) -> int | None:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         if self.pending is not None:
             return self.pending[0] if self.pending[0] > now else None
         beat = self.last + self.rule.heartbeat
@@ -94,7 +94,7 @@ class ChainlinkFollower(Follower):
 
 
 @dataclass(slots=True)
-class OsmFollower(Follower):
+class OsmFollower(FollowingOracle):
     """See ``scenario.impact.OsmRule``."""
 
     rule: words.OsmRule
@@ -103,13 +103,13 @@ class OsmFollower(Follower):
     """The period of the last round."""
 
     def history(self, now: int, ratio_at: RatioAt) -> Ratio:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         self.poked = now // self.rule.period
         self.carried = ratio_at(now - self.rule.period)
         return self.carried
 
     def due(self, now: int, ratio_at: RatioAt) -> str | None:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         period = now // self.rule.period
         if period <= self.poked:
             return None
@@ -121,7 +121,7 @@ class OsmFollower(Follower):
         return "period"
 
     def wake(self, now: int, ratio_at: RatioAt) -> int | None:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         after = (now // self.rule.period + 1) * self.rule.period
         seen = ratio_at(after - self.rule.period)
         stirs = apart(ratio_at(now), self.carried, STIR) or apart(seen, self.carried, STIR)
@@ -129,19 +129,19 @@ class OsmFollower(Follower):
 
 
 @dataclass(slots=True)
-class TwapFollower(Follower):
+class TwapFollower(FollowingOracle):
     """See ``scenario.impact.TwapRule``."""
 
     rule: words.TwapRule
     carried: Ratio = SAME
 
     def history(self, now: int, ratio_at: RatioAt) -> Ratio:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         self.carried = self._mean(now, ratio_at)
         return self.carried
 
     def due(self, now: int, ratio_at: RatioAt) -> str | None:
-        """See ``Follower``."""
+        """See ``FollowingOracle``."""
         mean = self._mean(now, ratio_at)
         if alike(mean, self.carried):
             return None
@@ -149,7 +149,7 @@ class TwapFollower(Follower):
         return "window"
 
     def wake(self, now: int, ratio_at: RatioAt) -> int | None:
-        """See ``Follower``: a part of the window from now."""
+        """See ``FollowingOracle``: a part of the window from now."""
         return now + max(1, self.rule.window // LOOKS) if apart(ratio_at(now), self.carried, STIR) else None
 
     def _mean(self, now: int, ratio_at: RatioAt) -> Ratio:
@@ -159,7 +159,7 @@ class TwapFollower(Follower):
         return sum(own * RAY // base for own, base in seen), RAY * LOOKS
 
 
-def follower_of(rule: words.OracleRule) -> Follower:
+def follower_of(rule: words.OracleRule) -> FollowingOracle:
     """A new one of a scenario's rule."""
     if isinstance(rule, words.OsmRule):
         return OsmFollower(rule)

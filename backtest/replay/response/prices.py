@@ -25,7 +25,7 @@ from backtest.protocols.changes import unplaced
 from backtest.protocols.interface import Fill, State
 from backtest.protocols.mechanism import Opportunity
 from backtest.replay.response.curves import PoolCurve
-from backtest.replay.response.oracles import Follower, follower_of, lookback
+from backtest.replay.response.oracles import FollowingOracle, follower_of, lookback
 from backtest.replay.response.selling import (
     BASE,
     OWN,
@@ -87,7 +87,7 @@ class _Followed:
 
     asset: AssetId
     token: Token
-    follower: Follower
+    follower: FollowingOracle
     history: int | None = None
     """The oracle's in history,"""
     traded: int | None = None
