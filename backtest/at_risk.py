@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from backtest.errors import UserError
+from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.protocols.book import Book
@@ -140,7 +140,7 @@ def _direction(market: Market, asked: Sequence[tuple[str, int]]) -> Direction:
 def _asset(market: Market, name: str) -> AssetId:
     found = market.asset_named(name)
     if found is None:
-        raise UserError(f"market '{market.name}' has no asset '{name}'", "see 'backtest info' for its assets")
+        raise UserError(f"market '{market.name}' has no asset '{name}'", did_you_mean(name, market.names))
     return found.id
 
 
@@ -414,7 +414,13 @@ def _kinds(risk: BookRisk, amount: Any) -> str:
 def _reversed(risk: BookRisk, amount: Any, fall: Any, prices: Any, width: int) -> list[str]:
     if risk.reserves is None:
         return ["Reverse stress needs reserves (--reserves)."]
-    if risk.least is None:
+    if risk.least is not None and not risk.least.fall:
+        lines = wrap(
+            f"Reserves of {amount(risk.reserves)} do not cover what there is already, where no price falls: bad debt"
+            f" {amount(risk.least.bad_debt)}.",
+            width,
+        )
+    elif risk.least is None:
         lines = ["No fall together leaves more bad debt than reserves."]
     else:
         one = risk.least

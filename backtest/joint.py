@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from backtest.errors import UserError
+from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import Market
@@ -116,7 +116,8 @@ def run_jointly(
         response = _response(scenario, members, materials)
         outcomes = _replayed(scenario, members, materials, response, samples, progress)
         for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
-            notes = [*_notes(joint, place), *told]
+            apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
+            notes = [*_notes(joint, place), *(apart if scenario.mitigations else ()), *told]
             made = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
             row = _row(scenario, members, place, joint_id, ids[place], alone[place].run_id)
             beside = {"joints": as_table(JOINTS["joints"], [row])}
@@ -126,9 +127,17 @@ def run_jointly(
 
 
 def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
-    """The markets of a lake that ``joint`` names. UserError where one is not there, or its currency has no rate."""
+    """The markets of a lake that ``joint`` names. UserError where one is not there, its currency has no
+    rate, or a rate is of no currency among them."""
     configs = [lake.market_config(name) for name in joint.markets]
     first = configs[0].base_currency, configs[0].base_decimals
+    needed = {config.base_currency for config in configs} - {first[0]}
+    for rate in joint.rates:
+        if rate.currency not in needed:
+            raise UserError(
+                f"joint.rates: no market's amounts are in '{rate.currency}' where the first's are in {first[0]}",
+                did_you_mean(rate.currency, needed),
+            )
     return [
         JointMember(
             config,

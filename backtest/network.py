@@ -26,6 +26,7 @@ from backtest.protocols.registry import protocol_named
 from backtest.replay.response import PriceResponse
 from backtest.replay.response.cascade_map import depth_within
 from backtest.replay.response.curves import PoolCurve, PriceCurve, Unmoved
+from backtest.replay.what_if.impact import views_of
 from backtest.replay.what_if.proposal import book_at
 from backtest.result_tables import JOINTS, as_table
 from backtest.results import Material, load_material
@@ -112,6 +113,9 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     books, timestamp = _books(lake, members, materials, scenario, block, question.owners or {})
     shock = _shock(members, joint, question)
     depths, said = _depths(scenario, members, books)
+    said = [*_left_out(books), *said]
+    if not (any(shock.falls.values()) or any(shock.losses.values())):
+        said.insert(0, "No price falls and no deposits are gone at first: give --shock or --loss.")
     bound = connected(books)
     found = contagion_of(books, shock, depths)
     symbols = {asset.asset: member.market.label(asset.id) for member in members for asset in member.market.assets}
@@ -240,6 +244,15 @@ def _depths(
             found[token] = DepthOf(own.curve, None if own.into is None else own.into.token)
             said.append(own.terms.said)
     return found, said
+
+
+def _left_out(books: Sequence[MarketBook]) -> Iterator[str]:
+    """Accounts that no figure counts."""
+    for one in books:
+        views = views_of(one.book)
+        unknown = sum(view is None for view in views.rest.values())
+        if unknown:
+            yield f"Left out of {one.name}: {unknown:,} account{'s' * (unknown > 1)} of which a price is missing."
 
 
 # -- measures ----------------------------------------------------------------------------------------------------------

@@ -38,12 +38,14 @@ def prove(lake: Lake, market: str, account: str, rpc: Rpc, *, block: int | None 
         FetchError: the node does not have the block, or no state of it, or its proofs do not hold.
     """
     config, fixed = lake.market_config(market), load_market(lake, market)
-    if (chain := rpc.chain_id()) != config.chain_id:
-        raise UserError(f"{rpc.name} is a node of chain {chain}, '{market}' is on {config.chain_id}", "choose its node")
     said = account_at(lake, market, account) if block is None else None
     name = said.account if said is not None else account
     if not re.fullmatch("0x[0-9a-fA-F]{40}", name.strip(), re.ASCII):
         raise UserError(f"'{shown(name, 60)}' is a name, not an address", "only accounts of a chain can be proven")
+    if block is not None and block < 0:
+        raise UserError(f"--block {block}", "give 0 or more")
+    if (chain := rpc.chain_id()) != config.chain_id:
+        raise UserError(f"{rpc.name} is a node of chain {chain}, '{market}' is on {config.chain_id}", "choose its node")
     header, found = fetch_header(rpc, said.block if said is not None else block or 0)
     said = said or account_at(lake, market, account, block=block, time=found.timestamp)
     subject = Subject(

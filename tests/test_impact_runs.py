@@ -205,7 +205,7 @@ def test_the_cascade_of_a_book(lake: Lake, tmp_path: Path, capsys: pytest.Captur
     told = capsys.readouterr().out
     assert "6 accounts with 90,000 USD of debt" in told
     assert "The map ruptures at a fall of" in told
-    assert "Critical liquidity: " in told
+    assert " times the stated depth, " in told
     assert ends(*words, "-o", str(tmp_path / "map.json")) == 0
     found = json.loads((tmp_path / "map.json").read_text())
     [asset] = found["assets"]
@@ -218,6 +218,8 @@ def test_the_cascade_of_a_book(lake: Lake, tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     assert ends(*deep) == 0
     assert "ruptures nowhere" in capsys.readouterr().out
+    assert ends(*words[:4], f"WETH=constant-product:{10**30}", *words[5:]) == 0
+    assert "A millionth of the stated depth is enough." in capsys.readouterr().out  # and not: nothing is sold
     assert ends(*words, "--set", "WETH.liquidation_threshold=7000", "-o", str(tmp_path / "map.html")) == 0
     page = (tmp_path / "map.html").read_text()
     assert "Cascade map of sketch" in page

@@ -102,10 +102,17 @@ def test_with_a_purse_in_each_the_rows_are_those_of_the_runs_alone(lake: Lake) -
     assert {one.run_id for one in made.runs}.isdisjoint(one.run_id for one in made.alone)
 
 
-def test_overrides_hold_where_they_are_said_to(lake: Lake) -> None:
+def test_overrides_hold_where_they_are_said_to(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     kept = Override(parameter="liquidation_threshold", asset="WETH", value=9_000, market="two")
     made = run_jointly(lake, msgspec.structs.replace(SCENARIO, overrides=(kept,)))
     assert [one.summary["overridden"] for one in made.alone] == [False, True]
+    run_jointly(lake, msgspec.structs.replace(SCENARIO, name="as it was"))
+    with pytest.raises(SystemExit) as code:
+        main(["compare", "--lake", str(lake.path), "--market", "two", "as it was, joint", "one purse, joint"])
+    assert code.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Of several markets, replay the scenario with each response of its own." in told
+    assert "--band" not in told
     for market_, fix in (("three", "none of the joint ones"), ("two", "no such thing")):
         wrong = Override(parameter="liquidation_threshold", asset="DAI", value=9_900, market=market_)
         with pytest.raises(ScenarioError, match=fix):
@@ -119,6 +126,10 @@ def test_another_base_currency_needs_a_rate(lake: Lake, tmp_path: Path) -> None:
     joint = Joint(markets=("one", "three"))
     with pytest.raises(UserError, match="what a EUR is worth in USD is not said; give it: --rate EUR=1"):
         run_jointly(lake, msgspec.structs.replace(SCENARIO, joint=joint))
+    for currency, fix in (("EURO", "did you mean 'EUR'"), ("USD", "known: EUR")):
+        strange = (ExchangeRate(currency=currency, worth="2"),)
+        with pytest.raises(UserError, match=f"no market's amounts are in '{currency}' .*{fix}"):
+            run_jointly(lake, msgspec.structs.replace(SCENARIO, joint=msgspec.structs.replace(joint, rates=strange)))
     rates = (ExchangeRate(currency="EUR", worth="1.25"),)
     made = run_jointly(lake, msgspec.structs.replace(SCENARIO, joint=msgspec.structs.replace(joint, rates=rates)))
     lake.refresh()

@@ -110,6 +110,10 @@ def test_losses_pauses_and_owners(lake: Lake, capsys: pytest.CaptureFixture[str]
     found = {(row["measure"], row["subject"], row["other"]): row["amount_base"] for row in rows}
     assert found["loss", "c", None] == 781 * USD - 47_619_047_700
     assert found["debt of common owners", "a", "c"] == 781 * USD
+    assert "No price falls" not in _asked(lake, capsys, *more)
+    quiet = _asked(lake, capsys, *more[:6])
+    assert "No price falls and no deposits are gone at first" in quiet
+    assert "Left out of" not in quiet
     paused = json.loads(_asked(lake, capsys, *more, "--pause", "b", "--format", "json"))
     assert [row["number"] for row in paused if row["measure"] == "accounts liquidated"] == [0, 0, 0]
 
@@ -122,6 +126,17 @@ def test_one_address_on_two_chains_is_two_tokens(
         main(["contagion", "--lake", str(lake.path), "--market", "a", "--market", "d"])
     assert code.value.code == 2
     assert "is a token of 'a' on chain 31337 and of 'd' on chain 10" in capsys.readouterr().err
+
+
+def test_accounts_that_nobody_can_value_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    d = History(market(("WETH", 18), ("USDC", 6), accounts=4, name="d"))
+    d.param("liquidation_threshold", 8000, asset=WETH).param("liquidation_bonus", 10500, asset=WETH).price(USDC, USD)
+    borrower(d, 0, 70, 60_000)
+    for h in (_lent("a", 70, 60_000), d):
+        found = lake_of(tmp_path / "lake", h, config=msgspec.structs.replace(CONFIG, name=h.market.name))
+    said = _asked(found, capsys, "--market", "a", "--market", "d", "--shock", "WETH=10")
+    assert "- Left out of d: 1 account of which a price is missing." in said
+    assert "Left out of a" not in said
 
 
 @pytest.mark.parametrize(

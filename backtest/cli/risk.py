@@ -77,6 +77,8 @@ def risk(
     chosen: Form = format or (ENDINGS.get(output.suffix.lower(), "text") if output is not None else "text")
     if chosen in ("csv", "parquet") and output is None:
         raise UserError(f"{chosen} is a file", f"say where: --output accounts.{chosen}")
+    if accounts < 0:
+        raise UserError(f"--accounts {accounts}", "give 0 or more")
     opened = Lake(lake)
     where = market or only_market(opened)
     base = 10 ** opened.market_config(where).base_decimals

@@ -17,6 +17,7 @@ from backtest.model import AccountId, AssetId, MarketPrice, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.changes import unplaced
 from backtest.replay.response.curves import PriceCurve
+from backtest.replay.response.selling import LEAST
 from backtest.replay.what_if.frictionless import liquidated_at_once
 from backtest.replay.what_if.impact import views_of
 from backtest.replay.what_if.proposal import standings
@@ -249,7 +250,8 @@ class _Rounds:
                 stuck = claim is not None and claim[0] in self._shock.paused
                 at, price, traded = unplaced(book.now), before.oracle.get(asset.id), before.traded.get(asset.id)
                 if price is not None:
-                    book.apply(PriceUpdate(**at, asset=asset.id, price=price * left // RAY))
+                    # a price of zero is one that nobody knows, and its accounts would be left out
+                    book.apply(PriceUpdate(**at, asset=asset.id, price=max(min(price, 1), price * left // RAY)))
                 if stuck or traded is not None:
                     sells = 0 if stuck or traded is None else traded * left // RAY
                     book.apply(MarketPrice(**at, asset=asset.id, price=sells))
@@ -259,9 +261,9 @@ class _Rounds:
         """Of RAY: what the shock, sales and losses of whoever it claims from leave of a price."""
         claim = market.claims.get(asset)
         if claim is None:
-            return self._left_of(market.token(asset))
+            return max(LEAST, self._left_of(market.token(asset)))
         issuer, underlying = claim
-        return self._left_of(underlying) * self._stands_behind(issuer) // RAY
+        return max(LEAST, self._left_of(underlying) * self._stands_behind(issuer) // RAY)
 
     def _left_of(self, token: Token) -> int:
         left = RAY * (BPS - self._shock.falls.get(token, 0)) // BPS

@@ -106,9 +106,11 @@ def _lines(asset: Row) -> list[str]:
         f" {ruptured['slope']:.2f} times itself.",
         "No depth is enough: some account's sale is a step on its own."
         if critical is None
-        else "Any depth is enough: nothing is sold on these levels."
-        if not critical
-        else f"Critical liquidity: {critical:,.4g} of the stated depth, {asset['depth'] * critical:,.6g} within 2 %.",
+        else f"Critical liquidity: {critical:,.4g} times the stated depth, {asset['depth'] * critical:,.6g} within 2 %."
+        if critical
+        else "A millionth of the stated depth is enough."
+        if any(level["sold"]["amount"] for level in asset["levels"])
+        else "Any depth is enough: nothing is sold on these levels.",
     ]
     if asset["with_it"]:
         lines.insert(1, f"With it falls what is sold as it: {', '.join(asset['with_it'])}.")

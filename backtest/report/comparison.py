@@ -133,8 +133,12 @@ class Comparison:
             if judged.missing:
                 lacking = " and ".join(judged.missing)
                 lines.append(
-                    f"{judged.label}: the band lacks users who respond by {lacking}. Make it:"
-                    f" {self._command(judged.run, '--band')}"
+                    f"{judged.label}: the band lacks users who respond by {lacking}. "
+                    + (
+                        "Of several markets, replay the scenario with each response of its own."
+                        if json.loads(judged.run["scenario"]).get("joint")
+                        else f"Make it: {self._command(judged.run, '--band')}"
+                    )
                 )
             if judged.run["history_id"] is None:
                 lines.append(

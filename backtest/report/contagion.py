@@ -61,7 +61,8 @@ def lead(found: Sequence[Row], rounds: int) -> str:
     together, alone = (sum(_of(found, name).values()) for name in ("loss", "loss alone"))
     unit, decimals = first["currency"], first["decimals"]
     return (
-        f"At {when} UTC. Together the markets lose {money(together, decimals)} {unit} in {rounds} rounds, each alone"
+        f"At {when} UTC. Together the markets lose {money(together, decimals)} {unit} in {rounds}"
+        f" round{'s' * (rounds != 1)}, each alone"
         f" {money(alone, decimals)} in all: {money(together - alone, decimals)} comes of what connects them."
     )
 

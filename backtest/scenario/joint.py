@@ -14,6 +14,7 @@ from backtest import foreign
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, plain
 from backtest.scenario.liquidators import Contest
+from backtest.scenario.mitigations import Mitigation, ReserveFund, SizeTiers, asset_of
 
 if TYPE_CHECKING:
     from backtest.scenario import Scenario
@@ -125,6 +126,9 @@ def own(
         costs=replace(costs, slippage=slippage, gas=gas),
         liquidators=_scaled(scenario.liquidators, worth),
         mechanism=_scaled(scenario.mechanism, worth),
+        mitigations=tuple(
+            _mitigation(one, worth) for one in scenario.mitigations if (asset := asset_of(one)) is None or has(asset)
+        ),
         from_block=blocks[0],
         to_block=blocks[1],
     )
@@ -148,12 +152,27 @@ def unmet(scenario: Scenario, markets: Mapping[str, tuple[Callable[[str], bool],
     for entry in scenario.costs.slippage:
         if entry.asset is not None and not any(has(entry.asset) for has, _ in markets.values()):
             raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of these markets", known)
+    for mitigation in scenario.mitigations:
+        named = asset_of(mitigation)
+        if named is not None and not any(has(named) for has, _ in markets.values()):
+            raise ScenarioError(f"mitigation {mitigation.kind}: '{named}' is no asset of these markets", known)
     for answers in scenario.impact.assets:
         if not any(has(answers.asset) for has, _ in markets.values()):
             raise ScenarioError(f"impact.assets: '{answers.asset}' is no asset of these markets", known)
 
 
-_BASE_UNITS = ("gas_cost", "private_cost", "dust")
+_BASE_UNITS = ("gas_cost", "private_cost", "dust", "most_repaid", "depth_base")
+"""Fields that are amounts wherever they stand."""
+
+
+def _mitigation(one: Mitigation, worth: Fraction) -> Mitigation:
+    made = _scaled(one, worth)
+    match made:
+        case ReserveFund():
+            return replace(made, reserve=_up(made.reserve, worth))
+        case SizeTiers():
+            return replace(made, tiers=tuple((_up(size, worth), health) for size, health in made.tiers))
+    return made
 
 
 def _scaled(part: T, worth: Fraction) -> T:

@@ -179,3 +179,20 @@ def test_a_protocol_may_tell_whose_a_sub_account_is() -> None:
     assert connected([*markets[:2], mine]).common("a", "c") == 781 * USD
     mapped = replace(mine, owners={AccountId(3): "somebody"})
     assert connected([*markets[:2], mapped]).common("a", "c") == 0
+
+
+def test_a_price_that_falls_to_nothing_is_not_one_that_nobody_knows() -> None:
+    """All of both debts is lost but for what a millionth of the collateral pays; a price of zero would leave the
+    accounts out, and no loss of theirs would count.
+    """
+    markets = _three()[:2]
+    found = fire_sale(markets, NetworkShock({TOKENS[WETH]: 10_000}, {}), {})
+    assert found.left[TOKENS[WETH]] == RAY // 10**6
+    assert 68_199 * USD < found.loss <= 68_200 * USD
+    assert found.loss >= fire_sale(markets, NetworkShock({TOKENS[WETH]: 9_999}, {}), {}).loss
+
+
+def test_a_claim_on_nothing_is_worth_next_to_nothing() -> None:
+    """All of ``b``'s deposits are gone: the 781 that claims on them stood for are lost."""
+    found = fire_sale(_three(), NetworkShock({}, {"b": 10_000}), {})
+    assert 780 * USD < found.lost["c"] <= 781 * USD

@@ -40,6 +40,8 @@ def test_one_book_in_every_form(lake: Path, tmp_path: Path, capsys: pytest.Captu
     text = said([*words, "--no-everywhere"], capsys)
     assert "186 accounts owe" in text
     assert "Reserves of 1,000 do not cover a fall together of" in text
+    early = said([*words, "--no-everywhere", "--at", "2020-03-13"], capsys)
+    assert "Reserves of 1,000 do not cover what there is already, where no price falls: bad debt 129,985." in early
     found: dict[str, Any] = json.loads(said([*words, "--format", "json"], capsys))
     assert found["accounts_with_debt"] == len(found["accounts"]) == 186
     assert sum(int(one["debt"]) for one in found["accounts"]) == int(found["debt"])
@@ -98,7 +100,8 @@ def test_sqls_closed_forms_are_its_distances(lake: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "wrong"),
     [
-        (["--fall", "WTEH"], "no asset 'WTEH'"),
+        (["--fall", "WTEH"], "no asset 'WTEH'; did you mean 'WETH'?"),
+        (["--accounts=-1"], "--accounts -1; give 0 or more"),
         (["--fall", "WETH=x"], "--fall WETH"),
         (["--fall", "WETH=0"], "--fall WETH=0"),
         (["--depth", "WETH"], "--depth WETH"),
