@@ -198,6 +198,14 @@ def _scenarios(
         if member.config.chain_id != chain:
             first = None if since is None else line.block_from(since)
             last = None
+            for one in scenario.overrides:
+                holds = one.parameter in member.parameters and (one.asset is None or member.has(one.asset))
+                if one.market is None and holds and (one.from_block or one.until_block is not None):
+                    raise UserError(
+                        f"override {one.parameter}: its blocks are not those of '{member.config.name}', which is on"
+                        " another chain",
+                        "give from_time and until_time, or an override for each market",
+                    )
         if line.clock_at(line.last_known_block(last)).timestamp > end:
             last = line.block_before(end)
             if last is None:

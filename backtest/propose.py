@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from msgspec.structs import replace
 
 from backtest import files
-from backtest.errors import ScenarioError, UserError
+from backtest.errors import ScenarioError, UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.protocols.book import Book
@@ -352,6 +352,11 @@ def present_of(
     """
     word = PARAMETERS[override.parameter]
     asset = None if override.asset is None else market.asset_named(override.asset)
+    if override.asset is not None and asset is None:
+        raise UserError(
+            f"{option} {spoken(override)}: market {market.name} has no asset '{override.asset}'",
+            did_you_mean(override.asset, market.names),
+        )
     place = (
         (EMODE + override.parameter, None, override.emode)
         if isinstance(override.emode, int)

@@ -141,6 +141,18 @@ def test_another_base_currency_needs_a_rate(lake: Lake, tmp_path: Path) -> None:
     assert "One EUR is taken for 1.25 throughout." in made.runs[1].notes
 
 
+def test_blocks_of_an_override_are_those_of_one_chain(lake: Lake, tmp_path: Path) -> None:
+    config = msgspec.structs.replace(CONFIG, name="three", chain_id=CONFIG.chain_id + 1)
+    lake_of(tmp_path / "lake", _fallen("three", 14, 250), config=config)
+    lake.refresh()
+    apart = msgspec.structs.replace(SCENARIO, joint=Joint(markets=("one", "three")))
+    late = Override(parameter="liquidation_threshold", asset="WETH", value=9_000, from_block=100)
+    with pytest.raises(UserError, match=r"its blocks are not those of 'three'.*give from_time"):
+        run_jointly(lake, msgspec.structs.replace(apart, overrides=(late,)))
+    own = msgspec.structs.replace(late, market="three")
+    assert run_jointly(lake, msgspec.structs.replace(apart, overrides=(own,))).replayed
+
+
 def test_one_market_refuses_a_scenario_of_several(lake: Lake) -> None:
     with pytest.raises(ScenarioError, match="a scenario of 2 markets where one is replayed"):
         run(lake, "one", SCENARIO)

@@ -24,16 +24,18 @@ def parse_scenario(text: str, where: str) -> Scenario:
     return parse_toml(text, Scenario, where)
 
 
-def parse_toml(text: str, kind: type[T], where: str) -> T:
-    """A struct that is a scenario or holds one, from TOML text; errors as those of ``parse_scenario``."""
+def parse_toml(text: str, kind: type[T], where: str, docs: str = "docs/scenarios.md") -> T:
+    """A struct that is a scenario or holds one, from TOML text; errors as those of ``parse_scenario``. ``docs``: the
+    page that says what such a text holds.
+    """
     where = foreign.shown(where)
     try:
         made: T = foreign.toml_value(text, kind)
         return made
     except foreign.Unreadable as error:
         if isinstance(error.__cause__, msgspec.ValidationError):
-            raise explained(error.__cause__, foreign.toml_value(text), where, kind) from None
-        raise ScenarioError(f"{where} is not TOML: {error}", "see docs/scenarios.md") from None
+            raise explained(error.__cause__, foreign.toml_value(text), where, kind, docs) from None
+        raise ScenarioError(f"{where} is not TOML: {error}", f"see {docs}") from None
     except ScenarioError as error:
         raise ScenarioError(f"{where}: {error.what}", error.fix) from None
 
@@ -43,7 +45,11 @@ _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
 def explained(
-    error: msgspec.ValidationError, document: Any, where: str, kind: type[msgspec.Struct] = Scenario
+    error: msgspec.ValidationError,
+    document: Any,
+    where: str,
+    kind: type[msgspec.Struct] = Scenario,
+    docs: str = "docs/scenarios.md",
 ) -> ScenarioError:
     """A validation error of a document that should be of a kind, as one line: file, place, what is wrong, the nearest
     thing that would be right.
@@ -69,7 +75,15 @@ def explained(
             tag = re.search(r"'([^']*)'", what)
             named = tag[1] if tag else ""
             return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
-    return ScenarioError(f"{where}: {path or 'scenario'}: {what}", _unit(inner, document) or "see docs/scenarios.md")
+    tag = re.fullmatch(r"Invalid value '([^']*)'", what)
+    above, _, field = path.rpartition(".")
+    tags = [str(part.tag) for part in _parts_at(above, document, kind) if part.tag_field == field] if tag else []
+    if tag and tags:
+        return ScenarioError(f"{where}: {path}: unknown '{tag[1]}'", did_you_mean(tag[1], tags))
+    place = path or ("scenario" if kind is Scenario else "")
+    return ScenarioError(
+        f"{where}: {place}: {what}" if place else f"{where}: {what}", _unit(inner, document) or f"see {docs}"
+    )
 
 
 def _unit(path: str, document: Any) -> str:
@@ -100,8 +114,8 @@ def _structs(kind: inspect.Type) -> list[inspect.StructType]:
     return []
 
 
-def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str]:
-    """The fields that the table at ``path`` of a document may have, given its ``kind`` where there are several."""
+def _parts_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[inspect.StructType]:
+    """What the table at ``path`` of a document may be, given its tag where there are several."""
     parts = _structs(inspect.type_info(kind))
     for step in re.findall(r"\w+|\[\d+\]", path):
         if step.startswith("["):
@@ -115,6 +129,14 @@ def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str
             if field.encode_name == step
             for part in _structs(field.type)
         ]
-    if isinstance(document, dict) and "kind" in document:
-        parts = [part for part in parts if part.tag == document["kind"]]
-    return [field.encode_name for part in parts for field in part.fields]
+    tagged = [
+        part
+        for part in parts
+        if isinstance(document, dict) and part.tag_field in document and part.tag == document[part.tag_field]
+    ]
+    return tagged or parts
+
+
+def _fields_at(path: str, document: Any, kind: type[msgspec.Struct]) -> list[str]:
+    """The fields that the table at ``path`` of a document may have."""
+    return [field.encode_name for part in _parts_at(path, document, kind) for field in part.fields]

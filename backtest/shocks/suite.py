@@ -161,7 +161,7 @@ def parse_suite(text: str, where: str) -> Suite:
     """A suite from TOML text; ``where`` names its file in errors. ScenarioError, one line, for anything not
     understood.
     """
-    return parse_toml(text, Suite, where)
+    return parse_toml(text, Suite, where, "docs/stress.md")
 
 
 def fits_of(cases: Sequence[StressCase], panel: Panel) -> Mapping[str, Fit]:

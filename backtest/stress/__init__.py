@@ -43,6 +43,7 @@ from backtest.scenario.impact import PoolsDepth
 from backtest.scenario.settled import settled
 from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel_of, parse_suite
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
+from backtest.shocks.panel import columns
 from backtest.shocks.statistics import table_of
 from backtest.stress.paths import Prepared, StressQuestion, carried, prepared_in, write_material
 from backtest.stress.store import StressStore
@@ -368,6 +369,12 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
     absent = [case.name for case, count in zip(suite.cases, planned, strict=True) if not count]
     if absent:
         notes.append(f"Cases that do not concern this market: {', '.join(absent)}.")
+    for case, count in zip(suite.cases, planned, strict=True):
+        for event in case.events if count else ():
+            named = getattr(event, "assets", ())
+            if named and not columns(panel, named):
+                kind = event.__struct_config__.tag
+                notes.append(f"{case.name}: {kind} changes nothing, the market has none of {', '.join(named)}.")
     for case, fit in zip(suite.cases, prepared.fits, strict=True):
         if isinstance(case.prices, Filtered) and fit is not None:
             rough = [

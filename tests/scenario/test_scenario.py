@@ -68,7 +68,7 @@ def test_an_empty_file_is_history() -> None:
             '[liquidators]\nkind = "competitive"\ngascost = 5',
             "f.toml: unknown field 'liquidators.gascost'; did you mean 'gas_cost'?",
         ),
-        ('[liquidators]\nkind = "observed"\ngas_cost = 5', "f.toml: unknown field 'liquidators.gas_cost'; known: "),
+        ('[liquidators]\nkind = "observed"\ngas_cost = 5', "f.toml: unknown field 'liquidators.gas_cost'; known: none"),
         ('[[overrides]]\nparam = "x"', "f.toml: unknown field 'overrides[0].param'; did you mean 'parameter'?"),
         ('[[overrides]]\nparameter = "ltv"', "f.toml: override ltv: neither value and change; give one of them"),
         ('[users]\nrespons = "frozen"', "f.toml: unknown field 'users.respons'; did you mean 'response'?"),

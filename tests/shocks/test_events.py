@@ -202,11 +202,17 @@ CASE = HEAD + '[[cases]]\nname = "a"\n'
         (HEAD + 'horizon = 1000\n[[cases]]\nname = "a"', "whole number of steps"),
         (CASE + '[[cases]]\nname = "a"', "same name"),
         (CASE + 'events = [{event = "peg-break", assets = ["A"], to = [9, 8]}]', "lower end"),
-        (CASE + 'prices = {model = "garch"}', "garch"),
+        (CASE + 'prices = {model = "garch"}', "cases[0].prices.model: unknown 'garch'; known: bootstrap, copula"),
+        (
+            CASE + 'events = [{event = "peg-brake"}]',
+            "cases[0].events[0].event: unknown 'peg-brake'; did you mean 'peg-b",
+        ),
+        (HEAD + 'cases = "a"', "see docs/stress.md"),
+        ("", "suite.toml: Object missing required field `name`; see docs/stress.md"),
         (CASE + 'prices = {model = "filtered", blok = 1}', "blok"),
         (CASE + 'prices = {model = "recorded", points = [[0, 0]]}', "points"),
     ],
-    ids=["no-cases", "steps", "twice", "span", "model", "field", "points"],
+    ids=["no-cases", "steps", "twice", "span", "model", "event", "docs", "empty", "field", "points"],
 )
 def test_a_suite_that_makes_no_sense_is_one_line(text: str, said: str) -> None:
     with pytest.raises(ScenarioError) as error:

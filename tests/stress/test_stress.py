@@ -138,6 +138,8 @@ def test_what_is_shown_is_what_is_stored(done: tuple[Lake, str], tmp_path: Path)
     assert table.filter(pc.equal(table["ordinal"], 2))["lowest_price"].to_pylist() == [5_000]
     notes = " ".join(view.notes)
     assert "Cases that do not concern this market: elsewhere." in notes
+    assert "peg: peg-break changes nothing, the market has none of CRV." in notes
+    assert "none of wstETH" not in notes
     page = tmp_path / "page.html"
     main_of(["report", "--stress", "small", "--lake", str(lake.path), "-o", str(page)])
     text = page.read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ name = "peg"
 prices = { model = "regimes" }
 events = [
   { event = "peg-break", assets = ["wstETH"], to = [6000, 9000], oracle = "hard-coded" },
+  { event = "peg-break", assets = ["CRV"], to = [5000, 5000] },
   { event = "outage", at = [0, 1800], lasts = [600, 3600] },
 ]
 
