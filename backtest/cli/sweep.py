@@ -31,6 +31,7 @@ def sweep(
     window: Annotated[list[str] | None, Parameter(name="--window", negative="")] = None,
     held_out: Annotated[list[str] | None, Parameter(name="--held-out", negative="")] = None,
     response: Annotated[list[str] | None, Parameter(name="--response", negative="")] = None,
+    objective: Annotated[list[str] | None, Parameter(name="--objective", negative="")] = None,
     design: Literal["grid", "random", "latin-hypercube", "sobol"] | None = None,
     points: Whole | None = None,
     seed: Whole | None = None,
@@ -77,6 +78,9 @@ def sweep(
         The same, of a window that is kept apart from what chooses.
     response
         How users respond (frozen, same-ltv, same-health); may be repeated: every parameter set is replayed under each.
+    objective
+        A measure to choose by, beside bad debt, borrowers' loss, borrowing power and liquidated volume: MEASURE, or
+        MEASURE=min, =max or =ignore (rent=min, median_seconds, repaid=ignore); may be repeated.
     design
         All combinations of levels (grid), or some that are drawn.
     points
@@ -109,6 +113,7 @@ def sweep(
         "--window": window,
         "--held-out": held_out,
         "--response": response,
+        "--objective": objective,
         "--design": design,
         "--points": points,
         "--seed": seed,
@@ -124,7 +129,7 @@ def sweep(
     if file is not None:
         spec = _read(file)
     else:
-        drawn = {"design": design, "points": points, "seed": seed, "name": name}
+        drawn = {"design": design, "points": points, "seed": seed, "name": name, "objectives": _objectives(objective)}
         spec = _from_options(scenario, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
     cluster = Dask(scheduler) if scheduler else None
     count = workers or os.cpu_count() or 1
@@ -185,6 +190,15 @@ def _from_options(
     over = (*(_window(text, held_out=False) for text in windows), *(_window(text, held_out=True) for text in held_out))
     given = {key: value for key, value in drawn.items() if value is not None}
     return Sweep(scenario=base, axes=varied, windows=over, responses=tuple(responses), **given)
+
+
+def _objectives(texts: Sequence[str] | None) -> dict[str, str] | None:
+    from backtest.sweep.spec import objective_of
+
+    found = [objective_of(text) for text in texts or ()]
+    if len(dict(found)) < len(found):
+        raise UserError("--objective names a measure twice", "give each once")
+    return dict(found) if found else None
 
 
 def _window(text: str, *, held_out: bool) -> Window:

@@ -301,9 +301,18 @@ def draw(figure: CaptionedChart) -> CaptionedChart:
     import vl_convert
 
     spec = {**figure.spec, "config": THEME}
-    svg = vl_convert.vegalite_to_svg({"$schema": _SCHEMA, **spec})
+    svg = _numbered(vl_convert.vegalite_to_svg({"$schema": _SCHEMA, **spec}))
     picture = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     return CaptionedChart(figure.title, figure.caption, spec, picture)
+
+
+def _numbered(svg: str) -> str:
+    """An SVG whose gradients and clips are numbered from 0: Vega counts on through a process, and the same page is the
+    same bytes.
+    """
+    places: dict[str, int] = {}
+    named = re.compile(r"\b(gradient_|clip)(\d+)\b")
+    return named.sub(lambda found: f"{found[1]}{places.setdefault(found[0], len(places))}", svg)
 
 
 @cache

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from backtest.errors import UserError
 from backtest.report import tables
-from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
+from backtest.report.sweep_charts import SweepCharts
 from backtest.report.tables import MISSING, Table
 from backtest.report.verdict import JUDGEABLE, UNJUDGED, reproduces
 
@@ -26,13 +27,44 @@ MEASURES = {
     "borrower_loss": "borrowers' loss",
     "borrowing_power": "borrowing power",
     "repaid": "liquidated volume",
+    "liquidations": "liquidations",
+    "accounts_liquidated": "accounts liquidated",
+    "seized": "collateral seized",
+    "protocol_fee": "protocol's fee",
+    "deficit": "debt written off",
+    "open_bad_debt": "open bad debt",
+    "peak_bad_debt": "peak of bad debt",
+    "rent": "liquidators' rent",
+    "bid": "bids",
+    "protocol_share": "protocol's share of bids",
+    "oracle_share": "oracle's share of bids",
+    "opportunities": "opportunities",
+    "median_seconds": "median delay",
+    "p90_seconds": "90th percentile delay",
+    "missed_debt": "missed debt",
+    "hhi": "concentration (HHI)",
+    "contests": "contests",
+    "zero_bid_share": "share of zero bids",
 }
+"""Every measure of ``sweep_measures`` in words."""
+UNHELD = (
+    "rent",
+    "bid",
+    "protocol_share",
+    "oracle_share",
+    "opportunities",
+    "median_seconds",
+    "p90_seconds",
+    "missed_debt",
+    "hhi",
+    "contests",
+    "zero_bid_share",
+)
+"""Those that are not held against history, which shows them of other liquidators or not at all."""
 WRAPPED = 140
 """Columns of running text."""
 SHOWN = 25
 """Rows of a table, at most; SQL has them all."""
-_FRONT = "#D55E00"
-_OTHERS = "#8a8a8a"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +112,7 @@ class View:
             for row in fronts
             if row["front"] == 1
         ]
-        return single + self.overlaps + self.held_against_history
+        return single + self.told_apart + self.overlaps + self.held_against_history
 
     @property
     def held_against_history(self) -> list[str]:
@@ -88,8 +120,8 @@ class View:
         sentences = []
         for measure, rows in self._unjudged().items():
             told = "; ".join(
-                f"in window '{row['window']}' history had {self._money(row['past'])}, the baseline"
-                f" {self._money(row['amount'])}"
+                f"in window '{row['window']}' history had {self._plain(measure, row['past'])}, the baseline"
+                f" {self._plain(measure, row['amount'])}"
                 for row in rows
             )
             sentences.append(
@@ -107,6 +139,62 @@ class View:
                 f"History of {' and '.join(unknown)} is not stored, so whether the baseline tells it is not known:"
                 " backtest sweep replays it."
             )
+        if unheld := [MEASURES[measure] for measure in self._ways if measure in UNHELD]:
+            sentences.append(
+                f"{_first_up(_and(unheld))}: not held against history, so how well the baseline tells "
+                + ("it" if len(unheld) == 1 else "them")
+                + " is not known."
+            )
+        return sentences
+
+    def _plain(self, measure: str, value: int) -> str:
+        """An amount of a measure that is money or a number."""
+        return tables.count(value) if measure in ("liquidations", "accounts_liquidated") else self._money(value)
+
+    @property
+    def told_apart(self) -> list[str]:
+        """What the intervals over windows allow to be said, and which sets lack an objective; in sentences."""
+        sentences = []
+        ((windows),) = (
+            row["n"]
+            for row in self.rows(
+                "SELECT count(*) AS n FROM results.sweep_windows WHERE sweep_id = $sweep AND NOT held_out"
+            )
+        )
+        for row in self.rows(
+            "SELECT response, count(*) FILTER (standing = 'dominated') AS dominated, count(*) FILTER (standing ="
+            " 'not told apart') AS doubtful FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out"
+            " GROUP BY response ORDER BY response"
+        ):
+            if row["doubtful"]:
+                many = row["doubtful"] > 1
+                sentences.append(
+                    f"Users {row['response']}: {row['doubtful']:,} set{'s' if many else ''} that another beats by the"
+                    f" means {'are' if many else 'is'} not told apart from it"
+                    + (
+                        ": a single window does not show how much differences vary."
+                        if windows == 1
+                        else f": over {windows} windows the differences vary too much (95 %)."
+                    )
+                    + f" {row['dominated']:,} {'is' if row['dominated'] == 1 else 'are'} dominated beyond the interval."
+                )
+        for row in self.rows("""
+            WITH ran AS (
+                SELECT point, response FROM sweep_scenarios
+                WHERE sweep_id = $sweep AND role = 'scenario' AND NOT held_out AND status = 'done'
+                GROUP BY point, response HAVING count(*) = (
+                    SELECT count(*) FROM results.sweep_windows WHERE sweep_id = $sweep AND NOT held_out
+                )
+            )
+            SELECT o.measure, count(*) AS sets FROM ran CROSS JOIN results.sweep_objectives AS o
+            LEFT JOIN sweep_points AS p ON p.sweep_id = o.sweep_id AND p.point = ran.point AND p.response = ran.response
+                AND p.measure = o.measure AND NOT p.held_out AND p.complete
+            WHERE o.sweep_id = $sweep AND p.point IS NULL GROUP BY o.measure ORDER BY o.measure
+        """):
+            sentences.append(
+                f"{row['sets']:,} set{'s have' if row['sets'] > 1 else ' has'} no {MEASURES[row['measure']]} in some"
+                " window and so no place in a front: nothing there has it."
+            )
         return sentences
 
     def _unjudged(self) -> dict[str, list[Row]]:
@@ -122,11 +210,16 @@ class View:
         return self.rows("""
             WITH ends AS (
                 UNPIVOT (
-                    SELECT run_id, (realised_bad_debt_base + open_bad_debt_base)::DECIMAL(38, 0) AS bad_debt,
-                        (seized_base + protocol_fee_base - repaid_base)::DECIMAL(38, 0) AS borrower_loss,
-                        borrowing_power_base AS borrowing_power, repaid_base AS repaid
-                    FROM run_windows WHERE label = 'end'
-                ) ON bad_debt, borrower_loss, borrowing_power, repaid INTO NAME measure VALUE amount
+                    SELECT run_id, (w.realised_bad_debt_base + w.open_bad_debt_base)::DECIMAL(38, 0) AS bad_debt,
+                        (w.seized_base + w.protocol_fee_base - w.repaid_base)::DECIMAL(38, 0) AS borrower_loss,
+                        w.borrowing_power_base AS borrowing_power, w.repaid_base AS repaid, w.seized_base AS seized,
+                        w.protocol_fee_base AS protocol_fee, w.realised_bad_debt_base AS deficit,
+                        w.open_bad_debt_base AS open_bad_debt, w.peak_bad_debt_base AS peak_bad_debt,
+                        w.liquidations::DECIMAL(38, 0) AS liquidations,
+                        r.accounts_liquidated::DECIMAL(38, 0) AS accounts_liquidated
+                    FROM run_windows AS w JOIN runs AS r USING (run_id) WHERE label = 'end'
+                ) ON bad_debt, borrower_loss, borrowing_power, repaid, seized, protocol_fee, deficit, open_bad_debt,
+                    peak_bad_debt, liquidations, accounts_liquidated INTO NAME measure VALUE amount
             )
             SELECT s."window", e.measure, e.amount, h.amount AS past
             FROM sweep_scenarios AS s JOIN run_pairs AS p USING (run_id) JOIN ends AS e USING (run_id)
@@ -169,12 +262,17 @@ class View:
         ]
         return [(title, table) for title, table in made if table.rows]
 
-    def _better(self) -> str:
+    @property
+    def _ways(self) -> dict[str, str]:
+        """The objectives, each with min or max."""
         rows = self.rows(
             "SELECT measure, better FROM results.sweep_objectives WHERE sweep_id = $sweep ORDER BY measure"
         )
+        return {row["measure"]: row["better"] for row in rows}
+
+    def _better(self) -> str:
         return ", ".join(
-            f"{'less' if row['better'] == 'min' else 'more'} {self._measure(row['measure'])}" for row in rows
+            f"{'less' if way == 'min' else 'more'} {self._measure(measure)}" for measure, way in self._ways.items()
         )
 
     def _money(self, value: object) -> str:
@@ -184,48 +282,67 @@ class View:
             else tables.money(round(value) if isinstance(value, float) else value, self.decimals)
         )
 
+    def _amount(self, unit: str, value: float | int | None) -> str:
+        """A mean or an amount of a measure in its unit."""
+        if value is None:
+            return MISSING
+        if unit == "base":
+            return self._money(value)
+        if unit == "bps":
+            return f"{value / 100:,.1f} %"
+        places = 0 if unit == "points" or value == int(value) else 1
+        return f"{value:,.{places}f}{' s' if unit == 'seconds' else ''}"
+
     def _front(self, *, held_out: bool) -> Table:
         shown = self.rows(f"""
-            WITH chosen AS (SELECT point, response FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out AND
-            on_front)
-            SELECT p.* FROM sweep_pareto AS p JOIN chosen USING (point, response) WHERE sweep_id = $sweep AND
-            held_out = {held_out}
+            WITH chosen AS (
+                SELECT point, response FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out AND on_front
+            )
+            SELECT p.* FROM sweep_pareto AS p JOIN chosen USING (point, response)
+            WHERE sweep_id = $sweep AND held_out = {held_out}
             ORDER BY response, bad_debt_base, borrower_loss_base, borrowing_power_base DESC, point
         """)
-        keys = (
-            "bad_debt_base",
-            "borrower_loss_base",
-            "borrowing_power_base",
-            "repaid_base",
-            "worst_bad_debt_base",
-            "worst_borrower_loss_base",
-        )
+        each = {
+            (row["point"], row["response"], row["measure"]): row
+            for row in self.rows(f"SELECT * FROM sweep_points WHERE sweep_id = $sweep AND held_out = {held_out}")
+        }
+        measures = [measure for measure in MEASURES if measure in self._ways]
+        worst = [measure for measure in ("bad_debt", "borrower_loss") if measure in measures]
+
+        def cells(row: Row) -> list[str]:
+            found = {measure: each[row["point"], row["response"], measure] for measure in measures}
+            return [
+                *(self._with_interval(found[measure]) for measure in measures),
+                *(self._amount(found[measure]["unit"], found[measure]["worst"]) for measure in worst),
+            ]
+
         rows = [
             (
                 f"#{row['point']}  {row['parameters']}",
                 row["response"],
-                *(self._money(row[key]) for key in keys),
+                *cells(row),
                 "yes" if row["on_worst_front" if not held_out else "on_front"] else "no",
             )
             for row in shown[:SHOWN]
         ]
-        titles = (
-            "Bad debt",
-            "Borrowers' loss",
-            "Borrowing power",
-            "Liquidated",
-            "Bad debt,\nworst window",
-            "Borrowers' loss,\nworst window",
-        )
+        titles = (*map(_title, measures), *(f"{_title(measure)},\nworst window" for measure in worst))
         last = "Not dominated\nhere either" if held_out else "Not dominated\nby worst windows"
-        return Table(("Parameters", "Users", *titles, last), tuple(_more(rows, len(shown), 9)))
+        header = ("Parameters", "Users", *titles, last)
+        return Table(header, tuple(_more(rows, len(shown), len(header))))
+
+    def _with_interval(self, row: Row) -> str:
+        """A mean, and below it by how much its difference from the mean of all sets may err over windows."""
+        mean = self._amount(row["unit"], row["mean"])
+        if not row["half_width"]:
+            return mean
+        return f"{mean}\n± {self._amount(row['unit'], row['half_width'])}"
 
     def _choices(self) -> Table:
         top, unjudged = self._top(), self._unjudged()
         shown = self.rows(f"""
             WITH best AS (
-                SELECT p.*, row_number() OVER (PARTITION BY response, measure ORDER BY total_cost_base, point) AS place,
-                    count(*) OVER (PARTITION BY response, measure, total_cost_base) AS equal
+                SELECT p.*, row_number() OVER (PARTITION BY response, measure ORDER BY total_cost, point) AS place,
+                    count(*) OVER (PARTITION BY response, measure, total_cost) AS equal
                 FROM sweep_points AS p WHERE sweep_id = $sweep AND complete AND NOT held_out
             )
             SELECT b.*, t.windows AS ranked, t.share, t.held_out_share, t.worst_place FROM best AS b
@@ -238,8 +355,8 @@ class View:
                 + (f": #{row['point']}" if row["measure"] not in unjudged else "")
                 + (f" (and {row['equal'] - 1} equal)" if row["equal"] > 1 and row["measure"] not in unjudged else ""),
                 row["response"],
-                self._money(row["mean_base"]),
-                self._money(row["worst_base"]),
+                self._amount(row["unit"], row["mean"]),
+                self._amount(row["unit"], row["worst"]),
                 row["worst_window"],
                 _share(row["share"]),
                 _share(row["held_out_share"]),
@@ -275,7 +392,7 @@ class View:
 
     def _sensitivity(self) -> Table:
         shown = self.rows(
-            "SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure,"
+            "SELECT * FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect > 0 ORDER BY response, measure,"
             " place, axis"
         )
         rows = [
@@ -285,12 +402,24 @@ class View:
                 MEASURES[row["measure"]],
                 tables.count(row["place"]),
                 _signed(row["rank_correlation"]),
-                self._money(row["effect_base"]),
+                _share(row["rank_share"]),
+                self._amount(row["unit"], row["effect"]),
+                f"{row['lowest_value']} to {row['highest_value']}",
             )
             for row in shown[:SHOWN]
         ]
         return Table(
-            ("Axis", "Users", "Measure", "Place", "Rank correlation", "Effect"), tuple(_more(rows, len(shown), 6))
+            (
+                "Axis",
+                "Users",
+                "Measure",
+                "Place",
+                "Rank\ncorrelation",
+                "Ranks\nexplained",
+                "Effect",
+                "From least to most",
+            ),
+            tuple(_more(rows, len(shown), 8)),
         )
 
     def _liquidators(self) -> Table:
@@ -348,150 +477,115 @@ class View:
 
     def figures(self) -> list[CaptionedChart]:
         """Front and sensitivities as charts, not yet drawn."""
-        unit = f"1e{self.decimals}"
+        x, ys = self._sides
+        losses = ", ".join(f"'{measure}'" for measure in ys)
         points = self.rows(f"""
-            SELECT '#' || point AS point, response, parameters, held_out, on_front, borrowing_power_base / {unit} AS
-            power,
-                (bad_debt_base + borrower_loss_base) / {unit} AS loss, bad_debt_base / {unit} AS bad, repaid_base /
-                {unit} AS repaid
-            FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out ORDER BY response, sweep_pareto.point
+            WITH each AS (
+                SELECT point, response, "window", sum(amount) FILTER (measure = '{x}') AS x,
+                    sum(amount) FILTER (measure IN ({losses})) AS y
+                FROM sweep_measures JOIN sweep_pareto USING (sweep_id, point, response, held_out)
+                WHERE sweep_id = $sweep AND NOT held_out GROUP BY point, response, "window"
+            ), apart AS (
+                SELECT *, x::DOUBLE - (sum(x) OVER same)::DOUBLE / count(*) OVER same AS x_difference,
+                    y::DOUBLE - (sum(y) OVER same)::DOUBLE / count(*) OVER same AS y_difference
+                FROM each WINDOW same AS (PARTITION BY response, "window")
+            ), summed AS (
+                SELECT point, response, sum(x)::DOUBLE / count(*) AS x, sum(y)::DOUBLE / count(*) AS y,
+                    count(*) AS windows, stddev_samp(x_difference ORDER BY "window") / sqrt(count(*)) AS x_error,
+                    stddev_samp(y_difference ORDER BY "window") / sqrt(count(*)) AS y_error
+                FROM apart GROUP BY point, response
+            )
+            SELECT '#' || s.point AS point, s.response, p.parameters, p.on_front, p.standing, s.x, s.y,
+                s.x - t.t * x_error AS x_low, s.x + t.t * x_error AS x_high,
+                s.y - t.t * y_error AS y_low, s.y + t.t * y_error AS y_high
+            FROM summed AS s JOIN sweep_pareto AS p ON p.sweep_id = $sweep AND NOT p.held_out AND p.point = s.point
+                AND p.response = s.response
+            LEFT JOIN student_t AS t ON t.degrees = least(s.windows - 1, 1000)
+            ORDER BY s.response, s.point
         """)
-        effects = self.rows(f"""
-            SELECT axis, response, measure, effect_base / {unit} AS effect, rank_correlation AS correlation FROM
-            sweep_sensitivity
-            WHERE sweep_id = $sweep AND effect_base > 0 ORDER BY response, measure, place, axis
+        effects = self.rows("""
+            SELECT axis, response, measure, effect, rank_correlation AS correlation, rank_share
+            FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect > 0 ORDER BY response, measure, place, axis
         """)
+        units = {
+            row["measure"]: row["unit"]
+            for row in self.rows("SELECT DISTINCT measure, unit FROM sweep_points WHERE sweep_id = $sweep")
+        }
+        cells = self._cells()
+        drawing = SweepCharts(self.currency, self.decimals, MEASURES, units)
         return [
             CaptionedChart(
-                "Losses against borrowing power",
+                f"{_first_up(_and([MEASURES[measure] for measure in ys]))} against {MEASURES[x]}",
                 _FRONT_CAPTION,
-                self._scatter(points) if points else None,
+                drawing.scatter(points, x, ys) if points else None,
                 empty="No parameter set is complete.",
+            ),
+            CaptionedChart(
+                "Each measure over the axes that move it most",
+                _HEAT_CAPTION,
+                drawing.heat(cells) if cells else None,
+                empty="No parameter set is complete, or nothing varies.",
             ),
             CaptionedChart(
                 "What moves the results",
                 _EFFECT_CAPTION,
-                self._bars(effects) if effects else None,
+                drawing.bars(effects) if effects else None,
                 empty="Nothing moves them.",
             ),
         ]
 
-    def _scatter(self, rows: list[Row]) -> Spec:
-        power, loss = (
-            Money.of(rows, "power", currency=self.currency),
-            Money.of(rows, "loss", "bad", "repaid", currency=self.currency),
-        )
-        values = [
-            {**row, "set": "not dominated" if row["on_front"] else "dominated"}
-            for row in loss.apply(power.apply(rows, "power"), "loss", "bad", "repaid")
-        ]
-        shades = {"domain": ["not dominated", "dominated"], "range": [_FRONT, _OTHERS]}
-        panels: list[Spec] = []
-        for response in dict.fromkeys(row["response"] for row in values):
-            axes = {
-                axis: {
-                    "field": field,
-                    "type": "quantitative",
-                    "title": title,
-                    "scale": {"zero": False, "padding": 12},
-                    "axis": {"format": ",.5~g", "tickCount": 5},
-                }
-                for axis, field, title in (
-                    ("x", "power", f"Borrowing power at the end ({power.unit})"),
-                    ("y", "loss", f"Bad debt and borrowers' loss ({loss.unit})"),
-                )
-            }
-            tooltip = [
-                {
-                    "field": field,
-                    "title": title,
-                    "type": "quantitative" if title[-1] == ")" else "nominal",
-                    **({"format": ",.5~g"} if title[-1] == ")" else {}),
-                }
-                for field, title in (
-                    ("point", "Set"),
-                    ("parameters", "Parameters"),
-                    ("loss", f"Losses ({loss.unit})"),
-                    ("bad", f"Bad debt ({loss.unit})"),
-                    ("repaid", f"Liquidated ({loss.unit})"),
-                    ("power", f"Borrowing power ({power.unit})"),
-                )
-            ]
-            colour = {"field": "set", "type": "nominal", "title": None, "scale": shades}
-            shape = {
-                "field": "set",
-                "type": "nominal",
-                "title": None,
-                "scale": {"domain": shades["domain"], "range": ["circle", "diamond"]},
-            }
-            panels.append(
-                {
-                    "title": f"Users: {response}",
-                    "data": {"values": [row for row in values if row["response"] == response]},
-                    "width": WIDTH - 60,
-                    "height": 240,
-                    "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.85},
-                    "encoding": {**axes, "color": colour, "shape": shape, "tooltip": tooltip},
-                }
-            )
-        return {"vconcat": panels, "spacing": 18}
+    @property
+    def _sides(self) -> tuple[str, tuple[str, ...]]:
+        """What the front is drawn over: borrowing power against the losses together, or else two objectives."""
+        measures = [measure for measure in MEASURES if measure in self._ways]
+        losses = tuple(measure for measure in ("bad_debt", "borrower_loss") if measure in measures)
+        if "borrowing_power" in measures and losses:
+            return "borrowing_power", losses
+        return measures[0], (measures[-1 if len(measures) == 1 else 1],)
 
-    def _bars(self, rows: list[Row]) -> Spec:
-        panels: list[Spec] = []
-        for measure in dict.fromkeys(row["measure"] for row in rows):
-            mine = [row for row in rows if row["measure"] == measure]
-            money = Money.of(mine, "effect", currency=self.currency)
-            panels.append(
-                {
-                    "title": MEASURES[measure],
-                    "data": {
-                        "values": [
-                            {**row, "users": f"{row['axis']} ({row['response']})"}
-                            for row in money.apply(mine, "effect")
-                        ]
-                    },
-                    "width": WIDTH - 300,
-                    "height": {"step": 18},
-                    "mark": {"type": "bar", "color": "#0072B2"},
-                    "encoding": {
-                        "y": {
-                            "field": "users",
-                            "type": "nominal",
-                            "title": None,
-                            "sort": None,
-                            "axis": {"ticks": False, "labelLimit": 320},
-                        },
-                        "x": {
-                            "field": "effect",
-                            "type": "quantitative",
-                            "title": f"Effect ({money.unit})",
-                            "axis": {"format": ",.3~g", "tickCount": 5},
-                        },
-                        "tooltip": [
-                            {"field": "users", "title": "Axis (users)", "type": "nominal"},
-                            {
-                                "field": "effect",
-                                "title": f"Effect ({money.unit})",
-                                "type": "quantitative",
-                                "format": ",.4~g",
-                            },
-                            {
-                                "field": "correlation",
-                                "title": "Rank correlation",
-                                "type": "quantitative",
-                                "format": ".2f",
-                            },
-                        ],
-                    },
-                }
+    def _cells(self) -> list[Row]:
+        """Means of each measure at each two values of the two axes that move most measures most; the means of all sets
+        there. ``front``: whether one of them is not dominated. Measures that are the same everywhere are left out.
+        """
+        axes = [
+            row["axis"]
+            for row in self.rows(
+                "SELECT axis, sum(place) AS places FROM sweep_sensitivity WHERE sweep_id = $sweep AND axis IN (SELECT"
+                " axis FROM sweep_values WHERE sweep_id = $sweep GROUP BY axis HAVING count(DISTINCT level) > 1)"
+                " GROUP BY axis ORDER BY places, axis LIMIT 2"
             )
-        return {"vconcat": panels, "spacing": 14}
+        ]
+        if not axes:
+            return []
+        x, y = (axis.replace("'", "''") for axis in (axes * 2)[:2])
+        cells = self.rows(f"""
+            SELECT p.response, p.measure, x.axis AS x_axis, y.axis AS y_axis, x.value AS x, y.value AS y,
+                x.level AS x_level, y.level AS y_level, sum(p.total)::DOUBLE / sum(p.windows) AS value,
+                count(*) AS sets, bool_or(f.on_front) AS front
+            FROM sweep_points AS p
+            JOIN sweep_values AS x ON x.sweep_id = p.sweep_id AND x.point = p.point AND x.axis = '{x}'
+            JOIN sweep_values AS y ON y.sweep_id = p.sweep_id AND y.point = p.point AND y.axis = '{y}'
+            JOIN sweep_pareto AS f ON f.sweep_id = p.sweep_id AND f.point = p.point AND f.response = p.response
+                AND NOT f.held_out
+            WHERE p.sweep_id = $sweep AND p.complete AND NOT p.held_out
+            GROUP BY ALL ORDER BY p.response, p.measure, x_level, y_level
+        """)
+        found: dict[tuple[str, str], set[float]] = {}
+        for row in cells:
+            found.setdefault((row["response"], row["measure"]), set()).add(row["value"])
+        return [row for row in cells if len(found[row["response"], row["measure"]]) > 1]
 
 
 _FRONT_CAPTION = (
-    "Each point is a parameter set, its means over the windows that are not held out. Orange: no other set is at least"
-    " as good in every measure (bad debt, borrowers' loss, borrowing power, liquidated volume) and better in one; a set"
-    " may be there for a measure that the axes do not show."
+    "Each point is a parameter set, its means over the windows that are not held out. Where there are several, lines:"
+    " the 95 % interval of its difference from the mean of all sets, without what a window does to all."
+    " Orange: no other set is at least as good in every objective and better in one; it may be for one that the"
+    " axes do not show. Dominated: another is better beyond the interval of their difference; not told apart: by the"
+    " means alone."
+)
+_HEAT_CAPTION = (
+    "Means of all sets with these two values, over the windows that are not held out. Framed: one of them is not"
+    " dominated."
 )
 _EFFECT_CAPTION = (
     "The measure's mean at the level of the axis where it is highest, less that where it is lowest; windows held out"
@@ -502,6 +596,7 @@ _EFFECT_CAPTION = (
 def find_sweep(lake: Lake, word: str, *, market: str | None = None) -> View:
     """The sweep whose id starts with, or whose name is, ``word``. UserError where it is none or several."""
 
+    @cache
     def query(text: str) -> list[Row]:
         return printable(lake.sql(text).to_arrow_table().to_pylist())
 
@@ -563,3 +658,16 @@ def _share(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return MISSING if value is None else f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
+
+
+def _title(measure: str) -> str:
+    """A measure as the head of a column."""
+    return _first_up(MEASURES[measure])
+
+
+def _first_up(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -31,7 +31,7 @@ from backtest.results import load_market, read_material
 from backtest.runs import apart, named
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
-from backtest.sweep.spec import OBJECTIVES, Sweep, parse_sweep, text_of, with_axes
+from backtest.sweep.spec import Sweep, parse_sweep, text_of, with_axes
 from backtest.sweep.worker import Done, Task, material_in, pack
 from backtest.tables import RULES_VERSION
 
@@ -264,9 +264,7 @@ class _Store:
                 }
                 for i, w in enumerate(plan.windows)
             ],
-            "sweep_objectives": [
-                {"measure": measure, "better": better} for measure, better in {**OBJECTIVES, **spec.objectives}.items()
-            ],
+            "sweep_objectives": [{"measure": measure, "better": better} for measure, better in spec.better.items()],
             "sweep_values": [
                 {
                     "point": point,

@@ -25,13 +25,38 @@ RESPONSE = "users.response"
 MOST = 100_000
 """Scenarios of one sweep, at most."""
 
-OBJECTIVES: dict[str, Literal["min", "max"]] = {
+Better = Literal["min", "max"]
+OBJECTIVES: dict[str, Better] = {
     "bad_debt": "min",
     "borrower_loss": "min",
     "borrowing_power": "max",
     "repaid": "min",
 }
-"""Which way each measure is better, unless the sweep says otherwise. ``repaid`` is the liquidated volume."""
+"""The objectives of a sweep that names none, and which way each is better. ``repaid`` is the liquidated volume."""
+MEASURES: dict[str, Better | None] = {
+    **OBJECTIVES,
+    "liquidations": "min",
+    "accounts_liquidated": "min",
+    "seized": "min",
+    "protocol_fee": "max",
+    "deficit": "min",
+    "open_bad_debt": "min",
+    "peak_bad_debt": "min",
+    "rent": None,
+    "bid": None,
+    "protocol_share": "max",
+    "oracle_share": "max",
+    "opportunities": "min",
+    "median_seconds": "min",
+    "p90_seconds": "min",
+    "missed_debt": "min",
+    "hhi": "min",
+    "contests": None,
+    "zero_bid_share": "min",
+}
+"""What may be an objective (the view ``sweep_measures`` says of what), and which way it is better where a sweep does
+not say: None has no such way, since what liquidators and builders keep is good or bad as one asks.
+"""
 
 
 class Axis(Strict, frozen=True):
@@ -138,8 +163,9 @@ class Sweep(Strict, frozen=True):
     """Users' responses under which each combination is replayed; none: that of the base."""
     windows: tuple[Window, ...] = ()
     """None: one, the blocks of the base."""
-    objectives: dict[str, Literal["min", "max"]] = msgspec.field(default_factory=dict)
-    """Measures that are better the other way than by default, or ``max``/``min`` as it is."""
+    objectives: dict[str, Literal["min", "max", "ignore"]] = msgspec.field(default_factory=dict)
+    """Further ``MEASURES`` as objectives, with the way in which they are better; those of ``OBJECTIVES`` that are
+    better the other way, or that are none here (``ignore``)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,14 +195,22 @@ class Sweep(Strict, frozen=True):
             if response not in RESPONSES:
                 raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, RESPONSES))
         for measure in self.objectives:
-            if measure not in OBJECTIVES:
-                raise ScenarioError(f"unknown measure '{measure}' in objectives", did_you_mean(measure, OBJECTIVES))
+            if measure not in MEASURES:
+                raise ScenarioError(f"unknown measure '{measure}' in objectives", did_you_mean(measure, MEASURES))
+        if not self.better:
+            raise ScenarioError("every objective is ignored", "leave one to choose by")
         if self.responses and any(RESPONSE in axis.paths for axis in self.axes):
             raise ScenarioError(f"responses and an axis {RESPONSE} together", "give one of them")
         if self.windows and all(window.held_out for window in self.windows):
             raise ScenarioError("every window is held out", "leave one to choose by")
         if self.windows and (self.scenario.from_block is not None or self.scenario.to_block is not None):
             raise ScenarioError("windows, and blocks of the base scenario", "give the blocks of windows alone")
+
+    @property
+    def better(self) -> dict[str, Better]:
+        """Its objectives, and which way each is better."""
+        ways = {**OBJECTIVES, **self.objectives}
+        return {measure: way for measure, way in ways.items() if way != "ignore"}
 
     def canonical(self) -> str:
         """Canonical JSON: sorted keys; names of sweep and scenario are not part of it."""
@@ -189,6 +223,7 @@ class Sweep(Strict, frozen=True):
         return hashlib.sha256(json.dumps([self.canonical(), *parts]).encode()).hexdigest()
 
 
+_KIND = re.compile(r"\.kind$")
 _PATH = re.compile(r"[a-z_]\w{0,60}(\[\d{1,6}\])?(\.\w{1,60}(\[\d{1,6}\])?)*", re.ASCII)
 _RANGE = re.compile(r"(?P<from>-?\d[\d_]*)\.\.(?P<to>-?\d[\d_]*)(?:/(?P<step>\d[\d_]*))?", re.ASCII)
 
@@ -198,6 +233,22 @@ def parse_sweep(text: str, where: str) -> Sweep:
     understood.
     """
     return parse_toml(text, Sweep, where)
+
+
+def objective_of(text: str) -> tuple[str, Literal["min", "max", "ignore"]]:
+    """``MEASURE=min``, ``=max`` or ``=ignore`` as on the command line; ``MEASURE`` alone is better as by default."""
+    measure, said, way = (part.strip() for part in text.partition("="))
+    shown = foreign.shown(text, 80)
+    if measure not in MEASURES:
+        raise ScenarioError(f"--objective '{shown}': unknown measure", did_you_mean(measure, MEASURES))
+    ways: dict[str, Literal["min", "max", "ignore"]] = {"min": "min", "max": "max", "ignore": "ignore"}
+    given = ways.get(way) if said else MEASURES[measure]
+    if given is None:
+        raise ScenarioError(
+            f"--objective '{shown}' does not say which way is better",
+            f"write {measure}=min or {measure}=max; {measure}=ignore leaves it out",
+        )
+    return measure, given
 
 
 def with_axes(base: Scenario, texts: Sequence[str]) -> tuple[Scenario, tuple[Axis, ...]]:
@@ -289,14 +340,41 @@ def at(base: Scenario, values: Sequence[tuple[Axis, Level]], where: str = "axes"
         ScenarioError: a path that no scenario has, or a value that does not fit; the scenario makes no sense.
     """
     body = _mutable(msgspec.to_builtins(base))
-    for axis, value in values:
+    # A kind goes first: it decides which other fields there are.
+    for axis, value in sorted(values, key=lambda pair: not any(_KIND.search(path) for path in pair[0].paths)):
         each = value if isinstance(value, tuple) else [value] * len(axis.paths)
         for path, own in zip(axis.paths, each, strict=True):
+            if _KIND.search(path):
+                _without_defaults(base, body, path, own)
             _set(body, path, own)
     try:
         return msgspec.convert(body, Scenario)
     except msgspec.ValidationError as error:
         raise NoSuchField(*_parts(explained(error, body, where))) from None
+
+
+def _without_defaults(base: Scenario, body: dict[str, Any], path: str, kind: object) -> None:
+    """Make way for another kind at ``path``: fields at the defaults of the kind that the base has are left out of the
+    body, since others have other fields. What was given stays: one that the new kind lacks is an error.
+    """
+    struct: Any = base
+    place: Any = body
+    for step in _steps(path)[:-1]:
+        if isinstance(struct, msgspec.Struct):
+            struct = msgspec.structs.asdict(struct).get(step)
+        elif isinstance(struct, tuple) and step.isdigit() and int(step) < len(struct):
+            struct = struct[int(step)]
+        else:
+            return  # no such path: setting it says so
+        if struct is None:
+            return
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    if not isinstance(struct, msgspec.Struct) or place.get("kind") == kind:
+        return
+    for field in msgspec.structs.fields(struct):
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if msgspec.structs.asdict(struct)[field.name] == default:
+            del place[field.encode_name]
 
 
 def _mutable(value: Any) -> Any:
@@ -323,9 +401,13 @@ def _parts(error: ScenarioError) -> tuple[str, str]:
     return error.what, error.fix
 
 
+def _steps(path: str) -> list[str]:
+    return re.findall(r"\w+", re.sub(r"\[(\d+)\]", r".\1", path))
+
+
 def _set(body: dict[str, Any], path: str, value: object) -> None:
     place: Any = body
-    steps = re.findall(r"\w+", re.sub(r"\[(\d+)\]", r".\1", path))
+    steps = _steps(path)
     for i, step in enumerate(steps):
         last = i == len(steps) - 1
         if isinstance(place, list):

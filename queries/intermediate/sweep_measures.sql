@@ -1,4 +1,4 @@
--- Purpose: the measures of every replay of a sweep, in a form that compares them.
+-- Purpose: the measures of every replay of a sweep that its objectives name, in a form that compares them.
 -- Grain: (sweep_id, point, response, window, measure); baselines, failed scenarios and measures that a run lacks are left out.
 -- Columns:
 --   sweep_id: the sweep
@@ -7,18 +7,37 @@
 --   window: name of the window
 --   held_out: whether the window is kept apart
 --   run_id: the replay
---   measure: bad_debt (realised plus open at the end), borrower_loss (bonus and fee), borrowing_power (at the end) or repaid (liquidated volume)
---   amount_base: base-currency units
---   cost_base: the same, with its sign turned where more is better: less is always better
-WITH each AS (
+--   measure: a number of run_summary or sweep_liquidators, without _base at its end; borrowing_power (at the end of the window, of run_windows)
+--   unit: base (base-currency units), number, seconds, points (hhi, rounded) or bps (zero_bid_share, rounded to basis points)
+--   amount: in that unit
+--   cost: the same, with its sign turned where more is better: less is always better
+WITH summed AS (
     UNPIVOT (
-        SELECT s.sweep_id, s.point, s.response, s."window", s.held_out, s.run_id,
-            (w.realised_bad_debt_base + w.open_bad_debt_base)::DECIMAL(38, 0) AS bad_debt,
-            (w.seized_base + w.protocol_fee_base - w.repaid_base)::DECIMAL(38, 0) AS borrower_loss,
-            w.borrowing_power_base AS borrowing_power, w.repaid_base AS repaid
-        FROM sweep_scenarios AS s JOIN run_windows AS w ON w.run_id = s.run_id AND w.label = 'end' WHERE s.role = 'scenario'
-    ) ON bad_debt, borrower_loss, borrowing_power, repaid INTO NAME measure VALUE amount
+        SELECT s.sweep_id, s.point, s.response, s."window", s.held_out, s.run_id, w.liquidations::DECIMAL(38, 0) AS liquidations,
+            r.accounts_liquidated::DECIMAL(38, 0) AS accounts_liquidated, w.repaid_base AS repaid, w.seized_base AS seized,
+            w.protocol_fee_base AS protocol_fee, (w.seized_base + w.protocol_fee_base - w.repaid_base)::DECIMAL(38, 0) AS borrower_loss,
+            w.realised_bad_debt_base AS deficit, w.open_bad_debt_base AS open_bad_debt,
+            (w.realised_bad_debt_base + w.open_bad_debt_base)::DECIMAL(38, 0) AS bad_debt, w.peak_bad_debt_base AS peak_bad_debt,
+            w.borrowing_power_base AS borrowing_power
+        FROM sweep_scenarios AS s JOIN run_windows AS w ON w.run_id = s.run_id AND w.label = 'end' LEFT JOIN runs AS r ON r.run_id = s.run_id
+        WHERE s.role = 'scenario'
+    ) ON liquidations, accounts_liquidated, repaid, seized, protocol_fee, borrower_loss, deficit, open_bad_debt, bad_debt, peak_bad_debt,
+        borrowing_power INTO NAME measure VALUE amount
+), competed AS (
+    UNPIVOT (
+        SELECT sweep_id, point, response, "window", held_out, run_id, rent_base AS rent, bid_base AS bid, protocol_share_base AS protocol_share,
+            oracle_share_base AS oracle_share, opportunities::DECIMAL(38, 0) AS opportunities, median_seconds::DECIMAL(38, 0) AS median_seconds,
+            p90_seconds::DECIMAL(38, 0) AS p90_seconds, missed_debt_base AS missed_debt, round(hhi)::DECIMAL(38, 0) AS hhi,
+            contests::DECIMAL(38, 0) AS contests, round(10000 * zero_bid_share)::DECIMAL(38, 0) AS zero_bid_share
+        FROM sweep_liquidators
+    ) ON rent, bid, protocol_share, oracle_share, opportunities, median_seconds, p90_seconds, missed_debt, hhi, contests, zero_bid_share
+        INTO NAME measure VALUE amount
+), each AS (
+    SELECT * FROM summed UNION ALL SELECT * FROM competed
 )
-SELECT e.sweep_id, e.point, e.response, e."window", e.held_out, e.run_id, e.measure, e.amount AS amount_base,
-    (CASE o.better WHEN 'max' THEN -e.amount ELSE e.amount END)::DECIMAL(38, 0) AS cost_base
+SELECT e.sweep_id, e.point, e.response, e."window", e.held_out, e.run_id, e.measure,
+    CASE WHEN e.measure IN ('liquidations', 'accounts_liquidated', 'opportunities', 'contests') THEN 'number'
+        WHEN e.measure IN ('median_seconds', 'p90_seconds') THEN 'seconds' WHEN e.measure = 'hhi' THEN 'points'
+        WHEN e.measure = 'zero_bid_share' THEN 'bps' ELSE 'base' END AS unit,
+    e.amount, (CASE o.better WHEN 'max' THEN -e.amount ELSE e.amount END)::DECIMAL(38, 0) AS cost
 FROM each AS e JOIN results.sweep_objectives AS o USING (sweep_id, measure)

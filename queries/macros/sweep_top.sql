@@ -6,7 +6,7 @@
 --   sweep_id: the sweep
 --   point: number of the parameter set
 --   response: what users do
---   measure: bad_debt, borrower_loss, borrowing_power or repaid
+--   measure: as in sweep_measures
 --   windows: number of windows that are not kept apart
 --   share: share of them in which its place is k or better, DOUBLE
 --   held_out_windows: number of windows that are kept apart

@@ -24,17 +24,20 @@ WITH named AS (
 ), kept AS (
     SELECT run_id, sum(rent_base) AS rent, sum(bid_base) AS bid, sum(protocol_share_base) AS protocol, sum(oracle_share_base) AS oracle
     FROM run_waterfalls GROUP BY run_id
-), missed AS (
-    SELECT run_id, sum(repaid_base) AS debt FROM opportunities WHERE ending <> 'taken' AND missed IS NOT NULL GROUP BY run_id
+), seen AS (
+    SELECT run_id, count(*) AS opportunities, quantile_disc(seconds, 0.5) FILTER (ending = 'taken') AS median_seconds,
+        quantile_disc(seconds, 0.9) FILTER (ending = 'taken') AS p90_seconds,
+        sum(repaid_base) FILTER (ending <> 'taken' AND missed IS NOT NULL) AS debt
+    FROM opportunities GROUP BY run_id
 ), concentrated AS (
     SELECT run_id, any_value(hhi) AS hhi FROM league_table GROUP BY run_id
 )
 SELECT s.sweep_id, s.point, s.response, s."window", s.held_out, s.run_id, coalesce(n.parameters, '') AS parameters,
     coalesce(k.rent, 0)::DECIMAL(38, 0) AS rent_base, coalesce(k.bid, 0)::DECIMAL(38, 0) AS bid_base,
     coalesce(k.protocol, 0)::DECIMAL(38, 0) AS protocol_share_base, coalesce(k.oracle, 0)::DECIMAL(38, 0) AS oracle_share_base,
-    coalesce(t.opportunities, 0) AS opportunities, t.median_seconds, t.p90_seconds, coalesce(m.debt, 0)::DECIMAL(38, 0) AS missed_debt_base,
+    coalesce(t.opportunities, 0) AS opportunities, t.median_seconds, t.p90_seconds, coalesce(t.debt, 0)::DECIMAL(38, 0) AS missed_debt_base,
     c.hhi, coalesce(z.contests, 0) AS contests, z.share AS zero_bid_share
 FROM sweep_scenarios AS s LEFT JOIN named AS n USING (sweep_id, point) LEFT JOIN kept AS k ON k.run_id = s.run_id
-LEFT JOIN time_to_liquidation AS t ON t.run_id = s.run_id LEFT JOIN missed AS m ON m.run_id = s.run_id
+LEFT JOIN seen AS t ON t.run_id = s.run_id
 LEFT JOIN concentrated AS c ON c.run_id = s.run_id LEFT JOIN zero_bids AS z ON z.run_id = s.run_id
 WHERE s.role = 'scenario' AND s.status = 'done'

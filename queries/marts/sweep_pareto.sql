@@ -1,12 +1,12 @@
--- Purpose: the parameter sets of a sweep under each response of users, and which are not dominated: none is at least as good in every measure and better in one.
--- Grain: (sweep_id, point, response, held_out); sets that lack a window or a measure are left out.
+-- Purpose: the parameter sets of a sweep under each response of users, and which are not dominated: none is at least as good in every objective and better in one.
+-- Grain: (sweep_id, point, response, held_out); sets that lack a window or an objective are left out.
 -- Columns:
 --   sweep_id: the sweep
 --   point: number of the parameter set
 --   response: what users do
 --   held_out: whether these are the windows kept apart
 --   parameters: its values, as text
---   bad_debt_base: mean over windows, base-currency units, DOUBLE
+--   bad_debt_base: mean over windows, base-currency units, DOUBLE; null where it is no objective of the sweep, as those below (sweep_points has every objective)
 --   borrower_loss_base: mean over windows, base-currency units, DOUBLE
 --   borrowing_power_base: mean over windows, base-currency units, DOUBLE
 --   repaid_base: mean over windows of the liquidated volume, base-currency units, DOUBLE
@@ -14,30 +14,50 @@
 --   worst_borrower_loss_base: in its worst window, base-currency units
 --   on_front: not dominated by the means
 --   on_worst_front: not dominated by the worst windows
-WITH flat AS (
-    SELECT sweep_id, point, response, held_out,
-        max(mean_base) FILTER (measure = 'bad_debt') AS bad_debt_base, max(mean_base) FILTER (measure = 'borrower_loss') AS borrower_loss_base,
-        max(mean_base) FILTER (measure = 'borrowing_power') AS borrowing_power_base, max(mean_base) FILTER (measure = 'repaid') AS repaid_base,
-        max(worst_base) FILTER (measure = 'bad_debt') AS worst_bad_debt_base,
-        max(worst_base) FILTER (measure = 'borrower_loss') AS worst_borrower_loss_base,
-        max(total_cost_base) FILTER (measure = 'bad_debt') AS a, max(total_cost_base) FILTER (measure = 'borrower_loss') AS b,
-        max(total_cost_base) FILTER (measure = 'borrowing_power') AS c, max(total_cost_base) FILTER (measure = 'repaid') AS d,
-        max(worst_cost_base) FILTER (measure = 'bad_debt') AS e, max(worst_cost_base) FILTER (measure = 'borrower_loss') AS f,
-        max(worst_cost_base) FILTER (measure = 'borrowing_power') AS g, max(worst_cost_base) FILTER (measure = 'repaid') AS h
-    FROM sweep_points WHERE complete GROUP BY sweep_id, point, response, held_out HAVING count(*) = 4
+--   dominated_by: the lowest number of a set that dominates it beyond the interval: in each objective their difference is zero in every window, or the 95 % interval of its mean over windows (Student's t) lies on the better side; null where none does, and with a single window
+--   standing: not dominated, dominated, or not told apart: beaten by the means, and by no set beyond the interval
+WITH measures AS MATERIALIZED (
+    SELECT * FROM sweep_measures
+), points AS MATERIALIZED (
+    SELECT * FROM sweep_points WHERE complete
+), wanted AS (
+    SELECT sweep_id, count(*) AS objectives FROM results.sweep_objectives GROUP BY sweep_id
+), flat AS (
+    SELECT sweep_id, point, response, held_out, any_value(objectives) AS objectives,
+        max(mean) FILTER (measure = 'bad_debt') AS bad_debt_base, max(mean) FILTER (measure = 'borrower_loss') AS borrower_loss_base,
+        max(mean) FILTER (measure = 'borrowing_power') AS borrowing_power_base, max(mean) FILTER (measure = 'repaid') AS repaid_base,
+        max(worst) FILTER (measure = 'bad_debt') AS worst_bad_debt_base, max(worst) FILTER (measure = 'borrower_loss') AS worst_borrower_loss_base
+    FROM points JOIN wanted USING (sweep_id) GROUP BY sweep_id, point, response, held_out HAVING count(*) = any_value(objectives)
+), costs AS (
+    SELECT p.sweep_id, p.response, p.held_out, p.point, p.measure, p.total_cost, p.worst_cost, f.objectives
+    FROM points AS p JOIN flat AS f USING (sweep_id, point, response, held_out)
+), pairs AS (
+    SELECT m.sweep_id, m.response, m.held_out, m.point, o.point AS other, bool_and(o.total_cost <= m.total_cost) AND bool_or(o.total_cost < m.total_cost) AS beats,
+        bool_and(o.worst_cost <= m.worst_cost) AND bool_or(o.worst_cost < m.worst_cost) AS beats_worst
+    FROM costs AS m JOIN costs AS o USING (sweep_id, response, held_out, measure) WHERE m.point <> o.point
+    GROUP BY m.sweep_id, m.response, m.held_out, m.point, o.point
+), beaten AS (
+    SELECT sweep_id, response, held_out, point, bool_or(beats) AS beaten, bool_or(beats_worst) AS beaten_worst FROM pairs
+    GROUP BY sweep_id, response, held_out, point
+), differences AS (
+    SELECT p.sweep_id, p.response, p.held_out, p.point, p.other, m.measure, count(*) AS windows, bool_and(m.cost = o.cost) AS equal,
+        sum(m.cost - o.cost)::DOUBLE / count(*) AS mean, stddev_samp((m.cost - o.cost)::DOUBLE ORDER BY m."window") / sqrt(count(*)) AS standard_error
+    FROM pairs AS p JOIN measures AS m ON m.sweep_id = p.sweep_id AND m.response = p.response AND m.held_out = p.held_out AND m.point = p.point
+    JOIN measures AS o ON o.sweep_id = p.sweep_id AND o.response = p.response AND o.held_out = p.held_out AND o.point = p.other
+        AND o."window" = m."window" AND o.measure = m.measure
+    WHERE p.beats GROUP BY p.sweep_id, p.response, p.held_out, p.point, p.other, m.measure
+), sure AS (
+    SELECT d.sweep_id, d.response, d.held_out, d.point, d.other FROM differences AS d LEFT JOIN student_t AS t ON t.degrees = least(d.windows - 1, 1000)
+    GROUP BY d.sweep_id, d.response, d.held_out, d.point, d.other
+    HAVING bool_and(coalesce(d.windows > 1 AND (d.equal OR d.mean - t.t * d.standard_error > 0), false))
+), dominated AS (
+    SELECT sweep_id, response, held_out, point, min(other) AS dominated_by FROM sure GROUP BY sweep_id, response, held_out, point
 ), named AS (
     SELECT sweep_id, point, string_agg(axis || '=' || value, ', ' ORDER BY axis) AS parameters FROM sweep_values GROUP BY sweep_id, point
-), dominated AS (
-    SELECT DISTINCT m.sweep_id, m.point, m.response, m.held_out
-    FROM flat AS m JOIN flat AS o ON o.sweep_id = m.sweep_id AND o.response = m.response AND o.held_out = m.held_out
-        AND o.a <= m.a AND o.b <= m.b AND o.c <= m.c AND o.d <= m.d AND (o.a < m.a OR o.b < m.b OR o.c < m.c OR o.d < m.d)
-), worse AS (
-    SELECT DISTINCT m.sweep_id, m.point, m.response, m.held_out
-    FROM flat AS m JOIN flat AS o ON o.sweep_id = m.sweep_id AND o.response = m.response AND o.held_out = m.held_out
-        AND o.e <= m.e AND o.f <= m.f AND o.g <= m.g AND o.h <= m.h AND (o.e < m.e OR o.f < m.f OR o.g < m.g OR o.h < m.h)
 )
 SELECT m.sweep_id, m.point, m.response, m.held_out, coalesce(n.parameters, '') AS parameters, m.bad_debt_base, m.borrower_loss_base,
-    m.borrowing_power_base, m.repaid_base, m.worst_bad_debt_base, m.worst_borrower_loss_base, x.point IS NULL AS on_front,
-    y.point IS NULL AS on_worst_front
-FROM flat AS m LEFT JOIN named AS n USING (sweep_id, point) LEFT JOIN dominated AS x USING (sweep_id, point, response, held_out)
-LEFT JOIN worse AS y USING (sweep_id, point, response, held_out)
+    m.borrowing_power_base, m.repaid_base, m.worst_bad_debt_base, m.worst_borrower_loss_base, NOT coalesce(b.beaten, false) AS on_front,
+    NOT coalesce(b.beaten_worst, false) AS on_worst_front, d.dominated_by,
+    CASE WHEN d.point IS NOT NULL THEN 'dominated' WHEN b.beaten THEN 'not told apart' ELSE 'not dominated' END AS standing
+FROM flat AS m LEFT JOIN named AS n USING (sweep_id, point) LEFT JOIN beaten AS b USING (sweep_id, point, response, held_out)
+LEFT JOIN dominated AS d USING (sweep_id, point, response, held_out)

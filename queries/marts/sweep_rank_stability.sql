@@ -3,7 +3,7 @@
 -- Columns:
 --   sweep_id: the sweep
 --   response: what users do
---   measure: bad_debt, borrower_loss, borrowing_power or repaid
+--   measure: as in sweep_measures
 --   window: the one that comes first in the sweep
 --   other_window: the other
 --   held_out: whether one of them is kept apart

@@ -6,7 +6,7 @@
 --   response: what users do
 --   window: name of the window
 --   held_out: whether the window is kept apart
---   measure: bad_debt, borrower_loss, borrowing_power or repaid
+--   measure: as in sweep_measures
 --   place: 1 is best; equal sets share the best of their places
 --   rank: the same, equal sets share the mean of their places, DOUBLE
 --   points: number of sets that are ranked
@@ -15,8 +15,8 @@ WITH whole AS (
 ), planned AS (
     SELECT sweep_id, count(*) AS windows FROM results.sweep_windows GROUP BY sweep_id
 ), placed AS (
-    SELECT w.*, rank() OVER (PARTITION BY w.sweep_id, w.response, w."window", w.measure ORDER BY w.cost_base) AS place,
-        count(*) OVER (PARTITION BY w.sweep_id, w.response, w."window", w.measure, w.cost_base) AS equal,
+    SELECT w.*, rank() OVER (PARTITION BY w.sweep_id, w.response, w."window", w.measure ORDER BY w.cost) AS place,
+        count(*) OVER (PARTITION BY w.sweep_id, w.response, w."window", w.measure, w.cost) AS equal,
         count(*) OVER (PARTITION BY w.sweep_id, w.response, w."window", w.measure) AS points
     FROM whole AS w JOIN planned AS p ON p.sweep_id = w.sweep_id AND p.windows = w.found
 )

@@ -73,10 +73,10 @@ def test_an_axis_of_words_has_an_effect_and_no_correlation(lake: Lake) -> None:
     found = swept(lake, ALONE, "liquidators.strategy=greedy,patient,two-step", "WETH.liquidation_bonus=10500,10800")
     effects = rows(
         lake,
-        "SELECT axis, measure, rank_correlation, effect_base, points FROM sweep_sensitivity"
+        "SELECT axis, measure, rank_correlation, effect, points FROM sweep_sensitivity"
         f" WHERE sweep_id = '{found}' AND measure = 'repaid' ORDER BY axis",
     )
     assert [row["axis"] for row in effects] == ["WETH.liquidation_bonus", "liquidators.strategy"]
     words = effects[1]
     assert (words["rank_correlation"], words["points"]) == (None, 6)
-    assert words["effect_base"] > 0
+    assert words["effect"] > 0

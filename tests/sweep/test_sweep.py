@@ -343,8 +343,7 @@ def test_worst_windows_means_and_those_held_out_are_apart(sketch: Lake) -> None:
         held_out=["later"],
     )
     rows = sketch.sql(
-        "SELECT measure, total_base, mean_base, worst_base, worst_window FROM sweep_points WHERE point = 0 AND NOT"
-        " held_out"
+        "SELECT measure, total, mean, worst, worst_window FROM sweep_points WHERE point = 0 AND NOT held_out"
     ).fetchall()
     assert sorted((m, int(t), mean, int(worst), w) for m, t, mean, worst, w in rows) == [
         ("bad_debt", 6, 3.0, 5, "b"),
@@ -393,7 +392,7 @@ def test_rank_correlations_and_shares_of_the_best(sketch: Lake) -> None:
     )
     totals = [bad["a"][p] + bad["b"][p] for p in range(12)]
     ((rank, effect, place),) = sketch.sql(
-        "SELECT rank_correlation, effect_base, place FROM sweep_sensitivity WHERE measure = 'bad_debt'"
+        "SELECT rank_correlation, effect, place FROM sweep_sensitivity WHERE measure = 'bad_debt'"
     ).fetchall()
     assert rank == pytest.approx(statistics.correlation(_ranks(axis), _ranks(totals)))
     # levels are the places of values; here each set has its own
