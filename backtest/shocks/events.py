@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import override
 
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, at_least
@@ -24,6 +25,11 @@ class StressEvent(Strict, frozen=True, tag_field="event"):
 
     source: ClassVar[str]
     """Where such a thing happened, or who described it."""
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the oracle may say something else than the market at the end of the path."""
+        return False
 
     def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
         """Change the path."""
@@ -56,6 +62,11 @@ class PegBreak(StressEvent, frozen=True, tag="peg-break"):
     """Of what is lost, after the lowest; None: it does not come back."""
     oracle: Literal["market", "hard-coded"] = "market"
     """What the oracle says."""
+
+    @property
+    @override
+    def unseen(self) -> bool:
+        return self.oracle == "hard-coded"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +103,11 @@ class OracleFault(StressEvent, frozen=True, tag="oracle-fault"):
     lasts: Span | None = None
     """How long; None: to the end."""
 
+    @property
+    @override
+    def unseen(self) -> bool:
+        return self.lasts is None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(1, level=self.level[0])
@@ -125,6 +141,11 @@ class Worthless(StressEvent, frozen=True, tag="worthless"):
     oracle: Literal["market", "hard-coded"] = "hard-coded"
     """What the oracle says."""
 
+    @property
+    @override
+    def unseen(self) -> bool:
+        return self.oracle == "hard-coded"
+
     def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
         after = _during(path, panel, draw, self.at, None)
         left = _between(draw, self.to) / BPS
@@ -142,6 +163,11 @@ class BridgeLoss(StressEvent, frozen=True, tag="bridge-loss"):
     """What share is lost."""
     at: Span = (0, 0)
     """When it is known."""
+
+    @property
+    @override
+    def unseen(self) -> bool:
+        return True
 
     def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
         after = _during(path, panel, draw, self.at, None)

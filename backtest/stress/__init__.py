@@ -375,6 +375,11 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
             if named and not columns(panel, named):
                 kind = event.__struct_config__.tag
                 notes.append(f"{case.name}: {kind} changes nothing, the market has none of {', '.join(named)}.")
+            elif event.unseen:
+                notes.append(
+                    f"{case.name}: losses are counted at the oracle's prices, which do not see all of it: what the"
+                    " market would not pay for the collateral that is left is not among them."
+                )
     for case, fit in zip(suite.cases, prepared.fits, strict=True):
         if isinstance(case.prices, Filtered) and fit is not None:
             rough = [

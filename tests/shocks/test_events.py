@@ -228,3 +228,15 @@ def test_every_model_and_event_names_its_source() -> None:
     kinds = [*models.AnyModel.__args__, *events.AnyEvent.__args__]
     assert all(len(kind.source) > 10 for kind in kinds)
     assert NamedCrash in kinds
+
+
+def test_events_that_the_oracle_does_not_see_say_so() -> None:
+    """What is lost then is not in losses at the oracle's prices; what the oracle sees, or sees again, is."""
+    assert Worthless(assets=("A",)).unseen
+    assert not Worthless(assets=("A",), oracle="market").unseen
+    assert BridgeLoss(assets=("A",), lost=(3_000, 3_000)).unseen
+    assert PegBreak(assets=("A",), to=(9_000, 9_000), oracle="hard-coded").unseen
+    assert not PegBreak(assets=("A",), to=(9_000, 9_000)).unseen
+    assert OracleFault(assets=("A",), kind="floor").unseen
+    assert not OracleFault(assets=("A",), kind="floor", lasts=(60, 60)).unseen
+    assert not MarketPause(at=(0, 0), lasts=(60, 60)).unseen
