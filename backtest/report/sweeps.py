@@ -580,7 +580,7 @@ _FRONT_CAPTION = (
     "Each point is a parameter set, its means over the windows that are not held out. Where there are several, lines:"
     " the 95 % interval of its difference from the mean of all sets, without what a window does to all."
     " Orange: no other set is at least as good in every objective and better in one; it may be for one that the"
-    " axes do not show. Dominated: another is better beyond the interval of their difference; not told apart: by the"
+    " axes do not show. Dominated: one of those is better beyond the interval of the difference; not told apart: by the"
     " means alone."
 )
 _HEAT_CAPTION = (

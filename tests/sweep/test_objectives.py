@@ -149,20 +149,19 @@ def test_a_set_is_dominated_only_beyond_the_interval(lake: Lake) -> None:
     def costs(p: int, measure: int) -> list[int]:
         return [(1, -1)[measure] * values[p, "frozen", w][measure] for w in windows]
 
+    def differences(mine: int, other: int) -> list[list[int]]:
+        return [[m - o for m, o in zip(costs(mine, k), costs(other, k), strict=True)] for k in (0, 1)]
+
+    def beats(other: int, mine: int) -> bool:
+        sums = [sum(each) for each in differences(mine, other)]
+        return min(sums) >= 0 and max(sums) > 0
+
+    front = [p for p in points if not any(beats(other, p) for other in points)]
     standing: dict[int, tuple[str, int | None]] = {}
     for mine in points:
-        beaten, sure = False, []
-        for other in points:
-            differences = [[m - o for m, o in zip(costs(mine, k), costs(other, k), strict=True)] for k in (0, 1)]
-            sums = [sum(each) for each in differences]
-            if min(sums) >= 0 and max(sums) > 0:
-                beaten = True
-                if all(map(beyond, differences)):
-                    sure.append(other)
-        standing[mine] = (
-            "dominated" if sure else "not told apart" if beaten else "not dominated",
-            min(sure) if sure else None,
-        )
+        sure = [other for other in front if beats(other, mine) and all(map(beyond, differences(mine, other)))]
+        said = "dominated" if sure else "not dominated" if mine in front else "not told apart"
+        standing[mine] = said, min(sure) if sure else None
     found = rows(lake, "SELECT point, standing, dominated_by, on_front FROM sweep_pareto")
     assert {row["point"]: (row["standing"], row["dominated_by"]) for row in found} == standing
     assert {row["on_front"] for row in found if row["standing"] == "not dominated"} == {True}
