@@ -193,6 +193,7 @@ def test_reads_without_a_price_are_counted(market: Market) -> None:
     assert any(f"{market.summary.unanswered} of {market.summary.reads} reads" in note for note in market.notes.said)
 
 
+@pytest.mark.slow
 def test_prices_that_were_never_read_are_named_by_the_check(tmp_path: Path) -> None:
     """What a node without old state leaves: feeds by their logs alone, and liquidations at unread prices."""
     shutil.copytree(resource("sample") / "lake", tmp_path / "lake")
@@ -217,6 +218,7 @@ def test_prices_that_were_never_read_are_named_by_the_check(tmp_path: Path) -> N
     assert f"missing {len(set(hits))}, demanded {len(set(hits))}" in found().examples[0]
 
 
+@pytest.mark.slow
 def test_prices_that_were_read_otherwise_than_computed_are_named_by_the_check(tmp_path: Path) -> None:
     shutil.copytree(resource("sample") / "lake", tmp_path / "lake")
     lake, market = Lake(tmp_path / "lake"), "sample-crash"

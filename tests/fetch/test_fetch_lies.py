@@ -56,6 +56,7 @@ def test_log_indexes_counted_within_each_transaction_are_refused(node: ChainNode
     assert "raw/vaults/Deposit" not in lake.datasets("made-up")
 
 
+@pytest.mark.slow
 def test_logs_out_of_order_in_a_lake_are_found_by_the_check(node: ChainNode, lake: Lake) -> None:
     run(lake, node.url)
     assert finding(lake, "logs__in_order").violations == 0
@@ -88,6 +89,7 @@ def clean(node: ChainNode, tmp_path: Path) -> str:
     return calm.digest("made-up")
 
 
+@pytest.mark.slow
 def test_an_undecodable_log_is_mended_by_fetching_its_blocks_again(
     chain: Chain, node: ChainNode, lake: Lake, clean: str
 ) -> None:
@@ -205,6 +207,7 @@ def denied(*functions: str, chance: float = 1.0) -> f.Fault:
     return fault
 
 
+@pytest.mark.slow
 def test_contracts_that_gave_nothing_are_named_and_asked_again(node: ChainNode, lake: Lake, clean: str) -> None:
     """Denied each time it is asked, nothing tells a lie from a token without a symbol: it is stored, and named."""
     with f.FaultProxy(node.url, f.Plan(always=[denied(SYMBOL, REVISION)])) as proxy:

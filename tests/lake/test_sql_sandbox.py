@@ -166,6 +166,7 @@ def test_errors_say_what_to_do(lake: Lake, query: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_memory_and_disk_are_limited_and_spills_stay_private(lake: Lake) -> None:
     import duckdb
 
@@ -180,6 +181,7 @@ def test_memory_and_disk_are_limited_and_spills_stay_private(lake: Lake) -> None
     assert {path.parts[-1] for path in lake.path.iterdir()} == {"data", "manifest", "writer.lock"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv"])
 def test_ctrl_c_stops_a_query(lake: Lake, form: str) -> None:
     """In a process of its own, asked again like a user would until it stops: one signal may fall between two moments

@@ -293,6 +293,7 @@ BROKEN: dict[str, tuple[str, int, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", sorted(BROKEN))
 def test_checks_find_what_is_wrong(check: str, tmp_path: Path) -> None:
     name, row, change = BROKEN[check]

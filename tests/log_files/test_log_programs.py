@@ -80,6 +80,7 @@ def test_both_tell_what_the_node_does(cryo: Lake, config: MarketConfig, chain_pa
         assert lake.read(dataset, config.name).equals(cryo.read(dataset, config.name)), dataset
 
 
+@pytest.mark.slow
 def test_a_newcomers_walk_without_a_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

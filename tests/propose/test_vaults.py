@@ -25,6 +25,7 @@ VAULTS = MarketConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_higher_ratio_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """10 ETH of 2,000 against 10,000: at a ratio of 210 % the vault may owe 9,523.81 before the fall to 1,900, and of
     ten steps of 8 points the ninth (202 %) is the first above 200 %. Then it holds 19,000, at half the price 9,500.

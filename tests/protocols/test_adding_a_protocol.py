@@ -139,6 +139,7 @@ def test_what_the_contract_is_asked(lake: Lake) -> None:
     assert told == {11: 14_000 * USDX, 22: 7_000 * USDX, 60: 7_000 * USDX}
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_it_like_any_other(
     node: ChainNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_nobody_is_liquidated_in_the_calm_market(lake: Lake) -> None:
     assert {totals.accounts_liquidatable for totals in result.totals} == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [CRASH, CALM])
 def test_sql_is_the_engine_for_every_account(lake: Lake, name: str) -> None:
     """Balances, totals and health of every account at sixty blocks of the sample, to the last integer."""
@@ -155,6 +156,7 @@ class Watched(Engine[AaveState]):
                 assert getattr(offer, "profit", 0) <= 0, f"{account} at block {book.now.block_number} pays {offer}"
 
 
+@pytest.mark.slow
 def test_nothing_that_pays_is_left_after_a_decision(crash: tuple[Market, Timeline]) -> None:
     market, timeline = crash
     engine = Watched(AAVE_V3, market, timeline, Scenario(liquidators=Competitive(max_calls=10**6)), ProtocolSpread())

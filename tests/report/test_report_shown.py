@@ -74,6 +74,7 @@ def test_models_that_share_a_name_are_told_apart(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_names_of_older_lakes_do_not_break_the_page(tmp_path: Path) -> None:
     assert printable([{"a": "x\x01\x1b[31m", "b": 1}]) == [{"a": "x\\x01\\x1b[31m", "b": 1}]
     lake = made_up_runs.make_lake(tmp_path / "lake", name="bad\x01name")
@@ -158,6 +159,7 @@ def test_every_line_of_a_header_and_text_columns_are_shown(tmp_path: Path) -> No
     assert "WETH.liquidation_<wbr>threshold=8300<" in shown  # a line ends between words before it ends in a number
 
 
+@pytest.mark.slow
 def test_first_columns_of_a_narrow_page_keep_their_words(tmp_path: Path) -> None:
     lake = made_up_runs.make_lake(tmp_path / "lake")
     write_report(lake, [], tmp_path / "page.html")

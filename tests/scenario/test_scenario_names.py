@@ -69,6 +69,7 @@ def test_what_is_shown_tells_twins_apart() -> None:
     assert MARKET.names == ["WETH", USDC, BRIDGED]
 
 
+@pytest.mark.slow
 def test_pages_and_tables_tell_twins_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made_up_runs, "SYMBOLS", ("WETH", "weth", "wstETH", "LINK", "USDC", "DAI"))
     lake = made_up_runs.make_lake(tmp_path / "lake")

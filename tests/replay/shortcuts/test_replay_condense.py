@@ -53,6 +53,7 @@ def test_a_reenactment_in_short_is_the_whole_one(
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 120), st.sampled_from(["frozen", "same-health"]))
 def test_a_model_after_a_past_in_short_does_as_after_the_whole_one(seed: int, block: int, response: str) -> None:
