@@ -160,7 +160,14 @@ def _crash(lake: Lake) -> str:
 
 def _next_steps(folder: Path, page: Path, results: Path, runs: list[str]) -> str:
     lake = folder / "lake"
-    command = "backtest" if shutil.which("backtest") else os.path.relpath(sys.argv[0])
+    run_as_module = sys.argv[0].endswith("__main__.py")
+    command = (
+        "backtest"
+        if shutil.which("backtest")
+        else f"{os.path.relpath(sys.executable)} -m backtest"
+        if run_as_module
+        else os.path.relpath(sys.argv[0])
+    )
     return f"""
 Report page: {page}
 Results as Parquet: {results}

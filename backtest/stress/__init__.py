@@ -78,7 +78,7 @@ def suites() -> list[Suite]:
 
 def find_suite(name: str) -> Suite:
     """The suite that ships under this name, or the one of a TOML file."""
-    if name.endswith(".toml"):
+    if name.endswith(".toml") or "/" in name:
         return parse_suite(read_text(pathlib.Path(name)), pathlib.Path(name).name)
     known = {suite.name: suite for suite in suites()}
     if name not in known:
