@@ -113,6 +113,10 @@ def test_health_of_every_protocol_at_a_time(lake: Lake) -> None:
         ("in-eth", 10_000_000, 12_000_000, health, None),
         ("vaults", 10_000, 12_000, health, None),
     ]
+    distances = rows(
+        lake, "SELECT market, collateral_usd, debt_usd FROM account_distances WHERE market <> 'toy' ORDER BY 1"
+    )
+    assert distances == [row[:3] for row in found]
     ((exact,),) = lake.sql(
         f"SELECT health_wad FROM standing_at(['{BOB}'], '2100-01-01') WHERE market = 'vaults'"
     ).fetchall()
