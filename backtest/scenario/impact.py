@@ -4,6 +4,7 @@ seconds.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal
 
 from backtest.errors import ScenarioError
@@ -14,9 +15,10 @@ class DepthKind(Strict, frozen=True, tag_field="kind"):
     """What a market pays for what is sold into it."""
 
     @property
+    @abstractmethod
     def said(self) -> str:
         """The assumption, with its source, as results print it."""
-        raise NotImplementedError
+        ...
 
 
 def _rising(where: str, points: tuple[tuple[int, int], ...]) -> None:

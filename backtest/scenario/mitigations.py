@@ -7,6 +7,7 @@ UTC.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from itertools import pairwise
 from typing import Literal
 
@@ -26,9 +27,10 @@ class Switched(Strict, frozen=True):
     """What all mitigations share."""
 
     @property
+    @abstractmethod
     def said(self) -> str:
         """What it does, in words, for those who read the results: one sentence without its full stop."""
-        raise NotImplementedError
+        ...
 
     @property
     def kind(self) -> str:

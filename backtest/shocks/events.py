@@ -6,6 +6,7 @@ Times are seconds after the book's moment, levels and shares basis points; of a 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -31,9 +32,10 @@ class StressEvent(Strict, frozen=True, tag_field="event"):
         """Whether the oracle may say something else than the market at the end of the path."""
         return False
 
+    @abstractmethod
     def happen(self, path: StressPath, panel: Panel, draw: np.random.Generator) -> None:
         """Change the path."""
-        raise NotImplementedError
+        ...
 
     def __post_init__(self) -> None:
         super().__post_init__()

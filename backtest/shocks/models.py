@@ -7,6 +7,7 @@ residuals have mean zero, rows that are drawn as they are have the data's.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -42,13 +43,15 @@ class PriceModel(Strict, frozen=True, tag_field="model"):
     random: ClassVar[bool] = True
     """Whether paths differ."""
 
+    @abstractmethod
     def fit(self, panel: Panel) -> Fit:
         """To the data; UserError where they are too few."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def draw(self, fit: Fit, draw: np.random.Generator, steps: int) -> Drawn:
         """One path."""
-        raise NotImplementedError
+        ...
 
 
 class Still(PriceModel, frozen=True, tag="still"):

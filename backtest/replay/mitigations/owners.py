@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
@@ -34,12 +35,13 @@ class Host(Protocol):
         ...
 
 
-class Acting(Part):
+class Acting(Part, ABC):
     """A part that acts by itself."""
 
+    @abstractmethod
     def act(self, host: Host) -> None:
         """Before liquidators look."""
-        raise NotImplementedError
+        ...
 
 
 class Capped(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -17,19 +18,21 @@ from backtest.scenario.mitigations import Stops
 from backtest.units import BPS
 
 
-class Standstill(Part):
+class Standstill(Part, ABC):
     """What stops for a while. ``grace``: for how many seconds longer liquidations do."""
 
     stopped: Stops
     grace = 0
 
+    @abstractmethod
     def halted(self, now: int, assets: Sequence[AssetId] | None, longer: int = 0) -> bool:
         """Whether it stands still now for what is about these assets; None: for everything."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def ends(self, now: int) -> list[int]:
         """When standstills that have begun, or will, are over for users."""
-        raise NotImplementedError
+        ...
 
     def refuses(self, book: Book[Any], changes: Changes) -> bool:
         """Users are stopped too, all or those who raise their risk."""
