@@ -50,6 +50,6 @@ class PriceMissing(RulesError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A remedy for a misspelt word: the closest known one, or all of them."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     close = difflib.get_close_matches(word, choices, n=1)
     return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(choices) or 'none'}"

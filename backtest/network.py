@@ -113,7 +113,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     books, timestamp = _books(lake, members, materials, scenario, block, question.owners or {})
     shock = _shock(members, joint, question)
     depths, said = _depths(scenario, members, books)
-    said = [*_left_out(books), *said]
+    said = [*_unclaimed(books, question.losses), *_left_out(books), *said]
     if not (any(shock.falls.values()) or any(shock.losses.values())):
         said.insert(0, "No price falls and no deposits are gone at first: give --shock or --loss.")
     bound = connected(books)
@@ -244,6 +244,13 @@ def _depths(
             found[token] = DepthOf(own.curve, None if own.into is None else own.into.token)
             said.append(own.terms.said)
     return found, said
+
+
+def _unclaimed(books: Sequence[MarketBook], losses: Mapping[str, int]) -> Iterator[str]:
+    """Losses of deposits that reach nobody else here, and why."""
+    claimed = {market for one in books for market, _ in one.claims.values()}
+    for market in sorted(market for market, lost in losses.items() if lost and market not in claimed):
+        yield f"No other of these markets has a deposit token of {market} as an asset: its loss reaches none of them."
 
 
 def _left_out(books: Sequence[MarketBook]) -> Iterator[str]:

@@ -110,7 +110,10 @@ def test_losses_pauses_and_owners(lake: Lake, capsys: pytest.CaptureFixture[str]
     found = {(row["measure"], row["subject"], row["other"]): row["amount_base"] for row in rows}
     assert found["loss", "c", None] == 781 * USD - 47_619_047_700
     assert found["debt of common owners", "a", "c"] == 781 * USD
-    assert "No price falls" not in _asked(lake, capsys, *more)
+    whole = _asked(lake, capsys, *more, "--loss", "a=1")
+    assert "No price falls" not in whole
+    assert "No other of these markets has a deposit token of a as an asset" in whole
+    assert "a deposit token of b" not in whole
     quiet = _asked(lake, capsys, *more[:6])
     assert "No price falls and no deposits are gone at first" in quiet
     assert "Left out of" not in quiet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import inspect
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import PARAMETERS, Liquidators, Mechanism, Mitigation, Scenario
+from backtest.scenario.base import LARGEST
 from backtest.scenario.impact import Depth, OracleRule
 from backtest.scenario.overrides import meant
 
@@ -37,7 +39,34 @@ def parse_toml(text: str, kind: type[T], where: str, docs: str = "docs/scenarios
             raise explained(error.__cause__, foreign.toml_value(text), where, kind, docs) from None
         raise ScenarioError(f"{where} is not TOML: {error}", f"see {docs}") from None
     except ScenarioError as error:
-        raise ScenarioError(f"{where}: {error.what}", error.fix) from None
+        raise ScenarioError(f"{where}: {_placed(error.what, foreign.toml_value(text))}", error.fix) from None
+
+
+def _placed(what: str, document: Any) -> str:
+    """What is wrong with ``Struct.field``, said of its place in the document, where only one can be meant."""
+    found = re.match(r"[A-Z]\w*\.(\w+)(?= is no number)", what)
+    places = [] if found is None else list(_too_large(document, "", found[1].rstrip("_")))
+    return what if found is None or len(places) != 1 else places[0] + what[found.end() :]
+
+
+def _too_large(value: Any, path: str, field: str) -> Iterator[str]:
+    """The paths of a document that end in a field whose whole numbers do not fit into 64 bits."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            below = f"{path}.{name}" if path else name
+            if name == field and _beyond(part):
+                yield below
+            else:
+                yield from _too_large(part, below, field)
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _too_large(part, f"{path}[{index}]", field)
+
+
+def _beyond(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_beyond, value))
+    return isinstance(value, int) and abs(value) > LARGEST
 
 
 _FIELD = re.compile(r"unknown field `(?P<name>[^`]+)`")

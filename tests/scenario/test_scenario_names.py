@@ -200,6 +200,14 @@ def test_constructors_check_what_files_check(make: Any, said: str) -> None:
         make()
 
 
+def test_a_number_too_large_is_named_by_its_place_in_the_file() -> None:
+    text = f'[liquidators]\nkind = "sealed-bid"\n[[liquidators.searchers]]\nname = "a"\nlatency = {2**63}'
+    with pytest.raises(ScenarioError, match=r"f\.toml: liquidators\.searchers\[0\]\.latency is no number that"):
+        parse_scenario(text, "f.toml")
+    with pytest.raises(ScenarioError, match=r"known: calls, capital, gas_cap,"):
+        parse_scenario(text.replace("latency", "count"), "f.toml")
+
+
 def test_amounts_may_need_more_than_64_bits() -> None:
     assert Competitive(gas_cost=10**25).gas_cost == 10**25
     assert at(competitive(), [(Axis(field="liquidators.gas_cost", values=(10**25,)), 10**25)])

@@ -124,7 +124,7 @@ class PriceResponse:
                 raise ScenarioError(f"impact.assets: two entries of {entry.asset}", "give one for each")
             pool = self._pool_of(token, markets)
             unit = 10 ** market.assets[asset].decimals
-            curve = curve_of(entry.depth, unit, pool and (pool[0], pool[1]))
+            curve = curve_of(entry, unit, pool and (pool[0], pool[1]))
             if isinstance(curve, PoolCurve) and pool is not None:
                 self._pools.moves(pool[2], curve)
             self._selling.markets[token] = TokenMarket(token, entry, curve, unit)

@@ -179,8 +179,9 @@ class TokenMarket:
             self.prices.popleft()
 
 
-def curve_of(depth: words.Depth, unit: int, pool: tuple[PoolState, bool] | None) -> PriceCurve:
+def curve_of(entry: words.AssetImpact, unit: int, pool: tuple[PoolState, bool] | None) -> PriceCurve:
     """The curve of a scenario's words; ``pool``: the one that prices the token, and whether that is its token 0."""
+    depth = entry.depth
     if isinstance(depth, words.ConstantProductDepth):
         return ProductCurve(depth.reserve * unit)
     if isinstance(depth, words.LinearDepth):
@@ -199,7 +200,8 @@ def curve_of(depth: words.Depth, unit: int, pool: tuple[PoolState, bool] | None)
     if isinstance(depth, words.PoolsDepth):
         if pool is None:
             raise ScenarioError(
-                "impact: depth kind 'pools' of an asset that no fetched pool prices", "name another kind of depth"
+                f"impact: depth kind 'pools' of {entry.asset}, which no fetched pool prices",
+                "name another kind of depth, or fetch its pool: docs/impact.md",
             )
         return PoolCurve(*pool)
     return Unmoved()
