@@ -19,6 +19,7 @@ ROLES = {
     "compound-v3": {"comet"},
     "morpho-blue": {"morpho"},
     "compound-v2": {"comptroller"},
+    "liquity-v1": {"trove_manager"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {
@@ -27,6 +28,7 @@ PARAMETERS = {
     "compound-v2": {"accrual", "periods_per_year", "revision"},
     "compound-v3": set(),
     "morpho-blue": {"id"},
+    "liquity-v1": set(),
     "maker": {"ilk"},
 }
 

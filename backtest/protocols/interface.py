@@ -162,6 +162,9 @@ class Fill(Struct, frozen=True):
 
     ``deficits`` are debts written off by the protocol; ``rules`` names the revision whose rules decided;
     ``rules_tested`` is true where that revision is tested against its bytecode.
+
+    ``repaid_by_others``: as much of ``repaid`` as a pool of the protocol pays, or the other borrowers take over, in the
+    liquidator's place. ``reward``: what the liquidator is given of the debt asset (native units) beside what it seizes.
     """
 
     order: Order
@@ -172,6 +175,13 @@ class Fill(Struct, frozen=True):
     deficits: tuple[tuple[AssetId, int], ...] = ()
     rules: str = ""
     rules_tested: bool = False
+    repaid_by_others: int = 0
+    reward: int = 0
+
+    @property
+    def paid(self) -> int:
+        """What the liquidator itself pays of the debt asset, native units."""
+        return self.repaid - self.repaid_by_others
 
 
 @dataclass(frozen=True, slots=True)

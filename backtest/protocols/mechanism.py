@@ -133,7 +133,8 @@ class ProtocolSpread(Immediate[State]):
 def spread(book: Book[State], fill: Fill) -> int:
     """Value of what the liquidator gets minus cost of what it pays, base units; both rounded against it."""
     pair = fill.order.pair
-    return book.proceeds_down(pair.collateral_asset, fill.seized) - book.cost_up(pair.debt_asset, fill.repaid)
+    gets = book.proceeds_down(pair.collateral_asset, fill.seized) + book.proceeds_down(pair.debt_asset, fill.reward)
+    return gets - book.cost_up(pair.debt_asset, fill.paid)
 
 
 class InBase(TypedDict):

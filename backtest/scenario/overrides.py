@@ -38,6 +38,8 @@ PARAMETERS: dict[str, Parameter] = {
     "store_front_price_factor": Parameter(0, 10_000),
     "close_factor": Parameter(1, 10_000),
     "liquidation_ratio": Parameter(10_000, 100_000),
+    "critical_ratio": Parameter(10_000, 100_000),
+    "gas_share": Parameter(0, 10_000),
     "liquidation_penalty": Parameter(10_000, 20_000),
     "liquidation_system": Parameter(10, 20, "a code"),
     "dust": _AMOUNT,

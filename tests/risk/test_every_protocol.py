@@ -14,6 +14,7 @@ from backtest.protocols.book import Book
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v2.state import CTokenMarket
 from backtest.protocols.compound_v3 import COMPOUND_V3
+from backtest.protocols.liquity_v1 import LIQUITY_V1
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.replay.what_if import proposal as what_if
@@ -21,6 +22,7 @@ from backtest.risk.book import insolvent, moves, standings_of
 from backtest.risk.reverse import bad_debt_after, reverse_along
 from backtest.units import RAY, WAD
 from tests.protocols.compound_v3 import hand
+from tests.protocols.liquity_v1 import hand as trove
 from tests.support import vault_history
 
 NOW = Clock(100, 0, 1_000)
@@ -87,6 +89,13 @@ def compound_v3() -> tuple[Book[Any], AssetId]:
     return Book(COMPOUND_V3, hand.MARKET, state, Clock(10, 0, hand.START), oracle=dict(prices)), hand.WETH
 
 
+def liquity_v1() -> tuple[Book[Any], AssetId]:
+    troves = [trove.opens(AccountId(2 + number), WAD, owed * WAD) for number, owed in enumerate(OWED)]
+    return Book(
+        LIQUITY_V1, trove.MARKET, trove.opened(*troves), NOW, oracle=dict(trove.prices(2_000 * WAD).oracle)
+    ), ETH
+
+
 def maker() -> tuple[Book[Any], AssetId]:
     h = vault_history.history(20, 1_900)
     return what_if.book_at(MAKER, h.market, h.timeline(), 1, ended=True), AssetId(vault_history.ETH)
@@ -119,6 +128,7 @@ BOOKS: dict[str, tuple[Callable[[], tuple[Book[Any], AssetId]], float | None]] =
     "aave-v2": (aave_v2, 1.05),
     "compound-v2": (compound_v2, 1.08),
     "compound-v3": (compound_v3, None),
+    "liquity-v1": (liquity_v1, 1.1),
     "maker": (maker, None),
     "morpho-blue": (morpho_blue, 1.0438),
 }

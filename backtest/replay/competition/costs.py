@@ -113,7 +113,7 @@ class CostModel:
         if not self.terms.flash_fee or opportunity.opens:
             return 0
         fill = opportunity.fill
-        return -(-book.cost_up(fill.order.pair.debt_asset, fill.repaid) * self.terms.flash_fee // BPS)
+        return -(-book.cost_up(fill.order.pair.debt_asset, fill.paid) * self.terms.flash_fee // BPS)
 
     def charged(
         self, book: Book[State], opportunity: Opportunity, *, flash: bool = False, sells: bool = True
@@ -122,7 +122,12 @@ class CostModel:
         fill = opportunity.fill
         debt, collateral = fill.order.pair.debt_asset, fill.order.pair.collateral_asset
         moves = not opportunity.opens and bool(fill.repaid or fill.seized)
-        gas = self.call_up(book, opportunity.step, flash=flash and moves, sells=sells and bool(fill.seized))
+        gas = self.call_up(
+            book,
+            opportunity.step,
+            flash=flash and moves and not fill.repaid_by_others,
+            sells=sells and bool(fill.seized),
+        )
         if not moves:
             return Waterfall(reward=opportunity.profit, gas=gas, rent=opportunity.profit - gas)
         cost, kept = book.cost_up(debt, fill.repaid), book.proceeds_down(collateral, fill.seized)
@@ -131,7 +136,7 @@ class CostModel:
         reward = opportunity.profit - (kept - cost)
         slippage = self._slippage_up(book, collateral, fill.seized, kept) if sells else 0
         if self.seat is not None:
-            slippage += self.seat.premium_up(debt, fill.repaid, cost, book.now)
+            slippage += self.seat.premium_up(debt, fill.paid, book.cost_up(debt, fill.paid), book.now)
         sandwich = -(-kept * self.terms.sandwich // BPS) if sells else 0
         funding = self.funding_up(book, opportunity) if flash else 0
         return Waterfall(

@@ -338,7 +338,7 @@ class Searchers:
     def _able(self, book: Book[State], offer: _Offer) -> tuple[list[Entrant], str]:
         """Searchers that would gain, and what keeps off the one that came closest where there is none."""
         able, closest = [], 0
-        cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
+        cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.paid)
         now = book.now.timestamp
         for index, searcher in enumerate(self._each):
             value = offer.paid(searcher).rent - searcher.min_profit - -(-cost * searcher.margin // BPS)
@@ -487,7 +487,7 @@ class Searchers:
             mine = tuple(replace(bid, paid=lost, won=False) if bid.won else bid for bid in bids)
             bids, name = (*mine, Bid(FRONT_RUNNER, winner.value, result.price, result.price, True)), FRONT_RUNNER
         elif searcher.capital is not None:
-            cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.repaid)
+            cost = book.cost_up(offer.chosen.order.pair.debt_asset, offer.chosen.fill.paid)
             self._till.lend(name, book.now.timestamp + searcher.recycle, cost)
             self._look_at(book.now.timestamp + self.terms.block_seconds)  # who was left now may find no money any more
         self._calls[key] = calls + 1

@@ -332,7 +332,7 @@ class Seat:
         collateral, debt = fill.order.pair.collateral_asset, fill.order.pair.debt_asset
         moved: list[MarketEvent] = []
         if (bought := self.assets.get(debt)) is not None and self._selling.markets[bought.token].terms.buys:
-            moved += self._trade(book, ordinal, fill, (debt, collateral), -fill.repaid, endogenous)
+            moved += self._trade(book, ordinal, fill, (debt, collateral), -fill.paid, endogenous)
         if collateral in self.assets and not fill.order.receive_collateral_token:
             moved += self._trade(book, ordinal, fill, (collateral, debt), fill.seized, endogenous)
         return moved

@@ -39,7 +39,7 @@ Setting = tuple[AccountId, str, AssetId | None]
 
 _DOUBLINGS = 64
 _SIDES: Mapping[str, Side] = {"borrow": "debt", "repay": "debt", "supply": "collateral", "withdraw": "collateral"}
-_WITHIN = frozenset({"liquidation", "treasury", "cover"})
+_WITHIN = frozenset({"liquidation", "treasury", "cover", "redistribution", "offset", "redemption"})
 """What moves nothing between the market and its users."""
 
 
