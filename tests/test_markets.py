@@ -17,6 +17,7 @@ ROLES = {
     "aave-v2": {"provider", "pool", "configurator", "oracle"},
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
     "compound-v3": {"comet"},
+    "llamma": {"amm", "controller"},
     "morpho-blue": {"morpho"},
     "compound-v2": {"comptroller"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
@@ -26,6 +27,7 @@ PARAMETERS = {
     "aave-v3": set(),
     "compound-v2": {"accrual", "periods_per_year", "revision"},
     "compound-v3": set(),
+    "llamma": {"revision"},
     "morpho-blue": {"id"},
     "maker": {"ilk"},
 }
