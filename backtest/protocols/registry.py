@@ -11,11 +11,13 @@ from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
+from backtest.protocols.llamma import LLAMMA
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {
-    protocol.name: protocol for protocol in (AAVE_V2, AAVE_V3, COMPOUND_V2, COMPOUND_V3, LIQUITY_V1, MAKER, MORPHO_BLUE)
+    protocol.name: protocol
+    for protocol in (AAVE_V2, AAVE_V3, COMPOUND_V2, COMPOUND_V3, LIQUITY_V1, LLAMMA, MAKER, MORPHO_BLUE)
 }
 
 

@@ -61,6 +61,10 @@ PARAMETERS: dict[str, Parameter] = {
     "calc_tau": Parameter(1, 10**8, "seconds"),
     "step": Parameter(1, 10**8, "seconds"),
     "cut": Parameter(0, 10_000),
+    "amplification": Parameter(2, 10_000, "a code"),
+    "loan_discount": Parameter(0, 5_000),
+    "liquidation_discount": Parameter(0, 5_000),
+    "amm_fee": Parameter(0, 1_000),
 }
 """What may be overridden. A protocol says which of these it has, how it stores them (``LendingProtocol.parameters``)
 and what its contracts would refuse (``fault``).
