@@ -168,7 +168,7 @@ def sealed(checked: Checked, salt: int) -> Sealed:
     price = (*(checked.prices.get(name, 0) for name in names), *rest)
     unit = (*(checked.units[each.asset] for each in counted), *(1 for _ in rest))
     weights = [checked.weights.get(each.asset) for each in counted]
-    needed = [weight for each, weight in zip(counted, weights, strict=True) if each.collateral]
+    needed = [weight for each, weight in zip(counted, weights, strict=True) if each.collateral_enabled]
     if any(weight is None for weight in needed):
         raise UserError(
             f"protocol '{checked.subject.config.protocol}' says no thresholds", "its accounts are not sealed"

@@ -88,16 +88,16 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveState]]:
     if emode:
         state.categories[emode] = _filled(lists, source, [*reserves, *unlisted], rules)
     inputs = [
-        Input(f"pool revision {revision}, whose rules are {rules.name}", "proven", f"{pool}, slot 0"),
-        Input("flags and e-mode of the account", "proven", f"{pool}, mappings _usersConfig and _usersEModeCategory"),
+        Input(f"pool revision {revision}, whose rules are {rules.name}", f"{pool}, slot 0"),
+        Input("flags and e-mode of the account", f"{pool}, mappings _usersConfig and _usersEModeCategory"),
     ]
     if reserves:
         names = ", ".join(each.asset.symbol for each in reserves)
         said = "balances" + (" (stable debt among them)" if stable_seen else "")
-        inputs.append(Input(f"parameters, indexes and rates of {names}", "proven", f"{pool}, mapping _reserves"))
-        inputs.append(Input(f"{said} in {names}", "proven", "mappings _userState of the tokens that the reserves name"))
+        inputs.append(Input(f"parameters, indexes and rates of {names}", f"{pool}, mapping _reserves"))
+        inputs.append(Input(f"{said} in {names}", "mappings _userState of the tokens that the reserves name"))
     if emode:
-        inputs.append(Input(f"parameters of e-mode {emode}", "proven", f"{pool}, mapping _eModeCategories"))
+        inputs.append(Input(f"parameters of e-mode {emode}", f"{pool}, mapping _eModeCategories"))
     prices, priced_by = yield from source_prices(subject, oracle, _SOURCES, state.market.assets)
     return StoredAccount(state.market, state, prices, (*inputs, *priced_by))
 
