@@ -90,6 +90,8 @@ def make(proof: Path, *, block_hash: str, out: Path, salt: str | None = None) ->
     checked = _checked(proof, block_hash)
     found = sealed(checked, secrets.randbelow(mimc.FIELD) if salt is None else _salt(salt))
     out.mkdir(parents=True, exist_ok=True)
+    for stale in (PROOF, CALL):  # of another statement
+        (out / stale).unlink(missing_ok=True)
     (out / WITNESS).write_bytes(circuit_of(found.statement, found.secrets).wtns())
     (out / PUBLIC).write_text(public_json(found.statement.words()), encoding="utf-8")
     for line in _said(found.statement):

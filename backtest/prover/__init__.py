@@ -5,8 +5,10 @@ groth16py, whose licence is GPL-3.0. So it is run, not imported, and the files b
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from eth_utils.crypto import keccak
@@ -33,9 +35,13 @@ def setup(circuit: bytes, folder: Path) -> None:
     Raises:
         UserError: the program is not installed. ProverError: it does not take the circuit.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CIRCUIT).write_bytes(circuit)
-    _run("setup", folder / CIRCUIT, folder)
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        (made / CIRCUIT).write_bytes(circuit)
+        _run("setup", made / CIRCUIT, made)
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in (CIRCUIT, KEY, VERIFICATION_KEY, CONTRACT):
+            shutil.copyfile(made / each, folder / each)
 
 
 def proof(folder: Path, witness: Path) -> str:

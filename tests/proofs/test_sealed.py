@@ -223,6 +223,14 @@ def test_a_missing_prover_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="the prover is not installed") as caught:
         prover.setup(b"", tmp_path / "keys")
     assert "pip install groth16py" in caught.value.fix
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_statement_made_anew_has_no_proof_yet(tmp_path: Path) -> None:
+    file, block_hash = _file(morpho_state(), tmp_path / "alice.proof")
+    (tmp_path / "proof.json").write_text("{}")
+    assert run("seal", "make", file, "--block-hash", block_hash, "--out", tmp_path) == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["alice.proof", "public.json", "witness.wtns"]
 
 
 @pytest.fixture(scope="module")
