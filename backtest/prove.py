@@ -13,7 +13,7 @@ from backtest.fetch.rpc import Rpc
 from backtest.foreign import shown
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.proofs import Checked, by_layouts, check, clock_of, decoded, encoded, make
+from backtest.proofs import Checked, accounted, check, clock_of, decoded, encoded, make
 from backtest.protocols.interface import Holding
 from backtest.protocols.storage import Subject
 from backtest.results import load_market
@@ -56,7 +56,7 @@ def prove(lake: Lake, market: str, account: str, rpc: Rpc, *, block: int | None 
         tokens={asset.asset: (asset.symbol, asset.decimals) for asset in fixed.assets},
     )
     storage = Prover(rpc, found)
-    subject = by_layouts(subject, header, storage.answer)
+    accounted(subject, found, storage.answer)
     data = encoded(make(subject, header, storage.nodes, storage.view))
     checked = check(decoded(data, "the proof"), found.hash)
     return Proved(data, checked, tuple(_differences(said, fixed, checked)))

@@ -260,7 +260,12 @@ def doors() -> list[Door]:
         Door("json", _import("x.json"), user, [b'[{"a": 1, "b": [1, {"c": 2}]}]', lines]),
         Door("parquet", _import("x.parquet"), user, [_parquet()]),
         Door("proof", _proven, (UserError, proofs.Unproven), [_proof()]),
-        Door("public words", read_statement, (proofs.Unproven,), [bytes(31 + 32 * 10) + b"\1"]),
+        Door(
+            "public words",
+            read_statement,
+            (proofs.Unproven,),
+            [b'["0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "1"]'],
+        ),
         Door("flags", _flags, user, _commands()),
     ]
 

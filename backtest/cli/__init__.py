@@ -38,7 +38,7 @@ VERBS = {
     "account": "Show one account at any block, in the protocol's exact numbers.",
     "prove": "Write a file that proves an account of a lake at a block.",
     "verify": "Check such a file against a block's hash, without a node.",
-    "seal": "State an account's health without its amounts, for a zero-knowledge proof.",
+    "seal": "Prove an account's health without its amounts, in zero knowledge.",
     "near": "List accounts near liquidation, at a block or at the head.",
     "sql": "Query a lake, its history and its runs.",
     "runs": "List, rename and delete stored runs.",

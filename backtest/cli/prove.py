@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from backtest.proofs import Checked
+    from backtest.protocols.storage import Input
 
 
 def prove(
@@ -119,7 +120,7 @@ def told(checked: Checked) -> Iterator[str]:
     yield from _health(checked)
     yield f"  {checked.slots} words of storage"
     for kind, heading in _KINDS.items():
-        lines = [each for each in checked.inputs if each.kind == kind]
+        lines = [each for each in checked.inputs if _kind(each, checked) == kind]
         if lines:
             yield f"  {heading}:"
         for each in lines:
@@ -129,9 +130,15 @@ def told(checked: Checked) -> Iterator[str]:
 
 _KINDS = {
     "proven": "proven by storage",
-    "layout": "read from storage under a layout that only the contract's code could confirm",
+    "run": "worked out by running the contracts' code, which is proven, on storage, which is proven",
     "stated": "not proven: a view said it when the proof was made",
 }
+
+
+def _kind(of: Input, checked: Checked) -> str:
+    if of.view is None:
+        return "proven"
+    return "stated" if of.view in checked.stated else "run"
 
 
 def _health(checked: Checked) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What a proof of an account takes from a node: a block's header, words of storage with the trie nodes that prove them,
-and views. Every word is checked against the header before it is believed.
+code, and views. Every word and code is checked against the header before it is believed, and what a view answers is
+worked out from them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from backtest.errors import FetchError, UserError
 from backtest.fetch.rpc import Refused, Rpc
 from backtest.fetch.state import call_data
 from backtest.model import Reading
-from backtest.proofs import Absent, BlockHeader, Nodes, Unproven, encoded_header, read_header
+from backtest.proofs import Absent, BlockHeader, Nodes, Unproven, encoded_header, read_header, view_of, word_of
+from backtest.proofs.evm import Unrunnable
 from backtest.protocols.storage import Question, Slot
 
 _SLOTS_AT_ONCE = 64
@@ -65,12 +67,14 @@ class Prover:
     """Answers the questions of a protocol's steps at the end of one block, and keeps what proves the answers.
 
     Attributes:
-        nodes: trie nodes, every one from ``block.state_root`` down.
+        nodes: trie nodes, every one from ``block.state_root`` down, and codes. What views need is asked for when they
+            need it.
     """
 
     def __init__(self, rpc: Rpc, block: BlockHeader) -> None:
-        self.rpc, self.block = rpc, block
+        self.rpc, self.block, self._chain = rpc, block, rpc.chain_id()
         self.nodes = Nodes()
+        self._codes: dict[str, bytes] = {}
         self._views: dict[Reading, int | None] = {}
         self._words: dict[Slot, int] = {}
 
@@ -86,6 +90,39 @@ class Prover:
     def view(self, asked: Reading) -> int | None:
         """What a view said that was asked; None where it reverted."""
         return self._views[asked]
+
+    def word(self, contract: str, slot: int) -> int:
+        """A word of an account's storage."""
+        self._prove([(contract, slot)] if (contract, slot) not in self._words else [])
+        return self._words[contract, slot]
+
+    def code(self, address: str) -> bytes:
+        """An account's code."""
+        if address not in self._codes:
+            self._know(address)
+            told = self.rpc.call("eth_getCode", [address, hex(self.block.number)], str)
+            try:
+                self.nodes.add_code(bytes.fromhex(told.removeprefix("0x")))
+                self._codes[address] = self.nodes.code(self.block.state_root, address)
+            except (ValueError, Unproven) as error:
+                raise FetchError(f"{self.rpc.name}: eth_getCode of {address}: {error}", _ANOTHER) from None
+        return self._codes[address]
+
+    def balance(self, address: str) -> int:
+        """An account's wei."""
+        self._know(address)
+        return self.nodes.balance(self.block.state_root, address)
+
+    def _know(self, address: str) -> None:
+        """An account's own fields, with their proof."""
+        (reply,) = self.rpc.call_many([("eth_getProof", [address, [], hex(self.block.number)])], _AccountProof | None)
+        if reply is None:
+            raise FetchError(f"{self.rpc.name} gave no proof of {address} at block {self.block.number}", _ANOTHER)
+        try:
+            self.nodes.add(bytes.fromhex(node.removeprefix("0x")) for node in reply.account_proof)
+            self.nodes.balance(self.block.state_root, address)
+        except (ValueError, Unproven) as error:
+            raise FetchError(f"{self.rpc.name}: eth_getProof of {address}: {error}", _ANOTHER) from None
 
     def _prove(self, slots: Sequence[Slot]) -> None:
         by_contract: dict[str, list[int]] = {}
@@ -114,4 +151,14 @@ class Prover:
     def _ask(self, views: Sequence[Reading]) -> None:
         calls = [(each.address, call_data(each), self.block.number) for each in views]
         for view, data in zip(views, self.rpc.eth_calls(calls), strict=True):
-            self._views[view] = int.from_bytes(data[:32]) if data is not None and len(data) >= 32 else None
+            said = word_of(data, view)
+            try:
+                found = view_of(self, self._chain, self.block, view)
+            except Unrunnable:
+                found = said
+            if found != said:
+                raise FetchError(
+                    f"{self.rpc.name}: {view.function} of {view.address} says {said}, its own code {found}",
+                    "the node is wrong, or the chain's instructions are not Ethereum's: use another node",
+                )
+            self._views[view] = said

@@ -298,7 +298,7 @@ class ProviderPool:
         if len(errors) == 1 and not lacking:
             return errors[0]
         said = [error.what for error in errors] + [f"{member.name} {why}" for member, why in lacking.items()]
-        fix = errors[0].fix if errors else "use other providers, or run again later (what is stored stays)"
+        fix = errors[0].fix if errors else "use other providers, or run again later"
         return FetchError(f"no provider answers {request.asked}: {'; '.join(said) or 'none is left'}", fix)
 
     # -- headers, heads and health ---------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def _error(name: str, one: dict[str, Any], complaint: Complaint, tries: int) -> 
     what = of.in_words(one["method"], one["params"])
     said = complaint.text or "an empty error"
     if complaint.kind in PASSING:
-        fix = "run again later (what is stored stays), use fewer --workers, or another node"
+        fix = "run again later, use fewer --workers, or another node"
         return FetchError(f"{name} did not answer {what} in {tries} attempts: {said}", fix)
     of_state = one["method"] in ("eth_call", "eth_getStorageAt") and complaint.kind == "pruned"
     fix = _FIXES.get("archive" if of_state else complaint.kind, "check the node, or use another one")

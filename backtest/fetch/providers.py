@@ -4,6 +4,7 @@ more of one than its scheme and host.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,8 +64,16 @@ def providers_of(words: Sequence[str]) -> Providers:
     found: list[ProviderSettings] = []
     shares: set[float] = set()
     for word in words:
-        if "://" not in word and word.endswith(".toml"):
-            read = _read(Path(word))
+        path = None if "://" in word else Path(word)
+        # another word than the name of what is there may be an address that lacks http://: it is shown nowhere
+        if path is not None and path.suffix != ".toml" and os.path.lexists(path):
+            kind = "a folder" if path.is_dir() else "a file that does not end in .toml"
+            raise UserError(
+                f"--rpc {foreign.shown(word)} is {kind}",
+                "give the address of a node (http://...), or a TOML file of providers",
+            )
+        if path is not None and path.suffix == ".toml":
+            read = _read(path)
             found += read.settings
             shares.add(read.compare)
         else:

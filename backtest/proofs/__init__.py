@@ -3,9 +3,9 @@
 writes files the command line.
 """
 
-from backtest.proofs.checked import Checked, accounted, check, clock_of
+from backtest.proofs.checked import Checked, accounted, check, clock_of, view_of, word_of
 from backtest.proofs.headers import BlockHeader, encoded_header, read_header
-from backtest.proofs.made import by_layouts, make
+from backtest.proofs.made import make
 from backtest.proofs.proof import Proof, decoded, encoded
 from backtest.proofs.tries import Absent, Nodes, Unproven
 
@@ -17,7 +17,6 @@ __all__ = [
     "Proof",
     "Unproven",
     "accounted",
-    "by_layouts",
     "check",
     "clock_of",
     "decoded",
@@ -25,4 +24,6 @@ __all__ = [
     "encoded_header",
     "make",
     "read_header",
+    "view_of",
+    "word_of",
 ]

@@ -18,11 +18,13 @@ from backtest.markets import MarketConfig
 from backtest.model import Clock
 from backtest.protocols.storage import Subject
 
-FORMAT = "backtest proof 1"
+FORMAT = "backtest proof 2"
 LIMIT = 64 << 20
 """Bytes of a file at most."""
-_HEADER_LIMIT, _NODE_LIMIT = 64 << 10, 4 << 10
-"""Bytes of a header and of a node at most: a branch of sixteen hashes has 532."""
+_HEADER_LIMIT, _NODE_LIMIT, _CODE_LIMIT = 64 << 10, 4 << 10, 256 << 10
+"""Bytes of a header, of a node (a branch of sixteen hashes has 532) and of a contract's code at most (EIP-170 allows 24
+kB, some chains more).
+"""
 
 _ADDRESS = re.compile("0x[0-9a-f]{40}", re.ASCII)
 _HEX = re.compile("0x(?:[0-9a-f]{2})*", re.ASCII)
@@ -37,13 +39,6 @@ class TokenName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decimals: int
 
 
-class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Under which layout a contract is read."""
-
-    contract: str
-    name: str
-
-
 class Stated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a view said when the proof was made (``value``: a word as decimal digits; None: it reverted). ``call`` as in
     ``model.Reading``.
@@ -55,8 +50,8 @@ class Stated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A proof of one account. ``header`` and ``nodes`` are RLP as 0x hex, nodes in the order of their text; ``digest``
-    is the SHA-256 of the file with an empty one.
+    """A proof of one account. ``header`` and ``nodes`` are RLP as 0x hex, ``codes`` code, both in the order of their
+    text; ``digest`` is the SHA-256 of the file with an empty one.
     """
 
     format: str
@@ -64,10 +59,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     account: str
     assets: tuple[str, ...]
     tokens: tuple[TokenName, ...]
-    layouts: tuple[Layout, ...]
     stated: tuple[Stated, ...]
     header: str
     nodes: tuple[str, ...]
+    codes: tuple[str, ...]
     digest: str = ""
 
     def subject(self, now: Clock) -> Subject:
@@ -78,7 +73,6 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             now=now,
             assets=self.assets,
             tokens={each.address: (each.symbol, each.decimals) for each in self.tokens},
-            layouts={each.contract: each.name for each in self.layouts},
         )
 
 
@@ -119,14 +113,13 @@ def _fault(proof: Proof) -> str | None:
         proof.account,
         *proof.assets,
         *(each.address for each in proof.tokens),
-        *(each.contract for each in proof.layouts),
         *(each.contract for each in proof.stated),
     ]
     if odd := next((each for each in addresses if not _ADDRESS.fullmatch(each)), None):
         return f"'{foreign.shown(odd, 60)}' is not an address in lower case"
     texts = [config.name, config.protocol, config.base_currency, *config.contracts, *config.parameters]
     texts += [*config.parameters.values(), *(each.symbol for each in proof.tokens)]
-    texts += [*(each.name for each in proof.layouts), *(each.call for each in proof.stated)]
+    texts += [*(each.call for each in proof.stated)]
     if odd := next((each for each in texts if not each.isprintable() or len(each) > _TEXT_LIMIT * 8), None):
         return f"'{foreign.shown(odd, 60)}' is too long, or not printable"
     if any(not 0 <= each.decimals <= 255 for each in proof.tokens):
@@ -134,6 +127,7 @@ def _fault(proof: Proof) -> str | None:
     for what, text, limit in [
         ("header", proof.header, _HEADER_LIMIT),
         *(("node", n, _NODE_LIMIT) for n in proof.nodes),
+        *(("code", code, _CODE_LIMIT) for code in proof.codes),
     ]:
         if not _HEX.fullmatch(text) or len(text) > 2 * limit + 2:
             return f"a {what} is not hex of at most {limit} bytes"
@@ -145,6 +139,7 @@ def _fault(proof: Proof) -> str | None:
                 return f"what a view stated: {error}"
             if str(number) != each.value or number < 0:
                 return f"what a view stated: '{foreign.shown(each.value, 40)}' is not a word"
-    if list(proof.nodes) != sorted(set(proof.nodes)):
-        return "its nodes are not in order, or one is there twice"
+    for what, each_once in (("nodes", proof.nodes), ("codes", proof.codes)):
+        if list(each_once) != sorted(set(each_once)):
+            return f"its {what} are not in order, or one is there twice"
     return None

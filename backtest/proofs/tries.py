@@ -26,36 +26,62 @@ class Absent(Unproven):
 
 @dataclass(slots=True)
 class Nodes:
-    """A bag of trie nodes by hash. Remembers which were used, so that a proof with others in it can be refused."""
+    """A bag of trie nodes by hash, and of contracts' codes by theirs. Remembers which were used, so that a proof with
+    others in it can be refused, and which words were read.
+    """
 
     by_hash: dict[bytes, bytes] = field(default_factory=dict)
+    codes: dict[bytes, bytes] = field(default_factory=dict)
     used: set[bytes] = field(default_factory=set)
-    roots: dict[tuple[bytes, str], bytes] = field(default_factory=dict)
+    words: set[tuple[str, int]] = field(default_factory=set)
+    accounts: dict[tuple[bytes, str], list[bytes]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, nodes: Iterable[bytes]) -> Nodes:
+    def of(cls, nodes: Iterable[bytes], codes: Iterable[bytes] = ()) -> Nodes:
         """A bag of these."""
-        return cls({keccak(node): node for node in nodes})
+        return cls({keccak(node): node for node in nodes}, {keccak(code): code for code in codes})
 
     def add(self, nodes: Iterable[bytes]) -> None:
         """More of them."""
         self.by_hash |= {keccak(node): node for node in nodes}
 
+    def add_code(self, code: bytes) -> None:
+        """A contract's code more."""
+        self.codes[keccak(code)] = code
+
     def storage_root(self, state_root: bytes, contract: str) -> bytes:
         """The root of a contract's storage. Unproven where a node lacks, Absent where there is no contract."""
-        known = self.roots.get((state_root, contract))
-        if known is not None:
-            return known
-        found = self._get(state_root, keccak(bytes.fromhex(contract[2:])), f"contract {contract}")
-        fields = _list_of(found, f"contract {contract}") if found else []
+        fields = self._account(state_root, contract)
         if len(fields) != 4 or fields[3] == NO_CODE or len(fields[2]) != 32:
             raise Absent(f"there is no contract {contract} in this block")
-        self.roots[state_root, contract] = fields[2]
         return fields[2]
+
+    def code(self, state_root: bytes, address: str) -> bytes:
+        """The code of an account, empty where there is none. Unproven where a node or the code lacks."""
+        fields = self._account(state_root, address)
+        if len(fields) != 4 or fields[3] == NO_CODE:
+            return b""
+        if fields[3] not in self.codes:
+            raise Unproven(f"the code of {address} lacks or is another")
+        self.used.add(fields[3])
+        return self.codes[fields[3]]
+
+    def balance(self, state_root: bytes, address: str) -> int:
+        """The wei of an account. Unproven where a node lacks."""
+        fields = self._account(state_root, address)
+        return int.from_bytes(fields[1]) if len(fields) == 4 else 0
+
+    def _account(self, state_root: bytes, address: str) -> list[bytes]:
+        """Nonce, balance, root of storage, hash of the code; nothing where the state has no such account."""
+        if (state_root, address) not in self.accounts:
+            found = self._get(state_root, keccak(bytes.fromhex(address[2:])), f"account {address}")
+            self.accounts[state_root, address] = _list_of(found, f"account {address}") if found else []
+        return self.accounts[state_root, address]
 
     def word(self, state_root: bytes, contract: str, slot: int) -> int:
         """A word of a contract's storage, 0 where the trie has none. Unproven where a node lacks."""
         what = f"slot {slot:#x} of {contract}"
+        self.words.add((contract, slot))
         found = self._get(self.storage_root(state_root, contract), keccak(slot.to_bytes(32)), what)
         if not found:
             return 0

@@ -3,8 +3,8 @@
 A protocol writes it once, as steps (``LendingProtocol.stored``): a generator that asks for slots and is sent their
 words. Whoever proves an account answers from a node, whoever checks a proof from the proof alone, so that nobody takes
 the word of a proof for which slot is which.
-Where a value is computed by code and no slot holds it, a step asks for a view instead (``model.Reading``): a proof can
-only state its answer, and the ``Input`` says so.
+Where a value is computed by code of which no source is known here, a step asks for a view instead (``model.Reading``),
+which is worked out from the contract's own code (``proofs.evm``), and the ``Input`` says so.
 
 Layouts are solc's: https://docs.soliditylang.org, "Layout of State Variables in Storage and Transient Storage".
 """
@@ -15,12 +15,28 @@ import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
+
+from typing_extensions import override
 
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Clock, Market, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerWord(Reading):
+    """A word of what a view answers, counted from 0."""
+
+    place: int = 0
+
+    @property
+    @override
+    def call(self) -> str:
+        """The function with its arguments, and which word."""
+        return " ".join((self.function, *map(str, self.arguments), f"[{self.place}]"))
+
 
 State = TypeVar("State")
 Result = TypeVar("Result")
@@ -30,7 +46,7 @@ Slot = tuple[str, int]
 Question = Slot | Reading
 Steps = Generator[Sequence[Question], Sequence[int | None], Result]
 """Asks for words and views, round by round, and ends in what they come to. A word is an unsigned integer of 256 bits, a
-view's answer its first word; None: the view reverts.
+view's answer its first word (or that of ``AnswerWord``); None: the view reverts, or has no such word.
 """
 ACCOUNT = AccountId(0)
 """The one account of a book that was made from storage."""
@@ -46,7 +62,6 @@ class Subject:
         now: the block's number and time.
         assets: addresses of assets whose balances are told although health may not depend on them.
         tokens: symbol and decimals of tokens by address. They name and scale numbers; no amount depends on them.
-        layouts: by contract, the name of the layout under which it is read where it would be asked a view.
     """
 
     config: MarketConfig
@@ -54,7 +69,6 @@ class Subject:
     now: Clock
     assets: tuple[str, ...] = ()
     tokens: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    layouts: Mapping[str, str] = field(default_factory=dict)
 
     def asset(self, id: int, address: str, decimals: int | None = None) -> Asset:
         """An asset of the book; without ``decimals`` those of the token."""
@@ -110,18 +124,14 @@ class Subject:
 class Input:
     """Something that the numbers of an account depend on.
 
-    ``kind``: proven: words of storage say it; layout: they do if the contract's code has the layout that the proof
-    names, which only the code could say; stated: a view said it, and nothing proves that it did. ``why`` says what
-    of it is known. ``contract`` answered the view; ``layouts`` are names of layouts under which it may hold the value
-    instead.
+    Words of storage say it, read where the protocol's source puts them; or ``view`` does. ``why`` says what of it is
+    known.
     """
 
     what: str
-    kind: Literal["proven", "layout", "stated"]
     why: str
     value: int | None = None
-    contract: str = ""
-    layouts: tuple[str, ...] = ()
+    view: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +200,19 @@ def viewed(view: Reading) -> Steps[int | None]:
     """What a view answers; None: it reverts."""
     (found,) = yield [view]
     return found
+
+
+def answers(*views: tuple[Reading, int]) -> Steps[list[int]]:
+    """The first words of what some views answer, so many of each, in order. UserError where one reverts or has less."""
+    asked = [
+        AnswerWord(view.block_number, view.address, view.function, view.arguments, place)
+        for view, count in views
+        for place in range(count)
+    ]
+    found = yield asked
+    told = []
+    for view, value in zip(asked, found, strict=True):
+        if value is None:
+            raise UserError(f"{view.address} does not answer {view.call}", "correct the market, or the block")
+        told.append(value)
+    return told

@@ -123,6 +123,7 @@ def test_keys_appear_nowhere(
             attempts=1,
         )
     assert "http://127.0.0.1:1/***" in str(caught.value)
+    assert "stored" not in str(caught.value)  # not every verb that asks a node stores something
     assert KEY not in str(caught.value)
 
 
@@ -143,3 +144,23 @@ def test_every_verb_takes_several(
         main([*words, "--rpc", "http://127.0.0.1:1", "--rpc", "nonsense"])
     assert caught.value.code == 2
     assert "'***' is not the address of a node" in capsys.readouterr().err
+
+
+def test_a_path_that_is_no_file_of_providers_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands on the disk is no secret; what does not may be an address that lacks its scheme."""
+    monkeypatch.chdir(tmp_path)
+    Path("nodes").mkdir()
+    Path("nodes.json").write_text("{}")
+    for word, said in (
+        ("nodes", "--rpc nodes is a folder; give the address of a node (http://...), or a TOML file of providers"),
+        ("nodes.json", "--rpc nodes.json is a file that does not end in .toml"),
+        (f"node.example/{KEY}", "'***' is not the address of a node"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(["facts", "--market", "base", "--out", "x.toml", "--rpc", word])
+        assert caught.value.code == 2
+        found = capsys.readouterr().err
+        assert said in found
+        assert KEY not in found

@@ -25,7 +25,6 @@ from backtest.proofs import (
     Proof,
     Unproven,
     accounted,
-    by_layouts,
     check,
     clock_of,
     decoded,
@@ -34,7 +33,7 @@ from backtest.proofs import (
     make,
     read_header,
 )
-from backtest.proofs.proof import Layout
+from backtest.proofs.proof import Stated
 from backtest.protocols.registry import PROTOCOLS
 from backtest.protocols.storage import Question, Subject, at_key, bits, in_array, signed
 from backtest.units import WAD
@@ -47,9 +46,12 @@ from tests.support.made_states import (
     ORACLE,
     PAIR,
     TOKENS,
+    UNRUNNABLE,
     MadeState,
     block,
+    from_slot,
     morpho_state,
+    saying,
 )
 
 OTHER = "0x" + "0e" * 20
@@ -133,10 +135,11 @@ def test_a_proof_shows_the_account_that_is_there() -> None:
     assert figures["max_borrow"] == 8_600 * 10**6
     assert figures["health_factor"] == 8_600 * 10**6 * WAD // (figures["borrow_assets"] or 0)
     assert (found.block.number, found.block.timestamp) == (1_000, 1_700_000_000)
-    assert {each.what: each.kind for each in found.inputs if each.kind != "proven"} == {
-        "rate of interest since the last accrual": "stated",
-        "price of WETH": "stated",
+    assert {each.what: each.value for each in found.inputs if each.view is not None} == {
+        "rate of interest since the last accrual": 0,
+        "price of WETH": 1_000 * 10**24,
     }
+    assert found.stated == frozenset()
 
 
 def test_who_holds_nothing_is_proven_to_hold_nothing() -> None:
@@ -147,18 +150,35 @@ def test_who_holds_nothing_is_proven_to_hold_nothing() -> None:
     assert found.view.health is None
 
 
-def test_a_price_in_a_word_of_its_source_is_read_from_there() -> None:
+def test_a_price_is_what_its_code_makes_of_its_storage() -> None:
+    """Through a proxy: the market's oracle passes calls on to another, which keeps the price in a word."""
     made = morpho_state()
-    state = MadeState({**made.storage, ORACLE: {2: 1_000 * 10**24}}, views=made.views)
-    header, nodes = state.made
-    subject = by_layouts(state.subject(PAIR, ALICE, tokens=TOKENS), header, state.answer)
-    assert subject.layouts == {ORACLE: "word-2"}
-    proof = make(subject, header, nodes, state.view)
-    assert "price()" not in {each.call for each in proof.stated}
-    found = check(proof, state.header.hash)
-    assert {each.what: (each.kind, each.value) for each in found.inputs if each.kind == "layout"} == {
-        "price of WETH": ("layout", 1_000 * 10**24)
-    }
+    passing = bytes.fromhex(f"5f5f5f5f73{OTHER[2:]}5afa503d5f5f3e3d5ff3")
+    codes = {**made.codes, ORACLE: passing, OTHER: from_slot(2)}
+    state = MadeState({**made.storage, OTHER: {2: 900 * 10**24}}, codes=codes)
+    proof = proof_of(state)
+    assert proof.stated == ()
+    assert len(proof.codes) == 3
+    found = check(decoded(encoded(proof), "f"), state.header.hash)
+    assert {each.what: each.value for each in found.inputs}["price of WETH"] == 900 * 10**24
+    for code in proof.codes:
+        without = msgspec.structs.replace(proof, codes=tuple(each for each in proof.codes if each != code))
+        with pytest.raises(Unproven, match="the code of 0x"):
+            check(without, state.header.hash)
+
+
+def test_an_oracle_that_reverts_leaves_no_health() -> None:
+    made = morpho_state()
+    state = MadeState(made.storage, codes={**made.codes, ORACLE: saying(None)})
+    found = check(decoded(encoded(proof_of(state)), "f"), state.header.hash)
+    assert found.view is None
+    assert found.missing
+
+
+def unrunnable() -> MadeState:
+    """An oracle that answers what only the moment of a call can say."""
+    made = morpho_state()
+    return MadeState(made.storage, views=made.views, codes={**made.codes, ORACLE: UNRUNNABLE})
 
 
 # -- what is forged --------------------------------------------------------------------------------------------------
@@ -187,12 +207,14 @@ def test_any_cut_file_is_refused(data: st.DataObject) -> None:
 def test_a_changed_byte_of_header_or_node_is_refused_with_the_digest_mended(data: st.DataObject) -> None:
     whole, block_hash = proven()
     proof = decoded(whole, "f")
-    parts = [proof.header, *proof.nodes]
+    parts = [proof.header, *proof.nodes, *proof.codes]
+    count = 1 + len(proof.nodes)
     which = data.draw(st.integers(0, len(parts) - 1))
     raw = bytearray.fromhex(parts[which][2:])
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     parts[which] = "0x" + raw.hex()
-    changed = msgspec.structs.replace(proof, header=parts[0], nodes=tuple(sorted(parts[1:])))
+    changed = msgspec.structs.replace(proof, header=parts[0], nodes=tuple(sorted(parts[1:count])))
+    changed = msgspec.structs.replace(changed, codes=tuple(sorted(parts[count:])))
     assert refused(encoded(changed), block_hash)
 
 
@@ -224,20 +246,15 @@ FORGERIES: dict[str, Forgery] = {
     "a node less": lambda proof: msgspec.structs.replace(proof, nodes=proof.nodes[1:]),
     "a node more": lambda proof: msgspec.structs.replace(proof, nodes=tuple(sorted([*proof.nodes, "0xc0"]))),
     "no nodes": lambda proof: msgspec.structs.replace(proof, nodes=()),
-    "a view less": lambda proof: msgspec.structs.replace(proof, stated=proof.stated[1:]),
-    "a view more": lambda proof: msgspec.structs.replace(
-        proof, stated=(*proof.stated, msgspec.structs.replace(proof.stated[0], call="x()"))
+    "a view that nothing asks": lambda proof: msgspec.structs.replace(proof, stated=(Stated(ORACLE, "x()", "1"),)),
+    "a view stated that was run": lambda proof: msgspec.structs.replace(
+        proof, stated=(Stated(ORACLE, "price()", "1"),)
     ),
-    "a view twice": lambda proof: msgspec.structs.replace(proof, stated=(*proof.stated, proof.stated[0])),
-    "a view of full-width digits": lambda proof: msgspec.structs.replace(
-        proof, stated=(proof.stated[0], msgspec.structs.replace(proof.stated[1], value="１"))
-    ),
-    "a view below zero": lambda proof: msgspec.structs.replace(
-        proof, stated=(proof.stated[0], msgspec.structs.replace(proof.stated[1], value="-1"))
-    ),
-    "an unknown layout": lambda proof: msgspec.structs.replace(proof, layouts=(Layout(ORACLE, "sideways"),)),
-    "a layout that nothing reads": lambda proof: msgspec.structs.replace(proof, layouts=(Layout(OTHER, "word-0"),)),
-    "another format": lambda proof: msgspec.structs.replace(proof, format="backtest proof 2"),
+    "a code less": lambda proof: msgspec.structs.replace(proof, codes=proof.codes[1:]),
+    "a code more": lambda proof: msgspec.structs.replace(proof, codes=tuple(sorted([*proof.codes, "0x00"]))),
+    "another code": lambda proof: msgspec.structs.replace(proof, codes=("0x" + saying(5).hex(), *proof.codes[1:])),
+    "a huge code": lambda proof: msgspec.structs.replace(proof, codes=(*proof.codes, "0xff" + "ff" * 300_000)),
+    "another format": lambda proof: msgspec.structs.replace(proof, format="backtest proof 1"),
     "an address in capitals": lambda proof: msgspec.structs.replace(proof, account="0x" + "A1" * 20),
     "a header of nothing": lambda proof: msgspec.structs.replace(proof, header="0x"),
     "a huge node": lambda proof: msgspec.structs.replace(proof, nodes=(*proof.nodes, "0xff" + "ff" * 5_000)),
@@ -248,6 +265,28 @@ FORGERIES: dict[str, Forgery] = {
 def test_a_forged_proof_is_refused(name: str) -> None:
     whole, block_hash = proven()
     assert refused(encoded(FORGERIES[name](decoded(whole, "f"))), block_hash)
+
+
+OF_VIEWS: dict[str, Forgery] = {
+    "a view less": lambda proof: msgspec.structs.replace(proof, stated=()),
+    "a view more": lambda proof: msgspec.structs.replace(
+        proof, stated=(*proof.stated, msgspec.structs.replace(proof.stated[0], call="x()"))
+    ),
+    "a view twice": lambda proof: msgspec.structs.replace(proof, stated=(*proof.stated, proof.stated[0])),
+    "a view of full-width digits": lambda proof: msgspec.structs.replace(
+        proof, stated=(msgspec.structs.replace(proof.stated[0], value="１"),)
+    ),
+    "a view below zero": lambda proof: msgspec.structs.replace(
+        proof, stated=(msgspec.structs.replace(proof.stated[0], value="-1"),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_VIEWS)
+def test_what_views_stated_has_its_place(name: str) -> None:
+    state = unrunnable()
+    assert not refused(encoded(proof_of(state)), state.header.hash)
+    assert refused(encoded(OF_VIEWS[name](proof_of(state))), state.header.hash)
 
 
 def test_a_proof_of_another_block_is_refused() -> None:
@@ -261,13 +300,14 @@ def test_a_proof_of_another_block_is_refused() -> None:
 
 
 def test_what_a_view_stated_may_be_anything_and_is_named_as_not_proven() -> None:
-    whole, block_hash = proven()
-    proof = decoded(whole, "f")
+    state = unrunnable()
+    proof, block_hash = proof_of(state), state.header.hash
+    assert [each.call for each in proof.stated] == ["price()"]
     stated = tuple(
         msgspec.structs.replace(each, value="1") if each.call == "price()" else each for each in proof.stated
     )
     found = check(decoded(encoded(msgspec.structs.replace(proof, stated=stated)), "f"), block_hash)
-    assert {each.what: (each.kind, each.value) for each in found.inputs}["price of WETH"] == ("stated", 1)
+    assert [(each.what, each.value) for each in found.inputs if each.view in found.stated] == [("price of WETH", 1)]
     assert found.view is not None
     assert found.view.health == 0
 
@@ -326,7 +366,7 @@ def test_whatever_storage_holds_an_account_is_valued_or_refused(data: st.DataObj
         accounted(state.subject(PAIR, ALICE, tokens=TOKENS), state.header, state.answer)
 
 
-ROLES = ("pool", "provider", "morpho", "comptroller", "vat", "spotter", "gem", "dai")
+ROLES = ("pool", "provider", "morpho", "comptroller", "comet", "vat", "spotter", "gem", "dai")
 CONTRACTS = {role: f"0x{number + 1:040x}" for number, role in enumerate(ROLES)}
 PARAMETERS = {"id": "0x" + "12" * 32, "ilk": "ETH-A", "accrual": "blocks", "periods_per_year": "1", "revision": "2"}
 
@@ -363,11 +403,11 @@ def test_steps_end_whatever_they_are_told(name: str) -> None:
     assert sum(ended.values()) == 400
 
 
-def test_a_protocol_that_names_no_slots_says_so() -> None:
-    config = msgspec.structs.replace(PAIR, protocol="compound-v3", contracts=CONTRACTS)
+def test_a_protocol_that_names_no_slots_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     state = morpho_state()
-    with pytest.raises(UserError, match="'compound-v3' names no storage slots of its state"):
-        accounted(state.subject(config, ALICE), state.header, state.answer)
+    monkeypatch.setattr(type(PROTOCOLS["morpho-blue"]), "stored", lambda self, subject: None)
+    with pytest.raises(UserError, match="'morpho-blue' names no storage slots of its state"):
+        accounted(state.subject(PAIR, ALICE), state.header, state.answer)
 
 
 # -- the command line --------------------------------------------------------------------------------------------------
@@ -391,8 +431,9 @@ def test_verify_prints_the_numbers_and_what_they_rest_on(file: Path, capsys: pyt
     said = capsys.readouterr().out
     assert f"{ALICE}: market weth-usdc (morpho-blue), block 1000, 2023-11-14 22:13:20 UTC (1700000000)" in said
     assert "health 1.07" in said
-    assert "not proven: a view said it when the proof was made:\n    rate of interest" in said
-    assert f"price of WETH = {1_000 * 10**24}: computed by code: {ORACLE}, the source that the market names" in said
+    assert "is proven:\n    rate of interest" in said
+    assert "not proven" not in said
+    assert f"price of WETH = {1_000 * 10**24}: {ORACLE}, the source that the market names" in said
     assert "proven by storage:\n    position: shares lent and borrowed, collateral" in said
     assert said.endswith("the proof holds; compare its contracts: no market that ships has its name\n")
 
@@ -431,7 +472,7 @@ def test_a_file_that_takes_the_name_of_a_market_that_ships_is_held_against_it(
     assert "than the morpho-wsteth-usdc that ships: contracts differ" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"{" * 5_000, b'{"format": "backtest proof 1"}'])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b"{" * 5_000, b'{"format": "backtest proof 2"}'])
 def test_files_that_are_no_proofs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
     path = tmp_path / "odd.proof"
     path.write_bytes(content)

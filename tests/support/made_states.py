@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import rlp
 from eth_utils.crypto import keccak
@@ -15,17 +15,37 @@ from backtest.proofs import BlockHeader, Nodes, clock_of, encoded_header, read_h
 from backtest.protocols.storage import Question, Subject, at_key
 from backtest.units import WAD
 
-CODE = keccak(b"code")
+CODE = b"code"
+"""Of a contract that nobody calls."""
+
+
+def saying(word: int | None) -> bytes:
+    """Code that answers every call with a word; None: it reverts."""
+    if word is None:
+        return bytes.fromhex("5f5ffd")
+    return bytes.fromhex(f"7f{word:064x}5f5260205ff3")
+
+
+def from_slot(slot: int) -> bytes:
+    """Code that answers every call with a word of its storage."""
+    return bytes.fromhex(f"60{slot:02x}545f5260205ff3")
+
+
+UNRUNNABLE = bytes.fromhex("3a5f5260205ff3")
+"""Code that answers with what gas costs."""
 
 
 @dataclass(frozen=True)
 class MadeState:
-    """A block whose state is ``storage``: contract to slot to word. ``views`` are what views say, by their function."""
+    """A block whose state is ``storage``: contract to slot to word, and ``codes``. ``views`` are what a node says that
+    views answer, by their function.
+    """
 
     storage: Mapping[str, Mapping[int, int]]
     number: int = 1_000
     timestamp: int = 1_700_000_000
     views: Mapping[str, int | None] | None = None
+    codes: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def made(self) -> tuple[bytes, Nodes]:
@@ -37,9 +57,11 @@ class MadeState:
             for slot, word in words.items():
                 if word:
                     trie.set(keccak(slot.to_bytes(32)), rlp.encode(word))
-            body = rlp.encode([1, 0, trie.root_hash, CODE])
+            body = rlp.encode([1, 0, trie.root_hash, keccak(self.codes.get(contract, CODE))])
             state.set(keccak(bytes.fromhex(contract[2:])), body)
-        return encoded_header(block(self.number, self.timestamp, state.root_hash)), Nodes.of(database.values())
+        return encoded_header(block(self.number, self.timestamp, state.root_hash)), Nodes.of(
+            database.values(), [CODE, *self.codes.values()]
+        )
 
     @property
     def header(self) -> BlockHeader:
@@ -128,7 +150,7 @@ def morpho_state(*, collateral: int = 10 * WAD, shares: int = 8_000 * 10**12, pr
     }
     rest = {MODEL: {7: 1}, ORACLE: {5: 1}}
     views = {"price()": price, _RATE: 0}
-    return MadeState({MORPHO: words, **rest}, views=views)
+    return MadeState({MORPHO: words, **rest}, views=views, codes={ORACLE: saying(price), MODEL: saying(0)})
 
 
 _RATE = "borrowRateView((address,address,address,address,uint256),(uint128,uint128,uint128,uint128,uint128,uint128))"

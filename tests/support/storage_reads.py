@@ -10,12 +10,13 @@ from backtest.protocols.storage import Subject
 
 
 def from_storage(rpc: Rpc, config: MarketConfig, account: str, block: int, assets: tuple[str, ...] = ()) -> Checked:
-    """What the proof of an account shows, checked as a reader would."""
+    """What the proof of an account shows, checked as a reader would. Every view can be worked out."""
     header, found = fetch_header(rpc, block)
     subject = Subject(config, account.lower(), clock_of(found), assets=tuple(each.lower() for each in assets))
     storage = Prover(rpc, found)
     accounted(subject, found, storage.answer)
     proof = make(subject, header, storage.nodes, storage.view)
+    assert proof.stated == ()
     return check(decoded(encoded(proof), "proof"), found.hash)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from backtest.errors import UserError
 from backtest.model import Asset, AssetId
-from backtest.protocols.answers import priced
 from backtest.protocols.storage import Input, Slot, Steps, Subject, address_in, at_key, bits, viewed, words
 
 NO_ADDRESS = "0x" + "00" * 20
@@ -45,14 +44,9 @@ def source_prices(
     sources = yield from words([(oracle, at_key(at_sources, each.asset)) for each in assets])
     for each, source in zip(assets, map(address_in, sources), strict=True):
         view = subject.view(oracle, "getAssetPrice(address)", each.asset)
-        if source == NO_ADDRESS:  # the oracle's own unit, or what a fallback answers
-            price = yield from viewed(view)
-            why = f"computed by code: {oracle} names no source for it"
-            said = Input(f"price of {each.symbol}", "stated", why, price)
-        else:
-            chosen = f"the oracle {oracle}"
-            price, said = yield from priced(subject, each.symbol, source, view, chosen=chosen, key=each.asset)
-        inputs.append(said)
+        price = yield from viewed(view)
+        named = "which names no source for it" if source == NO_ADDRESS else f"whose source for it is {source}"
+        inputs.append(Input(f"price of {each.symbol}", f"the oracle {oracle}, {named}", price, view))
         if price is not None and price > 0:
             prices[each.id] = price
     return prices, inputs

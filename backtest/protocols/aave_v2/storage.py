@@ -56,13 +56,13 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveV2State]]:
         revision=revision_known(revision, subject.now.block_number),
     )
     inputs = [
-        Input(f"revision of the pool, whose rules are {label(revision)}", "proven", f"{pool}, slot 0"),
-        Input("flags of the account", "proven", f"{pool}, mapping _usersConfig"),
+        Input(f"revision of the pool, whose rules are {label(revision)}", f"{pool}, slot 0"),
+        Input("flags of the account", f"{pool}, mapping _usersConfig"),
     ]
     if assets:
         names = ", ".join(asset.symbol for asset in assets)
-        inputs.append(Input(f"parameters, indexes and rates of {names}", "proven", f"{pool}, mapping _reserves"))
-        inputs.append(Input(f"balances in {names}", "proven", "mappings _balances of the reserves' tokens"))
+        inputs.append(Input(f"parameters, indexes and rates of {names}", f"{pool}, mapping _reserves"))
+        inputs.append(Input(f"balances in {names}", "mappings _balances of the reserves' tokens"))
     prices, priced_by = yield from source_prices(subject, address_in(oracle_word), _SOURCES, assets)
     return StoredAccount(state.market, state, prices, (*inputs, *priced_by))
 

@@ -1,6 +1,7 @@
 """An account of an Aave V3 market from the storage of pool, tokens, provider and oracle.
 
-Layouts: aave/aave-v3-core (npm @aave/core-v3 1.19.3) and aave-dao/aave-v3-origin (npm @aave-dao/aave-v3-origin 3.6.0):
+Layouts: aave/aave-v3-core (npm @aave/core-v3 1.19.3) and aave-dao/aave-v3-origin (npm @aave-dao/aave-v3-origin 3.6.0;
+v3.7.0 by its source alone, whose categories have ``isolated`` in what was free of their first word):
 ``VersionedInitializable`` takes slots 0 to 51 (revision in slot 0); ``PoolStorage`` follows; ``DataTypes``
 (ReserveData, ReserveConfigurationMap, UserConfigurationMap, EModeCategory); ``IncentivizedERC20._userState`` of AToken
 (slot 52), VariableDebtToken and StableDebtToken (56: EIP712Base and DebtTokenBase come first; ``_timestamps`` 62);
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backtest.errors import UserError
 from backtest.model import Asset, AssetId
 from backtest.protocols.aave.storage import NO_ADDRESS, flagged, own_pool, provided, source_prices
 from backtest.protocols.aave_v3.rules import Rules, rules_for
@@ -71,8 +71,6 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveState]]:
     )
     own_pool(provider, pool_slot, pool)
     rules, oracle, emode = rules_for(revision, subject.now.block_number), address_in(oracle_slot), bits(chosen, 0, 8)
-    if rules.isolated_emode:
-        raise UserError(f"the layout of pool revision {revision} is not known", "choose an earlier block")
     lists = yield from _category(pool, rules, emode)
     source = address_in(lists[0], 48) if emode and not rules.emode_by_bitmap else NO_ADDRESS
     reserves = yield from _listed(subject, pool, flags, {*subject.assets, source} - {NO_ADDRESS})
@@ -88,16 +86,16 @@ def stored(subject: Subject) -> Steps[StoredAccount[AaveState]]:
     if emode:
         state.categories[emode] = _filled(lists, source, [*reserves, *unlisted], rules)
     inputs = [
-        Input(f"pool revision {revision}, whose rules are {rules.name}", "proven", f"{pool}, slot 0"),
-        Input("flags and e-mode of the account", "proven", f"{pool}, mappings _usersConfig and _usersEModeCategory"),
+        Input(f"pool revision {revision}, whose rules are {rules.name}", f"{pool}, slot 0"),
+        Input("flags and e-mode of the account", f"{pool}, mappings _usersConfig and _usersEModeCategory"),
     ]
     if reserves:
         names = ", ".join(each.asset.symbol for each in reserves)
         said = "balances" + (" (stable debt among them)" if stable_seen else "")
-        inputs.append(Input(f"parameters, indexes and rates of {names}", "proven", f"{pool}, mapping _reserves"))
-        inputs.append(Input(f"{said} in {names}", "proven", "mappings _userState of the tokens that the reserves name"))
+        inputs.append(Input(f"parameters, indexes and rates of {names}", f"{pool}, mapping _reserves"))
+        inputs.append(Input(f"{said} in {names}", "mappings _userState of the tokens that the reserves name"))
     if emode:
-        inputs.append(Input(f"parameters of e-mode {emode}", "proven", f"{pool}, mapping _eModeCategories"))
+        inputs.append(Input(f"parameters of e-mode {emode}", f"{pool}, mapping _eModeCategories"))
     prices, priced_by = yield from source_prices(subject, oracle, _SOURCES, state.market.assets)
     return StoredAccount(state.market, state, prices, (*inputs, *priced_by))
 
@@ -158,6 +156,7 @@ def _filled(found: list[int], source: str, reserves: list[_Listed], rules: Rules
     if not rules.emode_by_bitmap:
         category.price_source = next((each.asset.id for each in reserves if each.asset.asset == source), None)
         return category
+    category.isolated = bits(found[0], 176, 8) if rules.isolated_emode else 0
     lists = (
         (category.collateral, found[0] >> 48),
         (category.borrowable, found[1]),

@@ -7,7 +7,7 @@ word of its own, which puts all that follows one slot further: where a cToken ke
 which it is.
 
 What the Comptroller says of an account are numbers as of the last accrual of each cToken: no rate of interest is read.
-Cash is what the cToken holds of its token, in the token's storage.
+Cash is what the cToken says that it holds of its token.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from backtest.errors import UserError
 from backtest.model import Asset, AssetId
-from backtest.protocols.answers import BALANCES, answered, priced
 from backtest.protocols.compound_v2.events import comptroller_revision, periods
 from backtest.protocols.compound_v2.state import Account, CompoundState, CTokenMarket
 from backtest.protocols.storage import (
@@ -29,6 +28,7 @@ from backtest.protocols.storage import (
     address_in,
     at_key,
     in_array,
+    viewed,
     word,
     words,
 )
@@ -73,7 +73,8 @@ def stored(subject: Subject) -> Steps[StoredAccount[CompoundState]]:
         pools.append(pool)
         source = address_in(oracle)
         view = subject.view(source, "getUnderlyingPrice(address)", ctoken.address)
-        price, said = yield from priced(subject, asset.symbol, source, view, chosen="the Comptroller", key=ctoken.token)
+        price = yield from viewed(view)
+        said = Input(f"price of {asset.symbol}", f"{source}, the oracle that the Comptroller names", price, view)
         if price is not None and price > 0:
             prices[asset.id] = price * 10**asset.decimals
         inputs += [cash, said]
@@ -92,9 +93,9 @@ def stored(subject: Subject) -> Steps[StoredAccount[CompoundState]]:
     )
     names = ", ".join(asset.symbol for asset in assets) or "nothing"
     proven = (
-        Input("implementation, oracle, close factor and incentive", "proven", f"{comptroller}, slots 2 to 6"),
-        Input("what the account entered, and factors", "proven", f"{comptroller}, accountAssets and markets"),
-        Input(f"balances, debts, borrows, reserves, supply and index of {names}", "proven", "storage of the cTokens"),
+        Input("implementation, oracle, close factor and incentive", f"{comptroller}, slots 2 to 6"),
+        Input("what the account entered, and factors", f"{comptroller}, accountAssets and markets"),
+        Input(f"balances, debts, borrows, reserves, supply and index of {names}", "storage of the cTokens"),
     )
     return StoredAccount(state.market, state, prices, (*proven, *inputs))
 
@@ -154,9 +155,9 @@ def _pool(subject: Subject, ctoken: _CToken, asset: Asset, account: Account) -> 
     slots = [*range(_RESERVE_FACTOR + at, _RESERVE_FACTOR + at + _WORDS), balance, debt, debt + 1]
     found = yield from words([(ctoken.address, slot) for slot in slots])
     reserve_factor, updated, index, borrows, reserves, supply, tokens, principal, then = found
-    view, why = subject.view(ctoken.address, "getCash()"), f"what {token} says that the cToken holds"
-    what = f"cash of {asset.symbol}"
-    cash, said = yield from answered(subject, what, token, view, ctoken.address, BALANCES, why)
+    view = subject.view(ctoken.address, "getCash()")
+    cash = yield from viewed(view)
+    said = Input(f"cash of {asset.symbol}", f"what {token} says that the cToken holds", cash, view)
     if tokens:
         account.tokens[asset.id] = tokens
     if principal:

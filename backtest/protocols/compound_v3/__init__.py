@@ -59,6 +59,7 @@ from backtest.protocols.interface import (
     Views,
 )
 from backtest.protocols.mechanism import Mechanism
+from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
 ASSUMPTIONS = (
@@ -135,6 +136,13 @@ class CompoundV3(LendingProtocol[CometState]):
     ) -> Iterator[Claim]:
         """See ``claims.claims``."""
         return claims(config, tables, blocks, accounts)
+
+    @override
+    def stored(self, subject: Subject) -> Steps[StoredAccount[CometState]]:
+        """See ``storage.stored``."""
+        from backtest.protocols.compound_v3.storage import stored  # a replay needs none of it
+
+        return stored(subject)
 
     @override
     def fold(self, config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:

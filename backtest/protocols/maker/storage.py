@@ -62,10 +62,10 @@ def stored(subject: Subject) -> Steps[StoredAccount[MakerState]]:
         state,
         {COLLATERAL: price, DAI: WAD} if spot else {DAI: WAD},
         (
-            Input("vault: ink and art", "proven", f"{vat}, mapping urns"),
-            Input(f"rate and spot of {name}", "proven", f"{vat}, mapping ilks"),
-            Input(f"ratio of {name}, par", "proven", f"{spotter}, mapping ilks and slot 3"),
-            Input("price of the collateral", "proven", "what the last poke turned into the spot", price),
+            Input("vault: ink and art", f"{vat}, mapping urns"),
+            Input(f"rate and spot of {name}", f"{vat}, mapping ilks"),
+            Input(f"ratio of {name}, par", f"{spotter}, mapping ilks and slot 3"),
+            Input("price of the collateral", "what the last poke turned into the spot", price),
         ),
     )
 

@@ -1,15 +1,12 @@
 """A Morpho Blue market and one account of it from the contract's storage.
 
 Layout: morpho-org/morpho-blue v1.0.0 (npm @morpho-org/morpho-blue 1.0.0), ``src/Morpho.sol`` (state variables ``owner``
-to ``idToMarketParams``, slots 0 to 8) and ``src/interfaces/IMorpho.sol`` (structs Position, Market, MarketParams);
-morpho-org/morpho-blue-irm, ``src/adaptive-curve-irm/AdaptiveCurveIrm.sol`` (``rateAtTarget``, slot 0: MORPHO is
-immutable and takes none).
+to ``idToMarketParams``, slots 0 to 8) and ``src/interfaces/IMorpho.sol`` (structs Position, Market, MarketParams).
 """
 
 from __future__ import annotations
 
 from backtest.errors import UserError
-from backtest.protocols.answers import priced
 from backtest.protocols.morpho_blue.events import ID, ZERO_ADDRESS
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals
 from backtest.protocols.storage import (
@@ -21,25 +18,18 @@ from backtest.protocols.storage import (
     address_in,
     at_key,
     bits,
-    signed,
     viewed,
-    word,
     words,
 )
 
 _POSITION, _MARKET, _PARAMS = 2, 3, 8
-_RATE_AT_TARGET = 0
-ADAPTIVE_CURVE = "adaptive-curve"
-"""The layout of AdaptiveCurveIrm: the market's rate at target, wad a second."""
 _RATE_VIEW = (
     "borrowRateView((address,address,address,address,uint256),(uint128,uint128,uint128,uint128,uint128,uint128))"
 )
 
 
 def stored(subject: Subject) -> Steps[StoredAccount[MorphoState]]:
-    """See ``LendingProtocol.stored``. The rate since the last accrual is that of the adaptive curve where the model is
-    read by its layout, else what the model's view says.
-    """
+    """See ``LendingProtocol.stored``. The rate since the last accrual is what the model's view says."""
     morpho, id = subject.contract("morpho"), subject.word(ID)
     at_market, at_params = at_key(_MARKET, id), at_key(_PARAMS, id)
     at_position = at_key(_POSITION, id, subject.account)
@@ -70,14 +60,10 @@ def stored(subject: Subject) -> Steps[StoredAccount[MorphoState]]:
         lltv=terms[4],
     )
     rate = yield from _rate(subject, model, terms, totals)
-    price, priced_by = yield from priced(
-        subject,
-        state.market.assets[COLLATERAL].symbol,
-        oracle,
-        subject.view(oracle, "price()"),
-        chosen="the market",
-        key=collateral,
-    )
+    view = subject.view(oracle, "price()")
+    price = yield from viewed(view)
+    symbol = state.market.assets[COLLATERAL].symbol
+    priced_by = Input(f"price of {symbol}", f"{oracle}, the source that the market names", price, view)
     config = subject.config
     prices = {LOAN: 10 ** (config.base_decimals if config.price_decimals is None else config.price_decimals)}
     if price is not None:
@@ -87,11 +73,10 @@ def stored(subject: Subject) -> Steps[StoredAccount[MorphoState]]:
         state,
         prices,
         (
-            Input("position: shares lent and borrowed, collateral", "proven", f"{morpho}, mapping position"),
-            Input("totals, fee and last accrual of the market", "proven", f"{morpho}, mapping market"),
+            Input("position: shares lent and borrowed, collateral", f"{morpho}, mapping position"),
+            Input("totals, fee and last accrual of the market", f"{morpho}, mapping market"),
             Input(
                 "tokens, oracle, rate model and threshold of the market",
-                "proven",
                 f"{morpho}, mapping idToMarketParams",
             ),
             rate,
@@ -104,24 +89,16 @@ def _rate(subject: Subject, model: str, terms: list[int], totals: Totals) -> Ste
     """The interest since the last accrual, into ``totals``."""
     what = "rate of interest since the last accrual"
     if model == ZERO_ADDRESS:
-        return Input(what, "proven", "the market has no rate model, which is no interest (Morpho._accrueInterest)", 0)
+        return Input(what, "the market has no rate model, which is no interest (Morpho._accrueInterest)", 0)
     if totals.updated == subject.now.timestamp:
-        return Input(what, "proven", "interest was accrued in this block", 0)
-    if subject.layouts.get(model) == ADAPTIVE_CURVE:
-        at_target = yield from word(model, at_key(_RATE_AT_TARGET, subject.word(ID)))
-        totals.rate_at_target = signed(at_target)
-        value = totals.rates(subject.now.timestamp)[0]
-        return Input(
-            what, "layout", f"{model}, mapping rateAtTarget, if its code is that of the adaptive curve", value, model
-        )
+        return Input(what, "interest was accrued in this block", 0)
     numbers = (
         totals.supply_assets, totals.supply_shares, totals.borrow_assets, totals.borrow_shares, totals.updated,
         totals.fee,
     )  # fmt: skip
-    found = yield from viewed(subject.view(model, _RATE_VIEW, *terms, *numbers))
+    view = subject.view(model, _RATE_VIEW, *terms, *numbers)
+    found = yield from viewed(view)
     if found is None:
         raise UserError(f"the rate model {model} reverts", "accounts of this market cannot be proven at this block")
     totals.rate = found
-    return Input(
-        what, "stated", f"computed by the code of {model}, which the market names", found, model, (ADAPTIVE_CURVE,)
-    )
+    return Input(what, f"{model}, the model that the market names", found, view)

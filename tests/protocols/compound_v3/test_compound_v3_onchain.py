@@ -23,6 +23,8 @@ from backtest.log_files import collect_facts
 from backtest.markets import MarketConfig
 from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.compound_v3.events import EVENTS, TOTALS
+from backtest.protocols.compound_v3.storage import IMPLEMENTATION
+from backtest.prove import prove
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline, run
@@ -38,6 +40,7 @@ SPECS = {spec.name: spec for spec in EVENTS}
 LENDER, ALICE, BOB, BUYER = map(who, range(4))
 NO_INTEREST = dict.fromkeys(("borrow_rate_base", "borrow_rate_slope_low", "borrow_rate_slope_high"), 0)
 NO_INTEREST |= dict.fromkeys(("supply_rate_base", "supply_rate_slope_low", "supply_rate_slope_high"), 0)
+NO_INTEREST |= {"base_tracking_supply_speed": 0, "base_tracking_borrow_speed": 0}
 
 
 def _call(text: str) -> bytes:
@@ -103,7 +106,7 @@ class Stage:
         for user in (LENDER, ALICE, BOB, BUYER):
             number = int.from_bytes(user, "big")
             basic = _call(f"userBasic(address) {number}")
-            taught.append(self.teach(self.proxy, basic, words(self.principals.get(user, 0))))
+            taught.append(self.teach(self.proxy, basic, words(self.principals.get(user, 0), 0, 0, 0, 0)))
             for asset in (1, 2):
                 token = int(self.tokens[asset].address, 16)
                 call = _call(f"collateralBalanceOf(address,address) {number} {token}")
@@ -142,6 +145,8 @@ def stage(chain_packages: None) -> Iterator[Stage]:
                 asset = 1 + int(row["call"][-1])
                 value = value[:32] + words(int(tokens[asset].address, 16), int(stage.source(asset), 16)) + value[96:]
             node.send(stage.teach(code, _call(row["call"]), value))
+        node.send(stage.teach(code, selector("baseScale()"), words(USDC)))
+        node.rpc("anvil_setStorageAt", proxy.address, f"0x{IMPLEMENTATION:064x}", f"0x{int(code.address, 16):064x}")
         play(stage)
         yield stage
 
@@ -287,3 +292,17 @@ def test_facts_hold_the_readings(stage: Stage) -> None:
 def test_the_head_is_as_fetched(stage: Stage, lake: Lake, tmp_path: Path) -> None:
     middle = stage.node.block_number - 12  # both have borrowed, nobody is absorbed yet
     assert_head_is_as_fetched(stage.config, stage.node.url, lake, middle, tmp_path / "lake", least=1)
+
+
+def test_accounts_are_proven_by_running_what_the_contract_says(stage: Stage, lake: Lake) -> None:
+    """Nothing is taken on trust: puppet, proxy of feeds, adapter and aggregator run where the proof is read."""
+    last = lake.sql("SELECT max(block_number) FROM blocks").fetchall()[0][0]
+    with Rpc(stage.node.url) as rpc:
+        owing = prove(lake, NAME, "0x" + BOB.hex(), rpc, block=last)
+        freed = prove(lake, NAME, "0x" + ALICE.hex(), rpc, block=last)
+    assert owing.differences == freed.differences == ()
+    assert owing.checked.stated == frozenset()
+    assert owing.checked.view is not None
+    assert owing.checked.view.health == 1_400 * 895 * 10**15 // 800
+    assert {each.name: each.value for each in freed.checked.figures or ()}["balance"] == 109 * USDC
+    assert {each.what: each.value for each in owing.checked.inputs}["price of WETH"] == 1_400 * USD
