@@ -33,6 +33,7 @@ ZERO = "0x" + "00" * 20
 UINT256_MAX = 2**256 - 1
 _HEAD = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _ERRORS: dict[bytes, str] = {}  # selectors of the custom errors of every ABI in use
+_QUICK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux
 _FREE = {"gasPrice": "0x0", "gas": hex(GAS)}
 
 Abi = list[dict[str, Any]]
@@ -150,6 +151,8 @@ class Node:
         for i in range(0, len(bodies), 64):
             encoded = [msgspec.json.encode(body) for body in bodies[i : i + 64]]
             self._socket.sendall(b"".join(_HEAD % len(body) + body for body in encoded))
+            if _QUICK is not None:  # else the node waits 40 ms for the acknowledgement of its first answer
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK, 1)
             answers += [msgspec.json.decode(self._read_body()) for _ in encoded]
         return answers
 
