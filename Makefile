@@ -1,4 +1,4 @@
-# make demo | test | test-fast | bench | sample | lock | clean. Needs Python 3.11+ and git; Linux or macOS.
+# make demo | test | test-fast | bench | coverage | sample | lock | clean. Needs Python 3.11+ and git; Linux or macOS.
 # Another Python: make PYTHON=python3.12 demo. More test processes: make WORKERS=8 test. Some benchmarks: make ONLY="fetch lake" bench.
 PYTHON = python3
 WORKERS = 2
@@ -6,7 +6,7 @@ BIN = .venv/bin
 ENVIRONMENT = @command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $@" >&2; exit 1; }; \
 	$(PYTHON) .ci/environment.py
 
-.PHONY: demo test test-fast bench sample lock clean
+.PHONY: demo test test-fast bench coverage sample lock clean
 
 demo:
 	$(ENVIRONMENT) demo
@@ -27,6 +27,11 @@ test-fast:
 bench:
 	$(ENVIRONMENT) bench
 	@$(BIN)/python -m tests.bench $(ONLY)
+
+# Do the intervals of what-if answers hold the truth? Twin chains on a local node (docs/coverage.md); half an hour on two cores.
+coverage:
+	$(ENVIRONMENT) test
+	@$(BIN)/python -m tests.coverage --pairs 100 --seed 1 --rows build/coverage.jsonl
 
 # Record data/sample anew, from a local node.
 sample:

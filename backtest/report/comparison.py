@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from backtest.report import queries as q
 from backtest.report import tables, verdict
+from backtest.report.difference import MEASURED_ON
 from backtest.report.selection import Row, Selection
 from backtest.report.tables import MISSING, Table
 from backtest.scenario import RESPONSES
@@ -30,12 +31,12 @@ OUTCOMES = {
 }
 CRITERION = (
     "Cannot be judged here: the baseline does not tell that measure of history (a third or less of what history had, or"
-    " three times as much or more). No material difference: the effect is smaller than the replay's own error (the"
-    " distance of the baseline from history; what history's liquidators earned is not known), or its"
-    f" {verdict.LEVEL:.0%} interval contains 0. The interval is a paired bootstrap"
-    f" over the market's accounts ({verdict.RESAMPLES:,} resamples, seeded by the scenario): it says how much hangs on"
-    " single accounts, not what other prices would have done. The band is the range of the effect over the users'"
-    " responses, each against the baseline of the same response."
+    f" three times as much or more). No material difference: the {verdict.LEVEL:.0%} interval contains 0. The interval"
+    f" is a paired bootstrap over the market's accounts ({verdict.RESAMPLES:,} resamples, seeded by the scenario): it"
+    " says how much hangs on single accounts, wider on either side by the own error of the difference: the share of the"
+    f" baseline's distance from history that does not cancel, measured on {MEASURED_ON}; what history's liquidators"
+    " earned is not known. It does not say what other prices would have done. The band is the range of the effect over"
+    " the users' responses, each against the baseline of the same response."
 )
 
 
@@ -99,8 +100,8 @@ class Comparison:
                 each.measure.label,
                 self._amount(each.baseline, each.measure.kind),
                 self._signed(each.effect, each.measure.kind),
-                f"{self._signed(each.low, each.measure.kind)} to {self._signed(each.high, each.measure.kind)}",
-                "unknown" if each.own_error is None else self._amount(each.own_error, each.measure.kind),
+                " to ".join(self._signed(bound, each.measure.kind) for bound in each.interval),
+                "unknown" if each.difference_error is None else self._amount(each.difference_error, each.measure.kind),
                 self._band(each),
                 each.words,
             )

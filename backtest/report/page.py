@@ -160,12 +160,17 @@ def effects(comparison: Comparison, charts: Charts) -> CaptionedChart:
         for each in judged.verdicts:
             divisor = scale if each.measure.kind == "money" else 1
             whole = judged.missing == ()
-            ends: dict[str, int | None] = {"effect": each.effect, "low": each.low, "high": each.high}
+            ends: dict[str, int | None] = {
+                "effect": each.effect,
+                "low": each.interval[0],
+                "high": each.interval[1],
+            }
             ends |= {
                 "band_low": min(each.band.values()) if whole else None,
                 "band_high": max(each.band.values()) if whole else None,
             }
-            ends |= {"error_low": None if each.own_error is None else -each.own_error, "error_high": each.own_error}
+            error = each.difference_error
+            ends |= {"error_low": None if error is None else -error, "error_high": error}
             shown = {key: None if value is None else value / divisor for key, value in ends.items()}
             rows.append(
                 {

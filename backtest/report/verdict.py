@@ -1,5 +1,5 @@
-"""What an alternative changes against its baseline, and whether that is more than the replay's own error and chance.
-Pure.
+"""What an alternative changes against its baseline, and whether that is more than the own error of a difference and
+chance. Pure.
 
 A measure that the baseline does not tell of history is not judged, and an error that is not known is never taken for
 none: a verdict is a matter of the data and the question.
@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+
+from backtest.report.difference import difference_error
 
 RESAMPLES = 2_000
 LEVEL = 0.95
@@ -75,15 +77,25 @@ class Verdict:
     high: int
     history: int | None = None
     band: Mapping[str, int] = field(default_factory=dict)
-    doubted: bool = False
-    """The interval holds the doubt about the model: the error of levels, most of which a difference does not have, is
-    then no bound of the effect.
-    """
+    ensemble: bool = False
+    """Several draws stand behind it, whose doubt ``low`` and ``high`` hold."""
 
     @property
     def own_error(self) -> int | None:
-        """The distance of the baseline from history."""
+        """The distance of the baseline from history: the error of levels, most of which a difference does not have."""
         return None if self.history is None else abs(self.baseline - self.history)
+
+    @property
+    def difference_error(self) -> int | None:
+        """What of it a difference keeps, as measured (``report.difference``); None where it is not known."""
+        distance = self.own_error
+        return None if distance is None else difference_error(self.measure.key, distance, ensemble=self.ensemble)
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        """``low`` and ``high``, wider by the own error of the difference where that is known."""
+        error = self.difference_error or 0
+        return self.low - error, self.high + error
 
     @property
     def judged(self) -> bool:
@@ -96,11 +108,9 @@ class Verdict:
 
     @property
     def material(self) -> bool:
-        """The effect is not below the replay's own error, as far as that is known, and its interval does not contain
-        zero.
-        """
-        error = None if self.doubted else self.own_error
-        return not (self.low <= 0 <= self.high or (error is not None and abs(self.effect) < error))
+        """The interval, own error of the difference included, leaves zero out."""
+        low, high = self.interval
+        return not low <= 0 <= high
 
     @property
     def settled(self) -> bool:

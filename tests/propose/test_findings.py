@@ -69,12 +69,18 @@ def test_a_level_that_the_baseline_does_not_tell_is_not_judged_with_or_without_a
             assert found["repaid"].verdict.words == "cannot be judged here"
 
 
-def test_with_an_ensemble_the_error_of_levels_hides_no_effect() -> None:
-    """Present 100 where history had 150: the effect of 30 is below that distance. Two draws that say 30 and 40."""
+def test_the_error_of_levels_hides_no_effect_but_what_a_difference_keeps_of_it_does() -> None:
+    """Present 100 where history had 137: the effect of 35 is below that distance. Two draws that say 30 and 40. Of the
+    distance (14,800) a difference keeps 70 % under an ensemble, which leaves the interval (from about 11,000 on) above
+    0, and 90 % without one.
+    """
     runs = [run(outcome(**many(130 + 10 * draw)), outcome(**many(100)), draw=draw) for draw in (0, 1)]
-    past = outcome(**many(150))
-    assert told(*runs, history=past, ensemble=True)["repaid"].verdict.words == "higher"
-    assert told(*runs, history=past, ensemble=False)["repaid"].verdict.words == "no material difference"
+    past = outcome(**many(137))
+    for ensemble, error, words in ((True, 10_360, "higher"), (False, 13_320, "no material difference")):
+        found = told(*runs, history=past, ensemble=ensemble)["repaid"].verdict
+        assert (found.effect, found.own_error, found.difference_error) == (14_000, 14_800, error)
+        assert found.interval == (found.low - error, found.high + error)
+        assert found.words == words
 
 
 def test_draws_that_disagree_are_no_material_difference() -> None:

@@ -249,8 +249,8 @@ def test_the_json_form_is_stable(lake: Lake) -> None:
         "overturned_by", "refused_actions", "schema", "search", "shocks", "terms", "warnings",
     ]  # fmt: skip
     assert sorted(body["findings"][0]) == [
-        "doubt", "draws", "effect", "history", "interval", "judged", "label", "measure", "own_error", "present",
-        "proposed", "responses", "unit", "verdict", "without_largest",
+        "difference_error", "doubt", "draws", "effect", "history", "interval", "judged", "label", "measure",
+        "own_error", "present", "proposed", "responses", "unit", "verdict", "without_largest",
     ]  # fmt: skip
     assert sorted(body["moment"]["newly_liquidatable"][0]) == [
         "account", "collateral", "debt", "health", "liquidatable_at_step",

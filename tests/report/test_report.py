@@ -192,7 +192,7 @@ def test_verdicts_are_on_the_page_with_what_is_missing(page: str) -> None:
         "Verdict",
         "Baseline",
     ]
-    assert "No material difference: the effect is smaller than the replay's own error" in text
+    assert "No material difference: the 95% interval contains 0." in text
     assert "bonus +2 points: no baseline is stored, so it is not compared. Make it: backtest replay --lake" in text
     assert "the band lacks users who respond by same-ltv and same-health" in text
     assert "synthetic data: not a real market" in text

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backtest.report.difference import ENSEMBLE, ONE_MODEL, difference_error, share_of
 from backtest.report.verdict import MEASURES, RESAMPLES, Verdict, intervals, judge, totals
 
 KEYS = [measure.key for measure in MEASURES]
@@ -74,20 +75,22 @@ PROFIT = MEASURES[-1]
 
 
 @pytest.mark.parametrize(
-    ("effect", "low", "high", "own_error", "band", "words"),
+    ("effect", "low", "high", "error", "band", "words"),
     [
-        (50, 10, 90, 50, {}, "higher"),  # not below its own error
-        (50, 10, 90, 51, {}, "no material difference"),
+        (50, 10, 90, 9, {}, "higher"),  # its interval is 1 to 99
+        (50, 10, 90, 10, {}, "no material difference"),
+        (50, 40, 60, 39, {}, "higher"),  # an error of levels many times the effect hides nothing
         (50, 10, 90, None, {}, "cannot be judged here"),
         (50, 0, 90, None, {}, "cannot be judged here"),
-        (50, 0, 90, 1, {}, "no material difference"),
-        (-50, -90, 0, 1, {}, "no material difference"),
-        (-50, -90, -1, 1, {"frozen": -50, "same-ltv": -20, "same-health": -1}, "lower"),
+        (50, 0, 90, 0, {}, "no material difference"),
+        (-50, -90, 0, 0, {}, "no material difference"),
+        (-50, -90, -10, 9, {"frozen": -50, "same-ltv": -20, "same-health": -1}, "lower"),
+        (-50, -90, -10, 10, {}, "no material difference"),
         (
             -50,
             -90,
             -1,
-            1,
+            0,
             {"frozen": -50, "same-ltv": 0, "same-health": -1},
             "lower, but not for every response of users",
         ),
@@ -95,16 +98,36 @@ PROFIT = MEASURES[-1]
             50,
             10,
             90,
-            1,
+            0,
             {"frozen": 50, "same-ltv": 10, "same-health": -1},
             "higher, but not for every response of users",
         ),
     ],
 )
-def test_words(effect: int, low: int, high: int, own_error: int | None, band: dict[str, int], words: str) -> None:
-    history = None if own_error is None else 1000 + own_error
-    found = Verdict(MONEY, baseline=1000, effect=effect, low=low, high=high, history=history, band=band)
-    assert (found.own_error, found.words) == (own_error, words)
+@pytest.mark.parametrize("ensemble", [False, True], ids=["one model", "ensemble"])
+def test_words(
+    effect: int, low: int, high: int, error: int | None, band: dict[str, int], words: str, ensemble: bool
+) -> None:
+    """``error``: of the difference, which is the measured share of the distance from history, rounded up."""
+    share = share_of("repaid", ensemble=ensemble)
+    history = None if error is None else 1000 + int(error / share)
+    found = Verdict(
+        MONEY, baseline=1000, effect=effect, low=low, high=high, history=history, band=band, ensemble=ensemble
+    )
+    assert (found.difference_error, found.words) == (error, words)
+    assert found.interval == (low - (error or 0), high + (error or 0))
+
+
+def test_a_measure_that_was_not_measured_has_the_share_of_the_nearest() -> None:
+    for ensemble, shares in ((True, ENSEMBLE), (False, ONE_MODEL)):
+        assert share_of("accounts", ensemble=ensemble) == share_of("liquidations", ensemble=ensemble)
+        assert share_of("protocol_income", ensemble=ensemble) == share_of("borrower_loss", ensemble=ensemble)
+        assert share_of("borrowing_power", ensemble=ensemble) == share_of("repaid", ensemble=ensemble)
+        assert {key: share_of(key, ensemble=ensemble) * 100 for key in shares} == shares
+
+
+def test_the_own_error_of_a_difference_is_exact() -> None:
+    assert difference_error("repaid", 10**30 + 1, ensemble=True) == 7 * 10**29 + 1
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def findings_of(
             high=bounds[1],
             history=None if past is None else past[key],
             band={response: band[key] for response, band in bands.items()},
-            doubted=ensemble,
+            ensemble=ensemble,
         )
         without = None
         if key != POWER and largest is not None:

@@ -47,7 +47,7 @@ def _effects(p: Proposal) -> Spec:
     for each in p.findings[:SHORT]:
         verdict, doubt, scale = each.verdict, each.doubt, 10**p.decimals
         users = (min(verdict.band.values()), max(verdict.band.values())) if verdict.band else None
-        bounds = zip(_PARTS, (doubt.all, doubt.accounts, doubt.model, doubt.chance, users), strict=True)
+        bounds = zip(_PARTS, (verdict.interval, doubt.accounts, doubt.model, doubt.chance, users), strict=True)
         rows = [
             {
                 "part": part,

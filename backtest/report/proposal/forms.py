@@ -9,6 +9,7 @@ from textwrap import wrap
 from typing import Any
 
 from backtest.report import tables
+from backtest.report.difference import MEASURED_ON
 from backtest.report.proposal import MEASURES, WAD, Proposal, ProposalFinding
 from backtest.report.proposal import shown as tabled
 from backtest.report.proposal.words import answer, basis, liquidators, next_steps, overturned_by
@@ -20,11 +21,11 @@ SCHEMA = 1
 """Of the JSON form: a change of names or meanings is another number."""
 READING = (
     f"The {LEVEL:.0%} interval is of the effect and holds doubt about single accounts (a paired bootstrap), about the"
-    " model (draws of the ensemble) and about chance (seeds), each apart below it. Without an ensemble the doubt about"
-    " the model is not known: there an effect smaller than the baseline's distance from history is no material"
-    " difference. Cannot be judged here: the baseline has a third or less of what history had of the measure, or three"
-    " times as much or more. Protocol income is the liquidation fee and the protocol's share of liquidators' bids."
-    " Falls are of the prices of one moment, all at once; frictionless liquidators then act until nothing pays."
+    " model (draws of the ensemble) and about chance (seeds), each apart below it; and the own error of a difference:"
+    f" the share of the baseline's distance from history that does not cancel, measured on {MEASURED_ON}. Cannot be"
+    " judged here: the baseline has a third or less of what history had of the measure, or three times as much or more."
+    " Protocol income is the liquidation fee and the protocol's share of liquidators' bids. Falls are of the prices of"
+    " one moment, all at once; frictionless liquidators then act until nothing pays."
 )
 
 
@@ -100,7 +101,7 @@ def as_json(p: Proposal) -> str:
             "present": amount(measure, verdict.baseline),
             "proposed": amount(measure, each.proposed),
             "effect": amount(measure, verdict.effect),
-            "interval": bounds(measure, each.doubt.all),
+            "interval": bounds(measure, verdict.interval),
             "doubt": {
                 "accounts": bounds(measure, each.doubt.accounts),
                 "model": bounds(measure, each.doubt.model),
@@ -110,6 +111,7 @@ def as_json(p: Proposal) -> str:
             "without_largest": amount(measure, each.without_largest),
             "draws": [{"weight": share, "effect": amount(measure, value)} for share, value in each.draws],
             "own_error": amount(measure, verdict.own_error),
+            "difference_error": amount(measure, verdict.difference_error),
             "judged": verdict.judged,
             "verdict": verdict.words,
         }

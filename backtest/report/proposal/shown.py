@@ -206,7 +206,7 @@ def _cell(p: Proposal, value: int | None, measure: Measure) -> str:
 def _told(each: ProposalFinding) -> Bounds | None:
     """The interval, where any of its parts is known."""
     parts = (each.doubt.accounts, each.doubt.model, each.doubt.chance)
-    return None if all(part is None for part in parts) else each.doubt.all
+    return None if all(part is None for part in parts) else each.verdict.interval
 
 
 def _signed(p: Proposal, value: int, measure: Measure) -> str:

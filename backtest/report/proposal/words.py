@@ -134,8 +134,8 @@ def overturned_by(p: Proposal) -> list[str]:
     ]
     if hidden:
         found.append(
-            f"A baseline nearer to history: the effect on {_listed(hidden)} does not hang on single accounts, but is"
-            " below the baseline's distance from history."
+            f"A baseline nearer to history: the interval of the effect on {_listed(hidden)} contains 0 only for the own"
+            " error of differences, which grows with the baseline's distance from history."
         )
     return found or ["Nothing that was tried: no draw, response, account or fall of prices turns a verdict round."]
 
