@@ -14,7 +14,10 @@ from backtest.protocols.registry import PROTOCOLS
 from backtest.scenario import PARAMETERS
 
 PACKAGE = Path(__file__).parent.parent / "backtest"
-JARGON = "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt|trove|lusd|crvUSD"
+JARGON = (
+    "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt|"
+    "trove|lusd|crvUSD"
+)
 PLAIN = frozenset({"compound"})
 """Names that are words of their own: interest compounds. These count with what follows them."""
 _NAMES = "|".join(

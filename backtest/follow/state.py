@@ -149,6 +149,7 @@ class MarketState:
         running = self._running
         made = None if running is None else self.protocol.fold_on(self.config, span, running)
         if made is None:
+            self._running = None  # it has not seen these logs
             made = self.protocol.fold(self.config, told.span(-1, last))
         for name, table in made:
             if name == "accounts":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from typing_extensions import override
 
 from backtest.errors import FetchError
 from backtest.fetch import fetch
 from backtest.fetch import logs as logs_module
 from backtest.fetch.adapters import selector
+from backtest.fetch.context import Silent
 from backtest.fetch.providers import Providers, ProviderSettings
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
@@ -168,46 +171,98 @@ def test_what_no_header_settles_and_no_trusted_one_says_ends_in_one_line(node: N
 
 
 def test_a_third_provider_settles_what_no_header_does(node: Node, lake: Lake, good: str) -> None:
-    symbol = selector("symbol()")
-    false = results(
-        lambda params, found, draw: "0x" + b"FALSE".hex().ljust(64, "0") if symbol in params else found, "eth_call"
-    )
+    """Whoever is faster: the honest ones say no symbol before the liar has."""
+    symbol, told = selector("symbol()"), threading.Event()
 
-    def slow(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response:
-        time.sleep(0.03)
-        return forward(body)
+    def false(params: str, found: Any, draw: random.Random) -> Any:
+        if symbol not in params:
+            return found
+        told.set()
+        return "0x" + b"FALSE".hex().ljust(64, "0")
 
-    with proxies(node, f.Plan(always=[false]), f.Plan(always=[slow]), f.Plan(always=[slow])) as (liar, one, two):
+    def later(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        if symbol.encode() in body:
+            told.wait(30)
+        return None
+
+    lies = f.Plan(always=[results(false, "eth_call")])
+    with proxies(node, lies, f.Plan(always=[later]), f.Plan(always=[later])) as (liar, one, two):
         summary = run(lake, named(("a", liar), ("b", one), ("c", two)), headers="all")
     assert lake.digest("made-up") == good
     assert [note for note in summary.notes if note.startswith("a lied about eth_call")]
 
 
+class _HalfStored(Silent):
+    """Told of a fetch: calls ``then`` whenever blocks up to ``half`` of a stage are stored."""
+
+    def __init__(self, half: int, then: Callable[[], None]) -> None:
+        self._half, self._then = half, then
+        self._done = 0
+
+    @override
+    def begin(self, what: str, total: int) -> None:
+        self._done = 0
+
+    @override
+    def advance(self, units: int, logs: int = 0) -> None:
+        self._done += units
+        if self._done >= self._half:
+            self._then()
+
+
 def test_what_was_believed_of_a_liar_is_taken_anew(
     node: Node, lake: Lake, good: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is compared until half of it is stored; then the lie shows, and what was stored of it is replaced."""
+    """Nothing is compared until half of it is stored; then the lie shows, and what was stored of it is replaced.
+
+    Whoever is faster: before that half is stored, the honest one answers no range, and the liar tells no lie about the
+    other half, so that lies are stored before anything is compared, and lies are told after.
+    """
     monkeypatch.setattr(logs_module, "COMMIT_ROWS", 10)
-    told: set[bytes] = set()
+    half = node.block_number // 2
+    stored = threading.Event()
+    told: set[int] = set()
+
+    def first_block(body: bytes) -> int | None:
+        request = json.loads(body)
+        question = request["params"][0] if isinstance(request, dict) and request["method"] == "eth_getLogs" else {}
+        return int(question["fromBlock"], 16) if "fromBlock" in question else None
+
+    def late(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        waits = first_block(body) is not None and not stored.is_set()
+        return f.server_error(body, forward, draw) if waits else None
+
+    def lies(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        first = first_block(body)
+        reply = results(other_amounts, "eth_getLogs")(body, forward, draw)
+        if first is not None and reply is not None and json.loads(reply[2]) != json.loads(forward(body)[2]):
+            if first > half:
+                stored.wait(60)
+            told.add(first)
+        return reply
+
     with (
-        proxies(node, f.Plan(always=[LIMIT]), f.Plan(always=[LIMIT])) as (honest, liar),
+        proxies(node, f.Plan(always=[LIMIT, late]), f.Plan(always=[LIMIT, lies])) as (honest, liar),
         Rpc(named(("a", honest), ("b", liar), compare=0.0), backoff=0.001, max_backoff=0.02, workers=2) as rpc,
     ):
 
-        def lies(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
-            reply = results(other_amounts, "eth_getLogs")(body, forward, draw)
-            if b"fromBlock" in body and reply is not None and json.loads(reply[2]) != json.loads(forward(body)[2]):
-                told.add(body)
-            if len(told) > 4:
+        def compare() -> None:
+            if told:
                 rpc.witnesses.compare = 1.0
-            return reply
+                stored.set()
 
-        liar.plan.always = [LIMIT, lies]
-        summary = fetch(lake, market(), rpc, finality=0, protocol=vaults(), headers="all")
+        try:
+            summary = fetch(
+                lake, market(), rpc, finality=0, protocol=vaults(), headers="all", progress=_HalfStored(half, compare)
+            )
+        finally:
+            stored.set()
     assert lake.digest("made-up") == good
+    assert min(told) <= half < max(told)
     assert summary.requests.rechecked > 0
-    false = [note for note in summary.notes if "had said something false" in note and "are fetched again" in note]
-    assert false, (summary.notes, summary.providers)
+    false = [note for note in summary.notes if "had said something false" in note]
+    replaced = [re.search(r"are fetched again, ([\d,]+) rows of the lake are replaced", note) for note in false]
+    assert any(found and found[1] != "0" for found in replaced), (summary.notes, summary.providers)
 
 
 def test_a_reply_that_contradicts_itself_makes_all_be_compared(node: Node, lake: Lake, good: str) -> None:
@@ -269,14 +324,23 @@ def test_slow_lying_and_dead_ones_change_roles_in_the_middle(node: Node, lake: L
 
 
 def test_a_silent_provider_is_left_before_its_time_is_up(node: Node, lake: Lake, good: str) -> None:
-    """One try and a long timeout: without the other one, the fetch would end in an error."""
-    over = threading.Event()
+    """One try and a long timeout: without the other one, the fetch would end in an error. That one gives no logs before
+    the first one has been asked for some and is silent, so that something waits for it.
+    """
+    over, died = threading.Event(), threading.Event()
 
     def silent(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
-        return (0, {}, b"") if dying.requests > 8 and over.wait(60) else None
+        if b"eth_getLogs" in body:
+            died.set()
+        return (0, {}, b"") if died.is_set() and over.wait(60) else None
+
+    def later(body: bytes, forward: f.Forward, draw: random.Random) -> f.Response | None:
+        if b"eth_getLogs" in body:
+            died.wait(30)
+        return None
 
     try:
-        with proxies(node, f.Plan(always=[LIMIT]), f.Plan(always=[LIMIT, silent])) as (honest, dying):
+        with proxies(node, f.Plan(always=[LIMIT, later]), f.Plan(always=[silent])) as (honest, dying):
             summary = run(
                 lake, named(("a", honest), ("b", dying), compare=0.0), headers="all", attempts=1, timeout=60.0
             )
@@ -284,7 +348,8 @@ def test_a_silent_provider_is_left_before_its_time_is_up(node: Node, lake: Lake,
     finally:
         over.set()
     assert lake.digest("made-up") == good
-    assert "does not answer now" in summary.providers[1]
+    assert died.is_set()
+    assert summary.requests.retries > 0
 
 
 def test_work_goes_where_it_is_done_sooner(node: Node, lake: Lake, good: str) -> None:

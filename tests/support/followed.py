@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from backtest.errors import FetchError
 from backtest.fetch import fetch
 from backtest.fetch.adapters import selector
 from backtest.fetch.rpc import Rpc
@@ -86,7 +87,7 @@ class Trial:
     depths: Counter[int] = field(default_factory=Counter)
     sources_until: int | None = None
     """The node's block in which an asset gets another source."""
-    _old: list[list[Shown]] = field(default_factory=list)
+    _old: list[Sequence[Shown]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.draw = random.Random(self.seed)
@@ -137,12 +138,26 @@ class Trial:
         if self.draw.random() < 0.2:
             self.reorganise(sum(self.depths.values()) % DEEPEST + 1)
 
+    def stall(self, live: Callable[[], None]) -> None:
+        """The node does not answer while the chain goes on; then it does again."""
+        assert self._follower is not None
+        self.node.stalls.set()
+        live()
+        try:
+            self._follower.step()
+        except FetchError:
+            self.counts["stalls"] += 1
+        finally:
+            self.node.stalls.clear()
+        self.step()
+
     # -- what happens -----------------------------------------------------------------------------------------------
 
     def grow(self, blocks: int) -> None:
         """The node has more blocks."""
-        self.node.height = min(self.node.height + blocks, len(self.node.chain) - 1)
-        self.counts["blocks"] += blocks
+        before = self.node.height
+        self.node.height = min(before + blocks, len(self.node.chain) - 1)
+        self.counts["blocks"] += self.node.height - before
 
     def reorganise(self, depth: int) -> None:
         """The newest blocks are replaced: by a new branch, or by one that was left a while ago."""
@@ -166,7 +181,7 @@ class Trial:
         self.counts["reorganisations"] += 1
         self._old = self._old[-8:]
 
-    def _shared(self, chain: list[Shown], height: int) -> int:
+    def _shared(self, chain: Sequence[Shown], height: int) -> int:
         at = height
         while chain[at].header["hash"] != self.node.chain[at].header["hash"]:
             at -= 1
@@ -197,15 +212,17 @@ class Trial:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         return [row for row in rows if row["kind"] != "block"]
 
-    def check(self) -> None:
-        """At the end: no alert lost, none doubled, each handed over; the lake as a later fetch leaves it."""
+    def check(self, every: int = 1) -> None:
+        """At the end: no alert lost, none doubled, each handed over; the lake as a later fetch leaves it. ``every``: as
+        of ``expected_alerts``.
+        """
         written = self.alerts()
         ids = [row["id"] for row in written]
         assert len(set(ids)) == len(ids)
         undone = {row["undoes"] for row in written if row["kind"] == "undone"}
         assert undone <= set(ids)
         standing = [row for row in written if row["kind"] != "undone" and row["id"] not in undone]
-        hashes = {number: shown.header["hash"] for number, shown in enumerate(self.node.chain)}
+        hashes = {number: shown.header["hash"] for number, shown in enumerate(self.node.chain[: self.node.height + 1])}
         assert [row for row in standing if row["block_hash"] != hashes[row["block"]]] == []
         keys = Counter((row["kind"], row["who"], row.get("asset", ""), row["block_hash"]) for row in standing)
         assert [key for key, times in keys.items() if times > 1] == []
@@ -215,7 +232,7 @@ class Trial:
         ours = {
             (row["kind"], row["who"], row.get("asset", ""), row["block"]) for row in standing if row["kind"] != LATE
         }
-        expected = expected_alerts(lake, self.config.name, LIMITS, self.first, self.node.height)
+        expected = expected_alerts(lake, self.config.name, LIMITS, self.first, self.node.height, every)
         assert (sorted(expected - ours), sorted(ours - expected)) == ([], [])
         self._check_late(lake, {(row["who"], row["block"]) for row in standing if row["kind"] == LATE})
         self._check_hook(ids)

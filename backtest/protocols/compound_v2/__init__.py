@@ -38,6 +38,7 @@ from backtest.protocols.compound_v2.events import EVENTS, constants, discover, p
 from backtest.protocols.compound_v2.liquidation import observed_order, pairs, quote
 from backtest.protocols.compound_v2.state import NOBODY, CompoundState, accounts, apply, open_state
 from backtest.protocols.compound_v2.whole import exposures, views
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -158,6 +159,13 @@ class CompoundV2(LendingProtocol[CompoundState]):
         from backtest.protocols.compound_v2.fold import fold  # a replay needs none of it
 
         return fold(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]] | None:
+        """See ``fold.fold_on``."""
+        from backtest.protocols.compound_v2.fold import fold_on
+
+        return fold_on(config, raw, running)
 
     # -- replay --------------------------------------------------------------------------------------------------------
 

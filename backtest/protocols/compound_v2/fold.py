@@ -11,11 +11,14 @@ from then on.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
@@ -51,7 +54,7 @@ from backtest.protocols.compound_v2.state import (
     index_update,
     open_state,
 )
-from backtest.protocols.folding import BookRows, Rows
+from backtest.protocols.folding import BookRows, Rows, Running
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -101,8 +104,24 @@ _PAUSES = {"Seize": "seize_paused", "Transfer": "transfer_paused"}
 _MARKET_PAUSES = {"Mint": "mint_paused", "Borrow": "borrow_paused"}
 
 
-def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """See ``LendingProtocol.fold``.
+def fold_on(config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]] | None:
+    """See ``LendingProtocol.fold_on``. None where the oracle says its prices otherwise than before: then those of the
+    past come from elsewhere too.
+    """
+    carried: Carried = running.begin(lambda: Carried(posts(raw)))
+    return fold(config, raw, carried) if carried.posts == posts(raw) else None
+
+
+@dataclass
+class Carried:
+    """Between two parts of a history: whether the oracle posts its prices, and the fold under way."""
+
+    posts: bool
+    folding: _Folding | None = None
+
+
+def fold(config: MarketConfig, raw: RawEvents, carried: Carried | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """See ``LendingProtocol.fold``; ``carried``: of the part before.
 
     Raises:
         RulesError: a log could not be decoded, a recorded number differs from what the rules give (logs are missing),
@@ -111,7 +130,11 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
     """
     _refuse_quarantined(raw)
     market, ctokens = _market(config, raw)
-    folding = _Folding(config, market, ctokens, raw)
+    folding = (carried and carried.folding) or _Folding(config, market, ctokens)
+    if carried is not None:
+        carried.folding = folding
+    folding.read(raw)
+    known = len(folding.ids)
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
@@ -129,7 +152,8 @@ def fold(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]
         for asset, ctoken in zip(market.assets, ctokens, strict=True)
     ]
     yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [{**head, "account_id": number, "account": account} for account, number in folding.ids.items()]
+    new = itertools.islice(folding.ids.items(), known, None)
+    people = [{**head, "account_id": number, "account": account} for account, number in new]
     yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
 
 
@@ -170,27 +194,30 @@ def _market(config: MarketConfig, raw: RawEvents) -> tuple[Market, list[str]]:
 class _Folding(BookRows[CompoundState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
-    def __init__(self, config: MarketConfig, market: Market, ctokens: Sequence[str], raw: RawEvents) -> None:
+    def __init__(self, config: MarketConfig, market: Market, ctokens: Sequence[str]) -> None:
         super().__init__(market, open_state(market), apply)
         self.parameters = config.parameters
         self._asset = {ctoken: AssetId(n) for n, ctoken in enumerate(ctokens)}
         self._names = list(ctokens)
         self._by_second, self._periods_per_year = periods(config.parameters)
-        self._next_rate = _recorded_rates(raw, self._asset, self._by_second)
-        self._shares = seize_shares(raw)
-        self._models = _models(raw)
+        self._rates = _RecordedRates(self._asset, "timestamp" if self._by_second else "block_number")
         self._model_of: dict[AssetId, str] = {}
         self._created: set[AssetId] = set()
         self._there: set[AssetId] = set()
         self._incentive = 0
         self._fee: dict[str, int] = {}
+        self._oracle = ZERO_ADDRESS
+        self._posted: dict[str, dict[AssetId, int]] = defaultdict(dict)
+        self._begun = False
+
+    def read(self, raw: RawEvents) -> None:
+        """What the history as a whole says."""
+        self._rates.read(raw)
+        self._shares, self._models, self._posts = seize_shares(raw), _models(raw), posts(raw)
         lent = underlyings(raw)
         self._lends: dict[str, list[AssetId]] = defaultdict(list)
         for ctoken, asset in self._asset.items():
             self._lends[lent[ctoken] or ctoken].append(asset)
-        self._posts, self._oracle = posts(raw), ZERO_ADDRESS
-        self._posted: dict[str, dict[AssetId, int]] = defaultdict(dict)
-        self._begun = False
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
         """Rows of all tables that these logs add to."""
@@ -485,7 +512,7 @@ class _Folding(BookRows[CompoundState]):
         """
         if pool.model == MODEL:
             return pool.model_rate()
-        ahead = self._next_rate[asset]
+        ahead = self._rates.ahead[asset]
         while ahead and ahead[-1][0] <= self._place["seq"]:
             ahead.pop()
         return ahead[-1][1] if ahead else pool.rate
@@ -569,33 +596,44 @@ def _told(logs: Sequence[Log], place: int) -> bool:
     )
 
 
-def _recorded_rates(
-    raw: RawEvents, assets: Mapping[str, AssetId], by_second: bool
-) -> dict[AssetId, list[tuple[int, int]]]:
-    """Of each asset the place of every accrual and the rate that it records, the last first."""
-    column = "timestamp" if by_second else "block_number"
-    found: dict[AssetId, list[tuple[int, int]]] = {asset: [] for asset in assets.values()}
-    since: dict[AssetId, tuple[int, int]] = {}
-    made = raw.table("NewMarketInterestRateModel").select(["seq", "address", column]).to_pylist()
-    for row in sorted(made, key=lambda row: -row["seq"]):
-        if (asset := assets.get(address_text(row["address"]))) is not None:
-            since[asset] = row[column], WAD
-    rows = [
-        row
-        for event in sorted(_ACCRUALS)
-        for row in raw.table(event).select(["seq", "address", column, "borrow_index"]).to_pylist()
-    ]
-    for row in sorted(rows, key=lambda row: row["seq"]):
-        asset = assets.get(address_text(row["address"]))
-        if asset is None or asset not in since:
-            continue
-        period, index = row[column], int(row["borrow_index"])
-        before, last = since[asset]
-        elapsed = period - before
-        if elapsed > 0 and index >= last:
-            found[asset].append((row["seq"], factor_up(last, index) // elapsed))
-        since[asset] = period, index
-    return {asset: rates[::-1] for asset, rates in found.items()}
+class _RecordedRates:
+    """Of each asset the accruals to come, with the rate that each records, the last first.
+
+    ``column``: what counts the periods of interest.
+    """
+
+    def __init__(self, assets: Mapping[str, AssetId], column: str) -> None:
+        self.ahead: dict[AssetId, list[tuple[int, int]]] = {asset: [] for asset in assets.values()}
+        self._assets, self._column = assets, column
+        self._since: dict[AssetId, tuple[int, int]] = {}
+        self._seen = -1
+
+    def read(self, raw: RawEvents) -> None:
+        """What came since it was read before."""
+        made = self._rows(raw, "NewMarketInterestRateModel")
+        for row in made:
+            if (asset := self._assets.get(address_text(row["address"]))) is not None:
+                self._since.setdefault(asset, (row[self._column], WAD))
+        rows = [row for event in sorted(_ACCRUALS) for row in self._rows(raw, event, "borrow_index")]
+        found: dict[AssetId, list[tuple[int, int]]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: row["seq"]):
+            asset = self._assets.get(address_text(row["address"]))
+            if asset is None or asset not in self._since:
+                continue
+            period, index = row[self._column], int(row["borrow_index"])
+            before, last = self._since[asset]
+            elapsed = period - before
+            if elapsed > 0 and index >= last:
+                found[asset].append((row["seq"], factor_up(last, index) // elapsed))
+            self._since[asset] = period, index
+        for asset, rates in found.items():
+            self.ahead[asset] = rates[::-1] + self.ahead[asset]
+        self._seen = max([self._seen, *(row["seq"] for row in (*made, *rows))])
+
+    def _rows(self, raw: RawEvents, event: str, *columns: str) -> list[dict[str, Any]]:
+        table = raw.table(event).select(["seq", "address", self._column, *columns])
+        rows: list[dict[str, Any]] = table.filter(pc.greater(table["seq"], self._seen)).to_pylist()
+        return sorted(rows, key=lambda row: row["seq"])
 
 
 def _models(raw: RawEvents) -> dict[str, list[tuple[int, tuple[int, int, int, int]]]]:

@@ -36,6 +36,7 @@ from backtest.model import (
     SourceChange,
 )
 from backtest.protocols.claims import Claim, Tables
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
     AccountView,
     Acted,
@@ -178,6 +179,14 @@ class Maker(LendingProtocol[MakerState]):
         from backtest.protocols.maker.logs import fold_logs
 
         return fold_imports(config, raw) if has_imports(raw) else fold_logs(config, raw)
+
+    @override
+    def fold_on(self, config: MarketConfig, raw: RawEvents, running: Running) -> Iterator[tuple[str, pa.Table]] | None:
+        """See ``logs.fold_logs``. None where there are exports."""
+        from backtest.protocols.maker.imported import has_imports
+        from backtest.protocols.maker.logs import fold_logs
+
+        return None if has_imports(raw) else fold_logs(config, raw, running)
 
     @override
     def open(self, market: Market, *, recompute: bool = False) -> MakerState:

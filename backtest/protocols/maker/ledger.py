@@ -4,6 +4,7 @@ parameters.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -33,6 +34,7 @@ class Ledger:
         self._market = config.name
         self._assets = (collateral, dai)
         self._ids: dict[str, int] = {}
+        self._told = 0
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.ink: dict[int, int] = defaultdict(int)
         self.art: dict[int, int] = defaultdict(int)
@@ -144,7 +146,9 @@ class Ledger:
         )
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """Every canonical table that a fold makes; ``prices`` holds what the ilk's own logs and rules say."""
+        """Every canonical table that a fold makes, of what came since this was asked for before; ``prices`` holds what
+        the ilk's own logs and rules say.
+        """
         self._rows["assets"] = [
             {
                 "market": self._market,
@@ -158,8 +162,10 @@ class Ledger:
             for number, (asset, symbol) in enumerate(self._assets)
         ]
         self._rows["accounts"] = [
-            {"market": self._market, "account_id": number, "account": text} for text, number in self._ids.items()
+            {"market": self._market, "account_id": number, "account": text}
+            for text, number in itertools.islice(self._ids.items(), self._told, None)
         ]
+        self._told = len(self._ids)
         for name in (
             "assets",
             "params",
@@ -171,7 +177,7 @@ class Ledger:
             "deficits",
             "accounts",
         ):
-            rows, schema = self._rows[name], CANONICAL[name]
+            rows, schema = self._rows.pop(name, []), CANONICAL[name]
             if "seq" in schema.names:
                 rows.sort(key=lambda row: row["seq"])
             plain = pa.schema(

@@ -9,11 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from backtest.abi import event_schema
 from backtest.auctions.dutch import EXPONENTIAL, LINEAR, STAIRSTEP
 from backtest.errors import RulesError
 from backtest.markets import MarketConfig
+from backtest.protocols.folding import Running
 from backtest.protocols.interface import RawEvents
-from backtest.protocols.maker.events import address_text, ilk_of, name
+from backtest.protocols.maker.events import EVENTS, address_text, ilk_of, name
 from backtest.protocols.maker.imported import UNKNOWN
 from backtest.protocols.maker.ledger import Ledger
 from backtest.protocols.maker.state import COLLATERAL
@@ -57,13 +59,15 @@ _NEEDED = (
     "Bark",
     "ClipKick",
 )
+_COLUMNS = {spec.name: event_schema(spec).names for spec in EVENTS if spec.name in _NEEDED}
 _MOST = 10**38 - 1
+SEGMENT_ROWS = 1 << 18
 
 
-def fold_logs(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Table]]:
-    """Canonical tables from raw logs. RulesError, naming its block, where a log that is needed could not be decoded, or
-    where a vault
-    would fall below zero: then logs are missing."""
+def fold_logs(config: MarketConfig, raw: RawEvents, running: Running | None = None) -> Iterator[tuple[str, pa.Table]]:
+    """Canonical tables from raw logs, with ``running`` of those behind what it has seen. RulesError, naming its block,
+    where a log that is needed could not be decoded, or where a vault would fall below zero: then logs are missing.
+    """
     for row in raw.table("Quarantine").to_pylist():
         if row["event"] in _NEEDED:
             raise RulesError(
@@ -72,22 +76,28 @@ def fold_logs(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa.Ta
                 " unknown",
                 "look at it in raw/maker/Quarantine; correct the market's contracts, or report it",
             )
-    yield from _Logs(config, raw).tables()
+    folding = (running or Running()).begin(lambda: _Logs(config))
+    for segment in raw.segments(SEGMENT_ROWS, _COLUMNS):
+        folding.take(segment)
+    yield from folding.tables()
 
 
 class _Logs:
     """One fold in progress."""
 
-    def __init__(self, config: MarketConfig, raw: RawEvents) -> None:
-        ilk = ilk_of(config.parameters)
+    def __init__(self, config: MarketConfig) -> None:
+        self._ilk = ilk_of(config.parameters)
         symbol = config.parameters["ilk"].partition("-")[0]
         collateral, dai = config.contracts.get("gem", symbol.lower()), config.contracts.get("dai", "dai")
         self._ledger = Ledger(config, (collateral, symbol), (dai, "DAI"))
+
+    def take(self, segment: Mapping[str, pa.Table]) -> None:
+        """Folds the logs of some blocks."""
         rows = []
         for event in _NEEDED:
-            table = raw.table(event)
-            own = "ilk" in table.column_names
-            rows += [(event, row) for row in table.to_pylist() if not own or row["ilk"] == ilk]
+            if (table := segment.get(event)) is not None:
+                own = "ilk" in table.column_names
+                rows += [(event, row) for row in table.to_pylist() if not own or row["ilk"] == self._ilk]
         self._rows = sorted(rows, key=lambda found: found[1]["seq"])
         self._closing = self._closings()
         self._keepers = {
@@ -95,9 +105,6 @@ class _Logs:
             for event, row in self._rows
             if event == "ClipKick"
         }
-
-    def tables(self) -> Iterator[tuple[str, pa.Table]]:
-        """Folds all rows."""
         handlers: dict[str, Callable[[Row], None]] = {
             "VatInit": self._ledger.open,
             "VatFrob": self._frob,
@@ -115,6 +122,9 @@ class _Logs:
                 self._file(event, row)
             else:
                 handlers[event](row)
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """What came of the logs since this was asked for before."""
         yield from self._ledger.tables()
 
     # -- configuration
