@@ -35,6 +35,7 @@ from backtest.replay.competition.opportunities import (
     GAS_ABOVE_CAPS,
     NO_CAPITAL,
     NOT_INCLUDED,
+    OWN_COSTS,
     STUCK,
     UNPROFITABLE,
     WAITING,
@@ -373,7 +374,7 @@ class Searchers:
                 ]
                 keen = [(entrant, least) for entrant, least in pairs if entrant.value >= 0]
                 if not keen:
-                    return UNPROFITABLE
+                    return OWN_COSTS
                 entrants = [entrant for entrant, _ in keen]
                 if isinstance(terms, SealedBid):
                     return contests.sealed_bid(entrants, [least for _, least in keen], len(able) - 1)
@@ -517,7 +518,9 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (hopeful and self.costs.moves)
+        return reason in (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (
+            hopeful and self.costs.moves
+        )
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
@@ -526,7 +529,7 @@ class Searchers:
             return self._held[key][1]
         if not self._by_time(reason, hopeful=hopeful):
             return None
-        if reason in (STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
+        if reason in (OWN_COSTS, STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
         first = self.costs.changes_after(now) if self.costs.moves else NEVER
         if reason in (ABSENT, NO_CAPITAL):
