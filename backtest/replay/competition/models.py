@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -63,9 +63,14 @@ class LiquidatorModel(Protocol):
     def left(
         self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
     ) -> Mapping[Key, tuple[Opportunity, int]]:
-        """What stays on offer after a decision: the best of each account and open auction, with its profit before
-        bids.
+        """What stays on offer after a decision, but for what is ``standing``: the best of each account and open
+        auction, with its profit before bids.
         """
+        ...
+
+    @property
+    def standing(self) -> Set[AccountId]:
+        """Accounts of which the same is left at this moment for the same reason as at the last one."""
         ...
 
     def wake(self, now: Clock) -> int | None:
@@ -84,6 +89,7 @@ class NobodyElse:
     receive_collateral_token = False
     stateless = True
     missed: Mapping[Key, str] = MappingProxyType({})
+    standing: Set[AccountId] = frozenset()
     bidders = None
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
@@ -108,6 +114,7 @@ class Competition:
     """See ``scenario.Competitive``: the most profitable liquidation at once, until none pays."""
 
     stateless = True
+    standing: Set[AccountId] = frozenset()
 
     def __init__(self, terms: config.Competitive, costs: CostModel) -> None:
         self._terms, self._costs = terms, costs

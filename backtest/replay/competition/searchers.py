@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from backtest import scenario as config
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
@@ -43,6 +45,7 @@ from backtest.replay.competition.opportunities import (
 )
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.competition.strategy import best_size, first_step
+from backtest.replay.competition.unprofitable import count_sales, rents
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
@@ -51,6 +54,9 @@ from backtest.units import BPS
 REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
+
+FEW = 4
+"""Fewer accounts are quoted one by one: arrays would take longer."""
 
 _CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK, BUSY, ABSENT)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher
@@ -95,6 +101,7 @@ class Searchers:
 
     Attributes:
         missed: why each opportunity was left at this moment.
+        standing: see ``LiquidatorModel``.
     """
 
     receive_collateral_token = False
@@ -104,6 +111,7 @@ class Searchers:
         self.terms, self.costs = terms, costs
         self._till = till or Till(Purse(terms.each))
         self.missed: dict[Key, str] = {}
+        self.standing: set[AccountId] = set()
         self._each = terms.each
         self._draws = draws
         self._absence = Absence(terms, draws)
@@ -116,6 +124,12 @@ class Searchers:
         """Accounts of which one thing was left at the last look, and nothing else is on offer,"""
         self._let: set[AccountId] = set()
         """and those of them that nobody looks at now."""
+        self._unprofitable: set[AccountId] = set()
+        """Those that did not pay at the last look,"""
+        self._told = False
+        """whether it was asked at this one which accounts have nothing that pays."""
+        self._decided = False
+        """and whether what stays on offer at it was asked already."""
         self._sticks = any(searcher.stuck for searcher in self._each)
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
@@ -138,8 +152,12 @@ class Searchers:
         self._enter(book)
         if isinstance(self.terms, Participation) and isinstance(open_to, Offers) and not self._sticks:
             self._let_be(book, self.terms, open_to)
+        if isinstance(open_to, Offers) and not self._told and self._may_be_told:
+            self._told = True
+            self._let_unprofitable(book, open_to)
         due: list[tuple[int, str, _Offer]] = []
         for account, opportunities in open_to.items():
+            self._told_before(account)
             for key, offers in _by_lot(account, opportunities):
                 if offers[0].always:
                     take = self._goes_on(book, key, offers[0])
@@ -159,7 +177,8 @@ class Searchers:
     def left(
         self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
     ) -> dict[Key, tuple[Opportunity, int]]:
-        """What stays on offer after a decision, with its profit before bids."""
+        """See ``LiquidatorModel``."""
+        self._decided = True
         found = {}
         waits: dict[AccountId, _Waiting] = {}
         for account, opportunities in open_to.items():
@@ -176,7 +195,11 @@ class Searchers:
         for account in self._let:
             wait = waits[account] = self._waits[account]
             found[account, None] = wait.chosen, wait.profit
-        self._waits = waits
+        for account in self._waits.keys() - waits.keys() - self.standing:
+            del self._waits[account]
+        self._waits.update(waits)
+        unprofitable = {account for account, wait in waits.items() if wait.reason == UNPROFITABLE}
+        self._unprofitable = unprofitable | self.standing
         return found
 
     def wake(self, now: Clock) -> int | None:
@@ -262,6 +285,7 @@ class Searchers:
         now = book.now.timestamp
         for account in open_to.unquoted:
             self._let.discard(account)
+            self._told_before(account)
             key, wait = (account, None), self._waits.get(account)
             if wait is None or key in self._calls:
                 continue
@@ -273,6 +297,50 @@ class Searchers:
                 self.missed[key] = wait.reason
                 if somebody < NEVER:
                     self._look_at(somebody)
+
+    @property
+    def _may_be_told(self) -> bool:
+        """Whether what does not pay is left for that reason, whatever else there is to say of it."""
+        return (
+            self.terms.pair == "most-profitable" and self.terms.size == "largest" and self.terms.strategy != "patient"
+        )
+
+    def _let_unprofitable(self, book: Book[State], open_to: Offers) -> None:
+        """What did not pay at the last look, and does not now, is left again: told of all accounts at once, and nothing
+        of them is quoted. Those that nothing of is on offer any more are none of the offers.
+        """
+        asked = open_to.unquoted
+        found = open_to.spreads(asked) if len(asked) >= FEW else None
+        known = None if found is None else rents(book, self.costs, found, owned=self._owners)
+        if found is None or known is None:
+            return
+        open_to.nothing(set(asked).difference(known.account.tolist(), found.rest))
+        loses, hopes = known.high < 0, np.zeros(len(known.high), np.bool_)
+        if self.costs.moves:  # whether other gas may change that must be certain as well
+            hopes, none = known.low + known.gas > 0, known.high + known.gas <= 0
+            loses &= hopes | none
+        let = self._unprofitable.intersection(known.account[loses].tolist())
+        let.difference_update(found.rest, (account for account, _ in self._calls))
+        open_to.let_all(let)
+        self.standing = let
+        if self.costs.counts:
+            count_sales(self.costs, found, let, 1 + self._owners)
+        hopeful = let.intersection(known.account[hopes].tolist()) if hopes.any() else set()
+        if isinstance(self.terms, Participation):
+            for account in let:
+                wait = self._waits[account]
+                self._waits[account] = replace(wait, hopeful=account in hopeful, seq=book.seq)
+        for account in hopeful:  # when is the same for all
+            again = self._worth_a_look((account, None), UNPROFITABLE, book.now.timestamp, hopeful=True)
+            if again is not None:
+                self._look_at(again)
+            break
+
+    def _told_before(self, account: AccountId) -> None:
+        """What is on offer about an account may have changed since it was left; at a look each is contested once."""
+        if account in self.standing:
+            self.standing.discard(account)
+            self.missed[account, None] = UNPROFITABLE
 
     # -- one contest ---------------------------------------------------------------------------------------------------
 
@@ -289,6 +357,11 @@ class Searchers:
             self.missed.clear()
             self._offers.clear()
             self._let.clear()
+            self.standing, self._told = set(), False
+        elif self._decided:  # a second decision at the same look
+            self.missed.update(((account, None), UNPROFITABLE) for account in self.standing)
+            self.standing = set()
+        self._decided = False
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
