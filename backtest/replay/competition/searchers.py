@@ -45,7 +45,7 @@ from backtest.replay.competition.opportunities import (
 )
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.competition.strategy import best_size, first_step
-from backtest.replay.competition.unprofitable import count_sales, rents
+from backtest.replay.competition.unprofitable import FEW, count_sales, rents
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
@@ -54,9 +54,6 @@ from backtest.units import BPS
 REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
-
-FEW = 4
-"""Fewer accounts are quoted one by one: arrays would take longer."""
 
 _CLOSEST = (UNPROFITABLE, GAS_ABOVE_CAPS, NO_CAPITAL, STUCK, BUSY, ABSENT)
 """What keeps a searcher from an opportunity, in the order in which it is looked at; the reason is that of the searcher
@@ -142,6 +139,8 @@ class Searchers:
         """Oracle auctions: the prices of the last update, and when others may come in."""
         self._again: int | None = None
         self._offers: dict[Key, tuple[Sequence[Opportunity], _Offer]] = {}
+        self._counted: set[Key] = set()
+        """Whose quotes of sales were counted at this look without being made."""
 
     # -- LiquidatorModel ----------------------------------------------------------------------------------------------
 
@@ -341,6 +340,7 @@ class Searchers:
         if account in self.standing:
             self.standing.discard(account)
             self.missed[account, None] = UNPROFITABLE
+            self._counted.add((account, None))
 
     # -- one contest ---------------------------------------------------------------------------------------------------
 
@@ -356,17 +356,20 @@ class Searchers:
             self._again = self._alike = None
             self.missed.clear()
             self._offers.clear()
+            self._counted.clear()
             self._let.clear()
             self.standing, self._told = set(), False
         elif self._decided:  # a second decision at the same look
-            self.missed.update(((account, None), UNPROFITABLE) for account in self.standing)
-            self.standing = set()
+            for account in list(self.standing):
+                self._told_before(account)
         self._decided = False
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
         if known is not None and known[0] == offers and self.costs.seat is None:  # else what was sold since counts
             return known[1]
+        costs, again = self.costs, self.costs.seat is None and (known is not None or key in self._counted)
+        counts = costs.sales, costs.beyond, costs.drained
         chosen = max(
             (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),
             key=lambda offer: (
@@ -375,6 +378,8 @@ class Searchers:
                 -offer.chosen.order.pair.collateral_asset,
             ),
         )
+        if again:  # the same sale at the same look, which something else changed
+            costs.sales, costs.beyond, costs.drained = counts
         self._offers[key] = offers, chosen
         return chosen
 
@@ -566,6 +571,7 @@ class Searchers:
             self._look_at(book.now.timestamp + self.terms.block_seconds)  # who was left now may find no money any more
         self._calls[key] = calls + 1
         self._offers.pop(key, None)
+        self._counted.discard(key)
         if self.terms.strategy == "two-step" and key not in self._second and calls == 0:
             self._second[key] = winner.name, result.price, max(winner.value, 1)
         shares = {}

@@ -17,6 +17,8 @@ from backtest.replay.watch.compiled import Floats
 from backtest.scenario import Slippage
 from backtest.units import BPS
 
+FEW = 4
+"""Fewer accounts are quoted one by one: arrays would take longer."""
 _ERROR, _CUT = 1e-12, 8.0
 """Bounds of rounding: a share of the amounts, and base units."""
 

@@ -19,6 +19,8 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
         self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId],
         spreads: Callable[[Sequence[AccountId]], Spreads | None] = lambda _: None,
     ) -> None:  # fmt: skip
+        self.told = False
+        """Whether those were asked, by a model that asks once."""
         self._quote, self.spreads = quote, spreads
         """``spreads``: what quotes of many accounts would say of costs and proceeds, without making them; None: cannot
         tell.

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from backtest.model import AccountId
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.replay.competition import searchers
+from backtest.replay.competition import models, searchers
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.competition.slippage import loss_up
 from backtest.replay.competition.unprofitable import bounds
 from backtest.replay.engine import replay
 from backtest.replay.mechanisms.offers import Offers
 from backtest.scenario import (
+    Competitive,
     Contest,
     Costs,
     Gas,
@@ -43,7 +44,8 @@ ROOT = Slippage(model="square-root", daily_volume=10**7 * USD, daily_volatility=
 POOL = Slippage(model="constant-product", reserve=10**6 * USD)
 CURVE = Slippage(model="depth", curve=((1_000 * USD, 10), (5_000 * USD, 300)), depth=9_000)
 OWN = (Searcher(name="a", capital=10**6 * USD, margin=20), Searcher(name="b", min_profit=5 * USD, gas_cap=50 * GWEI))
-MODELS: tuple[Contest, ...] = (
+MODELS: tuple[Contest | Competitive, ...] = (
+    Competitive(), Competitive(max_calls=1, gas_cost=10 * USD),
     SealedBid(private_cost=20 * USD), PriorityGas(private_cost=20 * USD, max_calls=1), LatencyRace(strategy="two-step"),
     Participation(mean=2_500), Oev(), SealedBid(searchers=OWN), Participation(searchers=OWN, mean=9_000, absent=4_000),
 )  # fmt: skip
@@ -56,7 +58,8 @@ COSTS = (
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many accounts were left, or found to have nothing on offer, without a quote; books are small here."""
-    monkeypatch.setattr(searchers, "FEW", 1)
+    for module in (searchers, models):
+        monkeypatch.setattr(module, "FEW", 1)
     found: Counter[str] = Counter()
     let, nothing = Offers.let_all, Offers.nothing
 
@@ -77,7 +80,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("part", range(4))
 def test_random_histories(part: int, told: Counter[str]) -> None:
     made = 0
-    for seed in range(14):
+    for seed in range(18):
         h, number = random_history(500 + 100 * part + seed), 4 * seed + part
         scenario = Scenario(
             liquidators=MODELS[seed % len(MODELS)], costs=COSTS[number % 4 - seed % 3], from_block=10, seed=seed
