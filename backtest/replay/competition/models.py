@@ -19,7 +19,7 @@ from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.competition.strategy import best_size
-from backtest.replay.competition.unprofitable import FEW, count_sales, rents
+from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.record import Waterfall
 
 if TYPE_CHECKING:
@@ -187,10 +187,9 @@ class Competition:
         open_to.told = True
         self.standing, self._told = set(), None
         asked = open_to.unquoted if self._terms.pair == "most-profitable" else []
-        found = open_to.spreads(asked) if len(asked) >= FEW else None
-        known = None if found is None else rents(book, self._costs, found, owned=False)
-        if found is None or known is None:
+        if (found := told(open_to, asked, self._costs)) is None:
             return
+        known = rents(book, self._costs, found, owned=False)
         open_to.nothing(set(asked).difference(known.account.tolist(), found.rest))
         let = self._unprofitable.intersection(known.account[known.high < 0].tolist()) - found.rest
         open_to.let_all(let)

@@ -45,7 +45,7 @@ from backtest.replay.competition.opportunities import (
 )
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.competition.strategy import best_size, first_step
-from backtest.replay.competition.unprofitable import FEW, count_sales, rents
+from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
@@ -309,10 +309,9 @@ class Searchers:
         of them is quoted. Those that nothing of is on offer any more are none of the offers.
         """
         asked = open_to.unquoted
-        found = open_to.spreads(asked) if len(asked) >= FEW else None
-        known = None if found is None else rents(book, self.costs, found, owned=self._owners)
-        if found is None or known is None:
+        if (found := told(open_to, asked, self.costs)) is None:
             return
+        known = rents(book, self.costs, found, owned=self._owners)
         open_to.nothing(set(asked).difference(known.account.tolist(), found.rest))
         loses, hopes = known.high < 0, np.zeros(len(known.high), np.bool_)
         if self.costs.moves:  # whether other gas may change that must be certain as well

@@ -4,8 +4,9 @@ rounding. What they leave open is quoted and charged exactly.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from backtest.replay.competition.costs import CostModel
 from backtest.replay.watch.compiled import Floats
 from backtest.scenario import Slippage
 from backtest.units import BPS
+
+if TYPE_CHECKING:
+    from backtest.replay.mechanisms.offers import Offers
 
 FEW = 4
 """Fewer accounts are quoted one by one: arrays would take longer."""
@@ -35,12 +39,15 @@ class Rents:
     gas: int
 
 
-def rents(book: Book[State], costs: CostModel, found: Spreads, *, owned: bool) -> Rents | None:
-    """Of all accounts with a pair, where somebody settles now; ``owned``: with money of its own. None: costs are not of
-    a kind that can be told.
-    """
-    if costs.seat is not None or any(entry.model == "pools" for entry in costs.terms.slippage):
+def told(open_to: Offers, accounts: Sequence[AccountId], costs: CostModel) -> Spreads | None:
+    """What is to be asked for is told, where that is possible and costs are of a kind that ``rents`` bounds."""
+    if len(accounts) < FEW or costs.seat is not None or any(each.model == "pools" for each in costs.terms.slippage):
         return None
+    return open_to.spreads(accounts)
+
+
+def rents(book: Book[State], costs: CostModel, found: Spreads, *, owned: bool) -> Rents:
+    """Of all accounts with a pair, where somebody settles now; ``owned``: with money of its own."""
     if not len(found.account):
         return Rents(found.account, np.empty(0), np.empty(0), 0)
     flash = costs.call_up(book, "liquidate", flash=True, sells=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backtest.model import AccountId
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.replay.competition import models, searchers
+from backtest.replay.competition import unprofitable
 from backtest.replay.competition.gas import BaseFees
 from backtest.replay.competition.slippage import loss_up
 from backtest.replay.competition.unprofitable import bounds
@@ -58,8 +58,7 @@ COSTS = (
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many accounts were left, or found to have nothing on offer, without a quote; books are small here."""
-    for module in (searchers, models):
-        monkeypatch.setattr(module, "FEW", 1)
+    monkeypatch.setattr(unprofitable, "FEW", 1)
     found: Counter[str] = Counter()
     let, nothing = Offers.let_all, Offers.nothing
 
