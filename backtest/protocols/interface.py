@@ -224,6 +224,30 @@ class Together:
     ordered: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Spreads:
+    """What settling at once would cost and bring, of every pair of several accounts at one moment that an order would
+    fill: as much as the rules allow, or a refusal's ``instead``. Columns have one row a pair, those of an account one
+    after another.
+
+    See ``LendingProtocol.spreads``.
+
+    Attributes:
+        paid: what buying what is repaid costs, rounded up. brought: what selling what is seized brings, rounded down;
+            both base units, as a ``Book`` values them.
+        rest: accounts that it cannot tell of. Of the others those without a row have nothing on offer.
+        refused: account and reason of quotes that were refused.
+    """
+
+    account: Ints
+    debt_asset: Ints
+    collateral_asset: Ints
+    paid: Ints
+    brought: Ints
+    rest: frozenset[AccountId]
+    refused: Sequence[tuple[AccountId, str]]
+
+
 class AccountView(Struct, frozen=True):
     """An account in base-currency units, for reporting and for mechanisms. ``health`` is wad-scaled, None without debt.
 
@@ -666,6 +690,18 @@ class LendingProtocol(Protocol[State]):
         """What ``pairs`` and ``quote`` of many accounts come to at one moment, where the liquidator receives the
         underlying and a refusal's ``instead`` is taken; None: cannot tell, ask one by one. Each call costs the
         liquidator ``cost`` base units, and each account is called at most ``most`` times, ``calls`` of them before.
+        """
+        return None
+
+    def spreads(self, state: State, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> Spreads | None:
+        """What settling each pair of these accounts (increasing) would cost and bring; None: cannot tell, ask one by
+        one.
+        """
+        return None
+
+    def shortfall(self, state: State, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> int | None:
+        """By how much these accounts (increasing) owe more than they hold, base units in sum, as ``view`` of each says;
+        whoever holds something without a price counts nothing. None: ask one by one.
         """
         return None
 

@@ -2,5 +2,5 @@
 anything.
 """
 
-ENGINE_VERSION = "6"
+ENGINE_VERSION = "7"
 """Part of every run id: a change to what a replay does needs a new one."""

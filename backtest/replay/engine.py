@@ -32,7 +32,7 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols.book import Book
-from backtest.protocols.interface import Action, LendingProtocol, Opening, Refusal, State
+from backtest.protocols.interface import Action, LendingProtocol, Opening, Refusal, Spreads, State
 from backtest.protocols.mechanism import Mechanism, Opportunity, spread
 from backtest.replay.competition.batch import BatchTaker
 from backtest.replay.competition.costs import CostModel
@@ -615,7 +615,7 @@ class Engine(Generic[State]):
             self._mitigated.act(self)
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)
-        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()})
+        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()}, self._spreads)
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
@@ -630,11 +630,21 @@ class Engine(Generic[State]):
                 open_to.lower_all()
         if not self._measure.is_over:
             withheld = self._mitigated.waiting if self._mitigated is not None else ()
-            self.opportunities.look(book, model.left(book, open_to), model.missed, withheld)
+            left = model.left(book, open_to)
+            self.opportunities.look(book, left, model.missed, withheld, model.standing)
         self._offered = bool(open_to)
         if not (may_be or taken or open_to):
             self._quiet.begins(self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
+
+    def _spreads(self, accounts: Sequence[AccountId]) -> Spreads | None:
+        book = self.book
+        if book.plain or not self._mechanism.as_quoted or self._model.receive_collateral_token:
+            return None
+        found = book.protocol.spreads(book.state, accounts, book.prices, book.now)
+        if found is not None:
+            self._refused.update(found.refused)
+        return found
 
     def _on_offer(self, account: AccountId) -> list[Opportunity]:
         receive = self._model.receive_collateral_token

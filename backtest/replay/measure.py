@@ -4,7 +4,7 @@ horizon.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, cast
 
 from backtest.errors import PriceMissing
@@ -19,6 +19,8 @@ from backtest.units import WAD
 
 LATER = {"+1h": 3_600, "+1d": 86_400, "+7d": 7 * 86_400}
 """Horizons after the end of the window, seconds."""
+FEW = 4
+"""Fewer accounts are valued one by one: arrays would take longer."""
 
 
 class Measure(Generic[State]):
@@ -103,9 +105,16 @@ class Measure(Generic[State]):
             self._sums["deficits"] += 1
             self._realised += deficit.amount_base
 
-    def decided(self, candidates: Iterable[AccountId]) -> None:
-        """Liquidators have acted: who owes more than they hold is among the accounts that may be liquidated."""
+    def decided(self, candidates: Sequence[AccountId]) -> None:
+        """Liquidators have acted: who owes more than they hold is among the accounts that may be liquidated, in id
+        order.
+        """
         book = self._book
+        if len(candidates) >= FEW and not book.plain:
+            short = book.protocol.shortfall(book.state, candidates, book.prices, book.now)
+            if short is not None:
+                self._peaked(short)
+                return
         views = []
         for account in candidates:
             try:

@@ -53,6 +53,7 @@ from backtest.protocols.interface import (
     RawEvents,
     Refusal,
     SafePrices,
+    Spreads,
     Together,
     Views,
 )
@@ -235,6 +236,20 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.together import together  # see views
 
         return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
+
+    @override
+    def spreads(self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> Spreads | None:
+        """See ``together.spreads``."""
+        from backtest.protocols.aave_v3.together import spreads  # see views
+
+        return spreads(state, accounts, prices, now)
+
+    @override
+    def shortfall(self, state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> int | None:
+        """See ``valuation.shortfall``."""
+        from backtest.protocols.aave_v3.valuation import shortfall  # see views
+
+        return shortfall(state, accounts, prices, now)
 
     @override
     def settle_together(self, state: AaveState, found: Together) -> None:

@@ -507,3 +507,91 @@ def liquidate(
             return NO_ROOM, 0
         ends[account] = ended
     return count, used
+
+
+PAIR_OF, OWED, HELD, PAID, BROUGHT = range(5)
+"""A pair that an order would fill: the account's place, both assets, and base units."""
+PAIR = 5
+
+
+@within
+def _spreads(
+    place: int, first: int, stop: int, asset: Ints, owed: Mask, scaled: Words, value: Words, terms: Words,
+    threshold: Words, bonus: Words, how: Ints, close_factor: int, pairs: Ints, count: int, refused: Mask, out: Words,
+    none: Words,
+) -> int:  # fmt: skip
+    """The pairs of an account in these rows, as ``_best`` quotes them; how many rows of ``pairs`` are used then."""
+    for row in range(first, stop):
+        value[row] = _row_value(asset[row], owed[row], _amount(scaled, row), terms, how)
+    fit, collateral, debt, weighted, _ = _sums(first, stop, asset, owed, value, terms, threshold, none)
+    if not fit:
+        raise OverflowError("base units")
+    if not debt:
+        return count
+    health = _health(collateral, weighted, debt, how[AVERAGED])
+    if health >= _WAD:
+        return count
+    for debt_row in range(first, stop):
+        if not owed[debt_row] or not terms[asset[debt_row], OPEN] or not (scaled[debt_row, 0] | scaled[debt_row, 1]):
+            continue
+        for row in range(first, stop):
+            of = asset[row]
+            if owed[row] or not terms[of, OPEN] or not terms[of, COUNTS] or not (scaled[row, 0] | scaled[row, 1]):
+                continue
+            ended = _quote(
+                out, debt_row, row, asset, scaled, terms, bonus, how, close_factor, collateral, debt, health,
+                word_of_digit(_0), 0
+            )  # fmt: skip
+            if ended == DUST and (out[ASKED] | out[ASKED + 1]):
+                asked = word_of_pair(out[ASKED], out[ASKED + 1])
+                ended = _quote(
+                    out, debt_row, row, asset, scaled, terms, bonus, how, close_factor, collateral, debt, health,
+                    asked, 0
+                )  # fmt: skip
+            if ended != FILLED:
+                refused[ended] = True
+                continue
+            owing = asset[debt_row]
+            paid = _base(word_of_pair(out[REPAID], out[REPAID + 1]), terms, owing, MARKET, UP)
+            pairs[count, PAIR_OF], pairs[count, OWED], pairs[count, HELD] = place, owing, of
+            pairs[count, PAID] = np.int64(_small(paid))
+            pairs[count, BROUGHT] = np.int64(out[PROFIT]) + pairs[count, PAID]
+            count += 1
+    return count
+
+
+@with_words
+def spreads(
+    start: Ints, asset: Ints, owed: Mask, scaled: Words, group: Ints, terms: Words, threshold: Words, bonus: Words,
+    how: Ints, close_factor: int, unsure: Mask, pairs: Ints, refused: Mask, plain: Mask,
+) -> int:  # fmt: skip
+    """What settling each pair of many accounts would cost and bring; how many rows of ``pairs`` are used.
+
+    Args:
+        start to how: see ``values``; ``scaled`` does not change. ``bonus`` is as ``threshold``.
+        unsure: assets whose reserve may have a say as well: who holds one as collateral is left to the plain rules.
+        pairs: rows of ``PAIR`` numbers, as many as debts times collaterals. refused: accounts x ways of refusing.
+        plain: whether an account is left to the plain rules.
+    """
+    out = np.zeros(MADE, np.uint64)
+    count = 0
+    none, value = np.zeros(threshold.shape[1], np.uint64), np.zeros(len(asset), np.uint64)
+    for account in range(len(start) - 1):
+        priced = True
+        for row in range(start[account], start[account + 1]):
+            of = asset[row]
+            if terms[of, UNFIT] or (unsure[of] and not owed[row]):
+                plain[account] = True
+            elif not terms[of, PRICE]:
+                priced = False
+        if plain[account] or not priced:
+            continue
+        of, before = group[account], count
+        try:
+            count = _spreads(
+                account, start[account], start[account + 1], asset, owed, scaled, value, terms, threshold[of],
+                bonus[of], how, close_factor, pairs, count, refused[account], out, none,
+            )  # fmt: skip
+        except Exception:
+            plain[account], count = True, before
+    return count

@@ -22,8 +22,8 @@ from backtest.protocols.aave_v3.effects import Effects
 from backtest.protocols.aave_v3.liquidation import DUST, NO_BONUS, NO_COLLATERAL_BURNED, NO_DEBT, NO_DEBT_BURNED
 from backtest.protocols.aave_v3.live import Columns
 from backtest.protocols.aave_v3.state import MOVED, AaveState, is_short, raise_largest
-from backtest.protocols.aave_v3.valuation import columns_of, how_of, terms_of, weights
-from backtest.protocols.interface import Fill, Order, Pair, Together
+from backtest.protocols.aave_v3.valuation import columns_of, how_of, live_of, terms_of, weights
+from backtest.protocols.interface import Fill, Order, Pair, Spreads, Together
 from backtest.protocols.loop import number, numbers
 from backtest.words.columns import Words
 
@@ -85,6 +85,38 @@ def together(
     return rows.together(
         [account for account, end in zip(found, ends.tolist(), strict=True) if end == c.ON_OFFER], refusals
     )
+
+
+def spreads(state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> Spreads | None:
+    """See ``protocols.Spreads``: not where a treasury is not known, or a reserve may be short, and not where interest
+    is recomputed.
+    """
+    if state.recompute:
+        return None
+    ids = np.array(accounts, np.int64)
+    columns = live_of(state).among(ids)
+    sizes, owing = np.diff(columns.start), np.concatenate([[0], np.cumsum(columns.owed)])[columns.start]
+    debts = np.diff(owing)
+    pairs = np.empty((int((debts * (sizes - debts)).sum()), c.PAIR), np.int64)
+    refused, plain = np.zeros((len(sizes), len(REASONS) + 1), np.bool_), np.zeros(len(sizes), np.bool_)
+    used = np.unique(columns.asset).tolist()
+    unsure = np.zeros(len(state.reserves), np.bool_)
+    for at in used:
+        reserve = state.reserves[at]
+        unpaid = reserve.treasury is None and reserve.liquidation_protocol_fee != 0
+        unsure[at] = unpaid or is_short(state, reserve, reserve.liquidity, now)
+    group, (threshold, _, bonus) = weights(state, columns.category)
+    count = c.spreads(
+        columns.start, columns.asset, columns.owed, columns.scaled, group, terms_of(state, used, prices, now),
+        threshold, bonus, how_of(state.rules), state.close_factor, unsure, pairs, refused, plain,
+    )  # fmt: skip
+    of, owed, held, paid, brought = pairs[:count].T
+    refused[plain] = False
+    refusals = np.argwhere(refused).tolist() if refused.any() else []
+    return Spreads(
+        columns.account[of], owed, held, paid, brought, frozenset(columns.account[plain].tolist()).union(columns.plain),
+        [(AccountId(int(columns.account[at])), REASONS[why]) for at, why in refusals],
+    )  # fmt: skip
 
 
 def _run_short(state: AaveState, columns: Columns, made: Words, now: Clock) -> bool:

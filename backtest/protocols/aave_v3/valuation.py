@@ -264,6 +264,20 @@ def views(state: AaveState, prices: Prices, now: Clock) -> Views:
     return Views(account, collateral, debt, power, health, category, rest)
 
 
+def shortfall(state: AaveState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> int:
+    """By how much these accounts (increasing) owe more than they hold, base units; whoever holds something without a
+    price counts nothing.
+    """
+    columns = live_of(state).among(np.array(accounts, np.int64))
+    (collateral, debt, _), _, fits = _valued(state, columns, prices, now)
+    short = debt.view(np.int64) - collateral.view(np.int64)
+    found = int(short[fits & (short > 0)].sum())
+    for account in (*columns.account[~fits].tolist(), *columns.plain):
+        view = _plain(state, AccountId(account), prices, now)
+        found += 0 if view is None else max(0, view.debt_base - view.collateral_base)
+    return found
+
+
 def _plain(state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView | None:
     try:
         return account_view(

@@ -151,11 +151,15 @@ class CostModel:
             rent=kept - slippage - sandwich - cost + reward - gas - funding,
         )
 
+    def slippage_of(self, asset: AssetId) -> Slippage | None:
+        """What the scenario says of sales of an asset."""
+        return self._slippage.get(asset) or self._slippage.get(None)
+
     def _slippage_up(self, book: Book[State], asset: AssetId, amount: int, value: int) -> int:
         """What selling ``amount`` native units brings less than their ``value`` at the market price."""
         if self.seat is not None and (met := self.seat.loss_up(asset, amount, value, book.now)) is not None:
             return met
-        terms = self._slippage.get(asset) or self._slippage.get(None)
+        terms = self.slippage_of(asset)
         if terms is None or terms.model == "none":
             return 0
         self.sales += 1

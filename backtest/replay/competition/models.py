@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,11 +14,12 @@ from backtest import scenario as config
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
 from backtest.protocols.book import Book
-from backtest.protocols.interface import State
+from backtest.protocols.interface import Spreads, State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
 from backtest.replay.competition.strategy import best_size
+from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.record import Waterfall
 
 if TYPE_CHECKING:
@@ -63,9 +64,14 @@ class LiquidatorModel(Protocol):
     def left(
         self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
     ) -> Mapping[Key, tuple[Opportunity, int]]:
-        """What stays on offer after a decision: the best of each account and open auction, with its profit before
-        bids.
+        """What stays on offer after a decision, but for what is ``standing``: the best of each account and open
+        auction, with its profit before bids.
         """
+        ...
+
+    @property
+    def standing(self) -> Set[AccountId]:
+        """Accounts of which the same is left at this moment for the same reason as at the last one."""
         ...
 
     def wake(self, now: Clock) -> int | None:
@@ -84,6 +90,7 @@ class NobodyElse:
     receive_collateral_token = False
     stateless = True
     missed: Mapping[Key, str] = MappingProxyType({})
+    standing: Set[AccountId] = frozenset()
     bidders = None
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
@@ -113,6 +120,11 @@ class Competition:
         self._terms, self._costs = terms, costs
         self.receive_collateral_token = terms.settle == "collateral-token"
         self.missed: dict[Key, str] = {}
+        self.standing: set[AccountId] = set()
+        self._unprofitable: set[AccountId] = set()
+        """Accounts of which something was left at the last look, and did not pay."""
+        self._told: Spreads | None = None
+        """What was told at this look, where quotes of sales are counted."""
         self._calls: Counter[AccountId] = Counter()
         self._moment = (-1, -1)
         self._ranked: dict[AccountId, tuple[Sequence[Opportunity], tuple[_Rank, Opportunity] | None]] = {}
@@ -150,15 +162,18 @@ class Competition:
         """The paying opportunity with the highest profit; ties by account address, then debt asset, then collateral
         asset.
         """
-        ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
-        if self._costs.seat is not None:
-            from backtest.replay.mechanisms.offers import Offers  # whose package knows this module
+        from backtest.replay.mechanisms.offers import Offers  # whose package knows this module
 
-            if isinstance(open_to, Offers) and open_to.worth_less:
+        ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
+        if isinstance(open_to, Offers):
+            if self._costs.seat is not None and open_to.worth_less:
                 return self._choose_lowered(book, open_to)
-        kept = not self._costs.counts
+            if not open_to.told:
+                self._let_unprofitable(book, open_to)
+        kept = self._costs.seat is None
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
+            self.standing.discard(account)  # if it was told, something changed since
             known = ranked.get(account)
             if known is None or known[0] is not opportunities or not kept:
                 known = ranked[account] = opportunities, self._best(book, account, opportunities)
@@ -166,6 +181,22 @@ class Competition:
             if found is not None and (best is None or found[0] < best[0]) and calls.get(account, 0) < most:
                 best = found
         return None if best is None else self._taken(book, best[1])
+
+    def _let_unprofitable(self, book: Book[State], open_to: Offers) -> None:
+        """As that of ``Searchers``."""
+        open_to.told = True
+        self.standing, self._told = set(), None
+        asked = open_to.unquoted if self._terms.pair == "most-profitable" else []
+        if (found := told(open_to, asked, self._costs)) is None:
+            return
+        known = rents(book, self._costs, found, owned=False)
+        open_to.nothing(set(asked).difference(known.account.tolist(), found.rest))
+        let = self._unprofitable.intersection(known.account[known.high < 0].tolist()) - found.rest
+        open_to.let_all(let)
+        self.standing = let
+        if self._costs.counts:
+            self._told = found
+            count_sales(self._costs, found, let, 1)
 
     def _choose_lowered(self, book: Book[State], open_to: Offers) -> Take | None:
         """The same where most offers are worth less than when they were ranked: those ranks bound what they are worth
@@ -232,6 +263,10 @@ class Competition:
                     found[key] = opportunity, profit
                 if profit > 0:
                     self.missed[key] = CALLS
+        if self._told is not None:
+            count_sales(self._costs, self._told, self.standing, 1)
+        unprofitable = {account for account, lot in found if lot is None and (account, None) not in self.missed}
+        self._unprofitable = unprofitable | self.standing
         return found
 
     def wake(self, now: Clock) -> int | None:

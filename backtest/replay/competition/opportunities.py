@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from backtest.auctions.bidding import Bid
@@ -20,11 +20,15 @@ NOT_INCLUDED = "not included"
 ABSENT = "absent"
 STUCK = "transaction stuck"
 BUSY = "searchers busy"
+OWN_COSTS = "costs of their own"
+"""It pays, but not after what each was drawn to have for costs of its own in this block."""
 WAITING = "waiting"
 AUCTIONED = "held back by an oracle auction"
 CALLS = "calls per block"
 
 OWNER_ACTED, PRICE_BACK, WITHHELD = "owner acted", "price back", "withheld by a mitigation"
+
+_NEVER = Clock(-1, -1, 0)
 
 Key = tuple[AccountId, int | None]
 """An account, and the open auction meant where there is one."""
@@ -43,6 +47,8 @@ class _Open:
     ends: Clock
     looks: int
     reason: str
+    since: int = 0
+    """The look since which it is left as it was."""
 
 
 class OpportunityBook:
@@ -53,16 +59,20 @@ class OpportunityBook:
         self.acted: set[AccountId] = set()
         """Accounts with open opportunities whose owners acted since the last look."""
         self._open: dict[Key, _Open] = {}
+        self._standing: dict[AccountId, _Open] = {}
+        """What is left look after look as it was: the number and the end of its looks are written when that ends."""
+        self._looks, self._looked = 0, _NEVER
+        """Looks so far, and when the last was."""
         self._next = 0
 
     @property
     def standing(self) -> int:
         """How many opportunities nobody took so far."""
-        return len(self._open)
+        return len(self._open) + len(self._standing)
 
     def owner_acted(self, account: AccountId) -> None:
         """An account's owner changed its position."""
-        if (account, None) in self._open:
+        if (account, None) in self._open or account in self._standing:
             self.acted.add(account)
 
     def taken(
@@ -70,6 +80,7 @@ class OpportunityBook:
     ) -> None:
         """The opportunity is taken now; ``profit`` before bids."""
         key = (offer.order.account, offer.lot)
+        self._stirred(key[0])
         known = self._open.pop(key, None)
         if known is not None:
             self._close(key, known, "missed", known.reason)
@@ -91,6 +102,7 @@ class OpportunityBook:
         """
         numbers, known = [], []
         for account in accounts:
+            self._stirred(account)
             before = self._open.pop((account, None), None) if self._open else None
             known.append(before)
             numbers.append(self._number() if before is None else before.number)
@@ -128,11 +140,19 @@ class OpportunityBook:
         left: Mapping[Key, tuple[Opportunity, int]],
         missed: Mapping[Key, str],
         withheld: Collection[AccountId] = (),
+        standing: Set[AccountId] = frozenset(),
     ) -> None:
-        """What is still on offer after a decision, with its profit before bids, and why it was not taken. What is not
-        any more ends: of the accounts in ``withheld`` because a mitigation keeps it back.
+        """What is still on offer after a decision, with its profit before bids, and why it was not taken; of the
+        accounts in ``standing`` the same as at the last look, for the same reason. What is not any more ends: of the
+        accounts in ``withheld`` because a mitigation keeps it back.
         """
-        for key in [key for key in self._open if key not in left]:
+        for account in self._standing.keys() - standing:
+            self._stirred(account)
+        for account in standing - self._standing.keys():
+            stands = self._standing[account] = self._open.pop((account, None))
+            stands.since = self._looks
+        self._looks, self._looked = self._looks + 1, book.now
+        for key in self._in_order(key for key in self._open if key not in left):
             gone = self._open.pop(key)
             self._close(key, gone, "missed", gone.reason)
             ended = _opened(book, gone.number, gone.offer, gone.profit, "")
@@ -153,9 +173,22 @@ class OpportunityBook:
 
     def close(self) -> None:
         """Nothing more happens: what is open stays missed."""
-        for key, known in self._open.items():
-            self._close(key, known, "missed", known.reason)
+        for account in list(self._standing):
+            self._stirred(account)
+        for key in self._in_order(self._open):
+            self._close(key, self._open[key], "missed", self._open[key].reason)
         self._open.clear()
+
+    def _in_order(self, keys: Iterable[Key]) -> list[Key]:
+        """In the order in which they were first seen."""
+        return sorted(keys, key=lambda key: self._open[key].number)
+
+    def _stirred(self, account: AccountId) -> None:
+        """What stood about an account, if anything, does not as a matter of course any more."""
+        if (known := self._standing.pop(account, None)) is not None:
+            known.looks += self._looks - known.since
+            known.ends = self._looked
+            self._open[account, None] = known
 
     def _number(self) -> int:
         self._next += 1

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from backtest import scenario as config
 from backtest.auctions.bidding import Bid, Bidder
 from backtest.model import AccountId, Clock
@@ -35,6 +37,7 @@ from backtest.replay.competition.opportunities import (
     GAS_ABOVE_CAPS,
     NO_CAPITAL,
     NOT_INCLUDED,
+    OWN_COSTS,
     STUCK,
     UNPROFITABLE,
     WAITING,
@@ -42,6 +45,7 @@ from backtest.replay.competition.opportunities import (
 )
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.competition.strategy import best_size, first_step
+from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
@@ -94,6 +98,7 @@ class Searchers:
 
     Attributes:
         missed: why each opportunity was left at this moment.
+        standing: see ``LiquidatorModel``.
     """
 
     receive_collateral_token = False
@@ -103,6 +108,7 @@ class Searchers:
         self.terms, self.costs = terms, costs
         self._till = till or Till(Purse(terms.each))
         self.missed: dict[Key, str] = {}
+        self.standing: set[AccountId] = set()
         self._each = terms.each
         self._draws = draws
         self._absence = Absence(terms, draws)
@@ -115,6 +121,12 @@ class Searchers:
         """Accounts of which one thing was left at the last look, and nothing else is on offer,"""
         self._let: set[AccountId] = set()
         """and those of them that nobody looks at now."""
+        self._unprofitable: set[AccountId] = set()
+        """Those that did not pay at the last look,"""
+        self._told = False
+        """whether it was asked at this one which accounts have nothing that pays."""
+        self._decided = False
+        """and whether what stays on offer at it was asked already."""
         self._sticks = any(searcher.stuck for searcher in self._each)
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
@@ -127,6 +139,8 @@ class Searchers:
         """Oracle auctions: the prices of the last update, and when others may come in."""
         self._again: int | None = None
         self._offers: dict[Key, tuple[Sequence[Opportunity], _Offer]] = {}
+        self._counted: set[Key] = set()
+        """Whose quotes of sales were counted at this look without being made."""
 
     # -- LiquidatorModel ----------------------------------------------------------------------------------------------
 
@@ -137,8 +151,12 @@ class Searchers:
         self._enter(book)
         if isinstance(self.terms, Participation) and isinstance(open_to, Offers) and not self._sticks:
             self._let_be(book, self.terms, open_to)
+        if isinstance(open_to, Offers) and not self._told and self._may_be_told:
+            self._told = True
+            self._let_unprofitable(book, open_to)
         due: list[tuple[int, str, _Offer]] = []
         for account, opportunities in open_to.items():
+            self._told_before(account)
             for key, offers in _by_lot(account, opportunities):
                 if offers[0].always:
                     take = self._goes_on(book, key, offers[0])
@@ -158,7 +176,8 @@ class Searchers:
     def left(
         self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]
     ) -> dict[Key, tuple[Opportunity, int]]:
-        """What stays on offer after a decision, with its profit before bids."""
+        """See ``LiquidatorModel``."""
+        self._decided = True
         found = {}
         waits: dict[AccountId, _Waiting] = {}
         for account, opportunities in open_to.items():
@@ -175,7 +194,11 @@ class Searchers:
         for account in self._let:
             wait = waits[account] = self._waits[account]
             found[account, None] = wait.chosen, wait.profit
-        self._waits = waits
+        for account in self._waits.keys() - waits.keys() - self.standing:
+            del self._waits[account]
+        self._waits.update(waits)
+        unprofitable = {account for account, wait in waits.items() if wait.reason == UNPROFITABLE}
+        self._unprofitable = unprofitable | self.standing
         return found
 
     def wake(self, now: Clock) -> int | None:
@@ -261,6 +284,7 @@ class Searchers:
         now = book.now.timestamp
         for account in open_to.unquoted:
             self._let.discard(account)
+            self._told_before(account)
             key, wait = (account, None), self._waits.get(account)
             if wait is None or key in self._calls:
                 continue
@@ -272,6 +296,50 @@ class Searchers:
                 self.missed[key] = wait.reason
                 if somebody < NEVER:
                     self._look_at(somebody)
+
+    @property
+    def _may_be_told(self) -> bool:
+        """Whether what does not pay is left for that reason, whatever else there is to say of it."""
+        return (
+            self.terms.pair == "most-profitable" and self.terms.size == "largest" and self.terms.strategy != "patient"
+        )
+
+    def _let_unprofitable(self, book: Book[State], open_to: Offers) -> None:
+        """What did not pay at the last look, and does not now, is left again: told of all accounts at once, and nothing
+        of them is quoted. Those that nothing of is on offer any more are none of the offers.
+        """
+        asked = open_to.unquoted
+        if (found := told(open_to, asked, self.costs)) is None:
+            return
+        known = rents(book, self.costs, found, owned=self._owners)
+        open_to.nothing(set(asked).difference(known.account.tolist(), found.rest))
+        loses, hopes = known.high < 0, np.zeros(len(known.high), np.bool_)
+        if self.costs.moves:  # whether other gas may change that must be certain as well
+            hopes, none = known.low + known.gas > 0, known.high + known.gas <= 0
+            loses &= hopes | none
+        let = self._unprofitable.intersection(known.account[loses].tolist())
+        let.difference_update(found.rest, (account for account, _ in self._calls))
+        open_to.let_all(let)
+        self.standing = let
+        if self.costs.counts:
+            count_sales(self.costs, found, let, 1 + self._owners)
+        hopeful = let.intersection(known.account[hopes].tolist()) if hopes.any() else set()
+        if isinstance(self.terms, Participation):
+            for account in let:
+                wait = self._waits[account]
+                self._waits[account] = replace(wait, hopeful=account in hopeful, seq=book.seq)
+        for account in hopeful:  # when is the same for all
+            again = self._worth_a_look((account, None), UNPROFITABLE, book.now.timestamp, hopeful=True)
+            if again is not None:
+                self._look_at(again)
+            break
+
+    def _told_before(self, account: AccountId) -> None:
+        """What is on offer about an account may have changed since it was left; at a look each is contested once."""
+        if account in self.standing:
+            self.standing.discard(account)
+            self.missed[account, None] = UNPROFITABLE
+            self._counted.add((account, None))
 
     # -- one contest ---------------------------------------------------------------------------------------------------
 
@@ -287,12 +355,20 @@ class Searchers:
             self._again = self._alike = None
             self.missed.clear()
             self._offers.clear()
+            self._counted.clear()
             self._let.clear()
+            self.standing, self._told = set(), False
+        elif self._decided:  # a second decision at the same look
+            for account in list(self.standing):
+                self._told_before(account)
+        self._decided = False
 
     def _offer(self, book: Book[State], key: Key, offers: Sequence[Opportunity]) -> _Offer:
         known = self._offers.get(key)
         if known is not None and known[0] == offers and self.costs.seat is None:  # else what was sold since counts
             return known[1]
+        costs, again = self.costs, self.costs.seat is None and (known is not None or key in self._counted)
+        counts = costs.sales, costs.beyond, costs.drained
         chosen = max(
             (self._valued(book, key, offer) for offer in of_chosen_pair(self.terms.pair, book, key[0], offers)),
             key=lambda offer: (
@@ -301,6 +377,8 @@ class Searchers:
                 -offer.chosen.order.pair.collateral_asset,
             ),
         )
+        if again:  # the same sale at the same look, which something else changed
+            costs.sales, costs.beyond, costs.drained = counts
         self._offers[key] = offers, chosen
         return chosen
 
@@ -373,7 +451,7 @@ class Searchers:
                 ]
                 keen = [(entrant, least) for entrant, least in pairs if entrant.value >= 0]
                 if not keen:
-                    return UNPROFITABLE
+                    return OWN_COSTS
                 entrants = [entrant for entrant, _ in keen]
                 if isinstance(terms, SealedBid):
                     return contests.sealed_bid(entrants, [least for _, least in keen], len(able) - 1)
@@ -492,6 +570,7 @@ class Searchers:
             self._look_at(book.now.timestamp + self.terms.block_seconds)  # who was left now may find no money any more
         self._calls[key] = calls + 1
         self._offers.pop(key, None)
+        self._counted.discard(key)
         if self.terms.strategy == "two-step" and key not in self._second and calls == 0:
             self._second[key] = winner.name, result.price, max(winner.value, 1)
         shares = {}
@@ -517,7 +596,9 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        return reason in (NOT_INCLUDED, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (hopeful and self.costs.moves)
+        return reason in (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (
+            hopeful and self.costs.moves
+        )
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
@@ -526,7 +607,7 @@ class Searchers:
             return self._held[key][1]
         if not self._by_time(reason, hopeful=hopeful):
             return None
-        if reason in (STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
+        if reason in (OWN_COSTS, STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
         first = self.costs.changes_after(now) if self.costs.moves else NEVER
         if reason in (ABSENT, NO_CAPITAL):

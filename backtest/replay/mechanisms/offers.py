@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from backtest.model import AccountId
+from backtest.protocols.interface import Spreads
 from backtest.protocols.mechanism import Opportunity
 
 
@@ -14,8 +15,16 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
     cost their product. An account that is let be is none of them, though something of it is on offer.
     """
 
-    def __init__(self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId]) -> None:
-        self._quote = quote
+    def __init__(
+        self, quote: Callable[[AccountId], Sequence[Opportunity]], accounts: Iterable[AccountId],
+        spreads: Callable[[Sequence[AccountId]], Spreads | None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.told = False
+        """Whether those were asked, by a model that asks once."""
+        self._quote, self.spreads = quote, spreads
+        """``spreads``: what quotes of many accounts would say of costs and proceeds, without making them; None: cannot
+        tell.
+        """
         self._found: dict[AccountId, Sequence[Opportunity]] = {}
         self._outdated = set(accounts)
         self._let_be: set[AccountId] = set()
@@ -32,6 +41,19 @@ class Offers(Mapping[AccountId, Sequence[Opportunity]]):
         self._outdated.discard(account)
         self.worth_less.discard(account)
         self._let_be.add(account)
+
+    def let_all(self, accounts: Set[AccountId]) -> None:
+        """The same of many."""
+        self._outdated -= accounts
+        self.worth_less -= accounts
+        self._let_be |= accounts
+
+    def nothing(self, accounts: Set[AccountId]) -> None:
+        """It is known without quotes that nothing of these accounts, of which nobody asked yet, is on offer."""
+        self._outdated -= accounts
+        self.worth_less -= accounts
+        for account in self._found.keys() & accounts:
+            del self._found[account]
 
     def outdate(self, accounts: Iterable[AccountId]) -> None:
         """Their offers, if any, are to be quoted anew."""

@@ -16,7 +16,7 @@ from backtest.replay.competition.opportunities import NO_CAPITAL
 from backtest.replay.competition.searchers import Searchers
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
-from backtest.scenario import Contest, Costs, Gas, Participation, Scenario, SealedBid, Searcher
+from backtest.scenario import Contest, Costs, Gas, Participation, PriorityGas, Scenario, SealedBid, Searcher
 from tests.sketches.history import USD, USDC
 from tests.support.contest_history import COSTLY, GWEI, POOL, falling, one_account
 
@@ -117,3 +117,25 @@ def test_the_first_time_is_that_of_asking_for_each(
 
 def test_what_is_next_to_impossible_is_looked_at_again_in_the_end() -> None:
     assert Draws(3).first_time(5, 5, 100, 12, "number", 1) == 100 + 12 * MOST_AHEAD
+
+
+@pytest.mark.parametrize("model", [SealedBid, PriorityGas])
+def test_costs_that_are_drawn_anew_are_looked_at_anew(model: type[SealedBid | PriorityGas]) -> None:
+    """A searcher whose own costs of this block are above what a liquidation leaves may have lower ones in the next."""
+    h = one_account()
+    h.block(400).price(USDC, USD)
+    late = 0
+    for seed in range(8):
+        result = replay(
+            POOL, h.market, h.timeline(), Scenario(liquidators=model(searchers=1, private_cost=5_000 * USD), seed=seed)
+        )
+        made, spells = result.liquidations[0], [spell for spell in result.spells if spell.opportunity == 0]
+        draws, account = Draws(seed), made.fill.order.account
+        values = [made.waterfall.rent + made.waterfall.bid + made.waterfall.private]
+        moment = h.timeline().clock_at(10).timestamp
+        while draws.below(5_000 * USD + 1, "private cost", moment, account, 0, 0) > values[0]:
+            moment += 12
+        assert made.clock.timestamp == moment
+        assert [spell.reason for spell in spells[:-1]] == ["costs of their own"] * (len(spells) - 1)
+        late += len(spells) > 1
+    assert late > 4
