@@ -63,8 +63,8 @@ _KINDS = (
     Prior(
         "pair",
         "",
-        "the three ways that scenarios know",
-        choices=("most-profitable", "largest-debt", "largest-collateral"),
+        "the ways that scenarios know",
+        choices=("most-profitable", "largest-debt", "largest-collateral", "any"),
     ),
 )
 
@@ -77,7 +77,10 @@ def priors_of(gain: float, size: float) -> tuple[Prior, ...]:
         size: the debt that it repaid.
     """
     return (
-        Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.02, 20.0, log=True),
+        Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.002, 20.0, log=True),
+        Prior("overlooked", "% of accounts", "assumed", 2.0, 60.0, none=0.3),
+        Prior("overlooked_for", "hours a stretch", "assumed", 1.0, 240.0, log=True),
+        Prior("partial", "% of calls", "assumed", 5.0, 100.0, none=0.3),
         Prior("least_profit", "", "assumed: to three times the median gain", gain / 100, 3 * gain, log=True, none=0.3),
         Prior("margin", "% of the debt", "assumed: to the median gain", 0.02, max(0.04, 100 * gain / size), True, 0.3),
         Prior("absent", "% of the time", "assumed", 5.0, 98.0, none=0.3),
@@ -145,6 +148,9 @@ def model_of(draw: Draw, *, unit: int) -> Participation:
         absent=round(draw.get("absent", 0.0) * 100),
         absence=round(draw["absence"] * 3_600) if draw.get("absent") else 3_600,
         absent_together=bool(draw.get("absent")) and draw["away"] == "together",
+        overlooked=round(draw.get("overlooked", 0.0) * 100),
+        overlooked_for=round(draw["overlooked_for"] * 3_600) if draw.get("overlooked") else 86_400,
+        partial=round(draw.get("partial", 0.0) * 100),
     )
 
 
