@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
+from scipy import stats
 
 from backtest.calibration.fitting import Floats, generator
 from backtest.errors import UserError
@@ -365,12 +366,21 @@ def quantile(values: Sequence[float] | Floats, weights: Floats, at: float) -> fl
     return float(np.asarray(values)[order][min(len(ends) - 1, int(np.searchsorted(ends, at)))])
 
 
-def log_scores(vectors: Floats, weights: Floats, seen: Floats, width: Floats) -> Floats:
-    """The log density of what was seen, measure by measure: a mixture of normal densities of this width around what
-    each draw showed. Higher is better.
+def log_scores(vectors: Floats, weights: Floats, seen: Floats, errors: Floats) -> Floats:
+    """The log density of what was seen, measure by measure. Higher is better.
+
+    A forecast of a window is a mixture over the draws of Student's t around what each showed: its scale is the root
+    mean square of the errors on the windows before, and its degrees of freedom how many those were. It is what is
+    forecast of an error of unknown size (a normal one, Jeffreys' prior): one error seen says little, so that tails are
+    wide.
+
+    Args:
+        errors: of the windows before, one row each, on the scale of ``shown.vector``.
     """
-    gaps = (seen - vectors) / width
-    logs = -0.5 * gaps**2 - np.log(width * np.sqrt(2 * np.pi)) + np.log(weights)[:, None]
+    seen_before = len(errors)
+    scale = np.sqrt((errors**2).mean(axis=0))
+    gaps = (seen - vectors) / scale
+    logs = stats.t.logpdf(gaps, df=seen_before) - np.log(scale) + np.log(weights)[:, None]
     top: npt.NDArray[np.float64] = logs.max(axis=0)
     return np.asarray(top + np.log(np.exp(logs - top).sum(axis=0)))
 
