@@ -44,6 +44,10 @@ FAR = 10
 AT_LEAST = 60
 """in history counts as this many seconds for each liquidation: it is far from history, and slow."""
 NAIVE_DRAWS = 400
+ROLLING = 3
+"""Parts of the held-out window, each forecast from history's own book at its beginning."""
+FEWEST = 5
+"""Liquidations of each of them."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -73,10 +77,22 @@ class FitWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """A part of what was held out: what the kept draws show of it, and log densities by measure of what happened in it,
+    of the draws, of frictionless liquidators, and of the rate model (``shown.RATED`` only).
+    """
+
+    window: FitWindow
+    shown: Floats
+    scores: Floats
+    frictionless: Floats
+    naive: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """``kept`` draws with their weights; ``learnt`` and ``tested`` are what each of them shows of either window, on the
-    scale of ``shown.vector``. Scores are log densities by measure on the held-out window: of the draws, of frictionless
-    liquidators, and of the rate model (``shown.RATED`` only).
+    scale of ``shown.vector``; ``rolling`` are the parts of what was held out, with their scores.
     """
 
     learn: FitWindow
@@ -85,9 +101,7 @@ class Fit:
     kept: f.Kept
     learnt: Floats
     tested: Floats
-    scores: Floats
-    frictionless_scores: Floats
-    naive_scores: Floats
+    rolling: tuple[Rolled, ...]
     draws: int
     stopped: int
     unit: int
@@ -189,17 +203,20 @@ def fit(
                 seed=seed,
             )
             tested = all_of("kept draws on held-out blocks", found.kept.draws, held_out, draws)
+            parts = _parts(cut + 1, last, [block for block in blocks[2] if block > cut])
+            windows = [held_out] if len(parts) < 2 else [_window(folder, base, *part, unit) for part in parts]
+            shown = (
+                [tested]
+                if len(parts) < 2
+                else [
+                    all_of("kept draws, part by part", found.kept.draws, window, draws + len(found.kept.draws))
+                    for window in windows
+                ]
+            )
     seen, vectors, scale = s.vector(learn.history), found.vectors, found.scale
     final = found.kept
-    width = np.maximum(0.25 * scale, 0.05)  # and at least the error on the window learnt from, of each alike
-    after, best = s.vector(held_out.history), s.vector(learn.frictionless)
+    best = s.vector(learn.frictionless)
     learnt = vectors[list(final.index)]
-    middle = np.array([f.quantile(learnt[:, at], final.weights, 0.5) for at in range(len(s.NAMES))])
-    guess = f.naive(
-        s.hourly(learn.taken, learn.start, learn.seconds, unit=unit), -(-held_out.seconds // 3_600), seed=seed,
-        draws=NAIVE_DRAWS,
-    )  # fmt: skip
-    places = [s.NAMES.index(name) for name in s.RATED]
     return Fit(
         learn=learn,
         held_out=held_out,
@@ -207,16 +224,56 @@ def fit(
         kept=final,
         learnt=learnt,
         tested=tested,
-        scores=f.log_scores(tested, final.weights, after, np.maximum(width, np.abs(middle - seen))),
-        frictionless_scores=f.log_scores(
-            s.vector(held_out.frictionless)[None, :], np.ones(1), after, np.maximum(width, np.abs(best - seen))
-        ),
-        naive_scores=f.log_scores(guess, np.full(len(guess), 1 / len(guess)), after[places], width[places]),
+        rolling=_rolled(learn, learnt, windows, shown, final.weights, np.maximum(0.25 * scale, 0.05), unit, seed),
         draws=draws,
         stopped=int((~np.isfinite(vectors).all(axis=1)).sum()),
         unit=unit,
         frictionless_distance=float(np.sqrt((((best - seen) / scale) ** 2).mean())),
     )
+
+
+def _rolled(
+    learn: FitWindow,
+    learnt: Floats,
+    windows: Sequence[FitWindow],
+    shown: Sequence[Floats],
+    weights: Floats,
+    least: Floats,
+    unit: int,
+    seed: int,
+) -> tuple[Rolled, ...]:
+    """The scores of each part in turn; every forecaster is as sure as its errors on the windows before let it be, and
+    none takes itself for surer than ``least``.
+    """
+    places = [s.NAMES.index(name) for name in s.RATED]
+
+    def naive(window: FitWindow) -> Floats:
+        hours = s.hourly(learn.taken, learn.start, learn.seconds, unit=unit)
+        return f.naive(hours, -(-window.seconds // 3_600), seed=seed, draws=NAIVE_DRAWS)
+
+    def error(vectors: Floats, own: Floats, window: FitWindow, at: Sequence[int]) -> Floats:
+        middle = [f.quantile(vectors[:, place], own, 0.5) for place in range(vectors.shape[1])]
+        return np.maximum(least[at], np.abs(np.array(middle) - s.vector(window.history)[at]))
+
+    every, one, even = list(range(len(s.NAMES))), np.ones(1), np.full(NAIVE_DRAWS, 1 / NAIVE_DRAWS)
+    before = [
+        [error(learnt, weights, learn, every)],
+        [error(s.vector(learn.frictionless)[None, :], one, learn, every)],
+        [error(naive(learn), even, learn, places)],
+    ]
+    found = []
+    for window, vectors in zip(windows, shown, strict=True):
+        forecasts = (
+            (vectors, weights, every),
+            (s.vector(window.frictionless)[None, :], one, every),
+            (naive(window), even, places),
+        )
+        scores = []
+        for errors, (rows, own, at) in zip(before, forecasts, strict=True):
+            scores.append(f.log_scores(rows, own, s.vector(window.history)[at], np.array(errors)))
+            errors.append(error(rows, own, window, at))
+        found.append(Rolled(window, vectors, *scores))
+    return tuple(found)
 
 
 # -- windows
@@ -245,6 +302,13 @@ def _split(first: int, last: int, blocks: Sequence[int], split: float | int) -> 
             f"each part needs {f.LEAST} or more: give another",
         )
     return first, cut, last
+
+
+def _parts(first: int, last: int, blocks: Sequence[int]) -> list[tuple[int, int]]:
+    """A stretch of blocks in up to ``ROLLING`` parts with as many liquidations each, as far as blocks can be cut so."""
+    count = max(1, min(ROLLING, len(blocks) // FEWEST))
+    ends = sorted({blocks[len(blocks) * part // count - 1] for part in range(1, count)} - {blocks[-1]})
+    return list(zip([first, *(end + 1 for end in ends)], [*ends, last], strict=True))
 
 
 def _window(folder: str, base: Scenario, first: int, last: int, unit: int) -> FitWindow:

@@ -71,6 +71,7 @@ class ProposalQuestion:
         ensemble: who liquidates; None: frictionless liquidators.
         draws: draws of the ensemble, at most. seeds: seeds of each draw, from ``seed`` on; one where nothing is drawn.
         within: with a number, also a search around the proposal, up to so many basis points away.
+        responses: how users respond: as in history (``frozen``, first) and in other ways.
     """
 
     sets: tuple[str, ...]
@@ -82,6 +83,7 @@ class ProposalQuestion:
     to_block: int | None = None
     allow_invalid: bool = False
     within: int | None = None
+    responses: tuple[str, ...] = RESPONSES
 
 
 def ensemble_of(path: Path) -> Ensemble:
@@ -246,7 +248,7 @@ class _Asked:
         rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
         present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
         for draw in range(len(self.ensemble.draw)):
-            for response in RESPONSES if draw in self.heaviest else RESPONSES[:1]:
+            for response in self.question.responses if draw in self.heaviest else RESPONSES[:1]:
                 for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
                     which = f"draw {draw + 1}, seed {seed}, {response}"
                     ours = self.scenario(draw, seed, response, self.overrides, f"{words}, {which}")
@@ -454,7 +456,7 @@ def _told(
         notes=tuple(notes),
         runs=len(run_ids),
         sweep=asked.plan.sweep_id,
-        responses=RESPONSES,
+        responses=question.responses,
     )
 
 

@@ -75,6 +75,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shim = folder / "bin/backtest"
     shim.write_text(f'#!/bin/sh\nexec {sys.executable} -c "from backtest.cli import main; main()" "$@"\n')
     shim.chmod(0o755)
+    (folder / "full.txt").write_text(_run(["backtest", "demo", "--full"], folder), encoding="utf-8")
     (folder / "demo.txt").write_text(_run(["backtest", "demo"], folder), encoding="utf-8")
     return folder
 
@@ -88,10 +89,10 @@ def _run(command: list[str], folder: Path, text: str = "") -> str:
 
 @pytest.mark.slow
 def test_the_demo_compares_and_judges(workplace: Path) -> None:
-    """What a newcomer sees: three kinds of columns, whole bands, later windows, effects that are there and effects that
-    are not.
+    """All that the demo says: three kinds of columns, whole bands, later windows, effects that are there and effects
+    that are not.
     """
-    said = (workplace / "demo.txt").read_text(encoding="utf-8")
+    said = (workplace / "full.txt").read_text(encoding="utf-8")
     columns = next(line.split("  ") for line in said.splitlines() if " history " in line and " baseline " in line)
     assert [name.strip() for name in columns if name.strip()] == [
         "history",
@@ -117,7 +118,7 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
     assert "Losses 1 day after the window\n" in said
     assert "Losses 7 days after the window: not known, the data end before" in said
     assert "synthetic data: not a real market" in said
-    assert "under the baseline: 0 liquidations (each would be a false alarm)" in said
+    assert "under frictionless liquidators: 0 liquidations (each would be a false alarm)" in " ".join(said.split())
     [override] = [
         line.split()
         for line in said.splitlines()
@@ -125,6 +126,28 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
     ]
     assert override[-5:-2] == ["0", "0", "0"]
     assert int(override[-2]) > 0
+
+
+@pytest.mark.slow
+def test_a_newcomer_reads_an_answer_on_one_screen(workplace: Path) -> None:
+    """The question, an answer that says what was refused and what cannot be judged, how the baseline does on hours that
+    it did not see, and what to ask next; nothing of it is in need of a wide window.
+    """
+    lines = (workplace / "demo.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    said = " ".join(" ".join(lines).split())
+    for words in (
+        "WETH: liquidation threshold and loan-to-value 10 points lower?",
+        "more is refused under it: debt that is not made is not liquidated",
+        "history had 57,955 USD, the baseline",
+        "calibrated on sample-crash, blocks 8 to 376",
+        "Bad debt on the held-out window: history 57,858",
+        "0 liquidations (each would be a false alarm)",
+        "backtest propose --lake backtest-demo/lake",
+    ):
+        assert words in said
+    assert (workplace / "backtest-demo/answer.html").stat().st_size > 20_000
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
+from scipy import stats
 
 from backtest.calibration.fitting import Floats, generator
 from backtest.errors import UserError
@@ -63,8 +64,8 @@ _KINDS = (
     Prior(
         "pair",
         "",
-        "the three ways that scenarios know",
-        choices=("most-profitable", "largest-debt", "largest-collateral"),
+        "the ways that scenarios know",
+        choices=("most-profitable", "largest-debt", "largest-collateral", "any"),
     ),
 )
 
@@ -77,7 +78,10 @@ def priors_of(gain: float, size: float) -> tuple[Prior, ...]:
         size: the debt that it repaid.
     """
     return (
-        Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.02, 20.0, log=True),
+        Prior("attention", "searchers a block", "wide around the published 1.78 to 3.3", 0.002, 20.0, log=True),
+        Prior("overlooked", "% of accounts", "assumed", 2.0, 60.0, none=0.3),
+        Prior("overlooked_for", "hours a stretch", "assumed", 1.0, 240.0, log=True),
+        Prior("partial", "% of calls", "assumed", 5.0, 100.0, none=0.3),
         Prior("least_profit", "", "assumed: to three times the median gain", gain / 100, 3 * gain, log=True, none=0.3),
         Prior("margin", "% of the debt", "assumed: to the median gain", 0.02, max(0.04, 100 * gain / size), True, 0.3),
         Prior("absent", "% of the time", "assumed", 5.0, 98.0, none=0.3),
@@ -145,6 +149,9 @@ def model_of(draw: Draw, *, unit: int) -> Participation:
         absent=round(draw.get("absent", 0.0) * 100),
         absence=round(draw["absence"] * 3_600) if draw.get("absent") else 3_600,
         absent_together=bool(draw.get("absent")) and draw["away"] == "together",
+        overlooked=round(draw.get("overlooked", 0.0) * 100),
+        overlooked_for=round(draw["overlooked_for"] * 3_600) if draw.get("overlooked") else 86_400,
+        partial=round(draw.get("partial", 0.0) * 100),
     )
 
 
@@ -359,12 +366,21 @@ def quantile(values: Sequence[float] | Floats, weights: Floats, at: float) -> fl
     return float(np.asarray(values)[order][min(len(ends) - 1, int(np.searchsorted(ends, at)))])
 
 
-def log_scores(vectors: Floats, weights: Floats, seen: Floats, width: Floats) -> Floats:
-    """The log density of what was seen, measure by measure: a mixture of normal densities of this width around what
-    each draw showed. Higher is better.
+def log_scores(vectors: Floats, weights: Floats, seen: Floats, errors: Floats) -> Floats:
+    """The log density of what was seen, measure by measure. Higher is better.
+
+    A forecast of a window is a mixture over the draws of Student's t around what each showed: its scale is the root
+    mean square of the errors on the windows before, and its degrees of freedom how many those were. It is what is
+    forecast of an error of unknown size (a normal one, Jeffreys' prior): one error seen says little, so that tails are
+    wide.
+
+    Args:
+        errors: of the windows before, one row each, on the scale of ``shown.vector``.
     """
-    gaps = (seen - vectors) / width
-    logs = -0.5 * gaps**2 - np.log(width * np.sqrt(2 * np.pi)) + np.log(weights)[:, None]
+    seen_before = len(errors)
+    scale = np.sqrt((errors**2).mean(axis=0))
+    gaps = (seen - vectors) / scale
+    logs = stats.t.logpdf(gaps, df=seen_before) - np.log(scale) + np.log(weights)[:, None]
     top: npt.NDArray[np.float64] = logs.max(axis=0)
     return np.asarray(top + np.log(np.exp(logs - top).sum(axis=0)))
 

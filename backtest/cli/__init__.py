@@ -16,7 +16,7 @@ from backtest.version import VERSION
 
 # Each verb is the function of that name in backtest/cli/<verb>.py (``spelled``), or an App of several.
 VERBS = {
-    "demo": "Replay the bundled crash under several scenarios, compare them and write a report: no node needed.",
+    "demo": "Answer a question about the bundled crash on one screen, and as a page: no node needed.",
     "fetch": "Fetch a market's history from a node into a lake.",
     "facts": "Write what no log of a market says, from a node, for an import of logs.",
     "follow": "Follow the head of a chain into a lake, with alerts.",

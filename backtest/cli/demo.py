@@ -1,4 +1,6 @@
-"""``backtest demo``: the bundled crash replayed four times, compared, and written as a page."""
+"""``backtest demo``: a governor's question about the bundled crash, answered on one screen; the rest in full and as
+pages.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,10 @@ import shutil
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
 
+from cyclopts import Parameter
 from msgspec.structs import replace
 
 from backtest.errors import UserError
@@ -23,29 +27,39 @@ STEPS = 4  # a quarter of a day apart
 DAY = 86_400
 
 
-def demo(folder: Path = Path("backtest-demo")) -> None:
-    """Replay the bundled crash: history, competitive liquidators under the parameters of history, and under three
-    changes of them.
+QUESTION = f"WETH: liquidation threshold and loan-to-value {WEAKER // 100} points lower"
+SETS = (f"WETH.liquidation_threshold-={WEAKER}", f"WETH.ltv-={WEAKER}")
+DRAWS = 4  # of the calibrated baseline: few, for a first look
 
-    The changes are replayed for users who act as in history and for two kinds who respond. Prints a comparison, stores
-    the results as Parquet in a copy of the bundled lake, and writes one report page. It needs no node and no network.
-    Run again, it reads the runs that are stored already.
+
+def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Answer a question about the bundled crash: what had been, were WETH weaker collateral?
+
+    Replays the crash under the calibrated baseline that is bundled, present parameters beside proposed ones, and under
+    frictionless liquidators, the best case, with two more changes. Prints the answer on one screen, writes it and the
+    comparison of all as pages, and stores the results as Parquet in a copy of the bundled lake. It needs no node and no
+    network. Run again, it reads the runs that are stored already.
 
     Examples:
 
         backtest demo
 
-        backtest demo /tmp/first-look
+        backtest demo /tmp/first-look --full
 
     Parameters
     ----------
     folder
         Working folder, made where it does not exist.
+    full
+        Also users who respond in two ways, and every table, verdict and assumption.
     """
     from backtest.lake import Lake
+    from backtest.propose import ProposalQuestion, ensemble_of, propose
     from backtest.reconstruct import is_current, reconstruct
     from backtest.report import select, write_report
+    from backtest.report.proposal import forms
     from backtest.report.text import as_text
+    from backtest.resources import resource
     from backtest.results import band_of, run
 
     lake = Lake(_copied_sample(folder))
@@ -60,7 +74,11 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     alternatives = scenarios(baseline, first)
     planned = {
         scenario.name: scenario
-        for scenario in (Scenario(to_block=to_block), *(one for each in alternatives for one in band_of(each)))
+        for scenario in (
+            Scenario(to_block=to_block),
+            baseline,
+            *(one for each in alternatives for one in (band_of(each) if full else (each,))),
+        )
     }
     runs = {}
     for scenario in planned.values():
@@ -71,16 +89,42 @@ def demo(folder: Path = Path("backtest-demo")) -> None:
     }
     lake.refresh()
     wanted = [runs[name].run_id for name in ("history", "baseline", *(scenario.name for scenario in alternatives))]
-    page = folder / "report.html"
+    page, answer = folder / "report.html", folder / "answer.html"
     write_report(lake, wanted, page)
-    print(as_text(select(lake, wanted), shared_only=True))
+    fitted = resource("sample") / "baseline.toml"
+    print(f"replaying {market}: {DRAWS} draws of the calibrated baseline, and the proposal", file=sys.stderr)
+    found = propose(
+        lake,
+        market,
+        ProposalQuestion(SETS, ensemble_of(fitted), draws=DRAWS, seeds=1, to_block=to_block, responses=("frozen",)),
+        workers=2,
+    )
+    forms.write_page(found, answer)
+    print(*wrap(f"{market}: {lake.market_config(market).description}. Not a real market.", forms.WIDTH), sep="\n")
+    print(f"\n{QUESTION}?")
+    print(forms.as_answer(found))
+    print(_resembles(fitted))
+    if full:
+        print(f"\n{as_text(select(lake, wanted), shared_only=True)}\n\n{forms.as_text(found, full=True)}")
     for name, count in calm.items():
-        print(
-            f"\n{name}, where nobody was liquidated, under the baseline: {count} liquidations (each would be a false"
-            " alarm)"
-        )
+        said = f"{name}, where nobody was liquidated, under frictionless liquidators: {count} liquidations (each would"
+        print(*wrap(f"{said} be a false alarm).", forms.WIDTH), sep="\n")
     results = Path(lake.files("results/runs", market)[0].path).parent.parent.relative_to(lake.path)
-    print(_next_steps(folder, page, folder / "lake" / results, wanted))
+    print(_next_steps(folder, (answer, page), folder / "lake" / results, market))
+
+
+def _resembles(fitted: Path) -> str:
+    """What the bundled baseline says of itself: on what it was fitted, and how it does on what it did not see."""
+    from backtest.files import read_text
+    from backtest.propose import ensemble_of
+
+    lines = [line.removeprefix("# ") for line in read_text(fitted).splitlines() if line.startswith("# ")]
+    told = [
+        line for line in lines if line.startswith(("Bad debt on the held-out", "Not matched on the window held out"))
+    ]
+    return "\n".join(
+        ("", *wrap(f"The baseline: {DRAWS} draws, {ensemble_of(fitted).source}. {' '.join(reversed(told))}", 100))
+    )
 
 
 def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
@@ -158,7 +202,7 @@ def _crash(lake: Lake) -> str:
     raise UserError(f"no market of {lake.path} has liquidations", "delete the folder and run the demo again")
 
 
-def _next_steps(folder: Path, page: Path, results: Path, runs: list[str]) -> str:
+def _next_steps(folder: Path, pages: tuple[Path, Path], results: Path, market: str) -> str:
     lake = folder / "lake"
     run_as_module = sys.argv[0].endswith("__main__.py")
     command = (
@@ -169,15 +213,13 @@ def _next_steps(folder: Path, page: Path, results: Path, runs: list[str]) -> str
         else os.path.relpath(sys.argv[0])
     )
     return f"""
-Report page: {page}
+The answer as a page: {pages[0]}
+Frictionless liquidators, and two more changes: {pages[1]}
 Results as Parquet: {results}
-Lake, with history and runs side by side: {lake}
 
-Ask it something:
-  {command} sql --lake {lake} "SELECT name, kind, liquidations, repaid_base, bad_debt_base FROM run_summary"
+Ask it something (every table: {command} demo --full):
+  {command} propose --lake {lake} --market {market} \\
+    --set WETH.liquidation_bonus=10600
   {command} sql --lake {lake} \\
-    "SELECT * FROM run_liquidations WHERE run_id = '{runs[1]}' ORDER BY repaid_base DESC LIMIT 10"
-  {command} sql --lake {lake} \\
-    "SELECT symbol, block_number, price FROM prices JOIN assets USING (market, asset_id) ORDER BY seq DESC LIMIT 10"
-Replay it under parameters of your own:
+    "SELECT name, liquidations, repaid_base, bad_debt_base FROM run_summary"
   {command} replay --help"""

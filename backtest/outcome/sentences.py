@@ -138,7 +138,7 @@ def _competition_notes(model: Liquidators) -> Iterator[str]:
     """How searchers compete."""
     if not isinstance(model, Contest):
         return
-    yield f"Competition: {model.said}{'; ' + model.away if model.away else ''}."
+    yield f"Competition: {'; '.join(said for said in (model.said, model.away, model.habits) if said)}."
     if model.front_run:
         yield f"{model.front_run / 100:g} % of winners are copied and lose their liquidation."
     yield (

@@ -99,8 +99,8 @@ class Contest(Strict, frozen=True):
 
     searchers: int | tuple[Searcher, ...] = 5
     """How many there are, all alike; or each of them."""
-    pair: Literal["most-profitable", "largest-debt", "largest-collateral"] = "most-profitable"
-    """How the pair of one account is chosen."""
+    pair: Literal["most-profitable", "largest-debt", "largest-collateral", "any"] = "most-profitable"
+    """How the pair of one account is chosen; ``any``: each time one of them at random, as whoever comes deals in it."""
     size: Literal["largest", "most-profitable"] = "largest"
     """They repay as much as the rules allow, or of that, its half, quarter and so on the part that pays most after
     slippage.
@@ -125,6 +125,12 @@ class Contest(Strict, frozen=True):
     """
     absent_together: bool = False
     """All searchers are away at the same time (a full network, a venue that stands still), not each on its own."""
+    overlooked: int = 0
+    """Share of accounts that nobody watches, basis points: they are on nobody's list, whatever they offer."""
+    overlooked_for: int = 86_400
+    """Seconds: whether an account is overlooked is drawn anew for each such stretch of time."""
+    partial: int = 0
+    """How probable it is that a call asks for a part only of what the rules allow, each part alike, basis points."""
     looks: Literal["any-change", "price-update"] = "any-change"
     """After which transactions they look: those that change a price, an index or a parameter (and, while offers stand
     that did not pay or auctions are open, a market price or a pool), or those that change an oracle price only.
@@ -144,8 +150,9 @@ class Contest(Strict, frozen=True):
         elif len({searcher.name for searcher in self.searchers}) < len(self.searchers):
             raise ScenarioError("liquidators.searchers: a name appears twice", "give each a name of its own")
         share(liquidators__front_run=self.front_run, liquidators__absent=self.absent)
+        share(liquidators__overlooked=self.overlooked, liquidators__partial=self.partial)
         at_least(1, liquidators__max_calls=self.max_calls, liquidators__block_seconds=self.block_seconds)
-        at_least(1, liquidators__absence=self.absence)
+        at_least(1, liquidators__absence=self.absence, liquidators__overlooked_for=self.overlooked_for)
 
     @property
     def each(self) -> tuple[Searcher, ...]:
@@ -171,6 +178,19 @@ class Contest(Strict, frozen=True):
         )
         who = "all of them at once" if self.absent_together else "each on its own"
         return f"they are away {self.absent / 100:g} % of the time, {lasts}, {who}"
+
+    @property
+    def habits(self) -> str:
+        """Whom they overlook and how much they ask for, in words; nothing where that is nobody and all there is."""
+        said = []
+        if self.overlooked:
+            said.append(
+                f"{self.overlooked / 100:g} % of accounts are overlooked, for stretches of"
+                f" {self.overlooked_for / 3_600:.3g} hours"
+            )
+        if self.partial:
+            said.append(f"{self.partial / 100:g} % of calls ask for a part of what may be repaid")
+        return "; ".join(said)
 
 
 class PriorityGas(Contest, frozen=True, tag_field="kind", tag="priority-gas"):
@@ -342,7 +362,8 @@ def draws(model: Liquidators) -> bool:
     """Whether what it does depends on the seed: another seed may give another outcome."""
     if isinstance(model, Observed | Competitive) or not model.each:
         return False
-    if model.front_run > 0 or 0 < model.absent < BPS:
+    by_chance = (model.absent, model.overlooked)  # what is certain is no chance
+    if model.front_run > 0 or any(0 < each < BPS for each in by_chance) or model.partial > 0 or model.pair == "any":
         return True
     several = len(model.each) > 1
     match model:

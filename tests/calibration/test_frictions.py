@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backtest.baseline import _parts
 from backtest.calibration import frictions as f
 from backtest.calibration import shown as s
 from backtest.calibration.ensemble import ensemble_text
@@ -119,3 +120,25 @@ def test_an_ensemble_reads_back_through_the_strict_scenario() -> None:
     scenarios = [parse_scenario(part.partition("\n")[2], "a draw") for part in parts]
     assert [one.liquidators for one in scenarios] == models
     assert {one.costs for one in scenarios} == {costs}
+
+
+def test_a_forecast_is_as_sure_as_its_errors_before() -> None:
+    """By hand: after one error of 2 a Cauchy of scale 2; after two, 3 and 4, Student's t of two degrees of freedom and
+    scale sqrt(12.5). Beyond that, who was right before and is wrong now loses more than who was wrong all the time.
+    """
+    one, zero = np.ones(1), np.zeros(1)
+    assert f.log_scores(np.zeros((1, 1)), one, zero, np.array([[2.0]]))[0] == pytest.approx(-np.log(2 * np.pi))
+    two = f.log_scores(np.zeros((1, 1)), one, zero, np.array([[3.0], [4.0]]))[0]
+    assert two == pytest.approx(-np.log(2 * np.sqrt(2) * np.sqrt(12.5)))
+    mixed = f.log_scores(np.array([[0.0], [2.0]]), np.array([0.25, 0.75]), zero, np.array([[2.0]]))[0]
+    assert mixed == pytest.approx(np.log((0.25 + 0.75 / 2) / (2 * np.pi)))
+    sure, humble = (f.log_scores(np.full((1, 1), 3.0), one, zero, np.array([[past]]))[0] for past in (0.1, 3.0))
+    assert sure < humble
+
+
+def test_what_is_held_out_is_cut_where_as_many_liquidations_lie() -> None:
+    """Parts follow each other without a gap; blocks with many at once are not cut; few liquidations are one part."""
+    assert _parts(10, 99, [*range(20, 35)]) == [(10, 24), (25, 29), (30, 99)]
+    assert _parts(10, 99, [20] * 15) == [(10, 99)]
+    assert _parts(10, 99, [20] * 4 + [50] * 5) == [(10, 99)]
+    assert _parts(10, 99, [20] * 6 + [99] * 6) == [(10, 20), (21, 99)]

@@ -1,4 +1,5 @@
-"""Who is away for a while: searchers whose absence lasts, one by one or all of them together.
+"""Who is away for a while: searchers whose absence lasts, one by one or all of them together; and accounts that nobody
+watches for a while.
 
 Time is cut into stretches, and for each stretch it is drawn whether a searcher is away in all of it. So absences last a
 whole number of stretches, are as long as history's where the scenario says so, and are known ahead whatever happens:
@@ -8,6 +9,9 @@ stretches begin at a moment of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from backtest.model import AccountId
 from backtest.replay.competition.draws import Draws
 from backtest.replay.competition.gas import NEVER
 from backtest.scenario import Contest
@@ -54,15 +58,62 @@ class Absence:
             return end
         if self._share >= BPS:
             return NEVER
-        phase = self._phases[kind]
-        first = (now + phase) // self._length
-        for stretch in range(first, first + MOST_STRETCHES):
-            if not self._draws.chance(self._share, "away", stretch, kind):
-                break
-        else:
-            return NEVER
-        if stretch == first:
-            return now
-        end = stretch * self._length - phase
-        self._known[kind] = now, end
+        end = _ends(self._draws, self._share, self._length, self._phases[kind], "away", kind, now)
+        if now < end < NEVER:
+            self._known[kind] = now, end
         return end
+
+
+class Overlooked:
+    """Which accounts nobody watches, and until when. A function of scenario, seed and time, and of who stood on
+    offer at the first look: those were left by history's liquidators, and are the more probably overlooked the longer
+    such an account stands and the sooner others are taken.
+
+    Args:
+        terms: the contest. wait: seconds for which an account that is watched stands on offer, on average.
+    """
+
+    def __init__(self, terms: Contest, draws: Draws, wait: int) -> None:
+        self._share, self._length, self._draws = terms.overlooked, terms.overlooked_for, draws
+        self.some = terms.overlooked > 0
+        """Whether anybody is overlooked at all."""
+        theirs, others = self._share * self._length, max(1, (BPS - self._share) * wait)
+        self._stands = BPS * theirs // (theirs + others)
+        self._known: dict[AccountId, tuple[int, int]] = {}
+
+    def stood(self, accounts: Iterable[AccountId], now: int) -> None:
+        """These stand on offer as the replay begins."""
+        for account in accounts if self.some else ():
+            stretch = now + self._phase(account)
+            end = now + self._length - stretch % self._length
+            if self._draws.chance(self._stands, "stood", account):
+                following = _ends(
+                    self._draws, self._share, self._length, self._phase(account), "overlooked", account, end
+                )
+                self._known[account] = now, max(end, following)
+
+    def until(self, account: AccountId, now: int) -> int:
+        """``now``, or when somebody looks at the account again; ``NEVER`` where nobody does."""
+        if not self.some:
+            return now
+        begin, end = self._known.get(account, (0, 0))
+        if begin <= now < end:
+            return end
+        end = _ends(self._draws, self._share, self._length, self._phase(account), "overlooked", account, now)
+        if end > now:
+            self._known[account] = now, end
+        return end
+
+    def _phase(self, account: AccountId) -> int:
+        return self._draws.below(self._length, "overlooked from", account)
+
+
+def _ends(draws: Draws, share: int, length: int, phase: int, what: str, kind: int, now: int) -> int:
+    """``now``, or the end of the drawn stretches that it lies in; ``NEVER`` where they go on and on."""
+    if share >= BPS:
+        return NEVER
+    first = (now + phase) // length
+    for stretch in range(first, first + MOST_STRETCHES):
+        if not draws.chance(share, what, stretch, kind):
+            return now if stretch == first else stretch * length - phase
+    return NEVER

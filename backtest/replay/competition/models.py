@@ -297,10 +297,10 @@ class Competition:
 def of_chosen_pair(
     choice: str, book: Book[State], account: AccountId, opportunities: Sequence[Opportunity]
 ) -> Iterable[Opportunity]:
-    """The opportunities that a scenario's field ``pair`` leaves: all, or those with the account's largest debt, or
-    largest collateral.
+    """The opportunities that a scenario's field ``pair`` leaves: all (of which ``any`` draws one later), or those with
+    the account's largest debt, or largest collateral.
     """
-    if choice == "most-profitable" or len(opportunities) < 2:
+    if choice in ("most-profitable", "any") or len(opportunities) < 2:
         return opportunities
     holdings = book.protocol.holdings(book.state, account, book.now)
     if choice == "largest-debt":

@@ -16,7 +16,7 @@ from backtest.protocols.book import Book
 from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition import contests
-from backtest.replay.competition.absence import Absence
+from backtest.replay.competition.absence import Absence, Overlooked
 from backtest.replay.competition.contests import Entrant, Result
 from backtest.replay.competition.costs import CostModel, with_bid
 from backtest.replay.competition.draws import WORD, Draws, negative_binomial, poisson, softmax_weights
@@ -37,6 +37,7 @@ from backtest.replay.competition.opportunities import (
     GAS_ABOVE_CAPS,
     NO_CAPITAL,
     NOT_INCLUDED,
+    OVERLOOKED,
     OWN_COSTS,
     STUCK,
     UNPROFITABLE,
@@ -44,7 +45,7 @@ from backtest.replay.competition.opportunities import (
     Key,
 )
 from backtest.replay.competition.purse import Purse, Till
-from backtest.replay.competition.strategy import best_size, first_step
+from backtest.replay.competition.strategy import best_size, first_step, of_size
 from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
@@ -112,6 +113,11 @@ class Searchers:
         self._each = terms.each
         self._draws = draws
         self._absence = Absence(terms, draws)
+        looks = min(terms.mean, 10_000) if isinstance(terms, Participation) else 10_000
+        self._overlooked = Overlooked(terms, draws, terms.block_seconds * 10_000 // max(looks, 1))
+        self._begun = False
+        self._varies = terms.partial > 0 or terms.pair == "any"
+        """Whether what is asked for is drawn: the next who looks may want what this one did not."""
         self._owners = any(searcher.capital is not None for searcher in self._each)
         by_chance = terms.distribution != "searchers" if isinstance(terms, Participation) else isinstance(terms, Oev)
         self._drawn = by_chance or (
@@ -149,6 +155,10 @@ class Searchers:
         for this moment.
         """
         self._enter(book)
+        if not self._begun:
+            self._begun = True
+            if self._overlooked.some:
+                self._overlooked.stood(list(open_to), book.now.timestamp)
         if isinstance(self.terms, Participation) and isinstance(open_to, Offers) and not self._sticks:
             self._let_be(book, self.terms, open_to)
         if isinstance(open_to, Offers) and not self._told and self._may_be_told:
@@ -300,9 +310,9 @@ class Searchers:
     @property
     def _may_be_told(self) -> bool:
         """Whether what does not pay is left for that reason, whatever else there is to say of it."""
-        return (
-            self.terms.pair == "most-profitable" and self.terms.size == "largest" and self.terms.strategy != "patient"
-        )
+        terms = self.terms
+        fixed = terms.pair == "most-profitable" and terms.size == "largest" and terms.strategy != "patient"
+        return fixed and not self._varies and not self._overlooked.some
 
     def _let_unprofitable(self, book: Book[State], open_to: Offers) -> None:
         """What did not pay at the last look, and does not now, is left again: told of all accounts at once, and nothing
@@ -396,7 +406,14 @@ class Searchers:
         if terms.strategy == "patient" and self._is_partial(book, offer.chosen):
             self._leave(book, key, WAITING)
             return None
+        if key[1] is None and self._overlooked.until(key[0], book.now.timestamp) > book.now.timestamp:
+            self._leave(book, key, OVERLOOKED)
+            return None
+        whole, offer = offer, self._asked(book, offer)
         able, obstacle = self._able(book, offer)
+        if not able and offer is not whole:
+            offer = whole
+            able, obstacle = self._able(book, offer)
         if not able:
             self._leave(book, key, obstacle, hopeful=offer.profit + offer.borrowed.gas > 0)
             return None
@@ -537,7 +554,8 @@ class Searchers:
         """
         account, lot = key
         of, step, draws = (account, _lot_word(lot)), terms.block_seconds, self._draws
-        back = self._absence.back(start)
+        seen = start if lot is not None else self._overlooked.until(account, start)
+        back = NEVER if seen == NEVER else self._absence.back(seen)
         if back == NEVER:
             return NEVER
         start += -(-(back - start) // step) * step
@@ -596,9 +614,8 @@ class Searchers:
 
     def _by_time(self, reason: str, *, hopeful: bool) -> bool:
         """Whether what was left for this reason may find a taker though nothing happens."""
-        return reason in (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT) or (
-            hopeful and self.costs.moves
-        )
+        by_time = (NOT_INCLUDED, OWN_COSTS, STUCK, NO_CAPITAL, CALLS, BUSY, ABSENT, OVERLOOKED)
+        return reason in by_time or (hopeful and (self.costs.moves or self._varies))
 
     def _worth_a_look(self, key: Key, reason: str, now: int, *, hopeful: bool) -> int | None:
         """When what was left for this reason may find a taker by time alone; None: never."""
@@ -609,14 +626,17 @@ class Searchers:
             return None
         if reason in (OWN_COSTS, STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
+        if reason == OVERLOOKED:
+            seen = self._overlooked.until(key[0], now)
+            return None if seen == NEVER else now + -(-(seen - now) // step) * step
         first = self.costs.changes_after(now) if self.costs.moves else NEVER
         if reason in (ABSENT, NO_CAPITAL):
             first = min(first, self._absence.back(now + step) if reason == ABSENT else self._absence.changes(now))
-        if reason == NOT_INCLUDED:
+        if reason == NOT_INCLUDED or (self._varies and reason in (UNPROFITABLE, NO_CAPITAL)):
             if not isinstance(self.terms, Participation):
                 return now + step
             first = min(first, self._next_showing(self.terms, key, now + step))
-        elif reason == NO_CAPITAL:
+        if reason == NO_CAPITAL:
             first = min([first, *(back for back in self._till.purse.returns if back > now)])
         return None if first == NEVER else now + -(-(first - now) // step) * step
 
@@ -626,6 +646,23 @@ class Searchers:
             return offer
         first = first_step(book, offer.chosen)
         return offer if first is None else self._valued(book, offer.key, first)
+
+    def _asked(self, book: Book[State], offer: _Offer) -> _Offer:
+        """What is asked for this time: the offer itself, another pair of the account, or a part, where they are drawn.
+        All of it where the rules refuse that part.
+        """
+        draws, key = self._draws, self._draw_key(book, offer.key)
+        if offer.key[1] is not None or offer.chosen.opens:
+            return offer
+        pairs = self._offers[offer.key][0]
+        if self.terms.pair == "any" and len(pairs) > 1:
+            other = pairs[draws.below(len(pairs), "pair", *key)]
+            offer = offer if other is offer.chosen else self._valued(book, offer.key, other)
+        if not draws.chance(self.terms.partial, "in part", *key):
+            return offer
+        repay = offer.chosen.fill.repaid * (1 + draws.below(BPS, "part", *key)) // BPS
+        part = of_size(book, offer.chosen, repay) if repay else None
+        return offer if part is None else self._valued(book, offer.key, part)
 
     def _is_partial(self, book: Book[State], offer: Opportunity) -> bool:
         """More debt of the pair is there than may be repaid, and collateral for it."""

@@ -65,6 +65,12 @@ def as_text(p: Proposal, *, full: bool = False) -> str:
     return "\n".join(lines)
 
 
+def as_answer(p: Proposal) -> str:
+    """The sentences, and the table they rest on: what fits beside other things on one screen."""
+    table = tabled.findings_table(p, full=False)
+    return "\n".join((*_wrapped(" ".join(answer(p))), "", tables.as_text(table, WIDTH)))
+
+
 def as_markdown(p: Proposal) -> str:
     """The whole answer as Markdown."""
     lines = [f"# {p.market}: {', '.join(p.changes)}", "", " ".join(answer(p)), ""]

@@ -42,6 +42,9 @@ MODELS: dict[str, Contest] = {
     "away together": Participation(mean=6_000, absent=7_000, absence=600, absent_together=True),
     "away each": Participation(mean=9_000, searchers=3, absent=8_000, absence=400),
     "away and poor": Participation(mean=9_000, searchers=POOR, absent=6_000, absence=900),
+    "accounts overlooked": Participation(mean=3_000, overlooked=6_000, overlooked_for=500),
+    "all there but overlooked": SealedBid(searchers=2, overlooked=5_000, overlooked_for=300),
+    "in part, of any pair": Participation(mean=3_000, partial=6_000, pair="any", searchers=POOR),
     "all there but away": SealedBid(searchers=2, absent=8_000, absence=700),
     "everybody, short of money": Participation(distribution="searchers", searchers=POOR),
 }
