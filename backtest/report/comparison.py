@@ -177,12 +177,6 @@ class Comparison:
                     f"{label}: the same scenario without its mitigations is not stored, so their sides are not known."
                     f" Make it: {self._command(run, '--unmitigated')}"
                 )
-        if any(judged.paired is None for judged in self.judged):
-            lines.append(
-                f"Verdicts of the stated model hold no doubt about the model. An ensemble that {selection.market}'s own"
-                " liquidations allow, for compare, sweep and propose: backtest calibrate baseline --lake"
-                f" {selection.lake} --market {selection.market}"
-            )
         for judged in self.judged:
             if judged.paired is not None:
                 continue
@@ -204,6 +198,12 @@ class Comparison:
                     f" {judged.run['to_block']}"
                 )
         lines += self._not_judged()
+        if any(judged.paired is None for judged in self.judged):
+            lines.append(
+                f"Verdicts of the stated model hold no doubt about the model. An ensemble that {selection.market}'s own"
+                " liquidations allow, for compare, sweep and propose: backtest calibrate baseline --lake"
+                f" {selection.lake} --market {selection.market}"
+            )
         if selection.older:
             lines.append(f"{selection.older} runs of older versions are left out: replay them again.")
         return lines
