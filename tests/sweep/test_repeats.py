@@ -28,7 +28,7 @@ from tests.propose.market import lake_of_four
 from tests.support.sketch_history import POOL
 
 BONUS = Override(parameter="liquidation_bonus", asset="WETH", value=10_500)
-LATE = Scenario(name="base", liquidators=Participation(mean=4_000, searchers=2), overrides=(BONUS,))
+LATE = Scenario(name="base", liquidators=Participation(mean=300, searchers=2), overrides=(BONUS,))
 LEVELS = (10_500, 10_900)
 AXES = (Axis(field="overrides[0].value", name="bonus", values=LEVELS),)
 
