@@ -8,10 +8,7 @@ verdict depends on the data and on the question, not on what happens to be store
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +22,7 @@ from backtest import files
 from backtest.errors import ScenarioError, UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
+from backtest.paired import DRAWS, FRICTIONLESS, SEEDS, PairedPlan, executor_for, said
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
@@ -39,15 +37,13 @@ from backtest.report.selection import Row, printable
 from backtest.report.tables import data_flags
 from backtest.results import Material, load_material, run_id_of
 from backtest.risk.falling import held, that_moved
-from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, draws, parse_override, seconds_of
-from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
+from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, parse_override, seconds_of
+from backtest.scenario.ensemble import Ensemble, parse_ensemble
 from backtest.scenario.settled import settled
-from backtest.sweep import Executor, Processes, Progress, Serial, Sweep, carry_out
-from backtest.sweep.plan import Plan, Planned
-from backtest.sweep.spec import Axis, Level, Window
+from backtest.sweep import Progress, carry_out
+from backtest.sweep.spec import Level
 from backtest.tables import RULES_VERSION
 
-FRICTIONLESS = Ensemble(draw=(Draw(weight=1.0, liquidators=Competitive()),))
 NAMED = "frictionless liquidators, who always come at once, cost nothing and never run short"
 FALLS = (1_000, 2_000, 3_000, 4_000, 5_000)
 """Of prices, basis points."""
@@ -55,11 +51,7 @@ SHOCKED = 4
 """Assets that fall alone, at most, those of the proposal aside."""
 STEPS, DAYS = 10, 30
 """The ramp that a change at once is held beside."""
-HEAVIEST = 3
-"""Draws of the ensemble under which users' responses, and the sets of a search, are replayed."""
 MOST_POINTS = 150
-_SMALL = 100_000
-"""Events to replay in all, below which starting processes takes longer than they save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +68,8 @@ class ProposalQuestion:
 
     sets: tuple[str, ...]
     ensemble: Ensemble | None = None
-    draws: int = 6
-    seeds: int = 2
+    draws: int = DRAWS
+    seeds: int = SEEDS
     seed: int = 0
     from_block: int | None = None
     to_block: int | None = None
@@ -164,108 +156,49 @@ def checker(
     return refuse
 
 
-def executor_for(workers: int | None, events: int) -> Executor:
-    """Who replays: processes, where so many events are worth starting them. UserError for fewer than one."""
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}", "give 1 or more")
-    count = workers or (1 if events < _SMALL else os.cpu_count() or 1)
-    return Processes(count) if count > 1 else Serial()
-
-
 # -- which runs -------------------------------------------------------------------------------------------------------
 
 
-class _Asked:
-    """The runs that a question takes."""
+class _Asked(PairedPlan):
+    """The runs that a question takes; changes without a moment hold from the window's first block on."""
 
     def __init__(self, question: ProposalQuestion, overrides: tuple[Override, ...], material: Material) -> None:
-        self.question, self.overrides = question, overrides
-        ensemble = question.ensemble or FRICTIONLESS
-        self.ensemble = ensemble.at_most(question.draws)
-        self.random = any(draws(draw.liquidators) for draw in self.ensemble.draw)
-        self.seeds = range(question.seed, question.seed + (question.seeds if self.random else 1))
-        timeline = material.timeline()
-        self.first, self.last = question.from_block, question.to_block
-        self.ends = timeline.last_known_block(self.last)
+        self.question, self.overrides, self.first, self.last = (
+            question,
+            overrides,
+            question.from_block,
+            question.to_block,
+        )
+        self.ends = material.timeline().last_known_block(self.last)
         if (self.first or 0) > self.ends:
             raise UserError(f"the window begins at block {self.first}, after its end, {self.ends}", "swap the blocks")
-        self._material = material
-        weights = self.ensemble.weights
-        self.heaviest = sorted(range(len(weights)), key=lambda draw: (-weights[draw], draw))[:HEAVIEST]
-        self.cells: dict[tuple[int, int, str], tuple[str, str]] = {}
-        """Draw, seed and response to the ids of the proposal's run and its baseline's."""
-        self.plan = self._plan()
+        ensemble = (question.ensemble or FRICTIONLESS).at_most(question.draws)
+        words = " ".join(question.sets)
+        super().__init__(
+            self.under(overrides),
+            words,
+            ensemble,
+            question.seeds,
+            material,
+            verb="propose",
+            responses=question.responses,
+        )
 
-    def scenario(self, draw: int, seed: int, response: str, overrides: tuple[Override, ...], name: str) -> Scenario:
-        """One run; changes without a moment hold from the window's first block on."""
+    def under(self, overrides: Sequence[Override]) -> Scenario:
+        """The question's scenario with these changes."""
         first = self.first
         moved = tuple(
             replace(each, from_block=first) if first and not each.from_block and each.from_time is None else each
             for each in overrides
         )
-        plain = Scenario(
-            name=name,
+        return Scenario(
             overrides=moved,
             allow_invalid=bool(overrides) and self.question.allow_invalid,
             from_block=first,
             to_block=self.last,
-            seed=seed,
+            seed=self.question.seed,
             liquidators=Competitive(),
         )
-        made = drawn(replace(plain, users=replace(plain.users, response=response)), self.ensemble.draw[draw])
-        return settled(made, self._material.market.name_of)
-
-    def planned(self, name: str, rows: Sequence[tuple[dict[str, Level] | None, str, Scenario]], base: Scenario) -> Plan:
-        """Scenarios with their points (None: a baseline, or history) as the plan of a sweep."""
-        market, digest = self._material.market.name, self._material.digest
-        points: list[Mapping[str, Level]] = []
-        made: list[Planned] = []
-        scenarios: dict[str, Scenario] = {}
-        for values, response, scenario in rows:
-            if values is not None and values not in points:
-                points.append(values)
-            run_id = run_id_of(scenario, market, digest)
-            place = None if values is None else points.index(values)
-            made.append(Planned(len(made), place, "all", response, scenario.name, run_id))
-            scenarios.setdefault(run_id, scenario)
-        levels: dict[str, list[Level]] = {}
-        for point in points:
-            for label, level in point.items():
-                if level not in levels.setdefault(label, []):
-                    levels[label].append(level)
-        axes = tuple(Axis(field="seed", name=label, values=tuple(own)) for label, own in levels.items())
-        spec = Sweep(name=name, scenario=base, axes=axes)
-        body = json.dumps([market, digest, RULES_VERSION, ENGINE_VERSION, *(row.run_id for row in made)])
-        sweep_id = hashlib.sha256(f"propose {body}".encode()).hexdigest()
-        window = Window(name="all", from_block=self.first, to_block=self.last)
-        return Plan(spec, sweep_id, market, digest, (window,), tuple(points), levels, tuple(made), scenarios)
-
-    def _plan(self) -> Plan:
-        material, words = self._material, " ".join(self.question.sets)
-        history = settled(Scenario(from_block=self.first, to_block=self.last), material.market.name_of)
-        market, digest = material.market.name, material.digest
-        self.history = run_id_of(history, market, digest)
-        rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
-        present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
-        for draw in range(len(self.ensemble.draw)):
-            for response in self.question.responses if draw in self.heaviest else RESPONSES[:1]:
-                for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
-                    which = f"draw {draw + 1}, seed {seed}, {response}"
-                    ours = self.scenario(draw, seed, response, self.overrides, f"{words}, {which}")
-                    theirs = self.scenario(draw, seed, response, (), f"present, {which}")
-                    ids = (run_id_of(ours, market, digest), run_id_of(theirs, market, digest))
-                    self.cells[draw, seed, response] = ids
-                    rows.append(({"draw": draw + 1, "seed": seed}, response, ours))
-                    present.append((None, response, theirs))
-        return self.planned(f"propose {words}", [*rows, *present], rows[0][2])
-
-    def runs(self, outcomes: Mapping[str, report.ProposalOutcome]) -> list[report.ProposalRun]:
-        """What they came to."""
-        weights = self.ensemble.weights
-        return [
-            report.ProposalRun(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
-            for (draw, seed, response), (ours, theirs) in self.cells.items()
-        ]
 
 
 class _Grid:
@@ -280,7 +213,7 @@ class _Grid:
         refuse: Callable[[Sequence[Override]], None],
     ) -> None:
         within = asked.question.within or 0
-        market = asked._material.market
+        market = asked.material.market
         present = tuple(present_of(each, market, timeline, protocol, asked.ends) for each in overrides)
         proposed = tuple(
             each.value if each.value is not None else now + (each.change or 0)
@@ -309,11 +242,12 @@ class _Grid:
                 continue
             for place in asked.heaviest:
                 words = " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
-                made = asked.scenario(place, asked.question.seed, RESPONSES[0], own, f"{words}, draw {place + 1}")
+                name = f"{words}, draw {place + 1}"
+                made = asked.scenario(asked.under(own), place, asked.question.seed, RESPONSES[0], name)
                 rows.append(({**dict(zip(names, values, strict=True)), "draw": place + 1}, RESPONSES[0], made))
-                run_id = run_id_of(made, market.name, asked._material.digest)
+                run_id = run_id_of(made, market.name, asked.material.digest)
                 self._ids.setdefault(values, []).append((weights[place], run_id))
-        base = asked.scenario(asked.heaviest[0], asked.question.seed, RESPONSES[0], (), "present")
+        base = asked.scenario(asked.baseline, asked.heaviest[0], asked.question.seed, RESPONSES[0], "present")
         self.plan = asked.planned(f"propose --best {' '.join(asked.question.sets)}", rows, base)
         self._names, self._present, self._proposed, self._within = names, present, proposed, within
 
@@ -428,7 +362,7 @@ def _told(
         currency=config.base_currency,
         decimals=config.base_decimals,
         changes=tuple(text.strip() for text in question.sets),
-        baseline=_words(question.ensemble),
+        baseline=NAMED if question.ensemble is None else said(question.ensemble),
         frictionless=question.ensemble is None,
         ensemble=several,
         draws=len(asked.ensemble.draw),
@@ -458,13 +392,6 @@ def _told(
         sweep=asked.plan.sweep_id,
         responses=question.responses,
     )
-
-
-def _words(ensemble: Ensemble | None) -> str:
-    if ensemble is None:
-        return NAMED
-    title = f"ensemble '{ensemble.title}'" if ensemble.title else "an ensemble without a title"
-    return f"{title}, {ensemble.source or 'whose source is not stated'}"
 
 
 def _moment(overrides: Sequence[Override], timeline: Timeline, ends: int) -> tuple[int, bool]:

@@ -21,7 +21,8 @@ from msgspec.structs import replace
 from backtest.errors import ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.propose import ProposalQuestion, checker, executor_for, present_of, propose, spoken
+from backtest.paired import executor_for
+from backtest.propose import ProposalQuestion, checker, present_of, propose, spoken
 from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import Timeline

@@ -437,12 +437,14 @@ SWEEPS: dict[str, pa.Schema] = {
         ("rules_version", TEXT),
         ("engine_version", TEXT),
     ),
+    # ``of``: the window that it is with one of its seeds, where combinations are repeated; null else.
     "sweep_windows": _sweep(
         ("name", TEXT),
         ("ordinal", pa.int64()),
         ("from_block", pa.int64(), True),
         ("to_block", pa.int64(), True),
         ("held_out", pa.bool_()),
+        ("of", TEXT, True),
     ),
     # Which way a measure is better: min or max.
     "sweep_objectives": _sweep(("measure", TEXT), ("better", TEXT)),
@@ -589,6 +591,26 @@ STRESSES: dict[str, pa.Schema] = {
         ("data", pa.float64(), True),
         ("model", pa.float64(), True),
     ),
+}
+
+# Who liquidates, as last calibrated on a market, one row: questions about its parameters are asked under it
+# (``backtest.paired``). text: the ensemble as TOML. Datasets ``results/...`` as well.
+ENSEMBLES: dict[str, pa.Schema] = {
+    "ensembles": pa.schema(
+        [
+            pa.field(name, kind, nullable=False)
+            for name, kind in (
+                ("market", TEXT),
+                ("title", TEXT),
+                ("source", TEXT),
+                ("draws", pa.int64()),
+                ("text", TEXT),
+                ("lake_digest", TEXT),
+                ("rules_version", TEXT),
+                ("engine_version", TEXT),
+            )
+        ]
+    )
 }
 
 

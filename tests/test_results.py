@@ -5,6 +5,7 @@ compare.
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from backtest.errors import LakeError, ScenarioError, UserError
 from backtest.lake import Lake
 from backtest.outcome import rows
 from backtest.protocols.registry import PROTOCOLS
+from backtest.report import select
+from backtest.report.text import as_text
 from backtest.result_tables import RUN_TABLES
 from backtest.results import load_market, load_timeline, run, run_id_of
 from backtest.scenario import Competitive, Override, Scenario
@@ -325,22 +328,16 @@ def test_compare_puts_runs_side_by_side(lake: Lake, capsys: pytest.CaptureFixtur
 LOWER = ("--liquidators", "competitive", "--set", "WETH.liquidation_threshold=7900")
 
 
-def test_a_run_without_its_baseline_says_how_to_make_it_and_that_works(
+def test_compare_makes_the_baseline_and_the_band_that_a_verdict_needs(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", "--seed", 3)[0] == 0
     _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
-    assert "Verdict" not in out
-    [line] = [
-        line
-        for line in out.splitlines()
-        if line.startswith("lower: no baseline is stored, so it is not compared. Make it: ")
-    ]
-    command = line.partition("Make it: backtest ")[2].split()
-    assert cli(capsys, *command)[0] == 0
-    _, out, _ = cli(capsys, "compare", "lower", "--lake", lake.path)
     assert "Verdict: lower against baseline (users frozen; " in out
-    assert "no baseline is stored" not in out
+    assert not re.search("no baseline is stored|the band lacks|incomplete", out)
+    lake.refresh()
+    responses = lake.read("results/runs", "sketch")["response"].to_pylist()
+    assert sorted(responses) == sorted(["frozen", *(2 * ["frozen", "same-ltv", "same-health"])])  # history, both sides
 
 
 def test_a_verdict_does_not_depend_on_whether_history_is_stored(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,7 +381,8 @@ def test_a_band_is_three_responses_with_their_baselines(lake: Lake, capsys: pyte
 def test_an_unfinished_band_says_so(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ((), ("--baseline",)):
         assert cli(capsys, "replay", "--lake", lake.path, *LOWER, "--name", "lower", *more)[0] == 0
-    _, out, _ = cli(capsys, "compare", "--lake", lake.path)
+    lake.refresh()
+    out = as_text(select(lake))  # which only reads
     [line] = [
         line
         for line in out.splitlines()
@@ -392,8 +390,8 @@ def test_an_unfinished_band_says_so(lake: Lake, capsys: pytest.CaptureFixture[st
     ]
     assert "incomplete" in out
     assert cli(capsys, *line.partition("Make it: backtest ")[2].split())[0] == 0
-    _, out, _ = cli(capsys, "compare", "--lake", lake.path)
-    assert "the band lacks" not in out
+    lake.refresh()
+    assert "the band lacks" not in as_text(select(lake))
 
 
 def test_a_run_replayed_again_is_the_same_scenario(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:

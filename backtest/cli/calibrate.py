@@ -587,8 +587,9 @@ def baseline(
 
     Draws of frictions (attention, least profit, margin, absence, capital, number, strategy, pair) are replayed over the
     first part of history; those that show most nearly what it shows are kept, and tested on the part that is held out,
-    beside frictionless liquidators and a rate by the hour. With --out the draws are written as an ensemble. Where
-    history has fewer than 20 liquidations nothing is fitted, and the ensemble is of published figures, and says so.
+    beside frictionless liquidators and a rate by the hour. The lake keeps the draws: compare, propose and sweep judge
+    the market's parameters under them from then on. With --out they are written as an ensemble, too. Where history has
+    fewer than 20 liquidations nothing is fitted or kept; the ensemble is of published figures, and says so.
 
     Examples:
 
@@ -626,6 +627,7 @@ def baseline(
     from backtest.cli.calibrate_baseline import (
         MOST_DRAWS,
         MOST_KEPT,
+        kept_in,
         prior_written,
         split_of,
         steps,
@@ -663,6 +665,8 @@ def baseline(
     else:
         lines, text = told(found, chosen, seed), written(found, chosen, seed, base)
     print("\n".join(lines))
+    if not isinstance(found, TooFew):
+        print(kept_in(opened, chosen, text))
     if out is not None:
         out.write_text(text, encoding="utf-8")
         print(f"written: {keep} draws to {out}")

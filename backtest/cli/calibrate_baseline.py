@@ -98,6 +98,17 @@ def written(fit: Fit, market: str, seed: int, base: Scenario) -> str:
     return ensemble_text(list(told(fit, market, seed)), f"{market}, calibrated", source, draws, base.costs)
 
 
+def kept_in(lake: Lake, market: str, text: str) -> str:
+    """Keep an ensemble in the lake; what came of it."""
+    from backtest.paired import keep_ensemble
+
+    try:
+        keep_ensemble(lake, market, text)
+    except (UserError, OSError) as error:  # it may be read-only, or busy
+        return f"not kept in the lake: {error}; compare and propose take the file: --ensemble FILE"
+    return f"kept in the lake: compare, propose and sweep judge parameters of {market} under it from now on."
+
+
 def told_of_too_few(few: TooFew, market: str, count: int, seed: int) -> Iterator[str]:
     """That nothing was fitted, and what stands in."""
     from backtest.calibration.frictions import PUBLISHED

@@ -20,6 +20,7 @@ def propose(
     market: str | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     ensemble: Path | None = None,
+    frictionless: Annotated[bool, Parameter(negative="")] = False,
     draws: Whole = 6,
     seeds: Whole = 2,
     seed: Whole = 0,
@@ -60,8 +61,10 @@ def propose(
         A changed parameter, as in backtest replay; may be repeated. Without a moment it holds over all of the history,
         and takes effect at its end.
     ensemble
-        TOML file of weighted draws of liquidators and costs (docs/propose.md); without it frictionless liquidators, the
-        best case.
+        TOML file of weighted draws of liquidators and costs (docs/propose.md); without it that which the lake keeps of
+        the market (backtest calibrate baseline), and where it keeps none frictionless liquidators.
+    frictionless
+        Frictionless liquidators, the best case, whatever the lake keeps.
     draws
         Draws of the ensemble that are replayed, at most: of more, so many stand for all.
     seeds
@@ -91,6 +94,7 @@ def propose(
     from backtest.cli.replay import only_market
     from backtest.cli.sweep import bar
     from backtest.lake import Lake
+    from backtest.paired import kept_ensemble
     from backtest.propose import ProposalQuestion, ensemble_of
     from backtest.propose import propose as answered
     from backtest.report.proposal import forms
@@ -100,12 +104,15 @@ def propose(
         raise UserError("a page is a file", "say where: --output answer.html")
     if within is not None and not best:
         raise UserError("--within without --best", "add --best")
+    if frictionless and ensemble is not None:
+        raise UserError("--frictionless and --ensemble together", "give one of them")
     opened = Lake(lake)
     where = market or only_market(opened)
+    kept = None if frictionless or ensemble is not None else kept_ensemble(opened, where)
     first, last = window_of(opened, where, from_block, to_block)
     question = ProposalQuestion(
         sets=tuple(set_ or ()),
-        ensemble=None if ensemble is None else ensemble_of(ensemble),
+        ensemble=kept if ensemble is None else ensemble_of(ensemble),
         draws=draws,
         seeds=seeds,
         seed=seed,

@@ -16,6 +16,7 @@ from backtest.cli.numbers import Whole, whole
 from backtest.errors import UserError
 
 if TYPE_CHECKING:
+    from backtest.lake import Lake
     from backtest.sweep import Progress, Sweep
     from backtest.sweep.spec import Window
 
@@ -35,6 +36,9 @@ def sweep(
     design: Literal["grid", "random", "latin-hypercube", "sobol"] | None = None,
     points: Whole | None = None,
     seed: Whole | None = None,
+    repeats: Whole | None = None,
+    ensemble: Path | None = None,
+    stated: Annotated[bool, Parameter(negative="")] = False,
     name: str | None = None,
     workers: Whole | None = None,
     scheduler: str | None = None,
@@ -87,6 +91,14 @@ def sweep(
         How many combinations are drawn.
     seed
         Seed of the draws.
+    repeats
+        Replay every combination under so many seeds, the same of all, for models that draw: intervals hold chance.
+    ensemble
+        TOML file of weighted draws of liquidators and costs (docs/propose.md): every combination is replayed under
+        each, and intervals hold what is not known of the model. Without it, where the base says nothing of who
+        liquidates and no axis does, that which the lake keeps of the market (backtest calibrate baseline).
+    stated
+        Replay the model that the base states, whatever the lake keeps.
     name
         Name of the sweep in tables.
     workers
@@ -117,6 +129,7 @@ def sweep(
         "--design": design,
         "--points": points,
         "--seed": seed,
+        "--repeats": repeats,
         "--name": name,
     }
     if file is not None and (given := [option for option, value in options.items() if value is not None]):
@@ -130,7 +143,12 @@ def sweep(
         spec = _read(file)
     else:
         drawn = {"design": design, "points": points, "seed": seed, "name": name, "objectives": _objectives(objective)}
+        drawn["repeats"] = repeats
         spec = _from_options(scenario, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
+    if stated and ensemble is not None:
+        raise UserError("--stated and --ensemble together", "give one of them")
+    if not stated:
+        spec = _under(spec, opened, chosen, ensemble)
     cluster = Dask(scheduler) if scheduler else None
     count = workers or os.cpu_count() or 1
     executor: Executor = cluster or (Processes(count) if count > 1 else Serial())
@@ -150,6 +168,25 @@ def sweep(
         write_sweep_report(opened, outcome.sweep_id, output)
         print(f"Page: {output}")
     return 1 if len(outcome.failed) == outcome.scenarios else 0
+
+
+def _under(spec: Sweep, lake: Lake, market: str, file: Path | None) -> Sweep:
+    """The sweep under an ensemble: that of a file, or that which the lake keeps where the sweep says nothing of who
+    liquidates.
+    """
+    from msgspec.structs import replace
+
+    from backtest.paired import kept_ensemble
+    from backtest.propose import ensemble_of
+    from backtest.scenario import Competitive, Costs
+
+    if file is not None:
+        return replace(spec, draw=ensemble_of(file).draw)
+    varied = any(path.startswith(("liquidators", "costs")) for axis in spec.axes for path in axis.paths)
+    if spec.draw or varied or spec.scenario.liquidators != Competitive() or spec.scenario.costs != Costs():
+        return spec
+    kept = kept_ensemble(lake, market)
+    return spec if kept is None else replace(spec, draw=kept.draw)
 
 
 def only_market(markets: Sequence[str], where: str) -> str:

@@ -24,7 +24,7 @@ from backtest import foreign, tables
 from backtest.errors import LakeError
 from backtest.lake.storage import Storage
 from backtest.markets import MarketConfig
-from backtest.result_tables import JOINTS, RESULTS, STRESSES, SWEEPS
+from backtest.result_tables import ENSEMBLES, JOINTS, RESULTS, STRESSES, SWEEPS
 
 FORMAT = 3
 KEEP_VERSIONS = 8
@@ -240,7 +240,7 @@ def declared_schema(dataset: str) -> pa.Schema | None:
     if layer == "canonical":
         return tables.CANONICAL.get(name)
     if layer == "results":
-        return RESULTS.get(name) or SWEEPS.get(name) or JOINTS.get(name) or STRESSES.get(name)
+        return RESULTS.get(name) or SWEEPS.get(name) or JOINTS.get(name) or STRESSES.get(name) or ENSEMBLES.get(name)
     if dataset in tables.IMPORTED:
         return tables.IMPORTED[dataset]
     if dataset.endswith("/Quarantine"):

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from backtest import tables
 from backtest.lake import queries, superseded
-from backtest.result_tables import JOINTS, RESULTS, STRESSES, SWEEPS
+from backtest.result_tables import ENSEMBLES, JOINTS, RESULTS, STRESSES, SWEEPS
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -28,7 +28,7 @@ def statements(lake: Lake) -> Iterator[str]:
     yield from _manifest_views(lake)
     for name, schema in tables.CANONICAL.items():
         yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
-    for name, schema in {**RESULTS, **SWEEPS, **JOINTS, **STRESSES}.items():
+    for name, schema in {**RESULTS, **SWEEPS, **JOINTS, **STRESSES, **ENSEMBLES}.items():
         yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
     quarantined = []
     logs = []

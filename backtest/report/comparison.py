@@ -10,6 +10,7 @@ from typing import Any, Literal
 from backtest.report import queries as q
 from backtest.report import tables, verdict
 from backtest.report.difference import MEASURED_ON
+from backtest.report.proposal import PairedVerdict
 from backtest.report.selection import Row, Selection
 from backtest.report.tables import MISSING, Table
 from backtest.scenario import RESPONSES
@@ -38,6 +39,11 @@ CRITERION = (
     " earned is not known. It does not say what other prices would have done. The band is the range of the effect over"
     " the users' responses, each against the baseline of the same response."
 )
+PAIRED = (
+    "Accounts, model, chance: which share of the doubt each has, by squared width: single accounts (a paired"
+    " bootstrap), the model (draws of the ensemble; baseline and alternative share each draw), chance (seeds, shared as"
+    " well). The interval holds all three, and the own error of a difference as above."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,25 @@ class Judged:
     verdicts: tuple[verdict.Verdict, ...]
     missing: tuple[str, ...]
     """Responses of users that the band lacks."""
+    paired: PairedVerdict | None = None
+    """What stands in the place of ``verdicts`` where it was asked under an ensemble."""
+
+    @property
+    def under(self) -> str:
+        """Whose verdict it is, in words."""
+        if self.paired is not None:
+            many = f"{self.paired.draws} {'draw' if self.paired.draws == 1 else 'draws'}"
+            return (
+                f"{self.paired.words}; {many}, {self.paired.seeds} {'seed' if self.paired.seeds == 1 else 'seeds'} each"
+            )
+        model = self.run["liquidator_model"]
+        best = " (frictionless liquidators: the best case)" if model == "competitive" else ""
+        return f"the stated model alone, {model}{best}"
+
+    @property
+    def each(self) -> list[verdict.Verdict]:
+        """Its verdicts, whoever gives them."""
+        return list(self.verdicts) if self.paired is None else [one.verdict for one in self.paired.findings]
 
 
 class Comparison:
@@ -94,7 +119,9 @@ class Comparison:
         return Table(self._header(), (*self._losses(), *self._sides()))
 
     def verdict_table(self, judged: Judged) -> Table:
-        """One row per measure of an alternative."""
+        """One row per measure of an alternative; under an ensemble with the share of each part of the doubt."""
+        if judged.paired is not None:
+            return self._paired_table(judged.paired)
         rows = [
             (
                 each.measure.label,
@@ -109,6 +136,26 @@ class Comparison:
         ]
         return Table(
             ("", "Baseline", "Effect", f"{verdict.LEVEL:.0%} interval", "Own error", "Band", "Verdict"), tuple(rows)
+        )
+
+    def _paired_table(self, paired: PairedVerdict) -> Table:
+        rows = []
+        for found in paired.findings:
+            each, kind, shares = found.verdict, found.measure.kind, found.doubt.shares
+            rows.append(
+                (
+                    found.measure.label,
+                    self._amount(each.baseline, kind),
+                    self._signed(each.effect, kind),
+                    f"{self._signed(each.low, kind)} to {self._signed(each.high, kind)}",
+                    *(f"{shares[part]:.0%}" if part in shares else MISSING for part in ("accounts", "model", "chance")),
+                    self._band(each),
+                    each.words,
+                )
+            )
+        interval = f"{verdict.LEVEL:.0%} interval"
+        return Table(
+            ("", "Baseline", "Effect", interval, "Accounts", "Model", "Chance", "Band", "Verdict"), tuple(rows)
         )
 
     def remarks(self) -> list[str]:
@@ -131,6 +178,8 @@ class Comparison:
                     f" Make it: {self._command(run, '--unmitigated')}"
                 )
         for judged in self.judged:
+            if judged.paired is not None:
+                continue
             if judged.missing:
                 lacking = " and ".join(judged.missing)
                 lines.append(
@@ -149,6 +198,12 @@ class Comparison:
                     f" {judged.run['to_block']}"
                 )
         lines += self._not_judged()
+        if any(judged.paired is None for judged in self.judged):
+            lines.append(
+                f"Verdicts of the stated model hold no doubt about the model. An ensemble that {selection.market}'s own"
+                " liquidations allow, for compare, sweep and propose: backtest calibrate baseline --lake"
+                f" {selection.lake} --market {selection.market}"
+            )
         if selection.older:
             lines.append(f"{selection.older} runs of older versions are left out: replay them again.")
         return lines
@@ -157,7 +212,8 @@ class Comparison:
         """Which baselines do not tell which measures of history, a line each, and what would help."""
         found: dict[str, list[verdict.Verdict]] = {}
         for judged in self.judged:
-            found.setdefault(judged.baseline, [each for each in judged.verdicts if not each.judged])
+            label = judged.baseline if judged.paired is None else f"The baseline under {judged.under}"
+            found.setdefault(label, [each for each in judged.each if not each.judged])
         lines = []
         for label, verdicts in found.items():
             told = [
@@ -421,6 +477,7 @@ def _judge(selection: Selection, labels: Sequence[str]) -> list[Judged]:
                 populations.get(run["run_id"], 0),
                 tuple(verdicts),
                 missing,
+                selection.paired.get(run["run_id"]),
             )
         )
     return judged

@@ -52,6 +52,16 @@ class PartedDoubt:
     chance: Bounds | None
     random: bool = True
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """Which share of the doubt each part that is known has, by its squared width (widths of independent parts add
+        in squares); none where all are points.
+        """
+        parts = {"accounts": self.accounts, "model": self.model, "chance": self.chance}
+        squares = {name: float(part[1] - part[0]) ** 2 for name, part in parts.items() if part is not None}
+        whole = sum(squares.values())
+        return {name: square / whole for name, square in squares.items()} if whole else {}
+
 
 def mean_of(pairs: Sequence[PairedRuns], values: Sequence[int]) -> int:
     """The mean of a value of each pair, draws by their weights and seeds of a draw alike; rounded to a whole number."""

@@ -8,13 +8,16 @@ its band.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from backtest import foreign
 from backtest.errors import UserError
 from backtest.scenario import RESPONSES
+
+if TYPE_CHECKING:
+    from backtest.report.proposal import PairedVerdict
 
 Row = dict[str, Any]
 Query = Callable[[str], list[Row]]
@@ -43,6 +46,8 @@ class Selection:
         lake: path of the lake as the user gave it, for commands that are printed.
         decimals: of the base currency.
         older: how many runs of older versions are left out.
+        paired: by run id what alternatives change under an ensemble of liquidators; the others are judged by the model
+            that they state.
     """
 
     query: Query
@@ -53,6 +58,7 @@ class Selection:
     decimals: int
     currency: str
     older: int = 0
+    paired: Mapping[str, PairedVerdict] = field(default_factory=dict)
 
     @property
     def main(self) -> Row:

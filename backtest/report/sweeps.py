@@ -155,12 +155,19 @@ class View:
     def told_apart(self) -> list[str]:
         """What the intervals over windows allow to be said, and which sets lack an objective; in sentences."""
         sentences = []
-        ((windows),) = (
-            row["n"]
-            for row in self.rows(
-                "SELECT count(*) AS n FROM results.sweep_windows WHERE sweep_id = $sweep AND NOT held_out"
-            )
+        [counted] = self.rows(
+            'SELECT count(*) AS n, count(DISTINCT coalesce("of", name)) AS windows FROM results.sweep_windows'
+            " WHERE sweep_id = $sweep AND NOT held_out"
         )
+        windows, repeats = counted["windows"], counted["n"] // counted["windows"]
+        if repeats > 1 and windows == 1:
+            over = f"over {repeats} seeds of one window"
+            sentences.append(
+                f"Intervals are over {repeats} seeds, or draws of an ensemble with a seed each, of one window: they"
+                " hold what is not known of the model and chance, not what other windows would say."
+            )
+        else:
+            over = f"over {windows} windows"
         for row in self.rows(
             "SELECT response, count(*) FILTER (standing = 'dominated') AS dominated, count(*) FILTER (standing ="
             " 'not told apart') AS doubtful FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out"
@@ -173,8 +180,8 @@ class View:
                     f" means {'are' if many else 'is'} not told apart from it"
                     + (
                         ": a single window does not show how much differences vary."
-                        if windows == 1
-                        else f": over {windows} windows the differences vary too much (95 %)."
+                        if counted["n"] == 1
+                        else f": {over} the differences vary too much (95 %)."
                     )
                     + f" {row['dominated']:,} {'is' if row['dominated'] == 1 else 'are'} dominated beyond the interval."
                 )
@@ -206,7 +213,9 @@ class View:
         return {measure: list(rows.values()) for measure, rows in found.items()}
 
     def _held(self) -> list[Row]:
-        """The baselines' measures beside history's; ``past`` None where history of the window is not stored."""
+        """The baselines' measures, means over their seeds, beside history's; ``past`` None where history of the window
+        is not stored.
+        """
         return self.rows("""
             WITH ends AS (
                 UNPIVOT (
@@ -221,12 +230,15 @@ class View:
                 ) ON bad_debt, borrower_loss, borrowing_power, repaid, seized, protocol_fee, deficit, open_bad_debt,
                     peak_bad_debt, liquidations, accounts_liquidated INTO NAME measure VALUE amount
             )
-            SELECT s."window", e.measure, e.amount, h.amount AS past
+            SELECT coalesce(w."of", w.name) AS "window", e.measure,
+                (sum(e.amount) // count(*))::DECIMAL(38, 0) AS amount, any_value(h.amount) AS past
             FROM sweep_scenarios AS s JOIN run_pairs AS p USING (run_id) JOIN ends AS e USING (run_id)
+            JOIN results.sweep_windows AS w ON w.sweep_id = s.sweep_id AND w.name = s."window"
             JOIN results.sweep_objectives AS o ON o.sweep_id = s.sweep_id AND o.measure = e.measure
             LEFT JOIN ends AS h ON h.run_id = p.history_id AND h.measure = e.measure
             WHERE s.sweep_id = $sweep AND p.kind = 'baseline'
-            ORDER BY e.measure, s."window", s.ordinal
+            GROUP BY coalesce(w."of", w.name), e.measure, s.response
+            ORDER BY e.measure, 1, min(s.ordinal)
         """)
 
     def _measure(self, measure: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from backtest.report import notes, tables
-from backtest.report.comparison import CRITERION, Comparison
+from backtest.report.comparison import CRITERION, PAIRED, Comparison
 from backtest.report.selection import Row, Selection
 
 WIDTH = 140  # of running text
@@ -27,10 +27,13 @@ def as_text(selection: Selection, *, shared_only: bool = False) -> str:
                 f"Verdict: {judged.label} against {judged.baseline} ({users}; {judged.population:,} accounts, seed"
                 f" {judged.run['seed']})"
             ),
+            *wrap(f"Under {judged.under}.", WIDTH),
             tables.as_text(comparison.verdict_table(judged)),
         ]
     if comparison.judged:
         lines += ["", *wrap(CRITERION, WIDTH)]
+        if any(judged.paired is not None for judged in comparison.judged):
+            lines += wrap(PAIRED, WIDTH)
     if remarks := comparison.remarks():
         lines.append("")
         for remark in remarks:  # a command stays on its line

@@ -69,6 +69,17 @@ class Ensemble(Strict, frozen=True):
         whole = math.fsum(draw.weight / largest for draw in self.draw)
         return tuple(draw.weight / largest / whole for draw in self.draw)
 
+    def parts(self, count: int) -> list[int]:
+        """For how many of ``count`` equal parts of the weight each draw stands: for those whose middle lies in its own
+        part (systematic resampling).
+        """
+        ends = list(accumulate(self.weights))
+        parts = [0] * len(self.draw)
+        for part in range(count):
+            middle = (part + 0.5) / count
+            parts[next((place for place, end in enumerate(ends) if middle < end), len(ends) - 1)] += 1
+        return parts
+
     def at_most(self, count: int) -> Ensemble:
         """``count`` draws that stand for all, where there are more: every count-th part of the weight by the draw at
         its middle (systematic resampling), so that nothing is left to chance. A draw that stands for several parts has
@@ -76,12 +87,7 @@ class Ensemble(Strict, frozen=True):
         """
         if len(self.draw) <= count:
             return self
-        ends = list(accumulate(self.weights))
-        parts = [0] * len(self.draw)
-        for part in range(count):
-            middle = (part + 0.5) / count
-            parts[next((place for place, end in enumerate(ends) if middle < end), len(ends) - 1)] += 1
-        kept = zip(self.draw, parts, strict=True)
+        kept = zip(self.draw, self.parts(count), strict=True)
         return replace(self, draw=tuple(replace(draw, weight=float(own)) for draw, own in kept if own))
 
 

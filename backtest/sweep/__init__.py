@@ -261,6 +261,7 @@ class _Store:
                     "from_block": w.from_block,
                     "to_block": w.to_block,
                     "held_out": w.held_out,
+                    "of": plan.of.get(w.name),
                 }
                 for i, w in enumerate(plan.windows)
             ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -11,11 +11,11 @@ from backtest.errors import ScenarioError
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.results import baseline_of, run_id_of
-from backtest.scenario import Override, Scenario, seconds_of
+from backtest.scenario import Override, Scenario, draws, ensemble, seconds_of
 from backtest.scenario.settled import Name, settled
 from backtest.scenario.settled import named as named_in
 from backtest.sweep.design import points_of
-from backtest.sweep.spec import MOST, RESPONSE, Level, NoSuchField, Sweep, Window, at, text_of
+from backtest.sweep.spec import MOST, RESPONSE, Level, NoSuchField, Replicate, Sweep, Window, at, text_of
 from backtest.tables import RULES_VERSION
 
 
@@ -43,6 +43,7 @@ class Plan:
         levels: of each axis, every level in order.
         rows: scenarios, then their baselines.
         scenarios: by run id; several rows may share one.
+        of: where combinations are repeated: each window's name in ``windows``, with its seed, to that of the sweep.
     """
 
     sweep: Sweep
@@ -54,6 +55,7 @@ class Plan:
     levels: Mapping[str, Sequence[Level]]
     rows: tuple[Planned, ...]
     scenarios: Mapping[str, Scenario]
+    of: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_name: Name = str) -> Plan:
@@ -72,6 +74,7 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
     windows = tuple(_in_blocks(window, timeline) for window in sweep.windows) or (
         Window(name="all", from_block=sweep.scenario.from_block, to_block=sweep.scenario.to_block),
     )
+    windows, repeated, of = _repeated(windows, sweep)
     responses = sweep.responses or (None,)
     if len(drawn) * len(windows) * len(responses) > MOST:
         raise ScenarioError(
@@ -93,6 +96,7 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
                 name = words if len(windows) == 1 else f"{words}, {window.name}"
                 try:
                     scenario = _within(at(_responding(sweep.scenario, response), values), window)
+                    scenario = _as(scenario, repeated[window.name])
                     scenario = settled(scenario, asset_name)
                     scenario = replace(
                         scenario,
@@ -113,6 +117,9 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
                     base = baseline_of(scenario)
                     base = base if len(windows) == 1 else replace(base, name=f"{base.name}, {window.name}")
                     baselines.setdefault(run_id_of(base, market, digest), (window.name, scenario.users.response, base))
+    if len(sweep.replicates) > 1 and scenarios and not any(draws(one.liquidators) for one in scenarios.values()):
+        kind = sweep.scenario.liquidators.__struct_config__.tag
+        raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here", "leave them out")
     for run_id, (window_name, response, base) in baselines.items():
         rows.append(Planned(len(rows), None, window_name, response, base.name, run_id))
         scenarios.setdefault(run_id, base)
@@ -131,7 +138,33 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
         levels,
         tuple(rows),
         scenarios,
+        of,
     )
+
+
+def _repeated(
+    windows: Sequence[Window], sweep: Sweep
+) -> tuple[tuple[Window, ...], dict[str, Replicate], dict[str, str]]:
+    """The windows, each once for every replicate; which that is, and of which window, by its name."""
+    found: list[Window] = []
+    names: dict[str, Replicate] = {}
+    of: dict[str, str] = {}
+    for window in windows:
+        for one in sweep.replicates:
+            name = f"{window.name}, {one.name}" if one.name else window.name
+            if name in names:
+                raise ScenarioError(f"two windows '{name}'", "name them otherwise")
+            names[name] = one
+            found.append(replace(window, name=name))
+            if one.name:
+                of[name] = window.name
+    return tuple(found), names, of
+
+
+def _as(scenario: Scenario, one: Replicate) -> Scenario:
+    """The scenario with the seed of a replicate, and who liquidates in it."""
+    own = scenario if one.draw is None else ensemble.drawn(scenario, one.draw)
+    return replace(own, seed=one.seed) if one.name else own
 
 
 def _responding(base: Scenario, response: str | None) -> Scenario:

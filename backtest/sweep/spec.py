@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -16,14 +16,17 @@ from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.scenario import RESPONSES, Competitive, Scenario, parse_override, seconds_of
 from backtest.scenario.base import Strict, plain
+from backtest.scenario.ensemble import Draw, Ensemble
 from backtest.scenario.overrides import amount_of
 from backtest.scenario.toml import explained, parse_toml
 
 Level = bool | int | str | tuple[bool | int | str, ...]
 """What an axis sets its fields to: one value for all of them, or a tuple of one for each."""
 RESPONSE = "users.response"
-MOST = 100_000
-"""Scenarios of one sweep, at most."""
+MOST, MOST_REPEATS = 100_000, 1_000
+"""Scenarios of one sweep, and seeds of each, at most."""
+PARTS = 6
+"""Draws of an ensemble that are replayed, each of an equal part of the weight; several may be the same one."""
 
 Better = Literal["min", "max"]
 OBJECTIVES: dict[str, Better] = {
@@ -144,6 +147,14 @@ class Window(Strict, frozen=True):
                 seconds_of(time, f"window {self.name}: {which}_time")
 
 
+class Replicate(NamedTuple):
+    """One of the repetitions of a combination: what tables call it, who liquidates where a draw says so, the seed."""
+
+    name: str
+    draw: Draw | None
+    seed: int
+
+
 class Sweep(Strict, frozen=True):
     """A base scenario, what varies in it, and over which blocks."""
 
@@ -163,6 +174,11 @@ class Sweep(Strict, frozen=True):
     """Users' responses under which each combination is replayed; none: that of the base."""
     windows: tuple[Window, ...] = ()
     """None: one, the blocks of the base."""
+    repeats: int = 1
+    """Seeds of each scenario, from its own on, for models that draw; the same of every combination."""
+    draw: tuple[Draw, ...] = ()
+    """Who liquidates and at what cost, where that is not known: the draws of an ensemble, under each of which every
+    combination is replayed, and which is which in equal parts of the weight."""
     objectives: dict[str, Literal["min", "max", "ignore"]] = msgspec.field(default_factory=dict)
     """Further ``MEASURES`` as objectives, with the way in which they are better; those of ``OBJECTIVES`` that are
     better the other way, or that are none here (``ignore``)."""
@@ -191,6 +207,14 @@ class Sweep(Strict, frozen=True):
             )
         if self.seed < 0:
             raise ScenarioError(f"seed = {self.seed} is negative", "give a whole number from 0 to 2^63 - 1")
+        if not 1 <= self.repeats <= MOST_REPEATS:
+            raise ScenarioError(f"repeats = {self.repeats}", f"give 1 to {MOST_REPEATS}")
+        if len(self.replicates) > 1 and any("seed" in axis.paths for axis in self.axes):
+            raise ScenarioError("repeats over seeds, and an axis over the seed", "give one of them")
+        if self.draw and any(path.startswith(("liquidators", "costs")) for axis in self.axes for path in axis.paths):
+            raise ScenarioError(
+                "draws of an ensemble, and an axis over who liquidates or at what cost", "give one of them"
+            )
         for response in self.responses:
             if response not in RESPONSES:
                 raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, RESPONSES))
@@ -212,10 +236,30 @@ class Sweep(Strict, frozen=True):
         ways = {**OBJECTIVES, **self.objectives}
         return {measure: way for measure, way in ways.items() if way != "ignore"}
 
+    @property
+    def replicates(self) -> list[Replicate]:
+        """What every combination is repeated by, each as likely: parts of an ensemble, each with seeds of its own."""
+        first = self.scenario.seed
+        parts: Sequence[tuple[str, Draw | None]] = [("", None)]
+        if self.draw:
+            counts = Ensemble(draw=self.draw).parts(PARTS)
+            parts = [
+                (f"draw {place + 1}, ", own)
+                for place, (own, count) in enumerate(zip(self.draw, counts, strict=True))
+                for _ in range(count)
+            ]
+        each = [(words, draw) for words, draw in parts for _ in range(self.repeats)]
+        if len(each) == 1:
+            return [Replicate("", each[0][1], first)]
+        return [Replicate(f"{words}seed {first + i}", draw, first + i) for i, (words, draw) in enumerate(each)]
+
     def canonical(self) -> str:
         """Canonical JSON: sorted keys; names of sweep and scenario are not part of it."""
         body = msgspec.to_builtins(msgspec.structs.replace(self, name="", scenario=Scenario()))
         body["scenario"] = json.loads(self.scenario.canonical())
+        for name, without in (("repeats", 1), ("draw", ())):  # so that sweeps keep the ids that they had before
+            if getattr(self, name) == without:
+                del body[name]
         return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
     def digest_with(self, *parts: str) -> str:

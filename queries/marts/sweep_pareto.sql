@@ -14,7 +14,7 @@
 --   worst_borrower_loss_base: in its worst window, base-currency units
 --   on_front: not dominated by the means
 --   on_worst_front: not dominated by the worst windows
---   dominated_by: the lowest number of a set of the front that dominates it beyond the interval: in each objective their difference is zero in every window, or the 95 % interval of its mean over windows (Student's t) lies on the better side; null where none does, and with a single window
+--   dominated_by: the lowest number of a set of the front that dominates it beyond the interval: in each objective their difference is zero in every window, or the 95 % interval of its mean (Student's t; over windows, each the mean of its seeds, or over the seeds of a single window) lies on the better side; null where none does, and with a single window and seed
 --   standing: not dominated, dominated, or not told apart: beaten by the means, and by no set of the front beyond the interval
 -- Most sets are beaten by one of the 50 with the best ranks; others are compared with each other, since what beats them is among them.
 WITH measures AS MATERIALIZED (
@@ -59,16 +59,21 @@ WITH measures AS MATERIALIZED (
     WHERE o.total <> m.total AND len(list_filter(list_zip(o.total, m.total), lambda pair: pair[1] > pair[2])) = 0
 ), mine AS MATERIALIZED (
     SELECT p.*, m."window", m.measure, m.cost FROM pairs AS p JOIN measures AS m USING (sweep_id, response, held_out, point)
-), differences AS (
-    SELECT m.sweep_id, m.response, m.held_out, m.point, m.other, m.measure, count(*) AS windows, bool_and(m.cost = o.cost) AS equal,
-        sum(m.cost - o.cost)::DOUBLE / count(*) AS mean, stddev_samp((m.cost - o.cost)::DOUBLE ORDER BY m."window") / sqrt(count(*)) AS standard_error
+), each AS (
+    SELECT m.sweep_id, m.response, m.held_out, m.point, m.other, m.measure, u.unit, bool_and(m.cost = o.cost) AS equal,
+        sum(m.cost - o.cost)::DOUBLE / count(*) AS difference
     FROM mine AS m JOIN measures AS o ON o.sweep_id = m.sweep_id AND o.response = m.response AND o.held_out = m.held_out AND o.point = m.other
         AND o."window" = m."window" AND o.measure = m.measure
-    GROUP BY m.sweep_id, m.response, m.held_out, m.point, m.other, m.measure
+    JOIN sweep_units AS u ON u.sweep_id = m.sweep_id AND u."window" = m."window"
+    GROUP BY m.sweep_id, m.response, m.held_out, m.point, m.other, m.measure, u.unit
+), differences AS (
+    SELECT sweep_id, response, held_out, point, other, measure, count(*) AS units, bool_and(equal) AS equal, avg(difference ORDER BY unit) AS mean,
+        stddev_samp(difference ORDER BY unit) / sqrt(count(*)) AS standard_error
+    FROM each GROUP BY sweep_id, response, held_out, point, other, measure
 ), sure AS (
-    SELECT d.sweep_id, d.response, d.held_out, d.point, d.other FROM differences AS d LEFT JOIN student_t AS t ON t.degrees = least(d.windows - 1, 1000)
+    SELECT d.sweep_id, d.response, d.held_out, d.point, d.other FROM differences AS d LEFT JOIN student_t AS t ON t.degrees = least(d.units - 1, 1000)
     GROUP BY d.sweep_id, d.response, d.held_out, d.point, d.other
-    HAVING bool_and(coalesce(d.windows > 1 AND (d.equal OR d.mean - t.t * d.standard_error > 0), false))
+    HAVING bool_and(coalesce(d.units > 1 AND (d.equal OR d.mean - t.t * d.standard_error > 0), false))
 ), dominated AS (
     SELECT sweep_id, response, held_out, point, min(other) AS dominated_by FROM sure GROUP BY sweep_id, response, held_out, point
 ), named AS (

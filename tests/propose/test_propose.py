@@ -278,7 +278,7 @@ def test_the_one_screen_fits(lake: Lake) -> None:
     lines = forms.as_text(asked(lake, f"{TIGHTER}@10", HIGHER, ensemble=ensemble(5_000, 20_000))).split("\n")
     commands = [line for line in lines if line.startswith("  backtest ")]
     assert max(len(line) for line in lines if line not in commands) <= 100
-    assert len(lines) <= 60
+    assert len(lines) <= 40
 
 
 def test_forms_are_written_by_the_ending_of_the_file(

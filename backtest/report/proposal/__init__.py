@@ -144,6 +144,20 @@ class ProposalFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class PairedVerdict:
+    """What a change does under an ensemble, whose ``words`` these are: every measure's finding over ``draws`` and
+    ``seeds`` each, of a market of ``population`` accounts; the runs are stored as a sweep.
+    """
+
+    findings: tuple[ProposalFinding, ...]
+    words: str
+    draws: int
+    seeds: int
+    population: int
+    sweep: str
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One parameter set of a search: its changed parameters in order, and what replays of it came to (means over
     draws); None: refused, with the reason.

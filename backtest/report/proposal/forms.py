@@ -10,9 +10,9 @@ from typing import Any
 
 from backtest.report import tables
 from backtest.report.difference import MEASURED_ON
-from backtest.report.proposal import MEASURES, WAD, Proposal, ProposalFinding
+from backtest.report.proposal import MEASURES, WAD, Proposal, ProposalFinding, Search
 from backtest.report.proposal import shown as tabled
-from backtest.report.proposal.words import answer, basis, liquidators, next_steps, overturned_by
+from backtest.report.proposal.words import answer, basis, largest_newly, liquidators, next_steps, overturned_by
 from backtest.report.tables import Table
 from backtest.report.verdict import LEVEL, Measure
 
@@ -29,39 +29,56 @@ READING = (
 )
 
 
-def sections(p: Proposal, *, full: bool) -> Iterator[tuple[str, Table]]:
-    """Every table with its title; of the one screen, or all there is."""
-    yield f"Parameters, and the book at block {p.moment.block:,}", tabled.terms_table(p, full=full)
+def sections(p: Proposal) -> Iterator[tuple[str, Table]]:
+    """Every table with its title."""
+    yield f"Parameters, and the book at block {p.moment.block:,}", tabled.terms_table(p, full=True)
     if p.moment.newly:
-        yield "The moment it takes effect", tabled.newly_table(p, 20 if full else 3)
-    yield f"What it would have done, in {p.currency}", tabled.findings_table(p, full=full)
-    yield "How sure that is: by what the effect changes", tabled.doubts_table(p, full=full)
-    if p.shocks and not full:
-        yield f"Prices fall at once at block {p.moment.block:,}, in {p.currency}", tabled.shocks_table(p)
-    for assets, table in tabled.shocks_tables(p) if full else ():
+        yield "The moment it takes effect", tabled.newly_table(p, 20)
+    yield f"What it would have done, in {p.currency}", tabled.findings_table(p, full=True)
+    yield "How sure that is: by what the effect changes", tabled.doubts_table(p)
+    yield "Which share of the doubt is whose, by squared width", tabled.shares_table(p)
+    for assets, table in tabled.shocks_tables(p):
         yield f"Were {assets} to fall at once at block {p.moment.block:,}: liquidatable then, in {p.currency}", table
     if p.search is not None:
-        label = next(measure.label for measure in MEASURES if measure.key == p.search.loss).lower()
-        title = f"Around the proposal, within {p.search.within} basis points: the front of {label}"
-        yield title, tabled.front_table(p.search, p)
+        yield _front(p, p.search)
+
+
+def _front(p: Proposal, search: Search) -> tuple[str, Table]:
+    label = next(measure.label for measure in MEASURES if measure.key == search.loss).lower()
+    title = f"Around the proposal, within {search.within} basis points: the front of {label}"
+    return title, tabled.front_table(search, p)
 
 
 def as_text(p: Proposal, *, full: bool = False) -> str:
-    """For a terminal of ``WIDTH`` columns; ``full`` has every table, row and assumption."""
+    """For a terminal of ``WIDTH`` columns: one screen, or with ``full`` every table, row and assumption."""
     lines = wrap(f"{p.market}: {', '.join(p.changes)}{''.join(f'; {flag}' for flag in p.flags)}", WIDTH)
     lines += _wrapped(" ".join(answer(p)))
     for warning in p.warnings:
         lines += _wrapped(warning)
-    for title, table in sections(p, full=full):
-        lines += ["", *([title] if full else []), tables.as_text(table, WIDTH)]
-    lines += ["", *_wrapped(f"Would overturn it: {' '.join(overturned_by(p))}")]
     steps = next_steps(p)
-    lines += [line for step in (steps if full else steps[:2]) for line in _command("Next: ", step)]
-    rest = "" if full else f" {len(p.notes)} assumptions: --full says them, and more."
-    lines += _wrapped(f"Baseline: {liquidators(p)} {basis(p)[:1].upper()}{basis(p)[1:]}.{rest}")
-    if full:
-        lines += ["", *_wrapped(READING), "", "What all runs assume"]
-        lines += [line for note in p.notes for line in wrap(f"- {note}", WIDTH, subsequent_indent="  ")]
+    if not full:
+        lines += _wrapped(tabled.terms_said(p))
+        if p.moment.newly:
+            lines += _wrapped(largest_newly(p))
+        for table in (tabled.findings_table(p, full=False), tabled.shares_table(p)):
+            lines += ["", tables.as_text(table, WIDTH)]
+        if p.shocks:
+            lines += ["", tables.as_text(tabled.shocks_table(p), WIDTH)]
+        if p.search is not None:
+            title, table = _front(p, p.search)
+            lines += ["", title, tables.as_text(table, WIDTH)]
+        lines += ["", *_wrapped(f"Would overturn it: {' '.join(overturned_by(p))}"), *_command("Next: ", steps[0])]
+        window = f"blocks {p.from_block:,} to {p.to_block:,}, seed {p.seed}"
+        rest = f"{len(p.notes)} assumptions, every account, fall and draw: --full"
+        lines += _wrapped(f"Baseline: {liquidators(p)} {p.runs} runs of {window}. {rest}.")
+        return "\n".join(lines)
+    for title, table in sections(p):
+        lines += ["", title, tables.as_text(table, WIDTH)]
+    lines += ["", *_wrapped(f"Would overturn it: {' '.join(overturned_by(p))}")]
+    lines += [line for step in steps for line in _command("Next: ", step)]
+    lines += _wrapped(f"Baseline: {liquidators(p)} {basis(p)[:1].upper()}{basis(p)[1:]}.")
+    lines += ["", *_wrapped(READING), "", "What all runs assume"]
+    lines += [line for note in p.notes for line in wrap(f"- {note}", WIDTH, subsequent_indent="  ")]
     return "\n".join(lines)
 
 
@@ -76,7 +93,7 @@ def as_markdown(p: Proposal) -> str:
     lines = [f"# {p.market}: {', '.join(p.changes)}", "", " ".join(answer(p)), ""]
     lines += [f"- {flag}" for flag in p.flags]
     lines += [f"- {warning}" for warning in p.warnings]
-    for title, table in sections(p, full=True):
+    for title, table in sections(p):
         lines += ["", f"## {title}", "", *_grid(table)]
     lines += ["", "## What would overturn it", "", *(f"- {one}" for one in overturned_by(p))]
     lines += ["", "## What to look at next", "", *(f"- {_coded(one)}" for one in next_steps(p))]
@@ -112,6 +129,7 @@ def as_json(p: Proposal) -> str:
                 "accounts": bounds(measure, each.doubt.accounts),
                 "model": bounds(measure, each.doubt.model),
                 "chance": bounds(measure, each.doubt.chance),
+                "shares": each.doubt.shares,
             },
             "responses": {name: amount(measure, value) for name, value in verdict.band.items()},
             "without_largest": amount(measure, each.without_largest),
@@ -233,7 +251,7 @@ def write_page(p: Proposal, path: Path) -> None:
         path,
         p=p,
         answer=answer(p),
-        sections=[(title, answer_first(table) if table.words else table) for title, table in sections(p, full=True)],
+        sections=[(title, answer_first(table) if table.words else table) for title, table in sections(p)],
         figures=[draw(figure) for figure in figures(p)],
         overturned=overturned_by(p),
         steps=next_steps(p),

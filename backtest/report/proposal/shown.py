@@ -44,6 +44,13 @@ def terms_table(p: Proposal, *, full: bool) -> Table:
     return Table(("", "present", "proposed"), tuple(rows))
 
 
+def terms_said(p: Proposal) -> str:
+    """The same as a sentence, present -> proposed where they differ."""
+    rows = terms_table(p, full=False).rows
+    said = (f"{label} {now}" if now == then else f"{label} {now} -> {then}" for label, now, then in rows)
+    return f"{'; '.join(said)}."
+
+
 def _value(term: Term, value: int | None) -> str:
     if value is None:
         return MISSING
@@ -108,9 +115,31 @@ def findings_table(p: Proposal, *, full: bool) -> Table:
     return Table(header, tuple(rows), words=frozenset({6}))
 
 
-def doubts_table(p: Proposal, *, full: bool) -> Table:
+def shares_table(p: Proposal) -> Table:
+    """Which share of the doubt in each effect (``PartedDoubt.shares``) is about single accounts, about the model and of
+    chance, the range over users' responses, and the effect without the largest account.
+    """
+    rows = []
+    for each in p.findings[:SHORT]:
+        shares, band = each.doubt.shares, each.verdict.band.values()
+        absent = {"accounts": None, "model": p.ensemble, "chance": each.doubt.random}
+        cells = (
+            f"{shares[part]:.0%}" if part in shares else MISSING if absent[part] in (None, True) else _ABSENT[part]
+            for part in absent
+        )
+        users = _compact_range(p, (min(band), max(band)) if band else None, each.measure)
+        without = (_compact(each.without_largest, p, each.measure, sign=True),) if p.largest is not None else ()
+        rows.append((each.measure.label, *cells, users, *without))
+    largest = (f"without {short(p.largest)}",) if p.largest is not None else ()
+    return Table(("Doubt in the effect", "accounts", "model", "chance", "over users' responses", *largest), tuple(rows))
+
+
+_ABSENT = {"model": "not known", "chance": "none"}
+
+
+def doubts_table(p: Proposal) -> Table:
     """Where the doubt about each effect comes from, and how it changes: a column a measure."""
-    shown = p.findings if full else p.findings[:SHORT]
+    shown = p.findings
     rows: list[tuple[str, ...]] = [
         ("single accounts", *(_compact_range(p, each.doubt.accounts, each.measure) for each in shown)),
         (f"the model, {p.draws} draws", *(_compact_range(p, each.doubt.model, each.measure) for each in shown))
@@ -121,9 +150,7 @@ def doubts_table(p: Proposal, *, full: bool) -> Table:
             *(_compact_range(p, each.doubt.chance, each.measure) if each.doubt.random else "none" for each in shown),
         ),
     ]
-    if not full and not shown[0].doubt.random:
-        rows.pop()
-    for response in p.responses if full else p.responses[1:]:
+    for response in p.responses:
         rows.append(
             (
                 f"users {response}",
@@ -141,18 +168,17 @@ def doubts_table(p: Proposal, *, full: bool) -> Table:
 
 
 def shocks_table(p: Proposal) -> Table:
-    """A row for each fall; of the proposal's first asset, and of all that move, debt that is liquidatable then, and bad
-    debt, present and proposed.
-    """
-    by_assets = p.asset_shocks()
-    header = ["At once"]
-    rows: dict[int, list[str]] = {}
-    for assets in dict.fromkeys((next(iter(by_assets)), list(by_assets)[-1])):
-        header += [f"{assets}\nliquidatable", "\nproposed", "\nbad debt", "\nproposed"]
-        for shock in by_assets[assets]:
-            cells = (*shock.debt, *shock.bad_debt)
-            rows.setdefault(shock.fall, []).extend(_compact(value, p) for value in cells)
-    return Table(tuple(header), tuple((f"−{fall / 100:g} %", *cells) for fall, cells in rows.items()))
+    """A column for each fall of all that move: debt that is liquidatable then, and bad debt, present and proposed."""
+    assets, shocks = list(p.asset_shocks().items())[-1]
+
+    def cell(pair: tuple[int, int]) -> str:
+        present, proposed = (_compact(value, p) for value in pair)
+        return present if present == proposed else f"{present} -> {proposed}"
+
+    return Table(
+        (f"At once, {assets}", *(f"−{shock.fall / 100:g} %" for shock in shocks)),
+        (("liquidatable", *(cell(shock.debt) for shock in shocks)), ("bad debt", *(cell(s.bad_debt) for s in shocks))),
+    )
 
 
 def shocks_tables(p: Proposal) -> Iterator[tuple[str, Table]]:

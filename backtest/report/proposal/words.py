@@ -89,6 +89,21 @@ def _at_once(p: Proposal) -> str:
     )
 
 
+LARGEST = 2
+"""Accounts that the one screen names."""
+
+
+def largest_newly(p: Proposal) -> str:
+    """The largest accounts that the change makes liquidatable, and how long a ramp would spare them."""
+    days, steps = p.moment.days, p.moment.steps
+    named = [
+        f"{short(one.account)} with {tables.money(one.debt, p.decimals)} (day {days * one.step // steps})"
+        for one in p.moment.newly[:LARGEST]
+    ]
+    which = "It is" if len(p.moment.newly) == 1 else "The largest are" if len(named) > 1 else "The largest is"
+    return f"{which} {_listed(named)}: the day until which a {days}-day ramp of {steps} steps would spare it."
+
+
 def overturned_by(p: Proposal) -> list[str]:
     """Under which conditions another answer would be given, in sentences."""
     found = []
@@ -146,7 +161,11 @@ def next_steps(p: Proposal) -> list[str]:
     start = f"backtest propose --lake {p.lake} --market {p.market} {sets}"
     found = []
     if not p.ensemble:
-        found.append(f"a baseline that resembles history: --ensemble FILE (docs/propose.md). {JUDGEABLE}")
+        found.append(
+            f"a baseline that resembles history: backtest calibrate baseline --lake {p.lake} --market {p.market}"
+        )
+    if any(not each.verdict.judged for each in p.findings[:SHORT]):
+        found.append(JUDGEABLE)
     if p.moment.newly:
         worst = max(one.step for one in p.moment.newly)
         found.append(

@@ -1,0 +1,229 @@
+"""A change of parameters and its baseline under the same draws of who liquidates and the same keyed seeds: which runs
+that takes, what they came to, and the calibrated ensemble that a lake keeps for such questions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+from msgspec.structs import replace
+
+from backtest.errors import UserError
+from backtest.lake import Lake
+from backtest.replay import ENGINE_VERSION
+from backtest.report import proposal as report
+from backtest.report.proposal import stored
+from backtest.report.selection import Row, printable
+from backtest.result_tables import ENSEMBLES
+from backtest.results import Material, baseline_of, load_material, run_id_of
+from backtest.scenario import RESPONSES, Competitive, Scenario, draws
+from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
+from backtest.scenario.settled import settled
+from backtest.sweep import Executor, Processes, Progress, Serial, Sweep, carry_out
+from backtest.sweep.plan import Plan, Planned
+from backtest.sweep.spec import Axis, Level, Window
+from backtest.tables import RULES_VERSION
+
+FRICTIONLESS = Ensemble(draw=(Draw(weight=1.0, liquidators=Competitive()),))
+DRAWS, SEEDS = 6, 2
+"""Of an ensemble, where a question does not say how many."""
+HEAVIEST = 2
+"""Draws of the ensemble under which users' responses, and the sets of a search, are replayed."""
+_SMALL = 100_000
+"""Events to replay in all, below which starting processes takes longer than they save."""
+
+
+class PairedPlan:
+    """The runs that a change takes, over the blocks of its scenario.
+
+    Args:
+        altered: the change, whoever liquidates in it; its seed is the first of ``seeds``.
+        words: what the runs and the plan are called by, after ``verb``.
+        ensemble: who liquidates, all draws of it.
+        seeds: of each draw, where one draws; else one is replayed.
+        responses: of users under the heaviest draws, as in history (``frozen``) first.
+    """
+
+    def __init__(
+        self,
+        altered: Scenario,
+        words: str,
+        ensemble: Ensemble,
+        seeds: int,
+        material: Material,
+        *,
+        verb: str,
+        responses: Sequence[str] = RESPONSES,
+    ) -> None:
+        self.altered, self.baseline, self.ensemble, self.material = altered, baseline_of(altered), ensemble, material
+        self.random = any(draws(draw.liquidators) for draw in ensemble.draw)
+        self.seeds = range(altered.seed, altered.seed + (seeds if self.random else 1))
+        weights = ensemble.weights
+        self.heaviest = sorted(range(len(weights)), key=lambda draw: (-weights[draw], draw))[:HEAVIEST]
+        self.cells: dict[tuple[int, int, str], tuple[str, str]] = {}
+        """Draw, seed and response to the ids of the change's run and its baseline's."""
+        self._verb, self._responses = verb, responses
+        self.plan = self._plan(words)
+
+    def scenario(self, base: Scenario, draw: int, seed: int, response: str, name: str) -> Scenario:
+        """One run."""
+        own = replace(base, name=name, seed=seed, users=replace(base.users, response=response))
+        return settled(drawn(own, self.ensemble.draw[draw]), self.material.market.name_of)
+
+    def planned(self, name: str, rows: Sequence[tuple[dict[str, Level] | None, str, Scenario]], base: Scenario) -> Plan:
+        """Scenarios with their points (None: a baseline, or history) as the plan of a sweep."""
+        market, digest = self.material.market.name, self.material.digest
+        points: list[Mapping[str, Level]] = []
+        made: list[Planned] = []
+        scenarios: dict[str, Scenario] = {}
+        for values, response, scenario in rows:
+            if values is not None and values not in points:
+                points.append(values)
+            run_id = run_id_of(scenario, market, digest)
+            place = None if values is None else points.index(values)
+            made.append(Planned(len(made), place, "all", response, scenario.name, run_id))
+            scenarios.setdefault(run_id, scenario)
+        levels: dict[str, list[Level]] = {}
+        for point in points:
+            for label, level in point.items():
+                if level not in levels.setdefault(label, []):
+                    levels[label].append(level)
+        axes = tuple(Axis(field="seed", name=label, values=tuple(own)) for label, own in levels.items())
+        spec = Sweep(name=name, scenario=base, axes=axes)
+        body = json.dumps([market, digest, RULES_VERSION, ENGINE_VERSION, *(row.run_id for row in made)])
+        sweep_id = hashlib.sha256(f"{self._verb} {body}".encode()).hexdigest()
+        window = Window(name="all", from_block=self.altered.from_block, to_block=self.altered.to_block)
+        return Plan(spec, sweep_id, market, digest, (window,), tuple(points), levels, tuple(made), scenarios)
+
+    def _plan(self, words: str) -> Plan:
+        market, digest = self.material.market.name, self.material.digest
+        history = Scenario(from_block=self.altered.from_block, to_block=self.altered.to_block)
+        history = settled(history, self.material.market.name_of)
+        self.history = run_id_of(history, market, digest)
+        rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
+        present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
+        for draw in range(len(self.ensemble.draw)):
+            for response in self._responses if draw in self.heaviest else RESPONSES[:1]:
+                for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
+                    which = f"draw {draw + 1}, seed {seed}, {response}"
+                    ours = self.scenario(self.altered, draw, seed, response, f"{words}, {which}")
+                    theirs = self.scenario(self.baseline, draw, seed, response, f"present, {which}")
+                    ids = (run_id_of(ours, market, digest), run_id_of(theirs, market, digest))
+                    self.cells[draw, seed, response] = ids
+                    rows.append(({"draw": draw + 1, "seed": seed}, response, ours))
+                    present.append((None, response, theirs))
+        return self.planned(f"{self._verb} {words}", [*rows, *present], rows[0][2])
+
+    def runs(self, outcomes: Mapping[str, report.ProposalOutcome]) -> list[report.ProposalRun]:
+        """What they came to."""
+        weights = self.ensemble.weights
+        return [
+            report.ProposalRun(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
+            for (draw, seed, response), (ours, theirs) in self.cells.items()
+        ]
+
+
+def executor_for(workers: int | None, events: int) -> Executor:
+    """Who replays: processes, where so many events are worth starting them. UserError for fewer than one."""
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}", "give 1 or more")
+    count = workers or (1 if events < _SMALL else os.cpu_count() or 1)
+    return Processes(count) if count > 1 else Serial()
+
+
+# -- a verdict of its own ----------------------------------------------------------------------------------------------
+
+
+def paired_verdict(
+    lake: Lake,
+    market: str,
+    altered: Scenario,
+    name: str,
+    ensemble: Ensemble,
+    *,
+    material: Material | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> report.PairedVerdict:
+    """What a change does under an ensemble; runs that the lake lacks are replayed and stored.
+
+    Args:
+        altered: the change, over its blocks, whoever liquidates in it.
+        name: what the stored runs are called by.
+        ensemble: of more than ``DRAWS`` draws so many stand for all.
+
+    Raises:
+        UserError: a replay failed, or the market's tables are missing or stale.
+    """
+    material = material or load_material(lake, market)
+    few = ensemble.at_most(DRAWS)
+    asked = PairedPlan(altered, name, few, SEEDS, material, verb="compare")
+    executor = executor_for(workers, len(asked.plan.scenarios) * len(material.timeline()))
+    outcome = carry_out(lake, asked.plan, executor, retry=True, progress=progress)
+    if outcome.failed:
+        failed, reason = outcome.failed[0]
+        raise UserError(f"a replay of {name} failed ({failed}): {reason}", "mend that, and ask again")
+
+    def query(text: str) -> list[Row]:
+        return printable(lake.sql(text).to_arrow_table().to_pylist())
+
+    run_ids = list(asked.plan.scenarios)
+    outcomes, population = stored.outcomes(query, run_ids), stored.population(query, run_ids)
+    findings, _ = report.findings_of(
+        asked.runs(outcomes),
+        outcomes[asked.history],
+        population=population,
+        seed=altered.seed,
+        random=asked.random,
+        ensemble=len(few.draw) > 1,
+    )
+    return report.PairedVerdict(
+        findings, said(ensemble), len(few.draw), len(asked.seeds), population, asked.plan.sweep_id
+    )
+
+
+def said(ensemble: Ensemble) -> str:
+    """An ensemble in words: its title and what it rests on."""
+    title = f"ensemble '{ensemble.title}'" if ensemble.title else "an ensemble without a title"
+    return f"{title}, {ensemble.source or 'whose source is not stated'}"
+
+
+# -- the one that a lake keeps -----------------------------------------------------------------------------------------
+
+
+def keep_ensemble(lake: Lake, market: str, text: str) -> None:
+    """Keep an ensemble, as TOML, as that under which questions about a market's parameters are asked from now on."""
+    ensemble = parse_ensemble(text, "the calibrated ensemble")
+    row = {
+        "market": market,
+        "title": ensemble.title,
+        "source": ensemble.source,
+        "draws": len(ensemble.draw),
+        "text": text,
+        "lake_digest": lake.digest(market),
+        "rules_version": RULES_VERSION,
+        "engine_version": ENGINE_VERSION,
+    }
+    name = "results/ensembles"
+    with lake.writer() as writer:
+        kept = pa.Table.from_pylist([row], ENSEMBLES["ensembles"])
+        writer.replace(market, name, [(name, kept)], stamp=RULES_VERSION)
+    lake.refresh()
+
+
+def kept_ensemble(lake: Lake, market: str) -> Ensemble | None:
+    """What ``keep_ensemble`` kept last, whose source says so where it was calibrated on other data than the lake holds
+    now; None: nothing yet.
+    """
+    held = lake.read("results/ensembles", market).to_pylist()
+    if not held:
+        return None
+    [last] = held
+    ensemble = parse_ensemble(last["text"], f"the ensemble that {lake.path} keeps of {market}")
+    if last["lake_digest"] == lake.digest(market):
+        return ensemble
+    return replace(ensemble, source=f"{ensemble.source} (on other data than the lake holds now: calibrate anew)")
