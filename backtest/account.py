@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from backtest.errors import PriceMissing, UserError
 from backtest.lake import Lake
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, Prices
+from backtest.model import AccountId, AssetId, Clock, Market, Prices
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
 from backtest.protocols.book import Book
@@ -98,8 +98,7 @@ def account_at(
     book: Book[Any] = Book.open(protocol, fixed)
     for transaction in timeline.transactions(now.block_number):
         for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+            book.relive(event)
     prices = _Asked(book.oracle)
     figures, missing = None, None
     try:

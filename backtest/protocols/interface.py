@@ -730,6 +730,14 @@ class LendingProtocol(Protocol[State]):
         """The order that, by the rules, explains a historical liquidation."""
         ...
 
+    def relived(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Sequence[MarketEvent]:
+        """What a historical liquidation did that none of the changes beside it says. Changes nothing.
+
+        Raises:
+            RulesError: the rules do not explain it.
+        """
+        return ()
+
 
 @cache
 def _declared() -> frozenset[str]:
