@@ -19,7 +19,7 @@ from backtest.model import AccountId, AssetId, Clock, Market, Prices
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
 from backtest.protocols.book import Book
-from backtest.protocols.interface import Figure, Holding
+from backtest.protocols.interface import Figure, Holding, LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import END_OF_BLOCK, Timeline
 from backtest.results import load_market, load_timeline
@@ -105,7 +105,7 @@ def account_at(
         figures = tuple(protocol.figures(book.state, id, Prices(prices, prices, prices), now))
     except PriceMissing as error:
         missing = error.what
-    if figures == ():
+    if type(protocol).figures is LendingProtocol.figures:
         raise UserError(f"protocol '{fixed.protocol}' tells no figures of an account", "use the view positions_at")
     last = bisect_right(timeline.block, now.block_number)
     return AccountState(

@@ -420,8 +420,8 @@ class Holding:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One of the numbers that a protocol's own view says of an account, exact. ``unit``: base (units of the base
-    currency), bps, wad, ray, rad, shares, or the symbol of the asset whose native units it is in; ``value`` None where
-    there is none.
+    currency), bps, wad, ray, rad, shares, what 1 means where it is a flag, or the symbol of the asset whose native
+    units it is in; ``value`` None where there is none.
     """
 
     name: str

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from backtest.account import account_at
+from backtest.cli.info import info
 from backtest.errors import RulesError, UserError
 from backtest.lake import Lake
 from backtest.model import (
@@ -292,6 +293,7 @@ def test_an_account_of_one_moment_is_what_the_contracts_said(lake: Lake, told: d
         if numbers:
             account = account_at(lake, MARKET, user, block=there["block"])
             assert [account[name] for name in names] == numbers
+    assert account_at(lake, MARKET, "0x" + "07" * 20).figures == ()
 
 
 def test_who_is_near_has_the_health_that_the_contracts_said(lake: Lake, told: dict[str, Any]) -> None:
@@ -300,6 +302,12 @@ def test_who_is_near_has_the_health_that_the_contracts_said(lake: Lake, told: di
     assert [one.health for _, one in found.accounts] == sorted(
         numbers[8] + WAD for numbers in there["users"] if numbers
     )
+
+
+def test_where_sql_has_no_rows_is_said(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    info(lake=lake.path)
+    assert "no rows in views of positions and health" in capsys.readouterr().out
+    assert lake.sql("SELECT * FROM positions").fetchall() == []
 
 
 def test_a_state_of_one_moment_has_what_the_amm_holds(market: Market, timeline: Timeline, told: dict[str, Any]) -> None:
