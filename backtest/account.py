@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from backtest.errors import PriceMissing, UserError
 from backtest.lake import Lake
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, Prices
+from backtest.model import AccountId, AssetId, Clock, Market, Prices
 from backtest.prices.fold import read_sources
 from backtest.prices.oracles import CAPPED_RATIO, DISCOUNTED, FEED, FIXED, SAMPLED, Source
 from backtest.protocols.book import Book
-from backtest.protocols.interface import Figure, Holding
+from backtest.protocols.interface import Figure, Holding, LendingProtocol
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import END_OF_BLOCK, Timeline
 from backtest.results import load_market, load_timeline
@@ -98,15 +98,14 @@ def account_at(
     book: Book[Any] = Book.open(protocol, fixed)
     for transaction in timeline.transactions(now.block_number):
         for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+            book.relive(event)
     prices = _Asked(book.oracle)
     figures, missing = None, None
     try:
         figures = tuple(protocol.figures(book.state, id, Prices(prices, prices, prices), now))
     except PriceMissing as error:
         missing = error.what
-    if figures == ():
+    if type(protocol).figures is LendingProtocol.figures:
         raise UserError(f"protocol '{fixed.protocol}' tells no figures of an account", "use the view positions_at")
     last = bisect_right(timeline.block, now.block_number)
     return AccountState(

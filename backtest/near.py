@@ -7,7 +7,7 @@ from typing import Any
 
 from backtest.account import moment_of
 from backtest.lake import Lake
-from backtest.model import HistoricalLiquidation, Market
+from backtest.model import Market
 from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
 from backtest.replay.what_if.impact import views_of
@@ -50,8 +50,7 @@ def near_in_lake(
     book: Book[Any] = Book.open(protocol_named(fixed.protocol), fixed)
     for transaction in timeline.transactions(now.block_number):
         for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+            book.relive(event)
     book.now = now
     return near_in_book(book, list(fixed.accounts), within)
 

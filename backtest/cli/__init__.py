@@ -37,7 +37,7 @@ VERBS = {
     "calibrate": "Fit competition, costs and an oracle's past prices to data.",
     "account": "Show one account at any block, in the protocol's exact numbers.",
     "prove": "Write a file that proves an account of a lake at a block.",
-    "verify": "Check such a file against a block's hash, without a node.",
+    "verify": "Check a file of `backtest prove` against a block's hash, without a node.",
     "seal": "Prove an account's health without its amounts, in zero knowledge.",
     "near": "List accounts near liquidation, at a block or at the head.",
     "sql": "Query a lake, its history and its runs.",

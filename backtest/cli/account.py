@@ -69,6 +69,8 @@ def account(
         print("  no event of the market names this account")
     if found.figures is None:
         print(f"  the contract would revert: {found.missing}")
+    if not found.figures and found.figures is not None and found.known:
+        print("  no position: the protocol tells no figures of an account without one")
     for figure in found.figures or ():
         print(f"  {figure.name:<30} {_whole(figure):<40} {_unit(figure, config.base_currency, config.base_decimals)}")
     for holding in found.holdings:

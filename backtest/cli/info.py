@@ -65,6 +65,7 @@ def info(*, lake: Path, market: str | None = None) -> None:
 def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
     from backtest.inexact import doubts, kinds
     from backtest.lake import claims
+    from backtest.lake.queries import valued_in_sql
     from backtest.reconstruct import is_current, unfolded
     from backtest.report.tables import moment
     from backtest.unread import in_words, unread_imports
@@ -120,6 +121,8 @@ def _market(lake: Lake, name: str, show: Callable[[Any], None]) -> None:
             if rows
             else "  all prices are exact"
         )
+        if not valued_in_sql(record.config.protocol):
+            show("  no rows in views of positions and health: backtest account, near and risk give them")
 
 
 def _coverage(coverage: Mapping[str, Sequence[tuple[int, int]]]) -> list[tuple[str, str, str]]:

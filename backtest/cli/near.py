@@ -76,7 +76,7 @@ def near(
         raise UserError("--date with --block", "give one of them")
     opened = Lake(lake)
     chosen = market or only_market(opened)
-    opened.market_config(chosen)
+    config = opened.market_config(chosen)
     if head:
         found = _at_head(opened, chosen, rpc, points)
     else:
@@ -85,7 +85,7 @@ def near(
         for name, figures in rows_of(found):
             print(json.dumps({"account": name, **figures, "block": found.block, "market": chosen}))
         return
-    _print(found, chosen, within, limit)
+    _print(found, chosen, within, limit, config.base_currency)
 
 
 def _at_head(lake: object, market: str, rpc: Nodes, points: int) -> NearList:
@@ -115,7 +115,7 @@ def rows_of(found: NearList) -> list[tuple[str, dict[str, str]]]:
     ]
 
 
-def _print(found: NearList, market: str, within: Decimal, limit: int) -> None:
+def _print(found: NearList, market: str, within: Decimal, limit: int, currency: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -129,7 +129,7 @@ def _print(found: NearList, market: str, within: Decimal, limit: int) -> None:
         print(f"{found.unvalued:,} accounts are not valued: an asset of theirs has no price")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("account", no_wrap=True)
-    for name in ("health", "collateral", "debt"):
+    for name in ("health", f"collateral, {currency}", f"debt, {currency}"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, figures in rows_of(found)[:limit]:
         table.add_row(name, figures["health"][:10], *(_short(figures[key]) for key in ("collateral", "debt")))

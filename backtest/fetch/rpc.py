@@ -67,6 +67,8 @@ class Rpc:
         if not TIMEOUTS[0] <= timeout <= TIMEOUTS[1]:
             raise UserError(f"a timeout of {timeout:g} s", f"choose {TIMEOUTS[0]:g} to {TIMEOUTS[1]:g} s for --timeout")
         providers = Providers([ProviderSettings(url)]) if isinstance(url, str) else url
+        # What is asked first, half as often: a mistyped address is told within seconds, not after the longest pauses.
+        self._first_tries = min(attempts, max(4, attempts // 2))
         self.pool = ProviderPool(members_of(providers.settings, timeout, workers), attempts, backoff, max_backoff)
         self.witnesses = Witnesses(self.pool, providers.compare)
         self.workers = min(MOST_WORKERS, sum(member.workers for member in self.pool.members))
@@ -214,7 +216,8 @@ class Rpc:
                 raise FetchError(said, "give --rpc providers of one chain")
             if found:
                 return next(iter(found.values()))
-        return self._number(self.call("eth_chainId", (), str | int), "eth_chainId")
+        asked = Asked([("eth_chainId", ())], literal=True)
+        return self._number(self.pool.ask(asked, str | int, tries=self._first_tries)[0], "eth_chainId")
 
     def block_number(self) -> int:
         """eth_blockNumber: the latest block, of several providers as far as they may be believed."""

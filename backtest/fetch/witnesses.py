@@ -201,6 +201,7 @@ class Witnesses:
             else:
                 if header is not None:
                     found[member] = header
+                    member.head = max(int(header.number, 16), member.head or 0)
         if not found and failed is not None:
             raise failed
         return found[self._head({m: int(h.number, 16) for m, h in found.items()})] if found else None

@@ -130,9 +130,9 @@ class WatchList:
         )
         before, owed = self.conditions, self._owed(standing, touched)
         prices = dict(standing.book.oracle)
-        standing.take(changes)
+        relived = standing.take(changes)
         wanted = standing.protocol.exposure_parameters
-        for event in changes.events:
+        for event in (*changes.events, *relived):
             if isinstance(event, PositionChange | SettingChange):
                 self._screen.touch(event.account)
             elif isinstance(event, ParamChange) and event.name in wanted:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from backtest.follow.spans import Span, Told
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, MarketEvent, PriceUpdate
+from backtest.model import AccountId, AssetId, Clock, Market, MarketEvent, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.folding import Running
 from backtest.protocols.interface import LendingProtocol
@@ -50,7 +50,7 @@ class BlockChanges:
 
 Losses = dict[int, list[tuple[AccountId, AssetId, int]]]
 """By block: account, asset and native units."""
-Visit = Callable[["MarketState", BlockChanges], None]
+Visit = Callable[["MarketState", BlockChanges], object]
 """Called for a block instead of ``MarketState.take``, which it has to call."""
 
 
@@ -82,8 +82,7 @@ class MarketState:
         book: Book[Any] = Book.open(protocol, market)
         for transaction in timeline.transactions(to_block):
             for event in transaction:
-                if type(event) is not HistoricalLiquidation:
-                    book.apply(event)
+                book.relive(event)
         seconds = int(timeline.timestamps[max(int((timeline.blocks <= to_block).sum()) - 1, 0)])
         book.now = Clock(to_block, END_OF_BLOCK, seconds)
         running = Running()
@@ -123,18 +122,17 @@ class MarketState:
             else:
                 visit(self, changes)
 
-    def take(self, changes: BlockChanges) -> None:
-        """The effects of one block."""
+    def take(self, changes: BlockChanges) -> list[MarketEvent]:
+        """The effects of one block; those are returned that are not among its events (``Book.relive``)."""
         block, book = changes.block, self.book
-        for event in changes.events:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+        told = [effect for event in changes.events for effect in book.relive(event)]
         for asset, price in changes.prices:
             if book.oracle.get(asset) != price:
                 place = {"seq": -1, "block_number": block.number, "log_index": END_OF_BLOCK}
                 book.apply(PriceUpdate(**place, timestamp=block.timestamp, asset=asset, price=price))
         book.now = Clock(block.number, END_OF_BLOCK, block.timestamp)
         self.block = block.number
+        return told
 
     def _folded(self, span: Span, told: Told, last: int) -> tuple[Timeline, Losses]:
         """Canonical events behind ``block`` up to ``last``, and debts written off by block."""

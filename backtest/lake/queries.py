@@ -146,6 +146,11 @@ def load(folder: Path | None = None, protocols: Collection[str] | None = None) -
         ) from None
 
 
+def valued_in_sql(protocol: str, folder: Path | None = None) -> bool:
+    """Whether views and functions of health and holdings have rows for markets of a protocol: it has a folder."""
+    return ((folder or resource("queries")) / PROTOCOLS / protocol.replace("-", "_")).is_dir()
+
+
 def _over_protocols(query: Query, parts: Mapping[str, Mapping[str, Query]]) -> Query:
     """The query with each ``FROM protocols.<part>`` as the union of that part of these protocols."""
 

@@ -91,7 +91,8 @@ class Session:
         lake.provide(lake.files(None))
         known = [query for query in queries.load() if query.folder != "checks"]
         self.names = {query.name for query in known}
-        self.macros = frozenset(query.name for query in known if query.parameters and not query.scalar)
+        self.taking = {query.name: query.parameters for query in known if query.parameters and not query.scalar}
+        self.macros = frozenset(self.taking)
         config: dict[str, str | bool | int | float | list[str]] = {
             "python_enable_replacements": False,
             "autoinstall_known_extensions": False,
@@ -134,7 +135,10 @@ class Session:
     def explain(self, error: Exception) -> LakeError:
         """A DuckDB error as one line, with the nearest view where a name is unknown."""
         if match := _UNKNOWN.search(str(error)):
-            return LakeError(f"there is no view or function '{match[2]}'", did_you_mean(match[2].lower(), self.names))
+            name = match[2].lower()
+            if (taking := self.taking.get(name)) is not None:
+                return LakeError(f"'{name}' is a function and takes arguments", f"FROM {name}({', '.join(taking)})")
+            return LakeError(f"there is no view or function '{match[2]}'", did_you_mean(name, self.names))
         return LakeError(sandbox.one_line(error), "")
 
 

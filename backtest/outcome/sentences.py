@@ -37,7 +37,7 @@ def notes_of(outcome: Replay[State], scenario: Scenario, config: MarketConfig, a
     """What the numbers rest on, in sentences. ``assumptions`` are the protocol's own."""
     modelled = not isinstance(scenario.liquidators, Observed)
     notes = (
-        [f"Not a real market: {config.description or f'a local node, chain id {config.chain_id}'}."]
+        [f"Not a real market: {config.description.rstrip('.') or f'a local node, chain id {config.chain_id}'}."]
         if is_synthetic(config)
         else []
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Generic
@@ -11,6 +12,7 @@ from backtest.model import (
     AccountId,
     AssetId,
     Clock,
+    HistoricalLiquidation,
     IndexUpdate,
     Market,
     MarketEvent,
@@ -122,6 +124,19 @@ class Book(Generic[State]):
         if type(event) is IndexUpdate:
             self.indexes[event.asset] = event
         self.protocol.apply(self.state, event)
+
+    def relive(self, event: MarketEvent) -> Sequence[MarketEvent]:
+        """Apply one event of history as it was, with nothing re-enacted: of a liquidation its changes, which are events
+        of their own, and what only its protocol can tell, which is returned.
+        """
+        if type(event) is not HistoricalLiquidation:
+            self.apply(event)
+            return ()
+        now = Clock(event.block_number, event.log_index, event.timestamp)
+        effects = self.protocol.relived(self.state, event, self.prices, now)
+        for effect in effects:
+            self.apply(effect)
+        return effects
 
     def value_down(self, asset: AssetId, amount: int) -> int:
         """``amount`` native units at the oracle price, in base units, rounded down; 0 without a price."""

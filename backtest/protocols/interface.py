@@ -420,8 +420,8 @@ class Holding:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One of the numbers that a protocol's own view says of an account, exact. ``unit``: base (units of the base
-    currency), bps, wad, ray, rad, shares, or the symbol of the asset whose native units it is in; ``value`` None where
-    there is none.
+    currency), bps, wad, ray, rad, shares, what 1 means where it is a flag, or the symbol of the asset whose native
+    units it is in; ``value`` None where there is none.
     """
 
     name: str
@@ -729,6 +729,14 @@ class LendingProtocol(Protocol[State]):
     def observed_order(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """The order that, by the rules, explains a historical liquidation."""
         ...
+
+    def relived(self, state: State, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Sequence[MarketEvent]:
+        """What a historical liquidation did that none of the changes beside it says. Changes nothing.
+
+        Raises:
+            RulesError: the rules do not explain it.
+        """
+        return ()
 
 
 @cache

@@ -136,6 +136,7 @@ class _Walk(Generic[State]):
             if isinstance(event, HistoricalLiquidation):
                 if waiting.pop(event.seq, None):
                     self._liquidated(event)
+                book.relive(event)
                 continue
             if change is not None:
                 if taken := waiting.pop(change.action_seq, None):

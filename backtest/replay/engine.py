@@ -449,6 +449,7 @@ class Engine(Generic[State]):
                 self.opportunities.owner_acted(change.account)
             return self.take_effect(made) and not self._prices_only
         if isinstance(event, HistoricalLiquidation):
+            self.users.shadow(event)
             if self._acting:
                 self.result.left_out += not self._measure.is_over
             else:

@@ -184,6 +184,8 @@ class _Walk(Generic[State]):
             book.now, book.seq = Clock(event.block_number, event.log_index, event.timestamp), event.seq
             if isinstance(event, HistoricalLiquidation):
                 self._after(before.get(event.seq) or self._before(event))
+                for effect in book.relive(event):
+                    self._noted(effect)
                 continue
             if (
                 isinstance(event, PositionChange | Setting)

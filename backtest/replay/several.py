@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backtest.model import Clock, HistoricalLiquidation, Market, Prices
+from backtest.model import Clock, Market, Prices
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol, State
 from backtest.replay.timeline import Timeline
@@ -15,6 +15,5 @@ def state_at(
     book = Book.open(protocol, market)
     for transaction in timeline.transactions(block):
         for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+            book.relive(event)
     return book.state, book.prices, timeline.clock_at(block)

@@ -402,3 +402,17 @@ def test_providers_of_two_chains_are_refused(node: Node, lake: Lake) -> None:
     ):
         run(lake, Providers([ProviderSettings(node.url, "node"), ProviderSettings(other.url, "other")]))
     assert lake.markets() == []
+
+
+@pytest.mark.slow
+def test_new_blocks_are_asked_of_the_one_that_is_left() -> None:
+    """Who names a newer block has it, while the other provider is dead."""
+    with (
+        Node() as own,
+        Rpc(Providers([ProviderSettings(own.url), ProviderSettings("http://127.0.0.1:9")]), attempts=1) as rpc,
+    ):
+        for _ in range(2):
+            own.mine(2)
+            newest = rpc.header("latest")
+            assert newest is not None
+            assert rpc.headers([int(newest.number, 16)]) == [newest]

@@ -153,6 +153,10 @@ def test_reading_is_allowed(lake: Lake, query: str) -> None:
     ("query", "message"),
     [
         ("SELECT * FROM acounts", "there is no view or function 'acounts'; did you mean 'accounts'?"),
+        (
+            "SELECT * FROM liquity_v1_health",
+            "'liquity_v1_health' is a function and takes arguments; FROM liquity_v1_he",
+        ),
         ("SELECT * FROM helth(NULL, [5])", "there is no table function 'helth' here; did you mean 'health'?"),
         ("SELECT acount FROM accounts", 'Referenced column "acount" not found'),
         ("SELEC 1", 'Parser Error: syntax error at or near "SELEC"'),

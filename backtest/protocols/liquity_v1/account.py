@@ -80,7 +80,7 @@ def figures(state: LiquityState, account: AccountId, prices: Mapping[AssetId, in
             Figure("stake", trove.stake, "shares"),
             Figure("collateral_ratio", ratio_down(coll, debt, price), "wad"),
             Figure("total_collateral_ratio", state.total_ratio(price), "wad"),
-            Figure("recovery_mode", int(state.recovers(price)), "shares"),
+            Figure("recovery_mode", int(state.recovers(price)), "1 is yes"),
         ]
     if (deposit := state.deposits.get(account)) is not None:
         found += [

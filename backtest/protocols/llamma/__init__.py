@@ -50,7 +50,7 @@ from backtest.protocols.llamma.account import exposure, figures, holdings, view
 from backtest.protocols.llamma.actions import act
 from backtest.protocols.llamma.claims import claims
 from backtest.protocols.llamma.events import EVENTS, PRICED, price_sources, readings, tokens
-from backtest.protocols.llamma.liquidation import observed_order, pairs, quote
+from backtest.protocols.llamma.liquidation import exchanged, observed_order, pairs, quote
 from backtest.protocols.llamma.soft import SoftLiquidation
 from backtest.protocols.llamma.state import EXCHANGED, LlammaState, accounts, apply, open_state
 from backtest.protocols.mechanism import Mechanism
@@ -221,6 +221,13 @@ class Llamma(LendingProtocol[LlammaState]):
     def observed_order(self, state: LlammaState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
         """See ``liquidation.observed_order``."""
         return observed_order(state, past, prices.oracle, now)
+
+    @override
+    def relived(
+        self, state: LlammaState, past: HistoricalLiquidation, prices: Prices, now: Clock
+    ) -> Sequence[MarketEvent]:
+        """An exchange with the AMM, whose amounts alone are in the history; see ``liquidation.exchanged``."""
+        return exchanged(state, past, prices.oracle, now)
 
 
 LLAMMA = Llamma()

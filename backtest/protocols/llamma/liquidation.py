@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation
+from backtest.errors import PriceMissing, RulesError
+from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, MarketEvent
 from backtest.protocols.changes import parameter_change, position_change, setting_change
 from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.protocols.llamma.account import health, oracle_price
@@ -189,6 +189,25 @@ def observed_order(state: LlammaState, past: HistoricalLiquidation, prices: Mapp
             return everything
         return one
     return sold if _explained(state, everything, past, prices, now) is None else everything
+
+
+def exchanged(
+    state: LlammaState, past: HistoricalLiquidation, prices: Mapping[AssetId, int], now: Clock
+) -> Sequence[MarketEvent]:
+    """What an exchange of history did to the AMM; nothing of a hard liquidation, whose changes the history has.
+
+    Raises:
+        RulesError: the rules do not explain it.
+    """
+    if past.account != AMM:
+        return ()
+    fill = quote(state, observed_order(state, past, prices, now), prices, now)
+    if isinstance(fill, Refusal):
+        raise RulesError(
+            f"block {past.block_number}, log {past.log_index}: {fill.reason}, which the AMM refuses",
+            "logs before it are missing: run backtest check",
+        )
+    return fill.changes
 
 
 def _explained(

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from backtest.model import AccountId, AssetId, Clock, HistoricalLiquidation, Market, ParamChange
+from backtest.model import AccountId, AssetId, Clock, Market, ParamChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol, Views
 from backtest.protocols.mechanism import ProtocolSpread
@@ -88,8 +88,7 @@ def book_at(
     book.now = Clock(block, -1, timeline.timestamp_from(block))
     for transaction in timeline.transactions(block, block) if ended else ():
         for event in transaction:
-            if type(event) is not HistoricalLiquidation:
-                book.apply(event)
+            book.relive(event)
     if ended:
         book.now = timeline.clock_at(block)
     return book

@@ -190,7 +190,7 @@ class UserActions(Generic[State]):
     def shadow(self, event: MarketEvent) -> None:
         """Anything else that history did: kept beside, for users whose response is measured by it."""
         if self._shadow is not None:
-            self._shadow.apply(event)
+            self._shadow.relive(event)
 
     def remake(self, name: str, changes: tuple[Change, ...], book: Book[State], *, checked: bool) -> Sequence[Effect]:
         """What a historical action becomes. ``book.now`` is its place. Unchecked ones (history itself, before a model

@@ -15,6 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from backtest.account import account_at
+from backtest.cli.info import info
 from backtest.errors import RulesError, UserError
 from backtest.lake import Lake
 from backtest.model import (
@@ -26,6 +28,7 @@ from backtest.model import (
     PositionChange,
     SettingChange,
 )
+from backtest.near import near_in_lake
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Action, Refusal
 from backtest.protocols.llamma import LLAMMA
@@ -33,6 +36,8 @@ from backtest.protocols.llamma.account import health, most_debt_down
 from backtest.protocols.llamma.state import AMM, LlammaState
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
+from backtest.replay.forecast import look_ahead
+from backtest.replay.several import state_at
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.users import actions_of
 from backtest.results import load_market, load_timeline
@@ -277,6 +282,49 @@ def test_what_a_node_is_asked(lake: Lake, market: Market, told: dict[str, Any]) 
             assert claim.value == there["users"][told["users"].index(user)][3 + claim.place] % 2**256
         elif (key := (claim.function, *claim.arguments)) in said:
             assert claim.value == said[key], claim
+
+
+def test_an_account_of_one_moment_is_what_the_contracts_said(lake: Lake, told: dict[str, Any]) -> None:
+    """With no replay: an exchange with the AMM moves every loan's tokens, and leaves a change of no account."""
+    there = told["figures"][-1]
+    names = ("collateral in bands", "borrowed tokens in bands", "debt", "first band", "last band", "x_down", "y_up",
+             "health", "full health", "liquidation discount")  # fmt: skip
+    for user, numbers in zip(told["users"], there["users"], strict=True):
+        if numbers:
+            account = account_at(lake, MARKET, user, block=there["block"])
+            assert [account[name] for name in names] == numbers
+    assert account_at(lake, MARKET, "0x" + "07" * 20).figures == ()
+
+
+def test_who_is_near_has_the_health_that_the_contracts_said(lake: Lake, told: dict[str, Any]) -> None:
+    there = told["figures"][-1]
+    found = near_in_lake(lake, MARKET, 9_999, block=there["block"])
+    assert [one.health for _, one in found.accounts] == sorted(
+        numbers[8] + WAD for numbers in there["users"] if numbers
+    )
+
+
+def test_where_sql_has_no_rows_is_said(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
+    info(lake=lake.path)
+    assert "no rows in views of positions and health" in capsys.readouterr().out
+    assert lake.sql("SELECT * FROM positions").fetchall() == []
+
+
+def test_a_state_of_one_moment_has_what_the_amm_holds(market: Market, timeline: Timeline, told: dict[str, Any]) -> None:
+    there = told["figures"][-1]
+    state, _, _ = state_at(LLAMMA, market, timeline, there["block"])
+    bands = [[n, x, y] for n, x, y, _ in there["bands"]]
+    assert [[n, state.amm.band(n).x, state.amm.band(n).y] for n, *_ in bands] == bands
+
+
+def test_a_model_that_only_looks_finds_liquidatable_what_history_liquidated(market: Market, timeline: Timeline) -> None:
+    """The book in which offers of history stand; an owner may close a loan that others may not."""
+    ahead = look_ahead(LLAMMA, market, timeline, Competitive(), {})
+    hard = [past for past in ahead.pasts if past.event.account]
+    assert len(hard) == 44
+    others = [past.refusal for past in hard if past.event.liquidator != past.event.account]
+    assert len(others) > 20
+    assert set(others) <= {None, "does not pay"}
 
 
 def test_a_history_that_goes_on_is_folded_on(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
