@@ -12,8 +12,8 @@
 --   name: name of the parameter
 --   value_before: the value until then, in the parameter's own unit
 --   value: the new value
---   from_timestamp: 14 days earlier, or the same parameter's change before, or the market's first block
---   until_timestamp: 14 days later, or the same parameter's next change, or the market's last block
+--   from_timestamp: seconds since 1970: 14 days earlier, or the same parameter's change before, or the market's first block
+--   until_timestamp: seconds since 1970: 14 days later, or the same parameter's next change, or the market's last block
 --   days_before: days from the one to the change, DOUBLE
 --   days_after: days from the change to the other, DOUBLE
 --   liquidations_before: number of liquidations in the days before
@@ -24,11 +24,12 @@
 --   scorable: whether both sides have ten liquidations, as backtest calibrate baseline --split asks for
 WITH names AS (
     SELECT unnest(['ltv', 'liquidation_threshold', 'liquidation_bonus', 'liquidation_protocol_fee', 'liquidation_factor', 'store_front_price_factor',
-        'close_factor', 'liquidation_ratio', 'liquidation_penalty', 'liquidation_system', 'dust', 'line', 'lump', 'dunk', 'box', 'hole', 'global_hole', 'beg',
-        'ttl', 'tau', 'buf', 'tail', 'cusp', 'chip', 'tip', 'calc', 'calc_tau', 'step', 'cut']) AS word
+        'close_factor', 'liquidation_ratio', 'critical_ratio', 'gas_share', 'liquidation_penalty', 'liquidation_system', 'dust', 'line',
+        'lump', 'dunk', 'box', 'hole', 'global_hole', 'beg', 'ttl', 'tau', 'buf', 'tail', 'cusp', 'chip', 'tip', 'calc', 'calc_tau',
+        'step', 'cut', 'amplification', 'loan_discount', 'liquidation_discount', 'amm_fee']) AS word
 ), told AS (
     SELECT market, seq, block_number, timestamp, asset_id, category, name, value, lag(value) OVER own AS value_before, row_number() OVER own AS nth
-    FROM params WHERE name IN (SELECT word FROM names) OR name IN (SELECT 'emode_' || word FROM names)
+    FROM params WHERE name IN (SELECT word FROM names) OR (category IS NOT NULL AND EXISTS (SELECT 1 FROM names WHERE ends_with(name, '_' || word)))
     WINDOW own AS (PARTITION BY market, name, asset_id, category ORDER BY seq)
 ), known AS (
     SELECT market, min(timestamp) AS first, max(timestamp) AS last FROM events GROUP BY market
