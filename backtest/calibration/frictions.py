@@ -323,8 +323,11 @@ def _near(place: float, centre: float, width: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the data say about one parameter: its weighted 5, 50 and 95 % points, or the share of each choice; and how
-    much of the prior's width is left (1: nothing was learnt).
+    """What the data say about one parameter: its least, weighted median and greatest value among the kept draws, or the
+    share of each choice; and how much of the prior's width is left (1: nothing was learnt).
+
+    The whole range, since a few draws say little about their own tails: in 28 made-up histories whose frictions were
+    drawn from the prior, 5 and 95 % points of 12 kept draws held the truth in about seven of ten.
     """
 
     prior: Prior
@@ -349,12 +352,11 @@ def known(priors: Sequence[Prior], kept: Kept) -> list[Known]:
             entropy = -sum(p * np.log(p) for p in share.values() if p > 0) / np.log(len(prior.choices))
             found.append(Known(prior, None, share, float(entropy)))
             continue
-        low, middle, high = (quantile(values, kept.weights, at) for at in (0.05, 0.5, 0.95))
+        low, middle, high = min(values), quantile(values, kept.weights, 0.5), max(values)
         absent = float(kept.weights[[v == 0.0 for v in values]].sum())
         # absent counts as a stretch below the lowest value, as long as it is probable in the prior
         spread = [prior.none + (1 - prior.none) * prior.place(v) if v else 0.0 for v in (low, high)]
-        before = 0.95 - (0.05 if prior.none < 0.05 else 0.0)
-        left = min(1.0, (spread[1] - spread[0]) / before)
+        left = min(1.0, spread[1] - spread[0])
         found.append(Known(prior, (low, middle, high), {"none": absent} if prior.none else {}, left))
     return found
 
