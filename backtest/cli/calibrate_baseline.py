@@ -68,7 +68,8 @@ def told(fit: Fit, market: str, seed: int) -> Iterator[str]:
     )
     yield ""
     yield from text_table(
-        ("Parameter", "prior", "kept (least / median / greatest)", ""), [_row(one) for one in known(fit.priors, fit.kept)]
+        ("Parameter", "prior", "kept (least / median / greatest)", ""),
+        [_row(one) for one in known(fit.priors, fit.kept)],
     )
     yield NOT_FITTED
     for title, window, vectors in (

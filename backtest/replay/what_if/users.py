@@ -452,10 +452,11 @@ def _asked(action: Action) -> int:
 
 
 def _is_sized(action: Action) -> bool:
-    """Whether the action raises risk by an amount that could be another: not where it empties a balance, or sets
-    something.
+    """Whether the action raises risk by an amount that could be another: not where it empties a balance, or raises it
+    by what it sets, or by interest that is booked with it.
     """
-    return bool(_amounts(action)) and not action.emptied and raises_risk(action.changes)
+    moved = [change for change in action.changes if isinstance(change, PositionChange) and change.amount != 0]
+    return bool(_amounts(action)) and not action.emptied and raises_risk(moved)
 
 
 def raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
