@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from backtest.report.difference import share_of
 from tests.coverage.pairs import pairs_of
 from tests.coverage.scored import calibrated, ends, holds, needed, smallest_found, table, verdict
 from tests.coverage.world import DOSES, PRESENT, world
@@ -58,6 +59,7 @@ def test_pairs_of_a_world_on_the_contracts(chain_packages: None) -> None:
     ]
     threshold = rows[0]["measures"]["repaid"]
     assert threshold["history"] > 0 < threshold["truth"]  # 75 % in place of 82.5 %
-    assert threshold["low"] <= threshold["truth"] <= threshold["high"]
+    low, high = ends(threshold, share_of("repaid", ensemble=True))  # wider by the own error of a difference
+    assert low <= threshold["truth"] <= high
     assert rows[2]["measures"]["borrower_loss"]["truth"] > 0  # 8 % in place of 5 %
     assert "1 worlds, 2 pairs of twins" in "\n".join(table(rows))

@@ -105,14 +105,14 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
     assert list(verdicts) == ["WETH −10 points", "WETH −10 in the crash", "bonus +2 points"]
     assert "incomplete" not in said
     assert any(line.endswith("  lower") for line in verdicts["WETH −10 points"].splitlines())
-    for lines in (text.splitlines()[3:] for text in verdicts.values()):  # history has bad debt, the baseline none
+    for lines in (text.splitlines()[4:] for text in verdicts.values()):  # history has bad debt, the baseline none
         assert [line.split("  ")[0] for line in lines if line.endswith("cannot be judged here")] == [
             "Bad debt, realised and open"
         ]
     assert "baseline cannot judge bad debt, realised and open (history 57,955, the baseline 0)." in said
     assert all(
         line.endswith(("no material difference", "cannot be judged here"))
-        for line in verdicts["WETH −10 in the crash"].splitlines()[3:]
+        for line in verdicts["WETH −10 in the crash"].splitlines()[4:]
     )
     assert any(line.endswith("  higher") for line in verdicts["bonus +2 points"].splitlines())
     assert "Losses 1 day after the window\n" in said

@@ -73,17 +73,17 @@ def test_the_verdict_is_the_same_from_two_stores(
         return str(found).partition("\nRuns\n")[0].replace(str(of.path), "LAKE")
 
     said = verdict(lake)
-    assert verdict(crowded) == said
+    assert verdict(crowded).split() == said.split()  # lines end elsewhere where a path is longer
     assert "Under the stated model alone, competitive (frictionless liquidators: the best case)." in said
-    assert "backtest calibrate baseline --lake LAKE --market sketch" in said
+    assert "backtest calibrate baseline --lake LAKE --market sketch" in " ".join(said.split())
     for each in (lake, crowded):
         keep_ensemble(each, "sketch", KEPT)
     asked = verdict(lake)
-    assert verdict(crowded) == asked
+    assert verdict(crowded).split() == asked.split()
     assert "Under ensemble 'made up', for a test; 2 draws, 2 seeds each." in asked
     assert asked.split("\n")[2].split()[-5:] == ["Accounts", "Model", "Chance", "Band", "Verdict"]
     assert "backtest calibrate baseline" not in asked
-    assert verdict(lake, "--stated") == said
+    assert verdict(lake, "--stated").split() == said.split()
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from backtest.log_files import columns as c
 from backtest.log_files.layouts import FittedLayout
 from backtest.model import EventSpec
 
-_NAMED = re.compile(r"(?:^|[^A-Za-z0-9])(?:evt|event)_([A-Za-z0-9]+?)(?:[^A-Za-z0-9].*)?$", re.IGNORECASE)
+_NAMED = re.compile(r"(?:^|[^A-Za-z0-9])(?:evt|event)_([A-Za-z0-9].*)$", re.IGNORECASE)
 _INTEGER = re.compile(r"-?[0-9]{1,78}", re.ASCII)
 _WORD = 1 << 256
 
@@ -170,10 +170,14 @@ def table_of(
 
 
 def _event_name(file: str, known: KnownEvents) -> str:
-    """The event that a file's name tells: what stands behind ``evt_``, or a name that is an event's."""
+    """The event that a file's name tells: what stands behind ``evt_`` as far as it is one's name (some hold a ``_``,
+    and a date may follow), or a name that is an event's.
+    """
     stem = re.split(r"[\\/]", file)[-1].split(".csv")[0].split(".parquet")[0].split(".json")[0]
     if found := _NAMED.search(stem):
-        return found[1]
+        words = re.split(r"[^A-Za-z0-9]+", found[1])
+        longest = ("_".join(words[:many]) for many in range(len(words), 0, -1))
+        return next((name for name in longest if known.named(name)), words[0])
     last = stem.rpartition(".")[2]
     return last if known.named(last) else ""
 

@@ -51,7 +51,7 @@ def test_the_bundled_crash(lake: Path, capsys: pytest.CaptureFixture[str], tmp_p
     """The same seed gives the same bytes, whoever replays."""
     files = [tmp_path / f"{workers}.toml" for workers in (1, 2)]
     outs = [
-        said(capsys, "--lake", lake, "--market", "sample-crash", "--draws", 9, "--keep", 3, "--seed", 3,
+        said(capsys, "--lake", lake, "--market", "sample-crash", "--draws", 15, "--keep", 5, "--seed", 3,
              "--workers", workers, "--out", file)
         for workers, file in zip((1, 2), files, strict=True)
     ]  # fmt: skip
@@ -60,7 +60,7 @@ def test_the_bundled_crash(lake: Path, capsys: pytest.CaptureFixture[str], tmp_p
     for words in ("fitted on blocks", "held out: blocks", "attention", "bad debt at the end", "HHI", "Log score",
                   "Not matched on the window held out", "Bad debt on the held-out window: history"):  # fmt: skip
         assert words in outs[0]
-    assert len(models_of(files[0])) == 3
+    assert len(models_of(files[0])) == 5
     assert "calibrated on sample-crash, blocks" in toml_value(files[0].read_text())["source"]
 
 

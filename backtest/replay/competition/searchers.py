@@ -52,6 +52,8 @@ from backtest.replay.record import Waterfall
 from backtest.scenario import Oev, Participation, PriorityGas, SealedBid, Searcher
 from backtest.units import BPS
 
+DAY, DRIFT = 86_400, 100
+"""What an opportunity leaves may move in quiet, by interest, by so many basis points of what is paid within a day."""
 REVERT_GAS = 2_500
 """Gas of a reverted call where the model does not say, basis points of one that goes through."""
 
@@ -144,6 +146,8 @@ class Searchers:
         self._held: dict[Key, tuple[tuple[int, int], int]] = {}
         """Oracle auctions: the prices of the last update, and when others may come in."""
         self._again: int | None = None
+        self._short: dict[Key, list[tuple[int, int]]] = {}
+        """Of what costs of their own kept back: what everybody who was able would gain before them, and who."""
         self._offers: dict[Key, tuple[Sequence[Opportunity], _Offer]] = {}
         self._counted: set[Key] = set()
         """Whose quotes of sales were counted at this look without being made."""
@@ -468,6 +472,9 @@ class Searchers:
                 ]
                 keen = [(entrant, least) for entrant, least in pairs if entrant.value >= 0]
                 if not keen:
+                    paid = offer.chosen.fill.paid
+                    drift = book.cost_up(offer.chosen.order.pair.debt_asset, paid) * DRIFT // BPS
+                    self._short[offer.key] = [(each.value + drift, each.index) for each in able]
                     return OWN_COSTS
                 entrants = [entrant for entrant, _ in keen]
                 if isinstance(terms, SealedBid):
@@ -571,6 +578,22 @@ class Searchers:
                 first = min(first, draws.first_time(0, below - 1, start, step, "shows up", *of, place))
         return first
 
+    def _next_cheap(self, key: Key, now: int) -> int:
+        """The first of the moments after ``now``, a block apart, at which the costs of its own that somebody draws may
+        leave something; within a day, in which what is left of them moves by less than ``DRIFT``.
+        """
+        terms, draws, step = self.terms, self._draws, self.terms.block_seconds
+        assert isinstance(terms, PriorityGas | SealedBid)
+        if self._absence.some:
+            return now + step
+        account, lot = key
+        first = now + DAY
+        for value, place in self._short[key]:
+            high = min(WORD - 1, ((value + 1 << 64) - 1) // (terms.private_cost + 1))  # see ``Draws.below``
+            word = _lot_word(lot)
+            first = min(first, draws.first_time(0, high, now + step, step, "private cost", account, word, place))
+        return first
+
     # -- what follows --------------------------------------------------------------------------------------------------
 
     def _won(self, book: Book[State], offer: _Offer, result: Result) -> Take:
@@ -624,8 +647,13 @@ class Searchers:
             return self._held[key][1]
         if not self._by_time(reason, hopeful=hopeful):
             return None
-        if reason in (OWN_COSTS, STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
+        if reason in (STUCK, CALLS, BUSY) or self._till.purse.is_tied or self._sticks:
             return now + step
+        if reason == OWN_COSTS:
+            first = self._next_cheap(key, now)
+            if self.costs.moves:
+                first = min(first, self.costs.changes_after(now))
+            return now + -(-(first - now) // step) * step
         if reason == OVERLOOKED:
             seen = self._overlooked.until(key[0], now)
             return None if seen == NEVER else now + -(-(seen - now) // step) * step
