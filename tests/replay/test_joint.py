@@ -276,7 +276,7 @@ def test_a_bid_of_one_protocol_is_missing_in_another() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2, 3, 5])
-@pytest.mark.parametrize("name", ["sealed, borrowing", "race, rich"])
+@pytest.mark.parametrize("name", [pytest.param("sealed, borrowing", marks=pytest.mark.slow), "race, rich"])
 def test_random_markets_are_as_alone(name: str, seed: int) -> None:
     """Interest, missing prices, changed parameters, months without a block, users who differ: with nothing short each
     of three random markets is as alone, later horizons too.
