@@ -242,11 +242,11 @@ def _unmatched(fit: Fit) -> Iterator[str]:
     history = fit.held_out.history.bad_debt
     low, middle, high = fit.range_of(fit.tested, "bad_debt")
     if not history:
-        yield "Bad debt: history has none on the held-out window, so nothing says whether the draws tell it."
+        yield "Bad debt: history has none on the held-out window, so nothing says whether the draws have it right."
         return
     ratio = middle / history
     if "bad_debt" not in tested and 1 / 3 < ratio < 3:
-        verdict = "the draws tell it"
+        verdict = "history lies within"
     elif ratio <= 1 / 3:
         verdict = "a third of it or less: cannot be judged with this baseline"
     else:

@@ -92,7 +92,7 @@ def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Paramete
     page, answer = folder / "report.html", folder / "answer.html"
     write_report(lake, wanted, page)
     fitted = resource("sample") / "baseline.toml"
-    print(f"replaying {market}: {DRAWS} draws of the calibrated baseline, and the proposal", file=sys.stderr)
+    print(f"replaying {market}: draws of the calibrated baseline, and the proposal", file=sys.stderr)
     found = propose(
         lake,
         market,
@@ -103,7 +103,7 @@ def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Paramete
     print(*wrap(f"{market}: {lake.market_config(market).description}. Not a real market.", forms.WIDTH), sep="\n")
     print(f"\n{QUESTION}?")
     print(forms.as_answer(found))
-    print(_resembles(fitted))
+    print(_resembles(fitted, found.draws))
     if full:
         print(f"\n{as_text(select(lake, wanted), shared_only=True)}\n\n{forms.as_text(found, full=True)}")
     for name, count in calm.items():
@@ -113,8 +113,10 @@ def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Paramete
     print(_next_steps(folder, (answer, page), folder / "lake" / results, market))
 
 
-def _resembles(fitted: Path) -> str:
-    """What the bundled baseline says of itself: on what it was fitted, and how it does on what it did not see."""
+def _resembles(fitted: Path, replayed: int) -> str:
+    """What the bundled baseline says of itself: how many of its draws were replayed, on what it was fitted, and how it
+    does on what it did not see.
+    """
     from backtest.files import read_text
     from backtest.propose import ensemble_of
 
@@ -122,9 +124,9 @@ def _resembles(fitted: Path) -> str:
     told = [
         line for line in lines if line.startswith(("Bad debt on the held-out", "Not matched on the window held out"))
     ]
-    return "\n".join(
-        ("", *wrap(f"The baseline: {DRAWS} draws, {ensemble_of(fitted).source}. {' '.join(reversed(told))}", 100))
-    )
+    ensemble = ensemble_of(fitted)
+    draws = f"{replayed} draws that stand for {len(ensemble.draw)}"
+    return "\n".join(("", *wrap(f"The baseline: {draws}, {ensemble.source}. {' '.join(reversed(told))}", 100)))
 
 
 def scenarios(baseline: Scenario, crash: date) -> tuple[Scenario, ...]:
