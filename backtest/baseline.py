@@ -1,9 +1,9 @@
 """A baseline that resembles history: frictions of liquidators fitted to a market of a lake, and tested on what the fit
 did not see.
 
-History is split by time. Draws of frictions are replayed over the first part and held against it
-(``calibration.frictions``); those that are kept are replayed over the second part, which says how well they do there,
-beside frictionless liquidators and a rate model that knows no accounts.
+History is split by time, or another market is held out. Draws of frictions are replayed over the part that is learnt
+from and held against it (``calibration.frictions``); those that are kept are replayed over the part held out, which
+says how well they do there, beside frictionless liquidators and a rate model that knows no accounts.
 """
 
 from __future__ import annotations
@@ -54,12 +54,31 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """A market whose tables lie in ``folder``, where every process reads them; ``unit``: base units of one unit of its
+    base currency.
+    """
+
+    name: str
+    folder: str
+    unit: int
+
+    @classmethod
+    def of(cls, lake: Lake, market: str, folder: Path) -> Packed:
+        """Pack the tables of a market into a folder."""
+        require_current(lake, market)
+        pack(lake, market, folder)
+        return cls(market, str(folder), 10 ** lake.market_config(market).base_decimals)
+
+
+@dataclass(frozen=True, slots=True)
 class FitWindow:
     """One side of the split: its blocks, what history shows of it, and what frictionless liquidators do in it.
 
     ``patience``: seconds for which accounts may stand on offer, all together, before a draw is stopped.
     """
 
+    market: Packed
     first: int
     last: int
     start: int
@@ -139,6 +158,7 @@ def fit(
     base: Scenario,
     *,
     split: float | int = 0.5,
+    elsewhere: tuple[Lake, str] | None = None,
     draws: int = 90,
     kept: int = 20,
     seed: int = 0,
@@ -150,6 +170,7 @@ def fit(
     Args:
         base: what every draw shares: costs, users, blocks. Its liquidators are replaced.
         split: share of history's liquidations that is learnt from, between 0 and 1; or the first block held out.
+        elsewhere: a market that is held out in place of the rest; all that is asked for is learnt from.
         draws: how many sets of frictions are tried: two thirds from the prior, the rest around those that did best.
         kept: how many of them make up the result.
         workers: processes; the result is the same for any number.
@@ -157,33 +178,42 @@ def fit(
     Raises:
         UserError: too few liquidations on one side of the split only, or no current tables.
     """
-    require_current(lake, market)
     with tempfile.TemporaryDirectory(prefix="backtest-baseline-") as folder:
-        pack(lake, market, Path(folder))
-        whole = material_in(folder)
-        unit = 10**whole.config.base_decimals
-        blocks = _blocks(whole, base)
+        own = Packed.of(lake, market, Path(folder))
+        blocks = _blocks(own, base)
         if isinstance(blocks, TooFew):
             return blocks
-        first, cut, last = _split(*blocks, split)
+        first, last, happened = blocks
+        if elsewhere is None:
+            other, (first, cut, last) = own, _split(*blocks, split)
+            begin, end, taken = cut + 1, last, [block for block in happened if block > cut]
+        else:
+            (Path(folder) / "held-out").mkdir()
+            other, cut = Packed.of(*elsewhere, Path(folder) / "held-out"), last
+            found = _blocks(other, replace(base, from_block=None, to_block=None))
+            if isinstance(found, TooFew):
+                raise UserError(
+                    f"{other.name} has {found.liquidations} liquidations, too few to be held out",
+                    f"it needs {2 * f.LEAST} or more: name another market",
+                )
+            begin, end, taken = found
         progress("history and frictionless liquidators", 0, 2)
-        learn = _window(folder, base, first, cut, unit)
+        learn = _window(own, base, first, cut)
         progress("history and frictionless liquidators", 1, 2)
-        held_out = _window(folder, base, cut + 1, last, unit)
+        held_out = _window(other, base, begin, end)
         progress("history and frictionless liquidators", 2, 2)
         paid = [made for made in learn.taken if made.takes]
         priors = f.priors_of(
-            max(median(made.seized_base - made.repaid_base for made in paid) / unit, 1e-6),
-            max(median(made.repaid_base for made in paid) / unit, 1e-6),
+            max(median(made.seized_base - made.repaid_base for made in paid) / own.unit, 1e-6),
+            max(median(made.repaid_base for made in paid) / own.unit, 1e-6),
         )
-        with _pool(folder, workers) as measured:
+        with _pool(own.folder, workers) as measured:
 
             def all_of(what: str, tried: Sequence[f.Draw], window: FitWindow, begin: int) -> Floats:
                 jobs = [
                     _Job(
-                        folder,
-                        _within(f.scenario_of(draw, base, unit=unit, seed=seed + begin + at), window),
-                        unit,
+                        window.market,
+                        _within(f.scenario_of(draw, base, unit=window.market.unit, seed=seed + begin + at), window),
                         window.patience if window is learn else None,
                     )
                     for at, draw in enumerate(tried)
@@ -194,7 +224,7 @@ def fit(
                     progress(what, done, len(jobs))
                 return np.array(rows)
 
-            found = f.infer(
+            inferred = f.infer(
                 priors,
                 s.vector(learn.history),
                 lambda what, tried, begin: all_of(what, tried, learn, begin),
@@ -202,19 +232,19 @@ def fit(
                 kept=kept,
                 seed=seed,
             )
-            tested = all_of("kept draws on held-out blocks", found.kept.draws, held_out, draws)
-            parts = _parts(cut + 1, last, [block for block in blocks[2] if block > cut])
-            windows = [held_out] if len(parts) < 2 else [_window(folder, base, *part, unit) for part in parts]
+            tested = all_of("kept draws on held-out blocks", inferred.kept.draws, held_out, draws)
+            parts = _parts(begin, end, taken)
+            windows = [held_out] if len(parts) < 2 else [_window(other, base, *part) for part in parts]
             shown = (
                 [tested]
                 if len(parts) < 2
                 else [
-                    all_of("kept draws, part by part", found.kept.draws, window, draws + len(found.kept.draws))
+                    all_of("kept draws, part by part", inferred.kept.draws, window, draws + len(inferred.kept.draws))
                     for window in windows
                 ]
             )
-    seen, vectors, scale = s.vector(learn.history), found.vectors, found.scale
-    final = found.kept
+    seen, vectors, scale = s.vector(learn.history), inferred.vectors, inferred.scale
+    final = inferred.kept
     best = s.vector(learn.frictionless)
     learnt = vectors[list(final.index)]
     return Fit(
@@ -224,10 +254,10 @@ def fit(
         kept=final,
         learnt=learnt,
         tested=tested,
-        rolling=_rolled(learn, learnt, windows, shown, final.weights, np.maximum(0.25 * scale, 0.05), unit, seed),
+        rolling=_rolled(learn, learnt, windows, shown, final.weights, np.maximum(0.25 * scale, 0.05), seed),
         draws=draws,
         stopped=int((~np.isfinite(vectors).all(axis=1)).sum()),
-        unit=unit,
+        unit=own.unit,
         frictionless_distance=float(np.sqrt((((best - seen) / scale) ** 2).mean())),
     )
 
@@ -239,7 +269,6 @@ def _rolled(
     shown: Sequence[Floats],
     weights: Floats,
     least: Floats,
-    unit: int,
     seed: int,
 ) -> tuple[Rolled, ...]:
     """The scores of each part in turn; every forecaster is as sure as its errors on the windows before let it be, and
@@ -248,7 +277,7 @@ def _rolled(
     places = [s.NAMES.index(name) for name in s.RATED]
 
     def naive(window: FitWindow) -> Floats:
-        hours = s.hourly(learn.taken, learn.start, learn.seconds, unit=unit)
+        hours = s.hourly(learn.taken, learn.start, learn.seconds, unit=learn.market.unit)
         return f.naive(hours, -(-window.seconds // 3_600), seed=seed, draws=NAIVE_DRAWS)
 
     def error(vectors: Floats, own: Floats, window: FitWindow, at: Sequence[int]) -> Floats:
@@ -280,15 +309,16 @@ def _rolled(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(whole: Material, base: Scenario) -> tuple[int, int, list[int]] | TooFew:
+def _blocks(market: Packed, base: Scenario) -> tuple[int, int, list[int]] | TooFew:
     """The first and last block asked for, and that of each liquidation in them."""
+    whole = material_in(market.folder)
     timeline = whole.timeline(base.oracle_delay)
     first = max(base.from_block or 0, timeline.first_block)
     last = timeline.last_known_block(base.to_block)
     every = whole.tables["liquidations"]["block_number"].to_pylist()
     blocks = sorted(block for block in every if first <= block <= last)
     if len(blocks) < 2 * f.LEAST:
-        return TooFew(len(blocks), first, last, 10**whole.config.base_decimals)
+        return TooFew(len(blocks), first, last, market.unit)
     return first, last, blocks
 
 
@@ -311,9 +341,9 @@ def _parts(first: int, last: int, blocks: Sequence[int]) -> list[tuple[int, int]
     return list(zip([first, *(end + 1 for end in ends)], [*ends, last], strict=True))
 
 
-def _window(folder: str, base: Scenario, first: int, last: int, unit: int) -> FitWindow:
+def _window(market: Packed, base: Scenario, first: int, last: int) -> FitWindow:
     """What history and frictionless liquidators show."""
-    material = _until(folder, last)
+    material, unit = _until(market.folder, last), market.unit
     timeline, protocol = material.timeline(base.oracle_delay), protocol_named(material.config.protocol)
     history = Scenario(from_block=first, to_block=last, oracle_delay=base.oracle_delay)
     past = replay(protocol, material.market, timeline, history, samples=0)
@@ -327,6 +357,7 @@ def _window(folder: str, base: Scenario, first: int, last: int, unit: int) -> Fi
     start = timeline.timestamp_from(first)
     waited = max(s.waited(stretches, taken), stood, AT_LEAST * len(taken))
     return FitWindow(
+        market=market,
         first=first,
         last=last,
         start=start,
@@ -384,16 +415,15 @@ def _replayed(material: Material, scenario: Scenario, unit: int, patience: int |
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    folder: str
+    market: Packed
     scenario: Scenario
-    unit: int
     patience: int | None
 
 
 def _done(job: _Job) -> Floats:
     last = job.scenario.to_block
     assert last is not None
-    found, _ = _replayed(_until(job.folder, last), job.scenario, job.unit, job.patience)
+    found, _ = _replayed(_until(job.market.folder, last), job.scenario, job.market.unit, job.patience)
     return np.full(len(s.NAMES), np.nan) if found is None else s.vector(found)
 
 

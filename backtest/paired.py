@@ -182,14 +182,32 @@ def paired_verdict(
         ensemble=len(few.draw) > 1,
     )
     return report.PairedVerdict(
-        findings, said(ensemble), len(few.draw), len(asked.seeds), population, asked.plan.sweep_id
+        findings,
+        said(ensemble, market, window_of(asked.altered, material)),
+        len(few.draw),
+        len(asked.seeds),
+        population,
+        asked.plan.sweep_id,
     )
 
 
-def said(ensemble: Ensemble) -> str:
-    """An ensemble in words: its title and what it rests on."""
+def said(ensemble: Ensemble, market: str, window: tuple[int, int]) -> str:
+    """An ensemble in words: its title, what it rests on, and how many of the window's blocks it was fitted on: there it
+    resembles history more than it would elsewhere.
+    """
     title = f"ensemble '{ensemble.title}'" if ensemble.title else "an ensemble without a title"
-    return f"{title}, {ensemble.source or 'whose source is not stated'}"
+    told = f"{title}, {ensemble.source or 'whose source is not stated'}"
+    if ensemble.fitted is None:
+        return told
+    first, last = window
+    shared = ensemble.fitted.shared(market, first, last)
+    return f"{told}; {shared:,} of the {last - first + 1:,} blocks asked about are those that it was fitted on"
+
+
+def window_of(scenario: Scenario, material: Material) -> tuple[int, int]:
+    """First and last block in which a scenario's model acts."""
+    timeline = material.timeline()
+    return max(scenario.from_block or 0, timeline.first_block), timeline.last_known_block(scenario.to_block)
 
 
 # -- the one that a lake keeps -----------------------------------------------------------------------------------------

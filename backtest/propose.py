@@ -22,7 +22,7 @@ from backtest import files
 from backtest.errors import ScenarioError, UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
-from backtest.paired import DRAWS, FRICTIONLESS, SEEDS, PairedPlan, executor_for, said
+from backtest.paired import DRAWS, FRICTIONLESS, SEEDS, PairedPlan, executor_for, said, window_of
 from backtest.protocols.book import Book
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.registry import protocol_named
@@ -362,7 +362,9 @@ def _told(
         currency=config.base_currency,
         decimals=config.base_decimals,
         changes=tuple(text.strip() for text in question.sets),
-        baseline=NAMED if question.ensemble is None else said(question.ensemble),
+        baseline=NAMED
+        if question.ensemble is None
+        else said(question.ensemble, config.name, window_of(asked.altered, material)),
         frictionless=question.ensemble is None,
         ensemble=several,
         draws=len(asked.ensemble.draw),

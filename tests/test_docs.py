@@ -130,8 +130,8 @@ def test_the_demo_compares_and_judges(workplace: Path) -> None:
 
 @pytest.mark.slow
 def test_a_newcomer_reads_an_answer_on_one_screen(workplace: Path) -> None:
-    """The question, an answer that says what was refused and what cannot be judged, how the baseline does on hours that
-    it did not see, and what to ask next; nothing of it is in need of a wide window.
+    """The question, of hours that the baseline was not fitted on; an answer that says what was refused and judges bad
+    debt, since the baseline has as much there as history; what to ask next; and nothing is in need of a wide window.
     """
     lines = (workplace / "demo.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 40
@@ -140,13 +140,15 @@ def test_a_newcomer_reads_an_answer_on_one_screen(workplace: Path) -> None:
     for words in (
         "WETH: liquidation threshold and loan-to-value 10 points lower?",
         "more is refused under it: debt that is not made is not liquidated",
-        "history had 57,955 USD, the baseline",
         "calibrated on sample-crash, blocks 8 to 376",
         "Bad debt on the held-out window: history 57,858",
         "0 liquidations (each would be a false alarm)",
         "backtest propose --lake backtest-demo/lake",
     ):
         assert words in said
+    assert "cannot be judged" not in said
+    [judged] = [line.split() for line in lines if line.startswith("Bad debt  ")]
+    assert 57.9 / 3 < int(judged[3].replace(",", "")) / 1_000 < 57.9 * 3
     assert (workplace / "backtest-demo/answer.html").stat().st_size > 20_000
 
 

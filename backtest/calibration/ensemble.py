@@ -9,19 +9,27 @@ import msgspec
 
 from backtest.calibration.fitting import toml
 from backtest.scenario import Costs, Liquidators
+from backtest.scenario.ensemble import FittedOn
 from backtest.scenario.toml import parse_scenario
 
 
 def ensemble_text(
-    notes: Sequence[str], title: str, source: str, draws: Sequence[tuple[float, Liquidators]], costs: Costs
+    notes: Sequence[str],
+    title: str,
+    source: str,
+    draws: Sequence[tuple[float, Liquidators]],
+    costs: Costs,
+    fitted: FittedOn | None = None,
 ) -> str:
-    """TOML: what it rests on as comments, ``title`` and ``source``, and a ``[[draw]]`` for each draw: its weight, its
-    ``liquidators`` and, where they are not nothing, the ``costs`` that all share.
+    """TOML: what it rests on as comments, ``title``, ``source`` and what it was ``fitted`` on, and a ``[[draw]]`` for
+    each draw: its weight, its ``liquidators`` and, where they are not nothing, the ``costs`` that all share.
 
     Raises:
         ScenarioError: what was written would not be read back as it is.
     """
     lines = [*(f"# {note}".rstrip() for note in notes), "", f"title = {toml(title)}", f"source = {toml(source)}"]
+    if fitted is not None:
+        lines.append(f"fitted = {toml(said(fitted))}")
     for weight, liquidators in draws:
         tables = [f"liquidators = {toml(said(liquidators))}"]
         if costs != Costs():

@@ -573,7 +573,8 @@ def baseline(
     *,
     lake: Path,
     market: str | None = None,
-    split: str = "0.5",
+    split: str | None = None,
+    held_out: Path | None = None,
     from_block: str | None = None,
     to_block: str | None = None,
     scenario: Path | None = None,
@@ -597,6 +598,8 @@ def baseline(
 
         backtest calibrate baseline --lake data/lake --market my-pool --split 2021-07-01 --draws 300 --workers 8
 
+        backtest calibrate baseline --lake backtest-demo/lake --market sample-crash --held-out data/sample/may-2021
+
     Parameters
     ----------
     lake
@@ -604,8 +607,11 @@ def baseline(
     market
         Market; may be left out where the lake holds one.
     split
-        Share of history's liquidations that is learnt from, such as 0.5; or the block, date or time in UTC from which
-        on history is held out.
+        Share of history's liquidations that is learnt from, 0.5 by default; or the block, date or time in UTC from
+        which on history is held out.
+    held_out
+        Folder of a lake of one market that is held out in place of the rest of this one's history, which is learnt from
+        whole.
     from_block
         First block that counts, or a date or time in UTC.
     to_block
@@ -651,14 +657,18 @@ def baseline(
         raise UserError(
             f"{scenario} changes what history is held against", "leave overrides, mechanism and recomputed rates out"
         )
+    if held_out is not None and split is not None:
+        raise UserError("--split and --held-out both say what is held out", "give one of them")
     opened = Lake(lake)
     chosen = market or only_market(opened)
     first, last = window_of(opened, chosen, from_block, to_block)
     base = replace(base, from_block=first, to_block=last)
+    other = None if held_out is None else Lake(held_out)
     with steps() as progress:
         found = fit(
-            opened, chosen, base, split=split_of(split, opened, chosen), draws=draws, kept=keep, seed=seed,
-            workers=workers, progress=progress,
+            opened, chosen, base, split=0.5 if split is None else split_of(split, opened, chosen),
+            elsewhere=None if other is None else (other, only_market(other)),
+            draws=draws, kept=keep, seed=seed, workers=workers, progress=progress,
         )  # fmt: skip
     if isinstance(found, TooFew):
         lines, text = told_of_too_few(found, chosen, keep, seed), prior_written(found, chosen, keep, seed, base)

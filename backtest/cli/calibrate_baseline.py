@@ -60,7 +60,8 @@ def told(fit: Fit, market: str, seed: int) -> Iterator[str]:
     from backtest.calibration.frictions import known
 
     yield f"{market}: frictions of liquidators, fitted on {_window(fit.learn)};"
-    yield f"held out: {_window(fit.held_out)}."
+    elsewhere = fit.held_out.market.name
+    yield f"held out: {'' if elsewhere == market else f'{elsewhere}, '}{_window(fit.held_out)}."
     yield (
         f"{fit.draws} draws (seed {seed}), {fit.stopped} stopped early, the {len(fit.kept.draws)} nearest kept: as much"
         f" as {fit.kept.effective:.1f} of equal weight. Distance from history {fit.kept.distance[0]:.2f} to"
@@ -87,6 +88,7 @@ def written(fit: Fit, market: str, seed: int, base: Scenario) -> str:
     """The ensemble of the draws that were kept."""
     from backtest.calibration.ensemble import ensemble_text
     from backtest.calibration.frictions import model_of
+    from backtest.scenario.ensemble import FittedOn
 
     source = (
         f"calibrated on {market}, blocks {fit.learn.first} to {fit.learn.last}, {fit.learn.liquidations} liquidations,"
@@ -96,7 +98,8 @@ def written(fit: Fit, market: str, seed: int, base: Scenario) -> str:
         (float(weight), model_of(draw, unit=fit.unit))
         for weight, draw in zip(fit.kept.weights, fit.kept.draws, strict=True)
     ]
-    return ensemble_text(list(told(fit, market, seed)), f"{market}, calibrated", source, draws, base.costs)
+    notes, fitted = list(told(fit, market, seed)), FittedOn(market, fit.learn.first, fit.learn.last)
+    return ensemble_text(notes, f"{market}, calibrated", source, draws, base.costs, fitted)
 
 
 def kept_in(lake: Lake, market: str, text: str) -> str:

@@ -72,6 +72,10 @@ def near(
     points = basis_points(within, "--within")
     if head and (block is not None or date is not None):
         raise UserError("--head with --block or --date", "give one of them")
+    if rpc and not head:
+        raise UserError(
+            "--rpc without --head: a block of the lake is read without a node", "add --head, or leave out --rpc"
+        )
     if block is not None and date is not None:
         raise UserError("--date with --block", "give one of them")
     opened = Lake(lake)

@@ -39,7 +39,7 @@ def money(value: object, decimals: int) -> str:
     if value is None:
         return MISSING
     units = int(value)  # type: ignore[call-overload]
-    places = 0 if abs(units) >= 1000 * 10**decimals else 2
+    places = 0 if abs(units) >= 1000 * 10**decimals else min(2, decimals)
     shift = 10 ** (decimals - places)
     rounded = (abs(units) + shift // 2) // shift
     whole, rest = divmod(rounded, 10**places)

@@ -3,6 +3,7 @@ not. Pure.
 
     title = "sample-crash"
     source = "calibrated on sample-crash, blocks 8 to 400, 120 liquidations, seed 0"
+    fitted = { market = "sample-crash", from_block = 8, to_block = 400 }
 
     [[draw]]
     weight = 0.75
@@ -45,6 +46,24 @@ class Draw(Strict, frozen=True):
             raise ScenarioError(f"weight = {self.weight} is no weight", "give a number above 0")
 
 
+class FittedOn(Strict, frozen=True):
+    """The blocks of a market that an ensemble was fitted on, both ends among them."""
+
+    market: str
+    from_block: int
+    to_block: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        plain(self.market, "fitted.market")
+        if not 0 <= self.from_block <= self.to_block < 1 << 63:
+            raise ScenarioError(f"fitted: blocks {self.from_block} to {self.to_block}", "give a first and a last block")
+
+    def shared(self, market: str, first: int, last: int) -> int:
+        """How many of these blocks of a market are among them."""
+        return max(0, min(last, self.to_block) - max(first, self.from_block) + 1) if market == self.market else 0
+
+
 class Ensemble(Strict, frozen=True):
     """What a file holds."""
 
@@ -54,6 +73,8 @@ class Ensemble(Strict, frozen=True):
     """What tables call it."""
     source: str = ""
     """What it rests on, printed with results."""
+    fitted: FittedOn | None = None
+    """What it resembles because it was made so."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

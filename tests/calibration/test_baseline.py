@@ -64,6 +64,23 @@ def test_the_bundled_crash(lake: Path, capsys: pytest.CaptureFixture[str], tmp_p
     assert "calibrated on sample-crash, blocks" in toml_value(files[0].read_text())["source"]
 
 
+@pytest.mark.slow
+def test_another_market_may_be_held_out(lake: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """All blocks that were asked for are learnt from, and the other crash is what they are tested on."""
+    other = tmp_path / "other"
+    shutil.copytree(resource("sample") / "may-2021", other)
+    if not is_current(Lake(other), "sample-crash-2021"):
+        reconstruct(Lake(other), "sample-crash-2021")
+    own, file = ("--lake", lake, "--market", "sample-crash", "--to-block", 200), tmp_path / "fitted.toml"
+    text = said(capsys, *own, "--held-out", other, "--draws", 15, "--keep", 5, "--out", file)
+    assert "held out: sample-crash-2021, blocks 8 to 642 (2021-05-12 to 2021-05-24), 158 liquidations." in text
+    assert "Bad debt on the held-out window: history 8,181, kept draws" in text
+    assert toml_value(file.read_text())["fitted"] == {"market": "sample-crash", "from_block": 8, "to_block": 200}
+    assert "--split and --held-out" in said(capsys, *own, "--held-out", other, "--split", "0.5", code=2)
+    calm = said(capsys, "--lake", other, "--held-out", lake, "--draws", 15, "--keep", 5, code=2)
+    assert "holds" in calm, "which of its markets is not said"
+
+
 def test_too_few_liquidations_are_not_fitted(lake: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The calm market: a prior with its sources, which says that it is one."""
     file = tmp_path / "prior.toml"

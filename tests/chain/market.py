@@ -78,14 +78,15 @@ class Record:
 
 
 class _Script:
-    def __init__(self, node: Node, version: Version, accounts: int, seed: int, calm: bool) -> None:
+    def __init__(self, node: Node, version: Version, accounts: int, seed: int, calm: bool, fall: path.Fall) -> None:
         self.node, self.version, self.calm = node, version, calm
         self.market = deploy_v36(node) if version == "3.6" else deploy_v30(node)
         self.players = Players(accounts, seed, cautious=calm)
         everyone = [*self.players.accounts, *self.players.liquidators, UMBRELLA, TREASURY]
         self.record = Record(self.market, version, everyone)
         self.keeper = path.Keeper()
-        self.path: path.Path = path.calm if calm else path.crash
+        self.path: path.Path = path.calm if calm else fall.prices
+        self.midnight = fall.midnight
         self.ratio = FIRST_RATIO
         self.flash = node.deploy(own("FlashBorrower.sol")["FlashBorrower"]).address
 
@@ -156,6 +157,9 @@ class _Script:
         players, people = self.players, [*self.players.accounts, *self.players.liquidators, UMBRELLA, self.flash]
         for reserve in self.market.reserves.values():
             self.block([Wish("mint", reserve.asset.transaction("mintMany", people, 10**9 * reserve.unit))])
+        if self.path is path.may:  # reserves are listed at the prices of 2020
+            prices = self.path(0)
+            self.block([Wish("report", self.market.reserves[each].feed.transmit(prices[each])) for each in prices])
         self.block(players.first_supplies(self.market))
         self.block(players.first_emodes(self.market))
         self.block(players.first_borrows(self.market))
@@ -163,7 +167,7 @@ class _Script:
 
     def _live(self, hours: list[float], *, everyday: int, events: dict[int, Callable[[], None]]) -> None:
         for i, hour in enumerate(hours):
-            at = max(int(GENESIS_TIME + hour * 3600), self.node.timestamp() + 12)
+            at = max(int(self.midnight + hour * 3600), self.node.timestamp() + 12)
             self.reports_and_liquidations(hour, at, below=10**18 * 101 // 100, zeal=0.15)
             self.players.look(self.market, everyone=i % 3 == 0)
             self.reports_and_liquidations(hour, at + 12, below=10**18, zeal=0.5)
@@ -271,7 +275,15 @@ class _Script:
                 self.mark("deficit covered", market.supply(UMBRELLA, symbol, deficit + 2), cover)
 
 
-def run(node: Node, version: Version, *, accounts: int = 220, seed: int = 1, calm: bool = False) -> Record:
+def run(
+    node: Node,
+    version: Version,
+    *,
+    accounts: int = 220,
+    seed: int = 1,
+    calm: bool = False,
+    fall: path.Fall = path.MARCH,
+) -> Record:
     """Play the script on a fresh node, started with ``Node(timestamp=START)``.
 
     Args:
@@ -279,5 +291,6 @@ def run(node: Node, version: Version, *, accounts: int = 220, seed: int = 1, cal
         accounts: users, at least 100 for every kind of user to occur.
         seed: of all dice: the same seed gives the same blocks.
         calm: flat prices; no liquidation, no refused call.
+        fall: what prices do otherwise, and when; start the node a week before its midnight.
     """
-    return _Script(node, version, accounts, seed, calm).run()
+    return _Script(node, version, accounts, seed, calm, fall).run()

@@ -226,14 +226,14 @@ print([name for name in sys.modules if name.split(".")[0] in ("web3", "numba") o
 # -- words and numbers -------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(-(10**38), 10**38), st.integers(2, 18))
+@given(st.integers(-(10**38), 10**38), st.integers(0, 18))
 def test_money_is_exact_to_the_last_digit_shown(value: int, decimals: int) -> None:
-    places = 0 if abs(value) >= 1000 * 10**decimals else 2
+    places = 0 if abs(value) >= 1000 * 10**decimals else min(2, decimals)
     text = tables.money(value, decimals)
     shown = Fraction(text.replace(",", "").replace("−", "-"))
     assert abs(shown - Fraction(value, 10**decimals)) <= Fraction(1, 2 * 10**places)
     assert text.startswith("−") == (shown < 0)
-    assert re.fullmatch(r"−?\d{1,3}(,\d{3})*(\.\d\d)?", text)
+    assert re.fullmatch(r"−?\d{1,3}(,\d{3})*(\.\d\d?)?", text)
 
 
 @pytest.mark.parametrize(

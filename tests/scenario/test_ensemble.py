@@ -13,6 +13,7 @@ from backtest.scenario.ensemble import Draw, Ensemble, parse_ensemble
 GOOD = """
 title = "crash"
 source = "calibrated on crash, blocks 1 to 9, 40 liquidations, seed 0"
+fitted = { market = "crash", from_block = 1, to_block = 9 }
 
 [[draw]]
 weight = 0.25
@@ -31,6 +32,9 @@ def test_an_ensemble_is_read_and_its_weights_are_shares() -> None:
     assert [draw.liquidators for draw in found.draw] == [Participation(mean=9000), Competitive()]
     assert [draw.costs for draw in found.draw] == [Costs(), Costs(flash_fee=5)]
     assert found.weights == pytest.approx((1 / 13, 12 / 13))
+    assert found.fitted is not None
+    blocks = [("crash", 9, 20), ("crash", 10, 20), ("crash", 0, 30), ("other", 1, 9)]
+    assert [found.fitted.shared(*each) for each in blocks] == [1, 0, 9, 0]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +52,8 @@ def test_an_ensemble_is_read_and_its_weights_are_shares() -> None:
         ("weight = 3", "", "draw[1]: Object missing required field `weight`"),
         ("weight = 3", "weigth = 3", "draw[1]: unknown field 'weigth'; did you mean 'weight'?"),
         ("flash_fee = 5", "flash_fee = 99999", "draw[1]: costs.flash_fee = 99999 is no share"),
+        ("to_block = 9", "to_block = 0", "fitted: blocks 1 to 0; give a first and a last block"),
+        ("to_block = 9", "to = 9", "unknown field 'fitted.to'"),
         ('title = "crash"', 'titel = "crash"', "unknown field 'titel'; did you mean 'title'?"),
         ('title = "crash"', 'title = "a\\u0007b"', "is no name"),
         ("[[draw]]", "[draw", "is not TOML"),
