@@ -33,11 +33,11 @@ from backtest.report.tables import Table, moment, money
 from backtest.report.tables import as_text as table
 from backtest.results import Material, load_material
 from backtest.risk.falling import held, that_moved
-from backtest.risk.search import Sought, Tried, Values, ranked, search
+from backtest.risk.search import FULLY_AROUND, Sought, Tried, Values, looks_of, ranked, search
 from backtest.risk.tail import TailRisk, check_level, paths_needed, tail_risk
 from backtest.scenario import PARAMETERS, Competitive, Override, Scenario, parse_override
 from backtest.scenario.ensemble import Ensemble
-from backtest.scenario.settled import settled
+from backtest.scenario.settled import named
 from backtest.shocks import StressCase, Suite
 from backtest.shocks.models import Bootstrap
 from backtest.stress import stress
@@ -80,7 +80,8 @@ class RecommendationQuestion:
         suite: shocks and who liquidates; ``paths`` of each case.
         withstand: a fall, basis points, of all collateral that moves, at once, whose bad debt has to be below reserves
             too; None: none.
-        step: of the grid of sets, basis points. looks: sets that are judged, at most.
+        step: of the grid of sets, basis points. looks: sets that are judged, at most; None: by the number of
+            parameters (``risk.search.looks_of``).
         split: the share of the window's time that is held in.
         ensemble: who liquidates in replays of history; None: frictionless liquidators.
     """
@@ -93,10 +94,15 @@ class RecommendationQuestion:
     paths: int | None = None
     withstand: int | None = None
     step: int = 25
-    looks: int = 60
+    looks: int | None = None
     split: float = HELD_IN
     ensemble: Ensemble | None = None
     seed: int = 0
+
+    @property
+    def most(self) -> int:
+        """Sets that are judged, at most."""
+        return looks_of(len(self.over)) if self.looks is None else self.looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +192,15 @@ class Recommendation:
     @property
     def why_stopped(self) -> str:
         """In a sentence."""
-        count, step = len(self.sought.tried), self.question.step
+        count = len(self.sought.tried)
+        away = f"one step of {self.question.step} basis points away"
+        if len(self.names) > FULLY_AROUND:
+            away += " in one or two parameters"
         if not self.sought.settled:
             return f"Stopped as {count} sets were looked at, the most that were asked for (--looks)."
         if self.sought.best is None:
-            return f"Stopped as no set one step of {step} basis points away has less at risk: {count} were looked at."
-        return f"Stopped as no set one step of {step} basis points away is better: {count} were looked at."
+            return f"Stopped as no set {away} has less at risk: {count} were looked at."
+        return f"Stopped as no set {away} is better: {count} were looked at."
 
     @property
     def at_bounds(self) -> tuple[str, ...]:
@@ -229,10 +238,10 @@ def recommend(
     def look(values: Values) -> Tried:
         found = sets.tried(values)
         if progress is not None:
-            progress(sets.looked, question.looks, sets.refused)
+            progress(sets.looked, question.most, sets.refused)
         return found
 
-    sought = search(look, sets.present, sets.bounds, step=question.step, limit=question.reserves, most=question.looks)
+    sought = search(look, sets.present, sets.bounds, step=question.step, limit=question.reserves, most=question.most)
     best, runner_up, dropped, answers = _kept(sets, sought)
     shown = [sets.present, *(one.values for one in (best, runner_up) if one is not None)]
     return Recommendation(
@@ -310,7 +319,7 @@ class _Sets:
         self.block = _split(self._timeline, question.split, material.config.name)
         self._overrides = _overrides(question, material.market)
         self.names = tuple(spoken(each) for each in self._overrides)
-        if len(set(self.names)) < len(question.over):  # settled changes hold each place once
+        if len(set(self.names)) < len(question.over):
             raise UserError("a parameter twice", "name each once")
         self.present: Values = tuple(
             present_of(each, material.market, self._timeline, self._protocol, self.block, "--over")
@@ -436,7 +445,8 @@ def _overrides(question: RecommendationQuestion, market: Market) -> tuple[Overri
     if not question.over:
         raise UserError("nothing may change", "say what: --over WETH.liquidation_threshold")
     asked = tuple(parse_override(f"{name}+=0") for name, _ in question.over)
-    return settled(Scenario(liquidators=Competitive(), overrides=asked), market.name_of).overrides
+    # In the question's order, as their bounds are.
+    return named(Scenario(liquidators=Competitive(), overrides=asked), market.name_of).overrides
 
 
 def _falling(material: Material) -> tuple[AssetId, ...]:

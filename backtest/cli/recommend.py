@@ -24,7 +24,7 @@ def recommend(
     withstand: Number | None = None,
     suite: str | None = None,
     paths: Whole | None = None,
-    looks: Whole = 60,
+    looks: Whole | None = None,
     split: Real = 0.7,
     ensemble: Path | None = None,
     seed: Whole = 0,
@@ -54,7 +54,7 @@ WETH.ltv --reserves 5000 --withstand 40
         What bad debt has to stay within, in the market's base currency.
     over
         A parameter that may change, as in backtest replay --set without a value; =BOUND gives its own bound, basis
-        points. Three at most.
+        points. Eight at most.
     market
         Market; may be left out where the lake holds one.
     bound
@@ -73,7 +73,7 @@ WETH.ltv --reserves 5000 --withstand 40
     paths
         Paths of each case; the suite's number by default.
     looks
-        Sets that are judged, at most.
+        Sets that are judged, at most; by default 60, and of more than three parameters 4 times their square.
     split
         Share of the history's time that chooses; the rest is held out.
     ensemble

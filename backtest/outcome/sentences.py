@@ -202,6 +202,7 @@ _EFFECTS = {
     "withheld": "liquidations of {number} accounts withheld at some moment, {value} of debt (each at its most)",
     "made smaller": "liquidations of {number} accounts made smaller, by {value} (each at its most)",
     "bonus cut": "offers of {number} accounts left {value} more with their owners (each at its most)",
+    "passed": "auctions or liquidations of {number} accounts as a whole, {value} of debt, it had no say in",
     "tripped": "tripped {number} times",
     "moved": "changed {number} prices or parameters",
     "acted": "{number} accounts acted, with {value}",

@@ -263,9 +263,10 @@ class Unpaid:
 class MitigationEffect(Struct, frozen=True, kw_only=True):
     """What one mitigation of a scenario (its ``place`` in the list) did, counted.
 
-    ``effect``: withheld, made smaller (liquidations: ``number`` accounts, each with the most debt of a look); refused,
-    acted, parted (accounts and their debt); moved (prices or parameters: how many); paid, shared, unpaid (written-off
-    debt: how many). ``detail`` says of what, where that is one of several. ``value_base``: base units.
+    ``effect``: withheld, made smaller, passed (liquidations: ``number`` accounts, each with the most debt of a look;
+    passed are those that it had no say in, whose price or size is not the call's); refused, acted, parted (accounts and
+    their debt); moved (prices or parameters: how many); paid, shared, unpaid (written-off debt: how many). ``detail``
+    says of what, where that is one of several. ``value_base``: base units.
     """
 
     place: int

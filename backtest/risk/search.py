@@ -15,7 +15,9 @@ from scipy import optimize
 from backtest.errors import UserError
 
 Values = tuple[int, ...]
-MOST_PARAMETERS = 3
+MOST_PARAMETERS = 8
+FULLY_AROUND = 3
+"""Up to so many parameters all neighbours of a set are looked at; of more those that differ in one or two of them."""
 _REFUSED = -1.0
 
 
@@ -40,8 +42,8 @@ class Sought:
             the present one); None: no set that was looked at keeps the limit.
         runner_up: the next one.
         tried: every set, in order.
-        settled: every neighbour of the best one was looked at, and none is better (where none keeps the limit: of the
-            one of least risk, and none has less); else the looks were spent.
+        settled: every neighbour (``moves_of``) of the best one was looked at, and none is better (where none keeps the
+            limit: of the one of least risk, and none has less); else the looks were spent.
     """
 
     best: Tried | None
@@ -52,6 +54,26 @@ class Sought:
 
 class _Spent(Exception):
     """No look is left."""
+
+
+def looks_of(parameters: int) -> int:
+    """How many looks a search over so many parameters has as a rule: room for two rounds of neighbours."""
+    return max(60, 4 * parameters**2)
+
+
+def moves_of(parameters: int) -> list[Values]:
+    """The neighbours of a set, as grid steps in each parameter, those that change fewest first. Up to three parameters
+    all 3^n - 1 of them; of more the 2 n^2 that change one or two, which is what a trade of one parameter for another
+    under a limit takes.
+    """
+    most = parameters if parameters <= FULLY_AROUND else 2
+    moves = (
+        tuple(dict(zip(which, by, strict=True)).get(place, 0) for place in range(parameters))
+        for size in range(1, most + 1)
+        for which in itertools.combinations(range(parameters), size)
+        for by in itertools.product((-1, 1), repeat=size)
+    )
+    return list(moves)
 
 
 def search(
@@ -68,11 +90,12 @@ def search(
     In two steps. COBYQA (Ragonneau and Zhang 2023: derivative-free trust regions that honour bounds and constraints;
     scipy.optimize) goes from the present set and from the corner of most change upwards: a look costs a stress, and it
     gets on with some dozens of them, where evolution strategies want hundreds. Sets are rounded to the grid, so that
-    the aim is a staircase; then every neighbour of the best set, one grid step in any parameters at once, is looked at
-    until none is better: that is what ``settled`` says, and all that it says. A better set far away is possible.
+    the aim is a staircase; then the neighbours of the best set (``moves_of``) are looked at, going on from a better one
+    as soon as it is found, until none is: that is what ``settled`` says, and all that it says. A better set far away is
+    possible.
 
     Raises:
-        UserError: no parameter or more than three, a step below one, bounds that leave the present set out.
+        UserError: no parameter or more than eight, a step below one, bounds that leave the present set out.
     """
     if not 1 <= len(present) <= MOST_PARAMETERS:
         raise UserError(f"a search over {len(present)} parameters", f"name 1 to {MOST_PARAMETERS} of them")
@@ -97,14 +120,17 @@ def search(
         scale, room = max(abs(first.aim or 0), 1), max(limit, abs(first.risk or 0), 1)
         for start in ([0] * len(present), [high for _, high in spans]):
             _descend(lambda places: own(at(places)), start, spans, scale, limit, room)
-        while (around := _around(own.tried, present, limit)) is not None:
+        around, moves = _around(own.tried, present, limit), moves_of(len(present))
+        while around is not None and not settled:
             place = [(value - now) // step for value, now in zip(around.values, present, strict=True)]
-            for move in itertools.product((-1, 0, 1), repeat=len(present)):
+            settled = True
+            for move in moves:
                 beside = [one + by for one, by in zip(place, move, strict=True)]
                 if all(low <= one <= high for one, (low, high) in zip(beside, spans, strict=True)):
                     own(at(beside))
-            if _around(own.tried, present, limit) == around:
-                break
+                    if (better := _around(own.tried, present, limit)) != around:
+                        around, settled = better, False
+                        break
         settled = True
     except _Spent:
         pass
@@ -185,6 +211,6 @@ def _descend(
         options={
             "initial_tr_radius": max(0.25, 1 / float(widths.min())),
             "final_tr_radius": float(0.5 / widths.max()),
-            "maxfev": 60,
+            "maxfev": looks_of(len(spans)),
         },
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.engine import replay
-from backtest.replay.joint import Part, purse_of, replay_jointly
+from backtest.replay.joint import JointPart, purse_of, replay_jointly
 from backtest.scenario import Scenario, SealedBid, Searcher
 from tests.bench.bench_replay import market, timeline
 
@@ -28,7 +28,7 @@ def run() -> list[dict[str, Any]]:
     each = time.perf_counter() - started
     rows = []
     for number in (2, 4, 8):
-        parts = [Part(AAVE_V3, replace(fixed, name=f"m{place}"), history, SCENARIO) for place in range(number)]
+        parts = [JointPart(AAVE_V3, replace(fixed, name=f"m{place}"), history, SCENARIO) for place in range(number)]
         started = time.perf_counter()
         found = replay_jointly(parts, purse=purse_of(SCENARIO))
         taken = (time.perf_counter() - started) / number

@@ -48,7 +48,9 @@ def market(accounts: int, assets: int = ASSETS) -> Market:
     )
 
 
-def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, seed: int = 1) -> Timeline:
+def timeline(
+    accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, seed: int = 1, revision: int = 10
+) -> Timeline:
     """Every account supplies one volatile asset and borrows one stable at a health of 1.05 to 3; then one price a
     block.
 
@@ -57,7 +59,7 @@ def timeline(accounts: int, ticks: int, *, fall: float, assets: int = ASSETS, se
     """
     stable = assets // 2  # assets below are volatile collateral, the others are borrowed
     draw = np.random.default_rng(seed)
-    settings = [("pool_revision", None, 10)]
+    settings = [("pool_revision", None, revision)]
     for asset in range(assets):
         settings += [
             ("liquidation_threshold", asset, 8000),

@@ -22,7 +22,7 @@ from backtest.scenario import Competitive, Scenario
 from backtest.scenario.impact import AssetImpact, ChainlinkRule, ConstantProductDepth, Impact
 from backtest.shocks import Panel, StressCase, Suite, fits_of
 from backtest.shocks.models import Filtered, Jumps
-from backtest.stress.paths import Asked, Prepared, row_of
+from backtest.stress.paths import Prepared, StressQuestion, row_of
 from backtest.tables import AMOUNT
 from tests.bench.bench_replay import ASSETS, market, timeline
 from tests.bench.memory import peak_memory
@@ -53,7 +53,7 @@ IMPACT = Impact(
 """Each volatile asset is sold into a constant product that holds ten million of it."""
 
 
-def data(assets: int, rows: int = 8_640) -> Panel:
+def data(assets: int, rows: int = 8_640, step: int = STEP) -> Panel:
     """A month of returns: volatile assets at a deviation of 0.25 % a step and a correlation of 0.8, clustered; the
     others stand.
     """
@@ -64,7 +64,7 @@ def data(assets: int, rows: int = 8_640) -> Panel:
     waves = np.exp(0.5 * np.sin(np.arange(rows) / 50))[:, None]
     returns = np.zeros((rows, assets))
     returns[:, :volatile] = 0.0025 * waves * (np.sqrt(0.8) * common + np.sqrt(0.2) * own)
-    return Panel(tuple(f"A{place}" for place in range(assets)), STEP, 1_600_000_000, returns, np.ones(assets, np.bool_))
+    return Panel(tuple(f"A{place}" for place in range(assets)), step, 1_600_000_000, returns, np.ones(assets, np.bool_))
 
 
 def prepared(accounts: int, assets: int, steps: int = STEPS, *, answers: bool = False) -> Prepared:
@@ -72,15 +72,15 @@ def prepared(accounts: int, assets: int, steps: int = STEPS, *, answers: bool = 
     base = Scenario(name="bench", liquidators=Competitive(), impact=IMPACT if answers else Impact())
     suite = Suite(name="bench", version=1, cases=tuple(CASES.values()), horizon=steps * STEP, scenario=base)
     history, panel = timeline(accounts, 20, fall=0.0, assets=assets), data(assets)
-    params = _params(history)
+    params = params_of(history)
     stands = standing(AAVE_V3, market(accounts, assets), history, params, 10)
     fits = fits_of(suite.cases, panel)
-    asked = Asked(suite=suite, block=10, seed=1, panel=(panel.assets, panel.step, panel.end))
+    asked = StressQuestion(suite=suite, block=10, seed=1, panel=(panel.assets, panel.step, panel.end))
     columns = tuple(AssetId(place) for place in range(assets))
     return Prepared(asked, stands, panel, tuple(fits[case.name] for case in suite.cases), columns, None)
 
 
-def _params(history: Timeline) -> pa.Table:
+def params_of(history: Timeline) -> pa.Table:
     """History's parameters as a table again."""
     rows = history.params
     return pa.table(

@@ -14,18 +14,30 @@ import pytest
 from backtest.cli import main
 from backtest.errors import UserError
 from backtest.lake import Lake
+from backtest.model import AssetId
 from backtest.protocols.registry import PROTOCOLS
-from backtest.recommend import Recommendation, RecommendationQuestion, WindowOutcome, as_json, as_text, recommend
+from backtest.recommend import (
+    Recommendation,
+    RecommendationQuestion,
+    SetOutcome,
+    WindowOutcome,
+    as_json,
+    as_text,
+    recommend,
+)
 from backtest.resources import resource
+from backtest.risk.tail import tail_risk
 from backtest.shocks import StressCase, Suite
 from backtest.shocks.events import PegBreak
 from backtest.shocks.models import Still
 from tests.propose.market import lake_of_four
-from tests.sketches.history import USD
+from tests.sketches.history import USD, USDC, WETH, History, borrower, market
 from tests.support.sketch_history import POOL
+from tests.support.sketch_lake import lake_of
 
 recommendation = sys.modules[Recommendation.__module__]
 pytestmark = pytest.mark.slow
+WBTC = AssetId(2)
 
 JUMP = PegBreak(assets=("WETH",), to=(6_000, 10_000), at=(0, 0), lasts=(1, 1))
 FALLS = Suite(
@@ -88,6 +100,40 @@ def test_a_lower_bonus_makes_room_by_hand(lake: Lake, monkeypatch: pytest.Monkey
     assert found.runner_up.values == (10_400, 8_000)  # 5 % is beyond reserves whatever the threshold
     kept = [by[found.best.values].risk <= 730 * USD for by in (found.fresh, found.later)]
     assert found.holds_out == all(kept)
+
+
+def test_four_parameters_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Power grows with both loan-to-values, bad debt with the second and with a higher bonus: a lower bonus makes room
+    for it. Each has its own bound, in the order of the question; a loan-to-value above the threshold is refused; the
+    certificate is that of one or two parameters at a time.
+    """
+
+    def judged(self: Any, values: tuple[int, ...], block: int, seed: int) -> SetOutcome:
+        weth, wbtc, _, bonus = values
+        bad = tail_risk([max(0, wbtc - 7_500 + bonus - 10_500) * USD] * 400)
+        return SetOutcome(power=2 * weth + wbtc, bad_debt=bad, liquidated=bad, fee=0, fallen=None)
+
+    monkeypatch.setitem(PROTOCOLS, "sketch", POOL)
+    monkeypatch.setattr(recommendation._Sets, "_judge", judged)
+    monkeypatch.setattr(recommendation._Sets, "replayed", lambda self, values, window: held(window))
+    h = History(market(("WETH", 18), ("USDC", 6), ("WBTC", 8)))
+    for asset in (WETH, WBTC):
+        h.param("ltv", 7_500, asset=asset).param("liquidation_threshold", 7_600, asset=asset)
+        h.param("liquidation_bonus", 10_500, asset=asset)
+    h.price(WETH, 2_000 * USD).price(USDC, USD).price(WBTC, 20_000 * USD)
+    borrower(h, 0, 10, 5_000).block(30)
+    over = (("WETH.ltv", 200), ("WBTC.ltv", 50), ("WETH.liquidation_threshold", 150), ("WBTC.liquidation_bonus", 100))
+    question = RecommendationQuestion(over=over, reserves=0, step=50)
+    found = recommend(lake_of(tmp_path / "lake", h), "sketch", question, workers=1)
+    assert found.names == tuple(name for name, _ in over)
+    assert found.present == (7_500, 7_500, 7_600, 10_500)
+    assert found.bounds == ((7_300, 7_700), (7_450, 7_550), (7_450, 7_750), (10_400, 10_600))
+    assert found.best is not None
+    assert found.best.values == (7_700, 7_550, 7_700, 10_450)
+    assert found.sought.settled
+    assert "no set one step of 50 basis points away in one or two parameters is better" in found.why_stopped
+    assert len(found.sought.tried) <= found.question.most == 64
+    assert {one.refused != "" for one in found.sought.tried} == {True, False}
 
 
 def held(window: str, worse: int = 0) -> WindowOutcome:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 
 import pytest
 
 from backtest.errors import UserError
-from backtest.risk.search import Tried, Values, search
+from backtest.risk.search import Tried, Values, looks_of, moves_of, search
 
 
 def staircase(values: Values) -> Tried:
@@ -38,6 +39,58 @@ def test_the_best_of_all_sets(limit: int) -> None:
     assert found.runner_up.aim <= best.aim
     assert len(found.tried) < len(every) / 3
     assert search(staircase, present, [(7_200, 7_800), (7_700, 8_300)], step=step, limit=limit, most=400) == found
+
+
+@pytest.mark.parametrize("parameters", [4, 6, 8])
+def test_many_parameters_against_closed_forms(parameters: int) -> None:
+    """A sum of squares has its best set at the grid point nearest to its middle. Of a sum of gains under a limit of
+    squares the best without a grid is known by its multiplier; on a grid of ten basis points 97 % of it are found.
+    """
+    n, draw = parameters, random.Random(parameters)
+    present, bounds = (8_000,) * n, [(7_700, 8_300)] * n
+    middle, weight = ([draw.randrange(*between) for _ in range(n)] for between in ((7_700, 8_300), (1, 5)))
+
+    def near(values: Values) -> Tried:
+        away = zip(values, middle, weight, strict=True)
+        return Tried(values, -sum(by * (value - best) ** 2 for value, best, by in away), 0)
+
+    found = search(near, present, bounds, step=25, limit=0, most=4 * n * n)
+    assert found.settled
+    assert found.best is not None
+    assert all(abs(value - best) <= 13 for value, best in zip(found.best.values, middle, strict=True))
+    gain, cost = ([draw.randrange(1, 10) for _ in range(n)] for _ in range(2))
+
+    def limited(values: Values) -> Tried:
+        risk = sum(by * max(0, value - 7_900) ** 2 for value, by in zip(values, cost, strict=True))
+        return Tried(values, sum(by * (value - 8_000) for value, by in zip(values, gain, strict=True)), risk)
+
+    limit, low, high = sum(cost) * 150**2, 1e-9, 1e9
+    for _ in range(200):
+        middle_of = (low * high) ** 0.5
+        best = [min(8_300, 7_900 + by / (2 * middle_of * at)) for by, at in zip(gain, cost, strict=True)]
+        fits = sum(at * (value - 7_900) ** 2 for value, at in zip(best, cost, strict=True)) <= limit
+        low, high = (low, middle_of) if fits else (middle_of, high)
+    most = sum(by * (value - 8_000) for value, by in zip(best, gain, strict=True))
+    found = search(limited, present, bounds, step=10, limit=limit, most=2_000)
+    assert found.settled
+    assert found.best is not None
+    assert found.best.aim is not None
+    assert found.best.risk is not None
+    assert found.best.risk <= limit
+    assert 0.97 * most <= found.best.aim <= most
+    # No neighbour is better, also not one that gives up one parameter for another.
+    for move in moves_of(n):
+        values = tuple(value + 10 * by for value, by in zip(found.best.values, move, strict=True))
+        beside = limited(values)
+        inside = all(7_700 <= value <= 8_300 for value in values) and (beside.risk or 0) <= limit
+        assert not inside or (beside.aim or 0) <= found.best.aim
+
+
+def test_neighbours() -> None:
+    assert [len(moves_of(n)) for n in range(1, 9)] == [2, 8, 26, 32, 50, 72, 98, 128]
+    assert moves_of(1) == [(-1,), (1,)]
+    assert all(len(set(moves)) == len(moves) and (0,) * len(moves[0]) not in moves for moves in map(moves_of, (2, 5)))
+    assert [looks_of(n) for n in (1, 3, 4, 8)] == [60, 60, 64, 256]
 
 
 def test_bounds_are_kept_and_the_grid_is_the_present_sets() -> None:
@@ -75,11 +128,11 @@ def test_no_set_keeps_the_limit() -> None:
     ("call", "said"),
     [
         (lambda: search(flat, (), [], step=1, limit=0, most=1), "over 0 parameters"),
-        (lambda: search(flat, (1,) * 4, [(0, 2)] * 4, step=1, limit=0, most=1), "over 4 parameters"),
+        (lambda: search(flat, (1,) * 9, [(0, 2)] * 9, step=1, limit=0, most=1), "over 9 parameters"),
         (lambda: search(flat, (1,), [(2, 3)], step=1, limit=0, most=1), "leave out the present"),
         (lambda: search(flat, (1,), [(0, 3)], step=0, limit=0, most=1), "step of 0"),
     ],
-    ids=["none", "four", "bounds", "step"],
+    ids=["none", "nine", "bounds", "step"],
 )
 def test_mistakes(call: Callable[[], object], said: str) -> None:
     with pytest.raises(UserError, match=said):

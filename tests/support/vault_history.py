@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +21,12 @@ ETH, USD = 0, 1
 START = 1_200
 
 
-def history(system: int, price: int, *, end: int = 40_000, **params: int) -> History:
-    """The vault at 2,000; at 1,200 s the price falls; the history ends ``end`` seconds later."""
+def history(
+    system: int, price: int, *, end: int = 40_000, later: Callable[[History], None] | None = None, **params: int
+) -> History:
+    """The vault at 2,000; at 1,200 s the price falls; the history ends ``end`` seconds later. ``later`` writes what
+    happens before the fall.
+    """
     h = History(replace(market(("ETH", 18), ("DAI", 18), protocol="maker"), base_decimals=18))
     settings = {
         "liquidation_ratio": 13 * RAY // 10,
@@ -39,6 +44,8 @@ def history(system: int, price: int, *, end: int = 40_000, **params: int) -> His
         h.param(name, value)
     h.index(DAI).price(DAI, WAD).price(ETH, 2_000 * WAD)
     h.position(0, ETH, "collateral", 10 * WAD).position(0, DAI, "debt", 10_000 * WAD, "borrow")
+    if later is not None:
+        later(h)
     return h.block(100, START).price(ETH, price * WAD).block(4_000, START + end).price(DAI, WAD)
 
 

@@ -87,6 +87,7 @@ class CompoundV3(LendingProtocol[CometState]):
     liquidation_events: Sequence[str] = ("AbsorbDebt",)
     exposure_parameters = frozenset({"liquidation_threshold", *BORROW_CURVE})
     order_parameters = frozenset({"storefront_near"})
+    parts_accounts = True
     parameters: Mapping[str, int] = MappingProxyType(
         dict.fromkeys(("ltv", "liquidation_threshold", "liquidation_factor", "store_front_price_factor"), WAD // BPS)
     )

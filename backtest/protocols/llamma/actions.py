@@ -32,7 +32,7 @@ def act(state: LlammaState, action: Action, prices: Mapping[AssetId, int], now: 
     account = first.account
     moved = {change.side: change for change in action.changes if isinstance(change, PositionChange)}
     told = {change.setting: change.value for change in action.changes if isinstance(change, SettingChange)}
-    debt, collateral = moved["debt"].amount or 0, moved["collateral"].amount or 0
+    debt, collateral = ((moved[side].amount or 0) if side in moved else 0 for side in ("debt", "collateral"))
     if action.amount is not None:
         if action.name in ("supply", "withdraw"):
             collateral = action.amount

@@ -14,7 +14,7 @@ from backtest import scenario as config
 from backtest.errors import ScenarioError, did_you_mean
 from backtest.model import AccountId, AssetId, Market, ParamChange, PriceUpdate
 from backtest.protocols.book import Book
-from backtest.protocols.interface import AccountView, LendingProtocol, Refusal
+from backtest.protocols.interface import AccountView, Acted, LendingProtocol, Refusal
 from backtest.protocols.mechanism import Mechanism
 from backtest.replay.competition.opportunities import WITHHELD
 from backtest.replay.mitigations.funds import payments
@@ -76,9 +76,9 @@ class Mitigations:
                 return Refusal(f"{WITHHELD} ({part.kind})")
         return None
 
-    def within(self, book: Book[Any], account: AccountId) -> Callable[[AccountView], bool] | None:
-        """How an account may stand after its owner raised its risk."""
-        limits = [limit for part in self._parts if (limit := part.within(book, account)) is not None]
+    def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
+        """How the account of a call that raises its risk may stand after it."""
+        limits = [limit for part in self._parts if (limit := part.within(book, acted)) is not None]
         return (lambda view: all(limit(view) for limit in limits)) if limits else None
 
     def act(self, host: Host) -> None:
@@ -170,19 +170,21 @@ def _asset(terms: config.Mitigation, market: Market) -> AssetId | None:
 def _can(terms: config.Mitigation, protocol: LendingProtocol[Any]) -> None:
     """ScenarioError where the protocol does not provide what the mitigation needs."""
     lacks: Iterable[str] = ()
+    instead = "leave it out for this market"
     weighs = type(protocol).weight is not LendingProtocol.weight
     match terms:
         case config.VolatilityTiers():
             lacks = [name for name in terms.names if name not in protocol.parameters]
+            if has := [name for name in terms.names if name in protocol.parameters]:
+                instead = f"give parameters = '{has[0]}'"
         case config.DynamicCloseFactor() if not weighs:
-            lacks = ["a say in what a collateral counts"]
+            lacks = ["say in what a collateral counts"]
         case config.IsolatedMargin():
             lacks = [] if protocol.parts_accounts else ["accounts that can be parted"]
+            instead += "; where accounts have one collateral, margin is isolated already"
         case config.OwnerTrigger(by="top-up" | "sell") if not weighs:
-            lacks = ["a say in what a collateral counts"]
+            lacks = ["say in what a collateral counts"]
         case config.OwnerTrigger(by="sell"):
             lacks = [] if protocol.early else ["orders about healthy accounts"]
     if missing := ", ".join(lacks):
-        raise ScenarioError(
-            f"mitigation {terms.kind}: protocol {protocol.name} has no {missing}", "leave it out for this market"
-        )
+        raise ScenarioError(f"mitigation {terms.kind}: protocol {protocol.name} has no {missing}", instead)

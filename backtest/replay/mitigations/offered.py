@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from backtest import scenario as config
-from backtest.model import AccountId, AssetId
+from backtest.model import AccountId, AssetId, PositionChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill
 from backtest.protocols.mechanism import Opportunity
@@ -36,9 +36,41 @@ def worth(book: Book[Any], fill: Fill) -> tuple[int, int]:
     )
 
 
-def at_once(offer: Opportunity) -> bool:
-    """It takes something from the account for a price that is known: no step of an auction."""
-    return offer.lot is None and not offer.opens and offer.fill.repaid > 0
+class Passed:
+    """Offers that a mitigation has no say in, for results to tell that it was idle: by account the most debt of one."""
+
+    def __init__(self) -> None:
+        self._most: dict[AccountId, int] = {}
+
+    def through(self, looked: Looked, offer: Opportunity) -> Opportunity:
+        """As it is, counted; what only goes on with an auction, or liquidates nobody, is not."""
+        if looked.unsafe and offer.fill.repaid > 0 and offer.lot is None:
+            value = looked.book.value_up(offer.order.pair.debt_asset, offer.fill.repaid)
+            self._most[looked.account] = max(value, self._most.get(looked.account, 0))
+        return offer
+
+    def effects(self, part: Part) -> list[MitigationEffect]:
+        """How many accounts, and their debt."""
+        return [part.did("passed", len(self._most), sum(self._most.values()))] if self._most else []
+
+
+def at_once(looked: Looked, offer: Opportunity) -> bool:
+    """It liquidates an account for a price that is known: no step of an auction, and no trade with an account that is
+    not liquidatable (a pool in which collateral lies, LLAMMA's).
+    """
+    return looked.unsafe and offer.lot is None and not offer.opens and offer.fill.repaid > 0
+
+
+def closes(looked: Looked, offer: Opportunity) -> bool:
+    """It leaves no debt, and writes none off: what the liquidator repays is not all that does (LLAMMA's pool holds some
+    of it), so that the ratio of its own two amounts says nothing about the account.
+    """
+    book, account = looked.book, looked.account
+    left = {held.asset: held.debt_scaled for held in book.protocol.holdings(book.state, account, book.now)}
+    for change in offer.fill.changes:
+        if isinstance(change, PositionChange) and change.account == account and change.side == "debt":
+            left[change.asset] = left.get(change.asset, 0) + change.delta
+    return not any(left.values()) and not offer.fill.deficits
 
 
 class Halted(Part):
@@ -46,15 +78,23 @@ class Halted(Part):
 
     def __init__(self, terms: config.ToxicHalt) -> None:
         self._impact = terms.impact
+        self._whole = Passed()
 
     def through(self, looked: Looked, offer: Opportunity) -> Opportunity | None:
         """Withheld where debt / collateral exceeds what is repaid / (what leaves x impact)."""
-        if not at_once(offer):
-            return offer
+        if not at_once(looked, offer):
+            return self._whole.through(looked, offer)
         repaid, leaves = worth(looked.book, offer.fill)
         view = looked.view
         toxic = view.debt_base * leaves * self._impact > view.collateral_base * repaid * BPS
+        if toxic and closes(looked, offer):
+            return self._whole.through(looked, offer)
         return None if toxic else offer
+
+    @property
+    def effects(self) -> Sequence[MitigationEffect]:
+        """What it had no say in."""
+        return self._whole.effects(self)
 
 
 class Throttled(Part):
@@ -140,11 +180,12 @@ class Rebated(Part):
     def __init__(self, terms: config.DynamicBonus) -> None:
         self._least = terms.least
         self._given: dict[AccountId, int] = {}
+        self._whole = Passed()
 
     def through(self, looked: Looked, offer: Opportunity) -> Opportunity | None:
         """The same debt for less collateral; withheld where the protocol refuses that."""
-        if not at_once(offer):
-            return offer
+        if not at_once(looked, offer):
+            return self._whole.through(looked, offer)
         book, view, fill = looked.book, looked.view, offer.fill
         collateral = fill.order.pair.collateral_asset
         leaves, repaid = fill.seized + fill.protocol_fee, worth(book, fill)[0]
@@ -156,6 +197,8 @@ class Rebated(Part):
         most = max(repaid * up // (unit * down) for up, down in shares)
         if most >= leaves:
             return offer
+        if closes(looked, offer):
+            return self._whole.through(looked, offer)
         order = structs.replace(offer.order, repay=fill.repaid, seize=most, repay_scaled=None, agreed=True)
         made = quoted(book, structs.replace(offer, order=order)) if most else None
         if made is not None:
@@ -166,7 +209,8 @@ class Rebated(Part):
     @property
     def effects(self) -> Sequence[MitigationEffect]:
         """What offers left with borrowers, of each account the most at one look."""
-        return [self.did("bonus cut", len(self._given), sum(self._given.values()))] if self._given else []
+        cut = [self.did("bonus cut", len(self._given), sum(self._given.values()))] if self._given else []
+        return [*cut, *self._whole.effects(self)]
 
 
 class ToHealth(Part):
@@ -175,13 +219,14 @@ class ToHealth(Part):
     def __init__(self, terms: config.DynamicCloseFactor) -> None:
         self._target = terms.target * WAD // BPS
         self._made_smaller: dict[AccountId, int] = {}
+        self._whole = Passed()
 
     def through(self, looked: Looked, offer: Opportunity) -> Opportunity | None:
-        """Just enough; what the protocol refuses to be made smaller (dust) stays as it is."""
+        """Just enough; what the protocol refuses to be made smaller (dust, a whole account) stays as it is."""
         book, fill = looked.book, offer.fill
         health = looked.view.health
-        if not at_once(offer) or health is None:
-            return offer
+        if not at_once(looked, offer) or health is None:
+            return self._whole.through(looked, offer)
         pair = fill.order.pair
         weight = book.protocol.weight(book.state, looked.account, pair.collateral_asset)
         assert weight is not None  # asked before the replay begins
@@ -190,15 +235,18 @@ class ToHealth(Part):
         if value is None:
             return offer
         enough = -(-value * book.units[pair.debt_asset] // book.oracle[pair.debt_asset])
-        made = smaller(book, offer, enough) if enough < fill.repaid else None
-        if made is None:
+        if enough >= fill.repaid:
             return offer
+        made = smaller(book, offer, enough)
+        if made is None:
+            return self._whole.through(looked, offer)
         cut = book.value_down(pair.debt_asset, fill.repaid - made.fill.repaid)
         self._made_smaller[looked.account] = max(cut, self._made_smaller.get(looked.account, 0))
         return made
 
     @property
     def effects(self) -> Sequence[MitigationEffect]:
-        """What was made smaller."""
+        """What was made smaller, and what it had no say in."""
         cut = self._made_smaller
-        return [self.did("made smaller", len(cut), sum(cut.values()))] if cut else []
+        made = [self.did("made smaller", len(cut), sum(cut.values()))] if cut else []
+        return [*made, *self._whole.effects(self)]

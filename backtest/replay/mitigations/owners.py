@@ -12,7 +12,7 @@ from backtest import scenario as config
 from backtest.model import AccountId, AssetId, PositionChange, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.changes import position_change, setting_change
-from backtest.protocols.interface import AccountView, Action, Holding, Order, Pair, Refusal
+from backtest.protocols.interface import AccountView, Acted, Action, Holding, Order, Pair, Refusal
 from backtest.replay.competition.draws import Draws
 from backtest.replay.mechanisms.sizing import debt_to_target_up, seized_down
 from backtest.replay.mitigations.part import Changes, Part
@@ -271,11 +271,15 @@ class Sized(Part):
         self._ranges.note(book, event)
         return event
 
-    def within(self, book: Book[Any], account: AccountId) -> Callable[[AccountView], bool] | None:
-        """Health times (1 - ranges x range) is one at least: 1 - 1 / HF is the fall that the position bears."""
-        holdings = book.protocol.holdings(book.state, account, book.now)
-        widest = max(
-            (self._ranges.range_up(held.asset, book.now.timestamp) for held in holdings if held.collateral), default=0
-        )
+    def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
+        """Health times (1 - ranges x range) is one at least: 1 - 1 / HF is the fall that the position bears. A call
+        that opens a position brings its collateral itself.
+        """
+        holdings = book.protocol.holdings(book.state, acted.account, book.now)
+        held = {holding.asset for holding in holdings if holding.collateral}
+        for change in acted.changes:
+            if isinstance(change, PositionChange) and change.side == "collateral" and change.delta > 0:
+                held.add(change.asset)
+        widest = max((self._ranges.range_up(asset, book.now.timestamp) for asset in held), default=0)
         bears = BPS * BPS - self._times * widest
         return None if not widest else lambda view: view.health is None or view.health * bears >= WAD * BPS * BPS

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from backtest.model import AccountId, ParamChange, PositionChange, PriceUpdate, SettingChange
 from backtest.protocols.book import Book
-from backtest.protocols.interface import AccountView, Refusal
+from backtest.protocols.interface import AccountView, Acted, Refusal
 from backtest.protocols.mechanism import Opportunity, spread
 from backtest.replay.record import MitigationEffect
 
@@ -63,8 +63,8 @@ class Part:
         """Whether a user's action is not let through."""
         return False
 
-    def within(self, book: Book[Any], account: AccountId) -> Callable[[AccountView], bool] | None:
-        """How an account may stand after its owner raised its risk; None: as the protocol says."""
+    def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
+        """How the account of a call that raises its risk may stand after it; None: as the protocol says."""
         return None
 
     def stops(self, looked: Looked) -> bool:

@@ -50,8 +50,8 @@ class Beside(Protocol):
         """Why an action, with history's effects, is not let through; None: it is."""
         ...
 
-    def within(self, book: Book[Any], account: AccountId) -> Callable[[AccountView], bool] | None:
-        """How an account may stand after its owner raised its risk; None: as the protocol says."""
+    def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
+        """How the account of a call that raises its risk may stand after it; None: as the protocol says."""
         ...
 
 
@@ -234,7 +234,7 @@ class UserActions(Generic[State]):
         assert self.beside is not None
         if isinstance(outcome, Refusal) or outcome.view is None or not _is_sized(action):
             return outcome
-        within = self.beside.within(book, outcome.account)
+        within = self.beside.within(book, outcome)
         if within is None or within(outcome.view):
             return outcome
         why = Refusal("beyond what its owner risks")
