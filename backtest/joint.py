@@ -6,10 +6,11 @@ clock in common, a run alone has them to itself. The windows end together, at th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -18,7 +19,7 @@ from msgspec.structs import replace
 from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.model import Market
+from backtest.model import AssetId, Market
 from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
@@ -44,7 +45,7 @@ from backtest.scenario.joint import own, unmet
 from backtest.scenario.settled import settled
 from backtest.tables import RULES_VERSION
 
-_TOGETHER = ", joint"
+_TOGETHER = " (joint)"
 """What the names of joint runs have behind that of the scenario, which the runs alone have."""
 
 
@@ -63,12 +64,15 @@ class JointRun:
 
 @dataclass(frozen=True, slots=True)
 class JointMember:
-    """One market of several. ``worth``: how many base units of the first one of its own is."""
+    """One market of several. ``worth``: how many base units of the first one of its own is. ``claims``: as those of
+    ``replay.joint.JointPart``.
+    """
 
     config: MarketConfig
     market: Market
     digest: str
     worth: Fraction
+    claims: Mapping[AssetId, tuple[str, str]] = field(default_factory=dict)
 
     def has(self, asset: str) -> bool:
         """Whether it has an asset of this symbol or address."""
@@ -117,7 +121,7 @@ def run_jointly(
         outcomes = _replayed(scenario, members, materials, response, samples, progress)
         for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
             apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
-            notes = [*_notes(joint, place), *(apart if scenario.mitigations else ()), *told]
+            notes = [*_notes(joint, place), *_claimed(members[place]), *(apart if scenario.mitigations else ()), *told]
             made = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
             row = _row(scenario, members, place, joint_id, ids[place], alone[place].run_id)
             beside = {"joints": as_table(JOINTS["joints"], [row])}
@@ -138,7 +142,7 @@ def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
                 f"joint.rates: no market's amounts are in '{rate.currency}' where the first's are in {first[0]}",
                 did_you_mean(rate.currency, needed),
             )
-    return [
+    members = [
         JointMember(
             config,
             load_market(lake, config.name),
@@ -146,6 +150,30 @@ def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
             joint.worth(config.base_currency, config.base_decimals, first),
         )
         for config in configs
+    ]
+    return [
+        dataclasses.replace(member, claims=claims)
+        for member, claims in zip(members, claims_of(lake, members), strict=True)
+    ]
+
+
+def claims_of(lake: Lake, members: Sequence[JointMember]) -> list[dict[AssetId, tuple[str, str]]]:
+    """Of each market its assets that are deposit tokens of another of them (``assets.collateral_token``): of which, and
+    of which token there.
+    """
+    issued = {
+        (member.config.chain_id, row["collateral_token"]): (member.config.name, row["asset"])
+        for member in members
+        for row in lake.read("canonical/assets", member.config.name, columns=["asset", "collateral_token"]).to_pylist()
+        if row["collateral_token"]
+    }
+    return [
+        {
+            asset.id: issued[member.config.chain_id, asset.asset]
+            for asset in member.market.assets
+            if issued.get((member.config.chain_id, asset.asset), (member.config.name,))[0] != member.config.name
+        }
+        for member in members
     ]
 
 
@@ -230,7 +258,7 @@ def _replayed(
 ) -> list[Replay[Any]]:
     scenarios, _ = _scenarios(scenario, members, materials)
     parts = [
-        _part(material, one, member.worth, samples)
+        _part(material, one, member, samples)
         for material, one, member in zip(materials, scenarios, members, strict=True)
     ]
     shared = scenario.joint is not None and scenario.joint.purse == "shared"
@@ -259,15 +287,16 @@ def _response(
     return PriceResponse(terms, markets, netted)
 
 
-def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> JointPart:
+def _part(material: Material, scenario: Scenario, member: JointMember, samples: int) -> JointPart:
     return JointPart(
         protocol_named(material.config.protocol),
         material.market,
         material.timeline(scenario.oracle_delay),
         scenario,
-        worth,
+        member.worth,
         material.samples(samples) if samples else 0,
         material.fees_for(scenario),
+        member.claims,
     )
 
 
@@ -278,6 +307,16 @@ def _notes(joint: Joint, place: int) -> list[str]:
     )  # fmt: skip
     rates = [f"One {rate.currency} is taken for {rate.worth} throughout." for rate in joint.rates]
     return [f"Replayed together with {others}: {purse}.", *rates]
+
+
+def _claimed(member: JointMember) -> Iterator[str]:
+    """What is a claim on another market, in sentences."""
+    for asset, (issuer, _) in sorted(member.claims.items()):
+        yield (
+            f"{member.market.label(asset)} is a claim on deposits of {issuer}: what that market loses in the window, by"
+            " its deposits at the window's first block, leaves its price, and while nobody can withdraw there it sells"
+            " for nothing."
+        )
 
 
 def _row(

@@ -76,9 +76,13 @@ class Pause(Switched, frozen=True, tag_field="kind", tag="pause"):
     """Liquidations; what raises users' risk (borrowing, withdrawing); both; or repaying and supplying too."""
     asset: str | None = None
     """Symbol or address: only what has this asset as debt or collateral; None: the whole market."""
+    market: str | None = None
+    """Of several that are replayed together, the one that stands still; None: each that has the asset."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.market is not None:
+            plain(self.market, "mitigation pause: market")
         first, last = (seconds_of(text, "mitigation pause") for text in (self.from_time, self.until_time))
         if first >= last:
             raise ScenarioError(
@@ -90,6 +94,7 @@ class Pause(Switched, frozen=True, tag_field="kind", tag="pause"):
     def said(self) -> str:
         """See ``Switched``."""
         where = f" in {self.asset}" if self.asset else ""
+        where += f" of {self.market}" if self.market else ""
         return f"A pause of {_STOPS[self.stops]}{where} from {self.from_time} to {self.until_time}"
 
 
