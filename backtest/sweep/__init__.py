@@ -32,7 +32,7 @@ from backtest.runs import apart, named
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
 from backtest.sweep.spec import Sweep, parse_sweep, text_of, with_axes
-from backtest.sweep.worker import Done, Task, material_in, pack
+from backtest.sweep.worker import Done, Task, materials_in, pack
 from backtest.tables import RULES_VERSION
 
 __all__ = [
@@ -119,7 +119,7 @@ def carry_out(
             finally:
                 # Stopped, too: what is done is kept.
                 store.flush()
-                material_in.cache_clear()
+                materials_in.cache_clear()
     lake.refresh()
     return Outcome(
         plan.sweep_id,

@@ -69,23 +69,32 @@ class Task:
         return Done(self.run_id, made.tables, None)
 
 
-def pack(lake: Lake, market: str, folder: Path) -> None:
-    """Write the material of a market into a folder."""
+def pack(lake: Lake, market: str, folder: Path, place: int = 0) -> None:
+    """Write the material of a market into a folder. ``place``: among the markets of the folder."""
     for name, table in read_material(lake, market).items():
-        with pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+        with pa.OSFile(str(folder / f"{place}.{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
             out.write_table(table.combine_chunks())
-    (folder / "config.json").write_bytes(msgspec.json.encode((lake.market_config(market), lake.digest(market))))
+    body = msgspec.json.encode((lake.market_config(market), lake.digest(market)))
+    (folder / f"{place}.config.json").write_bytes(body)
 
 
 @lru_cache(maxsize=1)
+def materials_in(folder: str) -> tuple[Material, ...]:
+    """The material of every market of a folder, loaded once per process."""
+    found: list[Material] = []
+    while (described := Path(folder) / f"{len(found)}.config.json").exists():
+        tables = {}
+        for path in sorted(Path(folder).glob(f"{len(found)}.*.arrow")):
+            with pa.memory_map(str(path)) as source:
+                tables[path.stem.partition(".")[2]] = pa.ipc.open_file(source).read_all()
+        config, digest = msgspec.json.decode(described.read_bytes(), type=tuple[MarketConfig, str])
+        found.append(Material.of(config, digest, tables))
+    return tuple(found)
+
+
 def material_in(folder: str) -> Material:
-    """The material of a folder, loaded once per process."""
-    tables = {}
-    for path in sorted(Path(folder).glob("*.arrow")):
-        with pa.memory_map(str(path)) as source:
-            tables[path.stem] = pa.ipc.open_file(source).read_all()
-    config, digest = msgspec.json.decode((Path(folder) / "config.json").read_bytes(), type=tuple[MarketConfig, str])
-    return Material.of(config, digest, tables)
+    """That of the first, or only, market of a folder."""
+    return materials_in(folder)[0]
 
 
 def unpacked(files: Mapping[str, bytes], within: str) -> str:
