@@ -7,7 +7,7 @@ share their pages.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
+from backtest.joint import asked_of, members_among, replayed_jointly
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.replay import ENGINE_VERSION
@@ -29,11 +30,12 @@ VERSIONS = (VERSION, RULES_VERSION, ENGINE_VERSION)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A task's tables, or why there are none."""
+    """A task's tables, or why there are none. ``beside``: of a replay of several markets those of the others."""
 
     run_id: str
     tables: Mapping[str, pa.Table] | None
     error: str | None
+    beside: tuple[Mapping[str, pa.Table], ...] = ()
 
 
 class Job(Protocol):
@@ -61,12 +63,20 @@ class Task:
             theirs, ours = "/".join(self.versions), "/".join(VERSIONS)
             return Done(self.run_id, None, f"the worker runs version {ours}, the sweep {theirs}: install the same")
         try:
-            material = material_in(folder)
-            made = replayed(material, self.scenario, start=material.start(self.scenario))
+            first, *others = _replayed(materials_in(folder), self.scenario)
         except Exception as error:
             kind = "" if hasattr(error, "fix") else f"{type(error).__name__}: "
             return Done(self.run_id, None, kind + " ".join(str(error).split()))
-        return Done(self.run_id, made.tables, None)
+        return Done(self.run_id, first, None, tuple(others))
+
+
+def _replayed(materials: Sequence[Material], scenario: Scenario) -> list[Mapping[str, pa.Table]]:
+    """The tables of each market's run."""
+    if scenario.joint is None:
+        return [replayed(materials[0], scenario, start=materials[0].start(scenario)).tables]
+    members = members_among(materials, scenario.joint)
+    made = replayed_jointly(materials, members, asked_of(scenario, members))
+    return [{**run.tables, "joints": row} for run, row in made]
 
 
 def pack(lake: Lake, market: str, folder: Path, place: int = 0) -> None:
