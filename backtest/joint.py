@@ -120,12 +120,17 @@ def run_jointly(
     return JointRun(joint_id, runs, alone, any(run.replayed for run in runs))
 
 
+def with_own_name(scenario: Scenario) -> Scenario:
+    """A scenario that a joint run was stored under, by its own name."""
+    return replace(scenario, name=scenario.name.removesuffix(_TOGETHER))
+
+
 def asked_of(scenario: Scenario, members: Sequence[JointMember]) -> Scenario:
     """The scenario as it is replayed: its own name, assets as the first market that has them names them.
 
     ScenarioError for what holds in none of the markets.
     """
-    scenario = replace(scenario, name=scenario.name.removesuffix(_TOGETHER))
+    scenario = with_own_name(scenario)
     scenario = settled(scenario, lambda text: named_in(members, text))
     unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
     return scenario

@@ -111,8 +111,12 @@ def test_overrides_hold_where_they_are_said_to(lake: Lake, capsys: pytest.Captur
         main(["compare", "--lake", str(lake.path), "--market", "two", "as it was (joint)", "one purse (joint)"])
     assert code.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Of several markets, replay the scenario with each response of its own." in told
+    # the baselines and users who respond are replayed together too
+    assert "the band lacks" not in told
     assert "--band" not in told
+    lake.refresh()
+    names = {name for (name,) in lake.sql("SELECT DISTINCT name FROM runs WHERE market = 'two'").fetchall()}
+    assert {"one purse, same-ltv (joint)", "one purse, same-health (joint)"} <= names
     for market_, fix in (("three", "none of the joint ones"), ("two", "no such thing")):
         wrong = Override(parameter="liquidation_threshold", asset="DAI", value=9_900, market=market_)
         with pytest.raises(ScenarioError, match=fix):
