@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import pyarrow as pa
 from msgspec.structs import replace
 
 from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.model import Market
+from backtest.model import AssetId, Market
 from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
@@ -36,6 +37,7 @@ from backtest.results import (
     load_market,
     load_material,
     run_all,
+    run_id_of,
     run_of,
     stored_run,
 )
@@ -44,7 +46,7 @@ from backtest.scenario.joint import own, unmet
 from backtest.scenario.settled import settled
 from backtest.tables import RULES_VERSION
 
-_TOGETHER = ", joint"
+_TOGETHER = " (joint)"
 """What the names of joint runs have behind that of the scenario, which the runs alone have."""
 
 
@@ -63,12 +65,15 @@ class JointRun:
 
 @dataclass(frozen=True, slots=True)
 class JointMember:
-    """One market of several. ``worth``: how many base units of the first one of its own is."""
+    """One market of several. ``worth``: how many base units of the first one of its own is. ``claims``: as those of
+    ``replay.joint.JointPart``.
+    """
 
     config: MarketConfig
     market: Market
     digest: str
     worth: Fraction
+    claims: Mapping[AssetId, tuple[str, str]] = field(default_factory=dict)
 
     def has(self, asset: str) -> bool:
         """Whether it has an asset of this symbol or address."""
@@ -98,38 +103,98 @@ def run_jointly(
     joint = scenario.joint
     if joint is None:
         raise UserError("a scenario of one market", "name several")
-    scenario = replace(scenario, name=scenario.name.removesuffix(_TOGETHER))
     members = members_of(lake, joint)
-    scenario = settled(scenario, lambda text: named_in(members, text))
-    unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
-    joint_id = _joint_id(scenario, members)
-    ids = [_hash([joint_id, member.config.name]) for member in members]
+    scenario = asked_of(scenario, members)
+    joint_id, ids = joint_ids(scenario, members)
     known = [stored_run(lake, member.config.name, run_id) for member, run_id in zip(members, ids, strict=True)]
     materials = [load_material(lake, name) for name in joint.markets]
-    scenarios, told = _scenarios(scenario, members, materials)
+    scenarios, _ = _scenarios(scenario, members, materials)
     alone = tuple(
         next(run_all(lake, name, [one], samples=samples, renamed=renamed))
         for name, one in zip(joint.markets, scenarios, strict=True)
     )  # fmt: skip
     if any(run is None for run in known):
-        asked = replace(scenario, name=scenario.name + _TOGETHER)
-        response = _response(scenario, members, materials)
-        outcomes = _replayed(scenario, members, materials, response, samples, progress)
-        for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
-            apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
-            notes = [*_notes(joint, place), *(apart if scenario.mitigations else ()), *told]
-            made = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
-            row = _row(scenario, members, place, joint_id, ids[place], alone[place].run_id)
-            beside = {"joints": as_table(JOINTS["joints"], [row])}
-            known[place] = keep(lake, joint.markets[place], made, beside)
+        made = replayed_jointly(materials, members, scenario, samples=samples, progress=progress)
+        known = [keep(lake, name, run, {"joints": row}) for name, (run, row) in zip(joint.markets, made, strict=True)]
     runs = tuple(run for run in known if run is not None)
     return JointRun(joint_id, runs, alone, any(run.replayed for run in runs))
+
+
+def with_own_name(scenario: Scenario) -> Scenario:
+    """A scenario that a joint run was stored under, by its own name."""
+    return replace(scenario, name=scenario.name.removesuffix(_TOGETHER))
+
+
+def asked_of(scenario: Scenario, members: Sequence[JointMember]) -> Scenario:
+    """The scenario as it is replayed: its own name, assets as the first market that has them names them.
+
+    ScenarioError for what holds in none of the markets.
+    """
+    scenario = with_own_name(scenario)
+    scenario = settled(scenario, lambda text: named_in(members, text))
+    unmet(scenario, {member.config.name: (member.has, member.parameters) for member in members})
+    return scenario
+
+
+def replayed_jointly(
+    materials: Sequence[Material],
+    members: Sequence[JointMember],
+    scenario: Scenario,
+    *,
+    samples: int = SAMPLES,
+    progress: Progress | None = None,
+) -> list[tuple[Run, pa.Table]]:
+    """Replay what ``asked_of`` gave, without a lake: of each market its run, and its row of ``joints``, which names the
+    run alone that may be stored beside. Errors as ``run_jointly``.
+    """
+    joint = scenario.joint
+    assert joint is not None
+    joint_id, ids = joint_ids(scenario, members)
+    scenarios, told = _scenarios(scenario, members, materials)
+    asked = replace(scenario, name=scenario.name + _TOGETHER)
+    response = _response(scenario, members, materials)
+    outcomes = _replayed(scenario, members, materials, response, samples, progress)
+    apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
+    made = []
+    for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
+        notes = [
+            *_notes(joint, place),
+            *_claimed(members[place]),
+            *(apart if scenario.mitigations else ()),
+            *told,
+        ]
+        run = run_of(material, outcome, scenarios[place], ids[place], asked=asked, notes=notes)
+        alone_id = run_id_of(scenarios[place], material.config.name, material.digest)
+        row = _row(scenario, members, place, joint_id, ids[place], alone_id)
+        made.append((run, as_table(JOINTS["joints"], [row])))
+    return made
+
+
+def joint_ids(scenario: Scenario, members: Sequence[JointMember]) -> tuple[str, list[str]]:
+    """Of the joint replay, and of each market's run in it."""
+    joint_id = _joint_id(scenario, members)
+    return joint_id, [_hash([joint_id, member.config.name]) for member in members]
 
 
 def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
     """The markets of a lake that ``joint`` names. UserError where one is not there, its currency has no
     rate, or a rate is of no currency among them."""
     configs = [lake.market_config(name) for name in joint.markets]
+    fixed = [
+        (load_market(lake, name), lake.digest(name), lake.read("canonical/assets", name)) for name in joint.markets
+    ]
+    return _members(joint, configs, fixed)
+
+
+def members_among(materials: Sequence[Material], joint: Joint) -> list[JointMember]:
+    """The same of markets whose material is there, in the order of ``joint``."""
+    fixed = [(material.market, material.digest, material.tables["assets"]) for material in materials]
+    return _members(joint, [material.config for material in materials], fixed)
+
+
+def _members(
+    joint: Joint, configs: Sequence[MarketConfig], fixed: Sequence[tuple[Market, str, pa.Table]]
+) -> list[JointMember]:
     first = configs[0].base_currency, configs[0].base_decimals
     needed = {config.base_currency for config in configs} - {first[0]}
     for rate in joint.rates:
@@ -138,14 +203,25 @@ def members_of(lake: Lake, joint: Joint) -> list[JointMember]:
                 f"joint.rates: no market's amounts are in '{rate.currency}' where the first's are in {first[0]}",
                 did_you_mean(rate.currency, needed),
             )
+    issued = {
+        (config.chain_id, row["collateral_token"]): (config.name, row["asset"])
+        for config, (_, _, assets) in zip(configs, fixed, strict=True)
+        for row in assets.select(["asset", "collateral_token"]).to_pylist()
+        if row["collateral_token"]
+    }
     return [
         JointMember(
             config,
-            load_market(lake, config.name),
-            lake.digest(config.name),
+            market,
+            digest,
             joint.worth(config.base_currency, config.base_decimals, first),
+            {
+                asset.id: issued[config.chain_id, asset.asset]
+                for asset in market.assets
+                if issued.get((config.chain_id, asset.asset), (config.name,))[0] != config.name
+            },
         )
-        for config in configs
+        for config, (market, digest, _) in zip(configs, fixed, strict=True)
     ]
 
 
@@ -230,7 +306,7 @@ def _replayed(
 ) -> list[Replay[Any]]:
     scenarios, _ = _scenarios(scenario, members, materials)
     parts = [
-        _part(material, one, member.worth, samples)
+        _part(material, one, member, samples)
         for material, one, member in zip(materials, scenarios, members, strict=True)
     ]
     shared = scenario.joint is not None and scenario.joint.purse == "shared"
@@ -259,15 +335,16 @@ def _response(
     return PriceResponse(terms, markets, netted)
 
 
-def _part(material: Material, scenario: Scenario, worth: Fraction, samples: int) -> JointPart:
+def _part(material: Material, scenario: Scenario, member: JointMember, samples: int) -> JointPart:
     return JointPart(
         protocol_named(material.config.protocol),
         material.market,
         material.timeline(scenario.oracle_delay),
         scenario,
-        worth,
+        member.worth,
         material.samples(samples) if samples else 0,
         material.fees_for(scenario),
+        member.claims,
     )
 
 
@@ -278,6 +355,16 @@ def _notes(joint: Joint, place: int) -> list[str]:
     )  # fmt: skip
     rates = [f"One {rate.currency} is taken for {rate.worth} throughout." for rate in joint.rates]
     return [f"Replayed together with {others}: {purse}.", *rates]
+
+
+def _claimed(member: JointMember) -> Iterator[str]:
+    """What is a claim on another market, in sentences."""
+    for asset, (issuer, _) in sorted(member.claims.items()):
+        yield (
+            f"{member.market.label(asset)} is a claim on deposits of {issuer}: what that market loses in the window, by"
+            " its deposits at the window's first block, leaves its price, and while nobody can withdraw there it sells"
+            " for nothing."
+        )
 
 
 def _row(

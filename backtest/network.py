@@ -110,7 +110,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     refuse_two_of_one_address(members)
     materials = [load_material(lake, name) for name in joint.markets]
     scenario = settled(question.scenario, lambda text: named_in(members, text))
-    books, timestamp = _books(lake, members, materials, scenario, block, question.owners or {})
+    books, timestamp = _books(members, materials, scenario, block, question.owners or {})
     shock = _shock(members, joint, question)
     depths, said = _depths(scenario, members, books)
     said = [*_unclaimed(books, question.losses), *_left_out(books), *said]
@@ -162,7 +162,6 @@ def store(lake: Lake, answer: NetworkAnswer) -> None:
 
 
 def _books(
-    lake: Lake,
     members: Sequence[JointMember],
     materials: Sequence[Material],
     scenario: Scenario,
@@ -176,12 +175,6 @@ def _books(
         first.clock_at(first.last_known_block(block)).timestamp,
         *(line.clock_at(line.last_block).timestamp for line in lines),
     )
-    issued = {
-        (member.config.chain_id, row["collateral_token"]): (member.config.name, row["asset"])
-        for member in members
-        for row in lake.read("canonical/assets", member.config.name, columns=["asset", "collateral_token"]).to_pylist()
-        if row["collateral_token"]
-    }
     found = []
     for member, line in zip(members, lines, strict=True):
         place = line.block_before(at)
@@ -190,13 +183,8 @@ def _books(
                 f"the history of market '{member.config.name}' begins after that moment", "give a later one with --at"
             )
         book = book_at(protocol_named(member.config.protocol), member.market, line, place, ended=True)
-        chain, name = member.config.chain_id, member.config.name
-        claims = {
-            asset.id: issued[chain, asset.asset]
-            for asset in member.market.assets
-            if issued.get((chain, asset.asset), (name,))[0] != name
-        }
-        found.append(MarketBook(name, book, member.worth, _owned(name, member.market.accounts, owners), claims))
+        owned = _owned(member.config.name, member.market.accounts, owners)
+        found.append(MarketBook(member.config.name, book, member.worth, owned, member.claims))
     return found, at
 
 

@@ -296,6 +296,8 @@ def _kept(
 
 
 def _check(question: RecommendationQuestion) -> None:
+    if question.suite is not None and question.suite.scenario.joint is not None:
+        raise UserError("a recommendation over a suite of several markets", "leave [scenario.joint] out of it")
     if question.reserves < 0:
         raise UserError("--reserves below zero", "give an amount")
     if question.aim not in AIMS:

@@ -571,6 +571,31 @@ STRESSES: dict[str, pa.Schema] = {
         ("depth_least", pa.int64(), True),
         ("error", TEXT, True),
     ),
+    # Of a stress of several markets, one row per market (``of_market``; ``market`` is the first), amounts in the first
+    # one's base units: its debt, and what comes to pass where no price moves, with the others and alone. ``worth``: how
+    # many base units of the first one of its own is, a fraction.
+    "stress_members": _stress(
+        ("place", pa.int64()),
+        ("of_market", TEXT),
+        ("worth_numerator", AMOUNT),
+        ("worth_denominator", AMOUNT),
+        ("debt_base", AMOUNT),
+        ("still_bad_debt_base", AMOUNT),
+        ("alone_still_bad_debt_base", AMOUNT),
+    ),
+    # What each of several markets came to on a path, with the others and alone; amounts as above.
+    "stress_markets": _stress(
+        ("ordinal", pa.int64()),
+        ("path", pa.int64()),
+        ("place", pa.int64()),
+        ("of_market", TEXT),
+        ("liquidations", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("bad_debt_base", AMOUNT),
+        ("alone_liquidations", pa.int64()),
+        ("alone_repaid_base", AMOUNT),
+        ("alone_bad_debt_base", AMOUNT),
+    ),
     # Quantiles over some paths of an asset's market price, as a multiple of its beginning: for display.
     "stress_fan": _stress(
         ("ordinal", pa.int64()),

@@ -77,7 +77,7 @@ def test_a_joint_run_is_stored_beside_the_runs_alone(lake: Lake) -> None:
     again = run_jointly(lake, SCENARIO)
     assert not again.replayed
     assert [one.digest for one in again.runs] == [one.digest for one in made.runs]
-    assert [one.summary["name"] for one in (*made.runs, *made.alone)] == ["one purse, joint"] * 2 + ["one purse"] * 2
+    assert [one.summary["name"] for one in (*made.runs, *made.alone)] == ["one purse (joint)"] * 2 + ["one purse"] * 2
     found = lake.sql(
         "SELECT market, alone_liquidations, liquidations, alone_bad_debt_base, bad_debt_base, contagion_base"
         " FROM joint_losses WHERE label = 'end' ORDER BY place"
@@ -108,11 +108,15 @@ def test_overrides_hold_where_they_are_said_to(lake: Lake, capsys: pytest.Captur
     assert [one.summary["overridden"] for one in made.alone] == [False, True]
     run_jointly(lake, msgspec.structs.replace(SCENARIO, name="as it was"))
     with pytest.raises(SystemExit) as code:
-        main(["compare", "--lake", str(lake.path), "--market", "two", "as it was, joint", "one purse, joint"])
+        main(["compare", "--lake", str(lake.path), "--market", "two", "as it was (joint)", "one purse (joint)"])
     assert code.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Of several markets, replay the scenario with each response of its own." in told
+    # the baselines and users who respond are replayed together too
+    assert "the band lacks" not in told
     assert "--band" not in told
+    lake.refresh()
+    names = {name for (name,) in lake.sql("SELECT DISTINCT name FROM runs WHERE market = 'two'").fetchall()}
+    assert {"one purse, same-ltv (joint)", "one purse, same-health (joint)"} <= names
     for market_, fix in (("three", "none of the joint ones"), ("two", "no such thing")):
         wrong = Override(parameter="liquidation_threshold", asset="DAI", value=9_900, market=market_)
         with pytest.raises(ScenarioError, match=fix):
@@ -172,7 +176,7 @@ def test_verbs_replay_and_report(lake: Lake, tmp_path: Path, capsys: pytest.Capt
     assert "one purse: 2 markets together" in shown
     assert "1,300 USD together, 0 in the sum of each alone: 1,300 comes of what they share." in shown
     page = tmp_path / "page.html"
-    write_report(Lake(lake.path), ["one purse, joint"], page, market="two")
+    write_report(Lake(lake.path), ["one purse (joint)"], page, market="two")
     assert "Several markets: one purse" in page.read_text()
     for more, said in (
         (["--market", "one", "--market", "two"], "several markets with observed liquidators"),
@@ -246,7 +250,7 @@ def test_a_joint_run_again_by_its_name(lake: Lake, capsys: pytest.CaptureFixture
     assert "(stored already, not replayed again)" in capsys.readouterr().out
     lake.refresh()
     names = lake.sql("SELECT DISTINCT name FROM runs ORDER BY name").fetchall()
-    assert names == [("one purse",), ("one purse, joint",)]
+    assert names == [("one purse",), ("one purse (joint)",)]
 
 
 def test_a_name_made_up_here_renames_nothing(lake: Lake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +263,7 @@ def test_a_name_made_up_here_renames_nothing(lake: Lake, capsys: pytest.CaptureF
     assert capsys.readouterr().out.count("2 markets together; joint replay") == 2
     lake.refresh()
     names = {name for (name,) in lake.sql("SELECT name FROM runs WHERE market = 'one'").fetchall()}
-    seeds = {"participation, joint", "participation, seed 1", "participation, seed 1, joint"}
+    seeds = {"participation (joint)", "participation, seed 1", "participation, seed 1 (joint)"}
     assert names == {"mine"} | seeds
 
 

@@ -75,7 +75,7 @@ def _paired(lake: Lake, chosen: Selection, given: Ensemble | None, kept: Ensembl
     asked = [
         (run, scenario, ensemble)
         for run, scenario in _alternatives(lake, chosen)
-        if (ensemble := given or (kept if _states_nothing(scenario) else None)) is not None
+        if scenario.joint is None and (ensemble := given or (kept if _states_nothing(scenario) else None)) is not None
     ]
     if not asked:
         return {}
@@ -101,6 +101,7 @@ def _responding(lake: Lake, chosen: Selection) -> bool:
     there is something new.
     """
     from backtest.cli.replay import progress_bar
+    from backtest.joint import run_jointly
     from backtest.results import band_of, baseline_of, run_all
 
     lacking = {
@@ -109,14 +110,14 @@ def _responding(lake: Lake, chosen: Selection) -> bool:
         if run["baseline_id"] is None or chosen.missing_responses(run)
         for one in (baseline_of(scenario), *band_of(scenario))
     }
+    together = [one for one in lacking.values() if one.joint is not None]
+    alone = [one for one in lacking.values() if one.joint is None]
     if not lacking:
         return False
     try:
         with progress_bar() as progress:
-            made = [
-                made.replayed
-                for made in run_all(lake, chosen.market, list(lacking.values()), progress=progress, renamed=())
-            ]
+            made = [made.replayed for made in run_all(lake, chosen.market, alone, progress=progress, renamed=())]
+            made += [run_jointly(lake, one, progress=progress, renamed=()).replayed for one in together]
     except (UserError, OSError):  # the lake may be read-only, or busy
         return False
     lake.refresh()
@@ -124,12 +125,12 @@ def _responding(lake: Lake, chosen: Selection) -> bool:
 
 
 def _alternatives(lake: Lake, chosen: Selection) -> list[tuple[dict[str, Any], Scenario]]:
-    """Those that can be replayed on today's data by today's rules, of a single market, with their scenarios."""
+    """Those that can be replayed on today's data by today's rules, with their scenarios."""
+    from backtest.joint import with_own_name
     from backtest.results import scenario_of
 
     now = _now(lake, chosen.market)
-    found = [(run, scenario_of(run)) for run in chosen.alternatives if _versions(run) == now]
-    return [(run, scenario) for run, scenario in found if scenario.joint is None]
+    return [(run, with_own_name(scenario_of(run))) for run in chosen.alternatives if _versions(run) == now]
 
 
 def _now(lake: Lake, market: str) -> tuple[str, str, str]:

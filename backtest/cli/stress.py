@@ -16,7 +16,8 @@ def stress(
     suite: str = "",
     *,
     lake: Path | None = None,
-    market: str | None = None,
+    market: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rate: Annotated[list[str] | None, Parameter(negative="")] = None,
     block: str | None = None,
     paths: Whole | None = None,
     horizon: Whole | None = None,
@@ -44,6 +45,8 @@ def stress(
 
         backtest stress my-suite.toml --lake data/lake --market ethereum-core --block 2024-08-04 --set WETH.ltv=7500
 
+        backtest stress crashes --lake data/lake --market ethereum-core --market morpho-wbtc-usdc --rate USDC=1
+
     Parameters
     ----------
     suite
@@ -51,7 +54,10 @@ def stress(
     lake
         Folder of the lake, or s3://bucket/prefix.
     market
-        Market to stress; may be left out where the lake holds one.
+        Market to stress; may be left out where the lake holds one. Several, each with an option of its own, are
+        stressed together and each alone (docs/several-markets.md).
+    rate
+        Of several markets, what one unit of a base currency is worth in the first one's, CURRENCY=NUMBER.
     block
         At whose end the book stands, or a date or time in UTC; without it the last of the history.
     paths
@@ -78,7 +84,7 @@ def stress(
     from msgspec.structs import replace
 
     from backtest.cli.moments import block_of
-    from backtest.cli.replay import read_scenario
+    from backtest.cli.replay import read_scenario, with_markets
     from backtest.cli.sweep import bar, only_market
     from backtest.lake import Lake
     from backtest.report.stress import as_text, find_stress, write_stress_report
@@ -101,10 +107,13 @@ def stress(
     wanted = find_suite(suite)
     base = wanted.scenario if scenario is None else read_scenario(scenario)
     base = replace(base, overrides=(*base.overrides, *map(parse_override, set_ or [])))
+    if base.joint is not None or len(market or []) > 1 or rate:
+        base = with_markets(base, market or [], rate or [], asked_for="--scenario with --market")
     grid = {name: value for name, value in (("horizon", horizon), ("step", step)) if value is not None}
     wanted = replace(wanted, scenario=base, **grid)
     opened = Lake(lake)
-    chosen = market or only_market(opened.markets(), str(opened.path))
+    named = base.joint.markets if base.joint is not None else market
+    chosen = named[0] if named else only_market(opened.markets(), str(opened.path))
     at = block_of(opened, chosen, block, "--block")
     cluster = Dask(scheduler) if scheduler else None
     count = workers or os.cpu_count() or 1

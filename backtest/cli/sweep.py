@@ -25,7 +25,8 @@ def sweep(
     file: Path | None = None,
     *,
     lake: Path,
-    market: str | None = None,
+    market: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rate: Annotated[list[str] | None, Parameter(negative="")] = None,
     scenario: Path | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     axis: Annotated[list[str] | None, Parameter(name="--axis", negative="")] = None,
@@ -59,6 +60,8 @@ def sweep(
 
         backtest sweep sweep.toml --lake data/lake --market ethereum-core --workers 8
 
+        backtest sweep sweep.toml --lake data/lake --market ethereum-core --market morpho-wbtc-usdc --rate USDC=1
+
         backtest sweep sweep.toml --lake s3://bucket/lake --market ethereum-core --scheduler tcp://127.0.0.1:8786
 
     Parameters
@@ -68,7 +71,10 @@ def sweep(
     lake
         Folder of the lake, or s3://bucket/prefix.
     market
-        Market to replay; may be left out where the lake holds one.
+        Market to replay; may be left out where the lake holds one. Several, each with an option of its own, are
+        replayed together (docs/several-markets.md).
+    rate
+        Of several markets, what one unit of a base currency is worth in the first one's, CURRENCY=NUMBER.
     scenario
         TOML file of the base scenario; without it competitive liquidators.
     set_
@@ -110,14 +116,16 @@ def sweep(
     output
         Write the outcome as one HTML page too.
     """
+    from msgspec.structs import replace
+
     from backtest.cli.histories import of_sweep
+    from backtest.cli.replay import with_markets
     from backtest.lake import Lake
     from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
     from backtest.sweep import Dask, Executor, Processes, Serial
     from backtest.sweep import sweep as run_sweep
 
     opened = Lake(lake)
-    chosen = market or only_market(opened.markets(), str(opened.path))
     options = {
         "--scenario": scenario,
         "--set": set_,
@@ -145,9 +153,12 @@ def sweep(
         drawn = {"design": design, "points": points, "seed": seed, "name": name, "objectives": _objectives(objective)}
         drawn["repeats"] = repeats
         spec = _from_options(scenario, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
+    spec = replace(spec, scenario=with_markets(spec.scenario, market or [], rate or [], asked_for="--market"))
+    named = market if spec.scenario.joint is None else spec.scenario.joint.markets
+    chosen = named[0] if named else only_market(opened.markets(), str(opened.path))
     if stated and ensemble is not None:
         raise UserError("--stated and --ensemble together", "give one of them")
-    if not stated:
+    if not stated and (spec.scenario.joint is None or ensemble is not None):
         spec = _under(spec, opened, chosen, ensemble)
     cluster = Dask(scheduler) if scheduler else None
     count = workers or os.cpu_count() or 1

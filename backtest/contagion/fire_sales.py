@@ -16,6 +16,7 @@ from backtest.contagion.books import MarketBook, Token
 from backtest.model import AccountId, AssetId, MarketPrice, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.changes import unplaced
+from backtest.replay.claims import deposits_of, left_down
 from backtest.replay.response.curves import PriceCurve
 from backtest.replay.response.selling import LEAST
 from backtest.replay.what_if.frictionless import liquidated_at_once
@@ -281,16 +282,10 @@ class _Rounds:
         if market is None:
             return left
         supplied = self._deposits(market)
-        lost = min(supplied, self._lost(market)) if supplied else 0
-        return left * (supplied - lost) // supplied if supplied else left
+        return left * left_down(supplied, self._lost(market)) // RAY
 
     def _deposits(self, market: MarketBook) -> int:
         """Base units at the prices before the shock."""
         if market.name not in self._supplied:
-            book = market.book
-            self._supplied[market.name] = sum(
-                book.value_down(holding.asset, holding.collateral)
-                for account in book.protocol.accounts(book.state)
-                for holding in book.protocol.holdings(book.state, account, book.now)
-            )
+            self._supplied[market.name] = deposits_of(market.book)
         return self._supplied[market.name]

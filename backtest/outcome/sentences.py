@@ -228,7 +228,8 @@ def _mitigation_notes(outcome: Replay[State], scenario: Scenario, config: Market
             if each.place == place
         ]
         text = "; ".join(did) or "by itself it did nothing"
-        yield f"Mitigation: {mitigation.said}. {text[0].upper()}{text[1:]}."
+        said = mitigation.told(lambda base: amount(base, config))
+        yield f"Mitigation: {said}. {text[0].upper()}{text[1:]}."
 
 
 def _haircut(outcome: Replay[State], shared: MitigationEffect) -> str:

@@ -34,6 +34,7 @@ from backtest.model import (
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Action, LendingProtocol, Opening, Refusal, Spreads, State
 from backtest.protocols.mechanism import Mechanism, Opportunity, spread
+from backtest.replay.claims import Claims, Deposits
 from backtest.replay.competition.batch import BatchTaker
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.gas import NO_FEES, BaseFees
@@ -157,6 +158,8 @@ class Engine(Generic[State]):
         base_fees: BaseFees = NO_FEES,
         response: PriceResponse | None = None,
         till: Till | None = None,
+        deposits: Deposits | None = None,
+        claims: Claims | None = None,
     ) -> None:
         refuse_joint(scenario)
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
@@ -178,12 +181,14 @@ class Engine(Generic[State]):
             else start.users.copy()
         )
         model = None if isinstance(scenario.liquidators, Observed) else scenario.liquidators
+        self._deposits, self._claims = deposits, claims
+        linked = deposits is not None or claims is not None
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
-        elif start is not None and response is not None:
+        elif start is not None and (response is not None or linked):
             self.watch = start.screen()
-        elif self._recompute or response is not None:  # what prices will be is not known
+        elif self._recompute or response is not None or linked:  # what prices will be is not known
             self.watch = Screen(len(market.assets))
         elif start is not None:
             self.watch = start.watch.copy()
@@ -210,6 +215,10 @@ class Engine(Generic[State]):
             mechanism, self.users.beside = self._mitigated.around(mechanism), self._mitigated
             if self._mitigated.moves_prices:
                 self._lose_foresight()
+        if deposits is not None:
+            deposits.seat, deposits.mitigated = self._seat, self._mitigated
+        self._answers = self._seat is not None or claims is not None
+        """Whether prices may be others than history's,"""
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
@@ -244,6 +253,8 @@ class Engine(Generic[State]):
             self._go_on_from(start)
             if self._seat is not None:
                 self._seat.begin(start.book)
+            if claims is not None:
+                claims.begin(start.book)
 
     def _past(self, timeline: Timeline, first: int, *, acts: bool) -> Condensed:
         """History in short, as far as nobody asks for more."""
@@ -376,7 +387,9 @@ class Engine(Generic[State]):
         ):  # in the first block, after its overrides: they find the book as empty as the whole history leaves it
             self._open(self._opening)
             self._opening = None
-        if self._seat is not None and self._acting:
+        if self._deposits is not None and self._acting and not self._deposits.begun:
+            self._deposits.begin(self.book)
+        if self._answers and self._acting:
             self.book.now = clock
             self.respond()
 
@@ -427,7 +440,9 @@ class Engine(Generic[State]):
             self._take(moved)
 
     def _take(self, event: MarketEvent) -> None:
-        """The book takes an event, of an oracle's round what mitigations let it."""
+        """The book takes an event, of a claim's price what is left, of an oracle's round what mitigations let it."""
+        if self._claims is not None and isinstance(event, PriceUpdate | MarketPrice):
+            event = self._claims.priced(event)
         if self._mitigated is not None and self._acting and isinstance(event, PriceUpdate):
             event = self._mitigated.round(self.book, event, self._set_parameter)
         self.book.apply(event)
@@ -541,19 +556,21 @@ class Engine(Generic[State]):
         times = [self._mechanism.wake(self.book.now), self._model.wake(self.book.now)]
         if self._seat is not None:
             times.append(self._seat.wake(self.book.now))
+        if self._claims is not None:
+            times.append(self._claims.wake(self.book.now))
         return min((time for time in times if time is not None), default=None)
 
     def wake(self, time: int, block: int) -> None:
         """Time passes to ``time``, before any event of ``block``, and liquidators look."""
         self._pass_to(time, block)
-        if self._seat is None or not self.respond():
+        if not (self._answers and self.respond()):
             self._decide()
 
     def hear(self, time: int, block: int) -> None:
-        """Somebody sold in another market at ``time``, before any event of ``block`` here: prices answer, and
-        liquidators look where that is something to look after.
+        """Somebody sold in another market at ``time``, or it lost something, before any event of ``block`` here: prices
+        answer, and liquidators look where that is something to look after.
         """
-        if self._seat is not None and self._acting:
+        if self._answers and self._acting:
             self.stand()
             self._pass_to(time, block)
             self.respond()
@@ -583,8 +600,8 @@ class Engine(Generic[State]):
     # -- liquidators -------------------------------------------------------------------------------------------------
 
     def respond(self) -> bool:
-        """Prices become what they are now, after sales of any market and by the oracles' rules; where that is something
-        liquidators look after, they do, and whether.
+        """Prices become what they are now, after sales and losses of any market and by the oracles' rules; where that
+        is something liquidators look after, they do, and whether.
         """
         if not self._answered():
             return False
@@ -592,8 +609,8 @@ class Engine(Generic[State]):
         return True
 
     def _answered(self) -> bool:
-        assert self._seat is not None
-        moved = self._seat.rounds_due(self.book.now)
+        moved = [] if self._seat is None else self._seat.rounds_due(self.book.now)
+        moved += [] if self._claims is None else self._claims.due(self.book.now)
         for event in moved:
             self._take(event)
         waits = not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
@@ -604,7 +621,7 @@ class Engine(Generic[State]):
         at once.
         """
         self._decide_once()
-        while self._seat is not None and self._answered():
+        while self._answers and self._answered():
             self._decide_once()
 
     def _decide_once(self) -> None:
@@ -637,6 +654,8 @@ class Engine(Generic[State]):
         if not (may_be or taken or open_to):
             self._quiet.begins(self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
+        if self._deposits is not None:
+            self._deposits.lost(self._measure.bad_debt, book)
 
     def _spreads(self, accounts: Sequence[AccountId]) -> Spreads | None:
         book = self.book

@@ -3,38 +3,46 @@
 Transactions of all markets are made in the order of their chain: by time, then by block and log index, then in the
 order in which the markets were given. Before each, time passes in every market up to that moment: auctions wake up, and
 searchers look again at what they left. Where prices answer to sales, a sale in one market moves the prices of all, and
-their liquidators look at once, again and again until nobody sells. Where nothing is shared, or what is shared never
-runs short, each market's outcome is that of its replay alone, to the last integer.
+their liquidators look at once, again and again until nobody sells. What one market loses, claims on its deposits lose
+in the others at that second (``claims``). Where nothing is shared, or what is shared never runs short, each market's
+outcome is that of its replay alone, to the last integer.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from backtest.model import Market, MarketEvent
+from backtest.model import AssetId, Market, MarketEvent
 from backtest.protocols.interface import LendingProtocol
+from backtest.replay.claims import Claims, Deposits
 from backtest.replay.competition.gas import NEVER, NO_FEES, BaseFees
 from backtest.replay.competition.purse import Purse, Till
 from backtest.replay.engine import Engine, mechanism_for
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
+from backtest.replay.shortcuts.common_start import Start
 from backtest.replay.timeline import Reader, Timeline
-from backtest.scenario import Contest, Scenario, Searcher
+from backtest.scenario import Contest, ReserveFund, Scenario, Searcher
 
 _Place = tuple[int, int, int, int]
 """Of a transaction: time, chain, block, log index of its last event."""
+_Told = tuple[int, tuple[object, ...]]
+"""What one market may do to another: sales so far, and what is left of each claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class JointPart:
     """One market of a joint replay: its history, and what of the scenario holds in it (``scenario.joint.own``).
 
-    ``worth``: how many units of the purse one of its base units is.
+    ``worth``: how many units of the purse one of its base units is. ``claims``: assets that are claims on deposits of
+    another of the markets (name), and on which token there; one on a market that is not there is an asset as any.
+    ``start``: where it goes on from a book that stands; ``backed``: what is supplied there, and debt without cover,
+    base units, where that is known.
     """
 
     protocol: LendingProtocol[Any]
@@ -44,6 +52,9 @@ class JointPart:
     worth: Fraction = Fraction(1)
     samples: int = 0
     base_fees: BaseFees = NO_FEES
+    claims: Mapping[AssetId, tuple[str, str]] = field(default_factory=dict)
+    start: Start[Any] | None = None
+    backed: tuple[int, int] | None = None
 
 
 def replay_jointly(
@@ -63,7 +74,10 @@ def replay_jointly(
     """
     with uncollected():
         tills = [None if purse is None else Till(purse, number, part.worth) for number, part in enumerate(parts)]
-        lanes = [_Lane(number, part, tills[number], response, screened) for number, part in enumerate(parts)]
+        links = linked(parts, response)
+        lanes = [
+            _Lane(number, part, tills[number], response, screened, links[number]) for number, part in enumerate(parts)
+        ]
         together = _Together(lanes, purse, response)
         waiting = [(lane.place, lane.number) for lane in lanes if lane.ahead is not None]
         heapq.heapify(waiting)
@@ -90,11 +104,49 @@ def purse_of(scenario: Scenario) -> Purse:
     return Purse(each)
 
 
+def linked(
+    parts: Sequence[JointPart], response: PriceResponse | None = None
+) -> list[tuple[Deposits | None, Claims | None]]:
+    """Of each market: itself as seen by those who hold claims on it, and its claims on others; None where there are
+    none.
+    """
+    names = {part.market.name: number for number, part in enumerate(parts)}
+    found: list[dict[AssetId, tuple[int, AssetId]]] = []
+    for part in parts:
+        own = {}
+        for asset, (issuer, token) in part.claims.items():
+            number = names.get(issuer)
+            stands_for = None if number is None else parts[number].market.asset_named(token)
+            if number is not None and stands_for is not None:
+                own[asset] = number, stands_for.id
+        found.append(own)
+    issuers = {number for own in found for number, _ in own.values()}
+    deposits = {number: Deposits(_reserve(parts[number].scenario), parts[number].backed) for number in sorted(issuers)}
+    links: list[tuple[Deposits | None, Claims | None]] = []
+    for number, (part, own) in enumerate(zip(parts, found, strict=True)):
+        answering = frozenset(
+            asset.id for asset in part.market.assets if response is not None and response.market_of(asset.asset)
+        )
+        held = {asset: (deposits[issuer], stands_for) for asset, (issuer, stands_for) in own.items()}
+        links.append((deposits.get(number), Claims(held, answering) if held else None))
+    return links
+
+
+def _reserve(scenario: Scenario) -> int:
+    return sum(each.reserve for each in scenario.mitigations if isinstance(each, ReserveFund))
+
+
 class _Lane:
     """One market's engine and what comes next in it."""
 
     def __init__(
-        self, number: int, part: JointPart, till: Till | None, response: PriceResponse | None, screened: bool
+        self,
+        number: int,
+        part: JointPart,
+        till: Till | None,
+        response: PriceResponse | None,
+        screened: bool,
+        link: tuple[Deposits | None, Claims | None],
     ) -> None:
         self.number = number
         self._chain = part.market.chain_id
@@ -106,10 +158,14 @@ class _Lane:
             mechanism_for(part.protocol, part.scenario),
             part.samples,
             screened,
+            part.start,
             base_fees=part.base_fees,
             response=response,
             till=till,
+            deposits=link[0],
+            claims=link[1],
         )
+        self.claims = link[1]
         self._reader: Reader = self.engine.transactions()
         self.ahead: Sequence[MarketEvent] | None = next(self._reader, None)
         self.until = self.engine.end.timestamp
@@ -140,7 +196,7 @@ class _Lane:
         self.engine.wake(time, self._next_block)
 
     def hear(self, time: int) -> None:
-        """Somebody sold in another market."""
+        """Somebody sold in another market, or it lost something."""
         if time <= self.until:
             self.engine.hear(time, self._next_block)
 
@@ -154,8 +210,9 @@ class _Together:
 
     def __init__(self, lanes: Sequence[_Lane], purse: Purse | None, response: PriceResponse | None) -> None:
         self._lanes, self._purse, self._response = lanes, purse, response
-        self._heard = 0
-        """Sales that every market has heard of."""
+        self._claims = [lane.claims for lane in lanes if lane.claims is not None]
+        self._heard: _Told = (0, ())
+        """What every market has heard of."""
         self._due = [NEVER] * len(lanes)
         """When each market's liquidators look next by time alone,"""
         self._stale = set(range(len(lanes)))
@@ -171,7 +228,7 @@ class _Together:
 
     def pass_time(self, until: int) -> None:
         """What time alone brings, in all markets, in its order."""
-        if self._purse is None and self._response is None:
+        if self._purse is None and self._response is None and not self._claims:
             return
         while True:
             self._ask()
@@ -184,7 +241,11 @@ class _Together:
             self.answer(number, time)
 
     def _ask(self) -> None:
-        if self._response is not None or (self._purse is not None and self._purse.changes != self._changes):
+        if (
+            self._response is not None
+            or self._claims
+            or (self._purse is not None and self._purse.changes != self._changes)
+        ):
             self._stale.update(range(len(self._lanes)))
         if self._purse is not None:
             self._changes = self._purse.changes
@@ -193,17 +254,23 @@ class _Together:
         self._stale.clear()
 
     def answer(self, seller: int, time: int) -> bool:
-        """The others hear of what was sold, in order from the seller on, until all have heard of everything; whether
-        anything was sold.
+        """The others hear of what was sold and lost, in order from the seller on, until all have heard of everything;
+        whether there was anything.
         """
-        response, count = self._response, len(self._lanes)
-        if response is None or len(response.sales) == self._heard:
+        if self._response is None and not self._claims:
+            return False
+        count, told = len(self._lanes), self._told(time)
+        if told == self._heard:
             return False
         number, quiet = seller, 0
         while quiet < count - 1:  # all others have heard of the last sale
             number = (number + 1) % count
-            before = len(response.sales)
             self._lanes[number].hear(time)
-            quiet = quiet + 1 if len(response.sales) == before else 0
-        self._heard = len(response.sales)
+            before, told = told, self._told(time)
+            quiet = quiet + 1 if told == before else 0
+        self._heard = told
         return True
+
+    def _told(self, time: int) -> _Told:
+        sales = 0 if self._response is None else len(self._response.sales)
+        return sales, tuple(claims.reading(time) for claims in self._claims)

@@ -49,6 +49,8 @@ class Measure(Generic[State]):
         self.horizons: list[Horizon] = []
         self._sums = {"liquidations": 0, "deficits": 0, "repaid_base": 0, "seized_base": 0, "protocol_fee_base": 0}
         self._realised = 0
+        self.bad_debt = 0
+        """Debt written off so far and debt without cover, as of when that was last looked at, base units."""
         self._peak, self._peak_clock = 0, Clock(self._first, -1, timeline.timestamp_from(self._first))
 
     @property
@@ -170,7 +172,7 @@ class Measure(Generic[State]):
         return {account: value for account, value in sorted(found.items()) if value}
 
     def _peaked(self, open_bad_debt: int) -> None:
-        total = self._realised + open_bad_debt
+        self.bad_debt = total = self._realised + open_bad_debt
         if total > self._peak and self._book.now.block_number >= self._first:
             self._peak, self._peak_clock = total, self._book.now
 

@@ -12,11 +12,12 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from backtest.errors import UserError
-from backtest.report import tables
+from backtest.report import stress_markets, tables
 from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
 from backtest.report.settling import settling
+from backtest.report.stress_markets import LOSSES
 from backtest.report.tables import MISSING, Table
 from backtest.risk.tail import TailRisk, convergence, tail_risk
 
@@ -98,6 +99,7 @@ class StressView:
         """Every table that has rows, with its title."""
         made = [
             ("Losses of each case", self._losses()),
+            ("Each market with the others, and alone", stress_markets.markets(self.rows(LOSSES), self._money)),
             ("Value at risk and expected shortfall of bad debt", self._risk()),
             ("The 99th percentile over the first paths: how it settles", self._convergence()),
             ("Models against the data they are fitted to", self._statistics()),

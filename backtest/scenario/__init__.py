@@ -237,6 +237,8 @@ class Scenario(Strict, frozen=True):
             raise ScenarioError(f"seed = {self.seed} is negative", "give a whole number from 0 to 2^63 - 1")
         if self.joint is None and (own := next((one for one in self.overrides if one.market is not None), None)):
             raise ScenarioError(f"override {own.parameter}: market '{own.market}' without joint", "leave market out")
+        if self.joint is None and any(isinstance(one, Pause) and one.market for one in self.mitigations):
+            raise ScenarioError("mitigation pause: market without joint", "leave market out")
         if self.from_block is not None and self.to_block is not None and self.from_block > self.to_block:
             raise ScenarioError(f"from_block = {self.from_block} is after to_block = {self.to_block}", "swap them")
 

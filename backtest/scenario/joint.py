@@ -14,7 +14,7 @@ from backtest import foreign
 from backtest.errors import ScenarioError
 from backtest.scenario.base import Strict, plain
 from backtest.scenario.liquidators import Contest
-from backtest.scenario.mitigations import Mitigation, ReserveFund, SizeTiers, asset_of
+from backtest.scenario.mitigations import Mitigation, Pause, ReserveFund, SizeTiers, asset_of
 
 if TYPE_CHECKING:
     from backtest.scenario import Scenario
@@ -127,7 +127,10 @@ def own(
         liquidators=_scaled(scenario.liquidators, worth),
         mechanism=_scaled(scenario.mechanism, worth),
         mitigations=tuple(
-            _mitigation(one, worth) for one in scenario.mitigations if (asset := asset_of(one)) is None or has(asset)
+            _mitigation(one, worth)
+            for one in scenario.mitigations
+            if ((asset := asset_of(one)) is None or has(asset))
+            and not (isinstance(one, Pause) and one.market not in (None, market))
         ),
         from_block=blocks[0],
         to_block=blocks[1],
@@ -153,7 +156,9 @@ def unmet(scenario: Scenario, markets: Mapping[str, tuple[Callable[[str], bool],
         if entry.asset is not None and not any(has(entry.asset) for has, _ in markets.values()):
             raise ScenarioError(f"costs.slippage: '{entry.asset}' is no asset of these markets", known)
     for mitigation in scenario.mitigations:
-        named = asset_of(mitigation)
+        named, whose = asset_of(mitigation), mitigation.market if isinstance(mitigation, Pause) else None
+        if whose is not None and whose not in markets:
+            raise ScenarioError(f"mitigation pause: market '{whose}' is none of the joint ones", known)
         if named is not None and not any(has(named) for has, _ in markets.values()):
             raise ScenarioError(f"mitigation {mitigation.kind}: '{named}' is no asset of these markets", known)
     for answers in scenario.impact.assets:
@@ -168,6 +173,8 @@ _BASE_UNITS = ("gas_cost", "private_cost", "dust", "most_repaid", "depth_base")
 def _mitigation(one: Mitigation, worth: Fraction) -> Mitigation:
     made = _scaled(one, worth)
     match made:
+        case Pause():
+            return replace(made, market=None)
         case ReserveFund():
             return replace(made, reserve=_up(made.reserve, worth))
         case SizeTiers():

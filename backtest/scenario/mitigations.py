@@ -8,6 +8,7 @@ UTC.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -32,6 +33,10 @@ class Switched(Strict, frozen=True):
         """What it does, in words, for those who read the results: one sentence without its full stop."""
         ...
 
+    def told(self, money: Callable[[int], str]) -> str:
+        """The same, its amounts as ``money`` writes base units."""
+        return self.said
+
     @property
     def kind(self) -> str:
         """Its ``kind``."""
@@ -40,6 +45,10 @@ class Switched(Strict, frozen=True):
 
 def _of(asset: str | None) -> str:
     return "any asset" if asset is None else asset
+
+
+def _base_units(amount: int) -> str:
+    return f"{amount:,} base units"
 
 
 def _percent(points: int) -> str:
@@ -76,9 +85,13 @@ class Pause(Switched, frozen=True, tag_field="kind", tag="pause"):
     """Liquidations; what raises users' risk (borrowing, withdrawing); both; or repaying and supplying too."""
     asset: str | None = None
     """Symbol or address: only what has this asset as debt or collateral; None: the whole market."""
+    market: str | None = None
+    """Of several that are replayed together, the one that stands still; None: each that has the asset."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.market is not None:
+            plain(self.market, "mitigation pause: market")
         first, last = (seconds_of(text, "mitigation pause") for text in (self.from_time, self.until_time))
         if first >= last:
             raise ScenarioError(
@@ -90,6 +103,7 @@ class Pause(Switched, frozen=True, tag_field="kind", tag="pause"):
     def said(self) -> str:
         """See ``Switched``."""
         where = f" in {self.asset}" if self.asset else ""
+        where += f" of {self.market}" if self.market else ""
         return f"A pause of {_STOPS[self.stops]}{where} from {self.from_time} to {self.until_time}"
 
 
@@ -223,8 +237,12 @@ class Throttle(Switched, frozen=True, tag_field="kind", tag="throttle"):
     @property
     def said(self) -> str:
         """See ``Switched``."""
+        return self.told(_base_units)
+
+    def told(self, money: Callable[[int], str]) -> str:
+        """See ``Switched``."""
         of = f" against {self.asset}" if self.asset else ""
-        return f"At most {self.most_repaid:,} base units of debt{of} are liquidated within {self.seconds} s"
+        return f"At most {money(self.most_repaid)} of debt{of} are liquidated within {self.seconds} s"
 
 
 class SizeTiers(Switched, frozen=True, tag_field="kind", tag="size-tiers"):
@@ -250,7 +268,11 @@ class SizeTiers(Switched, frozen=True, tag_field="kind", tag="size-tiers"):
     @property
     def said(self) -> str:
         """See ``Switched``."""
-        steps = ", ".join(f"up to {size:,} base units below {health / 10_000:g}" for size, health in self.tiers)
+        return self.told(_base_units)
+
+    def told(self, money: Callable[[int], str]) -> str:
+        """See ``Switched``."""
+        steps = ", ".join(f"up to {money(size)} below {health / 10_000:g}" for size, health in self.tiers)
         return f"Accounts are liquidated at a health by the size of their debt: {steps}, others below 1"
 
 
@@ -352,9 +374,13 @@ class DepthCap(Switched, frozen=True, tag_field="kind", tag="depth-cap"):
     @property
     def said(self) -> str:
         """See ``Switched``."""
+        return self.told(_base_units)
+
+    def told(self, money: Callable[[int], str]) -> str:
+        """See ``Switched``."""
         return (
             f"{'Supply' if self.side == 'supply' else 'Debt'} of {self.asset} beyond {self.multiple / 10_000:g} times a"
-            f" depth of {self.depth_base:,} base units is refused"
+            f" depth of {money(self.depth_base)} is refused"
         )
 
 
@@ -458,8 +484,12 @@ class ReserveFund(Switched, frozen=True, tag_field="kind", tag="reserve-fund"):
     @property
     def said(self) -> str:
         """See ``Switched``."""
+        return self.told(_base_units)
+
+    def told(self, money: Callable[[int], str]) -> str:
+        """See ``Switched``."""
         more = f" and {_percent(self.fee_share)} of fees" if self.fee_share else ""
-        return f"Fund '{self.name}' pays for written-off debt with {self.reserve:,} base units{more}"
+        return f"Fund '{self.name}' pays for written-off debt with {money(self.reserve)}{more}"
 
 
 class SocialisedLoss(Switched, frozen=True, tag_field="kind", tag="socialised-loss"):

@@ -33,11 +33,11 @@ from backtest.errors import UserError, did_you_mean
 from backtest.files import read_text
 from backtest.foreign import shown
 from backtest.lake import Lake
-from backtest.model import AssetId, Market
+from backtest.model import AssetId
 from backtest.replay import ENGINE_VERSION
 from backtest.resources import resource
 from backtest.result_tables import STRESSES
-from backtest.results import Material, load_material
+from backtest.results import Material
 from backtest.scenario import Observed
 from backtest.scenario.impact import PoolsDepth
 from backtest.scenario.settled import settled
@@ -45,10 +45,12 @@ from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.panel import columns
 from backtest.shocks.statistics import table_of
-from backtest.stress.paths import Prepared, StressQuestion, carried, prepared_in, write_material
+from backtest.stress import several
+from backtest.stress.paths import Prepared, StressQuestion, ended, prepared_in, write_material
+from backtest.stress.several import StressMarkets, markets_of
 from backtest.stress.store import StressStore
 from backtest.sweep import Executor, Serial
-from backtest.sweep.worker import material_in, pack
+from backtest.sweep.worker import materials_in, pack
 from backtest.tables import RULES_VERSION
 
 __all__ = ["StressOutcome", "digest_of", "find_suite", "resolved", "stress", "suites"]
@@ -101,8 +103,9 @@ def stress(
     """Replay what the lake lacks of a stress, and store it.
 
     Args:
+        market: of several, which ``suite.scenario.joint`` names, the first.
         executor: who replays; this process by default.
-        block: at whose end the book stands; None: the last of the history.
+        block: at whose end the book stands; None: the last of the history, or that all histories cover.
         paths: of each case that draws; None: the suite's number.
         retry: try again what failed in an earlier call; else it stays failed.
 
@@ -111,18 +114,22 @@ def stress(
             nothing: it is a row.
     """
     lake.refresh()
-    material = load_material(lake, market)
-    suite = _settled(suite, material.market, paths)
-    timeline = material.timeline(suite.scenario.oracle_delay)
-    block = timeline.last_block if block is None else block
-    if not timeline.first_block <= block <= timeline.last_block:
-        raise UserError(
-            f"block {block} is not within the history", f"it goes from {timeline.first_block} to {timeline.last_block}"
-        )
-    panel = _panel(material, block, suite)
+    markets = markets_of(lake, market, suite)
+    suite = _settled(suite, markets.name_of, paths)
+    block, *others = blocks = markets.blocks(suite, block)
+    panel = _panel(markets, blocks, suite)
+    members = markets.asked(suite, blocks, panel.assets)
     planned = [suite.paths_of(case) if case.concerns(panel) else 0 for case in suite.cases]
     stress_id = suite.digest_with(
-        market, lake.digest(market), str(block), str(seed), RULES_VERSION, ENGINE_VERSION, _digest(panel)
+        market,
+        lake.digest(market),
+        str(block),
+        str(seed),
+        RULES_VERSION,
+        ENGINE_VERSION,
+        _digest(panel),
+        *(lake.digest(name) for name in markets.names[1:]),
+        *map(str, others),
     )
     store = StressStore(lake, market, stress_id)
     if retry:
@@ -136,8 +143,10 @@ def stress(
         by_name = fits_of(suite.cases, panel)
         fits = [by_name.get(case.name) for case in suite.cases]
         with tempfile.TemporaryDirectory(prefix="backtest-stress-") as folder:
-            pack(lake, market, Path(folder))
-            asked = StressQuestion(suite=suite, block=block, seed=seed, panel=(panel.assets, panel.step, panel.end))
+            for place, name in enumerate(markets.names):
+                pack(lake, name, Path(folder), place)
+            grid = panel.assets, panel.step, panel.end
+            asked = StressQuestion(suite=suite, block=block, seed=seed, panel=grid, members=members)
             write_material(Path(folder), asked, panel, fits)
             try:
                 prepared = prepared_in(folder)
@@ -150,22 +159,22 @@ def stress(
             finally:
                 store.flush()  # stopped, too: what is done is kept
                 prepared_in.cache_clear()
-                material_in.cache_clear()
+                materials_in.cache_clear()
     lake.refresh()
     return StressOutcome(stress_id, total, replayed, tuple(store.failed))
 
 
 def digest_of(lake: Lake, market: str, stress_id: str) -> str:
-    """SHA-256, hex, of what its paths came to, in order of case and number: the same input, seed and versions give the
-    same.
+    """SHA-256, hex, of what its paths came to, in order of case and number, and of what each of several markets did:
+    the same input, seed and versions give the same.
     """
-    table = lake.read("results/stress_paths", market)
-    table = table.filter(pc.equal(table["stress_id"], stress_id)).sort_by(
-        [("ordinal", "ascending"), ("path", "ascending")]
-    )
-    columns = [column for column in STRESSES["stress_paths"].names if column != "stress_id"]
-    rows = zip(*(table[column].to_pylist() for column in columns), strict=True)
-    return hashlib.sha256("\n".join(map(str, rows)).encode()).hexdigest()
+    found: list[str] = []
+    for name, order in (("stress_paths", ("ordinal", "path")), ("stress_markets", ("ordinal", "path", "place"))):
+        table = lake.read(f"results/{name}", market)
+        table = table.filter(pc.equal(table["stress_id"], stress_id)).sort_by([(each, "ascending") for each in order])
+        columns = [column for column in STRESSES[name].names if column != "stress_id"]
+        found += map(str, zip(*(table[column].to_pylist() for column in columns), strict=True))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
 def resolved(suite: Suite) -> Suite:
@@ -206,8 +215,8 @@ def deepest(path: PricePath, horizon: int) -> tuple[tuple[int, int], ...]:
     )
 
 
-def _settled(suite: Suite, market: Market, paths: int | None) -> Suite:
-    """As it is asked of a market; UserError where that makes no sense."""
+def _settled(suite: Suite, name_of: Callable[[str], str], paths: int | None) -> Suite:
+    """As it is asked of a market, or of several; UserError where that makes no sense."""
     if isinstance(suite.scenario.liquidators, Observed):
         raise UserError("a stress by the liquidations that happened", "name liquidators that act, such as competitive")
     if suite.scenario.rates != "historical":
@@ -218,29 +227,39 @@ def _settled(suite: Suite, market: Market, paths: int | None) -> Suite:
         raise UserError(
             "a stress whose prices answer as fetched pools would", "state the depth of impact.assets in another way"
         )
-    return replace(resolved(suite), scenario=settled(suite.scenario, market.name_of))
+    return replace(resolved(suite), scenario=settled(suite.scenario, name_of))
 
 
-def _panel(material: Material, block: int, suite: Suite) -> Panel:
-    """Prices of every asset that has one at the block, and base fees, up to its time."""
-    table = material.tables["prices"]
-    table = table.filter(pc.less_equal(table["block_number"], block))
-    asset = table["asset_id"].to_numpy()
-    time, price = table["timestamp"].to_numpy(), table["price"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+def _panel(markets: StressMarkets, blocks: Sequence[int], suite: Suite) -> Panel:
+    """Prices of every asset that has one at the block, and base fees, up to its time; of several markets each token's
+    as the first that has it knows it, and the first one's fees and pools.
+    """
+    material, block = markets.materials[0], blocks[0]
+    known = [_prices_of(each, own) for each, own in zip(markets.materials, blocks, strict=True)]
+    prices = {label: known[place][asset] for label, place, asset in markets.labelled() if asset in known[place]}
     timeline = material.timeline(suite.scenario.oracle_delay)
     end = int(timeline.clock_at(timeline.last_known_block(block)).timestamp)
-    prices = {}
-    for listed in material.market.assets:
-        mine = asset == listed.id
-        if mine.any() and np.isfinite(price[mine][-1]):
-            prices[material.market.label(AssetId(listed.id))] = (time[mine], price[mine])
-    blocks = material.tables["blocks"]
-    known = blocks.filter(pc.and_(pc.is_valid(blocks["base_fee"]), pc.less_equal(blocks["block_number"], block)))
-    fees = known["timestamp"].to_numpy(), known["base_fee"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    headers = material.tables["blocks"]
+    headers = headers.filter(pc.and_(pc.is_valid(headers["base_fee"]), pc.less_equal(headers["block_number"], block)))
+    fees = headers["timestamp"].to_numpy(), headers["base_fee"].cast(pa.float64()).to_numpy(zero_copy_only=False)
     rows = suite.days * DAY // suite.step
     return panel_of(
         prices, step=suite.step, end=end, rows=rows, gas=fees, depth=_depths(material, block, end - rows * suite.step)
     )
+
+
+def _prices_of(material: Material, block: int) -> dict[AssetId, tuple[Any, Any]]:
+    """Times and prices, by asset that has one at the block."""
+    table = material.tables["prices"]
+    table = table.filter(pc.less_equal(table["block_number"], block))
+    asset = table["asset_id"].to_numpy()
+    time, price = table["timestamp"].to_numpy(), table["price"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    found = {}
+    for listed in material.market.assets:
+        mine = asset == listed.id
+        if mine.any() and np.isfinite(price[mine][-1]):
+            found[AssetId(listed.id)] = (time[mine], price[mine])
+    return found
 
 
 def _depths(material: Material, block: int, since: int) -> tuple[Any, ...]:
@@ -272,8 +291,8 @@ def _digest(panel: Panel) -> str:
 def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mapping[str, list[dict[str, Any]]]:
     """The rows of every table of ``STRESSES`` but the paths."""
     suite, standing, panel = prepared.asked.suite, prepared.standing, prepared.panel
-    collateral, debt, bad = standing.totals()
-    still = carried(StressPath.still(suite.steps, len(panel.assets)), prepared).horizons[0]
+    collateral, debt, bad = several.totals(prepared)
+    still, _ = ended(StressPath.still(suite.steps, len(panel.assets)), prepared)
     fan: list[dict[str, Any]] = []
     held: list[dict[str, Any]] = []
     for ordinal, (case, count) in enumerate(zip(suite.cases, planned, strict=True)):
@@ -308,8 +327,8 @@ def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mappi
                 "collateral_base": collateral,
                 "debt_base": debt,
                 "bad_debt_base": bad,
-                "still_bad_debt_base": still.realised_bad_debt_base + still.open_bad_debt_base,
-                "still_repaid_base": still.repaid_base,
+                "still_bad_debt_base": still["bad_debt_base"],
+                "still_repaid_base": still["repaid_base"],
                 "notes": json.dumps(notes_of(prepared, planned)),
                 "lake_digest": digest,
                 "rules_version": RULES_VERSION,
@@ -329,6 +348,7 @@ def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mappi
         ],
         "stress_fan": fan,
         "stress_statistics": held,
+        "stress_members": several.members_rows(prepared) if prepared.members else [],
     }
 
 
@@ -351,6 +371,7 @@ def notes_of(prepared: Prepared, planned: Sequence[int]) -> list[str]:
     suite, panel = prepared.asked.suite, prepared.panel
     days = len(panel) * panel.step / DAY
     notes = [
+        *several.said(prepared),
         "No user acts but suppliers who are told to leave, and interest goes on at the rates of the book's moment.",
         "Prices answer to what liquidators sell, as the scenario's impact says; the paths themselves hold no such sale."
         if suite.scenario.impact.assets

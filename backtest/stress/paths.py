@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,16 @@ from msgspec.structs import replace
 from backtest.model import AssetId
 from backtest.protocols.registry import protocol_named
 from backtest.replay.competition.gas import NO_FEES, BaseFees
-from backtest.replay.record import Replay
+from backtest.replay.joint import purse_of, replay_jointly
+from backtest.replay.record import Horizon, Replay
+from backtest.replay.response import PriceResponse
 from backtest.replay.what_if.ahead import SPACE, Lying, Prices, StandingBook, Withdrawal, scaled_down, standing
 from backtest.result_tables import STRESSES, as_table
 from backtest.results import Material
 from backtest.scenario import Competitive, Scenario
 from backtest.shocks import Panel, StressPath, Suite
 from backtest.shocks.models import Fit
-from backtest.sweep.worker import VERSIONS, Done, material_in
+from backtest.sweep.worker import VERSIONS, Done, materials_in
 from backtest.units import BPS
 
 _ASKED, _ARRAYS = "stress.json", "stress.npz"
@@ -36,20 +40,42 @@ class StressQuestion(msgspec.Struct, frozen=True, kw_only=True):
     block: int
     seed: int
     panel: tuple[tuple[str, ...], int, int]
+    members: tuple[StressMember, ...] = ()
+
+
+class StressMember(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several markets that are stressed together.
+
+    ``scenario``: what of the suite's holds in it; ``worth``: as that of ``joint.JointMember``, a fraction; ``columns``:
+    by column of the panel the asset here, None where it has none; ``currency``: the column that its base currency is,
+    where that is not the first market's; ``claims``: asset, market, token (``replay.joint.JointPart``).
+    """
+
+    block: int
+    scenario: Scenario
+    worth: tuple[int, int]
+    columns: tuple[int | None, ...]
+    currency: int | None
+    claims: tuple[tuple[int, str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """All that paths need: the book that stands, the panel and the fits of the cases (None: one that does not concern
-    the market). ``assets`` are the panel's columns as the market numbers them; ``fee`` is the base fee of the moment.
+    the market). ``assets`` are the panel's columns as the market numbers them, None for one that it does not have;
+    ``fee`` is the base fee of the moment. ``members``: of several markets each one by itself, the first among them.
     """
 
     asked: StressQuestion
     standing: StandingBook[Any]
     panel: Panel
     fits: tuple[Fit | None, ...]
-    assets: tuple[AssetId, ...]
+    assets: tuple[AssetId | None, ...]
     fee: int | None
+    members: tuple[Prepared, ...] = ()
+    member: StressMember | None = None
+    backs: bool = False
+    """Whether another of the markets has claims on its deposits."""
 
     def path(self, case: int, number: int) -> StressPath:
         """As it is drawn."""
@@ -81,7 +107,11 @@ class PathTask:
             return Done(self.run_id, None, " ".join(f"{type(error).__name__}: {error}".split()))
         rows = [self._row(prepared, number) for number in self.numbers]
         common = {"stress_id": self.stress_id, "market": prepared.standing.market.name, "ordinal": self.case}
-        return Done(self.run_id, {"stress_paths": as_table(STRESSES["stress_paths"], rows, common)}, None)
+        apart = [each for row in rows for each in row.get("markets", ())]
+        tables = {"stress_paths": as_table(STRESSES["stress_paths"], rows, common)}
+        if apart:
+            tables["stress_markets"] = as_table(STRESSES["stress_markets"], apart, common)
+        return Done(self.run_id, tables, None)
 
     def _row(self, prepared: Prepared, number: int) -> dict[str, Any]:
         try:
@@ -93,15 +123,52 @@ class PathTask:
 
 
 def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
-    """What one path came to: a row of ``stress_paths``."""
+    """What one path came to: a row of ``stress_paths``; of several markets their sum, and under ``markets`` the rows of
+    ``stress_markets``.
+    """
     path = prepared.path(case, number)
-    end = carried(path, prepared).horizons[0]
     lowest = np.exp(np.log(np.maximum(path.market, 1e-12)).min(axis=0))
     moved = int(np.argmin(lowest)) if len(lowest) else None
+    figures, apart = ended(path, prepared)
     return {
         "path": number,
-        "liquidations": end.liquidations,
-        "deficits": end.deficits,
+        **figures,
+        "lowest_asset": None if moved is None else prepared.panel.assets[moved],
+        "lowest_price": None if moved is None else round(float(lowest[moved]) * BPS),
+        "gas_most": round(float(path.gas.max()) * BPS),
+        "depth_least": round(float(path.depth.min()) * BPS),
+        "error": None,
+        "markets": [{"path": number, **row} for row in apart],
+    }
+
+
+def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """The figures of a path's end; of several markets their sum, each rounded up, and what each came to beside its
+    path alone.
+    """
+    if not prepared.members:
+        return _figures(carried(path, prepared).horizons[0]), []
+    joint = [
+        _figures(each.horizons[0], own) for each, own in zip(together(path, prepared), prepared.members, strict=True)
+    ]
+    rows = []
+    for place, (found, own) in enumerate(zip(joint, prepared.members, strict=True)):
+        alone = _figures(carried(_seen(path, own), own).horizons[0], own)
+        rows.append(
+            {"place": place, "of_market": own.standing.market.name}
+            | {name: found[name] for name in BESIDE}
+            | {f"alone_{name}": alone[name] for name in BESIDE}
+        )
+    return {name: sum(each[name] for each in joint) for name in joint[0]}, rows
+
+
+BESIDE = ("liquidations", "repaid_base", "bad_debt_base")
+"""What is told of each market of several."""
+
+
+def _figures(end: Horizon, own: Prepared | None = None) -> dict[str, int]:
+    """``own``: the market, where it is one of several: amounts are in the first one's base units then."""
+    amounts = {
         "repaid_base": end.repaid_base,
         "seized_base": end.seized_base,
         "protocol_fee_base": end.protocol_fee_base,
@@ -112,12 +179,46 @@ def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
         "liquidatable_debt_base": end.totals.liquidatable_debt_base,
         "debt_base": end.totals.debt_base,
         "borrowing_power_base": end.totals.borrowing_power_base,
-        "lowest_asset": None if moved is None else prepared.panel.assets[moved],
-        "lowest_price": None if moved is None else round(float(lowest[moved]) * BPS),
-        "gas_most": round(float(path.gas.max()) * BPS),
-        "depth_least": round(float(path.depth.min()) * BPS),
-        "error": None,
     }
+    counts = {"liquidations": end.liquidations, "deficits": end.deficits}
+    return counts | (amounts if own is None else {name: in_first_up(own, value) for name, value in amounts.items()})
+
+
+def in_first_up(own: Prepared, base: int) -> int:
+    """Base units of one of several markets in those of the first, rounded up."""
+    up, down = (1, 1) if own.member is None else own.member.worth
+    return -(-base * up // down)
+
+
+def together(path: StressPath, prepared: Prepared) -> list[Replay[Any]]:
+    """A path of several markets: one clock, one set of prices, one purse, claims on each other."""
+    terms = harsher(prepared.asked.suite.scenario, path)
+    parts = []
+    for own in prepared.members:
+        assert own.member is not None
+        parts.append(
+            own.standing.part(
+                lying(_seen(path, own), own),
+                harsher(own.member.scenario, path),
+                worth=Fraction(*own.member.worth),
+                claims={AssetId(asset): (market, token) for asset, market, token in own.member.claims},
+                backed=own.standing.backed if own.backs else None,
+            )
+        )
+    markets = [own.standing.market for own in prepared.members]
+    response = PriceResponse(terms.impact, markets, ()) if terms.impact.assets else None
+    shared = terms.joint is not None and terms.joint.purse == "shared"
+    return replay_jointly(parts, purse=purse_of(terms) if shared else None, response=response)
+
+
+def _seen(path: StressPath, own: Prepared) -> StressPath:
+    """A path in a market's base currency, where another one's price moves too."""
+    column = None if own.member is None else own.member.currency
+    if column is None:
+        return path
+    said = path.said()
+    oracle = np.where(np.isnan(path.oracle), np.nan, said / said[:, [column]])
+    return dataclasses.replace(path, market=path.market / path.market[:, [column]], oracle=oracle)
 
 
 def carried(path: StressPath, prepared: Prepared) -> Replay[Any]:
@@ -134,6 +235,8 @@ def lying(path: StressPath, prepared: Prepared) -> Lying:
     oracle: dict[AssetId, Sequence[int | None]] = {}
     traded: dict[AssetId, Sequence[int | None]] = {}
     for column, asset in enumerate(prepared.assets):
+        if asset is None:
+            continue
         now = book.oracle[asset]
         oracle[asset] = _prices(now, path.oracle[:, column], path.open)
         if asset in book.traded or not np.array_equal(said[path.open, column], path.market[path.open, column]):
@@ -185,23 +288,34 @@ def prepared_in(folder: str) -> Prepared:
         if name.startswith("fit/"):
             _, place, of = name.split("/")
             fits[int(place)][of] = value
-    return prepare(material_in(folder), asked, panel, [fit or None for fit in fits])
+    return prepare(materials_in(folder), asked, panel, [fit or None for fit in fits])
 
 
-def prepare(material: Material, asked: StressQuestion, panel: Panel, fits: Sequence[Fit | None]) -> Prepared:
-    """From the market's material."""
-    market = material.market
-    stands = standing(
-        protocol_named(material.config.protocol),
-        market,
-        material.timeline(asked.suite.scenario.oracle_delay),
-        material.tables["params"],
-        asked.block,
-        asked.suite.scenario,
-    )
-    by_label = {market.label(asset): asset for asset in stands.oracle}
-    assets = tuple(by_label[label] for label in panel.assets)
-    return Prepared(asked, stands, panel, tuple(fits), assets, material.base_fees().at(stands.timestamp))
+def prepare(materials: Sequence[Material], asked: StressQuestion, panel: Panel, fits: Sequence[Fit | None]) -> Prepared:
+    """From the markets' material."""
+    if not asked.members:
+        stands = _standing(materials[0], asked.block, asked.suite.scenario)
+        by_label = {stands.market.label(asset): asset for asset in stands.oracle}
+        assets = tuple(by_label[label] for label in panel.assets)
+        return Prepared(asked, stands, panel, tuple(fits), assets, materials[0].base_fees().at(stands.timestamp))
+    claimed = {market for member in asked.members for _, market, _ in member.claims}
+    members = []
+    for material, member in zip(materials, asked.members, strict=True):
+        own = replace(asked, block=member.block, suite=replace(asked.suite, scenario=member.scenario), members=())
+        stands = _standing(material, member.block, member.scenario)
+        here = tuple(
+            AssetId(asset) if asset is not None and asset in stands.oracle else None for asset in member.columns
+        )
+        fee = material.base_fees().at(stands.timestamp)
+        backs = material.market.name in claimed
+        members.append(Prepared(own, stands, panel, tuple(fits), here, fee, member=member, backs=backs))
+    first = members[0]
+    return Prepared(asked, first.standing, panel, tuple(fits), first.assets, first.fee, members=tuple(members))
+
+
+def _standing(material: Material, block: int, scenario: Scenario) -> StandingBook[Any]:
+    timeline, params = material.timeline(scenario.oracle_delay), material.tables["params"]
+    return standing(protocol_named(material.config.protocol), material.market, timeline, params, block, scenario)
 
 
 def _withdrawals(path: StressPath, prepared: Prepared) -> list[Withdrawal]:
@@ -209,12 +323,12 @@ def _withdrawals(path: StressPath, prepared: Prepared) -> list[Withdrawal]:
     found = []
     for step, column, share in path.leaves:
         asset = prepared.assets[column]
-        held = prepared.standing.suppliers.get(asset, ())
+        held = prepared.standing.suppliers.get(asset, ()) if asset is not None else ()
         left = sum(scaled for _, scaled, _ in held) * share // BPS
         for account, scaled, amount in held[: (SPACE - 2) // len(path.leaves)]:
             part = min(scaled, left)
             left -= part
-            if part:
+            if part and asset is not None:
                 found.append(Withdrawal(step, account, asset, part, amount * part // scaled))
     return found
 

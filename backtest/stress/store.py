@@ -28,7 +28,7 @@ class StressStore:
 
     def __init__(self, lake: Lake, market: str, stress_id: str) -> None:
         self._lake, self._market, self.stress_id = lake, market, stress_id
-        self._done: list[pa.Table] = []
+        self._done: list[Mapping[str, pa.Table]] = []
         self._since = time.monotonic()
         self.failed: list[str] = []
 
@@ -71,7 +71,7 @@ class StressStore:
             return 0
         table = done.tables["stress_paths"]
         self.failed += [error for error in table["error"].to_pylist() if error is not None]
-        self._done.append(table)
+        self._done.append(done.tables)
         if time.monotonic() - self._since >= SECONDS:
             self.flush()
         return int(table.num_rows)
@@ -79,7 +79,13 @@ class StressStore:
     def flush(self) -> None:
         """Commit what is done."""
         if self._done:
-            self._commit({"results/stress_paths": pa.concat_tables(self._done)})
+            names = sorted({name for tables in self._done for name in tables})
+            self._commit(
+                {
+                    f"results/{name}": pa.concat_tables([tables[name] for tables in self._done if name in tables])
+                    for name in names
+                }
+            )
         self._done, self._since = [], time.monotonic()
 
     def _own(self, name: str, columns: list[str]) -> pa.Table:

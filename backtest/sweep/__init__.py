@@ -1,5 +1,5 @@
-"""Sweeps: many scenarios of one market, replayed with the code of single runs, stored as single runs are, and what they
-have in common.
+"""Sweeps: many scenarios of one market, or of several together, replayed with the code of single runs, stored as single
+runs are, and what they have in common.
 
     from backtest import Lake
     from backtest.sweep import Processes, parse_sweep, sweep
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.errors import LakeBusy
+from backtest.errors import LakeBusy, UserError
+from backtest.joint import members_of, named_in
 from backtest.lake import Lake
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
@@ -32,7 +33,7 @@ from backtest.runs import apart, named
 from backtest.sweep.executors import Dask, Executor, Processes, Serial
 from backtest.sweep.plan import Plan, Planned, plan_of
 from backtest.sweep.spec import Sweep, parse_sweep, text_of, with_axes
-from backtest.sweep.worker import Done, Task, material_in, pack
+from backtest.sweep.worker import Done, Task, materials_in, pack
 from backtest.tables import RULES_VERSION
 
 __all__ = [
@@ -83,6 +84,7 @@ def sweep(
     commit.
 
     Args:
+        market: of several, which ``spec.scenario.joint`` names, the first.
         executor: who replays; this process by default.
         retry: try again what failed in an earlier call; else it stays failed.
 
@@ -92,7 +94,16 @@ def sweep(
     """
     lake.refresh()
     timeline = Timeline.of(read_material(lake, market))
-    plan = plan_of(spec, market, lake.digest(market), timeline, load_market(lake, market).name_of)
+    joint = spec.scenario.joint
+    if joint is None:
+        plan = plan_of(spec, market, lake.digest(market), timeline, load_market(lake, market).name_of)
+    else:
+        members = members_of(lake, joint)
+        if market != joint.markets[0]:
+            raise UserError(f"market '{market}' where the scenario names {', '.join(joint.markets)}", "leave one out")
+        plan = plan_of(
+            spec, market, lake.digest(market), timeline, lambda text: named_in(members, text), members=members
+        )
     return carry_out(lake, plan, executor, retry=retry, progress=progress)
 
 
@@ -108,7 +119,8 @@ def carry_out(
         progress(settled, total, len(store.failed))
     if tasks:
         with tempfile.TemporaryDirectory(prefix="backtest-sweep-") as folder:
-            pack(lake, plan.market, Path(folder))
+            for place, market in enumerate((plan.market, *plan.beside)):
+                pack(lake, market, Path(folder), place)
             outcomes = (executor or Serial()).outcomes(tasks, folder)
             try:
                 for done in outcomes:
@@ -119,7 +131,7 @@ def carry_out(
             finally:
                 # Stopped, too: what is done is kept.
                 store.flush()
-                material_in.cache_clear()
+                materials_in.cache_clear()
     lake.refresh()
     return Outcome(
         plan.sweep_id,
@@ -220,8 +232,9 @@ class _Store:
         rows: list[dict[str, Any]] = table.filter(pc.equal(table["sweep_id"], self._plan.sweep_id)).to_pylist()
         return rows
 
-    def _stored_runs(self) -> set[str]:
-        return set(self._lake.read("results/runs", self._plan.market, columns=["run_id"])["run_id"].to_pylist())
+    def _stored_runs(self, market: str | None = None) -> set[str]:
+        market = market or self._plan.market
+        return set(self._lake.read("results/runs", market, columns=["run_id"])["run_id"].to_pylist())
 
     def _row(self, row: Planned, *, error: str | None = None, replayed: bool = False) -> dict[str, Any]:
         return {
@@ -285,6 +298,8 @@ class _Store:
             try:
                 with self._lake.writer() as writer:
                     stored = self._stored_runs() if done else set()  # meanwhile, by others
+                    for market, runs in self._beside(done):
+                        writer.append_all(market, runs, stamp=RULES_VERSION)
                     data = self._tables(rows, done, stored)
                     if data:
                         writer.append_all(self._plan.market, data, stamp=RULES_VERSION)
@@ -312,9 +327,21 @@ class _Store:
             if each
         }
         runs = [each.tables for each in ordered if each.tables is not None and each.run_id not in stored]
-        return data | (
-            {f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in RUN_TABLES}
-            | {"results/runs": apart(self._lake, self._plan.market, pa.concat_tables([each["runs"] for each in runs]))}
-            if runs
-            else {}
-        )
+        return data | self._joined(self._plan.market, runs)
+
+    def _beside(self, done: Sequence[Done]) -> Iterator[tuple[str, dict[str, pa.Table]]]:
+        """Runs of the other markets of a joint replay, before the first one's, which the rows of the sweep name."""
+        for place, market in enumerate(self._plan.beside):
+            stored = self._stored_runs(market) if done else set()
+            own = [each.beside[place] for each in done if each.beside]
+            runs = [tables for tables in own if tables["runs"]["run_id"][0].as_py() not in stored]
+            if runs:
+                yield market, self._joined(market, runs)
+
+    def _joined(self, market: str, runs: Sequence[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
+        """The tables of runs of a market as its datasets."""
+        if not runs:
+            return {}
+        names = [*RUN_TABLES, *(["joints"] if "joints" in runs[0] else [])]
+        found = {f"results/{name}": pa.concat_tables([tables[name] for tables in runs]) for name in names}
+        return found | {"results/runs": apart(self._lake, market, found["results/runs"])}

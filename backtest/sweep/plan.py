@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from backtest.errors import ScenarioError
+from backtest.joint import JointMember, joint_ids
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
 from backtest.results import baseline_of, run_id_of
@@ -44,6 +45,7 @@ class Plan:
         rows: scenarios, then their baselines.
         scenarios: by run id; several rows may share one.
         of: where combinations are repeated: each window's name in ``windows``, with its seed, to that of the sweep.
+        beside: of a sweep of several markets the others.
     """
 
     sweep: Sweep
@@ -56,10 +58,18 @@ class Plan:
     rows: tuple[Planned, ...]
     scenarios: Mapping[str, Scenario]
     of: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
 
 
-def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_name: Name = str) -> Plan:
-    """The plan of a sweep of a market whose lake has this digest.
+def plan_of(
+    sweep: Sweep,
+    market: str,
+    digest: str,
+    timeline: Timeline,
+    asset_name: Name = str,
+    members: Sequence[JointMember] = (),
+) -> Plan:
+    """The plan of a sweep of a market whose lake has this digest; of several, ``members``, the first of them.
 
     A point is a combination of levels but for users' response: scenarios of one point differ by response and window
     alone. An override without a moment of its own holds from the first block of its window on. ``asset_name``
@@ -70,6 +80,10 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
             scenarios.
     """
     sweep = replace(sweep, scenario=named_in(sweep.scenario, asset_name))
+
+    def identified(scenario: Scenario) -> str:
+        return joint_ids(scenario, members)[1][0] if members else run_id_of(scenario, market, digest)
+
     drawn = points_of(sweep)
     windows = tuple(_in_blocks(window, timeline) for window in sweep.windows) or (
         Window(name="all", from_block=sweep.scenario.from_block, to_block=sweep.scenario.to_block),
@@ -110,13 +124,13 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
                     )
                     rows.append(Planned(len(rows), point, window.name, said, name, None, str(error)))
                     continue
-                run_id = run_id_of(scenario, market, digest)
+                run_id = identified(scenario)
                 rows.append(Planned(len(rows), point, window.name, scenario.users.response, scenario.name, run_id))
                 scenarios.setdefault(run_id, scenario)
                 if scenario.overrides:
                     base = baseline_of(scenario)
                     base = base if len(windows) == 1 else replace(base, name=f"{base.name}, {window.name}")
-                    baselines.setdefault(run_id_of(base, market, digest), (window.name, scenario.users.response, base))
+                    baselines.setdefault(identified(base), (window.name, scenario.users.response, base))
     if len(sweep.replicates) > 1 and scenarios and not any(draws(one.liquidators) for one in scenarios.values()):
         kind = sweep.scenario.liquidators.__struct_config__.tag
         raise ScenarioError(f"repeats of '{kind}' liquidators, which draw nothing here", "leave them out")
@@ -125,7 +139,13 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
         scenarios.setdefault(run_id, base)
     # Points and blocks as drawn and found: another version of scipy, or another lake, may find others.
     sweep_id = sweep.digest_with(
-        market, digest, RULES_VERSION, ENGINE_VERSION, repr(drawn), repr([(w.from_block, w.to_block) for w in windows])
+        market,
+        digest,
+        RULES_VERSION,
+        ENGINE_VERSION,
+        repr(drawn),
+        repr([(w.from_block, w.to_block) for w in windows]),
+        *(member.digest for member in members[1:]),
     )
     levels = {axis.label: axis.levels for axis in sweep.axes}
     return Plan(
@@ -139,6 +159,7 @@ def plan_of(sweep: Sweep, market: str, digest: str, timeline: Timeline, asset_na
         tuple(rows),
         scenarios,
         of,
+        tuple(member.config.name for member in members[1:]),
     )
 
 

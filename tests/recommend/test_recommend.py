@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backtest.cli import main
 from backtest.errors import UserError
@@ -27,6 +28,7 @@ from backtest.recommend import (
 )
 from backtest.resources import resource
 from backtest.risk.tail import tail_risk
+from backtest.scenario import Joint
 from backtest.shocks import StressCase, Suite
 from backtest.shocks.events import PegBreak
 from backtest.shocks.models import Still
@@ -60,6 +62,13 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
 def asked(lake: Lake, *over: tuple[str, int], reserves: int, **more: Any) -> Recommendation:
     question = RecommendationQuestion(over=over, reserves=reserves * USD, suite=FALLS, step=100, **more)
     return recommend(lake, "sketch", question, workers=1)
+
+
+def test_a_suite_of_several_markets_is_refused(lake: Lake) -> None:
+    joint = replace(FALLS.scenario, joint=Joint(markets=("sketch", "other")))
+    question = RecommendationQuestion((("WETH.ltv", 200),), 1, suite=replace(FALLS, scenario=joint))
+    with pytest.raises(UserError, match="over a suite of several markets"):
+        recommend(lake, "sketch", question)
 
 
 def lost(price: Fraction, bonus: Fraction) -> Fraction:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from backtest.scenario import Joint
 from backtest.stress import digest_of, store, stress
 from backtest.sweep import Dask
 from tests.support.dask_cluster import cluster
@@ -41,4 +43,19 @@ def test_a_worker_is_killed_in_the_middle_and_the_bytes_are_the_same(
     assert (outcome.replayed, outcome.failed) == (13, ())
     plain = stress(again, MARKET, small_suite(), block=BLOCK, seed=3)
     assert plain.stress_id == outcome.stress_id
+    assert digest_of(lake, MARKET, outcome.stress_id) == digest_of(again, MARKET, plain.stress_id)
+
+
+def test_several_markets_go_to_each_worker(cluster: Any, tmp_path: Path) -> None:
+    suite = small_suite()
+    scenario = replace(suite.scenario, joint=Joint(markets=(MARKET, "sample-calm")))
+    suite = replace(suite, scenario=scenario, cases=suite.cases[2:3])
+    lake, again = sample(tmp_path / "lake"), sample(tmp_path / "again")
+    dask = Dask(cluster.scheduler_address)
+    try:
+        outcome = stress(lake, MARKET, suite, dask, block=BLOCK)
+    finally:
+        dask.close()
+    assert (outcome.replayed, outcome.failed) == (1, ())
+    plain = stress(again, MARKET, suite, block=BLOCK)
     assert digest_of(lake, MARKET, outcome.stress_id) == digest_of(again, MARKET, plain.stress_id)

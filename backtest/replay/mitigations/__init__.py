@@ -76,6 +76,14 @@ class Mitigations:
                 return Refusal(f"{WITHHELD} ({part.kind})")
         return None
 
+    def locked(self, asset: AssetId, now: int) -> bool:
+        """Whether nobody can withdraw an asset now (seconds)."""
+        return any(part.locks(asset, now) for part in self._parts)
+
+    def turns(self, now: int) -> int | None:
+        """The next time at which that may change by itself."""
+        return min((time for part in self._parts if (time := part.turns(now)) is not None), default=None)
+
     def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
         """How the account of a call that raises its risk may stand after it."""
         limits = [limit for part in self._parts if (limit := part.within(book, acted)) is not None]

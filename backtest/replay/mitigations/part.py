@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
-from backtest.model import AccountId, ParamChange, PositionChange, PriceUpdate, SettingChange
+from backtest.model import AccountId, AssetId, ParamChange, PositionChange, PriceUpdate, SettingChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import AccountView, Acted, Refusal
 from backtest.protocols.mechanism import Opportunity, spread
@@ -62,6 +62,14 @@ class Part:
     def refuses(self, book: Book[Any], changes: Changes) -> bool:
         """Whether a user's action is not let through."""
         return False
+
+    def locks(self, asset: AssetId, now: int) -> bool:
+        """Whether nobody can withdraw an asset now (seconds)."""
+        return False
+
+    def turns(self, now: int) -> int | None:
+        """The first second after ``now`` at which ``locks`` may change by itself; None: never."""
+        return None
 
     def within(self, book: Book[Any], acted: Acted) -> Callable[[AccountView], bool] | None:
         """How the account of a call that raises its risk may stand after it; None: as the protocol says."""

@@ -42,6 +42,14 @@ class Standstill(Part, ABC):
         now = book.now.timestamp
         return self.halted(now, None) or self.halted(now, assets)
 
+    def locks(self, asset: AssetId, now: int) -> bool:
+        """Nobody withdraws it."""
+        return self.stopped != "liquidations" and (self.halted(now, None) or self.halted(now, [asset]))
+
+    def turns(self, now: int) -> int | None:
+        """The next end, or beginning that is known."""
+        return min((end for end in self.ends(now) if end > now), default=None)
+
     def stops(self, looked: Looked) -> bool:
         """The whole market stands still."""
         return self.stopped != "risk" and self.halted(looked.now, None, self.grace)
@@ -76,6 +84,10 @@ class Paused(Standstill):
     def ends(self, now: int) -> list[int]:
         """Its end."""
         return [self._last] if now >= self._first else []
+
+    def turns(self, now: int) -> int | None:
+        """Its beginning, too."""
+        return self._first if now < self._first else super().turns(now)
 
 
 class Tripped(Standstill):

@@ -267,6 +267,13 @@ class Seat:
             told.append(event)
         return told
 
+    def answered(self, asset: AssetId) -> Ratio:
+        """What its oracle says of an asset, to what history's did."""
+        followed = self.assets.get(asset)
+        if followed is None or not followed.oracle or not followed.history:
+            return SAME
+        return followed.oracle, followed.history
+
     # -- time -------------------------------------------------------------------------------------------------------
 
     def rounds_due(self, clock: Clock) -> list[MarketEvent]:

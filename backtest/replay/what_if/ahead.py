@@ -22,8 +22,10 @@ from msgspec import structs
 from backtest.errors import UserError
 from backtest.model import AccountId, AssetId, Market
 from backtest.protocols.interface import LendingProtocol, State
+from backtest.replay.claims import deposits_of, short_of
 from backtest.replay.competition.gas import NO_FEES, BaseFees
 from backtest.replay.engine import replay
+from backtest.replay.joint import JointPart
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
 from backtest.replay.shortcuts.common_start import Start, start_of
@@ -121,26 +123,39 @@ class StandingBook(Generic[State]):
         """Replay a path. The scenario's blocks are those of the path; its overrides hold from the first step on; its
         users are those that the book was made for (else ValueError). ``screened`` and errors as those of ``replay``.
         """
-        timeline = self._timeline(ahead)
-        first = self.block + 1
-        overrides = tuple(map(self._from_start, scenario.overrides))
-        scenario = structs.replace(scenario, from_block=first, to_block=None, overrides=overrides)
-        watch = self.start.watch.copy()
-        watch.ticks = Ticks(timeline, len(self.market.assets))
-        watch.tick, watch.first, watch.stop, watch.pyramid = -1, 0, 0, None
-        start = replace(self.start, timeline=timeline, watch=watch)
+        part = self.part(ahead, scenario)
         # A path holds no sale of its own: there is nothing to net out.
         response = PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
         return replay(
             self.protocol,
             self.market,
-            timeline,
-            scenario,
-            start=start,
-            base_fees=ahead.base_fees,
+            part.timeline,
+            part.scenario,
+            start=part.start,
+            base_fees=part.base_fees,
             response=response,
             screened=screened,
         )
+
+    def part(self, ahead: Lying, scenario: Scenario, **several: Any) -> JointPart:
+        """A path as one market of several that are replayed together (``replay_jointly``); ``several``: what else that
+        says of it.
+        """
+        timeline = self._timeline(ahead)
+        overrides = tuple(map(self._from_start, scenario.overrides))
+        scenario = structs.replace(scenario, from_block=self.block + 1, to_block=None, overrides=overrides)
+        watch = self.start.watch.copy()
+        watch.ticks = Ticks(timeline, len(self.market.assets))
+        watch.tick, watch.first, watch.stop, watch.pyramid = -1, 0, 0, None
+        start = replace(self.start, timeline=timeline, watch=watch)
+        return JointPart(
+            self.protocol, self.market, timeline, scenario, base_fees=ahead.base_fees, start=start, **several
+        )
+
+    @cached_property
+    def backed(self) -> tuple[int, int]:
+        """What is supplied, and debt without cover, base units: what claims on its deposits rest on."""
+        return deposits_of(self.start.book), short_of(self.start.book)
 
     def _from_start(self, override: Override) -> Override:
         return structs.replace(

@@ -1,0 +1,13 @@
+-- Purpose: the markets of a stress of several: their debt, and what comes to pass in each where no price moves.
+-- Grain: (stress_id, of_market).
+-- Columns:
+--   stress_id: the stress
+--   market: the first of the markets, under which the stress is stored
+--   place: place among the markets, from 0
+--   of_market: the market that the row is of
+--   worth_numerator: how many base units of the first market one of this one's is, a fraction
+--   worth_denominator: see worth_numerator
+--   debt_base: its debt before anything happened, base units of the first market, rounded up
+--   still_bad_debt_base: its bad debt at the end where no price moves, together with the others
+--   alone_still_bad_debt_base: the same, alone
+SELECT stress_id, market, place, of_market, worth_numerator, worth_denominator, debt_base, still_bad_debt_base, alone_still_bad_debt_base FROM results.stress_members
