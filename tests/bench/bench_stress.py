@@ -22,7 +22,7 @@ from backtest.scenario import Competitive, Scenario
 from backtest.scenario.impact import AssetImpact, ChainlinkRule, ConstantProductDepth, Impact
 from backtest.shocks import Panel, StressCase, Suite, fits_of
 from backtest.shocks.models import Filtered, Jumps
-from backtest.stress.paths import Asked, Prepared, row_of
+from backtest.stress.paths import Prepared, StressQuestion, row_of
 from backtest.tables import AMOUNT
 from tests.bench.bench_replay import ASSETS, market, timeline
 from tests.bench.memory import peak_memory
@@ -75,7 +75,7 @@ def prepared(accounts: int, assets: int, steps: int = STEPS, *, answers: bool = 
     params = _params(history)
     stands = standing(AAVE_V3, market(accounts, assets), history, params, 10)
     fits = fits_of(suite.cases, panel)
-    asked = Asked(suite=suite, block=10, seed=1, panel=(panel.assets, panel.step, panel.end))
+    asked = StressQuestion(suite=suite, block=10, seed=1, panel=(panel.assets, panel.step, panel.end))
     columns = tuple(AssetId(place) for place in range(assets))
     return Prepared(asked, stands, panel, tuple(fits[case.name] for case in suite.cases), columns, None)
 
