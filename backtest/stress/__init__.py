@@ -35,6 +35,9 @@ from backtest.foreign import shown
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.impact import views_of
+from backtest.replay.what_if.proposal import power_of
 from backtest.resources import resource
 from backtest.result_tables import STRESSES
 from backtest.results import Material, load_material
@@ -45,6 +48,7 @@ from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.panel import columns
 from backtest.shocks.statistics import table_of
+from backtest.stress import moment
 from backtest.stress.paths import Prepared, StressQuestion, carried, prepared_in, write_material
 from backtest.stress.store import StressStore
 from backtest.sweep import Executor, Serial
@@ -142,6 +146,8 @@ def stress(
             try:
                 prepared = prepared_in(folder)
                 store.describe(_described(prepared, planned, lake.digest(market)))
+                if store.lacks("stress_books"):
+                    store.describe(_moment(prepared, timeline, planned, lake.digest(market), _digest(panel)))
                 for done in (executor or Serial()).outcomes(tasks, folder):
                     count = store.add(done)
                     settled_, replayed = settled_ + count, replayed + count
@@ -329,6 +335,30 @@ def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mappi
         ],
         "stress_fan": fan,
         "stress_statistics": held,
+    }
+
+
+def _moment(
+    prepared: Prepared, timeline: Timeline, planned: Sequence[int], *rest: str
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Rows of what the book says before any path."""
+    suite, asked, scenario = prepared.asked.suite, prepared.asked, prepared.asked.suite.scenario
+    book = moment.under(prepared.standing.start.book, timeline, scenario)
+    levels, depths = moment.map_rows(book, scenario)
+    drawn = [str(each) for each in (prepared.standing.market.name, asked.block, asked.seed, *planned)]
+    return {
+        "stress_books": [
+            {
+                "borrowing_power_base": power_of(views_of(book)),
+                "changes": moment.changes_of(scenario),
+                "draws": moment.draws_of(suite, *drawn, RULES_VERSION, ENGINE_VERSION, *rest),
+            }
+        ],
+        "stress_levels": levels,
+        "stress_depths": depths,
+        "stress_spread": moment.spread_rows(
+            book, [prepared.assets[place] for place in columns(prepared.panel, ["moving"])]
+        ),
     }
 
 
