@@ -5,6 +5,7 @@ of prices would leave, and the smallest one that reserves do not cover. Nothing 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -23,13 +24,16 @@ from backtest.report.tables import Table, moment, money
 from backtest.report.tables import as_text as table
 from backtest.results import load_material
 from backtest.risk.book import AccountRisk, Direction, debt_within, farthest, insolvent, moves, standings_of
+from backtest.risk.bracket import dearest, excluded, is_bounded
 from backtest.risk.falling import held, that_moved
-from backtest.risk.reverse import Reverse, Smallest, reverse_along, smallest
+from backtest.risk.reverse import Reverse, Smallest, exposed, reverse_along, smallest
 from backtest.tables import RULES_VERSION
 from backtest.units import BPS, WAD
 
 FALLS = (500, 1_000, 1_500, 2_000, 3_000, 4_000, 5_000)
 TOP = (1, 5, 30)
+FARTHEST = 3.0
+"""Size of moves that are excluded at most, where none was found to be enough: e^3 is twenty times a price."""
 SEARCHED = 12
 """Assets whose prices are searched over all directions, at most: those of which most is held and owed."""
 
@@ -60,7 +64,8 @@ class BookRisk:
     """The answer; amounts in base units, falls in basis points.
 
     ``falls``: (fall, the book after it). ``least``: the least fall along the direction that is more than reserves
-    cover; None: no fall is, or reserves are not known. ``top``: (so many accounts of most debt, their debt).
+    cover; None: no fall is, or reserves are not known. ``excluded``: no smaller move of the prices that were searched
+    is enough; None: not known of this protocol, or not asked. ``top``: (so many accounts of most debt, what they owe).
     """
 
     market: Market
@@ -76,6 +81,7 @@ class BookRisk:
     falls: tuple[tuple[int, Fallen], ...]
     least: Reverse | None
     everywhere: Smallest | None
+    excluded: float | None
     searched: tuple[AssetId, ...]
     top: tuple[tuple[int, int], ...]
     said: tuple[str, ...]
@@ -105,13 +111,18 @@ def book_risk(lake: Lake, market: str, question: RiskQuestion) -> BookRisk:
     found, unvalued = standings_of(book, direction, cost=question.cost, depth=depth)
     most = farthest(direction)
     falls = [fall for fall in FALLS if fall <= most]
-    least = everywhere = None
+    least = everywhere = apart = None
     searched: tuple[AssetId, ...] = ()
     if question.reserves is not None and found:
         least = reverse_along(book, direction, question.reserves)
         if question.everywhere:
             searched = _searched(book, found)
-            everywhere = smallest(book, searched, found, question.reserves, further=[direction])
+            picture = exposed(book, searched, found)
+            everywhere = smallest(book, searched, found, question.reserves, further=[direction], picture=picture)
+            bonus = dearest(book, timeline.params)
+            if bonus is not None and not unvalued and is_bounded(book, picture):
+                size = everywhere.found[0].size if everywhere.found else FARTHEST
+                apart = excluded(picture, question.reserves, size, bonus).size
     owed = sorted((one.debt for one in found), reverse=True)
     return BookRisk(
         market=material.market,
@@ -127,6 +138,7 @@ def book_risk(lake: Lake, market: str, question: RiskQuestion) -> BookRisk:
         falls=tuple((fall, what_if.after_move(book, moves(direction, fall))) for fall in falls),
         least=least,
         everywhere=everywhere,
+        excluded=apart,
         searched=searched,
         top=tuple((count, sum(owed[:count])) for count in TOP),
         said=(*_said(book, found), f"Data {material.digest[:16]}, rules {RULES_VERSION}."),
@@ -264,6 +276,7 @@ def plain(risk: BookRisk) -> dict[str, Any]:
             "assets": [label(asset) for asset in risk.searched],
             "ways": risk.everywhere.starts,
             "beyond": risk.everywhere.reached,
+            "none_smaller_than": risk.excluded,
             "found": [_reverse(risk, one) for one in risk.everywhere.found],
         },
         "top": [{"accounts": count, "debt": str(debt)} for count, debt in risk.top],
@@ -431,16 +444,26 @@ def _reversed(risk: BookRisk, amount: Any, fall: Any, prices: Any, width: int) -
         )
     if risk.everywhere is None:
         return lines
+    proof = []
+    if risk.excluded is not None:
+        apart = math.floor(risk.excluded * 10_000) / 10_000
+        proof = wrap(
+            f"No move of these prices smaller than {apart:.4f}, in whatever direction, is enough: proven by bounds.",
+            width,
+        )
     if not risk.everywhere.found:
         return [
             *lines,
             f"Nor does any of {risk.everywhere.starts} ways of {len(risk.searched)} prices that were searched.",
+            *proof,
         ]
     lines += wrap(
         f"The smallest moves found over all directions of {len(risk.searched)} prices"
         f" ({risk.everywhere.starts} ways searched, {risk.everywhere.reached} go beyond; size: length of log changes):",
         width,
     )
-    return lines + [
-        f"  {one.size:.4f}: {prices(one)}: bad debt {amount(one.bad_debt)}" for one in risk.everywhere.found
+    return [
+        *lines,
+        *(f"  {one.size:.4f}: {prices(one)}: bad debt {amount(one.bad_debt)}" for one in risk.everywhere.found),
+        *proof,
     ]

@@ -122,11 +122,12 @@ def cascades(
         base_currency=material.config.base_currency,
         accounts=sum(one.debt_base > 0 for one in standing),
         debt_base=sum(one.debt_base for one in standing),
-        assets=tuple(_cascades_of(book, response, falls or range(0, 6_100, 100))),
+        assets=tuple(cascades_of(book, response, falls or range(0, 6_100, 100))),
     )
 
 
-def _cascades_of(book: Book[Any], response: PriceResponse, falls: Sequence[int]) -> list[AssetCascade]:
+def cascades_of(book: Book[Any], response: PriceResponse, falls: Sequence[int]) -> list[AssetCascade]:
+    """Of each asset whose price answers and is not sold as another; ``falls`` as in ``cascades``. The book stays."""
     found = []
     for asset in book.market.assets:
         own = response.market_of(asset.asset)

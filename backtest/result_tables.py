@@ -616,6 +616,30 @@ STRESSES: dict[str, pa.Schema] = {
         ("data", pa.float64(), True),
         ("model", pa.float64(), True),
     ),
+    # The book under the scenario's parameters: what all may owe where no price moves; changes: what the scenario
+    # changes, in words; draws: the same for stresses whose paths have the same prices.
+    "stress_books": _stress(("borrowing_power_base", AMOUNT), ("changes", TEXT), ("draws", TEXT)),
+    # The cascade map of an asset whose price answers: fall, answered (how much further its sales lower it) in basis
+    # points; sold in whole tokens.
+    "stress_levels": _stress(
+        ("asset", TEXT),
+        ("fall", pa.int64()),
+        ("accounts", pa.int64()),
+        ("repaid_base", AMOUNT),
+        ("sold", pa.float64()),
+        ("answered", pa.float64()),
+        ("slope", pa.float64(), True),
+    ),
+    # Depth within 2 %, whole tokens; critical: the depth at which the map ruptures nowhere, as a multiple of it; null:
+    # none does.
+    "stress_depths": _stress(
+        ("asset", TEXT), ("depth", pa.float64()), ("rupture_fall", pa.int64(), True), ("critical", pa.float64(), True)
+    ),
+    # Where the price of one asset alone falls (basis points): collateral of each that is then sold, and debt in it that
+    # goes bad.
+    "stress_spread": _stress(
+        ("fallen", TEXT), ("fall", pa.int64()), ("asset", TEXT), ("sold_base", AMOUNT), ("bad_debt_base", AMOUNT)
+    ),
 }
 
 # Who liquidates, as last calibrated on a market, one row: questions about its parameters are asked under it

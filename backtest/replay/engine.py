@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic
 
+from msgspec import structs
+
 from backtest.errors import RulesError, ScenarioError
 from backtest.model import (
     AccountId,
@@ -56,7 +58,7 @@ from backtest.replay.shortcuts.past import Condensed, condensed
 from backtest.replay.shortcuts.quiet import Quiet
 from backtest.replay.shortcuts.stretch import Stretches
 from backtest.replay.timeline import Reader, Timeline
-from backtest.replay.watch.foresight import Foresight
+from backtest.replay.watch.foresight import EndingForesight, Foresight
 from backtest.replay.watch.screen import EveryAccount, Screen, Watch
 from backtest.replay.what_if.impact import reach_of, views_of, with_late
 from backtest.replay.what_if.overrides import Overrides, check
@@ -183,21 +185,23 @@ class Engine(Generic[State]):
         model = None if isinstance(scenario.liquidators, Observed) else scenario.liquidators
         self._deposits, self._claims = deposits, claims
         linked = deposits is not None or claims is not None
+        self._screen = None if start is None else start.screen
+        """Makes a screen of everybody as of the start."""
         self.watch: Watch[State]
         if not (model and screened):
             self.watch = EveryAccount()
-        elif start is not None and (response is not None or linked):
-            self.watch = start.screen()
-        elif self._recompute or response is not None or linked:  # what prices will be is not known
-            self.watch = Screen(len(market.assets))
+        elif self._recompute or linked or not (response is None or response.known):  # what prices will be is not known
+            self.watch = Screen(len(market.assets)) if start is None else start.screen()
+        elif start is not None and response is not None:
+            self.watch = EndingForesight.of(start.watch)
         elif start is not None:
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets))
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
-        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
+        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides, self._seat)
         in_short = screened and start is None and (response is None or model is not None)
         past = self._past(timeline, first, acts=model is not None) if in_short else Condensed(timeline)
         self._timeline = past.timeline
@@ -508,8 +512,10 @@ class Engine(Generic[State]):
         return moved
 
     def _lose_foresight(self) -> None:
-        """An index moved otherwise than in history: what lies ahead is not known any more."""
-        if isinstance(self.watch, Foresight):
+        """An index or a price moved otherwise than in history: what lies ahead is not known any more."""
+        if isinstance(self.watch, EndingForesight) and self._screen is not None:
+            self.watch = self.watch.told(self._screen())
+        elif isinstance(self.watch, Foresight):
             self.watch = Screen(len(self.book.market.assets))
             for account in self.book.protocol.accounts(self.book.state):
                 self.watch.touch(account)
@@ -611,6 +617,8 @@ class Engine(Generic[State]):
     def _answered(self) -> bool:
         moved = [] if self._seat is None else self._seat.rounds_due(self.book.now)
         moved += [] if self._claims is None else self._claims.due(self.book.now)
+        if self._seat is not None and not self._seat.response.known:  # somebody sold, maybe in another market
+            self._lose_foresight()
         for event in moved:
             self._take(event)
         waits = not self._prices_only and (self._offered or bool(self._mechanism.open_accounts()))
@@ -633,11 +641,14 @@ class Engine(Generic[State]):
             self._mitigated.act(self)
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)
-        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()}, self._spreads)
+        valued = self._valued if mechanism.as_quoted else None
+        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()}, self._spreads, valued)
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
             touched, market_wide = self._settlement.settle(self, take, None, lot)
+            if self._seat is not None and not self._seat.response.known:
+                self._lose_foresight()
             open_to.outdate(touched)
             if market_wide or (self._mitigated is not None and self._mitigated.binds_others):
                 open_to.outdate_all()
@@ -665,6 +676,9 @@ class Engine(Generic[State]):
         if found is not None:
             self._refused.update(found.refused)
         return found
+
+    def _valued(self, offers: Sequence[Opportunity]) -> list[Opportunity]:
+        return [structs.replace(offer, profit=spread(self.book, offer.fill)) for offer in offers]
 
     def _on_offer(self, account: AccountId) -> list[Opportunity]:
         receive = self._model.receive_collateral_token

@@ -171,17 +171,18 @@ def _figures(asset: Row) -> list[CaptionedChart]:
         CaptionedChart(
             "What a fall sets off",
             "Fall of the price against the further fall that its sales bring.",
-            _line(points, "set_off", "Sales lower it further by (%)"),
+            line_chart(points, "set_off", "Sales lower it further by (%)"),
         ),
         CaptionedChart(
             "Slope of the map",
             "How much of itself each further fall sets off; above the line, at one, the map ruptures.",
-            _line([point for point in points if point["slope"] is not None], "slope", "Slope", rule=1.0),
+            line_chart([point for point in points if point["slope"] is not None], "slope", "Slope", rule=1.0),
         ),
     ]
 
 
-def _line(points: Sequence[Row], field: str, title: str, rule: float | None = None) -> Spec:
+def line_chart(points: Sequence[Row], field: str, title: str, rule: float | None = None, height: int = 220) -> Spec:
+    """Something against the fall of a price (``fall``, per cent); ``rule``: a level that is marked."""
     axes = {
         "x": {"field": "fall", "type": "quantitative", "title": "Price lower by (%)"},
         "y": {"field": field, "type": "quantitative", "title": title},
@@ -205,4 +206,4 @@ def _line(points: Sequence[Row], field: str, title: str, rule: float | None = No
                 "encoding": {"y": {"field": "level", "type": "quantitative", "title": title}},
             }
         )
-    return {"width": CHART_WIDTH, "height": 220, "layer": layers}
+    return {"width": CHART_WIDTH, "height": height, "layer": layers}

@@ -9,11 +9,11 @@ from backtest.risk.tail import TailRisk
 
 
 def settling(title: str, found: Sequence[TailRisk], decimals: int, currency: str) -> Spec:
-    """One panel: the measures of the first paths (``risk.tail.convergence``) against how many they are, with VaR's
-    interval as a band where both of its ends exist.
+    """One panel: the measures of the first paths (``risk.tail.convergence``) against how many they are, with their
+    intervals as bands where both of their ends exist.
     """
     unit = 10**decimals
-    largest = max(max(row.es, row.var_high or 0) for row in found) / unit
+    largest = max(max(row.es, row.var_high or 0, row.es_high or 0) for row in found) / unit
     money = Money.of([{"loss": largest}], "loss", currency=currency)
 
     lines = money.apply(
@@ -24,14 +24,20 @@ def settling(title: str, found: Sequence[TailRisk], decimals: int, currency: str
         ],
         "loss",
     )
-    band = money.apply(
-        [
-            {"paths": row.paths, "low": row.var_low / unit, "high": row.var_high / unit}
-            for row in found
-            if row.var_low is not None and row.var_high is not None
-        ],
-        "low",
-        "high",
+    band, beyond = (
+        money.apply(
+            [
+                {"paths": row.paths, "low": low / unit, "high": high / unit}
+                for row, low, high in each
+                if low is not None and high is not None
+            ],
+            "low",
+            "high",
+        )
+        for each in (
+            [(row, row.var_low, row.var_high) for row in found],
+            [(row, None if row.es_low is None else max(0, row.es_low), row.es_high) for row in found],
+        )
     )
     x = {"field": "paths", "type": "quantitative", "title": "Paths", "scale": {"type": "log"}}
     y = {"type": "quantitative", "title": f"Bad debt added ({money.unit})", "axis": {"format": ",.4~g", "tickCount": 5}}
@@ -40,11 +46,14 @@ def settling(title: str, found: Sequence[TailRisk], decimals: int, currency: str
         "width": WIDTH - 80,
         "height": 130,
         "layer": [
-            {
-                "data": {"values": band},
-                "mark": {"type": "area", "color": "#0072B2", "opacity": 0.18},
-                "encoding": {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}},
-            },
+            *(
+                {
+                    "data": {"values": values},
+                    "mark": {"type": "area", "color": colour, "opacity": shade},
+                    "encoding": {"x": x, "y": {"field": "low", **y}, "y2": {"field": "high"}},
+                }
+                for values, colour, shade in ((beyond, "#D55E00", 0.1), (band, "#0072B2", 0.18))
+            ),
             {
                 "data": {"values": lines},
                 "mark": {"type": "line", "point": True},

@@ -12,7 +12,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from backtest.errors import UserError
-from backtest.report import stress_markets, tables
+from backtest.report import stress_book, stress_markets, tables
 from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
@@ -102,6 +102,12 @@ class StressView:
             ("Each market with the others, and alone", stress_markets.markets(self.rows(LOSSES), self._money)),
             ("Value at risk and expected shortfall of bad debt", self._risk()),
             ("The 99th percentile over the first paths: how it settles", self._convergence()),
+            (
+                "Both sides of what the scenario changes, means over the paths",
+                stress_book.sides(self.rows, self.decimals),
+            ),
+            ("Borrowing power against value at risk", stress_book.frontier(self.rows, self.decimals)),
+            ("Critical liquidity", stress_book.depths(self.rows)),
             ("Models against the data they are fitted to", self._statistics()),
             ("Sources", self._sources()),
             ("Failed", self._failed()),
@@ -225,7 +231,7 @@ class StressView:
             ),
             CaptionedChart(
                 "How the 99th percentile settles",
-                "VaR and ES of the first paths, of twice as many, and so on to all; shaded: VaR's 95 % interval, where"
+                "VaR and ES of the first paths, of twice as many, and so on to all; shaded: their 95 % intervals, where"
                 " there are paths enough for both of its ends.",
                 self._settling(cases),
                 empty="No case has paths enough that add bad debt.",
@@ -237,6 +243,7 @@ class StressView:
                 self._fans(cases),
                 empty="No price moves.",
             ),
+            *stress_book.figures(self.rows, self.decimals, self.currency),
         ]
 
     def _settling(self, cases: Sequence[Row]) -> Spec | None:

@@ -129,12 +129,14 @@ def size_of(direction: Direction, fall: int, metric: _Floats | None = None) -> f
 class Exposed:
     """What the accounts with debt hold and owe of some assets, and of all others, in base units as floats: rows are
     accounts. ``cover``: the share of a collateral's value that repays debt where it is liquidated, 1 / (1 + i).
+    ``unexplained``: of each account's totals, what its holdings do not come to.
     """
 
     assets: tuple[AssetId, ...]
     held: _Floats
     owed: _Floats
     cover: _Floats
+    unexplained: _Floats
 
     def short(self, changes: _Floats) -> tuple[float, _Floats]:
         """Bad debt after log changes of the prices of ``assets``, and its slope in each of them."""
@@ -150,6 +152,7 @@ def exposed(book: Book[Any], assets: Sequence[AssetId], found: Sequence[AccountR
     """Of the accounts of ``standings_of``."""
     place = {asset: column for column, asset in enumerate(assets)}
     held, owed = (np.zeros((len(found), len(assets) + 1)) for _ in range(2))
+    unexplained = np.zeros(len(found))
     for row, one in enumerate(found):
         for holding in book.protocol.holdings(book.state, one.account, book.now):
             column = place.get(holding.asset, len(assets))
@@ -157,10 +160,12 @@ def exposed(book: Book[Any], assets: Sequence[AssetId], found: Sequence[AccountR
                 held[row, column] += book.value_down(holding.asset, holding.collateral)
             owed[row, column] += book.value_up(holding.asset, holding.debt)
         # What the protocol's own totals have beyond the holdings' value at the oracle's prices moves with none of them.
-        held[row, -1] += one.collateral - held[row].sum()
-        owed[row, -1] += one.debt - owed[row].sum()
+        more, owing = one.collateral - held[row].sum(), one.debt - owed[row].sum()
+        held[row, -1] += more
+        owed[row, -1] += owing
+        unexplained[row] = abs(more) + abs(owing)
     bonus = np.array([one.bonus or WAD for one in found], dtype=np.float64)
-    return Exposed(tuple(assets), held, owed, WAD / bonus)
+    return Exposed(tuple(assets), held, owed, WAD / bonus, unexplained)
 
 
 def smallest(
@@ -172,6 +177,7 @@ def smallest(
     metric: _Floats | None = None,
     keep: int = 3,
     further: Sequence[Direction] = (),
+    picture: Exposed | None = None,
 ) -> Smallest:
     """The smallest move of the prices of ``assets``, up or down, after which bad debt is more than ``reserves``.
 
@@ -179,15 +185,17 @@ def smallest(
     programming (SLSQP, Kraft 1988) finds points of it that are nearest to no change, from where many ways first go
     beyond the reserves: each asset alone down and up, all held down, all owed up. Then the way to each is walked in the
     exact book (``reverse_along``), and the smallest exact one is the answer: an upper bound, as no search over all
-    directions proves that nothing nearer exists (what is outside of the safe set is not convex).
+    directions proves that nothing nearer exists (what is outside of the safe set is not convex). How near it may be:
+    ``risk.bracket``.
 
     Args:
         found: of ``standings_of``; what its liquidations take is the picture's.
         further: directions that are walked besides.
         metric: of sizes, assets in order; None: the plain length of the log changes.
         keep: answers, at most.
+        picture: what ``exposed`` says; None: it is asked.
     """
-    picture = exposed(book, assets, found)
+    picture = exposed(book, assets, found) if picture is None else picture
     count = len(assets)
     whole = max(float(picture.owed.sum()), 1.0)
     weigh = np.eye(count) if metric is None else metric

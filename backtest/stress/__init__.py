@@ -35,6 +35,9 @@ from backtest.foreign import shown
 from backtest.lake import Lake
 from backtest.model import AssetId
 from backtest.replay import ENGINE_VERSION
+from backtest.replay.timeline import Timeline
+from backtest.replay.what_if.impact import views_of
+from backtest.replay.what_if.proposal import power_of
 from backtest.resources import resource
 from backtest.result_tables import STRESSES
 from backtest.results import Material
@@ -45,7 +48,7 @@ from backtest.shocks import Panel, StressCase, StressPath, Suite, fits_of, panel
 from backtest.shocks.models import PER_MILLION, Filtered, NamedCrash, Recorded
 from backtest.shocks.panel import columns
 from backtest.shocks.statistics import table_of
-from backtest.stress import several
+from backtest.stress import moment, several
 from backtest.stress.paths import Prepared, StressQuestion, ended, prepared_in, write_material
 from backtest.stress.several import StressMarkets, markets_of
 from backtest.stress.store import StressStore
@@ -151,6 +154,9 @@ def stress(
             try:
                 prepared = prepared_in(folder)
                 store.describe(_described(prepared, planned, lake.digest(market)))
+                if not members and store.lacks("stress_books"):  # what one book says by itself
+                    timeline = markets.materials[0].timeline(suite.scenario.oracle_delay)
+                    store.describe(_moment(prepared, timeline, planned, lake.digest(market), _digest(panel)))
                 for done in (executor or Serial()).outcomes(tasks, folder):
                     count = store.add(done)
                     settled_, replayed = settled_ + count, replayed + count
@@ -349,6 +355,31 @@ def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mappi
         "stress_fan": fan,
         "stress_statistics": held,
         "stress_members": several.members_rows(prepared) if prepared.members else [],
+    }
+
+
+def _moment(
+    prepared: Prepared, timeline: Timeline, planned: Sequence[int], *rest: str
+) -> Mapping[str, list[dict[str, Any]]]:
+    """Rows of what the book says before any path."""
+    suite, asked, scenario = prepared.asked.suite, prepared.asked, prepared.asked.suite.scenario
+    book = moment.under(prepared.standing.start.book, timeline, scenario)
+    levels, depths = moment.map_rows(book, scenario)
+    drawn = [str(each) for each in (prepared.standing.market.name, asked.block, asked.seed, *planned)]
+    return {
+        "stress_books": [
+            {
+                "borrowing_power_base": power_of(views_of(book)),
+                "changes": moment.changes_of(scenario),
+                "draws": moment.draws_of(suite, *drawn, RULES_VERSION, ENGINE_VERSION, *rest),
+            }
+        ],
+        "stress_levels": levels,
+        "stress_depths": depths,
+        "stress_spread": moment.spread_rows(
+            book,
+            [asset for place in columns(prepared.panel, ["moving"]) if (asset := prepared.assets[place]) is not None],
+        ),
     }
 
 

@@ -51,10 +51,14 @@ class StressStore:
         data = {
             f"results/{name}": as_table(STRESSES[name], each, {"stress_id": self.stress_id, "market": self._market})
             for name, each in rows.items()
-            if each and not self._own(name, ["stress_id"]).num_rows
+            if each and self.lacks(name)
         }
         if data:
             self._commit(data)
+
+    def lacks(self, name: str) -> bool:
+        """Whether one of its tables has no row."""
+        return not self._own(name, ["stress_id"]).num_rows
 
     def forget_failed(self) -> None:
         """Delete the rows of paths that failed."""

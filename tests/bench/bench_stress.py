@@ -29,7 +29,7 @@ from tests.bench.memory import peak_memory
 
 ACCOUNTS, STEPS, STEP = 100_000, 288, 300
 PATHS, BOUND_SECONDS, BOUND_GIB = 10_000, 900.0, 4.0
-SAMPLE, FEW = 40, 8
+SAMPLE, FEW = 40, 24
 CASES = {
     "calm": StressCase(name="calm", prices=Filtered()),
     "crash": StressCase(name="crash", prices=Jumps(per_day=20_000, size=-1_000, deviation=500)),
@@ -123,8 +123,8 @@ def _row(name: str, value: float, unit: str, shape: str, baseline: Any = None, r
 def run() -> list[dict[str, Any]]:
     """Paths a minute and 10,000 paths on two cores from a sample of two processes; then cost curves on one."""
     rows = []
-    # A crash whose prices answer takes many seconds a path: each sale changes what other offers are worth.
-    for name, sample, answers in (("calm", SAMPLE, False), ("crash", SAMPLE, False), ("calm", FEW, True)):
+    kinds = (("calm", SAMPLE, False), ("crash", SAMPLE, False), ("calm", SAMPLE, True), ("crash", FEW, True))
+    for name, sample, answers in kinds:
         place = list(CASES).index(name)
         with ProcessPoolExecutor(2, get_context("spawn")) as pool:
             parts = list(pool.map(_part, [place] * 2, [sample] * 2, [answers] * 2, [0, 1]))
@@ -148,6 +148,12 @@ def run() -> list[dict[str, Any]]:
         seconds, count = _paths(prepared(accounts, assets, steps), 1, range(1, 11))
         shape = f"{accounts} accounts x {assets} assets x {steps} steps, {count / 10:,.0f} liquidations a path"
         rows.append(_row("cost curve, a stress path", seconds / 10 * 1_000, "ms", shape))
+    # Where prices answer most of the time goes into sales: by accounts of a calm day, and by liquidations of a crash.
+    for accounts in (25_000, 50_000, ACCOUNTS):
+        for case, name in enumerate(CASES):
+            seconds, count = _paths(prepared(accounts, ASSETS, answers=True), case, range(1, 11))
+            shape = f"{accounts} accounts x {ASSETS} assets, {name}, {count / 10:,.0f} liquidations a path"
+            rows.append(_row("cost curve, a stress path, prices that answer", seconds / 10 * 1_000, "ms", shape))
     made = prepared(ACCOUNTS, ASSETS)
     for paths in (10, 40, 160):
         seconds, _ = _paths(made, 1, range(1, paths + 1))

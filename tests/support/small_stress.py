@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from backtest.scenario.impact import AssetImpact, ConstantProductDepth, Impact
 from backtest.shocks import Suite, parse_suite
 
 MARKET, BLOCK = "sample-crash", 150
@@ -34,5 +37,13 @@ needs = ["CRV"]
 """
 
 
-def small_suite() -> Suite:
-    return parse_suite(TEXT, "small.toml")
+def small_suite(*, answers: bool = False) -> Suite:
+    """``answers``: what is sold of WETH and wstETH moves their prices."""
+    suite = parse_suite(TEXT, "small.toml")
+    if not answers:
+        return suite
+    assets = tuple(
+        AssetImpact(asset=asset, depth=ConstantProductDepth(reserve=5_000), half_life=3_600, measured="an assumption")
+        for asset in ("WETH", "wstETH")
+    )
+    return replace(suite, scenario=replace(suite.scenario, impact=Impact(netting="none", assets=assets)))

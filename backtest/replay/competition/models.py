@@ -18,7 +18,7 @@ from backtest.protocols.interface import Spreads, State
 from backtest.protocols.mechanism import Bidders, Opportunity
 from backtest.replay.competition.costs import CostModel
 from backtest.replay.competition.opportunities import CALLS, Key
-from backtest.replay.competition.strategy import best_size
+from backtest.replay.competition.strategy import Sizes
 from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.record import Waterfall
 
@@ -131,6 +131,13 @@ class Competition:
         """The best of what was open to each account when it was last seen: as good as new while the offers are the same
         ones.
         """
+        self._sizes = Sizes()
+        self._bounds: list[tuple[_Rank, AccountId]] = []
+        """A heap: what each account is worth at most, with ranks that no longer hold among them;"""
+        self._exact: dict[AccountId, int] = {}
+        """as of which lowering of the offers,"""
+        self._bounds_of: Offers | None = None
+        """whose."""
 
     @property
     def by_itself(self) -> bool:
@@ -156,6 +163,8 @@ class Competition:
             self._moment = moment
             self._calls.clear()
             self._ranked.clear()
+            self._sizes.clear()
+            self._bounds_of = None
         return self._calls
 
     def choose(self, book: Book[State], open_to: Mapping[AccountId, Sequence[Opportunity]]) -> Take | None:
@@ -170,7 +179,7 @@ class Competition:
                 return self._choose_lowered(book, open_to)
             if not open_to.told:
                 self._let_unprofitable(book, open_to)
-        kept = self._costs.seat is None
+        kept, self._bounds_of = self._costs.seat is None, None
         best: tuple[_Rank, Opportunity] | None = None
         for account, opportunities in open_to.items():
             self.standing.discard(account)  # if it was told, something changed since
@@ -202,31 +211,30 @@ class Competition:
         """The same where most offers are worth less than when they were ranked: those ranks bound what they are worth
         now, so that only as many are asked for again as may be the best.
         """
-        ranked, calls, most = self._ranked, self.calls(book), self._terms.max_calls
-        lower = {account for account in open_to.worth_less if account in ranked}
-        heap: list[tuple[_Rank, bool, AccountId]] = []
-        for account in lower:
-            known = ranked[account][1]
-            if known is not None and calls.get(account, 0) < most:  # what did not pay then does not now
-                heap.append((known[0], False, account))
-        for account in open_to.asked_but(lower):
+        ranked, calls, most, now = self._ranked, self.calls(book), self._terms.max_calls, open_to.lowered
+        if self._bounds_of is not open_to:
+            self._bounds_of, self._exact = open_to, {}
+            self._bounds = [(known[1][0], account) for account, known in ranked.items() if known[1] is not None]
+            heapq.heapify(self._bounds)
+        heap, exact = self._bounds, self._exact
+
+        def rank(account: AccountId) -> None:
             opportunities = open_to.get(account, ())
             found = self._best(book, account, opportunities) if opportunities else None
-            ranked[account] = opportunities, found
-            if found is not None and calls.get(account, 0) < most:
-                heap.append((found[0], True, account))
-        heapq.heapify(heap)
+            ranked[account], exact[account] = (opportunities, found), now
+            if found is not None:  # what does not pay now does not later
+                heapq.heappush(heap, (found[0], account))
+
+        for account in open_to.outdated:
+            rank(account)
         while heap:
-            _, exact, account = heapq.heappop(heap)
-            if exact:
-                best = ranked[account][1]
-                assert best is not None
+            bound, account = heapq.heappop(heap)
+            best = ranked[account][1]
+            if best is None or best[0] != bound or calls.get(account, 0) >= most:
+                continue
+            if exact.get(account) == now:
                 return self._taken(book, best[1])
-            opportunities = open_to.get(account, ())
-            found = self._best(book, account, opportunities) if opportunities else None
-            ranked[account] = opportunities, found
-            if found is not None:
-                heapq.heappush(heap, (found[0], True, account))
+            rank(account)
         return None
 
     def _taken(self, book: Book[State], opportunity: Opportunity) -> Take:
@@ -241,7 +249,7 @@ class Competition:
         best: tuple[_Rank, Opportunity] | None = None
         for opportunity in of_chosen_pair(self._terms.pair, book, account, opportunities):
             if self._costs.seat is not None:  # its sale moves the price: of all sizes the one that pays most
-                opportunity = best_size(book, self._costs, opportunity)
+                opportunity = self._sizes.best(book, self._costs, opportunity)
             profit = self._profit(book, opportunity)
             if profit > 0 or opportunity.always:
                 pair = opportunity.order.pair

@@ -45,7 +45,7 @@ from backtest.replay.competition.opportunities import (
     Key,
 )
 from backtest.replay.competition.purse import Purse, Till
-from backtest.replay.competition.strategy import best_size, first_step, of_size
+from backtest.replay.competition.strategy import Sizes, first_step, of_size
 from backtest.replay.competition.unprofitable import count_sales, rents, told
 from backtest.replay.mechanisms.offers import Offers
 from backtest.replay.record import Waterfall
@@ -149,6 +149,7 @@ class Searchers:
         self._short: dict[Key, list[tuple[int, int]]] = {}
         """Of what costs of their own kept back: what everybody who was able would gain before them, and who."""
         self._offers: dict[Key, tuple[Sequence[Opportunity], _Offer]] = {}
+        self._sizes = Sizes()
         self._counted: set[Key] = set()
         """Whose quotes of sales were counted at this look without being made."""
 
@@ -369,6 +370,7 @@ class Searchers:
             self._again = self._alike = None
             self.missed.clear()
             self._offers.clear()
+            self._sizes.clear()
             self._counted.clear()
             self._let.clear()
             self.standing, self._told = set(), False
@@ -398,7 +400,7 @@ class Searchers:
 
     def _valued(self, book: Book[State], key: Key, offer: Opportunity) -> _Offer:
         if self.terms.size == "most-profitable":
-            offer = best_size(book, self.costs, offer)
+            offer = self._sizes.best(book, self.costs, offer)
         borrowed = self.costs.charged(book, offer, flash=True)
         return _Offer(key, offer, borrowed, self.costs.charged(book, offer) if self._owners else borrowed)
 

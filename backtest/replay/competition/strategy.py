@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
+from backtest.model import AccountId
 from backtest.protocols.book import Book
-from backtest.protocols.interface import Order, Refusal, State
+from backtest.protocols.interface import Fill, Order, Pair, Refusal, State
 from backtest.protocols.mechanism import Opportunity, spread
 from backtest.replay.competition.costs import CostModel
 from backtest.units import WAD
@@ -27,24 +30,48 @@ def of_size(book: Book[State], offer: Opportunity, repay: int) -> Opportunity | 
     return replace(offer, order=order, fill=fill, profit=spread(book, fill))
 
 
-def best_size(book: Book[State], costs: CostModel, offer: Opportunity) -> Opportunity:
-    """Of all that may be repaid and its halvings, what leaves most after costs. Where prices answer to sales, what is
-    left rises with size up to the best and falls from there, so that the first smaller size which leaves less ends the
-    search.
-    """
-    if offer.opens or offer.lot is not None or not (costs.terms.slippage or costs.seat is not None):
-        return offer
-    best, most = offer, costs.charged(book, offer, flash=True).rent
-    for halving in range(1, HALVINGS + 1):
-        smaller = of_size(book, offer, offer.fill.repaid >> halving)
-        if smaller is None:
-            continue
-        rent = costs.charged(book, smaller, flash=True).rent
-        if rent > most:
-            best, most = smaller, rent
-        elif costs.seat is not None and not costs.terms.slippage:
-            break
-    return best
+class Sizes:
+    """Smaller sizes of offers, quoted once: what they would do stands as long as the offer's own fill does."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[AccountId, Pair], tuple[Fill, list[Opportunity | None]]] = {}
+
+    def clear(self) -> None:
+        """A new moment: all is quoted anew."""
+        self._known.clear()
+
+    def best(self, book: Book[State], costs: CostModel, offer: Opportunity) -> Opportunity:
+        """Of all that may be repaid and its halvings, what leaves most after costs. Where prices answer to sales, what
+        is left rises with size up to the best and falls from there, so that the first smaller size which leaves less
+        ends the search.
+        """
+        answers = costs.seat is not None
+        if offer.opens or offer.lot is not None or not (costs.terms.slippage or answers):
+            return offer
+        best, most = offer, costs.charged(book, offer, flash=True).rent
+        for smaller in self._halved(book, offer):
+            rent = costs.charged(book, smaller, flash=True).rent
+            if rent > most:
+                best, most = smaller, rent
+            elif answers and not costs.terms.slippage:
+                break
+        return best
+
+    def _halved(self, book: Book[State], offer: Opportunity) -> Iterator[Opportunity]:
+        """Those that the rules accept, the largest first, at the market's prices of now."""
+        key = offer.order.account, offer.order.pair
+        fill, sizes = self._known.get(key, (None, []))
+        if fill is not offer.fill:
+            sizes = []
+            self._known[key] = offer.fill, sizes
+        for place in range(HALVINGS):
+            if place == len(sizes):
+                sizes.append(of_size(book, offer, offer.fill.repaid >> (place + 1)))
+                found = sizes[place]
+            elif (found := sizes[place]) is not None:
+                found = sizes[place] = replace(found, profit=spread(book, found.fill))
+            if found is not None:
+                yield found
 
 
 def first_step(book: Book[State], offer: Opportunity) -> Opportunity | None:

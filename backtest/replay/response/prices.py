@@ -132,6 +132,18 @@ class PriceResponse:
             named[market.assets[asset].symbol.lower()] = token
         linked(self._selling.markets, lambda name: named.get(name.lower()))
 
+    @property
+    def idle(self) -> bool:
+        """Prices are history's, the market's among them: nobody sold anything yet, and nothing is netted out."""
+        return self._selling.idle
+
+    @property
+    def known(self) -> bool:
+        """What oracles will say is history's, as far as can be told: nobody sold anything, or all that this replay
+        itself sells is netted out.
+        """
+        return self._selling.netted is None or self._selling.idle
+
     def market_of(self, token: Token) -> TokenMarket | None:
         """A token's market; None where its price does not answer."""
         return self._selling.markets.get(token)
@@ -242,6 +254,7 @@ class Seat:
         if followed is None:
             return (event,)
         clock = Clock(event.block_number, event.log_index, event.timestamp)
+        idle = self._selling.idle
         self._selling.pass_to(clock)
         told: list[MarketEvent] = []
         if isinstance(event, PriceUpdate):
@@ -251,14 +264,15 @@ class Seat:
                 self._history.pop(event.asset, None)
             else:
                 self._history[event.asset] = event.price
-            followed.held_round = self.response.held(followed.token, clock.timestamp)
-            ratio = followed.follower.history(clock.timestamp, self._ratio_at(followed))
+            if not idle:
+                followed.held_round = self.response.held(followed.token, clock.timestamp)
+            ratio = followed.follower.history(clock.timestamp, _nothing_sold if idle else self._ratio_at(followed))
             followed.oracle = _times(event.price, ratio)
             told.append(event if followed.oracle == event.price else replace(event, price=followed.oracle))
         else:
             followed.traded = event.price
             followed.market = None
-        if isinstance(event, MarketPrice) or followed.traded is None:
+        if not idle and (isinstance(event, MarketPrice) or followed.traded is None):
             followed.held = self.response.held(followed.token, clock.timestamp)
         worth = followed.traded if followed.traded is not None else followed.history
         self._selling.told(followed.token, self._number, worth, self.market.unit(followed.asset), clock.timestamp)
@@ -282,6 +296,8 @@ class Seat:
         """
         self._selling.pass_to(clock)
         found: list[MarketEvent] = []
+        if self._selling.idle:
+            return found
         for followed in self.assets.values():
             why = followed.follower.due(clock.timestamp, self._ratio_between(followed))
             if why is not None and followed.history is not None:
@@ -295,6 +311,8 @@ class Seat:
 
     def wake(self, now: Clock) -> int | None:
         """The next time at which a price may change by itself, as far as that is known."""
+        if self._selling.idle:
+            return None
         times = [self._selling.next_slice(now.timestamp)]
         times += [
             followed.follower.wake(now.timestamp, self._ratio_between(followed)) for followed in self.assets.values()
@@ -422,7 +440,7 @@ class Seat:
 
     def _moved(self, followed: _Followed, clock: Clock, reason: str) -> list[MarketPrice]:
         """The market price, if it is another than was told; and the point, if any of the three is."""
-        now = self.response.factor(followed.token, clock.timestamp)
+        now = RAY if self._selling.idle else self.response.factor(followed.token, clock.timestamp)
         worth = followed.traded if followed.traded is not None else followed.history
         market = _times(worth, SAME if now == followed.held else (now, followed.held))
         known = market if followed.traded is not None or market != followed.oracle else None
@@ -454,6 +472,10 @@ class _RatioAt:
             return ratio
         own, netted = ratio[0], max(ratio[1], self.held)
         return (own, netted) if own > netted else SAME
+
+
+def _nothing_sold(then: int) -> Ratio:
+    return SAME
 
 
 def _times(price: int | None, ratio: Ratio) -> int | None:

@@ -68,6 +68,9 @@ class Outstanding:
     at: int = 0
 
 
+_NOTHING = Outstanding()
+
+
 @dataclass(slots=True)
 class TokenMarket:
     """One token's market. ``unit``: native units of a whole token. ``sides``: what is outstanding by own sales, and by
@@ -88,13 +91,19 @@ class TokenMarket:
     """Sales larger than what was measured,"""
     drained: int = 0
     """and larger than what the market takes."""
+    _known: tuple[Outstanding | None, int, int] = (None, 0, 0)
+    """What was last asked for: of what, when, and how much is outstanding."""
 
     def outstanding(self, side: Outstanding, now: int) -> int:
         """Native units that move the price now."""
         half_life = self.terms.half_life
         if half_life is None:
             return side.kept + side.fading
-        return side.kept + (faded_up(side.fading, now - side.at, half_life) if half_life else 0)
+        of, when, known = self._known
+        if of is not side or when != now:
+            known = side.kept + (faded_up(side.fading, now - side.at, half_life) if half_life else 0)
+            self._known = side, now, known
+        return known
 
     def depth(self, side: Outstanding, now: int) -> int:
         """How much of the stated depth is there, basis points."""
@@ -125,8 +134,11 @@ class TokenMarket:
         return SAME if own == base else (own, base)
 
     def _at(self, then: int, side: int) -> int:
-        place = bisect_right(self.past, then, key=lambda each: each[0]) - 1
-        state = self.past[place][1][side] if place >= 0 else Outstanding()
+        if self.past and self.past[-1][0] <= then:
+            state = self.past[-1][1][side]
+        else:
+            place = bisect_right(self.past, then, key=lambda each: each[0]) - 1
+            state = self.past[place][1][side] if place >= 0 else _NOTHING
         left = self._left(state, then)
         return left if self.into is None else max(LEAST, left * self.into._at(then, side) // RAY)
 
@@ -226,6 +238,11 @@ class Selling:
         self._count = 0
         self._history: dict[Token, dict[int, tuple[int, int]]] = {}
         """By token and market: (price, its unit)."""
+
+    @property
+    def idle(self) -> bool:
+        """Nobody sold anything yet, and nothing is netted out: every factor is one."""
+        return not self.sold and not self.netted
 
     def told(self, token: Token, by: int, price: int | None, unit: int, now: int) -> None:
         """History's price of a token in one market, whose ``unit`` makes native units times it base units."""

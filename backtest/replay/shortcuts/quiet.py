@@ -17,6 +17,7 @@ from backtest.protocols.interface import State
 from backtest.protocols.mechanism import Mechanism
 from backtest.replay.competition.models import LiquidatorModel
 from backtest.replay.measure import Measure
+from backtest.replay.response import Seat
 from backtest.replay.watch.foresight import Foresight
 from backtest.replay.watch.screen import Watch
 from backtest.replay.what_if.overrides import Overrides
@@ -31,9 +32,10 @@ class Quiet(Generic[State]):
     """
 
     def __init__(
-        self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides
-    ) -> None:
-        self._book, self._users, self._measure, self._overrides = book, users, measure, overrides
+        self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides,
+        seat: Seat | None,
+    ) -> None:  # fmt: skip
+        self._book, self._users, self._measure, self._overrides, self._seat = book, users, measure, overrides, seat
         self._shadowed = users.responds
         self._before = -1
         """Transactions that end before this seq are quiet,"""
@@ -42,6 +44,8 @@ class Quiet(Generic[State]):
 
     def begins(self, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel) -> None:
         """A decision found neither candidate nor offer."""
+        if self._seat is not None and not self._seat.response.idle:
+            return  # prices move by time alone
         if isinstance(watch, Foresight) and mechanism.as_quoted and model.stateless:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
@@ -55,12 +59,19 @@ class Quiet(Generic[State]):
         last = transaction[-1]
         if last.seq >= self._before:
             return False
+        if self._seat is not None and not self._seat.response.idle:  # somebody sold in another market
+            self._before = -1
+            return False
         if last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
             self._before = -1
             return False
-        apply = self._book.apply
+        apply, seat = self._book.apply, self._seat
         for event in transaction:
             if self._shadowed:
                 self._users.shadow(event)
-            apply(event)
+            if seat is not None and isinstance(event, PriceUpdate | MarketPrice):
+                for moved in seat.adjusted(event):
+                    apply(moved)
+            else:
+                apply(event)
         return True

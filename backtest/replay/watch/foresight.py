@@ -219,3 +219,40 @@ class Foresight(Watch[State]):
             inside &= (low <= prices[:, asset]) & (prices[:, asset] <= high)
         outside = np.flatnonzero(~inside)
         return self.tick - self.first + int(outside[0]) if len(outside) else self.stop - self.first
+
+
+class EndingForesight(Foresight[State]):
+    """Foresight that may end: what was touched since it began is kept, for the screen that takes its place.
+
+    Attributes:
+        touched: accounts. parameters: assets (None: all) of which a parameter was.
+    """
+
+    touched: set[AccountId]
+    parameters: set[AssetId | None]
+
+    @classmethod
+    def of(cls, known: Foresight[State]) -> EndingForesight[State]:
+        """Independent of what it goes on from."""
+        made = cls.__new__(cls)
+        made.__dict__.update(known.copy().__dict__)
+        made.touched, made.parameters = set(), set()
+        return made
+
+    def touch(self, account: AccountId) -> None:
+        """See ``Watch``."""
+        self.touched.add(account)
+        super().touch(account)
+
+    def touch_parameter(self, asset: AssetId | None) -> None:
+        """See ``Watch``."""
+        self.parameters.add(asset)
+        super().touch_parameter(asset)
+
+    def told(self, screen: Watch[State]) -> Watch[State]:
+        """A screen that was made where this one began, told what was touched since."""
+        for asset in self.parameters:
+            screen.touch_parameter(asset)
+        for account in self.touched:
+            screen.touch(account)
+        return screen

@@ -18,13 +18,18 @@ CALLS = 100
 
 @dataclass(slots=True)
 class TakenAtOnce:
-    """Base units repaid and written off; native units of collateral that liquidators got, or that went into auctions,
-    by asset.
+    """Base units repaid and, by asset, written off; native units of collateral that liquidators got, or that went into
+    auctions, by asset.
     """
 
     repaid_base: int = 0
-    lost_base: int = 0
+    lost: Counter[AssetId] = field(default_factory=Counter)
     seized: Counter[AssetId] = field(default_factory=Counter)
+
+    @property
+    def lost_base(self) -> int:
+        """Of all assets."""
+        return self.lost.total()
 
 
 def liquidated_at_once(book: Book[Any], accounts: Sequence[AccountId]) -> TakenAtOnce:
@@ -43,7 +48,8 @@ def liquidated_at_once(book: Book[Any], accounts: Sequence[AccountId]) -> TakenA
         for row, amount in enumerate(found.repaid):
             taken.repaid_base += book.value_down(found.debt_asset[row], amount)
             taken.seized[found.collateral_asset[row]] += found.seized[row]
-        taken.lost_base += sum(book.value_up(asset, amount) for _, asset, amount in found.deficits)
+        for _, asset, amount in found.deficits:
+            taken.lost[asset] += book.value_up(asset, amount)
         book.protocol.settle_together(book.state, found)
         accounts = found.on_offer
     for account in accounts:
@@ -59,6 +65,7 @@ def liquidated_at_once(book: Book[Any], accounts: Sequence[AccountId]) -> TakenA
             for change in fill.changes:
                 book.apply(change)
             taken.repaid_base += book.value_down(fill.order.pair.debt_asset, fill.repaid)
-            taken.lost_base += sum(book.value_up(asset, amount) for asset, amount in fill.deficits)
+            for asset, amount in fill.deficits:
+                taken.lost[asset] += book.value_up(asset, amount)
             taken.seized[fill.order.pair.collateral_asset] += fill.seized
     return taken

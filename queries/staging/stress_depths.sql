@@ -1,0 +1,11 @@
+-- Purpose: depth of the assets whose prices answer in a stress, and the least at which their cascade maps hold.
+-- Grain: (stress_id, asset); none for a scenario without [impact].
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   asset: label of the asset
+--   depth: what can be sold until the price is 2 % lower, whole tokens, DOUBLE
+--   rupture_fall: the first fall of the map at which a further one sets off as much as itself, basis points; null: none does
+--   critical: critical liquidity: the least depth at which the map ruptures nowhere, as a multiple of the stated one, DOUBLE; null: no depth is enough
+--   critical_depth: the same in whole tokens within 2 %, DOUBLE
+SELECT stress_id, market, asset, depth, rupture_fall, critical, depth * critical AS critical_depth FROM results.stress_depths

@@ -1,0 +1,13 @@
+-- Purpose: the cascade map of a stress's book: what falls of an asset's price set off, where prices answer to sales.
+-- Grain: (stress_id, asset, fall); none for a scenario without [impact].
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   asset: label of the asset
+--   fall: of its price, basis points
+--   accounts: number of accounts that may be liquidated then
+--   repaid_base: debt that frictionless liquidators repay at once, base-currency units
+--   sold: what they sell of it, whole tokens, DOUBLE
+--   answered: how much further those sales lower the price, basis points, DOUBLE
+--   slope: how much of itself a further fall sets off, DOUBLE; from 1 on the map ruptures; null at the first level
+SELECT stress_id, market, asset, fall, accounts, repaid_base, sold, answered, slope FROM results.stress_levels

@@ -1,0 +1,11 @@
+-- Purpose: what the fall of one asset alone does to the others, by the exact book of a stress before any path.
+-- Grain: (stress_id, fallen, fall, asset); where nothing is sold and nothing goes bad there is no row.
+-- Columns:
+--   stress_id: the stress
+--   market: name of the market
+--   fallen: label of the asset whose price falls
+--   fall: by how much, basis points
+--   asset: label of an asset
+--   sold_base: collateral of it that frictionless liquidators take at once, base-currency units at the fallen price
+--   bad_debt_base: debt in it that is written off, or beyond its account's collateral, base-currency units
+SELECT stress_id, market, fallen, fall, asset, sold_base, bad_debt_base FROM results.stress_spread
