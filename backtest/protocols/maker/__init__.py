@@ -59,7 +59,7 @@ from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, RAISED, SAID, UNITS, fault
 from backtest.protocols.maker.state import MakerState
 from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import RAY, WAD
@@ -76,7 +76,7 @@ class Maker(LendingProtocol[MakerState]):
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("Bite", "Bark")
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
-    order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
+    order_parameters = frozenset({RAISED, "box", "hole", "global_hole"})
     parameters: Mapping[str, int] = UNITS
     parameters_said = SAID
     # Estimates: no bytecode to measure them on.

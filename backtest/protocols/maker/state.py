@@ -32,7 +32,7 @@ from backtest.protocols.interface import (
     SafePrices,
     Views,
 )
-from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
+from backtest.protocols.maker.params import DEFAULTS, DOG_2_0, RAISED, RAISED_FREELY
 from backtest.protocols.maker.rules import AuctionLimits, is_unsafe, least_safe_price_up, spot_down, valued
 from backtest.units import RAY, WAD
 from backtest.words.columns import over
@@ -55,6 +55,8 @@ class MakerState:
     art: dict[AccountId, int] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     rate: int = RAY
+    owed: int = field(default=0, compare=False)
+    """The sum of ``art``."""
     columns: Columns | None = field(default=None, compare=False, repr=False)
     """Of every vault (``columns_of``) but those in ``moved``, which changed since. Copies share it."""
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
@@ -108,6 +110,12 @@ class MakerState:
             room,
         )
 
+    def is_free(self, limits: AuctionLimits) -> bool:
+        """Whether what auctions are to raise bounds no liquidation, however many vaults are liquidated."""
+        if limits.room is None:
+            return True
+        return limits.room >= self.owed * self.rate * limits.chop // WAD + 1 + max(limits.dust, limits.dunk)
+
     def curve(self) -> Curve:
         """How prices of auctions fall now: all open ones ask the same Abacus."""
         return Curve(self.param("calc"), self.param("calc_tau"), self.param("step"), self.param("cut"))
@@ -140,12 +148,17 @@ def apply(state: MakerState, event: MarketEvent) -> None:
                 "run backtest check",
             )
         state.moved.add(event.account)
+        if side is state.art:
+            state.owed += event.delta
         if balance:
             side[event.account] = balance
         else:
             side.pop(event.account, None)
     elif isinstance(event, ParamChange):
-        state.params[event.name] = event.value
+        if event.name in (RAISED, RAISED_FREELY):
+            state.params["raising"] = state.params.get("raising", 0) + event.value
+        else:
+            state.params[event.name] = event.value
     elif isinstance(event, IndexUpdate):
         if event.asset == DAI:
             state.rate = event.borrow_index
