@@ -122,6 +122,7 @@ class Auctions(Mechanism[MakerState]):
         self._openable: set[AccountId] = set()
         self._again = 0
         self._here: _Conditions | None = None
+        self._asked = (-1, 0, 0)
         self._alike: dict[Kind, _Alike] = {}
         self._flips: set[int] = set()
         """Numbers of the other lots."""
@@ -253,8 +254,12 @@ class Auctions(Mechanism[MakerState]):
     def _conditions(self, book: Book[MakerState]) -> _Conditions:
         """The same object as long as they are the same, told apart faster."""
         state, prices = book.state, book.prices
+        asked = state.changes, prices.execution.get(COLLATERAL, 0), prices.market.get(DAI, 0)
+        if self._here is not None and asked == self._asked:
+            return self._here
+        self._asked = asked
         here = _Conditions(
-            prices.execution.get(COLLATERAL, 0), prices.market.get(DAI, 0), state.curve(), state.bounds(),
+            asked[1], asked[2], state.curve(), state.bounds(),
             state.param("beg"), state.param("stopped"),
         )  # fmt: skip
         if self._here is None or here != self._here:

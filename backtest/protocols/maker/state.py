@@ -28,6 +28,7 @@ from backtest.protocols.interface import (
     Figure,
     Holding,
     LinearExposure,
+    Opening,
     Pair,
     SafePrices,
     Views,
@@ -55,6 +56,8 @@ class MakerState:
     art: dict[AccountId, int] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     rate: int = RAY
+    changes: int = field(default=0, compare=False, repr=False)
+    """How often a parameter was set: what is made of them holds as long."""
     owed: int = field(default=0, compare=False)
     """The sum of ``art``."""
     columns: Columns | None = field(default=None, compare=False, repr=False)
@@ -159,12 +162,29 @@ def apply(state: MakerState, event: MarketEvent) -> None:
             state.params["raising"] = state.params.get("raising", 0) + event.value
         else:
             state.params[event.name] = event.value
+            state.changes += 1
     elif isinstance(event, IndexUpdate):
         if event.asset == DAI:
             state.rate = event.borrow_index
     elif not isinstance(event, HistoricalLiquidation):
         raise RulesError(
             f"block {event.block_number}: Maker vaults have no {type(event).__name__}",
+            "rebuild the market with backtest reconstruct",
+        )
+
+
+def open_accounts(state: MakerState, opening: Opening) -> None:
+    """The vaults that a replay begins with, into a book that knows none of them."""
+    state.columns = None  # of a book that was looked at when it was empty
+    for who, _, side, balance in opening.balances:
+        if balance:
+            (state.ink if side == "collateral" else state.art)[who] = balance
+            state.moved.add(who)
+            if side == "debt":
+                state.owed += balance
+    if opening.settings:
+        raise RulesError(
+            f"block {opening.settings[0][-1]}: Maker vaults have no SettingChange",
             "rebuild the market with backtest reconstruct",
         )
 

@@ -51,3 +51,15 @@ def test_random_vaults(part: int) -> None:
         for made in plain.liquidations:
             steps[made.step] = steps.get(made.step, 0) + 1
     assert all(steps.get(step, 0) > 10 for step in ("bark", "bite", "take", "redo", "tend", "deal")), steps
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_vaults_begin_with_stands_for_their_changes(seed: int) -> None:
+    h = random_vaults(seed)
+    block = h.rows["blocks"][-1]["block_number"] * 2 // 3
+    scenario = Scenario(liquidators=Competitive(), from_block=block)
+    plain, quick = (
+        replay(MAKER, h.market, h.timeline(), scenario, samples=5, screened=screened) for screened in (False, True)
+    )
+    assert outcome(quick) == outcome(plain)
+    assert quick.book.state.owed == sum(quick.book.state.art.values()) == plain.book.state.owed
