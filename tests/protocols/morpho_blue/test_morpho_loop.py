@@ -11,7 +11,7 @@ from backtest.replay.competition import unprofitable
 from backtest.replay.engine import replay
 from backtest.replay.shortcuts import stretch
 from backtest.scenario import Competitive, Costs, Override, Scenario, SealedBid, Slippage
-from tests.bench.bench_replay import two_assets
+from tests.bench.bench_protocols import two_assets
 from tests.support.compiled_loop import compare, count_ends, outcome
 from tests.support.morpho_history import random_history
 
