@@ -5,6 +5,7 @@ those of makerdao/dss 2.0 ``src/abaci.sol`` and ``src/clip.sol``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from backtest.units import RAY, rpow_half_up
 
@@ -28,7 +29,13 @@ class Curve:
         if self.kind == LINEAR:
             return 0 if seconds >= self.tau else top * ((self.tau - seconds) * RAY // self.tau) // RAY
         steps = seconds if self.kind == EXPONENTIAL else seconds // self.step
-        return top * rpow_half_up(self.cut, steps) // RAY
+        return top * _power(self.cut, steps) // RAY
+
+
+@lru_cache(maxsize=1 << 14)
+def _power(cut: int, steps: int) -> int:
+    """Many auctions ask the same."""
+    return rpow_half_up(cut, steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ protocol names its columns by saying what its accounts' rows are; the rest is he
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from backtest.model import AccountId
 from backtest.protocols.interface import AccountView, Ints, Views
 from backtest.words.columns import DIGITS, Found, Words, words
 
-_SIGN = np.uint64(63)
+_SIGN, _LOW = np.uint64(63), (1 << 64) - 1
 _DIGITS = np.array([1.0, 2.0**64, 2.0**128, 2.0**192])
 
 
@@ -43,6 +43,56 @@ class Columns:
         """One of the columns to 15 digits, for screens."""
         found: npt.NDArray[np.float64] = self.values[column].astype(np.float64) @ _DIGITS
         return found
+
+
+@dataclass(slots=True)
+class InPlace:
+    """The numbers of every account, by id, which compiled code reads and writes in place.
+
+    Attributes:
+        values: accounts x numbers x 2 digits, the low one first; zeros of those that hold nothing.
+        plain: accounts with numbers that are longer: they are left to the plain rules.
+        rank: of each account, its place when they are sorted by address; copies share it.
+        moved: accounts that are not as in ``values``.
+    """
+
+    values: Words
+    plain: npt.NDArray[np.bool_]
+    rank: Ints
+    moved: set[AccountId] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, columns: Columns, addresses: Sequence[str]) -> InPlace:
+        """As the columns are; ``addresses`` of all accounts that there may be."""
+        count, width = len(addresses), len(columns.values)
+        values, plain, rank = (
+            np.zeros((count, width, 2), np.uint64),
+            np.zeros(count, np.bool_),
+            np.empty(count, np.int64),
+        )
+        values[columns.account] = columns.values[:, :, :2].transpose(1, 0, 2)
+        plain[columns.account] = columns.values[:, :, 2:].any(axis=(0, 2))
+        rank[np.argsort(np.array(addresses, np.bytes_), kind="stable")] = np.arange(count)
+        return cls(values, plain, rank)
+
+    def copy(self) -> InPlace:
+        """Independent of this one."""
+        return replace(self, values=self.values.copy(), plain=self.plain.copy(), moved=self.moved.copy())
+
+    def refresh(self, row: Callable[[AccountId], tuple[int, ...] | None]) -> None:
+        """Nobody is ``moved`` any more; ``row`` as in ``refreshed``."""
+        for account in self.moved:
+            numbers = row(account) or (0,) * self.values.shape[1]
+            self.plain[account] = wide = any(number >> 128 for number in numbers)
+            self.values[account] = 0 if wide else [(number & _LOW, number >> 64) for number in numbers]
+        self.moved.clear()
+
+    def columns(self) -> Columns:
+        """Of all that hold anything; nobody is ``moved`` or ``plain``."""
+        account = np.flatnonzero(self.values.any(axis=(1, 2)))
+        values = np.zeros((self.values.shape[1], len(account), DIGITS), np.uint64)
+        values[:, :, :2] = self.values[account].transpose(1, 0, 2)
+        return Columns(account, values)
 
 
 def refreshed(

@@ -55,8 +55,8 @@ class CompiledRules:
         moment: ``(columns, accounts, price, known, timestamp, cost, calls, most, made, count, lost, used, refused,
             owes)``: what happens to these accounts at one moment, as ``LendingProtocol.together`` says; ``(DONE ...,
             count, used)``. ``made`` and ``lost`` are filled from ``count`` and ``used`` on, rows of one account one
-            after another; ``refused`` is accounts x ``reasons``. ``NOT_HERE`` also where an offer stays that nobody
-            takes.
+            after another, or as they are taken (``Stretch.ordered``); ``refused`` is accounts x ``reasons``.
+            ``NOT_HERE`` also where an offer stays that nobody takes.
         form: ``(columns, account, asset, owed, amount)``: the account's exposure, as a row of ``Exposures`` (amounts,
             all of the moment that ``moment`` saw last); how many terms, and the constant. No terms: it owes nothing.
         made, lost: words in a row.
@@ -88,6 +88,7 @@ class Stretch:
         fees: whom liquidations paid in collateral, of which asset, how much (scaled).
         sums: makes ``positions`` and ``settings``, when somebody asks.
         fill: the fill of a liquidation: its row, the rows of ``lost`` that belong to it, and when it was.
+        ordered: rows of a moment are as they were taken; else those of one account are one after another.
     """
 
     made: Words
@@ -95,6 +96,7 @@ class Stretch:
     fees: list[tuple[AccountId, AssetId, int]]
     sums: Callable[[Stretch], tuple[list[Position], list[Setting]]]
     fill: Callable[[Words, Words, Clock], Fill]
+    ordered: bool = False
     _sums: tuple[list[Position], list[Setting]] | None = None
 
     @property

@@ -83,6 +83,10 @@ class Mechanism(Protocol[State]):
         """Accounts with open liquidations: looked at whenever the engine decides, whatever the screen says of them."""
         ...
 
+    def due(self, book: Book[State]) -> Collection[AccountId]:
+        """Those of ``open_accounts`` about which something may be offered now: nothing is about the others."""
+        return self.open_accounts()
+
     def wake(self, now: Clock) -> int | None:
         """The next timestamp after ``now`` at which time alone changes what is offered; None: never."""
         ...

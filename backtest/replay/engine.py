@@ -642,7 +642,7 @@ class Engine(Generic[State]):
         may_be = self.watch.candidates(book)
         taken, rest = self._together.take(self, may_be, self._refused)
         valued = self._valued if mechanism.as_quoted else None
-        open_to = Offers(self._on_offer, {*rest, *mechanism.open_accounts()}, self._spreads, valued)
+        open_to = Offers(self._on_offer, {*rest, *mechanism.due(book)}, self._spreads, valued)
         while (take := model.choose(book, open_to)) is not None:
             taken = True
             lot = mechanism.settle(book, take.opportunity)
@@ -652,7 +652,7 @@ class Engine(Generic[State]):
             open_to.outdate(touched)
             if market_wide or (self._mitigated is not None and self._mitigated.binds_others):
                 open_to.outdate_all()
-                open_to.outdate([*self.watch.candidates(book), *mechanism.open_accounts()])
+                open_to.outdate([*self.watch.candidates(book), *mechanism.due(book)])
             elif self._seat is not None and self._seat.buys:
                 open_to.outdate_all()
             elif self._seat is not None:  # whoever sells now gets less than was quoted before

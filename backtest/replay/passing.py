@@ -43,6 +43,10 @@ class Passing:
         )  # fmt: skip
         self._breaks: npt.NDArray[np.int64] = np.flatnonzero(other)
 
+    def later(self, time: int) -> int:
+        """The first transaction later than that."""
+        return int(np.searchsorted(self.events.time, time, side="right"))
+
     def next_break(self, place: int) -> int:
         """The first transaction from this one on that is not the loop's."""
         at = int(np.searchsorted(self._breaks, place))

@@ -17,9 +17,7 @@ from msgspec import structs
 
 from backtest.model import AccountId, Asset, AssetId, Market
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.maker import MAKER
 from backtest.protocols.mechanism import ProtocolSpread
-from backtest.protocols.morpho_blue import MORPHO_BLUE
 from backtest.replay.engine import Engine, replay
 from backtest.replay.memory import uncollected
 from backtest.replay.record import Replay
@@ -55,17 +53,15 @@ def timeline(
     block.
 
     The first half of the assets is volatile. Their prices walk by 0.1 % a tick and fall by ``fall`` in the middle tenth
-    of the ticks.
+    of the ticks. ``revision``: of the pool; 1 and 2 are Aave V2's.
     """
     stable = assets // 2  # assets below are volatile collateral, the others are borrowed
     draw = np.random.default_rng(seed)
     settings = [("pool_revision", None, revision)]
     for asset in range(assets):
-        settings += [
-            ("liquidation_threshold", asset, 8000),
-            ("liquidation_bonus", asset, 10500),
-            ("liquidation_protocol_fee", asset, 1000),
-        ]
+        settings += [("liquidation_threshold", asset, 8000), ("liquidation_bonus", asset, 10500)]
+        if revision > 2:  # not of Aave V2
+            settings.append(("liquidation_protocol_fee", asset, 1000))
         settings += [("treasury", asset, accounts), ("ltv", asset, 7700), ("borrowing_enabled", asset, 1)]
     rows = len(settings)
     start = np.arange(accounts)
@@ -132,70 +128,6 @@ def timeline(
         ),
     }
     return Timeline.of(tables)
-
-
-def two_assets(protocol: str, accounts: int, ticks: int, *, fall: float, seed: int = 1) -> tuple[Market, Timeline]:
-    """The same book as one Morpho market (USDC lent against a token) or as Maker vaults: one collateral, whose price is
-    one a block, walks by 0.05 % and falls by ``fall`` in the middle tenth.
-    """
-    maker = protocol == "maker"
-    held, owed = (0, 1) if maker else (1, 0)
-    decimals = (18, 18) if maker else (6, 18)
-    unit = 10 ** (18 if maker else 24)
-    listed = tuple(Asset(AssetId(i), f"0x{i:040x}", f"A{i}", decimals[i]) for i in range(2))
-    of = Market(
-        name="bench", protocol=protocol, chain_id=1, assets=listed,
-        accounts=tuple(f"0x{i:040x}" for i in range(accounts + 1)), base_decimals=18 if maker else 8,
-        price_decimals=None if maker else 24,
-    )  # fmt: skip
-    settings = [("created", None, 1), ("liquidation_threshold", 1, 8 * 10**17)]
-    if maker:
-        ray = 10**27
-        settings = [("liquidation_ratio", 0, ray * 5 // 4), ("liquidation_penalty", 0, 113 * 10**16)]
-        settings += [("liquidation_system", 0, 20), ("buf", 0, ray * 12 // 10), ("par", None, ray)]
-    draw = np.random.default_rng(seed)
-    worth = (10 ** draw.uniform(2, 6, accounts)).astype(np.int64)  # dollars
-    debt = (worth * 0.8 / draw.uniform(1.05, 3, accounts)).astype(np.int64)
-    log_price = draw.normal(0, 0.0005, ticks)  # as each of four in turn
-    log_price[ticks * 9 // 20 : ticks * 11 // 20] += np.log(1 - fall) / max(1, ticks // 10)
-    prices = [int(price * 10**6) * unit // 10**6 for price in np.exp(np.cumsum(log_price)) * 1_000]
-    lent = 0 if maker else 1
-    first = len(settings) + 2 + 2 * accounts + lent
-    rows = np.arange(accounts)
-    seq = len(settings) + 2 + np.arange(2 * accounts + lent)
-    sides = np.concatenate([np.zeros(lent, np.int32), np.tile([0, 1], accounts).astype(np.int32)])
-    who = np.concatenate([np.full(lent, accounts), np.repeat(rows, 2)])
-    asset = np.concatenate([np.full(lent, owed), np.tile([held, owed], accounts)])
-    owing = [dollars * (10**18 if maker else 10**12) for dollars in debt.tolist()]
-    native = [dollars * (10**18 if maker else 10**6) for dollars in debt.tolist()]
-    holds = [dollars * 10**15 for dollars in worth.tolist()]
-    delta, amount = [10**24] * lent, [10**18] * lent
-    for one in range(accounts):
-        delta += [holds[one], owing[one]]
-        amount += [holds[one], native[one]]
-    actions = ["supply", "borrow"]
-    tables = {
-        "params": _table(
-            "params", np.arange(len(settings)), np.ones(len(settings), np.int64),
-            asset_id=pa.array([a for _, a, _ in settings], pa.int16()), category=pa.nulls(len(settings), pa.int32()),
-            name=pa.array([n for n, _, _ in settings]).dictionary_encode(),
-            value=pa.array([v for _, _, v in settings], AMOUNT),
-        ),
-        "prices": _table(
-            "prices", np.concatenate([len(settings) + np.arange(2), first + np.arange(ticks)]),
-            np.concatenate([[1, 1], 2 + np.arange(ticks)]),
-            asset_id=pa.array(np.array([owed, held] + [held] * ticks, np.int16)),
-            price=pa.array([unit, 1_000 * unit, *prices], AMOUNT),
-        ),
-        "position_events": _table(
-            "position_events", seq, np.ones(len(seq), np.int64), account_id=pa.array(who.astype(np.int32)),
-            asset_id=pa.array(asset.astype(np.int16)),
-            side=pa.DictionaryArray.from_arrays(pa.array(sides), ["collateral", "debt"]), delta=pa.array(delta, AMOUNT),
-            action=pa.DictionaryArray.from_arrays(pa.array(sides), actions), action_seq=pa.array(seq),
-            amount=pa.array(amount, AMOUNT),
-        ),
-    }  # fmt: skip
-    return of, Timeline.of(tables)
 
 
 def _amounts(values: np.ndarray, shift: int = 1) -> pa.Array:
@@ -340,23 +272,6 @@ def book_rows(name: str, accounts: int, ticks: int, fall: float, bounds: dict[st
     ]  # fmt: skip
 
 
-def others(name: str, accounts: int, ticks: int, fall: float) -> list[dict[str, Any]]:
-    """The book as a Morpho market and as Maker vaults: from the beginning, and one of many scenarios."""
-    rows = []
-    for protocol in (MORPHO_BLUE, MAKER):
-        of, history = two_assets(protocol.name, accounts, ticks, fall=fall)
-        whole, result = _seconds(lambda p=protocol, o=of, h=history: replay(p, o, h, WINDOW))
-        begun, start = _seconds(lambda p=protocol, o=of, h=history: start_of(p, o, h, WINDOW))
-        short, again = _seconds(lambda p=protocol, o=of, h=history, s=start: replay(p, o, h, WINDOW, start=s))
-        if result.liquidations != again.liquidations:
-            raise AssertionError(f"{name}, {protocol.name}: replays differ")
-        shape = f"{accounts} accounts x {ticks} ticks, {len(result.liquidations)} liquidations"
-        for what, seconds in (("exact replay", whole), ("history before the window", begun),
-                              ("exact replay from a common start", short)):  # fmt: skip
-            rows.append(_row(f"{what}, {name} book, {protocol.name}", seconds, "s", shape))
-    return rows
-
-
 def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     """Decoding of a timeline; competitive replays of a calm and of a crash book; the screen against looking at
     everyone; how cost grows.
@@ -370,7 +285,6 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     # 1,000 scenarios on two cores: in 2 minutes on the calm book and 10 on the crash book
     rows += book_rows("calm", accounts, ticks, 0.0, {"one of many scenarios": 0.24, "step engine": 1e9})
     rows += book_rows("crash", accounts, ticks, 0.3, {"exact replay": 2.0, "one of many scenarios": 1.2})
-    rows += others("calm", accounts, ticks, 0.0)
     rows += thousand("calm", accounts, ticks, 0.0, 120, 40) + thousand("crash", accounts, ticks, 0.3, 600, 20)
     for less_accounts, less_ticks, assets in (
         (4, 1, 8),

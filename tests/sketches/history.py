@@ -77,8 +77,9 @@ class History:
         )
 
     def position(
-        self, account: int, asset: int, side: str, delta: int, action: str = "supply", action_seq: int | None = None
-    ) -> History:
+        self, account: int, asset: int, side: str, delta: int, action: str = "supply", action_seq: int | None = None,
+        amount: int | None = None,
+    ) -> History:  # fmt: skip
         seq = self._seq + 1 if action_seq is None else action_seq
         return self._add(
             "position_events",
@@ -88,7 +89,7 @@ class History:
             delta=delta,
             action=action,
             action_seq=seq,
-            amount=abs(delta),
+            amount=abs(delta) if amount is None else amount,
         )
 
     def setting(

@@ -48,6 +48,7 @@ from backtest.protocols.interface import (
     Holding,
     LendingProtocol,
     LiquidationTerms,
+    Opening,
     Order,
     Pair,
     RawEvents,
@@ -59,8 +60,8 @@ from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, discover
-from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
-from backtest.protocols.maker.state import MakerState
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, RAISED, SAID, UNITS, fault
+from backtest.protocols.maker.state import MakerState, open_accounts
 from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import RAY, WAD
 
@@ -76,7 +77,7 @@ class Maker(LendingProtocol[MakerState]):
     events: Sequence[EventSpec] = EVENTS
     liquidation_events: Sequence[str] = ("Bite", "Bark")
     exposure_parameters = frozenset({"liquidation_ratio", "par"})
-    order_parameters = frozenset({"raising", "box", "hole", "global_hole"})
+    order_parameters = frozenset({RAISED, "box", "hole", "global_hole"})
     parameters: Mapping[str, int] = UNITS
     parameters_said = SAID
     # Estimates: no bytecode to measure them on.
@@ -204,6 +205,12 @@ class Maker(LendingProtocol[MakerState]):
     def apply(self, book: MakerState, event: MarketEvent) -> None:
         """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
         state.apply(book, event)
+
+    @override
+    def open_accounts(self, state: MakerState, opening: Opening) -> bool:
+        """See ``state.open_accounts``: ink and art are sums, and a bite or bark depends on one vault alone."""
+        open_accounts(state, opening)
+        return True
 
     @override
     def accounts(self, book: MakerState) -> Iterable[AccountId]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from backtest.model import AccountId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices
 from backtest.protocols.changes import parameter_change, position_change
 from backtest.protocols.interface import Acted, Action, Fill, Order, Refusal
-from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
+from backtest.protocols.maker.params import RAISED, RAISED_FREELY
+from backtest.protocols.maker.rules import CONTRACTS, AuctionLimits, Seizure, part, seizure
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs, view
 from backtest.units import RAY
 
@@ -41,7 +42,7 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         return Refusal(taken)
     changes: list[PositionChange | ParamChange] = [*_grab(order.account, taken.dink, taken.dart, now)]
     if not observed:
-        changes.append(raising(state, taken.tab, now))
+        changes.append(raised(state, taken.tab, now, limits))
     return Fill(
         order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(state.system, str(state.system))
     )
@@ -73,11 +74,12 @@ def _grab(account: AccountId, dink: int, dart: int, now: Clock) -> tuple[Positio
     )
 
 
-def raising(state: MakerState, delta: int, now: Clock) -> ParamChange:
+def raised(state: MakerState, delta: int, now: Clock, limits: AuctionLimits | None = None) -> ParamChange:
     """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go
-    through here.
+    through here. Its name says whether that may bound another liquidation.
     """
-    return parameter_change(now, "raising", state.params.get("raising", 0) + delta)
+    free = state.is_free(state.limits() if limits is None else limits)
+    return parameter_change(now, RAISED_FREELY if free else RAISED, delta)
 
 
 def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:

@@ -19,6 +19,7 @@ than its debt (without penalty) is bad debt.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,13 +33,14 @@ from backtest.model import AccountId, Clock, ParamChange, PositionChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill, Order, Refusal
 from backtest.protocols.maker import clip
-from backtest.protocols.maker.actions import quote, raising
-from backtest.protocols.maker.params import DOG_2_0
+from backtest.protocols.maker.actions import quote, raised
+from backtest.protocols.maker.params import DOG_2_0, RAISED, RAISED_FREELY
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
 from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
 from backtest.protocols.mechanism import Bidders, Mechanism, Opportunity
 from backtest.units import RAY, WAD
 
+_RAISED = frozenset({RAISED, RAISED_FREELY})
 BLOCK_SECONDS = 13
 """After a decision that left something open the mechanism looks again this much later: a block of the time."""
 
@@ -53,6 +55,27 @@ class _Conditions:
     bounds: Bounds
     beg: int
     stopped: int
+
+
+_NEVER = 1 << 62
+_BAND = 100
+"""Lots that no execution price up to one in so many above the present one makes pay are not looked at until it is
+passed."""
+
+Kind = tuple[int, int]
+"""Dutch lots that differ in size only: the price that they started at, and when."""
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Dutch lots of one kind. ``look``: when they may offer something new under these conditions; 0: they were looked
+    at one by one.
+    """
+
+    one: Lot
+    numbers: set[int]
+    look: int = 0
+    under: _Conditions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +122,20 @@ class Auctions(Mechanism[MakerState]):
         self._openable: set[AccountId] = set()
         self._again = 0
         self._here: _Conditions | None = None
+        self._asked = (-1, 0, 0)
+        self._alike: dict[Kind, _Alike] = {}
+        self._flips: set[int] = set()
+        """Numbers of the other lots."""
+        self._awake: set[Kind] = set()
+        """Kinds that are looked at at each decision;"""
+        self._asleep: list[tuple[int, Kind]] = []
+        """the others, by the time at which they may pay, or end, as long as the execution price is below this"""
+        self._below = 0
+        self._slept_under: _Conditions | None = None
+        """and everything else is as it was here."""
+        self._plain = False
+        self._looked = 0
+        """When it was last asked who is due."""
 
     # -- Mechanism -----------------------------------------------------------------------------------------------------
 
@@ -108,12 +145,7 @@ class Auctions(Mechanism[MakerState]):
     ) -> Sequence[Opportunity | Refusal]:
         """Steps of the account's open lots, oldest first, then a new lot where it is unsafe."""
         found: list[Opportunity | Refusal] = []
-        state, now = book.state, book.now.timestamp
-        prices = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
-        here = _Conditions(*prices, state.curve(), state.bounds(), state.param("beg"), state.param("stopped"))
-        if here == self._here:
-            here = self._here  # the same object, told apart faster
-        self._here = here
+        now, here = book.now.timestamp, self._conditions(book)
         for number in self._of.get(account, ()):
             lot = self.lots[number]
             if lot.nothing_under is here and now < lot.look:
@@ -149,13 +181,16 @@ class Auctions(Mechanism[MakerState]):
         """The step happens: a lot opens, changes or closes; its number."""
         number, account = opportunity.lot, opportunity.order.account
         if number is None:
-            self.lots[self._next] = self._opened(book, opportunity.fill)
-            self._of.setdefault(account, []).append(self._next)
+            number = self._next
             self._next += 1
-            return self._next - 1
-        after = self._after(book, self.lots[number], opportunity)
+            self._put(number, self._opened(book, opportunity.fill))
+            self._of.setdefault(account, []).append(number)
+            return number
+        lot, after = self.lots[number], self._after(book, self.lots[number], opportunity)
+        if after is None or _kind(after) != _kind(lot):
+            self._leave(number, lot)
         if after is not None:
-            self.lots[number] = after
+            self._put(number, after)
             return number
         del self.lots[number]
         self._of[account].remove(number)
@@ -169,14 +204,107 @@ class Auctions(Mechanism[MakerState]):
         return self._of.keys() | self._openable
 
     @override
+    def due(self, book: Book[MakerState]) -> Collection[AccountId]:
+        """Those whose lots pay, or must be reset, those with bids, and those that could be bitten again."""
+        self._plain = book.plain
+        if self._plain:
+            return self.open_accounts()
+        here, now = self._conditions(book), book.now.timestamp
+        self._rouse(here, now)
+        numbers = list(self._flips)
+        for kind in sorted(self._awake):
+            alike = self._alike[kind]
+            if alike.under is here and now < alike.look:
+                continue
+            seconds = now - alike.one.started
+            if self._changes(here, alike.one, here.execution, seconds):
+                alike.look, alike.under = 0, None
+                numbers += alike.numbers
+            elif self._changes(here, alike.one, self._below, seconds):
+                alike.look, alike.under = self._next_look(here, alike.one, now, False), here
+            else:
+                self._awake.discard(kind)
+                heapq.heappush(self._asleep, (self._first_change(here, alike.one, self._below, now), kind))
+        return {*self._openable, *(self.lots[number].account for number in numbers)}
+
+    @override
     def wake(self, now: Clock) -> int | None:
         """The next time at which an auction offers something new, as far as prices stay what they were when it was last
         looked at.
         """
-        times = [max(lot.look, now.timestamp + 1) for lot in self.lots.values()]
+        if self._plain:
+            looks = [lot.look for lot in self.lots.values()]
+        else:
+            looks = [self.lots[number].look for number in self._flips]
+            for kind in self._awake:
+                alike = self._alike[kind]
+                looks += [alike.look] if alike.look else [self.lots[number].look for number in alike.numbers]
+            while self._asleep and self._asleep[0][0] <= min(looks, default=_NEVER):
+                kind = heapq.heappop(self._asleep)[1]
+                if kind in self._alike and kind not in self._awake and self._here is not None:
+                    self._awake.add(kind)
+                    alike = self._alike[kind]
+                    alike.look, alike.under = self._next_look(self._here, alike.one, self._looked, False), self._here
+                    looks.append(alike.look)
+        times = [max(look, now.timestamp + 1) for look in looks]
         if self._openable:
             times.append(max(self._again, now.timestamp + 1))
         return min(times, default=None)
+
+    def _conditions(self, book: Book[MakerState]) -> _Conditions:
+        """The same object as long as they are the same, told apart faster."""
+        state, prices = book.state, book.prices
+        asked = state.changes, prices.execution.get(COLLATERAL, 0), prices.market.get(DAI, 0)
+        if self._here is not None and asked == self._asked:
+            return self._here
+        self._asked = asked
+        here = _Conditions(
+            asked[1], asked[2], state.curve(), state.bounds(),
+            state.param("beg"), state.param("stopped"),
+        )  # fmt: skip
+        if self._here is None or here != self._here:
+            self._here = here
+        return self._here
+
+    # -- lots alike
+    # ------------------------------------------------------------------------------------------------------
+
+    def _put(self, number: int, lot: Lot) -> None:
+        self.lots[number] = lot
+        if lot.flip is not None:
+            self._flips.add(number)
+            return
+        kind = _kind(lot)
+        alike = self._alike.setdefault(kind, _Alike(lot, set()))
+        alike.numbers.add(number)
+        alike.look = 0
+        self._awake.add(kind)
+
+    def _leave(self, number: int, lot: Lot) -> None:
+        self._flips.discard(number)
+        if (alike := self._alike.get(kind := _kind(lot))) is not None:
+            alike.numbers.discard(number)
+            if not alike.numbers:
+                del self._alike[kind]
+                self._awake.discard(kind)
+
+    def _changes(self, here: _Conditions, lot: Lot, execution: int, seconds: int) -> bool:
+        """Whether a Dutch lot pays at an execution price, or must be reset, so long after it started."""
+        price = here.curve.price_down(lot.top, seconds)
+        return here.bounds.is_done(lot.top, price, seconds) or price * here.dai < execution * RAY
+
+    def _rouse(self, here: _Conditions, now: int) -> None:
+        """Whoever may pay or end at this moment, or until the next one that time alone brings, is awake."""
+        before = self._slept_under
+        same = before is not None and replace(before, execution=here.execution) == here
+        if not same or not self._below * (_BAND - 2) // _BAND <= here.execution < self._below:
+            self._below, self._slept_under = here.execution + here.execution // _BAND + 1, here
+            self._awake, self._asleep = set(self._alike), []
+        while self._asleep and self._asleep[0][0] <= now:
+            kind = heapq.heappop(self._asleep)[1]
+            if kind in self._alike:
+                self._awake.add(kind)
+        self._looked = now
 
     # -- opening
     # ---------------------------------------------------------------------------------------------------------
@@ -198,7 +326,7 @@ class Auctions(Mechanism[MakerState]):
 
     def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
         """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""
-        return _raised(fill) - book.state.params.get("raising", 0)
+        return _raised(fill)
 
     def _opened(self, book: Book[MakerState], fill: Fill) -> Lot:
         """dss ``src/clip.sol`` and ``src/flip.sol`` ``kick``."""
@@ -268,7 +396,7 @@ class Auctions(Mechanism[MakerState]):
             -(-bought.owe // RAY),
             bought.slice,
             0,
-            (raising(book.state, -freed, book.now),),
+            (raised(book.state, -freed, book.now),),
             ((DAI, deficit),) if deficit else (),
             CONTRACTS[lot.system],
         )
@@ -283,14 +411,16 @@ class Auctions(Mechanism[MakerState]):
         if pays:  # but the model wants more
             return lot.started + (at + max(1, BLOCK_SECONDS // each)) * each
 
-        def changes(steps: int) -> bool:
-            price = here.curve.price_down(lot.top, steps * each)
-            return here.bounds.is_done(lot.top, price, steps * each) or price * here.dai < here.execution * RAY
+        return self._first_change(here, lot, here.execution, now)
 
+    def _first_change(self, here: _Conditions, lot: Lot, execution: int, now: int) -> int:
+        """The first time after ``now`` at which a lot pays at this execution price, or must be reset."""
+        each = here.curve.step if here.curve.kind == STAIRSTEP else 1
+        at = (now - lot.started) // each
         low, high = at, max(at + 1, here.bounds.tail // each + 1)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if changes(middle) else (middle, high)
+            low, high = (low, middle) if self._changes(here, lot, execution, middle * each) else (middle, high)
         return min(lot.started + high * each, max(lot.started + here.bounds.tail + 1, now + 1))
 
     # -- English
@@ -368,7 +498,7 @@ class Auctions(Mechanism[MakerState]):
             paid,
             flip.lot,
             0,
-            (raising(book.state, -flip.tab, book.now),),
+            (raised(book.state, -flip.tab, book.now),),
             ((DAI, deficit),) if deficit else (),
             CONTRACTS[lot.system],
         )
@@ -394,7 +524,7 @@ class Auctions(Mechanism[MakerState]):
         flip, asked, state, now = lot.flip, opportunity.order.repay or 0, book.state, book.now.timestamp
         step = opportunity.step
         if step == "take":
-            left, owe = lot.left - opportunity.fill.seized, state.params.get("raising", 0) - _raised(opportunity.fill)
+            left, owe = lot.left - opportunity.fill.seized, -_raised(opportunity.fill)
             return (
                 replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, nothing_under=None)
                 if left and lot.tab > owe
@@ -414,9 +544,13 @@ class Auctions(Mechanism[MakerState]):
         return replace(lot, flip=flip, nothing_under=None, holder=opportunity.taker, bids=opportunity.bids)
 
 
+def _kind(lot: Lot) -> Kind:
+    return lot.top, lot.started
+
+
 def _raised(fill: Fill) -> int:
-    """Rad: what all auctions together are to raise once the fill is applied."""
-    return next(change.value for change in fill.changes if isinstance(change, ParamChange) and change.name == "raising")
+    """Rad: by how much the fill raises what all auctions together are to raise."""
+    return next(change.value for change in fill.changes if isinstance(change, ParamChange) and change.name in _RAISED)
 
 
 def _deficit(rad: int) -> int:

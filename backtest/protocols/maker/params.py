@@ -31,6 +31,7 @@ step                   seconds         StairstepExponentialDecrease
 cut                    ray             both exponential ones: factor of a step, or of a second
 liquidation_system     version         10 Cat 1.0, 11 Cat 1.1 and 1.2, 20 Dog 2.0
 osm_delay              seconds         OSM ``hop``: how much older than the market's the oracle price is
+raised, raised_freely  DAI rad         replays only: by how much ``raising`` changes; freely: it bounds nothing now
 raising                DAI rad         replays only: all open auctions are to raise, penalty included (Cat ``litter``,
 Dog ``Dirt``) =====================  ==============
 ==============================================================================
@@ -84,6 +85,9 @@ SAID = (
 
 IMPORTED = frozenset({*UNITS, "par", "duty", "base", "stability_fee", "stopped", "osm_delay"})
 """Names that ``raw/import/Parameter`` may hold; others belong to contracts that no rule here reads."""
+
+RAISED, RAISED_FREELY = "raised", "raised_freely"
+"""Changes of what all open auctions are to raise; the other one where that bounds no liquidation."""
 
 DEFAULTS: Mapping[str, int] = {
     "par": RAY,

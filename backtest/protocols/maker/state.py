@@ -28,11 +28,12 @@ from backtest.protocols.interface import (
     Figure,
     Holding,
     LinearExposure,
+    Opening,
     Pair,
     SafePrices,
     Views,
 )
-from backtest.protocols.maker.params import DEFAULTS, DOG_2_0
+from backtest.protocols.maker.params import DEFAULTS, DOG_2_0, RAISED, RAISED_FREELY
 from backtest.protocols.maker.rules import AuctionLimits, is_unsafe, least_safe_price_up, spot_down, valued
 from backtest.units import RAY, WAD
 from backtest.words.columns import over
@@ -55,6 +56,10 @@ class MakerState:
     art: dict[AccountId, int] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     rate: int = RAY
+    changes: int = field(default=0, compare=False, repr=False)
+    """How often a parameter was set: what is made of them holds as long."""
+    owed: int = field(default=0, compare=False)
+    """The sum of ``art``."""
     columns: Columns | None = field(default=None, compare=False, repr=False)
     """Of every vault (``columns_of``) but those in ``moved``, which changed since. Copies share it."""
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
@@ -108,6 +113,12 @@ class MakerState:
             room,
         )
 
+    def is_free(self, limits: AuctionLimits) -> bool:
+        """Whether what auctions are to raise bounds no liquidation, however many vaults are liquidated."""
+        if limits.room is None:
+            return True
+        return limits.room >= self.owed * self.rate * limits.chop // WAD + 1 + max(limits.dust, limits.dunk)
+
     def curve(self) -> Curve:
         """How prices of auctions fall now: all open ones ask the same Abacus."""
         return Curve(self.param("calc"), self.param("calc_tau"), self.param("step"), self.param("cut"))
@@ -140,18 +151,40 @@ def apply(state: MakerState, event: MarketEvent) -> None:
                 "run backtest check",
             )
         state.moved.add(event.account)
+        if side is state.art:
+            state.owed += event.delta
         if balance:
             side[event.account] = balance
         else:
             side.pop(event.account, None)
     elif isinstance(event, ParamChange):
-        state.params[event.name] = event.value
+        if event.name in (RAISED, RAISED_FREELY):
+            state.params["raising"] = state.params.get("raising", 0) + event.value
+        else:
+            state.params[event.name] = event.value
+            state.changes += 1
     elif isinstance(event, IndexUpdate):
         if event.asset == DAI:
             state.rate = event.borrow_index
     elif not isinstance(event, HistoricalLiquidation):
         raise RulesError(
             f"block {event.block_number}: Maker vaults have no {type(event).__name__}",
+            "rebuild the market with backtest reconstruct",
+        )
+
+
+def open_accounts(state: MakerState, opening: Opening) -> None:
+    """The vaults that a replay begins with, into a book that knows none of them."""
+    state.columns = None  # of a book that was looked at when it was empty
+    for who, _, side, balance in opening.balances:
+        if balance:
+            (state.ink if side == "collateral" else state.art)[who] = balance
+            state.moved.add(who)
+            if side == "debt":
+                state.owed += balance
+    if opening.settings:
+        raise RulesError(
+            f"block {opening.settings[0][-1]}: Maker vaults have no SettingChange",
             "rebuild the market with backtest reconstruct",
         )
 

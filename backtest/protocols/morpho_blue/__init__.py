@@ -48,17 +48,28 @@ from backtest.protocols.interface import (
     RawEvents,
     Refusal,
     SafePrices,
+    Spreads,
     Together,
     Views,
 )
-from backtest.protocols.morpho_blue.account import exposure, exposures, figures, holdings, safe_prices, view, views
+from backtest.protocols.loop import CompiledRules
+from backtest.protocols.morpho_blue.account import (
+    exposure,
+    exposures,
+    figures,
+    holdings,
+    safe_prices,
+    shortfall,
+    view,
+    views,
+)
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
 from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
 from backtest.protocols.morpho_blue.math import incentive_factor
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
-from backtest.protocols.morpho_blue.together import together
+from backtest.protocols.morpho_blue.together import spreads, together
 from backtest.protocols.storage import Steps, StoredAccount, Subject
 from backtest.units import BPS, WAD
 
@@ -220,6 +231,23 @@ class MorphoBlue(LendingProtocol[MorphoState]):
     ) -> Together | None:
         """See ``together.together``."""
         return together(state, accounts, prices, now, liquidator, cost=cost, calls=calls, most=most)
+
+    @override
+    def spreads(self, state: MorphoState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> Spreads | None:
+        """See ``together.spreads``."""
+        return spreads(state, accounts, prices, now)
+
+    @override
+    def shortfall(self, state: MorphoState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> int | None:
+        """See ``account.shortfall``."""
+        return shortfall(state, accounts, prices.oracle, now)
+
+    @override
+    def compiled_rules(self, state: MorphoState, now: Clock) -> CompiledRules | None:
+        """See ``looped.compiled_rules``."""
+        from backtest.protocols.morpho_blue.looped import compiled_rules  # what only observes compiles nothing
+
+        return compiled_rules(state, now)
 
     @override
     def weight(self, state: MorphoState, account: AccountId, asset: AssetId) -> int:

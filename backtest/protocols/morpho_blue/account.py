@@ -18,14 +18,14 @@ from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE, VIRTUAL_ASSE
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, MorphoState, Position, Totals, accounts
 from backtest.units import WAD, mul_div_down, mul_div_up
 from backtest.words import rule
-from backtest.words.columns import over
+from backtest.words.columns import numbers, over, words
 
 _EMPTY = Position()
 _HORIZON = 86_400
 """Seconds for which an exposure holds;"""
 _HEADROOM = 1.2
 """how much the rate may rise meanwhile at the same utilisation (50 / year for a day: 1.15), and"""
-_FLOAT_ERROR = 1e-9
+FLOAT_ERROR = 1e-9
 """the relative error of its floats."""
 _DOUBLE = 1e-12
 """More than a few operations of doubles err by."""
@@ -120,6 +120,24 @@ def views(state: MorphoState, prices: Mapping[AssetId, int], now: Clock) -> View
     return views_of(columns, found, lambda account: view_of(state, state.positions[account], totals, prices))
 
 
+def shortfall(state: MorphoState, ids: Sequence[AccountId], prices: Mapping[AssetId, int], now: Clock) -> int | None:
+    """See ``LendingProtocol.shortfall``; None where a price is missing, or a number is no word."""
+    price, loan_price = prices.get(COLLATERAL), prices.get(LOAN)
+    if price is None or loan_price is None:
+        return None
+    positions = [position for account in ids if (position := state.positions.get(account, _EMPTY)).borrow_shares]
+    held, owed = (
+        words([getattr(position, name) for position in positions]) for name in ("collateral", "borrow_shares")
+    )
+    found = over(
+        valued, held, owed, *_terms(state, state.accrued(now.timestamp), price, loan_price), rows=len(positions)
+    )
+    if not found.exact.all():
+        return None
+    worth, debt = numbers(found.columns[0]), numbers(found.columns[1])
+    return sum(max(0, owes - holds) for holds, owes in zip(worth, debt, strict=True))
+
+
 _COLLATERAL, _BORROW_SHARES = 0, 1
 """Columns of the book."""
 
@@ -127,13 +145,24 @@ _COLLATERAL, _BORROW_SHARES = 0, 1
 def columns_of(state: MorphoState) -> Columns:
     """What each account holds and owes, kept until it changes."""
 
-    def row(account: AccountId) -> tuple[int, int] | None:
-        position = state.positions[account]
-        return (position.collateral, position.borrow_shares) if position.holds else None
+    def row(account: AccountId) -> tuple[int, int, int] | None:
+        return row_of(state, account)
 
-    state.columns = refreshed(state.columns, state.moved, lambda: accounts(state), row, 2)
+    live = state.live
+    if live is not None and (state.moved or state.columns is None):
+        live.refresh(row)
+        if not live.plain.any():
+            state.columns = live.columns()
+            state.moved.clear()
+    state.columns = refreshed(state.columns, state.moved, lambda: accounts(state), row, 3)
     state.moved.clear()
     return state.columns
+
+
+def row_of(state: MorphoState, account: AccountId) -> tuple[int, int, int] | None:
+    """An account's columns; None: it holds nothing."""
+    position = state.positions[account]
+    return (position.collateral, position.borrow_shares, position.supply_shares) if position.holds else None
 
 
 def view(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> AccountView:
@@ -182,9 +211,10 @@ def holdings(state: MorphoState, account: AccountId, now: Clock) -> Sequence[Hol
 def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposure | None:
     """A form that is negative before the position is unhealthy; None without debt.
 
-    Counts the debt with a day's interest from now at a rate a fifth above the present one, since between two accruals
-    the curve's rate may lie above the recorded average; the debt's weight ages by the borrow index besides.
-    ``constant`` covers the cuts to whole units.
+    Where the market uses the adaptive curve it counts the debt with a day's interest from now at a rate a fifth above
+    the present one, since between two accruals the curve's rate may lie above the recorded average; the debt's weight
+    ages by the borrow index besides, and by nothing else where the recorded rate is the one that runs. ``constant``
+    covers the cuts to whole units.
     """
     position = state.positions.get(account, _EMPTY)
     if not position.borrow_shares:
@@ -198,16 +228,22 @@ def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposu
     return LinearExposure(
         weights,
         constant=-_slack(state),
-        relative_error=_FLOAT_ERROR,
+        relative_error=FLOAT_ERROR,
         debt={LOAN: -weights[LOAN]},
-        until=now.timestamp + _HORIZON,
+        until=_until(totals, now),
     )
 
 
 def _growth(state: MorphoState, totals: Totals, now: Clock) -> float:
-    """Of a debt over the time that an exposure holds, at most."""
+    """Of a debt over the time that an exposure holds, at most, beside that of the recorded index."""
+    if totals.rate_at_target is None:
+        return 1.0
     rate = max(totals.rates(now.timestamp)[0], state.totals.rate) / WAD
     return 1 + _HEADROOM * rate * _HORIZON
+
+
+def _until(totals: Totals, now: Clock) -> int | None:
+    return None if totals.rate_at_target is None else now.timestamp + _HORIZON
 
 
 def _slack(state: MorphoState) -> float:
@@ -232,6 +268,6 @@ def exposures(state: MorphoState, ids: Sequence[AccountId], now: Clock) -> Expos
         owed=np.tile(np.array([False, True]), count),
         amount=np.stack([carried, owed / market.unit(LOAN)], axis=1).ravel(),
         constant=np.full(count, -_slack(state)),
-        relative_error=_FLOAT_ERROR,
-        until=now.timestamp + _HORIZON,
+        relative_error=FLOAT_ERROR,
+        until=_until(totals, now),
     )

@@ -85,19 +85,37 @@ REASONS: Mapping[int, str] = {
 def offered(
     shares: int, collateral: int, total_assets: int, total_shares: int, price: int, lltv: int, incentive: int,
     execution_price: int, loan_price: int, unit: int, loan_unit: int,
-) -> tuple[int, int]:  # fmt: skip
-    """How a call on a position that owes ends if it asks for as much as possible (``HEALTHY`` ...), and what it brings
-    the liquidator in base units, both sides rounded against it. ``execution_price`` is what collateral is sold for.
+) -> tuple[int, int, int]:  # fmt: skip
+    """How a call on a position that owes ends if it asks for as much as possible (``HEALTHY`` ...), what the liquidator
+    pays, rounded up, and what it gets, rounded down, both base units. ``execution_price`` is what collateral is sold
+    for.
     """
     if max_borrow_down(collateral, price, lltv) >= to_assets_up(shares, total_assets, total_shares):
-        return HEALTHY, 0
+        return HEALTHY, 0, 0
     repaid, seized = most_of(shares, collateral, price, incentive, total_assets, total_shares)
     if not repaid and not seized:
-        return NOTHING, 0
+        return NOTHING, 0, 0
     if repaid > shares:
-        return TOO_MUCH, 0
+        return TOO_MUCH, 0, 0
     paid = to_assets_up(repaid, total_assets, total_shares)
-    return ON_OFFER, mul_div_down(seized, execution_price, unit) - mul_div_up(paid, loan_price, loan_unit)
+    return ON_OFFER, mul_div_up(paid, loan_price, loan_unit), mul_div_down(seized, execution_price, unit)
+
+
+@rule
+def left_by(
+    shares: int, seized: int, borrow_shares: int, collateral: int, borrow_assets: int, total_shares: int
+) -> tuple[int, int, int, int, int]:
+    """A call that repays ``shares`` of a position's and seizes so much: native units repaid, shares written off and
+    what they owed, and the market's totals of what is borrowed afterwards. What is written off leaves what is supplied
+    as well.
+    """
+    repaid, lost, lost_shares = to_assets_up(shares, borrow_assets, total_shares), 0, 0
+    borrow_assets, total_shares = max(0, borrow_assets - repaid), total_shares - shares
+    if seized == collateral and borrow_shares > shares:
+        lost_shares = borrow_shares - shares
+        lost = min(borrow_assets, to_assets_up(lost_shares, borrow_assets, total_shares))
+        borrow_assets, total_shares = borrow_assets - lost, total_shares - lost_shares
+    return repaid, lost_shares, lost, borrow_assets, total_shares
 
 
 def pairs(state: MorphoState, account: AccountId, prices: Mapping[AssetId, int], now: Clock) -> Sequence[Pair]:
@@ -163,23 +181,36 @@ def _size(order: Order, position: Position, totals: Totals, price: int, incentiv
 def _settle(
     state: MorphoState, order: Order, position: Position, totals: Totals, now: Clock, shares: int, seized: int
 ) -> Fill:
-    account, repaid = order.account, totals.debt_up(shares)
-    changes: list[Change] = [*accrual(state, now), position_change(now, account, LOAN, "debt", -shares, amount=repaid)]
-    changes.append(position_change(now, account, COLLATERAL, "collateral", -seized, amount=seized))
-    deficits: tuple[tuple[AssetId, int], ...] = ()
-    left = replace(
-        totals, borrow_assets=max(0, totals.borrow_assets - repaid), borrow_shares=totals.borrow_shares - shares
+    account = order.account
+    repaid, lost_shares, lost, borrow_assets, borrow_shares = left_by(
+        shares, seized, position.borrow_shares, position.collateral, totals.borrow_assets, totals.borrow_shares
     )
-    if seized == position.collateral and (lost_shares := position.borrow_shares - shares):
-        lost = min(left.borrow_assets, left.debt_up(lost_shares))
+    changes: list[Change] = [
+        *accrual(state, now), *taken(now, account, shares, repaid, seized, lost_shares, lost)
+    ]  # fmt: skip
+    left = replace(
+        totals,
+        borrow_assets=borrow_assets,
+        borrow_shares=borrow_shares,
+        supply_assets=totals.supply_assets - lost,
+    )
+    changes += indexes_after(state, left, now)
+    deficits = ((LOAN, lost),) if lost_shares else ()
+    return Fill(order, repaid, seized, 0, tuple(changes), deficits, rules=RULES, rules_tested=True)
+
+
+def taken(
+    now: Clock, account: AccountId, shares: int, repaid: int, seized: int, lost_shares: int, lost: int
+) -> list[PositionChange | SettingChange]:
+    """What a call changes in an account, in order: debt, collateral, and debt that is written off."""
+    changes: list[PositionChange | SettingChange] = [
+        position_change(now, account, LOAN, "debt", -shares, amount=repaid),
+        position_change(now, account, COLLATERAL, "collateral", -seized, amount=seized),
+    ]
+    if lost_shares:
         changes.append(position_change(now, account, LOAN, "debt", -lost_shares, amount=lost))
         changes.append(setting_change(now, account, "bad_debt", LOAN, lost))
-        deficits = ((LOAN, lost),)
-        left.borrow_assets -= lost
-        left.supply_assets -= lost
-        left.borrow_shares -= lost_shares
-    changes += indexes_after(state, left, now)
-    return Fill(order, repaid, seized, 0, tuple(changes), deficits, rules=RULES, rules_tested=True)
+    return changes
 
 
 def _shares(fill: Fill) -> int:

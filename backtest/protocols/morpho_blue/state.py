@@ -31,7 +31,7 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols.changes import parameter_change, unplaced
-from backtest.protocols.columns import Columns
+from backtest.protocols.columns import Columns, InPlace
 from backtest.protocols.morpho_blue.irm import borrow_rate
 from backtest.protocols.morpho_blue.math import (
     VIRTUAL_ASSETS,
@@ -147,15 +147,25 @@ class MorphoState:
     columns: Columns | None = field(default=None, compare=False, repr=False)
     """Of every account (``account.columns_of``) but those in ``moved``, which changed since. Copies share it."""
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
+    live: InPlace | None = field(default=None, compare=False, repr=False)
+    """The same in place, for compiled code (``looped.live_of``); None: nobody asked."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MorphoState:
         """Independent of this one; positions never change, so that both have the same."""
-        return replace(self, totals=replace(self.totals), positions=self.positions.copy(), moved=self.moved.copy())
+        return replace(
+            self,
+            totals=replace(self.totals),
+            positions=self.positions.copy(),
+            moved=self.moved.copy(),
+            live=None if self.live is None else self.live.copy(),
+        )
 
     def put(self, account: AccountId, position: Position) -> None:
         """The account's position from now on."""
         self.positions[account] = position
         self.moved.add(account)
+        if self.live is not None:
+            self.live.moved.add(account)
 
     def receive(self, account: AccountId, supply_shares: int) -> None:
         """Fee shares."""
@@ -299,11 +309,13 @@ def _accrue(state: MorphoState, recorded: int, event: ParamChange) -> None:
 def accrual(state: MorphoState, now: Clock) -> list[ParamChange]:
     """The changes that a call makes by accruing at ``now``, before its own."""
     rate, end = state.totals.rates(now.timestamp)
-    changes = []
-    if end is not None and not state.recompute:
-        changes.append(parameter_change(now, "rate_at_target", end, LOAN))
-    changes.append(parameter_change(now, "accrued", rate, LOAN))
-    return changes
+    return accrued_at(now, rate, None if state.recompute else end)
+
+
+def accrued_at(now: Clock, rate: int, end: int | None) -> list[ParamChange]:
+    """The same, of an average rate and the rate at target that it ends at (None: none, or it is recomputed)."""
+    changes = [] if end is None else [parameter_change(now, "rate_at_target", end, LOAN)]
+    return [*changes, parameter_change(now, "accrued", rate, LOAN)]
 
 
 def indexes_after(state: MorphoState, totals: Totals, now: Clock) -> list[IndexUpdate]:

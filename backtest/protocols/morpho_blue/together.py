@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 
 from backtest.model import AccountId, AssetId, Clock, PositionChange, Prices, SettingChange, Side
-from backtest.protocols.interface import Fill, Order, Together
+from backtest.protocols.interface import Fill, Order, Spreads, Together
 from backtest.protocols.morpho_blue.account import view_of
 from backtest.protocols.morpho_blue.liquidation import HEALTHY, ON_OFFER, PAIR, REASONS, offered, quote
 from backtest.protocols.morpho_blue.state import COLLATERAL, LOAN, RULES, MorphoState, Position, apply
-from backtest.words.columns import numbers, over, words
+from backtest.words.columns import Column, numbers, over, words
 
 _Taken = tuple[Fill, int, int | None, int | None]
 """Profit after the cost, health before and after."""
@@ -40,27 +40,24 @@ def together(
     ids = [account for account in accounts if state.positions.get(account, Position()).borrow_shares]
     if not ids:
         return _of([], [], set())
-    market, names = state.market, [state.market.accounts[account] for account in ids]
-    book = replace(state, positions={account: state.positions[account] for account in ids}, columns=None, moved=set())
+    names = [state.market.accounts[account] for account in ids]
+    book = replace(
+        state, positions={account: state.positions[account] for account in ids}, columns=None, moved=set(), live=None
+    )
     book.totals = replace(state.totals)
     held = np.array(words([book.positions[account].collateral for account in ids]))
     owed = np.array(words([book.positions[account].borrow_shares for account in ids]))
     done = [calls.get(account, 0) for account in ids]
     taken: list[_Taken] = []
     refused: set[tuple[AccountId, str]] = set()
-    terms = [
-        words([number])
-        for number in (
-            price, state.lltv, state.incentive_factor, prices.execution.get(COLLATERAL, 0), prices.market.get(LOAN, 0),
-            market.unit(COLLATERAL), market.unit(LOAN),
-        )
-    ]  # fmt: skip
+    terms = _terms(state, prices, price)
     while True:
         totals = book.accrued(now.timestamp)
         found = over(offered, owed, held, totals.borrow_assets, totals.borrow_shares, *terms, rows=len(ids))
         if not found.exact.all():
             return None
-        outcome, profit = numbers(found.columns[0]), numbers(found.columns[1])
+        outcome, paid, brought = (numbers(column) for column in found.columns)
+        profit = [sells - costs for sells, costs in zip(brought, paid, strict=True)]
         refused.update((ids[at], REASONS[how]) for at, how in enumerate(outcome) if how not in (HEALTHY, ON_OFFER))
         open_to = [at for at, how in enumerate(outcome) if how == ON_OFFER]
         pays = [at for at in open_to if profit[at] > cost and done[at] < most]
@@ -78,6 +75,42 @@ def together(
         taken.append((fill, profit[best] - cost, before, after))
         held[best], owed[best] = words([left.collateral])[0], words([left.borrow_shares])[0]
         done[best] += 1
+
+
+def spreads(state: MorphoState, accounts: Sequence[AccountId], prices: Prices, now: Clock) -> Spreads | None:
+    """See ``protocols.Spreads``."""
+    price = prices.oracle.get(COLLATERAL)
+    if state.recompute or price is None or LOAN not in prices.oracle:
+        return None
+    ids = [account for account in accounts if state.positions.get(account, Position()).borrow_shares]
+    held = words([state.positions[account].collateral for account in ids])
+    owed = words([state.positions[account].borrow_shares for account in ids])
+    totals = state.accrued(now.timestamp)
+    terms = _terms(state, prices, price)
+    found = over(offered, owed, held, totals.borrow_assets, totals.borrow_shares, *terms, rows=len(ids))
+    outcome, fits = found.columns[0, :, 0].astype(np.int64), found.exact & ~found.columns[1:, :, 1:].any(axis=(0, 2))
+    fits &= ~(found.columns[1:, :, 0] >> np.uint64(63)).any(axis=0)
+    who = np.array(ids, np.int64)
+    offers = fits & (outcome == ON_OFFER)
+    count = int(offers.sum())
+    paid, brought = (column.view(np.int64) for column in found.columns[1:, offers, 0])
+    return Spreads(
+        who[offers], np.full(count, LOAN), np.full(count, COLLATERAL), paid, brought,
+        frozenset(who[~fits].tolist()),
+        [(ids[at], REASONS[int(outcome[at])]) for at in np.flatnonzero(fits & (outcome > ON_OFFER)).tolist()],
+    )  # fmt: skip
+
+
+def _terms(state: MorphoState, prices: Prices, price: int) -> list[Column]:
+    """What ``offered`` takes that is the same for all positions and does not move with the totals."""
+    market = state.market
+    return [
+        words([number])
+        for number in (
+            price, state.lltv, state.incentive_factor, prices.execution.get(COLLATERAL, 0), prices.market.get(LOAN, 0),
+            market.unit(COLLATERAL), market.unit(LOAN),
+        )
+    ]  # fmt: skip
 
 
 def _of(taken: list[_Taken], on_offer: list[AccountId], refused: set[tuple[AccountId, str]]) -> Together:

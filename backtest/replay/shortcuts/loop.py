@@ -259,15 +259,13 @@ def _run(
                     sums, REALISED, _valued(lost[at], LOST_AMOUNT, np.int64(lost[at, LOST_ASSET]), price, known, units)
                 )
             bad = word_of_pair(sums[REALISED], sums[REALISED + 1])
-            changed, place = 0, count
+            changed = 0
             for at in range(unsafe):
                 bad += word_of_digit(U(scratch.owes[at]))
                 account, row = scratch.who[at], scratch.row_of[at]
                 for reason in range(refused.shape[1]):
                     refused[account, reason] |= scratch.refused[at, reason]
-                if place < number and np.int64(made[place, ACCOUNT]) == account:
-                    while place < number and np.int64(made[place, ACCOUNT]) == account:
-                        place += 1
+                if done_in[account] == block and done[account] != scratch.calls[at]:
                     if _reformed(columns, account, row, looks, scratch, assets, price, indexes, time, tilt):
                         scratch.rows[changed], scratch.start[changed] = row, tick + 1
                         scratch.stop[changed] = len(looks.head)

@@ -85,8 +85,8 @@ class Stretches(Generic[State]):
         passing = self._timeline.passing
         if not passing.fits or not passing.events.passes[reader.place]:
             return None
-        stop = int(min(reader.stop, passing.next_break(reader.place)))
         watch.go_to(watch.ticks.at(book.seq), book)
+        stop = int(min(reader.stop, passing.next_break(reader.place), passing.later(watch.rows.until)))
         if watch.rows.boxes or watch.rows.waits or not self._is_due(watch, stop):
             return None
         rules = book.protocol.compiled_rules(book.state, book.now)
@@ -275,6 +275,8 @@ class _Records(Generic[State]):
         more, so that the least profit up to each decides.
         """
         made = self._stretch.made
+        if self._stretch.ordered:
+            return list(range(len(made)))
         account, moment = made[:, ACCOUNT].astype(np.int64), made[:, MOMENT].astype(np.int64)
         least = made[:, PROFIT].view(np.int64).copy()
         follows = np.flatnonzero((account[1:] == account[:-1]) & (moment[1:] == moment[:-1])) + 1

@@ -78,6 +78,10 @@ class Ticks:
         """The tick that holds after an event."""
         return bisect_right(self.seq, seq) - 1
 
+    def after(self, time: int) -> int:
+        """The first tick later than that."""
+        return int(np.searchsorted(self._time, time, side="right"))
+
     def prices(self, first: int, stop: int) -> Floats:
         """Ticks x assets, NaN where there is none."""
         return np.stack([steps.at(first, stop, np.nan)[0] for steps in self._prices], axis=1)
@@ -175,7 +179,9 @@ class Foresight(Watch[State]):
         if self.tick < 0 or self.rows.waits:
             return -1
         tick = self.first + queue.first_due(self.tick - self.first, self.head)
-        if tick == self.tick:
+        if self.rows.until < sys.maxsize:
+            tick = min(tick, self.ticks.after(self.rows.until))
+        if tick <= self.tick:
             return -1
         return self.ticks.seq[tick] if tick < len(self.ticks.seq) else sys.maxsize
 

@@ -15,6 +15,7 @@ the sum of both.
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Sequence
 from copy import copy
 from math import exp
@@ -113,7 +114,8 @@ class Rows(Generic[State]):
         self._free: list[int] = []
         self._dirty: set[AccountId] = set()
         self._all_dirty = False
-        self._until: list[tuple[int, AccountId]] = []
+        self._until: list[tuple[int, tuple[AccountId, ...]]] = []
+        """Whose form holds up to which time; the earliest first."""
 
     def touch(self, account: AccountId) -> None:
         """See ``Watch``."""
@@ -146,8 +148,13 @@ class Rows(Generic[State]):
 
     @property
     def waits(self) -> bool:
-        """Whether something is to be asked for, now or at some time."""
-        return self._all_dirty or bool(self._dirty) or bool(self._until)
+        """Whether something is to be asked for now."""
+        return self._all_dirty or bool(self._dirty)
+
+    @property
+    def until(self) -> int:
+        """The last time (seconds) at which all forms hold."""
+        return self._until[0][0] if self._until else sys.maxsize
 
     def all(self) -> Ints:
         """Rows in use."""
@@ -157,7 +164,7 @@ class Rows(Generic[State]):
         """Ask for what was touched: rows that are new or changed, and those that are no more."""
         now = book.now.timestamp
         while self._until and self._until[0][0] < now:
-            self._dirty.add(heapq.heappop(self._until)[1])
+            self._dirty.update(heapq.heappop(self._until)[1])
         if self._all_dirty:
             self._dirty.update(cast("list[AccountId]", np.flatnonzero(self._row >= 0).tolist()))
             self._all_dirty = False
@@ -234,8 +241,7 @@ class Rows(Generic[State]):
         self.forms.put_packed(rows, ends, column[order].astype(np.int32), weight[order], base)
         self._dirty.difference_update(accounts)
         if found.until is not None:
-            self._until += [(found.until, account) for account in accounts]
-            heapq.heapify(self._until)
+            heapq.heappush(self._until, (found.until, tuple(accounts)))
         return rows
 
     def _take(self, account: AccountId) -> int:
@@ -263,7 +269,7 @@ class Rows(Generic[State]):
             return (), (), 0
         self.boxes.pop(row, None)
         if exposure.until is not None:
-            heapq.heappush(self._until, (exposure.until, self.of(row)))
+            heapq.heappush(self._until, (exposure.until, (self.of(row),)))
         return self._linear(exposure, book, bounds)
 
     def _linear(self, exposure: LinearExposure, book: Book[State], bounds: IndexBounds) -> Form:

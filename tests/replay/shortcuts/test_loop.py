@@ -6,16 +6,13 @@ from collections import Counter
 
 import pytest
 
-from backtest.protocols import loop as rows
 from backtest.protocols.aave_v3 import AAVE_V3
-from backtest.protocols.aave_v3.state import MOVED, MOVED_SHORT
 from backtest.replay.engine import replay
-from backtest.replay.record import Replay
-from backtest.replay.shortcuts import loop, stretch
-from backtest.replay.shortcuts.common_start import start_of
+from backtest.replay.shortcuts import stretch
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.support.aave_history import random_history
+from tests.support.compiled_loop import compare, count_ends, outcome
 
 FROM = 10
 SCENARIOS = (
@@ -34,32 +31,9 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-def outcome(result: Replay[object]) -> dict[str, object]:
-    kept = "spells deficits totals horizons events reach made_liquidatable refused rules actions book"
-    found = {name: getattr(result, name) for name in kept.split()}
-    # whether another order might depend on what a reserve has left is said to be on the safe side
-    return found | {"liquidations": [repr(made).replace(MOVED_SHORT, MOVED) for made in result.liquidations]}
-
-
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the loop ended a stretch in which way, and how many liquidations it made; books are small here."""
-    monkeypatch.setattr(stretch, "MANY", 0)
-    found: Counter[str] = Counter()
-    compiled = loop.loop_of
-
-    def counted(rules: rows.CompiledRules) -> object:
-        def run(*args: object) -> None:
-            state = next(arg for arg in args if getattr(arg, "shape", None) == (loop.STATE,))
-            before = int(state[loop.COUNT])  # type: ignore[index]
-            compiled(rules)(*args)
-            found[("done", "not here", "no room")[state[loop.ENDED]]] += 1  # type: ignore[index]
-            found["made"] += int(state[loop.COUNT]) - before  # type: ignore[index]
-
-        return run
-
-    monkeypatch.setattr(loop, "loop_of", counted)
-    return found
+    return count_ends(monkeypatch)
 
 
 @pytest.mark.slow
@@ -69,17 +43,7 @@ def test_random_histories(part: int, ended: Counter[str], monkeypatch: pytest.Mo
     total = 0
     for seed in range(30):
         h, scenario = random_history(100 * part + seed), SCENARIOS[(seed + part) % len(SCENARIOS)]
-        history = h.timeline()
-        plain = replay(AAVE_V3, h.market, history, scenario, samples=5, screened=False)
-        quick = replay(AAVE_V3, h.market, history, scenario, samples=5)
-        for name, value in outcome(plain).items():
-            assert outcome(quick)[name] == value, (seed, name)
-        start = start_of(AAVE_V3, h.market, history, scenario)
-        for _ in range(2):  # what the first made of the start is the same for the second
-            again = replay(AAVE_V3, h.market, history, scenario, samples=5, start=start)
-            assert outcome(again)["liquidations"] == outcome(plain)["liquidations"], seed
-            assert (again.horizons, again.book) == (plain.horizons, plain.book)
-        total += len(plain.liquidations)
+        total += compare(AAVE_V3, h, scenario, 100 * part + seed)
     assert total > 100
     assert ended["made"] > total // 2
     assert ended["no room"] > 3

@@ -1,0 +1,273 @@
+"""What the compiled loop asks of Morpho Blue (``protocols.loop.CompiledRules``).
+
+Each liquidation moves the market's totals, on which all others depend: after each, what is still there is quoted anew,
+as ``together`` does. A moment is tried as a whole: where a number does not fit, or an offer stays, the columns are as
+before and the plain rules take over. ``tests/protocols/morpho_blue/test_morpho_loop.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backtest.protocols.loop import (
+    ACCOUNT,
+    BEFORE,
+    COLLATERAL_ASSET,
+    COMMON,
+    DEBT_ASSET,
+    DONE,
+    LOST_AMOUNT,
+    LOST_ASSET,
+    LOST_COMMON,
+    LOST_IN,
+    MARKET,
+    NO_DEBT_LEFT,
+    NO_ROOM,
+    NOT_HERE,
+    ORACLE,
+    PROFIT,
+    REPAID,
+    SEIZED,
+)  # fmt: skip
+from backtest.protocols.morpho_blue import account as health
+from backtest.protocols.morpho_blue import irm, liquidation, state
+from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER
+from backtest.words.columns import Words
+from backtest.words.digits import WordConstant
+from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
+
+U = np.uint64
+_1 = U(1)
+_offered, _most_of, _left_by = machine(liquidation.offered), machine(liquidation.most_of), machine(liquidation.left_by)
+_valued, _rate, _interest = machine(health.valued), machine(irm.borrow_rate), machine(state.interest_down)
+_RATE_SCALE, _FITS = WordConstant(state.RATE_SCALE), WordConstant(1 << 63)
+
+# An account's numbers (``account.row_of``), each of two words, the low one first.
+HELD, OWED = 0, 1
+# Rows of the market's numbers, two words each, the low one first.
+SUPPLY_ASSETS, SUPPLY_SHARES, BORROW_ASSETS, BORROW_SHARES, SHARE_OF_FEE, RATE, TARGET = range(7)
+LLTV, INCENTIVE, UNIT, LOAN_UNIT = range(7, 11)
+MARKET_ROWS = 11
+# Its other numbers.
+UPDATED, CURVE = range(2)
+"""Seconds; whether it uses the adaptive curve."""
+# A liquidation's own words: shares repaid, shares written off, the rates of the accrual before it.
+SHARES, LOST_SHARES, ACCRUED_RATE, ACCRUED_TARGET = range(COMMON, COMMON + 8, 2)
+MADE, LOST = COMMON + 8, LOST_COMMON
+_LOAN, _COLLATERAL = int(state.LOAN), int(state.COLLATERAL)
+
+
+@within
+def _of(rows: Words, place: int) -> Any:
+    return word_of_pair(rows[place, 1], rows[place, 0])
+
+
+@within
+def _keep(rows: Words, place: int, number: Any) -> None:
+    d3, d2, d1, d0 = digits_of(number)
+    if d3 | d2:
+        raise OverflowError("number")
+    rows[place, 0], rows[place, 1] = d0, d1
+
+
+@within
+def _put(row: Words, place: int, number: Any) -> None:
+    d3, d2, d1, d0 = digits_of(number)
+    if d3 | d2:
+        raise OverflowError("number")
+    row[place], row[place + 1] = d1, d0
+
+
+@within
+def _price(price: Words, known: Any, asset: int) -> Any:
+    """What an asset is bought and sold for."""
+    place = MARKET if known[asset, MARKET] else ORACLE
+    return word_of_pair(price[asset, place], price[asset, place + 1])
+
+
+@within
+def _accrue(market: Words, numbers: Any, timestamp: int) -> tuple[Any, Any]:
+    """As ``MorphoState.accrued``: in place, and the rates that a call now would accrue with."""
+    elapsed = timestamp - numbers[UPDATED]
+    if elapsed < 0:
+        raise OverflowError("time")
+    seconds = word_of_digit(U(elapsed))
+    supplied, borrowed = _of(market, SUPPLY_ASSETS), _of(market, BORROW_ASSETS)
+    rate, end = _of(market, RATE), word_of_digit(U(0))
+    if numbers[CURVE]:
+        rate, end = _rate(supplied, borrowed, _of(market, TARGET), seconds)
+    if elapsed:
+        shares = _of(market, SUPPLY_SHARES)
+        interest, fee = _interest(borrowed, supplied, shares, _of(market, SHARE_OF_FEE), rate, seconds)
+        _keep(market, BORROW_ASSETS, borrowed + interest)
+        _keep(market, SUPPLY_ASSETS, supplied + interest)
+        _keep(market, SUPPLY_SHARES, shares + fee)
+        numbers[UPDATED] = timestamp
+        if numbers[CURVE]:
+            _keep(market, TARGET, end)
+    return rate, end
+
+
+@within
+def _health(held: Words, market: Words, price: Any, loan_price: Any) -> Any:
+    """Of a position: see ``account.valued``."""
+    return _valued(
+        _of(held, HELD), _of(held, OWED), _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), price, loan_price,
+        _of(market, LLTV), _of(market, UNIT), _of(market, LOAN_UNIT),
+    )  # fmt: skip
+
+
+@within
+def _choose(
+    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
+    calls: Any, most: int, refused: Any,
+) -> tuple[int, bool, Any]:  # fmt: skip
+    """The place of who pays most (-1: nobody does), whether an offer stands that does not pay, and the profit."""
+    best, stays, least = -1, False, np.int64(cost)
+    assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+    lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
+    unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
+    for place in range(len(accounts)):
+        account = accounts[place]
+        owed = _of(held[account], OWED)
+        if gone[place] or not owed:
+            continue
+        how, paid, brought = _offered(
+            owed, _of(held[account], HELD), assets, shares, price, lltv, incentive, sold, loan, unit, loan_unit
+        )
+        if how == HEALTHY:
+            continue
+        if how != ON_OFFER:
+            refused[place, 0 if how == NOTHING else 1] = True
+            continue
+        profit = brought - paid
+        if profit >= _FITS or -profit >= _FITS:
+            raise OverflowError("profit")
+        pays = np.int64(digits_of(profit)[3])
+        if pays <= cost or calls[place] >= most:
+            stays = True
+        elif pays > least or (best >= 0 and pays == least and rank[account] < rank[accounts[best]]):
+            best, least = place, pays
+    return best, stays, least
+
+
+@within
+def _take(
+    row: Words, position: Words, market: Words, price: Any, loan_price: Any, account: int, profit: int, rate: Any,
+    end: Any,
+) -> Any:  # fmt: skip
+    """A position that pays is called, in the market and in a row; the shares that are written off, and their debt."""
+    owed, collateral = _of(position, OWED), _of(position, HELD)
+    assets, total = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+    shares, seized = _most_of(owed, collateral, price, _of(market, INCENTIVE), assets, total)
+    _, _, _, before = _health(position, market, price, loan_price)
+    repaid, lost_shares, written_off, assets, total = _left_by(shares, seized, owed, collateral, assets, total)
+    if shares + lost_shares != owed:
+        raise OverflowError("debt is left")
+    _keep(market, BORROW_ASSETS, assets)
+    _keep(market, BORROW_SHARES, total)
+    _keep(market, SUPPLY_ASSETS, _of(market, SUPPLY_ASSETS) - written_off)
+    row[:] = U(0)
+    row[ACCOUNT], row[DEBT_ASSET], row[COLLATERAL_ASSET] = U(account), U(_LOAN), U(_COLLATERAL)
+    row[NO_DEBT_LEFT], row[PROFIT] = _1, U(profit)
+    _put(row, REPAID, repaid)
+    _put(row, SEIZED, seized)
+    _put(row, BEFORE, before)
+    _put(row, SHARES, shares)
+    _put(row, LOST_SHARES, lost_shares)
+    _put(row, ACCRUED_RATE, rate)
+    _put(row, ACCRUED_TARGET, end)
+    return lost_shares, written_off
+
+
+@within
+def _all(
+    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, numbers: Any, price: Words, known: Any,
+    timestamp: int, cost: int, calls: Any, most: int, made: Words, number: int, lost: Words, rest: int, refused: Any,
+    owes: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Everyone who pays, in turn; ``gone``, the market and its numbers are as they are then."""
+    oracle = word_of_pair(price[_COLLATERAL, ORACLE], price[_COLLATERAL, ORACLE + 1])
+    loan_oracle = word_of_pair(price[_LOAN, ORACLE], price[_LOAN, ORACLE + 1])
+    sold, loan = _price(price, known, _COLLATERAL), _price(price, known, _LOAN)
+    rate, end = _accrue(market, numbers, timestamp)
+    first = number
+    while True:
+        place, stays, profit = _choose(
+            held, rank, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused
+        )
+        if place < 0:
+            break
+        if number >= len(made) or rest >= len(lost):
+            return NO_ROOM, number, rest
+        if number > first:  # nothing is left to accrue, and the contract's event says at which rate
+            rate, end = _accrue(market, numbers, timestamp)
+        account = accounts[place]
+        lost_shares, written_off = _take(
+            made[number], held[account], market, oracle, loan_oracle, account, profit - cost, rate, end
+        )
+        if lost_shares:
+            lost[rest, LOST_IN], lost[rest, LOST_ASSET] = U(number), U(_LOAN)
+            _put(lost[rest], LOST_AMOUNT, written_off)
+            rest += 1
+        gone[place] = True
+        number += 1
+    if stays:
+        return NOT_HERE, number, rest
+    for place in range(len(accounts)):
+        position = held[accounts[place]]
+        if not gone[place] and _of(position, OWED):
+            worth, debt, _, _ = _health(position, market, oracle, loan_oracle)
+            short = debt - worth
+            if short >= _FITS:
+                raise OverflowError("debt")
+            owes[place] = np.int64(digits_of(short)[3]) if short > 0 else 0
+    return DONE, number, rest
+
+
+@with_words
+def moment(
+    columns: Any, accounts: Any, price: Words, known: Any, timestamp: int, cost: int, calls: Any, most: int,
+    made: Words, count: int, lost: Words, used: int, refused: Any, owes: Any,
+) -> tuple[int, int, int]:  # fmt: skip
+    """See ``CompiledRules``."""
+    held, plain, rank, kept, kept_numbers = columns
+    if not known[_COLLATERAL, ORACLE] or not known[_LOAN, ORACLE]:
+        return NOT_HERE, count, used
+    for place in range(len(accounts)):
+        refused[place], owes[place] = False, 0
+        if plain[accounts[place]]:
+            return NOT_HERE, count, used
+    gone, market, numbers = np.zeros(len(accounts), np.bool_), kept.copy(), kept_numbers.copy()
+    status, number, rest = NOT_HERE, count, used
+    try:
+        status, number, rest = _all(
+            held, rank, accounts, gone, market, numbers, price, known, timestamp, cost, calls, most, made, count, lost,
+            used, refused, owes,
+        )  # fmt: skip
+    except Exception:
+        status = NOT_HERE
+    if status != DONE:
+        return status, count, used
+    for at in range(count, number):
+        position = held[np.int64(made[at, ACCOUNT])]
+        _keep(position, HELD, _of(position, HELD) - word_of_pair(made[at, SEIZED], made[at, SEIZED + 1]))
+        position[OWED, 0] = position[OWED, 1] = U(0)
+    if number > count:  # nobody else accrues
+        kept[:], kept_numbers[:] = market, numbers
+    return DONE, number, rest
+
+
+@with_words
+def index(columns: Any, asset: int, words: Words, timestamp: int) -> None:
+    """See ``CompiledRules``: the recorded rate of the period that begins."""
+    rate = word_of_pair(words[6], words[7]) // _RATE_SCALE
+    columns[3][RATE, 0], columns[3][RATE, 1] = digits_of(rate)[3], digits_of(rate)[2]
+
+
+@with_words
+def form(columns: Any, account: int, assets: Any, owes: Any, amounts: Any) -> tuple[int, float]:
+    """See ``CompiledRules``: whoever is liquidated owes nothing afterwards."""
+    return 0, 0.0

@@ -1,0 +1,65 @@
+"""Auctions that are not looked at until they may pay, or must be reset, against those that are looked at every time."""
+
+from __future__ import annotations
+
+import pytest
+
+from backtest.protocols.maker import MAKER
+from backtest.protocols.maker.auctions import Auctions
+from backtest.replay.competition.gas import BaseFees
+from backtest.replay.engine import replay
+from backtest.scenario import Competitive, Costs, Gas, Override, Scenario, SealedBid
+from tests.support.compiled_loop import outcome
+from tests.support.random_vaults import random_vaults
+
+GWEI = 10**9
+FEES = BaseFees([0, 300, 600], [30 * GWEI, 300 * GWEI, 40 * GWEI])
+GAS = Costs(gas=Gas(fee="constant", base_fee=30 * GWEI, native_price=100 * 10**18))
+SCENARIOS = (
+    Scenario(liquidators=Competitive(), from_block=10),
+    Scenario(liquidators=Competitive(max_calls=1), from_block=12),
+    Scenario(liquidators=Competitive(gas_cost=2 * 10**18), from_block=10),
+    Scenario(liquidators=Competitive(), costs=GAS, from_block=10),
+    Scenario(liquidators=SealedBid(), costs=GAS, from_block=10),
+    Scenario(
+        liquidators=Competitive(), from_block=10, allow_invalid=True,
+        overrides=(
+            Override(parameter="liquidation_ratio", change=500, from_block=20),
+            Override(parameter="hole", value=50_000, from_block=30),
+        ),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_random_vaults(part: int) -> None:
+    steps: dict[str, int] = {}
+    for seed in range(100 * part, 100 * part + 12):
+        h, scenario = random_vaults(seed), SCENARIOS[seed % len(SCENARIOS)]
+        largest = 50 * 10**18 if seed % 5 == 0 else None
+        cost = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
+        plain, quick = (
+            replay(
+                MAKER, h.market, h.timeline(), scenario, samples=5, screened=screened, base_fees=FEES,
+                mechanism=Auctions(cost, largest),
+            )
+            for screened in (False, True)
+        )  # fmt: skip
+        for name, value in (outcome(plain) | {"costs": plain.costs}).items():
+            assert (outcome(quick) | {"costs": quick.costs})[name] == value, (seed, name)
+        for made in plain.liquidations:
+            steps[made.step] = steps.get(made.step, 0) + 1
+    assert all(steps.get(step, 0) > 10 for step in ("bark", "bite", "take", "redo", "tend", "deal")), steps
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_vaults_begin_with_stands_for_their_changes(seed: int) -> None:
+    h = random_vaults(seed)
+    block = h.rows["blocks"][-1]["block_number"] * 2 // 3
+    scenario = Scenario(liquidators=Competitive(), from_block=block)
+    plain, quick = (
+        replay(MAKER, h.market, h.timeline(), scenario, samples=5, screened=screened) for screened in (False, True)
+    )
+    assert outcome(quick) == outcome(plain)
+    assert quick.book.state.owed == sum(quick.book.state.art.values()) == plain.book.state.owed
