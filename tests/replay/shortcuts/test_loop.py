@@ -13,6 +13,7 @@ from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.replay.shortcuts import loop, stretch
 from backtest.replay.shortcuts.common_start import start_of
+from backtest.replay.watch import foresight
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.support.aave_history import random_history
@@ -66,6 +67,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("part", range(4))
 def test_random_histories(part: int, ended: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretch, "ROOM", 1)
+    monkeypatch.setattr(foresight, "RAMP", 1)
     total = 0
     for seed in range(30):
         h, scenario = random_history(100 * part + seed), SCENARIOS[(seed + part) % len(SCENARIOS)]
