@@ -59,7 +59,8 @@ class LinearExposure(Struct, frozen=True):
     decides. ``debt[a]`` (>= 0) is the part of ``weights[a]`` that grows with the asset's borrow index, the rest grows
     with its supply index; an asset not listed is debt where its weight is negative. The screen ages the form by the
     indexes instead of asking again. ``until`` is a timestamp up to which that holds (None: always), for debts that grow
-    by a rate of their own.
+    by a rate of their own. ``follows``: what it holds of each asset counts in proportion to that asset's
+    ``LendingProtocol.collateral_share``.
     """
 
     weights: Mapping[AssetId, float]
@@ -67,6 +68,7 @@ class LinearExposure(Struct, frozen=True):
     relative_error: float = 1e-6
     debt: Mapping[AssetId, float] = field(default_factory=dict)
     until: int | None = None
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Exposures:
     """Linear exposures of some accounts as columns; the terms of each are its rows from ``start`` on.
 
     ``amount`` is not negative: what an asset's price counts for (the part that grows with its supply index), or against
-    (``owed``). ``until``: as in ``LinearExposure``, of all of them. See ``LendingProtocol.exposures``.
+    (``owed``). ``until``: as in ``LinearExposure``, of all of them; ``follows``: of each account, None: of none. See
+    ``LendingProtocol.exposures``.
     """
 
     account: Ints
@@ -85,6 +88,7 @@ class Exposures:
     constant: npt.NDArray[np.float64]
     relative_error: float
     until: int | None = None
+    follows: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,6 +473,8 @@ class LendingProtocol(Protocol[State]):
     liquidation_events: Sequence[str]
     # Parameters that exposures depend on: a change of any other makes no account liquidatable.
     exposure_parameters: frozenset[str]
+    # The one of an asset that ``collateral_share`` depends on; empty: exposures follow none.
+    share_parameter: str = ""
     # Parameters that a fill may change and other orders depend on (market-wide limits).
     order_parameters: frozenset[str]
 
@@ -616,6 +622,13 @@ class LendingProtocol(Protocol[State]):
 
     def exposures(self, state: State, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
         """Linear exposures of many accounts at once: safe nowhere where ``exposure`` is not. May leave accounts out."""
+        return None
+
+    def collateral_share(self, state: State, asset: AssetId, value: int | None = None) -> float | None:
+        """What an exposure that ``follows`` is in proportion to, with what it holds of an asset, where
+        ``share_parameter`` of it is this; None: as it is. A change of it that is known in advance then asks nobody
+        for an exposure anew. None: no exposure follows.
+        """
         return None
 
     def owner_of(self, account: str) -> str:

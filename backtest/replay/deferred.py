@@ -1,13 +1,15 @@
-"""A list whose parts may be made when somebody first reads them: a sweep asks thousands of replays for their sums, and
-few for their records.
+"""What is made when somebody first reads it: a sweep asks thousands of replays for their sums, and few for their
+records. And what copies share as long as none changes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 class Deferred(Sequence[T]):
@@ -60,3 +62,55 @@ class Deferred(Sequence[T]):
         for _, make in waiting:
             self._made += make()
         return self._made
+
+
+class DeferredMapping(Mapping[K, T]):
+    """What ``make`` makes when somebody reads it."""
+
+    def __init__(self, make: Callable[[], dict[K, T]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> dict[K, T]:
+        return self._make()
+
+    def __getitem__(self, key: K) -> T:
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __reduce__(self) -> tuple[type[dict[K, T]], tuple[dict[K, T]]]:
+        return dict, (self._made,)
+
+
+class SharedNumbers(Generic[K]):
+    """SharedNumbers by key, 0 where none was given; copies share what was given before them."""
+
+    def __init__(self) -> None:
+        self._under: dict[K, int] = {}
+        """Of all copies: never changed."""
+        self._own: dict[K, int] = {}
+
+    def copy(self) -> SharedNumbers[K]:
+        """Independent of this one."""
+        if self._own:
+            self._under = {**self._under, **self._own} if self._under else self._own
+            self._own = {}
+        made = SharedNumbers[K]()
+        made._under = self._under
+        return made
+
+    def __getitem__(self, key: K) -> int:
+        found = self._own.get(key)
+        return self._under.get(key, 0) if found is None else found
+
+    def __setitem__(self, key: K, value: int) -> None:
+        self._own[key] = value
+
+    def update(self, given: Iterable[tuple[K, int]]) -> None:
+        """Several."""
+        self._own.update(given)

@@ -338,6 +338,9 @@ class Engine(Generic[State]):
             self.stand()
             last = self._stretches.run(self.watch, reader, self._refused)
             self.last = self.last if last is None else last
+            if self.watch.waits:
+                self.watch.go_to(self.watch.ticks.at(self.book.seq), self.book)
+            self._quiet.goes_on(self.watch)
 
     def finish(self) -> Replay[State]:
         """Time runs to the last horizon; the outcome."""
@@ -525,7 +528,7 @@ class Engine(Generic[State]):
             change = self._mitigated.parameter(change)
         self.book.apply(change)
         if change.name in self.book.protocol.exposure_parameters:
-            self.watch.touch_parameter(change.asset if change.category is None else None)
+            self.watch.touch_parameter(change.asset if change.category is None else None, change.name)
 
     def _reenact(self, past: HistoricalLiquidation) -> None:
         book = self.book
@@ -662,8 +665,7 @@ class Engine(Generic[State]):
             left = model.left(book, open_to)
             self.opportunities.look(book, left, model.missed, withheld, model.standing)
         self._offered = bool(open_to)
-        if not (may_be or taken or open_to):
-            self._quiet.begins(self.watch, mechanism, model)
+        self._quiet.decided(bool(may_be or taken or open_to), self.watch, mechanism, model)
         self._measure.decided(self.watch.candidates(book) if taken else may_be)
         if self._deposits is not None:
             self._deposits.lost(self._measure.bad_debt, book)

@@ -10,7 +10,8 @@ from typing import Generic, cast
 from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, Clock
 from backtest.protocols.book import Book
-from backtest.protocols.interface import State
+from backtest.protocols.interface import State, Views
+from backtest.replay.deferred import DeferredMapping
 from backtest.replay.record import Deficit, Horizon, Liquidation, MarketTotals
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.impact import views_of
@@ -176,12 +177,11 @@ class Measure(Generic[State]):
         if total > self._peak and self._book.now.block_number >= self._first:
             self._peak, self._peak_clock = total, self._book.now
 
-    def _take(self) -> tuple[MarketTotals, dict[AccountId, int]]:
+    def _take(self) -> tuple[MarketTotals, Mapping[AccountId, int]]:
         book = self._book
         views = views_of(book)
         least = views.collateral.minus(views.debt)
         unsafe = views.debt.positive & (views.health[:, 1] == 0) & (views.health[:, 0] < WAD)
-        equity = dict(zip(cast("list[AccountId]", views.account.tolist()), least.integers(), strict=True))
         collateral, debt, power = views.collateral.total(), views.debt.total(), views.power.total()
         liquidatable, accounts, bad, unpriced = (
             views.debt.take(unsafe).total(),
@@ -189,11 +189,10 @@ class Measure(Generic[State]):
             -least.take(least.negative).total(),
             0,
         )
-        for account, view in views.rest.items():
+        for view in views.rest.values():
             if view is None:
                 unpriced += 1
                 continue
-            equity[account] = view.collateral_base - view.debt_base
             collateral += view.collateral_base
             debt += view.debt_base
             power += view.borrowing_power_base
@@ -212,4 +211,14 @@ class Measure(Generic[State]):
             accounts_liquidatable=accounts,
             accounts_unpriced=unpriced,
         )
-        return totals, dict(sorted(equity.items())) if views.rest else equity
+        return totals, DeferredMapping(lambda: _equity(views))
+
+
+def _equity(views: Views) -> dict[AccountId, int]:
+    """Collateral minus debt by account, in id order; of those whose prices are all known."""
+    least = views.collateral.minus(views.debt)
+    found = dict(zip(cast("list[AccountId]", views.account.tolist()), least.integers(), strict=True))
+    for account, view in views.rest.items():
+        if view is not None:
+            found[account] = view.collateral_base - view.debt_base
+    return dict(sorted(found.items())) if views.rest else found

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 
-_CHUNK = 16_384
+_FEW, _CHUNK = 256, 16_384
 
 # Table, event class, and the event's own attributes with the column each comes from; the order is that of rows of one
 # log.
@@ -494,10 +494,14 @@ class Reader(Iterator[Sequence[MarketEvent]]):
         self._end = place
         self._row = 0
         """Transactions up to ``_end`` are made; the first of those begins at this row."""
+        self._room = _FEW
+        """How many rows are made at once: few where some were left out."""
 
     def skip_to(self, place: int) -> None:
         """The transaction that comes next is this one, not before ``place``."""
         self.place = place
+        if place >= self._end:
+            self._room = _FEW
 
     def __next__(self) -> Sequence[MarketEvent]:
         if self.place >= self.stop:
@@ -511,11 +515,12 @@ class Reader(Iterator[Sequence[MarketEvent]]):
         return found
 
     def _make(self) -> None:
-        """Whole transactions from the next one on, about ``_CHUNK`` rows of them."""
+        """Whole transactions from the next one on, about ``_room`` rows of them."""
         timeline = self._timeline
         ends, begin = timeline.ends[: self.stop], int(timeline.ends[self.place - 1]) if self.place else 0
         self._row = begin
-        self._end = max(self.place + 1, int(np.searchsorted(ends, begin + _CHUNK, side="right")))
+        self._end = max(self.place + 1, int(np.searchsorted(ends, begin + self._room, side="right")))
+        self._room = min(4 * self._room, _CHUNK)
         stop = int(ends[self._end - 1])
         codes = timeline.kind[begin:stop]
         streams: list[Iterator[MarketEvent]] = []

@@ -142,8 +142,10 @@ def run(accounts: int = 100_000, ticks: int = 20_000) -> list[dict[str, Any]]:
     start = time.process_time()
     with uncollected():
         engine = Engine(AAVE_V3, of, history, WINDOW, ProtocolSpread())
-        for transaction in engine.transactions():
+        reader = engine.transactions()
+        for transaction in reader:
             engine.advance(transaction)
+            engine.run_ahead(reader)
         result = engine.finish()
     seconds = time.process_time() - start
     assert isinstance(engine.watch, Foresight)

@@ -26,7 +26,7 @@ from backtest.model import (
     Prices,
     SourceChange,
 )
-from backtest.protocols.aave_v3.account import account_data, account_view, holdings, linear_exposure
+from backtest.protocols.aave_v3.account import account_data, account_view, collateral_share, holdings, linear_exposure
 from backtest.protocols.aave_v3.actions import act
 from backtest.protocols.aave_v3.claims import claims
 from backtest.protocols.aave_v3.events import EVENTS, constants, deployments, discover, price_sources, underlying_tokens
@@ -82,6 +82,7 @@ class AaveV3(LendingProtocol[AaveState]):
             "emode_price_source",
         }
     )
+    share_parameter = "liquidation_threshold"
     order_parameters: frozenset[str] = frozenset({MOVED_SHORT})
     early = True
     parts_accounts = True
@@ -188,6 +189,11 @@ class AaveV3(LendingProtocol[AaveState]):
         from backtest.protocols.aave_v3.valuation import exposures  # see views
 
         return exposures(state, accounts, now)
+
+    @override
+    def collateral_share(self, state: AaveState, asset: AssetId, value: int | None = None) -> float | None:
+        """See ``account.collateral_share``: of accounts outside e-mode."""
+        return None if state.revision is None else collateral_share(state, asset, value)
 
     @override
     def view(self, state: AaveState, account: AccountId, prices: Prices, now: Clock) -> AccountView:

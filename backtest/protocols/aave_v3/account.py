@@ -213,12 +213,20 @@ def account_view(rules: Rules, data: AccountData, emode: int = 0) -> AccountView
     )
 
 
+def collateral_share(state: AaveState, asset: AssetId, threshold: int | None = None) -> float:
+    """The share of a collateral's value that counts towards health outside e-mode, on the safe side: a basis point
+    lower where the contract floors the average of thresholds (to 3.4).
+    """
+    bps = state.reserves[asset].liquidation_threshold if threshold is None else threshold
+    return max(bps - (state.rules.health is health_of_averaged_threshold), 0) / BPS
+
+
 def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearExposure | None:
     """A form that is negative before health falls below 1, as accrued at ``now``; None without debt.
 
     It errs on the safe side by itself: one native unit more debt and one less of each collateral than there is (the
     rounding of balances, now and after ageing), thresholds one basis point lower where the contract floors the average
-    of differing thresholds (to 3.4), and ``constant`` for the rounding of each value to a whole base unit. Stable debt
+    of thresholds (to 3.4), and ``constant`` for the rounding of each value to a whole base unit. Stable debt
     (3.0, 3.1) is counted as of ``until``. Where the e-mode has a price of its own the form is good for one look: that
     price's asset has no interest, by which the form could be aged.
     """
@@ -243,14 +251,13 @@ def linear_exposure(state: AaveState, account: AccountId, now: Clock) -> LinearE
         for reserve in map(reserves.__getitem__, book.enabled)
         if reserve.asset in held and is_collateral(rules, reserve)
     ]
-    thresholds = [liquidation_threshold(rules, reserve, book, category) for reserve in used]
-    averaged = len(used) > 1 and rules.health is health_of_averaged_threshold and len(set(thresholds)) > 1
-    for reserve, threshold in zip(used, thresholds, strict=True):
+    for reserve in used:
+        share = collateral_share(state, reserve.asset, liquidation_threshold(rules, reserve, book, category))
         balance = rules.collateral_balance(held[reserve.asset], reserve.income(timestamp)) - 1
         if balance > 0:
             by = priced_as(rules, reserve, book, category)
-            weights[by] = weights.get(by, 0.0) + balance * (threshold - averaged) / (BPS * reserve.unit)
-    return LinearExposure(weights, -float(len(owing) + len(used) + 1), FLOAT_ERROR, debt, until)
+            weights[by] = weights.get(by, 0.0) + balance * share / reserve.unit
+    return LinearExposure(weights, -float(len(owing) + len(used) + 1), FLOAT_ERROR, debt, until, not book.emode)
 
 
 def holdings(state: AaveState, account: AccountId, now: Clock) -> list[Holding]:

@@ -190,21 +190,23 @@ def _sums(
 
 @with_words
 def values(
-    start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words, ltv: Words,
-    how: Ints,
+    which: Ints, start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words,
+    ltv: Words, how: Ints,
     totals: Words, health: Words, fits: Mask,
 ) -> None:  # fmt: skip
     """``account.account_data`` of each account: collateral, debt and power (three rows of ``totals``), health (low,
     high).
 
     Args:
+        which: places of the accounts that are asked for.
         start, asset, owed, group: see ``valuation.Columns``; the group is a row of ``threshold`` and ``ltv`` (groups x
         assets, bps).
         value: of ``row_values``. how: ``RULES``.
         fits: False where an account is left to the plain rule.
     """
-    for account in range(len(start) - 1):
+    for account in which:
         of = group[account]
+        fits[account] = False
         fit, collateral, debt, weighted, by_ltv = _sums(
             start[account], start[account + 1], asset, owed, value, terms, threshold[of], ltv[of]
         )

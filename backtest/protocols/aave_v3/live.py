@@ -36,10 +36,28 @@ class Columns:
     owed: Mask
     scaled: Words
     plain: tuple[AccountId, ...]
-    known: dict[bytes, Words] = field(default_factory=dict, compare=False, repr=False)
-    """Base values of the rows at some moments, by all that they depend on: scenarios that share columns look at the
-    same moments.
+    known: dict[bytes, Valuation] = field(default_factory=dict, compare=False, repr=False)
+    """What these accounts are worth at some moments, by all that values depend on: scenarios that share columns look
+    at the same moments.
     """
+
+    def holding(self, assets: Mask) -> Ints:
+        """Places of the accounts that have collateral in any of these assets (a flag each)."""
+        rows = np.concatenate([[0], np.cumsum(assets[self.asset] & ~self.owed)])
+        return np.flatnonzero(rows[self.start[1:]] > rows[self.start[:-1]])
+
+
+@dataclass(slots=True)
+class Valuation:
+    """Base values of the rows; and in ``found`` what came out with some weights (``valuation.weights``): of each
+    account collateral, debt and power (three rows), health (low, high), and whether they are exact.
+    """
+
+    value: Words
+    groups: list[int]
+    group: Ints
+    weights: Words
+    found: tuple[Words, Words, Mask]
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from backtest.protocols.aave_v3.account import (
 )
 from backtest.protocols.aave_v3.compiled import Ints, Mask
 from backtest.protocols.aave_v3.liquidation import closed
-from backtest.protocols.aave_v3.live import Columns, Live
+from backtest.protocols.aave_v3.live import Columns, Live, Valuation
 from backtest.protocols.aave_v3.math import ROUNDING
 from backtest.protocols.aave_v3.rules import (
     Rules,
@@ -44,7 +44,7 @@ _WORD = (1 << 64) - 1
 _LARGEST = 1 << 100
 """Scaled amounts below it are valued here; indexes are below 2**112."""
 KEPT = 4
-"""Moments of which the values of all rows are kept, 8 bytes a row each."""
+"""Moments of which the values of all rows are kept: 8 bytes a row and 41 an account each."""
 
 
 def columns_of(state: AaveState, ids: Collection[AccountId], large: Collection[AccountId] = ()) -> Columns:
@@ -217,25 +217,39 @@ def _exposures(state: AaveState, columns: Columns, now: Clock) -> Exposures:
     amount = np.where(owed, np.ceil(balance) + 2, np.maximum(np.floor(balance) - 2, 0) * share) / unit[asset]
     terms = np.bincount(of, minlength=len(sizes))[some]
     start = np.concatenate([[0], np.cumsum(terms)])
-    return Exposures(columns.account[some], start, asset, owed, amount, -1.0 - terms.astype(np.float64), FLOAT_ERROR)
+    return Exposures(
+        columns.account[some], start, asset, owed, amount, -1.0 - terms.astype(np.float64), FLOAT_ERROR,
+        follows=columns.category[some] == 0,
+    )  # fmt: skip
 
 
 def _valued(state: AaveState, columns: Columns, prices: Prices, now: Clock) -> tuple[Words, Words, Mask]:
     """Collateral, debt and power (three rows), health (low, high) of each account, and whether they are exact."""
     count = len(columns.account)
-    totals, health, fits = np.zeros((3, count), np.uint64), np.zeros((count, 2), np.uint64), np.zeros(count, np.bool_)
-    if count:
-        group, (threshold, ltv, _) = weights(state, columns.category)
-        terms, how = terms_of(state, range(len(state.reserves)), prices, now), how_of(state.rules)
-        value = columns.known.get(moment := terms.tobytes() + how.tobytes())
-        if value is None:
-            if len(columns.known) >= KEPT:
-                columns.known.clear()
-            value = columns.known[moment] = np.empty(len(columns.asset), np.uint64)
-            c.row_values(columns.asset, columns.owed, columns.scaled, terms, how, value)
-        c.values(
-            columns.start, columns.asset, columns.owed, value, group, terms, threshold, ltv, how, totals, health, fits
-        )
+    if not count:  # maybe before any rule is known
+        return np.zeros((3, 0), np.uint64), np.zeros((0, 2), np.uint64), np.zeros(0, np.bool_)
+    terms, how = terms_of(state, range(len(state.reserves)), prices, now), how_of(state.rules)
+    known = columns.known.get(key := terms.tobytes() + how.tobytes())
+    if known is None:
+        groups: list[int] = np.unique(columns.category).tolist()
+        group, by = np.searchsorted(groups, columns.category), _weighing(state, groups)
+        value, every = np.empty(len(columns.asset), np.uint64), np.arange(count)
+        c.row_values(columns.asset, columns.owed, columns.scaled, terms, how, value)
+        found = np.zeros((3, count), np.uint64), np.zeros((count, 2), np.uint64), np.zeros(count, np.bool_)
+        c.values(every, columns.start, columns.asset, columns.owed, value, group, terms, by[0], by[1], how, *found)
+        if len(columns.known) >= KEPT:
+            columns.known.clear()
+        columns.known[key] = Valuation(value, groups, group, by, found)
+        return found
+    by = _weighing(state, known.groups)
+    differs = (by[:2] != known.weights[:2]).any(axis=(0, 1))
+    if not differs.any():
+        return known.found
+    totals, health, fits = known.found[0].copy(), known.found[1].copy(), known.found[2].copy()
+    c.values(
+        columns.holding(differs), columns.start, columns.asset, columns.owed, known.value, known.group, terms, by[0],
+        by[1], how, totals, health, fits,
+    )  # fmt: skip
     return totals, health, fits
 
 
@@ -256,9 +270,9 @@ def views(state: AaveState, prices: Prices, now: Clock) -> Views:
         every, keep = (columns.account, *totals.view(np.int64), health, columns.category), counts & fits
         made.append(every if keep.all() else tuple(column[keep] for column in every))
     if len(moved):
-        joined = [np.concatenate(column) for column in zip(*made, strict=True)]
-        order = np.argsort(joined[0], kind="stable")
-        made = [tuple(column[order] for column in joined)]
+        stayed, came = made
+        at = np.searchsorted(stayed[0], came[0])
+        made = [tuple(np.insert(one, at, other, axis=0) for one, other in zip(stayed, came, strict=True))]
     account, collateral, debt, power, health, category = made[0]
     rest = {AccountId(one): _plain(state, AccountId(one), prices, now) for one in sorted(plain)}
     return Views(account, collateral, debt, power, health, category, rest)

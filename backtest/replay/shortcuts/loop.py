@@ -77,7 +77,9 @@ class Events(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """Forms, when each is looked up next, and the values over ticks: as ``watch.foresight`` has them."""
+    """Forms, when each is looked up next, and the values over ticks: as ``watch.foresight`` has them; columns and
+    shares of parameters that are known ahead: as ``watch.screen.Rows``.
+    """
 
     account: Any
     span: Any
@@ -93,6 +95,8 @@ class Looks(NamedTuple):
     low: Any
     high: Any
     offset: Any
+    path: Any
+    share: Any
 
 
 class Scratch(NamedTuple):
@@ -151,6 +155,9 @@ def _reformed(
     if not count:
         looks.span[row] = 0
         return False
+    follows = False
+    for term in range(begin, looks.span[row, 1]):
+        follows |= looks.column[term] > 2 * assets
     place, most, base = begin, 0.0, 0
     for owed in (False, True):
         for term in range(count):
@@ -166,7 +173,10 @@ def _reformed(
                     base, most = 1 + of, worth
             else:
                 high = indexes[of, SUPPLY] * exp(indexes[of, SUPPLY_RATE] * years)
-                looks.column[place], looks.weight[place] = 1 + of, amount / high
+                if follows and looks.path[of] >= 0:
+                    looks.column[place], looks.weight[place] = looks.path[of], amount / high / looks.share[of]
+                else:
+                    looks.column[place], looks.weight[place] = 1 + of, amount / high
             place += 1
         if not owed:
             looks.span[row, 1] = place

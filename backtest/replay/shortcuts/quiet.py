@@ -3,7 +3,8 @@ is asked.
 
 Where the screen knows all prices in advance, it knows at which tick an account may be unsafe next. Up to it, a
 transaction that only changes prices
-and indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure.
+and indexes is applied as it is: a decision there would find no candidate, no offer and nothing to measure. Users who
+act in it change nothing about that but when they are looked at.
 """
 
 from __future__ import annotations
@@ -37,16 +38,25 @@ class Quiet(Generic[State]):
     ) -> None:  # fmt: skip
         self._book, self._users, self._measure, self._overrides, self._seat = book, users, measure, overrides, seat
         self._shadowed = users.responds
+        self._nothing = False
+        """Whether the last decision found nothing, and none can have more to do than look at accounts."""
         self._before = -1
         """Transactions that end before this seq are quiet,"""
         self._last = -1
         """in blocks up to this one."""
 
-    def begins(self, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel) -> None:
-        """A decision found neither candidate nor offer."""
-        if self._seat is not None and not self._seat.response.idle:
-            return  # prices move by time alone
-        if isinstance(watch, Foresight) and mechanism.as_quoted and model.stateless:
+    def decided(
+        self, found: bool, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel
+    ) -> None:  # fmt: skip
+        """A decision found a candidate or an offer, or neither."""
+        still = self._seat is None or self._seat.response.idle  # else prices move by time alone
+        self._nothing = not found and still and isinstance(watch, Foresight) and mechanism.as_quoted and model.stateless
+        if self._nothing and isinstance(watch, Foresight):
+            self.goes_on(watch)
+
+    def goes_on(self, watch: Foresight[State]) -> None:
+        """Nobody decided since, and the watch knows of all that was touched."""
+        if self._nothing:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
 

@@ -185,7 +185,8 @@ class Stretches(Generic[State]):
         assert pyramid is not None
         looks = loop.Looks(
             watch.rows.account, forms.span, forms.column, forms.weight, forms.base, watch.due, watch.head, watch.after,
-            watch.before, pyramid.values, pyramid.unit_of, pyramid.low, pyramid.high, pyramid.offset,
+            watch.before, pyramid.values, pyramid.unit_of, pyramid.low, pyramid.high, pyramid.offset, watch.rows.path,
+            watch.rows.share,
         )  # fmt: skip
         terms = 2 * assets + 2
         flags, rest = np.zeros((rows, reasons), np.bool_), np.empty(rows, np.int64)

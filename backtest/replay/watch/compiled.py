@@ -134,6 +134,15 @@ def slacks(rows: Ints, span: Ints, column: Columns, weight: Floats, values: Floa
 
 
 @compiled
+def with_term(span: Ints, column: Columns, wanted: Columns, found: Flags) -> None:
+    """Which rows have a term in any of the wanted columns: into ``found`` (rows)."""
+    for row in range(len(span)):
+        for entry in range(span[row, 0], span[row, 2]):
+            for one in wanted:
+                found[row] |= column[entry] == one
+
+
+@compiled
 def moved(values: Floats, bases: Columns, used: Flags, limit: Floats, reference: Floats, due: Flags) -> None:
     """At which levels, in units of which bases, a value has moved by more than the level's limit: into ``due`` (levels
     x bases).

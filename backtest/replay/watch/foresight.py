@@ -26,6 +26,8 @@ from backtest.replay.watch.compiled import Floats, Ints
 from backtest.replay.watch.screen import Rows, Watch
 from backtest.units import RAY, SECONDS_PER_YEAR
 
+RAMP = 4
+"""Steps of an asset's parameter ahead from which on values move with it."""
 CHUNK = 65_536
 """Ticks whose values are in memory at a time: 8 bytes x (2 x assets + 1) each, and a seventh of that for each group of
 assets.
@@ -47,6 +49,18 @@ class _Steps:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """A parameter known in advance: the share that holds from each of these events on."""
+
+    seq: Ints
+    share: Floats
+
+    def at(self, seq: int) -> float:
+        """After an event, not before the first of these."""
+        return float(self.share[np.searchsorted(self.seq, seq, side="right") - 1])
+
+
 class Ticks:
     """What a timeline says of prices and indexes in advance. Tick 0 is before anything is known.
 
@@ -66,6 +80,7 @@ class Ticks:
         tick_of = tick_of + 1
         seq, time = np.full(len(transaction) + 1, -2.0), np.zeros(len(transaction) + 1)
         self.left: Ints = len(timeline.ends) - transaction
+        self._timeline = timeline
         np.maximum.at(seq, tick_of, np.concatenate([price[1], index[1]]))
         np.maximum.at(time, tick_of, np.concatenate([price[2], index[2]]))
         self.seq: list[int] = seq.astype(np.int64).tolist()
@@ -81,6 +96,24 @@ class Ticks:
     def after(self, time: int) -> int:
         """The first tick later than that."""
         return int(np.searchsorted(self._time, time, side="right"))
+
+    def ramps(self, name: str, after: int) -> dict[AssetId, list[tuple[int, int]]]:
+        """Assets whose parameter of this name changes often after an event: the seq of each change, and to what."""
+        found: dict[AssetId, list[tuple[int, int]]] = {}
+        for change in self._timeline.params:
+            if change.name == name and change.asset is not None and change.category is None and change.seq > after:
+                found.setdefault(change.asset, []).append((change.seq, change.value))
+        return {asset: changes for asset, changes in found.items() if len(changes) >= RAMP}
+
+    def least(self, steps: _Shares, first: int, stop: int) -> Floats:
+        """The least share that holds within each of these ticks."""
+        ends = np.array(self.seq[first + 1 : stop + 1] + [sys.maxsize] * (first < stop >= len(self.seq)))
+        begins = np.array(self.seq[first:stop])
+        found = steps.share[np.searchsorted(steps.seq, begins, side="right") - 1]
+        within = np.searchsorted(steps.seq, begins, side="right"), np.searchsorted(steps.seq, ends, side="left")
+        for tick in np.flatnonzero(within[0] < within[1]).tolist():
+            found[tick] = min(found[tick], steps.share[within[0][tick] : within[1][tick]].min())
+        return found
 
     def prices(self, first: int, stop: int) -> Floats:
         """Ticks x assets, NaN where there is none."""
@@ -120,6 +153,9 @@ class Foresight(Watch[State]):
         self.due, self.head = np.empty(0, np.int64), np.empty(0, np.int64)
         self.after, self.before = np.empty(0, np.int64), np.empty(0, np.int64)
         """When each row is looked up next, in ticks of the chunk (see ``queue``)."""
+        self._shares: dict[AssetId, _Shares] | None = None
+        """Parameters whose steps are known in advance; None: nobody asked yet."""
+        self._share_parameter = ""
         self.looked = 0
         self.read = 0
 
@@ -138,9 +174,11 @@ class Foresight(Watch[State]):
         """The account is looked up again before the next answer."""
         self.rows.touch(account)
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
-        """Every account with a term in the asset, or every account, is looked up again."""
-        self.rows.touch_parameter(asset)
+    def touch_parameter(self, asset: AssetId | None, name: str = "") -> None:
+        """Every account with a term in the asset, or every account, is looked up again; but for those whose next look
+        is found with the steps that were known in advance.
+        """
+        self.rows.touch_parameter(asset, along=name == self._share_parameter)
 
     def candidates(self, book: Book[State]) -> list[AccountId]:
         """See ``Watch``."""
@@ -151,6 +189,15 @@ class Foresight(Watch[State]):
 
     def go_to(self, tick: int, book: Book[State]) -> None:
         """The book stands at this tick: every row is due when it may be unsafe, at this one or later."""
+        if self._shares is None:
+            self._shares = self._see_ahead(book)
+        for asset in self.rows.stepped:
+            share = book.protocol.collateral_share(book.state, asset)
+            if share == self._shares[asset].at(book.seq):
+                self.rows.share[asset] = share
+            else:
+                self.rows.leave_path(asset)
+        self.rows.stepped.clear()
         changed, gone = self.rows.refresh(book)
         if (more := len(self.rows.account) - len(self.due)) > 0:
             room = np.full(more, queue.NEVER, np.int64)
@@ -172,6 +219,11 @@ class Foresight(Watch[State]):
             self._look_up(look_up)
 
     @property
+    def waits(self) -> bool:
+        """Whether somebody was touched and not looked up yet."""
+        return self.rows.waits
+
+    @property
     def next_look(self) -> int:
         """Up to which seq (exclusive) there is no candidate, as long as nothing is touched; -1 where it is not
         known, or there is one.
@@ -185,13 +237,32 @@ class Foresight(Watch[State]):
             return -1
         return self.ticks.seq[tick] if tick < len(self.ticks.seq) else sys.maxsize
 
+    def _see_ahead(self, book: Book[State]) -> dict[AssetId, _Shares]:
+        """What follows of parameters in history, as shares."""
+        share, state = book.protocol.collateral_share, book.state
+        self._share_parameter = book.protocol.share_parameter
+        found: dict[AssetId, _Shares] = {}
+        for asset, changes in self.ticks.ramps(self._share_parameter, book.seq).items():
+            if (now := share(state, asset)) is not None:
+                then = [share(state, asset, value) or 0.0 for _, value in changes]
+                seq = np.array([-sys.maxsize, *(seq for seq, _ in changes)])
+                found[asset] = _Shares(seq, np.array([now, *then]))
+                self.rows.path[asset] = 2 * len(self.rows.path) + len(found)
+                self.rows.share[asset] = now
+        return found
+
     def _load(self, tick: int) -> None:
         """The chunk of ticks from this one on."""
         self.first, self.stop = tick, min(tick + CHUNK, len(self.ticks.seq))
         self._price = self.ticks.prices(self.first, self.stop)
         assets = self._price.shape[1]
         bases = [0, *(0 if leader < 0 else 1 + assets + leader for leader in groups(self._price))]
-        self.pyramid = Pyramid.over(self.ticks.values(self.first, self.stop, self._price), bases)
+        values = self.ticks.values(self.first, self.stop, self._price)
+        along = [
+            values[:, 1 + asset] * self.ticks.least(steps, self.first, self.stop)
+            for asset, steps in (self._shares or {}).items()
+        ]
+        self.pyramid = Pyramid.over(np.column_stack([values, *along]) if along else values, bases)
         self.due[:] = queue.NEVER
         self.head = np.full(self.stop - self.first, -1, np.int64)
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from backtest.replay.watch.compiled import Columns, Floats, Ints
+from backtest.replay.watch.compiled import Columns, Floats, Ints, with_term
 
 Term = tuple[int, float]
 """A column and a weight, not negative."""
@@ -51,13 +51,21 @@ class Forms:
 
     def put(self, rows: Sequence[int], forms: Sequence[Form]) -> None:
         """Set or replace these rows; those that come into being between have no terms."""
+        if len(rows) == 1 and rows[0] < len(self.base):
+            self._put_one(rows[0], *forms[0])
+            return
         self.put_packed(rows, *_packed(forms))
 
     def put_packed(self, rows: Sequence[int], ends: Ints, column: Columns, weight: Floats, base: Columns) -> None:
         """The same, of columns: ``ends`` has where the first form begins, and for each where its held terms end, and
         its owed ones.
         """
-        most = max(rows, default=-1) + 1
+        at = np.array(rows, dtype=np.int64)
+        most = int(at.max(initial=-1)) + 1
+        if most <= len(self.base) and (np.diff(self.span[at]) == np.diff(ends)[: 2 * len(at)].reshape(-1, 2)).all():
+            entries = self.terms(at)[1]  # each has as many terms as before
+            self.column[entries], self.weight[entries], self.base[at] = column, weight, base
+            return
         if most > len(self.base):
             more = max(most, 2 * len(self.base)) - len(self.base)
             self.span = np.concatenate([self.span, np.zeros((more, 3), dtype=np.int64)])
@@ -67,9 +75,20 @@ class Forms:
         new = slice(self.used, self.used + len(column))
         self.column[new], self.weight[new] = column, weight
         ends += self.used
-        at = np.array(rows, dtype=np.int64)
         self.span[at, 0], self.span[at, 1], self.span[at, 2], self.base[at] = ends[:-1:2], ends[1::2], ends[2::2], base
         self.used = new.stop
+
+    def _put_one(self, row: int, held: Sequence[Term], owed: Sequence[Term], base: int) -> None:
+        """The same of one row that is there."""
+        terms = [*held, *owed]
+        if self.used + len(terms) > len(self.column):
+            self._pack(room=len(terms))
+        place = begin = self.used
+        column, weight = self.column, self.weight
+        for column[place], weight[place] in terms:
+            place += 1
+        self.span[row] = begin, begin + len(held), place
+        self.base[row], self.used = base, place
 
     def drop(self, row: int) -> None:
         """The row has no terms any more."""
@@ -77,10 +96,8 @@ class Forms:
 
     def rows_with(self, columns: Sequence[int]) -> Ints:
         """Rows that have a term in any of these columns."""
-        rows, entries = self.terms(np.arange(len(self.span)))
         found = np.zeros(len(self.span), dtype=np.bool_)
-        for column in columns:
-            found[rows[self.column[entries] == column]] = True
+        with_term(self.span, self.column, np.array(columns, np.int32), found)
         return np.flatnonzero(found)
 
     def terms(self, rows: Ints) -> tuple[Ints, Ints]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from math import exp
 from typing import Any, Generic, NamedTuple, Protocol, cast
@@ -38,6 +38,8 @@ every decision.
 """
 NEAR = len(SLACK)
 GONE = NEAR + 1
+FEW = 4
+"""Fewer accounts have their assets' indexes bounded one by one."""
 MANY = 200
 """Accounts from which on exposures are asked for all at once."""
 
@@ -49,7 +51,7 @@ class Watch(Protocol[State]):
         """The account changed."""
         ...
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
+    def touch_parameter(self, asset: AssetId | None, name: str = "") -> None:
         """A parameter that exposures depend on changed, of one asset or of no particular one."""
         ...
 
@@ -64,7 +66,7 @@ class EveryAccount(Watch[State]):
     def touch(self, account: AccountId) -> None:
         """Nothing to do."""
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
+    def touch_parameter(self, asset: AssetId | None, name: str = "") -> None:
         """Nothing to do."""
 
     def candidates(self, book: Book[State]) -> list[AccountId]:
@@ -81,11 +83,13 @@ class IndexBounds(NamedTuple):
     borrow_high: list[float]
 
 
-def index_bounds(book: Book[Any]) -> IndexBounds:
-    """As of the book's time."""
+def index_bounds(book: Book[Any], only: Iterable[AssetId] | None = None) -> IndexBounds:
+    """As of the book's time; of some assets only, or of all."""
     count, now = len(book.market.assets), book.now.timestamp
     found = IndexBounds(*([1.0] * count for _ in range(4)))
-    for asset, update in book.indexes.items():
+    for asset in book.indexes if only is None else only:
+        if (update := book.indexes.get(asset)) is None:
+            continue
         years = max(0, now - update.timestamp) / SECONDS_PER_YEAR
         supply, borrow = update.supply_index / RAY, update.borrow_index / RAY
         supplied, borrowed = update.supply_rate / RAY * years, update.borrow_rate / RAY * years
@@ -98,7 +102,9 @@ class Rows(Generic[State]):
     """The exposure of each account with debt as a row, asked for again when something touched it.
 
     Columns of a form are 0: the base currency, 1 + a: a unit of asset a supplied, 1 + assets + a: a unit of it owed.
-    Its base is 0, or 1 + the asset that is owed most. A row with a box has no terms.
+    Its base is 0, or 1 + the asset that is owed most. A row with a box has no terms. Where a parameter's path is known
+    in advance, what accounts that follow it hold of the asset is in a column of its own (``path``; -1: there is none),
+    whose values move with it: weights there are divided by what it is now (``share``).
     """
 
     def __init__(self, assets: int) -> None:
@@ -116,19 +122,36 @@ class Rows(Generic[State]):
         self._all_dirty = False
         self._until: list[tuple[int, tuple[AccountId, ...]]] = []
         """Whose form holds up to which time; the earliest first."""
+        self.path: Ints = np.full(assets, -1, np.int64)
+        self.share = np.ones(assets)
+        self.stepped: set[AssetId] = set()
+        """Assets with a path of which something changed since it was last compared with it."""
 
     def touch(self, account: AccountId) -> None:
         """See ``Watch``."""
         self._dirty.add(account)
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
-        """See ``Watch``."""
+    def touch_parameter(self, asset: AssetId | None, *, along: bool = False) -> None:
+        """See ``Watch``. ``along``: by what is known of it in advance, which is to be compared."""
         if asset is None:
             self._all_dirty = True
-        else:
-            rows = self.forms.rows_with([1 + asset, 1 + self._assets + asset])
-            self._dirty.update(self.account[rows].tolist())
-            self._dirty.update(self.of(row) for row, exposure in self.boxes.items() if asset in exposure.box)
+            self.stepped.update(cast("list[AssetId]", np.flatnonzero(self.path >= 0).tolist()))
+            return
+        columns = [1 + asset]
+        if self.path[asset] >= 0:
+            self.stepped.add(asset)
+        if not (along and self.path[asset] >= 0):
+            columns += [1 + self._assets + asset, int(self.path[asset])]
+        self._touch_terms(columns)
+        self._dirty.update(self.of(row) for row, exposure in self.boxes.items() if asset in exposure.box)
+
+    def leave_path(self, asset: AssetId) -> None:
+        """The asset's parameter is not what was known in advance, or nobody asks: accounts are asked anew."""
+        self._touch_terms([int(self.path[asset])])
+        self.path[asset], self.share[asset] = -1, 1.0
+
+    def _touch_terms(self, columns: Sequence[int]) -> None:
+        self._dirty.update(self.account[self.forms.rows_with(columns)].tolist())
 
     def of(self, row: int) -> AccountId:
         """Whose row it is."""
@@ -144,6 +167,7 @@ class Rows(Generic[State]):
             self._row.copy(),
         )
         made._free, made._dirty, made._until = self._free.copy(), self._dirty.copy(), self._until.copy()
+        made.path, made.share, made.stepped = self.path.copy(), self.share.copy(), self.stepped.copy()
         return made
 
     @property
@@ -170,13 +194,14 @@ class Rows(Generic[State]):
             self._all_dirty = False
         if not self._dirty:
             return [], []
-        bounds = index_bounds(book)
+        few = len(self._dirty) < FEW
+        bounds = None if few else index_bounds(book)
         ask, state, clock = book.protocol.exposure, book.state, book.now
         changed: list[int] = []
         gone: list[int] = []
         forms: list[Form] = []
         if len(self._dirty) >= MANY and (found := book.protocol.exposures(state, list(self._dirty), clock)) is not None:
-            changed = self._put_many(found, book, bounds)
+            changed = self._put_many(found, book, bounds or index_bounds(book))
         many = len(changed)
         for account in sorted(self._dirty):
             exposure = ask(state, account, clock)
@@ -230,11 +255,14 @@ class Rows(Generic[State]):
         weight = np.where(
             owed, amount / np.array(bounds.borrow_low)[asset] * tilt, amount / np.array(bounds.supply_high)[asset]
         )
+        columns = np.where(owed, 1 + self._assets + asset, 1 + asset)
+        if found.follows is not None:
+            along = np.flatnonzero(found.follows[of] & ~owed & (self.path[asset] >= 0))
+            columns[along] = self.path[asset[along]]
+            weight[along] /= self.share[asset[along]]
         below = np.flatnonzero(found.constant < 0)
         of, owed = np.concatenate([of, below]), np.concatenate([owed, np.ones(len(below), np.bool_)])
-        column = np.concatenate(
-            [np.where(found.owed, 1 + self._assets + asset, 1 + asset), np.zeros(len(below), np.int64)]
-        )
+        column = np.concatenate([columns, np.zeros(len(below), np.int64)])
         weight = np.concatenate([weight, -found.constant[below] * tilt])
         order = np.lexsort((owed, of))
         ends = np.concatenate([[0], np.cumsum(np.bincount(2 * of + owed, minlength=2 * count))])
@@ -263,14 +291,14 @@ class Rows(Generic[State]):
             more = max(account + 1, 2 * len(self._row)) - len(self._row)
             self._row = np.concatenate([self._row, np.full(more, -1, np.int64)])
 
-    def _form(self, row: int, exposure: Exposure, book: Book[State], bounds: IndexBounds) -> Form:
+    def _form(self, row: int, exposure: Exposure, book: Book[State], bounds: IndexBounds | None) -> Form:
         if isinstance(exposure, BoxExposure):
             self.boxes[row] = exposure
             return (), (), 0
         self.boxes.pop(row, None)
         if exposure.until is not None:
             heapq.heappush(self._until, (exposure.until, (self.of(row),)))
-        return self._linear(exposure, book, bounds)
+        return self._linear(exposure, book, bounds or index_bounds(book, exposure.weights))
 
     def _linear(self, exposure: LinearExposure, book: Book[State], bounds: IndexBounds) -> Form:
         margin = exposure.relative_error + FLOAT_ERROR
@@ -287,7 +315,9 @@ class Rows(Generic[State]):
             if debt is None:
                 debt = max(0.0, -weight)
             if weight + debt > 0:
-                held.append((1 + asset, (weight + debt) / bounds.supply_high[asset]))
+                along = exposure.follows and self.path[asset] >= 0
+                column, share = (int(self.path[asset]), self.share[asset]) if along else (1 + asset, 1.0)
+                held.append((column, (weight + debt) / bounds.supply_high[asset] / share))
             if debt > 0:
                 owed.append((1 + self._assets + asset, debt / bounds.borrow_low[asset] * tilt))
                 worth = debt * price.get(asset, 0)
@@ -326,6 +356,8 @@ class Screen(Watch[State]):
     def over(cls, rows: Rows[State], assets: int) -> Screen[State]:
         """Of rows that are known already, which become its own: all are read at the next decision."""
         made = cls(assets)
+        for asset in np.flatnonzero(rows.path >= 0).tolist():
+            rows.leave_path(AssetId(asset))
         made._rows, made._unread = rows, rows.all().tolist()
         return made
 
@@ -348,7 +380,7 @@ class Screen(Watch[State]):
         """The account's exposure is asked for again before the next reading."""
         self._rows.touch(account)
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
+    def touch_parameter(self, asset: AssetId | None, name: str = "") -> None:
         """Every row with a term in the asset, or every row, is asked for again."""
         self._rows.touch_parameter(asset)
 

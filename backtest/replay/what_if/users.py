@@ -29,6 +29,7 @@ from backtest.model import (
 from backtest.protocols.book import Book
 from backtest.protocols.interface import AccountView, Acted, Action, LendingProtocol, Opening, Refusal, State, Together
 from backtest.protocols.loop import Stretch
+from backtest.replay.deferred import SharedNumbers
 from backtest.replay.record import ActionCount, Outcome
 from backtest.scenario import Users
 
@@ -60,11 +61,11 @@ class UserActions(Generic[State]):
 
     def __init__(self, protocol: LendingProtocol[State], market: Market, terms: Users, *, recompute: bool) -> None:
         self._protocol, self._terms, self._recompute = protocol, terms, recompute
-        self._history: dict[Key, int] = {}
+        self._history: SharedNumbers[Key] = SharedNumbers()
         self._drift: dict[Key, int] = {}
         """Replayed minus historical scaled balance, where they differ."""
-        self._theirs: dict[Setting, int] = {}
-        self._ours: dict[Setting, int] = {}
+        self._theirs: SharedNumbers[Setting] = SharedNumbers()
+        self._ours: SharedNumbers[Setting] = SharedNumbers()
         self._apart: dict[AccountId, int] = {}
         """How many balances and settings of an account differ from history's."""
         self._receivers: set[AccountId] = set()
@@ -86,7 +87,7 @@ class UserActions(Generic[State]):
         self._catch_up()
         made = copy(self)
         for name, value in vars(self).items():
-            if isinstance(value, dict | set | list):
+            if isinstance(value, dict | set | list | SharedNumbers):
                 setattr(made, name, value.copy())
         made._counts = {key: replace(count) for key, count in self._counts.items()}
         made._shadow = None if self._shadow is None else self._shadow.copy()
@@ -124,7 +125,7 @@ class UserActions(Generic[State]):
         for event in transaction:
             if type(event) is PositionChange:
                 key = (event.account, event.asset, event.side)
-                history[key] = history.get(key, 0) + event.delta
+                history[key] += event.delta
                 actions.add(event.action_seq)
             elif type(event) is SettingChange:
                 setting = (event.account, event.setting, event.asset)
@@ -255,7 +256,7 @@ class UserActions(Generic[State]):
 
     def _note(self, change: PositionChange) -> int:
         key = (change.account, change.asset, change.side)
-        after = self._history.get(key, 0) + change.delta
+        after = self._history[key] + change.delta
         self._history[key] = after
         return after
 
@@ -379,10 +380,10 @@ class UserActions(Generic[State]):
             self._drift.pop(key, None)
         self._differs(key[0], bool(after) - bool(before))
 
-    def _set(self, values: dict[Setting, int], key: Setting, value: int) -> None:
-        before = self._theirs.get(key, 0) != self._ours.get(key, 0)
+    def _set(self, values: SharedNumbers[Setting], key: Setting, value: int) -> None:
+        before = self._theirs[key] != self._ours[key]
         values[key] = value
-        self._differs(key[0], (self._theirs.get(key, 0) != self._ours.get(key, 0)) - before)
+        self._differs(key[0], (self._theirs[key] != self._ours[key]) - before)
 
     def _differs(self, account: AccountId, by: int) -> None:
         if by:

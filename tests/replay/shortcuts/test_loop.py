@@ -9,6 +9,7 @@ import pytest
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.engine import replay
 from backtest.replay.shortcuts import stretch
+from backtest.replay.watch import foresight
 from backtest.scenario import Competitive, Override, Scenario
 from tests.bench.bench_replay import market, timeline
 from tests.support.aave_history import random_history
@@ -40,6 +41,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 @pytest.mark.parametrize("part", range(4))
 def test_random_histories(part: int, ended: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretch, "ROOM", 1)
+    monkeypatch.setattr(foresight, "RAMP", 1)
     total = 0
     for seed in range(30):
         h, scenario = random_history(100 * part + seed), SCENARIOS[(seed + part) % len(SCENARIOS)]

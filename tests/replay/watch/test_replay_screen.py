@@ -121,7 +121,9 @@ def test_a_replay_with_the_screen_is_the_replay_without(make: Make, seed: int, c
 def test_a_screen_that_forgets_interest_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The property has teeth."""
     monkeypatch.setattr(
-        module, "index_bounds", lambda book: module.IndexBounds(*([1.0] * len(book.market.assets) for _ in range(4)))
+        module,
+        "index_bounds",
+        lambda book, only=None: module.IndexBounds(*([1.0] * len(book.market.assets) for _ in range(4))),
     )
     with pytest.raises(AssertionError):
         _run_checked(range(20), lazy)
