@@ -223,6 +223,7 @@ class Routing:
     def __init__(self) -> None:
         self.adapters: dict[tuple[str, str], str] = {}
         self.resolved: dict[str, str] = {}
+        self.fallback = ZERO_ADDRESS
 
     def take(self, event: str, row: Mapping[str, bytes]) -> None:
         """One log."""
@@ -230,10 +231,17 @@ class Routing:
             self.adapters[address_text(row["asset0"]), address_text(row["asset1"])] = address_text(row["oracle"])
         elif event == "ResolvedVaultSet":
             self.resolved[address_text(row["vault"])] = address_text(row["asset"])
+        else:
+            self.fallback = address_text(row["fallback_oracle"])
 
     def adapter(self, base: str, quote: str) -> str:
         """Whom the router asks for a pair; the zero address where no one is configured (getConfiguredOracle)."""
         return self.adapters.get((min(base, quote), max(base, quote)), ZERO_ADDRESS)
+
+    def answers(self, base: str, quote: str) -> bool:
+        """Whether anybody is configured who could price a pair."""
+        found = self.adapter(base, quote) != ZERO_ADDRESS or self.fallback != ZERO_ADDRESS
+        return found or self.resolved.get(base, ZERO_ADDRESS) != ZERO_ADDRESS
 
     def by_shares(self, vault: str, asset: str, quote: str) -> bool:
         """Whether a vault's shares are priced as the tokens that they convert to (resolveOracle)."""
@@ -275,6 +283,8 @@ def price_sources(raw: RawEvents) -> list[SourceChange]:
 
     def told(place: tuple[int, int]) -> None:
         for asset, token in priced.items():
+            if asset not in held and token != terms.unit and not routing.answers(token, terms.unit):
+                continue  # nothing is configured yet, and the router would revert
             if token == terms.unit:
                 change = SourceChange(*place, asset, ZERO_ADDRESS, terms.oracle, fixed=10**digits)
             else:

@@ -407,7 +407,18 @@ class _Folding(BookRows[EulerState]):
             self._position(call.giver, LENT, "debt", moved.after - moved.stored, "liquidation", seq, 0)
             account = self._person(call.giver)
             self._set(account, "bad_debt", LENT, lost, "liquidation", seq)
-            self._add("deficits", account_id=account, asset_id=LENT, amount=lost, kind="created", liquidation_seq=seq)
+            rows = self._rows["indexes"]
+            if rows and rows[-1]["seq"] == self._place["seq"]:
+                rows.pop()
+            self._indexed(index_update(ledger.vault, LENT, self._place))  # what lenders have falls with this log
+            self._add(
+                "deficits",
+                account_id=account,
+                asset_id=LENT,
+                amount=lost,
+                kind="created",
+                liquidation_seq=self._place["seq"],
+            )
 
     def _said(self, moved: Moved | None, amount: int, interest: int) -> Moved:
         """A change of a debt that its logs say as the rules do."""

@@ -393,8 +393,8 @@ def ahead(vault: PlainVault) -> PlainVault:
 class System:
     """A lending vault of USDC against WETH and WBTC, whose vaults lend too, and the connector."""
 
-    def __init__(self) -> None:
-        self.block, self.transaction, self.time = 1, 0, START
+    def __init__(self, time: int = START) -> None:
+        self.block, self.transaction, self.time = 1, 0, time
         self.logs: list[tuple[int, int, int, bytes, str, dict[str, Any]]] = []
         self.prices: list[tuple[int, str, int]] = []
         self.price = {"USDC": E18, "WETH": 2_000 * E18, "WBTC": 30_000 * E18}
