@@ -67,13 +67,14 @@ def call(state: EulerState, kind: str, who: AccountId, amount: int, price: int, 
             order = Order(who, pairs[amount % len(pairs)], KEEPER, receive_collateral_token=keeps)
             found = EULER_V2.quote(state, order, at(price), now)
     else:
+        at_once = {"time": now.timestamp}
         asked = {
-            "borrow": owes(who, amount),
-            "repay": moved(who, LENT, "debt", -1, "repay", amount),
-            "lend": moved(who, LENT, "collateral", 1, "supply", amount),
-            "take": moved(who, LENT, "collateral", -1, "withdraw", amount),
-            "pledge": moved(who, WETH, "collateral", amount * 10**8, "supply", amount * 10**8),
-            "withdraw": moved(who, WETH, "collateral", -amount * 10**8, "withdraw", amount * 10**8),
+            "borrow": owes(who, amount, now.timestamp),
+            "repay": moved(who, LENT, "debt", -1, "repay", amount, **at_once),
+            "lend": moved(who, LENT, "collateral", 1, "supply", amount, **at_once),
+            "take": moved(who, LENT, "collateral", -1, "withdraw", amount, **at_once),
+            "pledge": moved(who, WETH, "collateral", amount * 10**8, "supply", amount * 10**8, **at_once),
+            "withdraw": moved(who, WETH, "collateral", -amount * 10**8, "withdraw", amount * 10**8, **at_once),
         }[kind]
         found = acted(state, asked, weth=price, now=now)
     if isinstance(found, Acted | Fill):

@@ -14,7 +14,6 @@ from backtest.protocols.euler_v2.account import liquidity
 from backtest.protocols.euler_v2.state import EulerState
 from backtest.protocols.interface import Acted, Action
 from backtest.replay.engine import replay
-from backtest.replay.timeline import Timeline
 from backtest.replay.what_if.users import actions_of
 from backtest.scenario import Competitive, Override, Scenario
 from tests.protocols.euler_v2.session import NAMES, folded, market, played, timeline
@@ -62,7 +61,7 @@ def looked_at(book: Book[Any], system: System, rows: Rows) -> int:
     return compared
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_session_is_folded_and_replayed_to_the_last_unit(seed: int) -> None:
     """The fold itself holds every status of every vault, and every interest, against the rules; the replay explains
     every liquidation.
@@ -111,7 +110,7 @@ SCENARIOS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=["as-is", "lower-ltv", "cool-off-recomputed"])
 def test_the_screen_never_misses(seed: int, number: int) -> None:
     """Liquidators of a model, on their own from the first block: with the screen as without it."""
@@ -126,7 +125,7 @@ def test_the_screen_never_misses(seed: int, number: int) -> None:
     assert sum(map(len, (found[0].deficits,))) == len(found[1].deficits)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_recomputed_interest_is_history_s(seed: int) -> None:
     """Nothing else changed: the rates that the model gives for this book are those that were logged."""
     system = played(seed)
@@ -136,7 +135,7 @@ def test_recomputed_interest_is_history_s(seed: int) -> None:
     equal(result.book.state, system, rows)
 
 
-@pytest.mark.parametrize("seed", [1, 3, 5, 7])
+@pytest.mark.parametrize("seed", [1, 5])
 def test_every_call_made_again_does_what_history_did(seed: int) -> None:
     """In history's own book, by this package's checks: a batch as a whole, its loan before its collateral."""
     system = played(seed)
@@ -180,8 +179,3 @@ def stripped(change: Any) -> tuple[Any, ...]:
     if isinstance(change, PositionChange):
         return change.account, change.asset, change.side, change.delta, change.action, change.amount
     return change.account, change.setting, change.asset, change.value
-
-
-def test_a_timeline_is_one() -> None:
-    system = played(0, 20)
-    assert isinstance(timeline(system, folded(system)), Timeline)
