@@ -18,7 +18,7 @@ JARGON = (
     "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt|"
     "trove|lusd|crvUSD"
 )
-PLAIN = frozenset({"compound"})
+PLAIN = frozenset({"compound", "euler"})
 """Names that are words of their own: interest compounds. These count with what follows them."""
 _NAMES = "|".join(
     name.replace("-", "[-_ ]?") if name.partition("-")[0] in PLAIN else name.partition("-")[0] for name in PROTOCOLS

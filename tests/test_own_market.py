@@ -19,7 +19,17 @@ SAID = " ".join(PAGE.partition("## What is not supported")[2].split())
 
 
 def test_protocols_and_revisions() -> None:
-    names = {"aave-v2", "aave-v3", "compound-v2", "compound-v3", "liquity-v1", "llamma", "morpho-blue", "maker"}
+    names = {
+        "aave-v2",
+        "aave-v3",
+        "compound-v2",
+        "compound-v3",
+        "euler-v2",
+        "liquity-v1",
+        "llamma",
+        "morpho-blue",
+        "maker",
+    }
     assert set(PROTOCOLS) == names
     assert f"a pool revision above {max(RULES)} or a token revision that is none of Aave's stops" in SAID
     with pytest.raises(RulesError, match=r"is unknown.*\(Aave V3.0 to 3.7\)"):

@@ -41,7 +41,9 @@ class MarketBook:
 
     def owner(self, account: AccountId) -> str:
         """Whose an account is."""
-        return self.owners.get(account) or self.book.protocol.owner_of(self.book.address(account))
+        protocol = self.book.protocol
+        told = self.owners.get(account) or protocol.owner_in(self.book.state, account)
+        return told or protocol.owner_of(self.book.address(account))
 
     def asset_of(self, token: Token) -> AssetId | None:
         """The asset that a token is here."""

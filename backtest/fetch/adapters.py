@@ -73,6 +73,7 @@ _FEED_GETTERS = (
     "priceFeedB()",
     "WBTCToBTCPriceFeed()",
     "BTCToUSDPriceFeed()",
+    "feed()",
 )
 _VAULTS = ("BASE_VAULT()", "QUOTE_VAULT()")
 _SCALE = "SCALE_FACTOR()"

@@ -21,7 +21,8 @@ ASSET_PRICE = "getAssetPrice(address)"
 @dataclass(frozen=True, slots=True)
 class Use:
     """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since``
-    is the block of the change that began it; ``getter``, ``others``, ``untold`` and ``about`` as in ``SourceChange``.
+    is the block of the change that began it; ``getter``, ``others``, ``untold``, ``about`` and ``arguments`` as in
+    ``SourceChange``.
     """
 
     asset: str
@@ -34,6 +35,7 @@ class Use:
     others: tuple[str, ...] = ()
     untold: bool = False
     about: str | None = None
+    arguments: tuple[int, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -66,6 +68,7 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
                         change.others,
                         change.untold,
                         change.about,
+                        change.arguments,
                     )
                 )
     return uses
@@ -116,7 +119,9 @@ class Oracles:
 
 
 def _own_call(use: Use) -> str:
-    """Of an oracle that is asked for one price at a time: with the address it is about, or without any."""
+    """Of an oracle that is asked for one price at a time: with the address it is about, or its own arguments."""
+    if use.arguments:
+        return selector(use.getter) + "".join(f"{word:064x}" for word in use.arguments)
     about = f"{(use.about or use.asset)[2:]:0>64}" if use.getter.endswith("(address)") else ""
     return selector(use.getter) + about
 

@@ -637,6 +637,10 @@ class LendingProtocol(Protocol[State]):
         """
         return account
 
+    def owner_in(self, state: State, account: AccountId) -> str | None:
+        """The same where the market's logs have to say it; None: the address says it."""
+        return None
+
     def view(self, state: State, account: AccountId, prices: Prices, now: Clock) -> AccountView:
         """The account's totals and exact health by the rules in force; PriceMissing where a price is missing."""
         ...

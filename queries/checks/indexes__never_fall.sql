@@ -15,6 +15,7 @@ FROM (
     WINDOW ordered AS (PARTITION BY market, asset_id ORDER BY seq)
 ) AS i
 ANTI JOIN (SELECT market, liquidation_seq FROM deficits) AS d ON d.market = i.market AND d.liquidation_seq = i.seq
+ANTI JOIN (SELECT market, asset_id, seq FROM params WHERE name = 'share_price_fell') AS f ON f.market = i.market AND f.asset_id = i.asset_id AND f.seq = i.seq
 LEFT JOIN (SELECT DISTINCT market, asset_id FROM params WHERE name = 'share_decimals') AS s ON s.market = i.market AND s.asset_id = i.asset_id
 WHERE CASE WHEN s.asset_id IS NULL
     THEN supply_index < supply_before OR borrow_index < borrow_before OR least(supply_index, borrow_index) < CAST('1000000000000000000000000000' AS DECIMAL(38, 0))

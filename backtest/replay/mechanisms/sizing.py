@@ -52,7 +52,7 @@ def debt_to_target_up(debt_base: int, health: int, target: int, factor: int, wei
 def discount_factor_down(health: int, most: int) -> int:
     """Factor, wad, of a discount of one less health, at most ``most`` basis points: 1 / (1 - discount).
 
-    Euler V2 ``Liquidation.calculateMaxLiquidation``: the discount factor is the health score, and no less than the
-    configured one.
+    Euler V2 ``Liquidation.sol`` ``calculateMaxLiquidation``: the discount factor is the health score, and no less than
+    the configured one.
     """
     return WAD * WAD // max(health, (BPS - most) * WAD // BPS)
