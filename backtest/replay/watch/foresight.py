@@ -321,10 +321,10 @@ class EndingForesight(Foresight[State]):
         self.touched.add(account)
         super().touch(account)
 
-    def touch_parameter(self, asset: AssetId | None) -> None:
+    def touch_parameter(self, asset: AssetId | None, name: str = "") -> None:
         """See ``Watch``."""
         self.parameters.add(asset)
-        super().touch_parameter(asset)
+        super().touch_parameter(asset, name)
 
     def told(self, screen: Watch[State]) -> Watch[State]:
         """A screen that was made where this one began, told what was touched since."""
