@@ -45,7 +45,7 @@ def stress(
 
         backtest stress my-suite.toml --lake data/lake --market ethereum-core --block 2024-08-04 --set WETH.ltv=7500
 
-        backtest stress crashes --lake data/lake --market ethereum-core --market morpho-wbtc-usdc --rate USDC=1
+        backtest stress crashes --lake data/lake --market ethereum-core --market ethereum-prime
 
     Parameters
     ----------

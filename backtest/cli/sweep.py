@@ -60,7 +60,7 @@ def sweep(
 
         backtest sweep sweep.toml --lake data/lake --market ethereum-core --workers 8
 
-        backtest sweep sweep.toml --lake data/lake --market ethereum-core --market morpho-wbtc-usdc --rate USDC=1
+        backtest sweep sweep.toml --lake data/lake --market ethereum-core --market ethereum-prime
 
         backtest sweep sweep.toml --lake s3://bucket/lake --market ethereum-core --scheduler tcp://127.0.0.1:8786
 
