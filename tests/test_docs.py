@@ -247,7 +247,7 @@ def test_the_example_market_descriptions_are_valid() -> None:
     texts = [block.text for block in BLOCKS if block.where.startswith("own-market") and block.language == "toml"]
     markets = [parse_market(text, "own-market.md") for text in texts]
     aave = {"provider", "pool", "configurator", "oracle"}
-    assert [set(market.contracts) for market in markets] == [aave, {"morpho"}, aave, {"comet"}]
+    assert [set(market.contracts) for market in markets] == [aave, {"morpho"}, aave, {"comet"}, {"evc", "factory"}]
     assert [pool.prices for pool in markets[2].pools] == ["WETH", "wstETH"]
 
 
