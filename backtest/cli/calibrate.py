@@ -607,11 +607,9 @@ def baseline(
     market
         Market; may be left out where the lake holds one.
     split
-        Share of history's liquidations that is learnt from, 0.5 by default; or the block, date or time in UTC from
-        which on history is held out.
+        Share of liquidations that is learnt from, 0.5 by default; or the block, date or time from which on is held out.
     held_out
-        Folder of a lake of one market that is held out in place of the rest of this one's history, which is learnt from
-        whole.
+        Folder of a lake of one market that is held out in place of the rest; this one's history is learnt from whole.
     from_block
         First block that counts, or a date or time in UTC.
     to_block

@@ -56,13 +56,13 @@ class Passed:
 
 def at_once(looked: Looked, offer: Opportunity) -> bool:
     """It liquidates an account for a price that is known: no step of an auction, and no trade with an account that is
-    not liquidatable (a pool in which collateral lies, LLAMMA's).
+    not liquidatable (a pool in which collateral lies).
     """
     return looked.unsafe and offer.lot is None and not offer.opens and offer.fill.repaid > 0
 
 
 def closes(looked: Looked, offer: Opportunity) -> bool:
-    """It leaves no debt, and writes none off: what the liquidator repays is not all that does (LLAMMA's pool holds some
+    """It leaves no debt, and writes none off: what the liquidator repays is not all that does (a pool holds some
     of it), so that the ratio of its own two amounts says nothing about the account.
     """
     book, account = looked.book, looked.account
