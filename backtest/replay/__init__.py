@@ -2,5 +2,5 @@
 anything.
 """
 
-ENGINE_VERSION = "7"
+ENGINE_VERSION = "8"
 """Part of every run id: a change to what a replay does needs a new one."""
