@@ -10,6 +10,7 @@ proves it), so a read "at B" sees interest accrued up to B. ``"latest"`` is the 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import subprocess
@@ -121,8 +122,9 @@ class Node:
 
     def _drain(self) -> None:
         assert self.process.stdout is not None
-        for _ in self.process.stdout:
-            pass
+        with contextlib.suppress(ValueError):  # closed while the last lines were on their way
+            for _ in self.process.stdout:
+                pass
 
     def close(self) -> None:
         """Stop the process this object started, and remove its files."""

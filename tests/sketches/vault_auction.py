@@ -205,6 +205,9 @@ class DutchAuction:
     def open_accounts(self):
         return {auction.account for auction in self.open.values()}
 
+    def due(self, book):
+        return self.open_accounts()
+
     def wake(self, now):
         step, tail = self._params.get("step", 0), self._params.get("tail", 0)
         times = []

@@ -15,6 +15,7 @@ from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import Timeline
 from backtest.units import WAD
 from tests.protocols.compound_v3 import hand as comet
+from tests.protocols.euler_v2 import hand as euler
 from tests.protocols.liquity_v1 import hand as liquity
 from tests.protocols.llamma import hand as llamma
 from tests.sketches.history import History
@@ -147,6 +148,29 @@ def compound_v3(price: int) -> Fallen:
     return Fallen(made, protocol_named("compound-v3"), comet.WETH, AssetId(0), comet.USD)
 
 
+def euler_v2(price: int) -> Fallen:
+    """A vault; see ``tests.protocols.euler_v2.hand``. Every account is an owner's first."""
+    h = History(replace(euler.MARKET, accounts=tuple(f"0x{number + 16:038x}00" for number in range(8))))
+    for name, value in (("created", h.now), ("max_liquidation_discount", 1_500)):
+        h.param(name, value)
+    for asset, (ltv, threshold) in euler.OF_ASSETS.items():
+        unit = 10 ** euler.MARKET.assets[asset].decimals
+        own = {"vault_cash": 1_000 * unit, "vault_debt": 0, "vault_shares": 1_000 * unit, "vault_rate": 0}
+        terms = {"ltv": ltv, "initial_threshold": 0, "ramp_duration": 0, "ramp_end": h.now}
+        for name, value in {**own, **terms, "liquidation_threshold": threshold}.items():
+            h.param(name, value, asset)
+    h.price(0, euler.USD).price(euler.WETH, 2_000 * euler.USD).price(euler.WBTC, 30_000 * euler.USD)
+    _moved(h, LENDER, 0, "collateral", 10_000 * euler.USDC, "supply", 10_000 * euler.USDC)
+    for who, owed in (*enumerate(OWED), (LATER, 500)):
+        if who == LATER:
+            _wavered(h, euler.WETH, 2_000 * euler.USD)
+        h.setting(who, "collateral_enabled", 1, euler.WETH, "enable")
+        _moved(h, who, euler.WETH, "collateral", euler.ETH, "supply", euler.ETH)
+        _moved(h, who, 0, "debt", owed * euler.USDC << 31, "borrow", owed * euler.USDC)
+    made = _ended(h, euler.WETH, 0, price, euler.USD)
+    return Fallen(made, protocol_named("euler-v2"), euler.WETH, AssetId(0), euler.USD)
+
+
 def liquity_v1(price: int) -> Fallen:
     """Minimum ratio 110 %, ten times as much of everything, and a stability pool of a million."""
     h = History(replace(liquity.MARKET, accounts=("pool", "default", *NAMES)))
@@ -225,6 +249,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "aave-v3": lambda: aave("aave-v3", 1_480, 1, 10**8),
     "compound-v2": lambda: compound_v2(1_520),
     "compound-v3": lambda: compound_v3(1_350),
+    "euler-v2": lambda: euler_v2(1_500),
     "liquity-v1": lambda: liquity_v1(1_310),
     "llamma": lambda: llamma_market(WAD // 4),
     "maker": lambda: maker(1_290),
