@@ -16,6 +16,7 @@ SHOWN = 6
 """Assets, or cases, of which a panel is drawn, at most."""
 NAMED = 4
 """Points of the frontier that bear their names, at most; a pointer names all."""
+UNTOLD = "Told of one market's book, not of several together: run the stress of each market alone."
 Rows = Callable[[str], Sequence[Row]]
 """Of a query in which ``$stress`` stands for the stress."""
 
@@ -103,6 +104,7 @@ def _frontier(rows: Rows) -> Sequence[Row]:
 
 def figures(rows: Rows, decimals: int, currency: str) -> list[CaptionedChart]:
     """Cascade map, heat map and frontier, not yet drawn."""
+    untold = None if rows("SELECT 1 FROM stress_books WHERE stress_id = $stress") else UNTOLD
     return [
         CaptionedChart(
             "Cascade map",
@@ -110,21 +112,23 @@ def figures(rows: Rows, decimals: int, currency: str) -> list[CaptionedChart]:
             " liquidators' sales bring (above), and how much of itself each further fall sets off (below); from one, a"
             " dashed line, on the map ruptures.",
             _map(rows("SELECT * FROM stress_levels WHERE stress_id = $stress ORDER BY asset, fall")),
-            empty="No price answers to sales in this scenario: name how in [scenario.impact] (docs/impact.md).",
+            empty=untold
+            or "No price answers to sales in this scenario: name how in [scenario.impact] (docs/impact.md).",
         ),
         CaptionedChart(
             "Contagion",
             "One asset falls alone (rows), by the exact book before any path: collateral of which assets is sold, and"
             " debt in which assets goes bad.",
             _heat(rows("SELECT * FROM stress_spread WHERE stress_id = $stress"), decimals, currency),
-            empty="No fall of one asset alone has anything sold.",
+            empty=untold or "No fall of one asset alone has anything sold, or goes bad.",
         ),
         CaptionedChart(
             "Borrowing power against value at risk",
             "Each stress of this lake whose paths have the same prices: what all accounts may owe, and bad debt that"
             " one path in a hundred exceeds. Up and to the left is better; the line joins those that none beats.",
             _scatter(_frontier(rows), decimals, currency),
-            empty="No other stress of the same paths is stored: run it again with other parameters (--set), or let"
+            empty=untold
+            or "No other stress of the same paths is stored: run it again with other parameters (--set), or let"
             " backtest recommend try some.",
         ),
     ]

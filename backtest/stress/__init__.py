@@ -376,10 +376,7 @@ def _moment(
         ],
         "stress_levels": levels,
         "stress_depths": depths,
-        "stress_spread": moment.spread_rows(
-            book,
-            [asset for place in columns(prepared.panel, ["moving"]) if (asset := prepared.assets[place]) is not None],
-        ),
+        "stress_spread": moment.spread_rows(book),
     }
 
 

@@ -5,7 +5,6 @@ one asset does to the others. By the exact book, under the scenario's parameters
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -85,8 +84,8 @@ def _fall(left: int) -> int:
     return (RAY - left) * BPS // RAY
 
 
-def spread_rows(book: Book[Any], moving: Sequence[AssetId]) -> list[dict[str, Any]]:
-    """Rows of ``stress_spread``: of which assets something is sold, or goes bad, where one of ``moving`` falls alone.
+def spread_rows(book: Book[Any]) -> list[dict[str, Any]]:
+    """Rows of ``stress_spread``: of which assets something is sold, or goes bad, where one falls alone.
 
     Liquidators come at once and pay nothing, where the protocol's liquidations are settled at once; else nobody acts,
     nothing is sold, and bad debt is what is owed beyond its account's collateral.
@@ -98,7 +97,7 @@ def spread_rows(book: Book[Any], moving: Sequence[AssetId]) -> list[dict[str, An
                 if each.collateral and each.asset in book.oracle:
                     held[each.asset] += book.value_down(each.asset, each.collateral)
     label, found = book.market.label, []
-    for fallen in sorted({*moving} & {*held}, key=lambda asset: (-held[asset], asset))[:ASSETS]:
+    for fallen in sorted(held, key=lambda asset: (-held[asset], asset))[:ASSETS]:
         for fall in FALLS:
             sold, bad = _fallen(book, fallen, fall)
             found += [

@@ -101,6 +101,7 @@ def test_what_one_fall_does_to_the_others_adds_up(done: tuple[Lake, Mapping[str,
     lake, ids = done
     own, rows = book(lake), find_stress(lake, ids[""]).rows("SELECT * FROM stress_spread WHERE stress_id = $stress")
     assert {row["fall"] for row in rows} == {*moment.FALLS}
+    assert {row["fallen"] for row in rows} == {"DAI", "LINK", "USDC", "WBTC", "WETH", "wstETH"}, "moving of late or not"
     by_label = {own.market.label(asset.id): asset.id for asset in own.market.assets}
     bad = 0
     for fallen in {row["fallen"] for row in rows}:

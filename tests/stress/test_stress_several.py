@@ -207,5 +207,7 @@ def test_two_processes_give_the_same_bytes_and_a_page_shows_them(
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 0
-    assert "Each market with the others, and alone" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Each market with the others, and alone" in page
+    assert page.count("not of several together") == 3, "pictures of one book are not said to be empty"
     assert "http://" not in capsys.readouterr().out
