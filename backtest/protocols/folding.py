@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+import pyarrow as pa
+
+from backtest.errors import RulesError
 from backtest.model import (
     AccountId,
     AssetId,
@@ -17,7 +21,8 @@ from backtest.model import (
     SettingChange,
     Side,
 )
-from backtest.protocols.interface import State
+from backtest.protocols.interface import RawEvents, State
+from backtest.tables import CANONICAL
 
 Carried = TypeVar("Carried")
 Rows = dict[str, list[dict[str, Any]]]
@@ -37,6 +42,32 @@ class Running:
             self._carried = make()
         carried: Carried = self._carried
         return carried
+
+
+def refuse_quarantined(raw: RawEvents, fix: str) -> None:
+    """RulesError for the first log that could not be decoded; ``fix``: what may be done about it."""
+    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
+        raise RulesError(
+            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
+            f" ({row['reason']}), so positions after it are unknown",
+            fix,
+        )
+
+
+def listed_rows(market: Market, ids: Mapping[str, int], known: int) -> Iterator[tuple[str, pa.Table]]:
+    """The canonical tables of a market's assets, none of which has tokens of its own for what is held and owed, and of
+    its accounts: those of ``ids`` that came after the first ``known``.
+    """
+    head = {"market": market.name, "collateral_token": None, "debt_token": None}
+    assets = [
+        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals} for a in market.assets
+    ]
+    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
+    people = [
+        {"market": market.name, "account_id": n, "account": account}
+        for account, n in itertools.islice(ids.items(), known, None)
+    ]
+    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
 
 
 class BookRows(Generic[State]):

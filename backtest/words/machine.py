@@ -326,6 +326,15 @@ def within(function: Any) -> Any:
     return compiled(function, made_of=digest(function), inner=True)
 
 
+@within
+def put_pair(row: Any, place: int, number: Any) -> None:
+    """A number into two digits of a row, the high one first; OverflowError where it takes more."""
+    d3, d2, d1, d0 = digits_of(number)
+    if d3 | d2:
+        raise OverflowError("two digits")
+    row[place], row[place + 1] = d1, d0
+
+
 def _words(function: Any) -> Any:
     """Compiled for two words; those that are called first stand first."""
     return compiled(function, (word, word), made_of=digest(function), inner=True)

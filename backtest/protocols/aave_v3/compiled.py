@@ -34,7 +34,7 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.units import BPS, WAD
 from backtest.words.digits import WordConstant as Constant
-from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
 
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -117,14 +117,6 @@ def _small(number: Any) -> Any:
     if d3 | d2 | d1:
         raise OverflowError("digit")
     return d0
-
-
-@within
-def _put(row: Words, place: int, number: Any) -> None:
-    d3, d2, d1, d0 = digits_of(number)
-    if d3 | d2:
-        raise OverflowError("two digits")
-    row[place], row[place + 1] = d1, d0
 
 
 @within
@@ -290,7 +282,7 @@ def _quote(
         debt_left = _base(debt - repaid, terms, owing, PRICE, how[DEBT_VALUE])
         held_left = _base(held - gross, terms, held_of, PRICE, DOWN)
         if debt_left < _LEFTOVER or held_left < _LEFTOVER:
-            _put(out, ASKED, max(_without_dust(debt, held, repaid, bonus, debt_price, debt_unit, price, unit), 0))
+            put_pair(out, ASKED, max(_without_dust(debt, held, repaid, bonus, debt_price, debt_unit, price, unit), 0))
             return DUST
     seized_scaled = _ray_div(seized, income, how[COLLATERAL_SCALED])
     if not seized_scaled:
@@ -317,14 +309,14 @@ def _quote(
     out[CLEARS], out[WRITES] = U(after.clears_flag), U(writes)
     out[PROFIT] = U(np.int64(_small(kept)) - np.int64(_small(cost)) - gas)
     out[HAS_ASKED] = U(asked != 0)
-    _put(out, REPAID, repaid)
-    _put(out, SEIZED, seized)
-    _put(out, FEE, fee)
-    _put(out, ASKED, asked)
-    _put(out, DEBT_BURNED, burned)
-    _put(out, COLLATERAL_SEIZED, seized_scaled)
-    _put(out, FEE_MOVED, moved)
-    _put(out, BEFORE, health)
+    put_pair(out, REPAID, repaid)
+    put_pair(out, SEIZED, seized)
+    put_pair(out, FEE, fee)
+    put_pair(out, ASKED, asked)
+    put_pair(out, DEBT_BURNED, burned)
+    put_pair(out, COLLATERAL_SEIZED, seized_scaled)
+    put_pair(out, FEE_MOVED, moved)
+    put_pair(out, BEFORE, health)
     return FILLED
 
 
@@ -396,8 +388,8 @@ def _write_off(
         return -1
     if repaid < debt:
         lost[used, LOST_IN], lost[used, LOST_ROW], lost[used, LOST_ASSET] = U(number), U(debt_row), U(asset[debt_row])
-        _put(lost[used], LOST_AMOUNT, debt - repaid)
-        _put(lost[used], LOST_SCALED, word_of_digit(_0))
+        put_pair(lost[used], LOST_AMOUNT, debt - repaid)
+        put_pair(lost[used], LOST_SCALED, word_of_digit(_0))
         used += 1
     last = np.int64(-1)
     while True:
@@ -415,8 +407,8 @@ def _write_off(
         burned = _ray_div(debt, index, how[DEBT_SCALED])
         _fall(scaled, found, burned)
         lost[used, LOST_IN], lost[used, LOST_ROW], lost[used, LOST_ASSET] = U(number), U(found), U(asset[found])
-        _put(lost[used], LOST_AMOUNT, debt)
-        _put(lost[used], LOST_SCALED, burned)
+        put_pair(lost[used], LOST_AMOUNT, debt)
+        put_pair(lost[used], LOST_SCALED, burned)
         used += 1
 
 
@@ -447,7 +439,7 @@ def one_by_one(
         health = _health(collateral, weighted, debt, how[AVERAGED]) if debt else word_of_digit(_0)
         if last >= 0:
             made[last, NO_DEBT_LEFT] = U(debt == 0)
-            _put(made[last], AFTER, health)
+            put_pair(made[last], AFTER, health)
         if not debt or health >= _WAD:
             return SAFE, count, used, _small(collateral), _small(debt)
         any_filled, pays = _best(

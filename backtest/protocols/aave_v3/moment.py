@@ -29,7 +29,6 @@ from backtest.protocols.aave_v3.compiled import (
     Ints,
     Mask,
     Words,
-    _put,
     _ray_mul,
     _two,
     one_by_one,
@@ -51,7 +50,7 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.units import BPS, RAY
 from backtest.words.digits import WordConstant
-from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
 
 U = np.uint64
 _0, _63 = U(0), U(63)
@@ -112,13 +111,13 @@ def _enter(
             continue
         terms[asset, PRICE] = digits_of(oracle)[3]
         terms[asset, MARKET_PRICE] = terms[asset, EXECUTION] = digits_of(market)[3]
-        _put(terms[asset], INCOME, income)
-        _put(terms[asset], DEBT_INDEX, index)
+        put_pair(terms[asset], INCOME, income)
+        put_pair(terms[asset], DEBT_INDEX, index)
         graced = numbers[GRACED] and np.int64(reserves[asset, GRACE]) >= timestamp
         terms[asset, OPEN] = U(not reserves[asset, SHUT] and not graced)
         if pool[asset, ASKED]:
             largest = word_of_pair(pool[asset, LARGEST], pool[asset, LARGEST + 1])
-            _put(pool[asset], MOST, _ray_mul(largest, income, how[COLLATERAL_BALANCE]))
+            put_pair(pool[asset], MOST, _ray_mul(largest, income, how[COLLATERAL_BALANCE]))
 
 
 @within
@@ -144,7 +143,7 @@ def _pays(
     for number in range(first, count):
         of = np.int64(made[number, COLLATERAL_ASSET])
         seized = word_of_pair(made[number, SEIZED], made[number, SEIZED + 1])
-        _put(gone[of], 0, word_of_pair(gone[of, 0], gone[of, 1]) + seized)
+        put_pair(gone[of], 0, word_of_pair(gone[of, 0], gone[of, 1]) + seized)
     for number in range(first, count):
         of = np.int64(made[number, COLLATERAL_ASSET])
         if _short(pool, of, word_of_pair(gone[of, 0], gone[of, 1])):

@@ -13,7 +13,6 @@ both are there, the amount is one that both show; where one is missing, its acco
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -49,7 +48,7 @@ from backtest.protocols.compound_v3.state import (
     open_state,
     principal_changes,
 )
-from backtest.protocols.folding import BookRows, Rows, Running
+from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents
 from backtest.tables import CANONICAL
 from backtest.units import WAD
@@ -84,7 +83,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
             what the rules do not explain; names the block.
         UserError: the market has no implementation yet.
     """
-    _refuse_quarantined(raw)
+    refuse_quarantined(raw, "look at it in raw/compound-v3/Quarantine; is this contract a Comet?")
     market = _market(config, raw)
     folding = (running or Running()).begin(lambda: _Folding(market))
     folding.read(raw)
@@ -92,25 +91,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
-    head = {"market": market.name, "collateral_token": None, "debt_token": None}
-    assets = [
-        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals} for a in market.assets
-    ]
-    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [
-        {"market": market.name, "account_id": n, "account": account}
-        for account, n in itertools.islice(folding.ids.items(), known, None)
-    ]
-    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
-
-
-def _refuse_quarantined(raw: RawEvents) -> None:
-    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
-        raise RulesError(
-            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
-            f" ({row['reason']}), so positions after it are unknown",
-            "look at it in raw/compound-v3/Quarantine; is this contract a Comet?",
-        )
+    yield from listed_rows(market, folding.ids, known)
 
 
 def _market(config: MarketConfig, raw: RawEvents) -> Market:

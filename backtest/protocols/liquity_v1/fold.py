@@ -22,7 +22,7 @@ from typing_extensions import override
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, Clock, Market, PositionChange
-from backtest.protocols.folding import BookRows, Rows, Running
+from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents
 from backtest.protocols.liquity_v1.actions import adjusted, deposited, emptied, redeemed_from, touched, whole
 from backtest.protocols.liquity_v1.events import ETHER, metadata, named, tokens
@@ -100,7 +100,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
             Chainlink; names the block.
         UserError: the contracts are not there yet.
     """
-    _refuse_quarantined(raw)
+    refuse_quarantined(raw, "look at it in raw/liquity-v1/Quarantine; is this contract a TroveManager of Liquity V1?")
     market = _market(config, raw)
     folding = (running or Running()).begin(lambda: _Folding(market))
     known = len(folding.ids)
@@ -108,25 +108,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
-    head = {"market": market.name, "collateral_token": None, "debt_token": None}
-    assets = [
-        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals} for a in market.assets
-    ]
-    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [
-        {"market": market.name, "account_id": n, "account": account}
-        for account, n in itertools.islice(folding.ids.items(), known, None)
-    ]
-    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
-
-
-def _refuse_quarantined(raw: RawEvents) -> None:
-    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
-        raise RulesError(
-            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
-            f" ({row['reason']}), so positions after it are unknown",
-            "look at it in raw/liquity-v1/Quarantine; is this contract a TroveManager of Liquity V1?",
-        )
+    yield from listed_rows(market, folding.ids, known)
 
 
 def _market(config: MarketConfig, raw: RawEvents) -> Market:

@@ -11,7 +11,6 @@ the band's number): for SQL, the book has them already.
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pyarrow as pa
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Clock, HistoricalLiquidation, IndexUpdate, Market
-from backtest.protocols.folding import BookRows, Rows, Running
+from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents, Refusal
 from backtest.protocols.llamma.amm import NOTHING
 from backtest.protocols.llamma.events import (
@@ -78,12 +77,9 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
         RulesError: a log could not be decoded, or logs show what the rules do not explain; names the block.
         UserError: the market has no loan yet, or its description does not say what it must.
     """
-    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
-        raise RulesError(
-            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
-            f" ({row['reason']}), so positions after it are unknown",
-            "look at it in raw/llamma/Quarantine; markets of LlamaLend 2, whose logs are others, are not supported",
-        )
+    refuse_quarantined(
+        raw, "look at it in raw/llamma/Quarantine; markets of LlamaLend 2, whose logs are others, are not supported"
+    )
     market, begun = _market(config, raw)
     folding = (running or Running()).begin(lambda: Folding(market, begun, revision(config.parameters)))
     folding.prices, folding.fees = read_prices(raw, begun.collateral), read_fees(raw)
@@ -91,16 +87,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
-    head = {"market": market.name, "collateral_token": None, "debt_token": None}
-    assets = [
-        {**head, "asset_id": a.id, "asset": a.asset, "symbol": a.symbol, "decimals": a.decimals} for a in market.assets
-    ]
-    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [
-        {"market": market.name, "account_id": n, "account": account}
-        for account, n in itertools.islice(folding.ids.items(), known, None)
-    ]
-    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
+    yield from listed_rows(market, folding.ids, known)
 
 
 def _market(config: MarketConfig, raw: RawEvents) -> tuple[Market, Origin]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
 from backtest.model import AccountId, Asset, AssetId, Market, Side
-from backtest.protocols.folding import BookRows, Rows, Running
+from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents
 from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
 from backtest.protocols.morpho_blue.state import (
@@ -76,7 +76,10 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
             missing); names its block.
         UserError: the market was not created yet, or the price decimals of its description are not those of its oracle.
     """
-    _refuse_quarantined(raw)
+    refuse_quarantined(
+        raw,
+        "look at it in raw/morpho-blue/Quarantine; a market whose amounts need more than 38 digits is not supported",
+    )
     market = _market(config, raw)
     folding = (running or Running()).begin(lambda: _Folding(market))
     folding.read(raw)
@@ -84,35 +87,7 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
     for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
-    head = {"market": market.name}
-    assets = [
-        {
-            **head,
-            "asset_id": a.id,
-            "asset": a.asset,
-            "symbol": a.symbol,
-            "decimals": a.decimals,
-            "collateral_token": None,
-            "debt_token": None,
-        }
-        for a in market.assets
-    ]
-    yield "assets", pa.Table.from_pylist(assets, CANONICAL["assets"])
-    people = [
-        {**head, "account_id": number, "account": account}
-        for account, number in itertools.islice(folding.ids.items(), known, None)
-    ]
-    yield "accounts", pa.Table.from_pylist(people, CANONICAL["accounts"])
-
-
-def _refuse_quarantined(raw: RawEvents) -> None:
-    for row in raw.table("Quarantine").sort_by([("block_number", "ascending"), ("log_index", "ascending")]).to_pylist():
-        raise RulesError(
-            f"block {row['block_number']}, log {row['log_index']}: a {row['event']} log could not be decoded"
-            f" ({row['reason']}), so positions after it are unknown",
-            "look at it in raw/morpho-blue/Quarantine; a market whose amounts need more than 38 digits is not"
-            " supported",
-        )
+    yield from listed_rows(market, folding.ids, known)
 
 
 def _market(config: MarketConfig, raw: RawEvents) -> Market:

@@ -36,7 +36,7 @@ from backtest.protocols.morpho_blue import irm, liquidation, state
 from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER
 from backtest.words.columns import Words
 from backtest.words.digits import WordConstant
-from backtest.words.machine import digits_of, machine, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
 
 U = np.uint64
 _1 = U(1)
@@ -70,14 +70,6 @@ def _keep(rows: Words, place: int, number: Any) -> None:
     if d3 | d2:
         raise OverflowError("number")
     rows[place, 0], rows[place, 1] = d0, d1
-
-
-@within
-def _put(row: Words, place: int, number: Any) -> None:
-    d3, d2, d1, d0 = digits_of(number)
-    if d3 | d2:
-        raise OverflowError("number")
-    row[place], row[place + 1] = d1, d0
 
 
 @within
@@ -172,13 +164,13 @@ def _take(
     row[:] = U(0)
     row[ACCOUNT], row[DEBT_ASSET], row[COLLATERAL_ASSET] = U(account), U(_LOAN), U(_COLLATERAL)
     row[NO_DEBT_LEFT], row[PROFIT] = _1, U(profit)
-    _put(row, REPAID, repaid)
-    _put(row, SEIZED, seized)
-    _put(row, BEFORE, before)
-    _put(row, SHARES, shares)
-    _put(row, LOST_SHARES, lost_shares)
-    _put(row, ACCRUED_RATE, rate)
-    _put(row, ACCRUED_TARGET, end)
+    put_pair(row, REPAID, repaid)
+    put_pair(row, SEIZED, seized)
+    put_pair(row, BEFORE, before)
+    put_pair(row, SHARES, shares)
+    put_pair(row, LOST_SHARES, lost_shares)
+    put_pair(row, ACCRUED_RATE, rate)
+    put_pair(row, ACCRUED_TARGET, end)
     return lost_shares, written_off
 
 
@@ -210,7 +202,7 @@ def _all(
         )
         if lost_shares:
             lost[rest, LOST_IN], lost[rest, LOST_ASSET] = U(number), U(_LOAN)
-            _put(lost[rest], LOST_AMOUNT, written_off)
+            put_pair(lost[rest], LOST_AMOUNT, written_off)
             rest += 1
         gone[place] = True
         number += 1
