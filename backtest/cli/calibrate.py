@@ -631,6 +631,7 @@ def baseline(
     from backtest.cli.calibrate_baseline import (
         MOST_DRAWS,
         MOST_KEPT,
+        held_out_of,
         kept_in,
         prior_written,
         split_of,
@@ -661,12 +662,11 @@ def baseline(
     chosen = market or only_market(opened)
     first, last = window_of(opened, chosen, from_block, to_block)
     base = replace(base, from_block=first, to_block=last)
-    other = None if held_out is None else Lake(held_out)
+    elsewhere = None if held_out is None else held_out_of(held_out)
     with steps() as progress:
         found = fit(
             opened, chosen, base, split=0.5 if split is None else split_of(split, opened, chosen),
-            elsewhere=None if other is None else (other, only_market(other)),
-            draws=draws, kept=keep, seed=seed, workers=workers, progress=progress,
+            elsewhere=elsewhere, draws=draws, kept=keep, seed=seed, workers=workers, progress=progress,
         )  # fmt: skip
     if isinstance(found, TooFew):
         lines, text = told_of_too_few(found, chosen, keep, seed), prior_written(found, chosen, keep, seed, base)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backtest.cli.moments import FIRST, window_of
@@ -262,6 +263,18 @@ def _unmatched(fit: Fit) -> Iterator[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(MEASURES[name] for name in names) or "nothing"
+
+
+def held_out_of(folder: Path) -> tuple[Lake, str]:
+    """The lake that ``--held-out`` names, and its one market."""
+    from backtest.cli.replay import only_market
+    from backtest.lake import Lake
+
+    try:
+        lake = Lake(folder)
+        return lake, only_market(lake)
+    except UserError as error:
+        raise UserError(f"--held-out: {error.what}", "name the folder of a lake that holds one market") from None
 
 
 def split_of(said: str, lake: Lake, market: str) -> float | int:
