@@ -67,7 +67,7 @@ def facts(
     config = named_market(market, None)
     if out.is_dir():
         raise UserError(f"{shown(str(out))} is a folder", "name a file for --out")
-    with node_of(rpc, workers, timeout) as node, ProgressBar(Console(stderr=True)) as bar:
+    with node_of(rpc, workers, timeout) as node, ProgressBar(Console(stderr=True), node) as bar:
         text, (first, last) = collect_facts(
             config,
             node,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import override
 
 from backtest.cli.nodes import Nodes, node_of
 from backtest.errors import UserError, did_you_mean
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
     from backtest.fetch import FetchSummary
+    from backtest.fetch.provider_pool import Waiting
     from backtest.fetch.rpc import Rpc
     from backtest.lake import Lake
     from backtest.markets import MarketConfig
@@ -127,9 +131,9 @@ def fetch(
     console = Console(stderr=True)
     try:
         with node_of(rpc, workers, timeout) as node:
-            first, last = _window(node, config, final, from_block, to_block, again)
-            opened = Lake(lake, create=True)
-            with ProgressBar(console) as bar:
+            with ProgressBar(console, node) as bar, ExitStack() as stack:
+                first, last = _window(node, config, final, from_block, to_block, again)
+                opened = stack.enter_context(Lake.made(lake))
                 summary = fetch_market(
                     opened,
                     config,
@@ -309,13 +313,29 @@ def _print_summary(summary: FetchSummary) -> None:
 
 
 class ProgressBar:
-    """A bar with rate and time left; ``backtest.fetch.Progress``."""
+    """A bar with rate and time left, and below it what a node is waited for; ``backtest.fetch.Progress``."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, node: Rpc) -> None:
+        from rich.console import RenderableType
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.text import Text
+
+        self._waiting: Waiting | None = None
+        self._ended = False
+
+        def below() -> str:
+            return "" if self._waiting is None or self._waiting.over else str(self._waiting)
+
+        class Bars(Progress):
+            @override
+            def get_renderables(self) -> Iterator[RenderableType]:
+                if self.tasks:
+                    yield self.make_tasks_table(self.tasks)
+                if text := below():
+                    yield Text(shown(text, 1_000), no_wrap=True, overflow="ellipsis")
 
         self._console = console
-        self._bar: Bar = Progress(
+        self._bar: Bar = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
@@ -326,18 +346,31 @@ class ProgressBar:
         )
         self._task: int | None = None
         self._logs = 0
+        node.pool.on_waiting = self._waits
 
     def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._task is not None:
+        self._waiting, self._ended = None, True
+        if self._bar.live.is_started:
             self._bar.stop()
+
+    def _waits(self, waiting: Waiting) -> None:
+        """Told by any thread of the node's: shown below the bar until the node answers; where there is no bar to see,
+        said once until then.
+        """
+        before, self._waiting = self._waiting, waiting
+        if self._console.is_terminal and not self._ended:
+            if not self._bar.live.is_started:
+                self._bar.start()
+        elif before is None or before.over or before.name != waiting.name:
+            self.note(str(waiting))
 
     def begin(self, what: str, total: int) -> None:
         """See ``Progress.begin``."""
         self._logs = 0
-        if self._task is None:
+        if not self._bar.live.is_started:
             self._bar.start()
         self._task = self._bar.add_task(what, total=total, rate="")
 

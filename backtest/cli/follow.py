@@ -112,13 +112,14 @@ def follow(
     wanted = _destinations(quiet, exec_ or [], webhook or [])
     stop = threading.Event()
     with node_of(rpc, workers, timeout, attempts=4, max_backoff=2.0) as node, ExitStack() as stack:
-        check_chain(node, config)  # before there is a lake
-        with ProgressBar(Console(stderr=True)) as bar:
+        with ProgressBar(Console(stderr=True), node) as bar:
+            check_chain(node, config)  # before there is a lake
+            opened = stack.enter_context(Lake.made(lake))
             follower = Follower(
-                Lake(lake, create=True), config, node, limits, finality=final, destinations=wanted, note=_note,
-                progress=bar,
-            )  # fmt: skip
+                opened, config, node, limits, finality=final, destinations=wanted, note=_note, progress=bar
+            )
             stack.enter_context(follower)
+        node.pool.on_waiting = None  # the follower says itself what it waits for
         _note(f"following {config.name} from block {follower.head.branch.tip.number} on; end with Ctrl-C")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: _stop(stop))

@@ -80,15 +80,10 @@ def mapped(
     parameters = dict(_pairs(set_ or [], "--set", "NAME=VALUE"))
     if folder is not None and not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "check the path")
-    summary = import_files(
-        Lake(lake, create=True),
-        loaded,
-        market=market,
-        folder=folder,
-        sources=given,
-        parameters=parameters,
-        mended=mended,
-    )
+    with Lake.made(lake) as opened:
+        summary = import_files(
+            opened, loaded, market=market, folder=folder, sources=given, parameters=parameters, mended=mended
+        )
     for line in lines(summary):
         print(line)
 
@@ -150,9 +145,8 @@ def logs(
 
     config = named_market(market, lake)
     size = sum(file.size() for file in files_in(files))
-    opened = Lake(lake, create=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Lake.made(lake) as opened, Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading logs", total=size)
         summary = import_logs(
             opened,

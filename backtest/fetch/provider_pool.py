@@ -9,11 +9,12 @@ for it is asked of others.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ _USUAL = 4
 """How many times its usual time a request may take before it is asked of another provider."""
 _GREETING = 2.0
 _DENIED = 60.0
+_NOTICED = 1.0
+"""Seconds, of a pause or of a request without an answer."""
 
 PASSING = frozenset(("rate", "limit", "timeout", "transient"))
 _FIXES = {
@@ -58,6 +61,31 @@ class Refused(Exception):
     def __init__(self, complaint: Complaint) -> None:
         super().__init__(complaint.text)
         self.complaint = complaint
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request waits for a provider, and nobody else can be asked in its place."""
+
+    name: str
+    why: str
+    until: float
+    """When it is asked again, ``time.monotonic`` seconds."""
+    tries: int
+    attempts: int
+    member: Member
+    answers: int
+    """Of the provider, until then."""
+
+    @property
+    def over(self) -> bool:
+        """It has answered since, whatever it was asked."""
+        return self.member.stats.answers > self.answers
+
+    def __str__(self) -> str:
+        left = math.ceil(self.until - time.monotonic())
+        when = f"in {left} s" if left > 0 else "now"
+        return f"waiting for {self.name}: {self.why}; asked again {when}, try {self.tries + 1} of {self.attempts}"
 
 
 @dataclass
@@ -91,6 +119,8 @@ class ProviderPool:
         self.stats = Stats()
         self.findings: list[str] = []
         """What a user should know of the providers, one line each, in order."""
+        self.on_waiting: Callable[[Waiting], None] | None = None
+        """Told, by any thread, of waits that a user would notice (``_NOTICED``)."""
         self._attempts, self._backoff, self._max_backoff = attempts, backoff, max_backoff
         self._choosing, self._greeting = threading.Lock(), threading.Lock()
         self._greeted = threading.Event()
@@ -265,15 +295,30 @@ class ProviderPool:
         if not able or (request.refused and not any(other.up for other in able)):
             raise self._nobody(request)
         self.stats.retries += 1
-        if failed is None or failed.slow:
+        if failed is None:
+            return
+        if failed.slow:
+            if not others:
+                self._tell(member, request, failed, 0.0)
             return
         pause = max(min(failed.retry_after, 120.0), request.delay * random.uniform(0.5, 1.0))
+        if not others:
+            self._tell(member, request, failed, pause)
         if failed.complaint.kind == "rate":
             member.pace.limited(pause)
         elif not others:
             member.pace.sleep(pause)
         if not others:
             request.delay = min(request.delay * 2, self._max_backoff)
+
+    def _tell(self, member: Member, request: _Request, failed: _Failed, pause: float) -> None:
+        """A user who sees nothing happen learns whom it waits for, why, and how long."""
+        if self.on_waiting is None or (pause < _NOTICED and failed.complaint.kind != "timeout"):
+            return
+        attempts = self._attempts if request.most_tries is None else request.most_tries
+        why, until = failed.complaint.text or "an empty error", time.monotonic() + pause
+        tries, answers = request.tries[member], member.stats.answers
+        self.on_waiting(Waiting(member.name, why, until, tries, attempts, member, answers))
 
     def _refusal(self, request: _Request) -> Complaint:
         """The complaint of who would answer most. It is no firm limit while others may come back who have none."""

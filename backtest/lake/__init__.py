@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,27 @@ class Lake:
         assert found is not None
         self.manifest: m.Manifest = found
         self._session: tuple[int, Limits, Session] | None = None
+
+    @classmethod
+    @contextmanager
+    def made(cls, path: str | Path) -> Iterator[Lake]:
+        """The lake of a folder, made if there is none: where an error ends the block before anything was stored in a
+        lake that was made for it, nothing of it is left behind.
+        """
+        here = m.load_newest(open_storage(path)) is not None
+        lake = cls(path, create=True)
+        try:
+            yield lake
+        except Exception:
+            if not here:
+                lake._remove_unless_used()
+            raise
+
+    def _remove_unless_used(self) -> None:
+        with suppress(LakeError), self.storage.exclusive():  # of another process: it is used
+            self.refresh()
+            if self.manifest.version == 1:
+                self.storage.remove(m.name_of(1))
 
     def refresh(self) -> None:
         """See what was committed since."""

@@ -60,6 +60,9 @@ class Bucket:
                         f"{self.path} is not a lake and not empty ('{item['path']}')", "give an empty or new prefix"
                     )
 
+    def remove(self, manifest: str) -> None:
+        self.delete(manifest)  # without a lock, what else there is may be another writer's
+
     def exclusive(self) -> AbstractContextManager[None]:
         return nullcontext()
 

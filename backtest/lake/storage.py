@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class Storage(Protocol):
 
     def create(self) -> None:
         """Make it ready for a first manifest; LakeError where that cannot be, or where it holds something else."""
+
+    def remove(self, manifest: str) -> None:
+        """Undo ``create``: the manifest of an empty lake goes, and what nothing names."""
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other writers out meanwhile, where the store can; LakeError naming the holder. Where it cannot,
@@ -94,8 +98,11 @@ class LocalStorage:
         self.root = root
         self.path: Path | str = root
         self._durable: set[Path] = set()
+        self._made: list[Path] = []
+        """Folders that were not there before, innermost first."""
 
     def create(self) -> None:
+        self._made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -109,6 +116,15 @@ class LocalStorage:
             raise LakeError(
                 f"{self.root} is not a lake and not empty ('{strangers[0]}')", "give an empty or new folder"
             )
+
+    def remove(self, manifest: str) -> None:
+        self.delete(manifest)
+        for name in ("data", "manifest"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+        (self.root / "writer.lock").unlink(missing_ok=True)
+        with suppress(OSError):  # it holds something else by now
+            for folder in self._made:
+                folder.rmdir()
 
     def exclusive(self) -> AbstractContextManager[None]:
         return lock.exclusive(self.root / "writer.lock")

@@ -502,3 +502,13 @@ def test_the_checks_find_what_the_exports_of_eth_b_lack(tmp_path: Path, monkeypa
     months = {str(row[3]): int(row[7]) / 10**24 for row in found["totals__match_checkpoints"]}
     assert all(0.75 < months[f"2021-{month:02d}-01"] < 0.85 for month in (6, 7, 8))
     assert "2020-12-01" not in months
+
+
+def test_a_refused_import_leaves_no_lake_where_there_was_none(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "none").mkdir()
+    broken = write(tmp_path / "exports", vaults())
+    (broken / "deposits.csv").write_text("no,such,columns\n1,2,3\n")
+    for folder in (tmp_path / "none", broken):
+        code, _, err = run("import", "maker-vaults", "--folder", str(folder), "--lake", str(tmp_path / "new/lake"))
+        assert (code, err.count("\n")) == (2, 1), err
+        assert not (tmp_path / "new").exists()

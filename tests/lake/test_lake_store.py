@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest import result_tables, tables
-from backtest.errors import LakeError
+from backtest.errors import LakeError, UserError
 from backtest.lake import Lake, content, storage
 from backtest.lake import manifest as m
 from tests.support.lake_tables import CONFIG, MARKET, SUPPLY, supplies, table
@@ -509,3 +509,32 @@ def test_files_are_plain_parquet_with_exact_types(lake: Lake) -> None:
     read = pq.ParquetFile(lake.files(EVENT)[0].path)
     assert read.schema_arrow.field("amount").type == tables.AMOUNT
     assert read.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_lake_made_for_what_failed_is_not_left_behind(tmp_path: Path) -> None:
+    """Not even what a writer had begun; a lake and a folder that were there before stay."""
+
+    def fails(folder: Path) -> None:
+        with Lake.made(folder) as made:
+            made.storage.put("data/unfinished.parquet", b"named by no manifest")
+            raise UserError("refused", "mend it")
+
+    (tmp_path / "empty").mkdir()
+    Lake(tmp_path / "older", create=True)
+    for name in ("new/deep/lake", "empty", "older"):
+        with pytest.raises(UserError, match="refused"):
+            fails(tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"empty", "older"}
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert Lake(tmp_path / "older").markets() == []
+
+
+def test_a_lake_in_which_something_was_stored_stays(tmp_path: Path) -> None:
+    def fails() -> None:
+        with Lake.made(tmp_path / "lake") as made, made.writer() as writer:
+            writer.set_market(CONFIG)
+            raise UserError("refused", "mend it")
+
+    with pytest.raises(UserError, match="refused"):
+        fails()
+    assert Lake(tmp_path / "lake").markets() == [MARKET]
