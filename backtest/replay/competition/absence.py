@@ -33,6 +33,10 @@ class Absence:
         self._phases = [draws.below(self._length, "away from", kind) for kind in range(kinds)]
         self._known = [(0, 0)] * kinds
         """Of each kind an absence found last, from and until: it is asked for many times while it lasts."""
+        self._there = [(0, 0)] * kinds
+        """As ``_known``: a stretch in which it is there."""
+        self._back = -1, 0
+        """A time that ``back`` was asked for last, and its answer: it is asked once for each account on offer."""
 
     def away(self, searcher: int, now: int) -> bool:
         """Whether the searcher at this place is away at a time (seconds since 1970)."""
@@ -42,7 +46,14 @@ class Absence:
         """The first time from ``now`` on at which somebody is there; ``NEVER`` where nobody comes back."""
         if not self.some:
             return now
-        return min((self._returns(kind, now) for kind in range(len(self._phases))), default=NEVER)
+        if self._back[0] != now:
+            first = NEVER
+            for kind in range(len(self._phases)):
+                first = min(first, self._returns(kind, now))
+                if first == now:
+                    break
+            self._back = now, first
+        return self._back[1]
 
     def changes(self, now: int) -> int:
         """The first time after ``now`` at which a stretch begins; ``NEVER`` where nobody is ever away."""
@@ -58,9 +69,15 @@ class Absence:
             return end
         if self._share >= BPS:
             return NEVER
-        end = _ends(self._draws, self._share, self._length, self._phases[kind], "away", kind, now)
+        begin, end = self._there[kind]
+        if begin <= now < end:
+            return now
+        phase = self._phases[kind]
+        end = _ends(self._draws, self._share, self._length, phase, "away", kind, now)
         if now < end < NEVER:
             self._known[kind] = now, end
+        elif end == now:
+            self._there[kind] = _stretch(self._length, phase, now)
         return end
 
 
@@ -80,6 +97,8 @@ class Overlooked:
         theirs, others = self._share * self._length, max(1, (BPS - self._share) * wait)
         self._stands = BPS * theirs // (theirs + others)
         self._known: dict[AccountId, tuple[int, int]] = {}
+        self._seen: dict[AccountId, tuple[int, int]] = {}
+        """As ``_known``: stretches in which somebody looks."""
 
     def stood(self, accounts: Iterable[AccountId], now: int) -> None:
         """These stand on offer as the replay begins."""
@@ -99,13 +118,25 @@ class Overlooked:
         begin, end = self._known.get(account, (0, 0))
         if begin <= now < end:
             return end
-        end = _ends(self._draws, self._share, self._length, self._phase(account), "overlooked", account, now)
+        begin, end = self._seen.get(account, (0, 0))
+        if begin <= now < end:
+            return now
+        phase = self._phase(account)
+        end = _ends(self._draws, self._share, self._length, phase, "overlooked", account, now)
         if end > now:
             self._known[account] = now, end
+        else:
+            self._seen[account] = _stretch(self._length, phase, now)
         return end
 
     def _phase(self, account: AccountId) -> int:
         return self._draws.below(self._length, "overlooked from", account)
+
+
+def _stretch(length: int, phase: int, now: int) -> tuple[int, int]:
+    """From when and until when the stretch lasts that a time lies in."""
+    begin = now - (now + phase) % length
+    return begin, begin + length
 
 
 def _ends(draws: Draws, share: int, length: int, phase: int, what: str, kind: int, now: int) -> int:
