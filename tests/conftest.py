@@ -30,15 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of the test chain, and keep the tests of one played market on one worker (under ``--dist
-    loadgroup``).
+    """Mark tests of the test chain, and keep the tests of one played market, and those of one demo, on one worker
+    (under ``--dist loadgroup``).
     """
     for item in items:
         fixtures: set[str] = set(getattr(item, "fixturenames", ()))
         if "chain_packages" in fixtures:
             item.add_marker("chain")
-        for market in sorted(fixtures & {"market_v30", "market_v36", "market_upgraded", "market_calm"})[:1]:
-            item.add_marker(pytest.mark.xdist_group(market))
+        for shared in sorted(fixtures & {"market_v30", "market_v36", "market_upgraded", "market_calm", "workplace"})[
+            :1
+        ]:
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def demo(workplace: Path) -> Lake:
+    """The demo's lake, opened once: its views are made when the first query asks."""
+    return Lake(workplace / "backtest-demo/lake")
+
+
 def _run(command: list[str], folder: Path, text: str = "") -> str:
     environment = {**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, input=text, capture_output=True, text=True)
@@ -194,8 +200,9 @@ def test_examples_run(block: Block, workplace: Path) -> None:
 @pytest.mark.parametrize(
     "block", [block for block in RUNNABLE if block.language == "sql"], ids=lambda block: block.where
 )
-def test_queries_run_and_find_something(block: Block, workplace: Path) -> None:
-    assert Lake(workplace / "backtest-demo/lake").sql(block.text).limit(1).fetchall()
+def test_queries_run_and_find_something(block: Block, demo: Lake) -> None:
+    demo.refresh()
+    assert demo.sql(block.text).limit(1).fetchall()
 
 
 @pytest.mark.parametrize(("where", "words"), COMMANDS, ids=[f"{where}-{words[0]}" for where, words in COMMANDS])
