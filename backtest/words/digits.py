@@ -81,13 +81,20 @@ def digest_of(function: Callable[..., Any]) -> str:
     return sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def compiled(function: F, *signature: Any, made_of: str = "", inner: bool = False) -> F:
+def compiled(function: F, *signature: Any, made_of: str = "", inner: bool = False, borrows: bool = False) -> F:
     """The function as machine code, kept on disk; it may run while other threads do. With a ``signature`` for that one
-    alone; ``inner``: only compiled code calls it, which spares the half of compiling that is for Python.
+    alone.
+
+    Args:
+        inner: only compiled code calls it, which spares the half of compiling that is for Python.
+        borrows: it does not count references to arrays, which costs as much as the arithmetic where a function looks at
+            a few rows. It may then neither make arrays, nor return one, nor assign one to another: elements alone.
     """
-    function.__qualname__ += f"_{made_of or digest_of(function)}"
+    function.__qualname__ += f"_{made_of or digest_of(function)}{'_borrows' if borrows else ''}"
+    options: dict[str, Any] = {"_nrt": False} if borrows else {}
     njit: Any = numba.njit
-    return cast(F, njit(*signature, cache=True, nogil=True, no_cpython_wrapper=inner, no_cfunc_wrapper=inner)(function))
+    made = njit(*signature, cache=True, nogil=True, no_cpython_wrapper=inner, no_cfunc_wrapper=inner, **options)
+    return cast(F, made(function))
 
 
 def instruction(generate: Callable[..., Any]) -> Any:

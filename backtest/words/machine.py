@@ -321,9 +321,30 @@ def with_words(function: Any) -> Any:
     return compiled(function, made_of=digest(function))
 
 
+def in_place(function: Any) -> Any:
+    """The same of a function that only reads and writes elements of arrays: references to them are not counted (see
+    ``digits.compiled``).
+    """
+    return compiled(function, made_of=digest(function), borrows=True)
+
+
 def within(function: Any) -> Any:
     """The same, for compiled code alone to call."""
-    return compiled(function, made_of=digest(function), inner=True)
+    return compiled(function, made_of=digest(function), inner=True, borrows=True)
+
+
+@within
+def put_row(row: Any, other: Any) -> None:
+    """The numbers of another row."""
+    for place in range(len(row)):
+        row[place] = other[place]
+
+
+@within
+def put_each(row: Any, number: Any) -> None:
+    """The same number in every place."""
+    for place in range(len(row)):
+        row[place] = number
 
 
 @within
@@ -337,7 +358,7 @@ def put_pair(row: Any, place: int, number: Any) -> None:
 
 def _words(function: Any) -> Any:
     """Compiled for two words; those that are called first stand first."""
-    return compiled(function, (word, word), made_of=digest(function), inner=True)
+    return compiled(function, (word, word), made_of=digest(function), inner=True, borrows=True)
 
 
 # -- what does not go in line ------------------------------------------------------------------------------------------
@@ -465,4 +486,4 @@ def machine(rule: Callable[..., Any]) -> Any:
     twin = FunctionType(text.replace(co_consts=constants), space, rule.__name__, rule.__defaults__, rule.__closure__)
     twin.__qualname__ = rule.__qualname__
     takes = [kind for name, kind in get_type_hints(rule).items() if name != "return"]
-    return compiled(twin, tuple(map(kind_of, takes)), made_of=digest(rule), inner=True)
+    return compiled(twin, tuple(map(kind_of, takes)), made_of=digest(rule), inner=True, borrows=True)

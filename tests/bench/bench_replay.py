@@ -206,12 +206,11 @@ def _part(accounts: int, ticks: int, fall: float, count: int, place: int, of: in
     """In a process of its own: seconds of the processor for its history and start, and for its part of a sample of
     scenarios; peak memory, bytes.
     """
-    begun, start = _seconds(lambda: start_of(AAVE_V3, market(accounts), timeline(accounts, ticks, fall=fall), WINDOW))
+    listed = market(accounts)  # which scenarios share, as they do in a sweep
+    begun, start = _seconds(lambda: start_of(AAVE_V3, listed, timeline(accounts, ticks, fall=fall), WINDOW))
     own = scenarios(count)[place::of]
     taken, _ = _seconds(
-        lambda: [
-            bool(replay(AAVE_V3, market(accounts), start.timeline, each, start=start).liquidations) for each in own
-        ]
+        lambda: [bool(replay(AAVE_V3, listed, start.timeline, each, start=start).liquidations) for each in own]
     )
     return begun, taken, peak_memory()
 

@@ -34,7 +34,17 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.units import BPS, WAD
 from backtest.words.digits import WordConstant as Constant
-from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import (
+    digits_of,
+    in_place,
+    machine,
+    put_pair,
+    put_row,
+    with_words,
+    within,
+    word_of_digit,
+    word_of_pair,
+)  # fmt: skip
 
 Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
@@ -145,7 +155,7 @@ def _row_value(of: int, owed: bool, amount: Any, terms: Words, how: Ints) -> Any
     return digits_of(value)[3] if value < _WIDE else LIMIT
 
 
-@with_words
+@in_place
 def row_values(asset: Ints, owed: Mask, scaled: Words, terms: Words, how: Ints, value: Words) -> None:
     """Base value of each row of ``valuation.Columns``; ``LIMIT`` where it does not fit or has no price. ``terms``:
     assets x ``TERMS``.
@@ -180,7 +190,7 @@ def _sums(
     return True, word_of_digit(collateral), word_of_digit(debt), weighted, by_ltv
 
 
-@with_words
+@in_place
 def values(
     which: Ints, start: Ints, asset: Ints, owed: Mask, value: Words, group: Ints, terms: Words, threshold: Words,
     ltv: Words, how: Ints,
@@ -359,7 +369,7 @@ def _best(
                 other = np.int64(best[DEBT_ASSET])
                 better = asset[debt_row] < other or (asset[debt_row] == other and of < np.int64(best[COLLATERAL_ASSET]))
             if better:
-                best[:] = out
+                put_row(best, out)
                 pays = True
     return any_filled, pays
 
@@ -450,7 +460,7 @@ def one_by_one(
             return ON_OFFER if any_filled else SAFE, count, used, _small(collateral), _small(debt)
         if count == len(made):
             return NO_ROOM, count, used, _0, _0
-        made[count] = best
+        put_row(made[count], best)
         made[count, ACCOUNT] = U(number)
         last = count
         count += 1
@@ -462,7 +472,7 @@ def one_by_one(
         if best[CLEARS]:
             if scaled[row, 0] | scaled[row, 1]:
                 made[last, CLEARS] = LEAVES
-            scaled[row] = _0
+            scaled[row, 0] = scaled[row, 1] = _0
         if best[WRITES]:
             used = _write_off(best, lost, last, used, first, stop, asset, owed, scaled, terms, how)
             if used < 0:

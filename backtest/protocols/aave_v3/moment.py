@@ -50,7 +50,16 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.units import BPS, RAY
 from backtest.words.digits import WordConstant
-from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import (
+    digits_of,
+    in_place,
+    machine,
+    put_each,
+    put_pair,
+    within,
+    word_of_digit,
+    word_of_pair,
+)  # fmt: skip
 
 U = np.uint64
 _0, _63 = U(0), U(63)
@@ -139,7 +148,7 @@ def _pays(
             if _short(pool, asset[row], word_of_digit(_0)):
                 return False
     for number in range(first, count):
-        gone[np.int64(made[number, COLLATERAL_ASSET])] = _0
+        put_each(gone[np.int64(made[number, COLLATERAL_ASSET])], _0)
     for number in range(first, count):
         of = np.int64(made[number, COLLATERAL_ASSET])
         seized = word_of_pair(made[number, SEIZED], made[number, SEIZED + 1])
@@ -173,7 +182,7 @@ def _leave(
         end[account] = kept
 
 
-@with_words
+@in_place
 def moment(
     columns: Any, accounts: Ints, price: Words, known: Mask, timestamp: int, cost: int, calls: Ints, most: int,
     made: Words, count: int, lost: Words, used: int, refused: Mask, owes: Ints,
@@ -197,7 +206,7 @@ def moment(
         for place in range(len(accounts)):
             account = accounts[place]
             of = group[account]
-            refused[place] = False
+            put_each(refused[place], False)
             ended, number, rest, collateral, debt = one_by_one(
                 account, begin[account], end[account], asset, owed, scaled, value, terms, threshold[of], bonus[of], how,
                 numbers[CLOSE_FACTOR], cost, calls[place], most, made, number, lost, rest, refused[place], out, best,
@@ -230,7 +239,7 @@ def moment(
     return DONE, number, rest
 
 
-@with_words
+@in_place
 def index(columns: Any, asset: int, words: Words, timestamp: int) -> None:
     """See ``CompiledRules``."""
     reserves = columns[11]
@@ -239,7 +248,7 @@ def index(columns: Any, asset: int, words: Words, timestamp: int) -> None:
     reserves[asset, UPDATED] = U(timestamp)
 
 
-@with_words
+@in_place
 def form(columns: Any, account: int, assets: Ints, owes: Mask, amounts: Any) -> tuple[int, float]:
     """See ``CompiledRules``: as ``valuation.exposures``, in doubles, hence a unit more on the safe side."""
     begin, end, asset, owed, scaled = columns[0], columns[1], columns[2], columns[3], columns[4]

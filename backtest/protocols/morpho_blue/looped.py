@@ -43,7 +43,16 @@ def compiled_rules(state: MorphoState, now: Clock) -> CompiledRules | None:
     kept = np.array([(row & _WORD, row >> 64) for row in rows], np.uint64)
     updated = np.array([totals.updated, curve], np.int64)
     return CompiledRules(
-        (live.values, live.plain, live.rank, kept, updated),
+        (
+            live.values,
+            live.plain,
+            live.rank,
+            kept,
+            updated,
+            np.zeros(len(live.plain), np.bool_),
+            np.zeros_like(kept),
+            np.zeros_like(updated),
+        ),
         m.index,
         m.moment,
         m.form,

@@ -36,7 +36,17 @@ from backtest.protocols.morpho_blue import irm, liquidation, state
 from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER
 from backtest.words.columns import Words
 from backtest.words.digits import WordConstant
-from backtest.words.machine import digits_of, machine, put_pair, with_words, within, word_of_digit, word_of_pair
+from backtest.words.machine import (
+    digits_of,
+    in_place,
+    machine,
+    put_each,
+    put_pair,
+    put_row,
+    within,
+    word_of_digit,
+    word_of_pair,
+)  # fmt: skip
 
 U = np.uint64
 _1 = U(1)
@@ -161,7 +171,7 @@ def _take(
     _keep(market, BORROW_ASSETS, assets)
     _keep(market, BORROW_SHARES, total)
     _keep(market, SUPPLY_ASSETS, _of(market, SUPPLY_ASSETS) - written_off)
-    row[:] = U(0)
+    put_each(row, U(0))
     row[ACCOUNT], row[DEBT_ASSET], row[COLLATERAL_ASSET] = U(account), U(_LOAN), U(_COLLATERAL)
     row[NO_DEBT_LEFT], row[PROFIT] = _1, U(profit)
     put_pair(row, REPAID, repaid)
@@ -219,20 +229,23 @@ def _all(
     return DONE, number, rest
 
 
-@with_words
+@in_place
 def moment(
     columns: Any, accounts: Any, price: Words, known: Any, timestamp: int, cost: int, calls: Any, most: int,
     made: Words, count: int, lost: Words, used: int, refused: Any, owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """See ``CompiledRules``."""
-    held, plain, rank, kept, kept_numbers = columns
+    held, plain, rank, kept, kept_numbers, gone, market, numbers = columns
     if not known[_COLLATERAL, ORACLE] or not known[_LOAN, ORACLE]:
         return NOT_HERE, count, used
     for place in range(len(accounts)):
-        refused[place], owes[place] = False, 0
+        put_each(refused[place], False)
+        owes[place], gone[place] = 0, False
         if plain[accounts[place]]:
             return NOT_HERE, count, used
-    gone, market, numbers = np.zeros(len(accounts), np.bool_), kept.copy(), kept_numbers.copy()
+    for row in range(MARKET_ROWS):
+        put_row(market[row], kept[row])
+    put_row(numbers, kept_numbers)
     status, number, rest = NOT_HERE, count, used
     try:
         status, number, rest = _all(
@@ -248,18 +261,20 @@ def moment(
         _keep(position, HELD, _of(position, HELD) - word_of_pair(made[at, SEIZED], made[at, SEIZED + 1]))
         position[OWED, 0] = position[OWED, 1] = U(0)
     if number > count:  # nobody else accrues
-        kept[:], kept_numbers[:] = market, numbers
+        for row in range(MARKET_ROWS):
+            put_row(kept[row], market[row])
+        put_row(kept_numbers, numbers)
     return DONE, number, rest
 
 
-@with_words
+@in_place
 def index(columns: Any, asset: int, words: Words, timestamp: int) -> None:
     """See ``CompiledRules``: the recorded rate of the period that begins."""
     rate = word_of_pair(words[6], words[7]) // _RATE_SCALE
     columns[3][RATE, 0], columns[3][RATE, 1] = digits_of(rate)[3], digits_of(rate)[2]
 
 
-@with_words
+@in_place
 def form(columns: Any, account: int, assets: Any, owes: Any, amounts: Any) -> tuple[int, float]:
     """See ``CompiledRules``: whoever is liquidated owes nothing afterwards."""
     return 0, 0.0

@@ -153,7 +153,8 @@ def _reformed(
     count, constant = _form(columns, account, scratch.assets, scratch.owed, scratch.amounts)
     begin = looks.span[row, 0]
     if not count:
-        looks.span[row] = 0
+        for part in range(3):
+            looks.span[row, part] = 0
         return False
     follows = False
     for term in range(begin, looks.span[row, 1]):
@@ -308,7 +309,7 @@ def _composed(moment: Any, index: Any, form: Any) -> Any:
     def made(function: Any) -> Any:
         twin = FunctionType(function.__code__, {**globals(), **own}, function.__name__)
         twin.__qualname__ = function.__qualname__
-        return compiled(twin, made_of=digest(twin, _SOURCE), inner=function is not _run)
+        return compiled(twin, made_of=digest(twin, _SOURCE), inner=function is not _run, borrows=True)
 
     for inner in (_add, _valued, _reformed):
         own[inner.__name__] = made(inner)

@@ -139,10 +139,9 @@ class Stretches(Generic[State]):
         if state[loop.ENDED] != DONE:
             self._idle = taken + 1
         watch.tick = watch.first + int(state[loop.TICK])
-        gone = scratch.gone[: state[loop.GONE]].tolist()
-        for row in gone:
-            watch.rows.forms.drop(row)
-        watch.rows.leave(gone)
+        gone = scratch.gone[: state[loop.GONE]]
+        watch.rows.forms.drop(gone)
+        watch.rows.leave(gone.tolist())
         if taken == first:
             return None
         then = book.priced_now() if count else book

@@ -33,7 +33,13 @@ def compiled(function: F) -> F:
     return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-@compiled
+def borrowing(function: F) -> F:
+    """The same of a function that reads and writes elements of arrays alone: references to arrays are not counted."""
+    njit: Any = numba.njit
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+
+
+@borrowing
 def _sum(first: int, stop: int, column: Columns, weight: Floats, values: Floats) -> float:
     total = 0.0
     for entry in range(first, stop):
@@ -41,7 +47,7 @@ def _sum(first: int, stop: int, column: Columns, weight: Floats, values: Floats)
     return total
 
 
-@compiled
+@borrowing
 def first_unsafe(
     rows: Ints, start: Ints, stop: Ints, span: Ints, column: Columns, weight: Floats, base: Columns,
     values: Floats, unit_of: Columns, low: Floats, high: Floats, offset: Ints, found: Ints,

@@ -90,8 +90,8 @@ class Forms:
         self.span[row] = begin, begin + len(held), place
         self.base[row], self.used = base, place
 
-    def drop(self, row: int) -> None:
-        """The row has no terms any more."""
+    def drop(self, row: int | Ints) -> None:
+        """The row, or each of several, has no terms any more."""
         self.span[row] = 0
 
     def rows_with(self, columns: Sequence[int]) -> Ints:
