@@ -201,7 +201,12 @@ class AskedMarkets:
         for material, own in zip(self.materials, self.own(overrides), strict=True):
             protocol = protocol_named(material.config.protocol)
             parameters, fault = protocol.parameters, protocol.fault
-            check(material.market, own, material.timeline(), parameters, fault, allow_invalid=allow_invalid)
+            try:
+                check(material.market, own, material.timeline(), parameters, fault, allow_invalid=allow_invalid)
+            except ScenarioError as error:
+                if not self.members:
+                    raise
+                raise ScenarioError(f"{material.market.name}: {error.what}", error.fix) from None
 
     def present(self, override: Override, blocks: Sequence[int], option: str = "--best") -> int:
         """The value of the one parameter that an override changes at the end of a block of each market, in the words'
