@@ -108,7 +108,7 @@ def run_jointly(
     joint_id, ids = joint_ids(scenario, members)
     known = [stored_run(lake, member.config.name, run_id) for member, run_id in zip(members, ids, strict=True)]
     materials = [load_material(lake, name) for name in joint.markets]
-    scenarios, _ = _scenarios(scenario, members, materials)
+    scenarios, _ = parts_of(scenario, members, materials)
     alone = tuple(
         next(run_all(lake, name, [one], samples=samples, renamed=renamed))
         for name, one in zip(joint.markets, scenarios, strict=True)
@@ -150,7 +150,7 @@ def replayed_jointly(
     joint = scenario.joint
     assert joint is not None
     joint_id, ids = joint_ids(scenario, members)
-    scenarios, told = _scenarios(scenario, members, materials)
+    scenarios, told = parts_of(scenario, members, materials)
     asked = replace(scenario, name=scenario.name + _TOGETHER)
     response = _response(scenario, members, materials)
     outcomes = _replayed(scenario, members, materials, response, samples, progress)
@@ -256,10 +256,10 @@ def _hash(body: list[Any]) -> str:
     return hashlib.sha256(json.dumps(body, separators=(",", ":")).encode()).hexdigest()
 
 
-def _scenarios(
+def parts_of(
     scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
 ) -> tuple[list[Scenario], list[str]]:
-    """What of the scenario holds in each market, within the time that all of them cover; and, in sentences, whose
+    """What of a joint scenario holds in each market, within the time that all of them cover; and, in sentences, whose
     history goes on.
     """
     lines = [material.timeline(scenario.oracle_delay) for material in materials]
@@ -304,7 +304,7 @@ def _replayed(
     samples: int = 0,
     progress: Progress | None = None,
 ) -> list[Replay[Any]]:
-    scenarios, _ = _scenarios(scenario, members, materials)
+    scenarios, _ = parts_of(scenario, members, materials)
     parts = [
         _part(material, one, member, samples)
         for material, one, member in zip(materials, scenarios, members, strict=True)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from backtest.errors import UserError
+from backtest.joint import JointMember, joint_ids, named_in
 from backtest.lake import Lake
 from backtest.replay import ENGINE_VERSION
 from backtest.report import proposal as report
@@ -46,6 +47,8 @@ class PairedPlan:
         ensemble: who liquidates, all draws of it.
         seeds: of each draw, where one draws; else one is replayed.
         responses: of users under the heaviest draws, as in history (``frozen``) first.
+        members: of several markets, which ``altered.joint`` names, all of them; ``material`` is the first one's. Its
+            history is not among the runs then: each market's own is.
     """
 
     def __init__(
@@ -58,7 +61,9 @@ class PairedPlan:
         *,
         verb: str,
         responses: Sequence[str] = RESPONSES,
+        members: Sequence[JointMember] = (),
     ) -> None:
+        self._members = members
         self.altered, self.baseline, self.ensemble, self.material = altered, baseline_of(altered), ensemble, material
         self.random = any(draws(draw.liquidators) for draw in ensemble.draw)
         self.seeds = range(altered.seed, altered.seed + (seeds if self.random else 1))
@@ -72,7 +77,17 @@ class PairedPlan:
     def scenario(self, base: Scenario, draw: int, seed: int, response: str, name: str) -> Scenario:
         """One run."""
         own = replace(base, name=name, seed=seed, users=replace(base.users, response=response))
-        return settled(drawn(own, self.ensemble.draw[draw]), self.material.market.name_of)
+        return settled(drawn(own, self.ensemble.draw[draw]), self.name_of)
+
+    def name_of(self, text: str) -> str:
+        """The one name of an asset that is given by symbol or address."""
+        return named_in(self._members, text) if self._members else self.material.market.name_of(text)
+
+    def run_of(self, scenario: Scenario, place: int = 0) -> str:
+        """The id of a scenario's run, of several markets of that at ``place``."""
+        if self._members:
+            return joint_ids(scenario, self._members)[1][place]
+        return run_id_of(scenario, self.material.market.name, self.material.digest)
 
     def planned(self, name: str, rows: Sequence[tuple[dict[str, Level] | None, str, Scenario]], base: Scenario) -> Plan:
         """Scenarios with their points (None: a baseline, or history) as the plan of a sweep."""
@@ -83,7 +98,7 @@ class PairedPlan:
         for values, response, scenario in rows:
             if values is not None and values not in points:
                 points.append(values)
-            run_id = run_id_of(scenario, market, digest)
+            run_id = self.run_of(scenario)
             place = None if values is None else points.index(values)
             made.append(Planned(len(made), place, "all", response, scenario.name, run_id))
             scenarios.setdefault(run_id, scenario)
@@ -97,23 +112,26 @@ class PairedPlan:
         body = json.dumps([market, digest, RULES_VERSION, ENGINE_VERSION, *(row.run_id for row in made)])
         sweep_id = hashlib.sha256(f"{self._verb} {body}".encode()).hexdigest()
         window = Window(name="all", from_block=self.altered.from_block, to_block=self.altered.to_block)
-        return Plan(spec, sweep_id, market, digest, (window,), tuple(points), levels, tuple(made), scenarios)
+        beside = tuple(member.config.name for member in self._members[1:])
+        return Plan(
+            spec, sweep_id, market, digest, (window,), tuple(points), levels, tuple(made), scenarios, beside=beside
+        )
 
     def _plan(self, words: str) -> Plan:
-        market, digest = self.material.market.name, self.material.digest
-        history = Scenario(from_block=self.altered.from_block, to_block=self.altered.to_block)
-        history = settled(history, self.material.market.name_of)
-        self.history = run_id_of(history, market, digest)
         rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
-        present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
+        present: list[tuple[dict[str, Level] | None, str, Scenario]] = []
+        if not self._members:
+            history = Scenario(from_block=self.altered.from_block, to_block=self.altered.to_block)
+            history = settled(history, self.name_of)
+            self.history = self.run_of(history)
+            present.append((None, "frozen", history))
         for draw in range(len(self.ensemble.draw)):
             for response in self._responses if draw in self.heaviest else RESPONSES[:1]:
                 for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
                     which = f"draw {draw + 1}, seed {seed}, {response}"
                     ours = self.scenario(self.altered, draw, seed, response, f"{words}, {which}")
                     theirs = self.scenario(self.baseline, draw, seed, response, f"present, {which}")
-                    ids = (run_id_of(ours, market, digest), run_id_of(theirs, market, digest))
-                    self.cells[draw, seed, response] = ids
+                    self.cells[draw, seed, response] = self.run_of(ours), self.run_of(theirs)
                     rows.append(({"draw": draw + 1, "seed": seed}, response, ours))
                     present.append((None, response, theirs))
         return self.planned(f"{self._verb} {words}", [*rows, *present], rows[0][2])

@@ -8,9 +8,11 @@ verdict depends on the data and on the question, not on what happens to be store
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from msgspec.structs import replace
 
 from backtest import files
 from backtest.errors import ScenarioError, UserError, did_you_mean
+from backtest.joint import JointMember, members_of, named_in, parts_of
 from backtest.lake import Lake
 from backtest.model import AssetId, Market
 from backtest.paired import DRAWS, FRICTIONLESS, SEEDS, PairedPlan, executor_for, said, window_of
@@ -32,15 +35,26 @@ from backtest.replay.timeline import Timeline
 from backtest.replay.what_if import proposal as what_if
 from backtest.replay.what_if.overrides import EMODE, check
 from backtest.report import proposal as report
-from backtest.report.proposal import stored
+from backtest.report.proposal import several, stored
 from backtest.report.selection import Row, printable
 from backtest.report.tables import data_flags
-from backtest.results import Material, load_material, run_id_of
+from backtest.results import Material, load_material, run_all
 from backtest.risk.falling import held, that_moved
-from backtest.scenario import PARAMETERS, RESPONSES, Competitive, Override, Scenario, parse_override, seconds_of
+from backtest.scenario import (
+    PARAMETERS,
+    RESPONSES,
+    Competitive,
+    Joint,
+    Override,
+    Scenario,
+    parse_override,
+    seconds_of,
+)
 from backtest.scenario.ensemble import Ensemble, parse_ensemble
+from backtest.scenario.joint import unmet
 from backtest.scenario.settled import settled
 from backtest.sweep import Progress, carry_out
+from backtest.sweep.plan import Plan
 from backtest.sweep.spec import Level
 from backtest.tables import RULES_VERSION
 
@@ -64,6 +78,7 @@ class ProposalQuestion:
         draws: draws of the ensemble, at most. seeds: seeds of each draw, from ``seed`` on; one where nothing is drawn.
         within: with a number, also a search around the proposal, up to so many basis points away.
         responses: how users respond: as in history (``frozen``, first) and in other ways.
+        joint: several markets that are replayed together: the answer is of all of them, with one of each.
     """
 
     sets: tuple[str, ...]
@@ -76,6 +91,7 @@ class ProposalQuestion:
     allow_invalid: bool = False
     within: int | None = None
     responses: tuple[str, ...] = RESPONSES
+    joint: Joint | None = None
 
 
 def ensemble_of(path: Path) -> Ensemble:
@@ -94,6 +110,7 @@ def propose(
     """Answer a question about a market of a lake; runs that the lake lacks are replayed and stored.
 
     Args:
+        market: of several, which ``question.joint`` names, the first.
         workers: processes; None: one a core, where it is worth starting them.
         progress: called with the number of replays settled, of all, and of those that failed.
 
@@ -102,15 +119,12 @@ def propose(
             refuses; a number that does not do.
     """
     _check(question)
-    overrides = tuple(parse_override(text) for text in question.sets)
     lake.refresh()
-    material = load_material(lake, market)
-    timeline, protocol = material.timeline(), protocol_named(material.config.protocol)
-    overrides = settled(Scenario(liquidators=Competitive(), overrides=overrides), material.market.name_of).overrides
-    refuse = checker(protocol, material, allow_invalid=question.allow_invalid)
-    refuse(overrides)
-    asked = _Asked(question, overrides, material)
-    search = None if question.within is None else _Grid(asked, overrides, timeline, protocol, refuse)
+    markets = markets_of(lake, market, question.joint)
+    overrides = markets.overrides([parse_override(text) for text in question.sets])
+    markets.refuse(overrides, allow_invalid=question.allow_invalid)
+    asked = _Asked(question, overrides, markets)
+    search = None if question.within is None else _Grid(asked, overrides)
     plans = [asked.plan, *([] if search is None else [search.plan])]
     whole = sum(len(plan.scenarios) for plan in plans)
     before = 0
@@ -120,7 +134,7 @@ def propose(
             if progress is not None:
                 progress(before + done, whole, failed)
 
-        executor = executor_for(workers, len(plan.scenarios) * len(timeline))
+        executor = executor_for(workers, len(plan.scenarios) * markets.events)
         outcome = carry_out(lake, plan, executor, retry=True, progress=shown)
         if outcome.failed:
             name, reason = outcome.failed[0]
@@ -130,7 +144,7 @@ def propose(
     def query(text: str) -> list[Row]:
         return printable(lake.sql(text).to_arrow_table().to_pylist())
 
-    told = _told(lake, asked, query, material, protocol)
+    told = _told(lake, asked, query)
     return told if search is None else told.searched(search.found(query))
 
 
@@ -144,16 +158,84 @@ def _check(question: ProposalQuestion) -> None:
         raise UserError(f"--within {question.within}", "give basis points, 1 or more")
 
 
-def checker(
-    protocol: LendingProtocol[Any], material: Material, *, allow_invalid: bool
-) -> Callable[[Sequence[Override]], None]:
-    """ScenarioError for changes that the market's configurator would refuse, or that touch nothing."""
+@dataclass(frozen=True, slots=True)
+class AskedMarkets:
+    """The markets of a question, the first one first; ``members`` is empty where it is one."""
 
-    def refuse(overrides: Sequence[Override]) -> None:
-        timeline = material.timeline()
-        check(material.market, overrides, timeline, protocol.parameters, protocol.fault, allow_invalid=allow_invalid)
+    materials: tuple[Material, ...]
+    members: tuple[JointMember, ...]
+    joint: Joint | None
 
-    return refuse
+    @property
+    def events(self) -> int:
+        """Of all their histories."""
+        return sum(len(material.timeline()) for material in self.materials)
+
+    def name_of(self, text: str) -> str:
+        """The name that the first market has for an asset that has it."""
+        return named_in(self.members, text) if self.members else self.materials[0].market.name_of(text)
+
+    def worth(self, place: int) -> Fraction:
+        """How many base units of the first market one of its own is."""
+        return self.members[place].worth if self.members else Fraction(1)
+
+    def overrides(self, asked: Sequence[Override]) -> tuple[Override, ...]:
+        """Changes with one name for each asset, in an order of their own."""
+        named = Scenario(liquidators=Competitive(), overrides=tuple(asked), joint=self.joint)
+        return settled(named, self.name_of).overrides
+
+    def parts(self, scenario: Scenario) -> list[Scenario]:
+        """What of a scenario holds in each market, over its own blocks."""
+        return parts_of(scenario, self.members, self.materials)[0] if self.members else [scenario]
+
+    def own(self, overrides: Sequence[Override]) -> list[tuple[Override, ...]]:
+        """Those of each market, with its own names of assets."""
+        scenario = Scenario(liquidators=Competitive(), overrides=tuple(overrides), joint=self.joint, allow_invalid=True)
+        return [part.overrides for part in self.parts(scenario)]
+
+    def refuse(self, overrides: Sequence[Override], *, allow_invalid: bool) -> None:
+        """ScenarioError for changes that a market's configurator would refuse, or that touch nothing."""
+        if self.members:
+            scenario = Scenario(liquidators=Competitive(), overrides=tuple(overrides), joint=self.joint)
+            unmet(scenario, {member.config.name: (member.has, member.parameters) for member in self.members})
+        for material, own in zip(self.materials, self.own(overrides), strict=True):
+            protocol = protocol_named(material.config.protocol)
+            parameters, fault = protocol.parameters, protocol.fault
+            try:
+                check(material.market, own, material.timeline(), parameters, fault, allow_invalid=allow_invalid)
+            except ScenarioError as error:
+                if not self.members:
+                    raise
+                raise ScenarioError(f"{material.market.name}: {error.what}", error.fix) from None
+
+    def present(self, override: Override, blocks: Sequence[int], option: str = "--best") -> int:
+        """The value of the one parameter that an override changes at the end of a block of each market, in the words'
+        units. UserError, which names the option, where that is not one number in basis points, or another in each.
+        """
+        found = {
+            present_of(own[0], material.market, material.timeline(), protocol, block, option): material.market.name
+            for material, own, block in zip(self.materials, self.own([override]), blocks, strict=True)
+            if own and (protocol := protocol_named(material.config.protocol))
+        }
+        if len(found) > 1:
+            names = " and ".join(found.values())
+            raise UserError(
+                f"{option} {spoken(override)} is another number in {names}",
+                f"name one of the markets: {names.split(' ')[0]}:{spoken(override)}",
+            )
+        return next(iter(found))
+
+
+def markets_of(lake: Lake, market: str, joint: Joint | None) -> AskedMarkets:
+    """The market of a question, or the several that it names. UserError as ``joint.members_of``; ``market`` is not the
+    first of them.
+    """
+    if joint is None:
+        return AskedMarkets((load_material(lake, market),), (), None)
+    if market != joint.markets[0]:
+        raise UserError(f"market '{market}' where {', '.join(joint.markets)} are asked about", "leave one out")
+    members = members_of(lake, joint)
+    return AskedMarkets(tuple(load_material(lake, name) for name in joint.markets), tuple(members), joint)
 
 
 # -- which runs -------------------------------------------------------------------------------------------------------
@@ -162,14 +244,10 @@ def checker(
 class _Asked(PairedPlan):
     """The runs that a question takes; changes without a moment hold from the window's first block on."""
 
-    def __init__(self, question: ProposalQuestion, overrides: tuple[Override, ...], material: Material) -> None:
-        self.question, self.overrides, self.first, self.last = (
-            question,
-            overrides,
-            question.from_block,
-            question.to_block,
-        )
-        self.ends = material.timeline().last_known_block(self.last)
+    def __init__(self, question: ProposalQuestion, overrides: tuple[Override, ...], markets: AskedMarkets) -> None:
+        self.question, self.overrides, self.markets = question, overrides, markets
+        self.first, self.last = question.from_block, question.to_block
+        self.ends = markets.materials[0].timeline().last_known_block(self.last)
         if (self.first or 0) > self.ends:
             raise UserError(f"the window begins at block {self.first}, after its end, {self.ends}", "swap the blocks")
         ensemble = (question.ensemble or FRICTIONLESS).at_most(question.draws)
@@ -179,10 +257,41 @@ class _Asked(PairedPlan):
             words,
             ensemble,
             question.seeds,
-            material,
+            markets.materials[0],
             verb="propose",
             responses=question.responses,
+            members=markets.members,
         )
+
+    def part(self, run_id: str, scenario: Scenario, place: int) -> str:
+        """The id of one market's run of a run of the plan."""
+        return run_id if place == 0 else self.run_of(scenario, place)
+
+    def outcomes(self, query: Callable[[str], list[Row]], plan: Plan) -> dict[str, report.ProposalOutcome]:
+        """What the runs of a plan came to, of several markets all of them together, by their ids in the plan."""
+        parts = [self.outcomes_in(query, plan, place) for place in range(len(self.markets.materials))]
+        if len(parts) == 1:
+            return parts[0]
+        worths = [self.markets.worth(place) for place in range(len(parts))]
+        return {
+            run_id: several.outcome_of([(worth, own[run_id]) for worth, own in zip(worths, parts, strict=True)])
+            for run_id in plan.scenarios
+        }
+
+    def outcomes_in(
+        self, query: Callable[[str], list[Row]], plan: Plan, place: int
+    ) -> dict[str, report.ProposalOutcome]:
+        """Those of one market, in its own base units."""
+        ids = {run_id: self.part(run_id, scenario, place) for run_id, scenario in plan.scenarios.items()}
+        found = stored.outcomes(query, list(ids.values()))
+        return {run_id: found[own] for run_id, own in ids.items()}
+
+    def ends_of(self) -> list[int]:
+        """The last block of each market."""
+        return [
+            material.timeline().last_known_block(part.to_block)
+            for material, part in zip(self.markets.materials, self.markets.parts(self.altered), strict=True)
+        ]
 
     def under(self, overrides: Sequence[Override]) -> Scenario:
         """The question's scenario with these changes."""
@@ -198,6 +307,7 @@ class _Asked(PairedPlan):
             to_block=self.last,
             seed=self.question.seed,
             liquidators=Competitive(),
+            joint=self.markets.joint,
         )
 
 
@@ -208,13 +318,10 @@ class _Grid:
         self,
         asked: _Asked,
         overrides: tuple[Override, ...],
-        timeline: Timeline,
-        protocol: LendingProtocol[Any],
-        refuse: Callable[[Sequence[Override]], None],
     ) -> None:
-        within = asked.question.within or 0
-        market = asked.material.market
-        present = tuple(present_of(each, market, timeline, protocol, asked.ends) for each in overrides)
+        within, markets = asked.question.within or 0, asked.markets
+        ends = asked.ends_of()
+        present = tuple(markets.present(each, ends) for each in overrides)
         proposed = tuple(
             each.value if each.value is not None else now + (each.change or 0)
             for each, now in zip(overrides, present, strict=True)
@@ -236,7 +343,7 @@ class _Grid:
         for values in sets:
             own = tuple(replace(each, value=value, change=None) for each, value in zip(overrides, values, strict=True))
             try:
-                refuse(own)
+                markets.refuse(own, allow_invalid=asked.question.allow_invalid)
             except ScenarioError as error:
                 self._refused[values] = error.what
                 continue
@@ -245,15 +352,14 @@ class _Grid:
                 name = f"{words}, draw {place + 1}"
                 made = asked.scenario(asked.under(own), place, asked.question.seed, RESPONSES[0], name)
                 rows.append(({**dict(zip(names, values, strict=True)), "draw": place + 1}, RESPONSES[0], made))
-                run_id = run_id_of(made, market.name, asked.material.digest)
-                self._ids.setdefault(values, []).append((weights[place], run_id))
+                self._ids.setdefault(values, []).append((weights[place], asked.run_of(made)))
         base = asked.scenario(asked.baseline, asked.heaviest[0], asked.question.seed, RESPONSES[0], "present")
         self.plan = asked.planned(f"propose --best {' '.join(asked.question.sets)}", rows, base)
         self._names, self._present, self._proposed, self._within = names, present, proposed, within
 
     def found(self, query: Callable[[str], list[Row]]) -> report.Search:
         """What they came to."""
-        outcomes = stored.outcomes(query, list(self.plan.scenarios))
+        outcomes = self._asked.outcomes(query, self.plan)
         points = [
             report.Point(values, _mean([(weight, outcomes[run_id].totals) for weight, run_id in own]))
             for values, own in self._ids.items()
@@ -324,49 +430,99 @@ def _levels(override: Override, present: int, proposed: int, within: int, *, few
 def spoken(override: Override) -> str:
     """The one parameter that an override changes, as on the command line."""
     of = f"emode{override.emode}" if isinstance(override.emode, int) else override.asset
-    return f"{of}.{override.parameter}" if of else override.parameter
+    name = f"{of}.{override.parameter}" if of else override.parameter
+    return name if override.market is None else f"{override.market}:{name}"
 
 
 # -- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _told(
+def _told(lake: Lake, asked: _Asked, query: Callable[[str], list[Row]]) -> report.Proposal:
+    markets = asked.markets
+    parts = asked.markets.parts(asked.altered)
+    histories = [
+        asked.history if not markets.members else _history(lake, material.config.name, part)
+        for material, part in zip(markets.materials, parts, strict=True)
+    ]
+    told = [
+        _told_in(lake, asked, query, place, overrides, history)
+        for place, (overrides, history) in enumerate(zip(markets.own(asked.overrides), histories, strict=True))
+    ]
+    if len(told) == 1:
+        return told[0]
+    outcomes = asked.outcomes(query, asked.plan)
+    worths = [markets.worth(place) for place in range(len(told))]
+    past = [stored.outcomes(query, [history])[history] for history in histories]
+    ids = [
+        asked.part(run_id, scenario, place)
+        for run_id, scenario in asked.plan.scenarios.items()
+        for place in range(len(told))
+    ]
+    runs = asked.runs(outcomes)
+    population = stored.population(query, ids)
+    findings, largest = report.findings_of(
+        runs,
+        several.outcome_of(list(zip(worths, past, strict=True))),
+        population=population,
+        seed=asked.question.seed,
+        random=asked.random,
+        ensemble=len(asked.ensemble.draw) > 1,
+    )
+    whole = several.proposal_of(list(zip(worths, told, strict=True)), findings, largest)
+    return dataclasses.replace(whole, population=population, changes=_changes(asked.question))
+
+
+def _history(lake: Lake, market: str, window: Scenario) -> str:
+    """The run of a market's own liquidations in a window."""
+    history = Scenario(from_block=window.from_block, to_block=window.to_block)
+    [run] = run_all(lake, market, [history], renamed=())
+    lake.refresh()
+    return run.run_id
+
+
+def _changes(question: ProposalQuestion) -> tuple[str, ...]:
+    return tuple(text.strip() for text in question.sets)
+
+
+def _told_in(
     lake: Lake,
     asked: _Asked,
     query: Callable[[str], list[Row]],
-    material: Material,
-    protocol: LendingProtocol[Any],
+    place: int,
+    overrides: tuple[Override, ...],
+    history: str,
 ) -> report.Proposal:
-    question, timeline, config = asked.question, material.timeline(), material.config
-    run_ids = list(asked.plan.scenarios)
-    outcomes = stored.outcomes(query, run_ids)
+    """Of one market, in its own base units; of several beside the others."""
+    question, material = asked.question, asked.markets.materials[place]
+    timeline, config, protocol = material.timeline(), material.config, protocol_named(material.config.protocol)
+    scenarios = asked.plan.scenarios
+    run_ids = [asked.part(run_id, scenario, place) for run_id, scenario in scenarios.items()]
+    outcomes = asked.outcomes_in(query, asked.plan, place)
+    past = outcomes[history] if history in outcomes else stored.outcomes(query, [history])[history]
     population = stored.population(query, run_ids)
-    rows, notes = stored.described(query, [run_id for run_id in run_ids if run_id != asked.history])
-    several = len(asked.ensemble.draw) > 1
+    rows, notes = stored.described(query, [run_id for run_id in run_ids if run_id != history])
+    ensemble = len(asked.ensemble.draw) > 1
     runs = asked.runs(outcomes)
     findings, largest = report.findings_of(
-        runs,
-        outcomes[asked.history],
-        population=population,
-        seed=question.seed,
-        random=asked.random,
-        ensemble=several,
+        runs, past, population=population, seed=question.seed, random=asked.random, ensemble=ensemble
     )
-    block, ended = _moment(asked.overrides, timeline, asked.ends)
+    block, ended = _moment(overrides, timeline, asked.ends_of()[place])
     book = what_if.book_at(protocol, material.market, timeline, block, ended=ended)
-    at_once = what_if.at_once(asked.overrides)
+    at_once = what_if.at_once(overrides)
     named = Scenario(liquidators=Competitive(), overrides=at_once, allow_invalid=True)
+    window = asked.markets.parts(asked.altered)[place]
     return report.Proposal(
         market=config.name,
+        markets=(config.name,),
         lake=str(lake.path),
         currency=config.base_currency,
         decimals=config.base_decimals,
-        changes=tuple(text.strip() for text in question.sets),
+        changes=_changes(question) if not asked.markets.members else tuple(map(_worded, overrides)),
         baseline=NAMED
         if question.ensemble is None
-        else said(question.ensemble, config.name, window_of(asked.altered, material)),
+        else said(question.ensemble, config.name, window_of(window, material)),
         frictionless=question.ensemble is None,
-        ensemble=several,
+        ensemble=ensemble,
         draws=len(asked.ensemble.draw),
         seeds=len(asked.seeds),
         seed=question.seed,
@@ -380,20 +536,27 @@ def _told(
         population=population,
         largest=largest,
         refused=report.refused_of(runs),
-        terms=tuple(_terms(book, timeline, asked.overrides)),
+        terms=tuple(_terms(book, timeline, overrides)),
         warnings=(
             *warnings(protocol, material.market, timeline, named, block),
-            *_meeting(book, timeline, asked.overrides),
+            *_meeting(book, timeline, overrides),
         ),
-        moment=_at_once(book, timeline, asked.overrides),
+        moment=_at_once(book, timeline, overrides),
         findings=findings,
-        shocks=tuple(_shocks(book, timeline, asked.overrides, material.tables)),
+        shocks=tuple(_shocks(book, timeline, overrides, material.tables)),
         flags=tuple(data_flags(rows)),
         notes=tuple(notes),
         runs=len(run_ids),
         sweep=asked.plan.sweep_id,
         responses=question.responses,
     )
+
+
+def _worded(override: Override) -> str:
+    """A change in few words: without its moment."""
+    if override.value is not None:
+        return f"{spoken(override)}={override.value}"
+    return f"{spoken(override)}{'+' if (override.change or 0) >= 0 else '-'}={abs(override.change or 0)}"
 
 
 def _moment(overrides: Sequence[Override], timeline: Timeline, ends: int) -> tuple[int, bool]:
@@ -506,8 +669,10 @@ def _shocks(
     cases: dict[str, tuple[AssetId, ...]] = {market.label(asset): (asset,) for asset in alone}
     if len(moved) > 1:
         cases["all that move"] = tuple(moved)
-    elif not cases:
-        cases["all collateral"] = tuple(moved) or tuple(held(tables["position_events"]))
+    elif moved:  # the last case is of all that move
+        cases[market.label(moved[0])] = cases.pop(market.label(moved[0]), tuple(moved))
+    elif (ever := tuple(held(tables["position_events"]))) not in cases.values():
+        cases["all collateral"] = ever
     found = []
     for label, assets in cases.items():
         for fall in FALLS if assets else ():

@@ -20,22 +20,23 @@ from msgspec.structs import replace
 
 from backtest.errors import ScenarioError, UserError
 from backtest.lake import Lake
-from backtest.model import AssetId, Market
+from backtest.model import AssetId
 from backtest.paired import executor_for
-from backtest.propose import ProposalQuestion, checker, present_of, propose, spoken
+from backtest.propose import AskedMarkets, ProposalQuestion, markets_of, propose, spoken
 from backtest.protocols.book import Book
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import Timeline
 from backtest.replay.what_if import proposal as what_if
 from backtest.replay.what_if.impact import views_of
 from backtest.report.proposal import POWER, Proposal
+from backtest.report.proposal.several import in_first_up
 from backtest.report.tables import Table, moment, money
 from backtest.report.tables import as_text as table
-from backtest.results import Material, load_material
+from backtest.results import Material
 from backtest.risk.falling import held, that_moved
 from backtest.risk.search import FULLY_AROUND, Sought, Tried, Values, looks_of, ranked, search
 from backtest.risk.tail import TailRisk, check_level, paths_needed, tail_risk
-from backtest.scenario import PARAMETERS, Competitive, Override, Scenario, parse_override
+from backtest.scenario import PARAMETERS, Competitive, Joint, Override, Scenario, parse_override
 from backtest.scenario.ensemble import Ensemble
 from backtest.scenario.settled import named
 from backtest.shocks import StressCase, Suite
@@ -84,6 +85,7 @@ class RecommendationQuestion:
             parameters (``risk.search.looks_of``).
         split: the share of the window's time that is held in.
         ensemble: who liquidates in replays of history; None: frictionless liquidators.
+        joint: several markets, whose sums are judged, in base units of the first; its blocks are the moments.
     """
 
     over: tuple[tuple[str, int], ...]
@@ -98,6 +100,7 @@ class RecommendationQuestion:
     split: float = HELD_IN
     ensemble: Ensemble | None = None
     seed: int = 0
+    joint: Joint | None = None
 
     @property
     def most(self) -> int:
@@ -224,7 +227,7 @@ def recommend(
     progress: Progress | None = None,
 ) -> Recommendation:
     """Find a set, and hold it against what did not choose it. Stresses and replays are stored: the same question again
-    reads them.
+    reads them. ``market``: of several, which ``question.joint`` names, the first.
 
     Raises:
         UserError: the market has no current tables or too short a history; a parameter that it does not have or that
@@ -232,8 +235,9 @@ def recommend(
     """
     _check(question)
     lake.refresh()
-    material = load_material(lake, market)
-    sets = _Sets(lake, material, question, workers)
+    markets = markets_of(lake, market, question.joint)
+    first = markets.materials[0].config
+    sets = _Sets(lake, markets, question, workers)
 
     def look(values: Values) -> Tried:
         found = sets.tried(values)
@@ -245,9 +249,9 @@ def recommend(
     best, runner_up, dropped, answers = _kept(sets, sought)
     shown = [sets.present, *(one.values for one in (best, runner_up) if one is not None)]
     return Recommendation(
-        market=material.config.name,
-        currency=material.config.base_currency,
-        decimals=material.config.base_decimals,
+        market=", ".join(material.config.name for material in markets.materials),
+        currency=first.base_currency,
+        decimals=first.base_decimals,
         names=sets.names,
         present=sets.present,
         bounds=sets.bounds,
@@ -297,7 +301,9 @@ def _kept(
 
 def _check(question: RecommendationQuestion) -> None:
     if question.suite is not None and question.suite.scenario.joint is not None:
-        raise UserError("a recommendation over a suite of several markets", "leave [scenario.joint] out of it")
+        raise UserError(
+            "a recommendation over a suite of several markets", "leave [scenario.joint] out of it, and name them"
+        )
     if question.reserves < 0:
         raise UserError("--reserves below zero", "give an amount")
     if question.aim not in AIMS:
@@ -314,34 +320,40 @@ def _check(question: RecommendationQuestion) -> None:
 class _Sets:
     """Sets of one question, judged."""
 
-    def __init__(self, lake: Lake, material: Material, question: RecommendationQuestion, workers: int | None) -> None:
-        self.question, self._lake, self._material = question, lake, material
-        self._timeline, self._protocol = material.timeline(), protocol_named(material.config.protocol)
-        self.last = self._timeline.last_known_block(None)
-        self.block = _split(self._timeline, question.split, material.config.name)
-        self._overrides = _overrides(question, material.market)
+    def __init__(
+        self, lake: Lake, markets: AskedMarkets, question: RecommendationQuestion, workers: int | None
+    ) -> None:
+        self.question, self._lake, self._markets = question, lake, markets
+        self._timelines = [material.timeline() for material in markets.materials]
+        self.last, self.block = _moments(self._timelines, question.split, markets.materials[0].config.name)
+        self._overrides = _overrides(question, markets)
         self.names = tuple(spoken(each) for each in self._overrides)
         if len(set(self.names)) < len(question.over):
             raise UserError("a parameter twice", "name each once")
         self.present: Values = tuple(
-            present_of(each, material.market, self._timeline, self._protocol, self.block, "--over")
-            for each in self._overrides
+            markets.present(each, self._blocks(self.block), "--over") for each in self._overrides
         )
         self.bounds = tuple(
             (max(PARAMETERS[each.parameter].low, now - bound), min(PARAMETERS[each.parameter].high, now + bound))
             for each, now, (_, bound) in zip(self._overrides, self.present, question.over, strict=True)
         )
-        self._refuse = checker(self._protocol, material, allow_invalid=False)
-        self.suite = question.suite or paths_at_hand()
+        suite = question.suite or paths_at_hand()
+        self.suite = replace(suite, scenario=replace(suite.scenario, joint=question.joint))
         paths = sum(question.paths or self.suite.paths_of(case) for case in self.suite.cases)
         self._executor = executor_for(workers, paths * self.suite.steps)
-        self._falling = _falling(material)
-        self._books: dict[int, Book[Any]] = {}
+        self._falling = [_falling(material) for material in markets.materials]
+        self._books: dict[int, list[Book[Any]]] = {}
         self._judged: dict[tuple[Values, int, int], SetOutcome] = {}
         self.looked = self.refused = 0
 
     def time_of(self, block: int) -> int:
-        return int(self._timeline.clock_at(block).timestamp)
+        return int(self._timelines[0].clock_at(block).timestamp)
+
+    def _blocks(self, block: int) -> list[int]:
+        """The last block of each market at the end of one of the first."""
+        at = self.time_of(block)
+        others = [timeline.block_before(at) for timeline in self._timelines[1:]]
+        return [block, *(place for place in others if place is not None)]
 
     def of(self, values: Values) -> tuple[Override, ...]:
         """A set as changes; those that leave a parameter as it is are left out."""
@@ -354,7 +366,7 @@ class _Sets:
     def tried(self, values: Values) -> Tried:
         self.looked += 1
         try:
-            self._refuse(self.of(values))
+            self._markets.refuse(self.of(values), allow_invalid=False)
         except ScenarioError as error:
             self.refused += 1
             return Tried(values, None, None, error.what)
@@ -373,7 +385,7 @@ class _Sets:
         suite = replace(
             self.suite, scenario=replace(self.suite.scenario, overrides=(*self.suite.scenario.overrides, *own))
         )
-        market = self._material.config.name
+        market = self._markets.materials[0].config.name
         outcome = stress(
             self._lake, market, suite, self._executor, block=block, seed=seed, paths=question.paths, retry=True
         )
@@ -385,23 +397,29 @@ class _Sets:
             [int(one) for one in rows[name].to_pylist()]
             for name in ("bad_debt_base", "repaid_base", "protocol_fee_base")
         )
-        book = self._book(block)
-        trial = what_if.changed(book, self._timeline, own) if own else book
-        fallen = None
-        if question.withstand is not None:
-            fallen = what_if.after_fall(trial, self._falling, question.withstand).bad_debt_base
+        power, fallen = 0, None if question.withstand is None else 0
+        rows_of = zip(self._books_at(block), self._timelines, self._markets.own(own), self._falling, strict=True)
+        for place, (book, timeline, mine, falling) in enumerate(rows_of):
+            trial, worth = what_if.changed(book, timeline, mine) if mine else book, self._markets.worth(place)
+            power += in_first_up(what_if.power_of(views_of(trial)), worth)
+            if fallen is not None and question.withstand is not None:
+                fallen += in_first_up(what_if.after_fall(trial, falling, question.withstand).bad_debt_base, worth)
         return SetOutcome(
-            power=what_if.power_of(views_of(trial)),
+            power=power,
             bad_debt=tail_risk(bad, question.level),
             liquidated=tail_risk(repaid, question.level),
             fee=sum(fees) // len(fees),
             fallen=fallen,
         )
 
-    def _book(self, block: int) -> Book[Any]:
+    def _books_at(self, block: int) -> list[Book[Any]]:
         if block not in self._books:
-            market = self._material.market
-            self._books[block] = what_if.book_at(self._protocol, market, self._timeline, block, ended=True)
+            self._books[block] = [
+                what_if.book_at(protocol_named(material.config.protocol), material.market, timeline, place, ended=True)
+                for material, timeline, place in zip(
+                    self._markets.materials, self._timelines, self._blocks(block), strict=True
+                )
+            ]
         return self._books[block]
 
     def replayed(self, values: Values, window: str) -> WindowOutcome:
@@ -410,9 +428,14 @@ class _Sets:
         bounds = (None, self.block) if window == "held in" else (self.block + 1, None)
         found = propose(
             self._lake,
-            self._material.config.name,
+            self._markets.materials[0].config.name,
             ProposalQuestion(
-                words, self.question.ensemble, seed=self.question.seed, from_block=bounds[0], to_block=bounds[1]
+                words,
+                self.question.ensemble,
+                seed=self.question.seed,
+                from_block=bounds[0],
+                to_block=bounds[1],
+                joint=self.question.joint,
             ),
         )
         return _held(found, window)
@@ -434,21 +457,31 @@ def _held(found: Proposal, window: str) -> WindowOutcome:
     )
 
 
-def _split(timeline: Timeline, share: float, market: str) -> int:
-    """The last block of the first share of the history's time."""
-    times = timeline.timestamps
-    block = timeline.block_before(int(times[0] + share * (int(times[-1]) - int(times[0]))))
-    if block is None or not timeline.first_block <= block < timeline.last_block:
-        raise UserError(f"the history of '{market}' is too short to hold a part of it out", "fetch more of it")
-    return timeline.last_known_block(block)
+def _moments(timelines: Sequence[Timeline], share: float, market: str) -> tuple[int, int]:
+    """Blocks of the first market: the last that all histories cover, and the last of the first share of the time that
+    they do.
+    """
+    first = timelines[0]
+    since, until = (
+        pick(int(timeline.timestamps[place]) for timeline in timelines) for pick, place in ((max, 0), (min, -1))
+    )
+    block, last = (first.block_before(at) for at in (int(since + share * (until - since)), until))
+    if block is None or last is None or not first.first_block <= block < last:
+        together = "" if len(timelines) == 1 else " and the others, together,"
+        raise UserError(
+            f"the history of '{market}'{together} is too short to hold a part of it out", "fetch more of it"
+        )
+    return first.last_known_block(last), first.last_known_block(block)
 
 
-def _overrides(question: RecommendationQuestion, market: Market) -> tuple[Override, ...]:
+def _overrides(question: RecommendationQuestion, markets: AskedMarkets) -> tuple[Override, ...]:
     if not question.over:
         raise UserError("nothing may change", "say what: --over WETH.liquidation_threshold")
     asked = tuple(parse_override(f"{name}+=0") for name, _ in question.over)
     # In the question's order, as their bounds are.
-    return named(Scenario(liquidators=Competitive(), overrides=asked), market.name_of).overrides
+    found = named(Scenario(liquidators=Competitive(), overrides=asked, joint=markets.joint), markets.name_of).overrides
+    markets.refuse(found, allow_invalid=True)
+    return found
 
 
 def _falling(material: Material) -> tuple[AssetId, ...]:

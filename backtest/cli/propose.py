@@ -17,7 +17,8 @@ ENDINGS: dict[str, Format] = {".txt": "text", ".md": "markdown", ".json": "json"
 def propose(
     *,
     lake: Path,
-    market: str | None = None,
+    market: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rate: Annotated[list[str] | None, Parameter(negative="")] = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     ensemble: Path | None = None,
     frictionless: Annotated[bool, Parameter(negative="")] = False,
@@ -51,18 +52,25 @@ def propose(
 
         backtest propose --lake data/lake --set WETH.ltv=7000@2024-02-01..2024-03-01/4 --format json
 
+        backtest propose --lake data/lake --market ethereum-core --market ethereum-prime --set \
+ethereum-prime:wstETH.liquidation_threshold=9000
+
     Parameters
     ----------
     lake
         Folder of the lake.
     market
-        Market; may be left out where the lake holds one.
+        Market; may be left out where the lake holds one. Several, each with an option of its own, are replayed
+        together; the answer is of all of them, with one of each (docs/several-markets.md).
+    rate
+        Of several markets, what one unit of a base currency is worth in the first one's, CURRENCY=NUMBER.
     set_
         A changed parameter, as in backtest replay; may be repeated. Without a moment it holds over all of the history,
-        and takes effect at its end.
+        and takes effect at its end. MARKET:WETH.ltv=7800 holds in one of several markets.
     ensemble
         TOML file of weighted draws of liquidators and costs (docs/propose.md); without it that which the lake keeps of
-        the market (backtest calibrate baseline), and where it keeps none frictionless liquidators.
+        the market (backtest calibrate baseline), and where it keeps none, or of several markets, frictionless
+        liquidators.
     frictionless
         Frictionless liquidators, the best case, whatever the lake keeps.
     draws
@@ -91,7 +99,7 @@ def propose(
         Processes of this machine; without it one a core, where that is faster.
     """
     from backtest.cli.moments import window_of
-    from backtest.cli.replay import only_market
+    from backtest.cli.replay import joint_named, only_market
     from backtest.cli.sweep import bar
     from backtest.lake import Lake
     from backtest.paired import kept_ensemble
@@ -107,8 +115,9 @@ def propose(
     if frictionless and ensemble is not None:
         raise UserError("--frictionless and --ensemble together", "give one of them")
     opened = Lake(lake)
-    where = market or only_market(opened)
-    kept = None if frictionless or ensemble is not None else kept_ensemble(opened, where)
+    joint = joint_named(market or [], rate or [])
+    where = market[0] if market else only_market(opened)
+    kept = None if frictionless or ensemble is not None or joint else kept_ensemble(opened, where)
     first, last = window_of(opened, where, from_block, to_block)
     question = ProposalQuestion(
         sets=tuple(set_ or ()),
@@ -120,6 +129,7 @@ def propose(
         to_block=last,
         allow_invalid=allow_invalid,
         within=(500 if within is None else within) if best else None,
+        joint=joint,
     )
     with bar() as progress:
         found = answered(opened, where, question, workers=workers, progress=progress)

@@ -16,7 +16,8 @@ def recommend(
     lake: Path,
     reserves: Number,
     over: Annotated[list[str] | None, Parameter(negative="")] = None,
-    market: str | None = None,
+    market: Annotated[list[str] | None, Parameter(negative="")] = None,
+    rate: Annotated[list[str] | None, Parameter(negative="")] = None,
     bound: Whole = 300,
     step: Whole = 25,
     aim: Literal["borrowing-power", "protocol-fee", "liquidated"] = "borrowing-power",
@@ -56,7 +57,10 @@ WETH.ltv --reserves 5000 --withstand 40
         A parameter that may change, as in backtest replay --set without a value; =BOUND gives its own bound, basis
         points. Eight at most.
     market
-        Market; may be left out where the lake holds one.
+        Market; may be left out where the lake holds one. Several, each with an option of its own, are judged together
+        (docs/several-markets.md); --over MARKET:WETH.ltv is a parameter of one of them.
+    rate
+        Of several markets, what one unit of a base currency is worth in the first one's, CURRENCY=NUMBER.
     bound
         How far a parameter may go from what it is, basis points.
     step
@@ -87,7 +91,7 @@ WETH.ltv --reserves 5000 --withstand 40
     workers
         Processes of this machine; one a core by default.
     """
-    from backtest.cli.replay import only_market
+    from backtest.cli.replay import joint_named, only_market
     from backtest.cli.sweep import bar
     from backtest.lake import Lake
     from backtest.propose import ensemble_of
@@ -96,7 +100,7 @@ WETH.ltv --reserves 5000 --withstand 40
     from backtest.stress import find_suite
 
     opened = Lake(lake)
-    where = market or only_market(opened)
+    where = market[0] if market else only_market(opened)
     base = 10 ** opened.market_config(where).base_decimals
     if reserves < 0:
         raise UserError(f"--reserves {reserves}", "give 0 or more")
@@ -113,6 +117,7 @@ WETH.ltv --reserves 5000 --withstand 40
         split=split,
         ensemble=None if ensemble is None else ensemble_of(ensemble),
         seed=seed,
+        joint=joint_named(market or [], rate or []),
     )
     with bar() as progress:
         found = found_for(opened, where, question, workers=workers, progress=progress)

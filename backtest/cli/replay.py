@@ -16,7 +16,17 @@ from backtest.cli.moments import window_of
 from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
 from backtest.foreign import shown
-from backtest.scenario import RESPONSES, Costs, Impact, Liquidators, Mechanism, Observed, Scenario, parse_override
+from backtest.scenario import (
+    RESPONSES,
+    Costs,
+    Impact,
+    Joint,
+    Liquidators,
+    Mechanism,
+    Observed,
+    Scenario,
+    parse_override,
+)
 from backtest.scenario.options import parse_gas, parse_impact, parse_mechanism, parse_slippage
 from backtest.scenario.toml import parse_scenario
 
@@ -135,8 +145,8 @@ def replay(
         After which transactions competitive liquidators look: those that change a price, an index or a parameter, or a
         price only.
     set_
-        A changed parameter in basis points, [ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how much it
-        changes, PARAMETER-=VALUE; may be repeated (docs/scenarios.md).
+        A changed parameter in basis points, [MARKET:][ASSET.|emodeN.]PARAMETER=VALUE[@FROM[..UNTIL[/STEPS]]], or by how
+        much it changes, PARAMETER-=VALUE; MARKET is one of several; may be repeated (docs/scenarios.md).
     allow_invalid
         Let changed parameters pass that the market's configurator would refuse.
     response
@@ -210,18 +220,20 @@ def replay(
         value = scenario_of(again)
     elif scenario is not None:
         value = read_scenario(scenario)
+    if again is not None or scenario is not None:
+        value = with_markets(value, names, rate or [], asked_for=f"{source} with --market")
     else:
         decimals = opened.market_config(chosen).base_decimals
         for field in ("gas_cost", "private_cost"):
             if terms[field] is not None:
                 terms[field] = base_units(terms[field], decimals, f"--{field.replace('_', '-')}")
-        value = _from_options(liquidators, terms, set_ or [], None if mechanism is None else parse_mechanism(mechanism))
+        settling = None if mechanism is None else parse_mechanism(mechanism)
+        value = _from_options(liquidators, terms, set_ or [], settling, joint_named(names, rate or []))
         value = replace(
             value,
             costs=_costs(costs, decimals),
             impact=Impact(assets=tuple(parse_impact(text) for text in impact or ())),
         )
-    value = with_markets(value, names, rate or [], asked_for=f"{source} with --market")
     if value.joint is not None and isinstance(value.liquidators, Observed):
         raise UserError(
             "several markets with observed liquidators: history's act in each as they did",
@@ -294,21 +306,26 @@ def with_markets(value: Scenario, names: list[str], rates: list[str], *, asked_f
     """The scenario for the markets that options name, and the worth of their currencies; ``asked_for``: what they
     contradict where it names its own.
     """
-    from backtest.scenario import ExchangeRate, Joint
-
     if value.joint is not None:
         if len(names) > 1 or rates or (names and names[0] != value.joint.markets[0]):
             raise UserError(f"{asked_for} or --rate: the scenario names its markets", "leave them out")
         return value
+    return replace(value, joint=joint_named(names, rates))
+
+
+def joint_named(names: list[str], rates: list[str]) -> Joint | None:
+    """The markets that options name, and the worth of their currencies; None for fewer than two."""
+    from backtest.scenario import ExchangeRate
+
     if len(names) < 2:
         if rates:
             raise UserError("--rate with one market", "name several: --market A --market B")
-        return value
+        return None
     pairs = [text.partition("=") for text in rates]
     if wrong := next((text for text, (_, sign, _) in zip(rates, pairs, strict=True) if not sign), None):
         raise UserError(f"--rate {shown(wrong, 60)} is not understood", "write CURRENCY=NUMBER, such as USDC=1")
     worths = tuple(ExchangeRate(currency=currency, worth=worth) for currency, _, worth in pairs)
-    return replace(value, joint=Joint(markets=tuple(names), rates=worths))
+    return Joint(markets=tuple(names), rates=worths)
 
 
 def _print_joint(scenario: Scenario, lake: Lake, renamed: list[str]) -> None:
@@ -354,7 +371,11 @@ def _options(terms: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_options(
-    liquidators: str | None, terms: dict[str, Any], sets: list[str], mechanism: Mechanism | None = None
+    liquidators: str | None,
+    terms: dict[str, Any],
+    sets: list[str],
+    mechanism: Mechanism | None = None,
+    joint: Joint | None = None,
 ) -> Scenario:
     """A scenario given by options alone."""
     given = _given(terms)
@@ -377,7 +398,7 @@ def _from_options(
     model = models[kind](**given)
     named = [*sets, *([str(mechanism.__struct_config__.tag)] if mechanism is not None else [])]
     default = " ".join(named) or ("history" if isinstance(model, Observed) else kind)
-    given = {} if mechanism is None else {"mechanism": mechanism}
+    given = _given({"mechanism": mechanism, "joint": joint})
     return Scenario(name=default, liquidators=model, overrides=tuple(parse_override(text) for text in sets), **given)
 
 

@@ -71,7 +71,8 @@ def stress(
     scenario
         TOML file of a scenario: who liquidates, costs, parameters; in place of the suite's.
     set_
-        A changed parameter that holds on every path, as in backtest replay; may be repeated.
+        A changed parameter that holds on every path, as in backtest replay (of several markets also in one of them,
+        MARKET:WETH.ltv=7500); may be repeated.
     workers
         Processes of this machine; without it one a core.
     scheduler
@@ -106,9 +107,9 @@ def stress(
         raise UserError(f"--paths {paths}", "give 1 to 1000000")
     wanted = find_suite(suite)
     base = wanted.scenario if scenario is None else read_scenario(scenario)
-    base = replace(base, overrides=(*base.overrides, *map(parse_override, set_ or [])))
     if base.joint is not None or len(market or []) > 1 or rate:
         base = with_markets(base, market or [], rate or [], asked_for="--scenario with --market")
+    base = replace(base, overrides=(*base.overrides, *map(parse_override, set_ or [])))
     grid = {name: value for name, value in (("horizon", horizon), ("step", step)) if value is not None}
     wanted = replace(wanted, scenario=base, **grid)
     opened = Lake(lake)

@@ -17,6 +17,7 @@ from backtest.errors import UserError
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
+    from backtest.scenario import Scenario
     from backtest.sweep import Progress, Sweep
     from backtest.sweep.spec import Window
 
@@ -119,9 +120,10 @@ def sweep(
     from msgspec.structs import replace
 
     from backtest.cli.histories import of_sweep
-    from backtest.cli.replay import with_markets
+    from backtest.cli.replay import read_scenario, with_markets
     from backtest.lake import Lake
     from backtest.report.sweeps import as_text, find_sweep, write_sweep_report
+    from backtest.scenario import Competitive, Scenario
     from backtest.sweep import Dask, Executor, Processes, Serial
     from backtest.sweep import sweep as run_sweep
 
@@ -149,11 +151,13 @@ def sweep(
         )
     if file is not None:
         spec = _read(file)
+        spec = replace(spec, scenario=with_markets(spec.scenario, market or [], rate or [], asked_for="--market"))
     else:
         drawn = {"design": design, "points": points, "seed": seed, "name": name, "objectives": _objectives(objective)}
         drawn["repeats"] = repeats
-        spec = _from_options(scenario, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
-    spec = replace(spec, scenario=with_markets(spec.scenario, market or [], rate or [], asked_for="--market"))
+        base = Scenario(name="base", liquidators=Competitive()) if scenario is None else read_scenario(scenario)
+        base = with_markets(base, market or [], rate or [], asked_for="--market")
+        spec = _from_options(base, set_ or [], axis or [], window or [], held_out or [], response or [], drawn)
     named = market if spec.scenario.joint is None else spec.scenario.joint.markets
     chosen = named[0] if named else only_market(opened.markets(), str(opened.path))
     if stated and ensemble is not None:
@@ -217,7 +221,7 @@ def _read(path: Path) -> Sweep:
 
 
 def _from_options(
-    scenario: Path | None,
+    base: Scenario,
     sets: Sequence[str],
     axes: Sequence[str],
     windows: Sequence[str],
@@ -225,14 +229,12 @@ def _from_options(
     responses: Sequence[str],
     drawn: dict[str, Any],
 ) -> Sweep:
-    """A sweep given by options alone."""
+    """A sweep given by options alone, of a scenario."""
     from msgspec.structs import replace
 
-    from backtest.cli.replay import read_scenario
-    from backtest.scenario import Competitive, Scenario, parse_override
+    from backtest.scenario import parse_override
     from backtest.sweep import Sweep, with_axes
 
-    base = Scenario(name="base", liquidators=Competitive()) if scenario is None else read_scenario(scenario)
     base = replace(base, overrides=(*base.overrides, *map(parse_override, sets)))
     base, varied = with_axes(base, axes)
     over = (*(_window(text, held_out=False) for text in windows), *(_window(text, held_out=True) for text in held_out))

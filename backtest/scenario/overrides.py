@@ -165,7 +165,7 @@ class Override(Strict, frozen=True):
 
 
 _SET = re.compile(
-    r"(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+?)(?P<relative>[+-]?)=(?P<value>[^=@]+)"
+    r"(?:(?P<market>[a-z0-9][a-z0-9._-]{0,99}):)?(?:(?P<scope>[^=@]+)\.)?(?P<parameter>\w+?)(?P<relative>[+-]?)=(?P<value>[^=@]+)"
     r"(?:@(?P<start>[\w:-]+)(?:\.\.(?P<end>[\w:-]+)(?:/(?P<steps>\d+))?)?)?",
     re.ASCII,
 )
@@ -214,10 +214,10 @@ def meant(parameter: str, text: str, *, absolute: bool = True) -> str:
 
 
 def parse_override(text: str) -> Override:
-    """``[ASSET.|ASSET+emode.|emodeN.]PARAMETER[+|-]=VALUE[@FROM[..UNTIL[/STEPS]]]``, as on the command line.
+    """``[MARKET:][ASSET.|ASSET+emode.|emodeN.]PARAMETER[+|-]=VALUE[@FROM[..UNTIL[/STEPS]]]``, as on the command line.
 
     ``WETH.liquidation_threshold=8000@19000000``, or ``80%``; relative ``WETH.liquidation_threshold-=300``; a ramp
-    ``WETH.ltv=7000@2024-01-01..2024-02-01/10``. FROM and UNTIL are blocks or dates.
+    ``WETH.ltv=7000@2024-01-01..2024-02-01/10``. FROM and UNTIL are blocks or dates; MARKET is one of several.
     """
     where = f"--set '{foreign.shown(text, 80)}'"
     match = _SET.fullmatch(text.strip())
@@ -240,6 +240,7 @@ def parse_override(text: str) -> Override:
         change={"+": amount, "-": -amount}.get(match["relative"]),
         asset=scope or None,
         emode=emode,
+        market=match["market"],
         steps=_whole(match["steps"] or "1", where),
         **start,
         **end,

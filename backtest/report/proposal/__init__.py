@@ -211,9 +211,11 @@ class Proposal:
         refused: the value of users' actions that the rules refused, present and proposed.
         warnings: terms that are dangerous by themselves.
         notes: what all runs assume. runs: how many replays; sweep: what they are stored as.
+        markets: the market; of several all of them, and ``parts`` are the answers of each, in its own base units.
     """
 
     market: str
+    markets: tuple[str, ...]
     lake: str
     currency: str
     decimals: int
@@ -245,6 +247,7 @@ class Proposal:
     sweep: str
     search: Search | None = None
     responses: tuple[str, ...] = field(default=())
+    parts: tuple[Proposal, ...] = ()
 
     def finding(self, key: str) -> ProposalFinding:
         """That of a measure."""

@@ -41,6 +41,9 @@ def sections(p: Proposal) -> Iterator[tuple[str, Table]]:
         yield f"Were {assets} to fall at once at block {p.moment.block:,}: liquidatable then, in {p.currency}", table
     if p.search is not None:
         yield _front(p, p.search)
+    for part in p.parts:
+        for title, table in sections(part):
+            yield f"{part.market}: {title}", table
 
 
 def _front(p: Proposal, search: Search) -> tuple[str, Table]:
@@ -60,8 +63,9 @@ def as_text(p: Proposal, *, full: bool = False) -> str:
         lines += _wrapped(tabled.terms_said(p))
         if p.moment.newly:
             lines += _wrapped(largest_newly(p))
-        for table in (tabled.findings_table(p, full=False), tabled.shares_table(p)):
-            lines += ["", tables.as_text(table, WIDTH)]
+        shown = (tabled.findings_table(p, full=False), tabled.markets_table(p), tabled.shares_table(p))
+        for table in shown:
+            lines += ["", tables.as_text(table, WIDTH)] if table.rows else []
         if p.shocks:
             lines += ["", tables.as_text(tabled.shocks_table(p), WIDTH)]
         if p.search is not None:
@@ -103,7 +107,13 @@ def as_markdown(p: Proposal) -> str:
 
 
 def as_json(p: Proposal) -> str:
-    """The whole answer as JSON. Amounts are texts in whole units of the currency, exact; healths are texts too."""
+    """The whole answer as JSON. Amounts are texts in whole units of the currency, exact; healths are texts too. Of
+    several markets the answer of each stands under ``parts``.
+    """
+    return json.dumps(_plain(p), indent=2, ensure_ascii=False)
+
+
+def _plain(p: Proposal) -> dict[str, Any]:
 
     def money(value: int | None) -> str | None:
         return None if value is None else exact(value, p.decimals)
@@ -238,7 +248,7 @@ def as_json(p: Proposal) -> str:
             "assumptions": list(p.notes),
         },
     }
-    return json.dumps(body, indent=2, ensure_ascii=False)
+    return body | {"parts": [_plain(part) for part in p.parts]} if p.parts else body
 
 
 def write_page(p: Proposal, path: Path) -> None:

@@ -115,6 +115,26 @@ def findings_table(p: Proposal, *, full: bool) -> Table:
     return Table(header, tuple(rows), words=frozenset({6}))
 
 
+def markets_table(p: Proposal) -> Table:
+    """Of several markets what each comes to beside the others, in its own base currency; no rows of one market."""
+    rows: list[tuple[str, ...]] = []
+    for part in p.parts:
+        rows.append((f"{part.market}, {part.currency}",))
+        for each in part.findings[:SHORT]:
+            levels = (each.verdict.history, each.verdict.baseline, each.proposed)
+            rows.append(
+                (
+                    f"  {each.measure.label}",
+                    *(_compact(value, part, each.measure) for value in levels),
+                    _compact(each.verdict.effect, part, each.measure, sign=True),
+                    _compact_range(part, _told(each), each.measure),
+                    each.verdict.words,
+                )
+            )
+    header = ("Of each", "history", "present", "proposed", "effect", f"{LEVEL:.0%} interval", "verdict")
+    return Table(header, tuple(rows), words=frozenset({6}))
+
+
 def shares_table(p: Proposal) -> Table:
     """Which share of the doubt in each effect (``PartedDoubt.shares``) is about single accounts, about the model and of
     chance, the range over users' responses, and the effect without the largest account.

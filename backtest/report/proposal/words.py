@@ -158,9 +158,12 @@ def overturned_by(p: Proposal) -> list[str]:
 def next_steps(p: Proposal) -> list[str]:
     """What to look at next, a line each."""
     sets = " ".join(f"--set {change}" for change in p.changes)
-    start = f"backtest propose --lake {p.lake} --market {p.market} {sets}"
+    markets = " ".join(f"--market {market}" for market in p.markets)
+    start = f"backtest propose --lake {p.lake} {markets} {sets}"
     found = []
-    if not p.ensemble:
+    if p.parts and p.frictionless:
+        found.append("liquidators who are late or pay, in all these markets: --ensemble FILE (docs/propose.md)")
+    elif not p.ensemble:
         found.append(
             f"a baseline that resembles history: backtest calibrate baseline --lake {p.lake} --market {p.market}"
         )
