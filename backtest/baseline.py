@@ -47,7 +47,7 @@ NAIVE_DRAWS = 400
 ROLLING = 3
 """Parts of the held-out window, each forecast from history's own book at its beginning."""
 FEWEST = 5
-"""Liquidations of each of them."""
+"""Liquidations of each of them, and the fewest that are held out: a test on fewer says nothing, a fit needs more."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -326,10 +326,10 @@ def _split(first: int, last: int, blocks: Sequence[int], split: float | int) -> 
     """(first block, last one learnt from, last block)."""
     cut = split - 1 if isinstance(split, int) else blocks[max(0, round(split * len(blocks)) - 1)]
     before = sum(block <= cut for block in blocks)
-    if min(before, len(blocks) - before) < f.LEAST:
+    if before < f.LEAST or len(blocks) - before < FEWEST:
         raise UserError(
             f"--split leaves {before} liquidations in blocks {first} to {cut} and {len(blocks) - before} after them",
-            f"each part needs {f.LEAST} or more: give another",
+            f"the part learnt from needs {f.LEAST} or more and the part held out {FEWEST}: give another",
         )
     return first, cut, last
 
@@ -345,6 +345,7 @@ def _window(market: Packed, base: Scenario, first: int, last: int) -> FitWindow:
     """What history and frictionless liquidators show."""
     material, unit = _until(market.folder, last), market.unit
     timeline, protocol = material.timeline(base.oracle_delay), protocol_named(material.config.protocol)
+    last = timeline.last_known_block(last)  # a split between two blocks with events ends at the first of them
     history = Scenario(from_block=first, to_block=last, oracle_delay=base.oracle_delay)
     past = replay(protocol, material.market, timeline, history, samples=0)
     ahead = look_ahead(protocol, material.market, timeline, Competitive(), {}, from_block=first, to_block=last)

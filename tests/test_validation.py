@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from backtest import matching
+from backtest.baseline import Packed, _window
 from backtest.cli import main
 from backtest.errors import UserError
 from backtest.imports import import_files, load
@@ -22,6 +23,7 @@ from backtest.reconstruct import reconstruct
 from backtest.report import write_report
 from backtest.results import run
 from backtest.scenario import Competitive, Observed, Override, Scenario
+from backtest.sweep.worker import material_in
 from backtest.validation import FREE, ONE_STEP, price_ranges, validate
 from tests.support.lake_tables import write
 from tests.support.maker_exports import real_folder
@@ -256,3 +258,11 @@ def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> N
     assert refused[-1] == max(refused) > refused[0]
     loss = {name: answers[name, "frozen"]["loss_million"] for name in ("baseline", "penalty 8 %")}
     assert loss["penalty 8 %"] < loss["baseline"]
+
+
+def test_a_window_may_end_between_two_known_blocks(real: Lake, tmp_path: Path) -> None:
+    """A split by date falls between two blocks of a market that was imported: the window ends at the earlier one."""
+    packed = Packed.of(real, "maker-eth-b", tmp_path)
+    window = _window(packed, Scenario(), 11_200_000, 11_250_001)
+    assert window.last == material_in(packed.folder).timeline(None).last_known_block(11_250_001) < 11_250_001
+    assert window.seconds > 0

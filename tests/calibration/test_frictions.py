@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.baseline import _parts
+from backtest.baseline import _parts, _split
 from backtest.calibration import frictions as f
 from backtest.calibration import shown as s
 from backtest.calibration.ensemble import ensemble_text
@@ -142,3 +142,13 @@ def test_what_is_held_out_is_cut_where_as_many_liquidations_lie() -> None:
     assert _parts(10, 99, [20] * 15) == [(10, 99)]
     assert _parts(10, 99, [20] * 4 + [50] * 5) == [(10, 99)]
     assert _parts(10, 99, [20] * 6 + [99] * 6) == [(10, 20), (21, 99)]
+
+
+def test_fewer_may_be_held_out_than_are_learnt_from() -> None:
+    """Ten to learn from and five to be held against; a date (a block) or a share, one less of either is refused."""
+    blocks = [*range(20, 35)]
+    assert _split(10, 99, blocks, 30) == (10, 29, 99)
+    assert _split(10, 99, blocks, 0.66) == (10, 29, 99)
+    for split in (29, 31, 0.5):
+        with pytest.raises(UserError, match="the part learnt from needs 10 or more and the part held out 5"):
+            _split(10, 99, blocks, split)
