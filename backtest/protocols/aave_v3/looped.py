@@ -84,8 +84,9 @@ def settle(state: AaveState, made: Words, lost: Words, liquidator: AccountId) ->
     told = frozenset(reserve.asset for reserve in state.reserves if reserve.told)
     label, tested = state.rules.label, state.rules.tested
     fees: list[tuple[AccountId, AssetId, int]] = []
-    for reserve in state.reserves:
-        asset = reserve.asset
+    touched = {*made[:, loop.DEBT_ASSET].tolist(), *made[:, loop.COLLATERAL_ASSET].tolist()}
+    for asset in map(AssetId, sorted(touched.union(lost[:, loop.LOST_ASSET].tolist()))):  # a stretch may be one call
+        reserve = state.reserves[asset]
         owing, held = made[made[:, loop.DEBT_ASSET] == asset], made[made[:, loop.COLLATERAL_ASSET] == asset]
         gone = lost[lost[:, loop.LOST_ASSET] == asset]
         reserve.scaled_debt -= total(owing, c.DEBT_BURNED) + total(gone, c.LOST_SCALED)
