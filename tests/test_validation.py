@@ -230,7 +230,7 @@ def test_a_delay_of_the_oracle_is_an_alternative_with_a_baseline(real: Lake) -> 
 
 
 def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> None:
-    """The commands and the query of docs/maker.md, over the first two months."""
+    """The commands and the query of docs/maker.md, over the first three months."""
     section = (ROOT / "docs/maker.md").read_text().partition("## A governor's questions")[2]
     (commands,), (query,) = (re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL) for language in ("sh", "sql"))
     names = []
@@ -239,7 +239,7 @@ def test_a_governors_questions_are_a_command_each_and_one_query(real: Lake) -> N
         words[words.index("--lake") + 1] = str(real.path)
         names.append(words[words.index("--name") + 1])
         with pytest.raises(SystemExit) as done:
-            main([*words, "--to-block", "11350000"])
+            main([*words, "--to-block", "11500000"])
         assert done.value.code == 0
     real.refresh()
     answers = {(row["name"], row["response"]): row for row in real.sql(query).to_arrow_table().to_pylist()}

@@ -51,7 +51,7 @@ def test_the_bundled_crash(lake: Path, capsys: pytest.CaptureFixture[str], tmp_p
     """The same seed gives the same bytes, whoever replays."""
     files = [tmp_path / f"{workers}.toml" for workers in (1, 2)]
     outs = [
-        said(capsys, "--lake", lake, "--market", "sample-crash", "--split", 200, "--to-block", 260, "--draws", 15,
+        said(capsys, "--lake", lake, "--market", "sample-crash", "--split", 200, "--to-block", 376, "--draws", 15,
              "--keep", 5, "--seed", 3, "--workers", workers, "--out", file)
         for workers, file in zip((1, 2), files, strict=True)
     ]  # fmt: skip
