@@ -19,8 +19,8 @@ from backtest.report import proposal as report
 from backtest.report.proposal import stored
 from backtest.report.selection import Row, printable
 from backtest.result_tables import ENSEMBLES
-from backtest.results import Material, baseline_of, load_material, run_id_of
-from backtest.scenario import RESPONSES, Competitive, Scenario, draws
+from backtest.results import Material, baseline_of, load_material, responding_by, run_id_of
+from backtest.scenario import FITTED, RESPONSES, Competitive, Scenario, draws
 from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
 from backtest.scenario.settled import settled
 from backtest.sweep import Executor, Processes, Progress, Serial, Sweep, carry_out
@@ -45,7 +45,8 @@ class PairedPlan:
         words: what the runs and the plan are called by, after ``verb``.
         ensemble: who liquidates, all draws of it.
         seeds: of each draw, where one draws; else one is replayed.
-        responses: of users under the heaviest draws, as in history (``frozen``) first.
+        responses: of users under the heaviest draws, as in history (``frozen``) first; empty: every stated one, and the
+            fitted one where the market's lake keeps it.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class PairedPlan:
         material: Material,
         *,
         verb: str,
-        responses: Sequence[str] = RESPONSES,
+        responses: Sequence[str] = (),
     ) -> None:
         self.altered, self.baseline, self.ensemble, self.material = altered, baseline_of(altered), ensemble, material
         self.random = any(draws(draw.liquidators) for draw in ensemble.draw)
@@ -66,12 +67,12 @@ class PairedPlan:
         self.heaviest = sorted(range(len(weights)), key=lambda draw: (-weights[draw], draw))[:HEAVIEST]
         self.cells: dict[tuple[int, int, str], tuple[str, str]] = {}
         """Draw, seed and response to the ids of the change's run and its baseline's."""
-        self._verb, self._responses = verb, responses
+        self._verb, self.responses = verb, tuple(responses) or responses_for(material)
         self.plan = self._plan(words)
 
     def scenario(self, base: Scenario, draw: int, seed: int, response: str, name: str) -> Scenario:
         """One run."""
-        own = replace(base, name=name, seed=seed, users=replace(base.users, response=response))
+        own = responding_by(replace(base, name=name, seed=seed), response, self.material.fitted)
         return settled(drawn(own, self.ensemble.draw[draw]), self.material.market.name_of)
 
     def planned(self, name: str, rows: Sequence[tuple[dict[str, Level] | None, str, Scenario]], base: Scenario) -> Plan:
@@ -107,7 +108,7 @@ class PairedPlan:
         rows: list[tuple[dict[str, Level] | None, str, Scenario]] = []
         present: list[tuple[dict[str, Level] | None, str, Scenario]] = [(None, "frozen", history)]
         for draw in range(len(self.ensemble.draw)):
-            for response in self._responses if draw in self.heaviest else RESPONSES[:1]:
+            for response in self.responses if draw in self.heaviest else RESPONSES[:1]:
                 for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
                     which = f"draw {draw + 1}, seed {seed}, {response}"
                     ours = self.scenario(self.altered, draw, seed, response, f"{words}, {which}")
@@ -125,6 +126,11 @@ class PairedPlan:
             report.ProposalRun(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
             for (draw, seed, response), (ours, theirs) in self.cells.items()
         ]
+
+
+def responses_for(material: Material) -> tuple[str, ...]:
+    """How users respond where a question does not say."""
+    return RESPONSES if material.fitted is None else (*RESPONSES, FITTED)
 
 
 def executor_for(workers: int | None, events: int) -> Executor:
