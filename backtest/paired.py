@@ -20,8 +20,8 @@ from backtest.report import proposal as report
 from backtest.report.proposal import stored
 from backtest.report.selection import Row, printable
 from backtest.result_tables import ENSEMBLES
-from backtest.results import Material, baseline_of, load_material, run_id_of
-from backtest.scenario import RESPONSES, Competitive, Scenario, draws
+from backtest.results import Material, baseline_of, load_material, responding_by, run_id_of
+from backtest.scenario import FITTED, RESPONSES, Competitive, Scenario, draws
 from backtest.scenario.ensemble import Draw, Ensemble, drawn, parse_ensemble
 from backtest.scenario.settled import settled
 from backtest.sweep import Executor, Processes, Progress, Serial, Sweep, carry_out
@@ -46,7 +46,8 @@ class PairedPlan:
         words: what the runs and the plan are called by, after ``verb``.
         ensemble: who liquidates, all draws of it.
         seeds: of each draw, where one draws; else one is replayed.
-        responses: of users under the heaviest draws, as in history (``frozen``) first.
+        responses: of users under the heaviest draws, as in history (``frozen``) first; empty: every stated one, and the
+            fitted one where the lake of the one market keeps it.
         members: of several markets, which ``altered.joint`` names, all of them; ``material`` is the first one's. Its
             history is not among the runs then: each market's own is.
     """
@@ -60,7 +61,7 @@ class PairedPlan:
         material: Material,
         *,
         verb: str,
-        responses: Sequence[str] = RESPONSES,
+        responses: Sequence[str] = (),
         members: Sequence[JointMember] = (),
     ) -> None:
         self._members = members
@@ -71,12 +72,13 @@ class PairedPlan:
         self.heaviest = sorted(range(len(weights)), key=lambda draw: (-weights[draw], draw))[:HEAVIEST]
         self.cells: dict[tuple[int, int, str], tuple[str, str]] = {}
         """Draw, seed and response to the ids of the change's run and its baseline's."""
-        self._verb, self._responses = verb, responses
+        self._verb, self.responses = verb, tuple(responses) or responses_for(material, members)
         self.plan = self._plan(words)
 
     def scenario(self, base: Scenario, draw: int, seed: int, response: str, name: str) -> Scenario:
         """One run."""
-        own = replace(base, name=name, seed=seed, users=replace(base.users, response=response))
+        fitted = None if self._members else self.material.fitted
+        own = responding_by(replace(base, name=name, seed=seed), response, fitted)
         return settled(drawn(own, self.ensemble.draw[draw]), self.name_of)
 
     def name_of(self, text: str) -> str:
@@ -126,7 +128,7 @@ class PairedPlan:
             self.history = self.run_of(history)
             present.append((None, "frozen", history))
         for draw in range(len(self.ensemble.draw)):
-            for response in self._responses if draw in self.heaviest else RESPONSES[:1]:
+            for response in self.responses if draw in self.heaviest else RESPONSES[:1]:
                 for seed in self.seeds if response == RESPONSES[0] else self.seeds[:1]:
                     which = f"draw {draw + 1}, seed {seed}, {response}"
                     ours = self.scenario(self.altered, draw, seed, response, f"{words}, {which}")
@@ -143,6 +145,11 @@ class PairedPlan:
             report.ProposalRun(draw, weights[draw], seed, response, outcomes[ours], outcomes[theirs])
             for (draw, seed, response), (ours, theirs) in self.cells.items()
         ]
+
+
+def responses_for(material: Material, members: Sequence[JointMember]) -> tuple[str, ...]:
+    """How users respond where a question does not say: those of several markets are fitted to none of them."""
+    return RESPONSES if members or material.fitted is None else (*RESPONSES, FITTED)
 
 
 def executor_for(workers: int | None, events: int) -> Executor:

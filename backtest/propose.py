@@ -77,7 +77,8 @@ class ProposalQuestion:
         ensemble: who liquidates; None: frictionless liquidators.
         draws: draws of the ensemble, at most. seeds: seeds of each draw, from ``seed`` on; one where nothing is drawn.
         within: with a number, also a search around the proposal, up to so many basis points away.
-        responses: how users respond: as in history (``frozen``, first) and in other ways.
+        responses: how users respond: as in history (``frozen``, first) and in other ways; empty: every stated one, and
+            the fitted one where the market's lake keeps it.
         joint: several markets that are replayed together: the answer is of all of them, with one of each.
     """
 
@@ -90,7 +91,7 @@ class ProposalQuestion:
     to_block: int | None = None
     allow_invalid: bool = False
     within: int | None = None
-    responses: tuple[str, ...] = RESPONSES
+    responses: tuple[str, ...] = ()
     joint: Joint | None = None
 
 
@@ -548,7 +549,7 @@ def _told_in(
         notes=tuple(notes),
         runs=len(run_ids),
         sweep=asked.plan.sweep_id,
-        responses=question.responses,
+        responses=asked.responses,
     )
 
 

@@ -659,7 +659,22 @@ ENSEMBLES: dict[str, pa.Schema] = {
                 ("engine_version", TEXT),
             )
         ]
-    )
+    ),
+    # How its borrowers acted, as they were fitted last, by market: JSON of ``scenario.users.FittedUsers``.
+    "fitted_users": pa.schema(
+        [
+            pa.field(name, kind, nullable=False)
+            for name, kind in (
+                ("market", TEXT),
+                ("source", TEXT),
+                ("step", pa.int64()),
+                ("fitted", TEXT),
+                ("lake_digest", TEXT),
+                ("rules_version", TEXT),
+                ("engine_version", TEXT),
+            )
+        ]
+    ),
 }
 
 

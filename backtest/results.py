@@ -6,6 +6,7 @@ and of the engine. The same run again is read from the lake, not replayed.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from msgspec.structs import replace
 
 from backtest import runs
 from backtest.errors import LakeError, ScenarioError, UserError
+from backtest.fitted import kept_fitted, with_fitted
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
 from backtest.model import Asset, AssetId, Market, Pool, PoolId
@@ -37,7 +39,7 @@ from backtest.replay.response import PriceResponse, Sold
 from backtest.replay.shortcuts.common_start import Start, start_of
 from backtest.replay.timeline import Timeline
 from backtest.result_tables import RUN_TABLES, rows_digest
-from backtest.scenario import RESPONSES, SCENARIO_VERSION, Observed, ProtocolsOwn, Scenario, draws
+from backtest.scenario import FITTED, RESPONSES, SCENARIO_VERSION, FittedUsers, Observed, ProtocolsOwn, Scenario, draws
 from backtest.scenario.settled import settled
 from backtest.tables import CANONICAL, RULES_VERSION
 
@@ -92,6 +94,8 @@ class Material:
     digest: str
     market: Market
     tables: Mapping[str, pa.Table]
+    fitted: FittedUsers | None = None
+    """How the market's borrowers acted, as its lake keeps it; None: not fitted."""
     _timelines: dict[int | None, Timeline] = field(default_factory=dict)
     _starts: dict[tuple[object, ...], Start[Any]] = field(default_factory=dict)
     _netted: dict[str, Sequence[Sold]] = field(default_factory=dict)
@@ -199,7 +203,7 @@ def run_all(
     require_current(lake, market)
     material: Material | None = None
     known = load_market(lake, market)
-    for scenario in [settled(scenario, known.name_of) for scenario in scenarios]:
+    for scenario in [settled(with_fitted(lake, market, scenario), known.name_of) for scenario in scenarios]:
         stored = stored_run(lake, market, run_id_of(scenario, market, lake.digest(market)))
         if stored is None:
             material = material or load_material(lake, market)
@@ -298,7 +302,8 @@ def run_of(
 
 def load_material(lake: Lake, market: str) -> Material:
     """What replays of a market need. LakeError where its tables are missing or stale."""
-    return Material.of(lake.market_config(market), lake.digest(market), read_material(lake, market), str(lake.path))
+    made = Material.of(lake.market_config(market), lake.digest(market), read_material(lake, market), str(lake.path))
+    return dataclasses.replace(made, fitted=kept_fitted(lake, market))
 
 
 def read_material(lake: Lake, market: str) -> dict[str, pa.Table]:
@@ -351,12 +356,20 @@ def history_of(scenario: Scenario) -> Scenario:
     )
 
 
-def band_of(scenario: Scenario) -> tuple[Scenario, ...]:
-    """The scenario under every response of users, frozen first; where it has overrides, after all of their
-    baselines.
+def responding_by(scenario: Scenario, response: str, fitted: FittedUsers | None = None) -> Scenario:
+    """The scenario under another response of users, ``fitted`` being how they act where that is asked for."""
+    own = fitted if response == FITTED else None
+    return replace(scenario, users=replace(scenario.users, response=response, fitted=own))
+
+
+def band_of(scenario: Scenario, fitted: FittedUsers | None = None) -> tuple[Scenario, ...]:
+    """The scenario under every stated response of users, frozen first, and beside them under the ``fitted`` one where
+    it is given; where it has overrides, after all of their baselines.
     """
     base = scenario.name.removesuffix(f", {scenario.users.response}")
-    each = [replace(scenario, users=replace(scenario.users, response=response)) for response in RESPONSES]
+    fitted = scenario.users.fitted or fitted
+    words = RESPONSES if fitted is None else (*RESPONSES, FITTED)
+    each = [responding_by(scenario, response, fitted) for response in words]
     named = [replace(one, name=_responding(base, one)) for one in each]
     return (*(baseline_of(one) for one in named if one.alters), *named)
 
@@ -365,7 +378,7 @@ def repeats_of(scenario: Scenario, number: int) -> tuple[Scenario, ...]:
     """The scenario under ``number`` seeds from its own on; ScenarioError where it does not draw, or repeats nothing."""
     if number < 2:
         raise ScenarioError(f"{number} repeats", "give 2 or more: an interval needs several runs")
-    if not draws(scenario.liquidators):
+    if not draws(scenario.liquidators) and scenario.users.response != FITTED:
         kind = scenario.liquidators.__struct_config__.tag
         raise ScenarioError(
             f"repeats of '{kind}' liquidators, which draw nothing here: every seed gives the same", "leave them out"

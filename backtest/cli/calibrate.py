@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from msgspec.structs import replace
 
+from backtest.cli.calibrate_users import users
 from backtest.cli.moments import FIRST, LAST, bound
 from backtest.cli.numbers import Real, Whole
 from backtest.cli.rows import days, listed, period, rows_of, text_table
@@ -38,9 +39,12 @@ Examples:
     backtest calibrate oracle --lake data/lake --market my-vaults --out derived_oracle.csv
 
     backtest calibrate baseline --lake data/lake --market my-pool --out ensemble.toml
+
+    backtest calibrate users --lake data/lake --market my-pool --out users.toml
 """,
     help_format="plaintext",
 )
+calibrate.command(users)
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
 # Decimals of US dollar stablecoins of Ethereum by address, as their contracts say.
@@ -628,26 +632,17 @@ def baseline(
         File to write the ensemble to, as TOML.
     """
     from backtest.baseline import TooFew, fit
-    from backtest.cli.calibrate_baseline import (
-        MOST_DRAWS,
-        MOST_KEPT,
-        held_out_of,
-        kept_in,
-        prior_written,
-        split_of,
-        steps,
-        told,
-        told_of_too_few,
-        written,
-    )
+    from backtest.cli import calibrate_baseline as cb
     from backtest.cli.moments import window_of
     from backtest.cli.replay import only_market, read_scenario
     from backtest.lake import Lake
 
-    if not (5 <= keep <= MOST_KEPT and 3 * keep <= draws <= MOST_DRAWS and 1 <= workers <= 256 and seed < 1 << 62):
+    if not (
+        5 <= keep <= cb.MOST_KEPT and 3 * keep <= draws <= cb.MOST_DRAWS and 1 <= workers <= 256 and seed < 1 << 62
+    ):
         raise UserError(
             f"--draws {draws}, --keep {keep}, --workers {workers} or --seed {seed} is too small or too large",
-            f"keep 5 to {MOST_KEPT}, draw three times as many to {MOST_DRAWS:,}; workers from 1, seeds from 0",
+            f"keep 5 to {cb.MOST_KEPT}, draw three times as many to {cb.MOST_DRAWS:,}; workers from 1, seeds from 0",
         )
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise UserError(f"--out {out} cannot be written", "name a file in a folder that is there")
@@ -662,19 +657,22 @@ def baseline(
     chosen = market or only_market(opened)
     first, last = window_of(opened, chosen, from_block, to_block)
     base = replace(base, from_block=first, to_block=last)
-    elsewhere = None if held_out is None else held_out_of(held_out)
-    with steps() as progress:
+    elsewhere = None if held_out is None else cb.held_out_of(held_out)
+    with cb.steps() as progress:
         found = fit(
-            opened, chosen, base, split=0.5 if split is None else split_of(split, opened, chosen),
+            opened, chosen, base, split=0.5 if split is None else cb.split_of(split, opened, chosen),
             elsewhere=elsewhere, draws=draws, kept=keep, seed=seed, workers=workers, progress=progress,
         )  # fmt: skip
     if isinstance(found, TooFew):
-        lines, text = told_of_too_few(found, chosen, keep, seed), prior_written(found, chosen, keep, seed, base)
+        lines, text = (
+            cb.told_of_too_few(found, chosen, keep, seed),
+            cb.prior_written(found, chosen, keep, seed, base),
+        )
     else:
-        lines, text = told(found, chosen, seed), written(found, chosen, seed, base)
+        lines, text = cb.told(found, chosen, seed), cb.written(found, chosen, seed, base)
     print("\n".join(lines))
     if not isinstance(found, TooFew):
-        print(kept_in(opened, chosen, text))
+        print(cb.kept_in(opened, chosen, text))
     if out is not None:
         out.write_text(text, encoding="utf-8")
         print(f"written: {keep} draws to {out}")

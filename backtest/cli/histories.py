@@ -101,15 +101,19 @@ def _responding(lake: Lake, chosen: Selection) -> bool:
     there is something new.
     """
     from backtest.cli.replay import progress_bar
+    from backtest.fitted import kept_fitted
     from backtest.joint import run_jointly
     from backtest.results import band_of, baseline_of, run_all
+    from backtest.scenario import FITTED
 
-    lacking = {
-        one.canonical(): one
-        for run, scenario in _alternatives(lake, chosen)
-        if run["baseline_id"] is None or chosen.missing_responses(run)
-        for one in (baseline_of(scenario), *band_of(scenario))
-    }
+    fitted = kept_fitted(lake, chosen.market)
+    lacking = {}
+    for run, scenario in _alternatives(lake, chosen):
+        beside = None if scenario.joint is not None else fitted  # of one market
+        lacks_fitted = beside is not None and FITTED not in chosen.band(run)
+        if run["baseline_id"] is None or chosen.missing_responses(run) or lacks_fitted:
+            for one in (baseline_of(scenario), *band_of(scenario, beside)):
+                lacking[one.canonical()] = one
     together = [one for one in lacking.values() if one.joint is not None]
     alone = [one for one in lacking.values() if one.joint is None]
     if not lacking:

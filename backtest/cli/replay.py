@@ -17,7 +17,6 @@ from backtest.cli.numbers import Number, Whole
 from backtest.errors import UserError, did_you_mean
 from backtest.foreign import shown
 from backtest.scenario import (
-    RESPONSES,
     Costs,
     Impact,
     Joint,
@@ -60,7 +59,7 @@ def replay(
     looks: Literal["any-change", "price-update"] | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     allow_invalid: Annotated[bool, Parameter(negative="")] = False,
-    response: Literal["frozen", "same-ltv", "same-health"] | None = None,
+    response: Literal["frozen", "same-ltv", "same-health", "fitted"] | None = None,
     refused: Literal["skip", "shrink"] | None = None,
     rates: Literal["historical", "recomputed"] | None = None,
     oracle_delay: Whole | None = None,
@@ -173,13 +172,14 @@ def replay(
     unmitigated
         Replay the same scenario without its mitigations, which their two sides are told against (docs/mitigations.md).
     band
-        Replay the scenario under every response of users (frozen, same-ltv, same-health), the baselines too, and
-        compare.
+        Replay the scenario under every response of users (frozen, same-ltv, same-health; fitted where kept), the
+        baselines too, and compare.
     repeats
         Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that
         draw.
     """
     from backtest.cli.histories import selected
+    from backtest.fitted import kept_fitted
     from backtest.lake import Lake
     from backtest.report import find
     from backtest.report import repeats_of as repeated
@@ -268,7 +268,8 @@ def replay(
     if baseline:
         value = replace(baseline_of(value), **_given({"name": name}))
     own = name is not None or scenario is not None
-    wanted = band_of(value) if band else (value,) if repeats is None else repeats_of(value, repeats)
+    kept = kept_fitted(opened, chosen) if band and value.joint is None else None
+    wanted = band_of(value, kept) if band else (value,) if repeats is None else repeats_of(value, repeats)
     # Names that the user gave, and those made of them; one that was made up here renames nothing.
     renamed = [one.name for one in wanted if own and one.name.startswith(value.name)]
     if value.joint is not None:
@@ -291,7 +292,9 @@ def replay(
         print()
         print(repeated(opened, stored[0].run_id, market=chosen))
         return
-    shown = stored[-len(RESPONSES) :]  # with a baseline to be compared with, the first of them speaks for its band
+    shown = stored[
+        -len({one.users.response for one in wanted}) :
+    ]  # with a baseline to be compared with, the first of them speaks for its band
     print()
     print(as_text(selected(opened, [made.run_id for made in (shown[:1] if value.alters else shown)], market=chosen)))
 

@@ -88,7 +88,8 @@ def sweep(
     held_out
         The same, of a window that is kept apart from what chooses.
     response
-        How users respond (frozen, same-ltv, same-health); may be repeated: every parameter set is replayed under each.
+        How users respond (frozen, same-ltv, same-health, fitted); may be repeated: every parameter set is replayed
+        under each.
     objective
         A measure to choose by, beside bad debt, borrowers' loss, borrowing power and liquidated volume: MEASURE, or
         MEASURE=min, =max or =ignore (rent=min, median_seconds, repaid=ignore); may be repeated.

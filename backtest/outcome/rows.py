@@ -36,7 +36,7 @@ def terms_of(scenario: Scenario) -> str:
 
 def question_of(scenario: Scenario) -> str:
     """Everything but how users respond, canonical JSON: the runs of one band share it."""
-    return replace(scenario, users=replace(scenario.users, response="frozen")).canonical()
+    return replace(scenario, users=replace(scenario.users, response="frozen", fitted=None)).canonical()
 
 
 def is_synthetic(config: MarketConfig) -> bool:

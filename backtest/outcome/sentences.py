@@ -13,23 +13,29 @@ from backtest.protocols.interface import State
 from backtest.replay.mitigations.funds import haircut_up
 from backtest.replay.record import ActionCount, MitigationEffect, Replay
 from backtest.scenario import (
+    FITTED,
     Contest,
     Costs,
     Liquidators,
     Observed,
     Scenario,
+    Users,
 )
 
 _RESPONSES = {
     "frozen": "Users act as in history",
     "same-ltv": "Users borrow and withdraw so that they use the same share of their borrowing power as in history",
     "same-health": "Users borrow and withdraw so that they have the same health factor as in history",
+    "fitted": "Users act more or less often than in history where their health is another, by fitted hazards",
 }
 _OUTCOMES = {
     "skipped": "would have reverted and were skipped",
     "shrunk": "would have reverted and were shrunk to what the rules allow",
     "cut": "did not fit the changed book and were cut",
     "changed": "are of another size than in history",
+    "made": "were made that history does not have",
+    "dropped": "of history were not made",
+    "forgone": "were decided on and could not be made",
 }
 
 
@@ -129,9 +135,33 @@ def _model_notes(outcome: Replay[State], scenario: Scenario) -> Iterator[str]:
         if scenario.users.refused == "skip"
         else "one that would revert is shrunk to the largest amount allowed"
     )
+    yield from _users_notes(scenario.users)
     yield f"{_RESPONSES[scenario.users.response]}; each action is checked again by the market's rules, and {fit}."
     yield "An account that interest alone makes liquidatable is seen at the next price, index or parameter change."
     yield f"{outcome.left_out} liquidations of history are left out; the model acts in their place."
+
+
+def _users_notes(users: Users) -> Iterator[str]:
+    """What is assumed of those who act by hazards, and of those who come and go."""
+    if users.fitted is not None:
+        flat = [one.act for one in users.fitted.hazards if len(one.coefficients) == 1]
+        source = f", {users.fitted.source}" if users.fitted.source else ""
+        yield f"How users act was fitted in steps of {users.fitted.step} s{source}."
+        if flat:
+            yield (
+                f"Of {', '.join(flat)} history tells no more than a base rate: health, size and volatility change"
+                " nothing about how often users do it."
+            )
+    for share, who, way in (
+        (users.departures, "borrowers leave", "less"), (users.arrivals, "newcomers come", "more")
+    ):  # fmt: skip
+        if share:
+            yield (
+                f"Assumed, not fitted: {share / 100:g} % of {who} for each percent by which collateral counts {way}"
+                " than in history."
+            )
+    if not users.departures and not users.arrivals and users.response == FITTED:
+        yield "Nobody comes or leaves because of changed terms (no elasticity is stated)."
 
 
 def _competition_notes(model: Liquidators) -> Iterator[str]:

@@ -62,6 +62,7 @@ from backtest.replay.watch.foresight import EndingForesight, Foresight
 from backtest.replay.watch.screen import EveryAccount, Screen, Watch
 from backtest.replay.what_if.impact import reach_of, views_of, with_late
 from backtest.replay.what_if.overrides import Overrides, check
+from backtest.replay.what_if.owners import owners_of
 from backtest.replay.what_if.rates import RateComparison
 from backtest.replay.what_if.users import Effect, UserActions, actions_of
 from backtest.scenario import Competitive, Observed, Scenario
@@ -201,7 +202,7 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
-        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides, self._seat)
+        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides, self._seat, self._own_wake)
         in_short = screened and start is None and (response is None or model is not None)
         past = self._past(timeline, first, acts=model is not None) if in_short else Condensed(timeline)
         self._timeline = past.timeline
@@ -223,6 +224,9 @@ class Engine(Generic[State]):
             deposits.seat, deposits.mitigated = self._seat, self._mitigated
         self._answers = self._seat is not None or claims is not None
         """Whether prices may be others than history's,"""
+        begin = timeline.timestamp_from(first)
+        self._owners = owners_of(scenario, timeline, protocol, market, begin) if model is not None else None
+        self.users.owners = self._owners
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0
@@ -336,7 +340,7 @@ class Engine(Generic[State]):
         """
         if self._acting and not self._offered and isinstance(self.watch, Foresight):
             self.stand()
-            last = self._stretches.run(self.watch, reader, self._refused)
+            last = self._stretches.run(self.watch, reader, self._refused, self._own_wake())
             self.last = self.last if last is None else last
             if self.watch.waits:
                 self.watch.go_to(self.watch.ticks.at(self.book.seq), self.book)
@@ -562,6 +566,14 @@ class Engine(Generic[State]):
         """When time alone changes what is offered, or who takes it; asked where the engine stands."""
         if self._acts_from is None:
             return None
+        own = self._own_wake()
+        return min((time for time in (self._wake_of_liquidators(), own) if time is not None), default=None)
+
+    def _own_wake(self) -> int | None:
+        """When owners who decide by themselves look or act next."""
+        return None if self._owners is None else self._owners.wake()
+
+    def _wake_of_liquidators(self) -> int | None:
         times = [self._mechanism.wake(self.book.now), self._model.wake(self.book.now)]
         if self._seat is not None:
             times.append(self._seat.wake(self.book.now))
@@ -570,10 +582,24 @@ class Engine(Generic[State]):
         return min((time for time in times if time is not None), default=None)
 
     def wake(self, time: int, block: int) -> None:
-        """Time passes to ``time``, before any event of ``block``, and liquidators look."""
+        """Time passes to ``time``, before any event of ``block``: owners act whose moment it is, and liquidators look
+        where it is theirs, or where an index moved.
+        """
+        theirs, own = self._wake_of_liquidators(), self._own_wake()
         self._pass_to(time, block)
-        if not (self._answers and self.respond()):
+        looks = theirs is not None and theirs <= time
+        if self._owners is not None and own is not None and own <= time:
+            looks |= self._owners.wakes(time, self) and not self._prices_only
+        if looks and not (self._answers and self.respond()):
             self._decide()
+
+    def act_of_owner(self, effects: Sequence[Effect], amount: int | None) -> bool:
+        """An owner did something of itself; ``amount`` native units, where money moved. Whether an index moved."""
+        self.users.of_themselves(effects, amount)
+        for effect in effects:
+            if isinstance(effect, _CHANGES):
+                self.opportunities.owner_acted(effect.account)
+        return self.take_effect(effects)
 
     def hear(self, time: int, block: int) -> None:
         """Somebody sold in another market at ``time``, or it lost something, before any event of ``block`` here: prices

@@ -160,17 +160,18 @@ class MarketTotals:
     """Accounts that use an asset without a price: left out of the sums."""
 
 
-Outcome = Literal["skipped", "shrunk", "cut", "changed"]
+Outcome = Literal["skipped", "shrunk", "cut", "changed", "made", "dropped", "forgone"]
 """What became of a user's action that was not made as in history: refused by the rules; refused and shrunk to what they
 allow; cut to what was there; of another size because the user responds, or because the action empties a balance that
-differs.
+differs. Of owners who decide by themselves: made, though not in history; dropped, though made in history; decided
+on and forgone, since it cannot be done.
 """
 
 
 @dataclass(slots=True)
 class ActionCount:
-    """Users' actions of one kind with one outcome and reason. ``value_base``: what was not made (skipped, shrunk, cut)
-    or by how much it differs (changed), base units at oracle prices, rounded down.
+    """Users' actions of one kind with one outcome and reason. ``value_base``: what was not made (skipped, shrunk, cut,
+    dropped, forgone), by how much it differs (changed), or what was made; base units at oracle prices, rounded down.
     """
 
     action: str

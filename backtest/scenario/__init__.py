@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import msgspec
 
@@ -80,10 +80,13 @@ from backtest.scenario.mitigations import (
     fits_together,
 )
 from backtest.scenario.overrides import PARAMETERS, Override, parse_override
+from backtest.scenario.users import ACTS, FITTED, RESPONSES, FittedUsers, Hazard, Users
 
 SCENARIO_VERSION = 1
 
 __all__ = [
+    "ACTS",
+    "FITTED",
     "PARAMETERS",
     "RESPONSES",
     "SCENARIO_VERSION",
@@ -104,9 +107,11 @@ __all__ = [
     "DynamicCloseFactor",
     "English",
     "ExchangeRate",
+    "FittedUsers",
     "FixedSpread",
     "Gas",
     "Grace",
+    "Hazard",
     "HealthBonus",
     "HealthDutch",
     "Hybrid",
@@ -154,24 +159,6 @@ __all__ = [
     "parse_override",
     "seconds_of",
 ]
-
-
-class Users(Strict, frozen=True):
-    """What users do in a book that is no longer history's. Every historical action is checked again by the contract's
-    rules.
-    """
-
-    response: Literal["frozen", "same-ltv", "same-health"] = "frozen"
-    """Amounts of actions that raise risk: as in history, or so that the account uses the same share of its borrowing
-    power, or has the same health factor afterwards (as in history where that cannot be told: without debt, or while a
-    price is missing).
-    """
-    refused: Literal["skip", "shrink"] = "skip"
-    """An action that would revert is skipped, or shrunk to the largest amount allowed."""
-
-
-RESPONSES: tuple[str, ...] = get_args(get_type_hints(Users)["response"])
-"""Every way in which users may respond; the first is the headline of a comparison."""
 
 
 class Scenario(Strict, frozen=True):

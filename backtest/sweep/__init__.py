@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.errors import LakeBusy, UserError
+from backtest.fitted import kept_fitted
 from backtest.joint import members_of, named_in
 from backtest.lake import Lake
 from backtest.replay import ENGINE_VERSION
@@ -96,7 +97,14 @@ def sweep(
     timeline = Timeline.of(read_material(lake, market))
     joint = spec.scenario.joint
     if joint is None:
-        plan = plan_of(spec, market, lake.digest(market), timeline, load_market(lake, market).name_of)
+        plan = plan_of(
+            spec,
+            market,
+            lake.digest(market),
+            timeline,
+            load_market(lake, market).name_of,
+            fitted=kept_fitted(lake, market),
+        )
     else:
         members = members_of(lake, joint)
         if market != joint.markets[0]:

@@ -11,8 +11,8 @@ from backtest.errors import ScenarioError
 from backtest.joint import JointMember, joint_ids
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.timeline import Timeline
-from backtest.results import baseline_of, run_id_of
-from backtest.scenario import Override, Scenario, draws, ensemble, seconds_of
+from backtest.results import baseline_of, responding_by, run_id_of
+from backtest.scenario import FittedUsers, Override, Scenario, draws, ensemble, seconds_of
 from backtest.scenario.settled import Name, settled
 from backtest.scenario.settled import named as named_in
 from backtest.sweep.design import points_of
@@ -68,8 +68,10 @@ def plan_of(
     timeline: Timeline,
     asset_name: Name = str,
     members: Sequence[JointMember] = (),
+    fitted: FittedUsers | None = None,
 ) -> Plan:
-    """The plan of a sweep of a market whose lake has this digest; of several, ``members``, the first of them.
+    """The plan of a sweep of a market whose lake has this digest; of several, ``members``, the first of them. How users
+    act who respond so: ``fitted``.
 
     A point is a combination of levels but for users' response: scenarios of one point differ by response and window
     alone. An override without a moment of its own holds from the first block of its window on. ``asset_name``
@@ -109,7 +111,7 @@ def plan_of(
             for window in windows:
                 name = words if len(windows) == 1 else f"{words}, {window.name}"
                 try:
-                    scenario = _within(at(_responding(sweep.scenario, response), values), window)
+                    scenario = _within(at(_responding(sweep.scenario, response, fitted), values), window)
                     scenario = _as(scenario, repeated[window.name])
                     scenario = settled(scenario, asset_name)
                     scenario = replace(
@@ -188,8 +190,8 @@ def _as(scenario: Scenario, one: Replicate) -> Scenario:
     return replace(own, seed=one.seed) if one.name else own
 
 
-def _responding(base: Scenario, response: str | None) -> Scenario:
-    return base if response is None else replace(base, users=replace(base.users, response=response))
+def _responding(base: Scenario, response: str | None, fitted: FittedUsers | None) -> Scenario:
+    return base if response is None else responding_by(base, response, base.users.fitted or fitted)
 
 
 def _within(scenario: Scenario, window: Window) -> Scenario:

@@ -14,7 +14,7 @@ import msgspec
 
 from backtest import foreign
 from backtest.errors import ScenarioError, did_you_mean
-from backtest.scenario import RESPONSES, Competitive, Scenario, parse_override, seconds_of
+from backtest.scenario import FITTED, RESPONSES, Competitive, Scenario, parse_override, seconds_of
 from backtest.scenario.base import Strict, plain
 from backtest.scenario.ensemble import Draw, Ensemble
 from backtest.scenario.overrides import amount_of
@@ -216,8 +216,8 @@ class Sweep(Strict, frozen=True):
                 "draws of an ensemble, and an axis over who liquidates or at what cost", "give one of them"
             )
         for response in self.responses:
-            if response not in RESPONSES:
-                raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, RESPONSES))
+            if response not in (known := (*RESPONSES, FITTED)):
+                raise ScenarioError(f"unknown response '{response}'", did_you_mean(response, known))
         for measure in self.objectives:
             if measure not in MEASURES:
                 raise ScenarioError(f"unknown measure '{measure}' in objectives", did_you_mean(measure, MEASURES))

@@ -9,7 +9,7 @@ act in it change nothing about that but when they are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic
 
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
@@ -34,16 +34,19 @@ class Quiet(Generic[State]):
 
     def __init__(
         self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides,
-        seat: Seat | None,
+        seat: Seat | None, own_wake: Callable[[], int | None],
     ) -> None:  # fmt: skip
         self._book, self._users, self._measure, self._overrides, self._seat = book, users, measure, overrides, seat
+        self._own_wake = own_wake
         self._shadowed = users.responds
         self._nothing = False
         """Whether the last decision found nothing, and none can have more to do than look at accounts."""
         self._before = -1
         """Transactions that end before this seq are quiet,"""
         self._last = -1
-        """in blocks up to this one."""
+        """in blocks up to this one,"""
+        self._wake: int | None = None
+        """and before the second at which owners look or act next."""
 
     def decided(
         self, found: bool, watch: Watch[State], mechanism: Mechanism[State], model: LiquidatorModel
@@ -59,6 +62,7 @@ class Quiet(Generic[State]):
         if self._nothing:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
+            self._wake = self._own_wake()
 
     def ends(self) -> None:
         """Something follows that a decision just made, when overrides started, knows nothing of."""
@@ -72,7 +76,8 @@ class Quiet(Generic[State]):
         if self._seat is not None and not self._seat.response.idle:  # somebody sold in another market
             self._before = -1
             return False
-        if last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
+        due = self._wake is not None and last.timestamp >= self._wake
+        if due or last.block_number > self._last or not _PASSING.issuperset(map(type, transaction)):
             self._before = -1
             return False
         apply, seat = self._book.apply, self._seat

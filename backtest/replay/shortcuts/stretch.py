@@ -74,9 +74,11 @@ class Stretches(Generic[State]):
     def _units(self) -> Words:
         return np.array([(unit >> 64, unit & _WORD) for unit in self._settlement.book.units], np.uint64)
 
-    def run(self, watch: Foresight[State], reader: Reader, refused: set[tuple[AccountId, str]]) -> MarketEvent | None:
-        """From where the book stands, over the transactions that come next; the last event of those that were taken,
-        which the reader leaves out. Adds to ``refused``.
+    def run(
+        self, watch: Foresight[State], reader: Reader, refused: set[tuple[AccountId, str]], wake: int | None = None
+    ) -> MarketEvent | None:
+        """From where the book stands, over the transactions that come next, those before ``wake`` (seconds) where it is
+        given; the last event of those that were taken, which the reader leaves out. Adds to ``refused``.
         """
         model, book = self._model, self._settlement.book
         few = watch.rows.count < MANY
@@ -87,7 +89,9 @@ class Stretches(Generic[State]):
             return None
         watch.go_to(watch.ticks.at(book.seq), book)
         stop = int(min(reader.stop, passing.next_break(reader.place), passing.later(watch.rows.until)))
-        if watch.rows.boxes or watch.rows.waits or not self._is_due(watch, stop):
+        if wake is not None:
+            stop = min(stop, passing.later(wake - 1))
+        if stop <= reader.place or watch.rows.boxes or watch.rows.waits or not self._is_due(watch, stop):
             return None
         rules = book.protocol.compiled_rules(book.state, book.now)
         if rules is None:

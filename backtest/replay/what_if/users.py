@@ -3,8 +3,8 @@ rules.
 
 An action asks for the native amount that it asked for in history; one that emptied a balance then empties it here,
 however much it holds. One that would revert is skipped, or shrunk to the largest amount allowed. Users who respond
-(``scenario.Users.response``) size actions that raise their risk by another rule, see ``Responses``. An account that is
-as in history, in a market with history's indexes, repeats its recorded changes.
+(``scenario.Users.response``) size actions that raise their risk by another rule, or decide whether to act (``owners``).
+An account that is as in history, in a market with history's indexes, repeats its recorded changes.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Beside(Protocol):
         ...
 
 
+class Deciding(Protocol):
+    """Owners who may do without what they did in history (``what_if.owners``)."""
+
+    def forgoes(self, action: Action) -> Refusal | None:
+        """Why an owner does not do it; None: it does."""
+        ...
+
+
 class UserActions(Generic[State]):
     """The users of one replay. Feed it every action of history in order; it says what becomes of each."""
 
@@ -70,7 +78,9 @@ class UserActions(Generic[State]):
         """How many balances and settings of an account differ from history's."""
         self._receivers: set[AccountId] = set()
         self._counts: dict[tuple[str, Outcome, str, bool], ActionCount] = {}
-        self._shadow = Book.open(protocol, market) if terms.response != "frozen" else None
+        moved = terms.departures or terms.arrivals
+        self._shadow = Book.open(protocol, market) if terms.response != "frozen" or moved else None
+        self._sizes = terms.response in ("same-ltv", "same-health")
         self._behind: list[Stretch] = []
         """Liquidations whose changes are not noted yet."""
         self.outside: dict[tuple[AccountId, AssetId], int] = {}
@@ -81,6 +91,8 @@ class UserActions(Generic[State]):
         """Actions that came up."""
         self.beside: Beside | None = None
         """Asked where a model acts."""
+        self.owners: Deciding | None = None
+        """Asked there too."""
 
     def copy(self) -> UserActions[State]:
         """Independent of this one."""
@@ -102,6 +114,11 @@ class UserActions(Generic[State]):
     def responds(self) -> bool:
         """Whether what they do depends on history's own book, which then has to be kept beside."""
         return self._shadow is not None
+
+    @property
+    def history(self) -> Book[State] | None:
+        """History's own book, where it is kept."""
+        return self._shadow
 
     @property
     def differs(self) -> Mapping[AccountId, int]:
@@ -203,6 +220,8 @@ class UserActions(Generic[State]):
         if self._shadow is not None:
             self._follow(action, book)
         apart = any(change.account in self._apart for change in changes)
+        if self.owners is not None and checked and (refusal := self.owners.forgoes(action)) is not None:
+            return self._not_made(action, refusal, book, "dropped")
         if self.beside is not None and checked and (refusal := self.beside.refuses(book, changes)) is not None:
             return self._not_made(action, refusal, book)
         if not self._recompute and not apart and not (checked and raises_risk(changes)):
@@ -223,9 +242,30 @@ class UserActions(Generic[State]):
             self._took(made, outcome.amount, 1)
         return made
 
-    def _not_made(self, action: Action, refusal: Refusal, book: Book[State]) -> tuple[()]:
+    def of_owner(self, action: Action, book: Book[State], why: str) -> Acted | None:
+        """What becomes of a call that an owner makes here and did not make in history; counted. None: nothing."""
+        self._catch_up()
+        outcome = self._protocol.act(book.state, action, book.prices, book.now)
+        if isinstance(outcome, Refusal):
+            shrunk = None
+            if self._terms.refused == "shrink" and _is_sized(action):
+                shrunk = self._largest(action, book, lambda view: True, beyond=False)
+            if shrunk is None:
+                self._refused(action, outcome, book, 0, "forgone")
+                return None
+            outcome = shrunk
+        self._count(action, "made", why, outcome.amount, book)
+        return outcome
+
+    def forgone(self, name: str, reason: str, account: AccountId) -> None:
+        """An owner was to act and cannot."""
+        unfunded = account in self._receivers
+        counted = ActionCount(name, "forgone", reason, unfunded)
+        self._counts.setdefault((name, "forgone", reason, unfunded), counted).count += 1
+
+    def _not_made(self, action: Action, refusal: Refusal, book: Book[State], outcome: Outcome = "skipped") -> tuple[()]:
         changes = cast("tuple[Change, ...]", action.changes)
-        self._refused(action, refusal, book, 0, "skipped")
+        self._refused(action, refusal, book, 0, outcome)
         self._diverge(changes, ())
         self._took(changes, None, -1)
         return ()
@@ -272,7 +312,7 @@ class UserActions(Generic[State]):
     def _answer(self, action: Action, outcome: Acted | Refusal, book: Book[State]) -> Acted | Refusal:
         """The response, then what is left of a refused action."""
         sized = _is_sized(action)
-        if sized and self._shadow is not None:
+        if sized and self._sizes:
             within = self._target(action)
             if within is not None:
                 found = self._largest(action, book, within, beyond=True)
@@ -401,7 +441,7 @@ class UserActions(Generic[State]):
         if acted.amount == asked or not _amounts(action):
             return
         emptied = bool(action.emptied)
-        responded = self._shadow is not None and _is_sized(action)
+        responded = self._sizes and _is_sized(action)
         if emptied or responded:
             self._count(
                 action,
