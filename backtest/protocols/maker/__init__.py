@@ -272,7 +272,7 @@ class Maker(LendingProtocol[MakerState]):
     @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
         """Wad: one over the liquidation ratio."""
-        return WAD * RAY // state.param("liquidation_ratio")
+        return WAD * RAY // state.param("liquidation_ratio", state.ilk_of(account))
 
     @override
     def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
