@@ -180,22 +180,15 @@ def _native(rate: int, change: PositionChange, delta: int) -> int:
 
 
 def _ceiling(state: MakerState, ilk: int, dart: int) -> Refusal | None:
-    """The check of ``frob`` "ceiling-exceeded" (dss ``src/vat.sol``): Art * rate <= line of the ilk, and debt <= Line.
-
-    Only in a market of several ilks, and only ceilings that the history says. The Vat's ``debt`` is what all vaults of
-    all its ilks owe and its ``vice``; the ilks of this market are a part of that, so that none is refused by Line that
-    the Vat would let pass, and some pass here that it would not.
+    """The check of ``frob`` "ceiling-exceeded" (dss ``src/vat.sol``): Art * rate <= line of the ilk, where the history
+    says it. Only in a market of several ilks. Not the Vat's Line: no log that is read says it.
     """
-    if state.ilks == 1:
+    line = state.set(ilk, "line")
+    if state.ilks == 1 or line is None:
         return None
     rate = state.rate(ilk)
-    rooms = []
-    if (line := state.set(ilk, "line")) is not None:
-        rooms.append(line * RAY - state.owed.get(ilk, 0) * rate)
-    if (whole := state.params.get("global_line")) is not None:
-        rooms.append(whole * RAY - sum(owed * state.rate(each) for each, owed in state.owed.items()))
-    room = min(rooms, default=None)
-    if room is None or dart * rate <= room:
+    room = line * RAY - state.owed.get(ilk, 0) * rate
+    if dart * rate <= room:
         return None
     amount = max(0, room) // rate * rate // RAY
     return Refusal("ceiling exceeded", amount or None)
