@@ -11,6 +11,9 @@ from backtest.errors import FetchError
 from backtest.lake import Lake
 from backtest.model import EventSpec
 
+EVERY = "*"
+"""In place of a key's value: a market of all that share the contracts."""
+
 
 class CoverageSources:
     """The sources of one market. ``keys``: the market's parameters that ``EventSpec.key`` names (0x hex words, or
@@ -28,6 +31,8 @@ class CoverageSources:
         if name is None:
             return ""
         given = self._keys.get(name, "")
+        if given == EVERY or "," in given:  # of a market of several, all are asked for and the fold takes its own
+            return ""
         word = (
             given.lower()
             if given.startswith("0x") or not given.isascii()

@@ -361,7 +361,7 @@ class Engine(Generic[State]):
             self._measure.short_of,
         )
         result.rate_check = self._rates.result if self._rates is not None else None
-        result.costs = [*self._warnings, *self._costs.sentences()]
+        result.costs = [*self._warnings, *self._costs.sentences(), *self._settlement.notes]
         if self._seat is not None:
             result.costs += self._seat.response.sentences()
             end = self._measure.end

@@ -4,6 +4,7 @@ record.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Generic, Protocol
 
 from msgspec import structs
 
+from backtest.errors import PriceMissing
 from backtest.model import AccountId, AssetId, ParamChange, PositionChange, SettingChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import State, Together
@@ -41,7 +43,8 @@ class Settlement(Generic[State]):
     """Owned by one replay. ``searchers``: the account of each modelled liquidator. It keeps no engine, or neither would
     go before the garbage collector comes.
 
-    ``made_liquidatable``: accounts that an override made liquidatable, and that are still.
+    ``made_liquidatable``: accounts that an override made liquidatable, and that are still. ``unpriced``: liquidations,
+    and steps of them, by collateral that the oracle had no price of: an auction that was opened before goes on.
     """
 
     book: Book[State]
@@ -53,6 +56,7 @@ class Settlement(Generic[State]):
     searchers: Mapping[str, AccountId]
     seat: Seat | None = None
     made_liquidatable: set[AccountId] = field(default_factory=set)
+    unpriced: Counter[AssetId] = field(default_factory=Counter)
 
     def settle(
         self, engine: Taker[State], take: Take, matches: bool | None, lot: int | None = None
@@ -71,7 +75,7 @@ class Settlement(Generic[State]):
                 book, opportunity, before_bids(take.waterfall), len(result.liquidations), take.bids
             )
         account = fill.order.account
-        before = book.protocol.view(book.state, account, book.prices, book.now).health
+        before = self._health(account)
         endogenous = self.seat is not None and matches is None and self.seat.endogenous(book, account, lot, opportunity)
         touched, market_wide = {account}, False
         for change in fill.changes:
@@ -89,7 +93,7 @@ class Settlement(Generic[State]):
             self._write_off(ordinal, account, asset, amount)
         if fill.rules:
             result.rules[fill.rules] = fill.rules_tested
-        after = book.protocol.view(book.state, account, book.prices, book.now).health
+        after = self._health(account)
         by_override = self._by_override(account, after)
         made = Liquidation(
             ordinal=ordinal,
@@ -110,6 +114,8 @@ class Settlement(Generic[State]):
         measure.liquidated(made)
         if not measure.is_over:
             result.liquidations.append(made)
+            if fill.order.pair.collateral_asset not in book.oracle:
+                self.unpriced[fill.order.pair.collateral_asset] += 1
         if self.seat is not None and made.ends:
             for event in self.seat.settled(book, ordinal, fill, endogenous=endogenous):
                 book.apply(event)
@@ -201,6 +207,24 @@ class Settlement(Generic[State]):
             return {}
         made = [row for row, account in enumerate(accounts) if account in self.made_liquidatable]
         return {row: self._by_override(accounts[row], after(row)) for row in made}
+
+    def _health(self, account: AccountId) -> int | None:
+        """Wad; None without debt, and where a price is missing."""
+        book = self.book
+        try:
+            return book.protocol.view(book.state, account, book.prices, book.now).health
+        except PriceMissing:
+            return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be known of the figures, in sentences."""
+        assets = self.book.market.assets
+        return [
+            f"{count:,} steps of liquidations of {assets[asset].symbol} came while the oracle had no price of it: what"
+            " they took counts as nothing in base units, and the health of those accounts is not known"
+            for asset, count in sorted(self.unpriced.items())
+        ]
 
     def _by_override(self, account: AccountId, after: int | None) -> bool:
         """Whether an override made the account liquidatable, before it is safe again (its health ``after``)."""

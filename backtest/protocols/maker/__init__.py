@@ -59,7 +59,8 @@ from backtest.protocols.interface import (
 from backtest.protocols.maker import actions, state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims
-from backtest.protocols.maker.events import EVENTS, discover
+from backtest.protocols.maker.events import EVENTS, EVERY, discover
+from backtest.protocols.maker.ledger import BEHIND
 from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, RAISED, SAID, UNITS, fault
 from backtest.protocols.maker.state import MakerState, open_accounts
 from backtest.protocols.storage import Steps, StoredAccount, Subject
@@ -125,13 +126,13 @@ class Maker(LendingProtocol[MakerState]):
         says.
         """
         ilk, model = parameters["ilk"], known[0]
-        if not re.fullmatch(r"[A-Z0-9]+-[A-Z]", ilk):
+        if ilk != EVERY and not re.fullmatch(r"[A-Z0-9]+-[A-Z](,[A-Z0-9]+-[A-Z])*", ilk):
             raise UserError(f"ilk '{ilk}'", "write it as the Vat does, for example ETH-A")
         contracts = {role: address for role, address in model.contracts.items() if role != "gem"}
-        description = f"Maker vaults of type {ilk} on Ethereum."
+        description = f"Maker vaults of type {ilk} on Ethereum." if ilk != EVERY else "All Maker vaults on Ethereum."
         return msgspec.structs.replace(
             model,
-            name=f"maker-{ilk.lower()}",
+            name=f"maker-{'all' if ilk == EVERY else ilk.lower().replace(',', '-')}",
             description=description,
             parameters=dict(parameters),
             contracts=contracts,
@@ -200,6 +201,11 @@ class Maker(LendingProtocol[MakerState]):
                 "use rates = 'historical'",
             )
         return state.open_state(market)
+
+    @override
+    def owner_of(self, account: str) -> str:
+        """The urn's address: where a market has several ilks, its vaults in each are accounts of their own."""
+        return account.partition(BEHIND)[0]
 
     @override
     def apply(self, book: MakerState, event: MarketEvent) -> None:
@@ -272,7 +278,7 @@ class Maker(LendingProtocol[MakerState]):
     @override
     def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
         """Wad: one over the liquidation ratio."""
-        return WAD * RAY // state.param("liquidation_ratio")
+        return WAD * RAY // state.param("liquidation_ratio", state.ilk_of(account))
 
     @override
     def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:

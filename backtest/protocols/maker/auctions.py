@@ -20,7 +20,8 @@ than its debt (without penalty) is bad debt.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from msgspec import structs
@@ -36,7 +37,7 @@ from backtest.protocols.maker import clip
 from backtest.protocols.maker.actions import quote, raised
 from backtest.protocols.maker.params import DOG_2_0, RAISED, RAISED_FREELY
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
-from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState, pairs
+from backtest.protocols.maker.state import MakerState, collateral_of, dai_of, pair_of, pairs
 from backtest.protocols.mechanism import Bidders, Mechanism, Opportunity
 from backtest.units import RAY, WAD
 
@@ -104,7 +105,7 @@ class Lot:
 
 
 class Auctions(Mechanism[MakerState]):
-    """See the module.
+    """See the module: the auctions of each ilk by themselves, each with prices, curves and limits of its own.
 
     Args:
         cost: what one call costs the liquidator, base units; a bidder leaves it out of its bid.
@@ -114,10 +115,65 @@ class Auctions(Mechanism[MakerState]):
     name = "auction"
 
     def __init__(self, cost: int = 0, largest_take: int | None = None) -> None:
+        self._make = cost, largest_take
+        self._numbers = itertools.count()
+        self._ilks: dict[int, IlkAuctions] = {}
+
+    @property
+    def lots(self) -> Mapping[int, Lot]:
+        """Open lots, by number."""
+        return {number: lot for each in self._ilks.values() for number, lot in each.lots.items()}
+
+    def _of(self, book: Book[MakerState], account: AccountId) -> IlkAuctions:
+        ilk = book.state.ilk_of(account)
+        if ilk not in self._ilks:
+            self._ilks[ilk] = IlkAuctions(*self._make, ilk, self._numbers)
+        found = self._ilks[ilk]
+        found.bidders = self.bidders
+        return found
+
+    @override
+    def opportunities(
+        self, book: Book[MakerState], account: AccountId, liquidator: AccountId, *, receive_collateral_token: bool
+    ) -> Sequence[Opportunity | Refusal]:
+        """Those of the auctions of the account's ilk."""
+        return self._of(book, account).opportunities(
+            book, account, liquidator, receive_collateral_token=receive_collateral_token
+        )
+
+    @override
+    def settle(self, book: Book[MakerState], opportunity: Opportunity) -> int | None:
+        """The step happens; the number of its lot."""
+        return self._of(book, opportunity.order.account).settle(book, opportunity)
+
+    @override
+    def open_accounts(self) -> Collection[AccountId]:
+        """Accounts with open lots, and those that could be bitten again, of any ilk."""
+        return set[AccountId]().union(*(each.open_accounts() for each in self._ilks.values()))
+
+    @override
+    def due(self, book: Book[MakerState]) -> Collection[AccountId]:
+        """Those whose lots pay, or must be reset, those with bids, and those that could be bitten again."""
+        return set[AccountId]().union(*(each.due(book) for each in self._ilks.values()))
+
+    @override
+    def wake(self, now: Clock) -> int | None:
+        """The next time at which an auction of any ilk offers something new."""
+        times = [each.wake(now) for each in self._ilks.values()]
+        return min((time for time in times if time is not None), default=None)
+
+
+class IlkAuctions(Mechanism[MakerState]):
+    """The auctions of one ilk. ``numbers`` gives its lots theirs; the rest as in ``Auctions``."""
+
+    name = "auction"
+
+    def __init__(self, cost: int, largest_take: int | None, ilk: int, numbers: Iterator[int]) -> None:
+        self.ilk, self.collateral, self.dai, self.pair = ilk, collateral_of(ilk), dai_of(ilk), pair_of(ilk)
+        self._numbers = numbers
         self.cost = cost
         self.largest_take = largest_take
         self.lots: dict[int, Lot] = {}
-        self._next = 0
         self._of: dict[AccountId, list[int]] = {}
         self._openable: set[AccountId] = set()
         self._again = 0
@@ -181,8 +237,7 @@ class Auctions(Mechanism[MakerState]):
         """The step happens: a lot opens, changes or closes; its number."""
         number, account = opportunity.lot, opportunity.order.account
         if number is None:
-            number = self._next
-            self._next += 1
+            number = next(self._numbers)
             self._put(number, self._opened(book, opportunity.fill))
             self._of.setdefault(account, []).append(number)
             return number
@@ -254,13 +309,13 @@ class Auctions(Mechanism[MakerState]):
     def _conditions(self, book: Book[MakerState]) -> _Conditions:
         """The same object as long as they are the same, told apart faster."""
         state, prices = book.state, book.prices
-        asked = state.changes, prices.execution.get(COLLATERAL, 0), prices.market.get(DAI, 0)
+        asked = state.changes, prices.execution.get(self.collateral, 0), prices.market.get(self.dai, 0)
         if self._here is not None and asked == self._asked:
             return self._here
         self._asked = asked
         here = _Conditions(
-            asked[1], asked[2], state.curve(), state.bounds(),
-            state.param("beg"), state.param("stopped"),
+            asked[1], asked[2], state.curve(self.ilk), state.bounds(self.ilk),
+            state.param("beg", self.ilk), state.param("stopped", self.ilk),
         )  # fmt: skip
         if self._here is None or here != self._here:
             self._here = here
@@ -311,18 +366,18 @@ class Auctions(Mechanism[MakerState]):
 
     def _opening(self, book: Book[MakerState], account: AccountId, liquidator: AccountId) -> Opportunity | Refusal:
         state = book.state
-        if state.system == DOG_2_0 and state.param("stopped") >= 1:
+        system = state.system(self.ilk)
+        if system == DOG_2_0 and state.param("stopped", self.ilk) >= 1:
             return Refusal("stopped")
-        fill = quote(state, Order(account, PAIR, liquidator), book.prices, book.now)
+        fill = quote(state, Order(account, self.pair, liquidator), book.prices, book.now)
         if isinstance(fill, Refusal):
             return fill
         reward = 0
-        if state.system == DOG_2_0:
-            coin = clip.incentive_down(state.param("tip") * RAY, state.param("chip"), self._tab_of(book, fill))
-            reward = book.value_down(DAI, coin // RAY)
-        return Opportunity(
-            fill.order, fill, reward, "bark" if state.system == DOG_2_0 else "bite", always=True, opens=True
-        )
+        if system == DOG_2_0:
+            tip, chip = state.param("tip", self.ilk) * RAY, state.param("chip", self.ilk)
+            coin = clip.incentive_down(tip, chip, self._tab_of(book, fill))
+            reward = book.value_down(self.dai, coin // RAY)
+        return Opportunity(fill.order, fill, reward, "bark" if system == DOG_2_0 else "bite", always=True, opens=True)
 
     def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
         """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""
@@ -331,20 +386,18 @@ class Auctions(Mechanism[MakerState]):
     def _opened(self, book: Book[MakerState], fill: Fill) -> Lot:
         """dss ``src/clip.sol`` and ``src/flip.sol`` ``kick``."""
         state, now, tab = book.state, book.now.timestamp, self._tab_of(book, fill)
-        due = (
-            -sum(
-                change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt"
-            )
-            * state.rate
-        )
-        lot = Lot(fill.order.account, state.system, due, tab, fill.seized)
-        if state.system == DOG_2_0:
+        due = -sum(
+            change.delta for change in fill.changes if isinstance(change, PositionChange) and change.side == "debt"
+        ) * state.rate(self.ilk)
+        lot = Lot(fill.order.account, state.system(self.ilk), due, tab, fill.seized)
+        if lot.system == DOG_2_0:
             return replace(lot, top=self._top(book), started=now)
-        return replace(lot, flip=EnglishAuction(tab, fill.seized, now + state.param("tau")))
+        return replace(lot, flip=EnglishAuction(tab, fill.seized, now + state.param("tau", self.ilk)))
 
     def _top(self, book: Book[MakerState]) -> int:
         """Ray: rmul(feed, buf); 0 without a price."""
-        return feed_down(book.oracle.get(COLLATERAL, 0), book.state.param("par")) * book.state.param("buf") // RAY
+        feed = feed_down(book.oracle.get(self.collateral, 0), book.state.param("par"))
+        return feed * book.state.param("buf", self.ilk) // RAY
 
     # -- Dutch
     # -----------------------------------------------------------------------------------------------------------
@@ -367,14 +420,19 @@ class Auctions(Mechanism[MakerState]):
 
     def _redo(self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId) -> Opportunity:
         state = book.state
-        feed = feed_down(book.oracle[COLLATERAL], state.param("par"))
+        feed = feed_down(book.oracle[self.collateral], state.param("par"))
         coin = clip.redo_incentive_down(
-            state.param("tip") * RAY, state.param("chip"), lot.tab, lot.left, feed, self._chost(state)
+            state.param("tip", self.ilk) * RAY,
+            state.param("chip", self.ilk),
+            lot.tab,
+            lot.left,
+            feed,
+            self._chost(state),
         )
-        return self._step(lot, number, liquidator, "redo", profit=book.value_down(DAI, coin // RAY))
+        return self._step(lot, number, liquidator, "redo", profit=book.value_down(self.dai, coin // RAY))
 
     def _chost(self, state: MakerState) -> int:
-        return clip.chost_down(state.param("dust") * RAY, state.param("liquidation_penalty"))
+        return clip.chost_down(state.param("dust", self.ilk) * RAY, state.param("liquidation_penalty", self.ilk))
 
     def _take(
         self, book: Book[MakerState], number: int, lot: Lot, liquidator: AccountId, price: int
@@ -390,14 +448,14 @@ class Auctions(Mechanism[MakerState]):
             return None
         freed = lot.tab if not bought.lot else bought.owe
         deficit = _deficit(lot.due - lot.paid - bought.owe) if not bought.lot else 0
-        profit = book.proceeds_down(COLLATERAL, bought.slice) - book.cost_up(DAI, -(-bought.owe // RAY))
+        profit = book.proceeds_down(self.collateral, bought.slice) - book.cost_up(self.dai, -(-bought.owe // RAY))
         fill = Fill(
-            Order(lot.account, PAIR, liquidator),
+            Order(lot.account, self.pair, liquidator),
             -(-bought.owe // RAY),
             bought.slice,
             0,
-            (raised(book.state, -freed, book.now),),
-            ((DAI, deficit),) if deficit else (),
+            (raised(book.state, -freed, book.now, self.ilk, lot.system),),
+            ((self.dai, deficit),) if deficit else (),
             CONTRACTS[lot.system],
         )
         return Opportunity(fill.order, fill, profit, "take", number)
@@ -440,7 +498,7 @@ class Auctions(Mechanism[MakerState]):
             offer = self._bid_of_few(book, self.bidders, number, lot, flip, liquidator)
         elif flip.is_open(now):
             bid, least = self._best_bid(book, flip)
-            beg = state.param("beg")
+            beg = state.param("beg", self.ilk)
             if bid == flip.tab and flip.bid == flip.tab:
                 if flip.dent_refused(least, beg, now) is None:
                     offer = self._step(lot, number, liquidator, "dent", asked=least)
@@ -459,13 +517,18 @@ class Auctions(Mechanism[MakerState]):
         liquidator: AccountId,
     ) -> Opportunity | None:
         """What those who are there make of it; see ``bidding``."""
-        price, dai = book.prices.execution.get(COLLATERAL, 0), book.prices.market.get(DAI, 0)
+        price, dai = book.prices.execution.get(self.collateral, 0), book.prices.market.get(self.dai, 0)
         if not price or not dai:
             return None
-        values = Values(price, book.units[COLLATERAL], dai, book.units[DAI])
+        values = Values(price, book.units[self.collateral], dai, book.units[self.dai])
         there = bidders.bidding(book, lot.account, number)
         found = better_bid(
-            flip, lot.holder, there, book.state.param("beg"), book.proceeds_down(COLLATERAL, flip.lot), values
+            flip,
+            lot.holder,
+            there,
+            book.state.param("beg", self.ilk),
+            book.proceeds_down(self.collateral, flip.lot),
+            values,
         )
         if found is None:
             return None
@@ -476,15 +539,15 @@ class Auctions(Mechanism[MakerState]):
         """(rad, wad): the bid that leaves nothing beyond the cost of two calls, and, where that is the whole tab, the
         least lot for it.
         """
-        price, unit = book.prices.execution.get(COLLATERAL, 0), book.units[COLLATERAL]
-        dai = book.prices.market.get(DAI, 0)
+        price, unit = book.prices.execution.get(self.collateral, 0), book.units[self.collateral]
+        dai = book.prices.market.get(self.dai, 0)
         if not price or not dai:
             return 0, flip.lot
-        value = book.proceeds_down(COLLATERAL, flip.lot) - 2 * self.cost
+        value = book.proceeds_down(self.collateral, flip.lot) - 2 * self.cost
         bid = max(0, value) * RAY * WAD // dai
         if bid < flip.tab:
             return bid, flip.lot
-        worth = book.cost_up(DAI, -(-flip.tab // RAY)) + 2 * self.cost
+        worth = book.cost_up(self.dai, -(-flip.tab // RAY)) + 2 * self.cost
         return flip.tab, min(flip.lot, -(-worth * unit // price))
 
     def _deal(
@@ -494,15 +557,15 @@ class Auctions(Mechanism[MakerState]):
         paid = -(-flip.bid // RAY)
         deficit = _deficit(lot.due - flip.bid)
         fill = Fill(
-            Order(lot.account, PAIR, liquidator),
+            Order(lot.account, self.pair, liquidator),
             paid,
             flip.lot,
             0,
-            (raised(book.state, -flip.tab, book.now),),
-            ((DAI, deficit),) if deficit else (),
+            (raised(book.state, -flip.tab, book.now, self.ilk, lot.system),),
+            ((self.dai, deficit),) if deficit else (),
             CONTRACTS[lot.system],
         )
-        profit = book.proceeds_down(COLLATERAL, flip.lot) - book.cost_up(DAI, paid)
+        profit = book.proceeds_down(self.collateral, flip.lot) - book.cost_up(self.dai, paid)
         return Opportunity(fill.order, fill, profit, "deal", number, always=True, taker=lot.holder, bids=lot.bids)
 
     # -- steps
@@ -514,7 +577,7 @@ class Auctions(Mechanism[MakerState]):
         """A step that moves nothing in the book; it happens whatever it earns. ``asked``: the bid (rad), or the lot
         asked for (wad).
         """
-        order = Order(lot.account, PAIR, liquidator, asked)
+        order = Order(lot.account, self.pair, liquidator, asked)
         return Opportunity(
             order, Fill(order, 0, 0, 0, (), rules=CONTRACTS[lot.system]), profit, step, number, always=True
         )
@@ -534,11 +597,11 @@ class Auctions(Mechanism[MakerState]):
             return replace(lot, top=self._top(book), started=now, nothing_under=None)
         assert flip is not None
         if step == "tend":
-            flip = flip.with_bid(asked, flip.lot, state.param("ttl"), now)
+            flip = flip.with_bid(asked, flip.lot, state.param("ttl", self.ilk), now)
         elif step == "dent":
-            flip = flip.with_bid(flip.bid, asked, state.param("ttl"), now)
+            flip = flip.with_bid(flip.bid, asked, state.param("ttl", self.ilk), now)
         elif step == "tick":
-            flip = flip.restarted(state.param("tau"), now)
+            flip = flip.restarted(state.param("tau", self.ilk), now)
         else:
             return None
         return replace(lot, flip=flip, nothing_under=None, holder=opportunity.taker, bids=opportunity.bids)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols.claims import Claim, Tables, balances, changes, of_accounts, totals
-from backtest.protocols.maker.events import ilk_of
-from backtest.protocols.maker.state import COLLATERAL, DAI
+from backtest.protocols.maker.events import ilks_of, word
+from backtest.protocols.maker.ledger import BEHIND
+from backtest.protocols.maker.state import collateral_of, dai_of
 
 
 def claims(
@@ -17,12 +18,21 @@ def claims(
     """The ilk's normalised debt (dss ``src/vat.sol`` ``ilks``: ``Art`` is the first word), and each urn's ``ink`` and
     ``art`` (``urns``).
     """
-    vat, ilk, rows = config.contracts["vat"], int.from_bytes(ilk_of(config.parameters), "big"), changes(tables)
-    own = of_accounts(rows, list(accounts))
+    vat, rows, named = config.contracts["vat"], changes(tables), ilks_of(config.parameters)
+    own, places = of_accounts(rows, list(accounts)), {ilk: place for place, ilk in enumerate(named)}
     for block in blocks:
         whole, each = totals(rows, block), balances(own, block)
-        yield Claim("normalised debt of the ilk", block, vat, "ilks(bytes32)", whole.get((DAI, "debt"), 0), (ilk,))
-        for account, urn in accounts.items():
-            for place, (what, asset, side) in enumerate((("ink", COLLATERAL, "collateral"), ("art", DAI, "debt"))):
-                value, words = each.get((account, asset, side), 0), (ilk, int(urn, 16))
-                yield Claim(f"{what} of {urn}", block, vat, "urns(bytes32,address)", value, words, place)
+        for ilk, place in places.items():
+            number = int.from_bytes(ilk, "big")
+            owed = whole.get((dai_of(place), "debt"), 0)
+            yield Claim("normalised debt of the ilk", block, vat, "ilks(bytes32)", owed, (number,))
+        for account, text in accounts.items():
+            urn, _, ilk_name = text.partition(BEHIND)
+            of = word(ilk_name) if ilk_name else named[0] if len(named) == 1 else b""
+            if of not in places:  # in a market of all ilks, whose places no description says
+                continue
+            place, words = places[of], (int.from_bytes(of, "big"), int(urn, 16))
+            sides = ("ink", collateral_of(place), "collateral"), ("art", dai_of(place), "debt")
+            for at, (what, asset, side) in enumerate(sides):
+                value = each.get((account, asset, side), 0)
+                yield Claim(f"{what} of {text}", block, vat, "urns(bytes32,address)", value, words, at)

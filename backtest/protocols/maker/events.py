@@ -1,4 +1,4 @@
-"""Which logs of which contracts make the history of one ilk, and which contracts those are.
+"""Which logs of which contracts make the history of an ilk, or of several, and which contracts those are.
 
 The Vat, the Jug, the Spotter, Cats, Flips and price feeds log calls (LogNote, ``EventSpec.note``); Dog, Clip and Abacus
 have events. The market names Vat, Jug, Spotter, Cats and Dog; Flips, Clips, their Abacus and the price feed are those
@@ -8,7 +8,7 @@ Vaults of the CdpManager are urns like others: which number a vault has, no log 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from backtest.errors import UserError
@@ -124,14 +124,39 @@ def name(data: bytes) -> str:
     return data.rstrip(b"\0").decode("ascii", "replace")
 
 
-def ilk_of(parameters: Mapping[str, str]) -> bytes:
-    """The market's ilk; UserError where its description names none, or one that is no bytes32 of ASCII text."""
+EVERY = "*"
+"""Instead of an ilk's name: all that the logs tell."""
+
+
+def ilks_of(parameters: Mapping[str, str]) -> tuple[bytes, ...]:
+    """The market's ilks in their order, empty for all that logs tell; UserError where its description names none, or
+    one that is no bytes32 of ASCII text, or one twice.
+    """
     if "ilk" not in parameters:
         raise UserError("this Maker market names no ilk", 'add [parameters] ilk = "ETH-A" to its description')
-    ilk = parameters["ilk"]
-    if not ilk.isascii() or not 0 < len(ilk) <= 32:
-        raise UserError(f"'{shown(ilk, 60)}' is no ilk", 'give up to 32 letters, digits and signs, such as "ETH-A"')
-    return word(ilk)
+    given = parameters["ilk"]
+    if given == EVERY:
+        return ()
+    names = [each.strip() for each in given.split(",")]
+    for ilk in names:
+        if not ilk.isascii() or not 0 < len(ilk) <= 32:
+            raise UserError(f"'{shown(ilk, 60)}' is no ilk", 'give up to 32 letters, digits and signs, such as "ETH-A"')
+    if twice := next((ilk for ilk in names if names.count(ilk) > 1), None):
+        raise UserError(f"ilk {shown(twice, 60)} is named twice", "leave one of them out")
+    return tuple(map(word, names))
+
+
+def ilk_of(parameters: Mapping[str, str]) -> bytes:
+    """The ilk of a market of one; UserError where there are several."""
+    ilks = ilks_of(parameters)
+    if len(ilks) != 1:
+        raise UserError("this Maker market is of several ilks", "take a market of the one ilk that is meant")
+    return ilks[0]
+
+
+def is_several(parameters: Mapping[str, str]) -> bool:
+    """Whether a market is of several ilks, however many of them have come into being."""
+    return len(ilks_of(parameters)) != 1
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
@@ -140,12 +165,12 @@ def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping
     found.setdefault("cat", set()).update(
         *(addresses for role, addresses in contracts.items() if role.startswith("cat_"))
     )
-    for role, address in _named(raw, ilk_of(raw.parameters)):
+    for role, address in _named(raw, ilks_of(raw.parameters)):
         found.setdefault(role, set()).add(address)
     return {role: frozenset(addresses) for role, addresses in found.items() if addresses}
 
 
-def _named(raw: RawEvents, ilk: bytes) -> Iterator[tuple[str, str]]:
+def _named(raw: RawEvents, ilks: Sequence[bytes]) -> Iterator[tuple[str, str]]:
     """(role, address) of contracts that others were told to use."""
     for event, what, role, column in (
         ("CatFileFlip", "flip", "flip", "data"),
@@ -153,7 +178,7 @@ def _named(raw: RawEvents, ilk: bytes) -> Iterator[tuple[str, str]]:
         ("SpotterFilePip", "pip", "osm", "data"),
     ):
         for row in raw.table(event).to_pylist():
-            if row["ilk"] == ilk and row["what"] == word(what):
+            if (not ilks or row["ilk"] in ilks) and row["what"] == word(what):
                 yield role, address_text(row[column])
     for row in raw.table("ClipFileAddress").to_pylist():
         if row["what"] == word("calc"):
@@ -163,3 +188,16 @@ def _named(raw: RawEvents, ilk: bytes) -> Iterator[tuple[str, str]]:
 def address_text(address: Any) -> str:
     """20 bytes as lower-case 0x text."""
     return f"0x{address.hex()}"
+
+
+def owners(raw: RawEvents) -> Mapping[bytes, tuple[bytes, ...]]:
+    """The ilks whose Flip, Clip or Abacus each contract is, by address."""
+    found: dict[bytes, dict[bytes, None]] = {}
+    for event, what, column in (("CatFileFlip", "flip", "data"), ("DogFileClip", "clip", "clip")):
+        for row in raw.table(event).to_pylist():
+            if row["what"] == word(what):
+                found.setdefault(row[column], {})[row["ilk"]] = None
+    for row in raw.table("ClipFileAddress").to_pylist():
+        if row["what"] == word("calc"):
+            found.setdefault(row["data"], {}).update(found.get(row["address"], {}))
+    return {address: tuple(ilks) for address, ilks in found.items()}

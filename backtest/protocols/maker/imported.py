@@ -30,6 +30,7 @@ import pyarrow as pa
 from backtest.errors import RulesError, did_you_mean
 from backtest.markets import MarketConfig
 from backtest.protocols.interface import RawEvents
+from backtest.protocols.maker.events import ilk_of
 from backtest.protocols.maker.ledger import Ledger, Place
 from backtest.protocols.maker.math import per_second, rmul_down
 from backtest.protocols.maker.params import IMPORTED
@@ -66,8 +67,11 @@ def fold_imports(config: MarketConfig, raw: RawEvents) -> Iterator[tuple[str, pa
     """Canonical tables from what ``backtest import`` stored.
 
     Raises:
+        UserError: a market of several ilks.
         RulesError: a parameter or an asset that this market does not have, or a flow before the ilk's fee is known.
     """
+    if "ilk" in config.parameters:
+        ilk_of(config.parameters)  # exports are of one
     yield from _Imports(config, raw).tables()
 
 

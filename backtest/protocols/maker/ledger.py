@@ -1,4 +1,4 @@
-"""Canonical rows of one ilk as a fold makes them, whatever its history comes from: accounts, positions, accumulator,
+"""Canonical rows of an ilk as a fold makes them, whatever its history comes from: accounts, positions, accumulator,
 parameters.
 """
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from backtest.markets import MarketConfig
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.protocols.maker.state import COLLATERAL, DAI
+from backtest.protocols.maker.state import collateral_of, dai_of
 from backtest.tables import CANONICAL
 from backtest.units import RAY, WAD
 
@@ -21,21 +21,40 @@ Place = Mapping[str, Any]
 """Where a row stands: a log or an imported row with seq, block_number, log_index and timestamp."""
 
 _KEY = ("seq", "block_number", "log_index", "timestamp")
+BEHIND = ":"
+"""Between an urn's address and its ilk, where a market has several."""
+
 # A setting that only one version of the liquidation contracts has shows that this version is in force from then on.
 _SHOWS_SYSTEM = {"lump": CAT_1_0, "dunk": CAT_1_1, "hole": DOG_2_0}
 
 
 class Ledger:
-    """Collects rows; balances are kept to know what a row leaves behind. Not strict: the caller says what may be
-    negative.
+    """Collects rows of one ilk; balances are kept to know what a row leaves behind. Not strict: the caller says what
+    may be negative.
+
+    ``beside``: the first ledger of a market of several ilks, whose rows, accounts and assets this one's join; ``own``:
+    the ilk's name in such a market. A vault is an account of its urn's address, with the ilk's name behind it where
+    there are several.
     """
 
-    def __init__(self, config: MarketConfig, collateral: tuple[str, str], dai: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        config: MarketConfig,
+        collateral: tuple[str, str],
+        dai: tuple[str, str],
+        *,
+        beside: Ledger | None = None,
+        own: str | None = None,
+    ) -> None:
         self._market = config.name
-        self._assets = (collateral, dai)
-        self._ids: dict[str, int] = {}
+        self._own = own
         self._told = 0
-        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._assets: list[tuple[str, str]] = [] if beside is None else beside._assets
+        self._ids: dict[str, int] = {} if beside is None else beside._ids
+        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list) if beside is None else beside._rows
+        ilk = len(self._assets) // 2
+        self.collateral, self.dai = collateral_of(ilk), dai_of(ilk)
+        self._assets += [collateral, dai]
         self.ink: dict[int, int] = defaultdict(int)
         self.art: dict[int, int] = defaultdict(int)
         self.params: dict[str, int] = {}
@@ -45,6 +64,10 @@ class Ledger:
         """The id of an account, new ones in order of appearance."""
         return self._ids.setdefault(text, len(self._ids))
 
+    def vault(self, urn: str) -> int:
+        """The account of an urn in this ilk."""
+        return self.account(urn if self._own is None else f"{urn}{BEHIND}{self._own}")
+
     def open(self, place: Place) -> None:
         """The ilk comes into being: an accumulator of one ray (dss ``src/vat.sol`` ``init``), DAI at one unit of the
         base currency.
@@ -53,9 +76,9 @@ class Ledger:
             return
         self.set_rate(place, RAY)
         self._add(
-            "indexes", place, asset_id=COLLATERAL, supply_index=RAY, borrow_index=RAY, supply_rate=0, borrow_rate=0
+            "indexes", place, asset_id=self.collateral, supply_index=RAY, borrow_index=RAY, supply_rate=0, borrow_rate=0
         )
-        self.price(place, DAI, WAD, source=None, method="fixed", exact=False)
+        self.price(place, self.dai, WAD, source=None, method="fixed", exact=False)
 
     def set_rate(self, place: Place, rate: int) -> None:
         """The accumulator steps to ``rate``. Yearly rates are zero in ``indexes``: between two steps a Maker debt does
@@ -63,7 +86,9 @@ class Ledger:
         """
         if rate != self.rate:
             self.rate = rate
-            self._add("indexes", place, asset_id=DAI, supply_index=RAY, borrow_index=rate, supply_rate=0, borrow_rate=0)
+            self._add(
+                "indexes", place, asset_id=self.dai, supply_index=RAY, borrow_index=rate, supply_rate=0, borrow_rate=0
+            )
 
     def price(
         self, place: Place, asset: int, price: int | None, *, source: str | None, method: str, exact: bool
@@ -71,10 +96,13 @@ class Ledger:
         """A step of the oracle price, wad."""
         self._add("prices", place, asset_id=asset, price=price, source=source, method=method, exact=exact)
 
-    def param(self, place: Place, name: str, value: int) -> None:
-        """A parameter; and the version of the liquidation contracts, where this one shows it."""
+    def param(self, place: Place, name: str, value: int, *, whole: bool = False) -> None:
+        """A parameter of the ilk (``whole``: of the market); and the version of the liquidation contracts, where this
+        one shows it.
+        """
         self.params[name] = value
-        self._add("params", place, asset_id=None, category=None, name=name, value=value)
+        asset = None if whole or self._own is None else self.collateral
+        self._add("params", place, asset_id=asset, category=None, name=name, value=value)
         system = _SHOWS_SYSTEM.get(name)
         if system is not None and value and self.params.get("liquidation_system", 0) < system:
             self.param(place, "liquidation_system", system)
@@ -98,7 +126,7 @@ class Ledger:
             "position_events",
             place,
             account_id=account,
-            asset_id=COLLATERAL if side == "collateral" else DAI,
+            asset_id=self.collateral if side == "collateral" else self.dai,
             side=side,
             delta=delta,
             action=action,
@@ -124,8 +152,8 @@ class Ledger:
             transaction_hash=place["transaction_hash"] or bytes(32),
             account_id=account,
             liquidator_id=liquidator,
-            debt_asset_id=DAI,
-            collateral_asset_id=COLLATERAL,
+            debt_asset_id=self.dai,
+            collateral_asset_id=self.collateral,
             repaid=repaid,
             seized=seized,
             protocol_fee=0,
@@ -139,7 +167,7 @@ class Ledger:
             "deficits",
             place,
             account_id=account,
-            asset_id=DAI,
+            asset_id=self.dai,
             amount=amount,
             kind="created",
             liquidation_seq=place["seq"],

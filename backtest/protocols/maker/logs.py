@@ -1,5 +1,5 @@
-"""A node's logs to canonical tables: frobs, forks and grabs of one ilk, its accumulator, prices and parameters, exact
-throughout.
+"""A node's logs to canonical tables: frobs, forks and grabs of an ilk or of several, accumulators, prices and
+parameters, exact throughout.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from backtest.errors import RulesError
 from backtest.markets import MarketConfig
 from backtest.protocols.folding import Running
 from backtest.protocols.interface import RawEvents
-from backtest.protocols.maker.events import EVENTS, address_text, ilk_of, name
+from backtest.protocols.maker.events import EVENTS, address_text, ilks_of, is_several, name, owners
 from backtest.protocols.maker.imported import UNKNOWN
 from backtest.protocols.maker.ledger import Ledger
-from backtest.protocols.maker.state import COLLATERAL
 from backtest.units import RAY, WAD
 
 Row = Mapping[str, Any]
@@ -59,6 +58,8 @@ _NEEDED = (
     "Bark",
     "ClipKick",
 )
+_WHOLE = frozenset({"base", "par", "box", "global_hole"})
+"""Parameters of the contracts as a whole."""
 _COLUMNS = {spec.name: event_schema(spec).names for spec in EVENTS if spec.name in _NEEDED}
 _MOST = 10**38 - 1
 SEGMENT_ROWS = 1 << 18
@@ -77,6 +78,7 @@ def fold_logs(config: MarketConfig, raw: RawEvents, running: Running | None = No
                 "look at it in raw/maker/Quarantine; correct the market's contracts, or report it",
             )
     folding = (running or Running()).begin(lambda: _Logs(config))
+    folding.owners = owners(raw) if folding.several else {}
     for segment in raw.segments(SEGMENT_ROWS, _COLUMNS):
         folding.take(segment)
     yield from folding.tables()
@@ -86,10 +88,42 @@ class _Logs:
     """One fold in progress."""
 
     def __init__(self, config: MarketConfig) -> None:
-        self._ilk = ilk_of(config.parameters)
-        symbol = config.parameters["ilk"].partition("-")[0]
-        collateral, dai = config.contracts.get("gem", symbol.lower()), config.contracts.get("dai", "dai")
-        self._ledger = Ledger(config, (collateral, symbol), (dai, "DAI"))
+        self._config = config
+        self._ilks = ilks_of(config.parameters)
+        self.several = is_several(config.parameters)
+        self.owners: Mapping[bytes, tuple[bytes, ...]] = {}
+        """With several ilks: whose Flip, Clip or Abacus a contract is."""
+        self._ledgers: dict[bytes, Ledger] = {}
+        for ilk in self._ilks:
+            self._ledger(ilk)
+
+    def _ledger(self, ilk: bytes) -> Ledger:
+        """The ledger of an ilk, made where it is met first."""
+        if ilk not in self._ledgers:
+            contracts, whole = self._config.contracts, name(ilk)
+            symbol = whole.partition("-")[0]
+            if self.several:
+                first = next(iter(self._ledgers.values()), None)
+                sides = (whole.lower(), whole), (f"dai-{whole.lower()}", f"DAI-{whole}")
+                self._ledgers[ilk] = Ledger(self._config, *sides, beside=first, own=whole)
+            else:
+                sides = (contracts.get("gem", symbol.lower()), symbol), (contracts.get("dai", "dai"), "DAI")
+                self._ledgers[ilk] = Ledger(self._config, *sides)
+        return self._ledgers[ilk]
+
+    def _of(self, row: Row) -> Ledger:
+        return self._ledger(row["ilk"])
+
+    def _filed(self, row: Row, parameter: str) -> list[tuple[Ledger, bool]]:
+        """The ledgers whose parameter a setting is, and whether it is one of the market as a whole."""
+        if not self.several:
+            return [(next(iter(self._ledgers.values())), True)]
+        if "ilk" in row:
+            return [(self._of(row), False)]
+        if parameter in _WHOLE:
+            return [(each, True) for each in list(self._ledgers.values())[:1]]
+        mine = (ilk for ilk in self.owners.get(row["address"], ()) if not self._ilks or ilk in self._ilks)
+        return [(self._ledger(ilk), False) for ilk in mine]
 
     def take(self, segment: Mapping[str, pa.Table]) -> None:
         """Folds the logs of some blocks."""
@@ -97,16 +131,18 @@ class _Logs:
         for event in _NEEDED:
             if (table := segment.get(event)) is not None:
                 own = "ilk" in table.column_names
-                rows += [(event, row) for row in table.to_pylist() if not own or row["ilk"] == self._ilk]
+                rows += [
+                    (event, row) for row in table.to_pylist() if not own or not self._ilks or row["ilk"] in self._ilks
+                ]
         self._rows = sorted(rows, key=lambda found: found[1]["seq"])
         self._closing = self._closings()
         self._keepers = {
-            (row["block_number"], row["transaction_index"], int(row["id"])): row["kpr"]
+            (row["block_number"], row["transaction_index"], row["address"], int(row["id"])): row["kpr"]
             for event, row in self._rows
             if event == "ClipKick"
         }
         handlers: dict[str, Callable[[Row], None]] = {
-            "VatInit": self._ledger.open,
+            "VatInit": lambda row: self._of(row).open(row),
             "VatFrob": self._frob,
             "VatFork": self._fork,
             "VatGrab": self._grab,
@@ -125,7 +161,10 @@ class _Logs:
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """What came of the logs since this was asked for before."""
-        yield from self._ledger.tables()
+        first = next(iter(self._ledgers.values()), None)
+        if first is None:
+            raise RulesError("no ilk has come into being in these logs", "fetch the market from its start")
+        yield from first.tables()
 
     # -- configuration
     # ---------------------------------------------------------------------------------------------------
@@ -138,27 +177,30 @@ class _Logs:
         value = _integer(row["data"]) // unit
         if parameter == "liquidation_penalty" and value >= RAY:  # Cat 1.0 keeps a ray
             value //= RAY // WAD
-        self._ledger.param(row, parameter, min(value, _MOST))
-        if event == "CalcFile":
-            # which Abacus it is shows by its settings: only one has a step, only one a tau
-            kind = {"calc_tau": LINEAR, "step": STAIRSTEP}.get(parameter, self._ledger.params.get("calc", EXPONENTIAL))
-            if self._ledger.params.get("calc") != kind:
-                self._ledger.param(row, "calc", kind)
+        for ledger, whole in self._filed(row, parameter):
+            ledger.param(row, parameter, min(value, _MOST), whole=whole)
+            if event == "CalcFile":
+                # which Abacus it is shows by its settings: only one has a step, only one a tau
+                kind = {"calc_tau": LINEAR, "step": STAIRSTEP}.get(parameter, ledger.params.get("calc", EXPONENTIAL))
+                if ledger.params.get("calc") != kind:
+                    ledger.param(row, "calc", kind)
 
     def _jug_init(self, row: Row) -> None:
         """dss ``src/jug.sol`` ``init``: a duty of one ray, no fee."""
-        self._ledger.param(row, "duty", RAY)
+        self._of(row).param(row, "duty", RAY)
 
     def _poke(self, row: Row) -> None:
         """dss ``src/spot.sol`` ``poke``: the price feed's value, and the spot of the Vat; a spot of zero: the feed has
         no price.
         """
         price = int.from_bytes(row["val"], "big") if _integer(row["spot"]) else None
-        self._ledger.price(row, COLLATERAL, price or None, source=None, method="feed", exact=True)
+        ledger = self._of(row)
+        ledger.price(row, ledger.collateral, price or None, source=None, method="feed", exact=True)
 
     def _fold(self, row: Row) -> None:
         """dss ``src/vat.sol`` ``fold``: rate += arg."""
-        self._ledger.set_rate(row, self._ledger.rate + int(row["rate"]))
+        ledger = self._of(row)
+        ledger.set_rate(row, ledger.rate + int(row["rate"]))
 
     # -- vaults
     # ----------------------------------------------------------------------------------------------------------
@@ -186,7 +228,8 @@ class _Logs:
         )
 
     def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, closing: int | None = None) -> None:
-        ledger, account = self._ledger, self._ledger.account(address_text(urn))
+        ledger = self._of(row)
+        account = ledger.vault(address_text(urn))
         # what the owner gets is rounded down, what it pays up
         ledger.frob(row, account, dink, dart, action, dai=abs(dart * ledger.rate // RAY), action_seq=closing)
         if ledger.ink[account] < 0 or ledger.art[account] < 0:
@@ -198,11 +241,11 @@ class _Logs:
 
     def _closings(self) -> dict[int, int]:
         """Seq of a grab to the seq of the bite or bark, later in its transaction, that names its vault."""
-        open_grabs: dict[tuple[int, int, bytes], list[int]] = {}
+        open_grabs: dict[tuple[int, int, bytes, bytes], list[int]] = {}
         closing = {}
         for event, row in self._rows:
             if event in ("VatGrab", "Bite", "Bark"):
-                place = (row["block_number"], row["transaction_index"], row["urn"])
+                place = (row["block_number"], row["transaction_index"], row["ilk"], row["urn"])
                 if event == "VatGrab":
                     open_grabs.setdefault(place, []).append(row["seq"])
                 elif open_grabs.get(place):
@@ -213,15 +256,15 @@ class _Logs:
         self._liquidation(row, _integer(row["tab"]), UNKNOWN)
 
     def _bark(self, row: Row) -> None:
-        keeper = self._keepers.get((row["block_number"], row["transaction_index"], int(row["id"])))
+        keeper = self._keepers.get((row["block_number"], row["transaction_index"], row["clip"], int(row["id"])))
         self._liquidation(row, _integer(row["due"]), UNKNOWN if keeper is None else address_text(keeper))
 
     def _liquidation(self, row: Row, due: int, liquidator: str) -> None:
         """``due`` rad, without penalty. Who called a bite no log says."""
-        ledger = self._ledger
+        ledger = self._of(row)
         ledger.liquidation(
             row,
-            ledger.account(address_text(row["urn"])),
+            ledger.vault(address_text(row["urn"])),
             ledger.account(liquidator),
             due // RAY,
             int(row["ink"]),

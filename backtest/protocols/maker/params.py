@@ -124,8 +124,8 @@ ASSUMPTIONS: tuple[str, ...] = (
         " scenario may set them."
     ),
     (
-        "Maker: limits on all auctions (box, Hole) see those of this ilk only. The debt ceiling (line) is not enforced"
-        " on users."
+        "Maker: limits on all auctions (box, Hole) see those of the market's ilks only. An ilk's debt ceiling (line) is"
+        " enforced on users in a market of several ilks only, that of all (Line) nowhere."
     ),
     (
         "Maker: a change of the liquidation ratio holds at once; the Spotter takes it up at its next poke, within the"

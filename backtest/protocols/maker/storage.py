@@ -52,7 +52,7 @@ def stored(subject: Subject) -> Steps[StoredAccount[MakerState]]:
         ink={ACCOUNT: ink} if ink else {},
         art={ACCOUNT: art} if art else {},
         params={"liquidation_ratio": ratio, "par": par},
-        rate=rate,
+        rates={0: rate},
     )
     market = subject.market(
         [subject.asset(COLLATERAL, subject.contract("gem"), 18), subject.asset(DAI, subject.contract("dai"), 18)]

@@ -25,7 +25,7 @@
 --   rate: DAI owed per unit of normalised debt, ray (Vat), HUGEINT
 --   spot: DAI that one unit of collateral may carry, ray (Spotter), HUGEINT
 WITH placed AS (
-    SELECT h.*, r.timestamp, r.symbol, r.price::HUGEINT AS price, r.price_exact, r.liquidation_threshold_wad, h.asset_id = 0 AS is_collateral, r.par, r.rate, r.spot,
+    SELECT h.*, r.timestamp, r.symbol, r.price::HUGEINT AS price, r.price_exact, r.liquidation_threshold_wad, h.asset_id % 2 = 0 AS is_collateral, r.par, r.rate, r.spot,
         h.collateral_scaled::HUGEINT AS ink, h.debt_scaled::HUGEINT AS art
     FROM scaled_at('maker', accounts, blocks) AS h
     JOIN maker_reserves(blocks) AS r ON r.market = h.market AND r.block_number = h.block_number AND r.asset_id = h.asset_id

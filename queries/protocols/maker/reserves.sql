@@ -1,5 +1,5 @@
 -- Purpose: collateral and DAI of Maker ilks at the end of some blocks: price, ratio, penalty and accumulator, which time alone does not move.
--- Grain: (market, block_number, asset_id): 0 is the collateral, 1 is DAI.
+-- Grain: (market, block_number, asset_id): of the ilk at place k 2k is the collateral, 2k + 1 the DAI owed.
 -- Parameters:
 --   blocks: list of block numbers
 -- Columns:
@@ -23,26 +23,29 @@
 --   rate: DAI owed per unit of normalised debt, ray (Vat), HUGEINT
 --   spot: DAI that one unit of collateral may carry, ray (Spotter poke), HUGEINT; null where price or ratio is not known
 WITH settled AS (
-    SELECT p.market, c.block_number, coalesce(arg_max(p.value, p.seq) FILTER (p.name = 'liquidation_system'), 11) AS revision,
+    -- A parameter without an asset is of the market as a whole: of every ilk.
+    SELECT a.market, c.block_number, a.asset_id // 2 AS ilk, coalesce(arg_max(p.value, p.seq) FILTER (p.name = 'liquidation_system'), 11) AS revision,
         arg_max(p.value, p.seq) FILTER (p.name = 'liquidation_ratio')::HUGEINT AS ratio,
         coalesce(arg_max(p.value, p.seq) FILTER (p.name = 'par')::HUGEINT, 1000000000000000000000000000) AS par,
         arg_max(p.value, p.seq) FILTER (p.name = 'liquidation_penalty')::HUGEINT AS penalty
     FROM params AS p JOIN (SELECT DISTINCT unnest(blocks::BIGINT[]) AS block_number) AS c ON p.block_number <= c.block_number
-    WHERE p.name IN ('liquidation_system', 'liquidation_ratio', 'par', 'liquidation_penalty') GROUP BY p.market, c.block_number
+    JOIN assets AS a ON a.market = p.market AND a.asset_id % 2 = 0 AND (p.asset_id IS NULL OR p.asset_id = a.asset_id)
+    WHERE p.name IN ('liquidation_system', 'liquidation_ratio', 'par', 'liquidation_penalty') GROUP BY a.market, c.block_number, a.asset_id
 ), listed AS (
     SELECT r.*, p.revision, p.ratio, p.par, p.penalty, coalesce(i.borrow_index::HUGEINT, 1000000000000000000000000000) AS rate,
-        max(r.price) FILTER (r.asset_id = 0) OVER (PARTITION BY r.market, r.block_number)::HUGEINT * 1000000000 AS value
+        max(r.price) FILTER (r.asset_id % 2 = 0) OVER (PARTITION BY r.market, r.block_number, r.asset_id // 2)::HUGEINT * 1000000000 AS value
     FROM assets_at('maker', blocks) AS r
-    LEFT JOIN settled AS p ON p.market = r.market AND p.block_number = r.block_number
-    ASOF LEFT JOIN (SELECT * FROM index_steps WHERE asset_id = 1) AS i ON i.market = r.market AND r.block_number >= i.block_number
+    LEFT JOIN settled AS p ON p.market = r.market AND p.block_number = r.block_number AND p.ilk = r.asset_id // 2
+    ASOF LEFT JOIN (SELECT *, asset_id // 2 AS ilk FROM index_steps WHERE asset_id % 2 = 1) AS i
+        ON i.market = r.market AND i.ilk = r.asset_id // 2 AND r.block_number >= i.block_number
 ), fed AS (
     -- rdiv(rdiv(val * 1e9, par), mat): each division by whole parts and the rest.
     SELECT *, value // par * 1000000000000000000000000000 + mul_div_down(value % par, 1000000000000000000000000000, par) AS feed FROM listed
 )
 SELECT market, block_number, timestamp, asset_id, symbol, unit, 1::HUGEINT AS share_unit, revision, price, price_exact,
-    CASE WHEN asset_id = 0 THEN mul_div_down(1000000000000000000, 1000000000000000000000000000, ratio) ELSE 0::HUGEINT END AS liquidation_threshold_wad,
-    CASE WHEN asset_id = 0 THEN penalty ELSE 0::HUGEINT END AS liquidation_bonus_wad, 1000000000000000000000000000::HUGEINT AS supply_index,
-    CASE WHEN asset_id = 1 THEN rate ELSE 1000000000000000000000000000::HUGEINT END AS borrow_index, 0::DOUBLE AS supply_excess,
+    CASE WHEN asset_id % 2 = 0 THEN mul_div_down(1000000000000000000, 1000000000000000000000000000, ratio) ELSE 0::HUGEINT END AS liquidation_threshold_wad,
+    CASE WHEN asset_id % 2 = 0 THEN penalty ELSE 0::HUGEINT END AS liquidation_bonus_wad, 1000000000000000000000000000::HUGEINT AS supply_index,
+    CASE WHEN asset_id % 2 = 1 THEN rate ELSE 1000000000000000000000000000::HUGEINT END AS borrow_index, 0::DOUBLE AS supply_excess,
     (borrow_index - 1000000000000000000000000000)::DOUBLE / 1e27 AS borrow_excess, par, rate,
     feed // ratio * 1000000000000000000000000000 + mul_div_down(feed % ratio, 1000000000000000000000000000, ratio) AS spot
 FROM fed

@@ -72,6 +72,27 @@ def test_a_market_price_makes_liquidators_look_at_open_auctions(looks: str, take
     assert take.seized_base == take.fill.seized * 1_290
 
 
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [
+        (DOG_2_0, [("bark", 0), ("take", 960)]),
+        (CAT_1_1, [*[("bite", 0), ("tend", 0), ("dent", 0)] * 3, *[("deal", 3_601)] * 3]),
+    ],
+)
+def test_open_auctions_go_on_where_the_feed_has_lost_its_price(system: int, expected: list[tuple[str, int]]) -> None:
+    """Only a reset reads the price (dss ``src/clip.sol`` ``getFeedPrice``); a poke without one sets the spot to zero,
+    so that nothing new opens (``src/spot.sol`` ``poke``, ``src/dog.sol`` ``bark``). What is taken is named, as it has
+    no value here.
+    """
+    h = history(system, 1_290, end=50).price(ETH, None).traded(ETH, 1_290 * WAD)
+    result = run(h.block(8_000, START + 40_000).price(DAI, WAD))
+    assert steps(result) == expected
+    last = result.liquidations[-1]
+    assert (last.health_before, last.health_after, last.seized_base) == (None, None, 0)
+    assert last.fill.seized
+    assert any("while the oracle had no price of it" in text for text in result.costs)
+
+
 def test_costs_make_the_liquidator_wait_for_a_lower_price() -> None:
     """20 more to earn: 8.78 at 1,290 less 11,300 first exceeds 20 when the price is 0.3 % below: one step later."""
     result = run(history(DOG_2_0, 1_290), gas_cost=20 * WAD)
