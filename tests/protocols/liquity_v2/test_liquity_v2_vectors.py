@@ -87,7 +87,7 @@ def test_the_upfront_fee_is_a_week() -> None:
 
 
 def test_a_pool_that_pays_all_gets_its_penalty_and_the_owner_the_rest() -> None:
-    """2 ether, 2,000 of debt at 1,000: 0.01 to the caller; 2,000 x 1.05 / 1,000 = 2.1 is above 1.99: all to the pool."""
+    """2 ether, 2,000 of debt at 1,000: 0.01 to the caller; 2,000 x 1.05 / 1,000 = 2.1, above 1.99: all to the pool."""
     assert split_down(2 * E18, 2_000 * E18, 3_000 * E18, 1_000 * E18, *TERMS) == (
         2_000 * E18, 199 * E18 // 100, 0, 0, E18 // 100, 0,
     )  # fmt: skip
