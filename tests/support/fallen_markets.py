@@ -191,7 +191,7 @@ def liquity_v1(price: int) -> Fallen:
 
 
 def liquity_v2(price: int) -> Fallen:
-    """Minimum ratio 110 %, ten times as much of everything, no interest, and a stability pool of a million."""
+    """Minimum ratio 110 %, ten times as much of everything, the least rate, and a stability pool of a million."""
     h = History(replace(branch.MARKET, accounts=("pool", "default", "active", "surplus", *NAMES)))
     for name, value in branch.TERMS.items():
         h.param(name, value)
@@ -206,7 +206,7 @@ def liquity_v2(price: int) -> Fallen:
             h.position(2, 1, "debt", owed * 10 * WAD, "rebatch", action_seq=call)
             h.position(4 + who, 1, "debt", owed * 10 * WAD, "open", action_seq=call)
             h.position(4 + who, 0, "collateral", 10 * WAD, "open", action_seq=call)
-            h.setting(4 + who, "rate", 0, 1, "open")
+            h.setting(4 + who, "rate", WAD // 200, 1, "open")
             h.rows["setting_events"][-1]["action_seq"] = call
     return Fallen(_ended(h, 0, 1, price, WAD), protocol_named("liquity-v2"), AssetId(0), AssetId(1), WAD)
 
