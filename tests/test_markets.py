@@ -21,6 +21,7 @@ ROLES = {
     "morpho-blue": {"morpho"},
     "compound-v2": {"comptroller"},
     "liquity-v1": {"trove_manager"},
+    "liquity-v2": {"addresses_registry"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {
@@ -31,6 +32,7 @@ PARAMETERS = {
     "llamma": {"revision"},
     "morpho-blue": {"id"},
     "liquity-v1": set(),
+    "liquity-v2": set(),
     "maker": {"ilk"},
 }
 

@@ -26,6 +26,7 @@ def test_protocols_and_revisions() -> None:
         "compound-v3",
         "euler-v2",
         "liquity-v1",
+        "liquity-v2",
         "llamma",
         "morpho-blue",
         "maker",

@@ -12,13 +12,25 @@ from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.euler_v2 import EULER_V2
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
+from backtest.protocols.liquity_v2 import LIQUITY_V2
 from backtest.protocols.llamma import LLAMMA
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {
     protocol.name: protocol
-    for protocol in (AAVE_V2, AAVE_V3, COMPOUND_V2, COMPOUND_V3, EULER_V2, LIQUITY_V1, LLAMMA, MAKER, MORPHO_BLUE)
+    for protocol in (
+        AAVE_V2,
+        AAVE_V3,
+        COMPOUND_V2,
+        COMPOUND_V3,
+        EULER_V2,
+        LIQUITY_V1,
+        LIQUITY_V2,
+        LLAMMA,
+        MAKER,
+        MORPHO_BLUE,
+    )
 }
 
 

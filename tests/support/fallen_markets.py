@@ -17,6 +17,7 @@ from backtest.units import WAD
 from tests.protocols.compound_v3 import hand as comet
 from tests.protocols.euler_v2 import hand as euler
 from tests.protocols.liquity_v1 import hand as liquity
+from tests.protocols.liquity_v2 import hand as branch
 from tests.protocols.llamma import hand as llamma
 from tests.sketches.history import History
 from tests.support import vault_history
@@ -189,6 +190,27 @@ def liquity_v1(price: int) -> Fallen:
     return Fallen(_ended(h, 0, 1, price, WAD), protocol_named("liquity-v1"), AssetId(0), AssetId(1), WAD)
 
 
+def liquity_v2(price: int) -> Fallen:
+    """Minimum ratio 110 %, ten times as much of everything, the least rate, and a stability pool of a million."""
+    h = History(replace(branch.MARKET, accounts=("pool", "default", "active", "surplus", *NAMES)))
+    for name, value in branch.TERMS.items():
+        h.param(name, value)
+    h.price(0, 2_000 * WAD).price(1, WAD)
+    _moved(h, 0, 1, "collateral", 1_000_000 * WAD, "offset")
+    _moved(h, 4 + LENDER, 1, "collateral", 1_000_000 * WAD, "supply")
+    for who, owed in (*enumerate(OWED), (LATER, 500)):
+        if who == LATER:
+            _wavered(h, 0, 2_000 * WAD)
+        call = h.next_seq + 1
+        with h.transaction():
+            h.position(2, 1, "debt", owed * 10 * WAD, "rebatch", action_seq=call)
+            h.position(4 + who, 1, "debt", owed * 10 * WAD, "open", action_seq=call)
+            h.position(4 + who, 0, "collateral", 10 * WAD, "open", action_seq=call)
+            h.setting(4 + who, "rate", WAD // 200, 1, "open")
+            h.rows["setting_events"][-1]["action_seq"] = call
+    return Fallen(_ended(h, 0, 1, price, WAD), protocol_named("liquity-v2"), AssetId(0), AssetId(1), WAD)
+
+
 def llamma_market(price: int) -> Fallen:
     """Bands that halve the price; see ``tests.protocols.llamma.hand``. A token is a dollar: each has 2,000 of them, and
     owes a fifth of what others do.
@@ -251,6 +273,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "compound-v3": lambda: compound_v3(1_350),
     "euler-v2": lambda: euler_v2(1_500),
     "liquity-v1": lambda: liquity_v1(1_310),
+    "liquity-v2": lambda: liquity_v2(1_310),
     "llamma": lambda: llamma_market(WAD // 4),
     "maker": lambda: maker(1_290),
     "morpho-blue": lambda: morpho_blue(1_390),

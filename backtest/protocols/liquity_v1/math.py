@@ -8,9 +8,11 @@ differs: it has no epochs and keeps one LUSD in the pool.
 
 from __future__ import annotations
 
+from backtest.protocols.liquity.math import health_down, per_unit_down, ratio_down, reward_down, stake_down
 from backtest.units import UINT256_MAX, WAD, mul_div_down
 from backtest.words import rule
 
+__all__ = ["health_down", "per_unit_down", "ratio_down", "reward_down", "stake_down"]
 NICR_PRECISION = 10**20
 GAS_DEBT = 200 * WAD
 """LiquityBase.LUSD_GAS_COMPENSATION: part of every debt, and what the caller of a liquidation gets."""
@@ -23,43 +25,9 @@ SCALE_FACTOR = 10**9
 """StabilityPool.SCALE_FACTOR."""
 
 
-def ratio_down(coll: int, debt: int, price: int) -> int:
-    """Collateral ratio, wad; without debt the greatest number (LiquityMath._computeCR)."""
-    return mul_div_down(coll, price, debt) if debt else UINT256_MAX
-
-
-@rule
-def health_down(coll: int, debt: int, price: int, least: int) -> int:
-    """The collateral ratio over the least one, wad: below one exactly where the ratio is below the least."""
-    return mul_div_down(mul_div_down(coll, price, debt), WAD, least)
-
-
 def nominal_ratio_down(coll: int, debt: int) -> int:
     """The ratio without a price, by which troves are sorted (LiquityMath._computeNominalCR)."""
     return coll * NICR_PRECISION // debt if debt else UINT256_MAX
-
-
-@rule
-def reward_down(stake: int, grown: int) -> int:
-    """What a stake was given while a sum per unit staked grew (TroveManager.getPendingETHReward and
-    getPendingLUSDDebtReward).
-    """
-    return mul_div_down(stake, grown, WAD)
-
-
-@rule
-def stake_down(coll: int, stakes: int, colls: int) -> int:
-    """The stake of a collateral, by the snapshots of all stakes and all collateral (TroveManager._computeNewStake)."""
-    return mul_div_down(coll, stakes, colls) if colls else coll
-
-
-def per_unit_down(amount: int, error: int, units: int) -> tuple[int, int]:
-    """What each unit gets of an amount and of what was left over before, wad; and what is left over now
-    (TroveManager._redistributeDebtAndColl, StabilityPool._computeRewardsPerUnitStaked).
-    """
-    numerator = amount * WAD + error
-    each = numerator // units
-    return each, numerator - each * units
 
 
 def loss_up(debt: int, error: int, deposits: int) -> tuple[int, int]:

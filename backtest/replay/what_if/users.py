@@ -40,7 +40,9 @@ Setting = tuple[AccountId, str, AssetId | None]
 
 _DOUBLINGS = 64
 _SIDES: Mapping[str, Side] = {"borrow": "debt", "repay": "debt", "supply": "collateral", "withdraw": "collateral"}
-_WITHIN = frozenset({"liquidation", "treasury", "cover", "redistribution", "offset", "redemption"})
+_WITHIN = frozenset(
+    {"liquidation", "treasury", "cover", "redistribution", "offset", "redemption", "interest", "upfront_fee", "rebatch"}
+)
 """What moves nothing between the market and its users."""
 
 

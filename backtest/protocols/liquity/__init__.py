@@ -1,0 +1,1 @@
+"""Rules that Liquity V1 and V2 have in common."""
