@@ -10,6 +10,7 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.euler_v2 import EULER_V2
+from backtest.protocols.gearbox_v3 import GEARBOX_V3
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
 from backtest.protocols.liquity_v2 import LIQUITY_V2
@@ -25,6 +26,7 @@ PROTOCOLS: dict[str, LendingProtocol[Any]] = {
         COMPOUND_V2,
         COMPOUND_V3,
         EULER_V2,
+        GEARBOX_V3,
         LIQUITY_V1,
         LIQUITY_V2,
         LLAMMA,

@@ -70,6 +70,8 @@ PARAMETERS: dict[str, Parameter] = {
     "amm_fee": Parameter(0, 1_000),
     "max_liquidation_discount": Parameter(0, 9_999),
     "liquidation_cool_off": Parameter(0, 65_535, "seconds"),
+    "liquidation_premium": Parameter(0, 9_999),
+    "liquidation_fee": Parameter(0, 9_999),
 }
 """What may be overridden. A protocol says which of these it has, how it stores them (``LendingProtocol.parameters``)
 and what its contracts would refuse (``fault``).

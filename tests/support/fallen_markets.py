@@ -13,9 +13,10 @@ from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.maker.params import DOG_2_0
 from backtest.protocols.registry import protocol_named
 from backtest.replay.timeline import Timeline
-from backtest.units import WAD
+from backtest.units import RAY, WAD
 from tests.protocols.compound_v3 import hand as comet
 from tests.protocols.euler_v2 import hand as euler
+from tests.protocols.gearbox_v3 import hand as gearbox
 from tests.protocols.liquity_v1 import hand as liquity
 from tests.protocols.liquity_v2 import hand as branch
 from tests.protocols.llamma import hand as llamma
@@ -172,6 +173,28 @@ def euler_v2(price: int) -> Fallen:
     return Fallen(made, protocol_named("euler-v2"), euler.WETH, AssetId(0), euler.USD)
 
 
+def gearbox_v3(price: int) -> Fallen:
+    """A credit manager; see ``tests.protocols.gearbox_v3.hand``. Each has a quota of 3,000."""
+    h = History(replace(gearbox.MARKET, accounts=NAMES))
+    for name, value in {**gearbox.TERMS, "quota_rates_updated": h.now}.items():
+        h.param(name, value)
+    terms = {"liquidation_threshold": 9_000, "quota_rate": 0, "quota_index": 1, "quota_limit": 10**15}
+    for name, value in terms.items():
+        h.param(name, value, gearbox.WETH)
+    for name in ("others_expected", "others_available"):
+        h.param(name, 10**12)
+    h.price(0, gearbox.USD).price(gearbox.WETH, 2_000 * gearbox.USD)
+    for who, owed in (*enumerate(OWED), (LATER, 500)):
+        if who == LATER:
+            _wavered(h, gearbox.WETH, 2_000 * gearbox.USD)
+        _moved(h, who, 0, "debt", owed * gearbox.USDC, "borrow", owed * gearbox.USDC)
+        h.setting(who, "debt_index", RAY, 0, "borrow")
+        h.setting(who, "quota", 3_000 * gearbox.USDC, gearbox.WETH, "borrow")
+        _moved(h, who, gearbox.WETH, "collateral", gearbox.ETH, "supply", gearbox.ETH)
+    made = _ended(h, gearbox.WETH, 0, price, gearbox.USD)
+    return Fallen(made, protocol_named("gearbox-v3"), gearbox.WETH, AssetId(0), gearbox.USD)
+
+
 def liquity_v1(price: int) -> Fallen:
     """Minimum ratio 110 %, ten times as much of everything, and a stability pool of a million."""
     h = History(replace(liquity.MARKET, accounts=("pool", "default", *NAMES)))
@@ -272,6 +295,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "compound-v2": lambda: compound_v2(1_520),
     "compound-v3": lambda: compound_v3(1_350),
     "euler-v2": lambda: euler_v2(1_500),
+    "gearbox-v3": lambda: gearbox_v3(1_450),
     "liquity-v1": lambda: liquity_v1(1_310),
     "liquity-v2": lambda: liquity_v2(1_310),
     "llamma": lambda: llamma_market(WAD // 4),
