@@ -20,6 +20,7 @@ ROLES = {
     "llamma": {"amm", "controller"},
     "morpho-blue": {"morpho"},
     "compound-v2": {"comptroller"},
+    "fraxlend": {"pair"},
     "liquity-v1": {"trove_manager"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
@@ -30,6 +31,7 @@ PARAMETERS = {
     "compound-v3": set(),
     "llamma": {"revision"},
     "morpho-blue": {"id"},
+    "fraxlend": set(),
     "liquity-v1": set(),
     "maker": {"ilk"},
 }

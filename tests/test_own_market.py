@@ -25,6 +25,7 @@ def test_protocols_and_revisions() -> None:
         "compound-v2",
         "compound-v3",
         "euler-v2",
+        "fraxlend",
         "liquity-v1",
         "llamma",
         "morpho-blue",

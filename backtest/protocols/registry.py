@@ -10,6 +10,7 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.euler_v2 import EULER_V2
+from backtest.protocols.fraxlend import FRAXLEND
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
 from backtest.protocols.llamma import LLAMMA
@@ -18,7 +19,18 @@ from backtest.protocols.morpho_blue import MORPHO_BLUE
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {
     protocol.name: protocol
-    for protocol in (AAVE_V2, AAVE_V3, COMPOUND_V2, COMPOUND_V3, EULER_V2, LIQUITY_V1, LLAMMA, MAKER, MORPHO_BLUE)
+    for protocol in (
+        AAVE_V2,
+        AAVE_V3,
+        COMPOUND_V2,
+        COMPOUND_V3,
+        EULER_V2,
+        FRAXLEND,
+        LIQUITY_V1,
+        LLAMMA,
+        MAKER,
+        MORPHO_BLUE,
+    )
 }
 
 
