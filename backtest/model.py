@@ -101,8 +101,8 @@ class SourceChange:
     price by definition (the market's own unit of account): nothing is asked. ``others``: sources of fallback oracles,
     asked in this order where the one before has no answer above zero; ``untold``: after all of them an oracle is asked
     whose sources no log tells. ``about``: the address that a getter of one address is asked with, where that is not the
-    asset's; ``arguments``: the words that a getter of several arguments is asked with. ``times``: what the oracle says,
-    times this, is the price in the market's ``price_decimals``.
+    asset's; ``arguments``: the words that a getter of several arguments is asked with; ``place``: which word of its
+    answer is the price. ``times``: what the oracle says, times this, is the price in the market's ``price_decimals``.
     """
 
     block_number: int
@@ -117,6 +117,7 @@ class SourceChange:
     about: str | None = None
     times: int = 1
     arguments: tuple[int, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def test_protocols_and_revisions() -> None:
         "compound-v2",
         "compound-v3",
         "euler-v2",
+        "fraxlend",
         "gearbox-v3",
         "liquity-v1",
         "liquity-v2",

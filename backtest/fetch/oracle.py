@@ -21,8 +21,8 @@ ASSET_PRICE = "getAssetPrice(address)"
 @dataclass(frozen=True, slots=True)
 class Use:
     """``oracle`` takes the price of ``asset`` from ``source`` at the end of the blocks ``first`` to ``last``; ``since``
-    is the block of the change that began it; ``getter``, ``others``, ``untold``, ``about`` and ``arguments`` as in
-    ``SourceChange``.
+    is the block of the change that began it; ``getter``, ``others``, ``untold``, ``about``, ``arguments`` and ``place``
+    as in ``SourceChange``.
     """
 
     asset: str
@@ -36,6 +36,7 @@ class Use:
     untold: bool = False
     about: str | None = None
     arguments: tuple[int, ...] = ()
+    place: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -69,6 +70,7 @@ def uses_of(changes: Iterable[SourceChange], start: int, end: int) -> list[Use]:
                         change.untold,
                         change.about,
                         change.arguments,
+                        change.place,
                     )
                 )
     return uses
@@ -111,11 +113,16 @@ class Oracles:
         for (_, asset, block), data in zip(alone, calls_at(self.rpc, single), strict=True):
             prices[asset, block] = word(data)
         answers = calls_at(self.rpc, [(use.oracle, _own_call(use), block) for _, block, use in own])
-        prices |= {(asset, block): word(data) for (asset, block, _), data in zip(own, answers, strict=True)}
+        prices |= {(asset, block): _told(use, data) for (asset, block, use), data in zip(own, answers, strict=True)}
         return {key: price or None for key, price in prices.items()}
 
     def _use(self, asset: str, block: int) -> Use:
         return next(use for use in self.uses[asset] if use.first <= block <= use.last)
+
+
+def _told(use: Use, data: bytes | None) -> int | None:
+    """The word of an answer that is the price; None where the call reverted or returned fewer."""
+    return word(data[32 * use.place :]) if data is not None else None
 
 
 def _own_call(use: Use) -> str:

@@ -10,6 +10,7 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.compound_v2 import COMPOUND_V2
 from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.euler_v2 import EULER_V2
+from backtest.protocols.fraxlend import FRAXLEND
 from backtest.protocols.gearbox_v3 import GEARBOX_V3
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
@@ -26,6 +27,7 @@ PROTOCOLS: dict[str, LendingProtocol[Any]] = {
         COMPOUND_V2,
         COMPOUND_V3,
         EULER_V2,
+        FRAXLEND,
         GEARBOX_V3,
         LIQUITY_V1,
         LIQUITY_V2,

@@ -33,6 +33,7 @@ PARAMETERS: dict[str, Parameter] = {
     "ltv": Parameter(0, 10_000, per_asset=True, per_category=True),
     "liquidation_threshold": Parameter(0, 10_000, per_asset=True, per_category=True),
     "liquidation_bonus": Parameter(10_000, 20_000, per_asset=True, per_category=True),
+    "partial_liquidation_bonus": Parameter(10_000, 20_000, per_asset=True),
     "liquidation_protocol_fee": Parameter(0, 10_000, per_asset=True),
     "liquidation_factor": Parameter(0, 10_000, per_asset=True),
     "store_front_price_factor": Parameter(0, 10_000),

@@ -173,6 +173,26 @@ def euler_v2(price: int) -> Fallen:
     return Fallen(made, protocol_named("euler-v2"), euler.WETH, AssetId(0), euler.USD)
 
 
+def fraxlend(price: int) -> Fallen:
+    """A pair of 75 %, clean fee 10 %, dirty fee 9 %; no interest."""
+    h = History(_market("fraxlend", usd_first=True))
+    curve = dict.fromkeys(("min_full_util_rate", "max_full_util_rate", "zero_util_rate"), 0)
+    curve |= {"min_target_util": 75_000, "max_target_util": 85_000, "vertex_utilization": 80_000}
+    for name, value in {"created": 1, **curve, "rate_half_life": 172_800, "vertex_rate_percent": WAD // 5}.items():
+        h.param(name, value)
+    terms = {"liquidation_threshold": 75_000, "liquidation_bonus": 110_000, "partial_liquidation_bonus": 109_000}
+    for name, value in terms.items():
+        h.param(name, value, 1)
+    h.price(0, 10**8).price(1, 2_000 * 10**8)
+    _moved(h, LENDER, 0, "collateral", 10**10, "supply", 10**10)
+    for who, owed in (*enumerate(OWED), (LATER, 500)):
+        if who == LATER:
+            _wavered(h, 1, 2_000 * 10**8)
+        _moved(h, who, 1, "collateral", 10**18, "supply", 10**18)
+        _moved(h, who, 0, "debt", owed * 10**6, "borrow", owed * 10**6)
+    return Fallen(_ended(h, 1, 0, price, 10**8), protocol_named("fraxlend"), AssetId(1), AssetId(0), 10**8)
+
+
 def gearbox_v3(price: int) -> Fallen:
     """A credit manager; see ``tests.protocols.gearbox_v3.hand``. Each has a quota of 3,000."""
     h = History(replace(gearbox.MARKET, accounts=NAMES))
@@ -295,6 +315,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "compound-v2": lambda: compound_v2(1_520),
     "compound-v3": lambda: compound_v3(1_350),
     "euler-v2": lambda: euler_v2(1_500),
+    "fraxlend": lambda: fraxlend(1_500),
     "gearbox-v3": lambda: gearbox_v3(1_450),
     "liquity-v1": lambda: liquity_v1(1_310),
     "liquity-v2": lambda: liquity_v2(1_310),
