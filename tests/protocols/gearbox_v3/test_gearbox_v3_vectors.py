@@ -11,9 +11,9 @@ from backtest.errors import PriceMissing, RulesError
 from backtest.model import AssetId, HistoricalLiquidation
 from backtest.protocols.gearbox_v3 import GEARBOX_V3
 from backtest.protocols.gearbox_v3.math import (
-    Curve,
     Owed,
     Payments,
+    RateModel,
     Repaid,
     accrued_down,
     decreased,
@@ -56,7 +56,7 @@ from tests.protocols.gearbox_v3.hand import (
 )
 
 ORDER = Order(ALICE, Pair(UNDERLYING, WETH), KEEPER)
-CURVE = Curve(8_000, 9_000, 50, 100, 125, 10_000, 1)
+CURVE = RateModel(8_000, 9_000, 50, 100, 125, 10_000, 1)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_rate_has_two_kinks(used: int, expected: int) -> None:
 def test_borrowing_above_the_second_kink() -> None:
     assert not CURVE.refuses(100, 10)  # used 90 %: not above
     assert CURVE.refuses(1_000, 99)  # 90.1 %
-    assert not Curve(*CURVE[:6], 0).refuses(1_000, 99)
+    assert not RateModel(*CURVE[:6], 0).refuses(1_000, 99)
     assert CURVE.rate_down(100, 101) == 50 * RAY // 10**4  # more is there than expected
 
 
