@@ -50,7 +50,6 @@ from tests.protocols.gearbox_v3.hand import (
     moved,
     opened,
     param,
-    place,
     rate,
     setting,
 )
@@ -317,7 +316,8 @@ def test_agreed_amounts() -> None:
 
 def test_orders_of_history() -> None:
     past = HistoricalLiquidation(
-        **place(), account=ALICE, liquidator=KEEPER, debt_asset=UNDERLYING, collateral_asset=WETH, repaid=9, seized=7,
+        seq=0, block_number=10, log_index=0, timestamp=START, account=ALICE, liquidator=KEEPER, debt_asset=UNDERLYING,
+        collateral_asset=WETH, repaid=9, seized=7,
         protocol_fee=0, receive_collateral_token=False, debt_scaled=None,
     )  # fmt: skip
     assert GEARBOX_V3.observed_order(book(), past, at(1_650), NOW) == changed(ORDER, seize=7)
