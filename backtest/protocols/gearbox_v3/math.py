@@ -53,7 +53,7 @@ def quota_increase(total: int, limit: int, asked: int) -> int:
     return 0 if total >= limit else min(asked, limit - total)
 
 
-class Curve(NamedTuple):
+class RateModel(NamedTuple):
     """LinearInterestRateModelV3: basis points, and whether borrowing above ``u2`` is forbidden."""
 
     u1: int

@@ -36,8 +36,8 @@ from backtest.model import (
     SettingChange,
 )
 from backtest.protocols.gearbox_v3.math import (
-    Curve,
     Owed,
+    RateModel,
     grown_down,
     index_after_down,
     pool_interest_down,
@@ -129,7 +129,7 @@ EMPTY = CreditAccount()
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class LendingPool:
     """PoolV3: index and rate (ray) since ``updated``; what it expects (``_expectedLiquidityLU``), has, and lent to all
     managers; yearly revenue of all quotas since ``revenue_updated``.
     """
@@ -151,7 +151,7 @@ class Pool:
     def _quotas(self, time: int) -> int:
         return grown_down(self.revenue, time - self.revenue_updated) if time > self.revenue_updated else 0
 
-    def moved(self, time: int, curve: Curve | None, *, expected: int = 0, available: int = 0) -> Pool:
+    def moved(self, time: int, curve: RateModel | None, *, expected: int = 0, available: int = 0) -> LendingPool:
         """After a call that accrues and brings so much (PoolV3._updateBaseInterest)."""
         whole, there = self.expected_at(time) + expected, self.available + available
         return replace(
@@ -164,7 +164,7 @@ class Pool:
             rate=self.rate if curve is None else curve.rate_down(max(whole, 0), max(there, 0)),
         )
 
-    def earning(self, time: int, revenue: int) -> Pool:
+    def earning(self, time: int, revenue: int) -> LendingPool:
         """With another revenue of quotas (PoolV3._setQuotaRevenue)."""
         return replace(self, expected=self.expected + self._quotas(time), revenue_updated=time, revenue=revenue)
 
@@ -175,7 +175,7 @@ class GearboxState:
 
     market: Market
     recompute: bool = False
-    pool: Pool = Pool()
+    pool: LendingPool = LendingPool()
     credit_accounts: dict[AccountId, CreditAccount] = field(default_factory=dict)
     params: dict[str, int] = field(default_factory=dict)
     of_assets: dict[tuple[str, AssetId], int] = field(default_factory=dict)
@@ -204,11 +204,11 @@ class GearboxState:
         return value
 
     @property
-    def curve(self) -> Curve | None:
+    def curve(self) -> RateModel | None:
         """The pool's interest rate model; None where nothing says it."""
         values = [self.params.get(name) for name in CURVE]
         known = [value for value in values if value is not None]
-        return Curve(*known) if len(known) == len(values) else None
+        return RateModel(*known) if len(known) == len(values) else None
 
     def index_at(self, time: int) -> int:
         """PoolV3.baseInterestIndex."""
@@ -310,7 +310,7 @@ def _lent(state: GearboxState, more: int, time: int) -> None:
     state.pool = replace(state.pool, borrowed=state.pool.borrowed + more)
 
 
-def _curve(state: GearboxState) -> Curve | None:
+def _curve(state: GearboxState) -> RateModel | None:
     return state.curve if state.recompute else None
 
 

@@ -15,7 +15,7 @@ from tests.protocols.gearbox_v3.raw import ACCOUNT, ADDRESSES, KEEPER, OWNER, TO
 Row = dict[str, Any]
 MANAGER = ADDRESSES["manager"]
 LENT = (3, "Deposit", {"sender": KEEPER, "owner": KEEPER, "assets": 10_000 * USDC, "shares": 10_000 * USDC})
-OPENED = [
+OPENED: list[tuple[int, str, Row]] = [
     (4, "OpenCreditAccount", {"credit_account": ACCOUNT, "on_behalf_of": OWNER, "caller": OWNER, "code": 0}),
     (4, "StartMultiCall", {"credit_account": ACCOUNT, "caller": OWNER}),
     (4, "Borrow", {"credit_manager": MANAGER, "credit_account": ACCOUNT, "amount": 1_500 * USDC}),

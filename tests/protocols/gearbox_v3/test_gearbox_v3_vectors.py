@@ -11,9 +11,9 @@ from backtest.errors import PriceMissing, RulesError
 from backtest.model import AssetId, HistoricalLiquidation
 from backtest.protocols.gearbox_v3 import GEARBOX_V3
 from backtest.protocols.gearbox_v3.math import (
-    Curve,
     Owed,
     Payments,
+    RateModel,
     Repaid,
     accrued_down,
     decreased,
@@ -50,13 +50,12 @@ from tests.protocols.gearbox_v3.hand import (
     moved,
     opened,
     param,
-    place,
     rate,
     setting,
 )
 
 ORDER = Order(ALICE, Pair(UNDERLYING, WETH), KEEPER)
-CURVE = Curve(8_000, 9_000, 50, 100, 125, 10_000, 1)
+CURVE = RateModel(8_000, 9_000, 50, 100, 125, 10_000, 1)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +76,7 @@ def test_the_rate_has_two_kinks(used: int, expected: int) -> None:
 def test_borrowing_above_the_second_kink() -> None:
     assert not CURVE.refuses(100, 10)  # used 90 %: not above
     assert CURVE.refuses(1_000, 99)  # 90.1 %
-    assert not Curve(*CURVE[:6], 0).refuses(1_000, 99)
+    assert not RateModel(*CURVE[:6], 0).refuses(1_000, 99)
     assert CURVE.rate_down(100, 101) == 50 * RAY // 10**4  # more is there than expected
 
 
@@ -317,7 +316,8 @@ def test_agreed_amounts() -> None:
 
 def test_orders_of_history() -> None:
     past = HistoricalLiquidation(
-        **place(), account=ALICE, liquidator=KEEPER, debt_asset=UNDERLYING, collateral_asset=WETH, repaid=9, seized=7,
+        seq=0, block_number=10, log_index=0, timestamp=START, account=ALICE, liquidator=KEEPER, debt_asset=UNDERLYING,
+        collateral_asset=WETH, repaid=9, seized=7,
         protocol_fee=0, receive_collateral_token=False, debt_scaled=None,
     )  # fmt: skip
     assert GEARBOX_V3.observed_order(book(), past, at(1_650), NOW) == changed(ORDER, seize=7)
