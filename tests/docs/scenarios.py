@@ -58,6 +58,8 @@ TABLES = {
     "OsmRule": "`[impact.assets.oracle]`",
     "TwapRule": "`[impact.assets.oracle]`",
     "Users": "`[users]`",
+    "FittedUsers": "`[users.fitted]`",
+    "Hazard": "`[[users.fitted.hazards]]`",
     "Override": "`[[overrides]]`",
     "Joint": "`[joint]`",
     "ExchangeRate": "`[[joint.rates]]`",
