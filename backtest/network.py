@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from backtest.contagion.books import Connected, MarketBook, Token, connected
+from backtest.contagion.depths import depths_of
 from backtest.contagion.fire_sales import Contagion, DepthOf, NetworkShock, contagion_of, leave_one_out
 from backtest.contagion.matrices import debt_rank, leading_eigenvector, linear_round, overlap, run_off
 from backtest.errors import ScenarioError, UserError, did_you_mean
@@ -23,9 +22,8 @@ from backtest.joint import JointMember, members_of, named_in, refuse_two_of_one_
 from backtest.lake import Lake
 from backtest.model import AccountId, AssetId
 from backtest.protocols.registry import protocol_named
-from backtest.replay.response import PriceResponse
 from backtest.replay.response.cascade_map import depth_within
-from backtest.replay.response.curves import PoolCurve, PriceCurve, Unmoved
+from backtest.replay.response.curves import PriceCurve, Unmoved
 from backtest.replay.what_if.impact import views_of
 from backtest.replay.what_if.proposal import book_at
 from backtest.result_tables import JOINTS, as_table
@@ -112,7 +110,7 @@ def network(lake: Lake, question: NetworkQuestion, *, block: int | None = None) 
     scenario = settled(question.scenario, lambda text: named_in(members, text))
     books, timestamp = _books(members, materials, scenario, block, question.owners or {})
     shock = _shock(members, joint, question)
-    depths, said = _depths(scenario, members, books)
+    depths, said = depths_of(scenario, books)
     said = [*_unclaimed(books, question.losses), *_left_out(books), *said]
     if not (any(shock.falls.values()) or any(shock.losses.values())):
         said.insert(0, "No price falls and no deposits are gone at first: give --shock or --loss.")
@@ -210,28 +208,6 @@ def _shock(members: Sequence[JointMember], joint: Joint, question: NetworkQuesti
         if name not in joint.markets:
             raise ScenarioError(f"'{name}' is none of the markets", did_you_mean(name, joint.markets))
     return NetworkShock(falls, question.losses, question.paused)
-
-
-def _depths(
-    scenario: Scenario, members: Sequence[JointMember], books: Sequence[MarketBook]
-) -> tuple[dict[Token, DepthOf], list[str]]:
-    """What prices do, and that in words."""
-    if not scenario.impact.assets:
-        return {}, ["No price answers to sales: give --impact, or a scenario with [impact]."]
-    markets = [member.market for member in members]
-    response = PriceResponse(replace(scenario.impact, netting="none"), markets, ())
-    for book in books:
-        for pool in book.book.market.pools:
-            own = response.market_of(pool.prices)
-            if own is not None and isinstance(own.curve, PoolCurve) and pool.id in book.book.pools:
-                own.curve.pool = book.book.pools[pool.id].copy()
-    found, said = {}, []
-    for token in sorted({asset.asset for market in markets for asset in market.assets}):
-        own = response.market_of(token)
-        if own is not None:
-            found[token] = DepthOf(own.curve, None if own.into is None else own.into.token)
-            said.append(own.terms.said)
-    return found, said
 
 
 def _unclaimed(books: Sequence[MarketBook], losses: Mapping[str, int]) -> Iterator[str]:

@@ -571,6 +571,16 @@ STRESSES: dict[str, pa.Schema] = {
         ("depth_least", pa.int64(), True),
         ("error", TEXT, True),
     ),
+    # Of several markets, where one asset falls alone by ``fall`` basis points: bad debt that this adds in each of them,
+    # together with the others and alone, in base units of the first market.
+    "stress_contagion": _stress(
+        ("fallen", TEXT),
+        ("fall", pa.int64()),
+        ("place", pa.int64()),
+        ("of_market", TEXT),
+        ("loss_base", AMOUNT),
+        ("alone_loss_base", AMOUNT),
+    ),
     # Of a stress of several markets, one row per market (``of_market``; ``market`` is the first), amounts in the first
     # one's base units: its debt, and what comes to pass where no price moves, with the others and alone. ``worth``: how
     # many base units of the first one of its own is, a fraction.

@@ -17,7 +17,7 @@ from backtest.report.charts import WIDTH, Money, Spec
 from backtest.report.page import CaptionedChart, draw, fill_in
 from backtest.report.selection import Query, Row, printable
 from backtest.report.settling import settling
-from backtest.report.stress_markets import LOSSES
+from backtest.report.stress_markets import LOSSES, MEMBERS
 from backtest.report.tables import MISSING, Table
 from backtest.risk.tail import TailRisk, convergence, tail_risk
 
@@ -65,6 +65,12 @@ class StressView:
         return ", ".join(
             [*parts, *([f"{row['failed']:,} failed"] if row["failed"] else []), *([f"{todo:,} to do"] if todo else [])]
         )
+
+    @property
+    def of(self) -> str:
+        """The market, or all of several."""
+        names = [row["of_market"] for row in self.rows(MEMBERS)]
+        return ", ".join(names) or str(self.stress["market"])
 
     @property
     def book(self) -> str:
@@ -243,6 +249,7 @@ class StressView:
                 self._fans(cases),
                 empty="No price moves.",
             ),
+            *stress_markets.figures(self.rows, self.decimals, self.currency),
             *stress_book.figures(self.rows, self.decimals, self.currency),
         ]
 
@@ -385,9 +392,7 @@ def find_stress(lake: Lake, word: str, *, market: str | None = None) -> StressVi
 
 def as_text(view: StressView) -> str:
     """The whole outcome for a terminal."""
-    lines = [
-        f"Stress {view.stress['name']} of {view.stress['market']}: {view.head}; id {view.stress['stress_id'][:16]}"
-    ]
+    lines = [f"Stress {view.stress['name']} of {view.of}: {view.head}; id {view.stress['stress_id'][:16]}"]
     lines += wrap(f"Book: {view.book}.", WRAPPED)
     lines += wrap(
         f"Amounts in {view.currency}; bad debt is what a path adds to what comes to pass where no price moves.", WRAPPED

@@ -154,6 +154,8 @@ def stress(
             try:
                 prepared = prepared_in(folder)
                 store.describe(_described(prepared, planned, lake.digest(market)))
+                if members and store.lacks("stress_contagion"):
+                    store.describe({"stress_contagion": several.contagion_rows(prepared, markets)})
                 if not members and store.lacks("stress_books"):  # what one book says by itself
                     timeline = markets.materials[0].timeline(suite.scenario.oracle_delay)
                     store.describe(_moment(prepared, timeline, planned, lake.digest(market), _digest(panel)))

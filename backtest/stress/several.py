@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backtest.contagion.books import MarketBook, connected
+from backtest.contagion.depths import depths_of
+from backtest.contagion.fire_sales import NetworkShock, contagion_of
 from backtest.errors import UserError
 from backtest.joint import JointMember, members_of, named_in, refuse_two_of_one_address
 from backtest.lake import Lake
@@ -14,6 +18,7 @@ from backtest.results import Material, load_material
 from backtest.scenario.joint import own, unmet
 from backtest.scenario.settled import settled
 from backtest.shocks import StressPath, Suite
+from backtest.stress import moment
 from backtest.stress.paths import Prepared, StressMember, ended, in_first_up
 
 __all__ = ["StressMarkets", "markets_of"]
@@ -137,6 +142,42 @@ def members_rows(prepared: Prepared) -> list[dict[str, Any]]:
                 "alone_still_bad_debt_base": row["alone_bad_debt_base"],
             }
         )
+    return found
+
+
+def contagion_rows(prepared: Prepared, markets: StressMarkets) -> list[dict[str, Any]]:
+    """Rows of ``stress_contagion``: who loses where one asset falls alone, beyond what they lose where none does, by
+    the exact books under the scenario's parameters (``contagion.fire_sales``). Of the assets behind most debt; a claim
+    on another of the markets is what it stands for.
+    """
+    scenario, books = prepared.asked.suite.scenario, []
+    for one, member, material in zip(prepared.members, markets.members, markets.materials, strict=True):
+        mine = one.asked.suite.scenario
+        book = moment.under(one.standing.start.book, material.timeline(scenario.oracle_delay), mine)
+        books.append(MarketBook(member.config.name, book, member.worth, claims=member.claims))
+    depths, _ = depths_of(scenario, books)
+    bound = connected(books)
+    stands_for = {book.token(asset): token for book in books for asset, (_, token) in book.claims.items()}
+    behind = Counter[str]()
+    for token, held in zip(bound.tokens, zip(*bound.held, strict=True), strict=True):
+        behind[stands_for.get(token, token)] += sum(held)
+    labels = {markets.materials[at].market.assets[asset].asset: label for label, at, asset in markets.labelled()}
+    still = contagion_of(books, NetworkShock({}, {}), depths)
+    found = []
+    for token in sorted(behind, key=lambda token: (-behind[token], token))[: moment.ASSETS]:
+        for fall in moment.FALLS:
+            after = contagion_of(books, NetworkShock({token: fall}, {}), depths)
+            found += [
+                {
+                    "fallen": labels[token],
+                    "fall": fall,
+                    "place": place,
+                    "of_market": name,
+                    "loss_base": after.together.lost[name] - still.together.lost[name],
+                    "alone_loss_base": after.alone[name].loss - still.alone[name].loss,
+                }
+                for place, name in enumerate(markets.names)
+            ]
     return found
 
 

@@ -211,3 +211,33 @@ def test_two_processes_give_the_same_bytes_and_a_page_shows_them(
     assert "Each market with the others, and alone" in page
     assert page.count("not of several together") == 3, "pictures of one book are not said to be empty"
     assert "http://" not in capsys.readouterr().out
+
+
+def test_who_loses_by_whose_fall(lake: Lake) -> None:
+    """WETH falls alone by 50 %, to 1,000 $. A bonus of 50 % repays 6,666.666667 of ``b``'s 8,200: 1,533.333333 of
+    40,000 deposits are lost, which leaves 96.1667 % of the 1,000 claims of ``c``; of these, at a bonus of 30 %,
+    739.743590 of 789 are repaid and 49.256410 lost. Alone ``c`` loses nothing. By 30 % nobody may be liquidated: 8,200
+    against 80 % of 14,000.
+    """
+    bonuses = tuple(
+        Override(parameter="liquidation_bonus", asset=asset, value=value, market=of)
+        for asset, value, of in (("WETH", 15_000, "b"), ("bUSDC", 13_000, "c"))
+    )
+    terms = Scenario(liquidators=Competitive(), joint=TOGETHER, overrides=bonuses, allow_invalid=True)
+    stress(lake, "b", _suite(terms))
+    lake.refresh()
+    view = find_stress(lake, "by hand")
+    assert as_text(view).startswith("Stress by hand of b, c:")
+    found = {
+        (row["fallen"], row["fall"], row["of_market"]): (int(row["loss_base"]), int(row["contagion_base"]))
+        for row in view.rows("SELECT * FROM stress_contagion WHERE stress_id = $stress")
+    }
+    assert found["WETH", 3_000, "b"] == (0, 0)
+    lost, others = found["WETH", 5_000, "b"]
+    assert (lost, others) == (pytest.approx(1_533.333333 * USD, abs=200), 0)
+    lost, others = found["WETH", 5_000, "c"]
+    assert lost == others == pytest.approx(49.256410 * USD, abs=1_000)
+    assert {fallen for fallen, _, _ in found} == {"WETH", "USDC"}, "a claim is what it stands for"
+    [figure] = [figure for figure in view.figures() if figure.title == "Who loses by whose fall"]
+    assert figure.spec is not None
+    assert len(figure.spec["vconcat"]) == 2
