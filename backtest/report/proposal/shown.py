@@ -158,9 +158,9 @@ _ABSENT = {"model": "not known", "chance": "none"}
 
 
 def doubts_table(p: Proposal) -> Table:
-    """Where the doubt about each effect comes from, and how it changes: a column a measure."""
+    """Where the doubt about each effect comes from, and how it changes: a row a measure, whose columns are fewer."""
     shown = p.findings
-    rows: list[tuple[str, ...]] = [
+    columns: list[tuple[str, ...]] = [
         ("single accounts", *(_compact_range(p, each.doubt.accounts, each.measure) for each in shown)),
         (f"the model, {p.draws} draws", *(_compact_range(p, each.doubt.model, each.measure) for each in shown))
         if p.ensemble
@@ -171,20 +171,22 @@ def doubts_table(p: Proposal) -> Table:
         ),
     ]
     for response in p.responses:
-        rows.append(
+        columns.append(
             (
                 f"users {response}",
                 *(_compact(each.verdict.band.get(response), p, each.measure, sign=True) for each in shown),
             )
         )
     if p.largest is not None:
-        rows.append(
+        columns.append(
             (
                 f"not {short(p.largest)}",
                 *(_compact(each.without_largest, p, each.measure, sign=True) for each in shown),
             )
         )
-    return Table(("Effect by", *(each.measure.label.replace(" ", "\n", 1) for each in shown)), tuple(rows))
+    heads, cells = [column[0] for column in columns], [column[1:] for column in columns]
+    rows = tuple((each.measure.label, *row) for each, row in zip(shown, zip(*cells, strict=True), strict=True))
+    return Table(("Effect, by", *(head.replace(", ", "\n", 1).replace("users ", "users\n", 1) for head in heads)), rows)
 
 
 def shocks_table(p: Proposal) -> Table:
