@@ -21,7 +21,7 @@ ROLES = {
     "morpho-blue": {"morpho"},
     "compound-v2": {"comptroller"},
     "liquity-v1": {"trove_manager"},
-    "liquity-v2": {"addresses_registry"},
+    "liquity-v2": {"addresses_registry", "trove_manager"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {

@@ -26,7 +26,7 @@ VALUES = {
 }  # fmt: skip
 CONFIG = MarketConfig(
     name="hand", protocol="liquity-v2", chain_id=1, start_block=1, base_decimals=18,
-    contracts={"addresses_registry": "0x" + REGISTRY.hex()},
+    contracts={"addresses_registry": "0x" + REGISTRY.hex(), "trove_manager": "0x" + AT["TroveManager"].hex()},
 )  # fmt: skip
 
 

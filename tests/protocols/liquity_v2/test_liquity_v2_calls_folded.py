@@ -5,16 +5,19 @@ that a fold that goes through agrees with it to the unit, and one unit more is r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from backtest.errors import RulesError
+from backtest.model import AccountId
 from backtest.protocols.liquity_v2 import LIQUITY_V2
 from backtest.protocols.liquity_v2.fold import fold
 from backtest.protocols.liquity_v2.state import POINTED, ZOMBIE
-from tests.protocols.liquity_v2.hand import E18, YEAR
+from backtest.tables import CANONICAL
+from tests.protocols.liquity_v2.hand import E18, START, YEAR
 from tests.protocols.liquity_v2.logs import CONFIG, Logs, trove
 
 MANAGER, DEPOSITOR, OTHER = b"\xa1" * 20, b"\xa2" * 20, b"\xa3" * 20
@@ -197,6 +200,48 @@ def balance(rows: dict[str, list[dict[str, Any]]], account: int, side: str, asse
     """What an account came to."""
     own = {"account_id": account, "side": side, "asset_id": asset}
     return sum(int(row["delta"]) for row in rows["position_events"] if own.items() <= row.items())
+
+
+def claimed(make: Callable[[], Logs], accounts: dict[AccountId, str]) -> dict[str, int]:
+    """What the contracts should say at the last block."""
+    got: dict[str, pa.Table] = {}
+    for name, table in fold(CONFIG, make()):
+        got[name] = pa.concat_tables([got[name], table]) if name in got else table
+    last = max(row["block_number"] for row in got["position_events"].to_pylist())
+    got["blocks"] = pa.table({"block_number": [last], "timestamp": [START - 10 + last]})
+
+    def tables(name: str, columns: Sequence[str]) -> pa.Table:
+        return got.get(name, CANONICAL[name].empty_table()).select(list(columns))
+
+    return {each.what: each.value for each in LIQUITY_V2.claims(CONFIG, tables, [last], accounts)}
+
+
+def test_the_chain_is_asked_of_troves_in_batches_and_of_the_branch() -> None:
+    """Trove 2 left with 6,244.55365 at 7 %; trove 3 has the other half. Weighted: 20,000 at 5 % (nobody touched it),
+    6,244.55365 at 7 %, 6,234.55365 at 10 %.
+    """
+    name = "0x" + trove(3).hex()
+    told = claimed(batched, {AccountId(7): name})
+    assert told["aggRecordedDebt of the active pool"] == 25_000 * E18 + 124_791_073 * E18 // 10**4
+    assert told["aggBatchManagementFees of the active pool"] == 0
+    assert told["aggWeightedDebtSum of the active pool"] == (
+        20_000 * E18 * 5 * PERCENT
+        + 624_455_365 * E18 // 10**5 * 7 * PERCENT
+        + 623_455_365 * E18 // 10**5 * 10 * PERCENT
+    )
+    assert told[f"debt of {name}"] == 623_455_365 * E18 // 10**5
+    assert told[f"collateral of {name}"] == 10 * E18
+
+
+def test_the_chain_is_asked_of_deposits() -> None:
+    """All that the second depositor put in, and what is left of the first one's BOLD."""
+    other = "0x" + OTHER.hex()
+    rows = folded(pooled())["accounts"]
+    account = next(AccountId(row["account_id"]) for row in rows if row["account"] == other)
+    told = claimed(pooled, {account: other})
+    assert told[f"deposit of {other}"] == 1_000 * E18
+    assert told["getTotalBoldDeposits of the stability pool"] == 1_001 * E18 - 1_101 * E18 * P_LEFT // 10**36
+    assert (told["P of the stability pool"], told["currentScale of the stability pool"]) == (P_LEFT, 0)
 
 
 def test_batches_follow() -> None:
