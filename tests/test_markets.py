@@ -22,7 +22,7 @@ ROLES = {
     "compound-v2": {"comptroller"},
     "fraxlend": {"pair"},
     "liquity-v1": {"trove_manager"},
-    "liquity-v2": {"addresses_registry"},
+    "liquity-v2": {"addresses_registry", "trove_manager"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {

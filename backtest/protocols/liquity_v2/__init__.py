@@ -68,6 +68,10 @@ ASSUMPTIONS = (
         "What a branch gets of a redemption and its rate are history's; so is when a branch is shut down, unless its"
         " ratio does not allow it."
     ),
+    (
+        "After an oracle failed, prices are those that the branch's price feed gives; a history of WETH in which"
+        " ether's oracle failed is refused."
+    ),
 )
 _BOUNDS = {
     "critical_ratio": (WAD + 1, 2 * WAD - 1, "a critical ratio (CCR)"),

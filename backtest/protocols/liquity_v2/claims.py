@@ -103,10 +103,10 @@ def _depositor(state: BranchState, account: AccountId, name: str, block: int, po
 
 
 def _rows(tables: Tables) -> list[dict[str, Any]]:
-    """Parameters, settings and changes of balances in the order in which the fold made them."""
+    """In order; of one log parameters, then changes of balances, then settings, as a replay has them."""
     found = tables("params", [*_PLACE, "name", "value"]).to_pylist()
-    found += tables("setting_events", [*_PLACE, *_SET]).to_pylist()
     found += tables("position_events", [*_PLACE, *_CHANGE]).to_pylist()
+    found += tables("setting_events", [*_PLACE, *_SET]).to_pylist()
     return sorted(found, key=lambda row: row["seq"])
 
 

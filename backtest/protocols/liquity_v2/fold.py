@@ -78,8 +78,8 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 OPENED, CLOSED, ADJUSTED, RATED, APPLIED, LIQUIDATED, REDEEMED, OPENED_IN, JOINED, LEFT = range(10)
 """ITroveEvents.Operation."""
-REGISTERED, LOWERED, BATCH_RATED = range(3)
-"""ITroveEvents.BatchOperation, of those that are no trove's."""
+REGISTERED, LOWERED, BATCH_RATED, APPLIED_TO_BATCH = range(4)
+"""ITroveEvents.BatchOperation, of those that are no trove's, and the one that is told before its trove's."""
 CLAIMED = 2
 """IStabilityPoolEvents.Operation."""
 
@@ -130,6 +130,8 @@ class _Folding(BookRows[BranchState]):
         super().__init__(market, open_state(market), apply)
         self._terms: dict[str, int] = {}
         self._lots: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+        self._redeemed: dict[AccountId, Mapping[str, Any]] = {}
+        """What the redemption in hand left of each batch that it took from."""
         self._left = 0
         """Of the call of liquidations in hand: how many troves are still to come."""
         self._sums = [0] * 5
@@ -173,11 +175,24 @@ class _Folding(BookRows[BranchState]):
         elif event == "DepositOperation":
             self._deposit(row, logs, place)
         elif event in ("ShutDown", "ShutDownFromOracleFailure"):
-            if not self.state.shutdown:
-                self._make(actions.ended(self.state, self._clock(), failed=event != "ShutDown"))
+            self._shut(failed=event != "ShutDown")
         elif event == "PriceFeedAddressChanged":
             for name, value in self._terms.items():
                 self._param(name, value)
+
+    def _shut(self, *, failed: bool) -> None:
+        """No interest from now on. Where WETH's price is read from the feed that failed, what the contracts have
+        instead is in no log (MainnetPriceFeedBase._shutDownAndSwitchToLastGoodPrice).
+        """
+        if failed and self._terms["gas_reward"]:
+            block = self._place["block_number"]
+            raise RulesError(
+                f"block {block}, log {self._place['log_index']}: ether's oracle failed and shut the branch down; the"
+                " contracts keep the last price that they read, which no log says",
+                f"fetch into another lake with --to-block {block - 1}",
+            )
+        if not self.state.shutdown:
+            self._make(actions.ended(self.state, self._clock(), failed=failed))
 
     def _batched(self, row: Mapping[str, Any]) -> bool:
         return self.state.trove(self._id(row["trove"])).batch is not None
@@ -259,10 +274,16 @@ class _Folding(BookRows[BranchState]):
             self._make(actions.lowered(state, batch, fee, now))
         elif operation == BATCH_RATED:
             self._make(actions.batch_rated(state, batch, rate, int(row["fee"]), now))
-        elif self._lots or self._said.get("TroveOperation", {}).get("operation") == REDEEMED or operation == 3:
+        elif operation == APPLIED_TO_BATCH:
             return
+        elif self._said.get("TroveOperation", {}).get("operation") == REDEEMED:
+            self._redeemed[batch] = row
+            return
+        self._left_of_batch(batch, row)
+
+    def _left_of_batch(self, batch: AccountId, row: Mapping[str, Any]) -> None:
         of = self.state.batches[batch]
-        told = (int(row["debt"]), int(row["shares"]), rate, fee)
+        told = tuple(int(row[name]) for name in ("debt", "shares", "rate", "management_fee"))
         self._same("a batch", (of.debt, of.shares, of.rate, of.fee), told)
 
     def _redemption(self, row: Mapping[str, Any]) -> None:
@@ -284,15 +305,23 @@ class _Folding(BookRows[BranchState]):
                 for change in begun:
                     apply(book, change)
                 changes += begun
+            latest = book.latest(book.trove(account), now.timestamp)
+            given = int(operation["coll_shared"]), int(operation["debt_shared"])
+            self._same("what redistributions gave", (latest.shared_coll, latest.shared_debt), given)
             lot, coll = -int(operation["by_debt"]), -int(operation["by_coll"])
             changes += redeemed_from(book, account, coll, lot, now, ordered=ordered)
             seen.append((account, updated))
         redeemed = sum(-int(each["by_debt"]) for each, _ in lots)
-        self._same("what was redeemed", redeemed, int(row["redeemed"]))
+        gets, fees = sum(-int(each["by_coll"]) for each, _ in lots), sum(int(each["paid"]) for each, _ in lots)
+        told = tuple(int(row[name]) for name in ("redeemed", "coll", "fee"))
+        self._same("what was redeemed", (redeemed, gets, fees), told)
         self._make(whole(changes, redeemed))
         last = dict(seen)
         for account, updated in last.items():
             self._trove(account, updated)
+        for batch, left in self._redeemed.items():
+            self._left_of_batch(batch, left)
+        self._redeemed = {}
 
     # -- liquidations --------------------------------------------------------------------------------------------------
 
@@ -365,12 +394,18 @@ class _Folding(BookRows[BranchState]):
     def _deposit(self, row: Mapping[str, Any], logs: Sequence[Log], place: int) -> None:
         account, now, state = self._id(row["depositor"]), self._clock(), self.state
         if row["operation"] == CLAIMED:
+            self._same("what a depositor left", state.stashed.get(account, 0), int(row["gain_claimed"]))
             self._make(taken_out(state, account, int(row["gain_claimed"]), now))
             return
         yielded, gain = int(row["yielded"]), int(row["gain"])
         claims = yielded == int(row["yield_claimed"]) and (yielded > 0 or gain == 0 or int(row["gain_claimed"]) > 0)
         if claims and not yielded and not gain:
             claims = not state.stashed.get(account, 0) or int(row["gain_claimed"]) > 0
+        before, stashed = state.deposits.get(account), state.stashed.get(account, 0)
+        loss, earned = (before.value - state.deposit_of(before), state.gain_of(before)) if before else (0, 0)
+        told = tuple(int(row[name]) for name in ("loss", "gain", "gain_claimed", "yield_claimed"))
+        paid = (stashed + earned, yielded) if claims else (0, 0)
+        self._same("what a deposit lost and gained", (loss, earned, *paid), told)
         changes = deposited(state, account, int(row["moved"]), now, claims=claims)
         owed = sum(
             -each.delta
@@ -384,11 +419,11 @@ class _Folding(BookRows[BranchState]):
             raise self._unexplained("a deposit without what it became")
         after = self.state.deposits.get(account)
         ours = (after.value, after.product, after.gains, after.yields, after.scale) if after else (0, 0, 0, 0, 0)
-        told = (
+        became = (
             int(said["deposit"]), int(said["product"]), int.from_bytes(said["gains"], "big"),
             int.from_bytes(said["yields"], "big"), int(said["scale"]),
         )  # fmt: skip
-        self._same("a deposit", ours, told)
+        self._same("a deposit", ours, became)
         self._same("what a depositor left", self.state.stashed.get(account, 0), int(said["stashed"]))
 
     # -- rows, and the same in the book --------------------------------------------------------------------------------
