@@ -12,12 +12,15 @@ import pyarrow as pa
 import pytest
 
 from backtest.errors import RulesError
-from backtest.model import AccountId
+from backtest.model import AccountId, Market
 from backtest.protocols.liquity_v2 import LIQUITY_V2
 from backtest.protocols.liquity_v2.fold import fold
-from backtest.protocols.liquity_v2.state import POINTED, ZOMBIE
+from backtest.protocols.liquity_v2.state import POINTED, ZOMBIE, BranchState
+from backtest.replay.engine import replay
+from backtest.replay.timeline import Timeline
+from backtest.scenario import Scenario
 from backtest.tables import CANONICAL
-from tests.protocols.liquity_v2.hand import E18, START, YEAR
+from tests.protocols.liquity_v2.hand import ASSETS, E18, START, YEAR
 from tests.protocols.liquity_v2.logs import CONFIG, Logs, trove
 
 MANAGER, DEPOSITOR, OTHER = b"\xa1" * 20, b"\xa2" * 20, b"\xa3" * 20
@@ -328,3 +331,31 @@ def refused(logs: Logs) -> bool:
 def test_one_unit_more_in_a_log_is_refused(make: Callable[[], Logs]) -> None:
     passed = {(event, column, operation) for logs, event, column, operation in altered(make) if not refused(logs)}
     assert passed <= _ALWAYS_ZERO
+
+
+@pytest.mark.parametrize("make", [batched, pooled, redeemed, shut])
+def test_a_history_is_replayed_to_the_last_unit(make: Callable[[], Logs]) -> None:
+    """From the canonical tables alone: the book of the replay says what the fold's logs said at their end."""
+    rows, place = folded(make()), {"seq": 1, "block_number": 10, "log_index": 1, "timestamp": START}
+    priced = {"market": "hand", **place, "method": "feed", "exact": True}
+    rows["prices"] = [{**priced, "asset_id": asset, "price": price * E18} for asset, price in ((0, 1_000), (1, 1))]
+    names = [name for name in rows if "seq" in CANONICAL[name].names]
+    history = Timeline.of({name: pa.Table.from_pylist(rows[name], CANONICAL[name]) for name in names})
+    accounts = tuple(row["account"] for row in sorted(rows["accounts"], key=lambda row: row["account_id"]))
+    market = Market(
+        name="hand", protocol="liquity-v2", chain_id=1, assets=ASSETS, accounts=accounts, base_decimals=18
+    )  # fmt: skip
+    result: Any = replay(LIQUITY_V2, market, history, Scenario())
+    assert result.mismatches == []
+    assert len(result.liquidations) == len(rows["liquidations"]) == (make is pooled)
+    state: BranchState = result.book.state
+    assert state.recorded == balance(rows, 2, "debt")
+    assert (state.pool_deposits, state.pool_coll) == (balance(rows, 0, "collateral"), balance(rows, 0, "collateral", 0))
+    last: dict[bytes, dict[str, Any]] = {}
+    for _, event, row in make().logs:
+        if event in ("TroveUpdated", "BatchedTroveUpdated"):
+            last[row["trove"]] = row
+    for each, row in last.items():
+        trove = state.trove(AccountId(accounts.index("0x" + each.hex())))
+        ours = trove.coll, trove.stake, trove.debt, trove.shares
+        assert ours == tuple(row.get(name, 0) for name in ("coll", "stake", "debt", "shares"))
