@@ -4,6 +4,7 @@ that a fold that goes through agrees with it to the unit, and one unit more is r
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,12 +13,16 @@ import pyarrow as pa
 import pytest
 
 from backtest.errors import RulesError
-from backtest.model import AccountId
+from backtest.model import AccountId, Clock, Market, ParamChange, PositionChange, SettingChange
+from backtest.protocols.interface import Acted, Action
 from backtest.protocols.liquity_v2 import LIQUITY_V2
 from backtest.protocols.liquity_v2.fold import fold
-from backtest.protocols.liquity_v2.state import POINTED, ZOMBIE
+from backtest.protocols.liquity_v2.state import POINTED, ZOMBIE, BranchState
+from backtest.replay.engine import replay
+from backtest.replay.timeline import Timeline
+from backtest.scenario import Scenario
 from backtest.tables import CANONICAL
-from tests.protocols.liquity_v2.hand import E18, START, YEAR
+from tests.protocols.liquity_v2.hand import ASSETS, E18, START, YEAR, prices
 from tests.protocols.liquity_v2.logs import CONFIG, Logs, trove
 
 MANAGER, DEPOSITOR, OTHER = b"\xa1" * 20, b"\xa2" * 20, b"\xa3" * 20
@@ -328,3 +333,78 @@ def refused(logs: Logs) -> bool:
 def test_one_unit_more_in_a_log_is_refused(make: Callable[[], Logs]) -> None:
     passed = {(event, column, operation) for logs, event, column, operation in altered(make) if not refused(logs)}
     assert passed <= _ALWAYS_ZERO
+
+
+def told(rows: dict[str, list[dict[str, Any]]]) -> tuple[Market, Timeline]:
+    """The market and its history, ether at 1,000."""
+    place = {"seq": 1, "block_number": 10, "log_index": 1, "timestamp": START}
+    priced = {"market": "hand", **place, "method": "feed", "exact": True}
+    rows["prices"] = [{**priced, "asset_id": asset, "price": price * E18} for asset, price in ((0, 1_000), (1, 1))]
+    names = [name for name in rows if "seq" in CANONICAL[name].names]
+    history = Timeline.of({name: pa.Table.from_pylist(rows[name], CANONICAL[name]) for name in names})
+    accounts = tuple(row["account"] for row in sorted(rows["accounts"], key=lambda row: row["account_id"]))
+    own: Any = {"protocol": "liquity-v2", "chain_id": 1, "assets": ASSETS, "base_decimals": 18}
+    return Market(name="hand", accounts=accounts, **own), history
+
+
+@pytest.mark.parametrize("make", [batched, pooled, redeemed, shut])
+def test_a_history_is_replayed_to_the_last_unit(make: Callable[[], Logs]) -> None:
+    """From the canonical tables alone: the book of the replay says what the fold's logs said at their end."""
+    rows = folded(make())
+    market, history = told(rows)
+    result: Any = replay(LIQUITY_V2, market, history, Scenario())
+    assert result.mismatches == []
+    assert len(result.liquidations) == len(rows["liquidations"]) == (make is pooled)
+    state: BranchState = result.book.state
+    assert state.recorded == balance(rows, 2, "debt")
+    assert (state.pool_deposits, state.pool_coll) == (balance(rows, 0, "collateral"), balance(rows, 0, "collateral", 0))
+    last: dict[bytes, dict[str, Any]] = {}
+    for _, event, row in make().logs:
+        if event in ("TroveUpdated", "BatchedTroveUpdated"):
+            last[row["trove"]] = row
+    for each, row in last.items():
+        trove = state.trove(AccountId(market.accounts.index("0x" + each.hex())))
+        ours = trove.coll, trove.stake, trove.debt, trove.shares
+        assert ours == tuple(row.get(name, 0) for name in ("coll", "stake", "debt", "shares"))
+
+
+@pytest.mark.parametrize(
+    ("make", "kinds"),
+    [
+        (batched, {"register_batch", "lower_fee"}),
+        (pooled, {"supply", "withdraw", "offset"}),
+        (redeemed, {"register_batch", "redemption"}),
+    ],
+)
+def test_a_call_made_again_does_what_history_did(make: Callable[[], Logs], kinds: set[str]) -> None:
+    """By the contract's own checks, in history's book; but for calls whose upfront fee the logs above made up. The
+    redemptions of the logs were at 2,000.
+    """
+    market, history = told(folded(make()))
+    state, seen = LIQUITY_V2.open(market), set[str]()
+    price = 2_000 if make is redeemed else 1_000
+    for _, group in itertools.groupby(history, key=lambda event: (event.seq, isinstance(event, ParamChange))):
+        changes = [each for each in group if isinstance(each, PositionChange | SettingChange | ParamChange)]
+        asked = [each for each in changes if isinstance(each, PositionChange | SettingChange)]
+        named = next((each.action for each in reversed(asked) if each.action not in _PART), "offset")
+        if asked and named in kinds:
+            now = Clock(asked[0].block_number, asked[0].log_index, asked[0].timestamp)
+            made = LIQUITY_V2.act(state, Action(named, tuple(asked)), prices(price), now)
+            assert isinstance(made, Acted), made
+            assert [plain(each) for each in made.changes if plain(each)] == [plain(e) for e in asked if plain(e)]
+            seen.add(named)
+        for change in changes:
+            LIQUITY_V2.apply(state, change)
+    assert seen == kinds
+
+
+_PART = frozenset({"interest", "offset", "redistribution", "upfront_fee", "rebatch"})
+
+
+def plain(change: Any) -> tuple[Any, ...]:
+    """What a change is of and by how much; nothing of one that moves nothing."""
+    if isinstance(change, SettingChange):
+        return change.account, change.setting, change.value, change.action
+    if isinstance(change, PositionChange) and change.delta:
+        return change.account, change.asset, change.side, change.delta, change.action
+    return ()
