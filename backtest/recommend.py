@@ -328,8 +328,6 @@ class _Sets:
         self.last, self.block = _moments(self._timelines, question.split, markets.materials[0].config.name)
         self._overrides = _overrides(question, markets)
         self.names = tuple(spoken(each) for each in self._overrides)
-        if len(set(self.names)) < len(question.over):
-            raise UserError("a parameter twice", "name each once")
         self.present: Values = tuple(
             markets.present(each, self._blocks(self.block), "--over") for each in self._overrides
         )
@@ -480,6 +478,8 @@ def _overrides(question: RecommendationQuestion, markets: AskedMarkets) -> tuple
     asked = tuple(parse_override(f"{name}+=0") for name, _ in question.over)
     # In the question's order, as their bounds are.
     found = named(Scenario(liquidators=Competitive(), overrides=asked, joint=markets.joint), markets.name_of).overrides
+    if len({spoken(each) for each in found}) < len(found):
+        raise UserError("a parameter twice", "name each once")
     markets.refuse(found, allow_invalid=True)
     return found
 

@@ -202,7 +202,10 @@ class Engine(Generic[State]):
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
-        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides, self._seat, self._own_wake)
+        begin = timeline.timestamp_from(first)
+        self._owners = owners_of(scenario, timeline, protocol, market, begin) if model is not None else None
+        self.users.owners = self._owners
+        self._quiet = Quiet(self.book, self.users, self._measure, self._overrides, self._seat, self._owners)
         in_short = screened and start is None and (response is None or model is not None)
         past = self._past(timeline, first, acts=model is not None) if in_short else Condensed(timeline)
         self._timeline = past.timeline
@@ -224,9 +227,6 @@ class Engine(Generic[State]):
             deposits.seat, deposits.mitigated = self._seat, self._mitigated
         self._answers = self._seat is not None or claims is not None
         """Whether prices may be others than history's,"""
-        begin = timeline.timestamp_from(first)
-        self._owners = owners_of(scenario, timeline, protocol, market, begin) if model is not None else None
-        self.users.owners = self._owners
         self._mechanism = mechanism
         self._warnings = tuple(warnings(protocol, market, timeline, scenario, first)) if scenario.alters else ()
         fixed = scenario.liquidators.gas_cost if isinstance(scenario.liquidators, Competitive) else 0

@@ -9,7 +9,7 @@ act in it change nothing about that but when they are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Generic
 
 from backtest.model import IndexUpdate, MarketEvent, MarketPrice, PriceUpdate
@@ -22,6 +22,7 @@ from backtest.replay.response import Seat
 from backtest.replay.watch.foresight import Foresight
 from backtest.replay.watch.screen import Watch
 from backtest.replay.what_if.overrides import Overrides
+from backtest.replay.what_if.owners import Owners
 from backtest.replay.what_if.users import UserActions
 
 _PASSING = frozenset({PriceUpdate, IndexUpdate, MarketPrice})
@@ -34,10 +35,10 @@ class Quiet(Generic[State]):
 
     def __init__(
         self, book: Book[State], users: UserActions[State], measure: Measure[State], overrides: Overrides,
-        seat: Seat | None, own_wake: Callable[[], int | None],
+        seat: Seat | None, owners: Owners | None,
     ) -> None:  # fmt: skip
         self._book, self._users, self._measure, self._overrides, self._seat = book, users, measure, overrides, seat
-        self._own_wake = own_wake
+        self._owners = owners
         self._shadowed = users.responds
         self._nothing = False
         """Whether the last decision found nothing, and none can have more to do than look at accounts."""
@@ -62,7 +63,7 @@ class Quiet(Generic[State]):
         if self._nothing:
             self._before = watch.next_look
             self._last = min(self._measure.next_read, self._overrides.next_start - 1)
-            self._wake = self._own_wake()
+            self._wake = None if self._owners is None else self._owners.wake()
 
     def ends(self) -> None:
         """Something follows that a decision just made, when overrides started, knows nothing of."""
