@@ -121,7 +121,8 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
     touched, ilk = dict.fromkeys(change.account for change in recorded), recorded[0].asset // 2
     ink = {account: state.ink.get(account, 0) for account in touched}
     art = {account: state.art.get(account, 0) for account in touched}
-    changes, moved, net, rate = [], 0, dict[Key, int](), state.rate(ilk)
+    moved, net, rate = 0, dict[Key, int](), state.rate(ilk)
+    done: list[tuple[PositionChange, int, int]] = []
     for place, change in enumerate(recorded):
         side = ink if change.side == "collateral" else art
         here = side[change.account]
@@ -132,17 +133,19 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
         native = change.amount if delta == change.delta else None
         native = _native(rate, change, delta) if native is None else native
         if delta:
-            changes.append(replace(change, delta=delta, amount=native))
+            done.append((change, delta, native))
         if change.side == own:
             moved = max(moved, native)
     account = recorded[0].account
-    after = replace(
-        state,
-        ink={a: v for a, v in ink.items() if v},
-        art={a: v for a, v in art.items() if v},
-        ilk=dict.fromkeys(touched, ilk),
-        columns=None,
-        moved=set(),
+    after = MakerState(
+        {a: v for a, v in ink.items() if v},
+        {a: v for a, v in art.items() if v},
+        state.params,
+        state.rates,
+        state.ilks,
+        dict.fromkeys(touched, ilk),
+        state.own,
+        changes=state.changes,
     )
     drawn = sum(net.get((who, "debt"), 0) for who in touched)
     if drawn > 0 and (ceiling := _ceiling(state, ilk, drawn)) is not None:
@@ -153,7 +156,8 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
             return refused
     risky = net.get((account, "debt"), 0) > 0 or net.get((account, "collateral"), 0) < 0
     seen = view(after, account, prices) if risky and account in after.art else None
-    return Acted(account, tuple(changes), moved, seen)
+    changes = tuple(replace(change, delta=delta, amount=native) for change, delta, native in done)
+    return Acted(account, changes, moved, seen)
 
 
 def _asked(rate: int, change: PositionChange, amount: int | None) -> int:

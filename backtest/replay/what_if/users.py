@@ -359,7 +359,8 @@ class UserActions(Generic[State]):
         asked = _asked(action)
 
         def at(amount: int) -> Acted | None:
-            tried = self._protocol.act(book.state, replace(action, amount=amount), book.prices, book.now)
+            asked_for = Action(action.name, action.changes, action.emptied, amount)
+            tried = self._protocol.act(book.state, asked_for, book.prices, book.now)
             return tried if isinstance(tried, Acted) and (tried.view is None or within(tried.view)) else None
 
         low, best, high = 0, None, asked
