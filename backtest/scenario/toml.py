@@ -96,14 +96,10 @@ def explained(
     for field, union in (("liquidators", Liquidators), ("mechanism", Mechanism), ("mitigation", Mitigation)):
         place = re.sub(r"\[\d+\]", "", inner)
         if place == f"{field}.kind" or (place == field and "kind" in what):
-            tag = re.search(r"'([^']*)'", what)
-            named = tag[1] if tag else ""
-            return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
+            return _unknown_kind(where, field, what, kinds_of(union))
     for field, union in (("depth", Depth), ("oracle", OracleRule)):
-        if re.fullmatch(rf"impact\.assets\[\d+\]\.{field}\.kind", inner):
-            tag = re.search(r"'([^']*)'", what)
-            named = tag[1] if tag else ""
-            return ScenarioError(f"{where}: unknown {field} '{named}'", did_you_mean(named, kinds_of(union)))
+        if re.fullmatch(rf"impact\.assets\[\d+\]\.{field}(\.kind)?", inner) and "kind" in message:
+            return _unknown_kind(where, field, what, kinds_of(union))
     tag = re.fullmatch(r"Invalid value '([^']*)'", what)
     above, _, field = path.rpartition(".")
     tags = [str(part.tag) for part in _parts_at(above, document, kind) if part.tag_field == field] if tag else []
@@ -112,6 +108,14 @@ def explained(
     place = path or ("scenario" if kind is Scenario else "")
     return ScenarioError(
         f"{where}: {place}: {what}" if place else f"{where}: {what}", _unit(inner, document) or f"see {docs}"
+    )
+
+
+def _unknown_kind(where: str, field: str, what: str, known: list[str]) -> ScenarioError:
+    tag = re.search(r"'([^']*)'", what)
+    named = tag[1] if tag else ""
+    return ScenarioError(
+        f"{where}: unknown {field} '{named}'" if named else f"{where}: {field} says no kind", did_you_mean(named, known)
     )
 
 

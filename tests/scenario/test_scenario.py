@@ -84,7 +84,7 @@ def test_an_empty_file_is_history() -> None:
         (
             "liquidators = {}",
             (
-                "f.toml: unknown liquidators ''; known: competitive, latency-race, observed, oev, participation,"
+                "f.toml: liquidators says no kind; known: competitive, latency-race, observed, oev, participation,"
                 " priority-gas, sealed-bid"
             ),
         ),

@@ -113,7 +113,7 @@ def test_the_page_s_example_is_a_scenario() -> None:
     [
         ('kind = "pauze"', r"unknown mitigation 'pauze'.*pause"),
         ('kind = "grace"\nsecond = 5', r"unknown field 'mitigation\[0\].second'.*seconds"),
-        ("seconds = 5", "unknown mitigation ''|missing required field `kind`"),
+        ("seconds = 5", "mitigation says no kind; known: circuit-breaker"),
         ('kind = "grace"', "missing required field `seconds`"),
         ('kind = "grace"\nseconds = 0', "mitigation grace.seconds = 0 is too small; give 1 or more"),
         ('kind = "grace"\nseconds = 0.5', "Expected `int`, got `float`"),

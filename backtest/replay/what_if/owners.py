@@ -89,7 +89,7 @@ class Owners:
         """What is not done in this step, though history did it."""
         self._gone: set[AccountId] = set()
         self._like: set[AccountId] = set()
-        """Borrowers that a newcomer is like already."""
+        """Borrowers that a newcomer is like already, and newcomers: nobody is like them."""
 
     # -- when --------------------------------------------------------------------------------------------------------
 
@@ -258,6 +258,7 @@ class Owners:
         """A newcomer supplies and borrows what this borrower has, in its proportion, each amount rounded down."""
         book, moved = host.book, False
         newcomer = AccountId(len(book.market.accounts))
+        self._like.add(newcomer)
         book.market = book.market.with_account(f"{book.address(account)}+")
         holdings = book.protocol.holdings(book.state, account, book.now)
         category = book.protocol.view(book.state, account, book.prices, book.now).category

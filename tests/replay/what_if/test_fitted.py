@@ -16,6 +16,7 @@ from backtest.replay.shortcuts.common_start import start_of
 from backtest.scenario import Competitive, FittedUsers, Hazard, Observed, Override, Scenario, Users
 from backtest.scenario.users import Act
 from tests.sketches.fixed_spread import FixedSpreadPool
+from tests.sketches.history import USD, History, market
 from tests.support.compiled_loop import outcome
 from tests.support.random_history import random_history
 
@@ -44,7 +45,11 @@ MODEL = Scenario(liquidators=Competitive(), users=USERS, overrides=(LOWER,), fro
 def test_every_way_to_replay_gives_the_same(seed: int) -> None:
     h = random_history(seed, liquidations=True)
     history = h.timeline()
-    for scenario in (MODEL, replace(MODEL, users=replace(USERS, refused="shrink"), seed=7)):
+    for scenario in (
+        MODEL,
+        replace(MODEL, users=replace(USERS, refused="shrink"), seed=7),
+        replace(MODEL, users=replace(USERS, departures=3_000, arrivals=8_000, arrival_size=30_000)),
+    ):
         plain: Replay[object] = replay(POOL, h.market, history, scenario, samples=5, screened=False)
         quick = replay(POOL, h.market, history, scenario, samples=5)
         for name, value in outcome(plain).items():
@@ -71,6 +76,80 @@ def test_history_itself_is_history() -> None:
     observed: Replay[object] = replay(POOL, h.market, h.timeline(), Scenario(liquidators=Observed(), users=USERS))
     plain: Replay[object] = replay(POOL, h.market, h.timeline(), Scenario())
     assert (observed.book, observed.actions) == (plain.book, plain.actions)
+
+
+def borrower() -> History:
+    """One account: 10 A at 100 USD, which count to 70 %, against 333.000001 B."""
+    h = History(market(("A", 8), ("B", 6), accounts=1))
+    for asset, price, threshold in ((0, 100, 7_000), (1, 1, 0)):
+        h.param("liquidation_threshold", threshold, asset=asset).param("liquidation_bonus", 10_500, asset=asset)
+        h.price(asset, price * USD)
+    h.position(0, 0, "collateral", 10 * 10**8)
+    h.position(0, 1, "debt", 333_000_001, "borrow")
+    for block in range(2, 12):
+        h.block(block, block * 21_600 * 2)
+        h.price(1, USD)
+    return h
+
+
+def elastic(threshold: int, **users: int) -> Replay[object]:
+    """Replayed with a threshold of A, which the override starts after."""
+    lower = Override(parameter="liquidation_threshold", asset="A", value=threshold, from_block=3)
+    h = borrower()
+    scenario = Scenario(liquidators=Competitive(), users=Users(**users), overrides=(lower,))  # type: ignore[arg-type]
+    return replay(POOL, h.market, h.timeline(), scenario)
+
+
+def held(result: Replay[object], account: int) -> dict[tuple[int, str], int]:
+    return dict(result.book.state.balances.get(account, {}))  # type: ignore[attr-defined]
+
+
+def test_newcomers_by_hand() -> None:
+    """A counts to 84 instead of 70 %, a fifth more: at 500 basis points for each of the 20 percent one comes for sure.
+    It is half of whom it is like: 5 A against 166.500000 B (333.000001 / 2, down). Nobody is like it, later either.
+    """
+    result = elastic(8_400, arrivals=500, arrival_size=5_000)
+    address = result.book.market.accounts[0]
+    [newcomer] = [place for place, name in enumerate(result.book.market.accounts) if name == f"{address}+"]
+    assert held(result, 0) == {(0, "collateral"): 10 * 10**8, (1, "debt"): 333_000_001}
+    assert held(result, newcomer) == {(0, "collateral"): 5 * 10**8, (1, "debt"): 166_500_000}
+    assert [(each.action, each.outcome, each.count) for each in result.actions] == [
+        ("borrow", "made", 1),
+        ("supply", "made", 1),
+    ]
+    assert len(elastic(8_400, departures=10_000).actions) == 0
+    assert len(elastic(7_000, arrivals=10_000).actions) == 0
+
+
+def test_departures_by_hand() -> None:
+    """A counts to 56 instead of 70 %, a fifth less: at 500 basis points for each percent the owner leaves for sure."""
+    result = elastic(5_600, departures=500)
+    assert held(result, 0) == {}
+    assert [(each.action, each.outcome, each.count) for each in result.actions] == [
+        ("repay", "made", 1),
+        ("withdraw", "made", 1),
+    ]
+    assert len(elastic(5_600, arrivals=10_000).actions) == 0
+
+
+@pytest.mark.parametrize(("threshold", "users"), [(8_400, "arrivals"), (5_600, "departures")])
+def test_elasticities_are_shares(threshold: int, users: str) -> None:
+    """Of 20 percent at 250 basis points each, half: over 60 seeds between 15 and 45, which chance leaves one time in
+    ten thousand.
+    """
+    moved = 0
+    for seed in range(60):
+        override = Override(parameter="liquidation_threshold", asset="A", value=threshold, from_block=3)
+        h = borrower()
+        scenario = Scenario(
+            liquidators=Competitive(),
+            users=Users(**{users: 250}),
+            overrides=(override,),
+            seed=seed,  # type: ignore
+        )
+        result: Replay[object] = replay(POOL, h.market, h.timeline(), scenario)
+        moved += bool(result.actions)
+    assert 15 <= moved <= 45
 
 
 def test_hazards_at_base_rates_change_nothing_of_accounts_that_owe_in_both() -> None:
