@@ -405,7 +405,9 @@ def present_of(
         if isinstance(override.emode, int)
         else (override.parameter, None if asset is None else asset.id, None)
     )
-    if word.unit != "basis points" or (word.per_asset and place[1:] == (None, None)) or override.emode == "all":
+    of_parts = word.per_part and any(c.name == override.parameter and c.asset is not None for c in timeline.params)
+    several = (word.per_asset or of_parts) and place[1:] == (None, None)
+    if word.unit != "basis points" or several or override.emode == "all":
         raise UserError(
             f"{option} with {spoken(override)}, which is not one number in basis points",
             "name one asset or one e-mode category of each parameter",

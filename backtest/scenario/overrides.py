@@ -18,7 +18,8 @@ class Parameter(NamedTuple):
     least and greatest of them.
 
     ``per_asset``: each asset has its own; else it is one for the whole market. ``per_category``: e-mode categories have
-    one too.
+    one too. ``per_part``: one for the whole market, but one a part where a market is made of several, each named by
+    its collateral.
     """
 
     low: int
@@ -26,9 +27,11 @@ class Parameter(NamedTuple):
     unit: Unit = "basis points"
     per_asset: bool = False
     per_category: bool = False
+    per_part: bool = False
 
 
 _AMOUNT = Parameter(0, 10**12, "whole tokens")
+_OF_A_PART = _AMOUNT._replace(per_part=True)
 PARAMETERS: dict[str, Parameter] = {
     "ltv": Parameter(0, 10_000, per_asset=True, per_category=True),
     "liquidation_threshold": Parameter(0, 10_000, per_asset=True, per_category=True),
@@ -38,33 +41,33 @@ PARAMETERS: dict[str, Parameter] = {
     "liquidation_factor": Parameter(0, 10_000, per_asset=True),
     "store_front_price_factor": Parameter(0, 10_000),
     "close_factor": Parameter(1, 10_000),
-    "liquidation_ratio": Parameter(10_000, 100_000),
+    "liquidation_ratio": Parameter(10_000, 100_000, per_part=True),
     "critical_ratio": Parameter(10_000, 100_000),
     "shutdown_ratio": Parameter(10_000, 100_000),
     "batch_margin": Parameter(0, 10_000),
     "gas_share": Parameter(0, 10_000),
-    "liquidation_penalty": Parameter(10_000, 20_000),
+    "liquidation_penalty": Parameter(10_000, 20_000, per_part=True),
     "redistribution_penalty": Parameter(10_000, 20_000),
-    "liquidation_system": Parameter(10, 20, "a code"),
-    "dust": _AMOUNT,
-    "line": _AMOUNT,
-    "lump": _AMOUNT,
-    "dunk": _AMOUNT,
+    "liquidation_system": Parameter(10, 20, "a code", per_part=True),
+    "dust": _OF_A_PART,
+    "line": _OF_A_PART,
+    "lump": _OF_A_PART,
+    "dunk": _OF_A_PART,
     "box": _AMOUNT,
-    "hole": _AMOUNT,
+    "hole": _OF_A_PART,
     "global_hole": _AMOUNT,
-    "beg": Parameter(10_000, 20_000),
-    "ttl": Parameter(1, 10**8, "seconds"),
-    "tau": Parameter(1, 10**8, "seconds"),
-    "buf": Parameter(10_000, 100_000),
-    "tail": Parameter(0, 10**8, "seconds"),
-    "cusp": Parameter(0, 10_000),
-    "chip": Parameter(0, 10_000),
-    "tip": _AMOUNT,
-    "calc": Parameter(0, 2, "a code"),
-    "calc_tau": Parameter(1, 10**8, "seconds"),
-    "step": Parameter(1, 10**8, "seconds"),
-    "cut": Parameter(0, 10_000),
+    "beg": Parameter(10_000, 20_000, per_part=True),
+    "ttl": Parameter(1, 10**8, "seconds", per_part=True),
+    "tau": Parameter(1, 10**8, "seconds", per_part=True),
+    "buf": Parameter(10_000, 100_000, per_part=True),
+    "tail": Parameter(0, 10**8, "seconds", per_part=True),
+    "cusp": Parameter(0, 10_000, per_part=True),
+    "chip": Parameter(0, 10_000, per_part=True),
+    "tip": _OF_A_PART,
+    "calc": Parameter(0, 2, "a code", per_part=True),
+    "calc_tau": Parameter(1, 10**8, "seconds", per_part=True),
+    "step": Parameter(1, 10**8, "seconds", per_part=True),
+    "cut": Parameter(0, 10_000, per_part=True),
     "amplification": Parameter(2, 10_000, "a code"),
     "loan_discount": Parameter(0, 5_000),
     "liquidation_discount": Parameter(0, 5_000),
@@ -93,7 +96,7 @@ class Override(Strict, frozen=True):
     change: int | None = None
     """By how much it changes, basis points: added to what history has, also later."""
     asset: str | None = None
-    """Symbol or address; None: every asset."""
+    """Symbol or address; None: every asset, or every part of the market."""
     emode: int | Literal["all"] | None = None
     """E-mode category whose parameter this is; None: the assets' own parameters, which leave accounts in an e-mode
     alone; "all": both, the assets' own and those of every category that has the asset as collateral.
@@ -136,7 +139,7 @@ class Override(Strict, frozen=True):
             raise ScenarioError(
                 f"override {name}: asset '{self.asset}' and e-mode {self.emode} together", "give one of them"
             )
-        if not word.per_asset and self.asset is not None:
+        if not (word.per_asset or word.per_part) and self.asset is not None:
             raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
         self._check_moments()
 

@@ -166,7 +166,8 @@ class Overrides:
         given = rule.override
         if rule.everywhere or isinstance(given.emode, int) or given.change is not None:
             return []
-        assets: list[AssetId | None] = [*sorted(rule.assets)] if PARAMETERS[given.parameter].per_asset else [None]
+        each = PARAMETERS[given.parameter].per_asset or given.asset is not None
+        assets: list[AssetId | None] = [*sorted(rule.assets)] if each else [None]
         return [(given.parameter, asset, None) for asset in assets]
 
     def _matches(self, rule: _Rule, key: Key, history: int | None) -> bool:
@@ -180,7 +181,7 @@ class Overrides:
             return given.emode == category or (given.emode == "all" and self._has_asset(rule, category))
         if name != given.parameter or isinstance(given.emode, int):
             return False
-        return asset is None or asset in rule.assets
+        return given.asset is None if asset is None else asset in rule.assets
 
     def _has_asset(self, rule: _Rule, category: int) -> bool:
         """Whether one of the override's assets is collateral of the category."""
@@ -227,6 +228,8 @@ def check(
             f"override {unknown}: protocol {market.protocol} has no such parameter", did_you_mean(unknown, units)
         )
     live = Overrides(market, overrides, timeline, units)
+    for override in overrides:
+        _check_part(market, override, timeline, units)
     places: dict[tuple[AssetId | None, int | None], dict[str, int]] = {}
     ours: set[tuple[AssetId | None, int | None]] = set()
     collateral: set[tuple[AssetId | None, int | None]] = set()  # made so by history itself
@@ -293,6 +296,21 @@ def check(
             raise ScenarioError(
                 f"override {text} touches nothing in this history", "check its asset, e-mode category and from_block"
             )
+
+
+def _check_part(market: Market, override: Override, timeline: Timeline, units: Mapping[str, int]) -> None:
+    """ScenarioError where an override names an asset, and nothing of the kind is kept for it."""
+    name, asset = override.parameter, override.asset
+    if asset is None or PARAMETERS[name].per_asset:
+        return
+    kept = {each for each in units if PARAMETERS[each].per_part}
+    parts = {change.asset for change in timeline.params if change.name in kept and change.asset is not None}
+    found = market.asset_named(asset)
+    if not parts:
+        raise ScenarioError(f"override {name}: it is one for the whole market", "leave the asset out")
+    if found is None or found.id not in parts:
+        labels = ", ".join(market.label(part) for part in sorted(parts))
+        raise ScenarioError(f"override {name}: '{asset}' has none of its own", f"give one of {labels}")
 
 
 def _resolve(market: Market, override: Override, timeline: Timeline, units: Mapping[str, int]) -> _Rule:

@@ -9,18 +9,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from backtest.errors import UserError
+from backtest.errors import ScenarioError, UserError
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
-from backtest.model import ParamChange, PositionChange
+from backtest.model import AccountId, ParamChange, PositionChange
+from backtest.propose import present_of
 from backtest.protocols.interface import Acted, Action, Refusal
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.events import ilks_of
 from backtest.reconstruct import reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline
-from backtest.scenario import Competitive, Scenario
+from backtest.scenario import Competitive, Override, Scenario
 from backtest.units import RAY, WAD
 from tests.sketches.history import market
 from tests.support.maker_logs import CONFIG, ILK, OTHER, RAD, SPOTTER, VAT, address, event, note, text32
@@ -150,3 +151,44 @@ def test_what_a_market_may_list() -> None:
     assert ilks_of({"ilk": "*"}) == ()
     with pytest.raises(UserError, match="named twice"):
         ilks_of({"ilk": "ETH-B,ETH-B"})
+
+
+def test_an_override_of_one_ilk_leaves_the_others_as_they_are(both: Lake) -> None:
+    """WBTC-A at 200 %: 30,000 of collateral carries 15,000 DAI in place of 20,000; ETH-B's vault is as it was."""
+    known, timeline = load_market(both, CONFIG.name), load_timeline(both, CONFIG.name)
+
+    def power(*overrides: Override) -> list[int]:
+        scenario = Scenario(liquidators=Competitive(), overrides=overrides)
+        book = replay(MAKER, known, timeline, scenario).book
+        owners = [known.accounts.index(f"{address('alice')}:{ilk}") for ilk in ("ETH-B", "WBTC-A")]
+        return [MAKER.view(book.state, AccountId(who), book.prices, book.now).borrowing_power_base for who in owners]
+
+    plain, one = power(), power(Override(parameter="liquidation_ratio", value=20_000, asset="WBTC-A"))
+    assert plain[1] == 20_000 * WAD
+    assert one == [plain[0], 15_000 * WAD]
+    every = power(Override(parameter="liquidation_ratio", value=20_000))
+    assert every[0] < plain[0]
+    assert every[1] == 15_000 * WAD
+    # of the ilk's own and of every ilk's, its own holds
+    mixed = power(
+        Override(parameter="liquidation_ratio", value=30_000),
+        Override(parameter="liquidation_ratio", value=20_000, asset="WBTC-A"),
+    )
+    assert (mixed[0] < every[0], mixed[1]) == (True, 15_000 * WAD)
+    with pytest.raises(ScenarioError, match=r"'DAI-WBTC-A' has none of its own; give one of ETH-B, WBTC-A"):
+        power(Override(parameter="dust", value=5, asset="DAI-WBTC-A"))
+    with pytest.raises(ScenarioError, match="one for the whole market"):
+        Override(parameter="box", value=5, asset="WBTC-A")
+    asked = Override(parameter="liquidation_ratio", change=0, asset="WBTC-A")
+    assert present_of(asked, known, timeline, MAKER, timeline.last_block) == 15_000
+    with pytest.raises(UserError, match="not one number"):
+        present_of(msgspec.structs.replace(asked, asset=None), known, timeline, MAKER, timeline.last_block)
+
+
+def test_a_market_of_one_ilk_has_no_parts(tmp_path: Path) -> None:
+    lake = fetched(tmp_path, CONFIG)
+    known = load_market(lake, CONFIG.name)
+    override = Override(parameter="liquidation_ratio", value=20_000, asset=known.assets[0].symbol)
+    scenario = Scenario(liquidators=Competitive(), overrides=(override,))
+    with pytest.raises(ScenarioError, match="one for the whole market; leave the asset out"):
+        replay(MAKER, known, load_timeline(lake, CONFIG.name), scenario)
