@@ -66,7 +66,7 @@ def _query(lake: Lake, query: queries.Query) -> Finding:
     import duckdb
 
     try:
-        cursor = lake.session().connection.cursor()
+        cursor = lake.session().cursor(query.select)
         counted = cursor.execute(f"SELECT count(*) FROM ({query.select})").fetchone()
         count = int(counted[0]) if counted else 0
         rows = cursor.execute(f"SELECT * FROM ({query.select}) LIMIT {SHOWN}").fetchall() if count else []

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -114,7 +115,17 @@ def load(folder: Path | None = None, protocols: Collection[str] | None = None) -
         LakeError: a header lacks something, a name is given twice, queries mention each other in a circle, a protocol's
             folder lacks a part that common queries are made of, or a column of it.
     """
-    root = folder or resource("queries")
+    named = frozenset(protocol.replace("-", "_") for protocol in protocols or ())
+    return list(_shipped(resource("queries"), named) if folder is None else _load(folder, named))
+
+
+@cache
+def _shipped(root: Path, protocols: frozenset[str]) -> list[Query]:
+    """What ships does not change while a process runs."""
+    return _load(root, protocols)
+
+
+def _load(root: Path, protocols: frozenset[str]) -> list[Query]:
     found: dict[str, Query] = {}
 
     def add(path: Path, name: str, part: str) -> Query:
@@ -134,8 +145,7 @@ def load(folder: Path | None = None, protocols: Collection[str] | None = None) -
     # Every folder is looked at, whatever the lake has: a missing part is seen before its protocol is.
     for query in found.values():
         _over_protocols(query, parts)
-    named = {protocol.replace("-", "_") for protocol in protocols or ()}
-    chosen = {name: own for name, own in parts.items() if name in named} or parts
+    chosen = {name: own for name, own in parts.items() if name in protocols} or parts
     found = {name: _over_protocols(query, chosen) for name, query in found.items()}
     mentions = {name: _mentions(query, found) for name, query in found.items()}
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,15 +21,28 @@ if TYPE_CHECKING:
     from backtest.lake import Lake
 
 
-def statements(lake: Lake) -> Iterator[str]:
-    """Everything that has to be executed to have the lake's tables, views and macros in an empty database."""
-    for schema in ("lake", "raw", "canonical", "results"):
-        yield f"CREATE SCHEMA IF NOT EXISTS {schema}"
+SCHEMAS = ("lake", "raw", "canonical", "results")
+
+
+class Relation(NamedTuple):
+    """A view or macro: its name, without a schema, what makes it, and whether it is called, with arguments."""
+
+    name: str
+    statement: str
+    called: bool = False
+
+
+def _view(schema: str, name: str, select: str) -> Relation:
+    return Relation(name, f"CREATE OR REPLACE VIEW {schema}.{name} AS {select}")
+
+
+def relations(lake: Lake) -> Iterator[Relation]:
+    """All that the lake's tables, views and macros are in a database that has the schemas, each after what it reads."""
     yield from _manifest_views(lake)
     for name, schema in tables.CANONICAL.items():
-        yield f"CREATE OR REPLACE VIEW canonical.{name} AS {_select(lake, f'canonical/{name}', schema)}"
+        yield _view("canonical", name, _select(lake, f"canonical/{name}", schema))
     for name, schema in {**RESULTS, **SWEEPS, **JOINTS, **STRESSES, **ENSEMBLES}.items():
-        yield f"CREATE OR REPLACE VIEW results.{name} AS {_select(lake, f'results/{name}', schema)}"
+        yield _view("results", name, _select(lake, f"results/{name}", schema))
     quarantined = []
     logs = []
     raw = {name for name in lake.datasets() if name.startswith("raw/")}
@@ -39,22 +52,22 @@ def statements(lake: Lake) -> Iterator[str]:
         else:
             if dataset not in tables.RAW_STATE and dataset not in tables.IMPORTED:
                 logs.append(dataset)
-            yield f"CREATE OR REPLACE VIEW raw.{raw_name(dataset)} AS {_select(lake, dataset, lake.schema(dataset))}"
+            yield _view("raw", raw_name(dataset), _select(lake, dataset, lake.schema(dataset)))
     parts = [_select(lake, dataset, tables.QUARANTINE) for dataset in quarantined] or [
         _empty(tables.QUARANTINE, with_market=True)
     ]
-    yield f"CREATE OR REPLACE VIEW raw.quarantine AS {' UNION ALL '.join(parts)}"
+    yield _view("raw", "quarantine", " UNION ALL ".join(parts))
     keys = ", ".join(field.name for field in tables.RAW_KEY)
     places = [
         f"SELECT market, {quoted(dataset)} AS dataset, {keys} FROM ({_select(lake, dataset, lake.schema(dataset))})"
         for dataset in [*logs, *quarantined]
     ]
     nothing = f"SELECT market, '' AS dataset, {keys} FROM ({_empty(tables.QUARANTINE, with_market=True)})"
-    yield f"CREATE OR REPLACE VIEW raw.logs AS {' UNION ALL '.join(places) or nothing}"
+    yield _view("raw", "logs", " UNION ALL ".join(places) or nothing)
     protocols = {record.config.protocol for record in lake.manifest.markets.values() if record.config is not None}
     for query in queries.load(protocols=protocols):
         if query.folder != "checks":
-            yield query.statement
+            yield Relation(query.name, query.statement, bool(query.parameters))
 
 
 def raw_name(dataset: str) -> str:
@@ -120,7 +133,7 @@ _PLAIN = {
 }
 
 
-def _manifest_views(lake: Lake) -> Iterator[str]:
+def _manifest_views(lake: Lake) -> Iterator[Relation]:
     markets = []
     coverage = []
     gone = []
@@ -137,10 +150,10 @@ def _manifest_views(lake: Lake) -> Iterator[str]:
     files = [
         (f.market, f.dataset, f.from_block, f.to_block, f.rows, f.bytes, f.sha256, f.stamp) for f in lake.files(None)
     ]
-    yield _values("lake.markets", _MARKETS, markets)
-    yield _values("lake.coverage", _COVERAGE, coverage)
-    yield _values("lake.files", _FILES, files)
-    yield _values("lake.superseded", _SUPERSEDED, gone)
+    yield _values("markets", _MARKETS, markets)
+    yield _values("coverage", _COVERAGE, coverage)
+    yield _values("files", _FILES, files)
+    yield _values("superseded", _SUPERSEDED, gone)
 
 
 _MARKETS = {
@@ -167,13 +180,13 @@ _FILES = {
 }
 
 
-def _values(view: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) -> str:
+def _values(name: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) -> Relation:
     """A view of constants (not a table: nothing in the database can be written)."""
     cast = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in columns.items())
     lines = rows or [(None,) * len(columns)]
     body = ", ".join(f"({', '.join(literal(value) for value in row)})" for row in lines)
     where = "" if rows else " WHERE false"
-    return f"CREATE OR REPLACE VIEW {view} AS SELECT {cast} FROM (VALUES {body}) AS t({', '.join(columns)}){where}"
+    return _view("lake", name, f"SELECT {cast} FROM (VALUES {body}) AS t({', '.join(columns)}){where}")
 
 
 def literal(value: Any) -> str:

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from backtest.lake import queries, relations, sandbox
 from backtest.lake.answer import Answer
 
 if TYPE_CHECKING:
+    import duckdb
+
     from backtest.lake import Lake
 
 STORAGE_VERSION = "v1.0.0"
@@ -30,6 +33,10 @@ _UNKNOWN = re.compile(
     r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is'
     r" not)"
 )
+_WORD = re.compile(r"\w+")
+_CALL = re.compile(r'(\w+)"?\s*\(')
+_CATALOG = re.compile(r"\b(duckdb_|pragma_|pg_|sqlite_|information_schema|show)", re.IGNORECASE)
+"""What a query that asks for all views says."""
 
 
 @cache
@@ -79,7 +86,8 @@ class Limits:
 
 
 class Session:
-    """The views of one version of a lake. Each query runs on a cursor of its own.
+    """The views of one version of a lake, each made when a query first names it, or what reads it: DuckDB plans all
+    that a view reads when it is made. Each query runs on a cursor of its own.
 
     Raises:
         LakeError: a limit that DuckDB does not understand.
@@ -106,31 +114,53 @@ class Session:
             self.connection.execute("SET TimeZone = 'UTC'")
             self.connection.execute(f"SET temp_directory = {relations.quoted(tempfile.mkdtemp(dir=_temporary()))}")
             self.connection.execute(f"SET max_temp_directory_size = {relations.quoted(limits.disk)}")
-            for statement in relations.statements(lake):
-                self.connection.execute(statement)
+            for schema in relations.SCHEMAS:
+                self.connection.execute(f"CREATE SCHEMA {schema}")
             paths = ", ".join(relations.quoted(file.path) for file in lake.files(None))
             self.connection.execute(f"SET allowed_paths = [{paths}]")
         except duckdb.Error as error:
-            raise LakeError(
-                f"cannot open the lake for SQL: {sandbox.one_line(error)}",
-                "check the limits; 'backtest check' looks at the files",
-            ) from None
+            raise _unopened(error) from None
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
+        self._waiting = list(relations.relations(lake))
+        """What is not made yet, each after what it reads."""
+        self._making = threading.Lock()
 
     def sql(self, text: str) -> Answer:
         """What one SELECT or EXPLAIN answers; LakeError in one line otherwise."""
         import duckdb
 
         sandbox.check(self.connection, text, self.macros)
+        cursor = self.cursor(text)
         try:
-            cursor = self.connection.cursor()
             relation = cursor.sql(text)
         except duckdb.Error as error:
             raise self.explain(error) from None
         if relation is None:
             raise LakeError("the statement returns nothing", "give a SELECT")
         return Answer(relation, cursor)
+
+    def cursor(self, text: str) -> duckdb.DuckDBPyConnection:
+        """A cursor on which every view and macro that a text may name exists; LakeError where a file is unsound."""
+        import duckdb
+
+        with self._making:
+            named, called = _names(text)
+            every = bool(_CATALOG.search(text))
+            made = set[int]()
+            for place in range(len(self._waiting) - 1, -1, -1):  # what reads comes after what it reads
+                relation = self._waiting[place]
+                if every or relation.name.lower() in (called if relation.called else named):
+                    made.add(place)
+                    words, calls = _names(relation.statement)
+                    named, called = named | words, called | calls
+            try:
+                for place in sorted(made):
+                    self.connection.execute(self._waiting[place].statement)
+            except duckdb.Error as error:
+                raise _unopened(error) from None
+            self._waiting = [relation for place, relation in enumerate(self._waiting) if place not in made]
+        return self.connection.cursor()
 
     def explain(self, error: Exception) -> LakeError:
         """A DuckDB error as one line, with the nearest view where a name is unknown."""
@@ -140,6 +170,22 @@ class Session:
                 return LakeError(f"'{name}' is a function and takes arguments", f"FROM {name}({', '.join(taking)})")
             return LakeError(f"there is no view or function '{match[2]}'", did_you_mean(name, self.names))
         return LakeError(sandbox.one_line(error), "")
+
+
+@lru_cache(maxsize=4_096)
+def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """All words of a statement, and those before a bracket or quote."""
+    lower = text.lower()
+    words = frozenset(_WORD.findall(lower))
+    commented = "/*" in lower or "--" in lower  # which may stand between a name and its bracket
+    return words, words if commented else frozenset(_CALL.findall(lower))
+
+
+def _unopened(error: Exception) -> LakeError:
+    return LakeError(
+        f"cannot open the lake for SQL: {sandbox.one_line(error)}",
+        "check the limits; 'backtest check' looks at the files",
+    )
 
 
 def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
@@ -162,8 +208,10 @@ def attach(lake: Lake, path: str | os.PathLike[str]) -> None:
             f" {relations.quoted(STORAGE_VERSION)})"
         )
         connection.execute("USE lake_file")
-        for statement in relations.statements(lake):
-            connection.execute(statement)
+        for schema in relations.SCHEMAS:
+            connection.execute(f"CREATE SCHEMA {schema}")
+        for relation in relations.relations(lake):
+            connection.execute(relation.statement)
         connection.execute("USE memory")
         connection.execute("DETACH lake_file")
         os.replace(unfinished, target)

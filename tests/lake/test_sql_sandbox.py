@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -144,9 +145,54 @@ ALLOWED = [
 ]
 
 
+SPELLED = [
+    "SELECT count(*) FROM ACCOUNTS",
+    'SELECT count(*) FROM "accounts"',
+    "SELECT count(*) FROM main.accounts",
+    "SELECT count(*) FROM canonical.Accounts",
+    "SELECT count(*) FROM Balances_At(5)",
+    'SELECT count(*) FROM "balances_at"(5)',
+    "SELECT count(*) FROM balances_at /* at */ (5)",
+    "SELECT count(*) FROM balances_at -- at\n (5)",
+    "WITH health AS (SELECT 1 AS prices) SELECT count(prices) FROM health",
+    "SELECT product_difference(6::HUGEINT, 7::HUGEINT, 1::HUGEINT, 2::HUGEINT)",
+]
+"""However a view or macro is named, it is there; each in a session that has made none yet."""
+
+
 @pytest.mark.parametrize("query", ALLOWED)
 def test_reading_is_allowed(lake: Lake, query: str) -> None:
     assert lake.sql(query).fetchall()
+
+
+@pytest.mark.parametrize("query", SPELLED)
+def test_what_is_named_is_there_however_it_is_spelled(lake: Lake, query: str) -> None:
+    assert len(Lake(lake.path).sql(query).fetchall()) == 1
+
+
+def test_sessions_make_what_is_named_and_no_more(lake: Lake) -> None:
+    fresh = Lake(lake.path)
+
+    def views() -> set[str]:
+        """Asked of the connection: a query that names the catalogue has all made."""
+        rows = fresh.session().connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        return {name for (name,) in rows}
+
+    assert views() == set()
+    fresh.sql("SELECT * FROM accounts")
+    assert views() == {"accounts"}
+    fresh.sql("SELECT * FROM assets, accounts")
+    assert {"accounts", "assets"} <= views()
+    assert "sweep_points" not in views()
+    assert {name for (name,) in fresh.sql("SELECT view_name FROM duckdb_views()").fetchall()} > {"sweep_points"}
+
+
+def test_threads_may_ask_one_session(lake: Lake) -> None:
+    fresh = Lake(lake.path)
+    fresh.session()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fresh.sql("SELECT count(*) FROM near_liquidation").fetchall(), range(4)))
+    assert found == found[:1] * 4
 
 
 @pytest.mark.parametrize(

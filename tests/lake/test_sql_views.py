@@ -54,7 +54,7 @@ def test_header_says_what_each_query_is(empty: Lake, name: str) -> None:
         assert query.grain.startswith(relation.fetchall()[0][0])
         return
     if query.folder == "checks":
-        relation = empty.session().connection.sql(query.select)
+        relation = empty.session().cursor(query.select).sql(query.select)
     else:
         call = (
             f"{name}({', '.join(ARGUMENTS[parameter] for parameter in query.parameters)})" if query.parameters else name
