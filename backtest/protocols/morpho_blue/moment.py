@@ -1,8 +1,9 @@
 """What the compiled loop asks of Morpho Blue (``protocols.loop.CompiledRules``).
 
-Each liquidation moves the market's totals, on which all others depend: after each, what is still there is quoted anew,
-as ``together`` does. A moment is tried as a whole: where a number does not fit, or an offer stays, the columns are as
-before and the plain rules take over. ``tests/protocols/morpho_blue/test_morpho_loop.py`` compares the two.
+Each liquidation moves the market's totals, on which all others depend, by its roundings: after each, those who may pay
+most are quoted anew, as ``together`` does. A moment is tried as a whole: where a number does not fit, or an offer
+stays, the columns are as before and the plain rules take over. ``tests/protocols/morpho_blue/test_morpho_loop.py``
+compares the two.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.protocols.morpho_blue import account as health
 from backtest.protocols.morpho_blue import irm, liquidation, state
-from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER
+from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER, TOO_MUCH
 from backtest.words.columns import Words
 from backtest.words.digits import WordConstant
 from backtest.words.machine import (
@@ -51,6 +52,8 @@ from backtest.words.machine import (
 U = np.uint64
 _1 = U(1)
 _offered, _most_of, _left_by = machine(liquidation.offered), machine(liquidation.most_of), machine(liquidation.left_by)
+_at_most, _is_between = machine(liquidation.offered_at_most), machine(liquidation.is_between)
+_least_after = machine(liquidation.least_assets_after)
 _valued, _rate, _interest = machine(health.valued), machine(irm.borrow_rate), machine(state.interest_down)
 _RATE_SCALE, _FITS = WordConstant(state.RATE_SCALE), WordConstant(1 << 63)
 
@@ -122,37 +125,135 @@ def _health(held: Words, market: Words, price: Any, loan_price: Any) -> Any:
 
 
 @within
+def _quoted(position: Words, market: Words, price: Any, sold: Any, loan: Any) -> tuple[int, Any]:
+    """How a call ends that asks for as much as possible (``liquidation.offered``), and what it pays."""
+    how, paid, brought = _offered(
+        _of(position, OWED), _of(position, HELD), _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), price,
+        _of(market, LLTV), _of(market, INCENTIVE), sold, loan, _of(market, UNIT), _of(market, LOAN_UNIT),
+    )  # fmt: skip
+    profit = brought - paid
+    if profit >= _FITS or -profit >= _FITS:
+        raise OverflowError("profit")
+    if how == ON_OFFER:
+        return ON_OFFER, np.int64(digits_of(profit)[3])
+    return HEALTHY if how == HEALTHY else NOTHING if how == NOTHING else TOO_MUCH, np.int64(0)
+
+
+@within
 def _choose(
     held: Words, rank: Any, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
     calls: Any, most: int, refused: Any,
 ) -> tuple[int, bool, Any]:  # fmt: skip
-    """The place of who pays most (-1: nobody does), whether an offer stands that does not pay, and the profit."""
+    """Of all that are there: the place of who pays most (-1: nobody does), whether an offer stands that does not pay,
+    and the profit.
+    """
     best, stays, least = -1, False, np.int64(cost)
-    assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
-    lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
-    unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
     for place in range(len(accounts)):
         account = accounts[place]
-        owed = _of(held[account], OWED)
-        if gone[place] or not owed:
+        if gone[place] or not _of(held[account], OWED):
             continue
-        how, paid, brought = _offered(
-            owed, _of(held[account], HELD), assets, shares, price, lltv, incentive, sold, loan, unit, loan_unit
-        )
+        how, pays = _quoted(held[account], market, price, sold, loan)
         if how == HEALTHY:
             continue
         if how != ON_OFFER:
             refused[place, 0 if how == NOTHING else 1] = True
-            continue
-        profit = brought - paid
-        if profit >= _FITS or -profit >= _FITS:
-            raise OverflowError("profit")
-        pays = np.int64(digits_of(profit)[3])
-        if pays <= cost or calls[place] >= most:
+        elif pays <= cost or calls[place] >= most:
             stays = True
         elif pays > least or (best >= 0 and pays == least and rank[account] < rank[accounts[best]]):
             best, least = place, pays
     return best, stays, least
+
+
+@within
+def _sift(order: Any, bound: Any, root: int, count: int) -> None:
+    """The first ``count`` of a heap whose root, the least, may be none."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and bound[order[child + 1]] < bound[order[child]]:
+            child += 1
+        if bound[order[root]] <= bound[order[child]]:
+            return
+        order[root], order[child] = order[child], order[root]
+        root = child
+
+
+@within
+def _sort(order: Any, bound: Any, count: int) -> None:
+    """Places by their bound, the greatest first: in place, by a heap."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sift(order, bound, root, count)
+    for left in range(count - 1, 0, -1):
+        order[0], order[left] = order[left], order[0]
+        _sift(order, bound, 0, left)
+
+
+@within
+def _list(
+    held: Words, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int, calls: Any,
+    most: int, refused: Any, order: Any, bound: Any, near: Any,
+) -> tuple[Any, int, int]:  # fmt: skip
+    """Who may pay as long as debt per share stays as it is but for roundings (``liquidation.offered_at_most``), in
+    order of how much at most; who may be refused; down to which assets at the shares of now, and how many are in both.
+    """
+    calls_left = 1  # that of the one who is taken now
+    for place in range(len(accounts)):
+        calls_left += not gone[place]
+    assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+    lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
+    unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
+    least, listed, nearly = _least_after(assets, word_of_digit(U(calls_left))), 0, 0
+    for place in range(len(accounts)):
+        owed = _of(held[accounts[place]], OWED)
+        if gone[place] or not owed:
+            continue
+        pays, too_much = _at_most(
+            owed, _of(held[accounts[place]], HELD), assets, shares, least, price, lltv, incentive, sold, loan, unit,
+            loan_unit,
+        )  # fmt: skip
+        if too_much and not refused[place, 1]:
+            near[nearly] = place
+            nearly += 1
+        if pays >= _FITS:
+            raise OverflowError("profit")
+        if pays > 0 and calls[place] < most and np.int64(digits_of(pays)[3]) > cost:
+            order[listed], bound[place] = place, np.int64(digits_of(pays)[3])
+            listed += 1
+    _sort(order, bound, listed)
+    return least, listed, nearly
+
+
+@within
+def _choose_listed(
+    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
+    refused: Any, order: Any, bound: Any, first: int, listed: int, near: Any, nearly: int,
+) -> tuple[int, Any]:  # fmt: skip
+    """As ``_choose`` of all that are there, with a list that holds: place and profit. The chosen one becomes the first
+    of the list, from ``first`` on.
+    """
+    for at in range(nearly):
+        place = near[at]
+        if not gone[place] and not refused[place, 1]:
+            how, _ = _quoted(held[accounts[place]], market, price, sold, loan)
+            if how == TOO_MUCH:
+                refused[place, 1] = True
+    best, least = -1, np.int64(cost)
+    for at in range(first, listed):
+        place = order[at]
+        if bound[place] < least:
+            break
+        account = accounts[place]
+        how, pays = _quoted(held[account], market, price, sold, loan)
+        if how != ON_OFFER or pays <= cost:
+            continue
+        if best < 0 or pays > least or (pays == least and rank[account] < rank[accounts[order[best]]]):
+            best, least = at, pays
+    if best < 0:
+        return -1, least
+    place = order[best]
+    for at in range(best, first, -1):
+        order[at] = order[at - 1]
+    order[first] = place
+    return place, least
 
 
 @within
@@ -186,22 +287,39 @@ def _take(
 
 @within
 def _all(
-    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, numbers: Any, price: Words, known: Any,
+    held: Words, rank: Any, accounts: Any, scratch: Any, market: Words, numbers: Any, price: Words, known: Any,
     timestamp: int, cost: int, calls: Any, most: int, made: Words, number: int, lost: Words, rest: int, refused: Any,
     owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Everyone who pays, in turn; ``gone``, the market and its numbers are as they are then."""
+    """Everyone who pays, in turn; who is gone, the market and its numbers are as they are then."""
+    gone, order, bound, near = scratch
     oracle = word_of_pair(price[_COLLATERAL, ORACLE], price[_COLLATERAL, ORACLE + 1])
     loan_oracle = word_of_pair(price[_LOAN, ORACLE], price[_LOAN, ORACLE + 1])
     sold, loan = _price(price, known, _COLLATERAL), _price(price, known, _LOAN)
     rate, end = _accrue(market, numbers, timestamp)
-    first = number
+    first, at, listed, nearly, stays = number, 0, 0, 0, False
+    least, highest, shares = word_of_digit(U(0)), word_of_digit(U(0)), word_of_digit(U(0))
     while True:
-        place, stays, profit = _choose(
-            held, rank, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused
-        )
+        place, profit = -1, np.int64(cost)
+        holds = listed and _is_between(_of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), least, highest, shares)
+        if holds:
+            place, profit = _choose_listed(
+                held, rank, accounts, gone, market, oracle, sold, loan, cost, refused, order, bound, at, listed, near,
+                nearly,
+            )  # fmt: skip
+            at += 1
         if place < 0:
-            break
+            place, stays, profit = _choose(
+                held, rank, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused
+            )
+            if place < 0:
+                break
+            highest, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+            gone[place] = True
+            least, listed, nearly = _list(
+                held, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused, order, bound, near
+            )
+            at = 0
         if number >= len(made) or rest >= len(lost):
             return NO_ROOM, number, rest
         if number > first:  # nothing is left to accrue, and the contract's event says at which rate
@@ -235,7 +353,8 @@ def moment(
     made: Words, count: int, lost: Words, used: int, refused: Any, owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """See ``CompiledRules``."""
-    held, plain, rank, kept, kept_numbers, gone, market, numbers = columns
+    held, plain, rank, kept, kept_numbers, scratch, market, numbers = columns
+    gone = scratch[0]
     if not known[_COLLATERAL, ORACLE] or not known[_LOAN, ORACLE]:
         return NOT_HERE, count, used
     for place in range(len(accounts)):
@@ -249,8 +368,8 @@ def moment(
     status, number, rest = NOT_HERE, count, used
     try:
         status, number, rest = _all(
-            held, rank, accounts, gone, market, numbers, price, known, timestamp, cost, calls, most, made, count, lost,
-            used, refused, owes,
+            held, rank, accounts, scratch, market, numbers, price, known, timestamp, cost, calls, most, made, count,
+            lost, used, refused, owes,
         )  # fmt: skip
     except Exception:
         status = NOT_HERE
