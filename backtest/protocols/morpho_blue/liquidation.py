@@ -112,26 +112,24 @@ def offered(
 def offered_at_most(
     shares: int, collateral: int, total_assets: int, total_shares: int, least_assets: int, price: int, lltv: int,
     incentive: int, execution_price: int, loan_price: int, unit: int, loan_unit: int,
-) -> tuple[int, bool]:  # fmt: skip
-    """A bound of what the liquidator gets beyond what it pays in ``offered`` (base units), and whether that may come to
-    be ``TOO_MUCH``, as long as debt per share ``is_between`` what it is with ``least_assets`` and with
-    ``total_assets``, at ``total_shares``. Nothing that is not on offer with these totals is then on offer otherwise,
-    but for what is ``TOO_MUCH`` now.
+) -> int:  # fmt: skip
+    """A bound of what the liquidator gets beyond what it pays in ``offered`` (base units), as long as debt per share
+    ``is_between`` what it is with ``least_assets`` and with ``total_assets``, at ``total_shares``.
 
-    Where less is owed per share a healthy position stays healthy. One that is repaid whole still is: it loses no more
+    Where less is owed per share, a healthy position stays healthy. One that is repaid whole still is: it loses no more
     collateral than now, and repays what it owes. One whose collateral is short loses all of it and repays what that
-    pays for, or owes so little by then that it is repaid whole; too much is asked of it only where the collateral pays
-    for more than it owes, rounded down.
+    pays for, or owes so little by then that it is repaid whole. Nothing is refused that is not refused now: a call does
+    nothing only where there is no collateral, and collateral that is short never pays for more than is owed. (Let F be
+    what is owed, rounded down, n that with the incentive, rounded down. Collateral is short where n is worth more than
+    all of it; so n is at least what it is worth, rounded up, and F at least that without the incentive, rounded up.)
     """
     if max_borrow_down(collateral, price, lltv) >= to_assets_up(shares, total_assets, total_shares):
-        return 0, False
+        return 0
     seized = seized_for_down(shares, price, incentive, total_assets, total_shares)
-    paid, too_much = to_assets_up(shares, least_assets, total_shares), False
+    paid = to_assets_up(shares, least_assets, total_shares)
     if seized > collateral:
-        pays_for = assets_for_up(collateral, price, incentive)
-        too_much = to_assets_down(shares, least_assets, total_shares) < pays_for
-        seized, paid = collateral, min(paid, pays_for)
-    return mul_div_down(seized, execution_price, unit) - mul_div_up(paid, loan_price, loan_unit), too_much
+        seized, paid = collateral, min(paid, assets_for_up(collateral, price, incentive))
+    return mul_div_down(seized, execution_price, unit) - mul_div_up(paid, loan_price, loan_unit)
 
 
 @rule

@@ -34,7 +34,7 @@ from backtest.protocols.loop import (
 )  # fmt: skip
 from backtest.protocols.morpho_blue import account as health
 from backtest.protocols.morpho_blue import irm, liquidation, state
-from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER, TOO_MUCH
+from backtest.protocols.morpho_blue.liquidation import HEALTHY, NOTHING, ON_OFFER
 from backtest.words.columns import Words
 from backtest.words.digits import WordConstant
 from backtest.words.machine import (
@@ -125,7 +125,7 @@ def _health(held: Words, market: Words, price: Any, loan_price: Any) -> Any:
 
 
 @within
-def _quoted(position: Words, market: Words, price: Any, sold: Any, loan: Any) -> tuple[int, Any]:
+def _quoted(position: Words, market: Words, price: Any, sold: Any, loan: Any) -> tuple[Any, Any]:
     """How a call ends that asks for as much as possible (``liquidation.offered``), and what it pays."""
     how, paid, brought = _offered(
         _of(position, OWED), _of(position, HELD), _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), price,
@@ -134,9 +134,7 @@ def _quoted(position: Words, market: Words, price: Any, sold: Any, loan: Any) ->
     profit = brought - paid
     if profit >= _FITS or -profit >= _FITS:
         raise OverflowError("profit")
-    if how == ON_OFFER:
-        return ON_OFFER, np.int64(digits_of(profit)[3])
-    return HEALTHY if how == HEALTHY else NOTHING if how == NOTHING else TOO_MUCH, np.int64(0)
+    return np.int64(digits_of(how)[3]), np.int64(digits_of(profit)[3])
 
 
 @within
@@ -190,10 +188,10 @@ def _sort(order: Any, bound: Any, count: int) -> None:
 @within
 def _list(
     held: Words, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int, calls: Any,
-    most: int, refused: Any, order: Any, bound: Any, near: Any,
-) -> tuple[Any, int, int]:  # fmt: skip
+    most: int, order: Any, bound: Any,
+) -> tuple[Any, int]:  # fmt: skip
     """Who may pay as long as debt per share stays as it is but for roundings (``liquidation.offered_at_most``), in
-    order of how much at most; who may be refused; down to which assets at the shares of now, and how many are in both.
+    order of how much at most: down to which assets at the shares of now, and how many they are.
     """
     calls_left = 1  # that of the one who is taken now
     for place in range(len(accounts)):
@@ -201,41 +199,32 @@ def _list(
     assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
     lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
     unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
-    least, listed, nearly = _least_after(assets, word_of_digit(U(calls_left))), 0, 0
+    least, listed = _least_after(assets, word_of_digit(U(calls_left))), 0
     for place in range(len(accounts)):
         owed = _of(held[accounts[place]], OWED)
         if gone[place] or not owed:
             continue
-        pays, too_much = _at_most(
+        pays = _at_most(
             owed, _of(held[accounts[place]], HELD), assets, shares, least, price, lltv, incentive, sold, loan, unit,
             loan_unit,
         )  # fmt: skip
-        if too_much and not refused[place, 1]:
-            near[nearly] = place
-            nearly += 1
         if pays >= _FITS:
             raise OverflowError("profit")
         if pays > 0 and calls[place] < most and np.int64(digits_of(pays)[3]) > cost:
             order[listed], bound[place] = place, np.int64(digits_of(pays)[3])
             listed += 1
     _sort(order, bound, listed)
-    return least, listed, nearly
+    return least, listed
 
 
 @within
 def _choose_listed(
-    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
-    refused: Any, order: Any, bound: Any, first: int, listed: int, near: Any, nearly: int,
+    held: Words, rank: Any, accounts: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
+    order: Any, bound: Any, first: int, listed: int,
 ) -> tuple[int, Any]:  # fmt: skip
     """As ``_choose`` of all that are there, with a list that holds: place and profit. The chosen one becomes the first
     of the list, from ``first`` on.
     """
-    for at in range(nearly):
-        place = near[at]
-        if not gone[place] and not refused[place, 1]:
-            how, _ = _quoted(held[accounts[place]], market, price, sold, loan)
-            if how == TOO_MUCH:
-                refused[place, 1] = True
     best, least = -1, np.int64(cost)
     for at in range(first, listed):
         place = order[at]
@@ -292,21 +281,20 @@ def _all(
     owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Everyone who pays, in turn; who is gone, the market and its numbers are as they are then."""
-    gone, order, bound, near = scratch
+    gone, order, bound = scratch
     oracle = word_of_pair(price[_COLLATERAL, ORACLE], price[_COLLATERAL, ORACLE + 1])
     loan_oracle = word_of_pair(price[_LOAN, ORACLE], price[_LOAN, ORACLE + 1])
     sold, loan = _price(price, known, _COLLATERAL), _price(price, known, _LOAN)
     rate, end = _accrue(market, numbers, timestamp)
-    first, at, listed, nearly, stays = number, 0, 0, 0, False
+    first, at, listed, stays = number, 0, 0, False
     least, highest, shares = word_of_digit(U(0)), word_of_digit(U(0)), word_of_digit(U(0))
     while True:
         place, profit = -1, np.int64(cost)
         holds = listed and _is_between(_of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), least, highest, shares)
         if holds:
             place, profit = _choose_listed(
-                held, rank, accounts, gone, market, oracle, sold, loan, cost, refused, order, bound, at, listed, near,
-                nearly,
-            )  # fmt: skip
+                held, rank, accounts, market, oracle, sold, loan, cost, order, bound, at, listed
+            )
             at += 1
         if place < 0:
             place, stays, profit = _choose(
@@ -316,9 +304,7 @@ def _all(
                 break
             highest, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
             gone[place] = True
-            least, listed, nearly = _list(
-                held, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused, order, bound, near
-            )
+            least, listed = _list(held, accounts, gone, market, oracle, sold, loan, cost, calls, most, order, bound)
             at = 0
         if number >= len(made) or rest >= len(lost):
             return NO_ROOM, number, rest

@@ -19,7 +19,6 @@ from backtest.protocols.morpho_blue.liquidation import (
     ON_OFFER,
     PAIR,
     REASONS,
-    TOO_MUCH,
     is_between,
     least_assets_after,
     offered,
@@ -86,19 +85,15 @@ class _Left:
         self.on_offer: list[AccountId] = []
         """Of all that are there, when all were last quoted;"""
         self.refused: set[tuple[AccountId, str]] = set()
-        """the same of all quotes so far, and why."""
+        """the same of all times, and why."""
         self._bounds: list[tuple[int, int]] = []
-        """What each place that may pay pays at most, negative, and the place: in order;"""
-        self._near: list[int] = []
-        """places that may ask for too much;"""
+        """What each place that may pay pays at most, negative, and the place: in order,"""
         self._range = 0, 0, 0
-        """both while debt per share is in this range (``liquidation.is_between``)."""
+        """as long as debt per share is in this range (``liquidation.is_between``)."""
 
     def next(self, totals: Totals) -> tuple[int, int] | None:
         """The place of who pays most (-1: nobody does) and how much; None where a number is no word."""
         if self._bounds and is_between(totals.borrow_assets, totals.borrow_shares, *self._range):
-            for at in self._near:
-                self._quoted(at, totals)
             best = self._best_bounded(totals)
             if best is not None:
                 return best
@@ -125,13 +120,9 @@ class _Left:
     def _quoted(self, at: int, totals: Totals) -> int | None:
         """The profit of a position that is on offer."""
         position = self._book.positions[self._ids[at]]
-        if not position.borrow_shares:
-            return None
         how, paid, brought = offered(
             position.borrow_shares, position.collateral, totals.borrow_assets, totals.borrow_shares, *self._terms
         )
-        if how in REASONS:
-            self.refused.add((self._ids[at], REASONS[how]))
         return brought - paid if how == ON_OFFER else None
 
     def _of_all(self, totals: Totals) -> tuple[int, int] | None:
@@ -163,18 +154,12 @@ class _Left:
         if not pays:
             return -1, 0
         profit, _, best = min(pays)
-        most, too_much = (numbers(column) for column in bounded.columns)
         self._range = least, assets, shares
         self._bounds = sorted(
             (-bound, at)
-            for at, bound in zip(there, most, strict=True)
+            for at, bound in zip(there, numbers(bounded.columns[0]), strict=True)
             if bound > self._cost and self._calls[at] > 0 and at != best
         )
-        self._near = [
-            at
-            for at, flag in zip(there, too_much, strict=True)
-            if flag and (self._ids[at], REASONS[TOO_MUCH]) not in self.refused
-        ]
         return self._take(best, -profit)
 
 
