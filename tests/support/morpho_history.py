@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from backtest.model import Asset, Market, ParamChange, PositionChange
 from backtest.protocols.morpho_blue import MORPHO_BLUE
@@ -99,6 +100,39 @@ def random_history(seed: int, *, steps: int = 120) -> History:
             with h.transaction():
                 made.accrue(draw.choice((0, 10**9, 3 * 10**9)))
                 _act(made, draw, account)
+    return h
+
+
+def crowded_history(seed: int, *, borrowers: int = 30) -> History:
+    """Positions of few sizes, many of them alike or a unit apart, some without collateral, at times some of a few
+    units. In three of thirty blocks the price falls, each time below what many of them carry, and some are worth.
+    """
+    draw = random.Random(seed)
+    names = tuple(f"0x{997 * number % 10_007:040x}" for number in range(borrowers + 1))
+    h = History(replace(MARKET, accounts=names))
+    made = _Written(h, MORPHO_BLUE.open(h.market))
+    made.param("created", 1, None)
+    lltv = draw.choice((86, 77, 98))
+    made.param("liquidation_threshold", lltv * WAD // 100, COLLATERAL)
+    made.param("fee", draw.choice((0, WAD // 10)))
+    price = 2_000.0
+    h.price(LOAN, UNIT).price(COLLATERAL, int(price * 10**6) * UNIT // 10**6)
+    made.move(borrowers, LOAN, "collateral", 10**20, 10**14, "supply")
+    sizes = draw.sample((10**3, 10**4, 10**6, 10**9, 10**11), 2) + draw.choice(([], [], [], [3], [20]))
+    odd = draw.choice((0, 1, 999_999))
+    for account in range(borrowers):
+        worth = draw.choice(sizes) + draw.choice((0, 0, 0, 1, 2))
+        if draw.random() < 0.97:
+            held = worth * 10**12 // 2_000
+            made.move(account, COLLATERAL, "collateral", held, held, "supply")
+        owed = max(1, worth * (lltv - draw.choice((0, 1, 1, 5, 15))) // 100)
+        made.move(account, LOAN, "debt", owed * 10**6 - odd, owed, "borrow")
+    block, falls = 9, draw.sample(range(1, 30), 3)
+    for step in range(30):
+        block += draw.choice((1, 1, 900)) if step else 1
+        h.block(block, block * 12)
+        price *= draw.choice((0.85, 0.93, 0.97)) if step in falls else 1
+        h.price(COLLATERAL, int(price * 10**9) * UNIT // 10**9)
     return h
 
 

@@ -26,6 +26,8 @@ from backtest.protocols.interface import Fill, Order, Pair, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, max_borrow_down, price_of
 from backtest.protocols.morpho_blue.math import (
     ORACLE_PRICE_SCALE,
+    VIRTUAL_ASSETS,
+    VIRTUAL_SHARES,
     to_assets_down,
     to_assets_up,
     to_shares_down,
@@ -50,10 +52,15 @@ Change = PositionChange | SettingChange | IndexUpdate | ParamChange
 
 
 @rule
+def assets_for_up(seized: int, price: int, incentive: int) -> int:
+    """Native loan units to repay for ``seized`` collateral."""
+    return mul_div_up(mul_div_up(seized, price, ORACLE_PRICE_SCALE), WAD, incentive)
+
+
+@rule
 def shares_for_up(seized: int, price: int, incentive: int, total_assets: int, total_shares: int) -> int:
-    """Borrow shares to repay for ``seized`` collateral; the totals are those of what is borrowed."""
-    quoted = mul_div_up(seized, price, ORACLE_PRICE_SCALE)
-    return to_shares_up(mul_div_up(quoted, WAD, incentive), total_assets, total_shares)
+    """The same in borrow shares; the totals are those of what is borrowed."""
+    return to_shares_up(assets_for_up(seized, price, incentive), total_assets, total_shares)
 
 
 @rule
@@ -99,6 +106,46 @@ def offered(
         return TOO_MUCH, 0, 0
     paid = to_assets_up(repaid, total_assets, total_shares)
     return ON_OFFER, mul_div_up(paid, loan_price, loan_unit), mul_div_down(seized, execution_price, unit)
+
+
+@rule
+def offered_at_most(
+    shares: int, collateral: int, total_assets: int, total_shares: int, least_assets: int, price: int, lltv: int,
+    incentive: int, execution_price: int, loan_price: int, unit: int, loan_unit: int,
+) -> int:  # fmt: skip
+    """A bound of what the liquidator gets beyond what it pays in ``offered`` (base units), as long as debt per share
+    ``is_between`` what it is with ``least_assets`` and with ``total_assets``, at ``total_shares``.
+
+    Where less is owed per share, a healthy position stays healthy. One that is repaid whole still is: it loses no more
+    collateral than now, and repays what it owes. One whose collateral is short loses all of it and repays what that
+    pays for, or owes so little by then that it is repaid whole. Nothing is refused that is not refused now: a call does
+    nothing only where there is no collateral, and collateral that is short never pays for more than is owed. (Let F be
+    what is owed, rounded down, n that with the incentive, rounded down. Collateral is short where n is worth more than
+    all of it; so n is at least what it is worth, rounded up, and F at least that without the incentive, rounded up.)
+    """
+    if max_borrow_down(collateral, price, lltv) >= to_assets_up(shares, total_assets, total_shares):
+        return 0
+    seized = seized_for_down(shares, price, incentive, total_assets, total_shares)
+    paid = to_assets_up(shares, least_assets, total_shares)
+    if seized > collateral:
+        seized, paid = collateral, min(paid, assets_for_up(collateral, price, incentive))
+    return mul_div_down(seized, execution_price, unit) - mul_div_up(paid, loan_price, loan_unit)
+
+
+@rule
+def is_between(total_assets: int, total_shares: int, least_assets: int, most_assets: int, at_shares: int) -> bool:
+    """Whether debt per share is between what it is with ``least_assets`` and with ``most_assets``, at ``at_shares``."""
+    now, per = (total_assets + VIRTUAL_ASSETS) * (at_shares + VIRTUAL_SHARES), total_shares + VIRTUAL_SHARES
+    return (least_assets + VIRTUAL_ASSETS) * per <= now and now <= (most_assets + VIRTUAL_ASSETS) * per
+
+
+@rule
+def least_assets_after(total_assets: int, calls: int) -> int:
+    """What is borrowed if debt per share falls, at the shares of now, as far as so many calls may make it. A call moves
+    it by its roundings alone, down unless nothing is left: what is repaid, and what is written off, is rounded up to a
+    native unit each, which is as much as two of now while half of the shares are left.
+    """
+    return max(0, total_assets - 4 * calls)
 
 
 @rule

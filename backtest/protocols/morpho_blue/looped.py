@@ -49,7 +49,7 @@ def compiled_rules(state: MorphoState, now: Clock) -> CompiledRules | None:
             live.rank,
             kept,
             updated,
-            np.zeros(len(live.plain), np.bool_),
+            (np.zeros(len(live.plain), np.bool_), *np.empty((2, len(live.plain)), np.int64)),
             np.zeros_like(kept),
             np.zeros_like(updated),
         ),

@@ -1,8 +1,9 @@
 """What the compiled loop asks of Morpho Blue (``protocols.loop.CompiledRules``).
 
-Each liquidation moves the market's totals, on which all others depend: after each, what is still there is quoted anew,
-as ``together`` does. A moment is tried as a whole: where a number does not fit, or an offer stays, the columns are as
-before and the plain rules take over. ``tests/protocols/morpho_blue/test_morpho_loop.py`` compares the two.
+Each liquidation moves the market's totals, on which all others depend, by its roundings: after each, those who may pay
+most are quoted anew, as ``together`` does. A moment is tried as a whole: where a number does not fit, or an offer
+stays, the columns are as before and the plain rules take over. ``tests/protocols/morpho_blue/test_morpho_loop.py``
+compares the two.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ from backtest.words.machine import (
 U = np.uint64
 _1 = U(1)
 _offered, _most_of, _left_by = machine(liquidation.offered), machine(liquidation.most_of), machine(liquidation.left_by)
+_at_most, _is_between = machine(liquidation.offered_at_most), machine(liquidation.is_between)
+_least_after = machine(liquidation.least_assets_after)
 _valued, _rate, _interest = machine(health.valued), machine(irm.borrow_rate), machine(state.interest_down)
 _RATE_SCALE, _FITS = WordConstant(state.RATE_SCALE), WordConstant(1 << 63)
 
@@ -122,37 +125,124 @@ def _health(held: Words, market: Words, price: Any, loan_price: Any) -> Any:
 
 
 @within
+def _quoted(position: Words, market: Words, price: Any, sold: Any, loan: Any) -> tuple[Any, Any]:
+    """How a call ends that asks for as much as possible (``liquidation.offered``), and what it pays."""
+    how, paid, brought = _offered(
+        _of(position, OWED), _of(position, HELD), _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), price,
+        _of(market, LLTV), _of(market, INCENTIVE), sold, loan, _of(market, UNIT), _of(market, LOAN_UNIT),
+    )  # fmt: skip
+    profit = brought - paid
+    if profit >= _FITS or -profit >= _FITS:
+        raise OverflowError("profit")
+    return np.int64(digits_of(how)[3]), np.int64(digits_of(profit)[3])
+
+
+@within
 def _choose(
     held: Words, rank: Any, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
     calls: Any, most: int, refused: Any,
 ) -> tuple[int, bool, Any]:  # fmt: skip
-    """The place of who pays most (-1: nobody does), whether an offer stands that does not pay, and the profit."""
+    """Of all that are there: the place of who pays most (-1: nobody does), whether an offer stands that does not pay,
+    and the profit.
+    """
     best, stays, least = -1, False, np.int64(cost)
-    assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
-    lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
-    unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
     for place in range(len(accounts)):
         account = accounts[place]
-        owed = _of(held[account], OWED)
-        if gone[place] or not owed:
+        if gone[place] or not _of(held[account], OWED):
             continue
-        how, paid, brought = _offered(
-            owed, _of(held[account], HELD), assets, shares, price, lltv, incentive, sold, loan, unit, loan_unit
-        )
+        how, pays = _quoted(held[account], market, price, sold, loan)
         if how == HEALTHY:
             continue
         if how != ON_OFFER:
             refused[place, 0 if how == NOTHING else 1] = True
-            continue
-        profit = brought - paid
-        if profit >= _FITS or -profit >= _FITS:
-            raise OverflowError("profit")
-        pays = np.int64(digits_of(profit)[3])
-        if pays <= cost or calls[place] >= most:
+        elif pays <= cost or calls[place] >= most:
             stays = True
         elif pays > least or (best >= 0 and pays == least and rank[account] < rank[accounts[best]]):
             best, least = place, pays
     return best, stays, least
+
+
+@within
+def _sift(order: Any, bound: Any, root: int, count: int) -> None:
+    """The first ``count`` of a heap whose root, the least, may be none."""
+    while 2 * root + 1 < count:
+        child = 2 * root + 1
+        if child + 1 < count and bound[order[child + 1]] < bound[order[child]]:
+            child += 1
+        if bound[order[root]] <= bound[order[child]]:
+            return
+        order[root], order[child] = order[child], order[root]
+        root = child
+
+
+@within
+def _sort(order: Any, bound: Any, count: int) -> None:
+    """Places by their bound, the greatest first: in place, by a heap."""
+    for root in range(count // 2 - 1, -1, -1):
+        _sift(order, bound, root, count)
+    for left in range(count - 1, 0, -1):
+        order[0], order[left] = order[left], order[0]
+        _sift(order, bound, 0, left)
+
+
+@within
+def _list(
+    held: Words, accounts: Any, gone: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int, calls: Any,
+    most: int, order: Any, bound: Any,
+) -> tuple[Any, int]:  # fmt: skip
+    """Who may pay as long as debt per share stays as it is but for roundings (``liquidation.offered_at_most``), in
+    order of how much at most: down to which assets at the shares of now, and how many they are.
+    """
+    calls_left = 1  # that of the one who is taken now
+    for place in range(len(accounts)):
+        calls_left += not gone[place]
+    assets, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+    lltv, incentive = _of(market, LLTV), _of(market, INCENTIVE)
+    unit, loan_unit = _of(market, UNIT), _of(market, LOAN_UNIT)
+    least, listed = _least_after(assets, word_of_digit(U(calls_left))), 0
+    for place in range(len(accounts)):
+        owed = _of(held[accounts[place]], OWED)
+        if gone[place] or not owed:
+            continue
+        pays = _at_most(
+            owed, _of(held[accounts[place]], HELD), assets, shares, least, price, lltv, incentive, sold, loan, unit,
+            loan_unit,
+        )  # fmt: skip
+        if pays >= _FITS:
+            raise OverflowError("profit")
+        if pays > 0 and calls[place] < most and np.int64(digits_of(pays)[3]) > cost:
+            order[listed], bound[place] = place, np.int64(digits_of(pays)[3])
+            listed += 1
+    _sort(order, bound, listed)
+    return least, listed
+
+
+@within
+def _choose_listed(
+    held: Words, rank: Any, accounts: Any, market: Words, price: Any, sold: Any, loan: Any, cost: int,
+    order: Any, bound: Any, first: int, listed: int,
+) -> tuple[int, Any]:  # fmt: skip
+    """As ``_choose`` of all that are there, with a list that holds: place and profit. The chosen one becomes the first
+    of the list, from ``first`` on.
+    """
+    best, least = -1, np.int64(cost)
+    for at in range(first, listed):
+        place = order[at]
+        if bound[place] < least:
+            break
+        account = accounts[place]
+        how, pays = _quoted(held[account], market, price, sold, loan)
+        if how != ON_OFFER or pays <= cost:
+            continue
+        if best < 0 or pays > least or (pays == least and rank[account] < rank[accounts[order[best]]]):
+            best, least = at, pays
+    if best < 0:
+        return -1, least
+    place = order[best]
+    for at in range(best, first, -1):
+        order[at] = order[at - 1]
+    order[first] = place
+    return place, least
 
 
 @within
@@ -186,22 +276,36 @@ def _take(
 
 @within
 def _all(
-    held: Words, rank: Any, accounts: Any, gone: Any, market: Words, numbers: Any, price: Words, known: Any,
+    held: Words, rank: Any, accounts: Any, scratch: Any, market: Words, numbers: Any, price: Words, known: Any,
     timestamp: int, cost: int, calls: Any, most: int, made: Words, number: int, lost: Words, rest: int, refused: Any,
     owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Everyone who pays, in turn; ``gone``, the market and its numbers are as they are then."""
+    """Everyone who pays, in turn; who is gone, the market and its numbers are as they are then."""
+    gone, order, bound = scratch
     oracle = word_of_pair(price[_COLLATERAL, ORACLE], price[_COLLATERAL, ORACLE + 1])
     loan_oracle = word_of_pair(price[_LOAN, ORACLE], price[_LOAN, ORACLE + 1])
     sold, loan = _price(price, known, _COLLATERAL), _price(price, known, _LOAN)
     rate, end = _accrue(market, numbers, timestamp)
-    first = number
+    first, at, listed, stays = number, 0, 0, False
+    least, highest, shares = word_of_digit(U(0)), word_of_digit(U(0)), word_of_digit(U(0))
     while True:
-        place, stays, profit = _choose(
-            held, rank, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused
-        )
+        place, profit = -1, np.int64(cost)
+        holds = listed and _is_between(_of(market, BORROW_ASSETS), _of(market, BORROW_SHARES), least, highest, shares)
+        if holds:
+            place, profit = _choose_listed(
+                held, rank, accounts, market, oracle, sold, loan, cost, order, bound, at, listed
+            )
+            at += 1
         if place < 0:
-            break
+            place, stays, profit = _choose(
+                held, rank, accounts, gone, market, oracle, sold, loan, cost, calls, most, refused
+            )
+            if place < 0:
+                break
+            highest, shares = _of(market, BORROW_ASSETS), _of(market, BORROW_SHARES)
+            gone[place] = True
+            least, listed = _list(held, accounts, gone, market, oracle, sold, loan, cost, calls, most, order, bound)
+            at = 0
         if number >= len(made) or rest >= len(lost):
             return NO_ROOM, number, rest
         if number > first:  # nothing is left to accrue, and the contract's event says at which rate
@@ -235,7 +339,8 @@ def moment(
     made: Words, count: int, lost: Words, used: int, refused: Any, owes: Any,
 ) -> tuple[int, int, int]:  # fmt: skip
     """See ``CompiledRules``."""
-    held, plain, rank, kept, kept_numbers, gone, market, numbers = columns
+    held, plain, rank, kept, kept_numbers, scratch, market, numbers = columns
+    gone = scratch[0]
     if not known[_COLLATERAL, ORACLE] or not known[_LOAN, ORACLE]:
         return NOT_HERE, count, used
     for place in range(len(accounts)):
@@ -249,8 +354,8 @@ def moment(
     status, number, rest = NOT_HERE, count, used
     try:
         status, number, rest = _all(
-            held, rank, accounts, gone, market, numbers, price, known, timestamp, cost, calls, most, made, count, lost,
-            used, refused, owes,
+            held, rank, accounts, scratch, market, numbers, price, known, timestamp, cost, calls, most, made, count,
+            lost, used, refused, owes,
         )  # fmt: skip
     except Exception:
         status = NOT_HERE
