@@ -266,6 +266,7 @@ class _Folding(BookRows[FraxlendState]):
         logged = int(row["interest"]), int(row["fee_shares"])
         if made_here != logged:
             raise self._unexplained(f"interest and fee shares {logged} in the log, {made_here} by the rules")
+        self._param("interest", logged[0], LENT)
         if logged[1]:
             assert self.state.pair is not None
             self._position(self.state.pair, LENT, "collateral", logged[1], "treasury", 0)
