@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from msgspec.structs import replace
 from backtest.errors import UserError, did_you_mean
 from backtest.lake import Lake
 from backtest.markets import MarketConfig
-from backtest.model import AssetId, Market
+from backtest.model import AccountId, AssetId, Market
 from backtest.protocols.registry import protocol_named
 from backtest.replay import ENGINE_VERSION
 from backtest.replay.engine import Progress
@@ -152,8 +153,8 @@ def replayed_jointly(
     joint_id, ids = joint_ids(scenario, members)
     scenarios, told = parts_of(scenario, members, materials)
     asked = replace(scenario, name=scenario.name + _TOGETHER)
-    response = _response(scenario, members, materials)
-    outcomes = _replayed(scenario, members, materials, response, samples, progress)
+    response = _response(scenario, members, netted_of(scenario, members, materials))
+    outcomes = _replayed(scenario, members, materials, response, samples=samples, progress=progress)
     apart = ["Mitigations act in each market apart: each has funds and throttles of its own."]
     made = []
     for place, (material, outcome) in enumerate(zip(materials, outcomes, strict=True)):
@@ -296,17 +297,36 @@ def parts_of(
     return made, told
 
 
+def replayed_without(
+    materials: Sequence[Material],
+    members: Sequence[JointMember],
+    scenario: Scenario,
+    without: Mapping[str, frozenset[AccountId]],
+    netted: Sequence[Sold] | None,
+    *,
+    progress: Progress | None = None,
+) -> list[Replay[Any]]:
+    """Replay what ``asked_of`` gave where nobody liquidates the accounts ``without`` (by market); nothing is stored.
+
+    ``netted``: what history's prices hold already (``netted_of``), whoever is left out.
+    """
+    response = _response(scenario, members, netted)
+    return _replayed(scenario, members, materials, response, without=without, progress=progress)
+
+
 def _replayed(
     scenario: Scenario,
     members: Sequence[JointMember],
     materials: Sequence[Material],
     response: PriceResponse | None,
+    *,
     samples: int = 0,
+    without: Mapping[str, frozenset[AccountId]] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> list[Replay[Any]]:
     scenarios, _ = parts_of(scenario, members, materials)
     parts = [
-        _part(material, one, member, samples)
+        _part(material, one, member, samples, without.get(member.config.name, frozenset()))
         for material, one, member in zip(materials, scenarios, members, strict=True)
     ]
     shared = scenario.joint is not None and scenario.joint.purse == "shared"
@@ -315,27 +335,38 @@ def _replayed(
 
 
 def _response(
-    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material]
+    scenario: Scenario, members: Sequence[JointMember], netted: Sequence[Sold] | None
 ) -> PriceResponse | None:
-    """One set of prices for all markets; what is netted out is a joint replay too (``Material.response`` of one)."""
-    terms, markets = scenario.impact, [member.market for member in members]
-    if not terms.assets:
+    """One set of prices for all markets."""
+    if not scenario.impact.assets:
         return None
+    return PriceResponse(scenario.impact, [member.market for member in members], netted)
+
+
+def netted_of(
+    scenario: Scenario, members: Sequence[JointMember], materials: Sequence[Material], *, itself: bool = False
+) -> Sequence[Sold] | None:
+    """What history's prices hold already, by a joint replay (``Material.response`` of one market). None where that is
+    what this scenario itself sells, unless it is asked for ``itself``.
+    """
+    terms = scenario.impact
+    if not terms.assets:
+        return ()
     refuse_two_of_one_address(members)
-    netted: Sequence[Sold] | None = ()
-    if terms.netting != "none":
-        against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
-        against = replace(against, joint=scenario.joint)
-        if against.canonical() == scenario.canonical():
-            netted = None
-        else:
-            before = PriceResponse(terms, markets)
-            _replayed(against, members, materials, before)
-            netted = tuple(before.sales)
-    return PriceResponse(terms, markets, netted)
+    if terms.netting == "none":
+        return ()
+    against = baseline_of(scenario) if terms.netting == "baseline" else history_of(scenario)
+    against = replace(against, joint=scenario.joint)
+    if against.canonical() == scenario.canonical() and not itself:
+        return None
+    before = PriceResponse(terms, [member.market for member in members])
+    _replayed(against, members, materials, before)
+    return tuple(before.sales)
 
 
-def _part(material: Material, scenario: Scenario, member: JointMember, samples: int) -> JointPart:
+def _part(
+    material: Material, scenario: Scenario, member: JointMember, samples: int, without: frozenset[AccountId]
+) -> JointPart:
     return JointPart(
         protocol_named(material.config.protocol),
         material.market,
@@ -345,6 +376,7 @@ def _part(material: Material, scenario: Scenario, member: JointMember, samples: 
         material.samples(samples) if samples else 0,
         material.fees_for(scenario),
         member.claims,
+        without=without,
     )
 
 

@@ -485,6 +485,38 @@ JOINTS: dict[str, pa.Schema] = {
         ("worth_numerator", AMOUNT),
         ("worth_denominator", AMOUNT),
     ),
+    # A joint replay without a market, an owner or an asset's impact (``kind``, ``left_out``), one row for each market
+    # that is there (``of_market``), in its own base units at the end of the window, under the first of them
+    # (``market``): figures of all accounts that are not left out, and (``joint_``) of the same accounts in the whole
+    # replay. place: in the order of markets and assets, of owners by ``debt_base``, base units of the first market.
+    # drawn: whether chance decides anything, so that another seed may come to another difference.
+    "leave_one_out": pa.schema(
+        [
+            pa.field(name, kind, nullable=nullable)
+            for name, kind, nullable in (
+                ("joint_id", TEXT, False),
+                ("market", TEXT, False),
+                ("kind", TEXT, False),
+                ("left_out", TEXT, False),
+                ("place", pa.int64(), False),
+                ("debt_base", AMOUNT, True),
+                ("of_market", TEXT, False),
+                ("liquidations", pa.int64(), False),
+                ("repaid_base", AMOUNT, False),
+                ("seized_base", AMOUNT, False),
+                ("protocol_fee_base", AMOUNT, False),
+                ("realised_bad_debt_base", AMOUNT, False),
+                ("open_bad_debt_base", AMOUNT, False),
+                ("joint_liquidations", pa.int64(), False),
+                ("joint_repaid_base", AMOUNT, False),
+                ("joint_seized_base", AMOUNT, False),
+                ("joint_protocol_fee_base", AMOUNT, False),
+                ("joint_realised_bad_debt_base", AMOUNT, False),
+                ("joint_open_bad_debt_base", AMOUNT, False),
+                ("drawn", pa.bool_(), False),
+            )
+        ]
+    ),
     # Measures of what connects markets at one moment, one row each, under the first of them (``market``). subject: the
     # market, asset or owner that it is of; other: the second one of measures of pairs. Amounts in base units of the
     # first market, numbers DOUBLE; shock: JSON. lake_digest: of the first market (``contagion_id`` holds those of all).

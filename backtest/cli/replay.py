@@ -71,6 +71,8 @@ def replay(
     unmitigated: Annotated[bool, Parameter(negative="")] = False,
     band: Annotated[bool, Parameter(negative="")] = False,
     repeats: Whole | None = None,
+    leave_one_out: Annotated[bool, Parameter(negative="")] = False,
+    largest: Whole | None = None,
 ) -> None:
     """Replay a market's liquidations under a scenario and store the run in the lake.
 
@@ -91,6 +93,9 @@ def replay(
         backtest replay --lake backtest-demo/lake --run 4f1c --band
 
         backtest replay --lake data/lake --market ethereum-core --market ethereum-prime --liquidators sealed-bid
+
+        backtest replay --lake data/lake --market ethereum-core --market ethereum-prime --liquidators competitive \
+--impact WETH=constant-product:200000 --leave-one-out --largest 5
 
     Parameters
     ----------
@@ -177,6 +182,11 @@ def replay(
     repeats
         Replay the scenario under so many seeds, from its own on, and print means with 95 % intervals; for models that
         draw.
+    leave_one_out
+        Of several markets: replay them again without each market, each of the largest owners and each asset's impact,
+        and rank them by what is spared without them (SQL: joint_ranks).
+    largest
+        How many owners that leaves out, by their debt; default 3.
     """
     from backtest.cli.histories import selected
     from backtest.fitted import kept_fitted
@@ -261,6 +271,10 @@ def replay(
         raise UserError(
             f"{flag} with observed liquidators: they and users act as in history", "add --liquidators competitive"
         )
+    if leave_one_out and value.joint is None:
+        raise UserError("--leave-one-out with one market", "name several: --market A --market B")
+    if largest is not None and not leave_one_out:
+        raise UserError("--largest without --leave-one-out", "add it, or leave --largest out")
     if band and repeats is not None:
         raise UserError("--band and --repeats together", "give one of them")
     if unmitigated:
@@ -273,9 +287,11 @@ def replay(
     # Names that the user gave, and those made of them; one that was made up here renames nothing.
     renamed = [one.name for one in wanted if own and one.name.startswith(value.name)]
     if value.joint is not None:
+        from backtest.leave_one_out import OWNERS
+
         for place, one in enumerate(wanted):
             print(end="\n" if place else "")
-            _print_joint(one, opened, renamed)
+            _print_joint(one, opened, renamed, (OWNERS if largest is None else largest) if leave_one_out else None)
         return
     with progress_bar() as progress:
         stored = list(run_all(opened, chosen, wanted, progress=progress, renamed=renamed))
@@ -331,12 +347,15 @@ def joint_named(names: list[str], rates: list[str]) -> Joint | None:
     return Joint(markets=tuple(names), rates=worths)
 
 
-def _print_joint(scenario: Scenario, lake: Lake, renamed: list[str]) -> None:
+def _print_joint(scenario: Scenario, lake: Lake, renamed: list[str], owners: int | None) -> None:
+    """``owners``: how many of the largest are left out one by one, markets and assets as well; None: nobody is."""
     from backtest.joint import run_jointly
-    from backtest.report import joint_of
+    from backtest.leave_one_out import leave_one_out
+    from backtest.report import joint_of, ranking_of
 
     with progress_bar() as progress:
         made = run_jointly(lake, scenario, renamed=renamed, progress=progress)
+        left = None if owners is None else leave_one_out(lake, scenario, owners=owners, progress=progress)
     lake.refresh()
     print(f"{scenario.name}: {len(made.runs)} markets together; joint replay {made.joint_id[:16]}")
     for run, alone in zip(made.runs, made.alone, strict=True):
@@ -345,6 +364,12 @@ def _print_joint(scenario: Scenario, lake: Lake, renamed: list[str]) -> None:
         print(f"  {name}: run {run.run_id[:16]}, rows {digest}{state}; alone {alone.run_id[:16]}")
     print()
     print(joint_of(lake, made.joint_id))
+    if left is not None:
+        print()
+        state = f"{left.replayed} of them replayed now" if left.replayed else "stored already, not replayed again"
+        print(f"Left out one by one: {left.number} joint replays ({state}), rows {left.digest[:16]}")
+        print(ranking_of(lake, made.joint_id))
+        print()
     print("Assumptions and warnings")
     stated: dict[str, list[str]] = {}
     for run in made.runs:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from backtest.model import AssetId, Clock, MarketEvent, MarketPrice, PriceUpdate
+import numpy as np
+
+from backtest.model import AccountId, AssetId, Clock, MarketEvent, MarketPrice, PriceUpdate
 from backtest.protocols.book import Book
 from backtest.protocols.changes import unplaced
 from backtest.replay.response.selling import LEAST, SAME, Ratio
@@ -37,12 +39,21 @@ def left_down(deposits: int, lost: int) -> int:
     return RAY * (deposits - min(deposits, lost)) // deposits if deposits else RAY
 
 
-def short_of(book: Book[Any]) -> int:
-    """Debt beyond the collateral of its account, over all accounts that can be valued, base units."""
+def short_of(book: Book[Any], without: frozenset[AccountId] = frozenset()) -> int:
+    """Debt beyond the collateral of its account, over all accounts that can be valued but those ``without``, base
+    units.
+    """
     views = views_of(book)
     least = views.collateral.minus(views.debt)
-    rest = (view.debt_base - view.collateral_base for view in views.rest.values() if view is not None)
-    return -least.take(least.negative).total() + sum(short for short in rest if short > 0)
+    counted = least.negative
+    if without:
+        counted = counted & ~np.isin(views.account, np.fromiter(without, np.int64, len(without)))
+    rest = (
+        view.debt_base - view.collateral_base
+        for account, view in views.rest.items()
+        if view is not None and account not in without
+    )
+    return -least.take(counted).total() + sum(short for short in rest if short > 0)
 
 
 class Deposits:
@@ -54,11 +65,13 @@ class Deposits:
         seat, mitigated: of its replay, where it has them.
     """
 
-    def __init__(self, reserve: int = 0, known: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, reserve: int = 0, known: tuple[int, int] | None = None, without: frozenset[AccountId] = frozenset()
+    ) -> None:
         """``reserve``: what funds pay before depositors do, base units. ``known``: deposits and debt without cover as
-        the window begins, where somebody counted them.
+        the window begins, where somebody counted them. ``without``: accounts whose debt is not counted.
         """
-        self._reserve, self._known = reserve, known
+        self._reserve, self._known, self._without = reserve, known, without
         self._deposits = self._before = self._lost = 0
         self.begun = False
         self.seat: Seat | None = None
@@ -67,7 +80,7 @@ class Deposits:
     def begin(self, book: Book[Any]) -> None:
         """The window begins."""
         self.begun = True
-        self._deposits, self._before = self._known or (deposits_of(book), short_of(book))
+        self._deposits, self._before = self._known or (deposits_of(book), short_of(book, self._without))
 
     def lost(self, total: int, book: Book[Any]) -> None:
         """``total``: debt written off in the window and debt without cover now, base units."""

@@ -146,7 +146,11 @@ def mechanism_for(protocol: LendingProtocol[State], scenario: Scenario) -> Mecha
 
 
 class Engine(Generic[State]):
-    """One market's replay in progress. Feed ``advance`` the transactions in order, then ``finish``."""
+    """One market's replay in progress. Feed ``advance`` the transactions in order, then ``finish``.
+
+    ``without``: accounts that nobody liquidates from the scenario's first block on; not from a ``start``, which knows
+    of none.
+    """
 
     def __init__(
         self,
@@ -163,8 +167,12 @@ class Engine(Generic[State]):
         till: Till | None = None,
         deposits: Deposits | None = None,
         claims: Claims | None = None,
+        without: frozenset[AccountId] = frozenset(),
     ) -> None:
         refuse_joint(scenario)
+        if start is not None and without:
+            raise ValueError("from a common start everybody may be liquidated")
+        self._without = without
         units, first = protocol.parameters, max(scenario.from_block or 0, timeline.first_block)
         check(market, scenario.overrides, timeline, units, protocol.fault, allow_invalid=scenario.allow_invalid)
         self.liquidator = AccountId(len(market.accounts))
@@ -190,15 +198,15 @@ class Engine(Generic[State]):
         """Makes a screen of everybody as of the start."""
         self.watch: Watch[State]
         if not (model and screened):
-            self.watch = EveryAccount()
+            self.watch = EveryAccount(without)
         elif self._recompute or linked or not (response is None or response.known):  # what prices will be is not known
-            self.watch = Screen(len(market.assets)) if start is None else start.screen()
+            self.watch = Screen(len(market.assets), without) if start is None else start.screen()
         elif start is not None and response is not None:
             self.watch = EndingForesight.of(start.watch)
         elif start is not None:
             self.watch = start.watch.copy()
         else:
-            self.watch = Foresight(timeline, len(market.assets))
+            self.watch = Foresight(timeline, len(market.assets), without)
         self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
@@ -523,7 +531,7 @@ class Engine(Generic[State]):
         if isinstance(self.watch, EndingForesight) and self._screen is not None:
             self.watch = self.watch.told(self._screen())
         elif isinstance(self.watch, Foresight):
-            self.watch = Screen(len(self.book.market.assets))
+            self.watch = Screen(len(self.book.market.assets), self._without)
             for account in self.book.protocol.accounts(self.book.state):
                 self.watch.touch(account)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from backtest.model import AssetId, Market, MarketEvent
+from backtest.model import AccountId, AssetId, Market, MarketEvent
 from backtest.protocols.interface import LendingProtocol
 from backtest.replay.claims import Claims, Deposits
 from backtest.replay.competition.gas import NEVER, NO_FEES, BaseFees
@@ -42,7 +42,8 @@ class JointPart:
     ``worth``: how many units of the purse one of its base units is. ``claims``: assets that are claims on deposits of
     another of the markets (name), and on which token there; one on a market that is not there is an asset as any.
     ``start``: where it goes on from a book that stands; ``backed``: what is supplied there, and debt without cover,
-    base units, where that is known.
+    base units, where that is known. ``without``: accounts that nobody liquidates, and whose debt without cover is no
+    loss to those who hold claims; not with a ``start``.
     """
 
     protocol: LendingProtocol[Any]
@@ -55,6 +56,7 @@ class JointPart:
     claims: Mapping[AssetId, tuple[str, str]] = field(default_factory=dict)
     start: Start[Any] | None = None
     backed: tuple[int, int] | None = None
+    without: frozenset[AccountId] = frozenset()
 
 
 def replay_jointly(
@@ -121,7 +123,10 @@ def linked(
                 own[asset] = number, stands_for.id
         found.append(own)
     issuers = {number for own in found for number, _ in own.values()}
-    deposits = {number: Deposits(_reserve(parts[number].scenario), parts[number].backed) for number in sorted(issuers)}
+    deposits = {
+        number: Deposits(_reserve(parts[number].scenario), parts[number].backed, parts[number].without)
+        for number in sorted(issuers)
+    }
     links: list[tuple[Deposits | None, Claims | None]] = []
     for number, (part, own) in enumerate(zip(parts, found, strict=True)):
         answering = frozenset(
@@ -164,6 +169,7 @@ class _Lane:
             till=till,
             deposits=link[0],
             claims=link[1],
+            without=part.without,
         )
         self.claims = link[1]
         self._reader: Reader = self.engine.transactions()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from backtest.report import competition, joint, selection, tables
@@ -61,6 +62,14 @@ def joint_of(lake: Lake, joint_id: str) -> str:
     """A printed table of what the markets of a joint replay lose together and alone, and what it says."""
     query = _query(lake)
     return f"{tables.as_text(joint.table(query, joint_id))}\n\n{joint.sentence(query, joint_id)}"
+
+
+def ranking_of(lake: Lake, joint_id: str) -> str:
+    """A printed table of who matters to a joint replay, and what it rests on; empty where nobody was left out."""
+    from backtest.report.text import WIDTH
+
+    ranks, said = joint.ranking(_query(lake), joint_id)
+    return "" if ranks is None else "\n".join([tables.as_text(ranks), "", *wrap(said, WIDTH)])
 
 
 def repeats_of(lake: Lake, run_id: str, *, market: str) -> str:

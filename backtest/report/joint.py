@@ -9,17 +9,25 @@ from backtest.report.tables import MISSING, Table, count, money
 
 LOSSES = "SELECT * FROM joint_losses WHERE joint_id = '$joint' ORDER BY label <> 'end', label, place"
 TOTALS = "SELECT * FROM joint_totals WHERE joint_id = '$joint' ORDER BY label <> 'end', label"
+RANKS = (
+    "SELECT * FROM joint_ranks WHERE joint_id = '$joint'"
+    " ORDER BY rank_bad_debt, rank_borrowers_loss, rank_repaid, kind, left_out"
+)
 OF_RUNS = "SELECT DISTINCT joint_id, name FROM joints WHERE run_id IN $runs ORDER BY name, joint_id"
 
 
 @dataclass(frozen=True, slots=True)
 class JointSection:
-    """The page's part on one joint replay; ``currency`` is what its amounts are in."""
+    """The page's part on one joint replay; ``currency`` is what its amounts are in. ``ranks``: who matters to it, and
+    ``ranked`` what that rests on; None where nobody was left out.
+    """
 
     joint_id: str
     name: str
     currency: str
     losses: Table
+    ranks: Table | None
+    ranked: str
 
 
 def sections(selection: Selection) -> list[JointSection]:
@@ -28,11 +36,8 @@ def sections(selection: Selection) -> list[JointSection]:
     for row in selection.fill(OF_RUNS):
         losses = selection.query(LOSSES.replace("$joint", row["joint_id"]))
         if losses:
-            found.append(
-                JointSection(
-                    row["joint_id"], row["name"], losses[0]["currency"], table(selection.query, row["joint_id"])
-                )
-            )
+            made, (ranks, ranked) = table(selection.query, row["joint_id"]), ranking(selection.query, row["joint_id"])
+            found.append(JointSection(row["joint_id"], row["name"], losses[0]["currency"], made, ranks, ranked))
     return found
 
 
@@ -59,6 +64,52 @@ def sentence(query: Query, joint_id: str) -> str:
         f" {_money(end, 'alone_bad_debt_base')} in the sum of each alone: {_money(end, 'contagion_base')} comes of what"
         " they share."
     )
+
+
+def ranking(query: Query, joint_id: str) -> tuple[Table | None, str]:
+    """What is spared without each market, owner and asset's impact, the largest first, and what that rests on; None
+    where nobody was left out.
+    """
+    rows = query(RANKS.replace("$joint", joint_id))
+    if not rows:
+        return None, ""
+    header = (
+        "Without",
+        "Bad debt",
+        "spared",
+        "of others",
+        "Borrowers' loss spared",
+        "of others",
+        "Less repaid",
+        "of others",
+    )
+    lines = []
+    for row in rows:
+        keys = (
+            f"{whose}_{figure}_base"
+            for figure in ("bad_debt", "borrowers_loss", "repaid")
+            for whose in ("spared", "others")
+        )
+        cells = (_spared(row, key) for key in keys)
+        lines.append((f"{row['kind']} {row['left_out']}", _money(row, "bad_debt_base"), *cells))
+    kinds = {row["kind"] for row in rows}
+    said = (
+        "Who is left out stays in the book and is not liquidated, and does not count; an asset that is left out is sold"
+        " as before and its price does not move. Of others: what the rest is spared, without its own."
+    )
+    said += "" if "asset" in kinds else " No asset is left out: prices do not answer to sales here (--impact)."
+    if any(row["drawn"] for row in rows):
+        said += (
+            " Chance has a part in both replays, and this is one seed: whether a difference is more than chance cannot"
+            " be told from it; other seeds tell (--repeats). What is 'none' is exactly zero under this seed."
+        )
+    else:
+        said += " Nothing is drawn: no difference is chance, and what is 'none' is exactly zero."
+    return Table(header, tuple(lines)), said
+
+
+def _spared(row: Row, key: str) -> str:
+    return "none" if row[key] == 0 else _money(row, key)
 
 
 def _line(name: str, row: Row) -> tuple[str, ...]:

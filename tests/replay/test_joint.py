@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from backtest.model import AccountId
 from backtest.protocols.maker import MAKER
 from backtest.replay.engine import replay
 from backtest.replay.joint import JointPart, purse_of, replay_jointly
 from backtest.replay.record import Replay
 from backtest.replay.response import PriceResponse
+from backtest.replay.shortcuts.common_start import start_of
 from backtest.scenario import (
     AssetImpact,
     ChainlinkRule,
@@ -213,6 +215,49 @@ def test_contagion_of_two_markets_by_hand() -> None:
     # the order in which markets are named decides nothing here
     swapped = replay_jointly(parts[::-1], response=PriceResponse(SHALLOW, markets[::-1], ()))
     assert [_took(one) for one in swapped] == [[(132, 4_100)], [(132, 10_000)]]
+
+
+def test_contagion_without_one_of_them_by_hand() -> None:
+    """Without ``a`` nobody sells before ``b`` is looked at, which is healthy at 1050 $. Without ``b`` ``a`` does as it
+    does alone. Whoever is left out goes on owing what it owes.
+    """
+    parts = _contagion()
+    markets, everybody = [part.market for part in parts], frozenset({AccountId(0), AccountId(1)})
+    for screened in (True, False):
+        without_a, without_b = (
+            replay_jointly(
+                [replace(part, without=everybody if place == out else frozenset()) for place, part in enumerate(parts)],
+                response=PriceResponse(SHALLOW, markets, ()),
+                screened=screened,
+            )
+            for out in (0, 1)
+        )
+        assert [_took(one) for one in without_a] == [[], []]
+        assert [_took(one) for one in without_b] == [[(132, 10_000)], []]
+        assert without_b[1].horizons[0].equity[AccountId(0)] == 10 * 99_815_625_000 - 8_200 * USD
+    alone = replay(parts[0].protocol, markets[0], parts[0].timeline, parts[0].scenario,
+                   response=PriceResponse(SHALLOW, markets[:1], ()))  # fmt: skip
+    assert list(without_b[0].liquidations) == list(alone.liquidations)
+
+
+def test_others_are_liquidated_as_if_nobody_was_left_out() -> None:
+    """Frictionless liquidators, prices of history: an account does nothing to another."""
+    [part] = _parts([falling(8, 6, 100)], Scenario(liquidators=Competitive()))
+    [whole] = replay_jointly([part])
+    out = frozenset(made.fill.order.account for made in list(whole.liquidations)[::2])
+    assert 1 < len(out) < len({made.fill.order.account for made in whole.liquidations})
+    [rest] = replay_jointly([replace(part, without=out)])
+    [plain] = replay_jointly([replace(part, without=out)], screened=False)
+    left = [made for made in whole.liquidations if made.fill.order.account not in out]
+    assert [(made.clock, made.fill) for made in rest.liquidations] == [(made.clock, made.fill) for made in left]
+    assert list(rest.liquidations) == list(plain.liquidations)
+
+
+def test_a_start_knows_nobody_who_is_left_out() -> None:
+    [part] = _parts([_fallen("a", 10, 11_300, 1400, 10)], Scenario(liquidators=Competitive(), from_block=5))
+    start = start_of(part.protocol, part.market, part.timeline, part.scenario)
+    with pytest.raises(ValueError, match="everybody may be liquidated"):
+        replay_jointly([replace(part, start=start, without=frozenset({AccountId(0)}))])
 
 
 def test_depth_without_bottom_is_no_contagion() -> None:

@@ -142,8 +142,8 @@ class Foresight(Watch[State]):
     and forms evaluated.
     """
 
-    def __init__(self, timeline: Timeline, assets: int) -> None:
-        self.rows: Rows[State] = Rows(assets)
+    def __init__(self, timeline: Timeline, assets: int, without: frozenset[AccountId] = frozenset()) -> None:
+        self.rows: Rows[State] = Rows(assets, without)
         self.ticks = Ticks(timeline, assets)
         self.tick = -1
         self.first = self.stop = 0

@@ -61,7 +61,10 @@ class Watch(Protocol[State]):
 
 
 class EveryAccount(Watch[State]):
-    """The plain reference: look at everyone, always."""
+    """The plain reference: look at everyone, always. ``without``: accounts that are never candidates."""
+
+    def __init__(self, without: frozenset[AccountId] = frozenset()) -> None:
+        self._without = without
 
     def touch(self, account: AccountId) -> None:
         """Nothing to do."""
@@ -71,7 +74,7 @@ class EveryAccount(Watch[State]):
 
     def candidates(self, book: Book[State]) -> list[AccountId]:
         """Everyone."""
-        return sorted(book.protocol.accounts(book.state))
+        return sorted(account for account in book.protocol.accounts(book.state) if account not in self._without)
 
 
 class IndexBounds(NamedTuple):
@@ -104,10 +107,10 @@ class Rows(Generic[State]):
     Columns of a form are 0: the base currency, 1 + a: a unit of asset a supplied, 1 + assets + a: a unit of it owed.
     Its base is 0, or 1 + the asset that is owed most. A row with a box has no terms. Where a parameter's path is known
     in advance, what accounts that follow it hold of the asset is in a column of its own (``path``; -1: there is none),
-    whose values move with it: weights there are divided by what it is now (``share``).
+    whose values move with it: weights there are divided by what it is now (``share``). Accounts ``without`` have none.
     """
 
-    def __init__(self, assets: int) -> None:
+    def __init__(self, assets: int, without: frozenset[AccountId] = frozenset()) -> None:
         self.forms = Forms.of(())
         self.boxes: dict[int, BoxExposure] = {}
         self.account: Ints = np.empty(0, np.int64)
@@ -118,6 +121,7 @@ class Rows(Generic[State]):
         self._row: Ints = np.empty(0, np.int64)
         """Of each account, -1: none."""
         self._free: list[int] = []
+        self._without = without
         self._dirty: set[AccountId] = set()
         self._all_dirty = False
         self._until: list[tuple[int, tuple[AccountId, ...]]] = []
@@ -192,6 +196,8 @@ class Rows(Generic[State]):
         if self._all_dirty:
             self._dirty.update(cast("list[AccountId]", np.flatnonzero(self._row >= 0).tolist()))
             self._all_dirty = False
+        if self._without:
+            self._dirty -= self._without
         if not self._dirty:
             return [], []
         few = len(self._dirty) < FEW
@@ -334,8 +340,8 @@ class Screen(Watch[State]):
     values moved since any row of the level was read.
     """
 
-    def __init__(self, assets: int) -> None:
-        self._rows: Rows[State] = Rows(assets)
+    def __init__(self, assets: int, without: frozenset[AccountId] = frozenset()) -> None:
+        self._rows: Rows[State] = Rows(assets, without)
         self._assets = assets
         self._bases = np.array([0, *range(1 + assets, 1 + 2 * assets)], dtype=np.int32)
         self._used = np.zeros((len(self._bases), 1 + 2 * assets), dtype=np.bool_)

@@ -6,8 +6,10 @@ from collections import Counter
 
 import pytest
 
+from backtest.model import AccountId
 from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.replay.engine import replay
+from backtest.replay.joint import JointPart, replay_jointly
 from backtest.replay.shortcuts import stretch
 from backtest.replay.watch import foresight
 from backtest.scenario import Competitive, Override, Scenario
@@ -58,6 +60,16 @@ def test_the_loop_makes_nearly_all_of_a_crash(ended: Counter[str]) -> None:
     quick, plain = replay(AAVE_V3, of, history, scenario), replay(AAVE_V3, of, history, scenario, screened=False)
     assert outcome(quick) == outcome(plain)
     assert ended["made"] > 0.9 * len(plain.liquidations) > 100
+
+
+def test_who_is_left_out_is_not_the_loops_either(ended: Counter[str]) -> None:
+    history, of = timeline(300, 500, fall=0.4), market(300)
+    out = frozenset(AccountId(number) for number in range(0, 300, 3))
+    part = JointPart(AAVE_V3, of, history, Scenario(liquidators=Competitive(), from_block=2), without=out)
+    [quick], [plain] = replay_jointly([part]), replay_jointly([part], screened=False)
+    assert outcome(quick) == outcome(plain)
+    assert ended["made"] > 0.9 * len(plain.liquidations) > 60
+    assert not any(made.fill.order.account in out for made in quick.liquidations)
 
 
 def test_a_form_that_is_not_made_anew_is_noticed(ended: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
