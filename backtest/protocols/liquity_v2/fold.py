@@ -40,6 +40,7 @@ from backtest.protocols.liquity_v2.state import (
     REDEEMED_FOR,
     REDEEMED_RATE,
     RULES_REVISION,
+    SUMS,
     BranchState,
     apply,
     open_state,
@@ -369,6 +370,8 @@ class _Folding(BookRows[BranchState]):
         self._same("sums per unit staked", sums, (int(row["coll_sum"]), int(row["debt_sum"])))
         if self._sums[0] or self._sums[1]:
             self._pool()
+        for name in SUMS:
+            self._param(name, getattr(state, name))
         self._sums, self._totals, self._left = [0] * 5, [0, 0], 0
 
     def _pool(self) -> None:

@@ -68,6 +68,8 @@ TERMS = (
 BATCH, REDISTRIBUTED, LIQUIDATED = "batch_left", "redistributed", "liquidated"
 GATHERED = ("batch_offset", "batch_to_pool", "batch_debt", "batch_coll", "batch_surplus")
 """What the troves of a call that liquidates several came to so far."""
+SUMS = ("coll_sum", "debt_sum", "stakes_then", "colls_then", "product", "scale")
+"""What a call of liquidations left of the sums and snapshots, for SQL: the book finds them by itself."""
 REDEEMED_AT, REDEEMED_FOR, REDEEMED_RATE = "redemption_oracle", "redemption_price", "redemption_rate"
 OTHERS = (
     "liquity_revision",
@@ -76,6 +78,7 @@ OTHERS = (
     REDISTRIBUTED,
     LIQUIDATED,
     *GATHERED,
+    *SUMS,
     REDEEMED_AT,
     REDEEMED_FOR,
     REDEEMED_RATE,

@@ -261,6 +261,9 @@ def test_deposits_follow() -> None:
     assert balance(rows, 0, "collateral") == 1_001 * E18 - left
     assert balance(rows, 0, "collateral", 0) == 995 * E18 // 1_000 - 1_101 * E18 * S_GROWN // 10**36
     assert balance(rows, 0, "debt") == 0
+    told = {row["name"]: int(row["value"]) for row in rows["params"]}
+    assert [told[name] for name in ("coll_sum", "debt_sum", "product", "scale")] == [E18 // 100, 11 * E18, P_LEFT, 0]
+    assert (told["stakes_then"], told["colls_then"]) == (100 * E18, 101 * E18)
 
 
 def test_redemptions_follow() -> None:
