@@ -21,7 +21,11 @@ from backtest import leave_one_out as module
 from backtest.cli import main
 from backtest.lake import Lake
 from backtest.leave_one_out import leave_one_out
+from backtest.model import AccountId
+from backtest.protocols.book import Book
 from backtest.protocols.registry import PROTOCOLS
+from backtest.replay.claims import short_of
+from backtest.replay.several import state_at
 from backtest.report import write_report
 from backtest.scenario import (
     AssetImpact,
@@ -35,6 +39,7 @@ from backtest.scenario import (
 )
 from tests.sketches.fixed_spread import FixedSpreadPool
 from tests.sketches.history import ETH, USD, USDC, WETH, History, market
+from tests.support.sketch_history import POOL
 from tests.support.sketch_lake import CONFIG, lake_of
 
 pytestmark = pytest.mark.slow
@@ -88,8 +93,12 @@ def _lake(path: Path) -> Lake:
     return found
 
 
-def test_three_markets_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = leave_one_out(_lake(tmp_path), SCENARIO)
+def test_three_markets_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = _lake(tmp_path)
+    made = leave_one_out(lake, SCENARIO)
+    monkeypatch.setattr("backtest.lake.Lake", lambda path: lake)  # opened once, by verb, queries and page
     assert (made.number, made.replayed) == (7, 7)
     scenario = tmp_path / "all.toml"
     scenario.write_text(
@@ -106,7 +115,6 @@ def test_three_markets_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "market c 386.88 none none 410.00 none 8,200 none" in said
     assert "Nothing is drawn: no difference is chance" in said
 
-    lake = Lake(tmp_path)
     ranks = {
         (row["kind"], row["left_out"]): (
             {key: int(row[f"spared_{key}_base"]) for key in A},
@@ -182,6 +190,27 @@ def test_all_net_out_what_the_whole_does(tmp_path: Path) -> None:
     }
     assert {row["of_market"]: row["liquidations"] for row in rows if row["left_out"] == "a"} == {"b": 0, "c": 1}
     assert all(row["liquidations"] == row["joint_liquidations"] for row in rows)
+
+
+def test_owners_of_a_window(tmp_path: Path) -> None:
+    """From block 5 on: the debts that there were before it, and who is left out of what happens after it."""
+    lake = _lake(tmp_path)
+    leave_one_out(lake, msgspec.structs.replace(SCENARIO, from_block=5), owners=1)
+    rows = [row for row in lake.read("results/leave_one_out", "a").to_pylist() if row["kind"] == "owner"]
+    assert {(row["left_out"], int(row["debt_base"])) for row in rows} == {(OWNERS[0], 20_000 * USD)}
+    figures = {row["of_market"]: (row["joint_liquidations"], row["liquidations"]) for row in rows}
+    assert figures == {"a": (0, 0), "b": (1, 0), "c": (1, 1)}
+
+
+def test_what_an_owner_owed_without_cover_at_first_is_not_set_off() -> None:
+    """Claims bear what is lost beyond what was without cover as the window began; of who is left out neither counts."""
+    h = History(market(("WETH", 18), ("USDC", 6), accounts=3, name="a")).price(WETH, 1_000 * USD).price(USDC, USD)
+    for account, debt in ((0, 1_400), (1, 1_100)):
+        h.position(account, WETH, "collateral", ETH).position(account, USDC, "debt", debt * 10**6, "borrow")
+    state, prices, now = state_at(POOL, h.market, h.timeline(), h.timeline().last_block)
+    book = Book(POOL, h.market, state, now)
+    book.oracle.update(prices.oracle)
+    assert (short_of(book), short_of(book, frozenset({AccountId(0)}))) == (500 * USD, 100 * USD)
 
 
 @pytest.mark.parametrize(
