@@ -124,14 +124,16 @@ class Session:
         self.connection.execute("SET lock_configuration = true")
         self._waiting = list(relations.relations(lake))
         """What is not made yet, each after what it reads."""
-        self._making = threading.Lock()
+        self._using = threading.RLock()
+        """Whoever uses the connection itself: it refuses a second caller, and cursors do not."""
 
     def sql(self, text: str) -> Answer:
         """What one SELECT or EXPLAIN answers; LakeError in one line otherwise."""
         import duckdb
 
-        sandbox.check(self.connection, text, self.macros)
-        cursor = self.cursor(text)
+        with self._using:
+            sandbox.check(self.connection, text, self.macros)
+            cursor = self.cursor(text)
         try:
             relation = cursor.sql(text)
         except duckdb.Error as error:
@@ -144,7 +146,7 @@ class Session:
         """A cursor on which every view and macro that a text may name exists; LakeError where a file is unsound."""
         import duckdb
 
-        with self._making:
+        with self._using:
             named, called = _names(text)
             every = bool(_CATALOG.search(text))
             made = set[int]()
@@ -160,7 +162,7 @@ class Session:
             except duckdb.Error as error:
                 raise _unopened(error) from None
             self._waiting = [relation for place, relation in enumerate(self._waiting) if place not in made]
-        return self.connection.cursor()
+            return self.connection.cursor()
 
     def explain(self, error: Exception) -> LakeError:
         """A DuckDB error as one line, with the nearest view where a name is unknown."""
