@@ -176,7 +176,7 @@ class Session:
 
 @lru_cache(maxsize=4_096)
 def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """All words of a statement, and those before a bracket or quote."""
+    """All words of a statement, and those that an opening bracket follows: what it may call."""
     lower = text.lower()
     words = frozenset(_WORD.findall(lower))
     commented = "/*" in lower or "--" in lower  # which may stand between a name and its bracket
