@@ -26,6 +26,7 @@ _KEPT = 0.75
 _FORGOTTEN_AFTER = 10.0
 """Seconds in which a time that was measured counts half: a provider that was slow is asked again some time."""
 _DOWN = (0.5, 30.0)
+"""Seconds for which others are preferred after a failure: the first time, and at most."""
 
 
 class Elsewhere(Exception):
@@ -64,7 +65,7 @@ class Member:
         self.answered_at = time.monotonic()
         self.down_until = self.denied_until = self.sought_at = 0.0
         """Until when others are preferred, or its refusal of a key counts; when it was last asked for a sign."""
-        self._failures = 0
+        self._down: float | None = None
         self._usual: dict[str, tuple[float, float]] = {}
         self._unsupported: set[str] = set()
         self._from: dict[bool, int] = {True: 0, False: 0}
@@ -138,7 +139,7 @@ class Member:
             self.stats.answers += 1
             self.stats.seconds += took
             self.timed(kind, took)
-            self._failures = 0
+            self._down = None
             return reply
         finally:
             self.pace.leave(answered)
@@ -193,8 +194,9 @@ class Member:
     def trouble(self) -> None:
         """It gave no answer: others are preferred for a while, longer each time."""
         self.stats.failures += 1
-        self._failures += 1
-        self.down_until = time.monotonic() + min(_DOWN[1], _DOWN[0] * 2 ** (self._failures - 1))
+        last = self._down  # another thread may set it back meanwhile
+        self._down = now = _DOWN[0] if last is None else min(_DOWN[1], 2 * last)
+        self.down_until = time.monotonic() + now
 
     def said(self, best: int) -> str:
         """What it did and how it is, in a line; ``best``: the highest block that any provider has."""

@@ -22,7 +22,7 @@ from backtest.fetch import fetch
 from backtest.fetch import logs as logs_module
 from backtest.fetch.adapters import selector
 from backtest.fetch.context import Silent
-from backtest.fetch.member import Member
+from backtest.fetch.member import Member, members_of
 from backtest.fetch.providers import Providers, ProviderSettings
 from backtest.fetch.rpc import Rpc
 from backtest.lake import Lake
@@ -433,6 +433,17 @@ def test_providers_of_two_chains_are_refused(node: Node, lake: Lake) -> None:
     ):
         run(lake, Providers([ProviderSettings(node.url, "node"), ProviderSettings(other.url, "other")]))
     assert lake.markets() == []
+
+
+def test_one_that_stays_dead_is_left_for_half_a_minute_at_most() -> None:
+    """However often it failed: a provider may be dead for days beside one that answers."""
+    (member,) = members_of([ProviderSettings(url="http://127.0.0.1:9")], timeout=1.0, workers=1)
+    for failure in range(3_000):
+        before = time.monotonic()
+        member.trouble()
+        wait = min(30.0, 0.5 * 2 ** min(failure, 10))
+        assert before + wait <= member.down_until <= time.monotonic() + wait
+    member.close()
 
 
 @pytest.mark.slow
