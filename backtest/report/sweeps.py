@@ -4,6 +4,7 @@ From SQL alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -92,10 +93,6 @@ class View:
     @property
     def remarks(self) -> list[str]:
         """What to know before the tables, in sentences: fronts of one set, and ``overlaps``."""
-        fronts = self.rows(
-            "SELECT response, count(*) AS sets, count(*) FILTER (on_front) AS front, min(point) FILTER (on_front) AS"
-            " point FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out GROUP BY response ORDER BY response"
-        )
         unjudged = [MEASURES[measure] for measure in self._unjudged()]
         trade_off = (
             f"by what was replayed; {' and '.join(unjudged)} {UNJUDGED}, so whether there is a trade-off is not known"
@@ -104,13 +101,13 @@ class View:
         )
         single = [
             (
-                f"Users {row['response']}: one parameter set is complete, so there is nothing to choose among."
-                if row["sets"] == 1
-                else f"Users {row['response']}: set #{row['point']} alone is not dominated: no other is better in any"
+                f"Users {response}: one parameter set is complete, so there is nothing to choose among."
+                if len(rows) == 1
+                else f"Users {response}: set #{front[0]} alone is not dominated: no other is better in any"
                 f" measure without being worse in another, {trade_off}."
             )
-            for row in fronts
-            if row["front"] == 1
+            for response, rows in self._pareto(held_out=False).items()
+            if len(front := [row["point"] for row in rows if row["on_front"]]) == 1
         ]
         return single + self.told_apart + self.overlaps + self.held_against_history
 
@@ -168,41 +165,50 @@ class View:
             )
         else:
             over = f"over {windows} windows"
-        for row in self.rows(
-            "SELECT response, count(*) FILTER (standing = 'dominated') AS dominated, count(*) FILTER (standing ="
-            " 'not told apart') AS doubtful FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out"
-            " GROUP BY response ORDER BY response"
-        ):
-            if row["doubtful"]:
-                many = row["doubtful"] > 1
+        for response, rows in self._pareto(held_out=False).items():
+            standings = Counter(row["standing"] for row in rows)
+            doubtful, dominated = standings["not told apart"], standings["dominated"]
+            if doubtful:
+                many = doubtful > 1
                 sentences.append(
-                    f"Users {row['response']}: {row['doubtful']:,} set{'s' if many else ''} that another beats by the"
+                    f"Users {response}: {doubtful:,} set{'s' if many else ''} that another beats by the"
                     f" means {'are' if many else 'is'} not told apart from it"
                     + (
                         ": a single window does not show how much differences vary."
                         if counted["n"] == 1
                         else f": {over} the differences vary too much (95 %)."
                     )
-                    + f" {row['dominated']:,} {'is' if row['dominated'] == 1 else 'are'} dominated beyond the interval."
+                    + f" {dominated:,} {'is' if dominated == 1 else 'are'} dominated beyond the interval."
                 )
-        for row in self.rows("""
-            WITH ran AS (
-                SELECT point, response FROM sweep_scenarios
-                WHERE sweep_id = $sweep AND role = 'scenario' AND NOT held_out AND status = 'done'
-                GROUP BY point, response HAVING count(*) = (
-                    SELECT count(*) FROM results.sweep_windows WHERE sweep_id = $sweep AND NOT held_out
+        ran = self.rows("""
+            SELECT point, response FROM sweep_scenarios
+            WHERE sweep_id = $sweep AND role = 'scenario' AND NOT held_out AND status = 'done'
+            GROUP BY point, response HAVING count(*) = (
+                SELECT count(*) FROM results.sweep_windows WHERE sweep_id = $sweep AND NOT held_out
+            )
+        """)
+        each = self._points(held_out=False)
+        for measure in self._ways:
+            keys = [(row["point"], row["response"], measure) for row in ran]
+            if lack := sum(key not in each or not each[key]["complete"] for key in keys):
+                sentences.append(
+                    f"{lack:,} set{'s have' if lack > 1 else ' has'} no {MEASURES[measure]} in some"
+                    " window and so no place in a front: nothing there has it."
                 )
-            )
-            SELECT o.measure, count(*) AS sets FROM ran CROSS JOIN results.sweep_objectives AS o
-            LEFT JOIN sweep_points AS p ON p.sweep_id = o.sweep_id AND p.point = ran.point AND p.response = ran.response
-                AND p.measure = o.measure AND NOT p.held_out AND p.complete
-            WHERE o.sweep_id = $sweep AND p.point IS NULL GROUP BY o.measure ORDER BY o.measure
-        """):
-            sentences.append(
-                f"{row['sets']:,} set{'s have' if row['sets'] > 1 else ' has'} no {MEASURES[row['measure']]} in some"
-                " window and so no place in a front: nothing there has it."
-            )
         return sentences
+
+    def _pareto(self, *, held_out: bool) -> dict[str, list[Row]]:
+        """The sets of ``sweep_pareto`` by users' response. Asked once: planning it takes longer than running it."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows("SELECT * FROM sweep_pareto WHERE sweep_id = $sweep ORDER BY response, point"):
+            if row["held_out"] == held_out:
+                found.setdefault(row["response"], []).append(row)
+        return found
+
+    def _points(self, *, held_out: bool) -> dict[tuple[int, str, str], Row]:
+        """The rows of ``sweep_points`` by point, response and measure; asked once as well."""
+        rows = self.rows("SELECT * FROM sweep_points WHERE sweep_id = $sweep")
+        return {(row["point"], row["response"], row["measure"]): row for row in rows if row["held_out"] == held_out}
 
     def _unjudged(self) -> dict[str, list[Row]]:
         """Measures to the windows, one row of each, in which a baseline does not tell them."""
@@ -306,18 +312,15 @@ class View:
         return f"{value:,.{places}f}{' s' if unit == 'seconds' else ''}"
 
     def _front(self, *, held_out: bool) -> Table:
-        shown = self.rows(f"""
-            WITH chosen AS (
-                SELECT point, response FROM sweep_pareto WHERE sweep_id = $sweep AND NOT held_out AND on_front
-            )
-            SELECT p.* FROM sweep_pareto AS p JOIN chosen USING (point, response)
-            WHERE sweep_id = $sweep AND held_out = {held_out}
-            ORDER BY response, bad_debt_base, borrower_loss_base, borrowing_power_base DESC, point
-        """)
-        each = {
-            (row["point"], row["response"], row["measure"]): row
-            for row in self.rows(f"SELECT * FROM sweep_points WHERE sweep_id = $sweep AND held_out = {held_out}")
+        chosen = {
+            (row["point"], response)
+            for response, rows in self._pareto(held_out=False).items()
+            for row in rows
+            if row["on_front"]
         }
+        found = [row for rows in self._pareto(held_out=held_out).values() for row in rows]
+        shown = sorted((row for row in found if (row["point"], row["response"]) in chosen), key=_by_losses)
+        each = self._points(held_out=held_out)
         measures = [measure for measure in MEASURES if measure in self._ways]
         worst = [measure for measure in ("bad_debt", "borrower_loss") if measure in measures]
 
@@ -351,16 +354,19 @@ class View:
 
     def _choices(self) -> Table:
         top, unjudged = self._top(), self._unjudged()
-        shown = self.rows(f"""
-            WITH best AS (
-                SELECT p.*, row_number() OVER (PARTITION BY response, measure ORDER BY total_cost, point) AS place,
-                    count(*) OVER (PARTITION BY response, measure, total_cost) AS equal
-                FROM sweep_points AS p WHERE sweep_id = $sweep AND complete AND NOT held_out
-            )
-            SELECT b.*, t.windows AS ranked, t.share, t.held_out_share, t.worst_place FROM best AS b
-            LEFT JOIN sweep_top({top}) AS t USING (sweep_id, point, response, measure) WHERE b.place = 1 ORDER BY
-            b.response, b.measure
-        """)
+        complete: dict[tuple[str, str], list[Row]] = {}
+        for (_, response, measure), row in self._points(held_out=False).items():
+            if row["complete"]:
+                complete.setdefault((response, measure), []).append(row)
+        often = {
+            (row["point"], row["response"], row["measure"]): row
+            for row in self.rows(f"SELECT * FROM sweep_top({top}) WHERE sweep_id = $sweep")
+        }
+        shown = []
+        for (response, measure), sets in sorted(complete.items()):
+            best = min(sets, key=lambda row: (row["total_cost"], row["point"]))
+            equal = sum(row["total_cost"] == best["total_cost"] for row in sets)
+            shown.append({**often.get((best["point"], response, measure), {}), **best, "equal": equal})
         rows = [
             (
                 self._measure(row["measure"])
@@ -370,9 +376,9 @@ class View:
                 self._amount(row["unit"], row["mean"]),
                 self._amount(row["unit"], row["worst"]),
                 row["worst_window"],
-                _share(row["share"]),
-                _share(row["held_out_share"]),
-                tables.count(row["worst_place"]),
+                _share(row.get("share")),
+                _share(row.get("held_out_share")),
+                tables.count(row.get("worst_place")),
             )
             for row in shown
         ]
@@ -519,10 +525,7 @@ class View:
             SELECT axis, response, measure, effect, rank_correlation AS correlation, rank_share
             FROM sweep_sensitivity WHERE sweep_id = $sweep AND effect > 0 ORDER BY response, measure, place, axis
         """)
-        units = {
-            row["measure"]: row["unit"]
-            for row in self.rows("SELECT DISTINCT measure, unit FROM sweep_points WHERE sweep_id = $sweep")
-        }
+        units = {row["measure"]: row["unit"] for held in (False, True) for row in self._points(held_out=held).values()}
         cells = self._cells()
         drawing = SweepCharts(self.currency, self.decimals, MEASURES, units)
         return [
@@ -662,6 +665,13 @@ def write_sweep_report(lake: Lake, word: str, path: Path, *, market: str | None 
 def _more(rows: Sequence[tuple[str, ...]], count: int, width: int) -> list[tuple[str, ...]]:
     """The rows, and a last one that says how many are not shown."""
     return [*rows, *([(f"... and {count - len(rows):,} more", *("",) * (width - 1))] if count > len(rows) else [])]
+
+
+def _by_losses(row: Row) -> tuple[object, ...]:
+    """Where a set of the front stands in its table: the least losses first, those without a figure last."""
+    losses, power = (row["bad_debt_base"], row["borrower_loss_base"]), row["borrowing_power_base"]
+    sides = [*losses, None if power is None else -power]
+    return (row["response"], *((side is None, side or 0) for side in sides), row["point"])
 
 
 def _share(value: float | None) -> str:
