@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backtest import foreign
 from backtest.errors import LakeError, did_you_mean
@@ -33,8 +33,17 @@ _EXPLAIN = re.compile(r"^EXPLAIN\b\s*(\([A-Za-z_,\s]*\)|ANALYZE\b)?", re.IGNOREC
 _READS = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 
 
-def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str]) -> None:
-    """LakeError unless ``sql`` is one statement that only reads. ``macros`` are the table macros that may be called."""
+class Named(NamedTuple):
+    """What a statement names, in lower case: tables and views without their schema, and functions."""
+
+    tables: frozenset[str]
+    functions: frozenset[str]
+
+
+def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str]) -> Named:
+    """What ``sql`` names; LakeError unless it is one statement that only reads. ``macros`` are the table macros that
+    may be called.
+    """
     import duckdb
 
     if len(sql) > MOST:
@@ -67,11 +76,12 @@ def check(connection: duckdb.DuckDBPyConnection, sql: str, macros: frozenset[str
         raise _too_deep() from None
     if tree["error"]:
         raise LakeError(f"this cannot be checked: {tree.get('error_message', 'not a SELECT')}", "write it as a SELECT")
-    _walk(tree, macros)
+    return _walk(tree, macros)
 
 
-def _walk(tree: Any, macros: frozenset[str]) -> None:
+def _walk(tree: Any, macros: frozenset[str]) -> Named:
     level, depth = [tree], 0
+    tables, functions = set[str](), set[str]()
     while level:
         if (depth := depth + 1) > DEEPEST:
             raise _too_deep()
@@ -81,8 +91,11 @@ def _walk(tree: Any, macros: frozenset[str]) -> None:
                 below += node
             elif isinstance(node, dict):
                 _judge(node, macros)
+                tables.add(str(node.get("table_name", "")).strip('"').lower())
+                functions.add(str(node.get("function_name", "")).lower())
                 below += node.values()
         level = below
+    return Named(frozenset(tables), frozenset(functions))
 
 
 def _judge(node: dict[str, Any], macros: frozenset[str]) -> None:

@@ -33,7 +33,7 @@ _UNKNOWN = re.compile(
     r'(Table|Table Function|Scalar Function|Aggregate Function) with name "?([A-Za-z0-9_./]+)"? (?:does not exist|is'
     r" not)"
 )
-_WORD = re.compile(r"\w+")
+_READ = re.compile(r"\b(?:from|join)\s+\(?(?:\w+\.)?(\w+)")
 _CALL = re.compile(r'(\w+)"?\s*\(')
 _CATALOG = re.compile(r"\b(duckdb_|pragma_|pg_|sqlite_|information_schema|show)", re.IGNORECASE)
 """What a query that asks for all views says."""
@@ -132,8 +132,8 @@ class Session:
         import duckdb
 
         with self._using:
-            sandbox.check(self.connection, text, self.macros)
-            cursor = self.cursor(text)
+            named = sandbox.check(self.connection, text, self.macros)
+            cursor = self._cursor(named, every=bool(_CATALOG.search(text)))
         try:
             relation = cursor.sql(text)
         except duckdb.Error as error:
@@ -142,20 +142,23 @@ class Session:
             raise LakeError("the statement returns nothing", "give a SELECT")
         return Answer(relation, cursor)
 
-    def cursor(self, text: str) -> duckdb.DuckDBPyConnection:
-        """A cursor on which every view and macro that a text may name exists; LakeError where a file is unsound."""
+    def cursor(self, select: str) -> duckdb.DuckDBPyConnection:
+        """A cursor for one of ``queries/``; LakeError where a file is unsound."""
+        return self._cursor(_names(select), every=False)
+
+    def _cursor(self, named: sandbox.Named, *, every: bool) -> duckdb.DuckDBPyConnection:
+        """A cursor on which every view and macro that a statement names exists, or every one that there is."""
         import duckdb
 
         with self._using:
-            named, called = _names(text)
-            every = bool(_CATALOG.search(text))
+            tables, functions = named
             made = set[int]()
             for place in range(len(self._waiting) - 1, -1, -1):  # what reads comes after what it reads
                 relation = self._waiting[place]
-                if every or relation.name.lower() in (called if relation.called else named):
+                if every or relation.name.lower() in (functions if relation.called else tables):
                     made.add(place)
-                    words, calls = _names(relation.statement)
-                    named, called = named | words, called | calls
+                    read, called = _names(relation.statement)
+                    tables, functions = tables | read, functions | called
             try:
                 for place in sorted(made):
                     self.connection.execute(self._waiting[place].statement)
@@ -175,12 +178,12 @@ class Session:
 
 
 @lru_cache(maxsize=4_096)
-def _names(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """All words of a statement, and those that an opening bracket follows: what it may call."""
+def _names(text: str) -> sandbox.Named:
+    """What one of ``queries/`` reads and may call. A column may have the name of a view: what stands after FROM or JOIN
+    is a table, and so all that they read stands there.
+    """
     lower = text.lower()
-    words = frozenset(_WORD.findall(lower))
-    commented = "/*" in lower or "--" in lower  # which may stand between a name and its bracket
-    return words, words if commented else frozenset(_CALL.findall(lower))
+    return sandbox.Named(frozenset(_READ.findall(lower)), frozenset(_CALL.findall(lower)))
 
 
 def _unopened(error: Exception) -> LakeError:

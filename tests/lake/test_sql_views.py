@@ -12,7 +12,8 @@ import pytest
 
 from backtest import result_tables, tables
 from backtest.errors import LakeError
-from backtest.lake import Lake, checks, queries
+from backtest.lake import Lake, checks, queries, sandbox
+from backtest.lake.sql import _names
 from tests.support.lake_tables import CONFIG, MARKET, RAY, account, supplies, table, write
 from tests.support.sql_book import book
 
@@ -84,6 +85,42 @@ def test_queries_are_ordered_by_what_they_mention(tmp_path: Path) -> None:
 
 # -- by hand
 # ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_queries_read_stands_after_from_or_join(empty: Lake) -> None:
+    """A session makes what a query names before it asks; by the words of a shipped one, by the tree of a user's."""
+    session = empty.session()
+    for query in QUERIES.values():
+        parsed = sandbox.check(
+            session.connection, f"SELECT {query.select}" if query.scalar else query.select, session.macros
+        )
+        read, called = _names(query.statement)
+        assert parsed.tables & QUERIES.keys() <= read, query.name
+        assert parsed.functions & QUERIES.keys() <= called, query.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM bad_debt",
+        'SELECT * FROM (TABLE main."Bad_Debt")',
+        "EXPLAIN SELECT * FROM runs, bad_debt",
+        "DESCRIBE bad_debt",
+        "SELECT (SELECT count(*) FROM bad_debt)",
+        "SELECT mul_div_up(7, 2, 3)",
+        "SELECT count(*) FROM positions_at(NULL, '2020-03-12')",
+    ],
+)
+def test_what_a_statement_names_is_made_however_it_names_it(tmp_path: Path, text: str) -> None:
+    answer = Lake(tmp_path, create=True).sql(text)
+    assert answer.columns
+
+
+def test_a_column_with_the_name_of_a_view_makes_none(tmp_path: Path) -> None:
+    session = Lake(tmp_path, create=True).session()
+    before = len(session._waiting)
+    session.sql("WITH own AS (SELECT 1 AS bad_debt, 2 AS positions) SELECT bad_debt, positions FROM own")
+    assert len(session._waiting) == before
 
 
 @pytest.fixture(scope="module")
