@@ -1,9 +1,10 @@
-"""A baseline that resembles history: frictions of liquidators fitted to a market of a lake, and tested on what the fit
-did not see.
+"""A baseline that resembles history: frictions of liquidators fitted to a market of a lake, or to several of one
+protocol together, and tested on what the fit did not see.
 
 History is split by time, or another market is held out. Draws of frictions are replayed over the part that is learnt
 from and held against it (``calibration.frictions``); those that are kept are replayed over the part held out, which
-says how well they do there, beside frictionless liquidators and a rate model that knows no accounts.
+says how well they do there, beside frictionless liquidators and a rate model that knows no accounts. Pooled markets
+share the draws: each draw is replayed in all of them, and is near history where it is near that of each.
 """
 
 from __future__ import annotations
@@ -109,18 +110,37 @@ class Rolled:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """``kept`` draws with their weights; ``learnt`` and ``tested`` are what each of them shows of either window, on the
-    scale of ``shown.vector``; ``rolling`` are the parts of what was held out, with their scores.
+class Portion:
+    """A market that is learnt from: the blocks that count (None: from the first, to the last), and the ``split``: the
+    share of its liquidations that is learnt from, between 0 and 1, or the first block held out.
+    """
+
+    market: str
+    first: int | None = None
+    last: int | None = None
+    split: float | int = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class FitMarket:
+    """A market of a fit; ``learnt`` and ``tested`` are what each kept draw shows of either window, on the scale of
+    ``shown.vector``; ``rolling`` are the parts of what was held out, with their scores.
     """
 
     learn: FitWindow
     held_out: FitWindow
-    priors: tuple[f.Prior, ...]
-    kept: f.Kept
     learnt: Floats
     tested: Floats
     rolling: tuple[Rolled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """``kept`` draws with their weights, and how they do in each market: one, or those that were pooled."""
+
+    markets: tuple[FitMarket, ...]
+    priors: tuple[f.Prior, ...]
+    kept: f.Kept
     draws: int
     stopped: int
     unit: int
@@ -143,21 +163,33 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class TooFew:
-    """History says too little to fit anything: ``liquidations`` of the blocks asked for."""
+class Counted:
+    """How many liquidations history has in the blocks of a market that were asked for."""
 
-    liquidations: int
+    market: str
     first: int
     last: int
+    liquidations: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooFew:
+    """History says too little to fit anything, in all ``markets`` together; ``unit`` as that of ``Packed``."""
+
+    markets: tuple[Counted, ...]
     unit: int
+
+    @property
+    def liquidations(self) -> int:
+        """Of all markets."""
+        return sum(each.liquidations for each in self.markets)
 
 
 def fit(
     lake: Lake,
-    market: str,
+    portions: Sequence[Portion],
     base: Scenario,
     *,
-    split: float | int = 0.5,
     elsewhere: tuple[Lake, str] | None = None,
     draws: int = 90,
     kept: int = 20,
@@ -165,101 +197,150 @@ def fit(
     workers: int = 2,
     progress: Progress = lambda what, done, of: None,
 ) -> Fit | TooFew:
-    """Fit the frictions of a market's liquidators.
+    """Fit the frictions of a market's liquidators, or those of several markets' together.
 
     Args:
-        base: what every draw shares: costs, users, blocks. Its liquidators are replaced.
-        split: share of history's liquidations that is learnt from, between 0 and 1; or the first block held out.
-        elsewhere: a market that is held out in place of the rest; all that is asked for is learnt from.
+        portions: the markets, which are of one protocol and one base currency.
+        base: what every draw shares: costs, users. Its liquidators and blocks are replaced.
+        elsewhere: a market that is held out in place of the rest; all that is asked for of the one market is learnt
+            from.
         draws: how many sets of frictions are tried: two thirds from the prior, the rest around those that did best.
         kept: how many of them make up the result.
         workers: processes; the result is the same for any number.
 
     Raises:
-        UserError: too few liquidations on one side of the split only, or no current tables.
+        UserError: markets that cannot be pooled; too few liquidations on one side of the split only; no current tables.
     """
+    poolable(lake, [portion.market for portion in portions])
     with tempfile.TemporaryDirectory(prefix="backtest-baseline-") as folder:
-        own = Packed.of(lake, market, Path(folder))
-        blocks = _blocks(own, base)
-        if isinstance(blocks, TooFew):
-            return blocks
-        first, last, happened = blocks
+        packed = [Packed.of(lake, each.market, _made(folder, f"{at}")) for at, each in enumerate(portions)]
+        unit = packed[0].unit
+        asked = [
+            _blocks(own, replace(base, from_block=portion.first, to_block=portion.last))
+            for own, portion in zip(packed, portions, strict=True)
+        ]
+        if sum(len(happened) for _, _, happened in asked) < 2 * f.LEAST:
+            return TooFew(
+                tuple(
+                    Counted(portion.market, first, last, len(happened))
+                    for portion, (first, last, happened) in zip(portions, asked, strict=True)
+                ),
+                unit,
+            )
         if elsewhere is None:
-            other, (first, cut, last) = own, _split(*blocks, split)
-            begin, end, taken = cut + 1, last, [block for block in happened if block > cut]
+            sides = _sides(packed, asked, [portion.split for portion in portions])
         else:
-            (Path(folder) / "held-out").mkdir()
-            other, cut = Packed.of(*elsewhere, Path(folder) / "held-out"), last
-            found = _blocks(other, replace(base, from_block=None, to_block=None))
-            if isinstance(found, TooFew):
+            other, [(first, last, _)] = Packed.of(*elsewhere, _made(folder, "held-out")), asked
+            begin, end, taken = _blocks(other, replace(base, from_block=None, to_block=None))
+            if len(taken) < 2 * f.LEAST:
                 raise UserError(
-                    f"{other.name} has {found.liquidations} liquidations, too few to be held out",
+                    f"{other.name} has {len(taken)} liquidations, too few to be held out",
                     f"it needs {2 * f.LEAST} or more: name another market",
                 )
-            begin, end, taken = found
-        progress("history and frictionless liquidators", 0, 2)
-        learn = _window(own, base, first, cut)
-        progress("history and frictionless liquidators", 1, 2)
-        held_out = _window(other, base, begin, end)
-        progress("history and frictionless liquidators", 2, 2)
-        paid = [made for made in learn.taken if made.takes]
-        priors = f.priors_of(
-            max(median(made.seized_base - made.repaid_base for made in paid) / own.unit, 1e-6),
-            max(median(made.repaid_base for made in paid) / own.unit, 1e-6),
-        )
-        with _pool(own.folder, workers) as measured:
+            sides = [_Side(packed[0], first, last, other, begin, end, tuple(taken))]
+        learn, held_out = [], []
+        for at, side in enumerate(sides):
+            progress("history and frictionless liquidators", 2 * at, 2 * len(sides))
+            learn.append(_window(side.own, base, side.first, side.last))
+            progress("history and frictionless liquidators", 2 * at + 1, 2 * len(sides))
+            held_out.append(_window(side.other, base, side.begin, side.end))
+        progress("history and frictionless liquidators", 2 * len(sides), 2 * len(sides))
+        priors = _priors(learn, unit)
+        with _pool(packed[0].folder, workers) as measured:
 
-            def all_of(what: str, tried: Sequence[f.Draw], window: FitWindow, begin: int) -> Floats:
+            def all_of(what: str, tried: Sequence[f.Draw], windows: Sequence[FitWindow], begin: int) -> Floats:
+                """What each draw shows of one window after the other: draws x (windows x measures)."""
                 jobs = [
                     _Job(
                         window.market,
-                        _within(f.scenario_of(draw, base, unit=window.market.unit, seed=seed + begin + at), window),
-                        window.patience if window is learn else None,
+                        _within(f.scenario_of(draw, base, unit=unit, seed=seed + begin + at), window),
+                        window.patience if windows is learn else None,
                     )
+                    for window in windows  # each window's one after the other: a process keeps the last of history
                     for at, draw in enumerate(tried)
                 ]
                 rows = []
                 for done, row in enumerate(measured(jobs), 1):
                     rows.append(row)
                     progress(what, done, len(jobs))
-                return np.array(rows)
+                return np.concatenate(np.array(rows).reshape(len(windows), len(tried), -1), axis=1)
 
             inferred = f.infer(
                 priors,
-                s.vector(learn.history),
+                np.concatenate([s.vector(window.history) for window in learn]),
                 lambda what, tried, begin: all_of(what, tried, learn, begin),
                 draws=draws,
                 kept=kept,
                 seed=seed,
             )
-            tested = all_of("kept draws on held-out blocks", inferred.kept.draws, held_out, draws)
-            parts = _parts(begin, end, taken)
-            windows = [held_out] if len(parts) < 2 else [_window(other, base, *part) for part in parts]
-            shown = (
-                [tested]
-                if len(parts) < 2
-                else [
-                    all_of("kept draws, part by part", inferred.kept.draws, window, draws + len(inferred.kept.draws))
-                    for window in windows
-                ]
-            )
-    seen, vectors, scale = s.vector(learn.history), inferred.vectors, inferred.scale
-    final = inferred.kept
-    best = s.vector(learn.frictionless)
-    learnt = vectors[list(final.index)]
+            final = inferred.kept
+            learnt = _by_window(inferred.vectors[list(final.index)], len(sides))
+            scales = _by_window(inferred.scale[None, :], len(sides))
+            tested = _by_window(all_of("kept draws on held-out blocks", final.draws, held_out, draws), len(sides))
+            found_of = []
+            for at, side in enumerate(sides):
+                parts = _parts(side.begin, side.end, side.taken)
+                windows, shown = [held_out[at]], [tested[at]]
+                if len(parts) > 1:
+                    windows = [_window(side.other, base, *part) for part in parts]
+                    shown = [
+                        all_of("kept draws, part by part", final.draws, [window], draws + len(final.draws))
+                        for window in windows
+                    ]
+                least = np.maximum(0.25 * scales[at][0], 0.05)
+                rolling = _rolled(learn[at], learnt[at], windows, shown, final.weights, least, seed)
+                found_of.append(FitMarket(learn[at], held_out[at], learnt[at], tested[at], rolling))
+    far = np.concatenate([s.vector(window.frictionless) - s.vector(window.history) for window in learn])
     return Fit(
-        learn=learn,
-        held_out=held_out,
+        markets=tuple(found_of),
         priors=priors,
         kept=final,
-        learnt=learnt,
-        tested=tested,
-        rolling=_rolled(learn, learnt, windows, shown, final.weights, np.maximum(0.25 * scale, 0.05), seed),
         draws=draws,
-        stopped=int((~np.isfinite(vectors).all(axis=1)).sum()),
-        unit=own.unit,
-        frictionless_distance=float(np.sqrt((((best - seen) / scale) ** 2).mean())),
+        stopped=int((~np.isfinite(inferred.vectors).all(axis=1)).sum()),
+        unit=unit,
+        frictionless_distance=float(np.sqrt(((far / inferred.scale) ** 2).mean())),
     )
+
+
+def poolable(lake: Lake, markets: Sequence[str]) -> None:
+    """UserError, one line, where draws cannot be those of all these markets: they are of several protocols, whose
+    liquidations are unlike, or count money in several currencies, in which draws say least profit and capital.
+    """
+    if twice := next((market for market in markets if markets.count(market) > 1), None):
+        raise UserError(f"--market {twice} is given twice", "name each market once")
+    first, *others = (lake.market_config(market) for market in markets)
+    for other in others:
+        if other.protocol != first.protocol:
+            raise UserError(
+                f"{first.name} is a market of {first.protocol}, {other.name} of {other.protocol}",
+                "pool markets of one protocol: their liquidations follow the same rules",
+            )
+        if (other.base_currency, other.base_decimals) != (first.base_currency, first.base_decimals):
+            raise UserError(
+                f"{first.name} counts in {first.base_currency} ({first.base_decimals} decimals), {other.name} in"
+                f" {other.base_currency} ({other.base_decimals})",
+                "pool markets of one base currency: the draws' least profit and capital are in it",
+            )
+
+
+def _made(folder: str, name: str) -> Path:
+    made = Path(folder) / name
+    made.mkdir()
+    return made
+
+
+def _priors(learn: Sequence[FitWindow], unit: int) -> tuple[f.Prior, ...]:
+    """In units of what the median liquidation of all windows together repaid and gained."""
+    paid = [made for window in learn for made in window.taken if made.takes]
+    return f.priors_of(
+        max(median(made.seized_base - made.repaid_base for made in paid) / unit, 1e-6),
+        max(median(made.repaid_base for made in paid) / unit, 1e-6),
+    )
+
+
+def _by_window(vectors: Floats, windows: int) -> list[Floats]:
+    """What ``all_of`` put side by side, apart: draws x measures for each window."""
+    return [np.asarray(part) for part in np.split(vectors, windows, axis=1)]
 
 
 def _rolled(
@@ -309,29 +390,78 @@ def _rolled(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(market: Packed, base: Scenario) -> tuple[int, int, list[int]] | TooFew:
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Blocks ``first`` to ``last`` of a market are learnt from, ``begin`` to ``end`` of the ``other`` (mostly the same)
+    are held out; with the blocks of the liquidations ``taken`` there.
+    """
+
+    own: Packed
+    first: int
+    last: int
+    other: Packed
+    begin: int
+    end: int
+    taken: tuple[int, ...]
+
+
+def _blocks(market: Packed, base: Scenario) -> tuple[int, int, list[int]]:
     """The first and last block asked for, and that of each liquidation in them."""
     whole = material_in(market.folder)
     timeline = whole.timeline(base.oracle_delay)
     first = max(base.from_block or 0, timeline.first_block)
     last = timeline.last_known_block(base.to_block)
     every = whole.tables["liquidations"]["block_number"].to_pylist()
-    blocks = sorted(block for block in every if first <= block <= last)
-    if len(blocks) < 2 * f.LEAST:
-        return TooFew(len(blocks), first, last, market.unit)
-    return first, last, blocks
+    return first, last, sorted(block for block in every if first <= block <= last)
+
+
+def _sides(
+    packed: Sequence[Packed], asked: Sequence[tuple[int, int, list[int]]], splits: Sequence[float | int]
+) -> list[_Side]:
+    """Each market split by itself. Of pooled ones each needs one liquidation to learn from and something after it; all
+    together as many as one market alone.
+    """
+    if len(packed) == 1:
+        cuts = [_split(*asked[0], splits[0])[1]]
+    else:
+        cuts = [_cut(happened, split) for (_, _, happened), split in zip(asked, splits, strict=True)]
+        for own, (_, last, happened), cut in zip(packed, asked, cuts, strict=True):
+            if not any(block <= cut for block in happened) or cut >= last:
+                raise UserError(
+                    f"{own.name} has no liquidation to learn from, or nothing after what is learnt from"
+                    f" ({len(happened)} liquidations, split after block {cut})",
+                    "leave it out of the pool; the pool's draws may be given for it: --ensemble FILE",
+                )
+        before = sum(block <= cut for (_, _, happened), cut in zip(asked, cuts, strict=True) for block in happened)
+        after = sum(len(happened) for _, _, happened in asked) - before
+        _enough(before, after, f"of {len(packed)} markets, up to the split", "after it")
+    return [
+        _Side(own, first, cut, own, cut + 1, last, tuple(block for block in happened if block > cut))
+        for own, (first, last, happened), cut in zip(packed, asked, cuts, strict=True)
+    ]
+
+
+def _cut(blocks: Sequence[int], split: float | int) -> int:
+    """The last block learnt from; before all blocks where none holds a liquidation."""
+    if isinstance(split, int):
+        return split - 1
+    return blocks[max(0, round(split * len(blocks)) - 1)] if blocks else -1
 
 
 def _split(first: int, last: int, blocks: Sequence[int], split: float | int) -> tuple[int, int, int]:
     """(first block, last one learnt from, last block)."""
-    cut = split - 1 if isinstance(split, int) else blocks[max(0, round(split * len(blocks)) - 1)]
+    cut = _cut(blocks, split)
     before = sum(block <= cut for block in blocks)
-    if before < f.LEAST or len(blocks) - before < FEWEST:
+    _enough(before, len(blocks) - before, f"in blocks {first} to {cut}", "after them")
+    return first, cut, last
+
+
+def _enough(before: int, after: int, where: str, then: str) -> None:
+    if before < f.LEAST or after < FEWEST:
         raise UserError(
-            f"--split leaves {before} liquidations in blocks {first} to {cut} and {len(blocks) - before} after them",
+            f"--split leaves {before} liquidations {where} and {after} {then}",
             f"the part learnt from needs {f.LEAST} or more and the part held out {FEWEST}: give another",
         )
-    return first, cut, last
 
 
 def _parts(first: int, last: int, blocks: Sequence[int]) -> list[tuple[int, int]]:

@@ -222,10 +222,10 @@ def said(ensemble: Ensemble, market: str, window: tuple[int, int]) -> str:
     """
     title = f"ensemble '{ensemble.title}'" if ensemble.title else "an ensemble without a title"
     told = f"{title}, {ensemble.source or 'whose source is not stated'}"
-    if ensemble.fitted is None:
+    if not ensemble.fitted_on:
         return told
     first, last = window
-    shared = ensemble.fitted.shared(market, first, last)
+    shared = sum(each.shared(market, first, last) for each in ensemble.fitted_on)
     return f"{told}; {shared:,} of the {last - first + 1:,} blocks asked about are those that it was fitted on"
 
 

@@ -19,7 +19,7 @@ def ensemble_text(
     source: str,
     draws: Sequence[tuple[float, Liquidators]],
     costs: Costs,
-    fitted: FittedOn | None = None,
+    fitted: Sequence[FittedOn] = (),
 ) -> str:
     """TOML: what it rests on as comments, ``title``, ``source`` and what it was ``fitted`` on, and a ``[[draw]]`` for
     each draw: its weight, its ``liquidators`` and, where they are not nothing, the ``costs`` that all share.
@@ -28,8 +28,9 @@ def ensemble_text(
         ScenarioError: what was written would not be read back as it is.
     """
     lines = [*(f"# {note}".rstrip() for note in notes), "", f"title = {toml(title)}", f"source = {toml(source)}"]
-    if fitted is not None:
-        lines.append(f"fitted = {toml(said(fitted))}")
+    if fitted:
+        tables_of = [said(each) for each in fitted]
+        lines.append(f"fitted = {toml(tables_of if len(tables_of) > 1 else tables_of[0])}")
     for weight, liquidators in draws:
         tables = [f"liquidators = {toml(said(liquidators))}"]
         if costs != Costs():

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from msgspec.structs import replace
 
+from backtest.cli.calibrate_baseline import baseline
 from backtest.cli.calibrate_users import users
 from backtest.cli.moments import FIRST, LAST, bound
 from backtest.cli.numbers import Real, Whole
 from backtest.cli.rows import days, listed, period, rows_of, text_table
 from backtest.errors import UserError, did_you_mean
-from backtest.scenario import Scenario
 
 if TYPE_CHECKING:
     from backtest.calibration.fitting import Test
@@ -44,6 +43,7 @@ Examples:
 """,
     help_format="plaintext",
 )
+calibrate.command(baseline)
 calibrate.command(users)
 
 USDC = "0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48"
@@ -570,112 +570,6 @@ def oracle(
     print("\n".join(told(found)))
     if out is not None:
         print(f"written: {written(found, out)} to {out}")
-
-
-@calibrate.command
-def baseline(
-    *,
-    lake: Path,
-    market: str | None = None,
-    split: str | None = None,
-    held_out: Path | None = None,
-    from_block: str | None = None,
-    to_block: str | None = None,
-    scenario: Path | None = None,
-    draws: Whole = 90,
-    keep: Whole = 20,
-    seed: Whole = 0,
-    workers: Whole = 2,
-    out: Path | None = None,
-) -> None:
-    """Liquidators that resemble a market's history, as a set of weighted draws.
-
-    Draws of frictions (attention, least profit, margin, absence, capital, number, strategy, pair) are replayed over the
-    first part of history; those that show most nearly what it shows are kept, and tested on the part that is held out,
-    beside frictionless liquidators and a rate by the hour. The lake keeps the draws: compare, propose and sweep judge
-    the market's parameters under them from then on. With --out they are written as an ensemble, too. Where history has
-    fewer than 20 liquidations nothing is fitted or kept; the ensemble is of published figures, and says so.
-
-    Examples:
-
-        backtest calibrate baseline --lake backtest-demo/lake --market sample-crash --out ensemble.toml
-
-        backtest calibrate baseline --lake data/lake --market my-pool --split 2021-07-01 --draws 300 --workers 8
-
-        backtest calibrate baseline --lake backtest-demo/lake --market sample-crash --held-out data/sample/may-2021
-
-    Parameters
-    ----------
-    lake
-        Folder of the lake.
-    market
-        Market; may be left out where the lake holds one.
-    split
-        Share of liquidations that is learnt from, 0.5 by default; or the block, date or time from which on is held out.
-    held_out
-        Folder of a lake of one market that is held out in place of the rest; this one's history is learnt from whole.
-    from_block
-        First block that counts, or a date or time in UTC.
-    to_block
-        Last block that counts, or a date or time in UTC.
-    scenario
-        File of a scenario whose costs and users all draws share; its liquidators are replaced.
-    draws
-        How many sets of frictions are tried.
-    keep
-        How many of them are kept.
-    seed
-        Seed of the draws; the same seed gives the same file.
-    workers
-        Processes that replay; the result does not depend on it.
-    out
-        File to write the ensemble to, as TOML.
-    """
-    from backtest.baseline import TooFew, fit
-    from backtest.cli import calibrate_baseline as cb
-    from backtest.cli.moments import window_of
-    from backtest.cli.replay import only_market, read_scenario
-    from backtest.lake import Lake
-
-    if not (
-        5 <= keep <= cb.MOST_KEPT and 3 * keep <= draws <= cb.MOST_DRAWS and 1 <= workers <= 256 and seed < 1 << 62
-    ):
-        raise UserError(
-            f"--draws {draws}, --keep {keep}, --workers {workers} or --seed {seed} is too small or too large",
-            f"keep 5 to {cb.MOST_KEPT}, draw three times as many to {cb.MOST_DRAWS:,}; workers from 1, seeds from 0",
-        )
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise UserError(f"--out {out} cannot be written", "name a file in a folder that is there")
-    base = Scenario() if scenario is None else read_scenario(scenario)
-    if base.alters or base.rates != "historical":
-        raise UserError(
-            f"{scenario} changes what history is held against", "leave overrides, mechanism and recomputed rates out"
-        )
-    if held_out is not None and split is not None:
-        raise UserError("--split and --held-out both say what is held out", "give one of them")
-    opened = Lake(lake)
-    chosen = market or only_market(opened)
-    first, last = window_of(opened, chosen, from_block, to_block)
-    base = replace(base, from_block=first, to_block=last)
-    elsewhere = None if held_out is None else cb.held_out_of(held_out)
-    with cb.steps() as progress:
-        found = fit(
-            opened, chosen, base, split=0.5 if split is None else cb.split_of(split, opened, chosen),
-            elsewhere=elsewhere, draws=draws, kept=keep, seed=seed, workers=workers, progress=progress,
-        )  # fmt: skip
-    if isinstance(found, TooFew):
-        lines, text = (
-            cb.told_of_too_few(found, chosen, keep, seed),
-            cb.prior_written(found, chosen, keep, seed, base),
-        )
-    else:
-        lines, text = cb.told(found, chosen, seed), cb.written(found, chosen, seed, base)
-    print("\n".join(lines))
-    if not isinstance(found, TooFew):
-        print(cb.kept_in(opened, chosen, text))
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-        print(f"written: {keep} draws to {out}")
 
 
 def _distances(

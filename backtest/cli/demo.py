@@ -93,7 +93,7 @@ def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Paramete
     write_report(lake, wanted, page)
     fitted = resource("sample") / "baseline.toml"
     ensemble = ensemble_of(fitted)
-    assert ensemble.fitted is not None
+    [fitted_on] = ensemble.fitted_on
     print(f"replaying {market}: draws of the calibrated baseline, and the proposal", file=sys.stderr)
     found = propose(
         lake,
@@ -103,7 +103,7 @@ def demo(folder: Path = Path("backtest-demo"), *, full: Annotated[bool, Paramete
             ensemble,
             draws=DRAWS,
             seeds=1,
-            from_block=ensemble.fitted.to_block + 1,
+            from_block=fitted_on.to_block + 1,
             to_block=to_block,
             responses=("frozen",),
         ),

@@ -10,7 +10,8 @@ not. Pure.
     liquidators = { kind = "participation", mean = 9_000 }
     costs = { flash_fee = 5 }
 
-``liquidators`` and ``costs`` are the tables of scenario files; weights are shares of their sum.
+``liquidators`` and ``costs`` are the tables of scenario files; weights are shares of their sum. Where several markets
+were pooled, ``fitted`` is a list of such tables.
 """
 
 from __future__ import annotations
@@ -73,15 +74,22 @@ class Ensemble(Strict, frozen=True):
     """What tables call it."""
     source: str = ""
     """What it rests on, printed with results."""
-    fitted: FittedOn | None = None
-    """What it resembles because it was made so."""
+    fitted: FittedOn | tuple[FittedOn, ...] | None = None
+    """What it resembles because it was made so: one market's blocks, or those of each market that was pooled."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         plain(self.title, "title")
         plain(self.source, "source")
+        if len({each.market for each in self.fitted_on}) < len(self.fitted_on):
+            raise ScenarioError("fitted names a market twice", "give the blocks of each market once")
         if not 1 <= len(self.draw) <= MOST_DRAWS:
             raise ScenarioError(f"{len(self.draw)} draws", f"give 1 to {MOST_DRAWS:,}: [[draw]]")
+
+    @property
+    def fitted_on(self) -> tuple[FittedOn, ...]:
+        """The blocks of each market that it was fitted on, if it says."""
+        return (self.fitted,) if isinstance(self.fitted, FittedOn) else self.fitted or ()
 
     @property
     def weights(self) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from backtest.baseline import TooFew, fit
+from backtest.baseline import Portion, TooFew, fit
 from backtest.cli.calibrate_baseline import prior_written, written
 from backtest.fetch import fetch
 from backtest.fetch.rpc import Rpc
@@ -58,11 +58,11 @@ def recorded(market: Market, folder: Path, last_block: int) -> Lake:
 
 def asked(lake: Lake, seed: int) -> Asked:
     """The lake with the ensemble that a user would take."""
-    found = fit(lake, NAME, Scenario(), draws=DRAWS, kept=KEPT, seed=seed, workers=1)
+    found = fit(lake, [Portion(NAME)], Scenario(), draws=DRAWS, kept=KEPT, seed=seed, workers=1)
     if isinstance(found, TooFew):
-        text = prior_written(found, NAME, KEPT, seed, Scenario())
+        text = prior_written(found, KEPT, seed, Scenario())
     else:
-        text = written(found, NAME, seed, Scenario())
+        text = written(found, seed, Scenario())
     return Asked(lake, parse_ensemble(text, "the ensemble"), not isinstance(found, TooFew))
 
 

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.calibration.ensemble import ensemble_text
 from backtest.errors import ScenarioError
+from backtest.paired import said
 from backtest.scenario import Competitive, Costs, Participation
-from backtest.scenario.ensemble import Draw, Ensemble, parse_ensemble
+from backtest.scenario.ensemble import Draw, Ensemble, FittedOn, parse_ensemble
 
 GOOD = """
 title = "crash"
@@ -32,9 +34,21 @@ def test_an_ensemble_is_read_and_its_weights_are_shares() -> None:
     assert [draw.liquidators for draw in found.draw] == [Participation(mean=9000), Competitive()]
     assert [draw.costs for draw in found.draw] == [Costs(), Costs(flash_fee=5)]
     assert found.weights == pytest.approx((1 / 13, 12 / 13))
-    assert found.fitted is not None
+    [fitted] = found.fitted_on
     blocks = [("crash", 9, 20), ("crash", 10, 20), ("crash", 0, 30), ("other", 1, 9)]
-    assert [found.fitted.shared(*each) for each in blocks] == [1, 0, 9, 0]
+    assert [fitted.shared(*each) for each in blocks] == [1, 0, 9, 0]
+
+
+def test_what_was_pooled_is_a_list_and_the_file_reads_back() -> None:
+    """Blocks of each market are said where that market is asked about, and of another none."""
+    pooled = (FittedOn(market="a", from_block=1, to_block=9), FittedOn(market="b", from_block=5, to_block=7))
+    text = ensemble_text(["two"], "pooled over a, b", "calibrated", [(1.0, Participation())], Costs(), pooled)
+    found = parse_ensemble(text, "e.toml")
+    assert found.fitted_on == found.fitted == pooled
+    for market, blocks in (("a", 9), ("b", 3), ("c", 0)):
+        assert f"{blocks} of the 20 blocks asked about" in said(found, market, (1, 20))
+    with pytest.raises(ScenarioError, match="names a market twice"):
+        parse_ensemble(text.replace('market = "b"', 'market = "a"'), "e.toml")
 
 
 @pytest.mark.parametrize(
