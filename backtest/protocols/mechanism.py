@@ -28,6 +28,12 @@ class Bidders(Protocol):
         """Who is there for an open lot of an account."""
         ...
 
+    def keenest(self, book: Book[State], holder: str | None) -> Bidder | None:
+        """One to whom every lot is worth as much as to anybody but ``holder`` who may be there now, whoever is drawn;
+        the same object as long as it is the same. None where it cannot be told without asking who is there.
+        """
+        ...
+
     def bidding_changes(self, now: int) -> int:
         """The first time after ``now`` (seconds) at which others may be there, or the same with other costs."""
         ...

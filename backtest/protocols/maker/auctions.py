@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from msgspec import structs
 from typing_extensions import override
 
-from backtest.auctions.bidding import Bid, Values, better_bid
+from backtest.auctions.bidding import Bid, Bidder, Values, better_bid
 from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
 from backtest.auctions.english import EnglishAuction
 from backtest.model import AccountId, Clock, ParamChange, PositionChange
@@ -85,8 +85,6 @@ class Lot:
 
     Dutch: ``tab`` rad and ``left`` wad remain, ``top`` ray, ``started`` seconds. English: ``flip`` holds them.
     ``holder`` made the standing bid, ``bids`` are those of its contest.
-    ``look`` is the next time at which it may offer something new; ``nothing_under`` are the conditions under which
-    it offers nothing until then.
     """
 
     account: AccountId
@@ -98,10 +96,20 @@ class Lot:
     top: int = 0
     started: int = 0
     flip: EnglishAuction | None = None
-    look: int = 0
-    nothing_under: _Conditions | None = None
     holder: str | None = None
     bids: tuple[Bid, ...] = ()
+
+
+@dataclass(slots=True)
+class _Look:
+    """``next``: when a lot may offer something new; ``under``: the conditions under which it offers nothing until
+    then. ``beaten``: the bidder to whom an English lot's standing bid is too much, under conditions ``here``.
+    """
+
+    next: int = 0
+    under: _Conditions | None = None
+    beaten: Bidder | None = None
+    here: _Conditions | None = None
 
 
 class Auctions(Mechanism[MakerState]):
@@ -174,6 +182,8 @@ class IlkAuctions(Mechanism[MakerState]):
         self.cost = cost
         self.largest_take = largest_take
         self.lots: dict[int, Lot] = {}
+        self._looks: dict[int, _Look] = {}
+        """Of each of them."""
         self._of: dict[AccountId, list[int]] = {}
         self._openable: set[AccountId] = set()
         self._again = 0
@@ -203,22 +213,22 @@ class IlkAuctions(Mechanism[MakerState]):
         found: list[Opportunity | Refusal] = []
         now, here = book.now.timestamp, self._conditions(book)
         for number in self._of.get(account, ()):
-            lot = self.lots[number]
-            if lot.nothing_under is here and now < lot.look:
+            look = self._looks[number]
+            if look.under is here and now < look.next:
                 continue
-            offer, look = (
-                self._english(book, number, lot, lot.flip, liquidator)
+            lot = self.lots[number]
+            offer, look.next = (
+                self._english(book, here, number, lot, lot.flip, liquidator)
                 if lot.flip is not None
                 else self._dutch(book, here, number, lot, liquidator)
             )
             if offer is None:
-                self.lots[number] = replace(lot, look=look, nothing_under=here)
+                look.under = here
                 continue
             found.append(offer)
-            # others may come first: then in the next block
-            self.lots[number] = replace(
-                lot, look=min(look, now + BLOCK_SECONDS) if offer.always else look, nothing_under=None
-            )
+            look.under = None
+            if offer.always:  # others may come first: then in the next block
+                look.next = min(look.next, now + BLOCK_SECONDS)
             if (
                 offer.always and self.bidders is not None
             ):  # a contest takes the first of an account: what follows is looked at after it
@@ -247,7 +257,7 @@ class IlkAuctions(Mechanism[MakerState]):
         if after is not None:
             self._put(number, after)
             return number
-        del self.lots[number]
+        del self.lots[number], self._looks[number]
         self._of[account].remove(number)
         if not self._of[account]:
             del self._of[account]
@@ -288,12 +298,12 @@ class IlkAuctions(Mechanism[MakerState]):
         looked at.
         """
         if self._plain:
-            looks = [lot.look for lot in self.lots.values()]
+            looks = [look.next for look in self._looks.values()]
         else:
-            looks = [self.lots[number].look for number in self._flips]
+            looks = [self._looks[number].next for number in self._flips]
             for kind in self._awake:
                 alike = self._alike[kind]
-                looks += [alike.look] if alike.look else [self.lots[number].look for number in alike.numbers]
+                looks += [alike.look] if alike.look else [self._looks[number].next for number in alike.numbers]
             while self._asleep and self._asleep[0][0] <= min(looks, default=_NEVER):
                 kind = heapq.heappop(self._asleep)[1]
                 if kind in self._alike and kind not in self._awake and self._here is not None:
@@ -326,6 +336,8 @@ class IlkAuctions(Mechanism[MakerState]):
 
     def _put(self, number: int, lot: Lot) -> None:
         self.lots[number] = lot
+        look = self._looks.setdefault(number, _Look())
+        look.under = look.here = None
         if lot.flip is not None:
             self._flips.add(number)
             return
@@ -485,7 +497,13 @@ class IlkAuctions(Mechanism[MakerState]):
     # ---------------------------------------------------------------------------------------------------------
 
     def _english(
-        self, book: Book[MakerState], number: int, lot: Lot, flip: EnglishAuction, liquidator: AccountId
+        self,
+        book: Book[MakerState],
+        here: _Conditions,
+        number: int,
+        lot: Lot,
+        flip: EnglishAuction,
+        liquidator: AccountId,
     ) -> tuple[Opportunity | None, int]:
         """What the lot offers now, and when time alone makes it offer something else."""
         state, now = book.state, book.now.timestamp
@@ -495,7 +513,8 @@ class IlkAuctions(Mechanism[MakerState]):
         elif flip.is_abandoned(now):
             offer = self._step(lot, number, liquidator, "tick")
         elif flip.is_open(now) and self.bidders is not None:
-            offer = self._bid_of_few(book, self.bidders, number, lot, flip, liquidator)
+            if not self._is_beyond(book, here, self.bidders, number, lot, flip):
+                offer = self._bid_of_few(book, self.bidders, number, lot, flip, liquidator)
         elif flip.is_open(now):
             bid, least = self._best_bid(book, flip)
             beg = state.param("beg", self.ilk)
@@ -507,6 +526,25 @@ class IlkAuctions(Mechanism[MakerState]):
         settled = (min(flip.expires, flip.end) if flip.expires else flip.end) + 1
         return offer, settled if self.bidders is None else min(settled, self.bidders.bidding_changes(now))
 
+    def _is_beyond(
+        self, book: Book[MakerState], here: _Conditions, bidders: Bidders, number: int, lot: Lot, flip: EnglishAuction
+    ) -> bool:
+        """Whether the standing bid is more than anybody else could give, whoever is there."""
+        keenest, look = bidders.keenest(book, lot.holder), self._looks[number]
+        if keenest is None:
+            return False
+        if look.here is not here or look.beaten is not keenest:
+            values, proceeds = self._values(book), book.proceeds_down(self.collateral, flip.lot)
+            if values is None or better_bid(flip, None, [keenest], here.beg, proceeds, values) is not None:
+                return False
+            look.here, look.beaten = here, keenest
+        return True
+
+    def _values(self, book: Book[MakerState]) -> Values | None:
+        """None where something has no price."""
+        price, dai = book.prices.execution.get(self.collateral, 0), book.prices.market.get(self.dai, 0)
+        return Values(price, book.units[self.collateral], dai, book.units[self.dai]) if price and dai else None
+
     def _bid_of_few(
         self,
         book: Book[MakerState],
@@ -517,10 +555,8 @@ class IlkAuctions(Mechanism[MakerState]):
         liquidator: AccountId,
     ) -> Opportunity | None:
         """What those who are there make of it; see ``bidding``."""
-        price, dai = book.prices.execution.get(self.collateral, 0), book.prices.market.get(self.dai, 0)
-        if not price or not dai:
+        if (values := self._values(book)) is None:
             return None
-        values = Values(price, book.units[self.collateral], dai, book.units[self.dai])
         there = bidders.bidding(book, lot.account, number)
         found = better_bid(
             flip,
@@ -588,13 +624,9 @@ class IlkAuctions(Mechanism[MakerState]):
         step = opportunity.step
         if step == "take":
             left, owe = lot.left - opportunity.fill.seized, -_raised(opportunity.fill)
-            return (
-                replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe, nothing_under=None)
-                if left and lot.tab > owe
-                else None
-            )
+            return replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe) if left and lot.tab > owe else None
         if step == "redo":
-            return replace(lot, top=self._top(book), started=now, nothing_under=None)
+            return replace(lot, top=self._top(book), started=now)
         assert flip is not None
         if step == "tend":
             flip = flip.with_bid(asked, flip.lot, state.param("ttl", self.ilk), now)
@@ -604,7 +636,7 @@ class IlkAuctions(Mechanism[MakerState]):
             flip = flip.restarted(state.param("tau", self.ilk), now)
         else:
             return None
-        return replace(lot, flip=flip, nothing_under=None, holder=opportunity.taker, bids=opportunity.bids)
+        return replace(lot, flip=flip, holder=opportunity.taker, bids=opportunity.bids)
 
 
 def _kind(lot: Lot) -> Kind:

@@ -123,6 +123,8 @@ class Competition:
         self.standing: set[AccountId] = set()
         self._unprofitable: set[AccountId] = set()
         """Accounts of which something was left at the last look, and did not pay."""
+        self._keenest: Bidder | None = None
+        """Whoever bids in auctions that last, as of the last look."""
         self._told: Spreads | None = None
         """What was told at this look, where quotes of sales are counted."""
         self._calls: Counter[AccountId] = Counter()
@@ -291,6 +293,13 @@ class Competition:
     def bidding(self, book: Book[State], account: AccountId, lot: int) -> Sequence[Bidder]:
         """See ``mechanism.Bidders``."""
         return [Bidder(COMPETITIVE, self._costs.bidding_up(book))] * 2
+
+    def keenest(self, book: Book[State], holder: str | None) -> Bidder | None:
+        """See ``mechanism.Bidders``: there is always another one alike."""
+        costs = self._costs.bidding_up(book)
+        if self._keenest is None or self._keenest.costs != costs:
+            self._keenest = Bidder(COMPETITIVE, costs)
+        return self._keenest
 
     def bidding_changes(self, now: int) -> int:
         """See ``mechanism.Bidders``."""

@@ -27,6 +27,8 @@ class Purse:
         self._stuck: dict[str, int] = {}
         self._lent: dict[str, list[tuple[int, int]]] = {}
         self._tied: dict[tuple[int, Lot], tuple[str, int]] = {}
+        self._ties: dict[str, int] = {}
+        """By searcher: the sum of what it has tied."""
         self._calls: dict[str, tuple[int, int]] = {}
 
     def free(self, name: str, now: int, but: tuple[int, Lot] | None = None) -> int | None:
@@ -38,7 +40,9 @@ class Purse:
             return None
         waiting = [(back, amount) for back, amount in self._lent.get(name, ()) if back > now]
         self._lent[name] = waiting
-        tied = sum(amount for lot, (whose, amount) in self._tied.items() if whose == name and lot != but)
+        tied = self._ties.get(name, 0)
+        if but is not None and (here := self._tied.get(but)) is not None and here[0] == name:
+            tied -= here[1]
         return max(0, capital - sum(amount for _, amount in waiting) - tied)
 
     def lend(self, name: str, back: int, amount: int) -> None:
@@ -48,12 +52,16 @@ class Purse:
 
     def tie(self, lot: tuple[int, Lot], name: str, amount: int) -> None:
         """Its bid stands in an auction."""
+        self.untie(lot)
         self.changes += 1
         self._tied[lot] = name, amount
+        self._ties[name] = self._ties.get(name, 0) + amount
 
     def untie(self, lot: tuple[int, Lot]) -> None:
         """No bid stands there any more."""
-        self.changes += self._tied.pop(lot, None) is not None
+        if (there := self._tied.pop(lot, None)) is not None:
+            self.changes += 1
+            self._ties[there[0]] -= there[1]
 
     def stick(self, name: str, until: int) -> None:
         """Its transaction is stuck until then."""

@@ -64,6 +64,10 @@ who came closest.
 """
 
 
+_NOBODY = Bidder("", 0, most=0)
+"""To whom nothing is worth anything."""
+
+
 @dataclass(slots=True)
 class _Offer:
     """One opportunity as searchers see it: the pair and size they would take; where its bonus goes, with a flash loan
@@ -136,6 +140,8 @@ class Searchers:
         self._decided = False
         """and whether what stays on offer at it was asked already."""
         self._sticks = any(searcher.stuck for searcher in self._each)
+        self._keenest: dict[str | None, tuple[tuple[tuple[int, int, int], int], Bidder]] = {}
+        """By holder of a standing bid: who is keenest of the others, and at which look and state of the purse."""
         self._alike: list[Bidder] | None = None
         """The bidders of every auction at this look, where neither draws nor money tell auctions apart."""
         self._moment = (-1, -1)
@@ -223,8 +229,9 @@ class Searchers:
     def present(self, book: Book[State], key: Key) -> list[Searcher]:
         """Who looks at this block and can act at its gas price: the bidders of an auction that goes on for a while."""
         self._enter(book)
-        shown = self._shown(book, key)
-        found = []
+        found: list[Searcher] = []
+        if not (shown := self._shown(book, key)):
+            return found
         for place, searcher in enumerate(self._each):
             if self._absence.away(place, book.now.timestamp):
                 continue
@@ -250,7 +257,8 @@ class Searchers:
         self._enter(book)
         if self._alike is not None:
             return self._alike
-        there = self.present(book, (account, lot))
+        if not (there := self.present(book, (account, lot))):
+            return []
         calls = self.costs.bidding_up(book)
         found = [
             Bidder(
@@ -263,6 +271,32 @@ class Searchers:
         ]
         if not self._owners and not self._drawn:
             self._alike = found
+        return found
+
+    def keenest(self, book: Book[State], holder: str | None) -> Bidder | None:
+        """See ``mechanism.Bidders``: whoever neither is away nor has a gas cap below the fee of now, with the least
+        costs and the most money of any of them. Where a transaction gets stuck, who looks must be drawn.
+        """
+        self._enter(book)
+        if self._sticks:
+            return None
+        changes, known = self._till.purse.changes, self._keenest.get(holder)
+        if known is not None and known[0] == (self._look, changes):
+            return known[1]
+        now, found = book.now.timestamp, _NOBODY
+        there = [
+            each
+            for place, each in enumerate(self._each)
+            if each.name != holder and not self._absence.away(place, now) and not self._above_cap(book, each)
+        ]
+        if there:
+            money = [self._till.free(each.name, now) for each in there] if self._owners else [None]
+            least, margin = min(each.min_profit for each in there), min(each.margin for each in there)
+            most = max((free for free in money if free is not None), default=None) if None not in money else None
+            found = Bidder("", self.costs.bidding_up(book) + least, margin, most)
+        if known is not None and known[1] == found:
+            found = known[1]
+        self._keenest[holder] = (self._look, changes), found
         return found
 
     def bidding_changes(self, now: int) -> int:
@@ -547,6 +581,8 @@ class Searchers:
         if not isinstance(terms, Participation | Oev):
             return {searcher.name for searcher in each}
         number = draws.number(self._numbers(terms), "number", *drawn)
+        if not number:
+            return set()
         order = sorted(range(len(each)), key=lambda i: (draws.word("order", *drawn, i), i))
         return {each[i].name for i in order[:number]}
 
