@@ -88,7 +88,7 @@ def baseline(
 
         backtest calibrate baseline --lake backtest-demo/lake --market sample-crash --held-out data/sample/may-2021
 
-        backtest calibrate baseline --lake data/lake --market morpho-wbtc-usdc --market morpho-wsteth-usdc
+        backtest calibrate baseline --lake data/lake --market my-pool --market my-other-pool
 
     Parameters
     ----------
