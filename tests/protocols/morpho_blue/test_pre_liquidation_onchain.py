@@ -201,6 +201,28 @@ def test_the_chain_agrees_and_every_check_passes(history: History) -> None:
     assert {name: rows[:2] for name, rows in found.items() if rows} == {}
 
 
+def test_a_lake_without_the_factory_takes_it_on(history: History, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Calls are repayments and withdrawals until the factory is known; then the lake is as one fetched with it."""
+    played, lake = history.played, Lake(tmp_path_factory.mktemp("before"), create=True)
+    for config in (played.deployment.market_config(NAME), played.market_config()):
+        with Rpc(played.deployment.node.url) as rpc:
+            fetch(lake, config, rpc, to_block=played.last_block, finality=0, headers="all")
+        lake.refresh()
+        reconstruct(lake, NAME)
+        lake.refresh()
+        found = lake.sql("SELECT count(*) FILTER (action = 'repay') FROM position_events").fetchone()
+        assert found is not None
+        assert bool(found[0]) == ("pre_liquidation_factory" not in config.contracts)
+    kinds = """
+        SELECT event, count(*), median(bonus) BETWEEN 0.01 AND 0.09
+        FROM liquidations JOIN events USING (market, seq) GROUP BY event ORDER BY event
+    """
+    assert lake.sql(kinds).fetchall() == history.lake.sql(kinds).fetchall()
+    for table in ("position_events", "setting_events", "params", "liquidations"):
+        ours, whole = (each.read(f"canonical/{table}", NAME) for each in (lake, history.lake))
+        assert ours.equals(whole), table
+
+
 def test_the_head_is_as_fetched(history: History, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Contracts that are made, and authorised, in a part of the history that is read later."""
     config = history.played.market_config()
