@@ -17,6 +17,9 @@ AssetId = NewType("AssetId", int)
 PoolId = NewType("PoolId", int)
 
 Side = Literal["collateral", "debt"]
+AUTHORIZE = "authorize"
+"""The action of an owner who lets somebody act for it, or no longer: it raises no risk, and nothing checks its health.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ class Writer:
         """Store the description of a market. The same again changes nothing; a different one under its name is a
         LakeError.
 
-        Pools may be added or described anew; those that the lake knows and ``config`` does not name are kept.
+        Pools may be added or described anew; those that the lake knows and ``config`` does not name are kept. Contracts
+        may be added: nothing is known of their logs until they are fetched.
         """
         record = self._market(config.name)
         if record.config is not None:
@@ -127,7 +128,10 @@ class Writer:
             changed = [
                 name for name in config.__struct_fields__ if getattr(config, name) != getattr(record.config, name)
             ]
-            if not set(changed) <= {"description", "pools"}:
+            allowed = {"description", "pools"}
+            if config.contracts.items() >= record.config.contracts.items():
+                allowed.add("contracts")
+            if not set(changed) <= allowed:
                 raise LakeError(
                     f"market '{config.name}' of this lake differs in {', '.join(changed)}",
                     "use another market name, or another lake",

@@ -135,6 +135,9 @@ class Order(Struct, frozen=True):
 
     ``early``, with ``agreed``: the account need not be liquidatable, since its owner sells by itself (a protocol that
     can says so, ``LendingProtocol.early``); no fee is taken.
+
+    Two of the three, of a call of history alone: it is known in both, and which of a protocol's ways gives both is
+    the protocol's to find.
     """
 
     account: AccountId
@@ -169,6 +172,7 @@ class Fill(Struct, frozen=True):
 
     ``repaid_by_others``: as much of ``repaid`` as a pool of the protocol pays, or the other borrowers take over, in the
     liquidator's place. ``reward``: what the liquidator is given of the debt asset (native units) beside what it seizes.
+    ``step``: which of the protocol's ways of liquidating at once it is (``LendingProtocol.gas_units``).
     """
 
     order: Order
@@ -181,6 +185,7 @@ class Fill(Struct, frozen=True):
     rules_tested: bool = False
     repaid_by_others: int = 0
     reward: int = 0
+    step: str = "liquidate"
 
     @property
     def paid(self) -> int:

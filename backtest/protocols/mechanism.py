@@ -136,7 +136,7 @@ class ProtocolSpread(Immediate[State]):
             if isinstance(fill, Refusal) and fill.instead is not None:
                 order = replace(order, repay=fill.instead)
                 fill = protocol.quote(state, order, prices, now)
-            found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill)))
+            found.append(fill if isinstance(fill, Refusal) else Opportunity(order, fill, spread(book, fill), fill.step))
         return found
 
 

@@ -15,6 +15,7 @@ from typing import Generic, Literal
 
 from backtest.errors import PriceMissing
 from backtest.model import (
+    AUTHORIZE,
     AccountId,
     AssetId,
     Clock,
@@ -165,7 +166,7 @@ class _Walk(Generic[State]):
         account = change.account
         self._stood(account, change.timestamp)
         self._since[account] = change.timestamp
-        if change.action not in (UNRECORDED, "liquidation"):
+        if change.action not in (UNRECORDED, AUTHORIZE, "liquidation"):
             if self._open is None:
                 self._open = (change.action_seq, change.action, {})
             risky = (

@@ -555,7 +555,7 @@ class Engine(Generic[State]):
             self.result.mismatches.append(
                 Mismatch(past, (fill.repaid, fill.seized, fill.protocol_fee), "amounts differ")
             )
-        offer = Opportunity(order, fill, spread(book, fill))
+        offer = Opportunity(order, fill, spread(book, fill), fill.step)
         self._settlement.settle(self, Take(offer, self._costs.charged(book, offer)), same)
 
     # -- time --------------------------------------------------------------------------------------------------------

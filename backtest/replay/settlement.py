@@ -156,7 +156,7 @@ class Settlement(Generic[State]):
         @cache
         def offer(row: int) -> tuple[Opportunity, Waterfall]:
             fill = found.fill(row)
-            opportunity = Opportunity(fill.order, fill, spread(then, fill))
+            opportunity = Opportunity(fill.order, fill, spread(then, fill), fill.step)
             return opportunity, costs.charged(then, opportunity, flash=True)
 
         def record() -> Iterator[Liquidation]:

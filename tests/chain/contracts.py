@@ -247,6 +247,14 @@ def artifacts_morpho() -> dict[str, Artifact]:
 
 
 @functools.cache
+def artifacts_pre_liquidation() -> dict[str, Artifact]:
+    """``PreLiquidation.sol``, by name."""
+    settings = {"optimizer": {"enabled": True, "runs": 200}, "viaIR": True, "evmVersion": "paris"}
+    text = (SOURCES / "PreLiquidation.sol").read_text()
+    return compile_sources({"PreLiquidation.sol": text}, compiler="solc-0.8.19", settings=settings)
+
+
+@functools.cache
 def artifact_uniswap_v3(name: str) -> Artifact:
     """A contract of ``@uniswap/v3-core`` by name, from the artifacts that the package ships."""
     body = json.loads(

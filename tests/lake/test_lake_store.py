@@ -120,6 +120,17 @@ def test_another_market_under_the_same_name_is_refused(lake: Lake) -> None:
             writer.set_market(msgspec.structs.replace(CONFIG, chain_id=2))
 
 
+def test_contracts_of_a_market_may_be_added_and_not_taken_away(lake: Lake) -> None:
+    more = msgspec.structs.replace(CONFIG, contracts={**CONFIG.contracts, "factory": "0x" + "fa" * 20})
+    with lake.writer() as writer:
+        writer.set_market(CONFIG)
+        writer.set_market(more)
+        with pytest.raises(LakeError, match="differs in contracts"):
+            writer.set_market(CONFIG)
+    lake.refresh()
+    assert lake.market_config(MARKET) == more
+
+
 def test_unknown_names_get_a_remedy(lake: Lake) -> None:
     with pytest.raises(LakeError, match="did you mean 'raw/aave-v3/Supply'"):
         lake.read("raw/aave-v3/Suply", MARKET)

@@ -1,7 +1,8 @@
 """Morpho Blue: isolated pairs of one immutable contract.
 
 ``math`` rounds, ``irm`` is the adaptive curve, ``state`` the book, ``account`` health, ``liquidation`` and ``actions``
-one call each; ``events`` and ``fold`` turn raw logs into canonical tables.
+one call each, ``pre_liquidation`` that of a contract which a borrower authorised; ``events`` and ``fold`` turn raw logs
+into canonical tables.
 
 A market is one market id (``parameters.id`` of the market file). Its base currency is the loan token, whose price is
 one by definition; the collateral's price is the oracle's own number, not rounded: it has 36 + loan decimals -
@@ -66,8 +67,8 @@ from backtest.protocols.morpho_blue.account import (
 from backtest.protocols.morpho_blue.actions import act
 from backtest.protocols.morpho_blue.claims import claims
 from backtest.protocols.morpho_blue.events import EVENTS, discover, price_sources, tokens
-from backtest.protocols.morpho_blue.liquidation import observed_order, pairs, quote
 from backtest.protocols.morpho_blue.math import incentive_factor
+from backtest.protocols.morpho_blue.pre_liquidation import STEP, observed_order, pairs, quote
 from backtest.protocols.morpho_blue.state import MorphoState, accounts, apply, open_state
 from backtest.protocols.morpho_blue.together import spreads, together
 from backtest.protocols.storage import Steps, StoredAccount, Subject
@@ -82,6 +83,10 @@ ASSUMPTIONS = (
         "The adaptive curve is tested against a contract of the tests' own written from its formula: its code is on no"
         " package registry."
     ),
+    (
+        "A borrower who authorised a pre-liquidation contract may be liquidated by it as well, if the contract asks the"
+        " market's own oracle; one with an oracle of its own does nothing in a what-if, and what it did is as recorded."
+    ),
 )
 
 
@@ -90,13 +95,13 @@ class MorphoBlue(LendingProtocol[MorphoState]):
 
     name = "morpho-blue"
     events: Sequence[EventSpec] = EVENTS
-    liquidation_events: Sequence[str] = ("Liquidate",)
+    liquidation_events: Sequence[str] = ("Liquidate", "PreLiquidate")
     exposure_parameters = frozenset({"liquidation_threshold"})
     order_parameters = frozenset({"accrued"})
     early = True
     parameters: Mapping[str, int] = {"liquidation_threshold": WAD // BPS, "liquidation_bonus": WAD // BPS}
-    # Median of liquidations on a node running the deployed contract.
-    gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 110_000})
+    # Medians on a node running the deployed contracts, with tokens that only move balances.
+    gas_units: Mapping[str, int] = MappingProxyType({"liquidate": 110_000, STEP: 160_000})
     assumptions: Sequence[str] = ASSUMPTIONS
 
     @override
@@ -201,12 +206,12 @@ class MorphoBlue(LendingProtocol[MorphoState]):
 
     @override
     def pairs(self, state: MorphoState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
-        """See ``liquidation.pairs``."""
+        """See ``pre_liquidation.pairs``."""
         return pairs(state, account, prices.oracle, now)
 
     @override
     def quote(self, state: MorphoState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
-        """See ``liquidation.quote``."""
+        """See ``pre_liquidation.quote``."""
         return quote(state, order, prices.oracle, now)
 
     @override
@@ -281,7 +286,7 @@ class MorphoBlue(LendingProtocol[MorphoState]):
 
     @override
     def observed_order(self, state: MorphoState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
-        """See ``liquidation.observed_order``."""
+        """See ``pre_liquidation.observed_order``."""
         return observed_order(state, past, prices.oracle, now)
 
 

@@ -86,6 +86,8 @@ def safe_prices(state: MorphoState, account: AccountId, asset: AssetId, now: Clo
     position = state.positions.get(account, _EMPTY)
     if asset != COLLATERAL or not position.borrow_shares or not position.collateral or not state.lltv:
         return None
+    if account in state.authorized:  # a contract liquidates it while it passes, another check than that of its owner
+        return None
     owed = state.accrued(now.timestamp).debt_up(position.borrow_shares)
     return SafePrices(least_up=least_healthy_price_up(position.collateral, owed, state.lltv))
 
@@ -209,7 +211,8 @@ def holdings(state: MorphoState, account: AccountId, now: Clock) -> Sequence[Hol
 
 
 def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposure | None:
-    """A form that is negative before the position is unhealthy; None without debt.
+    """A form that is negative before the position is unhealthy, or beyond the threshold of a pre-liquidation contract
+    that the account authorised; None without debt.
 
     Where the market uses the adaptive curve it counts the debt with a day's interest from now at a rate a fifth above
     the present one, since between two accruals the curve's rate may lie above the recorded average; the debt's weight
@@ -222,7 +225,7 @@ def exposure(state: MorphoState, account: AccountId, now: Clock) -> LinearExposu
     market, totals = state.market, state.accrued(now.timestamp)
     owed = (totals.debt_up(position.borrow_shares) + 1) * _growth(state, totals, now)
     weights = {
-        COLLATERAL: position.collateral * state.lltv / WAD / market.unit(COLLATERAL),
+        COLLATERAL: position.collateral * state.threshold(account) / WAD / market.unit(COLLATERAL),
         LOAN: -owed / market.unit(LOAN),
     }
     return LinearExposure(
@@ -261,6 +264,10 @@ def exposures(state: MorphoState, ids: Sequence[AccountId], now: Clock) -> Expos
     share = (totals.borrow_assets + VIRTUAL_ASSETS) / (totals.borrow_shares + VIRTUAL_SHARES)
     owed = (columns.floats(_BORROW_SHARES) * share + 2) * (_growth(state, totals, now) * (1 + _DOUBLE))
     carried = columns.floats(_COLLATERAL) * (state.lltv / WAD / market.unit(COLLATERAL) * (1 - _DOUBLE))
+    if state.authorized and state.lltv:
+        places = {int(account): place for place, account in enumerate(columns.account)}
+        for account in state.authorized.keys() & places.keys():
+            carried[places[account]] *= state.threshold(account) / state.lltv * (1 - _DOUBLE)
     return Exposures(
         account=columns.account,
         start=2 * np.arange(count + 1),

@@ -1,7 +1,8 @@
 """What a user's call does in a book that may differ from history's, checked as the contract checks it.
 
 Source: morpho-org/morpho-blue v1.0.0, ``src/Morpho.sol`` ``supply``, ``withdraw``, ``borrow``, ``repay``,
-``supplyCollateral``, ``withdrawCollateral``. Callers authorised by the account, and callbacks, are taken as in history.
+``supplyCollateral``, ``withdrawCollateral``, ``setAuthorization``. Callers authorised by the account, and callbacks,
+are taken as in history.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from backtest.errors import PriceMissing
-from backtest.model import AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
+from backtest.model import AUTHORIZE, AccountId, AssetId, Clock, ParamChange, PositionChange, SettingChange
 from backtest.protocols.interface import Acted, Action, Refusal
 from backtest.protocols.morpho_blue.account import is_healthy, view_of
 from backtest.protocols.morpho_blue.math import to_assets_down, to_assets_up, to_shares_down, to_shares_up
@@ -34,6 +35,8 @@ def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: 
     """
     if action.name == "parameter":
         return _parameter(state, action, now)
+    if action.name == AUTHORIZE:
+        return Acted(_whose(action), action.changes)
     place, main = next((i, change) for i, change in enumerate(action.changes) if isinstance(change, PositionChange))
     if action.name == "treasury":
         return Acted(main.account, ())
@@ -45,6 +48,10 @@ def act(state: MorphoState, action: Action, prices: Mapping[AssetId, int], now: 
         return _loan(state, action, main, position, emptied, prices, now)
     except PriceMissing as missing:
         return Refusal(missing.what)
+
+
+def _whose(action: Action) -> AccountId:
+    return next(change.account for change in action.changes if isinstance(change, SettingChange))
 
 
 def _parameter(state: MorphoState, action: Action, now: Clock) -> Acted:

@@ -1,8 +1,9 @@
 """Which logs a Morpho Blue market needs, and from whom.
 
 Source: morpho-org/morpho-blue v1.0.0, ``src/libraries/EventsLib.sol``; morpho-org/morpho-blue-irm,
-``AdaptiveCurveIrm.sol``. One contract emits for all markets; a market's logs are those whose first indexed argument is
-its id. The fee recipient is one for all markets.
+``AdaptiveCurveIrm.sol``; morpho-org/pre-liquidation, ``src/libraries/EventsLib.sol``. One contract emits for all
+markets; a market's logs are those whose first indexed argument is its id. The fee recipient is one for all markets, and
+so are authorisations: they are asked for where a factory made a pre-liquidation contract for the market.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from backtest.protocols.interface import RawEvents
 
 ID = "id"
 """The market's parameter that holds its id."""
+FACTORY = "pre_liquidation_factory"
+"""The role of the contract that makes pre-liquidation contracts; a market's description may do without."""
 PRICE_SCALE_DECIMALS = 36
 ZERO_ADDRESS = "0x" + "00" * 20
 
@@ -50,6 +53,26 @@ EVENTS = (
         "irm",
         key=ID,
     ),
+    EventSpec(
+        "CreatePreLiquidation",
+        "CreatePreLiquidation(address indexed preLiquidation, bytes32 id, (uint256 preLltv, uint256 preLCF1, uint256"
+        " preLCF2, uint256 preLIF1, uint256 preLIF2, address preLiquidationOracle) preLiquidationParams)",
+        FACTORY,
+        wide=frozenset({"preLCF2"}),  # without an upper bound
+    ),
+    EventSpec(
+        "PreLiquidate",
+        "PreLiquidate(bytes32 indexed id, address indexed liquidator, address indexed borrower, uint256 repaidAssets,"
+        " uint256 repaidShares, uint256 seizedAssets)",
+        "pre_liquidation",
+        key=ID,
+    ),
+    EventSpec(
+        "SetAuthorization",
+        "SetAuthorization(address indexed caller, address indexed authorizer, address indexed authorized, bool"
+        " newIsAuthorized)",
+        "authorizer",
+    ),
 )
 
 
@@ -59,8 +82,9 @@ def address_text(raw: bytes) -> str:
 
 
 def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping[str, frozenset[str]]:
-    """The contract (role morpho, and owner for what is not of one market), and the market's interest rate model. See
-    ``LendingProtocol.discover``.
+    """The contract (role morpho, and owner for what is not of one market), the market's interest rate model, and the
+    pre-liquidation contracts that a factory made for it, with the contract once more as who says whom an account
+    authorised. See ``LendingProtocol.discover``.
     """
     models = {address_text(row["irm"]) for row in raw.table("CreateMarket").select(["irm"]).to_pylist()} - {
         ZERO_ADDRESS
@@ -70,7 +94,25 @@ def discover(contracts: Mapping[str, frozenset[str]], raw: RawEvents) -> Mapping
         **contracts,
         "owner": contracts.get("owner", frozenset()) | known,
         "irm": contracts.get("irm", frozenset()) | models,
+        **_by_factory(contracts, known, raw),
     }
+
+
+def _by_factory(
+    contracts: Mapping[str, frozenset[str]], known: frozenset[str], raw: RawEvents
+) -> Mapping[str, frozenset[str]]:
+    made = {address_text(row["pre_liquidation"]) for row in pre_liquidations(raw)}
+    made |= contracts.get("pre_liquidation", frozenset())
+    return {"pre_liquidation": frozenset(made), "authorizer": known} if made else {}
+
+
+def pre_liquidations(raw: RawEvents) -> list[dict[str, Any]]:
+    """The rows of the market's pre-liquidation contracts, in the order in which they were made."""
+    table = raw.table("CreatePreLiquidation")
+    if not table.num_rows:  # without a factory there is no market's id to ask for
+        return []
+    market = bytes.fromhex(raw.parameters[ID].removeprefix("0x"))
+    return [row for row in table.to_pylist() if row["id"] == market]
 
 
 def created(raw: RawEvents) -> dict[str, Any] | None:

@@ -3,26 +3,33 @@
 Each log is one action. Interest: a log of an accrual gives a parameter with the recorded rate (``accrued``, or
 ``accrued_with_action`` where an action of the same transaction made it) and a row of ``indexes`` with share prices. The
 book of ``state`` runs along, so that every recorded amount of interest and of fee shares is checked against the rules.
+
+A pre-liquidation is a repayment and a withdrawal by the contract that the borrower authorised, and a log of that
+contract behind them: it becomes one liquidation. Its terms are parameters whose category is the contract's number, in
+the order in which contracts were made; who authorised it is a setting of the account. Whoever authorised a contract
+before it was made (its address is known in advance) does so, here, where it is made.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from backtest.errors import RulesError, UserError
 from backtest.markets import MarketConfig
-from backtest.model import AccountId, Asset, AssetId, Market, Side
+from backtest.model import AUTHORIZE, AccountId, Asset, AssetId, Market, ParamChange, PositionChange, Side
 from backtest.protocols.folding import BookRows, Rows, Running, listed_rows, refuse_quarantined
 from backtest.protocols.interface import RawEvents
-from backtest.protocols.morpho_blue.events import address_text, created, metadata, price_decimals
+from backtest.protocols.morpho_blue.events import address_text, created, metadata, pre_liquidations, price_decimals
 from backtest.protocols.morpho_blue.state import (
     COLLATERAL,
     LOAN,
+    PRE_LIQUIDATION,
     RULES_REVISION,
     SHARE_DECIMALS,
     MorphoState,
@@ -44,7 +51,9 @@ _MOVES: Mapping[str, tuple[str, str, AssetId, Side, int]] = {
     "WithdrawCollateral": ("on_behalf", "withdraw", COLLATERAL, "collateral", -1),
 }
 _ACCRUES = frozenset({"Supply", "Withdraw", "Borrow", "Repay", "WithdrawCollateral", "Liquidate"})
-_OUTSIDE = frozenset({"BorrowRateUpdate", "SetFeeRecipient"})  # of other contracts, or of no market
+_OUTSIDE = frozenset(  # of other contracts, or of no market
+    {"BorrowRateUpdate", "SetFeeRecipient", "CreatePreLiquidation", "PreLiquidate", "SetAuthorization"}
+)
 _COLUMNS = {
     "CreateMarket": ("lltv",),
     "SetFee": ("new_fee",),
@@ -64,6 +73,23 @@ _COLUMNS = {
     "SetFeeRecipient": ("new_fee_recipient",),
     "BorrowRateUpdate": ("rate_at_target",),
 }
+_BY_CONTRACT = {
+    **dict.fromkeys(("Repay", "WithdrawCollateral"), ("caller", "on_behalf", "assets")),
+    "CreatePreLiquidation": ("pre_liquidation",),
+    "PreLiquidate": (
+        "address",
+        "liquidator",
+        "borrower",
+        "repaid_assets",
+        "repaid_shares",
+        "seized_assets",
+        "transaction_hash",
+    ),
+    "SetAuthorization": ("authorizer", "authorized", "new_is_authorized"),
+}
+"""Columns where the market has pre-liquidation contracts."""
+_OF_CONTRACT = ("Repay", "WithdrawCollateral")
+_BOUND = 10**38
 _SHARES: Mapping[Side, str] = {"collateral": "supply_shares", "debt": "borrow_shares"}
 _KEY = ("block_number", "log_index", "transaction_index")
 
@@ -84,7 +110,11 @@ def fold(config: MarketConfig, raw: RawEvents, running: Running | None = None) -
     folding = (running or Running()).begin(lambda: _Folding(market))
     folding.read(raw)
     known = len(folding.ids)
-    for segment in raw.segments(SEGMENT_ROWS, {event: [*_KEY, *columns] for event, columns in _COLUMNS.items()}):
+    columns = {event: [*_KEY, *own] for event, own in _COLUMNS.items()}
+    if folding.contracts:
+        for event, own in _BY_CONTRACT.items():
+            columns[event] = list(dict.fromkeys([*columns.get(event, _KEY), *own]))
+    for segment in raw.segments(SEGMENT_ROWS, columns):
         for name, rows in folding.segment(segment).items():
             yield name, pa.Table.from_pylist(rows, CANONICAL[name])
     yield from listed_rows(market, folding.ids, known)
@@ -119,12 +149,50 @@ def _market(config: MarketConfig, raw: RawEvents) -> Market:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Contract:
+    """A pre-liquidation contract: its number among the market's, the log that made it, its terms as parameters, and
+    what accounts had said of it before.
+    """
+
+    number: int
+    seq: int
+    terms: Mapping[str, int]
+    before: Mapping[bytes, bool]
+
+
+def _contracts(raw: RawEvents) -> dict[bytes, _Contract]:
+    """A close factor without a bound, and an oracle that is not the market's, make its terms unknown."""
+    rows = pre_liquidations(raw)
+    if not rows:
+        return {}
+    market = created(raw)
+    assert market is not None
+    said = raw.table("SetAuthorization").to_pylist()
+    found = {}
+    for number, row in enumerate(rows):
+        most = int.from_bytes(row["pre_lcf2"], "big")
+        known = row["pre_liquidation_oracle"] == market["oracle"] and most < _BOUND
+        terms = {name: int(row[name]) for name in ("pre_lltv", "pre_lcf1", "pre_lif1", "pre_lif2")}
+        terms |= {"pre_lcf2": most if most < _BOUND else 0, "pre_known": int(known)}
+        before = {
+            each["authorizer"]: each["new_is_authorized"]
+            for each in said
+            if each["authorized"] == row["pre_liquidation"] and each["seq"] < row["seq"]
+        }
+        found[row["pre_liquidation"]] = _Contract(number, row["seq"], terms, before)
+    return found
+
+
 class _Folding(BookRows[MorphoState]):
     """The book as of the last log, and ids of accounts in order of first appearance."""
 
     def __init__(self, market: Market) -> None:
         super().__init__(market, open_state(market), apply)
         self._holders: set[int] = set()
+        self.contracts: dict[bytes, _Contract] = {}
+        """Pre-liquidation contracts of the market, as the whole history so far tells, by address."""
+        self._closes: dict[int, int] = {}
         self._next_rate: dict[int, int] = {}
         self._first_rate = 0
 
@@ -137,6 +205,7 @@ class _Folding(BookRows[MorphoState]):
         # After each accrual the rate of the period that then begins: known from the next one.
         self._next_rate = dict(zip(accruals["seq"].to_pylist(), (rate for _, rate in following), strict=False))
         self._first_rate = int(accruals["prev_borrow_rate"][0].as_py()) if accruals.num_rows else 0
+        self.contracts = _contracts(raw)
 
     def segment(self, tables: Mapping[str, pa.Table]) -> Rows:
         """Rows of all tables that these logs add to."""
@@ -150,6 +219,7 @@ class _Folding(BookRows[MorphoState]):
             if event not in _OUTSIDE
         ]
         after = {place: event for (place, _, here), (_, event, there) in itertools.pairwise(own) if here == there}
+        self._closes = self._calls_of_contracts(logs) if tables.keys() >= {"PreLiquidate"} else {}
         self._rows = defaultdict(list)
         for place, (_, event, row) in enumerate(logs):
             self._at(row)
@@ -159,16 +229,57 @@ class _Folding(BookRows[MorphoState]):
                 self._accrue(row, "accrued_with_action" if after.get(place) in _ACCRUES else "accrued")
             elif event == "Liquidate":
                 self._liquidate(row)
+            elif event == "PreLiquidate":
+                self._pre_liquidated(row)
+            elif event == "CreatePreLiquidation":
+                self._create(row)
+            elif event == "SetAuthorization":
+                self._authorize(row)
             else:
                 self._set(event, row)
         return self._rows
+
+    def _calls_of_contracts(self, logs: Sequence[tuple[int, str, Mapping[str, Any]]]) -> dict[int, int]:
+        """Seq of a repayment or withdrawal that a pre-liquidation made, to that of the log which says so: the last ones
+        before it, in the same transaction, with the same amounts.
+        """
+        found: dict[int, int] = {}
+        waiting: list[tuple[int, str, Mapping[str, Any]]] = []
+        transaction = None
+        for seq, event, row in logs:
+            if (here := (row["block_number"], row["transaction_index"])) != transaction:
+                waiting, transaction = [], here
+            if event in _OF_CONTRACT and row["caller"] in self.contracts:
+                waiting.append((seq, event, row))
+            if event != "PreLiquidate":
+                continue
+            for wanted, amount in (("Repay", row["repaid_assets"]), ("WithdrawCollateral", row["seized_assets"])):
+                made = (wanted, row["address"], row["borrower"], amount)
+                own = [
+                    each
+                    for each in waiting
+                    if (each[1], each[2]["caller"], each[2]["on_behalf"], each[2]["assets"]) == made
+                ]
+                if not own:
+                    raise RulesError(
+                        f"block {row['block_number']}, log {row['log_index']}: a pre-liquidation without its {wanted}",
+                        "logs before it are missing: run backtest check",
+                    )
+                waiting.remove(own[-1])
+                found[own[-1][0]] = seq
+        return found
 
     # -- one log -----------------------------------------------------------------------------------------------------
 
     def _move(self, event: str, row: Mapping[str, Any]) -> None:
         whose, action, asset, side, sign = _MOVES[event]
         account, assets = self._id(row[whose]), int(row["assets"])
-        self._position(account, asset, side, sign * int(row["shares"] if asset == LOAN else assets), action, assets)
+        closes = self._closes.get(row["seq"])
+        if closes is not None:
+            action = "liquidation"
+        self._position(
+            account, asset, side, sign * int(row["shares"] if asset == LOAN else assets), action, assets, closes
+        )
         if asset == LOAN:
             self._index()
         if event == "SupplyCollateral" and account not in self._holders:
@@ -224,6 +335,38 @@ class _Folding(BookRows[MorphoState]):
         )
         self._index()
 
+    def _pre_liquidated(self, row: Mapping[str, Any]) -> None:
+        self._add(
+            "liquidations",
+            transaction_hash=row["transaction_hash"],
+            account_id=self._id(row["borrower"]),
+            liquidator_id=self._id(row["liquidator"]),
+            debt_asset_id=LOAN,
+            collateral_asset_id=COLLATERAL,
+            repaid=int(row["repaid_assets"]),
+            seized=int(row["seized_assets"]),
+            protocol_fee=0,
+            receive_collateral_token=False,
+            debt_scaled=int(row["repaid_shares"]),
+        )
+
+    def _create(self, row: Mapping[str, Any]) -> None:
+        made = self.contracts.get(row["pre_liquidation"])
+        if made is None:  # another market's
+            return
+        for name, value in made.terms.items():
+            own: dict[str, Any] = {**self._place, "name": name, "value": value, "category": made.number}
+            apply(self.state, ParamChange(**own))
+            self._add("params", asset_id=None, category=made.number, name=name, value=value)
+        for authorizer, allowed in made.before.items():
+            self._setting(self._id(authorizer), f"{PRE_LIQUIDATION}{made.number}", None, int(allowed), AUTHORIZE)
+
+    def _authorize(self, row: Mapping[str, Any]) -> None:
+        made = self.contracts.get(row["authorized"])
+        if made is not None and made.seq < row["seq"]:
+            name, allowed = f"{PRE_LIQUIDATION}{made.number}", int(row["new_is_authorized"])
+            self._setting(self._id(row["authorizer"]), name, None, allowed, AUTHORIZE)
+
     def _set(self, event: str, row: Mapping[str, Any]) -> None:
         if event == "CreateMarket":
             self._param("pool_revision", RULES_REVISION)
@@ -241,7 +384,16 @@ class _Folding(BookRows[MorphoState]):
 
     # -- rows, and the same in the book --------------------------------------------------------------------------------
 
-    def _position(self, account: AccountId, asset: AssetId, side: Side, delta: int, action: str, amount: int) -> None:
+    def _position(
+        self,
+        account: AccountId,
+        asset: AssetId,
+        side: Side,
+        delta: int,
+        action: str,
+        amount: int,
+        closes: int | None = None,
+    ) -> None:
         held = self.state.positions.get(account)
         if action in ("withdraw", "repay", "liquidation") and (
             held is None or -delta > (held.collateral if asset else getattr(held, _SHARES[side]))
@@ -251,7 +403,9 @@ class _Folding(BookRows[MorphoState]):
                 f" up more than it holds of {self.market.assets[asset].symbol}",
                 "logs before it are missing: run backtest check",
             )
-        self._balance(account, asset, side, delta, action, amount)
+        own: dict[str, Any] = {**self._place, "action": action, "amount": amount}
+        own["action_seq"] = self._place["seq"] if closes is None else closes
+        self._changed(PositionChange(account=account, asset=asset, side=side, delta=delta, **own))
 
     def _index(self) -> None:
         self._indexed(index_update(self.state.totals, self._place))

@@ -48,6 +48,8 @@ from backtest.words import rule
 
 PAIR = Pair(LOAN, COLLATERAL)
 
+IS_HEALTHY = Refusal("position is healthy")
+
 Change = PositionChange | SettingChange | IndexUpdate | ParamChange
 
 
@@ -192,7 +194,7 @@ def quote(state: MorphoState, order: Order, prices: Mapping[AssetId, int], now: 
     if order.pair != PAIR:
         return Refusal("the market has no such pair")
     if not order.early and is_healthy(state, position, totals, prices):
-        return Refusal("position is healthy")
+        return IS_HEALTHY
     incentive = state.incentive_factor
     shares, seized = _size(order, position, totals, price, incentive)
     if not shares and not seized:
@@ -209,6 +211,8 @@ def _size(order: Order, position: Position, totals: Totals, price: int, incentiv
     if order.agreed:
         assert order.repay is not None
         assert order.seize is not None
+        if order.repay_scaled is not None:
+            return order.repay_scaled, order.seize
         whole = order.repay >= totals.debt_up(position.borrow_shares)
         shares = (
             position.borrow_shares if whole else to_shares_down(order.repay, totals.borrow_assets, totals.borrow_shares)

@@ -31,13 +31,15 @@ def live_of(state: MorphoState) -> InPlace:
 
 
 def compiled_rules(state: MorphoState, now: Clock) -> CompiledRules | None:
-    """See ``LendingProtocol.compiled_rules``: not where interest is recomputed."""
+    """See ``LendingProtocol.compiled_rules``: not where interest is recomputed, or where
+    somebody authorised a pre-liquidation contract.
+    """
     totals, market = state.totals, state.market
     rows = (
         totals.supply_assets, totals.supply_shares, totals.borrow_assets, totals.borrow_shares, totals.fee, totals.rate,
         totals.rate_at_target or 0, state.lltv, state.incentive_factor, market.unit(COLLATERAL), market.unit(LOAN),
     )  # fmt: skip
-    if state.recompute or max(rows) >> 128:
+    if state.recompute or state.authorized or max(rows) >> 128:
         return None
     live, curve = live_of(state), totals.rate_at_target is not None
     kept = np.array([(row & _WORD, row >> 64) for row in rows], np.uint64)

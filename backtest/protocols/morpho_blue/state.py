@@ -13,7 +13,7 @@ accruals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,34 @@ RATE_SCALE = SECONDS_PER_YEAR * (RAY // WAD)
 RULES_REVISION = 1
 RULES = "morpho-blue 1.0.0"
 _TAKES = frozenset({"withdraw", "repay", "liquidation"})
+PRE_LIQUIDATION = "pre_liquidation_"
+"""An account's setting, with the number of a contract: 1 where it authorised it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreTerms:
+    """Terms of a pre-liquidation contract (IPreLiquidation.PreLiquidationParams), wad: from which loan-to-value on, and
+    close factor and incentive there and at the market's threshold. ``known``: 1 where it asks the market's own oracle
+    and no number was left out.
+    """
+
+    lltv: int = 0
+    close: int = 0
+    close_at_lltv: int = 0
+    incentive: int = 0
+    incentive_at_lltv: int = 0
+    known: int = 0
+
+
+PRE_TERMS: Mapping[str, str] = {
+    "pre_lltv": "lltv",
+    "pre_lcf1": "close",
+    "pre_lcf2": "close_at_lltv",
+    "pre_lif1": "incentive",
+    "pre_lif2": "incentive_at_lltv",
+    "pre_known": "known",
+}
+"""Parameters of a contract, whose number is their category, and the attribute that each is."""
 
 
 @dataclass(slots=True)
@@ -134,7 +162,8 @@ class Position:
 @dataclass(slots=True)
 class MorphoState:
     """One market. ``lltv`` and ``incentive`` (None: derived from ``lltv``) are wad; ``fee_recipient`` collects fee
-    shares.
+    shares. ``pre_terms`` are those of pre-liquidation contracts by their number, ``authorized`` the numbers of those
+    that an account authorised.
     """
 
     market: Market
@@ -144,6 +173,8 @@ class MorphoState:
     lltv: int = 0
     incentive: int | None = None
     fee_recipient: AccountId | None = None
+    pre_terms: dict[int, PreTerms] = field(default_factory=dict)
+    authorized: dict[AccountId, frozenset[int]] = field(default_factory=dict)
     columns: Columns | None = field(default=None, compare=False, repr=False)
     """Of every account (``account.columns_of``) but those in ``moved``, which changed since. Copies share it."""
     moved: set[AccountId] = field(default_factory=set, compare=False, repr=False)
@@ -156,6 +187,8 @@ class MorphoState:
             self,
             totals=replace(self.totals),
             positions=self.positions.copy(),
+            pre_terms=self.pre_terms.copy(),
+            authorized=self.authorized.copy(),
             moved=self.moved.copy(),
             live=None if self.live is None else self.live.copy(),
         )
@@ -166,6 +199,11 @@ class MorphoState:
         self.moved.add(account)
         if self.live is not None:
             self.live.moved.add(account)
+
+    def threshold(self, account: AccountId) -> int:
+        """The least loan-to-value, wad, beyond which somebody may liquidate the account."""
+        numbers = self.authorized.get(account)
+        return min([self.lltv, *(self.pre_terms[number].lltv for number in numbers)]) if numbers else self.lltv
 
     def receive(self, account: AccountId, supply_shares: int) -> None:
         """Fee shares."""
@@ -214,6 +252,8 @@ def apply(state: MorphoState, event: MarketEvent) -> None:
     elif isinstance(event, SettingChange):
         if event.setting == "bad_debt":  # suppliers share what _apply_position took from the borrower's debt
             state.totals.supply_assets -= event.value
+        elif event.setting.startswith(PRE_LIQUIDATION):
+            _authorize(state, event.account, int(event.setting.removeprefix(PRE_LIQUIDATION)), bool(event.value))
         elif event.setting != "collateral_enabled":  # says nothing that holding collateral does not
             raise RulesError(
                 f"block {event.block_number}: unknown setting '{event.setting}'", "rebuild the canonical tables"
@@ -261,6 +301,13 @@ def _apply_position(state: MorphoState, event: PositionChange) -> None:
         )
 
 
+def _authorize(state: MorphoState, account: AccountId, number: int, allowed: bool) -> None:
+    numbers = state.authorized.pop(account, frozenset())
+    numbers = numbers | {number} if allowed else numbers - {number}
+    if numbers:
+        state.authorized[account] = numbers
+
+
 def _apply_param(state: MorphoState, event: ParamChange) -> None:
     name, value, totals = event.name, event.value, state.totals
     if name in ("accrued", "accrued_with_action"):
@@ -280,6 +327,10 @@ def _apply_param(state: MorphoState, event: ParamChange) -> None:
         totals.fee = value
     elif name == "fee_recipient":
         state.fee_recipient = AccountId(value)
+    elif name in PRE_TERMS and event.category is not None:
+        terms = state.pre_terms.get(event.category, PreTerms())
+        changed: dict[str, Any] = {PRE_TERMS[name]: value}
+        state.pre_terms[event.category] = replace(terms, **changed)
     elif name not in ("pool_revision", "share_decimals"):
         raise RulesError(f"block {event.block_number}: unknown parameter '{name}'", "rebuild the canonical tables")
 

@@ -45,7 +45,7 @@ def together(
 ) -> Together | None:
     """See ``protocols.Together``; rows are in the order in which they are taken."""
     price = prices.oracle.get(COLLATERAL)
-    if state.recompute or price is None or LOAN not in prices.oracle:
+    if state.recompute or price is None or LOAN not in prices.oracle or _by_contract(state, accounts):
         return None
     ids = [account for account in accounts if state.positions.get(account, Position()).borrow_shares]
     if not ids:
@@ -168,7 +168,9 @@ def spreads(state: MorphoState, accounts: Sequence[AccountId], prices: Prices, n
     price = prices.oracle.get(COLLATERAL)
     if state.recompute or price is None or LOAN not in prices.oracle:
         return None
+    apart = _by_contract(state, accounts)
     ids = [account for account in accounts if state.positions.get(account, Position()).borrow_shares]
+    ids = [account for account in ids if account not in apart]
     held = words([state.positions[account].collateral for account in ids])
     owed = words([state.positions[account].borrow_shares for account in ids])
     totals = state.accrued(now.timestamp)
@@ -182,9 +184,14 @@ def spreads(state: MorphoState, accounts: Sequence[AccountId], prices: Prices, n
     paid, brought = (column.view(np.int64) for column in found.columns[1:, offers, 0])
     return Spreads(
         who[offers], np.full(count, LOAN), np.full(count, COLLATERAL), paid, brought,
-        frozenset(who[~fits].tolist()),
+        apart.union(who[~fits].tolist()),
         [(ids[at], REASONS[int(outcome[at])]) for at in np.flatnonzero(fits & (outcome > ON_OFFER)).tolist()],
     )  # fmt: skip
+
+
+def _by_contract(state: MorphoState, accounts: Sequence[AccountId]) -> frozenset[AccountId]:
+    """Those who authorised a pre-liquidation contract: they are asked one by one."""
+    return frozenset(state.authorized.keys() & set(accounts)) if state.authorized else frozenset()
 
 
 def _terms(state: MorphoState, prices: Prices, price: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, cast
 
 from backtest.errors import PriceMissing
 from backtest.model import (
+    AUTHORIZE,
     AccountId,
     AssetId,
     IndexUpdate,
@@ -507,7 +508,7 @@ def raises_risk(changes: Sequence[Change | ParamChange]) -> bool:
     """More debt, less collateral or another setting: what the contract checks health for."""
     for change in changes:
         if isinstance(change, SettingChange):
-            if change.setting != "collateral_enabled" or not change.value:
+            if change.action != AUTHORIZE and (change.setting != "collateral_enabled" or not change.value):
                 return True
         elif isinstance(change, PositionChange) and (change.delta > 0) == (change.side == "debt"):
             return True
