@@ -114,7 +114,7 @@ class BookRows(Generic[State]):
             amount=change.amount,
         )
 
-    def _setting(self, account: AccountId, setting: str, asset: AssetId, value: int, action: str) -> None:
+    def _setting(self, account: AccountId, setting: str, asset: AssetId | None, value: int, action: str) -> None:
         seq = self._place["seq"]
         change = SettingChange(
             **self._place, account=account, setting=setting, asset=asset, value=value, action=action, action_seq=seq
