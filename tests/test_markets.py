@@ -23,6 +23,7 @@ ROLES = {
     "fraxlend": {"pair"},
     "liquity-v1": {"trove_manager"},
     "liquity-v2": {"addresses_registry", "trove_manager"},
+    "silo-v2": {"silo0", "silo1", "protected0", "protected1", "debt0", "debt1", "hook"},
     "maker": {"vat", "jug", "spotter", "cat_1_0", "cat_1_1", "dog", "gem", "dai"},
 }
 PARAMETERS = {
@@ -35,6 +36,7 @@ PARAMETERS = {
     "fraxlend": set(),
     "liquity-v1": set(),
     "liquity-v2": set(),
+    "silo-v2": set(),
     "maker": {"ilk"},
 }
 

@@ -32,6 +32,7 @@ def test_protocols_and_revisions() -> None:
         "llamma",
         "morpho-blue",
         "maker",
+        "silo-v2",
     }
     assert set(PROTOCOLS) == names
     assert f"a pool revision above {max(RULES)} or a token revision that is none of Aave's stops" in SAID

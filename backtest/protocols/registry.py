@@ -18,6 +18,7 @@ from backtest.protocols.liquity_v2 import LIQUITY_V2
 from backtest.protocols.llamma import LLAMMA
 from backtest.protocols.maker import MAKER
 from backtest.protocols.morpho_blue import MORPHO_BLUE
+from backtest.protocols.silo_v2 import SILO_V2
 
 PROTOCOLS: dict[str, LendingProtocol[Any]] = {
     protocol.name: protocol
@@ -34,6 +35,7 @@ PROTOCOLS: dict[str, LendingProtocol[Any]] = {
         LLAMMA,
         MAKER,
         MORPHO_BLUE,
+        SILO_V2,
     )
 }
 

@@ -35,6 +35,7 @@ _OF_A_PART = _AMOUNT._replace(per_part=True)
 PARAMETERS: dict[str, Parameter] = {
     "ltv": Parameter(0, 10_000, per_asset=True, per_category=True),
     "liquidation_threshold": Parameter(0, 10_000, per_asset=True, per_category=True),
+    "liquidation_target_ltv": Parameter(0, 10_000, per_asset=True),
     "liquidation_bonus": Parameter(10_000, 20_000, per_asset=True, per_category=True),
     "partial_liquidation_bonus": Parameter(10_000, 20_000, per_asset=True),
     "liquidation_protocol_fee": Parameter(0, 10_000, per_asset=True),

@@ -23,7 +23,7 @@
 --   others: changes of other such parameters of the market in the same days
 --   scorable: whether both sides have ten liquidations, as backtest calibrate baseline --split asks for
 WITH names AS (
-    SELECT unnest(['ltv', 'liquidation_threshold', 'liquidation_bonus', 'partial_liquidation_bonus', 'liquidation_protocol_fee',
+    SELECT unnest(['ltv', 'liquidation_threshold', 'liquidation_target_ltv', 'liquidation_bonus', 'partial_liquidation_bonus', 'liquidation_protocol_fee',
         'liquidation_factor', 'store_front_price_factor', 'close_factor', 'liquidation_ratio', 'critical_ratio', 'shutdown_ratio',
         'batch_margin', 'gas_share', 'liquidation_penalty', 'redistribution_penalty', 'liquidation_system', 'dust', 'line',
         'lump', 'dunk', 'box', 'hole', 'global_hole', 'beg', 'ttl', 'tau', 'buf', 'tail', 'cusp', 'chip', 'tip', 'calc', 'calc_tau',

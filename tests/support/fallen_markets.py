@@ -193,6 +193,30 @@ def fraxlend(price: int) -> Fallen:
     return Fallen(_ended(h, 1, 0, price, 10**8), protocol_named("fraxlend"), AssetId(1), AssetId(0), 10**8)
 
 
+def silo_v2(price: int) -> Fallen:
+    """Two silos, ether with lt 80 %, a target of 70 % and a fee of 5 %; no interest. A base unit is one of USDC."""
+    kept = tuple(Asset(AssetId(n + 2), f"0x{n + 48:040x}", name, 0) for n, name in enumerate(("nbETH", "nbUSDC")))
+    two = _market("silo-v2", base_decimals=6, price_decimals=24)
+    listed = (*two.assets, *(replace(each, decimals=own.decimals) for each, own in zip(kept, two.assets, strict=True)))
+    h = History(replace(two, assets=listed))
+    for name in ("created", "fractions"):
+        h.param(name, 1)
+    terms = {"ltv": 75, "liquidation_threshold": 80, "liquidation_target_ltv": 70, "liquidation_bonus": 105}
+    curve = {"uopt": 80, "ucrit": 90, "ulow": 50} | dict.fromkeys(("ki", "kcrit", "klow", "klin", "beta"), 0)
+    for asset in (0, 1):
+        for name, value in {**terms, **curve, "accrued": 0}.items():
+            h.param(name, value * WAD // 100, asset)
+    for asset, usd in enumerate((2_000, 1, 2_000, 1)):
+        h.price(asset, usd * 10**6)
+    _moved(h, LENDER, 1, "collateral", 10**13, "supply", 10**10)
+    for who, owed in (*enumerate(OWED), (LATER, 500)):
+        if who == LATER:
+            _wavered(h, 0, 2_000 * 10**6)
+        _moved(h, who, 0, "collateral", 10**21, "supply", 10**18)
+        _moved(h, who, 1, "debt", owed * 10**6, "borrow", owed * 10**6)
+    return Fallen(_ended(h, 0, 1, price, 10**6), protocol_named("silo-v2"), AssetId(0), AssetId(1), 10**6)
+
+
 def gearbox_v3(price: int) -> Fallen:
     """A credit manager; see ``tests.protocols.gearbox_v3.hand``. Each has a quota of 3,000."""
     h = History(replace(gearbox.MARKET, accounts=NAMES))
@@ -317,6 +341,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "euler-v2": lambda: euler_v2(1_500),
     "fraxlend": lambda: fraxlend(1_500),
     "gearbox-v3": lambda: gearbox_v3(1_450),
+    "silo-v2": lambda: silo_v2(1_400),
     "liquity-v1": lambda: liquity_v1(1_310),
     "liquity-v2": lambda: liquity_v2(1_310),
     "llamma": lambda: llamma_market(WAD // 4),
