@@ -6,6 +6,9 @@ BIN = .venv/bin
 ENVIRONMENT = @command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or name one: make PYTHON=python3.12 $@" >&2; exit 1; }; \
 	$(PYTHON) .ci/environment.py
 
+# Hundreds of commands run one after another: whatever the shell says, each finds what Python compiled for the one before.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-fast bench coverage sample lock clean
 
 demo:
