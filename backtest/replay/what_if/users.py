@@ -32,6 +32,7 @@ from backtest.protocols.interface import AccountView, Acted, Action, LendingProt
 from backtest.protocols.loop import Stretch
 from backtest.replay.deferred import SharedNumbers
 from backtest.replay.record import ActionCount, Outcome
+from backtest.replay.what_if.largest import Slack, largest
 from backtest.scenario import Users
 
 Change = PositionChange | SettingChange
@@ -39,7 +40,6 @@ Effect = PositionChange | SettingChange | IndexUpdate | ParamChange
 Key = tuple[AccountId, AssetId, Side]
 Setting = tuple[AccountId, str, AssetId | None]
 
-_DOUBLINGS = 64
 _SIDES: Mapping[str, Side] = {"borrow": "debt", "repay": "debt", "supply": "collateral", "withdraw": "collateral"}
 _WITHIN = frozenset(
     {"liquidation", "treasury", "cover", "redistribution", "offset", "redemption", "interest", "upfront_fee", "rebatch"}
@@ -316,9 +316,9 @@ class UserActions(Generic[State]):
         """The response, then what is left of a refused action."""
         sized = _is_sized(action)
         if sized and self._sizes:
-            within = self._target(action)
-            if within is not None:
-                found = self._largest(action, book, within, beyond=True)
+            slack = self._target(action)
+            if slack is not None:
+                found = self._largest(action, book, lambda view: slack(view) >= 0, slack, beyond=True)
                 if found is None:
                     return outcome if isinstance(outcome, Refusal) else Refusal("the response leaves nothing to do")
                 return found
@@ -329,9 +329,9 @@ class UserActions(Generic[State]):
                 return found
         return outcome
 
-    def _target(self, action: Action) -> Callable[[AccountView], bool] | None:
-        """Whether an account is within what the user kept in history after this action; None where history's account
-        had no debt, or used an asset without a price, so that nothing tells how much it kept.
+    def _target(self, action: Action) -> Slack | None:
+        """How far an account is within what the user kept in history after this action, negative where it is not; None
+        where history's account had no debt, or used an asset without a price, so that nothing tells how much it kept.
         """
         assert self._shadow is not None
         account, shadow = action.changes[0], self._shadow
@@ -344,43 +344,26 @@ class UserActions(Generic[State]):
         if health is None:
             return None
         if self._terms.response == "same-health":
-            return lambda view: view.health is None or view.health >= health
+            return lambda view: 0 if view.health is None else (view.health - health) * max(view.debt_base, 1)
         if not then.borrowing_power_base:
             return None
-        return lambda view: view.debt_base * then.borrowing_power_base <= then.debt_base * view.borrowing_power_base
+        return lambda view: then.debt_base * view.borrowing_power_base - view.debt_base * then.borrowing_power_base
 
     def _largest(
-        self, action: Action, book: Book[State], within: Callable[[AccountView], bool], *, beyond: bool
+        self, action: Action, book: Book[State], within: Callable[[AccountView], bool], *slacks: Slack, beyond: bool
     ) -> Acted | None:
-        """The action at the largest amount that passes the rules and keeps ``within``, found by halving; None where
-        even one unit does not.
+        """The action at the largest amount that passes the rules and keeps ``within``; None where even one unit does
+        not. ``slacks``: of what ``within`` asks.
 
         With ``beyond`` it may exceed history's amount. An action that leaves no debt behind is within anything.
         """
-        asked = _asked(action)
 
         def at(amount: int) -> Acted | None:
             asked_for = Action(action.name, action.changes, action.emptied, amount)
             tried = self._protocol.act(book.state, asked_for, book.prices, book.now)
             return tried if isinstance(tried, Acted) and (tried.view is None or within(tried.view)) else None
 
-        low, best, high = 0, None, asked
-        if beyond:
-            for _ in range(_DOUBLINGS):
-                found = at(high)
-                if found is None or found.view is None:
-                    break
-                low, best, high = high, found, 2 * high
-            if best is None and (found := at(asked)) is not None:
-                return found
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = at(middle)
-            if found is None:
-                high = middle
-            else:
-                low, best = middle, found
-        return best
+        return largest(_asked(action), at, lambda acted: acted.view, (_within_the_rules, *slacks), beyond=beyond)
 
     # -- how the books differ
     # ----------------------------------------------------------------------------------------------
@@ -487,6 +470,10 @@ def _amounts(action: Action) -> list[int]:
     return [
         change.amount for change in action.changes if isinstance(change, PositionChange) and change.amount is not None
     ]
+
+
+def _within_the_rules(view: AccountView) -> int:
+    return view.borrowing_power_base - view.debt_base
 
 
 def _asked(action: Action) -> int:
