@@ -219,7 +219,7 @@ def _under(lake: Lake, market: str, run: Run, name: str) -> Run:
     if run.summary["name"] in (name, f"{name} ({run.run_id[:8]})"):
         return run
     row = runs.named(run.tables["runs"], [runs.take(lake, market, run.run_id, name)])
-    return Run(run.run_id, {**run.tables, "runs": row}, run.notes, replayed=False)
+    return Run(run.run_id, _Kept(lake, market, run.run_id, row), run.notes, replayed=False)
 
 
 def keep(lake: Lake, market: str, made: Run, beside: Mapping[str, pa.Table] = MappingProxyType({})) -> Run:
@@ -496,15 +496,37 @@ def _market_of(config: MarketConfig, tables: Mapping[str, pa.Table], where: str)
 
 
 def stored_run(lake: Lake, market: str, run_id: str) -> Run | None:
-    """The run as the lake holds it, or None."""
-    if not pc.any(pc.equal(lake.read("results/runs", market, columns=["run_id"])["run_id"], run_id)).as_py():
+    """The run as the lake holds it, or None. Its tables are read as they are asked for: a lake keeps each in as many
+    files as it has runs.
+    """
+    known = lake.read("results/runs", market)
+    row = known.filter(pc.equal(known["run_id"], run_id))
+    if not row.num_rows:
         return None
-    found = {}
-    for name in RUN_TABLES:
-        table = lake.read(f"results/{name}", market)
-        found[name] = table.filter(pc.equal(table["run_id"], run_id))
-    notes = json.loads(found["runs"]["notes"][0].as_py())
-    return Run(run_id, found, tuple(notes), replayed=False)
+    notes = json.loads(row["notes"][0].as_py())
+    return Run(run_id, _Kept(lake, market, run_id, row), tuple(notes), replayed=False)
+
+
+class _Kept(Mapping[str, pa.Table]):
+    """The tables of a run that a lake holds."""
+
+    def __init__(self, lake: Lake, market: str, run_id: str, row: pa.Table) -> None:
+        self._lake, self._market, self._run_id = lake, market, run_id
+        self._read = {"runs": row}
+
+    def __getitem__(self, name: str) -> pa.Table:
+        if name not in RUN_TABLES:
+            raise KeyError(name)
+        if name not in self._read:
+            table = self._lake.read(f"results/{name}", self._market)
+            self._read[name] = table.filter(pc.equal(table["run_id"], self._run_id))
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(RUN_TABLES)
+
+    def __len__(self) -> int:
+        return len(RUN_TABLES)
 
 
 def _prices(material: Material, outcome: Replay[State], *, delayed: bool) -> tuple[list[str], list[str]]:

@@ -8,7 +8,9 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from backtest import results
@@ -99,6 +101,26 @@ def test_the_same_run_again_is_read_not_stored_twice(lake: Lake, monkeypatch: py
         file for file in files if file.dataset != "results/runs"
     ]
     assert lake.read("results/runs", "sketch")["name"].to_pylist() == ["another name"]
+
+
+def test_of_a_stored_run_only_what_is_asked_for_is_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lake of many runs has as many files of each table."""
+    made = run(lake, "sketch", COMPETITIVE)
+    lake.refresh()
+    read, whole = list[str](), Lake.read
+
+    def reading(self: Lake, dataset: str, market: str, **bounds: Any) -> pa.Table:
+        read.append(dataset)
+        return whole(self, dataset, market, **bounds)
+
+    monkeypatch.setattr(Lake, "read", reading)
+    again = run(lake, "sketch", COMPETITIVE)
+    assert {name for name in read if name.startswith("results/")} == {"results/runs"}
+    assert again.tables["run_liquidations"].num_rows == made.tables["run_liquidations"].num_rows > 0
+    assert read[-1] == "results/run_liquidations"
+    assert (*again.tables,) == RUN_TABLES
+    with pytest.raises(KeyError):
+        again.tables["validations"]
 
 
 def test_what_decides_the_outcome_is_in_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
