@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
+from random import Random
 from typing import Any
 
 from backtest.matching import wilson
@@ -21,6 +22,8 @@ WORDS = {
 }
 BASELINES = ("calibrated", "frictionless")
 NOMINAL = 0.95
+DRAWS = 1_000
+"""Of worlds with replacement, for an interval of what depends on all of them."""
 LEARNT = range(1, 11)
 """Worlds that the shares of ``report.difference`` come from; all others are held out."""
 
@@ -98,19 +101,52 @@ def part(rows: Sequence[Row], test: Callable[[Row], bool]) -> str:
     return f"{hits} of {of}, {hits / of:.0%} ({rate.low:.0%} to {rate.high:.0%})"
 
 
-def smallest_found(rows: Sequence[Row], share: float | Fraction) -> str:
-    """The least size of a true effect, as a share of chain A's level, from which on four in five are found."""
-    sized = sorted(
-        (abs(row["truth"]) / row["history"], verdict(row, share) * row["truth"] > 0)
-        for row in rows
-        if row["truth"] and row["history"]
+def found_from(sized: Sequence[tuple[float, bool]]) -> float:
+    """The least size from which on four in five are found, of at least five; infinite where there is none. ``sized``:
+    size of each effect and whether it was found, in order of size.
+    """
+    found = of = 0
+    least = inf
+    for place in reversed(range(len(sized))):
+        size, hit = sized[place]
+        found, of = found + hit, of + 1
+        whole = place == 0 or sized[place - 1][0] < size  # all of the same size are counted, or none
+        if whole and of >= 5 and 5 * found >= 4 * of:
+            least = size
+    return least
+
+
+def _drawn_again(worlds: Sequence[Sequence[tuple[float, bool]]]) -> tuple[float, float]:
+    """95 % interval of ``found_from``, by worlds drawn again with replacement: pairs of one world share their history
+    and are no independent evidence. The same draws each time.
+    """
+    rng = Random(0)
+    least = sorted(
+        found_from(sorted(pair for world in rng.choices(worlds, k=len(worlds)) for pair in world)) for _ in range(DRAWS)
     )
-    for place, (size, _) in enumerate(sized):
-        beyond = [found for _, found in sized[place:]]
-        if len(beyond) >= 5 and sum(beyond) / len(beyond) >= 0.8:
-            return f"{size:.0%} (of {len(beyond)} that large {sum(beyond)})"
-    found = sum(found for _, found in sized)
-    return f"none: {found} of {len(sized)} found"
+    return least[DRAWS // 40], least[-1 - DRAWS // 40]
+
+
+def smallest_found(rows: Sequence[Row], share: float | Fraction) -> str:
+    """The least size of a true effect, as a share of chain A's level, from which on four in five are found, and its
+    interval; an end that is "none" means that these pairs may hold no effect large enough.
+    """
+    worlds: dict[int, list[tuple[float, bool]]] = {}
+    for row in rows:
+        if row["truth"] and row["history"]:
+            pair = abs(row["truth"]) / row["history"], verdict(row, share) * row["truth"] > 0
+            worlds.setdefault(row["seed"], []).append(pair)
+    sized = sorted(pair for world in worlds.values() for pair in world)
+    if not sized:
+        return "none: 0 of 0 found"
+    low, high = (f"{end:.0%}" if end < inf else "none" for end in _drawn_again(list(worlds.values())))
+    least = found_from(sized)
+    if least == inf:
+        said = f"none: {sum(found for _, found in sized)} of {len(sized)} found"
+    else:
+        beyond = [found for size, found in sized if size >= least]
+        said = f"{least:.0%} (of {len(beyond)} that large {sum(beyond)})"
+    return f"{said}; 95 % of {DRAWS:,} draws of worlds: {low} to {high}"
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
