@@ -205,10 +205,13 @@ def _described(protocol: str, market: str | None, parameters: Mapping[str, str])
             raise UserError(
                 f"unknown option --{name}", did_you_mean(f"--{name}", [f"--{option}" for option in (*known, *_OPTIONS)])
             )
+    shipped = [config for config in shipped_markets() if config.protocol == protocol]
     if market is not None or not parameters:
         own = "".join(f" or --{name}" for name in known)
-        raise UserError("two markets given" if parameters else "no market given", f"give one of --market{own}")
-    shipped = [config for config in shipped_markets() if config.protocol == protocol]
+        if parameters:
+            raise UserError("two markets given", f"give one of --market{own}")
+        there = f"{', '.join(config.name for config in shipped)}, or" if shipped else "none is bundled, so that it is"
+        raise UserError("no market given", f"give one of --market{own}: {there} a TOML file (docs/own-market.md)")
     same = [config for config in shipped if config.parameters == parameters]
     described = same[0] if same else owner.describe(parameters, shipped)
     assert described is not None, "a protocol with market_parameters describes its markets"

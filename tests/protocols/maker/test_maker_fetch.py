@@ -246,7 +246,11 @@ def test_an_ilk_is_a_market_that_ships_or_one_made_of_it() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("maker", "no market given; give one of --market or --ilk"),
+        (
+            "maker",
+            "no market given; give one of --market or --ilk: maker-all, maker-eth-a, maker-eth-b, or a TOML file",
+        ),
+        ("silo-v2", "no market given; give one of --market: none is bundled, so that it is a TOML file"),
         ("maker --ilk eth-b", "ilk 'eth-b'; write it as the Vat does, for example ETH-A"),
         ("maker --ilkk ETH-B", "unknown option --ilkk; did you mean '--ilk'?"),
         ("maker --ilk ETH-B --market maker-eth-b", "two markets given; give one of --market or --ilk"),
