@@ -12,16 +12,13 @@ from dataclasses import dataclass
 
 from backtest.protocols.vaults.math import rdiv_down, rmul_down, wmul_down
 from backtest.units import RAY, WAD, rpow_half_up
-from backtest.words import rule
 
 
-@rule
 def within_down(price: int, of: int, floor: int, ceiling: int) -> int:
     """``price``, but not below ``floor`` where it is below ``of``, nor else above ``ceiling``."""
     return max(price, floor) if price < of else min(price, ceiling)
 
 
-@rule
 def base_price_down(fsm: int, median: int, lower: int, upper: int) -> int:
     """Wad: ``getFinalBaseCollateralPrice``: the median, as far as it may deviate from the delayed price; that one
     without a median (0).
@@ -29,7 +26,6 @@ def base_price_down(fsm: int, median: int, lower: int, upper: int) -> int:
     return within_down(median or fsm, fsm, wmul_down(fsm, lower), wmul_down(fsm, 2 * WAD - upper))
 
 
-@rule
 def coin_price_down(redemption: int, market: int, lower: int, upper: int, least: int) -> int:
     """Ray: ``getCollateralFSMAndFinalSystemCoinPrices``: the coin's market price (0: none) as far as it may deviate
     from the redemption price; a deviation below ``least`` counts as none.
@@ -42,13 +38,11 @@ def coin_price_down(redemption: int, market: int, lower: int, upper: int, least:
     return within_down(market, redemption, floor, ceiling)
 
 
-@rule
 def discounted_down(collateral: int, coin: int, discount: int) -> int:
     """Wad: coins for a unit of collateral; ``collateral`` wad, ``coin`` ray. GEB ``getDiscountedCollateralPrice``."""
     return wmul_down(rdiv_down(collateral, coin), discount)
 
 
-@rule
 def discounted_first_down(collateral: int, coin: int, discount: int) -> int:
     """The same of Open Dollar, ``_getBoughtCollateral``: the discount comes first."""
     return rdiv_down(wmul_down(collateral, discount), coin)

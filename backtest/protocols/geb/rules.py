@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from backtest.protocols.vaults.math import rmul_down
 from backtest.protocols.vaults.rules import AuctionLimits, Seizure, affordable_down, with_penalty
 from backtest.units import RAY, rpow_half_up
-from backtest.words import rule
 
 NO_ROOM, NO_PENALTY, NOTHING, LEAVES_DUST, NO_COLLATERAL, DUSTY = range(1, 7)
 REASONS: Mapping[int, str] = {
@@ -39,7 +38,6 @@ def seizure(ink: int, art: int, rate: int, limits: AuctionLimits) -> Seizure | s
     return REASONS[refused] if refused else Seizure(dink, dart, due, tab)
 
 
-@rule
 def taken(
     ink: int, art: int, rate: int, chop: int, dust: int, dunk: int, room: int, limited: bool
 ) -> tuple[int, int, int, int, int]:
