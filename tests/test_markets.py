@@ -18,7 +18,7 @@ ROLES = {
     "aave-v3": {"provider", "pool", "configurator", "oracle"},
     "compound-v3": {"comet"},
     "llamma": {"amm", "controller"},
-    "morpho-blue": {"morpho", "pre_liquidation_factory"},
+    "morpho-blue": {"morpho", "pre_liquidation_factory", "vault_factory", "vault_factory_1_1"},
     "compound-v2": {"comptroller"},
     "fraxlend": {"pair"},
     "liquity-v1": {"trove_manager"},

@@ -20,6 +20,9 @@
 --   withdrawable_usd: US dollars, DOUBLE; null: see missing
 --   uncovered: its share of the asset's debt without cover (bad_debt, standing), whole tokens, DOUBLE; null where a borrower's price is missing: nobody knows
 --   uncovered_usd: US dollars, DOUBLE; null: see missing
+--   cap: the most that the account lends here by its own rules, whole tokens, DOUBLE; null where it has told none
+--   supply_place: at which place, from 1, what it is given goes here; 0 or null: not here
+--   withdraw_place: at which place, from 1, it takes from here what it has to pay out; 0 or null: not from here
 --   missing: why a number in dollars is null: price, dollars
 -- Whether lenders share what is written off is the protocol's law: here all that hold the asset do alike, as in markets of their own (Morpho, Fraxlend, Silo, Euler).
 WITH placed AS MATERIALIZED (
@@ -39,6 +42,10 @@ WITH placed AS MATERIALIZED (
     SELECT market, asset_id, string_agg(symbol, ', ' ORDER BY owed DESC, symbol) AS against FROM weighed GROUP BY market, asset_id
 ), uncovered AS (
     SELECT market, asset_id, CASE WHEN bool_and(uncovered IS NOT NULL) THEN sum(owed * uncovered) END AS amount FROM placed WHERE owed > 0 GROUP BY market, asset_id
+), terms AS (
+    SELECT market, category AS account_id, asset_id, arg_max(value, seq) FILTER (name = 'lending_cap') AS cap, arg_max(value, seq) FILTER (name = 'supply_place') AS supply_place,
+        arg_max(value, seq) FILTER (name = 'withdraw_place') AS withdraw_place
+    FROM params WHERE name IN ('lending_cap', 'supply_place', 'withdraw_place') GROUP BY market, category, asset_id
 ), each_lender AS (
     SELECT p.*, g.against, p.held / b.lent AS share, b.owed / b.lent AS used, least(p.held, greatest(b.lent - b.owed, 0)) AS out_now,
         u.amount * p.held / b.lent AS lost, p.held_usd / nullif(p.held, 0) AS usd
@@ -47,5 +54,6 @@ WITH placed AS MATERIALIZED (
     WHERE p.held > 0
 )
 SELECT protocol, chain_id, market, block_number, timestamp, account_id, account, asset_id, asset, symbol, against, held AS lent, held_usd AS lent_usd, share, used,
-    out_now AS withdrawable, out_now * usd AS withdrawable_usd, lost AS uncovered, lost * usd AS uncovered_usd, missing
-FROM each_lender
+    out_now AS withdrawable, out_now * usd AS withdrawable_usd, lost AS uncovered, lost * usd AS uncovered_usd, t.cap::DOUBLE / pow(10, s.decimals) AS cap,
+    t.supply_place::BIGINT AS supply_place, t.withdraw_place::BIGINT AS withdraw_place, missing
+FROM each_lender JOIN assets AS s USING (market, asset_id, asset, symbol) LEFT JOIN terms AS t USING (market, asset_id, account_id)
