@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from operator import index
 from typing import Any
 
@@ -26,6 +27,14 @@ _RUN = [pa.field("run_id", TEXT, nullable=False)]
 
 def _result(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
     return pa.schema(_RUN + [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields])
+
+
+def _keyed(key: str, *fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
+    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
+    return pa.schema([pa.field(key, TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
+
+
+_sweep, _joint, _stress = (partial(_keyed, key) for key in ("sweep_id", "joint_id", "stress_id"))
 
 
 RESULTS: dict[str, pa.Schema] = {
@@ -418,11 +427,6 @@ def _plain(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _sweep(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("sweep_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
-
-
 # What sweeps are and which runs they are made of; the runs themselves are those of ``RESULTS``. Datasets
 # ``results/...`` as well.
 SWEEPS: dict[str, pa.Schema] = {
@@ -468,11 +472,6 @@ SWEEPS: dict[str, pa.Schema] = {
         ("replayed", pa.bool_()),
     ),
 }
-
-
-def _joint(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("joint_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
 
 
 # Joint replays of several markets, each of them a run (``run_id``) of each market. Datasets ``results/...`` as well.
@@ -576,11 +575,6 @@ JOINTS: dict[str, pa.Schema] = {
 }
 
 
-def _stress(*fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, bool]) -> pa.Schema:
-    own = [pa.field(f[0], f[1], nullable=f[2] if len(f) == 3 else False) for f in fields]
-    return pa.schema([pa.field("stress_id", TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
-
-
 # What stresses are and what each path came to. Datasets ``results/...`` as well.
 STRESSES: dict[str, pa.Schema] = {
     # One row per stress; suite is canonical JSON, notes what it assumes (JSON list); collateral, debt and bad debt are
@@ -635,6 +629,14 @@ STRESSES: dict[str, pa.Schema] = {
         ("gas_most", pa.int64(), True),
         ("depth_least", pa.int64(), True),
         ("error", TEXT, True),
+    ),
+    # What selling costs on a path, of scenarios that state depth (``stress.selling.Selling``).
+    "stress_selling": _stress(
+        ("ordinal", pa.int64()),
+        ("path", pa.int64()),
+        ("sold_base", AMOUNT),
+        ("left_base", AMOUNT),
+        ("unstated_base", AMOUNT),
     ),
     # Of several markets, where one asset falls alone by ``fall`` basis points: bad debt that this adds in each of them,
     # together with the others and alone, in base units of the first market.
