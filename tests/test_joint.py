@@ -181,6 +181,7 @@ def test_verbs_replay_and_report(lake: Lake, tmp_path: Path, capsys: pytest.Capt
     page = tmp_path / "page.html"
     write_report(Lake(lake.path), ["one purse (joint)"], page, market="two")
     assert "Several markets: one purse" in page.read_text()
+    assert "What connects them" in page.read_text()
     for more, said in (
         (["--market", "one", "--market", "two"], "several markets with observed liquidators"),
         (["--market", "one", "--rate", "EUR=1"], "--rate with one market"),

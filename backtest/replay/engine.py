@@ -45,7 +45,7 @@ from backtest.replay.competition.opportunities import OpportunityBook
 from backtest.replay.competition.purse import Till
 from backtest.replay.competition.searchers import model_of
 from backtest.replay.deferred import Deferred
-from backtest.replay.measure import Measure
+from backtest.replay.measure import Measure, Onlooker
 from backtest.replay.mechanisms import mechanism_of, swapped
 from backtest.replay.mechanisms.lint import warnings
 from backtest.replay.mechanisms.offers import Offers
@@ -168,6 +168,7 @@ class Engine(Generic[State]):
         deposits: Deposits | None = None,
         claims: Claims | None = None,
         without: frozenset[AccountId] = frozenset(),
+        onlooker: Onlooker | None = None,
     ) -> None:
         refuse_joint(scenario)
         if start is not None and without:
@@ -207,7 +208,7 @@ class Engine(Generic[State]):
             self.watch = start.watch.copy()
         else:
             self.watch = Foresight(timeline, len(market.assets), without)
-        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside)
+        self._measure = Measure(self.book, timeline, scenario, samples, self.users.outside, onlooker)
         self._opening: Opening | None = None
         self._seat = None if response is None else response.seat(market, first)
         begin = timeline.timestamp_from(first)

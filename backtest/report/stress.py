@@ -19,7 +19,7 @@ from backtest.report.selection import Query, Row, printable
 from backtest.report.settling import settling
 from backtest.report.stress_markets import LOSSES, MEMBERS
 from backtest.report.tables import MISSING, Table
-from backtest.risk.tail import TailRisk, convergence, tail_risk
+from backtest.risk.tail import TailRisk, adjusted, convergence, tail_risk
 
 if TYPE_CHECKING:
     from backtest.lake import Lake
@@ -107,6 +107,7 @@ class StressView:
             ("Losses of each case", self._losses()),
             ("Each market with the others, and alone", stress_markets.markets(self.rows(LOSSES), self._money)),
             ("Value at risk and expected shortfall of bad debt", self._risk()),
+            ("Bad debt with what selling costs at the stated depth: liquidity-adjusted", self._liquidity()),
             ("The 99th percentile over the first paths: how it settles", self._convergence()),
             (
                 "Both sides of what the scenario changes, means over the paths",
@@ -163,6 +164,41 @@ class StressView:
                     )
                 )
         return Table(("Case, percentile", "VaR", "95 % interval", "ES", "95 % interval", "Paths\nbeyond"), tuple(rows))
+
+    def _liquidity(self) -> Table:
+        """Of cases with enough paths, where depth is stated."""
+        means = {
+            row["ordinal"]: row
+            for row in self.rows("SELECT * FROM stress_liquidity WHERE stress_id = $stress AND level = 9900")
+        }
+        rows = []
+        for row in self._cases():
+            if row["paths"] < FEW or row["ordinal"] not in means:
+                continue
+            losses = adjusted(self.losses(row["ordinal"]), self._selling(row["ordinal"]))
+            mean = means[row["ordinal"]]
+            for level in LEVELS:
+                found = tail_risk(losses, level)
+                rows.append(
+                    (
+                        f"{row['case_name']}, {level / 100:g} %",
+                        self._money(found.var),
+                        self._between(found.var_low, found.var_high),
+                        self._money(found.es),
+                        self._between(found.es_low, found.es_high),
+                        *(self._money(mean[f"{name}_mean_base"]) for name in ("sold", "left", "unstated")),
+                    )
+                )
+        header = ("Case, percentile", "VaR", "95 % interval", "ES", "95 % interval")
+        return Table((*header, "Lost by selling,\nmean", "By selling\nthe rest", "Of unknown\ndepth"), tuple(rows))
+
+    def _selling(self, ordinal: int) -> list[int]:
+        """What selling costs on each path of a case, in order of their numbers, base units."""
+        rows = self.rows(
+            "SELECT s.sold_base + s.left_base AS loss FROM stress_selling AS s JOIN stress_paths AS p USING (stress_id,"
+            f" ordinal, path) WHERE stress_id = $stress AND ordinal = {int(ordinal)} AND p.error IS NULL ORDER BY path"
+        )
+        return [int(row["loss"]) for row in rows]
 
     def _convergence(self) -> Table:
         rows = []

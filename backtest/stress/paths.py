@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,7 @@ from backtest.results import Material
 from backtest.scenario import Competitive, Scenario
 from backtest.shocks import Panel, StressPath, Suite
 from backtest.shocks.models import Fit
+from backtest.stress.selling import selling_of
 from backtest.sweep.worker import VERSIONS, Done, materials_in
 from backtest.units import BPS
 
@@ -107,10 +109,11 @@ class PathTask:
             return Done(self.run_id, None, " ".join(f"{type(error).__name__}: {error}".split()))
         rows = [self._row(prepared, number) for number in self.numbers]
         common = {"stress_id": self.stress_id, "market": prepared.standing.market.name, "ordinal": self.case}
-        apart = [each for row in rows for each in row.get("markets", ())]
         tables = {"stress_paths": as_table(STRESSES["stress_paths"], rows, common)}
-        if apart:
-            tables["stress_markets"] = as_table(STRESSES["stress_markets"], apart, common)
+        for name in ("markets", "selling"):
+            beside = [each for row in rows for each in row.get(name, ())]
+            if beside:
+                tables[f"stress_{name}"] = as_table(STRESSES[f"stress_{name}"], beside, common)
         return Done(self.run_id, tables, None)
 
     def _row(self, prepared: Prepared, number: int) -> dict[str, Any]:
@@ -124,12 +127,12 @@ class PathTask:
 
 def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
     """What one path came to: a row of ``stress_paths``; of several markets their sum, and under ``markets`` the rows of
-    ``stress_markets``.
+    ``stress_markets``; under ``selling`` that of ``stress_selling``, where the scenario states depth.
     """
     path = prepared.path(case, number)
     lowest = np.exp(np.log(np.maximum(path.market, 1e-12)).min(axis=0))
     moved = int(np.argmin(lowest)) if len(lowest) else None
-    figures, apart = ended(path, prepared)
+    figures, apart, selling = ended(path, prepared)
     return {
         "path": number,
         **figures,
@@ -139,18 +142,23 @@ def row_of(prepared: Prepared, case: int, number: int) -> dict[str, Any]:
         "depth_least": round(float(path.depth.min()) * BPS),
         "error": None,
         "markets": [{"path": number, **row} for row in apart],
+        "selling": [] if selling is None else [{"path": number, **selling}],
     }
 
 
-def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], list[dict[str, Any]]]:
+def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], list[dict[str, Any]], dict[str, int] | None]:
     """The figures of a path's end; of several markets their sum, each rounded up, and what each came to beside its
-    path alone.
+    path alone; and what selling costs, of all markets, where the scenario states depth.
     """
+    scenario = prepared.asked.suite.scenario
+    stated = bool(scenario.costs.slippage or scenario.impact.assets)
     if not prepared.members:
-        return _figures(carried(path, prepared).horizons[0]), []
-    joint = [
-        _figures(each.horizons[0], own) for each, own in zip(together(path, prepared), prepared.members, strict=True)
-    ]
+        response = prepared.standing.response(scenario)
+        whole = carried(path, prepared, response)
+        selling = _selling([(whole, prepared)], path, response) if stated else None
+        return _figures(whole.horizons[0]), [], selling
+    outcomes, response = together(path, prepared)
+    joint = [_figures(each.horizons[0], own) for each, own in zip(outcomes, prepared.members, strict=True)]
     rows = []
     for place, (found, own) in enumerate(zip(joint, prepared.members, strict=True)):
         alone = _figures(carried(_seen(path, own), own).horizons[0], own)
@@ -159,7 +167,21 @@ def ended(path: StressPath, prepared: Prepared) -> tuple[dict[str, int], list[di
             | {name: found[name] for name in BESIDE}
             | {f"alone_{name}": alone[name] for name in BESIDE}
         )
-    return {name: sum(each[name] for each in joint) for name in joint[0]}, rows
+    selling = _selling(list(zip(outcomes, prepared.members, strict=True)), path, response) if stated else None
+    return {name: sum(each[name] for each in joint) for name in joint[0]}, rows, selling
+
+
+def _selling(
+    paths: Sequence[tuple[Replay[Any], Prepared]], path: StressPath, response: PriceResponse | None
+) -> dict[str, int]:
+    """What selling costs over the markets of a path, in base units of the first one, each rounded up."""
+    total: Counter[str] = Counter()
+    for each, own in paths:
+        terms = harsher(own.asked.suite.scenario, path)
+        found = selling_of(each, terms, own.standing.timestamp, response)
+        for name in ("sold", "left", "unstated"):
+            total[f"{name}_base"] += in_first_up(own, getattr(found, name))
+    return dict(total)
 
 
 BESIDE = ("liquidations", "repaid_base", "bad_debt_base")
@@ -190,8 +212,10 @@ def in_first_up(own: Prepared, base: int) -> int:
     return -(-base * up // down)
 
 
-def together(path: StressPath, prepared: Prepared) -> list[Replay[Any]]:
-    """A path of several markets: one clock, one set of prices, one purse, claims on each other."""
+def together(path: StressPath, prepared: Prepared) -> tuple[list[Replay[Any]], PriceResponse | None]:
+    """A path of several markets: one clock, one set of prices, one purse, claims on each other; and the prices where
+    they answer.
+    """
     terms = harsher(prepared.asked.suite.scenario, path)
     parts = []
     for own in prepared.members:
@@ -208,7 +232,7 @@ def together(path: StressPath, prepared: Prepared) -> list[Replay[Any]]:
     markets = [own.standing.market for own in prepared.members]
     response = PriceResponse(terms.impact, markets, ()) if terms.impact.assets else None
     shared = terms.joint is not None and terms.joint.purse == "shared"
-    return replay_jointly(parts, purse=purse_of(terms) if shared else None, response=response)
+    return replay_jointly(parts, purse=purse_of(terms) if shared else None, response=response), response
 
 
 def _seen(path: StressPath, own: Prepared) -> StressPath:
@@ -221,9 +245,10 @@ def _seen(path: StressPath, own: Prepared) -> StressPath:
     return dataclasses.replace(path, market=path.market / path.market[:, [column]], oracle=oracle)
 
 
-def carried(path: StressPath, prepared: Prepared) -> Replay[Any]:
-    """The book at the path's end, and what happened on the way."""
-    return prepared.standing.along(lying(path, prepared), harsher(prepared.asked.suite.scenario, path))
+def carried(path: StressPath, prepared: Prepared, response: PriceResponse | None = None) -> Replay[Any]:
+    """The book at the path's end, and what happened on the way. ``response``: as that of ``StandingBook.along``."""
+    terms = harsher(prepared.asked.suite.scenario, path)
+    return prepared.standing.along(lying(path, prepared), terms, response=response)
 
 
 def lying(path: StressPath, prepared: Prepared) -> Lying:

@@ -119,13 +119,18 @@ class StandingBook(Generic[State]):
             -least.take(least.negative).total() + sum(max(0, view.debt_base - view.collateral_base) for view in rest),
         )
 
-    def along(self, ahead: Lying, scenario: Scenario, *, screened: bool = True) -> Replay[State]:
+    def response(self, scenario: Scenario) -> PriceResponse | None:
+        """Prices that answer to what is sold on one path: it holds no sale of its own, so nothing is netted out."""
+        return PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
+
+    def along(
+        self, ahead: Lying, scenario: Scenario, *, screened: bool = True, response: PriceResponse | None = None
+    ) -> Replay[State]:
         """Replay a path. The scenario's blocks are those of the path; its overrides hold from the first step on; its
-        users are those that the book was made for (else ValueError). ``screened`` and errors as those of ``replay``.
+        users are those that the book was made for (else ValueError). ``response``: what ``response`` makes, by
+        default. ``screened`` and errors as those of ``replay``.
         """
         part = self.part(ahead, scenario)
-        # A path holds no sale of its own: there is nothing to net out.
-        response = PriceResponse(scenario.impact, [self.market], ()) if scenario.impact.assets else None
         return replay(
             self.protocol,
             self.market,
@@ -133,7 +138,7 @@ class StandingBook(Generic[State]):
             part.scenario,
             start=part.start,
             base_fees=part.base_fees,
-            response=response,
+            response=self.response(scenario) if response is None else response,
             screened=screened,
         )
 
