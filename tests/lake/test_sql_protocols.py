@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 Rows = dict[str, list[dict[str, Any]]]
 YEAR = 31_536_000
-WITHOUT = {"gearbox-v3", "llamma", "silo-v2"}
+WITHOUT = {"llamma", "silo-v2"}
 """Health by their rules takes roots, powers and products of 256-bit integers, which SQL has not: no rows, and ``info``
 says so.
 """
