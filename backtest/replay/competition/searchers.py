@@ -314,6 +314,13 @@ class Searchers:
         times = (self._absence.changes(now), *self._till.purse.frees, self.costs.changes_after(now))
         return min((time for time in times if time > now), default=NEVER)
 
+    def bidding_from(self, account: AccountId, lot: int, now: int) -> int:
+        """See ``mechanism.Bidders``: who looks is known ahead."""
+        first = self.bidding_changes(now)
+        if not self._drawn or not isinstance(self.terms, Participation):
+            return first
+        return self._next_showing(self.terms, (account, lot), first)
+
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
         own money until a better one comes, or the auction ends and the lot is sold.
