@@ -29,10 +29,10 @@ from backtest.protocols.aave_v3 import AAVE_V3
 from backtest.protocols.aave_v3.account import account_data
 from backtest.protocols.interface import SafePrices
 from backtest.protocols.maker import MAKER
-from backtest.protocols.maker.rules import is_unsafe, least_safe_price_up, spot_down
 from backtest.protocols.morpho_blue.account import least_healthy_price_up
 from backtest.protocols.morpho_blue.math import ORACLE_PRICE_SCALE
 from backtest.protocols.registry import PROTOCOLS
+from backtest.protocols.vaults.rules import carried_down, is_unsafe, least_safe_value_up
 from backtest.reconstruct import reconstruct
 from backtest.replay.accepted import ACTION, LIQUIDATION, STOOD, Bound, Kind, accepted_bounds
 from backtest.replay.forecast import PriceRanges
@@ -66,10 +66,10 @@ amounts = st.integers(1, 10**27)
 def test_a_vault_is_safe_from_its_least_safe_price_on_and_not_below(
     ink: int, art: int, rate: int, par: int, ratio: int
 ) -> None:
-    least = least_safe_price_up(ink, art, rate, par, ratio)
-    assert ink * spot_down(least, par, ratio) >= art * rate
-    assert ink * spot_down(least - 1, par, ratio) < art * rate
-    assert not is_unsafe(ink, art, rate, spot_down(least, par, ratio))
+    least = least_safe_value_up(ink, art, rate, par, ratio)
+    assert ink * carried_down(least, par, ratio) >= art * rate
+    assert ink * carried_down(least - 1, par, ratio) < art * rate
+    assert not is_unsafe(ink, art, rate, carried_down(least, par, ratio))
 
 
 @given(amounts, amounts, st.integers(WAD // 10, WAD))

@@ -20,7 +20,7 @@ from backtest.prices.proxy import proxy_steps
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.ledger import Ledger
 from backtest.protocols.maker.params import CAT_1_0, DOG_2_0
-from backtest.protocols.maker.state import COLLATERAL
+from backtest.protocols.vaults.state import COLLATERAL
 from backtest.replay.competition.draws import Draws
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Searcher
@@ -217,7 +217,7 @@ def market_of(paths: Paths, vaults: Sequence[tuple[int, int]], rules: Mapping[st
     ledger.price(place(paths.start), COLLATERAL, paths.prices[0], source=None, method="proxy", exact=False)
     for number, (ink, art) in enumerate(vaults):
         account = ledger.account(f"vault-{number + 1}")
-        ledger.frob(place(paths.start), account, ink, art, "borrow", dai=art)
+        ledger.frob(place(paths.start), account, ink, art, "borrow", paid=art)
     oracle = {
         step.timestamp: step.price
         for step in proxy_steps(paths.times, paths.prices, delay=3_600)

@@ -19,7 +19,7 @@ from backtest.model import Asset, AssetId, Market
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.ledger import Ledger
 from backtest.protocols.maker.params import DOG_2_0
-from backtest.protocols.maker.state import COLLATERAL
+from backtest.protocols.vaults.state import COLLATERAL
 from backtest.replay.engine import replay
 from backtest.replay.timeline import Timeline
 from backtest.scenario import Competitive, FixedSpread, Scenario
@@ -94,7 +94,7 @@ def market_of(path: PricePath, book: ModelBook) -> tuple[Market, Timeline]:
         ledger.param(place(times[0]), name, value)
     ledger.price(place(times[0]), COLLATERAL, prices[0], source=None, method="feed", exact=True)
     for number, (held, owed) in enumerate(vaults_of(path, book)):
-        ledger.frob(place(times[0]), ledger.account(f"account-{number + 1}"), held, owed, "borrow", dai=owed)
+        ledger.frob(place(times[0]), ledger.account(f"account-{number + 1}"), held, owed, "borrow", paid=owed)
     for time, price in zip(times[1:], prices[1:], strict=True):
         ledger.price(place(time), COLLATERAL, price, source=None, method="feed", exact=True)
     tables = dict(ledger.tables())

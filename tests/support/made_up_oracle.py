@@ -12,7 +12,8 @@ from random import Random
 
 from backtest.imports import import_files, load
 from backtest.lake import Lake
-from backtest.protocols.maker.rules import is_unsafe, spot_down
+from backtest.protocols.maker.rules import spot_down
+from backtest.protocols.vaults.rules import is_unsafe
 from backtest.reconstruct import reconstruct
 from backtest.units import RAY, WAD
 

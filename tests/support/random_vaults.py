@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from backtest.protocols.maker.state import COLLATERAL, DAI
+from backtest.protocols.vaults.state import COIN as DAI
+from backtest.protocols.vaults.state import COLLATERAL
 from backtest.units import RAY, WAD
 from tests.sketches.history import History, market
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.auctions import Auctions
-from backtest.protocols.maker.state import DAI, MakerState
+from backtest.protocols.maker.state import MakerState
+from backtest.protocols.vaults.state import COIN as DAI
 from backtest.replay.engine import replay
 from backtest.replay.record import Replay
 from backtest.scenario import Competitive, Scenario

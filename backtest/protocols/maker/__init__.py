@@ -1,8 +1,8 @@
 """Maker vaults of one ilk (makerdao/dss), Liquidations 1.0, 1.1/1.2 and 2.0.
 
-``math`` rounds, ``params`` names, ``rules`` says when and what a liquidation takes, ``clip`` what a buyer of it gets,
-``auctions`` is the mechanism, ``state`` is the book, ``actions`` what calls do to it; ``events`` and ``logs`` fold a
-node's logs, ``imported`` folds exports, both into ``ledger``.
+Beside ``protocols/vaults``, whose book, calls and rows these are: ``params`` names, ``rules`` says what a liquidation
+takes, ``clip`` what a buyer of it gets, ``auctions`` is the mechanism, ``state`` what the contracts make of the book;
+``events`` and ``logs`` fold a node's logs, ``imported`` folds exports, both into ``ledger``.
 
 Accounts are urns. The collateral side of an account is its ink, the debt side its art (wad); ``indexes`` hold the
 accumulator as the borrow
@@ -13,7 +13,7 @@ the stored rate.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -26,50 +26,33 @@ from backtest.model import (
     AccountId,
     AssetId,
     Clock,
-    Constant,
-    Deployment,
     EventSpec,
-    HistoricalLiquidation,
     Market,
-    MarketEvent,
     Prices,
     SourceChange,
 )
 from backtest.protocols.claims import Claim, Tables
 from backtest.protocols.folding import Running
 from backtest.protocols.interface import (
-    AccountView,
-    Acted,
-    Action,
-    Exposure,
-    Exposures,
     Figure,
-    Fill,
-    Holding,
-    LendingProtocol,
-    LiquidationTerms,
-    Opening,
-    Order,
-    Pair,
     RawEvents,
-    Refusal,
     SafePrices,
-    Views,
 )
-from backtest.protocols.maker import actions, state
+from backtest.protocols.maker import state
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.claims import claims
 from backtest.protocols.maker.events import EVENTS, EVERY, discover
-from backtest.protocols.maker.ledger import BEHIND
-from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, RAISED, SAID, UNITS, fault
-from backtest.protocols.maker.state import MakerState, open_accounts
+from backtest.protocols.maker.params import ASSUMPTIONS, IMPORTED, SAID, UNITS, fault
+from backtest.protocols.maker.state import MakerState
 from backtest.protocols.storage import Steps, StoredAccount, Subject
-from backtest.units import RAY, WAD
+from backtest.protocols.vaults.ledger import BEHIND
+from backtest.protocols.vaults.protocol import VaultProtocol
+from backtest.protocols.vaults.state import RAISED
 
 __all__ = ["MAKER", "Maker"]
 
 
-class Maker(LendingProtocol[MakerState]):
+class Maker(VaultProtocol[MakerState]):
     """``LendingProtocol`` for one ilk. Stateless; base units are wad, the collateral's price is what its price feed
     says (wad).
     """
@@ -149,11 +132,6 @@ class Maker(LendingProtocol[MakerState]):
         return ()
 
     @override
-    def deployments(self, raw: RawEvents) -> Sequence[Deployment]:
-        """None: nothing is a proxy."""
-        return ()
-
-    @override
     def tokens(self, raw: RawEvents) -> Sequence[str]:
         """None: the Vat counts every collateral and DAI in wad."""
         return ()
@@ -208,60 +186,9 @@ class Maker(LendingProtocol[MakerState]):
         return account.partition(BEHIND)[0]
 
     @override
-    def apply(self, book: MakerState, event: MarketEvent) -> None:
-        """See ``state.apply``: strict, raises RulesError where a balance would fall below zero."""
-        state.apply(book, event)
-
-    @override
-    def open_accounts(self, state: MakerState, opening: Opening) -> bool:
-        """See ``state.open_accounts``: ink and art are sums, and a bite or bark depends on one vault alone."""
-        open_accounts(state, opening)
-        return True
-
-    @override
-    def accounts(self, book: MakerState) -> Iterable[AccountId]:
-        """See ``state.accounts``."""
-        return state.accounts(book)
-
-    @override
-    def exposure(self, book: MakerState, account: AccountId, now: Clock) -> Exposure | None:
-        """See ``state.exposure``."""
-        return state.exposure(book, account)
-
-    @override
-    def view(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> AccountView:
-        """See ``state.view``."""
-        return state.view(book, account, prices)
-
-    @override
-    def exposures(self, book: MakerState, accounts: Sequence[AccountId], now: Clock) -> Exposures | None:
-        """See ``state.exposures``."""
-        return state.exposures(book, accounts)
-
-    @override
-    def views(self, book: MakerState, prices: Prices, now: Clock) -> Views | None:
-        """See ``state.views``."""
-        return state.views(book, prices)
-
-    @override
     def figures(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Figure]:
         """See ``state.figures``."""
         return state.figures(book, account, prices)
-
-    @override
-    def holdings(self, book: MakerState, account: AccountId, now: Clock) -> Sequence[Holding]:
-        """See ``state.holdings``."""
-        return state.holdings(book, account)
-
-    @override
-    def pairs(self, book: MakerState, account: AccountId, prices: Prices, now: Clock) -> Sequence[Pair]:
-        """See ``state.pairs``."""
-        return state.pairs(book, account, prices)
-
-    @override
-    def quote(self, book: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
-        """See ``actions.quote``."""
-        return actions.quote(book, order, prices, now)
 
     @override
     def mechanism(self, cost: int) -> Auctions:
@@ -276,37 +203,9 @@ class Maker(LendingProtocol[MakerState]):
         return state.safe_prices(book, account, asset)
 
     @override
-    def weight(self, state: MakerState, account: AccountId, asset: AssetId) -> int:
-        """Wad: one over the liquidation ratio."""
-        return WAD * RAY // state.param("liquidation_ratio", state.ilk_of(account))
-
-    @override
-    def act(self, book: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
-        """See ``actions.act``."""
-        return actions.act(book, action, prices, now)
-
-    @override
     def fault(self, values: Mapping[str, int]) -> str | None:
         """See ``params.fault``."""
         return fault(values)
-
-    @override
-    def liquidation_terms(self, values: Mapping[str, int]) -> LiquidationTerms:
-        """One over the liquidation ratio. The penalty (``chop``) is what an auction asks for beyond the debt, not what
-        its buyer gains: the auction finds that.
-        """
-        ratio = values.get("liquidation_ratio")
-        return LiquidationTerms(WAD * RAY // ratio if ratio else None)
-
-    @override
-    def constants(self, raw: RawEvents) -> Sequence[Constant]:
-        """None."""
-        return ()
-
-    @override
-    def observed_order(self, book: MakerState, past: HistoricalLiquidation, prices: Prices, now: Clock) -> Order:
-        """See ``actions.observed_order``."""
-        return actions.observed_order(book, past)
 
 
 MAKER = Maker()

@@ -30,18 +30,18 @@ from typing_extensions import override
 from backtest.auctions.bidding import Bid, Bidder, Values, better_bid
 from backtest.auctions.dutch import STAIRSTEP, Bounds, Curve
 from backtest.auctions.english import EnglishAuction
-from backtest.model import AccountId, Clock, ParamChange, PositionChange
+from backtest.model import AccountId, Clock, PositionChange
 from backtest.protocols.book import Book
 from backtest.protocols.interface import Fill, Order, Refusal
 from backtest.protocols.maker import clip
-from backtest.protocols.maker.actions import quote, raised
-from backtest.protocols.maker.params import DOG_2_0, RAISED, RAISED_FREELY
+from backtest.protocols.maker.params import DOG_2_0
 from backtest.protocols.maker.rules import CONTRACTS, feed_down
-from backtest.protocols.maker.state import MakerState, collateral_of, dai_of, pair_of, pairs
+from backtest.protocols.maker.state import MakerState
 from backtest.protocols.mechanism import Bidders, Mechanism, Opportunity
+from backtest.protocols.vaults.actions import quote, raised, raised_by
+from backtest.protocols.vaults.state import coin_of, collateral_of, pair_of, pairs
 from backtest.units import RAY, WAD
 
-_RAISED = frozenset({RAISED, RAISED_FREELY})
 BLOCK_SECONDS = 13
 """After a decision that left something open the mechanism looks again this much later: a block of the time."""
 
@@ -180,7 +180,7 @@ class IlkAuctions(Mechanism[MakerState]):
     name = "auction"
 
     def __init__(self, cost: int, largest_take: int | None, ilk: int, numbers: Iterator[int]) -> None:
-        self.ilk, self.collateral, self.dai, self.pair = ilk, collateral_of(ilk), dai_of(ilk), pair_of(ilk)
+        self.ilk, self.collateral, self.dai, self.pair = ilk, collateral_of(ilk), coin_of(ilk), pair_of(ilk)
         self._numbers = numbers
         self.cost = cost
         self.largest_take = largest_take
@@ -426,7 +426,7 @@ class IlkAuctions(Mechanism[MakerState]):
 
     def _tab_of(self, book: Book[MakerState], fill: Fill) -> int:
         """Rad: what the auction of a new lot is to raise: by how much the fill raises the sum of all."""
-        return _raised(fill)
+        return raised_by(fill)
 
     def _opened(self, book: Book[MakerState], fill: Fill) -> Lot:
         """dss ``src/clip.sol`` and ``src/flip.sol`` ``kick``."""
@@ -660,7 +660,7 @@ class IlkAuctions(Mechanism[MakerState]):
         flip, asked, state, now = lot.flip, opportunity.order.repay or 0, book.state, book.now.timestamp
         step = opportunity.step
         if step == "take":
-            left, owe = lot.left - opportunity.fill.seized, -_raised(opportunity.fill)
+            left, owe = lot.left - opportunity.fill.seized, -raised_by(opportunity.fill)
             return replace(lot, left=left, tab=lot.tab - owe, paid=lot.paid + owe) if left and lot.tab > owe else None
         if step == "redo":
             return replace(lot, top=self._top(book), started=now)
@@ -678,11 +678,6 @@ class IlkAuctions(Mechanism[MakerState]):
 
 def _kind(lot: Lot) -> Kind:
     return lot.top, lot.started
-
-
-def _raised(fill: Fill) -> int:
-    """Rad: by how much the fill raises what all auctions together are to raise."""
-    return next(change.value for change in fill.changes if isinstance(change, ParamChange) and change.name in _RAISED)
 
 
 def _deficit(rad: int) -> int:

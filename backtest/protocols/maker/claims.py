@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from backtest.markets import MarketConfig
 from backtest.model import AccountId
 from backtest.protocols.claims import Claim, Tables, balances, changes, of_accounts, totals
-from backtest.protocols.maker.events import ilks_of, word
-from backtest.protocols.maker.ledger import BEHIND
-from backtest.protocols.maker.state import collateral_of, dai_of
+from backtest.protocols.maker.events import ilks_of
+from backtest.protocols.vaults.ledger import BEHIND
+from backtest.protocols.vaults.logs import word
+from backtest.protocols.vaults.state import coin_of, collateral_of
 
 
 def claims(
@@ -24,7 +25,7 @@ def claims(
         whole, each = totals(rows, block), balances(own, block)
         for ilk, place in places.items():
             number = int.from_bytes(ilk, "big")
-            owed = whole.get((dai_of(place), "debt"), 0)
+            owed = whole.get((coin_of(place), "debt"), 0)
             yield Claim("normalised debt of the ilk", block, vat, "ilks(bytes32)", owed, (number,))
         for account, text in accounts.items():
             urn, _, ilk_name = text.partition(BEHIND)
@@ -32,7 +33,7 @@ def claims(
             if of not in places:  # in a market of all ilks, whose places no description says
                 continue
             place, words = places[of], (int.from_bytes(of, "big"), int(urn, 16))
-            sides = ("ink", collateral_of(place), "collateral"), ("art", dai_of(place), "debt")
+            sides = ("ink", collateral_of(place), "collateral"), ("art", coin_of(place), "debt")
             for at, (what, asset, side) in enumerate(sides):
                 value = each.get((account, asset, side), 0)
                 yield Claim(f"{what} of {text}", block, vat, "urns(bytes32,address)", value, words, at)

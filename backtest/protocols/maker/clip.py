@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backtest.protocols.maker.math import wmul_down
+from backtest.protocols.vaults.math import wmul_down
 from backtest.words import rule
 
 

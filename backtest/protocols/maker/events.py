@@ -9,12 +9,12 @@ Vaults of the CdpManager are urns like others: which number a vault has, no log 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.model import EventSpec
 from backtest.protocols.interface import RawEvents
+from backtest.protocols.vaults.logs import address_text, word
 
 _ILK_FILE = "file(bytes32 ilk, bytes32 what, uint256 data)"
 _FILE = "file(bytes32 what, uint256 data)"
@@ -114,16 +114,6 @@ EVENTS: tuple[EventSpec, ...] = (
 )
 
 
-def word(text: str) -> bytes:
-    """A name as the contracts write it: ASCII at the left of 32 bytes."""
-    return text.encode("ascii").ljust(32, b"\0")
-
-
-def name(data: bytes) -> str:
-    """The inverse of ``word``."""
-    return data.rstrip(b"\0").decode("ascii", "replace")
-
-
 EVERY = "*"
 """Instead of an ilk's name: all that the logs tell."""
 
@@ -183,11 +173,6 @@ def _named(raw: RawEvents, ilks: Sequence[bytes]) -> Iterator[tuple[str, str]]:
     for row in raw.table("ClipFileAddress").to_pylist():
         if row["what"] == word("calc"):
             yield "calc", address_text(row["data"])
-
-
-def address_text(address: Any) -> str:
-    """20 bytes as lower-case 0x text."""
-    return f"0x{address.hex()}"
 
 
 def owners(raw: RawEvents) -> Mapping[bytes, tuple[bytes, ...]]:

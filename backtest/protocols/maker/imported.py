@@ -31,9 +31,10 @@ from backtest.errors import RulesError, did_you_mean
 from backtest.markets import MarketConfig
 from backtest.protocols.interface import RawEvents
 from backtest.protocols.maker.events import ilk_of
-from backtest.protocols.maker.ledger import Ledger, Place
-from backtest.protocols.maker.math import per_second, rmul_down
+from backtest.protocols.maker.ledger import Ledger
 from backtest.protocols.maker.params import IMPORTED
+from backtest.protocols.vaults.ledger import Place
+from backtest.protocols.vaults.math import per_second, rmul_down
 from backtest.units import RAY, rpow_half_up
 
 FLOW, LIQUIDATION, PARAMETER = "raw/import/Flow", "raw/import/Liquidation", "raw/import/Parameter"
@@ -169,7 +170,7 @@ class _Imports:
             if -art * ledger.rate > ledger.params.get("dust", 0) * RAY // 2:
                 ledger.move(last, account, "debt", -art, "unrecorded")
             dart = -ledger.art[account]
-        ledger.frob(last, account, dink, dart, action, dai=abs(dai))
+        ledger.frob(last, account, dink, dart, action, paid=abs(dai))
 
     # -- liquidations
     # ------------------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from backtest.errors import RulesError
 from backtest.markets import MarketConfig
 from backtest.protocols.folding import Running
 from backtest.protocols.interface import RawEvents
-from backtest.protocols.maker.events import EVENTS, address_text, ilks_of, is_several, name, owners
+from backtest.protocols.maker.events import EVENTS, ilks_of, is_several, owners
 from backtest.protocols.maker.imported import UNKNOWN
 from backtest.protocols.maker.ledger import Ledger
+from backtest.protocols.vaults.ledger import closing
+from backtest.protocols.vaults.logs import address_text, integer, name
 from backtest.units import RAY, WAD
 
 Row = Mapping[str, Any]
@@ -135,7 +137,7 @@ class _Logs:
                     (event, row) for row in table.to_pylist() if not own or not self._ilks or row["ilk"] in self._ilks
                 ]
         self._rows = sorted(rows, key=lambda found: found[1]["seq"])
-        self._closing = self._closings()
+        self._closing = closing(self._rows, "VatGrab", ("Bite", "Bark"), "ilk", "urn")
         self._keepers = {
             (row["block_number"], row["transaction_index"], row["address"], int(row["id"])): row["kpr"]
             for event, row in self._rows
@@ -174,7 +176,7 @@ class _Logs:
         if known is None:
             return
         parameter, unit = known
-        value = _integer(row["data"]) // unit
+        value = integer(row["data"]) // unit
         if parameter == "liquidation_penalty" and value >= RAY:  # Cat 1.0 keeps a ray
             value //= RAY // WAD
         for ledger, whole in self._filed(row, parameter):
@@ -193,7 +195,7 @@ class _Logs:
         """dss ``src/spot.sol`` ``poke``: the price feed's value, and the spot of the Vat; a spot of zero: the feed has
         no price.
         """
-        price = int.from_bytes(row["val"], "big") if _integer(row["spot"]) else None
+        price = int.from_bytes(row["val"], "big") if integer(row["spot"]) else None
         ledger = self._of(row)
         ledger.price(row, ledger.collateral, price or None, source=None, method="feed", exact=True)
 
@@ -217,47 +219,19 @@ class _Logs:
 
     def _grab(self, row: Row) -> None:
         """A seizure: a liquidation if a bite or bark closes it, else the shutdown's (``src/end.sol``)."""
-        closing = self._closing.get(row["seq"])
-        self._move(
-            row,
-            row["urn"],
-            int(row["dink"]),
-            int(row["dart"]),
-            "shutdown" if closing is None else "liquidation",
-            closing,
-        )
+        seq = self._closing.get(row["seq"])
+        action = "shutdown" if seq is None else "liquidation"
+        self._move(row, row["urn"], int(row["dink"]), int(row["dart"]), action, seq)
 
-    def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, closing: int | None = None) -> None:
-        ledger = self._of(row)
-        account = ledger.vault(address_text(urn))
-        # what the owner gets is rounded down, what it pays up
-        ledger.frob(row, account, dink, dart, action, dai=abs(dart * ledger.rate // RAY), action_seq=closing)
-        if ledger.ink[account] < 0 or ledger.art[account] < 0:
-            raise RulesError(
-                f"block {row['block_number']}, log {row['log_index']}: vault {address_text(urn)} would hold less than"
-                " nothing",
-                "logs before it are missing: run backtest check",
-            )
-
-    def _closings(self) -> dict[int, int]:
-        """Seq of a grab to the seq of the bite or bark, later in its transaction, that names its vault."""
-        open_grabs: dict[tuple[int, int, bytes, bytes], list[int]] = {}
-        closing = {}
-        for event, row in self._rows:
-            if event in ("VatGrab", "Bite", "Bark"):
-                place = (row["block_number"], row["transaction_index"], row["ilk"], row["urn"])
-                if event == "VatGrab":
-                    open_grabs.setdefault(place, []).append(row["seq"])
-                elif open_grabs.get(place):
-                    closing[open_grabs[place].pop()] = row["seq"]
-        return closing
+    def _move(self, row: Row, urn: bytes, dink: int, dart: int, action: str, seq: int | None = None) -> None:
+        self._of(row).moved(row, address_text(urn), dink, dart, action, action_seq=seq)
 
     def _bite(self, row: Row) -> None:
-        self._liquidation(row, _integer(row["tab"]), UNKNOWN)
+        self._liquidation(row, integer(row["tab"]), UNKNOWN)
 
     def _bark(self, row: Row) -> None:
         keeper = self._keepers.get((row["block_number"], row["transaction_index"], row["clip"], int(row["id"])))
-        self._liquidation(row, _integer(row["due"]), UNKNOWN if keeper is None else address_text(keeper))
+        self._liquidation(row, integer(row["due"]), UNKNOWN if keeper is None else address_text(keeper))
 
     def _liquidation(self, row: Row, due: int, liquidator: str) -> None:
         """``due`` rad, without penalty. Who called a bite no log says."""
@@ -270,8 +244,3 @@ class _Logs:
             int(row["ink"]),
             int(row["art"]),
         )
-
-
-def _integer(value: Any) -> int:
-    """A number stored as such or, where it may be wide, as 32 bytes."""
-    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)

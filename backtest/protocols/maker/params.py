@@ -86,9 +86,6 @@ SAID = (
 IMPORTED = frozenset({*UNITS, "par", "duty", "base", "stability_fee", "stopped", "osm_delay"})
 """Names that ``raw/import/Parameter`` may hold; others belong to contracts that no rule here reads."""
 
-RAISED, RAISED_FREELY = "raised", "raised_freely"
-"""Changes of what all open auctions are to raise; the other one where that bounds no liquidation."""
-
 DEFAULTS: Mapping[str, int] = {
     "par": RAY,
     "base": 0,

@@ -7,11 +7,17 @@ rate ray, debts rad.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from backtest.protocols.maker.math import rdiv_down, rmul_down
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.units import RAY, WAD, mul_div_down, mul_div_up
+from backtest.protocols.vaults.math import rdiv_down, rmul_down
+from backtest.protocols.vaults.rules import (
+    AuctionLimits,
+    Seizure,
+    affordable_down,
+    carried_down,
+    with_penalty,
+)
+from backtest.units import RAY, WAD
 from backtest.words import rule
 
 _RAY_PER_WAD = RAY // WAD
@@ -26,55 +32,13 @@ def spot_down(price: int, par: int, ratio: int) -> int:
 
     dss ``src/spot.sol`` ``poke``: rdiv(rdiv(val * 1e9, par), mat).
     """
-    return rdiv_down(rdiv_down(price * 10**9, par), ratio)
+    return carried_down(price * 10**9, par, ratio)
 
 
 @rule
 def feed_down(price: int, par: int) -> int:
     """Ray: the price of one unit of collateral in DAI. dss ``src/clip.sol`` ``getFeedPrice``: rdiv(val * 1e9, par)."""
     return rdiv_down(price * 10**9, par)
-
-
-@rule
-def is_unsafe(ink: int, art: int, rate: int, spot: int) -> bool:
-    """dss ``src/cat.sol`` ``bite`` and ``src/dog.sol`` ``bark`` ("not-unsafe"): spot > 0 and ink * spot < art *
-    rate.
-    """
-    return spot > 0 and ink * spot < art * rate
-
-
-def least_safe_price_up(ink: int, art: int, rate: int, par: int, ratio: int) -> int:
-    """Wad: the least price of the price feed at which ``ink`` carries ``art``, so that neither "not-safe" (dss
-    ``src/vat.sol`` ``frob``: tab <= ink * spot) nor a bite or bark can be: the inverse of ``spot_down``, exact. ``ink``
-    and ``art`` above zero.
-    """
-    spot = -(-art * rate // ink)
-    quotient = -(-spot * ratio // RAY)
-    return -(-quotient * par // (RAY * 10**9))
-
-
-@rule
-def valued(ink: int, art: int, rate: int, price: int, spot: int, par: int) -> tuple[int, int, int, int]:
-    """Collateral, debt (rounded up) and the most that the collateral carries in base units (wad), and health (wad; 0
-    without debt): ink * spot / (art * rate), below one exactly where ``is_unsafe``.
-    """
-    debt, carries = art * rate, ink * spot
-    worth, power = mul_div_down(ink, price, WAD), mul_div_down(carries // RAY, par, RAY)
-    if not debt:
-        return worth, 0, power, 0
-    # debt * par / ray^2, rounded up: in two steps, so that nothing in between is longer than a word
-    owed = debt // RAY * par + mul_div_up(debt % RAY, par, RAY)
-    return worth, mul_div_up(owed, 1, RAY), power, mul_div_down(carries, WAD, debt)
-
-
-@dataclass(frozen=True, slots=True)
-class Seizure:
-    """What leaves a vault for one auction: ``dink`` and ``dart`` wad; ``due`` (debt) and ``tab`` (with penalty) rad."""
-
-    dink: int
-    dart: int
-    due: int
-    tab: int
 
 
 Taken = tuple[int, int, int, int, int]
@@ -88,19 +52,6 @@ REASONS: Mapping[int, str] = {
     NOTHING: "null auction",
     LEAVES_DUST: "dusty auction from partial liquidation",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AuctionLimits:
-    """What bounds one auction. ``lump`` collateral wad, ``chop`` wad, the others rad; ``room`` is what all auctions
-    together still may raise (None: no limit known).
-    """
-
-    chop: int
-    dust: int = 0
-    lump: int = 0
-    dunk: int = 0
-    room: int | None = None
 
 
 def seizure(system: int, ink: int, art: int, rate: int, limits: AuctionLimits) -> Seizure | str:
@@ -151,7 +102,7 @@ def _cat_1_1(ink: int, art: int, rate: int, chop: int, dust: int, dunk: int, roo
         if room <= 0 or room < dust:
             return _none(NO_ROOM)
         most = min(most, room)
-    dart = min(art, most * WAD // rate // chop)
+    dart = min(art, affordable_down(most, rate, chop))
     dink = min(ink, ink * dart // art)
     return _of(dink, dart, rate, chop) if dart > 0 and dink > 0 else _none(NOTHING)
 
@@ -164,7 +115,7 @@ def _dog(ink: int, art: int, rate: int, chop: int, dust: int, room: int, limited
     if limited:
         if room <= 0:
             return _none(NO_ROOM)
-        dart = min(art, room * WAD // rate // chop)
+        dart = min(art, affordable_down(room, rate, chop))
     if art > dart:
         if (art - dart) * rate < dust:
             dart = art
@@ -174,13 +125,6 @@ def _dog(ink: int, art: int, rate: int, chop: int, dust: int, room: int, limited
     return _of(dink, dart, rate, chop) if dink > 0 else _none(NOTHING)
 
 
-def part(ink: int, art: int, rate: int, chop: int, dart: int) -> Seizure:
-    """A seizure of a given share of the debt: what the contracts took where history says how much (all versions: dink =
-    ink * dart / art).
-    """
-    return Seizure(*_of(ink * dart // art, dart, rate, chop)[:4])
-
-
 def _of(dink: int, dart: int, rate: int, chop: int) -> Taken:
-    due = dart * rate
-    return dink, dart, due, due * chop // WAD, 0
+    dink, dart, due, tab = with_penalty(dink, dart, rate, chop)
+    return dink, dart, due, tab, 0

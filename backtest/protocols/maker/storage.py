@@ -13,8 +13,10 @@ from backtest.errors import UserError
 from backtest.foreign import shown
 from backtest.protocols.maker.events import ilk_of
 from backtest.protocols.maker.rules import spot_down
-from backtest.protocols.maker.state import COLLATERAL, DAI, MakerState
+from backtest.protocols.maker.state import MakerState
 from backtest.protocols.storage import ACCOUNT, Input, Steps, StoredAccount, Subject, address_in, at_key, words
+from backtest.protocols.vaults.state import COIN as DAI
+from backtest.protocols.vaults.state import COLLATERAL
 from backtest.units import RAY, WAD
 
 _ILKS, _URNS = 2, 3

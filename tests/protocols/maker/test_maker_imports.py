@@ -22,8 +22,8 @@ from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.imported import fold_imports
 from backtest.protocols.maker.logs import fold_logs
-from backtest.protocols.maker.math import per_second, rmul_down
 from backtest.protocols.maker.params import CAT_1_1
+from backtest.protocols.vaults.math import per_second, rmul_down
 from backtest.reconstruct import History, reconstruct
 from backtest.replay.engine import replay
 from backtest.results import load_market, load_timeline

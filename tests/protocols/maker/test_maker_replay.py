@@ -16,9 +16,11 @@ from backtest.protocols.interface import Acted, Action, Order, Refusal
 from backtest.protocols.maker import MAKER
 from backtest.protocols.maker.auctions import Auctions
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.protocols.maker.state import COLLATERAL, DAI, PAIR, MakerState
+from backtest.protocols.maker.state import MakerState
 from backtest.protocols.mechanism import ProtocolSpread
 from backtest.protocols.registry import protocol_named
+from backtest.protocols.vaults.state import COIN as DAI
+from backtest.protocols.vaults.state import COLLATERAL, PAIR
 from backtest.replay.engine import replay
 from backtest.replay.mechanisms import mechanism_of
 from backtest.scenario import Competitive, Override, Scenario, Users, parse_override

@@ -5,9 +5,10 @@ from __future__ import annotations
 from backtest.auctions.dutch import EXPONENTIAL, LINEAR, STAIRSTEP, Bounds, Curve
 from backtest.auctions.english import EnglishAuction
 from backtest.protocols.maker.clip import Bought, chost_down, incentive_down, redo_incentive_down, take
-from backtest.protocols.maker.math import RAD, per_second, rdiv_down, rmul_down, wmul_down
 from backtest.protocols.maker.params import CAT_1_0, CAT_1_1, DOG_2_0
-from backtest.protocols.maker.rules import AuctionLimits, Seizure, feed_down, is_unsafe, part, seizure, spot_down
+from backtest.protocols.maker.rules import feed_down, seizure, spot_down
+from backtest.protocols.vaults.math import RAD, per_second, rdiv_down, rmul_down, wmul_down
+from backtest.protocols.vaults.rules import AuctionLimits, Seizure, is_unsafe, part
 from backtest.units import RAY, WAD, rpow_half_up
 
 CHOP = 113 * WAD // 100

@@ -8,15 +8,24 @@ from dataclasses import replace
 from backtest.model import AccountId, Clock, HistoricalLiquidation, ParamChange, PositionChange, Prices
 from backtest.protocols.changes import parameter_change, position_change
 from backtest.protocols.interface import Acted, Action, Fill, Order, Refusal
-from backtest.protocols.maker.params import RAISED, RAISED_FREELY
-from backtest.protocols.maker.rules import CONTRACTS, Seizure, part, seizure
-from backtest.protocols.maker.state import MakerState, collateral_of, dai_of, pair_of, pairs, view
+from backtest.protocols.vaults.rules import Seizure, part
+from backtest.protocols.vaults.state import (
+    RAISED,
+    RAISED_FREELY,
+    VaultState,
+    coin_of,
+    collateral_of,
+    pair_of,
+    pairs,
+    view,
+)
 from backtest.units import RAY
 
 Key = tuple[AccountId, str]
+_RAISED = frozenset({RAISED, RAISED_FREELY})
 
 
-def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
+def quote(state: VaultState, order: Order, prices: Prices, now: Clock) -> Fill | Refusal:
     """What a bite or bark does: collateral and debt leave the vault for an auction, whatever the auction brings later.
 
     ``repaid`` is the debt that leaves the vault, without penalty (rounded down to a wad), ``seized`` the collateral. An
@@ -38,16 +47,16 @@ def quote(state: MakerState, order: Order, prices: Prices, now: Clock) -> Fill |
         dart = min(art, order.repay_scaled) if order.repay_scaled is not None else _dart(rate, art, order.repay or 0)
         taken: Seizure | str = part(ink, art, rate, limits.chop, dart) if dart else "null auction"
     else:
-        taken = seizure(system, ink, art, rate, limits)
+        taken = state.seizure(account, limits)
     if isinstance(taken, str):
         return Refusal(taken)
     changes: list[PositionChange | ParamChange] = [*_grab(account, ilk, taken.dink, taken.dart, now)]
     if not observed:
         changes.append(raised(state, taken.tab, now, ilk, system))
-    return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=CONTRACTS.get(system, str(system)))
+    return Fill(order, taken.due // RAY, taken.dink, 0, tuple(changes), rules=state.contracts(ilk))
 
 
-def _sold(state: MakerState, order: Order, ink: int, art: int, now: Clock) -> Fill | Refusal:
+def _sold(state: VaultState, order: Order, ink: int, art: int, now: Clock) -> Fill | Refusal:
     """DAI for collateral as agreed, in the vault's own terms: debt falls by what is paid, rounded down to art, all of
     it where the whole is paid.
     """
@@ -71,11 +80,11 @@ def _grab(account: AccountId, ilk: int, dink: int, dart: int, now: Clock) -> tup
 
     return (
         position_change(now, account, collateral_of(ilk), "collateral", -dink),
-        position_change(now, account, dai_of(ilk), "debt", -dart),
+        position_change(now, account, coin_of(ilk), "debt", -dart),
     )
 
 
-def raised(state: MakerState, delta: int, now: Clock, ilk: int, system: int) -> ParamChange:
+def raised(state: VaultState, delta: int, now: Clock, ilk: int, system: int) -> ParamChange:
     """All auctions together are to raise ``delta`` rad more (or less) than before; Dog ``digs`` and Cat ``claw`` go
     through here. Its name says whether that may bound another liquidation.
     """
@@ -84,7 +93,12 @@ def raised(state: MakerState, delta: int, now: Clock, ilk: int, system: int) -> 
     return change if state.ilks == 1 else replace(change, asset=collateral_of(ilk), category=system)
 
 
-def observed_order(state: MakerState, past: HistoricalLiquidation) -> Order:
+def raised_by(fill: Fill) -> int:
+    """Rad: by how much a fill raises what all auctions together are to raise."""
+    return next(change.value for change in fill.changes if isinstance(change, ParamChange) and change.name in _RAISED)
+
+
+def observed_order(state: VaultState, past: HistoricalLiquidation) -> Order:
     """The order that takes as much debt as history's did."""
     pair = pair_of(state.ilk_of(past.account))
     if past.debt_scaled is not None:
@@ -107,7 +121,7 @@ def _dart(rate: int, art: int, repaid: int) -> int:
 # -- owners ------------------------------------------------------------------------------------------------------------
 
 
-def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
+def act(state: VaultState, action: Action, prices: Prices, now: Clock) -> Acted | Refusal:
     """One frob, or one fork, of history made again here (dss ``src/vat.sol`` ``frob``, ``fork``).
 
     Debt may not grow, nor collateral shrink, in a vault that ends unsafe; whoever owes ends with ``dust`` at least.
@@ -137,7 +151,7 @@ def act(state: MakerState, action: Action, prices: Prices, now: Clock) -> Acted 
         if change.side == own:
             moved = max(moved, native)
     account = recorded[0].account
-    after = MakerState(
+    after = type(state)(
         {a: v for a, v in ink.items() if v},
         {a: v for a, v in art.items() if v},
         state.params,
@@ -183,7 +197,7 @@ def _native(rate: int, change: PositionChange, delta: int) -> int:
     return delta * rate // RAY if delta >= 0 else -(delta * rate // RAY)
 
 
-def _ceiling(state: MakerState, ilk: int, dart: int) -> Refusal | None:
+def _ceiling(state: VaultState, ilk: int, dart: int) -> Refusal | None:
     """The check of ``frob`` "ceiling-exceeded" (dss ``src/vat.sol``): Art * rate <= line of the ilk, where the history
     says it. Only in a market of several ilks. Not the Vat's Line: no log that is read says it.
     """
@@ -199,8 +213,8 @@ def _ceiling(state: MakerState, ilk: int, dart: int) -> Refusal | None:
 
 
 def _frob_refused(
-    before: MakerState,
-    after: MakerState,
+    before: VaultState,
+    after: VaultState,
     account: AccountId,
     net: Mapping[Key, int],
     prices: Prices,
@@ -216,7 +230,7 @@ def _frob_refused(
     if (dart > 0 or dink < 0) and tab:
         if collateral_of(ilk) not in prices.oracle:
             return Refusal("no price")
-        spot = before.spot(prices, ilk)
+        spot = before.cap(prices, ilk)
         if tab > ink * spot:
             return Refusal("not safe", _largest(before, account, spot, ink, tab, action, before.rate(ilk)))
     if art and tab < before.param("dust", ilk) * RAY:
@@ -225,7 +239,7 @@ def _frob_refused(
 
 
 def _largest(
-    before: MakerState, account: AccountId, spot: int, ink: int, tab: int, action: Action, rate: int
+    before: VaultState, account: AccountId, spot: int, ink: int, tab: int, action: Action, rate: int
 ) -> int | None:
     """The amount (wad) of a borrow or withdrawal that would leave the vault just safe; None where there is none."""
     if action.name == "borrow":
