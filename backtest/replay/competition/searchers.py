@@ -319,7 +319,7 @@ class Searchers:
         first = self.bidding_changes(now)
         if not self._drawn or not isinstance(self.terms, Participation):
             return first
-        return self._next_showing(self.terms, (account, lot), first)
+        return self._showing.next(self.terms, (account, lot), first)
 
     def _goes_on(self, book: Book[State], key: Key, offer: Opportunity) -> Take | None:
         """What happens anyway; None where its bidder has bid its money away at this moment. A bid ties up its bidder's
