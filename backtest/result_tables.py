@@ -630,7 +630,7 @@ STRESSES: dict[str, pa.Schema] = {
         ("depth_least", pa.int64(), True),
         ("error", TEXT, True),
     ),
-    # What selling costs on a path, of scenarios that state depth (``stress.selling.Selling``).
+    # What selling costs on a path, of scenarios that state depth (``stress.selling.SellingCost``).
     "stress_selling": _stress(
         ("ordinal", pa.int64()),
         ("path", pa.int64()),

@@ -16,12 +16,19 @@ from backtest.scenario import PARAMETERS
 PACKAGE = Path(__file__).parent.parent / "backtest"
 JARGON = (
     "LiquidationCall|getUserAccountData|ilk|urn|vat|dog|chop|bite|bark|frob|flip|lltv|comet|AbsorbDebt|"
-    "trove|lusd|crvUSD"
+    "trove|lusd|crvUSD|SAFEEngine|OracleRelayer|liquidateSAFE"
 )
 PLAIN = frozenset({"compound", "euler"})
 """Names that are words of their own: interest compounds. These count with what follows them."""
+SHORT = frozenset({"geb"})
+"""Names that are inside of other words (LargeBinary): these count by themselves."""
 _NAMES = "|".join(
-    name.replace("-", "[-_ ]?") if name.partition("-")[0] in PLAIN else name.partition("-")[0] for name in PROTOCOLS
+    rf"(?<![a-z]){name}(?![a-z])"
+    if name in SHORT
+    else name.replace("-", "[-_ ]?")
+    if name.partition("-")[0] in PLAIN
+    else name.partition("-")[0]
+    for name in PROTOCOLS
 )
 # numpy and charts clip too
 WORDS = re.compile(rf"(?i:{_NAMES}|\b(?:{JARGON})\b)|\bClip\b|import clip\b")
@@ -94,6 +101,7 @@ def test_the_engine_names_no_protocol() -> None:
         "# Maker: of the one collateral",
         'known = {"morpho-blue": _morpho}',
         'ilk = parameters["ilk"]',
+        "from backtest.protocols.geb import GEB",
         'name = "src/clip.sol of aave"',  # a citation stands in prose only
     ],
 )
@@ -107,6 +115,7 @@ def test_what_the_search_finds(line: str) -> None:
     [
         '"""Rounds up (makerdao/dss ``src/dog.sol`` ``bark``)."""',
         "np.clip(values, 0, 1)",
+        "pa.LargeBinaryArray.from_buffers(size, buffers)",
         'mark = {"clip": True}',
         "def flips(): ...",
     ],

@@ -27,6 +27,7 @@ def test_protocols_and_revisions() -> None:
         "euler-v2",
         "fraxlend",
         "gearbox-v3",
+        "geb",
         "liquity-v1",
         "liquity-v2",
         "llamma",

@@ -12,6 +12,7 @@ from backtest.protocols.compound_v3 import COMPOUND_V3
 from backtest.protocols.euler_v2 import EULER_V2
 from backtest.protocols.fraxlend import FRAXLEND
 from backtest.protocols.gearbox_v3 import GEARBOX_V3
+from backtest.protocols.geb import GEB
 from backtest.protocols.interface import LendingProtocol
 from backtest.protocols.liquity_v1 import LIQUITY_V1
 from backtest.protocols.liquity_v2 import LIQUITY_V2
@@ -30,6 +31,7 @@ PROTOCOLS: dict[str, LendingProtocol[Any]] = {
         EULER_V2,
         FRAXLEND,
         GEARBOX_V3,
+        GEB,
         LIQUITY_V1,
         LIQUITY_V2,
         LLAMMA,

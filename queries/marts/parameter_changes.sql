@@ -24,10 +24,10 @@
 --   scorable: whether both sides have ten liquidations, as backtest calibrate baseline --split asks for
 WITH names AS (
     SELECT unnest(['ltv', 'liquidation_threshold', 'liquidation_target_ltv', 'liquidation_bonus', 'partial_liquidation_bonus', 'liquidation_protocol_fee',
-        'liquidation_factor', 'store_front_price_factor', 'close_factor', 'liquidation_ratio', 'critical_ratio', 'shutdown_ratio',
+        'liquidation_factor', 'store_front_price_factor', 'close_factor', 'liquidation_ratio', 'safety_ratio', 'critical_ratio', 'shutdown_ratio',
         'batch_margin', 'gas_share', 'liquidation_penalty', 'redistribution_penalty', 'liquidation_system', 'dust', 'line',
         'lump', 'dunk', 'box', 'hole', 'global_hole', 'beg', 'ttl', 'tau', 'buf', 'tail', 'cusp', 'chip', 'tip', 'calc', 'calc_tau',
-        'step', 'cut', 'amplification', 'loan_discount', 'liquidation_discount', 'amm_fee', 'max_liquidation_discount',
+        'step', 'cut', 'min_discount', 'max_discount', 'discount_seconds', 'minimum_bid', 'amplification', 'loan_discount', 'liquidation_discount', 'amm_fee', 'max_liquidation_discount',
         'liquidation_cool_off', 'liquidation_premium', 'liquidation_fee']) AS word
 ), told AS (
     SELECT market, seq, block_number, timestamp, asset_id, category, name, value, lag(value) OVER own AS value_before, row_number() OVER own AS nth

@@ -309,6 +309,38 @@ def maker(price: int) -> Fallen:
     return Fallen(h, protocol_named("maker"), AssetId(0), AssetId(1), WAD)
 
 
+def geb(price: int) -> Fallen:
+    """One SAFE of 10 ETH that owes 4,000 coins of 2.5 $, liquidated at 135 %, sold at a discount of 5 % that grows to
+    15 % within half an hour; another one draws before the fall.
+    """
+    h = History(replace(_market("geb"), base_decimals=18, price_decimals=27))
+    assets = tuple(replace(each, decimals=18) for each in h.market.assets)
+    h.market = replace(h.market, assets=assets)
+    settings = {
+        "liquidation_ratio": 135 * RAY // 100,
+        "safety_ratio": 140 * RAY // 100,
+        "liquidation_penalty": 11 * WAD // 10,
+        "liquidation_system": 31,
+        "dunk": 90_000 * WAD,
+        "min_discount": 95 * WAD // 100,
+        "max_discount": 85 * WAD // 100,
+        "discount_rate": 99994 * RAY // 100000,
+        "discount_seconds": 1_800,
+    }
+    for name, value in settings.items():
+        h.param(name, value)
+    h.index(1).price(1, 5 * WAD // 2).price(0, 2_000 * WAD)
+    _moved(h, 0, 0, "collateral", 10 * WAD, "supply")
+    _moved(h, 0, 1, "debt", 4_000 * WAD, "borrow")
+    _wavered(h, 0, 2_000 * WAD)
+    call = h.next_seq + 1
+    with h.transaction():
+        h.position(LATER, 0, "collateral", 10 * WAD, "supply", action_seq=call)
+        h.position(LATER, 1, "debt", 2_000 * WAD, "borrow", action_seq=call)
+    h.block(FALL, START).price(0, price * WAD).block(4_000, END).price(1, 5 * WAD // 2)
+    return Fallen(h, protocol_named("geb"), AssetId(0), AssetId(1), WAD)
+
+
 def draws_later(h: History) -> None:
     """A vault of 10 ETH that owes 5,000 DAI."""
     _wavered(h, 0, 2_000 * WAD)
@@ -342,6 +374,7 @@ FALLEN: Mapping[str, Callable[[], Fallen]] = {
     "fraxlend": lambda: fraxlend(1_500),
     "gearbox-v3": lambda: gearbox_v3(1_450),
     "silo-v2": lambda: silo_v2(1_400),
+    "geb": lambda: geb(1_300),
     "liquity-v1": lambda: liquity_v1(1_310),
     "liquity-v2": lambda: liquity_v2(1_310),
     "llamma": lambda: llamma_market(WAD // 4),
