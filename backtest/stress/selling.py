@@ -34,7 +34,9 @@ class SellingCost:
     unstated: int
 
 
-def selling_of(ended: Replay[Any], scenario: Scenario, since: int, response: PriceResponse | None = None) -> SellingCost:
+def selling_of(
+    ended: Replay[Any], scenario: Scenario, since: int, response: PriceResponse | None = None
+) -> SellingCost:
     """Of a path that began at ``since`` (seconds), under the scenario that it was replayed under; ``response``: the
     prices that answered in it.
     """
