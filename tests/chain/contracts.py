@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +164,8 @@ def compile_sources(
     *,
     compiler: str = "solc",
     settings: Mapping[str, Any] = _SETTINGS,
+    packages: Path = HERE,
+    remappings: Sequence[str] = _REMAPPINGS,
 ) -> dict[str, Artifact]:
     """Compile Solidity sources (path to text); imports resolve into the installed packages.
 
@@ -173,6 +175,7 @@ def compile_sources(
 
         compiler: the package of it.
         settings: optimizer, EVM version; by default 200 runs, cancun. Never a metadata hash.
+        packages: the folder of the lock file that names the packages.
 
     Returns: contract name to artifact, of all contracts in ``sources`` and ``wanted``.
     """
@@ -184,12 +187,12 @@ def compile_sources(
             "settings": {
                 **settings,
                 "metadata": {"bytecodeHash": "none"},
-                "remappings": _REMAPPINGS,
+                "remappings": remappings,
                 "outputSelection": dict.fromkeys((*sources, *wanted), output),
             },
         }
     )
-    root = install()
+    root = install(packages)
     key = hashlib.sha256(f"{root.name}\n{compiler}\n{request}".encode()).hexdigest()[:24]
     file = cache_folder() / f"solc-{key}.json"
     with _locked(f"solc-{key}"):
@@ -298,3 +301,25 @@ def artifact_v2(name: str) -> Artifact:
         raise KeyError(f"{name}: {len(paths)} artifacts in @aave/protocol-v2")
     body = json.loads(paths[0].read_text())
     return Artifact(name, body["abi"], body["bytecode"].removeprefix("0x"), _links(body["linkReferences"]))
+
+
+@functools.cache
+def artifacts_open_dollar() -> dict[str, Artifact]:
+    """The core of ``@opendollar/contracts`` 0.0.0-e31c2151, of GEB's lineage, and ``Surroundings.sol``, by name.
+
+    The lock file leaves out what that package depends on: its scripts and tests use it, the core does not.
+    """
+    package = "@opendollar/contracts/src/contracts/"
+    core = ("SAFEEngine", "OracleRelayer", "LiquidationEngine", "CollateralAuctionHouse")
+    return compile_sources(
+        {"Surroundings.sol": (SOURCES / "Surroundings.sol").read_text()},
+        tuple(f"{package}{name}.sol" for name in core),
+        settings={"optimizer": {"enabled": True, "runs": 200}, "evmVersion": "paris"},
+        packages=HERE / "open_dollar",
+        remappings=[
+            "@openzeppelin/=@openzeppelin/contracts/",
+            "@openzeppelin/contracts/=@openzeppelin/contracts/",
+            "@openzeppelin/contracts-upgradeable/=@openzeppelin/contracts-upgradeable/",
+            "@openzeppelin-upgradeable/=@openzeppelin/contracts-upgradeable/",
+        ],
+    )

@@ -280,11 +280,13 @@ class _Fold:
         self.rows.moved(row, address_text(row["safe"]), dink, dart, action, action_seq=seq)
 
     def _liquidate(self, row: Row) -> None:
-        """``amountToRaise`` of the log is the debt without penalty, rad."""
+        """The debt is the log's at the rate in force: its ``amountToRaise`` is that of GEB, and the one with penalty of
+        Open Dollar.
+        """
         if self._house is None:  # set when the contracts were deployed, which Open Dollar does not log
             self._use(row, b"collateralAuctionHouse", address_text(row["collateral_auctioneer"]))
         rows, art = self.rows, int(row["debt_amount"])
-        repaid = integer(row["amount_to_raise"]) // RAY
+        repaid = art * rows.rate // RAY
         account, caller = rows.vault(address_text(row["safe"])), rows.account(UNKNOWN)
         rows.liquidation(row, account, caller, repaid, int(row["collateral_amount"]), art)
 
