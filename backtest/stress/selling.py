@@ -19,7 +19,7 @@ from backtest.units import WAD
 
 
 @dataclass(frozen=True, slots=True)
-class Selling:
+class SellingCost:
     """Base units, each rounded up.
 
     Attributes:
@@ -34,7 +34,9 @@ class Selling:
     unstated: int
 
 
-def selling_of(ended: Replay[Any], scenario: Scenario, since: int, response: PriceResponse | None = None) -> Selling:
+def selling_of(
+    ended: Replay[Any], scenario: Scenario, since: int, response: PriceResponse | None = None
+) -> SellingCost:
     """Of a path that began at ``since`` (seconds), under the scenario that it was replayed under; ``response``: the
     prices that answered in it.
     """
@@ -46,7 +48,7 @@ def selling_of(ended: Replay[Any], scenario: Scenario, since: int, response: Pri
             if not market.states(made.fill.order.pair.collateral_asset):
                 unstated += made.seized_base
     left, unsold = market.left()
-    return Selling(sold, left, unstated + unsold)
+    return SellingCost(sold, left, unstated + unsold)
 
 
 class _Depth:
@@ -64,7 +66,7 @@ class _Depth:
         return terms is not None and (terms.model != "pools" or self._book.sale_down(asset, 1) is not None)
 
     def left(self) -> tuple[int, int]:
-        """``Selling.left``, and what of ``unstated`` is there."""
+        """``SellingCost.left``, and what of ``unstated`` is there."""
         book, unsafe = self._book, self._unsafe()
         held = {account: list(self._collateral(account)) for account in unsafe}
         amounts = Counter[AssetId]()
