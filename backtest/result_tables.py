@@ -34,6 +34,11 @@ def _keyed(key: str, *fields: tuple[str, pa.DataType] | tuple[str, pa.DataType, 
     return pa.schema([pa.field(key, TEXT, nullable=False), pa.field("market", TEXT, nullable=False), *own])
 
 
+def _amounts_named(*names: str) -> tuple[tuple[str, pa.DataType], ...]:
+    return tuple((name, AMOUNT) for name in names)
+
+
+_PATH = (("ordinal", pa.int64()), ("path", pa.int64()))
 _sweep, _joint, _stress = (partial(_keyed, key) for key in ("sweep_id", "joint_id", "stress_id"))
 
 
@@ -552,25 +557,19 @@ JOINTS: dict[str, pa.Schema] = {
     # Measures of what connects markets at one moment, one row each, under the first of them (``market``). subject: the
     # market, asset or owner that it is of; other: the second one of measures of pairs. Amounts in base units of the
     # first market, numbers DOUBLE; shock: JSON. lake_digest: of the first market (``contagion_id`` holds those of all).
-    "contagion": pa.schema(
-        [
-            pa.field(name, kind, nullable=nullable)
-            for name, kind, nullable in (
-                ("contagion_id", TEXT, False),
-                ("market", TEXT, False),
-                ("lake_digest", TEXT, False),
-                ("markets", TEXT, False),
-                ("timestamp", pa.int64(), False),
-                ("shock", TEXT, False),
-                ("currency", TEXT, False),
-                ("decimals", pa.int64(), False),
-                ("measure", TEXT, False),
-                ("subject", TEXT, False),
-                ("other", TEXT, True),
-                ("amount_base", AMOUNT, True),
-                ("number", pa.float64(), True),
-            )
-        ]
+    "contagion": _keyed(
+        "contagion_id",
+        ("lake_digest", TEXT),
+        ("markets", TEXT),
+        ("timestamp", pa.int64()),
+        ("shock", TEXT),
+        ("currency", TEXT),
+        ("decimals", pa.int64()),
+        ("measure", TEXT),
+        ("subject", TEXT),
+        ("other", TEXT, True),
+        ("amount_base", AMOUNT, True),
+        ("number", pa.float64(), True),
     ),
 }
 
@@ -610,8 +609,7 @@ STRESSES: dict[str, pa.Schema] = {
     # lowest_price: the deepest that the asset which fell most came to, basis points of its beginning; gas_most and
     # depth_least in basis points of the moment's. A path that failed has nulls and an error.
     "stress_paths": _stress(
-        ("ordinal", pa.int64()),
-        ("path", pa.int64()),
+        *_PATH,
         ("liquidations", pa.int64(), True),
         ("deficits", pa.int64(), True),
         ("repaid_base", AMOUNT, True),
@@ -631,12 +629,19 @@ STRESSES: dict[str, pa.Schema] = {
         ("error", TEXT, True),
     ),
     # What selling costs on a path, of scenarios that state depth (``stress.selling.SellingCost``).
-    "stress_selling": _stress(
-        ("ordinal", pa.int64()),
-        ("path", pa.int64()),
-        ("sold_base", AMOUNT),
-        ("left_base", AMOUNT),
-        ("unstated_base", AMOUNT),
+    "stress_selling": _stress(*_PATH, *_amounts_named("sold_base", "left_base", "unstated_base")),
+    # What suppliers who leave on a path get, and how much is lent out, by asset at some steps of it (``stress.runs``):
+    # native units from the path's beginning on.
+    "stress_runs": _stress(
+        *_PATH,
+        ("of_market", TEXT),
+        ("asset", TEXT),
+        ("step", pa.int64()),
+        *_amounts_named("asked", "paid", "supplied", "lent"),
+    ),
+    # Liquidations of a path that the market could not pay in an asset.
+    "stress_unpaid": _stress(
+        *_PATH, ("of_market", TEXT), ("asset", TEXT), ("accounts", pa.int64()), ("value_base", AMOUNT)
     ),
     # Of several markets, where one asset falls alone by ``fall`` basis points: bad debt that this adds in each of them,
     # together with the others and alone, in base units of the first market.
@@ -662,8 +667,7 @@ STRESSES: dict[str, pa.Schema] = {
     ),
     # What each of several markets came to on a path, with the others and alone; amounts as above.
     "stress_markets": _stress(
-        ("ordinal", pa.int64()),
-        ("path", pa.int64()),
+        *_PATH,
         ("place", pa.int64()),
         ("of_market", TEXT),
         ("liquidations", pa.int64()),

@@ -88,6 +88,7 @@ def replay(
     start: Start[State] | None = None,
     base_fees: BaseFees = NO_FEES,
     response: PriceResponse | None = None,
+    onlooker: Onlooker | None = None,
     progress: Progress | None = None,
 ) -> Replay[State]:
     """Replay one market under a scenario.
@@ -101,6 +102,7 @@ def replay(
         base_fees: of history's blocks, for costs that ask for them.
         response: prices that answer to what is sold; None: history's, whatever is sold. From a common start no pool
             is followed.
+        onlooker: who looks at the book on the way.
 
     Raises:
         ScenarioError: an override names an asset that the market does not have, or makes no sense.
@@ -118,6 +120,7 @@ def replay(
             start,
             base_fees,
             response,
+            onlooker=onlooker,
         )
         reported = engine.result.events
         reader = engine.transactions()

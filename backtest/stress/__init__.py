@@ -300,7 +300,7 @@ def _described(prepared: Prepared, planned: Sequence[int], digest: str) -> Mappi
     """The rows of every table of ``STRESSES`` but the paths."""
     suite, standing, panel = prepared.asked.suite, prepared.standing, prepared.panel
     collateral, debt, bad = several.totals(prepared)
-    still, _, _ = ended(StressPath.still(suite.steps, len(panel.assets)), prepared)
+    still, _ = ended(StressPath.still(suite.steps, len(panel.assets)), prepared)
     fan: list[dict[str, Any]] = []
     held: list[dict[str, Any]] = []
     for ordinal, (case, count) in enumerate(zip(suite.cases, planned, strict=True)):
